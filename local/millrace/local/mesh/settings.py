@@ -1,0 +1,23 @@
+"""What the mesh needs to know; built by the agent and by the stack from the same root folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class MeshSettings:
+    """Where the mesh writes and which address it serves.
+
+    Attributes:
+        directory: the mesh's folder (``<root>/mesh``); Envoy runs in it and reads its configuration from ``xds/`` below it.
+        ingress_host: address Envoy listens on.
+        ingress_port: port Envoy listens on; a Host header may carry it for any host.
+        debounce: seconds to wait after a change for the changes that follow it, before Envoy's files are written.
+    """
+
+    directory: Path
+    ingress_host: str = "127.0.0.1"
+    ingress_port: int = 18080
+    debounce: float = 0.03
