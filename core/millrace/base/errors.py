@@ -44,9 +44,7 @@ class RetryError(MillraceError):
 
     reason = "Unavailable"
 
-    def __init__(
-        self, message: str, *, hint: str = "", field: str = "", reason: str = "", delay: float = 5.0
-    ) -> None:
+    def __init__(self, message: str, *, hint: str = "", field: str = "", reason: str = "", delay: float = 5.0) -> None:
         super().__init__(message, hint=hint, field=field, reason=reason)
         self.delay = delay
 

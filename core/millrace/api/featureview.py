@@ -1,0 +1,225 @@
+"""FeatureView: these features of this entity come from this source, this fresh."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from millrace.api.base import (
+    ATOMIC_LIST,
+    ApiModel,
+    ColumnName,
+    Condition,
+    Duration,
+    Identifier,
+    ObjectMeta,
+    Resources,
+    Rule,
+    SecretRef,
+    StatusModel,
+    Timestamp,
+    list_map,
+)
+
+EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
+ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
+
+# CronJob names end at 52 characters, because Kubernetes adds 11 to name each Job; children are called fv-<name>….
+MAX_NAME = 49
+
+_CRON_ITEM = r"(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?"
+_CRON_FIELD = rf"{_CRON_ITEM}(,{_CRON_ITEM})*"
+CRON_PATTERN = rf"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|{_CRON_FIELD}( +{_CRON_FIELD}){{4}})$"
+
+
+class Entity(ApiModel):
+    """One join key."""
+
+    name: Identifier = Field(description="Name of the join key, and of its column in the source.")
+    type: EntityType = Field(description="Type of the key. An int32 and an int64 of equal value are one key.")
+
+
+class ParquetSource(ApiModel):
+    """Parquet files."""
+
+    uri: Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024)] = Field(
+        description="A file, or a folder whose *.parquet files are read together: file:///path or s3://bucket/path."
+    )
+
+
+class Source(ApiModel):
+    """Where rows come from. Each row says what was known of one entity at one event time."""
+
+    parquet: ParquetSource = Field(description="Read Parquet files.")
+    timestamp_field: ColumnName = Field(description="Column that holds the event time. A time without a zone is UTC.")
+    created_timestamp_field: ColumnName | None = Field(
+        default=None,
+        description="Column that holds when the row was written; among equal event times the greatest wins.",
+    )
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description=(
+            "Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as needed, AWS_SESSION_TOKEN, "
+            "AWS_ENDPOINT_URL and AWS_REGION."
+        ),
+    )
+
+
+class Feature(ApiModel):
+    """One feature: a column of the source under a name and type of its own."""
+
+    name: Identifier = Field(description="Name of the feature, unique in the view.")
+    type: ScalarType = Field(description="Type in training sets, in the online store and in answers.")
+    column: ColumnName | None = Field(default=None, description="Source column; the feature's name by default.")
+
+
+class Online(ApiModel):
+    """The online store's part."""
+
+    enabled: bool = Field(
+        default=True, description="Whether rows are written to the online store. False: training sets only."
+    )
+
+
+class Materialization(ApiModel):
+    """When and how rows are brought to the online store."""
+
+    schedule: Annotated[str, Field(pattern=CRON_PATTERN, max_length=128)] = Field(
+        description='Cron line in UTC, such as "*/15 * * * *".'
+    )
+    lag: Duration = Field(default="0s", description="How long a run waits for late rows: it reads up to now - lag.")
+    start_from: Timestamp | None = Field(
+        default=None,
+        description=(
+            "What is missing since then is backfilled. Absent: the first run takes everything the source holds."
+        ),
+    )
+    resources: Resources | None = Field(default=None, description="Compute resources of a run.")
+    suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
+
+
+class FeatureViewSpec(ApiModel):
+    """What is wanted."""
+
+    description: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="What the view is about, for people who search the registry."
+    )
+    owner: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Who answers for the view; the registry searches by it."
+    )
+    tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
+        default=None, max_length=32, description="Free labels; the registry searches by them."
+    )
+    entities: list[Entity] = Field(
+        min_length=1,
+        max_length=8,
+        description="Join keys; together they identify one entity.",
+        json_schema_extra=list_map("name"),
+    )
+    source: Source = Field(description="Where rows come from.")
+    features: list[Feature] = Field(
+        min_length=1,
+        max_length=1000,
+        description="The features, in the order of the stored row.",
+        json_schema_extra=list_map("name"),
+    )
+    ttl: Duration | None = Field(
+        default=None,
+        description="How old a row may be and still count, both ends inclusive. Absent or 0s: no limit.",
+    )
+    online: Online = Field(
+        default_factory=Online, json_schema_extra={"default": {}}, description="The online store's part."
+    )
+    materialization: Materialization | None = Field(
+        default=None, description="When and how rows are brought to the online store."
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "!self.online.enabled || has(self.materialization)",
+            "spec.materialization is required while spec.online.enabled is true (it is so by default); "
+            "add materialization.schedule, or set online.enabled to false",
+        ),
+        Rule(
+            "self.features.all(f, !self.entities.exists(e, e.name == f.name))",
+            "a feature must not have the name of an entity; rename it and say its source column in `column`",
+        ),
+    )
+
+
+class Interval(StatusModel):
+    """A covered stretch of event time: after start, up to and including end."""
+
+    start: Timestamp = Field(description="Exclusive lower end.")
+    end: Timestamp = Field(description="Inclusive upper end.")
+
+
+class LastRun(StatusModel):
+    """What the last finished run really did."""
+
+    name: str = Field(description="Name of the Job.")
+    succeeded: bool = Field(description="Whether the run succeeded.")
+    rows: int | None = Field(default=None, description="Rows read, after the latest per key was taken.")
+    written: int | None = Field(default=None, description="Rows that the online store took because they were newer.")
+    seconds: float | None = Field(default=None, description="Duration in seconds.")
+    finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
+    message: str | None = Field(default=None, description="Why the run failed, where it did.")
+
+
+class OnlineStatus(StatusModel):
+    """What the online store holds of this view."""
+
+    keys: int = Field(description="Keys that the last run's view of the store held.")
+
+
+class FeatureViewStatus(StatusModel):
+    """What was observed."""
+
+    observed_generation: int | None = Field(
+        default=None, description="The metadata.generation that this status describes."
+    )
+    schema_hash: str | None = Field(
+        default=None,
+        description="Hash of what decides a stored row: entities, features, types and source columns.",
+    )
+    watermark: Timestamp | None = Field(
+        default=None, description="Event time up to which the online store is complete."
+    )
+    intervals: list[Interval] | None = Field(
+        default=None,
+        max_length=100,
+        description="Covered stretches of event time, merged, oldest first.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    backfill_to: Timestamp | None = Field(
+        default=None,
+        description="End of the stretch that backfills have to cover, fixed when the definition was first seen.",
+    )
+    last_run: LastRun | None = Field(default=None, description="What the last finished run really did.")
+    online: OnlineStatus | None = Field(default=None, description="What the online store holds of this view.")
+    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        max_length=16,
+        description="Accepted, Materialized, Fresh, Ready.",
+        json_schema_extra=list_map("type"),
+    )
+
+
+class FeatureView(ApiModel):
+    """Features of an entity: where they come from, their types, and how fresh the online store keeps them."""
+
+    api_version: str = "millrace.dev/v1alpha1"
+    kind: Literal["FeatureView"] = "FeatureView"
+    metadata: ObjectMeta
+    spec: FeatureViewSpec = Field(description="What is wanted.")
+    status: FeatureViewStatus | None = Field(default=None, description="What was observed.")
+
+    rules: ClassVar = (
+        Rule(
+            f"size(self.metadata.name) <= {MAX_NAME}",
+            f"metadata.name must have at most {MAX_NAME} characters, because the names of CronJobs and Jobs are made "
+            "from it; choose a shorter one",
+        ),
+    )
