@@ -1,0 +1,241 @@
+"""The application object of every service: a FastAPI for control routes, and raw handlers for hot ones.
+
+A hot handler takes a ``Call`` (its body already read, within the limit) and returns an ``Answer``; what it
+raises is mapped like everywhere else. It skips FastAPI's routing, dependency and validation layers, which cost
+several times what a small prediction costs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from prometheus_client import Gauge
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from millrace.web import errors, trace
+from millrace.web.errors import Header, TooLargeError
+from millrace.web.health import Health
+from millrace.web.metrics import Metrics
+from millrace.web.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+JSON: Header = (b"content-type", b"application/json")
+BAD_REQUEST = 400
+# The code that web servers log where the client went away before its answer; it is never sent.
+CLIENT_GONE = 499
+_CLOSE: Header = (b"connection", b"close")
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to a hot route; ``scope`` is ASGI's."""
+
+    scope: Scope
+    body: bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that lower-case name."""
+        return next((value for key, value in self.scope["headers"] if key == name), None)
+
+
+class Answer(NamedTuple):
+    """A hot route's response; ``headers`` beside ``content-length``, which is added."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] | list[Header] = (JSON,)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Service:
+    """An ASGI application with health, metrics, error mapping, body limit and trace context.
+
+    Args:
+        title: shown in ``/docs``.
+        settings: of this server.
+        lifespan: opens what the service needs before it accepts, closes it after the last answer.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        settings: ServerSettings,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        self.settings = settings
+        self.health = Health()
+        self.metrics = Metrics()
+        self.api = FastAPI(title=title)
+        self.fault: BaseException | None = None
+        self.on_fault: Callable[[], None] = lambda: None
+        self._lifespan = lifespan
+        self._hot: dict[tuple[str, str], tuple[Handler, str]] = {}
+        self._in_flight = 0
+        Gauge("millrace_http_in_flight", "Requests being answered", registry=self.metrics.registry).set_function(
+            lambda: self._in_flight
+        )
+        errors.install(self.api)
+        _add_control_routes(self)
+
+    def hot(self, method: str, path: str, handler: Handler, *, route: str = "") -> None:
+        """Serves an exact path by a raw handler; ``route`` is its label in metrics (the path by default)."""
+        self._hot[(method, path)] = (handler, route or path)
+
+    def fail(self, error: BaseException) -> None:
+        """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
+        self.fault = error
+        self.on_fault()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Holds open what the service needs; inside it the service counts as started."""
+        async with self._lifespan():
+            self.health.started = True
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.api(scope, receive, send)
+            return
+        trace.enter(scope)
+        began = perf_counter()
+        self._in_flight += 1
+        hot = self._hot.get((scope["method"], scope["path"]))
+        status = CLIENT_GONE
+        route = "unmatched"
+        try:
+            if hot is not None:
+                handler, route = hot
+                status = await self._answer_hot(handler, scope, receive, send)
+            else:
+                status = await self._answer_control(scope, receive, send)
+                route = getattr(scope.get("route"), "path", route)
+        finally:
+            self._in_flight -= 1
+            seconds = perf_counter() - began
+            self.metrics.observe(route, status, seconds)
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug(
+                    "request",
+                    extra={
+                        "method": scope["method"],
+                        "path": scope["path"],
+                        "status": status,
+                        "seconds": seconds,
+                    },
+                )
+
+    async def _answer_hot(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
+        try:
+            body = await _read(scope, receive, self.settings.max_body_bytes)
+            if body is None:
+                return CLIENT_GONE
+            status, content, given = await handler(Call(scope, body))
+            headers = [*given, (b"content-length", b"%d" % len(content))]
+        except Exception as error:  # every error has its one form
+            status, content, extra = errors.render(error)
+            headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
+        self._finish_headers(scope, status, headers)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+        return status
+
+    async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
+        status = CLIENT_GONE
+        left = self.settings.max_body_bytes
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _too_large(self.settings.max_body_bytes)
+            return message
+
+        async def finished(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._finish_headers(scope, status, message["headers"])
+            await send(message)
+
+        try:
+            await self.api(scope, counted, finished)
+        except ClientDisconnect:
+            return CLIENT_GONE
+        except Exception as error:
+            # Starlette answers an unexpected error and then raises it again.
+            if status == CLIENT_GONE:
+                raise
+            logger.debug("already answered with %d: %s", status, error)
+        return status
+
+    def _finish_headers(self, scope: Scope, status: int, headers: list[Header]) -> None:
+        given = trace.given_request_id(scope["headers"])
+        if given is not None:
+            headers.append((b"x-request-id", given))
+        elif status >= BAD_REQUEST:
+            headers.append((b"x-request-id", trace.current().request_id.encode()))
+        if self.health.draining:  # a client's pool must not pick this connection again
+            headers.append(_CLOSE)
+
+
+async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """The whole body, or None when the client went away."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if message["type"] == "http.disconnect":
+            return None
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    if int(dict(scope["headers"]).get(b"content-length", b"0")) > limit:
+        raise _too_large(limit)
+    parts = [body]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise _too_large(limit)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"the request is larger than {limit} bytes",
+        hint="Send less at once, or raise MILLRACE_MAX_BODY_BYTES",
+    )
+
+
+def _add_control_routes(service: Service) -> None:
+    api = service.api
+
+    @api.get("/health/live")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @api.get("/health/ready")
+    async def ready(response: Response) -> dict[str, Any]:
+        readiness = await service.health.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return readiness._asdict()
+
+    @api.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        body, content_type = service.metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
