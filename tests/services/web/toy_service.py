@@ -1,0 +1,76 @@
+"""A service with one route of each kind, run as a process by the tests beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import BaseModel
+
+from millrace.base.errors import NotFoundError, RejectError, ReportError, RetryError
+from millrace.web import server, trace
+from millrace.web.errors import DeadlineError, OverloadedError
+from millrace.web.service import Answer, Call, Service
+from millrace.web.settings import ServerSettings
+
+ERRORS = {
+    b"reject": RejectError("wrong shape", field="inputs[0].shape"),
+    b"missing": NotFoundError("no such view"),
+    b"retry": RetryError("store down", delay=2.2),
+    b"overload": OverloadedError("queue full", delay=1),
+    b"deadline": DeadlineError("took longer than 20 ms"),
+    b"report": ReportError("a person has to look"),
+    b"bug": ValueError("password=hunter2"),
+}
+
+
+class Doubled(BaseModel):
+    number: int
+
+
+async def echo(call: Call) -> Answer:
+    if call.body in ERRORS:
+        raise ERRORS[call.body]
+    if call.body == b"slow":
+        await asyncio.sleep(0.5)
+    return Answer(200, call.body)
+
+
+async def trace_headers(call: Call) -> Answer:
+    return Answer(200, b"\n".join(f"{k}: {v}".encode() for k, v in trace.outgoing().items()))
+
+
+@asynccontextmanager
+async def refuses_to_start() -> AsyncIterator[None]:
+    raise RejectError("the database is of version 9, this program of version 1", reason="BadDatabase")
+    yield
+
+
+def build(settings: ServerSettings) -> Service:
+    service = Service("toy", settings, refuses_to_start) if "--broken" in sys.argv else Service("toy", settings)
+    service.hot("POST", "/echo", echo)
+    service.hot("GET", "/trace", trace_headers)
+
+    @service.api.post("/double")
+    async def double(body: Doubled) -> int:
+        return body.number * 2
+
+    @service.api.get("/bug")
+    async def bug() -> None:
+        raise ERRORS[b"bug"]
+
+    @service.api.post("/fail")
+    async def fail() -> None:
+        service.fail(RetryError("the model went away"))
+
+    async def store() -> str:
+        return "cannot reach the store" if "--store-down" in sys.argv else ""
+
+    service.health.add("store", store)
+    return service
+
+
+if __name__ == "__main__":
+    sys.exit(server.main(ServerSettings, build))
