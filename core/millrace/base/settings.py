@@ -1,7 +1,7 @@
 """Settings from the environment: frozen, typed, loaded once in ``main`` and passed down.
 
-A settings class derives from ``Settings``; each field's ``alias`` is the environment variable and its ``description`` the
-documentation. The environment is an argument, so nothing here reads the process's own.
+A settings class derives from ``Settings``; each field's ``alias`` is the environment variable and its
+``description`` the documentation. The environment is an argument, so nothing here reads the process's own.
 """
 
 from __future__ import annotations

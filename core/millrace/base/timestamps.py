@@ -22,6 +22,4 @@ def parse(text: str, *, field: str = "") -> datetime:
 
 def render(moment: datetime) -> str:
     """``2026-01-31T00:00:00Z``; with six digits of microseconds only where they are not zero."""
-    moment = moment.astimezone(UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{moment.microsecond:06d}Z" if moment.microsecond else f"{text}Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

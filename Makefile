@@ -1,0 +1,60 @@
+# Every target sets up `.venv` first where it is missing. `make help` names them all.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lint test fast e2e bench generate generated-check golden clean
+
+help: ## Names every target.
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Makes .venv with locked dependencies: with uv where it is installed, else with pip.
+
+$(READY): pyproject.toml uv.lock constraints.txt
+ifeq ($(UV),)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+else
+	$(UV) sync --quiet --frozen --python $(PYTHON) --extra dev
+endif
+	@touch $(READY)
+
+demo: $(READY) ## The main job: features, two models, an 80/20 experiment and live traffic, with no cluster.
+	$(BIN)/python -m millrace.local.demo
+
+lint: $(READY) ## Style, types and import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(READY) ## All tests.
+	$(PYTEST)
+
+fast: $(READY) ## The tests without the slow ones and without e2e.
+	$(PYTEST) -m 'not slow and not e2e'
+
+e2e: $(READY) ## The e2e tests: on the embedded mode, or on any cluster with KUBECONFIG=path.
+	MILLRACE_E2E_KUBECONFIG='$(KUBECONFIG)' $(PYTEST) tests/e2e
+
+bench: $(READY) ## Every benchmark, each figure beside its limit (BENCH=name runs one).
+	$(BIN)/python -m benchmarks $(BENCH)
+
+generate: $(READY) ## Writes what is generated: crds/, the chart's copy, constraints.txt.
+	$(BIN)/python -m millrace.api.generate crds charts/millrace/crds
+ifneq ($(UV),)
+	$(UV) export --quiet --frozen --extra dev --no-hashes --no-emit-project --no-header --no-annotate --output-file constraints.txt
+endif
+
+generated-check: generate ## Fails where a generated file is not current.
+	@git diff --exit-code -- crds charts/millrace/crds constraints.txt \
+	  || { echo 'generated files are not current: run `make generate` and commit the result'; exit 1; }
+
+golden: $(READY) ## Rewrites the golden files of the tests.
+	MILLRACE_WRITE_GOLDEN=1 $(PYTEST) -q -k golden
+
+clean: ## Removes the environment, caches and the embedded mode's state.
+	rm -rf .venv .millrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,0 +1,52 @@
+"""Objects from YAML: what is right loads, what is wrong names file, object and field."""
+
+import pytest
+
+from millrace.api.featureview import FeatureView
+from millrace.api.loading import load_object, load_yaml
+from millrace.base.errors import RejectError
+
+VIEW = """
+apiVersion: millrace.dev/v1alpha1
+kind: FeatureView
+metadata: {name: user-stats}
+spec:
+  entities: [{name: user_id, type: int64}]
+  source: {parquet: {uri: file:///lake}, timestampField: t}
+  features: [{name: amount, type: float64}]
+  materialization: {schedule: "*/15 * * * *"}
+"""
+
+
+def test_objects_of_other_kinds_are_passed_over() -> None:
+    [view] = load_yaml(f"{VIEW}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: lake}}\n---\n")
+    assert isinstance(view, FeatureView)
+    assert view.spec.online.enabled
+
+
+def test_a_wrong_field_is_named_with_file_object_and_value() -> None:
+    with pytest.raises(RejectError) as caught:
+        load_yaml(VIEW.replace("type: float64", "type: decimal"), origin="fv.yaml")
+    assert caught.value.field == "spec.features[0].type"
+    assert "fv.yaml: FeatureView user-stats" in str(caught.value)
+    assert "'decimal'" in str(caught.value)
+
+
+def test_an_unknown_field_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(RejectError, match=r"spec\.featurez"):
+        load_yaml(VIEW.replace("features:", "featurez:") + "  features: [{name: a, type: int64}]\n")
+
+
+def test_a_schedule_that_is_no_cron_line_is_refused() -> None:
+    with pytest.raises(RejectError, match=r"spec\.materialization\.schedule"):
+        load_yaml(VIEW.replace("*/15 * * * *", "every day"))
+
+
+def test_text_that_is_no_yaml_is_refused() -> None:
+    with pytest.raises(RejectError, match=r"fv\.yaml is no YAML"):
+        load_yaml("a: [", origin="fv.yaml")
+
+
+def test_an_unknown_kind_is_named() -> None:
+    with pytest.raises(RejectError, match="kind 'Model' is not one of FeatureView"):
+        load_object({"apiVersion": "millrace.dev/v1alpha1", "kind": "Model", "metadata": {}})
