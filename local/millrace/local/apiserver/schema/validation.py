@@ -1,0 +1,240 @@
+"""Compiles a schema node into its table of checks (see :mod:`.values`).
+
+Source: ``k8s.io/kube-openapi/pkg/validation/validate``; ``schema/listtype`` and ``schema/objectmeta`` of
+``k8s.io/apiextensions-apiserver/pkg/apiserver``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from millrace.local.apiserver.schema import errors
+from millrace.local.apiserver.schema.errors import quoted, shown
+from millrace.local.apiserver.schema.formats import string_format
+from millrace.local.apiserver.schema.junctors import all_of_check, any_of_check, not_check, one_of_check
+from millrace.local.apiserver.schema.node import Node
+from millrace.local.apiserver.schema.re2 import compile_pattern
+from millrace.local.apiserver.schema.values import (
+    Check,
+    Checks,
+    Problem,
+    all_of,
+    enum_check,
+    invalid,
+    number_checks,
+    required_check,
+    size_checks,
+    type_check,
+    wrong_type,
+)
+
+_NULL = type(None)
+_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", _NULL: "null"}
+_PYTHON = {
+    "string": {str},
+    "boolean": {bool},
+    "integer": {int},
+    "number": {int, float},
+    "array": {list},
+    "object": {dict},
+}
+_LARGEST_INT = 2**63 - 1
+_LARGEST_FLOAT_INT = float(2**53)
+
+
+def compile_checks(node: Node) -> Checks:
+    """The checks of a structural node and everything below it."""
+    return _checks(node.raw, node)
+
+
+def _nested_checks(raw: Mapping[str, Any]) -> Checks:
+    """The checks of a schema inside a logical junctor, which holds value validations only."""
+    return _checks(raw, None)
+
+
+def _checks(raw: Mapping[str, Any], node: Node | None) -> Checks:
+    junctors = _junctor_checks(raw)
+    enum = [enum_check(raw["enum"])] if raw.get("enum") else []
+    by_type: dict[type, list[Check]] = {
+        str: [*junctors, *_string_checks(raw), *enum],
+        bool: [*junctors, *enum],
+        int: [*junctors, *number_checks(raw), *enum],
+        float: [*junctors, *number_checks(raw), *enum],
+        list: [*junctors, *_list_checks(raw, node), *enum],
+        dict: [*junctors, *enum, *_map_checks(raw, node)],
+        _NULL: enum,
+    }
+    gates = _type_gates(raw, nullable=bool(raw.get("nullable")))
+    return {kind: all_of([*gates.get(kind, []), *checks]) for kind, checks in by_type.items()}
+
+
+def _type_gates(raw: Mapping[str, Any], *, nullable: bool) -> dict[type, list[Check]]:
+    """The type check per Python type, for the types that need one."""
+    names = ["integer", "string"] if raw.get("x-kubernetes-int-or-string") else [raw.get("type", "")]
+    if names == [""]:
+        return {}
+    allowed = {kind for name in names for kind in _ALLOWED[name]}
+    expected = ",".join(names)
+    gates: dict[type, list[Check]] = {
+        kind: [type_check(expected, actual)] for kind, actual in _NAMES.items() if kind not in allowed
+    }
+    if nullable:
+        del gates[_NULL]
+    if "integer" in names:
+        gates[float] = [_whole_number_check(expected)]
+        gates[int] = [_int64_check(expected)]
+    return gates
+
+
+def _whole_number_check(expected: str) -> Check:
+    def check(value: float) -> list[Problem] | None:
+        if value.is_integer() and abs(value) <= _LARGEST_FLOAT_INT:
+            return None
+        return wrong_type(expected, "number")
+
+    return check
+
+
+def _int64_check(expected: str) -> Check:
+    def check(value: int) -> list[Problem] | None:
+        return None if -_LARGEST_INT - 1 <= value <= _LARGEST_INT else wrong_type(expected, "number")
+
+    return check
+
+
+def _string_checks(raw: Mapping[str, Any]) -> list[Check]:
+    """Length and pattern, of which the first to fail speaks, and format. Lengths count code points."""
+    low, high, pattern = raw.get("minLength"), raw.get("maxLength"), raw.get("pattern")
+    checks: list[Check] = []
+    if low is not None or high is not None or pattern:
+        search = compile_pattern(pattern).search if pattern else None
+
+        def check(value: str) -> list[Problem] | None:
+            if high is not None and len(value) > high:
+                unit = "byte" if high == 1 else "bytes"
+                return [Problem(errors.TOO_LONG, f"Too long: may not be more than {high} {unit}")]
+            if low is not None and len(value) < low:
+                return invalid(value, f"should be at least {low} chars long")
+            if search is not None and search(value) is None:
+                return invalid(value, f"should match '{pattern}'")
+            return None
+
+        checks.append(check)
+    name = raw.get("format") or ""
+    if raw.get("type", "string") == "string" and (accepts := string_format(name)):
+        checks.append(lambda value: None if accepts(value) else wrong_type(name, value))
+    return checks
+
+
+def _list_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
+    checks: list[Check] = []
+    items = raw.get("items")
+    if isinstance(items, Mapping):
+        below = compile_checks(node.items) if node is not None and node.items else _nested_checks(items)
+        if any(below.values()):
+            checks.append(_items_check(below))
+    checks.extend(size_checks(raw, "items", "minItems", "maxItems"))
+    if node is not None and node.list_type == "set":
+        checks.append(_unique_check(lambda value: value))
+    elif node is not None and node.list_type == "map":
+        keys = node.map_keys
+        checks.append(_unique_check(lambda item: {key: item[key] for key in keys if key in item}))
+    return checks
+
+
+def _items_check(below: Checks) -> Check:
+    def check(values: list[Any]) -> list[Problem] | None:
+        found: list[Problem] | None = None
+        for index, value in enumerate(values):
+            one = below[type(value)]
+            if one is not None and (problems := one(value)):
+                found = (found or []) + [problem.under(index) for problem in problems]
+        return found
+
+    return check
+
+
+def _unique_check(identity: Callable[[Any], Any]) -> Check:
+    """Refuses a second item of one identity: the item itself in a set, its keys in a list map."""
+
+    def check(values: list[Any]) -> list[Problem] | None:
+        if len(values) < 2:  # noqa: PLR2004
+            return None
+        seen: dict[Any, int] = {}
+        found: list[Problem] | None = None
+        for index, value in enumerate(values):
+            key = identity(value) if isinstance(value, dict) else value
+            token = json.dumps(key, sort_keys=True) if isinstance(key, dict | list) else (type(key), key)
+            seen[token] = seen.get(token, 0) + 1
+            if seen[token] == 2:  # noqa: PLR2004
+                before = f"Duplicate value: {shown(key)}"
+                found = [*(found or []), Problem(errors.DUPLICATE, before, at=(index,))]
+        return found
+
+    return check
+
+
+def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
+    checks = size_checks(raw, "properties", "minProperties", "maxProperties")
+    properties = raw.get("properties") or {}
+    additional = raw.get("additionalProperties")
+    if node is not None:
+        below = {name: compile_checks(sub) for name, sub in node.properties.items()}
+        rest = compile_checks(node.additional) if node.additional is not None else None
+    else:
+        below = {name: _nested_checks(sub) for name, sub in properties.items()}
+        rest = _nested_checks(additional) if isinstance(additional, Mapping) else None
+    if additional is False:
+        checks.append(_closed_check(frozenset(properties)))
+    if below or rest:
+        checks.append(_properties_check(below, rest))
+    wanted = list(raw.get("required") or ())
+    if node is not None and node.embedded:
+        wanted += [name for name in ("apiVersion", "kind") if name not in wanted]
+    if wanted:
+        checks.append(required_check(wanted))
+    return checks
+
+
+def _properties_check(below: dict[str, Checks], rest: Checks | None) -> Check:
+    def check(obj: dict[str, Any]) -> list[Problem] | None:
+        found: list[Problem] | None = None
+        for name, value in obj.items():
+            table = below.get(name, rest)
+            if table is None:
+                continue
+            one = table[type(value)]
+            if one is not None and (problems := one(value)):
+                found = (found or []) + [problem.under(name) for problem in problems]
+        return found
+
+    return check
+
+
+def _closed_check(known: frozenset[str]) -> Check:
+    def check(obj: dict[str, Any]) -> list[Problem] | None:
+        if obj.keys() <= known:
+            return None
+        return [
+            Problem(errors.INVALID, f"Invalid value: {quoted(name)}: ", f".{name} in body is a forbidden property")
+            for name in obj
+            if name not in known
+        ]
+
+    return check
+
+
+def _junctor_checks(raw: Mapping[str, Any]) -> list[Check]:
+    """allOf, anyOf, oneOf and not."""
+    checks: list[Check] = []
+    if raw.get("anyOf"):
+        checks.append(any_of_check([_nested_checks(sub) for sub in raw["anyOf"]]))
+    if raw.get("oneOf"):
+        checks.append(one_of_check([_nested_checks(sub) for sub in raw["oneOf"]]))
+    if raw.get("allOf"):
+        checks.append(all_of_check([_nested_checks(sub) for sub in raw["allOf"]]))
+    if raw.get("not") is not None:
+        checks.append(not_check(_nested_checks(raw["not"])))
+    return checks
