@@ -32,7 +32,7 @@ from millrace.local.apiserver.schema.values import (
 
 _NULL = type(None)
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", _NULL: "null"}
-_PYTHON = {
+_ALLOWED: dict[str, set[type]] = {
     "string": {str},
     "boolean": {bool},
     "integer": {int},
