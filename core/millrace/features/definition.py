@@ -1,0 +1,170 @@
+"""A feature view, compiled: the one definition that training, materialization, the gateway and inference share.
+
+``schema_hash`` covers what decides a stored row, so it changes when, and only when, one of these changes:
+
+- the join keys: their names, types and order (int32 and int64 are one type here, as they are one entity);
+- the features: their names, types, source columns and order;
+- ``source.timestampField`` and ``source.createdTimestampField``.
+
+It does not change with ``ttl`` (checked when a row is read), the source's address, the schedule, or anything that is
+only about the view (description, owner, tags). Stored rows carry the first 8 bytes of the hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from millrace.api.featureview import EntityType, FeatureViewSpec, ScalarType, Source
+from millrace.api.names import digest
+from millrace.base import duration
+from millrace.base.errors import RejectError
+from millrace.features import times
+
+# Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
+MAX_TTL: Final = 2**60
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_KEY_TYPES: Final = {"int32": "int", "int64": "int"}
+
+
+@dataclass(frozen=True)
+class JoinKey:
+    """One join key; ``name`` is also its column in the source and in entity frames."""
+
+    name: str
+    type: EntityType
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature: the source column ``column`` under ``name``, as ``type``."""
+
+    name: str
+    type: ScalarType
+    column: str
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A compiled feature view. Times and durations are integers of microseconds (UTC).
+
+    Attributes:
+        project: the namespace.
+        view: name of the view.
+        ttl: how old a row may be, inclusive; None is no limit.
+        lag: how long a run waits for late rows.
+        start_from: where history begins for this view; None takes all.
+        source: as the spec has it.
+        online: whether rows go to the online store.
+        schema_hash: ``sha256:`` and 64 hex digits.
+    """
+
+    project: str
+    view: str
+    join_keys: tuple[JoinKey, ...]
+    features: tuple[Feature, ...]
+    timestamp_field: str
+    created_field: str | None
+    ttl: int | None
+    lag: int
+    start_from: int | None
+    source: Source
+    online: bool
+    schema_hash: str
+
+    @cached_property
+    def feature(self) -> dict[str, Feature]:
+        """Features by name."""
+        return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def schema_id(self) -> bytes:
+        """The 8 bytes of ``schema_hash`` that stored rows carry."""
+        return bytes.fromhex(self.schema_hash.removeprefix("sha256:")[:16])
+
+
+def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # noqa: A001 the term of the field
+    """Compiles a feature view.
+
+    Raises:
+        RejectError: the definition means nothing; names the field and the token at fault.
+    """
+    for field, label in (("metadata.name", name), ("metadata.namespace", namespace)):
+        if not _LABEL.fullmatch(label):
+            raise RejectError(
+                f"{label!r} cannot be part of a store key",
+                hint="Use lower case letters, digits and -, 63 at most",
+                field=field,
+            )
+    _refuse_repeated("spec.entities", [entity.name for entity in spec.entities])
+    _refuse_repeated("spec.features", [feature.name for feature in spec.features])
+    _refuse_features_named_as_keys(spec)
+    materialization = spec.materialization
+    start_from = materialization and materialization.start_from
+    return Definition(
+        project=namespace,
+        view=name,
+        join_keys=tuple(JoinKey(entity.name, entity.type) for entity in spec.entities),
+        features=_features(spec),
+        timestamp_field=spec.source.timestamp_field,
+        created_field=spec.source.created_timestamp_field,
+        ttl=_ttl(spec),
+        lag=duration.microseconds(materialization.lag, field="spec.materialization.lag") if materialization else 0,
+        start_from=times.parse(start_from, field="spec.materialization.startFrom") if start_from else None,
+        source=spec.source,
+        online=spec.online.enabled,
+        schema_hash=schema_hash(spec),
+    )
+
+
+def schema_hash(spec: FeatureViewSpec) -> str:
+    """``sha256:<hex>`` over what decides a stored row (see the module's docstring)."""
+    decisive = {
+        "entities": [[entity.name, _KEY_TYPES.get(entity.type, entity.type)] for entity in spec.entities],
+        "features": [[feature.name, feature.type, feature.column] for feature in _features(spec)],
+        "timestamp": spec.source.timestamp_field,
+        "created": spec.source.created_timestamp_field,
+    }
+    return f"sha256:{digest(decisive)}"
+
+
+def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
+    return tuple(Feature(feature.name, feature.type, feature.column or feature.name) for feature in spec.features)
+
+
+def _ttl(spec: FeatureViewSpec) -> int | None:
+    if spec.ttl is None:
+        return None
+    ttl = duration.microseconds(spec.ttl, field="spec.ttl")
+    if ttl > MAX_TTL:
+        raise RejectError(
+            f"{spec.ttl!r} is longer than 36,000 years", hint="Leave ttl out for no limit", field="spec.ttl"
+        )
+    return ttl or None
+
+
+def _refuse_repeated(field: str, names: Iterable[str]) -> None:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in seen:
+            raise RejectError(
+                f"{name!r} is there twice, also at {field}[{seen[name]}]",
+                hint="Rename one; `column` says which source column a feature reads",
+                field=f"{field}[{index}].name",
+            )
+        seen[name] = index
+
+
+def _refuse_features_named_as_keys(spec: FeatureViewSpec) -> None:
+    keys = {entity.name for entity in spec.entities}
+    for index, feature in enumerate(spec.features):
+        if feature.name in keys:
+            raise RejectError(
+                f"{feature.name!r} is the name of an entity",
+                hint="Rename the feature and say its source column in `column`",
+                field=f"spec.features[{index}].name",
+            )
