@@ -1,0 +1,37 @@
+"""``python -m benchmarks [name …]``: runs each benchmark in a process of its own, one after another.
+
+A benchmark is a module here with a ``main`` that prints its figures, each beside its limit. Nothing runs beside it, so a
+figure is the machine's; ratios to a peer or a limit are taken in one run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Modules that benchmarks share.
+SHARED = {"__init__", "__main__", "figures"}
+
+
+def names() -> list[str]:
+    """Every benchmark, by name."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in SHARED)
+
+
+def main(wanted: list[str]) -> int:
+    """Runs the wanted benchmarks (all of them where none is named); returns how many failed."""
+    unknown = set(wanted) - set(names())
+    if unknown:
+        print(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+        return 2
+    failed = 0
+    for name in wanted or names():
+        print(f"\n== {name}", flush=True)
+        failed += subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode != 0
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The demo: three YAML files, real features, two models behind one name, live traffic, and a check for skew."""

@@ -1,0 +1,63 @@
+"""The e2e tests know only a kubeconfig: that of the embedded mode, or of any cluster in MILLRACE_E2E_KUBECONFIG."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from millrace.local.stack import LocalStack
+from tests.e2e.kubectl import Kubectl
+
+REPOSITORY = Path(__file__).parents[2]
+REAL_CRDS = REPOSITORY.parent / "shared" / "crds"
+UP_SECONDS = 60.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The cluster under test: how to reach its API and, through the mesh, its services."""
+
+    kubeconfig: Path
+    ingress_url: str
+    store_url: str
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    given = os.environ.get("MILLRACE_E2E_KUBECONFIG")
+    if given:
+        yield Target(
+            Path(given),
+            os.environ.get("MILLRACE_E2E_INGRESS", "http://127.0.0.1:18080"),
+            os.environ.get("MILLRACE_E2E_STORE", "redis://127.0.0.1:16379"),
+        )
+        return
+    third_party = REAL_CRDS if REAL_CRDS.is_dir() else None
+    stack = LocalStack(tmp_path_factory.mktemp("stack"), ports="random", third_party_crds=third_party)
+    stack.up(UP_SECONDS)
+    try:
+        yield Target(stack.kubeconfig, stack.ingress_url, stack.store_url)
+    finally:
+        stack.down()
+
+
+@pytest.fixture
+def kubectl(target: Target) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the test's own, which is deleted afterwards."""
+    cluster = Kubectl(target.kubeconfig, f"e2e-{uuid.uuid4().hex[:8]}")
+    cluster.run("create", "namespace", cluster.namespace)
+    try:
+        yield cluster
+    finally:
+        cluster.run("delete", "namespace", cluster.namespace, "--timeout=60s", check=False)
