@@ -1,0 +1,61 @@
+"""The Helm chart: linted, rendered by the real Helm, each object valid Kubernetes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+helm = pytest.importorskip("helm_python")
+
+CHART = Path(__file__).parents[2] / "charts" / "millrace"
+STORE = {"store": {"url": "redis://store:6379"}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": STORE,
+    "existing secret": {"store": {"existingSecret": "mine"}},
+    "postgres": {**STORE, "registry": {"databaseUrl": "postgresql+psycopg://db/registry"}},
+    "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
+}
+
+
+def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    with helm.Chart.load(str(CHART)) as chart:
+        chart.validate_schema(values)
+        manifests = chart.render(values, name="millrace", namespace="millrace-system")
+    joined = "\n---\n".join(text for path, text in manifests.items() if path.endswith(".yaml"))
+    return [document for document in yaml.safe_load_all(joined) if isinstance(document, dict)]
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
+def test_every_rendered_object_is_valid_kubernetes(values: dict[str, Any]) -> None:
+    documents = rendered(values)
+    assert {"Deployment", "Service", "ClusterRole"} <= {document["kind"] for document in documents}
+    for document in documents:
+        kubernetes_validate.validate(document, "1.30", strict=True)
+
+
+def test_a_chart_without_a_store_says_what_is_needed() -> None:
+    with pytest.raises(helm.HelmError, match=r"store\.url or store\.existingSecret is needed"):
+        rendered({})
+
+
+def test_an_unknown_value_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(helm.HelmError, match="replicaCount"):
+        rendered({**STORE, "gateway": {"replicaCount": 3}})
+
+
+def test_an_existing_secret_is_used_and_none_is_made() -> None:
+    documents = rendered(VARIANTS["existing secret"])
+    assert not [document for document in documents if document["kind"] == "Secret"]
+    [gateway] = [d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "millrace-gateway"]
+    environment = gateway["spec"]["template"]["spec"]["containers"][0]["env"]
+    [store] = [variable for variable in environment if variable["name"] == "MILLRACE_STORE_URL"]
+    assert store["valueFrom"]["secretKeyRef"]["name"] == "mine"
+
+
+def test_the_chart_passes_helm_lint() -> None:
+    result = helm.lint(str(CHART), values=STORE)
+    assert result["errors"] == []
