@@ -64,9 +64,7 @@ class Kubectl:
 
     def wait_ready(self, kind: str, name: str, seconds: int = 60) -> None:
         """Waits for the condition Ready."""
-        finished = self.run(
-            "wait", f"{kind}/{name}", "--for=condition=Ready", f"--timeout={seconds}s", check=False
-        )
+        finished = self.run("wait", f"{kind}/{name}", "--for=condition=Ready", f"--timeout={seconds}s", check=False)
         if finished.returncode:
             pytest.fail(f"{finished.stderr}\n{self.run('describe', kind, name).stdout}")
 

@@ -1,0 +1,77 @@
+"""A client of the mesh: requests by Host header, as pods and people send them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+INFER = {"inputs": [{"name": "features", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
+
+
+class Service:
+    """One service of the cluster, as clients see it."""
+
+    def __init__(self, ingress: str, service: str, namespace: str) -> None:
+        self.name = service
+        self.host = f"{service}.{namespace}.svc.cluster.local"
+        self._client = httpx.Client(base_url=ingress, timeout=15, trust_env=False)
+
+    def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        """One POST."""
+        return self._client.post(path, json=body, headers={"host": self.host, **headers})
+
+    def infer(self, **headers: str) -> httpx.Response:
+        """One inference of ``features = [[1, 2]]``."""
+        return self.post(f"/v2/models/{self.name}/infer", INFER, **headers)
+
+    def output(self, **headers: str) -> float:
+        """The model's answer to ``features = [[1, 2]]``."""
+        answer = self.infer(**headers)
+        assert answer.status_code == 200, answer.text
+        return float(answer.json()["outputs"][0]["data"][0])
+
+    def served_by(self, requests: int, **headers: str) -> Counter[str]:
+        """Which deployment answered how many of ``requests``; every one must succeed."""
+        found: Counter[str] = Counter()
+        for _ in range(requests):
+            answer = self.infer(**headers)
+            assert answer.status_code == 200, answer.text
+            found[answer.headers["x-millrace-deployment"]] += 1
+        return found
+
+
+class Load:
+    """Requests without a pause from one thread for as long as the ``with`` block lasts."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.answers: Counter[float] = Counter()
+        self.failures: list[str] = []
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                answer = self._service.infer()
+            except httpx.HTTPError as error:
+                self.failures.append(repr(error))
+                continue
+            if answer.status_code == 200:
+                self.answers[answer.json()["outputs"][0]["data"][0]] += 1
+            else:
+                self.failures.append(f"{answer.status_code} {answer.text}")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()

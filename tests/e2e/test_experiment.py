@@ -1,0 +1,132 @@
+"""Experiments: the split is what the weights say, steps are walked, commands are obeyed, the champion survives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders import canary, experiment, model_deployment
+from tests.e2e.conftest import Target
+from tests.e2e.kubectl import Kubectl, eventually
+from tests.e2e.mesh import Load, Service
+from tests.onnx_models import write_linear
+
+
+@pytest.fixture
+def service(target: Target, kubectl: Kubectl, tmp_path: Path) -> Service:
+    """A service ``ranking`` with champion ``v1`` (answers 3) and ``v2`` (answers 6)."""
+    for index, name in enumerate(["v1", "v2"]):
+        model = write_linear(tmp_path / f"{name}.onnx", factor=index + 1)
+        kubectl.apply(model_deployment(name, f"file://{model}", service="ranking").build())
+        kubectl.wait_ready("modeldeployment", name)
+    service = Service(target.ingress_url, "ranking", kubectl.namespace)
+    eventually(lambda: service.infer().status_code == 200)
+    return service
+
+
+def phase(kubectl: Kubectl, name: str) -> str:
+    return str(kubectl.get("experiment", name).get("status", {}).get("phase"))
+
+
+def test_a_second_deployment_gets_no_traffic_without_an_experiment(service: Service) -> None:
+    assert service.served_by(50) == {"v1": 50}
+
+
+def test_an_ab_test_splits_by_weight_and_honours_overrides(kubectl: Kubectl, service: Service) -> None:
+    kubectl.apply(
+        experiment("ab", "ranking", "v1", "v2")
+        .having("spec.overrides", [{"header": "x-try", "value": "new", "arm": "challenger"}])
+        .build()
+    )
+    kubectl.wait_ready("experiment", "ab")
+    assert phase(kubectl, "ab") == "Running"
+    served = service.served_by(1000)
+    assert 140 <= served["v2"] <= 260  # 20 % within 4.7 standard deviations
+    assert service.served_by(20, **{"x-try": "new"}) == {"v2": 20}
+    assert service.served_by(20, **{"x-millrace-arm": "challenger"}) == {"v2": 20}
+    assert service.served_by(20, **{"x-millrace-arm": "control"}) == {"v1": 20}
+    status = kubectl.get("experiment", "ab")["status"]
+    assert status["weights"]["applied"] == {"control": 80, "challenger": 20}
+
+
+def test_a_canary_walks_its_steps_and_the_winner_survives_its_deletion(kubectl: Kubectl, service: Service) -> None:
+    steps = [{"weight": 25, "hold": "1s"}, {"weight": 50, "hold": "1s"}, {"weight": 100}]
+    with Load(service) as load:
+        kubectl.apply(canary("ramp", "ranking", "v1", "v2", steps).build())
+        eventually(lambda: phase(kubectl, "ramp") == "Succeeded", 60)
+    assert load.failures == []
+    status = kubectl.get("experiment", "ramp")["status"]
+    assert [epoch["weights"]["challenger"] for epoch in status["epochs"]][:3] == [25, 50, 100]
+    assert status["decision"]["verdict"] == "Promote"
+    assert service.served_by(20) == {"v2": 20}
+    kubectl.run("delete", "experiment", "ramp", "--timeout=60s")
+    assert service.served_by(20) == {"v2": 20}
+    assert kubectl.get("md", "v2")["status"]["champion"] is True
+
+
+def test_abort_takes_all_traffic_back(kubectl: Kubectl, service: Service) -> None:
+    kubectl.apply(experiment("ab", "ranking", "v1", "v2").build())
+    kubectl.wait_ready("experiment", "ab")
+    kubectl.run("annotate", "experiment", "ab", "millrace.dev/command=1:abort")
+    eventually(lambda: phase(kubectl, "ab") == "Failed", 30)
+    assert service.served_by(50) == {"v1": 50}
+    assert kubectl.get("experiment", "ab")["status"]["decision"]["verdict"] == "Rollback"
+
+
+def test_a_paused_canary_goes_no_further_until_it_is_resumed(kubectl: Kubectl, service: Service) -> None:
+    steps = [{"weight": 10, "hold": "3s"}, {"weight": 100}]
+    kubectl.apply(canary("ramp", "ranking", "v1", "v2", steps).build())
+    eventually(lambda: phase(kubectl, "ramp") == "Running")
+    kubectl.run("annotate", "experiment", "ramp", "millrace.dev/command=1:pause")
+    eventually(lambda: phase(kubectl, "ramp") == "Paused")
+    assert service.served_by(30)["v1"] > 0
+    kubectl.run("annotate", "experiment", "ramp", "--overwrite", "millrace.dev/command=2:resume")
+    eventually(lambda: phase(kubectl, "ramp") == "Succeeded", 60)
+
+
+def test_promote_ends_an_ab_test_with_the_challenger_as_champion(kubectl: Kubectl, service: Service) -> None:
+    kubectl.apply(experiment("ab", "ranking", "v1", "v2").build())
+    kubectl.wait_ready("experiment", "ab")
+    kubectl.run("annotate", "experiment", "ab", "millrace.dev/command=1:promote challenger")
+    eventually(lambda: phase(kubectl, "ab") == "Succeeded", 30)
+    assert service.served_by(30) == {"v2": 30}
+
+
+def test_deletion_in_the_middle_returns_all_traffic_to_the_control(kubectl: Kubectl, service: Service) -> None:
+    kubectl.apply(experiment("ab", "ranking", "v1", "v2").build())
+    kubectl.wait_ready("experiment", "ab")
+    with Load(service) as load:
+        kubectl.run("delete", "experiment", "ab", "--timeout=60s")
+    assert load.failures == []
+    assert service.served_by(50) == {"v1": 50}
+
+
+def test_of_two_experiments_on_one_service_the_oldest_runs(kubectl: Kubectl, service: Service) -> None:
+    kubectl.apply(experiment("first", "ranking", "v1", "v2").build())
+    kubectl.wait_ready("experiment", "first")
+    kubectl.apply(experiment("second", "ranking", "v1", "v2").build())
+    condition = eventually(
+        lambda: (found := kubectl.condition("experiment", "second", "Accepted")).get("status") == "False" and found
+    )
+    assert "first" in condition["message"]
+
+
+def test_a_route_edited_by_somebody_else_is_rewritten(kubectl: Kubectl, service: Service) -> None:
+    kubectl.apply(experiment("ab", "ranking", "v1", "v2").build())
+    kubectl.wait_ready("experiment", "ab")
+    before = kubectl.get("virtualservice", "ranking")["spec"]
+    patch = '{"spec": {"http": [{"route": [{"destination": {"host": "elsewhere"}}]}]}}'
+    kubectl.run("patch", "virtualservice", "ranking", "--type=merge", "-p", patch)
+    eventually(lambda: kubectl.get("virtualservice", "ranking")["spec"] == before)
+
+
+@pytest.mark.parametrize("verb", ["dance", "promote nobody"])
+def test_a_bad_command_is_answered_and_changes_nothing(kubectl: Kubectl, service: Service, verb: str) -> None:
+    kubectl.apply(experiment("ab", "ranking", "v1", "v2").build())
+    kubectl.wait_ready("experiment", "ab")
+    kubectl.run("annotate", "experiment", "ab", f"millrace.dev/command=1:{verb}")
+    eventually(
+        lambda: verb.rsplit(maxsplit=1)[-1] in kubectl.run("describe", "experiment", "ab").stdout.split("Events:")[-1]
+    )
+    assert phase(kubectl, "ab") == "Running"

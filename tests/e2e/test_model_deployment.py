@@ -1,0 +1,150 @@
+"""A ModelDeployment: serves, is replaced without a failed request, and refuses what it must not serve."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.builders import Built, model_deployment
+from tests.e2e.conftest import Target
+from tests.e2e.kubectl import Kubectl, eventually
+from tests.e2e.mesh import Load, Service
+from tests.onnx_models import write_linear
+
+
+def deployed(kubectl: Kubectl, target: Target, built: Built, name: str = "fraud") -> Service:
+    kubectl.apply(built.build())
+    kubectl.wait_ready("modeldeployment", name)
+    return Service(target.ingress_url, name, kubectl.namespace)
+
+
+def test_the_first_ready_deployment_is_champion_and_answers_through_the_mesh(
+    target: Target, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    model = write_linear(tmp_path / "model.onnx", factor=10)
+    service = deployed(kubectl, target, model_deployment("fraud", f"file://{model}"))
+    eventually(lambda: service.infer().status_code == 200)
+    assert service.output() == 30.0
+    status = kubectl.get("md", "fraud")["status"]
+    assert status["champion"] is True
+    assert status["device"] == "cpu"
+    assert status["model"]["digest"] == f"sha256:{hashlib.sha256(model.read_bytes()).hexdigest()}"
+    assert status["model"]["bytes"] == model.stat().st_size
+    assert status["replicas"] == {"ready": 1, "desired": 1}
+
+
+def test_a_new_model_takes_over_under_load_without_one_failed_request(
+    target: Target, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    first = write_linear(tmp_path / "1.onnx", factor=1)
+    second = write_linear(tmp_path / "2.onnx", factor=2)
+    service = deployed(kubectl, target, model_deployment("fraud", f"file://{first}"))
+    eventually(lambda: service.infer().status_code == 200)
+    revision = kubectl.get("md", "fraud")["status"]["revision"]
+    with Load(service) as load:
+        kubectl.apply(model_deployment("fraud", f"file://{second}").build())
+        eventually(lambda: kubectl.get("md", "fraud")["status"]["revision"] != revision, 60)
+        eventually(lambda: len(kubectl.list("deployments", "millrace.dev/deployment=fraud")) == 1, 60)
+        eventually(lambda: len(kubectl.list("pods", "millrace.dev/deployment=fraud")) == 1, 60)
+    assert load.failures == []
+    assert load.answers[3.0] > 0
+    assert load.answers[6.0] > 0
+    assert service.output() == 6.0
+
+
+def test_a_change_of_scale_makes_no_new_revision(target: Target, kubectl: Kubectl, tmp_path: Path) -> None:
+    uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
+    deployed(kubectl, target, model_deployment("fraud", uri))
+    revision = kubectl.get("md", "fraud")["status"]["revision"]
+    scaled = model_deployment("fraud", uri).having("spec.scaling", {"min": 2, "max": 2})
+    kubectl.apply(scaled.build())
+    eventually(lambda: kubectl.get("md", "fraud")["status"]["replicas"] == {"ready": 2, "desired": 2}, 60)
+    assert kubectl.get("md", "fraud")["status"]["revision"] == revision
+
+
+def bad_models(tmp_path: Path) -> dict[str, tuple[Built, list[str]]]:
+    good = write_linear(tmp_path / "good.onnx")
+    corrupt = tmp_path / "corrupt.onnx"
+    corrupt.write_bytes(b"this is no model" * 20)
+    truncated = tmp_path / "truncated.onnx"
+    truncated.write_bytes(good.read_bytes()[:-40])
+    digest = "sha256:" + "0" * 64
+    return {
+        "missing": (model_deployment("fraud", "file:///no/such/model.onnx"), ["/no/such/model.onnx"]),
+        "corrupt": (model_deployment("fraud", f"file://{corrupt}"), ["corrupt.onnx"]),
+        "truncated": (model_deployment("fraud", f"file://{truncated}"), ["truncated.onnx"]),
+        "digest": (
+            model_deployment("fraud", f"file://{good}").having("spec.model.digest", digest),
+            ["digest", "0000"],
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", ["missing", "corrupt", "truncated", "digest"])
+def test_a_bad_model_never_serves_and_the_old_one_stays(
+    target: Target, kubectl: Kubectl, tmp_path: Path, case: str
+) -> None:
+    good = write_linear(tmp_path / "model.onnx")
+    service = deployed(kubectl, target, model_deployment("fraud", f"file://{good}"))
+    eventually(lambda: service.infer().status_code == 200)
+    bad, words = bad_models(tmp_path)[case]
+    kubectl.apply(bad.build())
+    condition = eventually(
+        lambda: (found := kubectl.condition("md", "fraud", "ModelResolved")).get("status") == "False" and found,
+        60,
+    )
+    for word in words:
+        assert word in condition["message"]
+    assert kubectl.condition("md", "fraud", "Ready")["status"] == "False"
+    assert service.output() == 3.0
+    kubectl.apply(model_deployment("fraud", f"file://{good}").build())
+    kubectl.wait_ready("modeldeployment", "fraud")
+
+
+def test_an_unknown_feature_is_named(kubectl: Kubectl, tmp_path: Path) -> None:
+    uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
+    kubectl.apply(
+        model_deployment("fraud", uri).having("spec.features", {"refs": ["nothing:here"], "input": "features"}).build()
+    )
+    condition = eventually(
+        lambda: (found := kubectl.condition("md", "fraud", "Accepted")).get("status") == "False" and found
+    )
+    assert "nothing" in condition["message"]
+
+
+def test_wrong_requests_are_told_what_came_and_what_is_expected(
+    target: Target, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
+    service = deployed(kubectl, target, model_deployment("fraud", uri))
+    eventually(lambda: service.infer().status_code == 200)
+
+    def refused(path: str, name: str, shape: list[int], datatype: str) -> tuple[int, str]:
+        tensor = {"name": name, "shape": shape, "datatype": datatype, "data": [1.0, 2.0]}
+        answer = service.post(path, {"inputs": [tensor]})
+        return answer.status_code, answer.json()["error"]
+
+    infer = "/v2/models/fraud/infer"
+    status, message = refused(infer, "feature", [1, 2], "FP32")
+    assert status == 400
+    assert "feature" in message
+    assert "features" in message
+    status, message = refused(infer, "features", [1, 3], "FP32")
+    assert status == 400
+    assert "3" in message
+    status, message = refused(infer, "features", [1, 2], "FP64")
+    assert status == 400
+    assert "FP64" in message
+    assert "FP32" in message
+    assert refused("/v2/models/nothing/infer", "features", [1, 2], "FP32")[0] == 404
+    assert refused("/v2/models/fraud/versions/nothing/infer", "features", [1, 2], "FP32")[0] == 404
+
+
+def test_deletion_leaves_no_child(target: Target, kubectl: Kubectl, tmp_path: Path) -> None:
+    uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
+    deployed(kubectl, target, model_deployment("fraud", uri))
+    kubectl.run("delete", "md", "fraud", "--timeout=60s")
+    for kind in ("deployments", "services", "virtualservices", "destinationrules", "pods"):
+        eventually(lambda kind=kind: kubectl.list(kind, "app.kubernetes.io/managed-by=millrace") == [], 60)

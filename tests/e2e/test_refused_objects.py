@@ -1,0 +1,84 @@
+"""What the API server itself refuses: before anything is stored, with a sentence that names the field and the mend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.builders import Built, canary, experiment, feature_view, model_deployment
+from tests.e2e.kubectl import Kubectl
+
+ARMS: list[dict[str, Any]] = [
+    {"name": "a", "deployment": "v1", "control": True},
+    {"name": "b", "deployment": "v2", "weight": 60},
+    {"name": "c", "deployment": "v3", "weight": 60},
+]
+AB = experiment("ab", "ranking", "v1", "v2")
+STEPS = [{"weight": 50}, {"weight": 20}]
+
+CASES: dict[str, tuple[Built, list[str]]] = {
+    "weight over 100": (AB.having("spec.arms", [ARMS[0], {**ARMS[1], "weight": 120}]), ["weight", "100"]),
+    "weights that sum to over 100": (AB.having("spec.arms", ARMS), ["must not sum to more than 100"]),
+    "no control": (
+        AB.having("spec.arms", [{**ARMS[0], "control": False, "weight": 10}, ARMS[1]]),
+        ["exactly one arm with control: true"],
+    ),
+    "a control with a weight": (AB.having("spec.arms", [{**ARMS[0], "weight": 5}, ARMS[1]]), ["remove its weight"]),
+    "an override of no arm": (
+        AB.having("spec.overrides", [{"header": "x", "value": "y", "arm": "zzz"}]),
+        ["must name one of spec.arms"],
+    ),
+    "falling steps": (canary("c", "ranking", "v1", "v2", STEPS), ["must not fall"]),
+    "an unknown field": (AB.having("spec.analysis", {"alpha": 0.05}), ["analysis"]),
+    "a schedule that is no cron line": (
+        feature_view("v").having("spec.materialization.schedule", "every day"),
+        ["spec.materialization.schedule"],
+    ),
+    "a name that passes 63 characters in a child": (feature_view("v" * 60), ["metadata.name", "49"]),
+    "a model name too long": (model_deployment("m" * 50), ["metadata.name", "45"]),
+    "a name that is no service": (model_deployment("1st"), ["begin with a letter"]),
+    "an online view without a schedule": (
+        feature_view("v").without("spec.materialization"),
+        ["spec.materialization is required"],
+    ),
+    "a feature type that is none": (
+        feature_view("v").having("spec.features", [{"name": "a", "type": "decimal"}]),
+        ["spec.features[0].type", "decimal"],
+    ),
+    "two features of one name": (
+        feature_view("v").having("spec.features", [{"name": "a", "type": "int64"}, {"name": "a", "type": "float64"}]),
+        ["Duplicate"],
+    ),
+    "a feature called like an entity": (
+        feature_view("v").having("spec.features", [{"name": "user_id", "type": "int64"}]),
+        ["name of an entity"],
+    ),
+    "scaling to zero": (model_deployment("m").having("spec.scaling", {"min": 0, "max": 3}), ["spec.scaling.min"]),
+    "scaling upside down": (model_deployment("m").having("spec.scaling", {"min": 3, "max": 2}), ["at most"]),
+    "a digest that is none": (model_deployment("m").having("spec.model.digest", "abc"), ["spec.model.digest"]),
+    "a model scheme that is not read": (model_deployment("m", "ftp://x/m.onnx"), ["spec.model.uri"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_with_a_message_and_nothing_is_stored(kubectl: Kubectl, case: str) -> None:
+    built, words = CASES[case]
+    document = built.build()
+    refused = kubectl.apply(document, check=False)
+    assert refused.returncode != 0
+    for word in words:
+        assert word in refused.stderr
+    kind = document["kind"].lower()
+    assert kubectl.run("get", kind, "-o", "name").stdout == ""
+
+
+def test_arms_are_frozen_once_an_experiment_has_started(kubectl: Kubectl) -> None:
+    kubectl.apply(AB.build())
+    status = '{"status": {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}}'
+    kubectl.run("patch", "experiment", "ab", "--subresource=status", "--type=merge", "-p", status)
+    refused = kubectl.apply(
+        AB.having("spec.arms", [ARMS[0], {"name": "b", "deployment": "other", "weight": 1}]).build(), check=False
+    )
+    assert refused.returncode != 0
+    assert "frozen once the experiment has started" in refused.stderr
