@@ -11,13 +11,18 @@ class MeshSettings:
     """Where the mesh writes and which address it serves.
 
     Attributes:
-        directory: the mesh's folder (``<root>/mesh``); Envoy runs in it and reads its configuration from ``xds/`` below it.
+        directory: the mesh's folder (``<root>/mesh``): Envoy runs in it, reads ``xds/`` and answers on ``admin.sock``.
         ingress_host: address Envoy listens on.
         ingress_port: port Envoy listens on; a Host header may carry it for any host.
-        debounce: seconds to wait after a change for the changes that follow it, before Envoy's files are written.
+        debounce: seconds to wait after a change for those that follow it, before Envoy's files are written.
     """
 
     directory: Path
     ingress_host: str = "127.0.0.1"
     ingress_port: int = 18080
     debounce: float = 0.03
+
+    @property
+    def xds(self) -> Path:
+        """The folder that Envoy watches."""
+        return self.directory / "xds"
