@@ -1,0 +1,120 @@
+"""The ASGI application: reads a request, finds what it names, lets it be carried out, and writes the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.documents import Documents
+from millrace.local.apiserver.journal import JournalFull
+from millrace.local.apiserver.objects import Objects
+from millrace.local.apiserver.request import JSON, Request, Response, Stream, parse_query
+from millrace.local.apiserver.routing import target_of, verb_of
+from millrace.local.apiserver.status import ApiError, method_not_allowed, no_such_path
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_BODY_LIMIT = 3 * 1024 * 1024
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """The API server as an ASGI application."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._documents = Documents(cluster)
+        self._objects = Objects(cluster)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serves one HTTP request."""
+        if scope["type"] != "http":
+            return
+        request = Request(
+            method=scope["method"],
+            path=scope["path"],
+            query=parse_query(scope["query_string"]),
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        )
+        try:
+            request.body = await _body(receive)
+            answer = self._answer(request)
+        except Exception as error:
+            answer = _failure(error)
+        if isinstance(answer, Response):
+            await _send_whole(send, answer, head=request.method == "HEAD")
+        else:
+            await _send_stream(send, receive, answer)
+
+    def _answer(self, request: Request) -> Response | Stream:
+        target = target_of(request.path, self._cluster.registry)
+        if target is None:
+            document = self._documents.find(request)
+            if document is None:
+                raise no_such_path()
+            return document
+        verb = verb_of(request.method, target, watch=request.flag("watch"))
+        if not target.subresource and verb not in target.resource.verbs:
+            raise method_not_allowed(target.resource.plural, target.resource.group, verb or request.method)
+        return self._objects.carry_out(verb, request, target)
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    pieces = [body]
+    size = len(body)
+    while message.get("more_body"):
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > _BODY_LIMIT:
+            raise ApiError(413, "RequestEntityTooLarge", f"the request body is larger than {_BODY_LIMIT} bytes")
+    return b"".join(pieces)
+
+
+def _failure(error: Exception) -> Response:
+    if isinstance(error, JournalFull):
+        error = ApiError(507, "InternalError", str(error))
+    if not isinstance(error, ApiError):
+        _log.error("the API server failed on a request", exc_info=error)
+        error = ApiError(500, "InternalError", f"Internal error occurred: {error!r}")
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
+    return Response(orjson.dumps(error.body()), error.code, headers=headers)
+
+
+async def _send_whole(send: Send, answer: Response, *, head: bool) -> None:
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+
+
+async def _send_stream(send: Send, receive: Receive, answer: Stream) -> None:
+    headers = [(b"content-type", answer.content_type or JSON), (b"cache-control", b"no-cache, private")]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+    gone = asyncio.ensure_future(receive())
+    if answer.on_gone is not None:
+        gone.add_done_callback(lambda _: answer.on_gone and answer.on_gone())
+    try:
+        async for piece in answer.pieces:
+            if gone.done():
+                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    finally:
+        gone.cancel()
+        await answer.pieces.aclose()
+    await send({"type": "http.response.body", "body": b""})

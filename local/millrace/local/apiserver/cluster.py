@@ -1,0 +1,106 @@
+"""The cluster behind the HTTP surface: store, registry, schemas, watches, and the worker that cleans up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from millrace.local.apiserver.collector import Collector
+from millrace.local.apiserver.contracts import Schema, builtin_schema, compile_schema
+from millrace.local.apiserver.crds import resources_of
+from millrace.local.apiserver.deletion import Deleter
+from millrace.local.apiserver.journal import Journal
+from millrace.local.apiserver.reads import Reader
+from millrace.local.apiserver.registry import Registry
+from millrace.local.apiserver.request import Target
+from millrace.local.apiserver.resources import CRDS, NAMESPACES, Resource
+from millrace.local.apiserver.store import Event, Store
+from millrace.local.apiserver.watching import Hub
+from millrace.local.apiserver.writes import Options, Writer
+
+_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Cluster:
+    """Everything that the HTTP surface acts on.
+
+    Args:
+        data: the folder of the journal.
+        clock: the present time.
+    """
+
+    def __init__(self, data: Path, clock: Callable[[], datetime] = _utc_now) -> None:
+        self.journal = Journal(data / "journal.db")
+        self.registry = Registry()
+        self.hub = Hub()
+        self._schemas: dict[Resource, Schema] = {}
+        self.store = Store(self.journal)
+        self.hub.revision = lambda: self.store.revision
+        for entry in self.store.list(CRDS):
+            self._define(entry.name, entry.object())
+        self.deleter = Deleter(self.store, clock)
+        self.collector = Collector(self.store, self.registry, self.deleter)
+        self.writer = Writer(self.store, self.registry, self.schema, clock)
+        self.reader = Reader(self.store, self.registry, self.hub)
+        self.store.listeners += [self._definitions_changed, self.hub.publish, self.collector.notice]
+        self._first_namespaces()
+
+    def _first_namespaces(self) -> None:
+        namespaces = self.registry.find("", "v1", "namespaces")
+        if namespaces is None:
+            return
+        for name in _NAMESPACES:
+            if self.store.get(NAMESPACES, "", name) is None:
+                self.writer.create(
+                    Target(namespaces), {"metadata": {"name": name}}, Options(manager="millrace-apiserver")
+                )
+
+    def schema(self, resource: Resource) -> Schema:
+        """The compiled schema of a resource, made when first asked for."""
+        found = self._schemas.get(resource)
+        if found is None:
+            if resource.custom:
+                raw = (resource.definition.get("schema") or {}).get("openAPIV3Schema") or {}
+            else:
+                raw = builtin_schema(resource.group, resource.version, resource.kind)
+            found = self._schemas[resource] = compile_schema(raw)
+        return found
+
+    def _definitions_changed(self, event: Event) -> None:
+        if event.entry.resource != CRDS:
+            return
+        name = event.entry.name
+        if event.type == "DELETED":
+            plural, _, group = name.partition(".")
+            self.registry.undefine(name)
+            self.hub.drop(f"{group}/{plural}")
+        elif event.old is None or event.old.object()["spec"] != event.entry.object()["spec"]:
+            self._define(name, event.entry.object())
+
+    def _define(self, name: str, definition: dict[str, object]) -> None:
+        self._schemas = {r: s for r, s in self._schemas.items() if not r.custom or f"{r.plural}.{r.group}" != name}
+        self.registry.define(name, definition, resources_of(definition))
+
+    async def run(self) -> None:
+        """Cleans up and checkpoints until cancelled."""
+        self.collector.resume()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.collector.run())
+            tasks.create_task(self._checkpoints())
+
+    async def _checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            if self.journal.wants_checkpoint:
+                await asyncio.to_thread(self.journal.checkpoint)
+
+    def close(self) -> None:
+        """Ends all watches and closes the journal."""
+        self.hub.drop()
+        self.journal.close()

@@ -1,0 +1,76 @@
+"""Everything that is not an object: discovery, version, health and the OpenAPI documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from millrace.local.apiserver import discovery
+from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.contracts import v2_document, v3_document, v3_index
+from millrace.local.apiserver.request import JSON, Request, Response, json_response
+
+_PATHS = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+
+
+class Documents:
+    """Answers for the paths that name no resource; documents are kept until the resources change."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._cache: dict[tuple[str, bool], bytes] = {}
+        self._generation = -1
+
+    def find(self, request: Request) -> Response | None:
+        """The answer for a path, ``None`` where there is none."""
+        if request.method not in ("GET", "HEAD"):
+            return None
+        path = request.path.rstrip("/") or "/"
+        if path in ("/healthz", "/livez", "/readyz") or path.startswith(("/healthz/", "/livez/", "/readyz/")):
+            return Response(b"ok", content_type=b"text/plain; charset=utf-8")
+        registry = self._cluster.registry
+        if registry.generation != self._generation:
+            self._cache.clear()
+            self._generation = registry.generation
+        aggregated = path in ("/api", "/apis") and discovery.wants_aggregated(request)
+        body = self._cache.get((path, aggregated))
+        if body is None:
+            document = self._document(path, aggregated=aggregated)
+            if document is None:
+                return None
+            body = self._cache[(path, aggregated)] = orjson.dumps(document)
+        return Response(body, content_type=discovery.AGGREGATED_TYPE if aggregated else JSON)
+
+    def _document(self, path: str, *, aggregated: bool) -> dict[str, Any] | None:
+        registry = self._cluster.registry
+        match path.strip("/").split("/"):
+            case [""]:
+                return {"paths": list(_PATHS)}
+            case ["version"]:
+                return discovery.VERSION
+            case ["api" | "apis" as root] if aggregated:
+                return discovery.aggregated(registry, core=root == "api")
+            case ["api"]:
+                return discovery.api_versions()
+            case ["apis"]:
+                return discovery.group_list(registry)
+            case ["api", version]:
+                return discovery.resource_list(registry, "", version)
+            case ["apis", group]:
+                return discovery.group(registry, group)
+            case ["apis", group, version]:
+                return discovery.resource_list(registry, group, version)
+            case ["openapi", "v2"]:
+                return v2_document(self._definitions())
+            case ["openapi", "v3"]:
+                return v3_index(self._definitions())
+            case ["openapi", "v3", *rest] if rest:
+                return v3_document("/".join(rest), self._definitions())
+        return None
+
+    def _definitions(self) -> list[dict[str, Any]]:
+        return list(self._cluster.registry.definitions.values())
+
+
+__all__ = ["Documents", "json_response"]

@@ -1,0 +1,113 @@
+"""The forms an answer can take: the objects themselves, only their metadata, or a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from millrace.local.apiserver.request import JSON, Request
+from millrace.local.apiserver.resources import Resource
+from millrace.local.apiserver.status import ApiError, not_acceptable
+from millrace.local.apiserver.store import Entry, Event
+from millrace.local.apiserver.versions import served
+
+_ACCEPTED = ("application/json",)
+
+
+class Form:
+    """The objects themselves, in the version that was asked for."""
+
+    content_type = JSON
+    stream_type = JSON
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+
+    def one(self, entry: Entry) -> bytes:
+        """A single object."""
+        return served(entry, self.resource)
+
+    def many(self, entries: Sequence[Entry], meta: dict[str, Any]) -> bytes:
+        """A list."""
+        head = {"kind": self.resource.plural_list_kind, "apiVersion": self.resource.api_version, "metadata": meta}
+        items = b",".join([served(entry, self.resource) for entry in entries])
+        return b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], items)
+
+    def event(self, kind: str, event: Event) -> bytes:
+        """One watch event, with its line end."""
+        return b'{"type":"%b","object":%b}\n' % (kind.encode(), self.one(event.entry))
+
+    def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
+        """A watch event that only says how far the watch has come."""
+        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        return orjson.dumps({"type": "BOOKMARK", "object": self._bookmark_object(metadata)}) + b"\n"
+
+    def _bookmark_object(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        return {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": metadata}
+
+    def error(self, error: ApiError) -> bytes:
+        """A watch event that ends the watch with a ``Status``."""
+        return orjson.dumps({"type": "ERROR", "object": error.body()}) + b"\n"
+
+
+class PartialForm(Form):
+    """``PartialObjectMetadata``: metadata alone."""
+
+    def one(self, entry: Entry) -> bytes:
+        """A single object's metadata."""
+        return orjson.dumps(partial(entry))
+
+    def many(self, entries: Sequence[Entry], meta: dict[str, Any]) -> bytes:
+        """A ``PartialObjectMetadataList``."""
+        return orjson.dumps(
+            {
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": meta,
+                "items": [partial(entry) for entry in entries],
+            }
+        )
+
+    def _bookmark_object(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+
+
+def partial(entry: Entry) -> dict[str, Any]:
+    """An object as ``PartialObjectMetadata``."""
+    metadata = entry.object()["metadata"]
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+
+
+def _parameters(media_range: str) -> tuple[str, dict[str, str]]:
+    kind, *rest = (part.strip() for part in media_range.split(";"))
+    return kind.lower(), dict(part.partition("=")[::2] for part in rest)
+
+
+def form_of(request: Request, resource: Resource) -> Form:
+    """The first form in the Accept header that this server can write.
+
+    Raises:
+        ApiError: 406 when there is none, as for a client that takes only protobuf.
+    """
+    accept = request.headers.get("accept", "")
+    if accept in ("", "*/*", "application/json"):
+        return Form(resource)
+    for media_range in accept.split(","):
+        kind, parameters = _parameters(media_range)
+        if kind not in ("application/json", "application/*", "*/*"):
+            continue
+        wanted = parameters.get("as", "")
+        if not wanted:
+            return Form(resource)
+        if parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1"):
+            if wanted in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+                return PartialForm(resource)
+            if wanted == "Table":
+                from millrace.local.apiserver.tables import TableForm
+
+                return TableForm(resource, request.query.get("includeObject", "Metadata"), parameters["v"])
+    raise not_acceptable(_ACCEPTED)

@@ -1,0 +1,91 @@
+"""Verbs on objects: from a request and its target to the answer."""
+
+from __future__ import annotations
+
+import orjson
+
+from millrace.local.apiserver import reviews, subresources
+from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.decoding import decode_object
+from millrace.local.apiserver.deletion import DeleteOptions
+from millrace.local.apiserver.forms import form_of
+from millrace.local.apiserver.patching import patch
+from millrace.local.apiserver.request import Request, Response, Stream, Target, json_response
+from millrace.local.apiserver.selectors import matcher
+from millrace.local.apiserver.status import method_not_allowed, not_found, success
+from millrace.local.apiserver.writes import Options, Written
+
+
+class Objects:
+    """Carries out the verbs."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def carry_out(self, verb: str, request: Request, target: Target) -> Response | Stream:
+        """Answers a request.
+
+        Raises:
+            ApiError: what the client is told instead.
+        """
+        if target.resource.verbs == ("create",):
+            return reviews.answer(request, target, self._cluster)
+        if target.subresource not in ("", "status"):
+            return subresources.answer(verb, request, target, self._cluster)
+        match verb:
+            case "get":
+                return self._cluster.reader.get(request, target)
+            case "list":
+                return self._cluster.reader.list(request, target)
+            case "watch":
+                return self._cluster.reader.watch(request, target)
+            case "create":
+                written = self._cluster.writer.create(target, decode_object(request), Options.of(request))
+                return written_response(request, target, written)
+            case "update":
+                return self._update(request, target)
+            case "patch":
+                schema = self._cluster.schema(target.resource)
+                written = patch(request, target, self._cluster.writer, self._cluster.store, schema)
+                return written_response(request, target, written)
+            case "delete":
+                return self._delete(request, target)
+            case "deletecollection":
+                return self._delete_collection(request, target)
+        raise method_not_allowed(target.resource.plural, target.resource.group, verb or request.method)
+
+    def _update(self, request: Request, target: Target) -> Response:
+        obj = decode_object(request)
+        written = self._cluster.writer.update(target, lambda _: obj, Options.of(request))
+        return written_response(request, target, written)
+
+    def _delete(self, request: Request, target: Target) -> Response:
+        resource = target.resource
+        options = DeleteOptions.of(request)
+        entry = self._cluster.store.get(resource.storage, target.namespace, target.name)
+        if entry is None:
+            raise not_found(resource.plural, resource.group, target.name)
+        deleted = self._cluster.deleter.delete(resource, entry, options)
+        if deleted.gone and resource.storage != "/pods":
+            return json_response(success(resource.plural, resource.group, entry.name, entry.uid))
+        return Response(form_of(request, resource).one(deleted.entry))
+
+    def _delete_collection(self, request: Request, target: Target) -> Response:
+        cluster, resource = self._cluster, target.resource
+        options = DeleteOptions.of(request)
+        matches = matcher(
+            request.query.get("labelSelector", ""),
+            request.query.get("fieldSelector", ""),
+            cluster.registry.selectable(resource),
+        )
+        entries = [e for e in cluster.store.list(resource.storage, target.namespace) if matches is None or matches(e)]
+        deleted = [cluster.deleter.delete(resource, entry, options).entry for entry in entries]
+        meta = {"resourceVersion": str(cluster.store.revision)}
+        return Response(form_of(request, resource).many(deleted, meta))
+
+
+def written_response(request: Request, target: Target, written: Written) -> Response:
+    """The object after a write, with a ``Warning`` header for each warning."""
+    form = form_of(request, target.resource)
+    headers = [(b"warning", f"299 - {orjson.dumps(text).decode()}".encode()) for text in written.warnings]
+    return Response(form.one(written.entry), 201 if written.created else 200, form.content_type, headers)

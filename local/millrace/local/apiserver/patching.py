@@ -1,0 +1,129 @@
+"""Patches: which kind a request carries, and the change it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.local.apiserver.contracts import (
+    ApplyConflict,
+    PatchError,
+    Schema,
+    apply,
+    apply_json_patch,
+    apply_merge_patch,
+    apply_strategic_patch,
+)
+from millrace.local.apiserver.decoding import decode_patch
+from millrace.local.apiserver.request import Request, Target
+from millrace.local.apiserver.status import ApiError, bad_request, not_found, unsupported_media_type
+from millrace.local.apiserver.store import Store
+from millrace.local.apiserver.writes import Change, Obj, Options, Writer, Written
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+
+
+def patch(request: Request, target: Target, writer: Writer, store: Store, schema: Schema) -> Written:
+    """Carries out a PATCH of any of the four types.
+
+    Raises:
+        ApiError: 415 for another type, 400 or 422 for a patch that cannot be applied, 409 for apply conflicts.
+    """
+    media_type = request.media_type
+    options = Options.of(request)
+    if media_type == APPLY_PATCH:
+        return _apply(request, target, writer, store, schema, options)
+    if options.force:
+        raise bad_request("force: may not be specified for non-apply patch")
+    return writer.update(target, change_of(request, target, schema), options)
+
+
+def change_of(request: Request, target: Target, schema: Schema) -> Change:
+    """The change that a JSON, merge or strategic merge patch makes to an object."""
+    media_type = request.media_type
+    allowed = _TYPES[:2] if target.resource.custom else _TYPES[:3]
+    if media_type not in allowed:
+        raise unsupported_media_type(media_type, (*allowed, APPLY_PATCH))
+    document = decode_patch(request)
+
+    def change(current: Obj) -> Obj:
+        try:
+            if media_type == JSON_PATCH:
+                return apply_json_patch(current, document)
+            if media_type == MERGE_PATCH:
+                return apply_merge_patch(current, document)
+            return apply_strategic_patch(current, document, schema)
+        except PatchError as error:
+            raise ApiError(
+                422 if media_type == JSON_PATCH else 400,
+                "Invalid" if media_type == JSON_PATCH else "BadRequest",
+                error.message,
+            ) from None
+
+    return change
+
+
+def _apply(request: Request, target: Target, writer: Writer, store: Store, schema: Schema, options: Options) -> Written:
+    resource = target.resource
+    if not request.query.get("fieldManager"):
+        raise bad_request(
+            "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
+        )
+    applied = decode_patch(request)
+    if not isinstance(applied, dict):
+        raise bad_request(f"an apply patch must be an object, got {type(applied).__name__}")
+    _check_applied(applied, target)
+    entry = store.get(resource.storage, target.namespace, target.name)
+
+    def change(live: Obj | None) -> Obj:
+        try:
+            merged: Obj = apply(
+                live,
+                applied,
+                manager=options.manager,
+                force=options.force,
+                schema=schema,
+                api_version=resource.api_version,
+                now=writer.now(),
+                subresource=target.subresource,
+            )
+        except ApplyConflict as error:
+            raise apply_conflict(error.conflicts) from None
+        return merged
+
+    if entry is not None:
+        return writer.update(target, change, options, recorded=True)
+    if target.subresource:
+        raise not_found(resource.plural, resource.group, target.name)
+    return writer.create(target, change(None), options, recorded=True)
+
+
+def _check_applied(applied: dict[str, Any], target: Target) -> None:
+    resource = target.resource
+    for name, wanted in (("apiVersion", resource.api_version), ("kind", resource.kind)):
+        if applied.get(name) != wanted:
+            raise bad_request(f"{name}: an apply patch to this resource must say {wanted!r}, got {applied.get(name)!r}")
+    metadata = applied.setdefault("metadata", {})
+    if isinstance(metadata, dict) and metadata.get("managedFields"):
+        raise bad_request("metadata.managedFields must be nil")
+
+
+def apply_conflict(conflicts: list[tuple[str, str]]) -> ApiError:
+    """409 for an apply of fields that other managers own."""
+    managers: dict[str, list[str]] = {}
+    for manager, path in conflicts:
+        managers.setdefault(manager, []).append(path)
+    if len(conflicts) == 1:
+        manager, path = conflicts[0]
+        what = f'1 conflict with "{manager}": {path}'
+    else:
+        parts = ["\n".join([f'conflicts with "{m}":', *(f"- {p}" for p in paths)]) for m, paths in managers.items()]
+        what = f"{len(conflicts)} conflicts: " + "\n".join(parts)
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f'conflict with "{manager}"', "field": path}
+        for manager, path in conflicts
+    ]
+    return ApiError(409, "Conflict", f"Apply failed with {what}", details={"causes": causes})

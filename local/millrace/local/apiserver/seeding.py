@@ -1,0 +1,69 @@
+"""Objects that are there from the start: CRDs and others from YAML files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from millrace.base.errors import NotFoundError, RejectError
+from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.request import Target
+from millrace.local.apiserver.status import ApiError
+from millrace.local.apiserver.writes import Options
+
+_OPTIONS = Options(manager="millrace-apiserver")
+
+
+def seed(cluster: Cluster, paths: Sequence[Path]) -> None:
+    """Creates the objects of YAML files, or brings those that are there up to date.
+
+    Raises:
+        NotFoundError: a path does not exist.
+        RejectError: a file is no YAML, or holds an object that the server refuses.
+    """
+    for path in paths:
+        for file in _files(path):
+            for document in _documents(file):
+                _put(cluster, document, file)
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+    if not path.exists():
+        raise NotFoundError(f"{path} does not exist", hint="Give a YAML file or a folder of them", field="--crds")
+    return [path]
+
+
+def _documents(file: Path) -> Iterable[dict[str, Any]]:
+    import yaml
+
+    try:
+        return [document for document in yaml.load_all(file.read_bytes(), Loader=yaml.CSafeLoader) if document]
+    except yaml.YAMLError as error:
+        raise RejectError(f"{file} is not YAML: {error}", field="--crds") from error
+
+
+def _put(cluster: Cluster, document: dict[str, Any], file: Path) -> None:
+    resource = cluster.registry.of_kind(document.get("apiVersion", ""), document.get("kind", ""))
+    if resource is None:
+        raise RejectError(f"{file}: no such kind: {document.get('apiVersion')} {document.get('kind')}", field="--crds")
+    name = document.get("metadata", {}).get("name", "")
+    namespace = document["metadata"].get("namespace", "default") if resource.namespaced else ""
+    try:
+        if cluster.store.get(resource.storage, namespace, name) is None:
+            cluster.writer.create(Target(resource, namespace), document, _OPTIONS)
+        else:
+            target = Target(resource, namespace, name)
+            cluster.writer.update(target, lambda live: _over(live, document), _OPTIONS)
+    except ApiError as error:
+        raise RejectError(f"{file}: {error.message}", field="--crds") from error
+
+
+def _over(live: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    metadata = {**live["metadata"]}
+    for name in ("labels", "annotations"):
+        if name in wanted["metadata"]:
+            metadata[name] = {**(metadata.get(name) or {}), **wanted["metadata"][name]}
+    return {**wanted, "metadata": metadata, **({"status": live["status"]} if "status" in live else {})}

@@ -1,0 +1,128 @@
+"""The server process: socket, kubeconfig, readiness file, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from millrace.base.errors import ReportError
+from millrace.local.apiserver.app import App
+from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.seeding import seed
+
+HOST = "127.0.0.1"
+_PR_SET_PDEATHSIG = 1
+_KEEP_ALIVE_SECONDS = 600
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told to end the watches before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, cluster: Cluster) -> None:
+        super().__init__(config)
+        self._cluster = cluster
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._cluster.hub.drop()
+        await super().shutdown(sockets)
+
+
+def serve(
+    data: Path, *, port: int, kubeconfig: Path, crds: Sequence[Path], faults: bool, die_with_parent: bool
+) -> None:
+    """Runs the server until it is told to stop.
+
+    Raises:
+        ReportError: the port is taken, the journal cannot be used, a CRD file is wrong.
+    """
+    if die_with_parent:
+        _follow_parent()
+    listener = _listen(port)
+    cluster = Cluster(data)
+    seed(cluster, crds)
+    url = f"http://{HOST}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        App(cluster),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=2,
+        backlog=2048,
+    )
+    server = _Server(config, cluster)
+    write_kubeconfig(kubeconfig, url)
+    ready = data / "apiserver.json"
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_run(server, cluster, listener, ready, url))
+    ready.unlink(missing_ok=True)
+
+
+async def _run(server: _Server, cluster: Cluster, listener: socket.socket, ready: Path, url: str) -> None:
+    cleaning = asyncio.create_task(cluster.run())
+    # The socket listens already: clients that read the file now wait in its backlog for the first accept.
+    _write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        cleaning.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await cleaning
+        cluster.close()
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise ReportError(
+            f"cannot listen on {HOST}:{port}: {error.strerror}", hint="Choose another --port, or 0 for a free one"
+        ) from error
+    listener.listen(2048)
+    return listener
+
+
+def _follow_parent() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before the call took effect
+        raise ReportError("the process that started the API server has ended")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Writes by rename, so that readers see all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)
+
+
+def write_kubeconfig(path: Path, url: str) -> None:
+    """Writes a kubeconfig with the one context ``millrace``."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "millrace", "cluster": {"server": url}}],
+        "users": [{"name": "millrace", "user": {}}],
+        "contexts": [
+            {"name": "millrace", "context": {"cluster": "millrace", "user": "millrace", "namespace": "default"}}
+        ],
+        "current-context": "millrace",
+    }
+    _write_whole(path, json.dumps(document, indent=2) + "\n")
