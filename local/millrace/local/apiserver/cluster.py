@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from millrace.local.apiserver.collector import Collector
-from millrace.local.apiserver.contracts import Schema, builtin_schema, compile_schema
+from millrace.local.apiserver.contracts import builtin_schema
 from millrace.local.apiserver.crds import resources_of
 from millrace.local.apiserver.deletion import Deleter
 from millrace.local.apiserver.journal import Journal
@@ -16,11 +16,13 @@ from millrace.local.apiserver.reads import Reader
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Target
 from millrace.local.apiserver.resources import CRDS, NAMESPACES, Resource
+from millrace.local.apiserver.schema import Schema, compile_schema
 from millrace.local.apiserver.store import Event, Store
 from millrace.local.apiserver.watching import Hub
 from millrace.local.apiserver.writes import Options, Writer
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
 
 
 def _utc_now() -> datetime:
@@ -42,7 +44,7 @@ class Cluster:
         self._schemas: dict[Resource, Schema] = {}
         self.store = Store(self.journal)
         self.hub.revision = lambda: self.store.revision
-        for entry in self.store.list(CRDS):
+        for entry in self.store.entries(CRDS):
             self._define(entry.name, entry.object())
         self.deleter = Deleter(self.store, clock)
         self.collector = Collector(self.store, self.registry, self.deleter)
@@ -71,6 +73,10 @@ class Cluster:
                 raw = builtin_schema(resource.group, resource.version, resource.kind)
             found = self._schemas[resource] = compile_schema(raw)
         return found
+
+    def scale_schema(self) -> Schema:
+        """The compiled schema of ``Scale``."""
+        return self.schema(_SCALE)
 
     def _definitions_changed(self, event: Event) -> None:
         if event.entry.resource != CRDS:

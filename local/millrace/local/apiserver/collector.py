@@ -35,7 +35,7 @@ class Collector:
     def resume(self) -> None:
         """Looks at everything once, to finish what was under way when the server stopped."""
         for storage in self._store.resources():
-            for entry in self._store.list(storage):
+            for entry in self._store.entries(storage):
                 if entry.deleting or entry.owners:
                     self._add(entry)
 
@@ -169,7 +169,7 @@ class Collector:
         for resource in self._registry.stored():
             if not resource.namespaced:
                 continue
-            for entry in self._store.list(resource.storage, namespace.name):
+            for entry in self._store.entries(resource.storage, namespace.name):
                 if not entry.deleting:
                     self._deleter.delete(resource, entry, DeleteOptions(policy="Background"))
                 remaining |= self._store.get(entry.resource, entry.namespace, entry.name) is not None
@@ -181,10 +181,10 @@ class Collector:
         plural, _, group = definition.name.partition(".")
         resource = self._registry.of_storage(f"{group}/{plural}")
         storage = f"{group}/{plural}"
-        for entry in self._store.list(storage):
+        for entry in self._store.entries(storage):
             if not entry.deleting and resource is not None:
                 self._deleter.delete(resource, entry, DeleteOptions(policy="Background"))
-        if not self._store.list(storage):
+        if not self._store.entries(storage):
             self._release(definition, CRD_FINALIZER)
 
 

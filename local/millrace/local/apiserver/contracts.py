@@ -1,65 +1,8 @@
-"""Thin stand-ins until the schema, patch, field-manager and OpenAPI packages stand; removed then."""
+"""Thin stand-ins until the OpenAPI package stands; removed then."""
 
 from __future__ import annotations
 
 from typing import Any
-
-try:
-    from millrace.local.apiserver.schema import Schema, SchemaError, compile_schema
-except ImportError:
-
-    class SchemaError(Exception):
-        errors: list[Any] = []
-
-    class Schema:
-        def default(self, obj: dict[str, Any]) -> None: ...
-        def prune(self, obj: dict[str, Any]) -> list[str]:
-            return []
-
-        def validate(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Any]:
-            return []
-
-    def compile_schema(schema: dict[str, Any]) -> Schema:
-        return Schema()
-
-
-try:
-    from millrace.local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch, apply_strategic_patch
-except ImportError:
-
-    class PatchError(Exception):
-        message = ""
-
-    def apply_merge_patch(doc: Any, patch: Any) -> Any:
-        if not isinstance(patch, dict):
-            return patch
-        out = dict(doc) if isinstance(doc, dict) else {}
-        for key, value in patch.items():
-            if value is None:
-                out.pop(key, None)
-            else:
-                out[key] = apply_merge_patch(out.get(key), value)
-        return out
-
-    def apply_json_patch(doc: Any, ops: Any) -> Any:
-        raise PatchError("JSON patch is on its way")
-
-    def apply_strategic_patch(doc: Any, patch: Any, schema: Any) -> Any:
-        return apply_merge_patch(doc, patch)
-
-
-try:
-    from millrace.local.apiserver.fieldmanager import ApplyConflict, apply, record_update
-except ImportError:
-
-    class ApplyConflict(Exception):
-        conflicts: list[tuple[str, str]] = []
-
-    def apply(live: Any, applied: Any, **kw: Any) -> Any:
-        return apply_merge_patch(live or {}, applied)
-
-    def record_update(old: Any, new: Any, **kw: Any) -> None: ...
-
 
 try:
     from millrace.local.apiserver.openapi import builtin_schema, v2_document, v3_document, v3_index

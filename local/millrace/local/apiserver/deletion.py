@@ -47,6 +47,11 @@ class DeleteOptions:
                 raise bad_request(f"the body is not a DeleteOptions object: {error}") from None
             if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":
                 raise bad_request("the body is not a DeleteOptions object")
+        return cls.from_document(given, request)
+
+    @classmethod
+    def from_document(cls, given: dict[str, Any], request: Request) -> DeleteOptions:
+        """Reads a DeleteOptions object, and the query for what it leaves open."""
         grace = given.get("gracePeriodSeconds", request.number("gracePeriodSeconds"))
         orphan = given.get("orphanDependents")
         if orphan is None and "orphanDependents" in request.query:

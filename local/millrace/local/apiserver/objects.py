@@ -36,7 +36,7 @@ class Objects:
             case "get":
                 return self._cluster.reader.get(request, target)
             case "list":
-                return self._cluster.reader.list(request, target)
+                return self._cluster.reader.listing(request, target)
             case "watch":
                 return self._cluster.reader.watch(request, target)
             case "create":
@@ -78,7 +78,9 @@ class Objects:
             request.query.get("fieldSelector", ""),
             cluster.registry.selectable(resource),
         )
-        entries = [e for e in cluster.store.list(resource.storage, target.namespace) if matches is None or matches(e)]
+        entries = [
+            e for e in cluster.store.entries(resource.storage, target.namespace) if matches is None or matches(e)
+        ]
         deleted = [cluster.deleter.delete(resource, entry, options).entry for entry in entries]
         meta = {"resourceVersion": str(cluster.store.revision)}
         return Response(form_of(request, resource).many(deleted, meta))

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.local.apiserver.contracts import (
-    ApplyConflict,
-    PatchError,
-    Schema,
-    apply,
-    apply_json_patch,
-    apply_merge_patch,
-    apply_strategic_patch,
-)
 from millrace.local.apiserver.decoding import decode_patch
+from millrace.local.apiserver.fieldmanager import ApplyConflict, apply
+from millrace.local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch, apply_strategic_patch
 from millrace.local.apiserver.request import Request, Target
+from millrace.local.apiserver.schema import Schema
 from millrace.local.apiserver.status import ApiError, bad_request, not_found, unsupported_media_type
 from millrace.local.apiserver.store import Store
 from millrace.local.apiserver.writes import Change, Obj, Options, Writer, Written
@@ -57,11 +51,7 @@ def change_of(request: Request, target: Target, schema: Schema) -> Change:
                 return apply_merge_patch(current, document)
             return apply_strategic_patch(current, document, schema)
         except PatchError as error:
-            raise ApiError(
-                422 if media_type == JSON_PATCH else 400,
-                "Invalid" if media_type == JSON_PATCH else "BadRequest",
-                error.message,
-            ) from None
+            raise _unpatchable(error) from None
 
     return change
 
@@ -76,6 +66,8 @@ def _apply(request: Request, target: Target, writer: Writer, store: Store, schem
     if not isinstance(applied, dict):
         raise bad_request(f"an apply patch must be an object, got {type(applied).__name__}")
     _check_applied(applied, target)
+    if "status" in resource.subresources and target.subresource != "status":
+        applied.pop("status", None)
     entry = store.get(resource.storage, target.namespace, target.name)
 
     def change(live: Obj | None) -> Obj:
@@ -91,7 +83,9 @@ def _apply(request: Request, target: Target, writer: Writer, store: Store, schem
                 subresource=target.subresource,
             )
         except ApplyConflict as error:
-            raise apply_conflict(error.conflicts) from None
+            raise _apply_conflict(error) from None
+        except PatchError as error:
+            raise _unpatchable(error) from None
         return merged
 
     if entry is not None:
@@ -111,19 +105,13 @@ def _check_applied(applied: dict[str, Any], target: Target) -> None:
         raise bad_request("metadata.managedFields must be nil")
 
 
-def apply_conflict(conflicts: list[tuple[str, str]]) -> ApiError:
-    """409 for an apply of fields that other managers own."""
-    managers: dict[str, list[str]] = {}
-    for manager, path in conflicts:
-        managers.setdefault(manager, []).append(path)
-    if len(conflicts) == 1:
-        manager, path = conflicts[0]
-        what = f'1 conflict with "{manager}": {path}'
-    else:
-        parts = ["\n".join([f'conflicts with "{m}":', *(f"- {p}" for p in paths)]) for m, paths in managers.items()]
-        what = f"{len(conflicts)} conflicts: " + "\n".join(parts)
+def _apply_conflict(error: ApplyConflict) -> ApiError:
     causes = [
-        {"reason": "FieldManagerConflict", "message": f'conflict with "{manager}"', "field": path}
-        for manager, path in conflicts
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
+        for manager, path in error.conflicts
     ]
-    return ApiError(409, "Conflict", f"Apply failed with {what}", details={"causes": causes})
+    return ApiError(409, "Conflict", error.message, details={"causes": causes})
+
+
+def _unpatchable(error: PatchError) -> ApiError:
+    return ApiError(422 if error.reason == "Invalid" else 400, error.reason, error.message)

@@ -55,7 +55,7 @@ class Reader:
         form = form_of(request, resource)
         return Response(form.one(entry), content_type=form.content_type)
 
-    def list(self, request: Request, target: Target) -> Response:
+    def listing(self, request: Request, target: Target) -> Response:
         """The objects of a resource, whole or page by page."""
         form = form_of(request, target.resource)
         matches = self._matcher(request, target)
@@ -65,7 +65,7 @@ class Reader:
             snapshot, start = self._resume(token, request)
         else:
             self._check_revision(request, listing=True)
-            entries = self._store.list(target.resource.storage, target.namespace)
+            entries = self._store.entries(target.resource.storage, target.namespace)
             chosen = entries if matches is None else [entry for entry in entries if matches(entry)]
             snapshot, start = _Snapshot(self._store.revision, chosen), 0
         page = snapshot.entries[start : start + limit] if limit else snapshot.entries[start:]
@@ -182,7 +182,7 @@ class Reader:
     def _initial_events(self, watcher: Watcher, storage: str, form: Form, *, sent: bool) -> list[bytes]:
         pieces = [
             form.event("ADDED", Event(entry.revision, "ADDED", entry, None))
-            for entry in self._store.list(storage, watcher.namespace)
+            for entry in self._store.entries(storage, watcher.namespace)
             if watcher.matches is None or watcher.matches(entry)
         ]
         if sent:

@@ -103,7 +103,7 @@ BUILTIN: tuple[Resource, ...] = (
     _row("v1", "Node", "nodes", "no", scoped=False, sub="status"),
     _row("v1", "PersistentVolumeClaim", "persistentvolumeclaims", "pvc", sub="status"),
     _row("v1", "PersistentVolume", "persistentvolumes", "pv", scoped=False, sub="status"),
-    _row("v1", "Pod", "pods", "po", sub="status log binding eviction ephemeralcontainers", categories="all"),
+    _row("v1", "Pod", "pods", "po", sub="status log binding eviction", categories="all"),
     _row("v1", "PodTemplate", "podtemplates"),
     _row("v1", "ReplicationController", "replicationcontrollers", "rc", sub="status scale", categories="all"),
     _row("v1", "ResourceQuota", "resourcequotas", "quota", sub="status"),

@@ -155,7 +155,7 @@ class Store:
         found = (self.get(*key) for key in sorted(self._dependents.get(uid, ())))
         return [entry for entry in found if entry is not None]
 
-    def list(self, resource: str, namespace: str = "") -> list[Entry]:
+    def entries(self, resource: str, namespace: str = "") -> list[Entry]:
         """All objects of a resource in one namespace, or in all, ordered by namespace and name."""
         table = self._tables[resource]
         keys = table.keys

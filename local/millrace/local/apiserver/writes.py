@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from millrace.local.apiserver import metadata as meta
-from millrace.local.apiserver.contracts import Schema, record_update
+from millrace.local.apiserver.fieldmanager import record_update
 from millrace.local.apiserver.kinds import strategy_of
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Request, Target
 from millrace.local.apiserver.resources import Resource
+from millrace.local.apiserver.schema import Schema
 from millrace.local.apiserver.schema.errors import FieldError
 from millrace.local.apiserver.status import (
     ApiError,
@@ -112,7 +113,7 @@ class Writer:
             raise already_exists(resource.plural, resource.group, name)
         meta.prepare_new(metadata, target.namespace, self.now())
         strategy = strategy_of(resource)
-        if "status" in resource.subresources and not strategy.keeps_status_on_create and not recorded:
+        if "status" in resource.subresources and not strategy.keeps_status_on_create:
             obj.pop("status", None)
         if strategy.generation:
             metadata["generation"] = 1
