@@ -18,7 +18,7 @@ def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
 
 
 def matches_map(selector: Labels | None, labels: Labels) -> bool:
-    """Whether a plain map selector (a Service's, a ``nodeSelector``) selects ``labels``; an empty one selects nothing."""
+    """Whether a plain map selector, such as a Service's, selects ``labels``; an empty one selects nothing."""
     return bool(selector) and all(labels.get(k) == v for k, v in (selector or {}).items())
 
 

@@ -1,0 +1,1 @@
+"""CronJobs: Jobs at times that a cron line names."""
