@@ -31,8 +31,15 @@ logger = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 
 
-def main(settings_class: type[SettingsT], build: Callable[[SettingsT], Service]) -> int:
+def main(
+    settings_class: type[SettingsT],
+    build: Callable[[SettingsT], Service],
+    on_error: Callable[[MillraceError], None] = lambda _: None,
+) -> int:
     """Loads settings from the process's environment, builds the service and serves it until told to stop.
+
+    Args:
+        on_error: told why the server did not start or stopped by itself.
 
     Returns:
         The exit code: 0 stopped as asked, 2 wrong settings or input (a restart will not help), 1 anything
@@ -43,6 +50,7 @@ def main(settings_class: type[SettingsT], build: Callable[[SettingsT], Service])
         logs.configure(settings.log_level)
         serve(build(settings), settings)
     except MillraceError as error:
+        on_error(error)
         print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
         return 2 if isinstance(error, RejectError) else 1
     return 0

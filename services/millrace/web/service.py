@@ -7,15 +7,15 @@ several times what a small prediction costs.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client import Gauge
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
@@ -40,6 +40,16 @@ class Call:
 
     scope: Scope
     body: bytes
+    receive: Receive
+
+    async def gone(self) -> bool:
+        """Whether the client went away meanwhile."""
+        waiting = asyncio.ensure_future(self.receive())
+        await asyncio.sleep(0)  # a disconnect is there at once; otherwise this would wait for one
+        if waiting.done():
+            return True
+        waiting.cancel()
+        return False
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""
@@ -57,6 +67,10 @@ class Answer(NamedTuple):
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
+class ClientGoneError(Exception):
+    """Raised by a handler that found out that nobody waits for its answer any more."""
+
+
 class Service:
     """An ASGI application with health, metrics, error mapping, body limit and trace context.
 
@@ -64,6 +78,8 @@ class Service:
         title: shown in ``/docs``.
         settings: of this server.
         lifespan: opens what the service needs before it accepts, closes it after the last answer.
+        labels: that all metrics of this service carry.
+        headers: that all its answers carry.
     """
 
     def __init__(
@@ -71,19 +87,21 @@ class Service:
         title: str,
         settings: ServerSettings,
         lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        *,
+        labels: Mapping[str, str] | None = None,
+        headers: Sequence[Header] = (),
     ) -> None:
         self.settings = settings
         self.health = Health()
-        self.metrics = Metrics()
+        self.metrics = Metrics(labels)
         self.api = FastAPI(title=title)
         self.fault: BaseException | None = None
         self.on_fault: Callable[[], None] = lambda: None
         self._lifespan = lifespan
+        self._headers = tuple(headers)
         self._hot: dict[tuple[str, str], tuple[Handler, str]] = {}
         self._in_flight = 0
-        Gauge("millrace_http_in_flight", "Requests being answered", registry=self.metrics.registry).set_function(
-            lambda: self._in_flight
-        )
+        self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
         errors.install(self.api)
         _add_control_routes(self)
 
@@ -140,8 +158,10 @@ class Service:
             body = await _read(scope, receive, self.settings.max_body_bytes)
             if body is None:
                 return CLIENT_GONE
-            status, content, given = await handler(Call(scope, body))
+            status, content, given = await handler(Call(scope, body, receive))
             headers = [*given, (b"content-length", b"%d" % len(content))]
+        except ClientGoneError:
+            return CLIENT_GONE
         except Exception as error:  # every error has its one form
             status, content, extra = errors.render(error)
             headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
@@ -181,6 +201,7 @@ class Service:
         return status
 
     def _finish_headers(self, scope: Scope, status: int, headers: list[Header]) -> None:
+        headers += self._headers
         given = trace.given_request_id(scope["headers"])
         if given is not None:
             headers.append((b"x-request-id", given))

@@ -1,0 +1,213 @@
+"""Features at predict time: one read from the gateway for all rows, laid out as the model's inputs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import orjson
+
+from millrace.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
+from millrace.inference.protocol import Signature
+from millrace.inference.settings import FeatureSettings
+from millrace.inference.tensors import NUMPY, Array, TensorSpec, cast
+from millrace.web import trace
+from millrace.web.errors import DeadlineError
+
+Entities = Mapping[str, Sequence[Any]]
+
+_BAD_REQUEST: Final = 400
+_NOT_FOUND: Final = 404
+_OK: Final = 200
+_MATRIX: Final = 2
+
+
+class FeatureJoin:
+    """Reads the features of a deployment and puts them into the model's inputs.
+
+    Args:
+        seconds: told how long each read took.
+
+    Raises:
+        RejectError: the features do not fit the model's inputs; names both (``BadFeatures``).
+    """
+
+    def __init__(
+        self,
+        settings: FeatureSettings,
+        signature: Signature,
+        *,
+        gateway_url: str,
+        project: str,
+        seconds: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._layout = layout(settings, signature)
+        self._url = gateway_url.rstrip("/") + "/get-online-features"
+        self._fixed = {"features": settings.refs, "full_feature_names": True, "project": project}
+        self._seconds = seconds
+        self._client = httpx.AsyncClient(timeout=settings.timeout)
+
+    @property
+    def inputs(self) -> set[str]:
+        """The inputs that features fill."""
+        return set(self._layout)
+
+    async def feeds(self, entities: Entities) -> dict[str, Array]:
+        """The joined features of every entity row, by input name.
+
+        Raises:
+            NotFoundError: a value is missing and ``onMissing`` is ``fail``; or the gateway knows no such view or
+            feature. RejectError: the gateway refuses the entities. ReportError: a feature's values are not of the
+            input's type. DeadlineError: no answer within the timeout. RetryError: the gateway cannot be reached.
+        """
+        began = perf_counter()
+        request = orjson.dumps({**self._fixed, "entities": entities})
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                response = await self._post(request)
+        except TimeoutError:
+            raise DeadlineError(
+                f"the gateway gave no features within {self._settings.timeout:g} s",
+                hint="Try again, or raise spec.features.timeout",
+                delay=1,
+            ) from None
+        finally:
+            self._seconds(perf_counter() - began)
+        columns = self._columns(_read(response), entities)
+        return {name: _tensor(spec, refs, columns) for name, (spec, refs) in self._layout.items()}
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def _post(self, request: bytes) -> httpx.Response:
+        headers = {"content-type": "application/json", **trace.outgoing()}
+        for last in (False, True):
+            try:
+                return await self._client.post(self._url, content=request, headers=headers)
+            except httpx.TransportError as error:
+                # A pooled connection may have been closed under our hands by a gateway that stops; a read may be
+                # repeated.
+                if last:
+                    raise RetryError(
+                        f"the gateway {self._url} cannot be reached: {error or type(error).__name__}", delay=1
+                    ) from error
+        raise AssertionError
+
+    def _columns(self, answer: dict[str, Any], entities: Entities) -> dict[str, list[Any]]:
+        """Values per feature reference, None where there is none; in the order of the entity rows."""
+        results = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
+        columns = {}
+        for ref in self._settings.refs:
+            result = results[full_name(ref)]
+            values, statuses = result["values"], result["statuses"]
+            if statuses.count("PRESENT") != len(statuses):
+                if self._settings.on_missing == "fail":
+                    raise _missing(ref, statuses, entities)
+                values = [
+                    value if status == "PRESENT" else None for value, status in zip(values, statuses, strict=True)
+                ]
+            columns[ref] = values
+        return columns
+
+
+def full_name(ref: str) -> str:
+    """A feature's name in the gateway's answer: ``view__feature`` for ``view:feature``."""
+    return ref.replace(":", "__", 1)
+
+
+def layout(settings: FeatureSettings, signature: Signature) -> dict[str, tuple[TensorSpec, list[str]]]:
+    """Which inputs receive which features, in order.
+
+    One input takes all of them as rows of a matrix: the one named, or the model's only one. A model with several
+    inputs and none named has one per feature, called like the feature, or ``view__feature`` where two views have one
+    feature name.
+
+    Raises:
+        RejectError: no such input, or not that many features (``BadFeatures``).
+    """
+    inputs, refs = signature.inputs, settings.refs
+    named = settings.input
+    if named is not None and named not in inputs:
+        raise _bad(f"the model has no input {named!r}, it has {', '.join(inputs)}", "spec.features.input")
+    if named is None and len(inputs) == 1:
+        (named,) = inputs
+    if named is None:
+        return {spec.name: (spec, [ref]) for ref in refs for spec in [_own_input(ref, signature)]}
+    spec = inputs[named]
+    if len(spec.shape) != _MATRIX or spec.shape[1] not in (-1, len(refs)):
+        raise _bad(
+            f"{len(refs)} features make rows of shape [-1, {len(refs)}], the model's input {named!r} takes "
+            f"{list(spec.shape)}",
+            "spec.features.refs",
+        )
+    return {named: (spec, list(refs))}
+
+
+def _own_input(ref: str, signature: Signature) -> TensorSpec:
+    short = ref.partition(":")[2]
+    spec = signature.inputs.get(full_name(ref)) or signature.inputs.get(short)
+    if spec is None:
+        raise _bad(
+            f"the model has no input {short!r} for {ref}, it has {', '.join(signature.inputs)}", "spec.features.refs"
+        )
+    if spec.shape not in ((-1,), (-1, 1), (-1, -1)):
+        raise _bad(
+            f"input {spec.name!r} takes {list(spec.shape)}, one value per row is what {ref} gives", "spec.features.refs"
+        )
+    return spec
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    if response.status_code == _OK:
+        answer: dict[str, Any] = orjson.loads(response.content)
+        return answer
+    try:
+        said = str(orjson.loads(response.content)["error"])
+    except (ValueError, KeyError, TypeError):
+        said = response.text[:200]
+    if response.status_code == _NOT_FOUND:
+        raise NotFoundError(f"features: {said}")
+    if response.status_code == _BAD_REQUEST:
+        raise RejectError(f"features: {said}")
+    raise RetryError(f"the gateway answers {response.status_code}: {said}", delay=1)
+
+
+def _missing(ref: str, statuses: Sequence[str], entities: Entities) -> MillraceError:
+    row = next(number for number, status in enumerate(statuses) if status != "PRESENT")
+    entity = ", ".join(f"{key}={values[row]!r}" for key, values in entities.items())
+    return NotFoundError(
+        f"feature {ref} of {entity} has no value ({statuses[row]})",
+        hint="Ask for an entity that has one, or set spec.features.onMissing to default",
+        field="entities",
+        reason="FeatureMissing",
+    )
+
+
+def _tensor(spec: TensorSpec, refs: Sequence[str], columns: Mapping[str, list[Any]]) -> Array:
+    default = _DEFAULTS[NUMPY[spec.datatype].kind]
+    values = np.array(
+        [[default if value is None else value for value in columns[ref]] for ref in refs],
+        dtype=object if spec.datatype == "BYTES" else None,
+    )
+    if values.dtype.kind == "b" and spec.datatype != "BOOL":
+        values = values.astype(np.uint8)
+    try:
+        rows = cast(values, spec).T
+    except RejectError as error:
+        raise ReportError(
+            f"features {', '.join(refs)} do not fit the model: {error}", field="spec.features", reason="BadFeatures"
+        ) from error
+    return np.ascontiguousarray(rows if len(spec.shape) == _MATRIX else rows[:, 0])
+
+
+_DEFAULTS: Final[dict[str, Any]] = {"f": float("nan"), "i": 0, "u": 0, "b": False, "O": ""}
+
+
+def _bad(sentence: str, field: str) -> RejectError:
+    return RejectError(sentence, field=field, reason="BadFeatures")
