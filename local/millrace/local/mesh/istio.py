@@ -7,6 +7,7 @@ HTTPFaultInjection).
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,9 @@ def regex(pattern: str, field: str) -> str:
         RejectError: it is not a regular expression of RE2's syntax.
     """
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of what RE2 gives another meaning, such as [[:alpha:]]
+            re.compile(pattern)
     except re.error as error:
         raise RejectError(f"{pattern!r} is no regular expression: {error}", field=field) from error
     if _NOT_RE2.search(pattern):

@@ -65,14 +65,27 @@ class Publisher:
         self._unconfirmed &= {CLUSTERS_STAT, ROUTES_STAT, *map(_endpoints_stat, names)}
         return problems
 
+    def write_empty(self) -> None:
+        """Writes the files of a mesh without hosts, before any Envoy runs.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        for name, resources in self._cluster_files(Clusters()).values():
+            self._files.write(name, resources)
+        self._files.write(ROUTES_FILE, _routes({}))
+
     async def _write_clusters(self, clusters: Clusters) -> None:
+        await self._write(self._cluster_files(clusters))
+
+    def _cluster_files(self, clusters: Clusters) -> dict[str, tuple[str, list[Json]]]:
         files = {
             _endpoints_stat(name): (endpoints_file(name), resources)
             for name, resources in endpoint_resources(clusters).items()
         }
         # Endpoints first: a new cluster reads its file as soon as it is known.
         files[CLUSTERS_STAT] = (CLUSTERS_FILE, cluster_resources(clusters, self._files.directory))
-        await self._write(files)
+        return files
 
     async def _write_routes(self, mesh: Mesh) -> tuple[Problem, ...]:
         names = mesh.clusters.names()
@@ -108,14 +121,7 @@ class Publisher:
                 await self._offer(settled)
 
     async def _offer(self, hosts: Mapping[str, Json]) -> Verdict:
-        configuration = {
-            "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
-            "name": ROUTES_NAME,
-            "virtual_hosts": [hosts[name] for name in sorted(hosts)],
-            # A route that names a cluster Envoy has refused shall not take the others down with it.
-            "validate_clusters": False,
-        }
-        return await self._write({ROUTES_STAT: (ROUTES_FILE, [configuration])})
+        return await self._write({ROUTES_STAT: (ROUTES_FILE, _routes(hosts))})
 
     async def _write(self, files: Mapping[str, tuple[str, list[Json]]]) -> Verdict:
         """Writes those that differ from what is there, and waits for Envoy to take them."""
@@ -166,6 +172,17 @@ class XdsFiles:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
                 self._contents.pop(path.name, None)
+
+
+def _routes(hosts: Mapping[str, Json]) -> list[Json]:
+    configuration = {
+        "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
+        "name": ROUTES_NAME,
+        "virtual_hosts": [hosts[name] for name in sorted(hosts)],
+        # A route that names a cluster Envoy has refused shall not take the others down with it.
+        "validate_clusters": False,
+    }
+    return [configuration]
 
 
 def _endpoints_stat(cluster: str) -> str:

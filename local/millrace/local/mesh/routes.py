@@ -147,6 +147,9 @@ def _path(path: Text | None) -> Json:
 
 def _header(name: str, text: Text) -> Json:
     condition: Json = {"present_match": True} if text.how == "present" else {"string_match": _string(text)}
+    if text.negate and text.how != "present":
+        # An absent header has no unwanted value; without this Envoy would not let the request pass.
+        condition["treat_missing_header_as_empty"] = True
     return {"name": name, **condition, **({"invert_match": True} if text.negate else {})}
 
 

@@ -1,0 +1,120 @@
+"""A real Envoy, real backends, and the publisher between objects and both."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from millrace.local.mesh import envoy
+from millrace.local.mesh.admin import Admin
+from millrace.local.mesh.model import Problem, Snapshot
+from millrace.local.mesh.publisher import Publisher
+from millrace.local.mesh.settings import MeshSettings
+from millrace.local.mesh.translate import translate
+
+BACKEND_PORT = 8080
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@dataclass
+class Backends:
+    """HTTP servers that say who they are and what they were asked."""
+
+    port: int
+    seen: Counter[str] = field(default_factory=Counter)
+    runners: dict[str, web.AppRunner] = field(default_factory=dict)
+
+    async def start(self, address: str, name: str) -> None:
+        async def answer(request: web.Request) -> web.Response:
+            body = await request.read()
+            self.seen[name] += 1
+            if "sleep" in request.query:
+                await asyncio.sleep(float(request.query["sleep"]))
+            status = int(request.query.get("status", "200"))
+            said = {"pod": name, "host": request.host, "path": request.path, "headers": dict(request.headers)}
+            return web.json_response({**said, "body": body.decode()}, status=status)
+
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", answer)
+        self.runners[name] = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+        await self.runners[name].setup()
+        await web.TCPSite(self.runners[name], address, self.port).start()
+
+    async def stop(self, name: str) -> None:
+        await self.runners.pop(name).cleanup()
+
+
+@dataclass
+class Rig:
+    """Envoy with a publisher; ``apply`` makes it follow a snapshot."""
+
+    settings: MeshSettings
+    publisher: Publisher
+    backends: Backends
+    session: aiohttp.ClientSession
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.settings.ingress_host}:{self.settings.ingress_port}"
+
+    async def apply(self, **objects: Any) -> tuple[Problem, ...]:
+        mesh = translate(Snapshot(**{name: tuple(items) for name, items in objects.items()}))
+        return (*mesh.problems, *await self.publisher.publish(mesh))
+
+    async def get(self, host: str, path: str = "/", *, method: str = "GET", **headers: str) -> tuple[int, Any]:
+        """Status and JSON of one request."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, self.url + path, headers={"Host": host, **named}) as answer:
+            text = await answer.text()
+            return answer.status, await answer.json(content_type=None) if text.startswith("{") else text
+
+    async def pods(self, host: str, requests: int, **headers: str) -> Counter[Any]:
+        """Who answered how many of ``requests``; a failed one counts under its status."""
+        found: Counter[Any] = Counter()
+
+        async def some(count: int) -> None:
+            for _ in range(count):
+                status, said = await self.get(host, **headers)
+                found[said["pod"] if status == 200 else status] += 1
+
+        await asyncio.gather(*(some(requests // 8) for _ in range(8)))
+        return found
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    # Longer than a socket's name may be, to prove that the root folder's depth does not matter.
+    settings = MeshSettings(tmp_path / ("deep" * 30) / "mesh", ingress_port=free_port())
+    envoy.prepare(settings)
+    with (tmp_path / "envoy.log").open("wb") as log:
+        process = subprocess.Popen(envoy.command(), cwd=settings.directory, stdout=log, stderr=log)
+    backends = Backends(free_port())
+    try:
+        async with Admin(settings.directory) as admin, aiohttp.ClientSession() as session:
+            async with asyncio.timeout(20):
+                while not await admin.ready():
+                    await asyncio.sleep(0.02)
+            rig = Rig(settings, Publisher(settings, admin), backends, session, process)
+            yield rig
+            process = rig.process
+    finally:
+        process.terminate()
+        process.wait(10)
+        for name in list(backends.runners):
+            await backends.stop(name)
