@@ -152,7 +152,9 @@ class Weights(StatusModel):
 
     desired: dict[str, int] | None = Field(default=None, description="What is wanted now; sums to 100.")
     applied: dict[str, int] | None = Field(default=None, description="What the route holds; sums to 100.")
-    applied_at: Timestamp | None = Field(default=None, description="When the route was last changed.")
+    applied_at: Timestamp | None = Field(
+        default=None, description="Since when the route holds what is wanted; absent while it is being changed."
+    )
 
 
 class Epoch(StatusModel):
@@ -199,6 +201,7 @@ class ExperimentStatus(StatusModel):
     step_started_at: Timestamp | None = Field(default=None, description="When the current step was applied.")
     paused_at: Timestamp | None = Field(default=None, description="When the current pause began.")
     handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    command_result: str | None = Field(default=None, description="What became of that command.")
     weights: Weights | None = Field(default=None, description="The traffic split.")
     epochs: list[Epoch] | None = Field(
         default=None,
