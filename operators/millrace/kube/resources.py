@@ -60,7 +60,11 @@ DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment", selecto
 POD_DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", selector=_OURS)
 SCALED_OBJECTS: Final = Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject", selector=_OURS)
 SERVICE_MONITORS: Final = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor", selector=_OURS)
-VIRTUAL_SERVICES: Final = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService", selector=_OURS)
+HORIZONTAL_POD_AUTOSCALERS: Final = Resource(
+    "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", selector=_OURS
+)
+# The users' own are watched too: one for a service's host makes Millrace's its delegate.
+VIRTUAL_SERVICES: Final = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
 DESTINATION_RULES: Final = Resource("networking.istio.io", "v1", "destinationrules", "DestinationRule", selector=_OURS)
 NODES: Final = Resource(
     "", "v1", "nodes", "Node", namespaced=False, drop=("status.images", "status.conditions", "status.nodeInfo")
@@ -83,6 +87,7 @@ WATCHED: Final = (
     DEPLOYMENTS,
     POD_DISRUPTION_BUDGETS,
     SCALED_OBJECTS,
+    HORIZONTAL_POD_AUTOSCALERS,
     SERVICE_MONITORS,
     VIRTUAL_SERVICES,
     DESTINATION_RULES,

@@ -1,0 +1,79 @@
+"""kopf's watch streams, and nothing else of kopf: no handler state, annotation or finalizer ever lands on an object.
+
+``kopf.on.event`` handlers only look (kopf calls them low-level spies), so nothing of kopf's can fight a GitOps tool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from millrace.kube import connection
+from millrace.kube.resources import Resource
+from millrace.kube.runtime import Runtime
+
+
+class _Backoffs:
+    """Seconds between kopf's tries of a failed request; without an end, because an outage must not end the operator."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.2, 0.5, 1, 2, 5)
+        while True:
+            yield 10
+
+
+async def watch(runtime: Runtime, configuration: Configuration) -> None:
+    """Streams watch events of every cached resource into ``runtime.observe`` until cancelled.
+
+    kopf's tasks are started and ended one by one, because ``kopf.operator`` would also end every other task of the loop.
+    """
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    registry, settings = kopf.OperatorRegistry(), _settings()
+    _log_in(registry, configuration)
+    for resource in runtime.cluster.cache.resources:
+        _spy(registry, settings, runtime, resource)
+    tasks = await kopf.spawn_tasks(registry=registry, settings=settings, standalone=True, clusterwide=True)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # none of them ends on its own, but by an error
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _spy(
+    registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, runtime: Runtime, resource: Resource
+) -> None:
+    where = (resource.group, resource.version, resource.plural)
+    if resource.selector:
+        settings.watching.label_selectors[where] = resource.selector
+
+    @kopf.on.event(*where, registry=registry, id=f"observe-{resource.plural}")
+    async def observe(event: kopf.RawEvent, **_: Any) -> None:
+        runtime.observe(resource, event["type"], dict(event["object"]))
+
+
+def _log_in(registry: kopf.OperatorRegistry, configuration: Configuration) -> None:
+    @kopf.on.login(registry=registry, id="log-in")
+    async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        token = await connection.token(configuration)
+        return kopf.ConnectionInfo(token=token or None, **connection.server(configuration))
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.networking.error_backoffs = _Backoffs()
+    settings.networking.trust_env = False
+    settings.watching.reconnect_backoff = 0.2
+    settings.queueing.idle_timeout = 0.5
+    settings.queueing.exit_timeout = 0.1
+    settings.process.ultimate_exiting_timeout = None
+    return settings
