@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from millrace.local.apiserver.schema.node import Node
+from millrace.local.apiserver.schema.node import Lazy, Node
 
 Default = Callable[[Any], None]
 
@@ -51,9 +51,9 @@ def _list_defaulting(item: Node) -> Default | None:
 
 
 def _map_defaulting(node: Node) -> Default:
-    defaults = [(name, sub.default) for name, sub in node.properties.items() if sub.has_default]
-    below = {name: work for name, sub in node.properties.items() if (work := compile_defaulting(sub))}
+    defaults = node.properties.defaults()
     additional = compile_defaulting(node.additional) if node.additional is not None else None
+    below = Lazy(node.properties, compile_defaulting, additional)
 
     def default(obj: Any) -> None:
         if type(obj) is not dict:
@@ -66,7 +66,7 @@ def _map_defaulting(node: Node) -> Default:
         for name, value in obj.items():
             kind = type(value)
             if kind is dict or kind is list:
-                work = below.get(name, additional)
+                work = below[name]
                 if work is not None:
                     work(value)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from millrace.local.apiserver.schema.node import Node
+from millrace.local.apiserver.schema.node import Lazy, Node
 
 Path = tuple[str | int, ...]
 Prune = Callable[[Any], list[Path] | None]
@@ -28,25 +28,26 @@ def compile_pruning(node: Node | None, *, inside_preserved_list: bool = False) -
 
 
 def _map_pruning(node: Node, *, keeps_unknown: bool) -> Prune | None:
-    known = {name: compile_pruning(sub) for name, sub in node.properties.items()}
     rest = compile_pruning(node.additional) if node.additional_allowed else None
     keeps_unknown = keeps_unknown or node.additional_allowed
-    if keeps_unknown and rest is None and not any(known.values()):
+    if keeps_unknown and rest is None and not node.properties:
         return None
+    known = frozenset(node.properties)
+    below = Lazy(node.properties, compile_pruning, rest)
 
     def prune(obj: Any) -> list[Path] | None:
         if type(obj) is not dict:
             return None if keeps_unknown else _prune_everything(obj)
         dropped: list[Path] | None = None
-        if not keeps_unknown and not obj.keys() <= known.keys():
+        if not keeps_unknown and not obj.keys() <= known:
             unknown = [name for name in obj if name not in known]
             for name in unknown:
                 del obj[name]
             dropped = [(name,) for name in unknown]
         for name, value in obj.items():
             kind = type(value)
-            if (kind is dict or kind is list) and (work := known.get(name, rest)) and (below := work(value)):
-                dropped = (dropped or []) + [(name, *path) for path in below]
+            if (kind is dict or kind is list) and (work := below[name]) and (lost := work(value)):
+                dropped = (dropped or []) + [(name, *path) for path in lost]
         return dropped
 
     return prune
@@ -66,8 +67,8 @@ def _under(entries: Iterable[tuple[str | int, Any]], work: Prune) -> list[Path] 
     dropped: list[Path] | None = None
     for name, value in entries:
         kind = type(value)
-        if (kind is dict or kind is list) and (below := work(value)):
-            dropped = (dropped or []) + [(name, *path) for path in below]
+        if (kind is dict or kind is list) and (lost := work(value)):
+            dropped = (dropped or []) + [(name, *path) for path in lost]
     return dropped
 
 

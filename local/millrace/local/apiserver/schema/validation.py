@@ -14,7 +14,7 @@ from millrace.local.apiserver.schema import errors
 from millrace.local.apiserver.schema.errors import quoted, shown
 from millrace.local.apiserver.schema.formats import string_format
 from millrace.local.apiserver.schema.junctors import all_of_check, any_of_check, not_check, one_of_check
-from millrace.local.apiserver.schema.node import Node
+from millrace.local.apiserver.schema.node import Lazy, Node
 from millrace.local.apiserver.schema.re2 import compile_pattern
 from millrace.local.apiserver.schema.values import (
     Check,
@@ -29,6 +29,8 @@ from millrace.local.apiserver.schema.values import (
     type_check,
     wrong_type,
 )
+
+QUANTITY_FORMAT = "x-kubernetes-quantity"  # marks the built-in Quantity: a string or any number
 
 _NULL = type(None)
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", _NULL: "null"}
@@ -76,13 +78,15 @@ def _type_gates(raw: Mapping[str, Any], *, nullable: bool) -> dict[type, list[Ch
     if names == [""]:
         return {}
     allowed = {kind for name in names for kind in _ALLOWED[name]}
+    if raw.get("format") == QUANTITY_FORMAT:
+        allowed.add(float)
     expected = ",".join(names)
     gates: dict[type, list[Check]] = {
         kind: [type_check(expected, actual)] for kind, actual in _NAMES.items() if kind not in allowed
     }
     if nullable:
         del gates[_NULL]
-    if "integer" in names:
+    if "integer" in names and float not in allowed:
         gates[float] = [_whole_number_check(expected)]
         gates[int] = [_int64_check(expected)]
     return gates
@@ -181,15 +185,15 @@ def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
     properties = raw.get("properties") or {}
     additional = raw.get("additionalProperties")
     if node is not None:
-        below = {name: compile_checks(sub) for name, sub in node.properties.items()}
         rest = compile_checks(node.additional) if node.additional is not None else None
+        below = Lazy[Checks | None](node.properties, compile_checks, rest)
     else:
-        below = {name: _nested_checks(sub) for name, sub in properties.items()}
         rest = _nested_checks(additional) if isinstance(additional, Mapping) else None
+        below = Lazy[Checks | None](properties, _nested_checks, rest)
     if additional is False:
         checks.append(_closed_check(frozenset(properties)))
-    if below or rest:
-        checks.append(_properties_check(below, rest))
+    if properties or rest:
+        checks.append(_properties_check(below))
     wanted = list(raw.get("required") or ())
     if node is not None and node.embedded:
         wanted += [name for name in ("apiVersion", "kind") if name not in wanted]
@@ -198,11 +202,11 @@ def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
     return checks
 
 
-def _properties_check(below: dict[str, Checks], rest: Checks | None) -> Check:
+def _properties_check(below: Lazy[Checks | None]) -> Check:
     def check(obj: dict[str, Any]) -> list[Problem] | None:
         found: list[Problem] | None = None
         for name, value in obj.items():
-            table = below.get(name, rest)
+            table = below[name]
             if table is None:
                 continue
             one = table[type(value)]
