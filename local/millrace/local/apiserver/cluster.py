@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from millrace.local.apiserver.collector import Collector
-from millrace.local.apiserver.contracts import builtin_schema
+from millrace.local.apiserver.openapi import builtin_schema
 from millrace.local.apiserver.crds import resources_of
 from millrace.local.apiserver.deletion import Deleter
 from millrace.local.apiserver.journal import Journal

@@ -173,8 +173,13 @@ class Collector:
                 if not entry.deleting:
                     self._deleter.delete(resource, entry, DeleteOptions(policy="Background"))
                 remaining |= self._store.get(entry.resource, entry.namespace, entry.name) is not None
+        if remaining:
+            return
         obj = namespace.object()
-        if not remaining and not obj["metadata"].get("finalizers"):
+        if obj["spec"].get("finalizers"):
+            obj["spec"]["finalizers"] = []
+            namespace = self._store.put(NAMESPACES, "", namespace.name, obj)
+        if not obj["metadata"].get("finalizers"):
             self._store.remove(namespace)
 
     def _empty_crd(self, definition: Entry) -> None:

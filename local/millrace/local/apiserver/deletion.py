@@ -104,7 +104,7 @@ class Deleter:
         grace = strategy.grace(obj, options.grace)
         if entry.deleting:
             grace = min(grace, metadata.get("deletionGracePeriodSeconds") or 0)
-        if not finalizers and grace == 0:
+        if not finalizers and grace == 0 and not strategy.lingers:
             return Deleted(entry if options.dry_run else self._store.remove(entry), gone=True)
         if self._mark(metadata, finalizers, grace) and not options.dry_run:
             strategy.deleting(obj)

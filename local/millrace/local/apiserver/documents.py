@@ -8,7 +8,7 @@ import orjson
 
 from millrace.local.apiserver import discovery
 from millrace.local.apiserver.cluster import Cluster
-from millrace.local.apiserver.contracts import v2_document, v3_document, v3_index
+from millrace.local.apiserver.openapi import v2_document, v3_document, v3_index
 from millrace.local.apiserver.request import JSON, Request, Response, json_response
 
 _PATHS = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")

@@ -1,54 +1,93 @@
-"""What each kind does beyond the general rules: defaults that need the server, checks, generation, grace."""
+"""What a kind does beyond the general rules: defaults that need the server, checks, generation, grace."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from millrace.local.apiserver.registry import Registry
-from millrace.local.apiserver.schema.errors import FieldError
+from millrace.local.apiserver.schema.errors import FieldError, invalid
 from millrace.local.apiserver.store import Store
 
 Obj = dict[str, Any]
 
 
-class Cluster(NamedTuple):
-    """What a strategy may look at beside the object itself."""
+class Context(NamedTuple):
+    """What a strategy may look at beside the object; ``subresource`` is what the write goes through."""
 
     store: Store
     registry: Registry
     now: str
+    subresource: str = ""
 
 
 class Strategy:
     """The general rules; a kind's own strategy overrides what differs.
 
+    The schema has been checked before ``prepare`` runs, so types and required fields are as they should be.
+
     Attributes:
         generation: whether a change outside metadata and status raises ``metadata.generation``.
+        has_spec: whether an absent spec stands for an empty one.
         status_metadata: whether a write to ``status`` may change labels and annotations.
+        keeps_status_on_create: whether a create may bring a status along.
+        lingers: whether something is always left to do between the delete and the removal.
         orphans: whether dependents survive a delete that names no propagation policy.
     """
 
     generation = True
+    has_spec = False
     status_metadata = False
     keeps_status_on_create = False
+    lingers = False
     orphans = False
 
-    def prepare(self, obj: Obj, old: Obj | None, cluster: Cluster) -> None:
-        """Fills in what only the server can, in place, after defaulting; ``old`` is ``None`` on create."""
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Fills in what only the server can, in place; ``old`` is ``None`` on create."""
 
-    def check(self, obj: Obj, old: Obj | None, cluster: Cluster) -> list[FieldError]:
+    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:  # noqa: ARG002 - overridden
         """Faults that the schema cannot express, and changes to what may not change."""
         return []
 
-    def grace(self, obj: Obj, asked: int | None) -> int:
+    def grace(self, obj: Obj, asked: int | None) -> int:  # noqa: ARG002 - overridden
         """Seconds between the delete and the removal."""
         return 0
 
     def deleting(self, obj: Obj) -> None:
         """Changes an object that has just been marked for deletion, in place."""
 
+    def finished(self, obj: Obj) -> bool:
+        """Whether an object that is marked for deletion has nothing left to wait for."""
+        metadata = obj["metadata"]
+        return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
+
 
 class Plain(Strategy):
-    """Kinds without spec and status, such as ConfigMaps: no generation."""
+    """Kinds without a spec of their own making, such as ConfigMaps: no generation."""
 
     generation = False
+
+
+def immutable(obj: Obj, old: Obj | None, *paths: str) -> list[FieldError]:
+    """A fault for each dotted path whose value an update changes."""
+    if old is None:
+        return []
+    errors = []
+    for path in paths:
+        new, before = _at(obj, path), _at(old, path)
+        if new != before:
+            errors.append(invalid(path, new, "field is immutable"))
+    return errors
+
+
+def _at(obj: Obj, path: str) -> Any:
+    node: Any = obj
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def fill(holder: Obj, defaults: Obj) -> None:
+    """Sets what is absent; values that are containers are copied."""
+    for name, value in defaults.items():
+        if holder.get(name) is None:
+            holder[name] = value.copy() if isinstance(value, dict | list) else value

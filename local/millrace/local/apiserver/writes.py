@@ -18,7 +18,7 @@ from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Request, Target
 from millrace.local.apiserver.resources import Resource
 from millrace.local.apiserver.schema import Schema
-from millrace.local.apiserver.schema.errors import FieldError
+from millrace.local.apiserver.schema.errors import TYPE_INVALID
 from millrace.local.apiserver.status import (
     ApiError,
     already_exists,
@@ -29,7 +29,7 @@ from millrace.local.apiserver.status import (
     not_found,
 )
 from millrace.local.apiserver.store import Entry, Store, entry_of
-from millrace.local.apiserver.strategy import Cluster
+from millrace.local.apiserver.strategy import Context
 from millrace.local.apiserver.versions import served_object, to_stored
 
 Obj = dict[str, Any]
@@ -117,7 +117,7 @@ class Writer:
             obj.pop("status", None)
         if strategy.generation:
             metadata["generation"] = 1
-        warnings = self._shape(resource, obj, None, options)
+        warnings = self._shape(target, obj, None, options)
         if not recorded:
             self._record(resource, None, obj, options, "")
         return Written(self._commit(target, name, obj, options), warnings, created=True)
@@ -159,14 +159,14 @@ class Writer:
             metadata["namespace"] = target.namespace
         part_of(target, new, old)
         metadata = new["metadata"]
-        warnings = self._shape(resource, new, old, options)
+        warnings = self._shape(target, new, old, options)
         if not recorded:
             self._record(resource, old, new, options, target.subresource)
         if _same(old, new):
             return Written(entry, warnings)
         if strategy_of(resource).generation and _spec_changed(resource, old, new):
             metadata["generation"] = old["metadata"].get("generation", 0) + 1
-        if _finished(metadata):
+        if "deletionTimestamp" in metadata and strategy_of(resource).finished(new):
             if options.dry_run:
                 return Written(entry, warnings, removed=True)
             # The last state a watch sees is the one without finalizers.
@@ -185,22 +185,29 @@ class Writer:
             raise conflict(resource.plural, resource.group, target.name)
         new["resourceVersion"] = old["resourceVersion"]
 
-    def _shape(self, resource: Resource, obj: Obj, old: Obj | None, options: Options) -> tuple[str, ...]:
-        schema = self._schemas(resource)
+    def _shape(self, target: Target, obj: Obj, old: Obj | None, options: Options) -> tuple[str, ...]:
+        """Prunes, defaults, prepares and checks an object in place; answers warnings."""
+        resource = target.resource
+        schema, strategy = self._schemas(resource), strategy_of(resource)
         unknown = schema.prune(obj)
         if unknown and options.validation == "Strict":
             listed = ", ".join(f'unknown field "{path}"' for path in unknown)
             raise bad_request(f"strict decoding error: {listed}")
+        if strategy.has_spec and obj.get("spec") is None:
+            obj["spec"] = {}
         schema.default(obj)
-        strategy = strategy_of(resource)
-        cluster = Cluster(self._store, self._registry, self.now())
-        strategy.prepare(obj, old, cluster)
         errors = meta.metadata_errors(resource.storage, obj["metadata"])
         if old is not None:
             errors += meta.finalizer_errors(obj["metadata"], old["metadata"])
-        errors += [FieldError(*fault) for fault in schema.validate(obj, old)]
+        faults = schema.validate(obj, old)
+        if not resource.custom and (wrong := [f for f in faults if f.type == TYPE_INVALID]):
+            where = f"{resource.kind} in version {resource.version!r} cannot be handled as a {resource.kind}"
+            raise bad_request(f"{where}: {wrong[0].path}: {wrong[0].message}".replace("'", '"'))
+        errors += faults
         if not errors:
-            errors += strategy.check(obj, old, cluster)
+            context = Context(self._store, self._registry, self.now(), target.subresource)
+            strategy.prepare(obj, old, context)
+            errors = strategy.check(obj, old, context)
         if errors:
             raise invalid(resource.kind, resource.group, obj["metadata"].get("name") or "", errors)
         return tuple(f'unknown field "{path}"' for path in unknown) if options.validation == "Warn" else ()
@@ -296,14 +303,6 @@ def _without_times(obj: Obj) -> Obj:
 def _spec_changed(resource: Resource, old: Obj, new: Obj) -> bool:
     outside = {"metadata", "status"} if "status" in resource.subresources else {"metadata"}
     return {k: v for k, v in old.items() if k not in outside} != {k: v for k, v in new.items() if k not in outside}
-
-
-def _finished(metadata: Obj) -> bool:
-    return (
-        "deletionTimestamp" in metadata
-        and not metadata.get("finalizers")
-        and not metadata.get("deletionGracePeriodSeconds")
-    )
 
 
 __all__ = ["ApiError", "Change", "Obj", "Options", "Writer", "Written"]

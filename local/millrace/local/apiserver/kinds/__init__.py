@@ -1,31 +1,41 @@
-"""The strategies of the built-in kinds."""
+"""What each built-in kind does beyond the general rules; one strategy per kind."""
 
 from __future__ import annotations
 
-from millrace.local.apiserver.kinds.core import NamespaceStrategy, NodeStrategy, PodStrategy, ServiceStrategy
-from millrace.local.apiserver.kinds.definitions import DefinitionStrategy
+from millrace.local.apiserver.kinds import core, definitions, jobs, pods, policies, services, workloads
 from millrace.local.apiserver.resources import Resource
 from millrace.local.apiserver.strategy import Plain, Strategy
 
 _CUSTOM = Strategy()
 _PLAIN = Plain()
-_WITH_SPEC = Strategy()
 
 _STRATEGIES: dict[str, Strategy] = {
-    "/namespaces": NamespaceStrategy(),
-    "/nodes": NodeStrategy(),
-    "/pods": PodStrategy(),
-    "/services": ServiceStrategy(),
-    "apiextensions.k8s.io/customresourcedefinitions": DefinitionStrategy(),
-    "apps/daemonsets": _WITH_SPEC,
-    "apps/deployments": _WITH_SPEC,
-    "apps/replicasets": _WITH_SPEC,
-    "apps/statefulsets": _WITH_SPEC,
-    "batch/cronjobs": _WITH_SPEC,
-    "batch/jobs": _WITH_SPEC,
-    "networking.k8s.io/ingresses": _WITH_SPEC,
-    "networking.k8s.io/networkpolicies": _WITH_SPEC,
-    "policy/poddisruptionbudgets": _WITH_SPEC,
+    "/configmaps": core.ConfigMapStrategy(),
+    "/namespaces": core.NamespaceStrategy(),
+    "/nodes": core.NodeStrategy(),
+    "/persistentvolumeclaims": core.VolumeClaimStrategy(),
+    "/persistentvolumes": core.VolumeStrategy(),
+    "/pods": pods.PodStrategy(),
+    "/replicationcontrollers": workloads.ReplicationControllerStrategy(),
+    "/secrets": core.SecretStrategy(),
+    "/services": services.ServiceStrategy(),
+    "apiextensions.k8s.io/customresourcedefinitions": definitions.DefinitionStrategy(),
+    "apps/controllerrevisions": workloads.ControllerRevisionStrategy(),
+    "apps/daemonsets": workloads.DaemonSetStrategy(),
+    "apps/deployments": workloads.DeploymentStrategy(),
+    "apps/replicasets": workloads.ReplicaSetStrategy(),
+    "apps/statefulsets": workloads.StatefulSetStrategy(),
+    "autoscaling/horizontalpodautoscalers": policies.ScalerStrategy(),
+    "batch/cronjobs": jobs.CronJobStrategy(),
+    "batch/jobs": jobs.JobStrategy(),
+    "discovery.k8s.io/endpointslices": services.EndpointSliceStrategy(),
+    "networking.k8s.io/ingresses": Strategy(),
+    "networking.k8s.io/networkpolicies": policies.NetworkPolicyStrategy(),
+    "policy/poddisruptionbudgets": Strategy(),
+    "rbac.authorization.k8s.io/clusterrolebindings": policies.RoleBindingStrategy(),
+    "rbac.authorization.k8s.io/rolebindings": policies.RoleBindingStrategy(),
+    "scheduling.k8s.io/priorityclasses": policies.PriorityClassStrategy(),
+    "storage.k8s.io/storageclasses": policies.StorageClassStrategy(),
 }
 
 

@@ -1,27 +1,39 @@
-"""Strategies of the core group's kinds."""
+"""Strategies of the core group's simpler kinds."""
 
 from __future__ import annotations
 
-from millrace.local.apiserver.strategy import Cluster, Obj, Plain
+import base64
+import binascii
+from typing import Any
+
+from millrace.local.apiserver.schema.errors import FieldError, forbidden, invalid
+from millrace.local.apiserver.strategy import Context, Obj, Plain, fill, immutable
+
+_DATA_LIMIT = 1024 * 1024
 
 
 class NamespaceStrategy(Plain):
     """Active until deleted; then Terminating until it is empty."""
 
-    def prepare(self, obj: Obj, old: Obj | None, cluster: Cluster) -> None:
-        """Sets the phase, the finalizer of the spec and the label that carries the name."""
-        obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-        if old is None:
-            obj["status"] = {"phase": "Active"}
-        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
+    lingers = True
 
-    def grace(self, obj: Obj, asked: int | None) -> int:
-        """Namespaces are never removed at once: their contents go first."""
-        return 0
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Phase, the finalizer in the spec, and the label that carries the name."""
+        if old is None:
+            obj["spec"] = {"finalizers": ["kubernetes"]}
+            obj["status"] = {"phase": "Active"}
+        elif context.subresource != "finalize":
+            obj["spec"] = old.get("spec", {})
+        labels = obj["metadata"].get("labels") or {}
+        obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
 
     def deleting(self, obj: Obj) -> None:
         """The phase that says so."""
         obj["status"] = {**obj.get("status", {}), "phase": "Terminating"}
+
+    def finished(self, obj: Obj) -> bool:
+        """Only when the finalizer in the spec is gone as well."""
+        return super().finished(obj) and not obj["spec"].get("finalizers")
 
 
 class NodeStrategy(Plain):
@@ -31,33 +43,99 @@ class NodeStrategy(Plain):
     keeps_status_on_create = True
 
 
-class PodStrategy(Plain):
-    """Pods wait for their node to end them."""
+class VolumeClaimStrategy(Plain):
+    """Waits for a volume."""
 
-    status_metadata = True
+    has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, cluster: Cluster) -> None:
-        """Defaults that clients rely on."""
-        spec = obj.get("spec") or {}
-        spec.setdefault("restartPolicy", "Always")
-        spec.setdefault("terminationGracePeriodSeconds", 30)
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Mode, and the phase of a new claim."""
+        fill(obj["spec"], {"volumeMode": "Filesystem"})
         if old is None:
-            obj["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
+            obj["status"] = {"phase": "Pending"}
 
-    def grace(self, obj: Obj, asked: int | None) -> int:
-        """The pod's own period unless asked otherwise; none before it runs or after it ended."""
-        if not obj["spec"].get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-            return 0
-        own = obj["spec"].get("terminationGracePeriodSeconds", 30)
-        return max(0, own if asked is None else asked)
-
-
-class ServiceStrategy(Plain):
-    """Services get an address."""
-
-    def prepare(self, obj: Obj, old: Obj | None, cluster: Cluster) -> None:
-        """Defaults that clients rely on."""
-        spec = obj.setdefault("spec", {})
-        spec.setdefault("type", "ClusterIP")
+    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+        """The spec is fixed but for its size and volume."""
         if old is None:
-            obj["status"] = {"loadBalancer": {}}
+            return []
+        free = ("resources", "volumeName", "volumeAttributesClassName")
+        after = {name: value for name, value in obj["spec"].items() if name not in free}
+        before = {name: value for name, value in old["spec"].items() if name not in free}
+        if after == before:
+            return []
+        return [forbidden("spec", "spec is immutable after creation except resources.requests")]
+
+
+class VolumeStrategy(Plain):
+    """A piece of storage."""
+
+    has_spec = True
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Mode, reclaim policy, and the phase of a new volume."""
+        fill(obj["spec"], {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"})
+        if old is None:
+            obj["status"] = {"phase": "Pending"}
+
+
+def _frozen_errors(obj: Obj, old: Obj | None, *names: str) -> list[FieldError]:
+    if old is None or not old.get("immutable"):
+        return []
+    if not obj.get("immutable"):
+        return [forbidden("immutable", "field is immutable when `immutable` is set")]
+    return [forbidden(n, "field is immutable when `immutable` is set") for n in names if obj.get(n) != old.get(n)]
+
+
+class ConfigMapStrategy(Plain):
+    """Plain data."""
+
+    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+        """Keys can be file names, no key is there twice, and all is not too much."""
+        data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+        errors = _key_errors(data, "data") + _key_errors(binary, "binaryData")
+        errors += [
+            invalid(f"data[{key}]", key, "duplicate of key present in binaryData") for key in data if key in binary
+        ]
+        errors += _size_errors([*data.values(), *binary.values()])
+        return errors + _frozen_errors(obj, old, "data", "binaryData")
+
+
+class SecretStrategy(Plain):
+    """Data in base64."""
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Type, and ``stringData`` encoded into ``data``."""
+        fill(obj, {"type": "Opaque"})
+        plain = obj.pop("stringData", None)
+        if plain:
+            encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
+            obj["data"] = {**(obj.get("data") or {}), **encoded}
+
+    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+        """The data is base64; the type is fixed."""
+        data = obj.get("data") or {}
+        errors = _key_errors(data, "data") + _size_errors(data.values())
+        for key, value in data.items():
+            try:
+                base64.b64decode(value or "", validate=True)
+            except (binascii.Error, ValueError):
+                errors.append(invalid(f"data[{key}]", "<not shown>", "illegal base64 data"))
+        return errors + immutable(obj, old, "type") + _frozen_errors(obj, old, "data")
+
+
+def _key_errors(data: dict[str, Any], path: str) -> list[FieldError]:
+    rule = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+    return [
+        invalid(f"{path}[{key}]", key, rule)
+        for key in data
+        if not key
+        or key in (".", "..")
+        or len(key) > 253
+        or not key.replace("-", "").replace("_", "").replace(".", "a").isalnum()
+    ]
+
+
+def _size_errors(values: Any) -> list[FieldError]:
+    if sum(len(value or "") for value in values) <= _DATA_LIMIT:
+        return []
+    return [FieldError("FieldValueTooLong", "", f"Too long: may not be more than {_DATA_LIMIT} bytes")]

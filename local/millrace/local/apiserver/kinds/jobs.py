@@ -1,0 +1,126 @@
+"""Strategies of Jobs and CronJobs."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from millrace.base import cron
+from millrace.base.errors import RejectError
+from millrace.local.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
+from millrace.local.apiserver.schema.errors import FieldError, invalid
+from millrace.local.apiserver.strategy import Context, Obj, Strategy, fill, immutable
+
+_RESTARTS = ("OnFailure", "Never")
+_CRON_JOB_NAME_LIMIT = 52
+_COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+
+
+def _default_job_spec(spec: Obj) -> None:
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    fill(
+        spec,
+        {
+            "parallelism": 1,
+            "backoffLimit": 6,
+            "completionMode": "NonIndexed",
+            "suspend": False,
+            "manualSelector": False,
+            "podReplacementPolicy": "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed",
+        },
+    )
+    default_pod_spec(spec["template"].setdefault("spec", {}))
+
+
+def _job_spec_errors(spec: Obj, path: str) -> list[FieldError]:
+    errors = [
+        invalid(f"{path}.{name}", spec[name], "must be greater than or equal to 0")
+        for name in _COUNTS
+        if (spec.get(name) or 0) < 0
+    ]
+    return errors + template_errors(spec["template"], _RESTARTS, f"{path}.template")
+
+
+class JobStrategy(Strategy):
+    """Runs pods to their end. Its pods carry labels with its uid, which its selector selects."""
+
+    has_spec = True
+    # For the sake of old clients, a delete of a batch/v1 Job that names no policy leaves its pods behind.
+    orphans = True
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Defaults, and on create the selector."""
+        spec = obj["spec"]
+        _default_job_spec(spec)
+        fill(obj, {"status": {}})
+        if old is not None or spec["manualSelector"]:
+            return
+        metadata = obj["metadata"]
+        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+        for prefix in ("", "batch.kubernetes.io/"):
+            labels[f"{prefix}controller-uid"] = metadata["uid"]
+            labels[f"{prefix}job-name"] = metadata["name"]
+        spec.setdefault("selector", {}).setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = metadata[
+            "uid"
+        ]
+
+    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+        """The template and the selector are fixed once the Job is there."""
+        spec = obj["spec"]
+        errors = _job_spec_errors(spec, "spec")
+        labels = spec["template"].get("metadata", {}).get("labels") or {}
+        if not selector_matches(spec.get("selector") or {}, labels):
+            errors.append(
+                invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+            )
+        fixed = ["spec.selector", "spec.completionMode", "spec.podFailurePolicy"]
+        if spec["completionMode"] != "Indexed":
+            fixed.append("spec.completions")
+        if old is not None and not old["spec"].get("suspend"):
+            fixed.append("spec.template")
+        return errors + immutable(obj, old, *fixed)
+
+
+class CronJobStrategy(Strategy):
+    """Makes Jobs by a schedule."""
+
+    has_spec = True
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """Defaults of the schedule and of its Jobs."""
+        spec = obj["spec"]
+        fill(
+            spec,
+            {
+                "concurrencyPolicy": "Allow",
+                "suspend": False,
+                "successfulJobsHistoryLimit": 3,
+                "failedJobsHistoryLimit": 1,
+            },
+        )
+        template = spec["jobTemplate"].setdefault("spec", {}).setdefault("template", {})
+        default_pod_spec(template.setdefault("spec", {}))
+        fill(obj, {"status": {}})
+
+    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+        """The schedule can be read, the zone exists, the name leaves room for a Job's suffix."""
+        spec, name = obj["spec"], obj["metadata"]["name"]
+        errors = _job_spec_errors(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec")
+        errors += _schedule_errors(spec)
+        if len(name) > _CRON_JOB_NAME_LIMIT and old is None:
+            errors.append(invalid("metadata.name", name, f"must be no more than {_CRON_JOB_NAME_LIMIT} characters"))
+        return errors
+
+
+def _schedule_errors(spec: Obj) -> list[FieldError]:
+    errors = []
+    try:
+        cron.parse(spec["schedule"])
+    except RejectError as error:
+        errors.append(invalid("spec.schedule", spec["schedule"], error.message))
+    if spec.get("timeZone"):
+        try:
+            ZoneInfo(spec["timeZone"])
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            errors.append(invalid("spec.timeZone", spec["timeZone"], f"unknown time zone {spec['timeZone']}"))
+    return errors
