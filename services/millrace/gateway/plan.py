@@ -1,0 +1,100 @@
+"""From references to reads: which views, which of their features, under which names. Compiled once per snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from millrace.base.errors import NotFoundError, RejectError
+from millrace.features.definition import Definition
+from millrace.gateway.definitions import Snapshot
+
+_PARTS = 2
+
+
+@dataclass(frozen=True)
+class ViewRead:
+    """Rows of one view: ``features`` are wanted of each, at ``positions`` of the answer's columns."""
+
+    definition: Definition
+    features: tuple[str, ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One feature set. ``names`` are the answer's feature columns in the order in which they were asked for."""
+
+    names: tuple[str, ...]
+    join_keys: tuple[str, ...]
+    reads: tuple[ViewRead, ...]
+
+
+def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:
+    """Resolves references against a snapshot.
+
+    Raises:
+        RejectError: a reference has not the form view:feature, or two features would share one name.
+        NotFoundError: no such view or feature; names those that exist.
+    """
+    wanted: dict[str, list[tuple[str, int]]] = {}
+    names = []
+    for position, ref in enumerate(refs):
+        view, feature = _split(ref)
+        if feature not in snapshot.view(project, view).feature:
+            known = ", ".join(list(snapshot.view(project, view).feature)[:20])
+            raise NotFoundError(
+                f"feature view {view!r} has no feature {feature!r}", hint=f"It has: {known}", field="features"
+            )
+        wanted.setdefault(view, []).append((feature, position))
+        names.append(f"{view}__{feature}" if full_names else feature)
+    _refuse_shared_names(refs, names)
+    reads = tuple(
+        ViewRead(snapshot.view(project, view), tuple(f for f, _ in asked), tuple(p for _, p in asked))
+        for view, asked in wanted.items()
+    )
+    join_keys = dict.fromkeys(key.name for read in reads for key in read.definition.join_keys)
+    return Plan(tuple(names), tuple(join_keys), reads)
+
+
+def _split(ref: str) -> tuple[str, str]:
+    parts = ref.split(":")
+    if len(parts) != _PARTS or not all(parts):
+        raise RejectError(f"{ref!r} is no reference; view:feature is expected", field="features")
+    return parts[0], parts[1]
+
+
+def _refuse_shared_names(refs: tuple[str, ...], names: list[str]) -> None:
+    first: dict[str, str] = {}
+    for ref, name in zip(refs, names, strict=True):
+        if name in first:
+            twice = first[name] == ref
+            raise RejectError(
+                f"{ref} is asked for twice" if twice else f"{first[name]} and {ref} would both be called {name!r}",
+                hint="Ask for it once" if twice else "Set full_feature_names to true",
+                field="features",
+            )
+        first[name] = ref
+
+
+class Plans:
+    """Compiled plans of the present snapshot; a new snapshot forgets them all."""
+
+    # Bounds memory against clients that never ask for the same thing twice.
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
+
+    def get(self, snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:
+        """The plan for these references; compiled on first use. Raises as ``compile_plan``."""
+        if snapshot is not self._snapshot:
+            self._snapshot, self._plans = snapshot, {}
+        key = (project, refs, full_names)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = compile_plan(snapshot, project, refs, full_names=full_names)
+            if len(self._plans) >= self.MOST:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan

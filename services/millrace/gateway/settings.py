@@ -1,0 +1,27 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from millrace.web.settings import ServerSettings
+
+
+class GatewaySettings(ServerSettings):
+    """Where definitions and rows come from, and how much one request may ask for."""
+
+    registry_url: str = Field(alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry")
+    store_url: str = Field(alias="MILLRACE_STORE_URL", description="URL of the online store: redis://… or rediss://…")
+    project: str = Field("default", alias="MILLRACE_PROJECT", description="Namespace of requests that name no project")
+    refresh_seconds: float = Field(
+        1.0, alias="MILLRACE_REFRESH_SECONDS", gt=0, description="How often the registry is asked for changes"
+    )
+    store_timeout_seconds: float = Field(
+        1.0, alias="MILLRACE_STORE_TIMEOUT_SECONDS", gt=0, description="How long one read of the store may take"
+    )
+    store_connections: int = Field(
+        64, alias="MILLRACE_STORE_CONNECTIONS", ge=1, description="Most connections to the store"
+    )
+    max_rows: int = Field(
+        10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities × views) of one request"
+    )
