@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Built, list[str]]] = {
     ),
     "a control with a weight": (AB.having("spec.arms", [{**ARMS[0], "weight": 5}, ARMS[1]]), ["remove its weight"]),
     "an override of no arm": (
-        AB.having("spec.overrides", [{"header": "x", "value": "y", "arm": "zzz"}]),
+        AB.having("spec.overrides", [{"header": "x", "value": "beta", "arm": "zzz"}]),
         ["must name one of spec.arms"],
     ),
     "falling steps": (canary("c", "ranking", "v1", "v2", STEPS), ["must not fall"]),

@@ -1,4 +1,4 @@
-"""What the gateway knows of feature views and deployments: a snapshot of the registry, kept while the registry is down."""
+"""What the gateway knows of views and deployments: a snapshot of the registry, kept while the registry is down."""
 
 from __future__ import annotations
 

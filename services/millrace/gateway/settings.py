@@ -23,5 +23,5 @@ class GatewaySettings(ServerSettings):
         64, alias="MILLRACE_STORE_CONNECTIONS", ge=1, description="Most connections to the store"
     )
     max_rows: int = Field(
-        10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities × views) of one request"
+        10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities times views) of one request"
     )
