@@ -1,0 +1,124 @@
+"""The demo's parts: its data, its report, and how it goes on where kubectl is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from millrace.api.loading import load_yaml
+from millrace.base.errors import ReportError
+from millrace.local.apiserver import process
+from millrace.local.apiserver.process import RunningServer
+from millrace.local.demo import data, report, run
+from millrace.local.demo.cluster import Cluster
+from millrace.sdk import FeatureStore
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("apiserver")
+    running = process.start(folder, kubeconfig=folder / "kubeconfig", crds=[REPOSITORY / "crds"])
+    yield running
+    running.stop()
+
+
+def test_the_sample_yaml_is_valid_and_names_features_that_exist() -> None:
+    objects = [found for path in run.SAMPLES.glob("*.yaml") for found in load_yaml(path.read_text())]
+    known = {
+        f"{view.metadata['name']}:{feature.name}" for view in run.feature_views() for feature in view.spec.features
+    }
+    assert len(objects) == 5
+    assert set(run.model_refs()) == known
+
+
+def test_the_training_set_is_what_was_measured_last_and_corrected(tmp_path: Path) -> None:
+    written = data.write(tmp_path)
+    text = (run.SAMPLES / "feature-views.yaml").read_text().replace("/tmp/millrace-demo", str(tmp_path))
+    views = tmp_path / "views.yaml"
+    views.write_text(text)
+    refs = run.model_refs()
+    training_set = (
+        FeatureStore.from_files([views])
+        .get_historical_features(written.entities, features=refs, timestamp_column="event_timestamp")
+        .to_arrow()
+    )
+    bunch = load_breast_cancer()
+    by_name = {data.column_name(str(name)): bunch.data[:, index] for index, name in enumerate(bunch.feature_names)}
+    for ref in refs:
+        name = ref.split(":")[1]
+        assert np.array_equal(training_set[name].to_numpy(), by_name[name]), name
+
+
+def test_a_join_that_ignores_corrections_would_train_on_wrong_numbers(tmp_path: Path) -> None:
+    data.write(tmp_path)
+    events = pq.read_table(tmp_path / "cell-means" / "events.parquet").to_pandas()
+    doubled = events.groupby(["patient_id", "measured_at"]).size()
+    assert (doubled == 2).sum() == 57
+
+
+def figures(**changes: object) -> report.Figures:
+    wanted = {
+        "requests": 3000,
+        "failed": 0,
+        "wanted": 0.2,
+        "measured": 0.2,
+        "difference": 0.0,
+        "seconds": (0.001,),
+        "skewed": 0,
+    }
+    return report.Figures(**{**wanted, **changes})  # type: ignore[arg-type]
+
+
+def test_the_report_holds_only_while_every_figure_does() -> None:
+    assert figures().holds
+    assert not figures(failed=1).holds
+    assert not figures(difference=2e-6).holds
+    assert not figures(skewed=1).holds
+    assert not figures(measured=0.25).holds
+
+
+def test_without_kubectl_the_python_client_applies_and_waits(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said: list[str] = []
+    cluster = Cluster(server.kubeconfig, said.append)
+    assert "kubectl is not installed; install it" in said[0]
+    cluster.apply(run.SAMPLES / "experiment.yaml")
+    cluster.apply(run.SAMPLES / "experiment.yaml")
+    assert said[-1] == "experiment/boosting-or-logistic applied"
+    with pytest.raises(ReportError, match="experiment/boosting-or-logistic is not Ready"):
+        cluster.wait_ready("experiment", ["boosting-or-logistic"], 0.3)
+
+    path = "/apis/millrace.dev/v1alpha1/namespaces/default/experiments/boosting-or-logistic/status"
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "reason": "Test",
+        "message": "",
+    }
+    answer = httpx.patch(
+        server.url + path,
+        content=json.dumps({"status": {"conditions": [condition]}}),
+        headers={"content-type": "application/merge-patch+json"},
+    )
+    assert answer.status_code == 200, answer.text
+    cluster.wait_ready("experiment", ["boosting-or-logistic"], 5)
+
+
+def test_a_refused_object_stops_the_demo_with_the_servers_words(server: RunningServer, tmp_path: Path) -> None:
+    text = (run.SAMPLES / "experiment.yaml").read_text().replace("weight: 20", "weight: 120")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(text)
+    with pytest.raises(ReportError, match="weight"):
+        Cluster(server.kubeconfig, lambda _: None).apply(bad)
