@@ -11,11 +11,13 @@ import orjson
 
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.documents import Documents
+from millrace.local.apiserver.faults import Faults
 from millrace.local.apiserver.journal import JournalFull
 from millrace.local.apiserver.objects import Objects
-from millrace.local.apiserver.request import JSON, Request, Response, Stream, parse_query
+from millrace.local.apiserver.request import JSON, Request, Response, Stream, Target, parse_query
 from millrace.local.apiserver.routing import target_of, verb_of
 from millrace.local.apiserver.status import ApiError, method_not_allowed, no_such_path
+from millrace.local.apiserver.watching import ConnectionCut
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,12 +28,18 @@ _log = logging.getLogger(__name__)
 
 
 class App:
-    """The API server as an ASGI application."""
+    """The API server as an ASGI application.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args:
+        cluster: what is served.
+        faults: what serves ``/faults`` and meddles with requests; ``None`` outside tests.
+    """
+
+    def __init__(self, cluster: Cluster, faults: Faults | None = None) -> None:
         self._cluster = cluster
         self._documents = Documents(cluster)
         self._objects = Objects(cluster)
+        self._faults = faults
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serves one HTTP request."""
@@ -44,22 +52,44 @@ class App:
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
         try:
+            answer = await self._serve(request, receive)
+            if isinstance(answer, Response):
+                await _send_whole(send, answer, head=request.method == "HEAD")
+            else:
+                await _send_stream(send, receive, answer)
+        except ConnectionCut:
+            await _cut(scope, receive)
+
+    async def _serve(self, request: Request, receive: Receive) -> Response | Stream:
+        try:
             request.body = await _body(receive)
-            answer = self._answer(request)
+            if self._faults is None:
+                return self._answer(request)
+            return await self._answer_with_faults(request, self._faults)
+        except ConnectionCut:
+            raise
         except Exception as error:
-            answer = _failure(error)
-        if isinstance(answer, Response):
-            await _send_whole(send, answer, head=request.method == "HEAD")
-        else:
-            await _send_stream(send, receive, answer)
+            return _failure(error)
 
     def _answer(self, request: Request) -> Response | Stream:
         target = target_of(request.path, self._cluster.registry)
+        if target is not None:
+            return self._carry_out(request, target)
+        document = self._documents.find(request)
+        if document is None:
+            raise no_such_path()
+        return document
+
+    async def _answer_with_faults(self, request: Request, faults: Faults) -> Response | Stream:
+        if request.path.startswith("/faults"):
+            return faults.serve(request)
+        target = target_of(request.path, self._cluster.registry)
         if target is None:
-            document = self._documents.find(request)
-            if document is None:
-                raise no_such_path()
-            return document
+            return self._answer(request)
+        verb = verb_of(request.method, target, watch=request.flag("watch"))
+        return await faults.around(request, verb, target, lambda: self._carry_out(request, target))
+
+    def _carry_out(self, request: Request, target: Target) -> Response | Stream:
         verb = verb_of(request.method, target, watch=request.flag("watch"))
         if not target.subresource and verb not in target.resource.verbs:
             raise method_not_allowed(target.resource.plural, target.resource.group, verb or request.method)
@@ -118,3 +148,10 @@ async def _send_stream(send: Send, receive: Receive, answer: Stream) -> None:
         gone.cancel()
         await answer.pieces.aclose()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _cut(scope: Message, receive: Receive) -> None:
+    """Cuts the connection without an answer, or in the middle of one."""
+    scope["state"]["transport"].abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,4 +1,4 @@
-"""Printer columns: those a CRD declares, and the shape that the built-in ones share."""
+"""Printer columns: those a CRD declares, and what the built-in ones are made of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace.local.apiserver import jsonpath
-from millrace.local.apiserver.resources import Resource
 
 Read = Callable[[dict[str, Any], datetime], Any]
 
@@ -128,8 +127,8 @@ def declared(columns: list[dict[str, Any]]) -> list[Column]:
     ]
 
 
-def columns_of(resource: Resource) -> list[Column]:
-    """The columns of a resource."""
-    if resource.custom:
-        return declared(resource.definition.get("additionalPrinterColumns") or [])
-    return [NAME, AGE]
+def at(obj: Any, path: str) -> Any:
+    """The value of a dotted path, ``None`` where absent."""
+    for part in path.split("."):
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj

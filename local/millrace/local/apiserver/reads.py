@@ -140,6 +140,7 @@ class Reader:
             matches=self._matcher(request, target),
             encode=form.event,
             bookmark=form.bookmark if bookmarks else None,
+            user_agent=request.user_agent,
         )
         pieces: Iterable[bytes] = ()
         if initial:

@@ -26,7 +26,8 @@ def _first(obj: Obj, path: str, default: Any) -> Any:
     return found[0] if found and found[0] is not None else default
 
 
-def _selector_text(selector: Any) -> str:
+def selector_text(selector: Any) -> str:
+    """A selector in the form that query parameters take; plain maps and ``LabelSelector`` alike."""
     if isinstance(selector, str):
         return selector
     if "matchLabels" not in selector and "matchExpressions" not in selector:
@@ -59,7 +60,7 @@ def scale_of(obj: Obj, resource: Resource) -> Obj:
     }
     selector = _first(obj, selector_path, "")
     if selector:
-        scale["status"]["selector"] = _selector_text(selector)
+        scale["status"]["selector"] = selector_text(selector)
     return scale
 
 

@@ -13,15 +13,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from millrace.base.errors import ReportError
 from millrace.local.apiserver.app import App
 from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.faults import Faults
 from millrace.local.apiserver.seeding import seed
 
 HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 _KEEP_ALIVE_SECONDS = 600
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, with the transport in reach of the application, which must be able to cut it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
 
 
 class _Server(uvicorn.Server):
@@ -51,9 +61,9 @@ def serve(
     seed(cluster, crds)
     url = f"http://{HOST}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        App(cluster),
+        App(cluster, Faults(cluster) if faults else None),
         loop="uvloop",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_level="warning",

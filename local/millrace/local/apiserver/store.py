@@ -126,9 +126,8 @@ class Store:
         for write in writes:
             if write.revision != self.revision + 1:
                 # Compaction took rows out before this one: watches may only start after the gap.
-                self._floor = write.revision - 1
-                for table in self._tables.values():
-                    table.history.clear()
+                self.revision = write.revision - 1
+                self.forget_history()
             old = self.get(write.resource, write.namespace, write.name)
             if old is not None:
                 obsolete.append(old.revision)
@@ -206,6 +205,12 @@ class Store:
         if revision + 1 < oldest:
             return None
         return [event for event in history if event.revision > revision]
+
+    def forget_history(self) -> None:
+        """Makes every watch that would start before now impossible, as compaction does in a real cluster."""
+        self._floor = self.revision
+        for table in self._tables.values():
+            table.history.clear()
 
     def _set(self, entry: Entry) -> Event:
         table = self._tables[entry.resource]

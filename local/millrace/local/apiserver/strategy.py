@@ -23,7 +23,9 @@ class Context(NamedTuple):
 class Strategy:
     """The general rules; a kind's own strategy overrides what differs.
 
-    The schema has been checked before ``prepare`` runs, so types and required fields are as they should be.
+    The schema has been checked before, so types and required fields are as they should be. Then run ``default``, the
+    record of who owns which field, ``prepare`` and ``check``: what ``default`` sets belongs to the writer, what
+    ``prepare`` sets to nobody, as in Kubernetes.
 
     Attributes:
         generation: whether a change outside metadata and status raises ``metadata.generation``.
@@ -40,6 +42,9 @@ class Strategy:
     keeps_status_on_create = False
     lingers = False
     orphans = False
+
+    def default(self, obj: Obj) -> None:
+        """Fills in defaults that the schema does not know, in place."""
 
     def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
         """Fills in what only the server can, in place; ``old`` is ``None`` on create."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from millrace.local.apiserver.columns import Column, columns_of
+from millrace.local.apiserver.columns import Column
 from millrace.local.apiserver.forms import Form, partial
+from millrace.local.apiserver.printers import columns_of
 from millrace.local.apiserver.resources import Resource
 from millrace.local.apiserver.store import Entry, Event
 from millrace.local.apiserver.versions import served_object

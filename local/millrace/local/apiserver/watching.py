@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from millrace.local.apiserver.selectors import Matches
@@ -18,6 +18,10 @@ BOOKMARK_SECONDS = 60.0
 Encode = Callable[[str, Event], bytes]
 
 
+class ConnectionCut(Exception):  # noqa: N818 - not an error, but the order to cut
+    """Tells the server to cut the connection instead of answering, or of ending an answer."""
+
+
 @dataclass(eq=False)
 class Watcher:
     """One open watch."""
@@ -28,7 +32,9 @@ class Watcher:
     bookmark: Callable[[int], bytes] | None
     pending: deque[Event] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    user_agent: str = ""
     closed: bool = False
+    cut: bool = False
 
     def offer(self, event: Event) -> None:
         """Takes an event that may be of interest."""
@@ -40,9 +46,10 @@ class Watcher:
             self.pending.append(event)
         self.wake.set()
 
-    def close(self) -> None:
-        """Ends the watch."""
+    def close(self, *, cut: bool = False) -> None:
+        """Ends the watch; ``cut`` without the end that the protocol wants."""
         self.closed = True
+        self.cut = cut
         self.wake.set()
 
     def encoded(self, event: Event) -> bytes:
@@ -65,17 +72,19 @@ class Hub:
     def __init__(self) -> None:
         self._watchers: defaultdict[str, set[Watcher]] = defaultdict(set)
         self.revision: Callable[[], int] = lambda: 0
+        #: Awaited before events are handed out; faults use it to make watches stale.
+        self.hold: Callable[[str, Watcher], Awaitable[None]] | None = None
 
     def publish(self, event: Event) -> None:
         """Hands an event of the store to the watches of its resource."""
         for watcher in self._watchers.get(event.entry.resource, ()):
             watcher.offer(event)
 
-    def drop(self, resource: str | None = None) -> int:
+    def drop(self, resource: str | None = None, *, cut: bool = False) -> int:
         """Ends all watches, or those of one resource; answers how many."""
         chosen = [w for name, found in self._watchers.items() if resource in (None, name) for w in found]
         for watcher in chosen:
-            watcher.close()
+            watcher.close(cut=cut)
         return len(chosen)
 
     def add(self, resource: str, watcher: Watcher) -> None:
@@ -92,6 +101,8 @@ class Hub:
             for piece in initial:
                 yield piece
             while not watcher.closed:
+                if watcher.pending and self.hold is not None:
+                    await self.hold(resource, watcher)
                 pieces = [p for p in map(watcher.encoded, _drain(watcher.pending)) if p]
                 if pieces:
                     yield b"".join(pieces)
@@ -102,6 +113,8 @@ class Hub:
                 woken = await _wait(watcher.wake, min(remaining, BOOKMARK_SECONDS))
                 if not woken and watcher.bookmark and not watcher.pending:
                     yield watcher.bookmark(self.revision())
+            if watcher.cut:
+                raise ConnectionCut
         finally:
             self._watchers[resource].discard(watcher)
 

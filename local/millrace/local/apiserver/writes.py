@@ -117,9 +117,7 @@ class Writer:
             obj.pop("status", None)
         if strategy.generation:
             metadata["generation"] = 1
-        warnings = self._shape(target, obj, None, options)
-        if not recorded:
-            self._record(resource, None, obj, options, "")
+        warnings = self._shape(target, obj, None, options, recorded=recorded)
         return Written(self._commit(target, name, obj, options), warnings, created=True)
 
     def _free_name(self, resource: Resource, namespace: str, prefix: str) -> str:
@@ -159,9 +157,7 @@ class Writer:
             metadata["namespace"] = target.namespace
         part_of(target, new, old)
         metadata = new["metadata"]
-        warnings = self._shape(target, new, old, options)
-        if not recorded:
-            self._record(resource, old, new, options, target.subresource)
+        warnings = self._shape(target, new, old, options, recorded=recorded)
         if _same(old, new):
             return Written(entry, warnings)
         if strategy_of(resource).generation and _spec_changed(resource, old, new):
@@ -185,8 +181,8 @@ class Writer:
             raise conflict(resource.plural, resource.group, target.name)
         new["resourceVersion"] = old["resourceVersion"]
 
-    def _shape(self, target: Target, obj: Obj, old: Obj | None, options: Options) -> tuple[str, ...]:
-        """Prunes, defaults, prepares and checks an object in place; answers warnings."""
+    def _shape(self, target: Target, obj: Obj, old: Obj | None, options: Options, *, recorded: bool) -> tuple[str, ...]:
+        """Prunes, defaults, records, prepares and checks an object in place; answers warnings."""
         resource = target.resource
         schema, strategy = self._schemas(resource), strategy_of(resource)
         unknown = schema.prune(obj)
@@ -205,6 +201,9 @@ class Writer:
             raise bad_request(f"{where}: {wrong[0].path}: {wrong[0].message}".replace("'", '"'))
         errors += faults
         if not errors:
+            strategy.default(obj)
+            if not recorded:
+                self._record(target, old, obj, options)
             context = Context(self._store, self._registry, self.now(), target.subresource)
             strategy.prepare(obj, old, context)
             errors = strategy.check(obj, old, context)
@@ -212,15 +211,15 @@ class Writer:
             raise invalid(resource.kind, resource.group, obj["metadata"].get("name") or "", errors)
         return tuple(f'unknown field "{path}"' for path in unknown) if options.validation == "Warn" else ()
 
-    def _record(self, resource: Resource, old: Obj | None, new: Obj, options: Options, subresource: str) -> None:
+    def _record(self, target: Target, old: Obj | None, new: Obj, options: Options) -> None:
         record_update(
             old,
             new,
             manager=options.manager,
-            api_version=resource.api_version,
-            schema=self._schemas(resource),
+            api_version=target.resource.api_version,
+            schema=self._schemas(target.resource),
             now=self.now(),
-            subresource=subresource,
+            subresource=target.subresource,
         )
 
     def _commit(self, target: Target, name: str, obj: Obj, options: Options) -> Entry:

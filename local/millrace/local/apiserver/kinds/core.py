@@ -17,15 +17,18 @@ class NamespaceStrategy(Plain):
 
     lingers = True
 
+    def default(self, obj: Obj) -> None:
+        """The label that carries the name."""
+        labels = obj["metadata"].get("labels") or {}
+        obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
+
     def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Phase, the finalizer in the spec, and the label that carries the name."""
+        """Phase, and the finalizer in the spec."""
         if old is None:
             obj["spec"] = {"finalizers": ["kubernetes"]}
             obj["status"] = {"phase": "Active"}
         elif context.subresource != "finalize":
             obj["spec"] = old.get("spec", {})
-        labels = obj["metadata"].get("labels") or {}
-        obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
 
     def deleting(self, obj: Obj) -> None:
         """The phase that says so."""
@@ -48,9 +51,12 @@ class VolumeClaimStrategy(Plain):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Mode, and the phase of a new claim."""
+    def default(self, obj: Obj) -> None:
+        """Mode."""
         fill(obj["spec"], {"volumeMode": "Filesystem"})
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """The phase of a new one."""
         if old is None:
             obj["status"] = {"phase": "Pending"}
 
@@ -71,9 +77,12 @@ class VolumeStrategy(Plain):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Mode, reclaim policy, and the phase of a new volume."""
+    def default(self, obj: Obj) -> None:
+        """Mode and reclaim policy."""
         fill(obj["spec"], {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"})
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """The phase of a new one."""
         if old is None:
             obj["status"] = {"phase": "Pending"}
 
@@ -103,7 +112,7 @@ class ConfigMapStrategy(Plain):
 class SecretStrategy(Plain):
     """Data in base64."""
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """Type, and ``stringData`` encoded into ``data``."""
         fill(obj, {"type": "Opaque"})
         plain = obj.pop("stringData", None)

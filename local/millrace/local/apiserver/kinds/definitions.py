@@ -22,14 +22,18 @@ class DefinitionStrategy(Strategy):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Defaults the names and writes the status."""
+    def default(self, obj: Obj) -> None:
+        """Names and conversion."""
         spec = obj["spec"]
         names = spec["names"]
         fill(names, {"singular": names["kind"].lower(), "listKind": f"{names['kind']}List"})
         fill(spec, {"conversion": {"strategy": "None"}})
         for version in spec["versions"]:
             fill(version, {"served": False, "storage": False})
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """The finalizer, and the status."""
+        spec = obj["spec"]
         if old is None:
             metadata = obj["metadata"]
             metadata["finalizers"] = [*(metadata.get("finalizers") or ()), CRD_FINALIZER]

@@ -48,10 +48,13 @@ class JobStrategy(Strategy):
     # For the sake of old clients, a delete of a batch/v1 Job that names no policy leaves its pods behind.
     orphans = True
 
+    def default(self, obj: Obj) -> None:
+        """Defaults of the spec."""
+        _default_job_spec(obj["spec"])
+
     def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Defaults, and on create the selector."""
+        """On create the selector."""
         spec = obj["spec"]
-        _default_job_spec(spec)
         fill(obj, {"status": {}})
         if old is not None or spec["manualSelector"]:
             return
@@ -86,7 +89,7 @@ class CronJobStrategy(Strategy):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """Defaults of the schedule and of its Jobs."""
         spec = obj["spec"]
         fill(
@@ -100,6 +103,9 @@ class CronJobStrategy(Strategy):
         )
         template = spec["jobTemplate"].setdefault("spec", {}).setdefault("template", {})
         default_pod_spec(template.setdefault("spec", {}))
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """An empty status."""
         fill(obj, {"status": {}})
 
     def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:

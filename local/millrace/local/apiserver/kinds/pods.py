@@ -20,12 +20,15 @@ class PodStrategy(Plain):
     has_spec = True
     status_metadata = True
 
+    def default(self, obj: Obj) -> None:
+        """Defaults of the spec."""
+        default_pod_spec(obj["spec"])
+
     def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Defaults, the service account, and the status of a new pod."""
-        spec = obj["spec"]
-        default_pod_spec(spec)
+        """The service account and the status of a new pod."""
         if old is not None:
             return
+        spec = obj["spec"]
         spec.setdefault("serviceAccountName", "default")
         spec["serviceAccount"] = spec["serviceAccountName"]
         spec.setdefault("enableServiceLinks", True)

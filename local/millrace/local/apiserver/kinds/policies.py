@@ -14,7 +14,7 @@ class ScalerStrategy(Plain):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """One replica at least; 80% of the CPU where no metric is named (v2 only: v1 has it in a field)."""
         spec = obj["spec"]
         fill(spec, {"minReplicas": 1})
@@ -34,7 +34,7 @@ class NetworkPolicyStrategy(Strategy):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """Ingress always, egress where there are rules for it."""
         spec = obj["spec"]
         fill(spec, {"policyTypes": ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]})
@@ -46,7 +46,7 @@ class NetworkPolicyStrategy(Strategy):
 class RoleBindingStrategy(Plain):
     """Binds a role for good: the reference never changes."""
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """The API groups of role and subjects."""
         fill(obj["roleRef"], {"apiGroup": _RBAC})
         for subject in obj.get("subjects") or ():
@@ -65,7 +65,7 @@ class RoleBindingStrategy(Plain):
 class PriorityClassStrategy(Plain):
     """A number with a name."""
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """The preemption policy."""
         fill(obj, {"preemptionPolicy": "PreemptLowerPriority"})
 
@@ -77,7 +77,7 @@ class PriorityClassStrategy(Plain):
 class StorageClassStrategy(Plain):
     """Kept for those who name it."""
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """Reclaim policy and binding mode."""
         fill(obj, {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"})
 

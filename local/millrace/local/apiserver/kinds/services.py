@@ -29,15 +29,21 @@ class ServiceStrategy(Plain):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Defaults, the address, node ports."""
+    def default(self, obj: Obj) -> None:
+        """Type, affinity, ports."""
         spec = obj["spec"]
         fill(spec, {"type": "ClusterIP", "sessionAffinity": "None"})
         for port in spec.get("ports") or ():
             fill(port, {"protocol": "TCP", "targetPort": port["port"]})
+        if spec["type"] != "ExternalName":
+            fill(spec, {"internalTrafficPolicy": "Cluster"})
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """The address and node ports."""
+        spec = obj["spec"]
         if spec["type"] == "ExternalName":
             return
-        fill(spec, {"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})
+        fill(spec, {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})
         self._give_address(obj, old, context)
         if spec["type"] in ("NodePort", "LoadBalancer"):
             fill(spec, {"externalTrafficPolicy": "Cluster"})
@@ -145,8 +151,8 @@ class EndpointSliceStrategy(Plain):
 
     generation = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Port defaults."""
+    def default(self, obj: Obj) -> None:
+        """Names and protocols of the ports."""
         for port in obj.get("ports") or ():
             fill(port, {"name": "", "protocol": "TCP"})
 

@@ -16,11 +16,14 @@ class _Workload(Strategy):
     defaults: ClassVar[Obj] = {"replicas": 1}
     fixed: ClassVar[tuple[str, ...]] = ("spec.selector",)
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """Fills in the defaults of the kind and of its pods."""
         spec = obj["spec"]
         fill(spec, self.defaults)
         default_pod_spec(spec["template"].setdefault("spec", {}))
+
+    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+        """An empty status."""
         fill(obj, {"status": {}})
 
     def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
@@ -37,9 +40,9 @@ class DeploymentStrategy(_Workload):
 
     defaults: ClassVar[Obj] = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def default(self, obj: Obj) -> None:
         """Fills in the defaults of the roll-over."""
-        super().prepare(obj, old, context)
+        super().default(obj)
         strategy = obj["spec"].setdefault("strategy", {})
         fill(strategy, {"type": "RollingUpdate"})
         if strategy["type"] == "RollingUpdate":
@@ -112,8 +115,8 @@ class ReplicationControllerStrategy(Strategy):
 
     has_spec = True
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
-        """Takes selector and labels from the template."""
+    def default(self, obj: Obj) -> None:
+        """Takes the selector from the template."""
         spec = obj["spec"]
         fill(spec, {"replicas": 1})
         template = spec.get("template")
