@@ -23,7 +23,8 @@ from millrace.inference.routes import control_routes
 from millrace.inference.session import ModelSession
 from millrace.inference.settings import InferenceSettings
 from millrace.web import server
-from millrace.web.service import Answer, Call, Handler, Service
+from millrace.web.hot import Answer, Call, Handler
+from millrace.web.service import Service
 
 logger = logging.getLogger(__name__)
 

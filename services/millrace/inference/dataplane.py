@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from millrace.base.errors import RejectError
 from millrace.inference import predict, protocol
 from millrace.inference.feature_join import FeatureJoin
-from millrace.inference.lane import Lane
+from millrace.inference.lane import INLINE_SECONDS, Lane
 from millrace.inference.session import ModelSession
 from millrace.inference.tensors import Array
-from millrace.web.service import Answer, Call
+from millrace.web.hot import Answer, Call
 
 
 class DataPlane:
@@ -43,15 +44,19 @@ class DataPlane:
 
     async def infer(self, call: Call) -> Answer:
         """``POST /v2/models/{m}/infer``: tensors in, tensors out."""
-        if call.header(b"inference-header-content-length") is not None:
+        try:
+            request = protocol.decode(call.body, self.session.signature)
+        except RejectError as error:
+            if call.header(b"inference-header-content-length") is None:
+                raise
             raise RejectError(
                 "binary tensors came, this server takes JSON tensors",
                 hint="With tritonclient, set binary_data=False on inputs and outputs",
                 reason="BadRequest",
-            )
-        request = protocol.decode(call.body, self.session.signature)
+            ) from error
         results = await self._compute(request.feeds, request.outputs, call)
-        return Answer(200, protocol.encode(request, results, self.model["name"], self.model["version"]))
+        name, version = self.model["name"], self.model["version"]
+        return Answer(200, protocol.encode(request, results, name, version, self.session.signature))
 
     async def predict(self, call: Call) -> Answer:
         """``POST /predict``: entities in, predictions on their features out."""
@@ -66,20 +71,19 @@ class DataPlane:
         session = self.session
         first = next(iter(feeds.values()))
         rows = first.shape[0] if first.ndim else 1
-        seconds = 0.0
-
-        def run() -> list[Any]:
-            nonlocal seconds
-            began = perf_counter()
-            results = session.run(feeds, outputs)
-            seconds = perf_counter() - began
-            return results
-
         self.in_flight += 1
         try:
-            results = await self.lane.run(run, session.row_seconds * rows, call.gone)
+            if session.row_seconds * rows <= INLINE_SECONDS:
+                results, seconds = _timed(session, feeds, outputs)
+            else:
+                results, seconds = await self.lane.run(partial(_timed, session, feeds, outputs), call.gone)
         finally:
             self.in_flight -= 1
         self._compute_seconds(seconds)
         self._rows(rows)
         return results
+
+
+def _timed(session: ModelSession, feeds: dict[str, Array], outputs: list[str]) -> tuple[list[Any], float]:
+    began = perf_counter()
+    return session.run(feeds, outputs), perf_counter() - began

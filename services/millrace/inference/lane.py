@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Final, TypeVar
 
 from millrace.web.errors import DeadlineError, OverloadedError
-from millrace.web.service import ClientGoneError
+from millrace.web.hot import ClientGoneError
 
 INLINE_SECONDS: Final = 0.002
 
@@ -42,16 +42,14 @@ class Lane:
         self._free = asyncio.Semaphore(1)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
-    async def run(self, work: Callable[[], T], expected: float, gone: Callable[[], Awaitable[bool]]) -> T:
-        """Runs ``work``, expected to take that many seconds, when its turn has come.
+    async def run(self, work: Callable[[], T], gone: Callable[[], Awaitable[bool]]) -> T:
+        """Runs ``work`` in the thread when its turn has come.
 
         Raises:
             OverloadedError: too many wait already.
             DeadlineError: its turn did not come in time.
             ClientGoneError: ``gone`` says that nobody waits for it any more.
         """
-        if expected <= INLINE_SECONDS:
-            return work()
         if self.waiting >= self._max_waiting:
             self._shed()
             raise OverloadedError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from millrace.base.errors import RejectError
-from millrace.inference.tensors import Array, TensorSpec, check_shape, datatype_of, from_json, from_output
+from millrace.inference.tensors import Array, TensorSpec, check_shape, from_json, from_output
 
 
 class InferRequest(NamedTuple):
@@ -69,16 +69,18 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
     return InferRequest(request_id, feeds, _outputs(wanted, signature) if wanted else signature.output_names)
 
 
-def encode(request: InferRequest, results: Sequence[Any], model: str, version: str) -> bytes:
+def encode(request: InferRequest, results: Sequence[Any], model: str, version: str, signature: Signature) -> bytes:
     """The answer to a request from the session's results, in the order of ``request.outputs``."""
     outputs = []
     for name, result in zip(request.outputs, results, strict=True):
         values, classes = from_output(result)
+        datatype = signature.outputs[name].datatype
+        flat = values.reshape(-1)
         output: dict[str, Any] = {
             "name": name,
-            "datatype": datatype_of(values),
+            "datatype": datatype,
             "shape": values.shape,
-            "data": values.ravel() if values.dtype != object else values.ravel().tolist(),
+            "data": flat if datatype != "BYTES" else flat.tolist(),
         }
         if classes:
             output["parameters"] = {"classes": orjson.dumps(classes).decode()}

@@ -6,14 +6,14 @@ import logging
 import os
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from millrace.base.errors import MillraceError, RejectError
+from millrace.base.errors import RejectError
 from millrace.inference.protocol import Signature
 from millrace.inference.tensors import NUMPY, Array, TensorSpec, spec_of
 
@@ -44,7 +44,9 @@ class ModelSession:
         self.device = device
         self.row_seconds = float("inf")
         self._session = session
-        self._run = self._run_bound if device == "gpu" else self._run_plain
+        self._run: Callable[[list[str], dict[str, Array]], list[Any]] = (
+            self._run_bound if device == "gpu" else session.run
+        )
 
     def run(self, feeds: dict[str, Array], outputs: list[str]) -> list[Any]:
         """The named outputs. Thread-safe; releases the GIL while it computes.
@@ -53,17 +55,11 @@ class ModelSession:
             RejectError: the model refuses the values (an index out of range, say).
         """
         try:
-            return self._run(feeds, outputs)
-        except MillraceError:
-            raise
+            return self._run(outputs, feeds)
         except Exception as error:
             raise RejectError(f"the model refuses this input: {_first_line(error)}", reason="BadTensor") from error
 
-    def _run_plain(self, feeds: dict[str, Array], outputs: list[str]) -> list[Any]:
-        result: list[Any] = self._session.run(outputs, feeds)
-        return result
-
-    def _run_bound(self, feeds: dict[str, Array], outputs: list[str]) -> list[Any]:
+    def _run_bound(self, outputs: list[str], feeds: dict[str, Array]) -> list[Any]:
         # Binding keeps ONNX Runtime from copying each output through a pageable buffer of its own.
         binding = self._session.io_binding()
         for name, values in feeds.items():

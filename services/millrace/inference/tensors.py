@@ -44,7 +44,6 @@ NUMPY: Final[dict[str, np.dtype[Any]]] = {
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
-_DATATYPE_OF: Final = {dtype: name for name, dtype in NUMPY.items()} | {np.dtype(np.float16): "FP16"}
 _EXPECTED: Final = {"b": "true and false", "u": "integers of 0 and more", "i": "integers", "f": "numbers or null"}
 
 
@@ -89,15 +88,12 @@ def check_shape(shape: object, spec: TensorSpec) -> Shape:
     Raises:
         RejectError: no list of sizes, or sizes the model does not take.
     """
-    valid = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
-    if valid:
-        given: Shape = tuple(shape)  # type: ignore[arg-type]
-        if len(given) == len(spec.shape):
-            for size, wanted in zip(given, spec.shape, strict=True):
-                if wanted not in (size, -1):
-                    break
-            else:
-                return given
+    if isinstance(shape, list) and len(shape) == len(spec.shape):
+        for size, wanted in zip(shape, spec.shape, strict=True):
+            if type(size) is not int or (size != wanted and (wanted != -1 or size < 0)):
+                break
+        else:
+            return tuple(shape)
     raise _wrong(spec, f"shape {shape} came, {list(spec.shape)} is expected", " (-1: any size)")
 
 
@@ -113,22 +109,18 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
     nested = len(shape) > 1 and len(data) == shape[0] and (not data or isinstance(data[0], list))
     if not nested and len(data) != size:
         raise _wrong(spec, f"{len(data)} values came, shape {list(shape)} takes {size}")
-    values = _array(data, spec)
-    if nested and values.shape != shape:
-        raise _wrong(spec, f"lists nested as {list(values.shape)} came, shape {list(shape)} is expected")
-    if not nested and values.ndim != 1:
-        raise _wrong(spec, f"lists nested as {list(values.shape)} came, shape {list(shape)} is expected")
-    return values.reshape(shape)
-
-
-def _array(data: list[Any], spec: TensorSpec) -> Array:
     dtype = NUMPY.get(spec.datatype)
     if dtype is None:
         raise _wrong(spec, f"{spec.datatype} has no JSON form in the protocol, and this server takes JSON tensors only")
     try:
-        return cast(np.array(data, dtype=object if dtype.hasobject else None), spec)
+        values = cast(np.array(data, dtype=object if dtype.hasobject else None), spec)
     except ValueError as error:
         raise _wrong(spec, "lists of unequal lengths came, one length per dimension is expected") from error
+    if values.shape == shape:
+        return values
+    if nested or values.ndim != 1:
+        raise _wrong(spec, f"lists nested as {list(values.shape)} came, shape {list(shape)} is expected")
+    return values.reshape(shape)
 
 
 def cast(values: Array, spec: TensorSpec) -> Array:
@@ -182,8 +174,3 @@ def from_output(value: Any) -> tuple[Array, list[Any]]:
         classes = list(value[0]) if value else []
         return np.array([[row[name] for name in classes] for row in value], dtype=np.float32), classes
     return value, []
-
-
-def datatype_of(values: Array) -> str:
-    """The protocol's datatype of an array; strings are arrays of objects."""
-    return _DATATYPE_OF.get(values.dtype, "BYTES")

@@ -5,7 +5,7 @@ A service is built like this and started by its ``__main__``::
     def build(settings: MySettings) -> Service:
         service = Service("millrace gateway", settings, lifespan=store.opened)
         service.health.add("store", store.check)
-        service.hot("POST", "/get-online-features", handler)   # async (Call) -> Answer
+        service.hot("POST", "/get-online-features", handler)   # async (hot.Call) -> hot.Answer
         service.api.include_router(routes)                     # FastAPI
         return service
 

@@ -1,74 +1,30 @@
-"""The application object of every service: a FastAPI for control routes, and raw handlers for hot ones.
-
-A hot handler takes a ``Call`` (its body already read, within the limit) and returns an ``Answer``; what it
-raises is mapped like everywhere else. It skips FastAPI's routing, dependency and validation layers, which cost
-several times what a small prediction costs.
-"""
+"""The application object of every service: a FastAPI for control routes, and raw handlers for hot ones."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from millrace.web import errors, trace
-from millrace.web.errors import Header, TooLargeError
+from millrace.web.errors import Header
 from millrace.web.health import Health
+from millrace.web.hot import JSON, Call, ClientGoneError, Handler, read_body, too_large
 from millrace.web.metrics import Metrics
 from millrace.web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
-JSON: Header = (b"content-type", b"application/json")
 BAD_REQUEST = 400
 # The code that web servers log where the client went away before its answer; it is never sent.
 CLIENT_GONE = 499
 _CLOSE: Header = (b"connection", b"close")
-
-
-@dataclass(slots=True)
-class Call:
-    """One request to a hot route; ``scope`` is ASGI's."""
-
-    scope: Scope
-    body: bytes
-    receive: Receive
-
-    async def gone(self) -> bool:
-        """Whether the client went away meanwhile."""
-        waiting = asyncio.ensure_future(self.receive())
-        await asyncio.sleep(0)  # a disconnect is there at once; otherwise this would wait for one
-        if waiting.done():
-            return True
-        waiting.cancel()
-        return False
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of that lower-case name."""
-        return next((value for key, value in self.scope["headers"] if key == name), None)
-
-
-class Answer(NamedTuple):
-    """A hot route's response; ``headers`` beside ``content-length``, which is added."""
-
-    status: int
-    body: bytes
-    headers: tuple[Header, ...] | list[Header] = (JSON,)
-
-
-Handler = Callable[[Call], Awaitable[Answer]]
-
-
-class ClientGoneError(Exception):
-    """Raised by a handler that found out that nobody waits for its answer any more."""
 
 
 class Service:
@@ -154,10 +110,12 @@ class Service:
                 )
 
     async def _answer_hot(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
+        limit = self.settings.max_body_bytes
         try:
-            body = await _read(scope, receive, self.settings.max_body_bytes)
-            if body is None:
-                return CLIENT_GONE
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body", True) or len(body) > limit:
+                body = await read_body(message, scope, receive, limit)
             status, content, given = await handler(Call(scope, body, receive))
             headers = [*given, (b"content-length", b"%d" % len(content))]
         except ClientGoneError:
@@ -179,7 +137,7 @@ class Service:
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise _too_large(self.settings.max_body_bytes)
+                raise too_large(self.settings.max_body_bytes)
             return message
 
         async def finished(message: Message) -> None:
@@ -209,38 +167,6 @@ class Service:
             headers.append((b"x-request-id", trace.current().request_id.encode()))
         if self.health.draining:  # a client's pool must not pick this connection again
             headers.append(_CLOSE)
-
-
-async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """The whole body, or None when the client went away."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if message["type"] == "http.disconnect":
-            return None
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    if int(dict(scope["headers"]).get(b"content-length", b"0")) > limit:
-        raise _too_large(limit)
-    parts = [body]
-    size = len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(parts)
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(
-        f"the request is larger than {limit} bytes",
-        hint="Send less at once, or raise MILLRACE_MAX_BODY_BYTES",
-    )
 
 
 def _add_control_routes(service: Service) -> None:

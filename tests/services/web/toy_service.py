@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from millrace.base.errors import NotFoundError, RejectError, ReportError, RetryError
 from millrace.web import server, trace
 from millrace.web.errors import DeadlineError, OverloadedError
-from millrace.web.service import Answer, Call, Service
+from millrace.web.hot import Answer, Call
+from millrace.web.service import Service
 from millrace.web.settings import ServerSettings
 
 ERRORS = {
