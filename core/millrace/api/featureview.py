@@ -164,6 +164,7 @@ class LastRun(StatusModel):
     written: int | None = Field(default=None, description="Rows that the online store took because they were newer.")
     seconds: float | None = Field(default=None, description="Duration in seconds.")
     finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
+    reason: str | None = Field(default=None, description="Why the run failed, where it did, in one CamelCase word.")
     message: str | None = Field(default=None, description="Why the run failed, where it did.")
 
 
@@ -199,6 +200,7 @@ class FeatureViewStatus(StatusModel):
     last_run: LastRun | None = Field(default=None, description="What the last finished run really did.")
     online: OnlineStatus | None = Field(default=None, description="What the online store holds of this view.")
     handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    command_result: str | None = Field(default=None, description="What became of that command.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,

@@ -17,10 +17,14 @@ DEPLOYMENT: Final = f"{GROUP}/deployment"
 SERVICE: Final = f"{GROUP}/service"
 REVISION: Final = f"{GROUP}/revision"
 EXPERIMENT: Final = f"{GROUP}/experiment"
+PROJECT: Final = f"{GROUP}/project"  # the owner's namespace, on a child outside of it
 
 # Annotations.
 CHAMPION: Final = f"{GROUP}/champion"
 APPLIED_HASH: Final = f"{GROUP}/applied"
+RUN: Final = f"{GROUP}/run"  # what a materialization Job is for: schedule, backfill, command, purge
+DEFINITION: Final = f"{GROUP}/definition"  # the definition that a Job runs, see featureview/progress.py
+STRETCH: Final = f"{GROUP}/stretch"  # start/end that a Job was asked to cover
 
 ARM_HEADER: Final = "x-millrace-arm"
 
@@ -43,6 +47,16 @@ def cron_job(view: str) -> str:
 def one_shot_job(view: str, identity: Any) -> str:
     """A backfill, command or purge Job of a FeatureView, named by what it does: at most 63 characters."""
     return f"fv-{view}-{short_hash(identity)}"
+
+
+def purge_job(namespace: str, view: str, uid: str, attempt: int) -> str:
+    """A Job, in the operator's own namespace, that deletes the online rows of a view that goes: at most 63 characters."""
+    return f"fv-purge-{digest([namespace, view, uid])[:16]}-{attempt}"
+
+
+def store_secret(view: str) -> str:
+    """Secret with the online store's URL, for the Jobs of a FeatureView."""
+    return f"fv-{view}-store"
 
 
 def revision(deployment: str, pod: Any) -> str:

@@ -30,7 +30,7 @@ class _Backoffs:
 async def watch(runtime: Runtime, configuration: Configuration) -> None:
     """Streams watch events of every cached resource into ``runtime.observe`` until cancelled.
 
-    kopf's tasks are started and ended one by one, because ``kopf.operator`` would also end every other task of the loop.
+    kopf's tasks are started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry, settings = kopf.OperatorRegistry(), _settings()
