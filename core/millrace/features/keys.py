@@ -1,0 +1,139 @@
+"""Keys of the online store. Written by the materialize job, read by the gateway, inference and the SDK.
+
+Row of one entity in one view::
+
+    {project}:{view}:{<entity key>}          default:user-stats:{1001}
+
+The braces are literally there: what they enclose is the hash tag of Redis Cluster, so all views' rows of one entity
+live in one slot. Project and view are DNS labels, so they hold neither ``:`` nor ``{``. What else is known of a view:
+
+    {project}:{view}:meta                    default:user-stats:meta   (a hash, see ``META_*``)
+
+The entity key is the canonical text of the join keys in the definition's order, joined by ``|``:
+
+==============  ============================================================================================
+int32, int64    decimal, so 1001 is ``1001`` whichever width it came in
+bool            ``true`` or ``false``
+timestamp       microseconds since 1970 UTC, decimal
+string          UTF-8, with ``\\``, ``|``, ``{`` and ``}`` written as ``\\\\``, ``\\p``, ``\\o`` and ``\\c``
+bytes           the same, over the bytes themselves
+==============  ============================================================================================
+
+No two different entities of a view have one key. This module makes keys one by one and needs nothing but Python;
+``key_columns`` makes them by column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from millrace.base.errors import RejectError
+from millrace.features import times
+from millrace.features.definition import Definition, JoinKey
+
+SEPARATOR: Final = b"|"
+# Braces would end the hash tag early; the order matters, because the escape itself must be escaped first.
+ESCAPES: Final = ((b"\\", b"\\\\"), (b"|", b"\\p"), (b"{", b"\\o"), (b"}", b"\\c"))
+
+# Fields of the meta hash: the event time up to which the view is complete (microseconds, decimal), the schema hash of
+# the rows that are written now, and per schema that rows may have (8 bytes in hex) its ``row.Layout`` as JSON.
+META_WATERMARK: Final = b"watermark"
+META_SCHEMA: Final = b"schema"
+META_LAYOUT: Final = b"layout:"
+
+_INT_BITS: Final = {"int32": 31, "int64": 63}
+
+
+def prefix(project: str, view: str) -> bytes:
+    """What the keys of all rows of a view begin with, up to the opening brace."""
+    return f"{project}:{view}:{{".encode()
+
+
+def meta(project: str, view: str) -> bytes:
+    """Key of the view's meta hash."""
+    return f"{project}:{view}:meta".encode()
+
+
+def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+    """Store keys of many entities, from equally long columns of Python values (JSON's forms count) by join key.
+
+    Returns:
+        One key per row; None where a join key is null, because a null matches nothing.
+
+    Raises:
+        RejectError: a join key is missing, or a value has another type than the definition says; names the join
+            key, and the row by its index.
+    """
+    parts = []
+    for key in definition.join_keys:
+        if key.name not in columns:
+            raise RejectError(
+                f"join key {key.name!r} of feature view {definition.view!r} is missing",
+                hint=f"Send a list of {key.type} values for it",
+                field=f"entities.{key.name}",
+            )
+        parts.append(canonical(key, columns[key.name]))
+    head = prefix(definition.project, definition.view)
+    if len(parts) == 1:
+        return [None if part is None else b"%b%b}" % (head, part) for part in parts[0]]
+    return [None if None in row else b"%b%b}" % (head, SEPARATOR.join(row)) for row in zip(*parts, strict=True)]
+
+
+def canonical(key: JoinKey, values: Sequence[Any]) -> list[bytes | None]:
+    """Canonical texts of one join key's values; a null stays null.
+
+    Raises:
+        RejectError: a value has another type than the definition says.
+    """
+    kind = key.type
+    if kind in _INT_BITS:
+        # By far the most frequent case, and a bool is an int in Python but not here.
+        if all(type(value) is int for value in values) and values:
+            bound = 1 << _INT_BITS[kind]
+            if -bound <= min(values) and max(values) < bound:
+                return [b"%d" % value for value in values]
+    elif kind == "string" and all(type(value) is str for value in values):
+        return [_escaped(_utf8(key, row, value)) for row, value in enumerate(values)]
+    return [None if value is None else _one(key, row, value) for row, value in enumerate(values)]
+
+
+def _one(key: JoinKey, row: int, value: Any) -> bytes:
+    match key.type:
+        case "int32" | "int64" if isinstance(value, int) and not isinstance(value, bool):
+            bound = 1 << _INT_BITS[key.type]
+            if -bound <= value < bound:
+                return b"%d" % value
+        case "bool" if isinstance(value, bool):
+            return b"true" if value else b"false"
+        case "string" if isinstance(value, str):
+            return _escaped(_utf8(key, row, value))
+        case "bytes" if isinstance(value, bytes):
+            return _escaped(value)
+        case "timestamp" if isinstance(value, datetime):
+            return b"%d" % times.microseconds(value)
+        case "timestamp" if isinstance(value, str):
+            return b"%d" % times.parse(value, field=f"entities.{key.name}[{row}]")
+    raise _mistyped(key, row, value)
+
+
+def _escaped(value: bytes) -> bytes:
+    for plain, escape in ESCAPES:
+        if plain in value:
+            value = value.replace(plain, escape)
+    return value
+
+
+def _utf8(key: JoinKey, row: int, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise _mistyped(key, row, value) from error
+
+
+def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
+    expected = {"timestamp": "an RFC 3339 time", "string": "a string of Unicode characters"}.get(key.type, key.type)
+    return RejectError(
+        f"{value!r:.100} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.name}[{row}]"
+    )

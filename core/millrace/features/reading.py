@@ -1,0 +1,216 @@
+"""Stored rows to columns of values with statuses: the one rule of what an online read answers.
+
+A value is PRESENT, NULL_VALUE (the row's latest value is null), OUTSIDE_MAX_AGE (the row is older than the ttl, or
+newer than the moment of the read: not visible, as in a training set), or NOT_FOUND (no row, or the row was written
+before the feature was defined as it is now). Only PRESENT ones are not None.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from millrace.features.definition import Definition, Feature
+from millrace.features.row import STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout, Value, schema_id
+
+PRESENT: Final = "PRESENT"
+NULL_VALUE: Final = "NULL_VALUE"
+NOT_FOUND: Final = "NOT_FOUND"
+OUTSIDE_MAX_AGE: Final = "OUTSIDE_MAX_AGE"
+
+_ABSENT: Final = object()
+
+Layouts = Mapping[bytes, Layout]
+
+
+class Column(NamedTuple):
+    """One feature of many entities; several columns may share one ``statuses`` object."""
+
+    values: Sequence[Value]
+    statuses: Sequence[str]
+
+
+@dataclass
+class Columns:
+    """What was read of one view.
+
+    Attributes:
+        features: one column per wanted feature, in the order wanted; each as long as the rows.
+        event_times: of the rows, in microseconds; None where there is no row.
+        unknown: schema ids met that no known layout has; their values count as NOT_FOUND.
+    """
+
+    features: list[Column]
+    event_times: Sequence[int | None]
+    unknown: set[bytes] = field(default_factory=set)
+
+
+class Reader:
+    """Reads chosen features of one view's rows; made once per feature set, used per request.
+
+    Args:
+        definition: of the view.
+        names: of the wanted features, in the order wanted.
+    """
+
+    def __init__(self, definition: Definition, names: Iterable[str]) -> None:
+        self.definition = definition
+        self.features = tuple(definition.feature[name] for name in names)
+        self._layout = Layout.of(definition)
+        self._partial = _Partial(self._layout, self.features)
+
+    def read(self, rows: Sequence[bytes | None], as_of: int, layouts: Layouts | None = None) -> Columns:
+        """Columns from rows (None where the store has none).
+
+        Args:
+            rows: as the store gave them.
+            as_of: the moment of the read, microseconds.
+            layouts: other layouts that rows may have, by schema id.
+
+        Raises:
+            ReportError: bytes that are no row.
+        """
+        ttl = self.definition.ttl
+        oldest = -TIME_OFFSET if ttl is None else as_of - ttl
+        found: Sequence[Any] = [row for row in rows if row is not None] if None in rows else rows
+        if not found:
+            nothing = Column([None] * len(rows), [NOT_FOUND] * len(rows))
+            return Columns([nothing] * len(self.features), [None] * len(rows))
+        columns = self._partial.read(found, oldest, as_of)
+        if columns is None:
+            columns = self._read_each(found, oldest, as_of, layouts or {})
+        return columns if found is rows else _spread(columns, rows)
+
+    def _read_each(self, rows: Sequence[Any], oldest: int, as_of: int, layouts: Layouts) -> Columns:
+        """Row by row, for rows of which some have another layout."""
+        unknown: set[bytes] = set()
+        event_times: list[int | None] = []
+        values: list[list[Any]] = [[] for _ in self.features]
+        for row in rows:
+            written = schema_id(row)
+            layout = self._layout if written == self._layout.schema_id else layouts.get(written)
+            if layout is None:
+                unknown.add(written)
+                event_times.append(None)
+                stored: dict[Feature, Value] = {}
+            else:
+                event_time, _, decoded = layout.decode(row)
+                event_times.append(event_time)
+                stored = dict(zip(layout.features, decoded, strict=True))
+            for column, feature in zip(values, self.features, strict=True):
+                column.append(stored.get(feature, _ABSENT))
+        visible = [
+            NOT_FOUND if at is None else PRESENT if oldest <= at <= as_of else OUTSIDE_MAX_AGE for at in event_times
+        ]
+        return Columns([_column(column, visible) for column in values], event_times, unknown)
+
+
+class _Partial:
+    """Reads some features, by column, of rows that all have one layout; skips the bytes of the others."""
+
+    def __init__(self, layout: Layout, wanted: Sequence[Feature]) -> None:
+        self._head = layout.head
+        self._no_nulls = bytes(layout.bitmap_bytes)
+        self._variable_start = layout.fixed.size
+        codes = ""
+        read: dict[Feature, int] = {}
+        before: Feature | None = None
+        # Per wanted feature: its bit, where its fixed part is read, and where that of the variable one before it is.
+        places: dict[Feature, tuple[Feature, int, int | None]] = {}
+        ends = _ends_needed(layout, wanted)
+        for bit, feature in enumerate(layout.features):
+            code = STRUCT_CODE[feature.type]
+            if feature in wanted or feature in ends:
+                codes += code
+                read[feature] = len(read)
+            else:
+                codes += f"{struct.calcsize('>' + code)}x"
+            if feature in wanted:
+                places[feature] = (feature, bit, read[before] if before and feature.type in VARIABLE else None)
+            before = feature if feature.type in VARIABLE else before
+        self._read = read
+        self._places = [places[feature] for feature in wanted]
+        self._unpack = struct.Struct(f">9sQQ{layout.bitmap_bytes}s{codes}").unpack_from
+
+    def read(self, rows: Sequence[bytes], oldest: int, as_of: int) -> Columns | None:
+        """All columns of the rows; None where a row has another layout."""
+        try:
+            heads, events, _, bitmaps, *fixed = zip(*map(self._unpack, rows), strict=True)
+        except struct.error:
+            return None
+        count = len(rows)
+        if heads.count(self._head) != count:
+            return None
+        event_times = [event - TIME_OFFSET for event in events]
+        visible = [PRESENT] * count
+        all_visible = min(event_times) >= oldest and max(event_times) <= as_of
+        if not all_visible:
+            visible = [PRESENT if oldest <= at <= as_of else OUTSIDE_MAX_AGE for at in event_times]
+        nulls = 0
+        masks: list[int] = []
+        if bitmaps.count(self._no_nulls) != count:
+            masks = [int.from_bytes(bitmap, "little") for bitmap in bitmaps]
+            for mask in masks:
+                nulls |= mask
+        columns = []
+        for feature, bit, before in self._places:
+            column: Sequence[Any] = fixed[self._read[feature]]
+            if feature.type in VARIABLE:
+                column = self._variable(rows, feature, fixed[before] if before is not None else [0] * count, column)
+            if nulls >> bit & 1:
+                column = [None if mask >> bit & 1 else value for mask, value in zip(masks, column, strict=True)]
+                columns.append(_column(column, visible))
+            else:
+                columns.append(Column(column, visible) if all_visible else _column(column, visible))
+        return Columns(columns, event_times)
+
+    def _variable(
+        self, rows: Sequence[bytes], feature: Feature, begins: Sequence[int], ends: Sequence[int]
+    ) -> list[bytes | str]:
+        start = self._variable_start
+        parts = [row[start + a : start + b] for row, a, b in zip(rows, begins, ends, strict=True)]
+        return [part.decode() for part in parts] if feature.type == "string" else parts  # type: ignore[return-value]
+
+
+def _ends_needed(layout: Layout, wanted: Sequence[Feature]) -> set[Feature]:
+    """The variable features whose end is where a wanted one begins."""
+    variable = [feature for feature in layout.features if feature.type in VARIABLE]
+    return {before for before, feature in pairwise(variable) if feature in wanted}
+
+
+def _column(values: Sequence[Any], visible: Sequence[str]) -> Column:
+    statuses = [
+        status if status is not PRESENT else PRESENT if value is not None and value is not _ABSENT else _why_not(value)
+        for status, value in zip(visible, values, strict=True)
+    ]
+    return Column(
+        [value if status is PRESENT else None for status, value in zip(statuses, values, strict=True)], statuses
+    )
+
+
+def _why_not(value: Any) -> str:
+    return NULL_VALUE if value is None else NOT_FOUND
+
+
+def _spread(columns: Columns, rows: Sequence[bytes | None]) -> Columns:
+    """Columns of the rows that were found, spread over all that were asked for."""
+    where = [index for index, row in enumerate(rows) if row is not None]
+    event_times: list[int | None] = [None] * len(rows)
+    for index, at in zip(where, columns.event_times, strict=True):
+        event_times[index] = at
+    spread: dict[int, list[str]] = {}
+    features = []
+    for column in columns.features:
+        values: list[Value] = [None] * len(rows)
+        for index, value in zip(where, column.values, strict=True):
+            values[index] = value
+        statuses = spread.get(id(column.statuses))
+        if statuses is None:
+            statuses = spread[id(column.statuses)] = [NOT_FOUND] * len(rows)
+            for index, status in zip(where, column.statuses, strict=True):
+                statuses[index] = status
+        features.append(Column(values, statuses))
+    return Columns(features, event_times, columns.unknown)
