@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from millrace.api.experiment import Epoch, ExperimentStatus, Weights
@@ -19,7 +18,7 @@ MAX_EPOCHS: Final = 100
 
 def advance(seen: Observed) -> tuple[ExperimentStatus, Move]:
     """The next status (without conditions), and the verdict that led to it."""
-    seen = replace(seen, status=confirmed(seen))
+    seen = seen.after(confirmed(seen))
     move = decide(seen)
     status = seen.status.model_copy(update={"phase": seen.phase, **move.changes})
     return _with_weights(seen, status), move

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -71,6 +71,14 @@ class Observed:
     mesh: bool = True
     programmed: bool = False
     fight: bool = False
+
+    def with_route(self, *, programmed: bool) -> Observed:
+        """The same with what is known of the route."""
+        return replace(self, programmed=programmed)
+
+    def after(self, status: ExperimentStatus) -> Observed:
+        """The same with another status."""
+        return replace(self, status=status)
 
     @property
     def phase(self) -> str:

@@ -1,0 +1,33 @@
+"""When a ModelDeployment that is being deleted may go: once traffic has gone elsewhere, or has nowhere to go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from millrace.api import names
+from millrace.routing.state import Live, Target
+
+
+def held_by(name: str, live: Live, targets: Sequence[Target]) -> str:
+    """What still leads to the deployment while another could take over; empty: it may go.
+
+    Args:
+        live: the service's route as it is.
+        targets: the deployments of the service, this one among them.
+    """
+    if not any(target.ready and not target.deleting for target in targets if target.name != name):
+        return ""
+    experiment = _experiment(live)
+    if experiment and _leads_to(name, live):
+        return f"the Experiment {experiment} routes to it; end it by a promote or abort command, or delete it"
+    return "the route still leads to it" if _leads_to(name, live) else ""
+
+
+def _leads_to(name: str, live: Live) -> bool:
+    selector = ((live.stable or {}).get("spec") or {}).get("selector") or {}
+    subsets = ((live.rule or {}).get("spec") or {}).get("subsets") or []
+    return selector.get(names.DEPLOYMENT) == name or any(subset.get("name") == name for subset in subsets)
+
+
+def _experiment(live: Live) -> str:
+    return str(((live.virtual or {}).get("metadata", {}).get("labels") or {}).get(names.EXPERIMENT, ""))

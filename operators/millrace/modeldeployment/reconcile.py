@@ -1,0 +1,122 @@
+"""One ModelDeployment, brought to what its spec says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from millrace.api import conditions, names
+from millrace.api.base import GROUP
+from millrace.base.errors import RejectError
+from millrace.kube.cluster import Cluster
+from millrace.kube.platform import Platform
+from millrace.kube.queue import Key, Requeue
+from millrace.kube.resources import (
+    DEPLOYMENTS,
+    HORIZONTAL_POD_AUTOSCALERS,
+    MODEL_DEPLOYMENTS,
+    SCALED_OBJECTS,
+    SERVICES,
+    Object,
+    deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from millrace.modeldeployment import desired, scaler
+from millrace.modeldeployment.acceptance import objection
+from millrace.modeldeployment.departure import held_by
+from millrace.modeldeployment.observe import Observed, observe, surroundings
+from millrace.modeldeployment.plan import Plan, plan
+from millrace.modeldeployment.status import rejected, status
+from millrace.routing import observe as routes
+from millrace.routing.observe import service_of
+
+FINALIZER: Final = f"{GROUP}/route"
+
+# How soon to look again at what no watch tells: a Service of somebody else, a refusal of the API server.
+_REFUSED_SECONDS: Final = 30.0
+
+
+async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue | None:
+    """One turn; idempotent."""
+    document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name)
+    if document is None:
+        return None
+    if deleting(document):
+        return await _leave(cluster, document)
+    if await cluster.add_finalizer(document, FINALIZER):
+        document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name) or document
+    try:
+        seen = observe(cluster.cache, document, platform)
+    except RejectError as error:
+        await cluster.write_status(document, rejected(document, error, cluster.now()))
+        return None
+    problem = objection(seen.name, seen.spec, surroundings(cluster.cache, document, await _foreign(cluster, document)))
+    planned = plan(seen.target, seen.revisions, seen.recorded, seen.spec.scaling, routed=seen.routed)
+    try:
+        await _act(cluster, platform, seen, planned, accepted=problem is None)
+    except RejectError as error:
+        problem = problem or error
+    written = await cluster.write_status(document, status(seen, planned, problem, cluster.now()))
+    if written and planned.switched:
+        note = f"{planned.active} is ready and takes the traffic"
+        await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=["active", planned.active])
+    return Requeue(_REFUSED_SECONDS) if problem is not None else None
+
+
+async def _act(cluster: Cluster, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool) -> None:
+    """Writes the children. Where the spec is not accepted no new revision is made; what exists is kept true."""
+    exists = planned.target in seen.deployments
+    if accepted or exists:
+        await cluster.apply(
+            desired.deployment(
+                seen.document, planned.target, seen.template, device=seen.device, replicas=planned.replicas
+            )
+        )
+        await cluster.apply(desired.disruption_budget(seen.document, seen.spec))
+        if seen.monitors:
+            await cluster.apply(desired.service_monitor(seen.document, seen.spec))
+    if accepted or exists or planned.active:
+        await _scale(cluster, platform, seen, planned.active or planned.target)
+    for revision in planned.delete:
+        await cluster.delete(DEPLOYMENTS, namespace_of(seen.document), revision)
+
+
+async def _scale(cluster: Cluster, platform: Platform, seen: Observed, revision: str) -> None:
+    """The one scaler that fits; the others are removed first, as two would pull at one number."""
+    wanted = scaler.scaler(seen.document, seen.spec, revision, platform.prometheus_url, keda=seen.keda)
+    for resource in (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS):
+        held = cluster.cache.get(resource, namespace_of(seen.document), seen.name)
+        if held is not None and (wanted is None or wanted["kind"] != resource.kind):
+            await cluster.delete(resource, namespace_of(held), name_of(held))
+    if wanted is not None:
+        await cluster.apply(wanted)
+
+
+async def _foreign(cluster: Cluster, document: Object) -> list[str]:
+    """Services of somebody else under the names that this deployment's service needs."""
+    service, namespace = service_of(document), namespace_of(document)
+    missing = [
+        name for name in (service, names.arms_service(service)) if cluster.cache.get(SERVICES, namespace, name) is None
+    ]
+    found = await asyncio.gather(*(cluster.client.get(SERVICES, namespace, name) for name in missing))
+    return [name_of(item) for item in found if item is not None and labels_of(item).get(names.MANAGED_BY) != "millrace"]
+
+
+async def _leave(cluster: Cluster, document: Object) -> Requeue | None:
+    """Lets the object go once no traffic needs it; its children follow it by their owner references."""
+    if FINALIZER not in (document["metadata"].get("finalizers") or []):
+        return None
+    namespace, service = namespace_of(document), service_of(document)
+    live = routes.live(cluster.cache, namespace, service)
+    held = held_by(name_of(document), live, routes.targets(cluster.cache, namespace, service))
+    if not held:
+        await cluster.remove_finalizer(document, FINALIZER)
+        return None
+    before, generation = document.get("status") or {}, document["metadata"]["generation"]
+    kept = [item for item in before.get("conditions") or () if item["type"] != conditions.READY]
+    leaving = conditions.condition(conditions.READY, False, conditions.DELETING, held)
+    settled = conditions.settle(before.get("conditions"), [*kept, leaving], generation=generation, now=cluster.now())
+    await cluster.write_status(document, {**before, "conditions": settled})
+    return None
