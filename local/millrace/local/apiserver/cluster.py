@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from millrace.local.apiserver.collector import Collector
-from millrace.local.apiserver.openapi import builtin_schema
+from millrace.local.apiserver.columns import parse_time
 from millrace.local.apiserver.crds import resources_of
 from millrace.local.apiserver.deletion import Deleter
 from millrace.local.apiserver.journal import Journal
+from millrace.local.apiserver.openapi import builtin_schema
 from millrace.local.apiserver.reads import Reader
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Target
-from millrace.local.apiserver.resources import CRDS, NAMESPACES, Resource
+from millrace.local.apiserver.resources import CRDS, EVENTS, NAMESPACES, Resource
 from millrace.local.apiserver.schema import Schema, compile_schema
 from millrace.local.apiserver.store import Event, Store
 from millrace.local.apiserver.watching import Hub
 from millrace.local.apiserver.writes import Options, Writer
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_EVENT_LIFETIME = timedelta(hours=1)
+_EVENT_SWEEP_SECONDS = 60
 _SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _last_seen(event: dict[str, Any]) -> datetime:
+    series = (event.get("series") or {}).get("lastObservedTime")
+    text = series or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return parse_time(text) or datetime.max.replace(tzinfo=UTC)
 
 
 class Cluster:
@@ -38,6 +48,7 @@ class Cluster:
     """
 
     def __init__(self, data: Path, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._clock = clock
         self.journal = Journal(data / "journal.db")
         self.registry = Registry()
         self.hub = Hub()
@@ -99,12 +110,23 @@ class Cluster:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.collector.run())
             tasks.create_task(self._checkpoints())
+            tasks.create_task(self._expire_events())
 
     async def _checkpoints(self) -> None:
         while True:
             await asyncio.sleep(1)
             if self.journal.wants_checkpoint:
                 await asyncio.to_thread(self.journal.checkpoint)
+
+    async def _expire_events(self) -> None:
+        """Removes events an hour after they were last written, as a real API server does."""
+        while True:
+            await asyncio.sleep(_EVENT_SWEEP_SECONDS)
+            now = self._clock()
+            for entry in self.store.entries(EVENTS):
+                if now - _last_seen(entry.object()) > _EVENT_LIFETIME:
+                    self.store.remove(entry)
+                    await asyncio.sleep(0)
 
     def close(self) -> None:
         """Ends all watches and closes the journal."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from millrace.local.apiserver.schema.errors import FieldError, forbidden, invalid, required
+from millrace.local.apiserver.schema.errors import TYPE_INVALID, FieldError, forbidden, invalid, required
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -58,7 +58,7 @@ _GENERATED_LIMIT = 63 - 5
 
 def timestamp(now: datetime) -> str:
     """RFC 3339 in whole seconds, UTC, as ``metav1.Time`` writes it."""
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{now.astimezone(UTC).isoformat(timespec='seconds')[:19]}Z"
 
 
 def new_uid() -> str:
@@ -102,9 +102,7 @@ def label_errors(labels: Mapping[str, Any], path: str) -> list[FieldError]:
         if fault := _qualified_name_error(key, path):
             errors.append(fault)
         if not isinstance(value, str):
-            errors.append(
-                FieldError("FieldValueTypeInvalid", f"{path}.{key}", f"Invalid value: {value!r}: must be a string")
-            )
+            errors.append(FieldError(TYPE_INVALID, f"{path}.{key}", f"Invalid value: {value!r}: must be a string"))
         elif len(value) > 63:
             errors.append(invalid(path, value, "must be no more than 63 characters"))
         elif value and not _QUALIFIED.fullmatch(value):
@@ -118,9 +116,7 @@ def _annotation_errors(annotations: Mapping[str, Any]) -> list[FieldError]:
     size = 0
     for key, value in annotations.items():
         if not isinstance(value, str):
-            errors.append(
-                FieldError("FieldValueTypeInvalid", f"{path}.{key}", f"Invalid value: {value!r}: must be a string")
-            )
+            errors.append(FieldError(TYPE_INVALID, f"{path}.{key}", f"Invalid value: {value!r}: must be a string"))
         else:
             size += len(key) + len(value)
     if size > _ANNOTATIONS_LIMIT:
@@ -151,22 +147,39 @@ def _owner_errors(owners: list[Any]) -> list[FieldError]:
     return errors
 
 
+_SHAPES: dict[str, type] = {
+    "labels": dict,
+    "annotations": dict,
+    "finalizers": list,
+    "ownerReferences": list,
+    "managedFields": list,
+    "name": str,
+    "namespace": str,
+    "generateName": str,
+    "uid": str,
+    "resourceVersion": str,
+}
+_SHAPE_NAMES: dict[type, str] = {dict: "object", list: "array", str: "string"}
+
+
 def shape_errors(metadata: Mapping[str, Any]) -> list[FieldError]:
     """Parts of metadata that are not of the type they must be; checked before anything reads them."""
-    expected = {"labels": dict, "annotations": dict, "finalizers": list, "ownerReferences": list, "managedFields": list}
-    errors = [
-        FieldError("FieldValueTypeInvalid", f"metadata.{name}", f"Invalid value: must be of type {kind.__name__}")
-        for name, kind in expected.items()
-        if metadata.get(name) is not None and not isinstance(metadata[name], kind)
-    ]
-    errors += [
-        FieldError("FieldValueTypeInvalid", f"metadata.{name}", "Invalid value: must be a string")
-        for name in ("name", "namespace", "generateName", "uid", "resourceVersion")
-        if metadata.get(name) is not None and not isinstance(metadata[name], str)
-    ]
+    errors = []
+    for name, value in metadata.items():
+        kind = _SHAPES.get(name)
+        if kind is not None and value is not None and not isinstance(value, kind):
+            wanted, got = _SHAPE_NAMES[kind], type(value).__name__
+            errors.append(
+                FieldError(TYPE_INVALID, f"metadata.{name}", f"Invalid value: must be of type {wanted}, got {got}")
+            )
+    if errors:
+        return errors
     for name, kind in (("ownerReferences", dict), ("finalizers", str)):
-        if not errors and any(not isinstance(item, kind) for item in metadata.get(name) or ()):
-            errors.append(FieldError("FieldValueTypeInvalid", f"metadata.{name}", "Invalid value: wrong item type"))
+        if any(not isinstance(item, kind) for item in metadata.get(name) or ()):
+            wanted = _SHAPE_NAMES[kind]
+            errors.append(
+                FieldError(TYPE_INVALID, f"metadata.{name}", f"Invalid value: items must be of type {wanted}")
+            )
     return errors
 
 

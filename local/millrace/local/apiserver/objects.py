@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from millrace.local.apiserver import reviews, subresources
+from millrace.local.apiserver import pods, reviews, subresources
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.deletion import DeleteOptions
@@ -12,7 +12,7 @@ from millrace.local.apiserver.forms import form_of
 from millrace.local.apiserver.patching import patch
 from millrace.local.apiserver.request import Request, Response, Stream, Target, json_response
 from millrace.local.apiserver.selectors import matcher
-from millrace.local.apiserver.status import method_not_allowed, not_found, success
+from millrace.local.apiserver.status import method_not_allowed, no_such_path, not_found, success
 from millrace.local.apiserver.writes import Options, Written
 
 
@@ -29,7 +29,7 @@ class Objects:
             ApiError: what the client is told instead.
         """
         if target.resource.verbs == ("create",):
-            return reviews.answer(request, target, self._cluster)
+            return _answer_only(request, target, self._cluster)
         if target.subresource not in ("", "status"):
             return subresources.answer(verb, request, target, self._cluster)
         match verb:
@@ -84,6 +84,17 @@ class Objects:
         deleted = [cluster.deleter.delete(resource, entry, options).entry for entry in entries]
         meta = {"resourceVersion": str(cluster.store.revision)}
         return Response(form_of(request, resource).many(deleted, meta))
+
+
+def _answer_only(request: Request, target: Target, cluster: Cluster) -> Response:
+    """Resources that are answered and never kept: reviews, and the older way to bind a pod."""
+    if target.resource.kind != "Binding":
+        return reviews.answer(request, target)
+    name = (decode_object(request).get("metadata") or {}).get("name") or ""
+    pods_resource = cluster.registry.find("", "v1", "pods")
+    if pods_resource is None:
+        raise no_such_path()
+    return pods.bind(request, Target(pods_resource, target.namespace, name, "binding"), cluster)
 
 
 def written_response(request: Request, target: Target, written: Written) -> Response:

@@ -8,6 +8,7 @@ from typing import Any
 
 #: Storage keys that the server itself treats specially.
 CRDS = "apiextensions.k8s.io/customresourcedefinitions"
+EVENTS = "events/events"
 NAMESPACES = "/namespaces"
 PODS = "/pods"
 
@@ -128,6 +129,7 @@ BUILTIN: tuple[Resource, ...] = (
     _row("apps/v1", "Deployment", "deployments", "deploy", sub="status scale", categories="all"),
     _row("apps/v1", "ReplicaSet", "replicasets", "rs", sub="status scale", categories="all"),
     _row("apps/v1", "StatefulSet", "statefulsets", "sts", sub="status scale", categories="all"),
+    _row("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", scoped=False, verbs=_REVIEW),
     _row(_AUTH, "LocalSubjectAccessReview", "localsubjectaccessreviews", verbs=_REVIEW),
     _row(_AUTH, "SelfSubjectAccessReview", "selfsubjectaccessreviews", scoped=False, verbs=_REVIEW),
     _row(_AUTH, "SelfSubjectRulesReview", "selfsubjectrulesreviews", scoped=False, verbs=_REVIEW),

@@ -1,26 +1,24 @@
-"""Access reviews: everyone may do everything here; and the legacy top-level Binding."""
+"""Reviews: who asks, and whether they may. Everyone may do everything here."""
 
 from __future__ import annotations
 
-from millrace.local.apiserver.cluster import Cluster
+from typing import Any
+
 from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.request import Request, Response, Target, json_response
 
-_ALL_RULES = {
+_RULES = {
     "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
     "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
     "incomplete": False,
 }
+_ALLOWED = {"allowed": True, "reason": "the embedded mode has no access control"}
+_USER = {"userInfo": {"username": "millrace", "groups": ["system:masters", "system:authenticated"]}}
+_ANSWERS: dict[str, dict[str, Any]] = {"SelfSubjectRulesReview": _RULES, "SelfSubjectReview": _USER}
 
 
-def answer(request: Request, target: Target, cluster: Cluster) -> Response:
+def answer(request: Request, target: Target) -> Response:
     """The review with its status filled in."""
     resource = target.resource
-    obj = decode_object(request)
-    status = (
-        _ALL_RULES
-        if resource.kind == "SelfSubjectRulesReview"
-        else {"allowed": True, "reason": "no authorization in the embedded mode"}
-    )
-    review = {**obj, "apiVersion": resource.api_version, "kind": resource.kind, "status": status}
-    return json_response(review, 201)
+    review = {"apiVersion": resource.api_version, "kind": resource.kind, **decode_object(request)}
+    return json_response({**review, "status": _ANSWERS.get(resource.kind, _ALLOWED)}, 201)

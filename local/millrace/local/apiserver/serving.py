@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -85,6 +86,9 @@ async def _run(server: _Server, cluster: Cluster, listener: socket.socket, ready
     cleaning = asyncio.create_task(cluster.run())
     # The socket listens already: clients that read the file now wait in its backlog for the first accept.
     _write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
+    # What is there by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         await server.serve(sockets=[listener])
     finally:
