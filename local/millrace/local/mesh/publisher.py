@@ -8,24 +8,15 @@ replaced by an answer that says so.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from millrace.local.mesh.admin import CLUSTERS_STAT, ROUTES_STAT, Admin, Verdict
-from millrace.local.mesh.bootstrap import CLUSTERS_FILE, ROUTES_FILE, ROUTES_NAME
-from millrace.local.mesh.clusters import (
-    Clusters,
-    cluster_resources,
-    endpoint_resources,
-    endpoints_file,
-    overlap,
-)
+from millrace.local.mesh.bootstrap import CLUSTERS_FILE, ROUTES_FILE
+from millrace.local.mesh.clusters import Clusters, endpoints_file, overlap
+from millrace.local.mesh.files import XdsFiles, cluster_files, routes_file
 from millrace.local.mesh.model import Problem, VirtualHost
-from millrace.local.mesh.routes import TYPE, refused_host, virtual_host
+from millrace.local.mesh.routes import refused_host, virtual_host
 from millrace.local.mesh.settings import MeshSettings
 from millrace.local.mesh.translate import Mesh
 
@@ -65,27 +56,10 @@ class Publisher:
         self._unconfirmed &= {CLUSTERS_STAT, ROUTES_STAT, *map(_endpoints_stat, names)}
         return problems
 
-    def write_empty(self) -> None:
-        """Writes the files of a mesh without hosts, before any Envoy runs.
-
-        Raises:
-            OSError: a file cannot be written.
-        """
-        for name, resources in self._cluster_files(Clusters()).values():
-            self._files.write(name, resources)
-        self._files.write(ROUTES_FILE, _routes({}))
-
     async def _write_clusters(self, clusters: Clusters) -> None:
-        await self._write(self._cluster_files(clusters))
-
-    def _cluster_files(self, clusters: Clusters) -> dict[str, tuple[str, list[Json]]]:
-        files = {
-            _endpoints_stat(name): (endpoints_file(name), resources)
-            for name, resources in endpoint_resources(clusters).items()
-        }
-        # Endpoints first: a new cluster reads its file as soon as it is known.
-        files[CLUSTERS_STAT] = (CLUSTERS_FILE, cluster_resources(clusters, self._files.directory))
-        return files
+        files = cluster_files(clusters, self._files.directory)
+        stats = {endpoints_file(name): _endpoints_stat(name) for name in clusters.policies()}
+        await self._write({stats.get(name, CLUSTERS_STAT): (name, resources) for name, resources in files.items()})
 
     async def _write_routes(self, mesh: Mesh) -> tuple[Problem, ...]:
         names = mesh.clusters.names()
@@ -121,7 +95,7 @@ class Publisher:
                 await self._offer(settled)
 
     async def _offer(self, hosts: Mapping[str, Json]) -> Verdict:
-        return await self._write({ROUTES_STAT: (ROUTES_FILE, _routes(hosts))})
+        return await self._write({ROUTES_STAT: (ROUTES_FILE, routes_file(hosts))})
 
     async def _write(self, files: Mapping[str, tuple[str, list[Json]]]) -> Verdict:
         """Writes those that differ from what is there, and waits for Envoy to take them."""
@@ -135,54 +109,6 @@ class Publisher:
         if verdict is not Verdict.UNKNOWN:
             self._unconfirmed -= asked
         return verdict
-
-
-class XdsFiles:
-    """Files of Envoy resources in one directory, each replaced as a whole by renaming."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        # Envoy looks at every file that moves in a folder it watches, so unfinished ones stand elsewhere.
-        self._unfinished = directory.with_name("unfinished")
-        self._contents: dict[str, tuple[str, bytes]] = {}
-        for folder in (directory, self._unfinished):
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def differ(self, name: str, resources: list[Json]) -> bool:
-        """Whether the file does not hold these resources."""
-        return self._contents.get(name, ("", b""))[1] != orjson.dumps(resources)
-
-    def write(self, name: str, resources: list[Json]) -> None:
-        """Replaces the file."""
-        content = orjson.dumps(resources)
-        version = hashlib.sha256(content).hexdigest()[:16]
-        unfinished = self._unfinished / name
-        unfinished.write_bytes(b'{"version_info":"%s","resources":%s}' % (version.encode(), content))
-        unfinished.replace(self.directory / name)
-        self._contents[name] = (version, content)
-
-    def version(self, name: str) -> str:
-        """The version of what the file holds."""
-        return self._contents[name][0]
-
-    def keep_only(self, names: Iterable[str]) -> None:
-        """Removes every other file."""
-        kept = set(names)
-        for path in self.directory.iterdir():
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
-                self._contents.pop(path.name, None)
-
-
-def _routes(hosts: Mapping[str, Json]) -> list[Json]:
-    configuration = {
-        "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
-        "name": ROUTES_NAME,
-        "virtual_hosts": [hosts[name] for name in sorted(hosts)],
-        # A route that names a cluster Envoy has refused shall not take the others down with it.
-        "validate_clusters": False,
-    }
-    return [configuration]
 
 
 def _endpoints_stat(cluster: str) -> str:

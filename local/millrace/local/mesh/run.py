@@ -1,10 +1,6 @@
 """The mesh's loop: watch, translate, write Envoy's files.
 
-The agent starts it beside the controllers and the node, with the informers they share or without::
-
-    for resource in mesh.run.RESOURCES:
-        informers.of(resource)
-    await mesh.run.run(client, MeshSettings(directory=root / "mesh", ingress_port=18080), stop, informers=informers)
+The agent starts it beside the controllers and the node, with the informers they share or without.
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ async def run(
         client: an open client.
         settings: where to write.
         stop: ends the loop; the files stay as they are.
-        informers: informers that somebody else runs; those of ``RESOURCES`` must be among them.
+        informers: informers that somebody else runs; by default the mesh runs its own.
     """
     own = informers is None
     shared = informers or Informers(client)

@@ -1,0 +1,65 @@
+"""The ``millrace`` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from millrace.base.errors import MillraceError, RejectError
+from millrace.cli.groups import GROUPS, load
+
+FAULT = 1
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The command line that understands ``arguments``: the commands of the group called, the summaries of the others.
+
+    Raises:
+        ReportError: a library that the group called needs is not installed.
+    """
+    app = typer.Typer(name="millrace", help="Millrace: features, models and experiments.", add_completion=False)
+    app.callback(no_args_is_help=True)(_options)
+    for name, group in GROUPS.items():
+        commands = load(name) if name in arguments[:1] else _stand_in()
+        app.add_typer(commands, name=name, help=group.summary)
+    return app
+
+
+def main() -> None:
+    """Runs the command line. Exit code 0: done; 1: a fault; 2: a mistake in what was asked; 130: interrupted."""
+    try:
+        application(sys.argv[1:])()
+    except MillraceError as error:
+        typer.echo(f"millrace: {error}", err=True)
+        sys.exit(MISTAKE if isinstance(error, RejectError) else FAULT)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `| head` does.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(version("millrace"))
+        raise typer.Exit
+
+
+def _stand_in() -> typer.Typer:
+    """A group that is only named in the help of ``millrace`` itself."""
+    group = typer.Typer()
+    group.callback()(lambda: None)
+    return group
+
+
+if __name__ == "__main__":
+    main()

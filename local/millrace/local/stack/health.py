@@ -1,0 +1,99 @@
+"""Whether a component does its work, asked the way its clients reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+ANSWER_SECONDS = 2.0
+HTTP_OK = 200
+
+
+@dataclass(frozen=True)
+class HttpCheck:
+    """A GET that must be answered with 200, to 127.0.0.1 or over a Unix socket; ``host`` is the Host header."""
+
+    port: int = 0
+    path: str = "/"
+    host: str = ""
+    socket: Path | None = None
+
+
+@dataclass(frozen=True)
+class RedisCheck:
+    """A PING that must be answered with PONG."""
+
+    url: str
+
+
+Check = HttpCheck | RedisCheck
+
+
+async def failure(check: Check) -> str:
+    """Why a check fails, in a few words; empty if it passes. Takes two seconds at most."""
+    ask = _http_failure if isinstance(check, HttpCheck) else _redis_failure
+    try:
+        return await asyncio.to_thread(ask, check)  # type: ignore[arg-type]
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return str(error) or type(error).__name__
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, whose path may be longer than a socket's name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(ANSWER_SECONDS)
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
+
+
+def _http_failure(check: HttpCheck) -> str:
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", check.port, timeout=ANSWER_SECONDS)
+        if check.socket is None
+        else _UnixConnection(check.socket)
+    )
+    try:
+        connection.request("GET", check.path, headers={"Host": check.host} if check.host else {})
+        answer = connection.getresponse()
+        body = answer.read(300).decode(errors="replace").strip()
+    finally:
+        connection.close()
+    return "" if answer.status == HTTP_OK else f"answered {answer.status}: {body}"
+
+
+def _redis_failure(check: RedisCheck) -> str:
+    address = urlsplit(check.url)
+    login = [unquote(part) for part in (address.username, address.password) if part]
+    commands = [["AUTH", *login]] if login else []
+    where = (address.hostname or "127.0.0.1", address.port or 6379)
+    with contextlib.ExitStack() as opened:
+        one = opened.enter_context(socket.create_connection(where, ANSWER_SECONDS))
+        if address.scheme == "rediss":
+            one = opened.enter_context(ssl.create_default_context().wrap_socket(one, server_hostname=where[0]))
+        for command in [*commands, ["PING"]]:
+            one.sendall(b"*%d\r\n" % len(command) + b"".join(_bulk(word) for word in command))
+            answer = one.recv(300).decode(errors="replace").strip()
+            if not answer.startswith("+"):
+                return answer.lstrip("-") or "closed the connection"
+    return ""
+
+
+def _bulk(word: str) -> bytes:
+    content = word.encode()
+    return b"$%d\r\n%b\r\n" % (len(content), content)

