@@ -1,0 +1,75 @@
+"""Packed rows by column: what ``row.Layout.encode`` packs one by one, for whole Arrow columns at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.features.conform import integers
+from millrace.features.row import STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
+
+Numbers = np.ndarray[Any, Any]
+
+_NUMPY: Final = {"?": "?", "i": ">i4", "q": ">i8", "f": ">f4", "d": ">f8", "I": ">u4"}
+_SIGN: Final = np.uint64(TIME_OFFSET)
+
+
+def _dtype(layout: Layout) -> np.dtype[Any]:
+    fields: list[Any] = [("head", "V9"), ("event", ">u8"), ("created", ">u8"), ("nulls", "u1", (layout.bitmap_bytes,))]
+    return np.dtype(fields + [(str(i), _NUMPY[STRUCT_CODE[f.type]]) for i, f in enumerate(layout.features)])
+
+
+def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None, columns: Sequence[Any]) -> pa.Array:
+    """Packs many rows.
+
+    Args:
+        layout: of the rows.
+        event_times: int64 microseconds, without nulls.
+        created_times: the same, with nulls; None where the view has no created time.
+        columns: one Arrow array per feature, of type ``conform.ARROW[feature.type]``.
+
+    Returns:
+        A binary array; together the rows must be smaller than 2 GiB.
+    """
+    count = len(event_times)
+    rows = np.zeros(count, _dtype(layout))
+    rows["head"] = np.void(layout.head)
+    rows["event"] = integers(event_times).view(np.uint64) ^ _SIGN
+    if created_times is not None:
+        known = created_times.is_valid().to_numpy(zero_copy_only=False)
+        rows["created"] = np.where(known, integers(created_times).view(np.uint64) ^ _SIGN, np.uint64(0))
+    end = np.zeros(count, np.int64)
+    variable = []
+    for index, (feature, column) in enumerate(zip(layout.features, columns, strict=True)):
+        if column.null_count:
+            missing = column.is_null().to_numpy(zero_copy_only=False)
+            rows["nulls"][:, index // 8] |= missing.astype(np.uint8) << np.uint8(index % 8)
+        if feature.type in VARIABLE:
+            values = _filled(column, b"" if feature.type == "bytes" else "").cast(pa.binary())
+            end += integers(pc.binary_length(values).cast(pa.int64()))
+            rows[str(index)] = end
+            variable.append(values)
+        else:
+            rows[str(index)] = _numbers(column, feature.type)
+    fixed = _binary(rows.view(np.uint8).reshape(-1), count, rows.dtype.itemsize)
+    return pc.binary_join_element_wise(fixed, *variable, pa.scalar(b"", pa.binary())) if variable else fixed
+
+
+def _filled(column: pa.Array, zero: Any) -> pa.Array:
+    return column.fill_null(zero) if column.null_count else column
+
+
+def _numbers(column: pa.Array, kind: str) -> Numbers:
+    if kind in ("bool", "timestamp"):
+        column = column.cast(pa.uint8() if kind == "bool" else pa.int64())
+    numbers: Numbers = _filled(column, 0).to_numpy()
+    return numbers
+
+
+def _binary(data: Numbers, count: int, size: int) -> pa.Array:
+    offsets = np.arange(0, (count + 1) * size, size, dtype=np.int32)
+    return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
