@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.features.definition import Definition
+from millrace.features.reading import Reader
 from millrace.gateway.definitions import Snapshot
 
 _PARTS = 2
@@ -18,6 +20,11 @@ class ViewRead:
     definition: Definition
     features: tuple[str, ...]
     positions: tuple[int, ...]
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads these features of packed rows; made once, because making it compiles the row's layout."""
+        return Reader(self.definition, self.features)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""The gateway as a service: feature reads as a raw handler, definitions refreshed behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+
+from millrace.gateway.definitions import Definitions
+from millrace.gateway.service import FeatureReads
+from millrace.gateway.settings import GatewaySettings
+from millrace.gateway.store import RowStore
+from millrace.web.hot import Answer, Call
+from millrace.web.service import Service
+
+REGISTRY_SECONDS = 5.0
+_NANOSECONDS = 1000
+
+
+def now_microseconds() -> int:
+    """The present moment, microseconds since 1970 UTC."""
+    return time.time_ns() // _NANOSECONDS
+
+
+class Gateway:
+    """Owns what lives as long as the server: the store's connections, the registry's client, the definitions."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._reads: FeatureReads | None = None
+        self.service = Service("Millrace gateway", settings, self._lifespan)
+        self.service.health.add("definitions", self._check)
+        self.service.hot("POST", "/get-online-features", self._read)
+        self._unreadable = self.service.metrics.counter(
+            "millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows"
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        settings = self._settings
+        store = RowStore(
+            settings.store_url, timeout=settings.store_timeout_seconds, connections=settings.store_connections
+        )
+        async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
+            definitions = Definitions(client, settings.refresh_seconds)
+            self._reads = FeatureReads(
+                definitions, store, settings.project, settings.max_rows, now_microseconds, self._unreadable.inc
+            )
+            refreshing = asyncio.create_task(definitions.run())
+            try:
+                yield
+            finally:
+                refreshing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await refreshing
+                await store.close()
+
+    async def _read(self, call: Call) -> Answer:
+        if self._reads is None:  # the lifespan begins before the server listens
+            raise RuntimeError("the gateway answers before it started")
+        return await self._reads.handle(call)
+
+    async def _check(self) -> str:
+        if self._reads is None or not self._reads.definitions.loaded:
+            return f"no definitions yet from the registry at {self._settings.registry_url}"
+        return ""
+
+
+def build(settings: GatewaySettings) -> Service:
+    """The gateway's service."""
+    return Gateway(settings).service
