@@ -89,7 +89,9 @@ def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
     known_at = now if added else _time(live.rule, CHANGED_AT)
-    point = current or first or (not added and now >= known_at + settle)
+    # What was already routed so, before somebody edited it, every proxy knows.
+    undone = not added and _annotations(live.virtual).get(_WRITTEN) == _digest(route)
+    point = current or first or undone or (not added and now >= known_at + settle)
     free_at = _time(live.virtual, CHANGED_AT) + settle
     extra = present.keys() - needed
     remove = current and now >= free_at

@@ -1,0 +1,53 @@
+"""The four objects of a route as YAML, accepted by Kubernetes' and Istio's own schemas."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace.routing.plan import Wanted, plan
+from millrace.routing.state import Champion, HeaderRule, Live, Split, Target
+from tests.operators import golden
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+V1 = Target("recommendation-v1", "uid-1", "2026-01-01T00:00:00Z", "recommendation-v1-6f1c2a7b", ready=True)
+V2 = Target("recommendation-v2", "uid-2", "2026-01-02T00:00:00Z", "recommendation-v2-0a1b2c3d", ready=True)
+SPLIT = Split(
+    "recommendation-ab",
+    "recommendation-v1",
+    {"recommendation-v1": 80, "recommendation-v2": 20},
+    (
+        HeaderRule("override-0", "x-try", "v2", "recommendation-v2"),
+        HeaderRule("arm-champion", "x-millrace-arm", "champion", "recommendation-v1"),
+        HeaderRule("arm-v2", "x-millrace-arm", "v2", "recommendation-v2"),
+    ),
+)
+CASES: dict[str, Wanted] = {
+    "before-a-champion": Wanted(
+        "recommendation", "recsys", (Target("recommendation-v1", "uid-1", ""),), Champion(), None, 5
+    ),
+    "champion": Wanted(
+        "recommendation", "recsys", (V1, V2), Champion("recommendation-v1", ("recommendation-v2",)), None, 5
+    ),
+    "split": Wanted("recommendation", "recsys", (V1, V2), Champion("recommendation-v1"), SPLIT, 5),
+    "delegate": Wanted("recommendation", "recsys", (V1,), Champion("recommendation-v1"), None, 5, roots=("shop",)),
+}
+
+
+def objects(case: str) -> tuple[dict[str, Any], ...]:
+    return plan(CASES[case], Live(), NOW).apply
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_route(case: str) -> None:
+    golden.check(GOLDEN / f"{case}.yaml", objects(case))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_those_who_read_the_route_accept_it(case: str) -> None:
+    for document in objects(case):
+        golden.check_schema(document)

@@ -1,0 +1,214 @@
+"""The next writes of a route: subsets before the VirtualService, the VirtualService before subsets go."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.routing.plan import FIGHT_WINDOW, Wanted, fight_over_at, plan
+from millrace.routing.state import Champion, HeaderRule, Live, Plan, Split, Target
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+V1 = Target("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
+V2 = Target("v2", "u2", "2026-01-02T00:00:00Z", "v2-bbbbbbbb", ready=True)
+V3 = Target("v3", "u3", "2026-01-03T00:00:00Z", "v3-cccccccc", ready=True)
+HALF = Split("exp", "v1", {"v1": 50, "v2": 50}, (HeaderRule("arm-v2", "x-millrace-arm", "v2", "v2"),), settle=5.0)
+
+
+def wanted(split: Split | None = None, targets: tuple[Target, ...] = (V1, V2), champion: str = "v1") -> Wanted:
+    return Wanted("shop", "default", targets, Champion(champion), split, settle=5.0)
+
+
+class World:
+    """Objects as they stand after each plan was carried out; time moves only when told."""
+
+    def __init__(self, *, mesh: bool = True) -> None:
+        self.now = START
+        self.live = Live(mesh=mesh)
+        self.writes = 0
+
+    def turn(self, want: Wanted) -> Plan:
+        planned = plan(want, self.live, self.now)
+        held = {
+            "stable": self.live.stable,
+            "arms": self.live.arms,
+            "rule": self.live.rule,
+            "virtual": self.live.virtual,
+        }
+        for item in planned.apply:
+            field = field_of(item)
+            self.writes += held[field] != item
+            held[field] = copy.deepcopy(item)
+        for item in planned.delete:
+            held[field_of(item)] = None
+        self.live = Live(**held, mesh=self.live.mesh)
+        return planned
+
+    def until_settled(self, want: Wanted) -> list[tuple[set[str], set[str]]]:
+        """(subsets known, subsets pointed at) after each turn that changed either."""
+        steps: list[tuple[set[str], set[str]]] = []
+        for _ in range(10):
+            planned = self.turn(want)
+            step = (self.known(), self.pointed())
+            if not steps or steps[-1] != step:
+                steps.append(step)
+            if planned.again_at is not None:
+                self.now = max(self.now, planned.again_at)
+            elif planned.settled:
+                return steps
+        raise AssertionError(f"never settles: {steps}")
+
+    def known(self) -> set[str]:
+        return {subset["name"] for subset in (self.live.rule or {"spec": {"subsets": []}})["spec"]["subsets"]}
+
+    def pointed(self) -> set[str]:
+        rules = (self.live.virtual or {"spec": {"http": []}})["spec"]["http"]
+        return {target["destination"]["subset"] for rule in rules for target in rule["route"]}
+
+
+def field_of(item: dict[str, Any]) -> str:
+    if item["kind"] == "Service":
+        return "arms" if item["metadata"]["name"].endswith("-arms") else "stable"
+    return {"DestinationRule": "rule", "VirtualService": "virtual"}[item["kind"]]
+
+
+def test_a_new_service_gets_all_four_objects_in_one_turn() -> None:
+    world = World()
+    assert world.until_settled(wanted()) == [({"v1"}, {"v1"})]
+    assert None not in (world.live.stable, world.live.arms, world.live.rule, world.live.virtual)
+
+
+def test_an_arm_is_known_to_every_proxy_for_the_settle_time_before_traffic_is_sent_to_it() -> None:
+    world = World()
+    world.until_settled(wanted())
+    first = world.turn(wanted(HALF))
+    assert (world.known(), world.pointed()) == ({"v1", "v2"}, {"v1"})
+    assert first.again_at == world.now + timedelta(seconds=5)
+    world.now += timedelta(seconds=4.9)
+    assert not world.turn(wanted(HALF)).programmed
+    assert world.pointed() == {"v1"}
+    world.now += timedelta(seconds=0.1)
+    world.turn(wanted(HALF))
+    assert world.pointed() == {"v1", "v2"}
+    assert world.turn(wanted(HALF)).programmed
+
+
+def test_a_subset_goes_only_after_no_proxy_points_at_it() -> None:
+    world = World()
+    world.until_settled(wanted(HALF))
+    world.now += timedelta(hours=1)
+    assert world.until_settled(wanted()) == [({"v1", "v2"}, {"v1"}), ({"v1"}, {"v1"})]
+
+
+def test_a_change_of_champion_passes_through_both() -> None:
+    world = World()
+    world.until_settled(wanted())
+    world.now += timedelta(hours=1)
+    steps = world.until_settled(wanted(champion="v2"))
+    assert steps == [({"v1", "v2"}, {"v1"}), ({"v1", "v2"}, {"v2"}), ({"v2"}, {"v2"})]
+
+
+@given(st.lists(st.sampled_from(["v1", "v2", "v3", "half"]), min_size=1, max_size=6), st.integers(0, 7))
+def test_traffic_is_never_sent_to_a_subset_that_a_proxy_may_not_know(choices: list[str], seconds: int) -> None:
+    """Proxies lag by less than the settle time: what was known then must hold all that is pointed at now."""
+    world, known = World(), [(START, {"v1", "v2", "v3"})]
+    for choice in choices:
+        want = wanted(HALF if choice == "half" else None, (V1, V2, V3), "v1" if choice == "half" else choice)
+        for _ in range(4):
+            world.turn(want)
+            known.append((world.now, world.known()))
+            recent = [names for at, names in known if at > world.now - timedelta(seconds=5)] or [known[-1][1]]
+            if len(known) > 2:
+                assert all(world.pointed() <= names for names in recent)
+            world.now += timedelta(seconds=seconds)
+
+
+def test_a_settled_route_is_the_same_objects_again() -> None:
+    world = World()
+    world.until_settled(wanted(HALF))
+    before, world.writes = world.live, 0
+    world.now += timedelta(days=1)
+    assert world.turn(wanted(HALF)).settled
+    assert (world.live, world.writes) == (before, 0)
+
+
+def test_a_new_revision_changes_the_labels_of_its_subset_at_once() -> None:
+    world = World()
+    world.until_settled(wanted())
+    newer = replace(V1, revision="v1-dddddddd")
+    world.turn(wanted(targets=(newer, V2)))
+    assert world.live.rule is not None
+    assert world.live.stable is not None
+    assert world.live.rule["spec"]["subsets"][0]["labels"]["millrace.dev/revision"] == "v1-dddddddd"
+    assert world.live.stable["spec"]["selector"]["millrace.dev/revision"] == "v1-dddddddd"
+
+
+def test_without_a_mesh_the_services_stand_alone() -> None:
+    world = World(mesh=False)
+    planned = world.turn(wanted())
+    assert [item["metadata"]["name"] for item in planned.apply] == ["shop-arms", "shop"]
+    assert not planned.programmed
+
+
+def test_a_route_without_deployments_goes_the_virtual_service_first() -> None:
+    world = World()
+    world.until_settled(wanted())
+    planned = world.turn(wanted(targets=()))
+    assert [item["kind"] for item in planned.delete] == ["VirtualService", "DestinationRule", "Service", "Service"]
+
+
+def test_nothing_is_made_anew_for_a_service_whose_deployments_all_go() -> None:
+    gone = tuple(replace(target, deleting=True) for target in (V1, V2))
+    assert plan(wanted(targets=gone), Live(), START) == Plan()
+
+
+def edit(world: World) -> None:
+    virtual = copy.deepcopy(world.live.virtual)
+    assert virtual is not None
+    virtual["spec"]["http"][0]["timeout"] = "3s"
+    world.live = replace(world.live, virtual=virtual)
+
+
+def test_an_edit_by_somebody_else_is_put_right_at_once_and_told() -> None:
+    world = World()
+    world.until_settled(wanted())
+    before = world.live.virtual
+    edit(world)
+    assert world.turn(wanted()).rewritten == ("VirtualService shop",)
+    assert before is not None
+    assert world.live.virtual is not None
+    assert world.live.virtual["spec"] == before["spec"]
+    assert world.turn(wanted()).rewritten == ()
+
+
+def test_after_three_edits_in_a_minute_the_route_is_left_alone_until_the_minute_is_over() -> None:
+    world = World()
+    world.until_settled(wanted())
+    for _ in range(3):
+        assert fight_over_at(world.live, world.now) is None
+        edit(world)
+        assert world.turn(wanted()).rewritten
+        world.now += timedelta(seconds=10)
+    calm_at = START + FIGHT_WINDOW
+    assert fight_over_at(world.live, world.now) == calm_at
+    edit(world)
+    planned = world.turn(wanted())
+    assert (planned.rewritten, planned.again_at, planned.programmed) == ((), calm_at, False)
+    world.now = calm_at
+    assert world.turn(wanted()).rewritten
+    assert fight_over_at(world.live, world.now) is None
+
+
+def test_edits_far_apart_are_no_fight() -> None:
+    world = World()
+    world.until_settled(wanted())
+    for _ in range(5):
+        edit(world)
+        assert world.turn(wanted()).rewritten
+        world.now += timedelta(seconds=31)
+    assert fight_over_at(world.live, world.now) is None
