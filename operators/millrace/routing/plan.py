@@ -83,8 +83,7 @@ def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object
     if edited and (calm_at := fight_over_at(live, now)) is not None:
         return Plan(apply=services, again_at=calm_at, programmed=False, settled=False)
     settle = timedelta(seconds=wanted.settle)
-    needed = _pointed_at(route)
-    present = _subsets(live.rule)
+    needed, present = _pointed_at(route), _subsets(live.rule)
     current = live.virtual is not None and live.virtual["spec"] == route["spec"]
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
@@ -93,36 +92,26 @@ def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object
     undone = not added and _annotations(live.virtual).get(_WRITTEN) == _digest(route)
     point = current or first or undone or (not added and now >= known_at + settle)
     free_at = _time(live.virtual, CHANGED_AT) + settle
-    extra = present.keys() - needed
-    remove = current and now >= free_at
-    kept = needed if remove or live.virtual is None else needed | present.keys()
-    rule = _stamped(
-        desired.destination_rule(
-            wanted.service, wanted.namespace, wanted.targets, _wanted_subsets(kept, present, wanted.targets)
-        ),
-        live.rule,
-        changed=added or live.rule is None,
-        now=now,
-    )
-    writes = [*services, rule]
+    removable = live.virtual is None or (current and now >= free_at)
+    rule = _rule(wanted, needed if removable else needed | present.keys(), present)
+    writes = [*services, _stamped(rule, live.rule, changed=added or live.rule is None, now=now)]
     if point:
         writes.append(_stamped(route, live.virtual, changed=not current, now=now))
-    again_at = known_at + settle if not point else (free_at if extra and current and not remove else None)
+    left_over = bool(present.keys() - needed)
     return Plan(
         apply=tuple(writes),
-        again_at=again_at,
+        again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
         programmed=current and not added,
-        settled=current and not added and not extra,
+        settled=current and not added and not left_over,
         rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item in edited),
     )
 
 
-def _wanted_subsets(
-    kept: Iterable[str], present: Mapping[str, dict[str, str]], targets: Sequence[Target]
-) -> list[tuple[str, dict[str, str]]]:
-    """Name and labels of each subset, by name; one whose deployment has gone keeps the labels it had."""
-    labels = dict(present) | {target.name: desired.subset_labels(target) for target in targets}
-    return [(name, labels[name]) for name in sorted(kept)]
+def _rule(wanted: Wanted, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
+    """The DestinationRule with these subsets; one whose deployment has gone keeps the labels it had."""
+    labels = dict(present) | {target.name: desired.subset_labels(target) for target in wanted.targets}
+    pairs = [(name, labels[name]) for name in sorted(subsets)]
+    return desired.destination_rule(wanted.service, wanted.namespace, wanted.targets, pairs)
 
 
 def _pointed_at(route: Object) -> set[str]:

@@ -201,7 +201,8 @@ def test_after_three_edits_in_a_minute_the_route_is_left_alone_until_the_minute_
     assert (planned.rewritten, planned.again_at, planned.programmed) == ((), calm_at, False)
     world.now = calm_at
     assert world.turn(wanted()).rewritten
-    assert fight_over_at(world.live, world.now) is None
+    assert fight_over_at(world.live, world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
+    assert fight_over_at(world.live, START + timedelta(seconds=70)) is None
 
 
 def test_edits_far_apart_are_no_fight() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def test_no_challenger_falls_on_a_ramp_and_the_sum_is_always_100(stated: dict[st
     for split in steps:
         assert sum(split.values()) == WHOLE
         assert min(split.values()) >= 0
-    for earlier, later in zip(steps, steps[1:], strict=False):
+    for earlier, later in itertools.pairwise(steps):
         assert all(later[name] >= earlier[name] for name in stated)
 
 
