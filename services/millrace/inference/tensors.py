@@ -44,6 +44,9 @@ NUMPY: Final[dict[str, np.dtype[Any]]] = {
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
+# Lists are read as numpy understands them, except where that loses something: it takes strings for text of fixed width,
+# and a mix of integers below and above 2^63 for floats.
+_SOURCE: Final = {"BYTES": np.dtype(object), "UINT64": np.dtype(object)}
 _EXPECTED: Final = {"b": "true and false", "u": "integers of 0 and more", "i": "integers", "f": "numbers or null"}
 
 
@@ -90,7 +93,7 @@ def check_shape(shape: object, spec: TensorSpec) -> Shape:
     """
     if isinstance(shape, list) and len(shape) == len(spec.shape):
         for size, wanted in zip(shape, spec.shape, strict=True):
-            if type(size) is not int or (size != wanted and (wanted != -1 or size < 0)):
+            if type(size) is not int or size < 0 or wanted not in (size, -1):
                 break
         else:
             return tuple(shape)
@@ -106,14 +109,14 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
     if not isinstance(data, list):
         raise _wrong(spec, f"data of type {type(data).__name__} came, a list is expected")
     size = prod(shape)
-    nested = len(shape) > 1 and len(data) == shape[0] and (not data or isinstance(data[0], list))
-    if not nested and len(data) != size:
+    nested = bool(data) and isinstance(data[0], list)
+    if not nested and len(data) != size:  # checked first, so that nothing is allocated for nothing
         raise _wrong(spec, f"{len(data)} values came, shape {list(shape)} takes {size}")
     dtype = NUMPY.get(spec.datatype)
     if dtype is None:
         raise _wrong(spec, f"{spec.datatype} has no JSON form in the protocol, and this server takes JSON tensors only")
     try:
-        values = cast(np.array(data, dtype=object if dtype.hasobject else None), spec)
+        values = cast(np.array(data, dtype=_SOURCE.get(spec.datatype)), spec)
     except ValueError as error:
         raise _wrong(spec, "lists of unequal lengths came, one length per dimension is expected") from error
     if values.shape == shape:
@@ -142,7 +145,7 @@ def cast(values: Array, spec: TensorSpec) -> Array:
             return values.astype(np.float64).astype(dtype)
     elif wanted == kind == "b":
         return values
-    elif wanted in "iu" and kind in "iu":
+    elif wanted in "iu" and (kind in "iu" or (kind == "O" and all(type(value) is int for value in values.flat))):
         limits = np.iinfo(dtype)
         low, high = int(values.min()), int(values.max())
         if low < limits.min or high > limits.max:

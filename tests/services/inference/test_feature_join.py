@@ -1,0 +1,203 @@
+"""Features are read once per request, laid out as the model takes them, and every failure has its own answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from millrace.base.errors import NotFoundError, RejectError, ReportError, RetryError
+from millrace.inference.feature_join import FeatureJoin, layout
+from millrace.inference.protocol import Signature
+from millrace.inference.settings import FeatureSettings
+from millrace.inference.tensors import TensorSpec
+from millrace.web.errors import DeadlineError
+
+MATRIX = Signature([TensorSpec("x", "FP32", (-1, 2))], [])
+REFS = ["u:age", "v:height"]
+TABLE = {1: [30, 1.5], 2: [40, None], 3: [50, 1.75]}
+
+
+class Gateway:
+    """An HTTP server that answers like the gateway, from a table by ``user``."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.answer: Callable[[dict[str, Any]], tuple[int, bytes]] = self.rows
+        self.url = ""
+
+    def rows(self, request: dict[str, Any]) -> tuple[int, bytes]:
+        users = request["entities"]["user"]
+        names = ["user", *(ref.replace(":", "__") for ref in request["features"])]
+        columns = [users]
+        columns += [[TABLE.get(user, [None, None])[n] for user in users] for n in range(len(request["features"]))]
+        status = [
+            [
+                "PRESENT" if v is not None else "NULL_VALUE" if user in TABLE else "NOT_FOUND"
+                for v, user in zip(c, users)
+            ]
+            for c in columns
+        ]
+        results = [
+            {"values": values, "statuses": statuses, "event_timestamps": [0] * len(users)}
+            for values, statuses in zip(columns, status, strict=True)
+        ]
+        return 200, json.dumps({"metadata": {"feature_names": names}, "results": results}).encode()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    state = Gateway()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            state.requests.append(body)
+            state.headers.append({name.lower(): value for name, value in self.headers.items()})
+            status, content = state.answer(body)
+            self.send_response(status)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def feeds(gateway: Gateway, users: list[Any], signature: Signature = MATRIX, **options: Any):
+    settings = FeatureSettings(refs=REFS, **options)
+    join = FeatureJoin(settings, signature, gateway_url=gateway.url, project="shop")
+    try:
+        return await join.feeds({"user": users})
+    finally:
+        await join.aclose()
+
+
+async def test_all_rows_come_in_one_read_in_the_order_of_the_refs(gateway):
+    joined = await feeds(gateway, [3, 1, 3])
+    np.testing.assert_array_equal(joined["x"], np.array([[50, 1.75], [30, 1.5], [50, 1.75]], np.float32))
+    assert joined["x"].dtype == np.float32
+    assert joined["x"].flags.c_contiguous
+    assert gateway.requests == [
+        {"features": REFS, "full_feature_names": True, "project": "shop", "entities": {"user": [3, 1, 3]}}
+    ]
+    assert gateway.headers[0]["traceparent"].startswith("00-")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "default"), [("FP32", np.nan), ("FP64", np.nan), ("INT64", 0)], ids=["FP32", "FP64", "INT64"]
+)
+async def test_a_missing_value_is_what_the_inputs_type_has_for_it(gateway, datatype, default):
+    joined = await feeds(gateway, [9], Signature([TensorSpec("x", datatype, (-1, 2))], []))
+    np.testing.assert_array_equal(joined["x"], np.array([[default, default]]))
+
+
+async def test_a_missing_value_is_an_error_where_the_deployment_says_so(gateway):
+    with pytest.raises(NotFoundError) as caught:
+        await feeds(gateway, [1, 2], onMissing="fail")
+    assert "feature v:height of user=2 has no value (NULL_VALUE)" in str(caught.value)
+    with pytest.raises(NotFoundError, match=r"feature u:age of user=9 has no value \(NOT_FOUND\)"):
+        await feeds(gateway, [9], onMissing="fail")
+
+
+async def test_a_model_with_an_input_per_feature_gets_columns(gateway):
+    signature = Signature([TensorSpec("age", "INT64", (-1, 1)), TensorSpec("v__height", "FP32", (-1,))], [])
+    joined = await feeds(gateway, [1, 3], signature)
+    assert joined["age"].tolist() == [[30], [50]]
+    assert joined["v__height"].tolist() == [1.5, 1.75]
+
+
+@pytest.mark.parametrize("values", [["tall"], [1.5]], ids=["text", "fraction"])
+async def test_values_that_do_not_fit_the_model_are_reported_not_converted(gateway, values):
+    def answer(request):
+        columns = [{"values": [1], "statuses": ["PRESENT"]}, {"values": values, "statuses": ["PRESENT"]}]
+        return 200, json.dumps({"metadata": {"feature_names": ["u__age", "v__height"]}, "results": columns}).encode()
+
+    gateway.answer = answer
+    with pytest.raises(ReportError, match=r"features u:age, v:height do not fit the model: input 'x'"):
+        await feeds(gateway, [1], Signature([TensorSpec("x", "INT64", (-1, 2))], []))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, NotFoundError), (400, RejectError), (503, RetryError), (500, RetryError)]
+)
+async def test_what_the_gateway_refuses_is_passed_on_with_its_reason(gateway, status, error):
+    gateway.answer = lambda _: (status, b'{"error": "no view u"}')
+    with pytest.raises(error, match="no view u"):
+        await feeds(gateway, [1])
+
+
+async def test_a_gateway_that_takes_too_long_is_a_deadline(gateway):
+    def late(request):
+        time.sleep(0.3)
+        return gateway.rows(request)
+
+    gateway.answer = late
+    with pytest.raises(DeadlineError, match=r"no features within 0\.05 s"):
+        await feeds(gateway, [1], timeout="50ms")
+
+
+async def test_a_gateway_that_is_not_there_may_be_tried_again(gateway):
+    settings = FeatureSettings(refs=REFS)
+    join = FeatureJoin(settings, MATRIX, gateway_url="http://127.0.0.1:1", project="shop")
+    with pytest.raises(RetryError, match=r"the gateway http://127\.0\.0\.1:1/get-online-features cannot be reached"):
+        await join.feeds({"user": [1]})
+    await join.aclose()
+
+
+@pytest.mark.parametrize(
+    ("options", "inputs", "sentence"),
+    [
+        ({"input": "y"}, [("x", (-1, 2))], "the model has no input 'y', it has x"),
+        ({}, [("x", (-1, 3))], "2 features make rows of shape [-1, 2], the model's input 'x' takes [-1, 3]"),
+        ({}, [("x", (-1,))], "2 features make rows of shape [-1, 2], the model's input 'x' takes [-1]"),
+        ({}, [("age", (-1,)), ("b", (-1,))], "the model has no input 'height' for v:height, it has age, b"),
+        ({}, [("age", (-1, 4)), ("height", (-1,))], "input 'age' takes [-1, 4], one value per row is what u:age gives"),
+    ],
+)
+def test_features_that_do_not_fit_the_model_are_found_at_the_start(options, inputs, sentence):
+    signature = Signature([TensorSpec(name, "FP32", shape) for name, shape in inputs], [])
+    with pytest.raises(RejectError) as caught:
+        layout(FeatureSettings(refs=REFS, **options), signature)
+    assert sentence in str(caught.value)
+
+
+def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
+    path, rows, expected = classifiers["tensor"]
+    refs = [f"fv:f{n}" for n in range(30)]
+
+    def answer(request):
+        picked = [rows[patient].tolist() for patient in request["entities"]["patient"]]
+        columns = [{"values": [row[n] for row in picked], "statuses": ["PRESENT"] * len(picked)} for n in range(30)]
+        names = [ref.replace(":", "__") for ref in request["features"]]
+        return 200, json.dumps({"metadata": {"feature_names": names}, "results": columns}).encode()
+
+    gateway.answer = answer
+    server = serve(path, MILLRACE_GATEWAY_URL=gateway.url, MILLRACE_FEATURES=json.dumps({"refs": refs}))
+    response = httpx.post(f"{server.url}/predict", json={"entities": {"patient": [2, 0]}})
+    np.testing.assert_allclose(response.json()["outputs"]["probabilities"], expected[[2, 0]], atol=1e-6)
+    assert response.headers["x-millrace-deployment"] == "m-v7"
+    assert gateway.requests[0]["project"] == "default"
+    missing = httpx.post(f"{server.url}/predict", json={"entities": {}})
+    assert (missing.status_code, missing.json()["field"]) == (400, "entities")
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert 'millrace_inference_feature_join_seconds_count{deployment="m-v7",model="m",version="7"} 1.0' in metrics

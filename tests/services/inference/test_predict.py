@@ -1,0 +1,81 @@
+"""Rows by entity: what /predict takes and answers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from millrace.base.errors import RejectError
+from millrace.inference import predict
+from millrace.inference.protocol import Signature
+from millrace.inference.tensors import TensorSpec
+
+SIGNATURE = Signature(
+    [TensorSpec("x", "FP32", (-1, 2)), TensorSpec("n", "INT64", (-1, 1)), TensorSpec("s", "BYTES", (-1,))],
+    [TensorSpec("y", "FP32", (-1,))],
+)
+
+
+def body(**parts) -> bytes:
+    return json.dumps(parts).encode()
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({}, 'entities: "entities" is missing'),
+        ({"entities": {}}, 'entities: "entities" is missing'),
+        ({"entities": []}, 'entities: "entities" is missing'),
+        ({"entities": {"u": 5}}, "entities.u: 5 came, a list with one value per row is expected"),
+        ({"entities": {"u": []}}, "entities.u: [] came"),
+        ({"entities": {"u": [1], "v": [1, 2]}}, "entities.v: 2 values came, other keys have 1"),
+        ({"entities": {"u": [1]}, "request": []}, 'request: "request" is no object'),
+    ],
+)
+def test_what_is_wrong_with_entities_is_named(parts, sentence):
+    with pytest.raises(RejectError) as caught:
+        predict.decode(body(**parts), joins=True)
+    assert sentence in str(caught.value)
+
+
+def test_entities_for_a_deployment_without_features_are_refused():
+    with pytest.raises(RejectError, match="this deployment joins no features"):
+        predict.decode(body(entities={"u": [1]}), joins=False)
+
+
+def test_open_inputs_come_from_the_request_per_row_or_once_for_all():
+    request = predict.decode(body(entities={"u": [1, 2]}, request={"n": 7, "s": ["a", "b"]}), joins=True)
+    feeds = predict.feeds(request, SIGNATURE, {"x"})
+    assert feeds["n"].tolist() == [[7], [7]]
+    assert feeds["s"].tolist() == ["a", "b"]
+    request = predict.decode(body(request={"x": [[1, 2]], "n": [[3]], "s": ["a"]}), joins=False)
+    assert predict.feeds(request, SIGNATURE, set())["x"].tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"n": 1}, "request.s: the model needs this input"),
+        ({"n": 1, "s": "a", "x": 1}, "request.x: the model takes no such input from the request. It takes n, s"),
+        ({"n": [1], "s": "a"}, "request.n: 1 values came, there are 2 rows"),
+        ({"n": [1, "b"], "s": "a"}, "input 'n'"),
+        ({"n": [[1, 2], [3, 4]], "s": "a"}, "input 'n': shape [2, 2] came, [-1, 1] is expected"),
+    ],
+)
+def test_what_is_wrong_with_the_request_is_named(fields, sentence):
+    request = predict.decode(body(entities={"u": [1, 2]}, request=fields), joins=True)
+    with pytest.raises(RejectError) as caught:
+        predict.feeds(request, SIGNATURE, {"x"})
+    assert sentence in str(caught.value)
+
+
+def test_the_answer_has_the_first_output_as_predictions_and_all_of_them_by_name():
+    results = [np.array([1, 0]), [{0: 0.25, 1: 0.75}, {0: 1.0, 1: 0.0}], np.array(["a", "b"], dtype=object)]
+    answer = json.loads(predict.encode(["label", "p", "s"], results, {"name": "m"}))
+    assert answer == {
+        "predictions": [1, 0],
+        "outputs": {"label": [1, 0], "p": [[0.25, 0.75], [1.0, 0.0]], "s": ["a", "b"]},
+        "model": {"name": "m"},
+    }

@@ -1,0 +1,235 @@
+"""The server over real sockets: protocol, predictions, overload, drain and refusals to start."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+
+from millrace.inference.app import InferenceServer
+from millrace.inference.settings import InferenceSettings
+from millrace.inference.tensors import NUMPY
+
+
+@pytest.fixture(scope="module")
+def total(serve, models):
+    return serve(models["sum"])
+
+
+def infer(server, *inputs, path="/v2/models/m/infer", **more) -> httpx.Response:
+    return httpx.post(server.url + path, json={"inputs": list(inputs), **more}, timeout=30)
+
+
+def features(*rows) -> dict[str, object]:
+    return {"name": "features", "datatype": "FP32", "shape": [len(rows), 3], "data": list(rows)}
+
+
+def slow_input() -> dict[str, object]:
+    return {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [0.0]}
+
+
+def test_metadata_says_what_the_model_takes_and_where_it_runs(total):
+    assert httpx.get(f"{total.url}/v2").json()["name"] == "millrace"
+    for path in ("/v2/models/m", "/v2/models/m/versions/7"):
+        metadata = httpx.get(total.url + path).json()
+        assert metadata["versions"] == ["7"]
+        assert metadata["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}]
+        assert metadata["outputs"] == [{"name": "total", "datatype": "FP32", "shape": [-1, 1]}]
+        assert metadata["parameters"]["device"] == "cpu"
+        assert metadata["parameters"]["digest"].startswith("sha256:")
+
+
+def test_health_bodies_carry_both_forms(total):
+    for path in ("/v2/health/ready", "/health/ready", "/v2/models/m/ready", "/v2/models/m/versions/7/ready"):
+        response = httpx.get(total.url + path)
+        assert (response.status_code, response.json()["ready"]) == (200, True)
+    assert httpx.get(f"{total.url}/v2/health/live").json() == {"live": True}
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/7/infer"])
+def test_infer_answers_with_model_version_and_deployment(total, path):
+    response = infer(total, features([1, 2, 3], [4, 5, 6]), path=path, id="r1")
+    assert response.json() == {
+        "model_name": "m",
+        "model_version": "7",
+        "id": "r1",
+        "outputs": [{"name": "total", "datatype": "FP32", "shape": [2, 1], "data": [6.0, 15.0]}],
+    }
+    assert response.headers["x-millrace-deployment"] == "m-v7"
+    assert response.headers["x-millrace-model-version"] == "7"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/models/other", "/v2/models/other/ready", "/v2/models/m/versions/8", "/v2/models/m/versions/8/ready"],
+)
+def test_an_unknown_model_or_version_is_404(total, path):
+    response = httpx.get(total.url + path)
+    assert response.status_code == 404
+    assert "This server serves" in response.json()["error"]
+    if not path.endswith("ready"):
+        assert httpx.post(f"{total.url}{path}/infer", json={}).status_code == 404
+
+
+def test_a_bad_tensor_is_400_with_the_headers_of_the_deployment(total):
+    response = infer(total, features([1, 2]))
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("input 'features': lists nested as [1, 2] came")
+    assert response.headers["x-millrace-deployment"] == "m-v7"
+
+
+def test_binary_tensors_are_told_to_come_as_json(total):
+    head = json.dumps({"inputs": [{**features([1, 2, 3]), "parameters": {"binary_data_size": 12}}]}).encode()
+    response = httpx.post(
+        f"{total.url}/v2/models/m/infer",
+        content=head + bytes(12),
+        headers={"inference-header-content-length": str(len(head))},
+    )
+    assert response.status_code == 400
+    assert "this server takes JSON tensors" in response.json()["error"]
+
+
+def test_every_datatype_comes_back_as_it_went_in(serve, models):
+    server = serve(models["every"])
+    values = {
+        "b": [True, False],
+        "s": ["ä", ""],
+        **{f"{kind}{size}": [1, 2] for kind in "ui" for size in (1, 2, 4, 8)},
+        "u8": [0, 2**64 - 1],
+        "i8": [-(2**63), 2**63 - 1],
+        "f4": [0.1, None],
+        "f8": [0.1, 1e300],
+    }
+    datatypes = {dtype.str[1:]: name for name, dtype in NUMPY.items()} | {"b": "BOOL", "s": "BYTES"}
+    inputs = [
+        {"name": name, "datatype": datatypes[name], "shape": [1, 2], "data": data} for name, data in values.items()
+    ]
+    answer = infer(server, *inputs).json()
+    assert {output["name"].removesuffix("_out"): output["data"] for output in answer["outputs"]} == values
+
+
+@pytest.mark.parametrize("kind", ["tensor", "zipmap"])
+def test_a_classifiers_probabilities_are_those_of_scikit_learn(serve, classifiers, kind):
+    path, rows, expected = classifiers[kind]
+    server = serve(path)
+    answer = httpx.post(f"{server.url}/predict", json={"request": {"X": rows.tolist()}}).json()
+    label, probabilities = answer["outputs"].values()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert answer["predictions"] == label == expected.argmax(axis=1).tolist()
+    assert answer["model"] | {"digest": ""} == {"name": "m", "version": "7", "deployment": "m-v7", "digest": ""}
+
+
+def test_what_the_model_refuses_is_400_and_serving_goes_on(serve, models):
+    server = serve(models["lookup"])
+
+    def row(number: int) -> dict[str, object]:
+        return {"name": "row", "datatype": "INT64", "shape": [1], "data": [number]}
+
+    refused = infer(server, row(99))
+    assert refused.status_code == 400
+    assert "the model refuses this input" in refused.json()["error"]
+    assert infer(server, row(1)).json()["outputs"][0]["data"] == [2.5]
+
+
+def test_a_long_run_leaves_health_checks_answering_and_overload_is_shed(serve, models):
+    server = serve(models["slow"], MILLRACE_QUEUE_REQUESTS="2", MILLRACE_QUEUE_TIMEOUT="20s")
+    with ThreadPoolExecutor(12) as pool:
+        requests = [pool.submit(infer, server, slow_input()) for _ in range(12)]
+        while "millrace_inference_in_flight" not in (metrics := httpx.get(f"{server.url}/metrics").text) or (
+            'millrace_inference_in_flight{deployment="m-v7",model="m",version="7"} 0.0' in metrics
+        ):
+            assert not all(request.done() for request in requests)
+        assert httpx.get(f"{server.url}/v2/health/live").status_code == 200
+        answers = [request.result() for request in requests]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    shed = next(answer for answer in answers if answer.status_code == 429)
+    assert shed.headers["retry-after"] == "1"
+    assert "requests are waiting" in shed.json()["error"]
+    count = sum(answer.status_code == 429 for answer in answers)
+    assert (
+        f'_shed_total{{deployment="m-v7",model="m",version="7"}} {float(count)}'
+        in httpx.get(f"{server.url}/metrics").text
+    )
+
+
+def test_a_request_whose_turn_does_not_come_in_time_is_504(serve, models):
+    server = serve(models["slow"], MILLRACE_QUEUE_TIMEOUT="1ms")
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: infer(server, slow_input()), range(6)))
+    assert {answer.status_code for answer in answers} == {200, 504}
+    assert any("no free turn within 0.001 s" in answer.text for answer in answers)
+
+
+def test_sigterm_under_load_fails_no_request(serve, models):
+    server = serve(models["sum"], MILLRACE_DRAIN_SECONDS="0.5")
+    answers: list[httpx.Response] = []
+    failures: list[Exception] = []
+
+    def client() -> None:
+        body = {"inputs": [features([1, 2, 3])]}
+        with httpx.Client(base_url=server.url) as http:
+            try:
+                while not answers or answers[-1].headers.get("connection") != "close":
+                    answers.append(http.post("/v2/models/m/infer", json=body))
+            except httpx.HTTPError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(answers) < 40:
+        time.sleep(0.01)
+    server.terminate(signal.SIGTERM)
+    for thread in threads:
+        thread.join(10)
+    assert server.exit_code() == 0
+    assert failures == []
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_before_the_model_is_loaded_it_is_live_and_not_ready(models):
+    settings = InferenceSettings.load({"MILLRACE_MODEL_NAME": "m", "MILLRACE_MODEL_PATH": str(models["sum"])})
+    starting = httpx.ASGITransport(InferenceServer(settings).service)
+    async with httpx.AsyncClient(transport=starting, base_url="http://pod") as http:
+        assert (await http.get("/v2/health/live")).status_code == 200
+        for path in ("/v2/health/ready", "/v2/models/m/ready", "/health/ready", "/v2/models/m"):
+            assert (await http.get(path)).status_code == 503
+        refused = await http.post("/v2/models/m/infer", json={"inputs": [features([1, 2, 3])]})
+        assert (refused.status_code, refused.json()["reason"]) == (503, "NotReady")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"MILLRACE_MODEL_PATH": "/nowhere/model.onnx"}, "there is no model file /nowhere/model.onnx"),
+        ({"MILLRACE_FEATURES": '{"refs": ["v:a"], "timeout": "soon"}'}, "'soon' is no duration"),
+        ({"MILLRACE_FEATURES": '{"refs": ["v:a", "v:b"]}'}, "the model's input 'features' takes [-1, 3]"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_line_and_to_the_operator(
+    start_service, models, tmp_path, environment, sentence
+):
+    log = tmp_path / "termination-log"
+    server = start_service(
+        "-m",
+        "millrace.inference",
+        "serve",
+        listening=False,
+        **{
+            "MILLRACE_MODEL_NAME": "m",
+            "MILLRACE_MODEL_PATH": str(models["sum"]),
+            "MILLRACE_TERMINATION_LOG": str(log),
+            **environment,
+        },
+    )
+    assert server.exit_code() == 2
+    assert "Traceback" not in server.log()
+    (line,) = [line for line in server.log().splitlines() if line.startswith("millrace: ")]
+    assert sentence in line
+    assert sentence in json.loads(log.read_text())["error"]["message"] + json.loads(log.read_text())["error"]["field"]
