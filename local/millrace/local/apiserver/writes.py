@@ -36,6 +36,7 @@ Obj = dict[str, Any]
 #: Takes the current object and answers the wanted one; ``None`` where there is none yet (apply).
 Change = Callable[[Obj], Obj]
 
+_EMPTY: tuple[Any, ...] = (None, "", {}, [])
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 
 
@@ -249,6 +250,9 @@ def _checked_frame(obj: Obj, target: Target) -> Obj:
         raise bad_request(f"metadata: expected an object, got {type(metadata).__name__}")
     if faults := meta.shape_errors(metadata):
         raise invalid(resource.kind, resource.group, "", faults)
+    # Empty parts are absent ones; an empty list of managers is an order to forget them.
+    for name in [n for n, value in metadata.items() if value in _EMPTY and n != "managedFields"]:
+        del metadata[name]
     rest = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")}
     obj.clear()
     obj.update(apiVersion=api_version, kind=kind, metadata=metadata, **rest)
