@@ -23,8 +23,8 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     Raises:
         ReportError: a library that the group called needs is not installed.
     """
-    app = typer.Typer(name="millrace", help="Millrace: features, models and experiments.", add_completion=False)
-    app.callback(no_args_is_help=True)(_options)
+    app = typer.Typer(name="millrace", add_completion=False)
+    app.callback(no_args_is_help=True, help="Millrace: features, models and experiments.")(_options)
     for name, group in GROUPS.items():
         commands = load(name) if name in arguments[:1] else _stand_in()
         app.add_typer(commands, name=name, help=group.summary)
@@ -46,12 +46,19 @@ def main() -> None:
         sys.exit(0)
 
 
-def _options(
-    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
-) -> None:
-    if show_version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(version("millrace"))
         raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+def _options(_version: Version = False) -> None:
+    """Takes the options of ``millrace`` itself; each acts by its callback."""
 
 
 def _stand_in() -> typer.Typer:

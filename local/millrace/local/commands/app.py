@@ -43,6 +43,10 @@ def up(
     random_ports: Annotated[bool, typer.Option("--random-ports", help="Take free ports.")] = False,
     store_url: Annotated[str | None, typer.Option(help="A Redis or Valkey to use, redis://host:port/db.")] = None,
     prometheus: Annotated[str | None, typer.Option(help="URL of the Prometheus to scale and guard by.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMPONENT", help=f"Run this only, of {', '.join(COMPONENTS)}; may be repeated."),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and bring all down at Ctrl-C.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds until everything must be ready.")] = 60.0,
 ) -> None:
@@ -57,6 +61,7 @@ def up(
         ports="random" if random_ports and not given else given,
         store_url=store_url,
         prometheus_url=prometheus,
+        components=only or (),
         detach=not foreground,
     )
     began, ran_already = time.monotonic(), stack.is_running

@@ -29,11 +29,11 @@ def rotate(path: Path) -> None:
         return
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a log, of its last 4 KiB at most."""
+def tail(path: Path, lines: int, *, since: int = 0) -> str:
+    """The last lines of a log, of its last 4 KiB at most and of what stands after ``since`` bytes."""
     try:
         with path.open("rb") as log:
-            log.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+            log.seek(max(path.stat().st_size - _TAIL_BYTES, since, 0))
             text = log.read().decode(errors="replace")
     except FileNotFoundError:
         return ""

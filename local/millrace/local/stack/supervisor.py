@@ -43,7 +43,8 @@ class Supervisor:
         self._layout = layout
         self._components = components
         self._environ = environ
-        self._state = initial
+        waiting = {component.name: ComponentState(port=component.port) for component in components}
+        self._state = replace(initial, components=waiting)
         self._ready = {component.name: asyncio.Event() for component in components}
         self._stopping = asyncio.Event()
 
@@ -73,10 +74,8 @@ class Supervisor:
         failures = 0
         while True:
             started = monotonic()
-            code = await self._run_once(component)
+            ended = await self._run_once(component)
             failures = backoff.failures(failures, monotonic() - started)
-            said = logs.tail(self._layout.log(component.name), 5)
-            ended = f"ended with exit code {code}: {said}" if said else f"ended with exit code {code}"
             restarts = self._state.components[component.name].restarts + 1
             self._update(component.name, process=Process(), health="restarting", message=ended, restarts=restarts)
             if failures >= backoff.HOPELESS_EXITS and not self._ready[component.name].is_set():
@@ -84,9 +83,10 @@ class Supervisor:
                 self._write()
             await asyncio.sleep(backoff.delay(failures))
 
-    async def _run_once(self, component: Component) -> int:
-        """Runs a component's process to its end; the exit code. Cancelled, it ends the process first."""
+    async def _run_once(self, component: Component) -> str:
+        """Runs a component's process to its end, and says how it ended. Cancelled, it ends the process first."""
         with self._layout.log(component.name).open("ab") as log:
+            log_start = log.tell()
             process = await asyncio.create_subprocess_exec(
                 *component.command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -105,7 +105,9 @@ class Supervisor:
             await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():  # alive, and without an answer for too long
                 process.kill()
-            return await ending
+            code = await ending
+            said = logs.tail(self._layout.log(component.name), 5, since=log_start)
+            return f"ended with exit code {code}" + (f": {said}" if said else "")
         finally:
             watching.cancel()
             if process.returncode is None:
@@ -142,7 +144,7 @@ class Supervisor:
                     logs.rotate(path)
 
     def _update(self, name: str, **changes: Any) -> None:
-        before = self._state.components.get(name, ComponentState())
+        before = self._state.components[name]
         after = replace(before, **changes)
         if after != before:
             self._state = replace(self._state, components={**self._state.components, name: after})
