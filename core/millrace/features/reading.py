@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from millrace.features.definition import Definition, Feature
+from millrace.features.keys import META_LAYOUT
 from millrace.features.row import STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout, Value, schema_id
 
 PRESENT: Final = "PRESENT"
@@ -24,6 +27,13 @@ OUTSIDE_MAX_AGE: Final = "OUTSIDE_MAX_AGE"
 _ABSENT: Final = object()
 
 Layouts = Mapping[bytes, Layout]
+
+
+def layouts_of(meta: Mapping[bytes, bytes]) -> dict[bytes, Layout]:
+    """The layouts that a view's meta hash names, by schema id: those that stored rows may have."""
+    named = (value for field, value in meta.items() if field.startswith(META_LAYOUT))
+    found = [Layout.from_dict(orjson.loads(value)) for value in named]
+    return {layout.schema_id: layout for layout in found}
 
 
 class Column(NamedTuple):

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from millrace.base.errors import RetryError
 from millrace.features import keys
+from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
 
 
@@ -41,10 +41,7 @@ class RowStore:
             RetryError: the store does not answer within the timeout.
         """
         fields = await self._ask(self._redis.hgetall(keys.meta(project, view)))
-        found = [
-            Layout.from_dict(orjson.loads(value)) for name, value in fields.items() if name.startswith(keys.META_LAYOUT)
-        ]
-        return {layout.schema_id: layout for layout in found}
+        return layouts_of(fields)
 
     async def close(self) -> None:
         """Closes every connection."""
