@@ -94,7 +94,9 @@ def settle(
             {
                 **item,
                 "observedGeneration": generation,
-                "lastTransitionTime": before["lastTransitionTime"] if same and before else timestamps.render(now),
+                "lastTransitionTime": before["lastTransitionTime"]
+                if same and before
+                else timestamps.render(now.replace(microsecond=0)),
             }
         )
     return settled
@@ -105,14 +107,15 @@ def transitions(
 ) -> list[ConditionDict]:
     """The conditions worth an Event: those that became True or False, or are False for another reason than before.
 
-    ``Ready`` is left out while another condition tells the same, and nothing is told of what is not decided yet.
+    ``Ready`` is left out while another condition tells the same, and nothing is told of what is not decided yet or was
+    well from the start.
     """
     changed = []
     for item in current or ():
         before = find(previous, item["type"])
-        moved = before is None or before["status"] != item["status"]
-        worse = item["status"] == "False" and before is not None and before["reason"] != item["reason"]
-        if item["status"] != "Unknown" and (moved or worse):
+        turned = before is not None and before["status"] != item["status"] and item["status"] != "Unknown"
+        wrong = item["status"] == "False" and (before is None or before["reason"] != item["reason"])
+        if turned or wrong:
             changed.append(item)
     others = [item for item in changed if item["type"] != READY]
     return [

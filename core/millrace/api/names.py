@@ -50,7 +50,7 @@ def one_shot_job(view: str, identity: Any) -> str:
 
 
 def purge_job(namespace: str, view: str, uid: str, attempt: int) -> str:
-    """A Job, in the operator's own namespace, that deletes the online rows of a view that goes: at most 63 characters."""
+    """A Job, in the operator's namespace, that deletes the online rows of a view that goes."""
     return f"fv-purge-{digest([namespace, view, uid])[:16]}-{attempt}"
 
 

@@ -19,8 +19,8 @@ from millrace.featureview.view import View, stale_at
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done, in this order: delete ``discard``, bring the CronJob about, make ``job``, write status, delete
-    ``outlived``.
+    """What is to be done, in this order: delete ``discard``, bring the CronJob about, make ``job``, write status, and
+    delete ``outlived``.
 
     Args:
         scheduled: whether there is a CronJob; ``suspended``: whether it stands still.

@@ -52,8 +52,8 @@ def lag_of(materialization: Materialization) -> timedelta:
 
 
 def stale_at(materialization: Materialization, progress: Progress) -> datetime | None:
-    """When the watermark comes to lie before the scheduled time before last, less the lag: the run of that time has then
-    been given a whole period. None for a schedule that ends."""
+    """When the watermark comes to lie before the scheduled time before last, less the lag: the run of that time has
+    then been given a whole period. None for a schedule that ends."""
     schedule = schedule_of(materialization)
     missed = schedule.after((progress.watermark or progress.backfill_to) + lag_of(materialization))
     return schedule.after(missed) if missed else None

@@ -1,0 +1,201 @@
+"""The children of a view: CronJob, one-shot Jobs, the purge Job, the Secret with the store's URL. Pure builders."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from millrace.api import names
+from millrace.base import timestamps
+from millrace.featureview import runs
+from millrace.featureview.intervals import BEGINNING, Interval
+from millrace.featureview.next_job import JobRequest
+from millrace.kube.platform import Platform
+from millrace.kube.resources import CRON_JOBS, JOBS, SECRETS, Object, name_of, namespace_of, owner_reference
+
+CONTAINER: Final = "materialize"
+_COMMAND: Final = ["python", "-m", "millrace.materialize"]
+
+# Seconds. A tick that was missed for longer waits for the next one, which covers its stretch too.
+_STARTING_DEADLINE: Final = 3600
+_SCHEDULED_DEADLINE: Final = 6 * 3600
+_BACKFILL_DEADLINE: Final = 24 * 3600
+_PURGE_DEADLINE: Final = 300
+_KEPT: Final = 24 * 3600
+_PURGE_KEPT: Final = 600
+_TRIES_AGAIN: Final = 3
+
+# The job's exit code for a definition or data that is wrong (docs/parts.md).
+_FINAL_EXIT_CODE: Final = 2
+
+
+def cron_job(view: Object, platform: Platform, definition: str, *, suspended: bool) -> Object:
+    """The CronJob that brings what is new, on the view's schedule."""
+    name = names.cron_job(name_of(view))
+    return {
+        "apiVersion": CRON_JOBS.api_version,
+        "kind": CRON_JOBS.kind,
+        "metadata": _metadata(view, name),
+        "spec": {
+            "schedule": view["spec"]["materialization"]["schedule"],
+            "timeZone": "Etc/UTC",
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": _STARTING_DEADLINE,
+            "suspend": suspended,
+            "successfulJobsHistoryLimit": 2,
+            "failedJobsHistoryLimit": 1,
+            "jobTemplate": {
+                "metadata": {
+                    "labels": _labels(view),
+                    "annotations": {names.RUN: runs.SCHEDULE, names.DEFINITION: definition},
+                },
+                "spec": _run_spec(view, platform, [], _SCHEDULED_DEADLINE),
+            },
+        },
+    }
+
+
+def one_shot_job(view: Object, platform: Platform, definition: str, request: JobRequest) -> Object:
+    """A backfill's or a command's Job."""
+    metadata = _metadata(view, request.name)
+    stretch = request.stretch
+    metadata["annotations"] = {
+        names.RUN: request.purpose,
+        names.DEFINITION: definition,
+        **({names.STRETCH: f"{_start(stretch)}/{timestamps.render(stretch.end)}"} if stretch else {}),
+    }
+    spec = _run_spec(view, platform, _arguments(stretch), _BACKFILL_DEADLINE)
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": metadata,
+        "spec": {**spec, "ttlSecondsAfterFinished": _KEPT},
+    }
+
+
+def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
+    """The Job that deletes the online rows of a view that goes.
+
+    It runs in the operator's namespace and is owned by nothing: the view's namespace may be on its way out too, and a
+    foreground deletion of the view would take the Job with it.
+    """
+    namespace, uid = namespace_of(view), view["metadata"]["uid"]
+    name = names.purge_job(namespace, name_of(view), uid, attempt)
+    labels = {**_labels(view), names.PROJECT: namespace}
+    container = {**_container(platform, ["purge"]), "env": _environment(view, platform, name)}
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": platform.namespace,
+            "labels": labels,
+            "annotations": {names.RUN: runs.PURGE},
+        },
+        "spec": {**_job_spec(container, labels, _PURGE_DEADLINE), "ttlSecondsAfterFinished": _PURGE_KEPT},
+    }
+
+
+def store_secret(owner: Object, name: str, url: str) -> Object:
+    """The store's URL for Jobs beside ``owner``, which takes the Secret with it when it goes."""
+    return {
+        "apiVersion": SECRETS.api_version,
+        "kind": SECRETS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": namespace_of(owner),
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "type": "Opaque",
+        "data": {"url": base64.b64encode(url.encode()).decode()},
+    }
+
+
+def is_secret(url: str) -> bool:
+    """Whether the store's URL holds a password, and so must not stand in a pod's spec."""
+    return bool(urlsplit(url).password)
+
+
+def _metadata(view: Object, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": namespace_of(view),
+        "labels": _labels(view),
+        "ownerReferences": [owner_reference(view)],
+    }
+
+
+def _labels(view: Object) -> dict[str, str]:
+    return {names.MANAGED_BY: "millrace", "app.kubernetes.io/name": "millrace-materialize", names.VIEW: name_of(view)}
+
+
+def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: int) -> dict[str, Any]:
+    spec = view["spec"]
+    credentials = spec["source"].get("credentialsSecretRef")
+    resources = spec["materialization"].get("resources")
+    container = {
+        **_container(platform, ["run", *arguments]),
+        "env": _environment(view, platform, names.store_secret(name_of(view))),
+        **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
+        **({"resources": resources} if resources else {}),
+    }
+    return _job_spec(container, _labels(view), deadline)
+
+
+def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int) -> dict[str, Any]:
+    final = {"containerName": CONTAINER, "operator": "In", "values": [_FINAL_EXIT_CODE]}
+    return {
+        "backoffLimit": _TRIES_AGAIN,
+        "activeDeadlineSeconds": deadline,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": final},
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
+        },
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]},
+        },
+    }
+
+
+def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
+    return {
+        "name": CONTAINER,
+        "image": platform.image,
+        "command": _COMMAND,
+        "args": arguments,
+        # A crash that leaves no message leaves the end of its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str, Any]]:
+    definition: Mapping[str, Any] = {
+        "metadata": {"name": name_of(view), "namespace": namespace_of(view)},
+        "spec": view["spec"],
+    }
+    store: dict[str, Any] = {"value": platform.store_url}
+    if is_secret(platform.store_url):
+        store = {"valueFrom": {"secretKeyRef": {"name": secret, "key": "url"}}}
+    return [
+        {"name": "MILLRACE_FEATURE_VIEW", "value": orjson.dumps(definition, option=orjson.OPT_SORT_KEYS).decode()},
+        {"name": "MILLRACE_STORE_URL", **store},
+        *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),
+    ]
+
+
+def _arguments(stretch: Interval | None) -> list[str]:
+    if stretch is None:
+        return []
+    start = _start(stretch)
+    return [*(["--start", start] if start else []), "--end", timestamps.render(stretch.end)]
+
+
+def _start(stretch: Interval) -> str:
+    return "" if stretch.start == BEGINNING else timestamps.render(stretch.start)

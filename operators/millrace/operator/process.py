@@ -1,0 +1,148 @@
+"""The one process of the three operators: waits for the Lease, watches, reconciles, and stops cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from kubernetes.aio.client import Configuration
+
+from millrace.base.errors import MillraceError
+from millrace.experiment.handlers import controllers as service_controllers
+from millrace.featureview.handlers import controllers as feature_view_controllers
+from millrace.kube import connection, handlers, lease
+from millrace.kube.cache import Cache
+from millrace.kube.client import Client
+from millrace.kube.cluster import Cluster
+from millrace.kube.lease import LeaderLease
+from millrace.kube.metrics import KubeMetrics
+from millrace.kube.platform import Platform
+from millrace.kube.runtime import Controller, Runtime
+from millrace.modeldeployment.handlers import controllers as model_deployment_controllers
+from millrace.operator import health
+from millrace.operator.catalogue import Mirror
+from millrace.operator.settings import OperatorSettings
+
+_log = logging.getLogger(__name__)
+
+LEASE_NAME: Final = "millrace-operator"
+
+_RELEASE_SECONDS: Final = 3.0
+
+
+def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
+    """The control loops of the three kinds."""
+    return [
+        *feature_view_controllers(cluster, platform),
+        *model_deployment_controllers(cluster, platform),
+        *service_controllers(cluster, platform),
+    ]
+
+
+async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
+    """Runs until asked to stop; the exit code. Ends the process at once where the Lease is lost.
+
+    Raises:
+        RejectError: no kubeconfig, or the health port is in use.
+    """
+    configuration = await connection.load(environ)
+    operator = _Operator(settings, configuration)
+    stop = _stop_on_signals()
+    async with health.serve(settings.host, settings.health_port, operator.checks, operator.metrics):
+        return await operator.run(stop)
+
+
+class _Operator:
+    """One life of the process."""
+
+    def __init__(self, settings: OperatorSettings, configuration: Configuration) -> None:
+        self.metrics = KubeMetrics()
+        self._settings = settings
+        self._configuration = configuration
+        self._lease: LeaderLease | None = None
+        self._runtime: Runtime | None = None
+
+    def checks(self) -> dict[str, str]:
+        """For the health endpoint."""
+        leading = self._lease is not None and self._lease.held
+        synced = self._runtime is not None and self._runtime.synced
+        return {
+            "leading": "" if leading else "another process holds the Lease; this one stands by",
+            "cache": "" if synced else "not everything is listed yet",
+        }
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Waits for the Lease, leads, and lets it go."""
+        namespace = self._settings.namespace
+        async with Client(self._configuration) as client:
+            self._lease = LeaderLease(client, namespace, LEASE_NAME, lease.identity(), is_dead=lease.is_dead)
+            if await _first(stop, [asyncio.create_task(self._lease.acquire())]) is None:
+                return 0
+            self.metrics.leading.set(1)
+            try:
+                return await self._lead(stop, self._lease)
+            finally:
+                with contextlib.suppress(MillraceError, TimeoutError):
+                    async with asyncio.timeout(_RELEASE_SECONDS):
+                        await self._lease.release()
+
+    async def _lead(self, stop: asyncio.Event, held: LeaderLease) -> int:
+        async with Client(self._configuration, metrics=self.metrics, fence=held.fence) as client:
+            cluster = Cluster(client, Cache(), metrics=self.metrics)
+            self._runtime = Runtime(
+                cluster,
+                controllers(cluster, self._settings.platform()),
+                metrics=self.metrics,
+                workers=self._settings.workers,
+                resync=self._settings.resync_seconds,
+            )
+            keeping = asyncio.create_task(held.keep(), name="keeping the Lease")
+            watching = asyncio.create_task(handlers.watch(self._runtime, self._configuration), name="watching")
+            tasks = [keeping, watching, asyncio.create_task(self._runtime.run(), name="reconciling")]
+            if self._settings.registry_url:
+                mirror = Mirror(cluster.cache, self._settings.registry_url)
+                tasks.append(asyncio.create_task(mirror.run(), name="mirroring the catalogue"))
+            ended = await _first(stop, tasks, fatal=keeping)
+        # kopf takes the signals over when it starts; its watches end well where it got one.
+        if ended is None or ended is watching:
+            return 0
+        _log.error("%s ended, which it never should", ended.get_name())
+        return 1
+
+
+async def _first(
+    stop: asyncio.Event, tasks: Iterable[asyncio.Task[None]], *, fatal: asyncio.Task[None] | None = None
+) -> asyncio.Task[None] | None:
+    """Waits for the first of ``tasks`` to end and gives it, or None where ``stop`` came first; then ends the others.
+
+    Raises: what a task raised.
+    """
+    stopped = asyncio.create_task(stop.wait())
+    everything = [stopped, *tasks]
+    try:
+        done, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        if fatal in done:
+            _log.error("the Lease is lost: ending at once, before another process acts")
+            logging.shutdown()
+            os._exit(1)
+    finally:
+        for task in everything:
+            task.cancel()
+        await asyncio.gather(*everything, return_exceptions=True)
+    ended = next((task for task in tasks if task in done), None)
+    if ended is not None:
+        ended.result()
+    return ended if stopped not in done else None
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
