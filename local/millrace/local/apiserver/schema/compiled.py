@@ -5,21 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from millrace.local.apiserver.schema.correlation import new_problems
 from millrace.local.apiserver.schema.defaulting import compile_defaulting
-from millrace.local.apiserver.schema.errors import FieldError
+from millrace.local.apiserver.schema.defaults import default_errors
+from millrace.local.apiserver.schema.errors import BLOCKING, FieldError, SchemaError, invalid
+from millrace.local.apiserver.schema.keywords import without_nulls
 from millrace.local.apiserver.schema.node import Node, build
 from millrace.local.apiserver.schema.pruning import compile_pruning, dotted
+from millrace.local.apiserver.schema.rules import RuleNode, compile_rules
+from millrace.local.apiserver.schema.ruling import broken_rules
+from millrace.local.apiserver.schema.structural import structural_errors
 from millrace.local.apiserver.schema.validation import compile_checks
+
+#: What paths of schema errors begin with.
+ROOT_PATH = "openAPIV3Schema"
+
+_KIND = "x-kubernetes-group-version-kind"
+_UNCHECKED = invalid(
+    "<nil>",
+    None,
+    "some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation",
+)
 
 
 class Schema:
     """The compiled schema of one version of one kind; ``root`` is what patches and ownership go by."""
 
-    def __init__(self, root: Node) -> None:
+    def __init__(self, root: Node, rules: RuleNode | None = None) -> None:
         self.root = root
+        self._rules = rules
         self._default = compile_defaulting(root)
         self._prune = compile_pruning(root)
-        self._checks = compile_checks(root)
+        self._check = compile_checks(root)[dict]
 
     def default(self, obj: dict[str, Any]) -> None:
         """Fills in defaults and drops nulls that are not allowed, in place."""
@@ -32,12 +50,32 @@ class Schema:
         return sorted(dotted(path) for path in dropped) if dropped else []
 
     def validate(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[FieldError]:
-        """Every fault of ``obj``; with ``old``, faults of unchanged values are let pass as Kubernetes does."""
-        check = self._checks[dict]
-        problems = check(obj) if check is not None else None
-        return [problem.worded() for problem in problems] if problems else []
+        """Every fault of ``obj``; with ``old``, faults of parts that did not change pass, as Kubernetes has it."""
+        problems = (self._check(obj) if self._check is not None else None) or []
+        if problems and old is not None and self._check is not None:
+            problems = new_problems(problems, self.root, obj, old, self._check(old) or [])
+        faults = [problem.worded() for problem in problems]
+        if self._rules is None:
+            return faults
+        if any(fault.type in BLOCKING for fault in faults):
+            return [*faults, _UNCHECKED]
+        return faults + [problem.worded() for problem in broken_rules(self._rules, obj, old)]
 
 
 def compile_schema(open_api_v3_schema: Mapping[str, Any]) -> Schema:
-    """Compiles an ``openAPIV3Schema``; raises SchemaError with every reason for which Kubernetes would refuse it."""
-    return Schema(build(open_api_v3_schema, whole_object=True))
+    """Compiles an ``openAPIV3Schema``; raises SchemaError with every reason for which Kubernetes would refuse it.
+
+    The published schemas of the built-in kinds, which name their kind, are taken on trust.
+    """
+    if _KIND in open_api_v3_schema:
+        return Schema(build(open_api_v3_schema, whole_object=True))
+    errors = structural_errors(open_api_v3_schema, ROOT_PATH)
+    if errors:
+        raise SchemaError(errors)
+    raw = without_nulls(open_api_v3_schema)
+    root = build(raw, whole_object=True)
+    rules, errors = compile_rules(raw, ROOT_PATH)
+    errors = [*default_errors(root, ROOT_PATH), *errors]
+    if errors:
+        raise SchemaError(errors)
+    return Schema(root, rules)

@@ -11,6 +11,14 @@ from typing import Any
 from millrace.local.apiserver.schema.node import Lazy, Node
 
 Path = tuple[str | int, ...]
+
+
+class MapKey(str):
+    """A path segment that is the key of a map, where paths write ``[key]`` for it."""
+
+    __slots__ = ()
+
+
 Prune = Callable[[Any], list[Path] | None]
 
 
@@ -90,7 +98,7 @@ def dotted(path: Path) -> str:
 
 def _segments(path: Path) -> Iterator[str]:
     for position, segment in enumerate(path):
-        if isinstance(segment, int):
+        if isinstance(segment, int | MapKey):
             yield f"[{segment}]"
         else:
             yield f".{segment}" if position else segment

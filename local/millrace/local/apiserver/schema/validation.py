@@ -117,8 +117,7 @@ def _string_checks(raw: Mapping[str, Any]) -> list[Check]:
 
         def check(value: str) -> list[Problem] | None:
             if high is not None and len(value) > high:
-                unit = "byte" if high == 1 else "bytes"
-                return [Problem(errors.TOO_LONG, f"Too long: may not be more than {high} {unit}")]
+                return [Problem(errors.TOO_LONG, f"Too long: may not be more than {high} bytes")]
             if low is not None and len(value) < low:
                 return invalid(value, f"should be at least {low} chars long")
             if search is not None and search(value) is None:

@@ -107,7 +107,7 @@ def size_checks(raw: Mapping[str, Any], noun: str, least: str, most: str) -> lis
         rule = f"should have at least {low} {noun}"
         checks.append(lambda value: invalid(len(value), rule) if len(value) < low else None)
     if high is not None:
-        limit = f"must have at most {high} {'item' if high == 1 else 'items'}"
+        limit = f"must have at most {high} items"
 
         def check(value: Any) -> list[Problem] | None:
             if len(value) <= high:
