@@ -1,0 +1,172 @@
+"""The history of a view: its source's rows within a window of event time, numbered in the source's own order.
+
+A computation over history reads it twice. First the times and join keys of all rows, to decide by number which rows
+win; then the features of the winners alone. So features are never sorted, spilled or converted on the way, and
+memory does not grow with the length of the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.base.errors import RetryError
+from millrace.features.conform import KEY_ARROW, conform, conform_key, int64_array, microseconds
+from millrace.features.definition import Definition, Feature
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+# Stands for a null created time in computations: lower than every real one.
+NO_CREATED = -(2**63)
+
+
+class Window(NamedTuple):
+    """A stretch of event time in microseconds, both ends inclusive; None is no lower end."""
+
+    earliest: int | None
+    latest: int
+
+
+class Source(Protocol):
+    """Where rows come from. Opening it (paths, credentials, errors of the network) is the edge's work."""
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+        """Batches of the named columns, in an order that is the same in every scan of the same window.
+
+        Rows outside the window may be left out; all others are there.
+        """
+        ...
+
+
+class Rows(NamedTuple):
+    """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features."""
+
+    keys: list[pa.Array]
+    event_times: pa.Array
+    created_times: pa.Array | None
+    features: list[pa.Array]
+
+
+@dataclass(frozen=True)
+class History:
+    """A view's rows within a window."""
+
+    definition: Definition
+    source: Source
+    window: Window
+
+    def numbered_schema(self) -> pa.Schema:
+        """Of ``numbered``: k0, k1, … (join keys), event, created (``NO_CREATED`` for null), seq (row number)."""
+        keys = [(f"k{index}", KEY_ARROW[key.type]) for index, key in enumerate(self.definition.join_keys)]
+        return pa.schema([*keys, ("event", pa.int64()), ("created", pa.int64()), ("seq", pa.int64())])
+
+    def numbered(self) -> Iterator[pa.RecordBatch]:
+        """Keys, times and numbers of all rows that can match: without null key or null event time."""
+        schema = self.numbered_schema()
+        for first, batch in self._scan(()):
+            keys = self._keys(batch)
+            event = self._event_times(batch)
+            created = self._created_times(batch)
+            created = int64_array(np.full(len(event), NO_CREATED)) if created is None else created.fill_null(NO_CREATED)
+            seq = int64_array(np.arange(first, first + len(event), dtype=np.int64))
+            numbered = pa.RecordBatch.from_arrays([*keys, event, created, seq], schema=schema)
+            keep = self._in_window(event)
+            for key in keys:
+                keep = pc.and_(keep, key.is_valid())
+            yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
+
+    def rows(self, numbers: Iterable[Numbers], features: Sequence[Feature]) -> Iterator[Rows]:
+        """The rows of those numbers.
+
+        Args:
+            numbers: row numbers, ascending over all arrays together, each once.
+            features: wanted of each row.
+
+        Raises:
+            RetryError: the source has changed since the numbers were found.
+        """
+        wanted = _Ascending(numbers)
+        for first, batch in self._scan(features):
+            here = wanted.below(first + batch.num_rows) - first
+            if not len(here):
+                continue
+            picked = batch if len(here) == batch.num_rows else batch.take(int64_array(here))
+            event = self._event_times(picked)
+            if event.null_count or not pc.all(self._in_window(event)).as_py():
+                raise _changed(self.definition)
+            values = [
+                conform(picked.column(feature.column), feature.type, column=feature.column, field=_field(feature))
+                for feature in features
+            ]
+            yield Rows(self._keys(picked), event, self._created_times(picked), values)
+        if len(wanted.below(2**63 - 1)):
+            raise _changed(self.definition)
+
+    def _scan(self, features: Sequence[Feature]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches, each with the number of its first row."""
+        d = self.definition
+        names = [key.name for key in d.join_keys] + [d.timestamp_field, d.created_field or d.timestamp_field]
+        first = 0
+        for batch in self.source.scan(list(dict.fromkeys(names + [f.column for f in features])), self.window):
+            yield first, batch
+            first += batch.num_rows
+
+    def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        return [
+            conform_key(batch.column(key.name), key.type, column=key.name, field="spec.entities")
+            for key in self.definition.join_keys
+        ]
+
+    def _event_times(self, batch: pa.RecordBatch) -> pa.Array:
+        name = self.definition.timestamp_field
+        return microseconds(batch.column(name), column=name, field="spec.source.timestampField")
+
+    def _created_times(self, batch: pa.RecordBatch) -> pa.Array | None:
+        name = self.definition.created_field
+        return name and microseconds(batch.column(name), column=name, field="spec.source.createdTimestampField")
+
+    def _in_window(self, event: pa.Array) -> pa.Array:
+        keep = pc.less_equal(event, self.window.latest)
+        if self.window.earliest is not None:
+            keep = pc.and_(keep, pc.greater_equal(event, self.window.earliest))
+        return keep.fill_null(False)
+
+
+class _Ascending:
+    """Takes ascending numbers from a stream of arrays, stretch by stretch."""
+
+    def __init__(self, arrays: Iterable[Numbers]) -> None:
+        self._arrays = iter(arrays)
+        self._rest: Numbers = np.empty(0, np.int64)
+
+    def below(self, bound: int) -> Numbers:
+        """All numbers smaller than the bound that were not taken yet."""
+        parts = []
+        while True:
+            cut = int(np.searchsorted(self._rest, bound))
+            parts.append(self._rest[:cut])
+            self._rest = self._rest[cut:]
+            if len(self._rest):
+                break
+            more = next(self._arrays, None)
+            if more is None:
+                break
+            self._rest = more
+        return np.concatenate(parts)
+
+
+def _field(feature: Feature) -> str:
+    return f"spec.features[{feature.name}]"
+
+
+def _changed(definition: Definition) -> RetryError:
+    return RetryError(
+        f"the source of feature view {definition.view!r} changed while it was read",
+        hint="Run it again; write new files beside the old ones rather than over them",
+        reason="SourceChanged",
+    )

@@ -1,0 +1,47 @@
+"""The latest row per entity of a history: what materialization writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from millrace.features.conform import integers
+from millrace.features.definition import Definition
+from millrace.features.engine import Engine
+from millrace.features.history import History, Rows, Source, Window
+
+_BATCH = 100_000
+
+
+def window(definition: Definition, after: int | None, upto: int) -> Window:
+    """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end."""
+    bounds = [] if after is None else [after + 1]
+    if definition.ttl is not None:
+        bounds.append(upto - definition.ttl)
+    return Window(max(bounds, default=None), upto)
+
+
+def latest(definition: Definition, source: Source, within: Window, engine: Engine) -> Iterator[Rows]:
+    """The winning row of every entity that has one in the window, in batches, in the source's order.
+
+    The greatest event time wins, then the greatest created time (null is lowest), then the later row of the source.
+    Memory is the engine's and one batch's, whatever the size of the history.
+
+    Raises:
+        RejectError: a column does not hold what the definition says.
+        ReportError: memory or disk do not suffice.
+        RetryError: the source changed meanwhile.
+    """
+    history = History(definition, source, within)
+    keys = ", ".join(f"k{index}" for index in range(len(definition.join_keys)))
+    with engine.connection() as session:
+        session.feed("history", history.numbered_schema(), history.numbered())
+        winners = session.stream(
+            f"""
+            select seq from (
+                select seq, row_number() over (partition by {keys} order by event desc, created desc, seq desc) as place
+                from history
+            ) where place = 1 order by seq
+            """,  # noqa: S608 names of our own making
+            _BATCH,
+        )
+        yield from history.rows((integers(batch.column(0)) for batch in winners), definition.features)
