@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from millrace.base.errors import RejectError, RetryError
@@ -139,7 +139,7 @@ class S3Source:
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=16,
         )
-        self._client = boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
+        self._client = boto3.Session().client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
 
     @contextmanager
     def open(self, start: int, stop: int) -> Iterator[Piece]:
@@ -150,7 +150,7 @@ class S3Source:
             answer = self._client.get_object(
                 Bucket=self._uri.host, Key=self._uri.key, Range=f"bytes={start}-{stop - 1}"
             )
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 size = int(answer["ContentRange"].rpartition("/")[2])
                 yield Piece(body.iter_chunks(CHUNK), size, answer["ETag"], True)
         except ClientError as error:

@@ -42,7 +42,7 @@ class Gateway:
         status = [
             [
                 "PRESENT" if v is not None else "NULL_VALUE" if user in TABLE else "NOT_FOUND"
-                for v, user in zip(c, users)
+                for v, user in zip(c, users, strict=True)
             ]
             for c in columns
         ]

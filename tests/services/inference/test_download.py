@@ -1,0 +1,193 @@
+"""A download arrives whole or not at all, goes on where it broke off, and notices every change."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from millrace.base.errors import RejectError, RetryError
+from millrace.inference import uri
+from millrace.inference.download import Download
+from millrace.inference.sources import source_of
+
+PART = 1000
+CONTENT = bytes(range(256)) * 40  # 10,240 bytes: eleven parts, the last one short
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+class Server:
+    """Serves ``content``; ``cut`` says how many bytes of an answer are sent before the connection breaks."""
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.etag = '"1"'
+        self.ranges = True
+        self.length = True
+        self.status = 200
+        self.cut: Callable[[int, int], int | None] = lambda _number, _start: None
+        self.starts: list[int] = []
+        self.url = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            start, stop = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
+            number = len(state.starts)
+            state.starts.append(start)
+            size = len(state.content)
+            body = state.content[start : stop + 1] if state.ranges else state.content
+            self.send_response(state.status if state.status != 200 else 206 if state.ranges else 200)
+            if state.ranges:
+                self.send_header("content-range", f"bytes {start}-{start + len(body) - 1}/{size}")
+            if state.length:
+                self.send_header("content-length", str(len(body)))
+            if state.etag:
+                self.send_header("etag", state.etag)
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write(body[: state.cut(number, start)])
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{http.server_address[1]}/m.onnx"
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,))
+    thread.start()
+    yield state
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "models" / "model.onnx"
+
+
+def download(server, path) -> Download:
+    source = uri.parse(server.url)
+    return Download(source, source_of(source), path, part=PART, pause=0.001)
+
+
+def test_a_file_comes_in_parts_and_arrives_whole(server, path):
+    fetched = download(server, path).fetch()
+    assert (fetched.digest, fetched.bytes) == (DIGEST, len(CONTENT))
+    assert not path.exists()
+    download(server, path).arrive()
+    assert path.read_bytes() == CONTENT
+    assert sorted(server.starts) == list(range(0, len(CONTENT), PART))
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 2 * PART])
+def test_sizes_around_the_part_come_whole(server, path, size):
+    server.content = CONTENT[:size]
+    assert download(server, path).fetch().bytes == size
+    assert path.with_name("model.onnx.part").read_bytes() == CONTENT[:size]
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+def test_a_server_without_ranges_is_read_in_one_go(server, path, length):
+    server.ranges, server.length = False, length
+    assert download(server, path).fetch().digest == DIGEST
+    assert server.starts == [0]
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(server, path):
+    server.cut = lambda number, _: 100 if number == 4 else None
+    assert download(server, path).fetch().digest == DIGEST
+    assert len(server.starts) < 2 * len(range(0, len(CONTENT), PART))
+
+
+def test_an_interrupted_run_is_resumed_by_the_next_without_reading_parts_twice(server, path):
+    server.cut = lambda _, start: 10 if start == 9000 else None
+    with pytest.raises(RetryError, match="the download broke off"):
+        download(server, path).fetch()
+    server.cut = lambda *_: None
+    server.starts.clear()
+    assert download(server, path).fetch().digest == DIGEST
+    assert 9000 in server.starts
+    assert len(server.starts) <= 3
+
+
+@pytest.mark.parametrize("etag", ['"2"', ""], ids=["changed", "gone"])
+def test_another_file_under_the_same_name_is_read_anew(server, path, etag):
+    server.cut = lambda _, start: 10 if start == 9000 else None
+    with pytest.raises(RetryError):
+        download(server, path).fetch()
+    server.cut = lambda *_: None
+    server.content, server.etag = CONTENT[::-1], etag
+    fetched = download(server, path).fetch()
+    assert fetched.digest == f"sha256:{hashlib.sha256(CONTENT[::-1]).hexdigest()}"
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_anew_and_never_mixed(server, path):
+    def change(number: int, _: int) -> None:
+        if number == 5:
+            server.content, server.etag = CONTENT[::-1], '"2"'
+
+    server.cut = change
+    fetched = download(server, path).fetch()
+    assert fetched.digest == f"sha256:{hashlib.sha256(CONTENT[::-1]).hexdigest()}"
+
+
+def test_a_download_that_always_breaks_off_says_so(server, path):
+    server.ranges = False
+    server.cut = lambda *_: 5000
+    with pytest.raises(RetryError, match=r"m\.onnx: the download broke off") as caught:
+        download(server, path).fetch()
+    assert caught.value.field == "spec.model.uri"
+    assert not path.exists()
+
+
+def test_a_torn_note_is_no_harm(server, path):
+    server.cut = lambda _, start: 10 if start == 9000 else None
+    with pytest.raises(RetryError):
+        download(server, path).fetch()
+    path.with_name("model.onnx.part.json").write_bytes(b'{"identity": ')
+    server.cut = lambda *_: None
+    assert download(server, path).fetch().digest == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        (401, RejectError, "AccessDenied"),
+        (403, RejectError, "AccessDenied"),
+        (404, RejectError, "ModelNotFound"),
+        (416, RejectError, "BadModel"),
+        (500, RetryError, "Unreachable"),
+        (503, RetryError, "Unreachable"),
+    ],
+)
+def test_what_the_server_refuses_is_named(server, path, status, error, reason):
+    server.status = status
+    with pytest.raises(error) as caught:
+        download(server, path).fetch()
+    assert caught.value.reason == reason
+    assert server.url in str(caught.value)
+
+
+def test_an_empty_file_is_no_model(tmp_path, path):
+    (tmp_path / "empty").touch()
+    source = uri.parse(str(tmp_path / "empty"))
+    with pytest.raises(RejectError, match="is empty"):
+        Download(source, source_of(source), path).fetch()
+
+
+def test_a_folder_is_no_model(tmp_path, path):
+    source = uri.parse(str(tmp_path))
+    with pytest.raises(RejectError, match=r"cannot read .*Is a directory"):
+        Download(source, source_of(source), path).fetch()
