@@ -20,6 +20,7 @@ from millrace.base.errors import ReportError
 from millrace.local.apiserver.app import App
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.faults import Faults
+from millrace.local.apiserver.kubeconfig import write_kubeconfig, write_whole
 from millrace.local.apiserver.seeding import seed
 
 HOST = "127.0.0.1"
@@ -85,7 +86,7 @@ def serve(
 async def _run(server: _Server, cluster: Cluster, listener: socket.socket, ready: Path, url: str) -> None:
     cleaning = asyncio.create_task(cluster.run())
     # The socket listens already: clients that read the file now wait in its backlog for the first accept.
-    _write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
+    write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
     # What is there by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -117,26 +118,3 @@ def _follow_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it ended before the call took effect
         raise ReportError("the process that started the API server has ended")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes by rename, so that readers see all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
-
-
-def write_kubeconfig(path: Path, url: str) -> None:
-    """Writes a kubeconfig with the one context ``millrace``."""
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "millrace", "cluster": {"server": url}}],
-        "users": [{"name": "millrace", "user": {}}],
-        "contexts": [
-            {"name": "millrace", "context": {"cluster": "millrace", "user": "millrace", "namespace": "default"}}
-        ],
-        "current-context": "millrace",
-    }
-    _write_whole(path, json.dumps(document, indent=2) + "\n")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from millrace.base.errors import ReportError
+from millrace.local.apiserver.kubeconfig import write_kubeconfig
 from millrace.local.mesh import envoy
 from millrace.local.mesh.settings import MeshSettings
 from millrace.local.stack import platform
@@ -55,6 +56,8 @@ def prepare(settings: StackSettings, image: str) -> None:
     )
     documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
     (layout.platform / "platform.yaml").write_text(documents)
+    # The API server writes the same once it listens; what starts beside it can read it now.
+    write_kubeconfig(layout.kubeconfig, settings.api_url)
     envoy.prepare(MeshSettings(layout.mesh, HOST, settings.ports.ingress))
 
 

@@ -129,8 +129,9 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
     if settings.prometheus_url:
         command += ["--prometheus", settings.prometheus_url]
     check = HttpCheck(settings.ports.api, f"/api/v1/nodes/{NODE}")
-    # Its pods end with it, and each may finish what it was asked.
-    return Component("agent", check, tuple(command), after=("apiserver",), stop_seconds=40.0)
+    # It starts beside the API server and tries until that answers, since loading its libraries takes as long as the
+    # server's. Its pods end with it, and each may finish what it was asked.
+    return Component("agent", check, tuple(command), stop_seconds=40.0)
 
 
 def _operator(settings: StackSettings, programs: Programs, image: str) -> Component:
