@@ -28,6 +28,7 @@ def split(name: str, spec: ExperimentSpec, status: ExperimentStatus, ready: Mapp
         champion=deployments[winner],
         weights={deployments[arm]: weight for arm, weight in weights.items()},
         rules=_rules(spec, deployments, control, ready) if status.phase in SPLITTING else (),
+        arms=tuple(deployments.values()),
         settle=duration.seconds(spec.routing.settle),
     )
 

@@ -83,7 +83,8 @@ def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object
     if edited and (calm_at := fight_over_at(live, now)) is not None:
         return Plan(apply=services, again_at=calm_at, programmed=False, settled=False)
     settle = timedelta(seconds=wanted.settle)
-    needed, present = _pointed_at(route), _subsets(live.rule)
+    present = _subsets(live.rule)
+    needed = _pointed_at(route) | _reserved(wanted)
     current = live.virtual is not None and live.virtual["spec"] == route["spec"]
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
@@ -116,6 +117,12 @@ def _rule(wanted: Wanted, subsets: Iterable[str], present: Mapping[str, dict[str
 
 def _pointed_at(route: Object) -> set[str]:
     return {target["destination"]["subset"] for rule in route["spec"]["http"] for target in rule["route"]}
+
+
+def _reserved(wanted: Wanted) -> set[str]:
+    """Subsets of a running Experiment's arms, so that one that comes back gets its traffic at once."""
+    existing = {target.name for target in wanted.targets}
+    return existing & set(wanted.split.arms) if wanted.split else set()
 
 
 def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:

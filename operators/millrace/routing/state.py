@@ -67,6 +67,7 @@ class Split:
         champion: the deployment that plain clients reach meanwhile: the control, or the winner.
         weights: percent by deployment; sums to 100.
         rules: header rules in order.
+        arms: all deployments of the Experiment: their subsets stay while it runs, whatever their weights.
         settle: seconds that a change takes to reach every proxy.
     """
 
@@ -74,6 +75,7 @@ class Split:
     champion: str
     weights: Mapping[str, int]
     rules: tuple[HeaderRule, ...] = ()
+    arms: tuple[str, ...] = ()
     settle: float = DEFAULT_SETTLE_SECONDS
 
 

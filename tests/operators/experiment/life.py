@@ -1,0 +1,165 @@
+"""A whole life of an Experiment on a clock of its own: the state machine, the route and the settle times, no cluster.
+
+What is kept between two turns is what a cluster would keep: the status as JSON, and the objects of the route.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from millrace.api.experiment import TERMINAL, Experiment, ExperimentStatus
+from millrace.api.loading import load_object
+from millrace.experiment import status as statuses
+from millrace.experiment.advance import advance
+from millrace.experiment.observe import Scene, asked
+from millrace.experiment.observed import ArmTarget, Observed
+from millrace.experiment.policy import wake_at
+from millrace.routing.observe import recorded
+from millrace.routing.plan import fight_over_at, plan
+from millrace.routing.state import Live, Target
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}
+
+
+def target(name: str, *, ready: bool = True) -> Target:
+    return Target(name, f"uid-{name}", f"2026-01-0{name[-1]}T00:00:00Z", f"{name}-aaaaaaaa", ready=ready)
+
+
+class Life:
+    """One Experiment on the service ``shop`` with the deployments v1 (champion), v2 and v3."""
+
+    def __init__(self, spec: dict[str, Any], *, mesh: bool = True) -> None:
+        self.now = START
+        self.document: dict[str, Any] = {**spec, "metadata": {**spec["metadata"], "generation": 1}}
+        self.targets = {name: target(name) for name in ("v1", "v2", "v3")}
+        self.live = Live(mesh=mesh)
+        self.command = ""
+        self.deleting = False
+        self.blocker = ""
+        self.elsewhere: set[str] = set()
+        self.log: list[tuple[str, str, str]] = []
+        self.moves: list[str] = []
+        self._wake: datetime | None = None
+        # The service stands before the Experiment comes.
+        self._program(None)
+
+    @property
+    def status(self) -> ExperimentStatus:
+        return ExperimentStatus.model_validate(self.document.get("status") or {})
+
+    @property
+    def phase(self) -> str | None:
+        return self.status.phase
+
+    @property
+    def routed(self) -> str:
+        """The split that the VirtualService holds, such as ``v1:80 v2:20``; the champion's alone is one of 100."""
+        if self.live.virtual is None:
+            return ""
+        shares = self.live.virtual["spec"]["http"][-1]["route"]
+        return " ".join(f"{share['destination']['subset']}:{share['weight']}" for share in shares)
+
+    @property
+    def champion(self) -> str:
+        return recorded(self.live.stable).name
+
+    def condition(self, kind: str) -> str:
+        found = next(item for item in self.document["status"]["conditions"] if item["type"] == kind)
+        return f"{found['status']} {found['reason']}"
+
+    def turn(self) -> bool:
+        """One reconcile; whether anything changed."""
+        before = (self.document.get("status"), self.live)
+        parsed = load_object(self.document)
+        assert isinstance(parsed, Experiment)
+        seen = self._observe(parsed)
+        status, move = advance(seen)
+        split = asked(parsed.metadata["name"], parsed.spec, status, seen)
+        again_at = self._program(split)
+        written = statuses.stored(self.document, status, seen)
+        self.document = {**self.document, "status": written}
+        if not self.moves or self.moves[-1] != move.reason:
+            self.moves.append(move.reason)
+        self._note()
+        times = [time for time in (again_at, wake_at(seen.after(status))) if time is not None]
+        self._wake = min(times, default=None)
+        return (self.document["status"], self.live) != before
+
+    def rest(self) -> None:
+        """Turns until nothing changes without time going on."""
+        for _ in range(20):
+            if not self.turn():
+                return
+        raise AssertionError(f"no rest: {self.log[-5:]}, {self.moves[-5:]}")
+
+    def run(self, seconds: float, *, turns_at: tuple[float, ...] = ()) -> None:
+        """Lets time pass, with turns when they are due, and at other times from now where ``turns_at`` says so."""
+        began, extra = self.now, sorted(turns_at)
+        end = began + timedelta(seconds=seconds)
+        self.rest()
+        while True:
+            due = [began + timedelta(seconds=at) for at in extra if began + timedelta(seconds=at) > self.now]
+            due += [self._wake] if self._wake is not None and self._wake > self.now else []
+            if not due or min(due) > end:
+                break
+            self.now = min(due)
+            self.rest()
+        self.now = end
+        self.rest()
+
+    def finish(self) -> None:
+        """Runs to the end, which must come within a day."""
+        self.run(86400)
+        assert self.phase in TERMINAL, self.phase
+
+    def ready(self, name: str, ready: bool) -> None:
+        self.targets[name] = replace(self.targets[name], ready=ready)
+
+    def _observe(self, parsed: Experiment) -> Observed:
+        scene = self._scene()
+        arms = {
+            arm.name: ArmTarget(
+                self.targets.get(arm.deployment), "other" if arm.deployment in self.elsewhere else "shop"
+            )
+            for arm in parsed.spec.arms
+        }
+        seen = Observed(
+            spec=parsed.spec,
+            status=parsed.status or ExperimentStatus(),
+            arms=arms,
+            now=self.now,
+            command=self.command,
+            deleting=self.deleting,
+            deployments=tuple(self.targets),
+            champion=scene.champion,
+            blocker=self.blocker,
+            mesh=self.live.mesh,
+            fight=fight_over_at(self.live, self.now) is not None,
+        )
+        wish = asked(parsed.metadata["name"], parsed.spec, seen.status, seen)
+        programmed = wish is not None and plan(scene.wanted(wish), self.live, self.now).programmed
+        return seen.with_route(programmed=programmed)
+
+    def _scene(self) -> Scene:
+        return Scene(
+            "shop", "default", list(self.targets.values()), self.live, recorded(self.live.stable), (), self.now
+        )
+
+    def _program(self, split: Any) -> datetime | None:
+        planned = plan(self._scene().wanted(split), self.live, self.now)
+        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
+        for item in planned.apply:
+            held[FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual")] = item
+        self.live = Live(**held, mesh=self.live.mesh)
+        return planned.again_at
+
+    def _note(self) -> None:
+        """Keeps where each instant ended, where that is not where the last one did."""
+        entry = (str(self.now - START), str(self.phase), self.routed)
+        if self.log and self.log[-1][0] == entry[0]:
+            self.log.pop()
+        if not self.log or self.log[-1][1:] != entry[1:]:
+            self.log.append(entry)
