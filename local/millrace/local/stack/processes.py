@@ -16,8 +16,9 @@ from pathlib import Path
 from millrace.local.stack.state import Process
 
 PROC = Path("/proc")
-# Every process of a stack, pods included, carries the stack's root folder in its environment.
+# Every process of a stack carries the stack's root folder in its environment; the node marks those of its pods.
 MARK = "MILLRACE_LOCAL_ROOT"
+POD_MARK = "MILLRACE_NODE_ROOT"
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02
 
@@ -57,11 +58,11 @@ def wait_ended(process: Process, seconds: float) -> bool:
 
 def marked(root: Path) -> list[Process]:
     """Every running process of the stack at ``root``, the present one aside."""
-    mark = f"{MARK}={root}".encode()
+    marks = {f"{MARK}={root}".encode(), f"{POD_MARK}={root}".encode()}
     found = []
     for pid in _pids():
         with suppress(OSError):
-            if pid != os.getpid() and mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+            if pid != os.getpid() and marks & set((PROC / str(pid) / "environ").read_bytes().split(b"\0")):
                 found.append(identify(pid))
     return [process for process in found if process.pid]
 
