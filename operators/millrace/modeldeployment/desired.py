@@ -34,6 +34,7 @@ def deployment(owner: Object, revision: str, bare: Object, *, device: str, repli
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 1,
+            "progressDeadlineSeconds": pod.STARTUP_SECONDS,
             "selector": {"matchLabels": {names.REVISION: revision}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
             "template": built,

@@ -72,7 +72,6 @@ def plan(
     present = {revision.name: revision for revision in revisions}
     before = recorded if recorded in present else _serving(revisions)
     active = target if _takes_over(present.get(target), present.get(before)) else before
-    wanted = present.get(target)
     living = [present[name].replicas for name in {active, target} if name in present]
     keep = {target, active, *routed}
     return Plan(
@@ -80,7 +79,7 @@ def plan(
         replicas=replicas(scaling, *living) if scaling.min < scaling.max else scaling.min,
         active=active,
         delete=tuple(sorted(name for name in present if name not in keep)),
-        switched=active == target and before != target and wanted is not None,
+        switched=active == target != recorded,
     )
 
 

@@ -32,7 +32,7 @@ _DRAIN_SECONDS: Final = 10
 # Drain, 20 s for what is in flight (the server's own limit), and a margin.
 _GRACE_SECONDS: Final = 40
 # Loading and warming a large model takes minutes; a crash ends the wait at once.
-_STARTUP_SECONDS: Final = 1800
+STARTUP_SECONDS: Final = 1800
 
 
 def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> Object:
@@ -104,7 +104,7 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
     return {
         **container,
         "ports": [{"name": TARGET_PORT, "containerPort": PORT, "protocol": "TCP"}],
-        "startupProbe": _probe("/health/ready", period=1, failures=_STARTUP_SECONDS),
+        "startupProbe": _probe("/health/ready", period=1, failures=STARTUP_SECONDS),
         "readinessProbe": _probe("/health/ready", period=2, failures=2),
         "livenessProbe": _probe("/health/live", period=10, failures=3),
         **({"resources": resources} if resources else {}),

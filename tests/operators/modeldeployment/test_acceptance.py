@@ -1,0 +1,56 @@
+"""What speaks against a ModelDeployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from millrace.modeldeployment.acceptance import Surroundings, objection
+from tests import builders
+
+VIEWS: dict[str, dict[str, Any]] = {
+    "user-stats": builders.feature_view("user-stats").build()["spec"],
+    "offline": builders.feature_view("offline").having("spec.online", {"enabled": False}).build()["spec"],
+}
+
+
+def spec(*refs: str, service: str = "shop") -> ModelDeploymentSpec:
+    built = builders.model_deployment("m", service=service)
+    if refs:
+        built = built.having("spec.features", {"refs": list(refs)})
+    return ModelDeployment.model_validate(built.build()).spec
+
+
+def said(found: ModelDeploymentSpec, around: Surroundings) -> str:
+    return str(objection("m", found, around) or "")
+
+
+def test_known_features_are_accepted() -> None:
+    assert objection("m", spec("user-stats:amount", "user-stats:visits"), Surroundings(VIEWS)) is None
+
+
+def test_an_unknown_view_is_named_with_those_there_are() -> None:
+    text = said(spec("user-stats:amount", "users:amount"), Surroundings(VIEWS))
+    assert text.startswith("spec.features.refs[1]: there is no FeatureView 'users'")
+    assert "offline, user-stats" in text
+
+
+def test_an_unknown_feature_is_named_with_those_of_its_view() -> None:
+    text = said(spec("user-stats:age"), Surroundings(VIEWS))
+    assert text.startswith("spec.features.refs[0]: the FeatureView 'user-stats' has no feature 'age'")
+    assert "amount, visits" in text
+
+
+def test_features_that_are_not_online_cannot_be_served() -> None:
+    assert "spec.online.enabled" in said(spec("offline:amount"), Surroundings(VIEWS))
+
+
+def test_a_service_whose_name_needs_the_same_objects_as_an_older_ones_is_refused() -> None:
+    assert "'shop-arms'" in said(spec(service="shop-arms"), Surroundings(VIEWS, elders=["shop"]))
+    assert "'shop-arms'" in said(spec(service="shop"), Surroundings(VIEWS, elders=["shop-arms"]))
+    assert said(spec(service="shop"), Surroundings(VIEWS, elders=["shop", "other-arms"])) == ""
+
+
+def test_a_service_of_somebody_else_is_left_alone() -> None:
+    text = said(spec(), Surroundings(VIEWS, foreign=["shop"]))
+    assert "'shop' exists and is not managed by Millrace" in text

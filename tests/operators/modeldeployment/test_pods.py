@@ -1,0 +1,73 @@
+"""What pods tell of the model and of what keeps them from serving."""
+
+from __future__ import annotations
+
+from millrace.modeldeployment.pods import Failure, Fetched, failure, fetched
+from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, pod, serving, waiting
+
+MISSING = error("s3://models/none.onnx does not exist")
+
+
+def test_a_finished_fetch_tells_the_digest_and_size() -> None:
+    assert fetched([serving("a"), serving("b")]) == {Fetched(DIGEST, 1048576)}
+
+
+def test_a_serving_pod_has_no_failure() -> None:
+    assert failure([serving()]) is None
+
+
+def test_a_pod_on_its_way_has_no_failure() -> None:
+    assert (
+        failure([pod("p", init={"state": waiting("PodInitializing")}, main={"state": waiting("ContainerCreating")})])
+        is None
+    )
+    assert failure([pod("p", init={"state": {"running": {}}})]) is None
+    assert failure([pod("p")]) is None
+
+
+def test_a_failed_fetch_tells_its_own_message_and_field() -> None:
+    expected = Failure("NotFound", "spec.model.uri: s3://models/none.onnx does not exist", fetching=True)
+    assert failure([pod("p", init={"state": ended(2, MISSING)})]) == expected
+
+
+def test_the_message_stays_while_the_fetch_waits_for_its_next_try_or_tries_again() -> None:
+    for state in (waiting("CrashLoopBackOff", "back-off 40s"), {"running": {}}):
+        found = failure([pod("p", init={"state": state, "lastState": ended(2, MISSING)})])
+        assert found is not None
+        assert "s3://models/none.onnx does not exist" in found.message
+
+
+def test_a_crash_without_a_message_tells_the_exit_code_and_the_last_lines() -> None:
+    found = failure([pod("p", init={"state": ended(0)}, main={"state": ended(139, "Segmentation fault")})])
+    assert found == Failure("ContainerCrashed", "serve ended with exit code 139: Segmentation fault")
+
+
+def test_out_of_memory_is_told_by_its_name() -> None:
+    found = failure([pod("p", main={"state": waiting("CrashLoopBackOff"), "lastState": ended(137, "", "OOMKilled")})])
+    assert found is not None
+    assert found.reason == "OOMKilled"
+
+
+def test_a_server_that_cannot_load_the_model_tells_why() -> None:
+    found = failure(
+        [pod("p", init={"state": ended(0)}, main={"state": ended(2, error("input 'x' is int8", "BadModel", ""))})]
+    )
+    assert found == Failure("BadModel", "input 'x' is int8")
+
+
+def test_an_image_that_cannot_be_pulled_and_a_missing_secret_are_told() -> None:
+    found = failure([pod("p", init={"state": waiting("ImagePullBackOff", "manifest unknown")})])
+    assert found == Failure("ImagePullBackOff", "fetch: manifest unknown")
+    found = failure([pod("p", init={"state": waiting("CreateContainerConfigError", 'secret "lake" not found')})])
+    assert found == Failure("CreateContainerConfigError", 'fetch: secret "lake" not found')
+
+
+def test_a_pod_that_fits_no_node_is_told() -> None:
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: no GPU"}
+    assert failure([pod("p", conditions=[unscheduled])]) == Failure("Unschedulable", "0/3 nodes: no GPU")
+
+
+def test_a_pod_that_is_going_tells_nothing() -> None:
+    going = pod("p", init={"state": ended(2, MISSING)})
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert failure([going]) is None

@@ -1,0 +1,72 @@
+"""What makes a new revision, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace.api import names
+from millrace.api.modeldeployment import ModelDeployment
+from millrace.kube.platform import Platform
+from millrace.modeldeployment import pod
+from tests import builders
+
+PLATFORM = Platform(image="millrace/millrace:1", namespace="millrace-system", gateway_url="http://gateway")
+
+
+def revision(built: builders.Built, device: str = "cpu", platform: Platform = PLATFORM) -> str:
+    return names.revision(
+        "m", pod.template("m", "default", ModelDeployment.model_validate(built.build()).spec, device, platform)
+    )
+
+
+PLAIN = builders.model_deployment("m")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.scaling", {"min": 2, "max": 9, "metric": "queueDepth", "target": 3}),
+        ("spec.description", "words"),
+        ("spec.owner", "somebody"),
+        ("spec.tags", {"team": "growth"}),
+        ("spec.service", "m"),
+        ("spec.inference", {"device": "cpu"}),
+    ],
+)
+def test_what_no_pod_sees_makes_no_revision(path: str, value: Any) -> None:
+    assert revision(PLAIN.having(path, value)) == revision(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.model.uri", "file:///nowhere/other.onnx"),
+        ("spec.model.digest", "sha256:" + "0" * 64),
+        ("spec.features", {"refs": ["user-stats:amount"]}),
+        ("spec.resources", {"requests": {"cpu": "2"}}),
+        ("spec.service", "other"),
+    ],
+)
+def test_what_a_pod_runs_makes_a_revision(path: str, value: Any) -> None:
+    assert revision(PLAIN.having(path, value)) != revision(PLAIN)
+
+
+def test_another_image_or_device_makes_a_revision() -> None:
+    assert revision(PLAIN, "gpu") != revision(PLAIN)
+    assert revision(PLAIN, platform=Platform("millrace/millrace:2", "millrace-system")) != revision(PLAIN)
+
+
+def test_the_gateway_is_no_part_of_a_pod_that_joins_no_features() -> None:
+    elsewhere = Platform("millrace/millrace:1", "millrace-system", gateway_url="http://elsewhere")
+    assert revision(PLAIN, platform=elsewhere) == revision(PLAIN)
+
+
+def test_clients_see_the_revisions_hash_as_the_version() -> None:
+    bare = pod.template("m", "default", ModelDeployment.model_validate(PLAIN.build()).spec, "cpu", PLATFORM)
+    name = names.revision("m", bare)
+    built = pod.of_revision(bare, name)
+    env = {item["name"]: item.get("value") for item in built["spec"]["containers"][0]["env"]}
+    assert env["MILLRACE_MODEL_VERSION"] == name.removeprefix("m-")
+    assert built["metadata"]["labels"]["millrace.dev/revision"] == name
