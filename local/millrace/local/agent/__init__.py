@@ -1,0 +1,1 @@
+"""The embedded mode's agent: controllers, node and mesh in one process."""

@@ -213,17 +213,31 @@ class Informers:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._informers: dict[Resource, Informer] = {}
+        self._running: tuple[asyncio.TaskGroup, asyncio.Event] | None = None
 
     def of(self, resource: Resource) -> Informer:
-        """The informer of ``resource``; ask for it before ``run``."""
+        """The informer of ``resource``; it starts at once when the others run already."""
         if resource not in self._informers:
-            self._informers[resource] = Informer(self._client, resource)
+            informer = self._informers[resource] = Informer(self._client, resource)
+            if self._running:
+                group, stop = self._running
+                group.create_task(informer.run(stop))
         return self._informers[resource]
 
-    async def synced(self) -> None:
-        """Returns when each has its first list."""
-        await asyncio.gather(*(informer.synced.wait() for informer in self._informers.values()))
+    async def synced(self, stop: asyncio.Event) -> None:
+        """Returns when each has its first list, or ``stop`` is set."""
+        stopping = asyncio.create_task(stop.wait())
+        listing = [asyncio.create_task(informer.synced.wait()) for informer in self._informers.values()]
+        for task in listing:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *listing):
+            task.cancel()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs all informers asked for so far, until ``stop`` is set."""
-        await asyncio.gather(*(informer.run(stop) for informer in self._informers.values()))
+        """Runs the informers until ``stop`` is set."""
+        async with asyncio.TaskGroup() as group:
+            self._running = (group, stop)
+            for informer in list(self._informers.values()):
+                group.create_task(informer.run(stop))
+            await stop.wait()
+        self._running = None

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from millrace.local.client.conditions import with_condition
 from millrace.local.client.informer import Informers, key_of
 from millrace.local.client.resources import DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Obj
 from millrace.local.client.selectors import matches
 from millrace.local.controllers.actions import Change, Plan
-from millrace.local.controllers.conditions import with_condition
 from millrace.local.controllers.owners import controller_of, is_deleted
 from millrace.local.controllers.pods import is_active, is_finished, is_ready
 

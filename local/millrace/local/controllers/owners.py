@@ -99,16 +99,10 @@ def free_names(base: str, uid: str, taken: Mapping[str, object] | set[str]) -> I
 def pod_of(template: Obj, *, name: str, namespace: str, owner: Obj) -> Obj:
     """A pod of a pod template: its labels, annotations and spec, under ``name``, with ``owner`` as controller."""
     metadata = template.get("metadata") or {}
+    inherited = {field: metadata[field] for field in ("labels", "annotations", "finalizers") if metadata.get(field)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": dict(metadata.get("labels") or {}),
-            "annotations": dict(metadata.get("annotations") or {}),
-            "finalizers": list(metadata.get("finalizers") or []),
-            "ownerReferences": [owner],
-        },
+        "metadata": {**inherited, "name": name, "namespace": namespace, "ownerReferences": [owner]},
         "spec": dict(template.get("spec") or {}),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from millrace.local.client.conditions import condition
 from millrace.local.client.resources import Obj
 from millrace.local.client.times import moment_of
-from millrace.local.controllers.conditions import condition
 from millrace.local.controllers.owners import is_deleted
 
 FINISHED = ("Succeeded", "Failed")

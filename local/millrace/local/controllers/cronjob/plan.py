@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from millrace.base.errors import RejectError
+from millrace.local.client.conditions import is_true
 from millrace.local.client.resources import CRON_JOBS, JOBS, Obj
 from millrace.local.client.times import moment_of, stamp
 from millrace.local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
-from millrace.local.controllers.conditions import is_true
 from millrace.local.controllers.cronjob.schedule import Schedule, parse
 from millrace.local.controllers.owners import controller_reference, is_deleted
 from millrace.local.controllers.pods import created

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from millrace.local.client.conditions import condition, with_condition, without
 from millrace.local.client.resources import Obj
 from millrace.local.client.times import moment_of, stamp
-from millrace.local.controllers.conditions import condition, with_condition, without
 from millrace.local.controllers.deployment.rolling import Bounds
 
 DEFAULT_DEADLINE = 600

@@ -17,14 +17,15 @@ def pod(job: Obj, name: str, index: int | None) -> Obj:
     """A new pod of the Job; ``index`` is its completion index in an Indexed Job."""
     metadata, template = job["metadata"], job["spec"]["template"]
     body = pod_of(template, name=name, namespace=metadata["namespace"], owner=controller_reference(JOBS, job))
-    body["metadata"]["finalizers"].append(TRACKING)
-    labels = body["metadata"]["labels"]
+    body["metadata"]["finalizers"] = [*(body["metadata"].get("finalizers") or []), TRACKING]
+    labels = {**(body["metadata"].get("labels") or {})}
     for prefix in ("", "batch.kubernetes.io/"):
         labels[f"{prefix}controller-uid"] = metadata["uid"]
         labels[f"{prefix}job-name"] = metadata["name"]
+    body["metadata"]["labels"] = labels
     if index is not None:
         labels[INDEX] = str(index)
-        body["metadata"]["annotations"][INDEX] = str(index)
+        body["metadata"]["annotations"] = {**(body["metadata"].get("annotations") or {}), INDEX: str(index)}
         body["spec"].setdefault("hostname", f"{metadata['name'][:57]}-{index}")
         for group in ("containers", "initContainers"):
             if body["spec"].get(group):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from millrace.local.client.conditions import condition, is_true
 from millrace.local.client.resources import Obj
 from millrace.local.client.times import moment_of
-from millrace.local.controllers.conditions import condition, is_true
 from millrace.local.controllers.job.tally import Tally
 from millrace.local.controllers.pods import phase
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
+from millrace.local.client.conditions import condition, is_true, with_condition
 from millrace.local.client.resources import JOBS, PODS, Obj
 from millrace.local.client.times import moment_of, stamp
 from millrace.local.controllers.actions import Action, Change, Create, Delete, Plan, Tell, soonest
-from millrace.local.controllers.conditions import condition, is_true, with_condition
 from millrace.local.controllers.job import indexes
 from millrace.local.controllers.job.children import is_tracked, pod, untracked
 from millrace.local.controllers.job.ending import Ending, deadline_left, ending, wanted_completions

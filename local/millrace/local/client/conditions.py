@@ -39,7 +39,9 @@ def with_condition(
     known = condition(conditions, kind)
     word = _WORDS[status]
     since = known["lastTransitionTime"] if known and known.get("status") == word else stamp(now)
+    # Fields that only the API server knows of are kept, or each look would find a difference.
     entry = {
+        **(known or {}),
         "type": kind,
         "status": word,
         "reason": reason,

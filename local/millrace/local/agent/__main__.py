@@ -1,0 +1,73 @@
+"""``python -m millrace.local.agent``: runs controllers, node and mesh against an API server until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from urllib.parse import urlsplit
+
+from millrace.base.errors import MillraceError
+from millrace.local.agent.settings import AgentSettings, parse
+from millrace.local.client.api import Client
+from millrace.local.client.config import load
+from millrace.local.client.informer import Informers
+from millrace.local.controllers.run import ControllerSettings
+from millrace.local.controllers.run import run as run_controllers
+from millrace.local.mesh.run import run as run_mesh
+from millrace.local.mesh.settings import MeshSettings
+from millrace.local.node.run import run as run_node
+from millrace.local.node.settings import NodeSettings
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+async def run(settings: AgentSettings) -> None:
+    """Runs the parts that the settings name; the first that fails ends all, and the supervisor starts anew."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Client(load(settings.kubeconfig)) as client, asyncio.TaskGroup() as tasks:
+        informers = Informers(client)
+        if settings.only & {"controllers", "mesh"}:
+            tasks.create_task(informers.run(stop))
+        if "node" in settings.only:
+            node = NodeSettings(
+                name=settings.node,
+                root=settings.root,
+                proxy=settings.proxy,
+                run_images=settings.run_images,
+                overcommit=settings.overcommit,
+            )
+            tasks.create_task(run_node(client, node, stop))
+        if "controllers" in settings.only:
+            controllers = ControllerSettings(prometheus=settings.prometheus, proxy=settings.proxy)
+            tasks.create_task(run_controllers(client, controllers, stop, informers=informers))
+        if "mesh" in settings.only and settings.proxy:
+            address = urlsplit(settings.proxy)
+            mesh = MeshSettings(
+                directory=settings.root / "mesh",
+                ingress_host=address.hostname or "127.0.0.1",
+                ingress_port=address.port or _DEFAULT_PORTS[address.scheme],
+            )
+            tasks.create_task(run_mesh(client, mesh, stop, informers=informers))
+
+
+def main() -> int:
+    """The process; 2 is the exit code of a mistake in the arguments or the kubeconfig."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = parse(sys.argv[1:])
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run(settings))
+    except MillraceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

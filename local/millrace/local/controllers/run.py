@@ -1,0 +1,77 @@
+"""All controllers together, on one set of informers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from millrace.local.client.api import Client
+from millrace.local.client.events import Recorder
+from millrace.local.client.informer import Informers
+from millrace.local.client.times import now as wall_clock
+from millrace.local.controllers.accounts import AccountController
+from millrace.local.controllers.actions import Hands
+from millrace.local.controllers.cronjob.controller import CronJobController
+from millrace.local.controllers.deployment.controller import DeploymentController
+from millrace.local.controllers.disruption import DisruptionController
+from millrace.local.controllers.endpoints import EndpointsController
+from millrace.local.controllers.job.controller import JobController
+from millrace.local.controllers.job.plan import BACKOFF_SECONDS
+from millrace.local.controllers.loop import Controller, Loop
+from millrace.local.controllers.replicaset import ReplicaSetController
+from millrace.local.controllers.scaling.controller import ScalingController
+from millrace.local.controllers.scaling.prometheus import Prometheus
+from millrace.local.controllers.scheduler.controller import SchedulerController
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """What the controllers need to know.
+
+    Attributes:
+        prometheus: URL of the Prometheus that ScaledObjects are scaled by, instead of the ``serverAddress`` of their
+            triggers; "" to ask that one.
+        proxy: URL of the mesh's ingress, through which ``*.svc`` addresses of triggers are reached; "" for none.
+        job_backoff: seconds to wait after the first failed pod of a Job, doubled for each one more.
+    """
+
+    prometheus: str = ""
+    proxy: str = ""
+    job_backoff: float = BACKOFF_SECONDS
+
+
+async def run(
+    client: Client,
+    settings: ControllerSettings,
+    stop: asyncio.Event,
+    *,
+    informers: Informers,
+    now: Callable[[], datetime] = wall_clock,
+) -> None:
+    """Runs the controllers until ``stop`` is set, on ``informers`` that the caller runs."""
+    recorder = Recorder(client, "millrace-controllers", now=now)
+    hands = Hands(client, informers, recorder)
+    controllers: list[Controller] = [
+        AccountController(),
+        SchedulerController(),
+        EndpointsController(),
+        ReplicaSetController(),
+        DeploymentController(),
+        JobController(backoff=settings.job_backoff),
+        CronJobController(),
+        DisruptionController(),
+    ]
+    loops = [Loop(controller, hands, now=now) for controller in controllers]
+    for loop in loops:
+        loop.wire(informers)
+    scaling = ScalingController(client, hands, Prometheus(settings.prometheus, settings.proxy), now=now)
+    scaling.wire(informers)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(recorder.run(stop))
+        # Nothing is decided before everything has been seen once.
+        await informers.synced(stop)
+        for loop in loops:
+            tasks.create_task(loop.run(stop))
+        tasks.create_task(scaling.run(stop))

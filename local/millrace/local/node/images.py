@@ -1,0 +1,29 @@
+"""Which images run here: by repository, since nothing is pulled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+OWN = "millrace/millrace"
+
+
+def repository(image: str) -> str:
+    """The image without tag and digest: of ``registry.example:5000/team/app:1.2@sha256:…`` what is before ``:1.2``."""
+    name = image.split("@", 1)[0]
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.split(':', 1)[0]}"
+
+
+def is_runnable(image: str, also: Collection[str]) -> bool:
+    """Whether ``image`` runs as a process: Millrace's own, and those whose repository ends as one of ``also``."""
+    name = repository(image)
+    return any(name == known or name.endswith(f"/{known}") for known in (OWN, *also))
+
+
+def refusal(image: str) -> str:
+    """What to tell the user about an image that does not run here."""
+    return (
+        f"image {image!r} cannot run on the embedded node, which runs commands as processes of this machine and pulls "
+        f"no images. It runs {OWN} itself; start it with --run-image {repository(image)} to run this image's commands "
+        "as they are"
+    )
