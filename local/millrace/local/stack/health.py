@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import json
 import os
 import socket
 import ssl
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ANSWER_SECONDS = 2.0
 HTTP_OK = 200
+LONGEST_ANSWER = 300
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,45 @@ class RedisCheck:
     url: str
 
 
-Check = HttpCheck | RedisCheck
+@dataclass(frozen=True)
+class HeartbeatCheck:
+    """A Lease, read from an API server on 127.0.0.1, that its holder must have renewed within ``seconds``."""
+
+    port: int
+    path: str
+    seconds: float
 
 
-async def failure(check: Check) -> str:
-    """Why a check fails, in a few words; empty if it passes. Takes two seconds at most."""
-    ask = _http_failure if isinstance(check, HttpCheck) else _redis_failure
+Check = HttpCheck | RedisCheck | HeartbeatCheck
+
+
+async def failure(check: Check, since: float = 0.0) -> str:
+    """Why a check fails, in a few words; empty if it passes. Takes two seconds at most.
+
+    Args:
+        check: what to ask.
+        since: when what is asked was started, in seconds since the epoch; heartbeats from before do not count.
+    """
     try:
-        return await asyncio.to_thread(ask, check)  # type: ignore[arg-type]
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        return await asyncio.to_thread(_failure, check, since)
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
         return str(error) or type(error).__name__
+
+
+def _failure(check: Check, since: float) -> str:
+    if isinstance(check, RedisCheck):
+        return _redis_failure(check)
+    if isinstance(check, HttpCheck):
+        status, body = _get(check)
+        return "" if status == HTTP_OK else f"answered {status}: {body[:LONGEST_ANSWER]}"
+    status, body = _get(HttpCheck(check.port, check.path))
+    if status != HTTP_OK:
+        return "not registered yet"
+    renewed = datetime.fromisoformat(json.loads(body)["spec"]["renewTime"]).timestamp()
+    age = time.time() - renewed
+    if renewed < since:
+        return "no heartbeat since its start yet"
+    return "" if age <= check.seconds else f"its last heartbeat was {age:.0f} s ago"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -62,7 +95,7 @@ class _UnixConnection(http.client.HTTPConnection):
             os.close(folder)
 
 
-def _http_failure(check: HttpCheck) -> str:
+def _get(check: HttpCheck) -> tuple[int, str]:
     connection = (
         http.client.HTTPConnection("127.0.0.1", check.port, timeout=ANSWER_SECONDS)
         if check.socket is None
@@ -71,10 +104,9 @@ def _http_failure(check: HttpCheck) -> str:
     try:
         connection.request("GET", check.path, headers={"Host": check.host} if check.host else {})
         answer = connection.getresponse()
-        body = answer.read(300).decode(errors="replace").strip()
+        return answer.status, answer.read().decode(errors="replace").strip()
     finally:
         connection.close()
-    return "" if answer.status == HTTP_OK else f"answered {answer.status}: {body}"
 
 
 def _redis_failure(check: RedisCheck) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from millrace.base.errors import RejectError
-from millrace.local.stack.health import Check, HttpCheck, RedisCheck
+from millrace.local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
 from millrace.local.stack.platform import NAMESPACE, service_url
 from millrace.local.stack.settings import HOST, StackSettings
 
@@ -15,6 +15,7 @@ from millrace.local.stack.settings import HOST, StackSettings
 COMPONENTS = ("store", "apiserver", "mesh", "agent", "operator", "registry", "gateway")
 NO_PROXY = "127.0.0.0/8,127.0.0.1,localhost,::1"
 NODE = "millrace"
+HEARTBEAT_SECONDS = 40.0  # as long as Kubernetes gives a node
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
     command += ["--root", str(layout.root), "--node", NODE, "--proxy", settings.ingress_url]
     if settings.prometheus_url:
         command += ["--prometheus", settings.prometheus_url]
-    check = HttpCheck(settings.ports.api, f"/api/v1/nodes/{NODE}")
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
+    check = HeartbeatCheck(settings.ports.api, lease, HEARTBEAT_SECONDS)
     # It starts beside the API server and tries until that answers, since loading its libraries takes as long as the
     # server's. Its pods end with it, and each may finish what it was asked.
     return Component("agent", check, tuple(command), stop_seconds=40.0)

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from millrace.local.stack import backoff, health, logs, processes, state
@@ -116,9 +116,9 @@ class Supervisor:
 
     async def _watch(self, component: Component) -> None:
         """Follows a component's health; returns when it has been bad for too long after it was good."""
-        last_good = 0.0
+        last_good, since = 0.0, time()
         while True:
-            why = await health.failure(component.check)
+            why = await health.failure(component.check, since)
             if not why:
                 last_good = monotonic()
                 self._update(component.name, health="ready", message="")
