@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
+from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.kinds import strategy_of
 from millrace.local.apiserver.metadata import timestamp
 from millrace.local.apiserver.request import Request
@@ -41,11 +40,8 @@ class DeleteOptions:
         """
         given: dict[str, Any] = {}
         if request.body:
-            try:
-                given = orjson.loads(request.body)
-            except orjson.JSONDecodeError as error:
-                raise bad_request(f"the body is not a DeleteOptions object: {error}") from None
-            if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":
+            given = decode_object(request)
+            if given.get("kind", "DeleteOptions") != "DeleteOptions":
                 raise bad_request("the body is not a DeleteOptions object")
         return cls.from_document(given, request)
 

@@ -142,10 +142,9 @@ def method_not_allowed(plural: str, group: str, verb: str) -> ApiError:
 
 def unsupported_media_type(got: str, accepted: Sequence[str]) -> ApiError:
     """415 for a body in a format that this server does not read, protobuf above all."""
-    hint = "; this server reads JSON and YAML, never protobuf" if "protobuf" in got else ""
     message = (
         f"the body of the request was in an unknown format {got!r} - accepted media types include: "
-        f"{', '.join(accepted)}{hint}"
+        f"{', '.join(accepted)}"
     )
     return ApiError(415, "UnsupportedMediaType", message)
 
