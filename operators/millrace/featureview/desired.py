@@ -158,7 +158,7 @@ def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int) 
             ]
         },
         "template": {
-            "metadata": {"labels": labels},
+            "metadata": {"labels": {**labels}},
             "spec": {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]},
         },
     }

@@ -32,6 +32,11 @@ class LastRun:
     reason: str | None = None
     message: str | None = None
 
+    @property
+    def turn(self) -> tuple[datetime, bool]:
+        """Its place among others. Times have whole seconds; of two in one second the success is the later."""
+        return self.finished_at, self.succeeded
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -80,11 +85,11 @@ def fold(progress: Progress, observed: Iterable[Run]) -> Progress:
     """The progress with what finished runs of its definition did."""
     finished = [run for run in observed if run.definition == progress.definition and run.finished_at is not None]
     covered, last, keys = list(progress.covered), progress.last_run, progress.keys
-    for run in sorted(finished, key=lambda run: (run.finished_at, run.name)):
+    for run in sorted(finished, key=lambda run: (run.finished_at, run.state is State.SUCCEEDED, run.name)):
         if run.result is not None:
             covered = list(intervals.merge([*covered, _covered(run.result.interval, run.asked, covered)]))
         ended = _ended(run)
-        if ended is not None and (last is None or ended.finished_at >= last.finished_at):
+        if ended is not None and (last is None or ended.turn >= last.turn):
             last = ended
             keys = run.result.keys if run.result and run.result.keys is not None else keys
     return Progress(

@@ -1,0 +1,62 @@
+"""How a view goes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from millrace.featureview import deletion
+from millrace.featureview.deletion import ATTEMPTS, PATIENCE, Plan
+from millrace.featureview.runs import PURGE, Failure, Run, State
+from tests.operators.featureview.life import NOON
+
+STORE = "redis://store"
+
+
+def purge(state: State, number: int = 0) -> Run:
+    failure = Failure("StoreDown", "the store does not answer") if state is State.FAILED else None
+    return Run(f"fv-purge-{number}", f"uid-{number}", PURGE, "", state, finished_at=NOON, failure=failure)
+
+
+def plan(*purges: Run, children: tuple[str, ...] = (), after: timedelta = timedelta(0), store: str = STORE) -> Plan:
+    return deletion.plan(asked_at=NOON, now=NOON + after, children=children, purges=purges, store_url=store)
+
+
+def test_nothing_is_purged_while_something_can_still_write() -> None:
+    planned = plan(children=("Pod fv-clicks-x",))
+    assert planned.attempt is None
+    assert not planned.finished
+    assert "Pod fv-clicks-x" in planned.reason
+
+
+def test_the_purge_is_made_once_and_waited_for() -> None:
+    assert plan().attempt == 0
+    assert plan(purge(State.ACTIVE)).attempt is None
+    assert not plan(purge(State.ACTIVE)).finished
+
+
+def test_the_view_goes_when_its_rows_are_gone() -> None:
+    for state in (State.SUCCEEDED, State.LOST):
+        assert plan(purge(state)) == Plan("the online rows are deleted", finished=True)
+
+
+def test_a_failed_purge_is_tried_again_a_few_times() -> None:
+    failed = [purge(State.FAILED, number) for number in range(ATTEMPTS)]
+    assert plan(*failed[:-1]).attempt == ATTEMPTS - 1
+    given_up = plan(*failed)
+    assert given_up.finished
+    assert given_up.left_behind == "the store does not answer"
+
+
+def test_a_late_success_counts_more_than_the_failures_before() -> None:
+    assert plan(purge(State.FAILED), purge(State.SUCCEEDED, 1), after=2 * PATIENCE).left_behind == ""
+
+
+def test_no_namespace_waits_for_ever() -> None:
+    assert not plan(purge(State.ACTIVE), after=PATIENCE - timedelta(microseconds=1)).finished
+    assert plan(purge(State.ACTIVE), after=PATIENCE).left_behind == "the purge Job did not end within 10 minutes"
+    assert plan(children=("Pod x",), after=PATIENCE).left_behind == "Pod x did not end within 10 minutes"
+
+
+def test_without_a_store_there_is_nothing_to_purge_with() -> None:
+    assert plan(store="").finished
+    assert "MILLRACE_STORE_URL" in plan(store="").left_behind

@@ -1,0 +1,92 @@
+"""The children of a view, as golden files and against Kubernetes' own schemas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from millrace.api import names
+from millrace.api.featureview import MAX_NAME
+from millrace.featureview import desired, runs
+from millrace.featureview.intervals import BEGINNING, Interval
+from millrace.featureview.next_job import JobRequest
+from millrace.kube.resources import Object
+from tests.builders import Built, feature_view
+from tests.operators import golden
+from tests.operators.featureview.life import PLATFORM, moment
+
+GOLDEN = Path(__file__).parent / "golden"
+DEFINITION = "sha256:abc@2026-11-20T12:00:00Z"
+
+
+def rich() -> Built:
+    return (
+        feature_view("user-stats")
+        .having("metadata.namespace", "shop")
+        .having("metadata.uid", "uid-1")
+        .having("spec.source.parquet.uri", "s3://lake/events/")
+        .having("spec.source.credentialsSecretRef", {"name": "lake"})
+        .having("spec.materialization.schedule", "*/15 * * * *")
+        .having("spec.materialization.resources", {"requests": {"cpu": "500m", "memory": "1Gi"}})
+    )
+
+
+def backfill(view: Object, stretch: Interval | None) -> Object:
+    request = JobRequest(names.one_shot_job("user-stats", "x"), runs.BACKFILL, stretch)
+    return desired.one_shot_job(view, PLATFORM, DEFINITION, request)
+
+
+def children() -> dict[str, list[Object]]:
+    view = rich().build()
+    secret = replace(PLATFORM, store_url="redis://:hunter2@store:6379")
+    stretch = Interval(moment("2026-11-01T00:00:00Z"), moment("12:00"))
+    return {
+        "cron_job": [desired.cron_job(view, PLATFORM, DEFINITION, suspended=False)],
+        "backfill": [backfill(view, stretch)],
+        "purge": [desired.purge_job(view, PLATFORM, 0)],
+        "with_password": [
+            desired.store_secret(view, names.store_secret("user-stats"), secret.store_url),
+            desired.cron_job(view, secret, DEFINITION, suspended=True),
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", ["cron_job", "backfill", "purge", "with_password"])
+def test_golden_children_of_a_view(name: str) -> None:
+    golden.check(GOLDEN / f"{name}.yaml", children()[name])
+
+
+@pytest.mark.parametrize("name", ["cron_job", "backfill", "purge", "with_password"])
+def test_kubernetes_takes_every_field(name: str) -> None:
+    for child in children()[name]:
+        golden.check_schema(child)
+
+
+def test_a_password_never_stands_in_a_pod() -> None:
+    for child in children()["with_password"]:
+        assert "hunter2" not in str(child)
+
+
+def test_what_a_backfill_is_asked_for_is_in_its_arguments() -> None:
+    def arguments(stretch: Interval | None) -> list[str]:
+        container = backfill(rich().build(), stretch)["spec"]["template"]["spec"]["containers"][0]
+        return list(container["args"])
+
+    assert arguments(Interval(BEGINNING, moment("12:00"))) == ["run", "--end", "2026-11-20T12:00:00Z"]
+    assert arguments(None) == ["run"]
+
+
+def test_the_purge_outlives_the_namespace_of_its_view() -> None:
+    job = desired.purge_job(rich().build(), PLATFORM, 2)
+    assert job["metadata"]["namespace"] == "millrace-system"
+    assert "ownerReferences" not in job["metadata"]
+
+
+def test_the_longest_name_leaves_children_with_valid_names() -> None:
+    longest = "x" * MAX_NAME
+    assert len(names.cron_job(longest)) <= 52
+    assert len(names.one_shot_job(longest, "id")) <= 63
+    assert len(names.store_secret(longest)) <= 63
+    assert len(names.purge_job("n" * 63, longest, "uid", 99)) <= 63

@@ -1,0 +1,415 @@
+"""Whole lives of a view, step by step, with a clock that the tests move."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millrace.api import conditions
+from millrace.featureview import runs
+from millrace.featureview.intervals import BEGINNING, Interval
+from millrace.kube.resources import annotations_of
+from tests.builders import Built, feature_view
+from tests.operators.featureview.life import Life, moment
+
+
+def clicks(**more: object) -> Built:
+    view = feature_view("clicks").having("spec.materialization.schedule", "*/15 * * * *")
+    for path, value in more.items():
+        view = view.having(f"spec.materialization.{path}", value)
+    return view
+
+
+def test_a_new_view_is_materialized_at_once_without_waiting_for_its_schedule() -> None:
+    life = Life(clicks(lag="5m"), "12:01")
+    planned = life.look()
+    assert planned.job is not None
+    assert planned.job.stretch == Interval(BEGINNING, moment("11:56"))
+    assert planned.suspended, "one Job at a time: the schedule waits for the first run"
+    assert life.condition("Materialized")[:2] == ("Unknown", "Running")
+    life.succeed()
+    planned = life.look()
+    assert planned.job is None
+    assert not planned.suspended
+    assert life.view["status"]["watermark"] == "2026-11-20T11:56:00Z"
+    assert life.view["status"]["lastRun"]["rows"] == 5
+    assert life.view["status"]["online"] == {"keys": 3}
+    assert [life.holds(kind) for kind in ("Accepted", "Materialized", "Fresh", "Ready")] == ["True"] * 4
+
+
+def test_a_settled_view_changes_nothing_however_often_it_is_looked_at() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    writes, status = life.writes, json.dumps(life.view["status"])
+    for _ in range(3):
+        life.look()
+    assert (life.writes, json.dumps(life.view["status"])) == (writes, status)
+    assert len(life.made) == 1
+
+
+def test_start_from_says_where_the_backfill_begins_and_an_earlier_one_adds_what_is_missing() -> None:
+    life = Life(clicks(startFrom="2026-11-01T00:00:00Z"))
+    life.look()
+    assert life.made[0].stretch == Interval(moment("2026-11-01T00:00:00Z"), moment("12:00"))
+    life.succeed()
+    life.look()
+    life.edit("materialization.startFrom", "2026-10-01T00:00:00Z")
+    life.look()
+    assert life.made[1].stretch == Interval(moment("2026-10-01T00:00:00Z"), moment("2026-11-01T00:00:00Z"))
+    assert life.holds("Materialized") == "Unknown"
+    life.succeed()
+    life.look()
+    assert life.view["status"]["intervals"] == [{"start": "2026-10-01T00:00:00Z", "end": "2026-11-20T12:00:00Z"}]
+    assert life.holds("Materialized") == "True"
+
+
+def test_scheduled_runs_move_the_watermark() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    life.pass_until("12:15")
+    life.tick()
+    life.look()
+    life.succeed(start="12:00", end="12:15")
+    life.look()
+    assert life.view["status"]["watermark"] == "2026-11-20T12:15:00Z"
+    assert len(life.view["status"]["intervals"]) == 1
+
+
+def test_runs_that_nobody_saw_leave_no_gap() -> None:
+    """The operator was away: the Jobs of 12:15 to 12:45 are gone, that of 13:00 began where the store stood."""
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    life.now = moment("13:00")
+    job = life.tick()
+    life.succeed(job, start="12:45", end="13:00")
+    life.look()
+    assert life.view["status"]["intervals"] == [{"start": "0001-01-01T00:00:00Z", "end": "2026-11-20T13:00:00Z"}]
+    assert len(life.made) == 1
+
+
+def test_a_view_stops_being_fresh_exactly_when_the_run_before_last_is_missing() -> None:
+    life = Life(clicks(lag="5m"), "12:05")
+    life.look()
+    life.succeed()
+    planned = life.look()
+    # The watermark is 12:00. The run of 12:15 brings it to 12:10, and has until 12:30 to do so.
+    assert planned.wake == moment("12:30")
+    life.now = moment("2026-11-20T12:29:59Z")
+    life.look()
+    assert life.holds("Fresh") == "True"
+    life.now = moment("12:30")
+    life.look()
+    assert life.condition("Fresh")[:2] == ("False", "WatermarkBehind")
+    assert life.holds("Ready") == "False"
+    life.tick()
+    life.succeed(end="12:25")
+    life.look()
+    assert life.holds("Fresh") == "True"
+
+
+def test_the_watermark_may_lie_on_the_boundary_and_is_still_fresh() -> None:
+    life = Life(clicks(), "12:15")
+    life.look()
+    life.succeed()
+    life.look()
+    assert life.pass_until("2026-11-20T12:44:59Z").stale_at == moment("12:45")
+    assert life.holds("Fresh") == "True"
+    life.pass_until("12:45")
+    assert life.holds("Fresh") == "False"
+
+
+def test_a_failed_run_says_so_in_the_jobs_own_words_and_is_tried_again() -> None:
+    life = Life(clicks(schedule="0 * * * *"), "12:10")
+    life.look()
+    life.fail(message=json.dumps({"error": {"reason": "StoreDown", "message": "no answer", "field": ""}}))
+    planned = life.look()
+    status, reason, message = life.condition("Materialized")
+    assert (status, reason) == ("False", "StoreDown")
+    assert "no answer" in message
+    assert planned.job is None
+    assert planned.wake == moment("12:15")
+    assert not planned.suspended, "a failing backfill must not keep new rows out"
+    life.pass_until("12:15")
+    assert len(life.made) == 2
+    assert life.made[0].name != life.made[1].name
+    assert life.holds("Materialized") == "False", "until a run succeeds"
+    life.succeed()
+    life.look()
+    assert life.condition("Materialized")[:2] == ("True", "Covered")
+
+
+def test_wrong_data_is_not_tried_before_the_next_scheduled_time() -> None:
+    life = Life(clicks(schedule="0 * * * *"), "12:10")
+    life.look()
+    life.fail(code=2, message="", field="")
+    assert life.look().wake == moment("13:00")
+    life.pass_until("2026-11-20T12:59:59Z")
+    assert len(life.made) == 1
+    life.pass_until("13:00")
+    assert len(life.made) == 2
+
+
+def test_a_changed_spec_is_tried_at_once() -> None:
+    life = Life(clicks(schedule="0 * * * *"), "12:10")
+    life.look()
+    life.fail(code=2, field="spec.source.parquet.uri", message=None)
+    life.look()
+    life.edit("source.parquet.uri", "file:///elsewhere/")
+    assert life.look().job is not None
+    assert len(life.made) == 2
+
+
+def test_the_failure_stays_known_when_its_job_is_gone() -> None:
+    life = Life(clicks(schedule="0 * * * *"), "12:10")
+    life.look()
+    life.fail(code=2, field="spec.features[0].column")
+    life.look()
+    before = life.view["status"]["conditions"]
+    life.jobs.clear()
+    life.pods.clear()
+    life.now = moment("12:11")
+    life.look()
+    assert life.view["status"]["conditions"] == before
+
+
+def test_a_crash_without_a_message_is_told_by_the_end_of_its_log() -> None:
+    life = Life(clicks())
+    life.look()
+    life.fail(message="Traceback (most recent call last):\nModuleNotFoundError: no module named duckdb")
+    life.look()
+    assert "no module named duckdb" in life.condition("Materialized")[2]
+    assert life.condition("Materialized")[1] == conditions.RUN_FAILED
+
+
+def test_a_finished_job_whose_pod_is_gone_counts_for_nothing_and_is_run_again() -> None:
+    life = Life(clicks())
+    life.look()
+    [first] = life.jobs
+    life.succeed(pod=False)
+    assert life.look().active is not None, "the pod may still be on its way"
+    life.now += runs.GRACE
+    assert [run.name for run in life.look().discard] == [first]
+    assert not life.jobs
+    life.look()
+    assert list(life.jobs) == [first], "the same run under the same name"
+    life.succeed()
+    life.look()
+    assert life.holds("Materialized") == "True"
+
+
+def test_another_definition_starts_anew_and_stops_the_runs_of_the_old_one() -> None:
+    life = Life(clicks())
+    life.look()
+    old = life.active()
+    life.now = moment("12:03")
+    life.edit("features", [{"name": "amount", "type": "int64"}])
+    assert [run.name for run in life.look().discard] == [old]
+    life.look()
+    assert life.made[1].stretch == Interval(BEGINNING, moment("12:03"))
+    life.succeed()
+    life.look()
+    assert life.view["status"]["watermark"] == "2026-11-20T12:03:00Z"
+
+
+def test_going_back_to_an_earlier_definition_does_not_count_its_old_runs() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    features = life.view["spec"]["features"]
+    life.now = moment("12:05")
+    life.edit("features", [{"name": "amount", "type": "int64"}])
+    life.look()
+    life.succeed()
+    life.look()
+    life.now = moment("12:09")
+    life.edit("features", features)
+    life.look()
+    assert "watermark" not in life.view["status"]
+    assert life.made[-1].stretch == Interval(BEGINNING, moment("12:09"))
+
+
+def test_suspended_views_wait_and_say_so() -> None:
+    life = Life(clicks(suspend=True))
+    planned = life.look()
+    assert planned.suspended
+    assert planned.job is None
+    assert life.condition("Materialized")[:2] == ("Unknown", "Suspended")
+    assert life.holds("Ready") == "Unknown"
+    life.now = moment("18:00")
+    life.look()
+    assert life.condition("Fresh")[:2] == ("Unknown", "Suspended")
+    life.edit("materialization.suspend", False)
+    assert life.look().job is not None
+
+
+def test_commands_work_once_and_also_while_suspended() -> None:
+    life = Life(clicks(suspend=True))
+    life.look()
+    life.command("7:materialize")
+    life.look()
+    assert life.made[0].purpose == runs.COMMAND
+    assert life.made[0].stretch is None
+    assert life.view["status"]["handledCommand"] == "7"
+    life.succeed(end="12:00")
+    life.look()
+    life.look()
+    assert len(life.made) == 1
+    assert life.view["status"]["watermark"] == "2026-11-20T12:00:00Z"
+
+
+def test_a_command_with_a_stretch_covers_it() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    life.command("a:materialize 2026-11-20T12:00:00Z 2026-11-20T12:05:00Z")
+    life.look()
+    assert life.made[1].stretch == Interval(moment("12:00"), moment("12:05"))
+    life.succeed()
+    life.look()
+    assert life.view["status"]["watermark"] == "2026-11-20T12:05:00Z"
+
+
+def test_a_command_waits_for_the_run_at_work() -> None:
+    life = Life(clicks())
+    life.look()
+    life.command("1:materialize")
+    life.look()
+    assert len(life.made) == 1
+    assert "handledCommand" not in life.view["status"]
+    life.succeed()
+    life.look()
+    assert life.made[1].purpose == runs.COMMAND
+
+
+def test_a_bad_command_is_refused_once_and_harms_nothing() -> None:
+    life = Life(clicks())
+    life.command("1:dance")
+    planned = life.look()
+    assert planned.refused is not None
+    assert "materialize <start> <end>" in life.view["status"]["commandResult"]
+    assert life.look().refused is None
+    assert len(life.made) == 1, "the backfill"
+    life.command("2:materialize 2026-02-01T00:00:00Z 2026-01-01T00:00:00Z")
+    assert "is empty" in str(life.look().refused)
+
+
+def test_a_view_without_an_online_part_is_ready_without_any_job() -> None:
+    life = Life(clicks().having("spec.online.enabled", False))
+    planned = life.look()
+    assert not planned.scheduled
+    assert not life.jobs
+    assert life.holds("Ready") == "True"
+    life.command("1:materialize")
+    assert life.look().refused is not None
+
+
+def test_switching_the_online_part_off_ends_what_runs() -> None:
+    life = Life(clicks())
+    life.look()
+    life.edit("online.enabled", False)
+    planned = life.look()
+    assert not planned.scheduled
+    assert not life.jobs
+
+
+def test_finished_jobs_are_cleared_away_but_the_last_one() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    for number in range(3):
+        life.now = moment(f"12:0{number + 1}")
+        life.command(f"{number}:materialize")
+        life.look()
+        life.succeed(end=f"12:0{number + 1}")
+        life.look()
+    assert len(life.jobs) == 1
+    assert life.view["status"]["lastRun"]["name"] in life.jobs
+
+
+def test_every_job_says_which_definition_and_stretch_it_is_for() -> None:
+    life = Life(clicks(startFrom="2026-11-01T00:00:00Z"))
+    life.look()
+    marks = annotations_of(life.jobs[life.active()])
+    assert marks["millrace.dev/run"] == "backfill"
+    assert marks["millrace.dev/stretch"] == "2026-11-01T00:00:00Z/2026-11-20T12:00:00Z"
+    assert marks["millrace.dev/definition"].endswith("@2026-11-20T12:00:00Z")
+
+
+def test_a_pod_that_cannot_start_is_told_of_while_it_waits() -> None:
+    life = Life(clicks())
+    life.look()
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "lake" not found'}
+    life.pods.append(
+        {
+            "metadata": {"name": "p", "labels": {runs.JOB_NAME: life.active()}},
+            "status": {"containerStatuses": [{"name": "materialize", "state": {"waiting": waiting}}]},
+        }
+    )
+    life.look()
+    assert life.condition("Materialized")[:2] == ("False", "CreateContainerConfigError")
+    assert 'secret "lake" not found' in life.condition("Materialized")[2]
+
+
+def test_a_start_in_the_future_leaves_nothing_to_backfill() -> None:
+    life = Life(clicks(startFrom="2027-01-01T00:00:00Z"))
+    assert life.look().job is None
+    assert life.holds("Materialized") == "True"
+
+
+HAPPENINGS: dict[str, Callable[[Life, int], object]] = {
+    "look": lambda life, _: life.look(),
+    "wait": lambda life, _: life.wait(timedelta(minutes=7)),
+    "tick": lambda life, _: "status" in life.view and life.tick(),
+    "succeed": lambda life, _: [life.succeed(job) for job in life.at_work()],
+    "lose": lambda life, _: [life.succeed(job, pod=False) for job in life.at_work()],
+    "fail": lambda life, _: [life.fail(job) for job in life.at_work()],
+    "reject": lambda life, _: [life.fail(job, code=2) for job in life.at_work()],
+    "retype": lambda life, number: life.edit("features", [{"name": "amount", "type": f"int{32 << number % 2}"}]),
+    "earlier": lambda life, number: life.edit("materialization.startFrom", f"2026-10-{10 + number}T00:00:00Z"),
+    "suspend": lambda life, number: life.edit("materialization.suspend", bool(number % 2)),
+    "command": lambda life, number: life.command(f"{number}:materialize"),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=20))
+def test_whatever_happens_the_view_settles_once_runs_succeed(happenings: list[str]) -> None:
+    life = Life(clicks())
+    for number, happening in enumerate(happenings):
+        HAPPENINGS[happening](life, number)
+    life.edit("materialization.suspend", False)
+    for _ in range(12):
+        life.look()
+        HAPPENINGS["succeed"](life, 0)
+        life.wait(runs.GRACE)
+    planned = life.look()
+    assert planned.gaps == ()
+    assert planned.job is None
+    assert not planned.suspended
+    assert life.holds("Ready") == "True"
+    writes = life.writes
+    life.look()
+    assert life.writes == writes
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=20))
+def test_one_shot_jobs_never_run_two_at_a_time(happenings: list[str]) -> None:
+    life = Life(clicks())
+    for number, happening in enumerate(happenings):
+        HAPPENINGS[happening](life, number)
+        one_shot = {job.name for job in life.made}
+        assert len([job for job in life.at_work() if job in one_shot]) <= 1
