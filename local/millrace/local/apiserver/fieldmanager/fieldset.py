@@ -7,6 +7,7 @@ Sets are never changed in place and may share parts. Source: ``sigs.k8s.io/struc
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -105,6 +106,12 @@ def shown(element: str) -> str:
 def key_element(keys: dict[str, Any]) -> str:
     """The path element of a list-map item with these keys."""
     return "k:" + _compact(keys)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def single_key_element(name: str, value: Any) -> str:
+    """The path element of an item with one key; the same names come again and again."""
+    return key_element({name: value})
 
 
 def value_element(value: Any) -> str:

@@ -20,7 +20,7 @@ def merge(live: Any, applied: Any, node: Node | None) -> Any:
     if type(applied) is dict:
         out = dict(live)
         for key, value in applied.items():
-            sub = node.child(key) if node is not None else None
+            sub = node.children[key] if node is not None else None
             out[key] = merge(live[key], value, sub) if key in live else value
         return out
     return _merge_lists(live, applied, node) if node is not None else applied
@@ -68,7 +68,7 @@ def without(value: Any, fields: Fields, node: Node | None) -> Any:
             if below is None:
                 out[key] = item
             elif not is_member(below):
-                kept = without(item, below, node.child(key) if node is not None else None)
+                kept = without(item, below, node.children[key] if node is not None else None)
                 if kept or not item:
                     out[key] = kept
         return out

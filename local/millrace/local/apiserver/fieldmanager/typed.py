@@ -10,7 +10,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from millrace.base.errors import RejectError
-from millrace.local.apiserver.fieldmanager.fieldset import SELF, Fields, is_member, key_element, value_element
+from millrace.local.apiserver.fieldmanager.fieldset import (
+    SELF,
+    Fields,
+    is_member,
+    key_element,
+    single_key_element,
+    value_element,
+)
 from millrace.local.apiserver.schema import Node
 
 
@@ -37,9 +44,14 @@ def item_element(item: Any, node: Node) -> str:
         return value_element(item)
     if not isinstance(item, dict):
         raise _bad("associative list with keys may not have non-map elements")
+    if len(node.map_keys) == 1:
+        (key,) = node.map_keys
+        value = item.get(key)
+        if isinstance(value, str):
+            return single_key_element(key, value)
     keys = {}
     for key in node.map_keys:
-        sub = node.items.properties.get(key) if node.items is not None else None
+        sub = node.items.children[key] if node.items is not None else None
         if key in item:
             keys[key] = item[key]
         elif sub is not None and sub.has_default:
@@ -73,7 +85,7 @@ def field_set(value: Any, node: Node | None) -> Fields | None:
     if type(value) is dict:
         declared = node.properties if node is not None else {}
         for key, item in value.items():
-            below = field_set(item, node.child(key) if node is not None else None)
+            below = field_set(item, node.children[key] if node is not None else None)
             if key not in declared:
                 below = {SELF: {}, **below} if below else {}
             if below is not None:
@@ -89,21 +101,28 @@ def everything(value: Any, node: Node | None) -> Fields:
     """The set of every field of a value, containers included."""
     if not value or not is_granular(value, node):
         return {}
-    out: Fields = {SELF: {}}
     if type(value) is dict:
-        if node is None:
-            for key, item in value.items():
-                out[f"f:{key}"] = everything(item, None)
+        return _every_field(value, node)
+    return _every_item(value, node) if node is not None else {}
+
+
+def _every_field(obj: dict[str, Any], node: Node | None) -> Fields:
+    out: Fields = {SELF: {}}
+    for key, item in obj.items():
+        kind = type(item)
+        if kind is dict or kind is list:
+            out[f"f:{key}"] = everything(item, None if node is None else node.children[key])
         else:
-            for key, item in value.items():
-                out[f"f:{key}"] = everything(item, node.child(key)) if item.__class__ in _CONTAINERS else {}
-    elif node is not None:
-        for element, items in indexed(value, node).items():
-            out[element] = everything(items[0], node.items) if len(items) == 1 else {}
+            out[f"f:{key}"] = {}
     return out
 
 
-_CONTAINERS = frozenset({dict, list})
+def _every_item(items: list[Any], node: Node) -> Fields:
+    out: Fields = {SELF: {}}
+    for item in items:
+        element = item_element(item, node)
+        out[element] = {} if element in out else everything(item, node.items)
+    return out
 
 
 def compare(old: Any, new: Any, node: Node | None) -> Comparison:
@@ -139,7 +158,7 @@ def _pairs(old: Any, new: Any, node: Node | None) -> Iterable[tuple[str, Any, An
     """Each path element with the value before and after, and their schema; duplicates count as one value."""
     if isinstance(new, dict):
         for key in old.keys() | new.keys():
-            sub = node.child(key) if node is not None else None
+            sub = node.children[key] if node is not None else None
             yield f"f:{key}", old.get(key, _ABSENT), new.get(key, _ABSENT), sub
     elif node is not None:
         before, after = indexed(old, node), indexed(new, node)
@@ -172,4 +191,4 @@ def with_named_fields(fields: Fields, node: Node | None) -> Fields:
 def _schema_at(element: str, node: Node | None) -> Node | None:
     if node is None:
         return None
-    return node.child(element[2:]) if element.startswith("f:") else node.items
+    return node.children[element[2:]] if element.startswith("f:") else node.items

@@ -42,7 +42,7 @@ def _merge_map(live: dict[str, Any], patch: dict[str, Any], node: Node | None) -
         elif value is None:
             live.pop(key, None)
         else:
-            _merge_value(live, key, value, node.child(key) if node is not None else None)
+            _merge_value(live, key, value, node.children[key] if node is not None else None)
     return live
 
 
@@ -147,7 +147,7 @@ def _merge_ordered(live: dict[str, Any], patch: dict[str, Any], directive: str, 
     if not isinstance(order, list) or not isinstance(changes, list):
         raise PatchError.malformed("invalid patch format of setElementOrder list")
     current = live.get(key)
-    sub = node.child(key) if node is not None else None
+    sub = node.children[key] if node is not None else None
     merge_key = sub.merge_key if sub is not None else ""
     _require_order(changes, order, merge_key)
     if not isinstance(current, list):

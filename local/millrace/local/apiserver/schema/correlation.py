@@ -58,7 +58,7 @@ def _unchanged(at: Path, root: Node, new: Any, old: Any) -> bool:
             node = node.items
         else:
             new, old = new[step], old.get(step, _NOTHING) if isinstance(old, dict) else _NOTHING
-            node = node.child(step)
+            node = node.children[step]
     return False
 
 

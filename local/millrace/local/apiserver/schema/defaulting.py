@@ -32,6 +32,11 @@ def compile_defaulting(node: Node) -> Default | None:
     return None
 
 
+def _property_defaulting(node: Node, name: str) -> Default | None:
+    child = node.children[name]
+    return None if child is None else compile_defaulting(child)
+
+
 def _list_defaulting(item: Node) -> Default | None:
     below = compile_defaulting(item)
     fills_nulls = item.has_default and not item.nullable
@@ -51,9 +56,9 @@ def _list_defaulting(item: Node) -> Default | None:
 
 
 def _map_defaulting(node: Node) -> Default:
-    defaults = node.properties.defaults()
+    defaults = node.defaults()
     additional = compile_defaulting(node.additional) if node.additional is not None else None
-    below = Lazy(node.properties, compile_defaulting, additional)
+    below = Lazy(node.properties, lambda name: _property_defaulting(node, name), additional)
 
     def default(obj: Any) -> None:
         if type(obj) is not dict:
@@ -76,7 +81,7 @@ def _map_defaulting(node: Node) -> Default:
 def _settle_nulls(obj: dict[str, Any], node: Node) -> None:
     """Drops nulls that the schema does not allow; a default, if there is one, takes their place."""
     for name in [name for name, value in obj.items() if value is None]:
-        sub = node.child(name)
+        sub = node.children[name]
         if sub is None or sub.nullable:
             continue
         if sub.has_default:

@@ -18,8 +18,10 @@ def default_errors(node: Node, path: str) -> Iterator[FieldError]:
     """Every default at and below ``node`` that is invalid or would be pruned."""
     if node.has_default:
         yield from _default_errors(node, f"{path}.default")
-    for name, sub in node.properties.items():
-        yield from default_errors(sub, f"{path}.properties[{name}]")
+    for name in node.properties:
+        child = node.children[name]
+        if child is not None:
+            yield from default_errors(child, f"{path}.properties[{name}]")
     if node.items is not None:
         yield from default_errors(node.items, f"{path}.items")
 

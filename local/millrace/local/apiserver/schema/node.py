@@ -6,7 +6,7 @@ of the Kubernetes API conventions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,51 +18,24 @@ T = TypeVar("T")
 
 
 class Lazy(dict[str, T]):
-    """What ``make`` makes of each schema property, when it is first asked for; ``otherwise`` for names without schema.
+    """What ``make`` makes of each property ``names`` holds, when first asked for; ``otherwise`` for other names.
 
     A pod template has a thousand fields, of which an object has thirty.
     """
 
-    def __init__(self, source: Mapping[str, Any], make: Callable[[Any], T], otherwise: T) -> None:
+    __slots__ = ("_make", "_names", "_otherwise")
+
+    def __init__(self, names: Container[str], make: Callable[[str], T], otherwise: T) -> None:
         super().__init__()
-        self._source = source
+        self._names = names
         self._make = make
         self._otherwise = otherwise
 
     def __missing__(self, name: str) -> T:
-        if name not in self._source:
+        if name not in self._names:
             return self._otherwise
-        made = self[name] = self._make(self._source[name])
+        made = self[name] = self._make(name)
         return made
-
-
-class Properties(Mapping[str, "Node"]):
-    """The nodes of an object's declared properties, built when first asked for."""
-
-    __slots__ = ("_nodes", "_raw")
-
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self._raw = raw
-        self._nodes: dict[str, Node] = {}
-
-    def __getitem__(self, name: str) -> Node:
-        node = self._nodes.get(name)
-        if node is None:
-            node = self._nodes[name] = build(self._raw[name])
-        return node
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._raw
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._raw)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def defaults(self) -> list[tuple[str, Any]]:
-        """Names and defaults of the properties that have one."""
-        return [(name, sub["default"]) for name, sub in self._raw.items() if sub.get("default") is not None]
 
 
 @dataclass(eq=False, slots=True)
@@ -71,12 +44,14 @@ class Node:
 
     ``list_type`` and ``map_type`` hold the Kubernetes defaults where the schema is silent (``atomic`` lists,
     ``granular`` maps). ``merge_key`` and ``merge_strategies`` are what strategic merge patches go by.
-    ``raw`` is the schema as written.
+    ``raw`` is the schema as written, ``properties`` the declared ones as written, ``children`` the nodes of properties,
+    declared or additional, None where nothing is said of a name.
     """
 
     raw: Mapping[str, Any]
     type: str
-    properties: Properties
+    properties: Mapping[str, Mapping[str, Any]]
+    children: Lazy[Node | None]
     additional: Node | None
     additional_allowed: bool
     items: Node | None
@@ -94,9 +69,9 @@ class Node:
     def has_default(self) -> bool:
         return self.default is not UNSET
 
-    def child(self, key: str) -> Node | None:
-        """The schema of property ``key``, declared or additional; None where nothing is said of it."""
-        return self.properties[key] if key in self.properties else self.additional  # noqa: SIM401 - get is slow here
+    def defaults(self) -> list[tuple[str, Any]]:
+        """Names and defaults of the properties that have one."""
+        return [(name, sub["default"]) for name, sub in self.properties.items() if sub.get("default") is not None]
 
 
 def build(raw: Mapping[str, Any], *, whole_object: bool = False) -> Node:
@@ -106,16 +81,19 @@ def build(raw: Mapping[str, Any], *, whole_object: bool = False) -> Node:
     """
     if whole_object or raw.get("x-kubernetes-embedded-resource"):
         raw = with_object_meta(raw)
-    additional = raw.get("additionalProperties")
+    properties = raw.get("properties") or {}
+    says = raw.get("additionalProperties")
+    additional = build(says) if isinstance(says, Mapping) else None
     items = raw.get("items")
     strategy = raw.get("x-kubernetes-patch-strategy")
     default = raw.get("default")
     return Node(
         raw=raw,
         type=raw.get("type", ""),
-        properties=Properties(raw.get("properties") or {}),
-        additional=build(additional) if isinstance(additional, Mapping) else None,
-        additional_allowed=bool(additional) or isinstance(additional, Mapping),
+        properties=properties,
+        children=Lazy(properties, lambda name: build(properties[name]), additional),
+        additional=additional,
+        additional_allowed=bool(says) or additional is not None,
         items=build(items) if isinstance(items, Mapping) else None,
         nullable=bool(raw.get("nullable")),
         preserve_unknown=bool(raw.get("x-kubernetes-preserve-unknown-fields")),

@@ -41,7 +41,7 @@ def _map_pruning(node: Node, *, keeps_unknown: bool) -> Prune | None:
     if keeps_unknown and rest is None and not node.properties:
         return None
     known = frozenset(node.properties)
-    below = Lazy(node.properties, compile_pruning, rest)
+    below = Lazy(known, lambda name: compile_pruning(node.children[name]), rest)
 
     def prune(obj: Any) -> list[Path] | None:
         if type(obj) is not dict:

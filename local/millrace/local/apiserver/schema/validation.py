@@ -7,7 +7,7 @@ Source: ``k8s.io/kube-openapi/pkg/validation/validate``; ``schema/listtype`` and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from millrace.local.apiserver.schema import errors
@@ -57,19 +57,22 @@ def _nested_checks(raw: Mapping[str, Any]) -> Checks:
 
 
 def _checks(raw: Mapping[str, Any], node: Node | None) -> Checks:
-    junctors = _junctor_checks(raw)
-    enum = [enum_check(raw["enum"])] if raw.get("enum") else []
+    junctors, numbers = _junctor_checks(raw), number_checks(raw)
     by_type: dict[type, list[Check]] = {
-        str: [*junctors, *_string_checks(raw), *enum],
-        bool: [*junctors, *enum],
-        int: [*junctors, *number_checks(raw), *enum],
-        float: [*junctors, *number_checks(raw), *enum],
-        list: [*junctors, *_list_checks(raw, node), *enum],
-        dict: [*junctors, *enum, *_map_checks(raw, node)],
-        _NULL: enum,
+        str: [*junctors, *_string_checks(raw)],
+        bool: junctors,
+        int: [*junctors, *numbers],
+        float: [*junctors, *numbers],
+        list: [*junctors, *_list_checks(raw, node)],
+        dict: [*junctors, *_map_checks(raw, node)],
+        _NULL: [],
     }
     gates = _type_gates(raw, nullable=bool(raw.get("nullable")))
-    return {kind: all_of([*gates.get(kind, []), *checks]) for kind, checks in by_type.items()}
+    choices = raw.get("enum")
+    return {
+        kind: all_of([*gates.get(kind, []), *checks, *([enum_check(choices, kind)] if choices else [])])
+        for kind, checks in by_type.items()
+    }
 
 
 def _type_gates(raw: Mapping[str, Any], *, nullable: bool) -> dict[type, list[Check]]:
@@ -139,11 +142,8 @@ def _list_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
         if any(below.values()):
             checks.append(_items_check(below))
     checks.extend(size_checks(raw, "items", "minItems", "maxItems"))
-    if node is not None and node.list_type == "set":
-        checks.append(_unique_check(lambda value: value))
-    elif node is not None and node.list_type == "map":
-        keys = node.map_keys
-        checks.append(_unique_check(lambda item: {key: item[key] for key in keys if key in item}))
+    if node is not None and node.list_type in {"set", "map"}:
+        checks.append(_unique_check(node.map_keys if node.list_type == "map" else ()))
     return checks
 
 
@@ -159,24 +159,40 @@ def _items_check(below: Checks) -> Check:
     return check
 
 
-def _unique_check(identity: Callable[[Any], Any]) -> Check:
-    """Refuses a second item of one identity: the item itself in a set, its keys in a list map."""
+def _unique_check(keys: tuple[str, ...]) -> Check:
+    """Refuses a second item of one identity: its keys in a list map, the item itself in a set (no keys)."""
 
     def check(values: list[Any]) -> list[Problem] | None:
-        if len(values) < 2:  # noqa: PLR2004
+        if len(values) < 2 or _surely_unique(values, keys):  # noqa: PLR2004
             return None
-        seen: dict[Any, int] = {}
-        found: list[Problem] | None = None
+        seen: dict[str, int] = {}
+        found: list[Problem] = []
         for index, value in enumerate(values):
-            key = identity(value) if isinstance(value, dict) else value
-            token = json.dumps(key, sort_keys=True) if isinstance(key, dict | list) else (type(key), key)
+            identity = value
+            if keys:
+                identity = {key: value[key] for key in keys if key in value} if isinstance(value, dict) else {}
+            token = json.dumps(identity, sort_keys=True)
             seen[token] = seen.get(token, 0) + 1
             if seen[token] == 2:  # noqa: PLR2004
-                before = f"Duplicate value: {shown(key)}"
-                found = [*(found or []), Problem(errors.DUPLICATE, before, at=(index,))]
-        return found
+                found.append(Problem(errors.DUPLICATE, f"Duplicate value: {shown(identity)}", at=(index,)))
+        return found or None
 
     return check
+
+
+def _surely_unique(values: list[Any], keys: tuple[str, ...]) -> bool:
+    """A quick answer for the common case; false also where only a closer look can tell."""
+    try:
+        if len(keys) == 1:
+            (key,) = keys
+            distinct = {value.get(key) for value in values}
+        elif keys:
+            distinct = {tuple(map(value.get, keys)) for value in values}
+        else:
+            distinct = set(values)
+    except (TypeError, AttributeError):
+        return False
+    return len(distinct) == len(values)
 
 
 def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
@@ -184,14 +200,13 @@ def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
     properties = raw.get("properties") or {}
     additional = raw.get("additionalProperties")
     if node is not None:
-        rest = compile_checks(node.additional) if node.additional is not None else None
-        below = Lazy[Checks | None](node.properties, compile_checks, rest)
+        below = Lazy(properties, lambda name: _child_checks(node, name), _child_checks(node, None))
     else:
         rest = _nested_checks(additional) if isinstance(additional, Mapping) else None
-        below = Lazy[Checks | None](properties, _nested_checks, rest)
+        below = Lazy[Checks | None](properties, lambda name: _nested_checks(properties[name]), rest)
     if additional is False:
         checks.append(_closed_check(frozenset(properties)))
-    if properties or rest:
+    if properties or isinstance(additional, Mapping):
         checks.append(_properties_check(below))
     wanted = list(raw.get("required") or ())
     if node is not None and node.embedded:
@@ -199,6 +214,12 @@ def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
     if wanted:
         checks.append(required_check(wanted))
     return checks
+
+
+def _child_checks(node: Node, name: str | None) -> Checks | None:
+    """The checks of a declared property, or of the additional ones."""
+    child = node.additional if name is None else node.children[name]
+    return None if child is None else compile_checks(child)
 
 
 def _properties_check(below: Lazy[Checks | None]) -> Check:

@@ -70,19 +70,17 @@ def type_check(expected: str, actual: str) -> Check:
     return lambda value: wrong_type(expected, actual)  # noqa: ARG005
 
 
-def enum_check(choices: list[Any]) -> Check:
-    allowed = [choice for choice in choices if not isinstance(choice, dict | list)]
-    plain = frozenset((type(choice) is bool, choice) for choice in allowed)
+def enum_check(choices: list[Any], kind: type) -> Check:
+    """The enum check for values of one Python type."""
     supported = ", ".join(quoted(choice if isinstance(choice, str) else shown(choice)) for choice in choices)
+    numeric = kind in {int, float}
+    same = [choice for choice in choices if type(choice) is kind or (numeric and type(choice) in {int, float})]
+    allowed = same if kind in {dict, list} else frozenset(same)
 
     def check(value: Any) -> list[Problem] | None:
-        if isinstance(value, dict | list):
-            if value in choices:
-                return None
-        elif (type(value) is bool, value) in plain:
+        if value in allowed:
             return None
-        before = f"Unsupported value: {shown(value)}: supported values: {supported}"
-        return [Problem(errors.NOT_SUPPORTED, before)]
+        return [Problem(errors.NOT_SUPPORTED, f"Unsupported value: {shown(value)}: supported values: {supported}")]
 
     return check
 
