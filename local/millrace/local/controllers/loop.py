@@ -130,12 +130,8 @@ class Loop:
             try:
                 plan = self._controller.plan(key, self._now())
                 await self._hands.perform(plan.actions)
-            except ApiError as error:
+            except Exception as error:  # noqa: BLE001 - one odd object must not stop the others
                 self._retry(key, error)
-            except Exception:
-                # One object of a form nobody thought of must not stop the others.
-                log.exception("%s %s", self._controller.name, key)
-                self._retry(key, None)
             else:
                 self._failures.pop(key, None)
                 if plan.again is not None:
@@ -143,10 +139,14 @@ class Loop:
             finally:
                 self._queue.done(key)
 
-    def _retry(self, key: str, error: ApiError | None) -> None:
+    def _retry(self, key: str, error: Exception) -> None:
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        delay = max(min(FIRST_RETRY * 2**count, LONGEST_RETRY), error.delay if error else 0.0)
-        if error and not error.is_conflict:
-            log.warning("%s %s: %s; next try in %.1f s", self._controller.name, key, error, delay)
+        delay = min(FIRST_RETRY * 2**count, LONGEST_RETRY)
+        if isinstance(error, ApiError):
+            delay = max(delay, error.delay)
+        if not (isinstance(error, ApiError) and error.is_conflict):
+            # Where it happened is worth saying once, and only for what nobody thought of.
+            trace = error if count == 0 and not isinstance(error, ApiError) else None
+            log.warning("%s %s: %r; next try in %.1f s", self._controller.name, key, error, delay, exc_info=trace)
         self._queue.touch_after(key, delay)

@@ -88,7 +88,9 @@ class Watch:
     async def _probe(self, kind: Kind, action: Obj, process: Process, begin: float, grace: float) -> None:
         """Looks again and again, a startup probe until it passes; a startup or liveness probe may end the process."""
         loop = asyncio.get_running_loop()
-        probe, row = Probe.of(kind, action), Row()
+        probe = Probe.of(kind, action)
+        # The first failure to count is the one a period later: nobody answers at the moment of the start.
+        row = Row(counted_at=probe.delay)
         await asyncio.sleep(max(0.0, begin + probe.delay - loop.time()))
         while True:
             row = await self._look(probe, row, action, begin)
