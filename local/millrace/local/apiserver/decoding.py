@@ -57,13 +57,25 @@ def _yaml(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
+    documents = yaml_documents(body)
+    return documents[0] if len(documents) == 1 else None
+
+
+def yaml_documents(text: bytes) -> list[Any]:
+    """The documents of a YAML file as JSON would hold them: times stay text, and keys are strings.
+
+    Raises:
+        ApiError: 400 for what is not YAML, or has no form in JSON.
+    """
     import yaml  # noqa: PLC0415 - costs a tenth of the start time
 
     try:
-        return yaml.load(body, Loader=_yaml_loader())  # noqa: S506 - derived from the safe loader
-    except yaml.YAMLError as error:
+        loaded = list(yaml.load_all(text, Loader=_yaml_loader()))  # noqa: S506 - derived from the safe loader
+        documents: list[Any] = orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
+    except (yaml.YAMLError, orjson.JSONEncodeError, UnicodeDecodeError) as error:
         told = re.sub(r"\s+", " ", str(error))
         raise bad_request(f"the body is not valid YAML: {told}") from None
+    return [document for document in documents if document is not None]
 
 
 @functools.cache

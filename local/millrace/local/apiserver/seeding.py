@@ -8,6 +8,7 @@ from typing import Any
 
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.decoding import yaml_documents
 from millrace.local.apiserver.request import Target
 from millrace.local.apiserver.status import ApiError
 from millrace.local.apiserver.writes import Options
@@ -37,12 +38,10 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _documents(file: Path) -> Iterable[dict[str, Any]]:
-    import yaml
-
     try:
-        return [document for document in yaml.load_all(file.read_bytes(), Loader=yaml.CSafeLoader) if document]
-    except yaml.YAMLError as error:
-        raise RejectError(f"{file} is not YAML: {error}", field="--crds") from error
+        return yaml_documents(file.read_bytes())
+    except ApiError as error:
+        raise RejectError(f"{file}: {error.message}", field="--crds") from error
 
 
 def _put(cluster: Cluster, document: dict[str, Any], file: Path) -> None:
