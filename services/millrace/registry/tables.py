@@ -1,0 +1,65 @@
+"""The tables. One version for all of them: ``SCHEMA_VERSION`` rises with every change."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
+
+SCHEMA_VERSION: Final = "1"
+
+metadata = MetaData()
+
+# Facts about the database itself: schema version, boot id, revision of the catalogue.
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
+
+# The mirrored objects; `document` is the Kubernetes object as JSON, `text` what free-text search looks at.
+objects = Table(
+    "objects",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+# What an object can be found by beside its own columns: tags, entities, features.
+terms = Table(
+    "terms",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("field", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Index("terms_by_key", "field", "key", "value"),
+)
+
+# Every schema that a view ever had, so that old rows can be read; never deleted with the view, whose rows may outlive
+# it.
+schemas = Table(
+    "schemas",
+    metadata,
+    Column("namespace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("hash", String, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+)
+
+# Run records; `recorded` (microseconds since 1970, UTC) orders them.
+runs = Table(
+    "runs",
+    metadata,
+    Column("namespace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("view", String, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("runs_by_view", "kind", "namespace", "view", "recorded"),
+    Index("runs_by_time", "recorded"),
+)

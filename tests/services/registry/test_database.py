@@ -1,0 +1,79 @@
+"""A database opens, keeps its boot id, and says what is wrong with it without its password."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event, update
+
+from millrace.base.errors import RejectError, RetryError
+from millrace.registry.database import Database
+from millrace.registry.runs import Runs
+from millrace.registry.tables import meta
+
+
+def test_the_boot_id_stays_with_the_database_and_changes_with_a_new_one(database, tmp_path):
+    again = Database(database._url.render_as_string(hide_password=False))
+    assert again.boot_id == database.boot_id
+    again.close()
+    new = Database(f"sqlite:///{tmp_path}/new/folder/r.db")
+    assert new.boot_id != database.boot_id
+    new.close()
+
+
+def test_a_database_of_another_version_is_refused_and_left_alone(database):
+    url = database._url.render_as_string(hide_password=False)
+    with database.writing() as connection:
+        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="9"))
+    with pytest.raises(RejectError, match="has schema version 9, this program knows version 1"):
+        Database(url)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but somebody's notes\n" * 100)
+    before = path.read_bytes()
+    with pytest.raises(RejectError, match="is no SQLite database"):
+        Database(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("nonsense", "is no database URL"),
+        ("mysql://user:s3cret@host/db", "is neither SQLite nor PostgreSQL"),
+        ("postgresql+nodriver://user:s3cret@host/db", "install psycopg"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_told_without_its_password(url, sentence):
+    with pytest.raises(RejectError, match=sentence) as caught:
+        Database(url)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.field == "MILLRACE_DATABASE_URL"
+
+
+def test_a_folder_that_cannot_be_written_may_be_tried_again(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RetryError, match=r"Not a directory|File exists"):
+        Database(f"sqlite:///{tmp_path}/file/r.db")
+
+
+def test_a_full_disk_is_said_and_loses_nothing_that_was_acknowledged(tmp_path):
+    url = f"sqlite:///{tmp_path}/r.db"
+    database = Database(url)
+    event.listen(database._engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=40"))
+    database._engine.dispose()  # the next connection has the limit
+    runs = Runs(database, kept=1000)
+    acknowledged = []
+    with pytest.raises(RetryError, match="database or disk is full"):
+        for number in range(1000):
+            runs.put(f"r{number}", {"view": "v", "words": "x" * 1000})
+            acknowledged.append(f"r{number}")
+    database.close()
+    again = Database(url)
+    listed = Runs(again, kept=1000).list(kind="", namespace="", view="v", limit=1000)
+    assert [run["name"] for run in listed] == acknowledged[::-1]
+    assert acknowledged
+    again.close()

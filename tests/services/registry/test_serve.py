@@ -1,0 +1,152 @@
+"""The registry over real sockets: its routes, a kill in the middle of writes, and refusals to start."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import httpx
+import pytest
+
+VIEW = {
+    "kind": "FeatureView",
+    "metadata": {"name": "user-stats", "namespace": "shop"},
+    "spec": {
+        "owner": "growth@example.com",
+        "tags": {"team": "growth"},
+        "entities": [{"name": "user_id", "type": "int64"}],
+        "source": {"parquet": {"uri": "file:///x"}, "timestampField": "t"},
+        "features": [{"name": "age", "type": "int64"}],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def start(start_service):
+    def run(path, **environment):
+        return start_service("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{path}", **environment)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def http(start, tmp_path_factory):
+    server = start(tmp_path_factory.mktemp("registry") / "r.db", MILLRACE_MAX_BODY_BYTES="10000")
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def test_the_operators_mirror_and_a_persons_search(http):
+    boot_id = http.get("/v1/catalogue", params={"namespace": "-"}).json()["bootId"]
+    assert http.put("/v1/catalogue/FeatureView", json={"items": [VIEW]}).json() == {"bootId": boot_id}
+    found = http.get("/v1/catalogue", params={"tag": "team=growth", "q": "user AGE"}).json()
+    assert found == {"items": [VIEW], "total": 1, "bootId": boot_id}
+    one = "/v1/catalogue/FeatureView/shop/user-stats"
+    assert http.get(one).json() == VIEW
+    changed = {**VIEW, "spec": {**VIEW["spec"], "owner": "ads@example.com"}}
+    assert http.put(one, json=changed).status_code == 200
+    assert http.get("/v1/catalogue", params={"owner": "ads@example.com"}).json()["total"] == 1
+    assert http.delete(one).status_code == 200
+    assert http.delete(one).status_code == 404
+    assert http.get(one).json() == {
+        "error": "name: there is no FeatureView shop/user-stats",
+        "reason": "NotFound",
+        "field": "name",
+    }
+
+
+def test_definitions_are_answered_with_304_until_they_change(http):
+    http.put("/v1/catalogue/FeatureView", json={"items": [VIEW]})
+    first = http.get("/v1/definitions")
+    tag = first.headers["etag"]
+    assert first.json()["featureViews"][0]["metadata"] == {"name": "user-stats", "namespace": "shop"}
+    same = http.get("/v1/definitions", headers={"if-none-match": f'"other", W/{tag}'})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    http.put("/v1/catalogue/FeatureView", json={"items": []})
+    assert http.get("/v1/definitions", headers={"if-none-match": tag}).json()["featureViews"] == []
+
+
+def test_a_schema_is_found_by_its_whole_hash_and_by_the_8_bytes_in_stored_rows(http):
+    http.put("/v1/catalogue/FeatureView", json={"items": [VIEW]})
+    hashed = http.get("/v1/definitions").json()["featureViews"][0]["schemaHash"]
+    schemas = "/v1/feature-views/shop/user-stats/schemas"
+    short = hashed.removeprefix("sha256:")[:16]
+    whole = http.get(f"{schemas}/{hashed}").json()
+    assert whole["schemaHash"] == hashed
+    assert whole["spec"] == VIEW["spec"]
+    assert http.get(f"{schemas}/{short}").json() == whole
+    assert http.get(schemas).json()["items"] == [whole]
+    assert http.get(f"{schemas}/0000000000000000").status_code == 404
+
+
+def test_runs_are_recorded_and_listed(http):
+    http.put("/v1/runs/fv-user-stats-1", json={"namespace": "shop", "view": "user-stats", "rows": 5})
+    (run,) = http.get("/v1/runs", params={"view": "user-stats"}).json()["items"]
+    assert run.pop("recordedAt").endswith("+00:00")
+    assert run == {"name": "fv-user-stats-1", "namespace": "shop", "view": "user-stats", "rows": 5}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "sentence"),
+    [
+        ("GET", "/v1/catalogue?kind=pod", None, 404, "there is no kind 'pod'"),
+        ("GET", "/v1/catalogue?limit=0", None, 400, "limit: "),
+        ("GET", "/v1/catalogue?limit=many", None, 400, "limit: "),
+        ("PUT", "/v1/catalogue/FeatureView", "[]", 400, ""),
+        ("PUT", "/v1/catalogue/FeatureView", "{", 400, "the body is not JSON"),
+        ("PUT", "/v1/catalogue/FeatureView", '{"items": [{}]}', 400, "metadata.name: the object has no name"),
+        ("PUT", "/v1/catalogue/FeatureView", '{"items": [5]}', 400, "items.0"),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", "{}", 400, "spec: b has no spec"),
+        ("PUT", "/v1/catalogue/FeatureView", " " * 10001, 413, "larger than 10000 bytes"),
+        ("PUT", "/v1/runs/r", "5", 400, ""),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(http, method, path, content, status, sentence):
+    before = http.get("/v1/definitions").headers["etag"]
+    response = http.request(method, path, content=content, headers={"content-type": "application/json"})
+    assert response.status_code == status
+    assert sentence in response.json()["error"]
+    assert http.get("/v1/definitions").headers["etag"] == before
+
+
+def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_writes(start, tmp_path):
+    server = start(tmp_path / "r.db")
+    boot_id = httpx.get(f"{server.url}/v1/catalogue").json()["bootId"]
+    acknowledged: list[str] = []
+
+    def write(number: int) -> None:
+        with httpx.Client(base_url=server.url) as http:
+            for turn in range(1000):
+                name = f"v-{number}-{turn}"
+                view = {**VIEW, "metadata": {"name": name, "namespace": "shop"}}
+                try:
+                    http.put(f"/v1/catalogue/FeatureView/shop/{name}", json=view).raise_for_status()
+                except httpx.TransportError:
+                    return
+                acknowledged.append(name)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(acknowledged) < 30:
+        assert server.process.poll() is None
+    server.terminate(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    server.exit_code()
+    server = start(tmp_path / "r.db")
+    answer = httpx.get(f"{server.url}/v1/catalogue", params={"limit": 5000}).json()
+    kept = {item["metadata"]["name"] for item in answer["items"]}
+    assert set(acknowledged) <= kept
+    assert len(kept) <= len(acknowledged) + 3
+    assert answer["bootId"] == boot_id
+    assert httpx.get(f"{server.url}/health/ready").json() == {"ready": True, "checks": {"database": "ok"}}
+
+
+def test_a_database_it_cannot_use_is_one_line_and_exit_code_2(start_service, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
+    url = f"sqlite:///{tmp_path}/notes.txt"
+    server = start_service("-m", "millrace.registry", listening=False, MILLRACE_DATABASE_URL=url)
+    assert server.exit_code() == 2
+    assert "Traceback" not in server.log()
+    assert "is no SQLite database" in server.log()
