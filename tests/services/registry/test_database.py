@@ -67,10 +67,14 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_acknowledged(tmp_path):
     database._engine.dispose()  # the next connection has the limit
     runs = Runs(database, kept=1000)
     acknowledged = []
-    with pytest.raises(RetryError, match="database or disk is full"):
+
+    def fill() -> None:
         for number in range(1000):
             runs.put(f"r{number}", {"view": "v", "words": "x" * 1000})
             acknowledged.append(f"r{number}")
+
+    with pytest.raises(RetryError, match="database or disk is full"):
+        fill()
     database.close()
     again = Database(url)
     listed = Runs(again, kept=1000).list(kind="", namespace="", view="v", limit=1000)
