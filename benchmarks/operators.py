@@ -251,7 +251,14 @@ async def measure(server: RunningServer, log: Path) -> None:
 
 
 def _changed(before: dict[str, Versions], after: dict[str, Versions]) -> int:
-    return sum(len(before[kind].items() ^ after[kind].items()) for kind in before if before[kind] != after.get(kind))
+    """How many objects were written, made or deleted; says of which kinds."""
+    counts = {
+        kind: sum(before[kind].get(uid) != after[kind].get(uid) for uid in before[kind].keys() | after[kind].keys())
+        for kind in before
+    }
+    if any(counts.values()):
+        print(f"  (written: {', '.join(f'{count} {kind}' for kind, count in counts.items() if count)})")
+    return sum(counts.values())
 
 
 def main() -> None:
