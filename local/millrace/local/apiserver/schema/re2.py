@@ -7,10 +7,10 @@ The two differ in silence: RE2 knows no look-around or backreference, its ``$`` 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
 
 _MAX_REPEAT = 1000
 
@@ -202,7 +202,8 @@ def _posix_class(match: re.Match[str]) -> str:
     if not match[1]:
         return _POSIX[match[2]]
     inside = re.compile(f"[{_POSIX[match[2]]}]")
-    return _ranges(lambda char: inside.fullmatch(char) is None)
+    rest = [code for code in range(0x80) if not inside.fullmatch(chr(code))]
+    return "".join(f"\\x{code:02x}" for code in rest) + rf"\x80-\U{sys.maxunicode:08x}"
 
 
 def _unicode_class(source: str, at: int, *, in_class: bool) -> tuple[str, int]:
@@ -216,22 +217,28 @@ def _unicode_class(source: str, at: int, *, in_class: bool) -> tuple[str, int]:
 
 @functools.cache
 def _property_ranges(name: str, negated: bool) -> str:
-    """The inside of a class of all characters of a Unicode category, or of a script that names tell."""
+    """The inside of a class of all characters of a Unicode category, or of a script that their names tell."""
     if name in _SCRIPTS:
-        return _ranges(lambda char: unicodedata.name(char, "").startswith(_SCRIPTS[name]) is not negated)
-    if name != "Any" and not re.fullmatch("[CLMNPSZ][a-z]?", name):
+        word = _SCRIPTS[name]
+        letters = (code for _, start, end in _categories() for code in range(start, end))
+        runs = [(code, code + 1) for code in letters if unicodedata.name(chr(code), "").startswith(word)]
+    elif name == "Any" or re.fullmatch("[CLMNPSZ][a-z]?", name):
+        runs = [(start, end) for category, start, end in _categories() if name == "Any" or category.startswith(name)]
+    else:
         raise PatternError(f"error parsing regexp: invalid character class range: `\\p{{{name}}}`")
-    return _ranges(lambda char: (name == "Any" or unicodedata.category(char).startswith(name)) is not negated)
+    if negated:
+        edges = [0, *(edge for run in runs for edge in run), sys.maxunicode + 1]
+        runs = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]
+    return "".join(f"\\U{start:08x}-\\U{end - 1:08x}" for start, end in runs)
 
 
-def _ranges(belongs: Callable[[str], bool]) -> str:
-    out: list[str] = []
-    start: int | None = None
-    for code in range(sys.maxunicode + 2):
-        inside = code <= sys.maxunicode and belongs(chr(code))
-        if inside and start is None:
-            start = code
-        elif not inside and start is not None:
-            out.append(f"\\U{start:08x}-\\U{code - 1:08x}")
-            start = None
-    return "".join(out)
+@functools.cache
+def _categories() -> list[tuple[str, int, int]]:
+    """Unicode as runs of one category: (category, first code point, the one after the last)."""
+    runs = []
+    start = 0
+    for category, run in itertools.groupby(map(unicodedata.category, map(chr, range(sys.maxunicode + 1)))):
+        end = start + sum(1 for _ in run)
+        runs.append((category, start, end))
+        start = end
+    return runs

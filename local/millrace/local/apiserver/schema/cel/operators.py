@@ -180,6 +180,19 @@ def timestamp_text(moment: datetime.datetime) -> str:
     return utc.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
 
 
+def type_of(value: Any) -> TypeValue:
+    """The type of a value, as names in expressions denote it."""
+    kind = kind_of(value)
+    return TypeValue(_TYPE_NAMES.get(kind, kind))
+
+
+_TYPE_NAMES = {
+    "null": "null_type",
+    "timestamp": "google.protobuf.Timestamp",
+    "duration": "google.protobuf.Duration",
+}
+
+
 def _decoded(value: bytes) -> str:
     try:
         return value.decode()
@@ -237,7 +250,7 @@ def _conversions() -> None:
     )
     free(OPERATORS, "duration", ("duration -> duration", lambda value: value), ("string -> duration", to_duration))
     free(OPERATORS, "dyn", ("A -> dyn", lambda value: value))
-    free(OPERATORS, "type", ("A -> type", lambda value: TypeValue(kind_of(value))))
+    free(OPERATORS, "type", ("A -> type", type_of))
     sized = [(f"{kind} -> int", len) for kind in ("string", "bytes", "list(A)", "map(A, B)")]
     free(OPERATORS, "size", *sized)
     member(OPERATORS, "size", *sized)

@@ -21,10 +21,11 @@ RESERVED = frozenset(
 )
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _BINARY = (("||",), ("&&",), ("<", "<=", ">=", ">", "==", "!=", "in"), ("+", "-"), ("*", "/", "%"))
-_OPERATORS = {symbol: f"_{symbol}_" for level in _BINARY for symbol in level} | {"in": "@in"}
+_LEVELS = {symbol: level for level, symbols in enumerate(_BINARY) for symbol in symbols}
+_OPERATORS = {symbol: f"_{symbol}_" for symbol in _LEVELS} | {"in": "@in"}
 _QUANTIFIERS = {"all": "all", "exists": "exists", "exists_one": "exists_one", "existsOne": "exists_one"}
 _LARGEST_INT = 2**63 - 1
-_MAX_DEPTH = 250
+_MAX_DEPTH = 100
 
 
 def parse(source: str) -> Expr:
@@ -72,7 +73,7 @@ class _Parser:
     def expression(self) -> Expr:
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise CelIssue("expression recursion limit exceeded: 250", self.next.at)
+            raise CelIssue(f"expression recursion limit exceeded: {_MAX_DEPTH}", self.next.at)
         condition = self.binary(0)
         question = self.accept("?")
         if question:
@@ -82,13 +83,17 @@ class _Parser:
         self.depth -= 1
         return condition
 
-    def binary(self, level: int) -> Expr:
-        if level == len(_BINARY):
-            return self.unary()
-        left = self.binary(level + 1)
-        while token := self.accept(*_BINARY[level]):
+    def binary(self, lowest: int) -> Expr:
+        """Operators that bind at least as tightly as level ``lowest``, left to right."""
+        left = self.unary()
+        while (level := self.level()) >= lowest:
+            token = self.advance()
             left = Call(token.at, _OPERATORS[token.value], None, [left, self.binary(level + 1)])
         return left
+
+    def level(self) -> int:
+        """How tightly the next token binds as an operator; -1 if it is none."""
+        return _LEVELS.get(self.next.value, -1) if self.next.kind in {"symbol", "name"} else -1
 
     def unary(self) -> Expr:
         bang = self.accept("!")

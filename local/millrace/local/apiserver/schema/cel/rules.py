@@ -77,6 +77,13 @@ def _has_newline(text: str) -> bool:
 
 def compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> Rule | list[FieldError]:
     """The rule ready to run on values of ``declaration``, or the reasons why its CRD is refused."""
+    try:
+        return _compile_rule(rule, schema, declaration, path)
+    except RecursionError:
+        return [invalid(f"{path}.rule", rule["rule"], "compilation failed: expression recursion limit exceeded")]
+
+
+def _compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> Rule | list[FieldError]:
     source = rule["rule"]
     optional = bool(rule.get("optionalOldSelf"))
     old = optional_of(declaration.type) if optional else declaration.type
