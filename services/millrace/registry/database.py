@@ -8,11 +8,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from millrace.base.errors import RejectError, ReportError, RetryError
@@ -20,7 +20,7 @@ from millrace.registry.tables import SCHEMA_VERSION, meta, metadata
 
 # Any number that nothing else in the database takes for its advisory locks.
 _WRITE_LOCK: Final = 0x6D696C6C
-_UPSERTS: Final[dict[str, Callable[[Table], Any]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_DIALECTS: Final = ("sqlite", "postgresql")
 
 
 class Database:
@@ -40,6 +40,9 @@ class Database:
         self._url = _parsed(url)
         self.shown = self._url.render_as_string(hide_password=True)
         self._engine = self._connected()
+        # ON CONFLICT is written per dialect; only the one in use is worth the time of its import.
+        dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
+        self._upsert: Callable[[Table], Any] = dialect.insert
         with self.writing() as connection:
             metadata.create_all(connection)
         self.boot_id = self._identified()
@@ -62,7 +65,7 @@ class Database:
         """Writes a row over the one with the same primary key; the columns ``keep`` stay what they were."""
         keys = [column.name for column in table.primary_key]
         changed = {name: value for name, value in row.items() if name not in (*keys, *keep)}
-        statement = _UPSERTS[self._engine.dialect.name](table).values(**row)
+        statement = self._upsert(table).values(**row)
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class Database:
         self._engine.dispose()
 
     def _connected(self) -> Engine:
-        if self._url.drivername.partition("+")[0] not in _UPSERTS:
+        if self._url.drivername.partition("+")[0] not in _DIALECTS:
             raise _bad_url(f"{self.shown} is neither SQLite nor PostgreSQL")
         file = self._url.database if self._url.drivername == "sqlite" else None
         if self._url.drivername == "sqlite" and file in (None, "", ":memory:"):
