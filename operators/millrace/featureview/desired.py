@@ -186,6 +186,8 @@ def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str
     return [
         {"name": "MILLRACE_FEATURE_VIEW", "value": orjson.dumps(definition, option=orjson.OPT_SORT_KEYS).decode()},
         {"name": "MILLRACE_STORE_URL", **store},
+        # By name, because what runs pods as processes has to put it somewhere else.
+        {"name": "MILLRACE_TERMINATION_LOG", "value": "/dev/termination-log"},
         *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),
     ]
 

@@ -23,10 +23,13 @@ FETCH: Final = "fetch"
 SERVE: Final = "serve"
 PORT: Final = 8080
 
-_FOLDER: Final = "/models"
+# No path that a model's own URI may name: the embedded node rewrites mount paths wherever they stand.
+_FOLDER: Final = "/var/millrace/model"
 _FILE: Final = f"{_FOLDER}/model.onnx"
-# The root file system is read-only. Not /tmp itself: on the embedded node that is the machine's own folder.
-_SCRATCH: Final = "/scratch"
+# For temporary files: the root file system is read-only.
+_SCRATCH: Final = "/var/millrace/scratch"
+# The termination log by name: what runs pods as processes has to put it somewhere else.
+_OWN_ENV: Final = {"TMPDIR": _SCRATCH, "MILLRACE_TERMINATION_LOG": "/dev/termination-log"}
 # Longer than proxies take to learn that a pod goes, so that none sends to a closed port.
 _DRAIN_SECONDS: Final = 10
 # Drain, 20 s for what is in flight (the server's own limit), and a margin.
@@ -116,7 +119,7 @@ def _container(command: str, platform: Platform, env: dict[str, str], *, read_on
         "name": command,
         "image": platform.image,
         "command": ["python", "-m", "millrace.inference", command],
-        "env": [{"name": key, "value": value} for key, value in {**env, "TMPDIR": _SCRATCH}.items()],
+        "env": [{"name": key, "value": value} for key, value in {**env, **_OWN_ENV}.items()],
         "volumeMounts": [
             {"name": "model", "mountPath": _FOLDER, **({"readOnly": True} if read_only_model else {})},
             {"name": "scratch", "mountPath": _SCRATCH},
