@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ class Engine:
         spill: directory for what does not fit into memory; made and emptied by DuckDB.
         memory: bytes that DuckDB may hold before it spills.
         threads: None takes one per core.
+        disk: bytes that it may spill; None takes nearly all that is free there.
     """
 
     spill: str
     memory: int = 256 * MIB
     threads: int | None = None
+    disk: int | None = None
 
     @contextmanager
     def connection(self) -> Iterator[Session]:
@@ -48,6 +49,8 @@ class Engine:
             settings["threads"] = self.threads
         connection = duckdb.connect(":memory:", config=settings)
         connection.execute("set enable_progress_bar = false")
+        if self.disk is not None:
+            connection.execute(f"set max_temp_directory_size = '{self.disk}B'")
         session = Session(connection)
         try:
             yield session
@@ -101,17 +104,18 @@ class Session:
 
 def _explained(error: Exception, engine: Engine) -> Exception:
     text = str(error)
-    if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" not in text:
+    said = text.splitlines()[0].rstrip(".")
+    full = "max_temp_directory_size" in text or "No space left" in text
+    if full or (isinstance(error, duckdb.IOException) and engine.spill in text):
+        return ReportError(
+            f"there is no {'free disk' if full else 'way'} to spill to {engine.spill}: {said}",
+            hint="Free some space, set MILLRACE_SPILL_DIR to another directory, or give the run more memory",
+            reason="NoDiskSpace",
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
         return ReportError(
             f"the computation needs more than the {engine.memory // MIB} MiB of memory that it may use",
             hint="Give the run more memory (spec.materialization.resources)",
             reason="OutOfMemory",
         )
-    full = (f"Errno {errno.ENOSPC}", "No space left", "max_temp_directory_size", "not enough disk space")
-    if any(mark in text for mark in full):
-        return ReportError(
-            f"there is no free disk to spill to in {engine.spill}: {text.splitlines()[0]}",
-            hint="Free some space there, set MILLRACE_SPILL_DIR to a larger disk, or give the run more memory",
-            reason="NoDiskSpace",
-        )
-    return ReportError(f"the query engine failed: {text.splitlines()[0]}", reason="EngineFailed")
+    return ReportError(f"the query engine failed: {said}", reason="EngineFailed")
