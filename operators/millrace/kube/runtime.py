@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Final
 
 from millrace.base.errors import MillraceError, RetryError
 from millrace.kube import errors
@@ -16,14 +16,12 @@ from millrace.kube.cluster import Cluster
 from millrace.kube.metrics import KubeMetrics
 from millrace.kube.queue import Key, Requeue, WorkQueue, backoff
 from millrace.kube.resources import Object, Resource, labels_of, name_of, namespace_of
+from millrace.kube.sightings import Sightings
 
 _log = logging.getLogger(__name__)
 
 Mapper = Callable[[Object], Iterable[tuple[str, str]]]
 Reconcile = Callable[[Key], Awaitable[Requeue | None]]
-
-# How long after a watch began anew its kind is listed again: long enough for the watch to have caught up.
-_SETTLE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,25 +82,22 @@ class Runtime:
         self._resync = resync
         self._random = random or Random()  # noqa: S311 jitter, no secret
         self._failures: dict[Key, int] = {}
-        self._relists: dict[Resource, asyncio.TimerHandle] = {}
+        self._sightings = Sightings(self._mark_stale)
         self._due = asyncio.Event()
         self._stale: set[Resource] = set()
         self._mappers = _mappers(self.controllers.values())
         cluster.cache.subscribe(self._route)
 
     def observe(self, resource: Resource, event: str | None, document: Object) -> None:
-        """Takes one watch event: ADDED, MODIFIED, DELETED, or None for an object of a list that a watch begins with.
-
-        A watch that begins anew tells nothing of what has gone meanwhile, so its kind is listed again soon.
-        """
+        """Takes one watch event: ADDED, MODIFIED, DELETED, or None for an object of a list that a watch begins with."""
         document = {"apiVersion": resource.api_version, "kind": resource.kind, **document}
         if event == "DELETED":
             self.cluster.cache.remove(resource, document)
-            return
-        self.cluster.cache.upsert(resource, document)
-        if event is None and resource not in self._relists:
-            timer = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self._mark_stale, resource)
-            self._relists[resource] = timer
+        else:
+            self.cluster.cache.upsert(resource, document)
+        self._sightings.saw(resource, (namespace_of(document), name_of(document)))
+        if event is None:
+            self._sightings.began(resource)
 
     async def run(self) -> None:
         """Lists everything, then reconciles until cancelled."""
@@ -115,17 +110,18 @@ class Runtime:
                 group.create_task(self._relist_forever())
         finally:
             self.queue.close()
-            for timer in self._relists.values():
-                timer.cancel()
+            self._sightings.close()
 
     async def relist(self, resource: Resource) -> None:
         """Lists one kind and makes the cache equal to it."""
+        began = asyncio.get_running_loop().time()
         try:
             documents, version = await self.cluster.client.list(resource, selector=resource.selector)
         except errors.AbsentError:
             self.cluster.cache.unserved(resource)
         else:
             self.cluster.cache.replace(resource, documents, version)
+        self._sightings.listed(resource, began)
 
     async def reconcile(self, key: Key) -> None:
         """One turn of one key, and when its next one is."""
@@ -163,33 +159,41 @@ class Runtime:
                 self.queue.done(key)
 
     def _route(self, resource: Resource, document: Object) -> None:
+        place = namespace_of(document), name_of(document)
+        if self.cluster.cache.get(resource, *place) is None:
+            self._sightings.saw(resource, place)
+        else:
+            self._sightings.expect(resource, place)
+        self._enqueue(resource, document)
+
+    def _enqueue(self, resource: Resource, document: Object) -> None:
         for controller, mapper in self._mappers.get(resource, ()):
             for place in mapper(document):
                 self.queue.add(Key(controller, *place))
 
     def _mark_stale(self, resource: Resource) -> None:
-        self._relists.pop(resource, None)
         self._stale.add(resource)
         self._due.set()
 
     async def _relist_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        resync_at = loop.time() + self._resync
         while True:
-            everything = False
-            try:
-                async with asyncio.timeout(self._resync):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(resync_at):
                     await self._due.wait()
-            except TimeoutError:
-                everything = True
             self._due.clear()
             stale, self._stale = self._stale, set()
+            everything = loop.time() >= resync_at
             await self._list_until_done(self.cluster.cache.resources if everything else tuple(stale))
             if everything:
+                resync_at = loop.time() + self._resync
                 self._reconcile_everything()
 
     def _reconcile_everything(self) -> None:
         for resource in self.cluster.cache.resources:
             for document in self.cluster.cache.all(resource):
-                self._route(resource, document)
+                self._enqueue(resource, document)
 
     async def _list_until_done(self, resources: Iterable[Resource]) -> None:
         waiting, failures = list(resources), 0

@@ -1,0 +1,177 @@
+"""The operators' runtime inside a test, against a real embedded API server; and the server seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+
+from millrace.kube import connection, handlers
+from millrace.kube.cache import Cache
+from millrace.kube.client import Client
+from millrace.kube.cluster import Cluster
+from millrace.kube.resources import NAMESPACES, Object, Resource
+from millrace.kube.runtime import Controller, Runtime
+from millrace.local.apiserver import thirdparty
+from millrace.local.apiserver.process import RunningServer, start
+
+REPOSITORY = Path(__file__).parents[2]
+WRITES = "create|update|patch|delete|deletecollection"
+AGENT = "millrace-operator"
+
+_numbers = itertools.count(1)
+
+
+def start_server(folder: Path) -> RunningServer:
+    """An API server with all CRDs and with ``/faults``."""
+    crds = [REPOSITORY / "crds", Path(thirdparty.__path__[0])]
+    return start(folder / "data", kubeconfig=folder / "kubeconfig", crds=crds, faults=True)
+
+
+class Api:
+    """The API server as a user sees it, without the operators' own client."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self._http = httpx.Client(base_url=server.url, timeout=10, headers={"User-Agent": "a-user"})
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._http.close()
+
+    def namespace(self) -> str:
+        """A fresh namespace."""
+        name = f"test-{next(_numbers)}"
+        self.create(NAMESPACES, {"metadata": {"name": name}})
+        return name
+
+    def create(self, resource: Resource, document: Object) -> Object:
+        """Creates."""
+        namespace = document["metadata"].get("namespace", "")
+        typed = {"apiVersion": resource.api_version, "kind": resource.kind, **document}
+        return self._did(self._http.post(resource.path(namespace), json=typed))
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """The object or None."""
+        answer = self._http.get(resource.path(namespace, name))
+        return None if answer.status_code == 404 else self._did(answer)
+
+    def list(self, resource: Resource, namespace: str = "", selector: str = "") -> list[Object]:
+        """All objects."""
+        answer = self._http.get(resource.path(namespace), params={"labelSelector": selector} if selector else {})
+        items: list[Object] = self._did(answer)["items"]
+        return items
+
+    def merge(self, resource: Resource, namespace: str, name: str, patch: Object, subresource: str = "") -> Object:
+        """Patches."""
+        path = resource.path(namespace, name, subresource)
+        return self._did(self._http.patch(path, json=patch, headers={"Content-Type": "application/merge-patch+json"}))
+
+    def delete(self, resource: Resource, namespace: str, name: str, propagation: str = "Background") -> None:
+        """Deletes."""
+        path = resource.path(namespace, name)
+        answer = self._http.request("DELETE", path, json={"propagationPolicy": propagation})
+        assert answer.status_code in (200, 202, 404), answer.text
+
+    def fault(self, *rules: dict[str, Any]) -> None:
+        """Sets the rules in force."""
+        self._did(self._http.put("/faults", json=list(rules)))
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules in force with their counters."""
+        rules: list[dict[str, Any]] = self._did(self._http.get("/faults"))["rules"]
+        return rules
+
+    def no_faults(self) -> None:
+        """Takes all rules away."""
+        self._did(self._http.delete("/faults"))
+
+    def forget_history(self) -> None:
+        """Every watch from an earlier version is answered 410 from now on."""
+        self._did(self._http.post("/faults/forget-history"))
+
+    def drop_watches(self) -> None:
+        """Cuts all watches."""
+        self._did(self._http.post("/faults/drop-watches"))
+
+    def count_writes(self) -> None:
+        """Counts the operators' writes from now on; ``writes`` tells."""
+        self.fault({"verb": WRITES, "userAgent": AGENT, "action": "latency", "seconds": 0})
+
+    def writes(self) -> int:
+        """Writes since ``count_writes``."""
+        return int(self.rules()[0]["calls"])
+
+    @staticmethod
+    def _did(answer: httpx.Response) -> Any:
+        assert answer.is_success, f"{answer.request.method} {answer.request.url}: {answer.text}"
+        return answer.json()
+
+
+@dataclass
+class Running:
+    """Operators at work."""
+
+    runtime: Runtime
+    client: Client
+
+    async def settle(self, quiet: float = 0.3, seconds: float = 20.0) -> None:
+        """Returns once no reconcile was wanted for a while."""
+        loop = asyncio.get_running_loop()
+        end, calm_since = loop.time() + seconds, loop.time()
+        while loop.time() - calm_since < quiet:
+            assert loop.time() < end, "the operators do not come to rest"
+            await asyncio.sleep(0.02)
+            if not self.runtime.queue.idle or not self.runtime.synced:
+                calm_since = loop.time()
+
+
+Factory = Callable[[Cluster], Iterable[Controller]]
+
+
+@asynccontextmanager
+async def operators(
+    server: RunningServer,
+    factory: Factory,
+    *,
+    resync: float = 300.0,
+    clock: Callable[[], datetime] | None = None,
+    make_client: Callable[[Any], Client] = Client,
+    watching: bool = True,
+) -> AsyncIterator[Running]:
+    """Runs controllers as the operator's process does, without its Lease."""
+    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
+    async with make_client(configuration) as client:
+        cluster = Cluster(client, Cache(), clock=clock) if clock else Cluster(client, Cache())
+        runtime = Runtime(cluster, factory(cluster), resync=resync, random=Random(7))
+        tasks = [asyncio.create_task(runtime.run())]
+        if watching:
+            tasks.append(asyncio.create_task(handlers.watch(runtime, configuration)))
+        try:
+            yield Running(runtime, client)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if not isinstance(error, asyncio.CancelledError):
+                raise error or AssertionError("a task of the operators ended")
+
+
+async def eventually(holds: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """Waits until ``holds()`` is true, and gives what it was."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert loop.time() < end, f"not within {seconds:g} s: {holds}"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,138 @@
+"""The cache: never back in time, and true again after a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.api import names
+from millrace.kube.cache import Cache
+from millrace.kube.resources import JOBS, NODES, PODS, Object, Resource
+
+
+def job(name: str, version: int, **labels: str) -> Object:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "namespace": "ns",
+            "name": name,
+            "resourceVersion": str(version),
+            "labels": {f"millrace.dev/{key}": value for key, value in labels.items()},
+            "managedFields": [{"manager": "x"}],
+        },
+        "spec": {"suspend": False},
+    }
+
+
+class Seen:
+    """A cache and what it told."""
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+        self.told: list[str] = []
+        self.cache.subscribe(self._tell)
+
+    def _tell(self, _: Resource, document: Object) -> None:
+        self.told.append(document["metadata"]["name"])
+
+    def version(self, name: str) -> str | None:
+        found = self.cache.get(JOBS, "ns", name)
+        return found["metadata"]["resourceVersion"] if found else None
+
+
+def test_an_older_version_is_ignored_and_told_to_nobody() -> None:
+    seen = Seen()
+    assert seen.cache.upsert(JOBS, job("a", 9))
+    assert not seen.cache.upsert(JOBS, job("a", 9))
+    assert not seen.cache.upsert(JOBS, job("a", 10**0))
+    assert seen.cache.upsert(JOBS, job("a", 10)), "versions are numbers: 10 is newer than 9"
+    assert seen.told == ["a", "a"]
+
+
+def test_what_was_deleted_does_not_come_back_by_a_late_event() -> None:
+    seen = Seen()
+    seen.cache.upsert(JOBS, job("a", 5))
+    assert seen.cache.remove(JOBS, job("a", 7))
+    assert not seen.cache.upsert(JOBS, job("a", 6))
+    assert seen.version("a") is None
+    assert seen.cache.upsert(JOBS, job("a", 8)), "made again"
+
+
+def test_a_late_deletion_of_a_predecessor_is_ignored() -> None:
+    seen = Seen()
+    seen.cache.upsert(JOBS, job("a", 8))
+    assert not seen.cache.remove(JOBS, job("a", 7))
+    assert seen.version("a") == "8"
+
+
+def test_a_list_ends_what_has_gone_and_keeps_what_is_newer_than_it() -> None:
+    seen = Seen()
+    seen.cache.upsert(JOBS, job("gone", 3))
+    seen.cache.upsert(JOBS, job("kept", 4))
+    seen.cache.upsert(JOBS, job("newer", 12))
+    seen.cache.replace(JOBS, [job("kept", 4), job("added", 9)], "10")
+    assert [document["metadata"]["name"] for document in seen.cache.all(JOBS)] == ["added", "kept", "newer"]
+    assert seen.told[-1] == "gone"
+
+
+def test_labels_find_objects_and_follow_their_changes() -> None:
+    seen = Seen()
+    seen.cache.upsert(JOBS, job("b", 1, view="clicks"))
+    seen.cache.upsert(JOBS, job("a", 2, view="clicks"))
+    seen.cache.upsert(JOBS, job("c", 3, view="other"))
+    found = seen.cache.select(JOBS, "ns", names.VIEW, "clicks")
+    assert [document["metadata"]["name"] for document in found] == ["a", "b"]
+    seen.cache.upsert(JOBS, job("a", 4, view="other"))
+    seen.cache.remove(JOBS, job("c", 5))
+    assert len(seen.cache.select(JOBS, "ns", names.VIEW, "clicks")) == 1
+    assert [document["metadata"]["name"] for document in seen.cache.select(JOBS, "ns", names.VIEW, "other")] == ["a"]
+
+
+def test_what_nobody_reads_is_not_kept() -> None:
+    cache = Cache()
+    pod: dict[str, Any] = {**job("p", 1), "spec": {"containers": []}, "status": {"phase": "Running"}}
+    cache.upsert(PODS, pod)
+    held = cache.get(PODS, "ns", "p")
+    assert held is not None
+    assert set(held) == {"apiVersion", "kind", "metadata", "status"}
+    assert "managedFields" not in held["metadata"]
+    assert "managedFields" in pod["metadata"], "the given object is not touched"
+
+
+def test_a_kind_that_is_not_served_holds_nothing() -> None:
+    cache = Cache()
+    cache.upsert(JOBS, job("a", 5))
+    assert cache.served(JOBS)
+    cache.unserved(JOBS)
+    assert not cache.served(JOBS)
+    assert cache.all(JOBS) == []
+    cache.upsert(JOBS, job("a", 6))
+    assert cache.served(JOBS)
+    assert not cache.served(NODES)
+
+
+versions = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=20)
+
+
+@given(versions, st.randoms())
+def test_in_whatever_order_events_come_the_newest_wins(history: list[tuple[str, bool]], random: Any) -> None:
+    events = [(name, deleted, version) for version, (name, deleted) in enumerate(history, 1)]
+    late = list(events)
+    random.shuffle(late)
+    cache = Cache()
+    for name, deleted, version in late:
+        if deleted:
+            cache.remove(JOBS, job(name, version))
+        else:
+            cache.upsert(JOBS, job(name, version))
+    for wanted in "abc":
+        last = next((event for event in reversed(events) if event[0] == wanted), None)
+        held = cache.get(JOBS, "ns", wanted)
+        if last is None or last[1]:
+            assert held is None
+        else:
+            assert held is not None
+            assert held["metadata"]["resourceVersion"] == str(last[2])

@@ -1,0 +1,265 @@
+"""What the operators write, and what they leave alone, on a real API server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from millrace.api import conditions, names
+from millrace.api.conditions import condition
+from millrace.kube import connection, errors
+from millrace.kube.cache import Cache
+from millrace.kube.client import Client
+from millrace.kube.cluster import Cluster
+from millrace.kube.resources import (
+    CRON_JOBS,
+    EVENTS,
+    FEATURE_VIEWS,
+    SERVICES,
+    Object,
+    annotations_of,
+    labels_of,
+    owner_reference,
+)
+from millrace.local.apiserver.process import RunningServer
+from tests.builders import feature_view
+from tests.operators.harness import Api
+
+
+@pytest.fixture
+async def cluster(server: RunningServer) -> AsyncIterator[Cluster]:
+    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
+    async with Client(configuration) as client:
+        yield Cluster(client, Cache())
+
+
+def cron_job(namespace: str, **spec: Any) -> Object:
+    container = {"name": "main", "image": "x", "resources": {"requests": {"cpu": "1000m"}}}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "nightly", "namespace": namespace},
+        "spec": {"schedule": "0 0 * * *", "jobTemplate": {"spec": {"template": template}}, **spec},
+    }
+
+
+def view(api: Api, namespace: str) -> Object:
+    return api.create(FEATURE_VIEWS, feature_view("clicks").having("metadata.namespace", namespace).build())
+
+
+async def test_the_same_apply_is_written_once(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    assert await cluster.apply(cron_job(namespace))
+    api.count_writes()
+    assert not await cluster.apply(cron_job(namespace))
+    restarted = Cluster(cluster.client, Cache())
+    assert not await restarted.apply(cron_job(namespace)), "an empty cache asks before it writes"
+    assert api.writes() == 0
+
+
+async def test_an_applied_object_says_whose_it_is(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    made = api.get(CRON_JOBS, namespace, "nightly")
+    assert made is not None
+    assert labels_of(made)[names.MANAGED_BY] == "millrace"
+    assert names.APPLIED_HASH in annotations_of(made)
+    assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["millrace"]
+    assert made["metadata"]["managedFields"][0]["operation"] == "Apply"
+
+
+async def test_drift_by_somebody_else_is_mended_and_their_own_fields_stay(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    api.merge(
+        CRON_JOBS, namespace, "nightly", {"spec": {"schedule": "* * * * *"}, "metadata": {"labels": {"team": "x"}}}
+    )
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    assert await cluster.apply(cron_job(namespace))
+    made = api.get(CRON_JOBS, namespace, "nightly")
+    assert made is not None
+    assert made["spec"]["schedule"] == "0 0 * * *"
+    assert labels_of(made)["team"] == "x"
+
+
+async def test_a_field_that_is_no_longer_wanted_goes(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace, startingDeadlineSeconds=60))
+    assert await cluster.apply(cron_job(namespace))
+    made = api.get(CRON_JOBS, namespace, "nightly")
+    assert made is not None
+    assert "startingDeadlineSeconds" not in made["spec"]
+
+
+async def test_a_stranger_of_the_same_name_is_left_alone(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    theirs = {"metadata": {"name": "shop", "namespace": namespace}, "spec": {"ports": [{"port": 80}]}}
+    api.create(SERVICES, theirs)
+    before = api.get(SERVICES, namespace, "shop")
+    wanted = {"apiVersion": "v1", "kind": "Service", **theirs}
+    with pytest.raises(errors.NameTakenError, match="not managed by Millrace"):
+        await cluster.apply(wanted)
+    assert api.get(SERVICES, namespace, "shop") == before
+
+
+async def test_an_invalid_object_is_refused_in_the_servers_words(cluster: Cluster, api: Api) -> None:
+    with pytest.raises(errors.RefusedError, match="schedule"):
+        await cluster.apply(cron_job(api.namespace(), schedule="whenever"))
+
+
+async def test_a_missing_namespace_may_come_yet(cluster: Cluster) -> None:
+    with pytest.raises(errors.AbsentError):
+        await cluster.apply(cron_job("nowhere"))
+
+
+async def test_what_is_gone_is_deleted_already(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    assert await cluster.delete(CRON_JOBS, namespace, "nightly")
+    assert not await cluster.delete(CRON_JOBS, namespace, "nightly")
+    assert cluster.cache.get(CRON_JOBS, namespace, "nightly") is None
+
+
+async def test_a_successor_of_the_same_name_is_not_deleted_for_its_predecessor(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    assert not await cluster.delete(CRON_JOBS, namespace, "nightly", uid="another")
+    assert api.get(CRON_JOBS, namespace, "nightly") is not None
+
+
+async def test_finalizers_come_and_go_and_those_of_others_stay(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    document = view(api, namespace)
+    document = api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"finalizers": ["others.io/x"]}})
+    assert await cluster.add_finalizer(document, "millrace.dev/purge")
+    held = cluster.cache.get(FEATURE_VIEWS, namespace, "clicks")
+    assert held is not None
+    assert held["metadata"]["finalizers"] == ["others.io/x", "millrace.dev/purge"]
+    assert not await cluster.add_finalizer(held, "millrace.dev/purge")
+    assert await cluster.remove_finalizer(held, "millrace.dev/purge")
+    last = api.get(FEATURE_VIEWS, namespace, "clicks")
+    assert last is not None
+    assert last["metadata"]["finalizers"] == ["others.io/x"]
+
+
+async def test_a_write_on_an_old_version_conflicts_and_leaves_the_new_one_in_the_cache(
+    cluster: Cluster, api: Api
+) -> None:
+    namespace = api.namespace()
+    old = view(api, namespace)
+    api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"labels": {"x": "y"}}})
+    with pytest.raises(errors.ConflictError):
+        await cluster.add_finalizer(old, "millrace.dev/purge")
+    with pytest.raises(errors.ConflictError):
+        await cluster.write_status(old, {"observedGeneration": 1})
+    held = cluster.cache.get(FEATURE_VIEWS, namespace, "clicks")
+    assert held is not None
+    assert labels_of(held) == {"x": "y"}
+
+
+def said(cluster: Cluster, holds: bool | None, reason: str, before: Object | None = None) -> list[dict[str, Any]]:
+    now = condition(conditions.MATERIALIZED, holds, reason, f"because of {reason}")
+    previous = ((before or {}).get("status") or {}).get("conditions")
+    return conditions.settle(previous, [now, conditions.summary([now])], generation=1, now=cluster.now())
+
+
+async def test_status_is_written_when_it_differs_and_only_then(cluster: Cluster, api: Api) -> None:
+    document = view(api, api.namespace())
+    status = {"observedGeneration": 1, "schemaHash": "sha256:a", "conditions": said(cluster, None, "Pending")}
+    assert await cluster.write_status(document, status)
+    place = document["metadata"]["namespace"], "clicks"
+    held = cluster.cache.get(FEATURE_VIEWS, *place)
+    assert held is not None
+    api.count_writes()
+    assert not await cluster.write_status(held, {**status, "watermark": None})
+    assert api.writes() == 0
+    assert await cluster.write_status(held, {"observedGeneration": 1})
+    bare = api.get(FEATURE_VIEWS, *place)
+    assert bare is not None
+    assert bare["status"] == {"observedGeneration": 1}, "what is not in the new status is removed"
+
+
+async def test_each_transition_is_one_event_and_no_event_is_sent_for_a_write_that_failed(
+    cluster: Cluster, api: Api
+) -> None:
+    namespace = api.namespace()
+    first = view(api, namespace)
+
+    async def turn(holds: bool | None, reason: str) -> None:
+        held = cluster.cache.get(FEATURE_VIEWS, namespace, "clicks") or first
+        await cluster.write_status(held, {"conditions": said(cluster, holds, reason, held)})
+
+    await turn(None, "Pending")
+    assert api.list(EVENTS, namespace) == []
+    await turn(False, "StoreDown")
+    await turn(False, "StoreDown")
+    with pytest.raises(errors.ConflictError):
+        await cluster.write_status(first, {"conditions": said(cluster, True, "Covered")})
+    await turn(True, "Covered")
+    events = {(event["type"], event["reason"]): event for event in api.list(EVENTS, namespace)}
+    assert set(events) == {("Warning", "StoreDown"), ("Normal", "Covered"), ("Normal", "AllWell")}
+    warning = events["Warning", "StoreDown"]
+    assert warning["message"] == "Materialized: because of StoreDown"
+    assert warning["involvedObject"]["uid"] == first["metadata"]["uid"]
+
+
+async def test_a_throttled_request_says_when_to_come_back(cluster: Cluster, api: Api) -> None:
+    api.fault({"verb": "patch", "action": "status", "code": 429, "retryAfter": 7})
+    with pytest.raises(errors.ApiError) as caught:
+        await cluster.apply(cron_job(api.namespace()))
+    assert (caught.value.status, caught.value.delay) == (429, 7.0)
+
+
+async def test_a_cut_connection_is_an_error_to_retry(cluster: Cluster, api: Api) -> None:
+    namespace = api.namespace()
+    api.fault({"verb": "patch", "action": "dropAfter", "times": 1})
+    with pytest.raises(errors.ApiError) as caught:
+        await cluster.apply(cron_job(namespace))
+    assert caught.value.status == 0
+    assert not await cluster.apply(cron_job(namespace)), "it had been written, and is found so"
+
+
+async def test_a_process_without_the_lease_writes_nothing(server: RunningServer, api: Api) -> None:
+    def fence() -> None:
+        raise errors.LostLeadershipError("not leading")
+
+    namespace = api.namespace()
+    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
+    async with Client(configuration, fence=fence) as client:
+        cluster = Cluster(client, Cache())
+        api.count_writes()
+        with pytest.raises(errors.LostLeadershipError):
+            await cluster.apply(cron_job(namespace))
+        with pytest.raises(errors.LostLeadershipError):
+            await cluster.delete(CRON_JOBS, namespace, "x")
+        assert await cluster.live(CRON_JOBS, namespace, "nightly") is None, "reading is free"
+    assert api.writes() == 0
+
+
+async def test_long_lists_come_in_pages(cluster: Cluster, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = api.namespace()
+    for number in range(5):
+        api.create(
+            SERVICES, {"metadata": {"name": f"s{number}", "namespace": namespace}, "spec": {"ports": [{"port": 1}]}}
+        )
+    monkeypatch.setattr("millrace.kube.client._PAGE", 2)
+    items, version = await cluster.client.list(SERVICES, namespace=namespace)
+    assert [item["metadata"]["name"] for item in items] == [f"s{number}" for number in range(5)]
+    assert items[0]["kind"] == "Service"
+    assert int(version) > 0
+
+
+def test_an_owner_reference_names_its_owner(api: Api) -> None:
+    document = view(api, api.namespace())
+    reference = owner_reference(document)
+    assert reference["uid"] == document["metadata"]["uid"]
+    assert (reference["controller"], reference["blockOwnerDeletion"]) == (True, True)
+
+
+async def test_no_kubeconfig_is_said_so(tmp_path: Any) -> None:
+    with pytest.raises(Exception, match="Set KUBECONFIG") as caught:
+        await connection.load({"KUBECONFIG": str(tmp_path / "none")})
+    assert getattr(caught.value, "reason", "") == "NoKubeconfig"

@@ -1,0 +1,234 @@
+"""The runtime on kopf's watches: what happens is seen, and what a watch loses is found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from millrace.api import names
+from millrace.base.errors import RejectError, RetryError
+from millrace.kube.cluster import Cluster
+from millrace.kube.queue import Key, Requeue
+from millrace.kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of, owner_reference
+from millrace.kube.runtime import Controller, by_label, itself
+from millrace.local.apiserver.process import RunningServer, start
+from tests.builders import feature_view
+from tests.operators.harness import AGENT, WRITES, Api, eventually, operators
+
+
+def child_of(view: Object) -> Object:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {
+            "name": f"fv-{name_of(view)}",
+            "namespace": namespace_of(view),
+            "labels": {names.VIEW: name_of(view)},
+            "ownerReferences": [owner_reference(view)],
+        },
+        "spec": {
+            "schedule": view["spec"]["materialization"]["schedule"],
+            "jobTemplate": {
+                "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "m", "image": "x"}]}}}
+            },
+        },
+    }
+
+
+class Toy:
+    """A controller that gives each view a CronJob; ``before`` may interfere."""
+
+    def __init__(self, before: Callable[[Key], Awaitable[Requeue | None]] | None = None) -> None:
+        self.turns: list[Key] = []
+        self._before = before
+
+    def __call__(self, cluster: Cluster) -> list[Controller]:
+        async def reconcile(key: Key) -> Requeue | None:
+            self.turns.append(key)
+            if self._before is not None and (wish := await self._before(key)):
+                return wish
+            view = cluster.cache.get(FEATURE_VIEWS, key.namespace, key.name)
+            if view is not None:
+                await cluster.apply(child_of(view))
+            return None
+
+        return [Controller("Toy", reconcile, {FEATURE_VIEWS: itself, CRON_JOBS: by_label(names.VIEW)})]
+
+
+def make(api: Api, namespace: str, name: str = "clicks") -> Object:
+    return api.create(FEATURE_VIEWS, feature_view(name).having("metadata.namespace", namespace).build())
+
+
+async def test_a_new_object_gets_its_child_and_a_lost_child_comes_back(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    async with operators(server, Toy()):
+        make(api, namespace)
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        api.delete(CRON_JOBS, namespace, "fv-clicks")
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        api.merge(CRON_JOBS, namespace, "fv-clicks", {"spec": {"schedule": "1 1 1 1 1"}})
+        await eventually(lambda: api.list(CRON_JOBS, namespace)[0]["spec"]["schedule"] == "0 0 1 1 *")
+
+
+async def test_watching_leaves_no_trace_on_a_users_object(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    made = make(api, namespace)
+    toy = Toy()
+    api.fault({"verb": WRITES, "userAgent": "^(?!a-user|millrace-operator)", "action": "latency", "seconds": 0})
+    async with operators(server, toy) as running:
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"labels": {"a": "b"}}})
+        await eventually(
+            lambda: running.runtime.cluster.cache.all(FEATURE_VIEWS, namespace)[0]["metadata"].get("labels")
+        )
+        await running.settle()
+    assert api.rules()[0]["calls"] == 0, "kopf wrote something"
+    after = api.get(FEATURE_VIEWS, namespace, "clicks")
+    assert after is not None
+    assert "finalizers" not in after["metadata"]
+    assert "annotations" not in after["metadata"]
+    assert after["spec"] == made["spec"]
+
+
+async def test_a_settled_object_is_written_no_more_also_by_a_restarted_operator(
+    server: RunningServer, api: Api
+) -> None:
+    namespace = api.namespace()
+    make(api, namespace)
+    async with operators(server, Toy()) as running:
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        await running.settle()
+    api.count_writes()
+    async with operators(server, Toy(), resync=0.3) as running:
+        await asyncio.sleep(1)
+        await running.settle(quiet=0.1)
+    assert api.writes() == 0
+
+
+async def test_cut_watches_go_on(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    async with operators(server, Toy()) as running:
+        await running.settle()
+        api.drop_watches()
+        make(api, namespace)
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+
+
+async def test_a_child_that_went_while_the_watch_was_down_is_made_again(server: RunningServer, api: Api) -> None:
+    """kopf lists anew after 410 and tells nothing of what is not in the list."""
+    namespace = api.namespace()
+    make(api, namespace)
+    make(api, namespace, "other")
+    async with operators(server, Toy()) as running:
+        await eventually(lambda: len(api.list(CRON_JOBS, namespace)) == 2)
+        await running.settle()
+        api.fault({"verb": "watch", "resource": "cronjobs", "action": "status", "code": 503})
+        api.drop_watches()
+        await asyncio.sleep(0.3)
+        api.delete(CRON_JOBS, namespace, "fv-clicks")
+        api.forget_history()
+        api.no_faults()
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"), seconds=20)
+
+
+async def test_what_no_watch_ever_tells_is_found_at_the_next_resync(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    make(api, namespace)
+    async with operators(server, Toy(), resync=0.5, watching=False):
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        api.delete(CRON_JOBS, namespace, "fv-clicks")
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+
+
+async def test_watches_that_run_behind_cause_no_second_write(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    toy = Toy()
+    api.fault(
+        {"verb": WRITES, "userAgent": AGENT, "action": "latency", "seconds": 0},
+        {"resource": "cronjobs", "action": "staleWatch"},
+    )
+    async with operators(server, toy) as running:
+        await running.settle()
+        make(api, namespace)
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        for number in range(3):
+            api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"labels": {"n": str(number)}}})
+            await running.settle(quiet=0.1)
+        assert api.rules()[0]["calls"] == 1
+
+
+async def test_refusals_of_the_api_server_are_survived(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    api.fault(
+        {"verb": "list|watch", "action": "status", "code": 500, "times": 12},
+        {"verb": WRITES, "userAgent": AGENT, "action": "status", "code": 429, "retryAfter": 1, "times": 1},
+        {"verb": WRITES, "userAgent": AGENT, "action": "status", "code": 409, "times": 2},
+        {"verb": WRITES, "userAgent": AGENT, "action": "dropAfter", "times": 3},
+    )
+    async with operators(server, Toy()) as running:
+        make(api, namespace)
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"), seconds=30)
+        await running.settle()
+    assert len(api.list(CRON_JOBS, namespace)) == 1
+
+
+async def test_errors_are_tried_again_later_and_do_not_stop_others(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    raised: list[str] = []
+
+    async def before(key: Key) -> Requeue | None:
+        if key.name == "bad" and len(raised) < 4:
+            raised.append(key.name)
+            raise [
+                RetryError("later", delay=0.01),
+                RejectError("wrong"),
+                KeyError("a bug"),
+                RetryError("later", delay=0),
+            ][len(raised) - 1]
+        return None
+
+    async with operators(server, Toy(before)):
+        make(api, namespace, "bad")
+        make(api, namespace, "good")
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-good"))
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-bad"))
+    assert len(raised) == 4
+
+
+async def test_a_reconcile_may_ask_to_come_back(server: RunningServer, api: Api) -> None:
+    namespace = api.namespace()
+    asked: list[Key] = []
+
+    async def before(key: Key) -> Requeue | None:
+        if key.namespace == namespace:
+            asked.append(key)
+        return Requeue(0.05) if len(asked) < 3 else None
+
+    async with operators(server, Toy(before)):
+        make(api, namespace)
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+    assert len(asked) >= 3
+
+
+@pytest.mark.slow
+async def test_an_api_server_that_goes_and_comes_back_is_found_again(fresh: RunningServer) -> None:
+    api = Api(fresh)
+    namespace = api.namespace()
+    async with operators(fresh, Toy()) as running:
+        make(api, namespace)
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        await running.settle()
+        port = int(fresh.url.rpartition(":")[2])
+        fresh.kill()
+        await asyncio.sleep(0.5)
+        again = await asyncio.to_thread(
+            start, fresh.kubeconfig.parent / "data", port=port, kubeconfig=fresh.kubeconfig, faults=True
+        )
+        try:
+            make(api, namespace, "second")
+            await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-second"), seconds=30)
+        finally:
+            again.stop()
+    api.close()
