@@ -31,6 +31,8 @@ class Gateway:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.hang_ups = 0
         self.answer: Callable[[dict[str, Any]], tuple[int, bytes]] = self.rows
         self.url = ""
 
@@ -63,6 +65,11 @@ def gateway() -> Iterator[Gateway]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             state.requests.append(body)
+            state.paths.append(self.path)
+            if state.hang_ups:
+                state.hang_ups -= 1
+                self.close_connection = True
+                return
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
             status, content = state.answer(body)
             self.send_response(status)
@@ -161,6 +168,34 @@ async def test_a_gateway_that_is_not_there_may_be_tried_again(gateway):
     join = FeatureJoin(settings, MATRIX, gateway_url="http://127.0.0.1:1", project="shop")
     with pytest.raises(RetryError, match=r"the gateway http://127\.0\.0\.1:1/get-online-features cannot be reached"):
         await join.feeds({"user": [1]})
+    await join.aclose()
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b'{"metadata": {"feature_names": ["u__age"]}, "results": []}'])
+async def test_an_answer_that_is_none_is_reported(gateway, content):
+    gateway.answer = lambda _: (200, content)
+    with pytest.raises(ReportError, match="the gateway's answer cannot be read"):
+        await feeds(gateway, [1])
+
+
+async def test_a_read_that_the_gateway_hangs_up_on_is_repeated_once(gateway):
+    join = FeatureJoin(FeatureSettings(refs=REFS), MATRIX, gateway_url=gateway.url, project="shop")
+    gateway.hang_ups = 1
+    assert (await join.feeds({"user": [1]}))["x"].tolist() == [[30.0, 1.5]]
+    gateway.hang_ups = 2
+    with pytest.raises(RetryError, match="cannot be reached"):
+        await join.feeds({"user": [1]})
+    assert len(gateway.requests) == 4
+    await join.aclose()
+
+
+async def test_the_proxy_of_the_environment_is_asked_where_there_is_one(gateway, monkeypatch):
+    monkeypatch.setenv("http_proxy", gateway.url)
+    address = "http://millrace-gateway.millrace-system.svc"
+    join = FeatureJoin(FeatureSettings(refs=REFS), MATRIX, gateway_url=address, project="shop")
+    await join.feeds({"user": [1]})
+    assert gateway.headers[0]["host"] == "millrace-gateway.millrace-system.svc"
+    assert gateway.paths == [f"{address}/get-online-features"]
     await join.aclose()
 
 
