@@ -130,7 +130,7 @@ class Loop:
             try:
                 plan = self._controller.plan(key, self._now())
                 await self._hands.perform(plan.actions)
-            except Exception as error:  # noqa: BLE001 - one odd object must not stop the others
+            except Exception as error:
                 self._retry(key, error)
             else:
                 self._failures.pop(key, None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import orjson
@@ -83,17 +84,15 @@ def short_hash(value: Any, length: int = 10) -> str:
     return "".join(letters)
 
 
-def free_names(base: str, uid: str, taken: Mapping[str, object] | set[str]) -> Iterator[str]:
-    """Names for new children of the owner ``uid``, one after another, skipping those ``taken``.
+def free_names(base: str, uid: str, is_taken: Callable[[str], bool]) -> Iterator[str]:
+    """Names for new children of the owner ``uid``, one after another, skipping those taken, by whomever.
 
     They follow from the owner alone, so a creation repeated from a late copy meets the name it made and does no harm.
     """
-    ordinal = 0
-    while True:
+    for ordinal in count():
         name = f"{base[:LONGEST_BASE]}-{short_hash([uid, ordinal], 5)}"
-        if name not in taken:
+        if not is_taken(name):
             yield name
-        ordinal += 1
 
 
 def pod_of(template: Obj, *, name: str, namespace: str, owner: Obj) -> Obj:

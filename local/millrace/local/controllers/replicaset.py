@@ -27,13 +27,14 @@ from millrace.local.controllers.pods import doomed_first, is_active, is_ready, u
 BURST = 500
 
 
-def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime) -> Plan:
+def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime, *, is_taken: Callable[[str], bool]) -> Plan:
     """Creates or deletes pods until as many as asked for are active, and counts them in the status.
 
     Args:
         replica_set: the ReplicaSet.
         pods: the pods that it controls.
         now: the present time, for ``minReadySeconds``.
+        is_taken: whether a pod of this name exists in the namespace, whoever controls it.
     """
     if is_deleted(replica_set):
         return Plan()
@@ -44,7 +45,7 @@ def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime) -> Plan:
         return Plan(tuple(Change(PODS, pod, released(replica_set, pod)) for pod in strangers))
     active = [pod for pod in pods if is_active(pod)]
     missing = replica_set["spec"].get("replicas", 1) - len(active)
-    actions = _create(replica_set, pods, missing) if missing > 0 else _delete(replica_set, active, -missing)
+    actions = _create(replica_set, missing, is_taken) if missing > 0 else _delete(replica_set, active, -missing)
     min_ready = replica_set["spec"].get("minReadySeconds", 0)
     waits = [until_available(pod, min_ready, now) for pod in active]
     status = {**(replica_set.get("status") or {}), **_counts(replica_set, active, waits)}
@@ -52,11 +53,10 @@ def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime) -> Plan:
     return Plan(tuple(actions), soonest(*(wait for wait in waits if wait)))
 
 
-def _create(replica_set: Obj, pods: Sequence[Obj], count: int) -> list[Action]:
+def _create(replica_set: Obj, count: int, is_taken: Callable[[str], bool]) -> list[Action]:
     metadata = replica_set["metadata"]
-    taken = {pod["metadata"]["name"] for pod in pods}
     actions: list[Action] = []
-    for name in islice(free_names(metadata["name"], metadata["uid"], taken), min(count, BURST)):
+    for name in islice(free_names(metadata["name"], metadata["uid"], is_taken), min(count, BURST)):
         body = pod_of(
             replica_set["spec"]["template"],
             name=name,
@@ -122,7 +122,9 @@ class ReplicaSetController:
         orphans = adoptable(replica_set, self._pods.by("orphan", replica_set["metadata"]["namespace"]))
         if living := [pod for pod in orphans if is_active(pod)]:
             return Plan(tuple(Change(PODS, pod, adopted(REPLICA_SETS, replica_set, pod)) for pod in living))
-        return plan(replica_set, self._pods.by("controller", replica_set["metadata"]["uid"]), now)
+        namespace, pods = replica_set["metadata"]["namespace"], self._pods
+        own = pods.by("controller", replica_set["metadata"]["uid"])
+        return plan(replica_set, own, now, is_taken=lambda name: pods.get(namespace, name) is not None)
 
 
 def _orphan_namespace(pod: Obj) -> list[str]:

@@ -57,4 +57,11 @@ class JobController:
             return Plan(tuple(Change(PODS, pod, untracked(pod)) for pod in orphans), 0.0)
         if job is None or job["spec"].get("managedBy", OURS) != OURS:
             return Plan()
-        return plan(job, own, now, backoff=self._backoff)
+        namespace = job["metadata"]["namespace"]
+        return plan(
+            job,
+            own,
+            now,
+            is_taken=lambda name: self._pods.get(namespace, name) is not None,
+            backoff=self._backoff,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -34,13 +34,21 @@ class _Step:
     again: float | None = None
 
 
-def plan(job: Obj, pods: Sequence[Obj], now: datetime, *, backoff: float = BACKOFF_SECONDS) -> Plan:
+def plan(
+    job: Obj,
+    pods: Sequence[Obj],
+    now: datetime,
+    *,
+    is_taken: Callable[[str], bool],
+    backoff: float = BACKOFF_SECONDS,
+) -> Plan:
     """The next step.
 
     Args:
         job: the Job.
         pods: the pods that it controls.
         now: the present time.
+        is_taken: whether a pod of this name exists in the namespace, whoever controls it.
         backoff: seconds to wait after the first failed pod.
     """
     conditions = (job.get("status") or {}).get("conditions")
@@ -55,7 +63,7 @@ def plan(job: Obj, pods: Sequence[Obj], now: datetime, *, backoff: float = BACKO
     elif job["spec"].get("suspend"):
         step = _stop(job, count.active, counted=False)
     else:
-        step = _work(job, pods, count, now, backoff)
+        step = _work(job, pods, count, now, backoff, is_taken)
     status = _status(job, count, step, end, now)
     write = Change(JOBS, job, {**job, "status": status}, "status")
     again = soonest(step.again, deadline_left(job, now))
@@ -87,7 +95,9 @@ def _stop(job: Obj, doomed: Sequence[Obj], *, counted: bool) -> _Step:
     return _Step(tuple(actions), removed=len(doomed))
 
 
-def _work(job: Obj, pods: Sequence[Obj], count: Tally, now: datetime, backoff: float) -> _Step:
+def _work(
+    job: Obj, pods: Sequence[Obj], count: Tally, now: datetime, backoff: float, is_taken: Callable[[str], bool]
+) -> _Step:
     """Makes or removes pods until as many as wanted are active."""
     spec = job["spec"]
     parallelism, completions = spec.get("parallelism", 1), wanted_completions(job)
@@ -106,23 +116,22 @@ def _work(job: Obj, pods: Sequence[Obj], count: Tally, now: datetime, backoff: f
         return _Step()
     if wait := seconds_to_wait(pods, count.failures, backoff, now):
         return _Step(again=wait)
-    taken = {child["metadata"]["name"] for child in pods}
     if indexed:
         present = count.completed | {indexes.index_of(child) for child in occupied}
         chosen: list[int | None] = list(indexes.missing(completions or 0, present, amount))
     else:
         chosen = [None] * amount
-    return _make(job, chosen, taken)
+    return _make(job, chosen, is_taken)
 
 
-def _make(job: Obj, chosen: Sequence[int | None], taken: set[str]) -> _Step:
+def _make(job: Obj, chosen: Sequence[int | None], is_taken: Callable[[str], bool]) -> _Step:
     metadata = job["metadata"]
     actions: list[Action] = []
-    plain = islice(free_names(metadata["name"], metadata["uid"], taken), len(chosen))
+    plain = islice(free_names(metadata["name"], metadata["uid"], is_taken), len(chosen))
     for index, name in zip(chosen, plain, strict=True):
         if index is not None:
             base = f"{metadata['name'][:46]}-{index}"
-            name = next(free_names(base, f"{metadata['uid']}/{index}", taken))  # noqa: PLW2901
+            name = next(free_names(base, f"{metadata['uid']}/{index}", is_taken))  # noqa: PLW2901
         told = Tell(JOBS, job, "SuccessfulCreate", f"Created pod: {name}")
         actions += [Create(PODS, pod(job, name, index)), told]
     return _Step(tuple(actions), made=len(chosen))

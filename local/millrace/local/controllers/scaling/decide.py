@@ -74,7 +74,7 @@ def _idle(scaling: Scaling, current: int, memory: Memory, now: datetime) -> Deci
     since = memory.active_at or now
     memory = replace(memory, active_at=since)
     if current > idle and now < since + timedelta(seconds=scaling.cooldown):
-        return Decision(max(current, scaling.least), "cooling down", active=False, memory=memory)
+        return Decision(min(max(current, scaling.least), scaling.most), "cooling down", active=False, memory=memory)
     return Decision(idle, "inactive", active=False, memory=memory)
 
 
@@ -94,5 +94,5 @@ def _stabilized(scaling: Scaling, wanted: int, current: int, memory: Memory, now
     past = memory.recommended or ((now, current),)
     window = tuple((at, replicas) for at, replicas in past if at > start)
     highest = max((replicas for _, replicas in window), default=wanted)
-    final = wanted if wanted >= current else max(wanted, min(current, highest))
+    final = wanted if wanted >= current else max(wanted, min(current, highest, scaling.most))
     return final, replace(memory, recommended=(*window, (now, wanted)))

@@ -1,0 +1,151 @@
+"""ScaledObjects: how many replicas, and what is said where there is no Prometheus."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace.base.errors import RejectError, RetryError
+from millrace.local.controllers.scaling.decide import Memory, decide
+from millrace.local.controllers.scaling.prometheus import number
+from millrace.local.controllers.scaling.spec import Scaling, read
+from tests.local.controllers.world import START, Obj
+
+
+def scaled_object(metadata: Obj | None = None, **spec: Any) -> Obj:
+    trigger = {
+        "type": "prometheus",
+        "metadata": {
+            "serverAddress": "http://prometheus:9090",
+            "query": "sum(q)",
+            "threshold": "5",
+            **(metadata or {}),
+        },
+    }
+    return {
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"scaleTargetRef": {"name": "web"}, "triggers": [trigger], "maxReplicaCount": 10, **spec},
+    }
+
+
+def scaling(metadata: Obj | None = None, **spec: Any) -> Scaling:
+    return read(scaled_object(metadata, **{"minReplicaCount": 1, **spec}))
+
+
+def replicas(what: Scaling, value: float | None, current: int, memory: Memory | None = None) -> int:
+    return decide(what, [value], current, memory or Memory(), START).replicas
+
+
+@pytest.mark.parametrize(
+    ("value", "current", "expected"),
+    [(5, 1, 1), (5.4, 1, 1), (5.6, 1, 2), (50, 1, 10), (500, 1, 10), (0, 1, 1), (21, 4, 4), (23, 4, 5)],
+)
+def test_the_average_per_replica_is_kept_at_the_threshold(value: float, current: int, expected: int) -> None:
+    assert replicas(scaling(), value, current) == expected
+
+
+@given(st.floats(0, 1e6), st.integers(0, 20), st.integers(0, 5), st.integers(5, 30))
+def test_replicas_stay_within_their_bounds(value: float, current: int, least: int, most: int) -> None:
+    found = replicas(scaling(minReplicaCount=least, maxReplicaCount=most), value, current)
+    assert least <= found <= most
+
+
+def test_down_goes_only_what_was_not_asked_for_within_the_window() -> None:
+    what, memory, now, current = scaling(), Memory(), START, 4
+    seen = []
+    for value in [40, 5, 5, 30, 5, 5, 5, 5, 5]:
+        decision = decide(what, [value], current, memory, now)
+        memory, current = decision.memory, decision.replicas
+        seen.append(current)
+        now += timedelta(seconds=100)
+    assert seen == [8, 8, 8, 6, 6, 6, 1, 1, 1]
+
+
+def test_a_restart_does_not_scale_down_at_once() -> None:
+    assert replicas(scaling(), 5, 8, Memory()) == 8
+
+
+def test_to_zero_only_after_the_cool_down_and_back_up_at_once() -> None:
+    what = scaling(minReplicaCount=0, cooldownPeriod=60)
+    busy = decide(what, [3], 0, Memory(), START)
+    assert (busy.replicas, busy.active) == (1, True)
+    idle = decide(what, [0], 1, busy.memory, START + timedelta(seconds=59))
+    assert (idle.replicas, idle.reason) == (1, "cooling down")
+    assert decide(what, [0], 1, idle.memory, START + timedelta(seconds=60)).replicas == 0
+
+
+def test_a_failed_poll_takes_nothing_away_and_falls_back_when_it_goes_on() -> None:
+    what = scaling(fallback={"replicas": 6, "failureThreshold": 3})
+    memory, seen = Memory(), []
+    for _ in range(4):
+        decision = decide(what, [None], 2, memory, START)
+        memory = decision.memory
+        seen.append((decision.replicas, decision.fell_back))
+    assert seen == [(2, False), (2, False), (6, True), (6, True)]
+    assert decide(what, [5], 2, memory, START).memory.failures == 0
+
+
+def test_without_a_fallback_failed_polls_change_nothing() -> None:
+    assert replicas(scaling(), None, 7) == 7
+
+
+def test_a_total_value_scales_by_its_ratio() -> None:
+    what = scaling()
+    total = read(
+        {**scaled_object(), "spec": {**scaled_object()["spec"], "triggers": [{**_trigger(), "metricType": "Value"}]}}
+    )
+    assert decide(total, [10], 3, Memory(), START).replicas == 6
+    assert decide(what, [10], 3, Memory(), START).replicas == 3
+
+
+def _trigger() -> Obj:
+    found: Obj = scaled_object()["spec"]["triggers"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"scaleTargetRef": {"name": "x", "kind": "Rollout"}}, "spec.scaleTargetRef.kind"),
+        ({"triggers": [{"type": "cron", "metadata": {}}]}, "spec.triggers[0].type"),
+        ({"triggers": [{"type": "prometheus", "metadata": {"query": "q"}}]}, "spec.triggers[0].metadata"),
+        (
+            {"triggers": [{"type": "prometheus", "metadata": {"query": "q", "threshold": "0"}}]},
+            "spec.triggers[0].metadata.threshold",
+        ),
+    ],
+)
+def test_what_cannot_be_scaled_here_is_named(change: Obj, field: str) -> None:
+    with pytest.raises(RejectError) as caught:
+        read(scaled_object(**change))
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"status": "success", "data": {"resultType": "vector", "result": [{"value": [0, "3.5"]}]}}, 3.5),
+        ({"status": "success", "data": {"resultType": "scalar", "result": [0, "2"]}}, 2.0),
+        ({"status": "success", "data": {"resultType": "vector", "result": []}}, 0.0),
+        ({"status": "success", "data": {"resultType": "vector", "result": [{"value": [0, "NaN"]}]}}, 0.0),
+    ],
+)
+def test_answers_of_prometheus_are_read(body: Obj, expected: float) -> None:
+    assert number(body, scaling().triggers[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "error", "error": "parse error"},
+        {"status": "success", "data": {"resultType": "vector", "result": [{"value": [0, "1"]}, {"value": [0, "2"]}]}},
+        ["not", "prometheus"],
+    ],
+)
+def test_answers_that_are_no_number_are_failures(body: Any) -> None:
+    with pytest.raises(RetryError):
+        number(body, scaling().triggers[0])
