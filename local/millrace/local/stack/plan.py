@@ -73,7 +73,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "agent": ("apiserver",),
     "operator": ("apiserver",),
     "registry": ("agent", "mesh"),
-    "gateway": ("agent", "mesh"),
+    "gateway": ("agent", "mesh", "registry"),
 }
 
 

@@ -1,0 +1,41 @@
+"""The whole platform on this machine."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from millrace.local.stack import LocalStack, processes
+from millrace.local.stack.plan import COMPONENTS
+
+
+def ready(stack: LocalStack, service: str) -> bool:
+    """Whether a service says through the mesh that it is ready."""
+    request = urllib.request.Request(
+        f"{stack.ingress_url}/health/ready", headers={"Host": f"{service}.millrace-system"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return bool(json.load(answer)["ready"])
+
+
+@pytest.mark.slow
+def test_the_whole_platform_comes_up_heals_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    root = tmp_path / "stack"
+    stack = LocalStack(root, ports="random", detach=False)
+    try:
+        stack.up(120)
+        assert tuple(stack.status().components) == COMPONENTS
+        assert ready(stack, "millrace-gateway")
+        assert ready(stack, "millrace-registry")
+        for name in ("operator", "agent", "apiserver"):
+            stack.kill(name)
+        stack.wait_ready(120)
+        assert ready(stack, "millrace-gateway")
+        assert len(processes.marked(root)) > len(COMPONENTS) - 2
+    finally:
+        killed = stack.down()
+    assert killed == []
+    assert processes.marked(root) == []
