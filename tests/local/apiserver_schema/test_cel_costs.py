@@ -169,3 +169,13 @@ def test_a_rule_on_items_counts_once_for_every_item_there_can_be() -> None:
     errors = refusals({"type": "array", "items": item})
     assert errors[0][0].endswith(".items.x-kubernetes-validations[0].rule")
     assert "exceeds budget by factor of 8.7x" in errors[0][1]
+
+
+def test_the_text_of_a_number_has_no_bound_so_a_message_with_it_is_refused() -> None:
+    """As https://github.com/kubernetes/kubernetes/issues/124234 found."""
+    said = {"rule": "self.attempts >= 0", "messageExpression": "'invalid attempts: ' + string(self.attempts)"}
+    errors = refusals({**objects(attempts={"type": "integer"}), "x-kubernetes-validations": [said]})
+    assert errors[0][0] == "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].messageExpression"
+    assert errors[0][1].startswith(
+        "Forbidden: estimated messageExpression cost exceeds budget by factor of more than 100x"
+    )

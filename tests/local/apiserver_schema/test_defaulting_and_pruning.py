@@ -115,7 +115,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(keys, values, max_size=5))
 def test_defaulting_and_pruning_settle_at_once(value: dict[str, Any]) -> None:
     schema = of(SPEC)

@@ -211,7 +211,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(json_values)
 def test_no_value_whatever_makes_defaulting_pruning_or_validation_fail(value: Any) -> None:
     schema = of(

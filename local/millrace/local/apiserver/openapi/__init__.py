@@ -1,7 +1,16 @@
 """Schemas of the built-in kinds, and the OpenAPI documents that describe the whole API."""
 
 from millrace.local.apiserver.openapi.builtin import builtin_schema
+from millrace.local.apiserver.openapi.protobuf import MEDIA_TYPE, v2_protobuf, wants_protobuf
 from millrace.local.apiserver.openapi.v2 import v2_document
 from millrace.local.apiserver.openapi.v3 import v3_document, v3_index
 
-__all__ = ["builtin_schema", "v2_document", "v3_document", "v3_index"]
+__all__ = [
+    "MEDIA_TYPE",
+    "builtin_schema",
+    "v2_document",
+    "v2_protobuf",
+    "v3_document",
+    "v3_index",
+    "wants_protobuf",
+]
