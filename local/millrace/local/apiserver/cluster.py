@@ -14,6 +14,7 @@ from millrace.local.apiserver.crds import resources_of
 from millrace.local.apiserver.deletion import Deleter
 from millrace.local.apiserver.journal import Journal
 from millrace.local.apiserver.openapi import builtin_schema
+from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.reads import Reader
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Target
@@ -21,7 +22,7 @@ from millrace.local.apiserver.resources import CRDS, EVENTS, NAMESPACES, Resourc
 from millrace.local.apiserver.schema import Schema, compile_schema
 from millrace.local.apiserver.store import Event, Store
 from millrace.local.apiserver.watching import Hub
-from millrace.local.apiserver.writes import Options, Writer
+from millrace.local.apiserver.writes import Writer
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _EVENT_LIFETIME = timedelta(hours=1)
@@ -71,7 +72,7 @@ class Cluster:
         for name in _NAMESPACES:
             if self.store.get(NAMESPACES, "", name) is None:
                 self.writer.create(
-                    Target(namespaces), {"metadata": {"name": name}}, Options(manager="millrace-apiserver")
+                    Target(namespaces), {"metadata": {"name": name}}, WriteOptions(manager="millrace-apiserver")
                 )
 
     def schema(self, resource: Resource) -> Schema:

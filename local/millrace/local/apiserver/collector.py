@@ -160,9 +160,10 @@ class Collector:
             metadata["finalizers"] = finalizers
         else:
             metadata.pop("finalizers", None)
-        current = self._store.put(entry.resource, entry.namespace, entry.name, obj)
         if not finalizers and not metadata.get("deletionGracePeriodSeconds") and entry.resource != NAMESPACES:
-            self._store.remove(current)
+            self._store.remove(current, obj)
+        else:
+            self._store.put(entry.resource, entry.namespace, entry.name, obj)
 
     def _empty_namespace(self, namespace: Entry) -> None:
         remaining = False

@@ -10,7 +10,10 @@ CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
 def resources_of(definition: dict[str, Any]) -> list[Resource]:
-    """One resource for each served version of a CRD."""
+    """One resource for each served version of a CRD; none while its names are not accepted."""
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    if any(c["type"] == "Established" and c["status"] == "False" for c in conditions):
+        return []
     spec = definition["spec"]
     names = spec["names"]
     return [

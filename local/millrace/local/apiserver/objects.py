@@ -9,11 +9,12 @@ from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.deletion import DeleteOptions
 from millrace.local.apiserver.forms import form_of
+from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.patching import patch
 from millrace.local.apiserver.request import Request, Response, Stream, Target, json_response
 from millrace.local.apiserver.selectors import matcher
 from millrace.local.apiserver.status import method_not_allowed, no_such_path, not_found, success
-from millrace.local.apiserver.writes import Options, Written
+from millrace.local.apiserver.writes import Written
 
 
 class Objects:
@@ -40,7 +41,7 @@ class Objects:
             case "watch":
                 return self._cluster.reader.watch(request, target)
             case "create":
-                written = self._cluster.writer.create(target, decode_object(request), Options.of(request))
+                written = self._cluster.writer.create(target, decode_object(request), WriteOptions.of(request))
                 return written_response(request, target, written)
             case "update":
                 return self._update(request, target)
@@ -56,7 +57,7 @@ class Objects:
 
     def _update(self, request: Request, target: Target) -> Response:
         obj = decode_object(request)
-        written = self._cluster.writer.update(target, lambda _: obj, Options.of(request))
+        written = self._cluster.writer.update(target, lambda _: obj, WriteOptions.of(request))
         return written_response(request, target, written)
 
     def _delete(self, request: Request, target: Target) -> Response:

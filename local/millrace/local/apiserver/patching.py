@@ -6,12 +6,14 @@ from typing import Any
 
 from millrace.local.apiserver.decoding import decode_patch
 from millrace.local.apiserver.fieldmanager import ApplyConflict, apply
+from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch, apply_strategic_patch
 from millrace.local.apiserver.request import Request, Target
 from millrace.local.apiserver.schema import Schema
 from millrace.local.apiserver.status import ApiError, bad_request, not_found, unsupported_media_type
 from millrace.local.apiserver.store import Store
-from millrace.local.apiserver.writes import Change, Obj, Options, Writer, Written
+from millrace.local.apiserver.strategy import Obj
+from millrace.local.apiserver.writes import Change, Writer, Written
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -27,7 +29,7 @@ def patch(request: Request, target: Target, writer: Writer, store: Store, schema
         ApiError: 415 for another type, 400 or 422 for a patch that cannot be applied, 409 for apply conflicts.
     """
     media_type = request.media_type
-    options = Options.of(request)
+    options = WriteOptions.of(request)
     if media_type == APPLY_PATCH:
         return _apply(request, target, writer, store, schema, options)
     if options.force:
@@ -56,7 +58,9 @@ def change_of(request: Request, target: Target, schema: Schema) -> Change:
     return change
 
 
-def _apply(request: Request, target: Target, writer: Writer, store: Store, schema: Schema, options: Options) -> Written:
+def _apply(
+    request: Request, target: Target, writer: Writer, store: Store, schema: Schema, options: WriteOptions
+) -> Written:
     resource = target.resource
     if not request.query.get("fieldManager"):
         raise bad_request(

@@ -7,11 +7,11 @@ from typing import Any
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.deletion import DeleteOptions
+from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.request import Request, Response, Target, json_response
 from millrace.local.apiserver.resources import PODS
 from millrace.local.apiserver.status import ApiError, bad_request, conflict, not_found
 from millrace.local.apiserver.store import Entry
-from millrace.local.apiserver.writes import Options
 
 _CREATED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _BUDGETS = "policy/poddisruptionbudgets"
@@ -50,7 +50,7 @@ def bind(request: Request, target: Target, cluster: Cluster) -> Response:
         pod["status"]["conditions"] = [*conditions, scheduled]
         return pod
 
-    cluster.writer.update(target, change, Options.of(request))
+    cluster.writer.update(target, change, WriteOptions.of(request))
     return json_response(_CREATED, 201)
 
 

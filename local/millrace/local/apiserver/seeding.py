@@ -9,11 +9,11 @@ from typing import Any
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.decoding import yaml_documents
+from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.request import Target
 from millrace.local.apiserver.status import ApiError
-from millrace.local.apiserver.writes import Options
 
-_OPTIONS = Options(manager="millrace-apiserver")
+_OPTIONS = WriteOptions(manager="millrace-apiserver")
 
 
 def seed(cluster: Cluster, paths: Sequence[Path]) -> None:

@@ -73,7 +73,7 @@ def entry_of(resource: str, namespace: str, name: str, obj: Mapping[str, Any]) -
         namespace=namespace,
         name=name,
         body=orjson.dumps(obj)[1:],
-        revision=int(metadata["resourceVersion"]),
+        revision=int(metadata.get("resourceVersion", 0)),
         uid=metadata["uid"],
         labels=metadata.get("labels") or _NO_STRINGS,
         fields={path: field_value(obj, path) for path in selectable} if selectable else _NO_STRINGS,
@@ -183,8 +183,8 @@ class Store:
         self._tell(event)
         return entry
 
-    def remove(self, entry: Entry) -> Entry:
-        """Deletes an object; answers its last state with the revision of the delete.
+    def remove(self, entry: Entry, final: Mapping[str, Any] | None = None) -> Entry:
+        """Deletes an object; answers its last state, ``final`` if given, with the revision of the delete.
 
         Raises:
             JournalFull: the disk refused the write; nothing changed.
@@ -194,7 +194,7 @@ class Store:
         self.revision = revision
         self._journal.obsolete(entry.revision)
         self._journal.obsolete(revision)
-        last = _at_revision(entry, revision)
+        last = _at_revision(entry, revision, final)
         self._tell(self._drop(last, entry))
         return last
 
@@ -245,7 +245,7 @@ class Store:
             listener(event)
 
 
-def _at_revision(entry: Entry, revision: int) -> Entry:
-    obj = entry.object()
-    obj["metadata"]["resourceVersion"] = str(revision)
+def _at_revision(entry: Entry, revision: int, final: Mapping[str, Any] | None = None) -> Entry:
+    obj = dict(final) if final is not None else entry.object()
+    obj["metadata"] = {**obj["metadata"], "resourceVersion": str(revision)}
     return entry_of(entry.resource, entry.namespace, entry.name, obj)

@@ -10,13 +10,13 @@ from millrace.local.apiserver import logs, pods
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.forms import Form
+from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.patching import change_of
 from millrace.local.apiserver.request import Request, Response, Stream, Target, json_response
 from millrace.local.apiserver.resources import NAMESPACES, PODS
 from millrace.local.apiserver.scaling import rescaled, scale_of
 from millrace.local.apiserver.status import method_not_allowed, not_found
 from millrace.local.apiserver.versions import served_object
-from millrace.local.apiserver.writes import Options
 
 _TEXT = b"text/plain"
 
@@ -64,7 +64,7 @@ def _scale(verb: str, request: Request, target: Target, cluster: Cluster) -> Res
     def change(current: dict[str, Any]) -> dict[str, Any]:
         return rescaled(current, wanted(scale_of(current, resource)), resource)
 
-    written = cluster.writer.update(target, change, Options.of(request))
+    written = cluster.writer.update(target, change, WriteOptions.of(request))
     return json_response(scale_of(served_object(written.entry, resource), resource))
 
 
@@ -79,7 +79,7 @@ def _finalize(request: Request, target: Target, cluster: Cluster) -> Response:
         return namespace
 
     cluster.store.get(NAMESPACES, "", target.name)
-    written = cluster.writer.update(target, change, Options.of(request))
+    written = cluster.writer.update(target, change, WriteOptions.of(request))
     return Response(Form(target.resource).one(written.entry))
 
 

@@ -123,8 +123,7 @@ def _schema_errors(version: Obj, path: str) -> list[FieldError]:
     try:
         compile_schema(schema)
     except SchemaError as error:
-        within = f"{path}.schema.openAPIV3Schema"
-        return [e._replace(path=f"{within}.{e.path}" if e.path else within) for e in error.errors]
+        return [fault._replace(path=f"{path}.schema.{fault.path}") for fault in error.errors]
     return []
 
 
