@@ -142,6 +142,7 @@ async def operators(
     factory: Factory,
     *,
     resync: float = 300.0,
+    patience: float = 0.5,
     clock: Callable[[], datetime] | None = None,
     make_client: Callable[[Any], Client] = Client,
     watching: bool = True,
@@ -150,7 +151,7 @@ async def operators(
     configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
     async with make_client(configuration) as client:
         cluster = Cluster(client, Cache(), clock=clock) if clock else Cluster(client, Cache())
-        runtime = Runtime(cluster, factory(cluster), resync=resync, random=Random(7))
+        runtime = Runtime(cluster, factory(cluster), resync=resync, patience=patience, random=Random(7))
         tasks = [asyncio.create_task(runtime.run())]
         if watching:
             tasks.append(asyncio.create_task(handlers.watch(runtime, configuration)))

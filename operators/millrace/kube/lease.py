@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 import time
@@ -45,6 +46,8 @@ class LeaderLease:
         client: a client without a fence.
         identity: this process; see ``identity``.
         is_dead: whether the process of an identity is known to have ended.
+        duration: seconds of silence after which others take over; ``deadline``: after which this process stops leading;
+            ``retry``: between tries.
     """
 
     def __init__(
@@ -56,12 +59,18 @@ class LeaderLease:
         *,
         is_dead: Callable[[str], bool],
         clock: Callable[[], float] = elapsed,
+        duration: float = DURATION,
+        deadline: float = DEADLINE,
+        retry: float = RETRY,
     ) -> None:
         self._client = client
         self._place = (namespace, name)
         self._identity = identity
         self._is_dead = is_dead
         self._clock = clock
+        self._duration = duration
+        self._deadline = deadline
+        self._retry = retry
         self._valid_until = float("-inf")
         self._seen: tuple[str, float] = ("", 0.0)
 
@@ -82,7 +91,7 @@ class LeaderLease:
             if not waiting:
                 _log.info("waiting for the Lease %s/%s", *self._place)
             waiting = True
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(self._retry)
         _log.info("leading: holds the Lease %s/%s as %s", *self._place, self._identity)
 
     async def keep(self) -> None:
@@ -90,7 +99,7 @@ class LeaderLease:
         with contextlib.suppress(TimeoutError):
             while self.held:
                 async with asyncio.timeout(self._valid_until - self._clock()):
-                    await asyncio.sleep(RETRY)
+                    await asyncio.sleep(self._retry)
                     await self._try()
 
     async def release(self) -> None:
@@ -105,7 +114,7 @@ class LeaderLease:
         """One attempt to acquire or renew; False, and perhaps no longer held, where it did not succeed."""
         began = self._clock()
         try:
-            async with asyncio.timeout(RETRY * 2):
+            async with asyncio.timeout(self._retry * 2):
                 lease = await self._client.get(LEASES, *self._place)
                 if lease is None:
                     await self._client.create(LEASES, self._written(None))
@@ -119,7 +128,7 @@ class LeaderLease:
         except (MillraceError, TimeoutError) as error:
             _log.warning("cannot write the Lease: %s", error or "no answer in time")
             return False
-        self._valid_until = began + DEADLINE
+        self._valid_until = began + self._deadline
         return True
 
     def _is_free(self, lease: Object) -> bool:
@@ -132,7 +141,7 @@ class LeaderLease:
         version = lease["metadata"]["resourceVersion"]
         if version != self._seen[0]:
             self._seen = (version, self._clock())
-        duration = float(spec.get("leaseDurationSeconds") or DURATION)
+        duration = float(spec.get("leaseDurationSeconds") or self._duration)
         if self._clock() - self._seen[1] > duration or self._is_dead(holder):
             return True
         renewed = timestamps.parse(spec["renewTime"]) if spec.get("renewTime") else datetime.now(UTC)
@@ -144,7 +153,7 @@ class LeaderLease:
         mine = before.get("holderIdentity") == self._identity
         spec = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": int(DURATION),
+            "leaseDurationSeconds": math.ceil(self._duration),
             "acquireTime": before.get("acquireTime", now) if mine else now,
             "renewTime": now,
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + (0 if mine or lease is None else 1),

@@ -59,6 +59,7 @@ class Runtime:
 
     Args:
         workers: reconciles at work at once.
+        patience: seconds after which a change that we know of, but no watch has told, makes us list again.
         resync: seconds after which every kind is listed again and every object reconciled, though nothing happened;
             what a watch has lost is found then at the latest.
     """
@@ -70,6 +71,7 @@ class Runtime:
         *,
         metrics: KubeMetrics | None = None,
         workers: int = 16,
+        patience: float = 5.0,
         resync: float = 300.0,
         random: Random | None = None,
     ) -> None:
@@ -82,7 +84,7 @@ class Runtime:
         self._resync = resync
         self._random = random or Random()  # noqa: S311 jitter, no secret
         self._failures: dict[Key, int] = {}
-        self._sightings = Sightings(self._mark_stale)
+        self._sightings = Sightings(self._mark_stale, patience)
         self._due = asyncio.Event()
         self._stale: set[Resource] = set()
         self._mappers = _mappers(self.controllers.values())

@@ -14,17 +14,20 @@ from typing import Final
 from millrace.kube.cache import Place
 from millrace.kube.resources import Resource
 
-# How long a healthy watch may take to tell of a change, also while thousands are on their way.
-PATIENCE: Final = 5.0
 # How long after a watch began anew its kind is listed again: long enough for the watch to have caught up.
 SETTLE: Final = 1.0
 
 
 class Sightings:
-    """Calls ``suspect`` with a resource whose watch may have missed something."""
+    """Calls ``suspect`` with a resource whose watch may have missed something.
 
-    def __init__(self, suspect: Callable[[Resource], None]) -> None:
+    Args:
+        patience: seconds that a healthy watch may take to tell of a change.
+    """
+
+    def __init__(self, suspect: Callable[[Resource], None], patience: float) -> None:
         self._suspect = suspect
+        self._patience = patience
         self._unseen: dict[Resource, dict[Place, float]] = {}
         self._timers: dict[Resource, asyncio.TimerHandle] = {}
         self._relists: dict[Resource, asyncio.TimerHandle] = {}
@@ -34,7 +37,7 @@ class Sightings:
         loop = asyncio.get_running_loop()
         self._unseen.setdefault(resource, {}).setdefault(place, loop.time())
         if resource not in self._timers:
-            self._timers[resource] = loop.call_later(PATIENCE, self._check, resource)
+            self._timers[resource] = loop.call_later(self._patience, self._check, resource)
 
     def saw(self, resource: Resource, place: Place) -> None:
         """The watch told of the object, or the object is known to be gone."""
@@ -66,6 +69,6 @@ class Sightings:
             return
         loop = asyncio.get_running_loop()
         oldest = min(unseen.values())
-        if oldest + PATIENCE <= loop.time():
+        if oldest + self._patience <= loop.time():
             self._suspect(resource)
-        self._timers[resource] = loop.call_at(max(oldest, loop.time()) + PATIENCE, self._check, resource)
+        self._timers[resource] = loop.call_at(max(oldest, loop.time()) + self._patience, self._check, resource)
