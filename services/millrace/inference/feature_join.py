@@ -148,6 +148,9 @@ def layout(settings: FeatureSettings, signature: Signature) -> dict[str, tuple[T
         raise _bad(f"the model has no input {named!r}, it has {', '.join(inputs)}", "spec.features.input")
     if named is None and len(inputs) == 1:
         (named,) = inputs
+    for spec in inputs.values():
+        if spec.datatype not in NUMPY:
+            raise _bad(f"input {spec.name!r} takes {spec.datatype}, which features have no values for", "spec.features")
     if named is None:
         return {spec.name: (spec, [ref]) for ref in refs for spec in [_own_input(ref, signature)]}
     spec = inputs[named]
@@ -207,22 +210,25 @@ def _missing(ref: str, statuses: Sequence[str], entities: Entities) -> MillraceE
 
 
 def _tensor(spec: TensorSpec, refs: Sequence[str], columns: Mapping[str, list[Any]]) -> Array:
-    default = _DEFAULTS[NUMPY[spec.datatype].kind]
-    values = np.array(
-        [[default if value is None else value for value in columns[ref]] for ref in refs],
-        dtype=object if spec.datatype == "BYTES" else None,
-    )
-    if values.dtype.kind == "b" and spec.datatype != "BOOL":
+    kind = NUMPY[spec.datatype].kind
+    default = _DEFAULTS[kind]
+    rows = [[default if value is None else value for value in columns[ref]] for ref in refs]
+    values = np.array(rows, dtype=object if kind == "O" else None)
+    if kind == "f" and values.dtype.kind == "U":
+        values = np.array([[_NOT_FINITE.get(value, value) for value in row] for row in rows])
+    if kind != "b" and values.dtype.kind == "b":
         values = values.astype(np.uint8)
     try:
-        rows = cast(values, spec).T
+        by_row = cast(values, spec).T
     except RejectError as error:
         raise ReportError(
             f"features {', '.join(refs)} do not fit the model: {error}", field="spec.features", reason="BadFeatures"
         ) from error
-    return np.ascontiguousarray(rows if len(spec.shape) == _MATRIX else rows[:, 0])
+    return np.ascontiguousarray(by_row if len(spec.shape) == _MATRIX else by_row[:, 0])
 
 
+# How the gateway writes floats that JSON has no number for.
+_NOT_FINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _DEFAULTS: Final[dict[str, Any]] = {"f": float("nan"), "i": 0, "u": 0, "b": False, "O": ""}
 
 

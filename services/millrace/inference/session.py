@@ -13,13 +13,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from millrace.base.errors import RejectError
+from millrace.base.errors import MillraceError, RejectError, ReportError
 from millrace.inference.protocol import Signature
 from millrace.inference.tensors import NUMPY, Array, TensorSpec, spec_of
 
 # ONNX Runtime reports home unless told otherwise before it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +54,14 @@ class ModelSession:
 
         Raises:
             RejectError: the model refuses the values (an index out of range, say).
+            ReportError: the model fails for another reason (no memory, an operator's fault).
         """
         try:
             return self._run(outputs, feeds)
-        except Exception as error:
+        except InvalidArgument as error:
             raise RejectError(f"the model refuses this input: {_first_line(error)}", reason="BadTensor") from error
+        except Exception as error:
+            raise ReportError(f"the model fails: {_first_line(error)}", reason="ModelFailed") from error
 
     def _run_bound(self, outputs: list[str], feeds: dict[str, Array]) -> list[Any]:
         # Binding keeps ONNX Runtime from copying each output through a pageable buffer of its own.
@@ -79,7 +83,7 @@ class ModelSession:
                 began = perf_counter()
                 self.run(feeds, self.signature.output_names)
                 seconds.append(perf_counter() - began)
-        except RejectError as error:
+        except MillraceError as error:
             logger.warning("the model does not run on blank input, so it is not warm: %s", error)
         else:
             self.row_seconds = statistics.median(seconds)

@@ -133,6 +133,19 @@ async def test_a_model_with_an_input_per_feature_gets_columns(gateway):
     assert joined["v__height"].tolist() == [1.5, 1.75]
 
 
+async def test_floats_that_are_not_finite_come_through_as_they_are(gateway):
+    def answer(request):
+        columns = [["NaN", 1.5, "Infinity"], [2.5, "-Infinity", None]]
+        statuses = [["PRESENT"] * 3, ["PRESENT", "PRESENT", "NULL_VALUE"]]
+        results = [{"values": v, "statuses": s} for v, s in zip(columns, statuses, strict=True)]
+        return 200, json.dumps({"metadata": {"feature_names": ["u__age", "v__height"]}, "results": results}).encode()
+
+    gateway.answer = answer
+    joined = await feeds(gateway, [1, 2, 3])
+    expected = np.array([[np.nan, 2.5], [1.5, -np.inf], [np.inf, np.nan]], np.float32)
+    np.testing.assert_array_equal(joined["x"], expected)
+
+
 @pytest.mark.parametrize("values", [["tall"], [1.5]], ids=["text", "fraction"])
 async def test_values_that_do_not_fit_the_model_are_reported_not_converted(gateway, values):
     def answer(request):
@@ -214,6 +227,11 @@ def test_features_that_do_not_fit_the_model_are_found_at_the_start(options, inpu
     with pytest.raises(RejectError) as caught:
         layout(FeatureSettings(refs=REFS, **options), signature)
     assert sentence in str(caught.value)
+
+
+def test_a_model_of_half_precision_joins_no_features():
+    with pytest.raises(RejectError, match="input 'x' takes FP16"):
+        layout(FeatureSettings(refs=REFS), Signature([TensorSpec("x", "FP16", (-1, 2))], []))
 
 
 def test_predict_joins_computes_and_answers(gateway, serve, classifiers):

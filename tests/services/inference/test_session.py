@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from millrace.base.errors import RejectError
+from millrace.base.errors import RejectError, ReportError
 from millrace.inference import session
 from millrace.inference.session import ModelSession
 
@@ -55,6 +55,13 @@ def test_a_demanded_gpu_that_is_not_there_is_an_error_and_auto_falls_back(models
         session.load(models["sum"], "gpu", 1)
     assert caught.value.field == "spec.inference.device"
     assert session.load(models["sum"], "auto", 1).device == "cpu"
+
+
+def test_a_model_that_fails_for_reasons_of_its_own_is_reported(models):
+    loaded = session.load(models["columns"], "cpu", 1)
+    feeds = {"age": np.ones((2, 1), np.float32), "v__height": np.ones((3, 1), np.float32)}
+    with pytest.raises(ReportError, match="the model fails"):
+        loaded.run(feeds, ["total"])
 
 
 def test_what_the_model_itself_refuses_is_a_bad_request(models):
