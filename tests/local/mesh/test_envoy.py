@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from millrace.local.mesh import envoy
+from millrace.local.mesh.admin import CLUSTERS_STAT, Admin
 from millrace.local.mesh.bootstrap import bootstrap
 from millrace.local.mesh.settings import MeshSettings
 from tests.local.mesh import objects as o
@@ -307,6 +308,29 @@ async def test_an_http_route_splits_by_shares_and_edits_headers(rig: Rig) -> Non
     assert abs(found["b"] - 200) <= 5 * sqrt(800 * 0.25 * 0.75)
     assert (await rig.get("shop.example.com"))[1]["headers"]["x-a"] == "5%"
     assert await rig.pods("shop.example.com", 40, x_arm="two") == {"b": 40}
+
+
+async def test_every_traffic_policy_is_one_that_envoy_accepts(rig: Rig) -> None:
+    policies: list[dict[str, Any]] = [
+        {"loadBalancer": {"simple": balancer}} for balancer in ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM")
+    ]
+    tcp = {"maxConnections": 1, "connectTimeout": "1.5s"}
+    http = {
+        "http1MaxPendingRequests": 2,
+        "http2MaxRequests": 3,
+        "maxRequestsPerConnection": 4,
+        "h2UpgradePolicy": "UPGRADE",
+    }
+    outliers = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "2s", "maxEjectionPercent": 900}
+    policies += [{"connectionPool": {"tcp": tcp, "http": http}}, {"outlierDetection": outliers}]
+    names = [f"s{n}" for n in range(len(policies))]
+    services = [o.service(name) for name in names]
+    services.append(o.service("grpc", {"name": "grpc", "port": 80, "appProtocol": "kubernetes.io/h2c"}))
+    rules = [o.destination_rule(name, {}, **policy) for name, policy in zip(names, policies, strict=True)]
+    assert await rig.apply(services=services, destination_rules=rules) == ()
+    async with Admin(rig.settings.directory) as admin:
+        assert set((await admin.rejections([CLUSTERS_STAT])).values()) == {0}
+    assert (await rig.get("grpc.default"))[0] == 503
 
 
 async def test_hundreds_of_services_take_a_handful_of_inotify_instances(rig: Rig) -> None:

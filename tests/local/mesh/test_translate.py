@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.mesh.clusters import cluster_name, endpoint_resources, overlap
+from millrace.local.mesh.clusters import Clusters, cluster_name, endpoint_resources, overlap
+from millrace.local.mesh.holding import Holding
 from millrace.local.mesh.model import Mirror, Rule, Snapshot, VirtualHost
 from millrace.local.mesh.translate import MOST_POLICIES, Mesh, translate
 from tests.local.mesh import objects as o
@@ -258,6 +259,44 @@ def test_ports_that_speak_http2_are_reached_by_http2() -> None:
              {"name": "http", "port": 82}]  # fmt: skip
     mesh = mesh_of(services=[o.service("rec", *ports)])
     assert [reach.policy.http2 for reach in mesh.clusters.reached] == [True, True, False]
+
+
+def revisions(label: str, *pods: str, unready: tuple[str, ...] = ()) -> Mesh:
+    """Subset ``v1`` of ``rec`` by the revision ``label``; of the pods ``a`` (revision 1) and ``b`` (2) some are there."""
+    known = {"a": "127.1.1.1", "b": "127.1.1.2"}
+    return mesh_of(
+        services=[o.service("rec")],
+        pods=[o.pod("a", rev="1"), o.pod("b", rev="2")],
+        endpoint_slices=[o.endpoint_slice("rec", {pod: known[pod] for pod in pods}, unready=unready)],
+        destination_rules=[o.destination_rule("rec", {"v1": {"rev": label}})],
+        virtual_services=[o.virtual_service("rec", [{"route": [o.destination("rec", "v1")]}])],
+    )
+
+
+def addresses(found: Clusters) -> list[str]:
+    return [address for reach in found.reached for address, _ in reach.addresses]
+
+
+def test_a_subset_whose_new_pods_are_not_known_yet_keeps_the_old_ones_for_a_moment() -> None:
+    holding, old = Holding(), revisions("1", "a").clusters
+    ahead = revisions("2", "a")
+    held = holding.apply(old, ahead.clusters, ahead.ready, 10.0)
+    assert (addresses(held), holding.active) == (["127.1.1.1"], True)
+    held = holding.apply(held, ahead.clusters, ahead.ready, 10.9)
+    assert addresses(held) == ["127.1.1.1"]
+    arrived = revisions("2", "a", "b")
+    assert addresses(holding.apply(held, arrived.clusters, arrived.ready, 10.95)) == ["127.1.1.2"]
+    assert not holding.active
+
+
+def test_a_subset_that_stays_empty_or_whose_pods_are_unready_is_not_held() -> None:
+    holding, old = Holding(), revisions("1", "a").clusters
+    ahead = revisions("2", "a")
+    held = holding.apply(old, ahead.clusters, ahead.ready, 10.0)
+    assert addresses(holding.apply(held, ahead.clusters, ahead.ready, 11.0)) == []
+    lost = revisions("1", "a", unready=("a",))
+    assert addresses(holding.apply(old, lost.clusters, lost.ready, 12.0)) == []
+    assert not holding.active
 
 
 SERVICES = st.lists(st.sampled_from(["a", "b", "c"]), unique=True, min_size=1)

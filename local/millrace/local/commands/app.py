@@ -68,7 +68,7 @@ def up(
     with _stopped_by_signals():
         stack.up(timeout, words.Progress(typer.echo))
         seconds = None if ran_already else time.monotonic() - began
-        typer.echo(words.farewell(stack, seconds))
+        typer.echo(words.farewell(stack, seconds, prometheus=bool(prometheus)))
         if foreground and not ran_already:
             _stay(stack)
 

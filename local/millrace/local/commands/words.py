@@ -20,6 +20,9 @@ TITLES = {
 }
 
 
+NO_PROMETHEUS = """
+Without a Prometheus (--prometheus URL) nothing is scaled by its load.
+"""
 PODS = ("registry", "gateway")
 
 
@@ -43,8 +46,8 @@ class Progress:
                 self._say(news)
 
 
-def farewell(stack: LocalStack, seconds: float | None) -> str:
-    """How to use what is up; ``seconds`` it took, None if it was up before."""
+def farewell(stack: LocalStack, seconds: float | None, *, prometheus: bool) -> str:
+    """How to use what is up; ``seconds`` it took, None if it was up before; whether it has a Prometheus."""
     host = service_url("gateway").removeprefix("http://")
     ready = "The platform is running already" if seconds is None else f"The platform is ready in {seconds:.1f} s"
     return f"""{ready}.
@@ -55,7 +58,7 @@ def farewell(stack: LocalStack, seconds: float | None) -> str:
 Services answer at {stack.ingress_url} by their Host header:
 
   curl -s -H 'Host: {host}' {stack.ingress_url}/health/ready
-"""
+{"" if prometheus else NO_PROMETHEUS}"""
 
 
 def table(now: State, root: Path) -> str:

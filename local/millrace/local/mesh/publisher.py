@@ -8,6 +8,7 @@ replaced by an answer that says so.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,16 +21,18 @@ from millrace.local.mesh.routes import refused_host, virtual_host
 from millrace.local.mesh.settings import MeshSettings
 from millrace.local.mesh.translate import Mesh
 
+log = logging.getLogger(__name__)
+
 Json = dict[str, Any]
 
 
 class Publisher:
-    """Keeps the files in ``settings.xds``; nothing else writes there."""
+    """Keeps the files in ``settings.xds``; nothing else writes there. ``clusters`` is what Envoy was given last."""
 
     def __init__(self, settings: MeshSettings, admin: Admin) -> None:
         self._files = XdsFiles(settings.xds)
         self._admin = admin
-        self._clusters = Clusters()
+        self.clusters = Clusters()
         self._accepted: dict[str, Json] = {}
         self._refused: dict[str, Json] = {}
         self._unconfirmed: set[str] = set()
@@ -47,10 +50,10 @@ class Publisher:
         Raises:
             OSError: a file cannot be written.
         """
-        await self._write_clusters(overlap(self._clusters, mesh.clusters))
+        await self._write_clusters(overlap(self.clusters, mesh.clusters))
         problems = await self._write_routes(mesh)
         await self._write_clusters(mesh.clusters)
-        self._clusters = mesh.clusters
+        self.clusters = mesh.clusters
         names = mesh.clusters.policies()
         self._files.keep_only({CLUSTERS_FILE, ROUTES_FILE, *map(endpoints_file, names)})
         self._unconfirmed &= {CLUSTERS_STAT, ROUTES_STAT, *map(_endpoints_stat, names)}
@@ -59,7 +62,9 @@ class Publisher:
     async def _write_clusters(self, clusters: Clusters) -> None:
         files = cluster_files(clusters, self._files.directory)
         stats = {endpoints_file(name): _endpoints_stat(name) for name in clusters.policies()}
-        await self._write({stats.get(name, CLUSTERS_STAT): (name, resources) for name, resources in files.items()})
+        written = {stats.get(name, CLUSTERS_STAT): (name, resources) for name, resources in files.items()}
+        if await self._write(written) is Verdict.REJECTED:
+            log.error("Envoy refuses a change of clusters or endpoints; its log says which")
 
     async def _write_routes(self, mesh: Mesh) -> tuple[Problem, ...]:
         names = mesh.clusters.names()

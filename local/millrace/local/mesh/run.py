@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 from millrace.local.client.api import Client
@@ -15,6 +16,7 @@ from millrace.local.client.events import Recorder
 from millrace.local.client.informer import Informer, Informers
 from millrace.local.client.resources import ENDPOINT_SLICES, PODS, SERVICES, Obj, Resource
 from millrace.local.mesh.admin import Admin
+from millrace.local.mesh.holding import Holding
 from millrace.local.mesh.model import Problem, Snapshot
 from millrace.local.mesh.publisher import Publisher
 from millrace.local.mesh.settings import MeshSettings
@@ -30,7 +32,7 @@ RESOURCES = (SERVICES, ENDPOINT_SLICES, PODS, VIRTUAL_SERVICES, DESTINATION_RULE
 # While objects keep changing, at least this many times the duration of the last translation is spent on other work.
 REST_FACTOR = 3.0
 LONGEST_REST = 1.0
-# How soon an Envoy that was not there to confirm is asked again.
+# How soon to look again where Envoy was not there to confirm, or where a subset is held.
 ASK_AGAIN_SECONDS = 0.25
 
 
@@ -74,6 +76,7 @@ class _Loop:
         self._report = report
         self._changed = asyncio.Event()
         self._known: set[Problem] = set()
+        self._holding = Holding()
 
     async def keep(self) -> None:
         """Publishes once everything has been listed, and after every change."""
@@ -96,15 +99,18 @@ class _Loop:
             took = monotonic() - started
 
     async def _next(self) -> None:
-        """Returns at a change; or after a while, if Envoy has not confirmed the last one."""
+        """Returns at a change; or after a while, if Envoy has not confirmed the last one or a subset is held."""
+        settled = self._publisher.confirmed and not self._holding.active
         try:
-            async with asyncio.timeout(None if self._publisher.confirmed else ASK_AGAIN_SECONDS):
+            async with asyncio.timeout(None if settled else ASK_AGAIN_SECONDS):
                 await self._changed.wait()
         except TimeoutError:
             return
 
     async def _publish(self) -> None:
         mesh = translate(snapshot(self._watched))
+        held = self._holding.apply(self._publisher.clusters, mesh.clusters, mesh.ready, monotonic())
+        mesh = replace(mesh, clusters=held)
         refused = await self._publisher.publish(mesh)
         problems = {*mesh.problems, *refused}
         for problem in sorted(problems - self._known, key=str):

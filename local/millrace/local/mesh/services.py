@@ -98,6 +98,10 @@ class ServiceIndex:
         found = self._endpoints.get((target.namespace, target.service, port.name), set())
         return sorted(found, key=lambda endpoint: (endpoint.address, endpoint.port))
 
+    def ready(self) -> frozenset[tuple[str, int]]:
+        """Address and port of every ready endpoint of any Service."""
+        return frozenset((one.address, one.port) for found in self._endpoints.values() for one in found)
+
     def _add_slice(self, item: Object, labels: dict[tuple[str, str], tuple[tuple[str, str], ...]]) -> None:
         namespace, _ = identity(item)
         service = (item["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")

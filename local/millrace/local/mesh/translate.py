@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace.base.errors import RejectError
 from millrace.local.mesh import httproutes, virtualservices
-from millrace.local.mesh.clusters import Clusters, Reach
+from millrace.local.mesh.clusters import Address, Clusters, Reach
 from millrace.local.mesh.destinationrules import DestinationRules, Policy
 from millrace.local.mesh.istio import DEFAULT_RETRIES
 from millrace.local.mesh.model import (
@@ -38,11 +38,12 @@ Routed = tuple[tuple[Rule, ...], tuple[tuple[str, str, str], ...]]
 
 @dataclass(frozen=True)
 class Mesh:
-    """What Envoy shall do, and what it cannot do of what was asked."""
+    """What Envoy shall do, what it cannot do of what was asked, and the addresses of all ready endpoints."""
 
     hosts: tuple[VirtualHost, ...] = ()
     clusters: Clusters = field(default_factory=Clusters)
     problems: tuple[Problem, ...] = ()
+    ready: frozenset[Address] = frozenset()
 
 
 def translate(snapshot: Snapshot) -> Mesh:
@@ -69,7 +70,8 @@ class _Translation:
     def mesh(self) -> Mesh:
         hosts = tuple(_without_shared_domains([*self._named_hosts(), *self._service_hosts()]))
         clusters = self._clusters(hosts)
-        return Mesh(hosts, clusters, tuple(dict.fromkeys([*self.problems, *self.rules.problems])))
+        problems = tuple(dict.fromkeys([*self.problems, *self.rules.problems]))
+        return Mesh(hosts, clusters, problems, self.services.ready())
 
     def _virtual_services_by_host(self) -> dict[str, Object]:
         """The VirtualService that decides for each host: the oldest that names it."""
