@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from millrace.api import conditions
 from millrace.api.base import GROUP
 from millrace.api.experiment import TERMINAL, ExperimentStatus
 from millrace.base.errors import RejectError
@@ -27,6 +28,9 @@ from millrace.routing.plan import Wanted, plan
 from millrace.routing.state import Plan, Split
 
 FINALIZER: Final = f"{GROUP}/experiment"
+
+# Conditions whose turns become Events; the phase has Events of its own, which tell what the others would.
+_REPORTED: Final = (conditions.ACCEPTED, conditions.TARGETS_READY, conditions.ROUTE_PROGRAMMED)
 
 # How soon to try again what the API server refused.
 _REFUSED_SECONDS: Final = 30.0
@@ -56,7 +60,7 @@ async def reconcile(cluster: Cluster, key: Key) -> Requeue | None:
     for turn in turns:
         current = cluster.cache.get(EXPERIMENTS, key.namespace, name_of(turn.document)) or turn.document
         written = statuses.stored(current, turn.status, turn.seen, problem=problem, strangers=strangers)
-        await cluster.write_status(current, written)
+        await cluster.write_status(current, written, reported=_REPORTED)
         await _release(cluster, turn, planned)
     return _again(around.now, planned, turns, refused=problem is not None)
 

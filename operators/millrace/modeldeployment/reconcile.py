@@ -52,17 +52,19 @@ async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue |
     except RejectError as error:
         await cluster.write_status(document, rejected(document, error, cluster.now()))
         return None
-    problem = objection(seen.name, seen.spec, surroundings(cluster.cache, document, await _foreign(cluster, document)))
+    foreign = await _foreign(cluster, document)
+    problem = objection(seen.name, seen.spec, surroundings(cluster.cache, document, foreign))
     planned = plan(seen.target, seen.revisions, seen.recorded, seen.spec.scaling, routed=seen.routed)
+    refused = False
     try:
         await _act(cluster, platform, seen, planned, accepted=problem is None)
     except RejectError as error:
-        problem = problem or error
+        problem, refused = problem or error, True
     written = await cluster.write_status(document, status(seen, planned, problem, cluster.now()))
     if written and planned.switched:
         note = f"{planned.active} is ready and takes the traffic"
         await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=["active", planned.active])
-    return Requeue(_REFUSED_SECONDS) if problem is not None else None
+    return Requeue(_REFUSED_SECONDS) if foreign or refused else None
 
 
 async def _act(cluster: Cluster, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool) -> None:

@@ -1,0 +1,261 @@
+"""Experiments on the embedded API server: what a user sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from millrace.kube import resources as r
+from tests import builders
+from tests.operators.world import World
+
+EXP, MD = r.EXPERIMENTS, r.MODEL_DEPLOYMENTS
+STEPS = [{"weight": 10, "hold": "10m"}, {"weight": 50, "hold": "10m"}, {"weight": 100}]
+SOON = timedelta(seconds=5)
+
+
+@pytest.fixture
+async def shop(world: World) -> World:
+    """The service ``shop`` with its champion v1 and v2 beside it."""
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, f"file:///m/{name}.onnx", "shop").build())
+    await world.settle()
+    return world
+
+
+def canary(name: str = "ramp") -> dict[str, Any]:
+    return builders.canary(name, "shop", "v1", "v2", STEPS).build()
+
+
+def ab_test(name: str = "ab") -> dict[str, Any]:
+    return builders.experiment(name, "shop", "v1", "v2").build()
+
+
+def split(world: World) -> dict[str, int]:
+    virtual = world.get(r.VIRTUAL_SERVICES, "shop")
+    assert virtual is not None
+    return {share["destination"]["subset"]: share["weight"] for share in virtual["spec"]["http"][-1]["route"]}
+
+
+def champion(world: World) -> str:
+    service = world.get(r.SERVICES, "shop")
+    assert service is not None
+    assert (
+        service["spec"]["selector"]["millrace.dev/deployment"]
+        == service["metadata"]["annotations"]["millrace.dev/champion"]
+    )
+    return str(service["metadata"]["annotations"]["millrace.dev/champion"])
+
+
+def command(world: World, name: str, text: str) -> None:
+    world.patch(EXP, name, {"metadata": {"annotations": {"millrace.dev/command": text}}})
+
+
+async def test_a_canary_goes_all_the_way_and_its_winner_survives_it(shop: World) -> None:
+    shop.apply(canary())
+    await shop.settle(horizon=SOON)
+    status = shop.status(EXP, "ramp")
+    assert (status["phase"], status["weights"]["applied"]) == ("Running", {"control": 90, "challenger": 10})
+    assert split(shop) == {"v1": 90, "v2": 10}
+    assert shop.condition(EXP, "ramp", "Ready")[0] == "True"
+    await shop.settle()
+    assert (shop.status(EXP, "ramp")["phase"], champion(shop), split(shop)) == ("Succeeded", "v2", {"v2": 100})
+    shop.delete(EXP, "ramp")
+    await shop.settle()
+    await shop.restart()
+    await shop.settle()
+    assert shop.get(EXP, "ramp") is None
+    assert (champion(shop), split(shop)) == ("v2", {"v2": 100})
+    assert shop.status(MD, "v2")["champion"] is True
+    shop.delete(MD, "v1")
+    await shop.settle()
+    assert shop.get(MD, "v1") is None
+
+
+async def test_a_running_experiment_costs_no_write_while_nothing_is_due(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    before = shop.writes
+    shop.now += timedelta(days=3)
+    await shop.turn()
+    await shop.restart()
+    await shop.turn()
+    assert shop.writes == before
+
+
+async def test_every_transition_is_told_once(shop: World) -> None:
+    shop.apply(canary())
+    await shop.settle()
+    told = Counter(reason for about, _, reason in shop.events() if about == "ramp")
+    once = ("Ready", "Running", "RampCompleted", "Succeeded")
+    assert told == {**dict.fromkeys(once, 1), "StepTaken": 2, "Programmed": 4}
+
+
+async def test_commands_end_an_ab_test(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    command(shop, "ab", "1:fly")
+    await shop.settle()
+    assert "is no command" in shop.status(EXP, "ab")["commandResult"]
+    assert ("ab", "Warning", "BadCommand") in shop.events()
+    command(shop, "ab", "2:promote")
+    await shop.settle()
+    assert (shop.status(EXP, "ab")["phase"], champion(shop)) == ("Succeeded", "v2")
+
+
+async def test_deletion_in_the_middle_brings_traffic_back_before_the_object_goes(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    shop.delete(EXP, "ab")
+    await shop.turn()
+    assert shop.get(EXP, "ab") is not None
+    await shop.settle()
+    assert shop.get(EXP, "ab") is None
+    rule = shop.get(r.DESTINATION_RULES, "shop")
+    assert rule is not None
+    assert ([subset["name"] for subset in rule["spec"]["subsets"]], split(shop)) == (["v1"], {"v1": 100})
+
+
+async def test_a_deleted_challenger_is_held_until_the_route_has_left_it(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    shop.delete(MD, "v2")
+    await shop.turn()
+    await shop.turn()
+    assert shop.get(MD, "v2") is not None
+    assert split(shop) == {"v1": 100}
+    await shop.settle()
+    assert shop.get(MD, "v2") is None
+    assert shop.status(EXP, "ab")["phase"] == "Inconclusive"
+
+
+async def test_a_deleted_control_is_held_until_the_experiment_ends(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    shop.delete(MD, "v1")
+    await shop.settle()
+    assert split(shop) == {"v1": 80, "v2": 20}
+    ready = shop.condition(MD, "v1", "Ready")
+    assert ready[:2] == ("False", "Deleting")
+    assert "the Experiment ab routes to it" in ready[2]
+    command(shop, "ab", "1:promote")
+    await shop.settle()
+    assert (shop.get(MD, "v1"), champion(shop)) == (None, "v2")
+
+
+async def test_an_unready_arm_gets_no_traffic(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    shop.kubelet.down.add("v2")
+    await shop.settle()
+    assert split(shop) == {"v1": 100}
+    shop.kubelet.down.clear()
+    await shop.settle()
+    assert split(shop) == {"v1": 80, "v2": 20}
+
+
+async def test_the_oldest_of_two_experiments_runs_and_the_other_follows_it(shop: World) -> None:
+    shop.apply(ab_test("a-first"))
+    shop.apply(ab_test("b-second"))
+    await shop.settle()
+    assert shop.status(EXP, "a-first")["phase"] == "Running"
+    refused = shop.condition(EXP, "b-second", "Accepted")
+    assert refused[:2] == ("False", "ServiceBusy")
+    assert "'a-first'" in refused[2]
+    command(shop, "a-first", "1:abort")
+    await shop.settle()
+    assert shop.status(EXP, "b-second")["phase"] == "Running"
+
+
+async def test_an_invalid_older_experiment_does_not_keep_the_service(shop: World) -> None:
+    wrong = builders.experiment("a-typo", "shop", "v1", "v9").build()
+    shop.apply(wrong)
+    shop.apply(ab_test("b-right"))
+    await shop.settle()
+    assert shop.condition(EXP, "a-typo", "Accepted")[:2] == ("False", "NotFound")
+    assert shop.status(EXP, "b-right")["phase"] == "Running"
+
+
+async def test_an_experiment_on_an_unknown_service_waits_for_it(world: World) -> None:
+    world.apply(builders.experiment("ab", "nowhere", "v1", "v2").build())
+    await world.settle()
+    refused = world.condition(EXP, "ab", "Accepted")
+    assert refused[:2] == ("False", "NotFound")
+    assert "no ModelDeployment of this namespace serves behind 'nowhere'" in refused[2]
+    world.delete(EXP, "ab")
+    await world.settle()
+    assert world.get(EXP, "ab") is None
+
+
+async def test_arms_are_frozen_once_it_runs(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    changed = ab_test()
+    changed["spec"]["arms"][1]["deployment"] = "v3"
+    with pytest.raises(AssertionError, match="frozen once the experiment has started"):
+        shop.apply(changed)
+
+
+async def test_an_edited_route_is_rewritten_and_a_fight_pauses_the_experiment(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    for number in range(3):
+        assert shop.status(EXP, "ab")["phase"] == "Running"
+        virtual = shop.get(r.VIRTUAL_SERVICES, "shop")
+        assert virtual is not None
+        rules = virtual["spec"]["http"]
+        rules[-1]["timeout"] = f"{number + 1}s"
+        shop.patch(r.VIRTUAL_SERVICES, "shop", {"spec": {"http": rules}})
+        await shop.settle(horizon=timedelta())
+        assert split(shop) == {"v1": 80, "v2": 20}
+        shop.now += timedelta(seconds=1)
+    await shop.settle(horizon=timedelta())
+    assert shop.status(EXP, "ab")["phase"] == "Paused"
+    assert [entry for entry in shop.events() if entry[2] == "RouteRewritten"] == [
+        ("ab", "Warning", "RouteRewritten")
+    ] * 3
+    assert ("ab", "Warning", "RouteFight") in shop.events()
+
+
+async def test_a_users_own_virtual_service_for_the_host_makes_ours_its_delegate(shop: World) -> None:
+    host = f"shop.{shop.namespace}.svc.cluster.local"
+    root: dict[str, Any] = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "ours"},
+        "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": "elsewhere"}}]}]},
+    }
+    shop.apply(root)
+    shop.apply(ab_test())
+    await shop.settle()
+    assert shop.condition(EXP, "ab", "RouteProgrammed")[:2] == ("False", "NotDelegated")
+    shop.apply({**root, "spec": {"hosts": [host], "http": [{"delegate": {"name": "shop"}}]}})
+    await shop.settle()
+    virtual = shop.get(r.VIRTUAL_SERVICES, "shop")
+    assert virtual is not None
+    assert "hosts" not in virtual["spec"]
+    assert shop.condition(EXP, "ab", "RouteProgrammed")[0] == "True"
+    assert shop.status(EXP, "ab")["phase"] == "Running"
+
+
+async def test_a_virtual_service_of_somebody_else_under_our_name_is_left_alone(world: World) -> None:
+    theirs = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "shop"},
+        "spec": {"hosts": ["other.example.com"], "http": [{"route": [{"destination": {"host": "elsewhere"}}]}]},
+    }
+    world.apply(theirs)
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, f"file:///m/{name}.onnx", "shop").build())
+    await world.settle()
+    world.apply(ab_test())
+    await world.settle()
+    assert world.condition(EXP, "ab", "RouteProgrammed")[:2] == ("False", "NameTaken")
+    assert world.condition(MD, "v1", "Ready")[0] == "True"
+    virtual = world.get(r.VIRTUAL_SERVICES, "shop")
+    assert virtual is not None
+    assert virtual["spec"] == theirs["spec"]

@@ -1,0 +1,253 @@
+"""ModelDeployments on the embedded API server: what a user sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace.kube import resources as r
+from tests import builders
+from tests.operators.world import World
+
+MD = r.MODEL_DEPLOYMENTS
+GOOD, BETTER, MISSING = "file:///m/good.onnx", "file:///m/better.onnx", "file:///m/none.onnx"
+
+
+def model(name: str = "m", uri: str = GOOD, service: str = "shop", **spec: Any) -> dict[str, Any]:
+    built = builders.model_deployment(name, uri, service)
+    for field, value in spec.items():
+        built = built.having(f"spec.{field}", value)
+    return built.build()
+
+
+def names(world: World, kind: str) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in world.children() if item["kind"] == kind)
+
+
+async def test_a_deployment_becomes_ready_with_all_its_children(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    status = world.status(MD, "m")
+    assert world.condition(MD, "m", "Ready")[:2] == ("True", "AllWell")
+    assert status["model"]["digest"].startswith("sha256:abab")
+    assert status["revision"] == status["targetRevision"]
+    assert (status["champion"], status["device"]) == (True, "cpu")
+    assert status["url"] == f"http://shop.{world.namespace}.svc"
+    assert status["replicas"] == {"ready": 1, "desired": 1}
+    assert names(world, "Deployment") == [status["revision"]]
+    assert names(world, "Service") == ["shop", "shop-arms"]
+    for kind, name in (("PodDisruptionBudget", "m"), ("ServiceMonitor", "m")):
+        assert names(world, kind) == [name]
+    for kind in ("VirtualService", "DestinationRule"):
+        assert names(world, kind) == ["shop"]
+
+
+async def test_a_settled_deployment_costs_no_write(world: World) -> None:
+    world.apply(model(scaling={"min": 1, "max": 5}))
+    await world.settle()
+    before = world.writes
+    await world.turn()
+    await world.restart()
+    await world.turn()
+    assert world.writes == before
+
+
+async def test_each_transition_is_told_once(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    told = world.events()
+    assert len(told) == len(set(told))
+    assert ("m", "Normal", "RevisionActive") in told
+    assert ("m", "Normal", "ChampionChanged") in told
+    assert ("m", "Normal", "AllWell") in told
+
+
+async def test_a_change_of_model_brings_the_new_revision_up_before_the_old_one_goes(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    old = world.status(MD, "m")["revision"]
+    world.kubelet.slow.add(BETTER)
+    world.apply(model(uri=BETTER))
+    await world.settle()
+    status = world.status(MD, "m")
+    new = status["targetRevision"]
+    assert (status["revision"], names(world, "Deployment")) == (old, sorted([old, new]))
+    assert world.condition(MD, "m", "Available")[0] == "True"
+    assert world.condition(MD, "m", "Ready")[:2] == ("Unknown", "RollingOut")
+    service = world.get(r.SERVICES, "shop")
+    assert service is not None
+    assert service["spec"]["selector"]["millrace.dev/revision"] == old
+    world.kubelet.slow.clear()
+    await world.settle()
+    service = world.get(r.SERVICES, "shop")
+    assert service is not None
+    assert service["spec"]["selector"]["millrace.dev/revision"] == new
+    assert names(world, "Deployment") == [new]
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+async def test_a_model_that_is_not_there_leaves_the_old_one_serving_and_says_why(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    old = world.status(MD, "m")["revision"]
+    world.kubelet.missing.add(MISSING)
+    world.apply(model(uri=MISSING))
+    await world.settle()
+    assert world.status(MD, "m")["revision"] == old
+    assert world.condition(MD, "m", "Available")[0] == "True"
+    resolved = world.condition(MD, "m", "ModelResolved")
+    assert resolved == ("False", "NotFound", f"spec.model.uri: {MISSING} does not exist")
+    assert world.condition(MD, "m", "Ready")[:2] == ("False", "NotFound")
+    world.apply(model())
+    await world.settle()
+    assert names(world, "Deployment") == [old]
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+async def test_a_change_of_scaling_makes_no_revision(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    before = world.status(MD, "m")["revision"]
+    world.apply(model(scaling={"min": 3, "max": 3}))
+    await world.settle()
+    assert world.status(MD, "m")["revision"] == before
+    deployment = world.get(r.DEPLOYMENTS, before)
+    assert deployment is not None
+    assert deployment["spec"]["replicas"] == 3
+
+
+async def test_the_number_that_a_scaler_sets_stands(world: World) -> None:
+    world.apply(model(scaling={"min": 1, "max": 10}))
+    await world.settle()
+    revision = world.status(MD, "m")["revision"]
+    assert world.condition(MD, "m", "ScalerReady")[:2] == ("True", "ScaledObject")
+    scaled = world.get(r.SCALED_OBJECTS, "m")
+    assert scaled is not None
+    assert scaled["spec"]["scaleTargetRef"]["name"] == revision
+    world.patch(r.DEPLOYMENTS, revision, {"spec": {"replicas": 6}})
+    await world.settle()
+    assert world.status(MD, "m")["replicas"] == {"ready": 6, "desired": 6}
+    world.apply(model(uri=BETTER, scaling={"min": 1, "max": 10}))
+    await world.settle()
+    newer = world.status(MD, "m")["revision"]
+    assert world.status(MD, "m")["replicas"] == {"ready": 6, "desired": 6}
+    scaled = world.get(r.SCALED_OBJECTS, "m")
+    assert scaled is not None
+    assert scaled["spec"]["scaleTargetRef"]["name"] == newer != revision
+    world.apply(model(uri=BETTER, scaling={"min": 2, "max": 2}))
+    await world.settle()
+    assert world.get(r.SCALED_OBJECTS, "m") is None
+    assert world.condition(MD, "m", "ScalerReady")[:2] == ("True", "FixedReplicas")
+
+
+async def test_what_somebody_changes_in_a_child_is_put_right(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    revision = world.status(MD, "m")["revision"]
+    world.patch(r.DEPLOYMENTS, revision, {"spec": {"replicas": 9, "template": {"metadata": {"labels": {"x": "y"}}}}})
+    world.delete(r.POD_DISRUPTION_BUDGETS, "m")
+    await world.restart()
+    await world.settle()
+    deployment = world.get(r.DEPLOYMENTS, revision)
+    assert deployment is not None
+    assert deployment["spec"]["replicas"] == 1
+    assert world.get(r.POD_DISRUPTION_BUDGETS, "m") is not None
+
+
+async def test_unknown_features_are_refused_until_the_view_appears(world: World) -> None:
+    world.apply(model(features={"refs": ["user-stats:amount"]}))
+    await world.settle()
+    accepted = world.condition(MD, "m", "Accepted")
+    assert accepted[:2] == ("False", "NotFound")
+    assert "there is no FeatureView 'user-stats'" in accepted[2]
+    assert names(world, "Deployment") == []
+    world.apply(builders.feature_view("user-stats").build())
+    await world.restart()
+    await world.settle()
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+    world.http.delete(r.FEATURE_VIEWS.path(world.namespace, "user-stats"))
+    await world.restart()
+    await world.settle()
+    assert world.condition(MD, "m", "Accepted")[0] == "False"
+    assert world.condition(MD, "m", "Available")[0] == "True", "what serves goes on serving"
+
+
+async def test_a_service_of_somebody_else_is_left_alone(world: World) -> None:
+    foreign = {"metadata": {"name": "shop"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}}
+    path = r.SERVICES.path(world.namespace)
+    assert world.http.post(path, json={"apiVersion": "v1", "kind": "Service", **foreign}).status_code == 201
+    world.apply(model())
+    await world.settle(turns=20, horizon=world.now - world.now)
+    assert world.condition(MD, "m", "Accepted")[:2] == ("False", "NameTaken")
+    service = world.get(r.SERVICES, "shop")
+    assert service is not None
+    assert service["spec"]["selector"] == {"app": "theirs"}
+    world.delete(r.SERVICES, "shop")
+    await world.settle()
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+async def test_the_champion_stays_champion_over_restarts_and_a_later_deployment(world: World) -> None:
+    world.apply(model("v1"))
+    await world.settle()
+    world.apply(model("v2"))
+    await world.settle()
+    await world.restart()
+    await world.settle()
+    assert (world.status(MD, "v1")["champion"], world.status(MD, "v2")["champion"]) == (True, False)
+
+
+async def test_a_deleted_champion_goes_only_after_traffic_has_gone_to_another(world: World) -> None:
+    for name in ("v1", "v2"):
+        world.apply(model(name))
+        await world.settle()
+    world.delete(MD, "v1")
+    await world.turn()
+    service = world.get(r.SERVICES, "shop")
+    assert service is not None
+    assert service["spec"]["selector"]["millrace.dev/deployment"] == "v2"
+    assert world.get(MD, "v1") is not None, "its subset is still in the route"
+    await world.settle()
+    assert world.get(MD, "v1") is None
+    assert world.status(MD, "v2")["champion"] is True
+    rule = world.get(r.DESTINATION_RULES, "shop")
+    assert rule is not None
+    assert [subset["name"] for subset in rule["spec"]["subsets"]] == ["v2"]
+
+
+async def test_the_last_deployment_takes_everything_with_it(world: World) -> None:
+    world.apply(model(scaling={"min": 1, "max": 2}))
+    await world.settle()
+    world.delete(MD, "m")
+    await world.settle()
+    for _ in range(100):
+        if not world.children():
+            break
+        await world.turn()
+    assert world.children() == []
+
+
+async def test_a_deployment_that_moves_to_another_service_takes_its_route_along(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    world.apply(model(service="store"))
+    await world.settle()
+    assert names(world, "Service") == ["store", "store-arms"]
+    assert names(world, "VirtualService") == ["store"]
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+@pytest.mark.parametrize("device", ["gpu", "auto"])
+async def test_a_gpu_is_asked_for_where_a_node_offers_one(world: World, device: str) -> None:
+    node = {"metadata": {"name": f"gpu-{world.namespace}"}, "spec": {"taints": []}}
+    assert world.http.post("/api/v1/nodes", json={"apiVersion": "v1", "kind": "Node", **node}).status_code == 201
+    path = f"/api/v1/nodes/gpu-{world.namespace}"
+    offer = b'{"status": {"allocatable": {"nvidia.com/gpu": "1"}}}'
+    assert world.http.patch(f"{path}/status", content=offer, headers={"content-type": "application/merge-patch+json"})
+    try:
+        world.apply(model(inference={"device": device}))
+        await world.settle()
+        assert world.status(MD, "m")["device"] == "gpu"
+    finally:
+        world.http.delete(path)

@@ -1,0 +1,380 @@
+"""The operators' reconciles against the embedded API server, turn by turn, on a clock of their own.
+
+There is no watch and no queue here: each turn lists everything and reconciles every key once, which is what
+level-triggered code must be content with. A failed reconcile counts as a kill: the next turn begins with an empty
+cache, as a new process does. Deployments and pods are played by ``Kubelet``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import orjson
+from kubernetes.aio.client import Configuration
+
+from millrace.api import names
+from millrace.base import timestamps
+from millrace.base.errors import MillraceError
+from millrace.experiment.reconcile import reconcile as reconcile_service
+from millrace.kube import resources as r
+from millrace.kube.cache import Cache
+from millrace.kube.client import Client
+from millrace.kube.cluster import Cluster
+from millrace.kube.errors import AbsentError
+from millrace.kube.platform import Platform
+from millrace.kube.queue import Key, Requeue
+from millrace.kube.resources import Object, name_of
+from millrace.modeldeployment.reconcile import reconcile as reconcile_deployment
+from millrace.routing.observe import service_of
+from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
+
+PLATFORM = Platform(image="millrace/millrace:test", namespace="millrace-system")
+# What changes while an operator runs, and what it lists once at its start unless a test says that it has changed.
+LIVELY = (
+    r.MODEL_DEPLOYMENTS,
+    r.EXPERIMENTS,
+    r.PODS,
+    r.SERVICES,
+    r.DEPLOYMENTS,
+    r.VIRTUAL_SERVICES,
+    r.DESTINATION_RULES,
+)
+QUIET = (
+    r.FEATURE_VIEWS,
+    r.POD_DISRUPTION_BUDGETS,
+    r.SCALED_OBJECTS,
+    r.HORIZONTAL_POD_AUTOSCALERS,
+    r.SERVICE_MONITORS,
+    r.NODES,
+)
+CHILDREN = (
+    r.DEPLOYMENTS,
+    r.SERVICES,
+    r.POD_DISRUPTION_BUDGETS,
+    r.SCALED_OBJECTS,
+    r.SERVICE_MONITORS,
+    r.HORIZONTAL_POD_AUTOSCALERS,
+    r.DESTINATION_RULES,
+    r.VIRTUAL_SERVICES,
+)
+_MERGE = {"content-type": "application/merge-patch+json"}
+
+
+@dataclass
+class Kubelet:
+    """Plays the Deployment controller and the kubelet: one pod for each Deployment, serving or failing by model URI."""
+
+    http: httpx.Client
+    namespace: str
+    missing: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
+
+    def act(self) -> bool:
+        """Brings pods and statuses to what they would be; whether anything changed."""
+        changed = False
+        deployments = {name_of(item): item for item in self._list("apis/apps/v1", "deployments")}
+        pods = {name_of(item): item for item in self._list("api/v1", "pods")}
+        for name, item in deployments.items():
+            if not item["metadata"].get("deletionTimestamp"):
+                changed |= self._pod(item, pods.get(f"{name}-0"))
+                changed |= self._status(item)
+        for name in pods:
+            if name.removesuffix("-0") not in deployments:
+                self.http.delete(f"/api/v1/namespaces/{self.namespace}/pods/{name}?gracePeriodSeconds=0")
+                changed = True
+        return changed
+
+    def _pod(self, deployment: Object, pod: Object | None) -> bool:
+        template = deployment["spec"]["template"]
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        name = f"{name_of(deployment)}-0"
+        if pod is None:
+            owner = {"apiVersion": "apps/v1", "kind": "Deployment", **_reference(deployment)}
+            metadata = {"name": name, "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+            pod = _checked(self.http.post(path, json={"metadata": metadata, "spec": template["spec"]}))
+        wanted = self._pod_status(deployment)
+        status = pod.get("status") or {}
+        if all(_without_times(status.get(key)) == value for key, value in wanted.items()):
+            return False
+        _checked(self.http.patch(f"{path}/{name}/status", content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        return True
+
+    def _pod_status(self, deployment: Object) -> dict[str, Any]:
+        uri = _uri(deployment)
+        if uri in self.missing:
+            failed = ended(2, error(f"{uri} does not exist"))
+            fetch = {"state": waiting("CrashLoopBackOff"), "lastState": failed, "ready": False}
+        else:
+            fetch = {"state": ended(0, {"digest": DIGEST, "bytes": 42}, "Completed"), "ready": True}
+        ready = "True" if self._serves(deployment) else "False"
+        common = {"name": "fetch", "image": "i", "imageID": "", "restartCount": 0}
+        return {
+            "initContainerStatuses": [{**common, **fetch}],
+            "conditions": [{"type": "Ready", "status": ready}],
+        }
+
+    def _status(self, deployment: Object) -> bool:
+        replicas = deployment["spec"]["replicas"]
+        ready = replicas if self._serves(deployment) else 0
+        wanted = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": replicas,
+            "updatedReplicas": replicas,
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+        }
+        status = deployment.get("status") or {}
+        if all(status.get(key, 0) == value for key, value in wanted.items()):
+            return False
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name_of(deployment)}/status"
+        _checked(self.http.patch(path, content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        return True
+
+    def _serves(self, deployment: Object) -> bool:
+        owner = deployment["metadata"]["labels"][names.DEPLOYMENT]
+        return _uri(deployment) not in self.missing | self.slow and owner not in self.down
+
+    def _list(self, root: str, plural: str) -> list[Object]:
+        return list(_checked(self.http.get(f"/{root}/namespaces/{self.namespace}/{plural}"))["items"])
+
+
+class World:
+    """A namespace, an operator that can be killed, and time.
+
+    Args:
+        url: of the API server.
+    """
+
+    def __init__(self, url: str, http: httpx.Client, namespace: str, now: datetime) -> None:
+        self.http = http
+        self.namespace = namespace
+        self.now = now
+        self.kubelet = Kubelet(http, namespace)
+        self.writes = 0
+        self.kills = 0
+        self.failures: list[str] = []
+        self.wish: float | None = None
+        self._url = url
+        self._operator: Operator | None = None
+
+    async def settle(self, *, horizon: timedelta = timedelta(hours=2), turns: int = 200) -> None:
+        """Turns until nothing changes, now or at the times within the horizon that reconciles asked for."""
+        end = self.now + horizon
+        in_vain = 0
+        for _ in range(turns):
+            if await self.turn():
+                in_vain = 0
+                continue
+            if self.wish is None or in_vain > 1 or self.now + timedelta(seconds=self.wish) > end:
+                return
+            in_vain += 1
+            self.now += timedelta(seconds=self.wish + 0.001)
+        raise AssertionError(f"never settles; kills: {self.kills}, last: {self.failures[-3:]}")
+
+    async def turn(self) -> bool:
+        """One reconcile of everything; whether the operator or the cluster changed anything."""
+        if self._operator is None:
+            self._operator = Operator(self._url, self.namespace, lambda: self.now, self._count)
+        before = self.writes
+        failed = False
+        try:
+            if not self._operator.opened:
+                await self._operator.open()
+            self.wish = await self._operator.reconcile_all()
+        except MillraceError as error:
+            self.failures.append(str(error))
+            failed = True
+            await self.kill()
+        changed = self.writes != before
+        return self.kubelet.act() or changed or failed
+
+    async def kill(self) -> None:
+        """The operator's process ends; nothing that it held in memory is left."""
+        self.kills += 1
+        await self.close()
+
+    async def close(self) -> None:
+        if self._operator is not None:
+            await self._operator.close()
+            self._operator = None
+
+    async def restart(self) -> None:
+        """A new process, which lists everything."""
+        await self.close()
+
+    def apply(self, document: Object) -> Object:
+        """As kubectl applies it, server-side."""
+        resource = _resource(document)
+        path = resource.path(self.namespace, name_of(document))
+        answer = self.http.patch(
+            f"{path}?fieldManager=kubectl&force=true",
+            content=orjson.dumps(document),
+            headers={"content-type": "application/apply-patch+yaml"},
+        )
+        return _checked(answer)
+
+    def patch(self, resource: r.Resource, name: str, patch: Object) -> Object:
+        path = resource.path(self.namespace, name)
+        return _checked(self.http.patch(path, content=orjson.dumps(patch), headers=_MERGE))
+
+    def delete(self, resource: r.Resource, name: str) -> None:
+        assert self.http.delete(resource.path(self.namespace, name)).status_code == 200
+
+    def get(self, resource: r.Resource, name: str) -> Object | None:
+        answer = self.http.get(resource.path(self.namespace, name))
+        return None if answer.status_code == 404 else _checked(answer)
+
+    def status(self, resource: r.Resource, name: str) -> dict[str, Any]:
+        found = self.get(resource, name)
+        assert found is not None, f"{resource.kind} {name} is gone"
+        return found.get("status") or {}
+
+    def condition(self, resource: r.Resource, name: str, kind: str) -> tuple[str, str, str]:
+        found = next(item for item in self.status(resource, name)["conditions"] if item["type"] == kind)
+        return found["status"], found["reason"], found["message"]
+
+    def children(self) -> list[Object]:
+        """Every object that operators make, as it is."""
+        found = []
+        for resource in CHILDREN:
+            answer = self.http.get(resource.path(self.namespace))
+            items = _checked(answer)["items"] if answer.status_code == 200 else []
+            found += [{"kind": resource.kind, **item} for item in items]
+        return found
+
+    def events(self) -> list[tuple[str, str, str]]:
+        """(object, type, reason) of each Event, in order."""
+        items = _checked(self.http.get(f"/api/v1/namespaces/{self.namespace}/events"))["items"]
+        return [(item["involvedObject"]["name"], item["type"], item["reason"]) for item in items]
+
+    def _count(self) -> None:
+        self.writes += 1
+
+
+class Operator:
+    """One process of the operator, as far as these tests go."""
+
+    def __init__(self, url: str, namespace: str, clock: Callable[[], datetime], wrote: Callable[[], None]) -> None:
+        configuration = Configuration()
+        configuration.host = url
+        configuration.client_session_kwargs = {"trust_env": False}
+        self.client = Client(configuration, fence=wrote)
+        self.cluster = Cluster(self.client, Cache(), clock=clock)
+        self.namespace = namespace
+        self.opened = False
+
+    async def open(self) -> None:
+        await self.client.__aenter__()
+        await asyncio.gather(*map(self._list, QUIET))
+        self.opened = True
+
+    async def close(self) -> None:
+        await self.client.__aexit__()
+
+    async def reconcile_all(self) -> float | None:
+        """Reconciles every key once, from fresh lists; seconds until the earliest wish to look again."""
+        await asyncio.gather(*map(self._list, LIVELY))
+        wishes: list[Requeue | None] = []
+        for controller, name in self._keys():
+            key = Key(controller, self.namespace, name)
+            wishes.append(await _RECONCILES[controller](self.cluster, key))
+        return min((wish.after for wish in wishes if wish is not None), default=None)
+
+    async def _list(self, resource: r.Resource) -> None:
+        """As the runtime does, but of one namespace."""
+        namespace = self.namespace if resource.namespaced else ""
+        try:
+            found = await self.client.list(resource, namespace=namespace, selector=resource.selector)
+        except AbsentError:
+            self.cluster.cache.unserved(resource)
+        else:
+            self.cluster.cache.replace(resource, *found)
+
+    def _keys(self) -> list[tuple[str, str]]:
+        cache = self.cluster.cache
+        deployments = cache.all(r.MODEL_DEPLOYMENTS, self.namespace)
+        services = {service_of(item) for item in deployments}
+        services |= {item["spec"]["service"] for item in cache.all(r.EXPERIMENTS, self.namespace)}
+        services |= {r.labels_of(item).get(names.SERVICE, "") for item in cache.all(r.SERVICES, self.namespace)} - {""}
+        return [
+            *(("deployment", name_of(item)) for item in deployments),
+            *(("service", name) for name in sorted(services)),
+        ]
+
+
+async def _deployment(cluster: Cluster, key: Key) -> Requeue | None:
+    return await reconcile_deployment(cluster, PLATFORM, key)
+
+
+_RECONCILES: dict[str, Callable[[Cluster, Key], Awaitable[Requeue | None]]] = {
+    "deployment": _deployment,
+    "service": reconcile_service,
+}
+
+
+def normal(documents: list[Object]) -> list[Object]:
+    """Objects without what differs from one run to the next: identities, versions, times."""
+    return [_normal(item) for item in sorted(documents, key=lambda item: (item["kind"], name_of(item)))]
+
+
+def _normal(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _normal(value) for key, value in node.items() if key not in _VARYING and not key.endswith("At")}
+    if isinstance(node, list):
+        return [_normal(item) for item in node]
+    # The namespace is in what a pod runs, so it is in the hash of each revision.
+    return _HASH.sub("hash", _NAMESPACE.sub("namespace", node)) if isinstance(node, str) else node
+
+
+_HASH = re.compile(r"\b[0-9a-f]{8}\b")
+_NAMESPACE = re.compile(r"\bworld-[0-9]+\b")
+_VARYING = {
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "managedFields",
+    "namespace",
+    "generation",
+    "observedGeneration",
+    "lastTransitionTime",
+    "clusterIP",
+    "clusterIPs",
+    "epochs",
+    "millrace.dev/applied",
+    "millrace.dev/changed-at",
+    "millrace.dev/applied-spec",
+}
+
+
+def _without_times(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_times(value) for key, value in node.items() if key not in ("lastTransitionTime",)}
+    return [_without_times(item) for item in node] if isinstance(node, list) else node
+
+
+def _reference(document: Object) -> dict[str, Any]:
+    return {"name": name_of(document), "uid": document["metadata"]["uid"], "controller": True}
+
+
+def _uri(deployment: Object) -> str:
+    env = deployment["spec"]["template"]["spec"]["initContainers"][0]["env"]
+    return next(str(item["value"]) for item in env if item["name"] == "MILLRACE_MODEL_URI")
+
+
+def _resource(document: Object) -> r.Resource:
+    return r.resource_of(document)
+
+
+def _checked(answer: httpx.Response) -> Any:
+    assert answer.status_code < 300, answer.text
+    return answer.json()
+
+
+START = timestamps.parse("2026-01-01T00:00:00Z")
