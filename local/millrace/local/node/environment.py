@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def resource_value(reference: Obj, container: Obj, facts: Facts) -> str:
     if given is None:
         given = facts.allocatable.get(name, "0") if group == "limits" else "0"
     divisor = quantity(reference.get("divisor") or "1") or Decimal(1)
-    return str(-int(-quantity(given) // divisor))
+    return str(math.ceil(quantity(given) / divisor))
 
 
 def _text(value: bytes) -> str:

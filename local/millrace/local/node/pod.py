@@ -105,6 +105,12 @@ class Pod:
         for container in self._containers.values():
             container.kill()
 
+    def vanish(self) -> None:
+        """Ends all processes at once: the pod is no more in the API server."""
+        self._writer.give_up()
+        self.kill()
+        self.end(0)
+
     def freeze(self) -> None:
         """Writes no status any more: the node ends, and the next one finds the pod as it was."""
         self._frozen = True

@@ -42,7 +42,7 @@ class Probe:
             timeout=spec.get("timeoutSeconds") or 1,
             successes=spec.get("successThreshold") or 1,
             failures=spec.get("failureThreshold") or 3,
-            eager=EAGER_COMMAND_SECONDS if spec.get("exec") else EAGER_SECONDS,
+            eager=EAGER_COMMAND_SECONDS if spec.get("exec") is not None else EAGER_SECONDS,
         )
 
 

@@ -48,7 +48,7 @@ class Prober:
                     await self._http(action["httpGet"], container)
                 elif action.get("tcpSocket"):
                     await self._tcp(action["tcpSocket"], container)
-                elif action.get("exec"):
+                elif action.get("exec") is not None:
                     await self._command(action["exec"].get("command") or [], patience, run)
                 elif action.get("sleep"):
                     await asyncio.sleep(action["sleep"]["seconds"])

@@ -45,25 +45,34 @@ class StatusWriter:
 
     def changed(self) -> None:
         """Has the status written soon."""
-        self._clean.clear()
+        if not self.is_gone:
+            self._clean.clear()
+            self._dirty.set()
+
+    def give_up(self) -> None:
+        """Writes nothing any more: the pod is gone."""
+        self.is_gone = True
         self._dirty.set()
+        self._clean.set()
 
     async def settled(self) -> None:
         """Returns when the last change is written, or there is no pod any more to write it to."""
         await self._clean.wait()
 
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Writes until cancelled, or the pod is gone."""
         delay = FIRST_RETRY
-        while not self.is_gone:
+        while True:
             await self._dirty.wait()
+            if self.is_gone:
+                return
             self._dirty.clear()
             try:
                 await self._write()
             except ApiError as error:
                 if error.is_missing or (error.is_conflict and "uid" in error.message.lower()):
-                    self.is_gone = True
-                    break
+                    self.give_up()
+                    return
                 log.warning("status of pod %s: %s", self.obj["metadata"]["name"], error)
                 self._dirty.set()
                 await asyncio.sleep(max(delay, error.delay))
@@ -72,7 +81,6 @@ class StatusWriter:
                 delay = FIRST_RETRY
                 if not self._dirty.is_set():
                     self._clean.set()
-        self._clean.set()
 
     async def _write(self) -> None:
         metadata = self.obj["metadata"]

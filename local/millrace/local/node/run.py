@@ -118,13 +118,12 @@ class Node:
         """The pod is no more in the API server: whatever is left of it goes now."""
         uid = obj["metadata"]["uid"]
         if pod := self._pods.pop(uid, None):
-            pod.kill()
+            pod.vanish()
             self._do(self._bury(pod))
         else:
             volumes.remove(self._machine.settings.pods / uid)
 
     async def _bury(self, pod: Pod) -> None:
-        pod.end(0)
         await pod.finished.wait()
         pod.erase()
 
@@ -167,9 +166,11 @@ async def run(
             tasks.create_task(recorder.run(stop))
             tasks.create_task(informer.run(stop))
             tidying = tasks.create_task(_tidy_once(node, informer))
-            await stop.wait()
-            tidying.cancel()
-            await node.close()
+            try:
+                await stop.wait()
+            finally:
+                tidying.cancel()
+                await node.close()
 
 
 async def _tidy_once(node: Node, informer: Informer) -> None:
