@@ -1,0 +1,100 @@
+"""A gateway, a registry and a store, all real, on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from millrace.features import keys
+from millrace.features.definition import Definition
+from millrace.features.row import Layout
+from millrace.local.stack.launch import programs
+from tests.services.conftest import RunningService, StartService
+
+
+class Store:
+    """A Valkey that tests may stop and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}"
+        self.client = redis.Redis.from_url(self.url)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder), "--save", ""]
+        self._process = subprocess.Popen([programs().store, *options], stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 20
+        while True:
+            try:
+                self.client.ping()
+            except redis.RedisError:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def write(self, definition: Definition, entity: dict[str, Any], event_time: int, values: list[Any]) -> None:
+        """Writes one row as the materialize job would."""
+        [key] = keys.store_keys(definition, {name: [value] for name, value in entity.items()})
+        assert key is not None
+        layout = Layout.of(definition)
+        self.client.set(key, layout.encode(event_time, None, values))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    running = Store(tmp_path_factory.mktemp("store"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def registry(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
+    database = tmp_path_factory.mktemp("registry") / "registry.db"
+    return start_service("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
+
+
+@pytest.fixture(scope="module")
+def gateway(start_service: StartService, registry: RunningService, store: Store) -> RunningService:
+    return start_service(
+        "-m",
+        "millrace.gateway",
+        MILLRACE_REGISTRY_URL=registry.url,
+        MILLRACE_STORE_URL=store.url,
+        MILLRACE_REFRESH_SECONDS="0.1",
+        MILLRACE_STORE_TIMEOUT_SECONDS="0.5",
+    )
+
+
+Publish = Callable[..., None]
+
+
+@pytest.fixture
+def publish(registry: RunningService) -> Publish:
+    """Makes the registry's catalogue hold exactly these objects."""
+
+    def put(*documents: dict[str, Any]) -> None:
+        for kind in ("FeatureView", "ModelDeployment"):
+            items = [document for document in documents if document["kind"] == kind]
+            answer = httpx.put(f"{registry.url}/v1/catalogue/{kind}", json={"items": items})
+            assert answer.status_code < 300, answer.text
+
+    return put
