@@ -104,10 +104,11 @@ def _pruned(merged: dict[str, Any], managers: Managers, last: Entry | None, node
         return merged
     before = _named(last.fields, node)
     present = _present(merged, node)
-    left = _present(without(merged, before, node), node)
+    left = _present(without(merged, before, node, owned), node)
     unowned = difference(present, union(left, _named(owned, node)))
-    surviving = _present(without(merged, unowned, node), node)
-    result: dict[str, Any] = without(merged, intersection(difference(present, surviving), before), node)
+    surviving = _present(without(merged, unowned, node, owned), node)
+    gone = intersection(difference(present, surviving), before)
+    result: dict[str, Any] = without(merged, gone, node, owned)
     return result
 
 

@@ -57,26 +57,34 @@ def _merge_lists(live: list[Any], applied: list[Any], node: Node) -> list[Any]:
     return out
 
 
-def without(value: Any, fields: Fields, node: Node | None) -> Any:
-    """The value with the members of ``fields`` gone; containers that this empties go with them."""
+def without(value: Any, fields: Fields, node: Node | None, owned: Fields) -> Any:
+    """The value with the members of ``fields`` gone.
+
+    Containers that this empties go with them, except those that are themselves members of ``owned``.
+    """
     if not is_granular(value, node):
         return value
     if type(value) is dict:
-        out = {}
-        for key, item in value.items():
-            below = fields.get(f"f:{key}")
-            if below is None:
-                out[key] = item
-            elif not is_member(below):
-                kept = without(item, below, node.children[key] if node is not None else None)
-                if kept or not item:
-                    out[key] = kept
-        return out
+        return _object_without(value, fields, node, owned)
     items = []
     for item in value:
-        below = fields.get(item_element(item, node)) if node is not None else None
+        element = item_element(item, node) if node is not None else ""
+        below = fields.get(element)
         if below is None:
             items.append(item)
         elif not is_member(below):
-            items.append(without(item, below, node.items if node is not None else None))
+            items.append(without(item, below, node.items if node is not None else None, owned.get(element, {})))
     return items
+
+
+def _object_without(obj: dict[str, Any], fields: Fields, node: Node | None, owned: Fields) -> dict[str, Any]:
+    out = {}
+    for key, item in obj.items():
+        below, held = fields.get(f"f:{key}"), owned.get(f"f:{key}")
+        if below is None:
+            out[key] = item
+        elif not is_member(below):
+            kept = without(item, below, node.children[key] if node is not None else None, held or {})
+            if kept or (held is not None and is_member(held)):
+                out[key] = kept
+    return out

@@ -122,6 +122,8 @@ def _merged_maps(live: list[Any], patch: list[Any], node: Node) -> list[Any]:
         directive = item.get(_DIRECTIVE)
         if directive == "replace":
             continue
+        if directive == "merge":
+            raise PatchError("merging lists cannot yet be specified in the patch")
         if directive not in {None, "delete"}:
             raise PatchError(f"unknown patch type: {written(directive)} in map: {written(item)}")
         _require_key(item, key)
