@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from millrace.base.errors import MillraceError, NotFoundError, RetryError
+from millrace.base.errors import MillraceError, NotFoundError, ReportError, RetryError
 from millrace.inference import result, session
 from millrace.inference.cpu import cpu_count
 from millrace.inference.dataplane import DataPlane
@@ -91,6 +91,12 @@ class InferenceServer:
             self.data = self._data_plane(loaded, model_digest)
         except MillraceError as error:
             self.service.fail(error)
+            return
+        except (
+            Exception
+        ) as error:  # nobody waits for this task: an unready server for ever would be all there is to see
+            logger.exception("loading failed")
+            self.service.fail(ReportError(f"the model cannot be loaded: {error}"))
             return
         self._route(self.data.infer, self.data.predict)
         server.freeze()

@@ -1,8 +1,9 @@
 """How a prediction gets its turn: inline where it is short, else in a bounded queue before one worker thread.
 
-A hand-over to a thread and back costs some 50 to 100 microseconds, many times what a small model takes; but what runs
-on the event loop keeps health checks and every other request waiting. So work expected to end within
-``INLINE_SECONDS`` runs inline. One thread is enough: a run already uses all processors that the pod may use.
+A hand-over to a thread and back costs 50 to 100 microseconds, many times what a small model takes; but what runs on
+the event loop keeps health checks and every other request waiting. So work that should end within ``INLINE_SECONDS``
+runs inline: even a thousand connections at once, the most that a proxy opens by default, then wait no longer than the
+queue's own timeout. One thread is enough: a run already uses all processors that the pod may use.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final, TypeVar
 from millrace.web.errors import DeadlineError, OverloadedError
 from millrace.web.hot import ClientGoneError
 
-INLINE_SECONDS: Final = 0.002
+INLINE_SECONDS: Final = 0.001
 
 T = TypeVar("T")
 

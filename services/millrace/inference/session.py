@@ -53,7 +53,7 @@ class ModelSession:
         """The named outputs. Thread-safe; releases the GIL while it computes.
 
         Raises:
-            RejectError: the model refuses the values (an index out of range, say).
+            RejectError: the model refuses the values (an index out of range, rows that do not match).
             ReportError: the model fails for another reason (no memory, an operator's fault).
         """
         try:
@@ -61,6 +61,9 @@ class ModelSession:
         except InvalidArgument as error:
             raise RejectError(f"the model refuses this input: {_first_line(error)}", reason="BadTensor") from error
         except Exception as error:
+            if len({values.shape[:1] for values in feeds.values()}) > 1:
+                rows = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
+                raise RejectError(f"inputs differ in their numbers of rows: {rows}", reason="BadTensor") from error
             raise ReportError(f"the model fails: {_first_line(error)}", reason="ModelFailed") from error
 
     def _run_bound(self, outputs: list[str], feeds: dict[str, Array]) -> list[Any]:

@@ -63,8 +63,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "columns": write(
             folder / "columns.onnx",
             [helper.make_node("Add", ["age", "v__height"], ["total"])],
-            [tensor("age", T.FLOAT, [None, 1]), tensor("v__height", T.FLOAT, [None, 1])],
-            [tensor("total", T.FLOAT, [None, 1])],
+            [tensor("age", T.FLOAT, [None, None]), tensor("v__height", T.FLOAT, [None, None])],
+            [tensor("total", T.FLOAT, [None, None])],
         ),
         "every": write(
             folder / "every.onnx",

@@ -59,8 +59,15 @@ def test_a_demanded_gpu_that_is_not_there_is_an_error_and_auto_falls_back(models
 
 def test_a_model_that_fails_for_reasons_of_its_own_is_reported(models):
     loaded = session.load(models["columns"], "cpu", 1)
-    feeds = {"age": np.ones((2, 1), np.float32), "v__height": np.ones((3, 1), np.float32)}
+    feeds = {"age": np.ones((2, 2), np.float32), "v__height": np.ones((2, 3), np.float32)}
     with pytest.raises(ReportError, match="the model fails"):
+        loaded.run(feeds, ["total"])
+
+
+def test_inputs_with_different_numbers_of_rows_are_a_bad_request(models):
+    loaded = session.load(models["columns"], "cpu", 1)
+    feeds = {"age": np.ones((2, 1), np.float32), "v__height": np.ones((3, 1), np.float32)}
+    with pytest.raises(RejectError, match=r"age \[2, 1\], v__height \[3, 1\]"):
         loaded.run(feeds, ["total"])
 
 
