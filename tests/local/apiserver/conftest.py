@@ -39,7 +39,7 @@ def faulty(tmp_path: Path) -> Iterator[RunningServer]:
     running.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def http(server: RunningServer) -> Iterator[httpx.Client]:
     """A plain HTTP client of the shared server."""
     with httpx.Client(base_url=server.url, timeout=10) as client:

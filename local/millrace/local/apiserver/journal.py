@@ -11,12 +11,15 @@ under ``….damaged-<n>``, and a fresh journal is written from what was read.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
+
+import orjson
 
 from millrace.base.errors import ReportError
 
@@ -40,6 +43,17 @@ class Write(NamedTuple):
     body: bytes | None
 
 
+def _whole(row: tuple[Any, ...]) -> bool:
+    """Whether a row out of a damaged file is a write and not what some other page left there."""
+    _, resource, namespace, name, body = row
+    if not isinstance(resource, str) or not isinstance(namespace, str) or not isinstance(name, str):
+        return False
+    try:
+        return body is None or isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
 class JournalFull(ReportError):
     """The journal cannot be written, mostly because the disk is full; the write did not happen."""
 
@@ -60,13 +74,29 @@ class Journal:
         self.path = path
         self._obsolete: deque[int] = deque()
         self._since_checkpoint = 0
+        self._locked = self._lock()
         self._connection = self._open()
+
+    def _lock(self) -> IO[bytes]:
+        """Takes the folder for this process until it ends, however it ends."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_suffix(".lock").open("wb")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ReportError(
+                f"another API server runs on {self.path.parent}", hint="Stop it first, or choose another --data"
+            ) from None
+        except OSError as error:
+            raise ReportError(
+                f"cannot write to {self.path.parent}: {error.strerror}", hint="Check its permissions and space"
+            ) from error
+        return lock
 
     def _open(self) -> sqlite3.Connection:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
             raise ReportError(
                 f"cannot open the journal {self.path}: {error}", hint="Check the folder's permissions and space"
             ) from error
@@ -84,8 +114,7 @@ class Journal:
             damaged = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
         except sqlite3.OperationalError as error:
             raise ReportError(
-                f"cannot use the journal {self.path}: {error}",
-                hint="Stop the other API server on this folder, or free disk space",
+                f"cannot use the journal {self.path}: {error}", hint="Check the file's permissions and space"
             ) from error
         except sqlite3.DatabaseError:
             damaged = True
@@ -118,6 +147,8 @@ class Journal:
             self._connection.execute("PRAGMA writable_schema=ON")
             self._connection.execute("PRAGMA cell_size_check=ON")
             for row in self._connection.execute("SELECT * FROM writes ORDER BY revision"):
+                if not _whole(row):
+                    return
                 yield Write(*row)
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             return
@@ -172,3 +203,4 @@ class Journal:
     def close(self) -> None:
         """Closes the file; every write is in it already."""
         self._connection.close()
+        self._locked.close()

@@ -37,14 +37,16 @@ def _files(path: Path) -> Iterable[Path]:
     return [path]
 
 
-def _documents(file: Path) -> Iterable[dict[str, Any]]:
+def _documents(file: Path) -> Iterable[Any]:
     try:
         return yaml_documents(file.read_bytes())
     except ApiError as error:
         raise RejectError(f"{file}: {error.message}", field="--crds") from error
 
 
-def _put(cluster: Cluster, document: dict[str, Any], file: Path) -> None:
+def _put(cluster: Cluster, document: Any, file: Path) -> None:
+    if not isinstance(document, dict):
+        raise RejectError(f"{file}: expected an object, got {type(document).__name__}", field="--crds")
     resource = cluster.registry.of_kind(document.get("apiVersion", ""), document.get("kind", ""))
     if resource is None:
         raise RejectError(f"{file}: no such kind: {document.get('apiVersion')} {document.get('kind')}", field="--crds")

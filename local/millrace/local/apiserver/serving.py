@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -42,6 +42,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, cluster: Cluster) -> None:
         super().__init__(config)
         self._cluster = cluster
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops on SIGTERM and SIGINT; uvicorn itself would raise them again afterwards and end with them."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._cluster.hub.drop()

@@ -1,0 +1,153 @@
+"""Faults on demand: what a rule says is what the client meets."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from millrace.local.apiserver.process import RunningServer
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture
+def client(faulty: RunningServer) -> Iterator[httpx.Client]:
+    """A client of a server with ``/faults``."""
+    with httpx.Client(base_url=faulty.url, timeout=10, headers={"user-agent": "tester/1"}) as http:
+        yield http
+
+
+def rules(client: httpx.Client, *given: dict[str, Any]) -> None:
+    """Puts the rules in force."""
+    client.put("/faults", json=list(given)).raise_for_status()
+
+
+def create(client: httpx.Client, name: str) -> httpx.Response:
+    """Creates a ConfigMap."""
+    return client.post(MAPS, json={"metadata": {"name": name}})
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(409, "Conflict"), (429, "TooManyRequests"), (500, "InternalError"), (503, "ServiceUnavailable")],
+)
+def test_a_status_is_answered_instead(client: httpx.Client, code: int, reason: str) -> None:
+    rules(client, {"verb": "create", "action": "status", "code": code, "retryAfter": 3})
+    answer = create(client, "a")
+    assert (answer.status_code, answer.json()["reason"], answer.json()["kind"]) == (code, reason, "Status")
+    assert answer.headers.get("retry-after") == ("3" if code == 429 else None)
+    client.delete("/faults")
+    assert create(client, "a").status_code == 201
+
+
+def test_the_nth_call_alone_fails_and_calls_are_counted(client: httpx.Client) -> None:
+    rules(
+        client,
+        {"verb": "create|update|patch|delete", "resource": "configmaps", "nth": 3, "action": "status", "code": 500},
+    )
+    assert [create(client, name).status_code for name in "abcd"] == [201, 201, 500, 201]
+    shown = client.get("/faults").json()["rules"][0]
+    assert (shown["calls"], shown["fired"]) == (4, 1)
+
+
+def test_a_rule_acts_only_so_many_times_and_only_on_what_it_names(client: httpx.Client) -> None:
+    rules(
+        client,
+        {"name": "bad-.*", "action": "status", "code": 503, "times": 2},
+        {"userAgent": "other", "action": "status", "code": 500},
+        {"resource": "configmaps/status", "action": "status", "code": 500},
+    )
+    assert [create(client, n).status_code for n in ("bad-1", "good", "bad-2", "bad-3")] == [503, 201, 503, 201]
+
+
+def test_a_dropped_connection_tells_nothing_of_what_happened(client: httpx.Client) -> None:
+    rules(client, {"name": "before", "action": "drop"}, {"name": "after", "action": "dropAfter", "verb": "create"})
+    for name in ("before", "after"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            create(client, name)
+    client.delete("/faults")
+    assert client.get(f"{MAPS}/before").status_code == 404
+    assert client.get(f"{MAPS}/after").status_code == 200
+
+
+def test_latency_slows_a_call_down(client: httpx.Client) -> None:
+    rules(client, {"verb": "list", "action": "latency", "seconds": 0.3})
+    started = time.monotonic()
+    client.get(MAPS).raise_for_status()
+    assert time.monotonic() - started >= 0.3
+
+
+class Watch(threading.Thread):
+    """A watch in a thread; ``names`` are the objects it has seen, ``error`` what ended it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.names: list[str] = []
+        self.error: Exception | None = None
+        self._url = url
+        self.open = threading.Event()
+
+    def run(self) -> None:
+        """Reads until the end."""
+        try:
+            with httpx.stream("GET", f"{self._url}{MAPS}?watch=1", timeout=20) as answer:
+                self.open.set()
+                for line in answer.iter_lines():
+                    self.names.append(json.loads(line)["object"]["metadata"]["name"])
+        except httpx.HTTPError as error:
+            self.error = error
+
+
+def test_watches_are_cut_off(client: httpx.Client, faulty: RunningServer) -> None:
+    watch = Watch(faulty.url)
+    watch.start()
+    watch.open.wait(10)
+    rules(client, {"verb": "create", "nth": 2, "action": "dropWatches"})
+    create(client, "a")
+    create(client, "b")
+    watch.join(10)
+    assert isinstance(watch.error, httpx.RemoteProtocolError)
+    assert watch.names == ["a"]
+
+
+def test_a_stale_watch_runs_behind_until_the_rule_is_gone(client: httpx.Client, faulty: RunningServer) -> None:
+    rules(client, {"resource": "configmaps", "action": "staleWatch"})
+    watch = Watch(faulty.url)
+    watch.start()
+    watch.open.wait(10)
+    create(client, "a")
+    create(client, "b")
+    time.sleep(0.2)
+    assert watch.names == []
+    client.delete("/faults")
+    deadline = time.monotonic() + 10
+    while watch.names != ["a", "b"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert watch.names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"action": "explode"}, "action: expected one of"),
+        ({"action": "status", "code": 418}, "code: expected one of"),
+        ({"action": "drop", "nth": "two"}, "nth: expected a number"),
+        ({"action": "drop", "verbs": "get"}, "unknown fields in a fault rule"),
+        ({"action": "drop", "name": "("}, "no regular expression"),
+        ([], "must be an object"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(client: httpx.Client, rule: Any, message: str) -> None:
+    answer = client.put("/faults", json=[rule])
+    assert answer.status_code == 400
+    assert message in answer.json()["message"]
+
+
+def test_there_are_no_faults_unless_asked_for(http: httpx.Client) -> None:
+    assert http.put("/faults", json=[]).status_code == 404
