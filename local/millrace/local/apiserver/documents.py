@@ -8,7 +8,14 @@ import orjson
 
 from millrace.local.apiserver import discovery
 from millrace.local.apiserver.cluster import Cluster
-from millrace.local.apiserver.openapi import v2_document, v3_document, v3_index
+from millrace.local.apiserver.openapi import (
+    MEDIA_TYPE,
+    v2_document,
+    v2_protobuf,
+    v3_document,
+    v3_index,
+    wants_protobuf,
+)
 from millrace.local.apiserver.request import JSON, Request, Response, json_response
 
 _PATHS = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
@@ -33,6 +40,8 @@ class Documents:
         if registry.generation != self._generation:
             self._cache.clear()
             self._generation = registry.generation
+        if path == "/openapi/v2" and wants_protobuf(request.headers.get("accept", "")):
+            return self._protobuf()
         aggregated = path in ("/api", "/apis") and discovery.wants_aggregated(request)
         body = self._cache.get((path, aggregated))
         if body is None:
@@ -41,6 +50,13 @@ class Documents:
                 return None
             body = self._cache[(path, aggregated)] = orjson.dumps(document)
         return Response(body, content_type=discovery.AGGREGATED_TYPE if aggregated else JSON)
+
+    def _protobuf(self) -> Response:
+        """OpenAPI 2 for kubectl before 1.27, which reads no JSON; kept where no aggregated document can be."""
+        body = self._cache.get(("/openapi/v2", True))
+        if body is None:
+            body = self._cache[("/openapi/v2", True)] = v2_protobuf(v2_document(self._definitions()))
+        return Response(body, content_type=MEDIA_TYPE.encode())
 
     def _document(self, path: str, *, aggregated: bool) -> dict[str, Any] | None:
         registry = self._cluster.registry
