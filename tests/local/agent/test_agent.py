@@ -1,0 +1,105 @@
+"""The agent as a process: its arguments, its end, and what is left when it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from millrace.base.errors import RejectError
+from millrace.local.agent.settings import parse
+from millrace.local.apiserver.process import RunningServer
+from millrace.local.client.resources import PODS
+from tests.local.cluster import Cluster
+from tests.local.node.test_processes import is_alive, until_dead
+
+REQUIRED = ["--kubeconfig", "k", "--root", "r"]
+
+
+def test_arguments_become_settings() -> None:
+    found = parse(
+        [
+            *REQUIRED,
+            "--node",
+            "n",
+            "--only",
+            "node",
+            "--run-image",
+            "a/b",
+            "--run-image",
+            "c",
+            "--proxy",
+            "http://127.0.0.1:1/",
+        ]
+    )
+    assert (found.node, found.only, found.run_images) == ("n", frozenset({"node"}), frozenset({"a/b", "c"}))
+    assert (found.proxy, found.root) == ("http://127.0.0.1:1", Path("r").absolute())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--only", "nodes"], "--only: 'nodes' is not among controllers, node, mesh"),
+        (["--proxy", "127.0.0.1:80"], "--proxy: '127.0.0.1:80' is no URL"),
+        (["--overcommit", "0.5"], "--overcommit: 0.5 is below 1"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: list[str], told: str) -> None:
+    with pytest.raises(RejectError) as caught:
+        parse([*REQUIRED, *arguments])
+    assert told in str(caught.value)
+
+
+def agent(kubeconfig: Path, root: Path, node: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "millrace.local.agent", "--kubeconfig", str(kubeconfig), "--root", str(root)]
+    return subprocess.Popen([*command, "--node", node, "--only", "controllers,node"], stderr=subprocess.PIPE)
+
+
+def test_a_missing_kubeconfig_ends_the_agent_with_a_sentence(tmp_path: Path) -> None:
+    process = agent(tmp_path / "none", tmp_path, "n")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"cannot read the kubeconfig" in said
+    assert b"Traceback" not in said
+
+
+async def pids_of(cluster: Cluster, uid: str) -> list[int]:
+    file = cluster.root / "pods" / uid / "home" / "pids"
+    async with asyncio.timeout(30):
+        while not file.exists():
+            await asyncio.sleep(0.02)
+    return [int(pid) for pid in file.read_text().split()]
+
+
+async def test_a_killed_agent_leaves_nothing_and_the_next_goes_on(cluster: Cluster, server: RunningServer) -> None:
+    script = "sleep 1000 & echo $$$$ $! > $HOME/new; mv $HOME/new $HOME/pids; wait"
+    first = agent(server.kubeconfig, cluster.root, cluster.node)
+    second = None
+    try:
+        pod = await cluster.pod(script, restartPolicy="Always", terminationGracePeriodSeconds=1)
+        await cluster.phase("Running")
+        uid = pod["metadata"]["uid"]
+        before = await pids_of(cluster, uid)
+        assert all(is_alive(pid) for pid in before)
+        first.kill()
+        first.wait()
+        await until_dead(*before)
+        (cluster.root / "pods" / uid / "home" / "pids").unlink()
+        second = agent(server.kubeconfig, cluster.root, cluster.node)
+        await cluster.until(lambda pod: pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        after = await pids_of(cluster, uid)
+        second.send_signal(signal.SIGTERM)
+        _, said = second.communicate(timeout=60)
+        assert second.returncode == 0, said.decode()
+        assert not any(is_alive(pid) for pid in after)
+        left = await cluster.client.get(PODS, cluster.namespace, "p")
+        assert left["status"]["phase"] == "Running"
+    finally:
+        for process in (first, second):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()

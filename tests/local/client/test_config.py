@@ -1,0 +1,123 @@
+"""Kubeconfigs, selectors, and errors that say what to do."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from millrace.base.errors import RejectError
+from millrace.local.client.api import ApiError, Client
+from millrace.local.client.config import Connection, load
+from millrace.local.client.resources import DEPLOYMENTS, NODES, PODS
+from millrace.local.client.selectors import matches, matches_map, matches_node_terms
+
+
+def write(
+    folder: Path, *, server: str = "http://127.0.0.1:1", user: dict[str, Any] | None = None, **cluster: Any
+) -> Path:
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "u", "user": user or {}}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_a_plain_server_needs_no_more_than_its_address(tmp_path: Path) -> None:
+    found = load(write(tmp_path, server="http://127.0.0.1:1/"))
+    assert (found.server, found.tls, found.headers) == ("http://127.0.0.1:1", None, {})
+
+
+def test_tokens_are_sent_and_token_files_are_read_anew(tmp_path: Path) -> None:
+    assert load(write(tmp_path, user={"token": "abc"})).authorization() == {"Authorization": "Bearer abc"}
+    (tmp_path / "token").write_text("one\n")
+    found = load(write(tmp_path, user={"tokenFile": "token"}))
+    assert found.authorization()["Authorization"] == "Bearer one"
+    (tmp_path / "token").write_text("two\n")
+    assert found.authorization()["Authorization"] == "Bearer two"
+    basic = load(write(tmp_path, user={"username": "a", "password": "b"})).headers["Authorization"]
+    assert base64.b64decode(basic.removeprefix("Basic ")) == b"a:b"
+
+
+def test_an_https_server_is_verified_unless_the_kubeconfig_says_otherwise(tmp_path: Path) -> None:
+    verified = load(write(tmp_path, server="https://k:6443")).tls
+    assert verified is not None
+    assert verified.verify_mode == ssl.CERT_REQUIRED
+    lax = load(write(tmp_path, server="https://k:6443", **{"insecure-skip-tls-verify": True})).tls
+    assert lax is not None
+    assert lax.verify_mode == ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is not a kubeconfig"),
+        ("a: [", "cannot read"),
+        ("contexts: []", "no entry named"),
+    ],
+)
+def test_what_is_no_kubeconfig_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    with pytest.raises(RejectError, match=told):
+        load(tmp_path / "kubeconfig")
+
+
+def test_a_missing_file_and_a_login_by_program_are_told(tmp_path: Path) -> None:
+    with pytest.raises(RejectError, match="cannot read the kubeconfig"):
+        load(tmp_path / "none")
+    with pytest.raises(RejectError, match="logs in by exec"):
+        load(write(tmp_path, user={"exec": {"command": "aws"}}))
+
+
+async def test_no_server_is_an_error_of_no_status() -> None:
+    async with Client(Connection("http://127.0.0.1:1")) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.get(PODS, "default", "p")
+    assert caught.value.status == 0
+    assert "GET /api/v1/namespaces/default/pods/p" in str(caught.value)
+
+
+def test_paths_are_those_of_the_api() -> None:
+    assert PODS.path("ns", "p", "log") == "/api/v1/namespaces/ns/pods/p/log"
+    assert DEPLOYMENTS.path("ns") == "/apis/apps/v1/namespaces/ns/deployments"
+    assert DEPLOYMENTS.path() == "/apis/apps/v1/deployments"
+    assert NODES.path("ignored", "n") == "/api/v1/nodes/n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "selected"),
+    [
+        ({"operator": "In", "values": ["1", "2"]}, True),
+        ({"operator": "NotIn", "values": ["1"]}, False),
+        ({"operator": "Exists"}, True),
+        ({"operator": "DoesNotExist"}, False),
+        ({"operator": "Gt", "values": ["0"]}, True),
+        ({"operator": "Lt", "values": ["1"]}, False),
+    ],
+)
+def test_selector_expressions_mean_what_kubernetes_means(rule: dict[str, Any], selected: bool) -> None:
+    assert matches({"matchExpressions": [{"key": "a", **rule}]}, {"a": "1"}) is selected
+
+
+def test_empty_selectors_differ() -> None:
+    assert matches({}, {"a": "1"})
+    assert not matches(None, {"a": "1"})
+    assert not matches_map({}, {"a": "1"})
+    assert matches_map({"a": "1"}, {"a": "1", "b": "2"})
+    assert not matches({"matchLabels": {"b": "1"}}, {"a": "1"})
+
+
+def test_node_terms_are_alternatives_of_labels_and_names() -> None:
+    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+    by_label = {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}
+    assert matches_node_terms([by_label, by_name], {}, "n")
+    assert not matches_node_terms([by_label], {}, "n")
+    assert not matches_node_terms([{}], {"gpu": ""}, "n")

@@ -1,0 +1,129 @@
+"""The real API server, and a node (with or without controllers) in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from millrace.local.apiserver.process import RunningServer, start
+from millrace.local.client.api import ApiError, Client
+from millrace.local.client.config import load
+from millrace.local.client.informer import Informers
+from millrace.local.client.resources import EVENTS, NAMESPACES, PODS, Resource
+from millrace.local.controllers.run import ControllerSettings
+from millrace.local.controllers.run import run as run_controllers
+from millrace.local.node.run import run as run_node
+from millrace.local.node.settings import NodeSettings
+
+Obj = dict[str, Any]
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("apiserver")
+    running = start(folder, kubeconfig=folder / "kubeconfig", faults=True)
+    yield running
+    running.stop()
+
+
+@dataclass
+class Cluster:
+    """A client for the test, one for what it tests, and a namespace of its own."""
+
+    client: Client
+    agent: Client
+    namespace: str
+    root: Path
+    node: str
+    more: Obj = field(default_factory=dict)
+
+    @property
+    def settings(self) -> NodeSettings:
+        quick = {"restart_delay": 0.2, "retry": 0.1, "refresh": 0.3, "settle": 0.05}
+        return NodeSettings(self.node, self.root, **{**quick, **self.more})
+
+    @asynccontextmanager
+    async def running(self, *, controllers: bool = False) -> AsyncIterator[None]:
+        """The node at work, and the controllers if wanted."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_node(self.agent, self.settings, stop))
+            if controllers:
+                informers = Informers(self.agent)
+                tasks.create_task(informers.run(stop))
+                settings = ControllerSettings(job_backoff=0.1)
+                tasks.create_task(run_controllers(self.agent, settings, stop, informers=informers))
+            try:
+                yield
+            finally:
+                stop.set()
+
+    async def create(self, resource: Resource, name: str, **body: Any) -> Obj:
+        metadata = {"name": name, "namespace": self.namespace, **body.pop("metadata", {})}
+        return await self.client.create(resource, self.namespace, {"metadata": metadata, **body})
+
+    async def pod(self, script: str = "true", name: str = "p", *, container: Obj | None = None, **spec: Any) -> Obj:
+        """A pod of one container that runs a shell script, bound to the node."""
+        main = {"name": "main", "image": "millrace/millrace:1", "command": ["sh", "-c", script], **(container or {})}
+        body = {"nodeName": self.node, "restartPolicy": "Never", "containers": [main], **spec}
+        return await self.create(PODS, name, spec=body)
+
+    async def until(self, holds: Callable[[Obj], Any], name: str = "p", resource: Resource = PODS) -> Obj:
+        """The object, once ``holds`` is true of it."""
+        obj: Obj = {}
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    obj = await self.client.get(resource, self.namespace, name)
+                    if holds(obj):
+                        return obj
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"never came true; the last status was {obj.get('status')}") from None
+
+    async def phase(self, phase: str, name: str = "p") -> Obj:
+        """The pod, once it is in this phase; its only container's status comes with it."""
+        return await self.until(lambda pod: pod["status"].get("phase") == phase, name)
+
+    async def until_gone(self, name: str = "p", resource: Resource = PODS) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    await self.client.get(resource, self.namespace, name)
+                except ApiError as error:
+                    if error.is_missing:
+                        return
+                    raise
+                await asyncio.sleep(0.02)
+
+    async def event(self, reason: str) -> Obj:
+        """The first event of this reason in the namespace."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                events, _ = await self.client.list(EVENTS, self.namespace)
+                if found := [event for event in events if event["reason"] == reason]:
+                    return found[0]
+                await asyncio.sleep(0.02)
+
+    async def log(self, name: str = "p", query: str = "") -> str:
+        """The pod's log, as kubectl gets it."""
+        path = f"{self.client.connection.server}{PODS.path(self.namespace, name, 'log')}{query}"
+        async with self.client._open().get(path) as response:
+            return await response.text()
+
+
+@pytest.fixture
+async def cluster(server: RunningServer, tmp_path: Path) -> AsyncIterator[Cluster]:
+    connection = load(server.kubeconfig)
+    async with Client(connection, field_manager="test") as client, Client(connection) as agent:
+        namespace = f"t-{uuid4().hex[:8]}"
+        await client.create(NAMESPACES, "", {"metadata": {"name": namespace}})
+        yield Cluster(client, agent, namespace, tmp_path / "root", f"node-{namespace}")
