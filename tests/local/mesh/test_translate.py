@@ -262,7 +262,7 @@ def test_ports_that_speak_http2_are_reached_by_http2() -> None:
 
 
 def revisions(label: str, *pods: str, unready: tuple[str, ...] = ()) -> Mesh:
-    """Subset ``v1`` of ``rec`` by the revision ``label``; of the pods ``a`` (revision 1) and ``b`` (2) some are there."""
+    """Subset ``v1`` of ``rec`` by the revision ``label`` and pods ``a`` (revision 1) and ``b`` (2), if named."""
     known = {"a": "127.1.1.1", "b": "127.1.1.2"}
     return mesh_of(
         services=[o.service("rec")],

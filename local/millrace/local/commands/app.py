@@ -67,10 +67,15 @@ def up(
     began, ran_already = time.monotonic(), stack.is_running
     with _stopped_by_signals():
         stack.up(timeout, words.Progress(typer.echo))
-        seconds = None if ran_already else time.monotonic() - began
-        typer.echo(words.farewell(stack, seconds, prometheus=bool(prometheus)))
-        if foreground and not ran_already:
-            _stay(stack)
+        try:
+            seconds = None if ran_already else time.monotonic() - began
+            typer.echo(words.farewell(stack, seconds, prometheus=bool(prometheus)))
+            while foreground and not ran_already and stack.is_running:
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if foreground and not ran_already:
+                typer.echo("Bringing the platform down")
+                stack.down()
 
 
 @app.command()
@@ -133,13 +138,3 @@ def _stopped_by_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _stay(stack: LocalStack) -> None:
-    """Waits for Ctrl-C or the supervisor's end, and leaves nothing behind."""
-    try:
-        while stack.is_running:
-            time.sleep(_POLL_SECONDS)
-    finally:
-        typer.echo("Bringing the platform down")
-        stack.down()
