@@ -10,10 +10,11 @@ from typing import Any, Self
 from millrace.base.errors import RejectError
 from millrace.gateway.definitions import Snapshot
 from millrace.gateway.plan import Plans
-from millrace.materialize.source import open_source
 from millrace.sdk import definitions, historical
 from millrace.sdk.historical import TrainingSet
 from millrace.sdk.online import GatewayReader, OnlineFeatures, Reader, StoreReader, entity_columns
+from millrace.sources.filesystem import Credentials
+from millrace.sources.parquet import open_source
 
 _NANOSECONDS = 1000
 
@@ -105,11 +106,12 @@ class FeatureStore:
         """
         plan = self._plans.get(self._snapshot, self._project, _refs(features), full_names=full_feature_names)
         entities = historical.entity_table(entity_df)
+        credentials = Credentials.load(os.environ)
         return historical.join(
             plan,
             entities,
             timestamp_column,
-            lambda definition: open_source(definition.source, os.environ),
+            lambda definition: open_source(definition, credentials),
             created_cutoff=created_cutoff,
         )
 

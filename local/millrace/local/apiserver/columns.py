@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from millrace.local.apiserver import jsonpath
 
 Read = Callable[[dict[str, Any], datetime], Any]
@@ -101,34 +103,6 @@ def _declared_cell(path: str, kind: str) -> Read:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return value if isinstance(value, str) else _go_text(value)
-
-
-def _go_text(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join(f'"{item}"' if isinstance(item, str) else _shown(item) for item in value) + "]"
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return str(value)
-
-
-def declared(columns: list[dict[str, Any]]) -> list[Column]:
-    """The columns of a CRD version; without any, name and age."""
-    if not columns:
-        return [NAME, AGE]
-    return [NAME] + [
-        Column(
-            column["name"],
-            _declared_cell(column["jsonPath"], column["type"]),
-            type=column["type"],
-            format=column.get("format", ""),
-            description=column.get("description", ""),
-            priority=column.get("priority", 0),
-        )
-        for column in columns
-    ]
-
-
-def at(obj: Any, path: str) -> Any:
-    """The value of a dotted path, ``None`` where absent."""
-    for part in path.split("."):
-        obj = obj.get(part) if isinstance(obj, dict) else None
-    return obj
