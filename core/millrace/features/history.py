@@ -44,21 +44,26 @@ class Source(Protocol):
 
 
 class Rows(NamedTuple):
-    """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features."""
+    """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features.
+
+    ``done`` is the share of the history that has been read with them, 0 to 1.
+    """
 
     keys: list[pa.Array]
     event_times: pa.Array
     created_times: pa.Array | None
     features: list[pa.Array]
+    done: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class History:
-    """A view's rows within a window."""
+    """A view's rows within a window; ``count`` of them, once they have been numbered."""
 
     definition: Definition
     source: Source
     window: Window
+    count: int = 0
 
     def numbered_schema(self) -> pa.Schema:
         """Of ``numbered``: k0, k1, … (join keys), event, created (``NO_CREATED`` for null), seq (row number)."""
@@ -73,7 +78,8 @@ class History:
             event = self._event_times(batch)
             created = self._created_times(batch)
             created = int64_array(np.full(len(event), NO_CREATED)) if created is None else created.fill_null(NO_CREATED)
-            seq = int64_array(np.arange(first, first + len(event), dtype=np.int64))
+            self.count = first + len(event)
+            seq = int64_array(np.arange(first, self.count, dtype=np.int64))
             numbered = pa.RecordBatch.from_arrays([*keys, event, created, seq], schema=schema)
             keep = self._in_window(event)
             for key in keys:
@@ -103,7 +109,8 @@ class History:
                 conform(picked.column(feature.column), feature.type, column=feature.column, field=_field(feature))
                 for feature in features
             ]
-            yield Rows(self._keys(picked), event, self._created_times(picked), values)
+            done = (first + batch.num_rows) / max(self.count, 1)
+            yield Rows(self._keys(picked), event, self._created_times(picked), values, done)
         if len(wanted.below(2**63 - 1)):
             raise _changed(self.definition)
 

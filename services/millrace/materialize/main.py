@@ -1,0 +1,116 @@
+"""The materialize job's command line: ``run [--start T] [--end T]`` and ``purge``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millrace.base.errors import MillraceError, RejectError, ReportError
+from millrace.features import times
+from millrace.features.definition import Definition
+from millrace.features.engine import Engine
+from millrace.materialize import job
+from millrace.materialize.progress import ProgressLine
+from millrace.materialize.reports import record_run, write_termination_log
+from millrace.materialize.settings import JobSettings
+from millrace.online.patience import patiently
+from millrace.online.store import Store
+from millrace.sources.filesystem import Credentials
+from millrace.sources.parquet import open_source
+
+logger = logging.getLogger(__name__)
+
+FAILED = 1
+REJECTED = 2
+_NANOSECONDS = 1000
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Runs the job.
+
+    Returns:
+        The exit code: 0 success, 2 the definition or the data is wrong, 1 anything else.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    asked = _parser().parse_args(arguments)
+    try:
+        settings = JobSettings.load(environ)
+    except MillraceError as error:
+        return _failed(error, None)
+    definition = None
+    try:
+        definition = settings.definition()
+        document = _purge(settings, definition) if asked.verb == "purge" else _run(settings, definition, asked, environ)
+    except Exception as error:  # each has its one form
+        return _failed(error, settings, definition)
+    write_termination_log(settings.termination_log, document)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m millrace.materialize", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="bring rows from the source to the online store")
+    run.add_argument("--start", help="read rows after this event time; absent: after the watermark, or all up to --end")
+    run.add_argument("--end", help="read rows up to this event time; absent: up to now minus the view's lag")
+    verbs.add_parser("purge", help="delete the view's rows from the online store")
+    return parser
+
+
+def _run(
+    settings: JobSettings, definition: Definition, asked: argparse.Namespace, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    began = time.monotonic()
+    start = times.parse(asked.start, field="--start") if asked.start else None
+    end = times.parse(asked.end, field="--end") if asked.end else None
+    source = open_source(definition, Credentials.load(environ))
+    store = Store(settings.store_url)
+    watermark = patiently(lambda: store.watermark(definition), settings.patience_seconds)
+    covers = job.stretch(definition, watermark, _now(), start, end)
+    line = ProgressLine(definition.view, sys.stderr)
+    spill = str(settings.spill_dir / f"millrace-{definition.project}-{definition.view}-{time.time_ns()}")
+    engine = Engine(spill, settings.engine_memory(), disk=settings.spill_bytes)
+    try:
+        result = job.run(definition, source, store, engine, covers, patience=settings.patience_seconds, progress=line)
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+    finished = _now()
+    document = job.as_dict(result, time.monotonic() - began, finished)
+    rate = result.rows / max(time.monotonic() - began, 1e-9)
+    line.close(
+        f"{definition.view}: {result.rows:,} rows, {result.written:,} newer than before, "
+        f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(covers.upto)}"
+    )
+    record_run(settings.registry_url, definition.project, definition.view, {"succeeded": True, **document}, finished)
+    return document
+
+
+def _purge(settings: JobSettings, definition: Definition) -> dict[str, Any]:
+    store = Store(settings.store_url)
+    purged = patiently(lambda: store.purge(definition.project, definition.view), settings.patience_seconds)
+    print(f"{definition.view}: {purged:,} rows deleted", file=sys.stderr)  # noqa: T201 for the person who looks
+    return {"view": definition.view, "purged": purged, "finishedAt": times.render(_now())}
+
+
+def _failed(error: Exception, settings: JobSettings | None, definition: Definition | None = None) -> int:
+    if not isinstance(error, MillraceError):
+        logger.error("unexpected error", exc_info=error)
+        error = ReportError(f"unexpected {type(error).__name__}: {error}", hint="The run's log has more")
+    print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
+    if settings is not None:
+        document = {"error": error.as_dict()}
+        write_termination_log(settings.termination_log, document)
+        if definition is not None:
+            finished = _now()
+            record = {"succeeded": False, "finishedAt": times.render(finished), **document}
+            record_run(settings.registry_url, definition.project, definition.view, record, finished)
+    return REJECTED if isinstance(error, RejectError) else FAILED
+
+
+def _now() -> int:
+    return time.time_ns() // _NANOSECONDS

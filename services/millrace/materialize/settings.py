@@ -1,0 +1,75 @@
+"""Settings of the materialize job."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from millrace.api.featureview import FeatureView
+from millrace.api.loading import load_object
+from millrace.base.errors import RejectError
+from millrace.base.settings import Settings
+from millrace.features import definition
+from millrace.features.definition import Definition
+
+MIB: Final = 2**20
+# What Python, Arrow and one batch take beside the engine, and the least that the engine can work with.
+_BESIDE: Final = 224 * MIB
+_LEAST: Final = 64 * MIB
+_CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
+
+
+class JobSettings(Settings):
+    """What to materialize, from where to where, and with which resources."""
+
+    feature_view: str = Field(alias="MILLRACE_FEATURE_VIEW", description="JSON of the view's metadata and spec")
+    store_url: str = Field(alias="MILLRACE_STORE_URL", description="URL of the online store: redis://… or rediss://…")
+    registry_url: str | None = Field(
+        None, alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry that records runs; absent: none does"
+    )
+    termination_log: Path | None = Field(
+        None, alias="MILLRACE_TERMINATION_LOG", description="File that receives the result as JSON"
+    )
+    spill_dir: Path = Field(
+        Path(tempfile.gettempdir()), alias="MILLRACE_SPILL_DIR", description="Directory for what exceeds memory"
+    )
+    spill_bytes: int | None = Field(
+        None, alias="MILLRACE_SPILL_BYTES", ge=0, description="Most bytes spilled; absent: nearly all that is free"
+    )
+    engine_bytes: int = Field(
+        256 * MIB,
+        alias="MILLRACE_ENGINE_BYTES",
+        ge=_LEAST,
+        description="Memory of the query engine before it spills; less is taken where the container's limit is low",
+    )
+    patience_seconds: float = Field(
+        30.0, alias="MILLRACE_STORE_PATIENCE_SECONDS", ge=0, description="How long an absent store is waited for"
+    )
+
+    def definition(self) -> Definition:
+        """The compiled view.
+
+        Raises:
+            RejectError: the view is wrong; names the field.
+        """
+        try:
+            document = json.loads(self.feature_view)
+        except ValueError as error:
+            raise RejectError(f"no JSON: {error}", field="MILLRACE_FEATURE_VIEW", reason="BadSettings") from error
+        view = load_object({"apiVersion": "millrace.dev/v1alpha1", "kind": "FeatureView", **document})
+        if not isinstance(view, FeatureView):
+            raise RejectError("a FeatureView is expected", field="MILLRACE_FEATURE_VIEW", reason="BadSettings")
+        metadata = view.metadata
+        return definition.compile(metadata["name"], metadata.get("namespace", "default"), view.spec)
+
+    def engine_memory(self) -> int:
+        """Bytes for the engine: as set, or what the container's limit leaves."""
+        try:
+            limit = int(_CGROUP.read_text())
+        except (OSError, ValueError):  # no cgroup of version 2, or no limit
+            return self.engine_bytes
+        return max(_LEAST, min(self.engine_bytes, limit - _BESIDE))

@@ -1,0 +1,101 @@
+"""Commands of the Redis protocol, put together for whole columns at once.
+
+Format: https://redis.io/docs/latest/develop/reference/protocol-spec/ (arrays of bulk strings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.features.conform import integers
+from millrace.online.write_rule import SCRIPT
+
+# Keys per call of the write rule. More would gain nothing and hold up the store's other clients.
+KEYS_AT_ONCE: Final = 100
+# Bytes of rows per call, unless one row alone is larger.
+BYTES_AT_ONCE: Final = 1 << 20
+
+
+class Command(NamedTuple):
+    """Bytes for the wire, and how many rows they write."""
+
+    wire: bytes
+    rows: int
+
+
+class _Bulks(NamedTuple):
+    """Values of a column as bulk strings, one after another; ``ends[i]`` is where value i begins."""
+
+    data: memoryview
+    ends: np.ndarray[Any, np.dtype[np.int64]]
+
+    def between(self, first: int, last: int) -> memoryview:
+        return self.data[self.ends[first] : self.ends[last]]
+
+
+def write_rows(keys: pa.Array, rows: pa.Array, expiries: pa.Array | None, *, small: bool) -> Iterator[Command]:
+    """Calls of the write rule for columns of keys and rows.
+
+    Args:
+        keys: store keys (binary).
+        rows: packed rows (binary).
+        expiries: when each row expires, int64 milliseconds since 1970; None where they do not.
+        small: whether rows have no variable section, so that old ones may be fetched whole.
+    """
+    all_keys, all_rows = _bulks(keys), _bulks(rows)
+    all_expiries = _bulks(expiries.cast(pa.string()).cast(pa.binary())) if expiries is not None else None
+    flags = _bulk(b"1" if small else b"0") + _bulk(b"1" if all_expiries else b"0")
+    per_row = 2 if all_expiries is None else 3
+    first = 0
+    while first < len(keys):
+        fitting = int(np.searchsorted(all_rows.ends, all_rows.ends[first] + BYTES_AT_ONCE)) - 1
+        last = min(first + KEYS_AT_ONCE, len(keys), max(first + 1, fitting))
+        count = last - first
+        parts: list[bytes | memoryview] = [
+            b"*%d\r\n$4\r\nEVAL\r\n" % (5 + per_row * count),
+            _bulk(SCRIPT),
+            _bulk(b"%d" % count),
+            all_keys.between(first, last),
+            flags,
+            all_rows.between(first, last),
+        ]
+        if all_expiries is not None:
+            parts.append(all_expiries.between(first, last))
+        yield Command(b"".join(parts), count)
+        first = last
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def _bulks(values: pa.Array) -> _Bulks:
+    lengths = pc.binary_length(values)
+    head, rest = pa.scalar(b"$", pa.binary()), pa.scalar(b"\r\n", pa.binary())
+    sizes = pc.min_max(lengths)
+    if sizes["min"].is_valid and sizes["min"] == sizes["max"]:
+        head = pa.scalar(b"$%d" % sizes["min"].as_py(), pa.binary())
+        pieces = [head, values]
+    else:
+        pieces = [pc.binary_join_element_wise(head, lengths.cast(pa.string()).cast(pa.binary()), _NOTHING), values]
+    joined = pc.binary_join_element_wise(*pieces, _NOTHING, rest)
+    _, offsets, data = joined.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(joined) + 1, joined.offset * 4).astype(np.int64)
+    return _Bulks(memoryview(data) if data is not None else memoryview(b""), ends)
+
+
+_NOTHING: Final = pa.scalar(b"", pa.binary())
+
+
+def expiries(event_times: pa.Array, ttl: int) -> pa.Array:
+    """When rows of these event times (microseconds) expire, in milliseconds: not before their age exceeds ``ttl``.
+
+    The store removes a key only once its clock is past the moment; the reader's own check is exact.
+    """
+    last = np.clip(integers(event_times), -(2**61), 2**61) + ttl
+    return pa.array(np.maximum(last // 1000 + 1, 1))
