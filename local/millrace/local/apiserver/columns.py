@@ -106,3 +106,27 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return str(value)
+
+
+def declared(columns: list[dict[str, Any]]) -> list[Column]:
+    """The columns of a CRD version; without any, name and age."""
+    if not columns:
+        return [NAME, AGE]
+    return [NAME] + [
+        Column(
+            column["name"],
+            _declared_cell(column["jsonPath"], column["type"]),
+            type=column["type"],
+            format=column.get("format", ""),
+            description=column.get("description", ""),
+            priority=column.get("priority", 0),
+        )
+        for column in columns
+    ]
+
+
+def at(obj: Any, path: str) -> Any:
+    """The value of a dotted path, ``None`` where absent."""
+    for part in path.split("."):
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj

@@ -14,7 +14,7 @@ from millrace.local.apiserver.resources import Resource
 from millrace.local.apiserver.schema import Schema
 from millrace.local.apiserver.schema.errors import TYPE_INVALID, FieldError
 from millrace.local.apiserver.status import bad_request, invalid
-from millrace.local.apiserver.strategy import Context, Obj
+from millrace.local.apiserver.strategy import Draft, Obj
 
 #: The compiled schema of a resource.
 Schemas = Callable[[Resource], Schema]
@@ -85,31 +85,20 @@ def _set(obj: Obj, name: str, value: Any) -> None:
         obj[name] = value
 
 
-def shape(
-    target: Target,
-    obj: Obj,
-    old: Obj | None,
-    options: WriteOptions,
-    *,
-    schema: Schema,
-    context: Context,
-    recorded: bool,
-) -> tuple[str, ...]:
+def shape(target: Target, draft: Draft, options: WriteOptions, *, schema: Schema, recorded: bool) -> tuple[str, ...]:
     """Prunes, defaults, records, prepares and checks an object in place; answers warnings.
 
     Args:
         target: what is written.
-        obj: the object as it is to be.
-        old: the object as it is; ``None`` on create.
+        draft: the object as it is to be and as it is.
         options: field manager and field validation.
         schema: the compiled schema of the resource.
-        context: what the kind's strategy may look at.
         recorded: managedFields are already as they should be.
 
     Raises:
         ApiError: 400 for unknown fields under strict validation and for wrong types, 422 for all other faults.
     """
-    resource, strategy = target.resource, strategy_of(target.resource)
+    resource, strategy, obj, old = target.resource, strategy_of(target.resource), draft.obj, draft.old
     unknown = schema.prune(obj)
     if unknown and options.validation == "Strict":
         listed = ", ".join(f'unknown field "{path}"' for path in unknown)
@@ -127,11 +116,11 @@ def shape(
                 manager=options.manager,
                 api_version=resource.api_version,
                 schema=schema,
-                now=context.now,
+                now=draft.now,
                 subresource=target.subresource,
             )
-        strategy.prepare(obj, old, context)
-        errors = strategy.check(obj, old, context)
+        strategy.prepare(draft)
+        errors = strategy.check(draft)
     if errors:
         raise invalid(resource.kind, resource.group, obj["metadata"].get("name") or "", errors)
     return tuple(f'unknown field "{path}"' for path in unknown) if options.validation == "Warn" else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from millrace.local.apiserver.registry import Registry
@@ -11,9 +12,15 @@ from millrace.local.apiserver.store import Store
 Obj = dict[str, Any]
 
 
-class Context(NamedTuple):
-    """What a strategy may look at beside the object; ``subresource`` is what the write goes through."""
+class Draft(NamedTuple):
+    """An object on its way into the store, and what a strategy may look at beside it.
 
+    ``obj`` is changed in place; ``old`` is the object as it is, ``None`` on create; ``subresource`` is what the write goes
+    through.
+    """
+
+    obj: Obj
+    old: Obj | None
     store: Store
     registry: Registry
     now: str
@@ -46,10 +53,10 @@ class Strategy:
     def default(self, obj: Obj) -> None:
         """Fills in defaults that the schema does not know, in place."""
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """Fills in what only the server can, in place; ``old`` is ``None`` on create."""
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:  # noqa: ARG002 - overridden
+    def check(self, draft: Draft) -> list[FieldError]:
         """Faults that the schema cannot express, and changes to what may not change."""
         return []
 
@@ -95,4 +102,4 @@ def fill(holder: Obj, defaults: Obj) -> None:
     """Sets what is absent; values that are containers are copied."""
     for name, value in defaults.items():
         if holder.get(name) is None:
-            holder[name] = value.copy() if isinstance(value, dict | list) else value
+            holder[name] = deepcopy(value) if isinstance(value, dict | list) else value

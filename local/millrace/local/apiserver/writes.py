@@ -19,7 +19,7 @@ from millrace.local.apiserver.resources import CRDS, NAMESPACES, Resource
 from millrace.local.apiserver.shaping import Schemas, framed, keep_part, shape
 from millrace.local.apiserver.status import ApiError, already_exists, conflict, forbidden, not_found
 from millrace.local.apiserver.store import Entry, Store, entry_of
-from millrace.local.apiserver.strategy import Context, Obj
+from millrace.local.apiserver.strategy import Draft, Obj
 from millrace.local.apiserver.versions import served_object, to_stored
 
 #: Takes the object as it is and answers it as it is to be.
@@ -56,8 +56,8 @@ class Writer:
         """The present time as metadata carries it."""
         return meta.timestamp(self._clock())
 
-    def _context(self, subresource: str = "") -> Context:
-        return Context(self._store, self._registry, self.now(), subresource)
+    def _draft(self, obj: Obj, old: Obj | None, subresource: str = "") -> Draft:
+        return Draft(obj, old, self._store, self._registry, self.now(), subresource)
 
     def create(self, target: Target, obj: Obj, options: WriteOptions, *, recorded: bool = False) -> Written:
         """Creates an object; ``recorded`` says that managedFields are already as they should be.
@@ -65,7 +65,7 @@ class Writer:
         Raises:
             ApiError: the object is refused, its name is taken, its namespace is not there or on its way out.
         """
-        resource, strategy, context = target.resource, strategy_of(target.resource), self._context()
+        resource, strategy, draft = target.resource, strategy_of(target.resource), self._draft(obj, None)
         metadata = framed(obj, target)
         self._check_place(target)
         name = metadata.get("name") or ""
@@ -73,13 +73,12 @@ class Writer:
             name = metadata["name"] = self._free_name(resource, target.namespace, metadata["generateName"])
         if name and self._store.get(resource.storage, target.namespace, name) is not None:
             raise already_exists(resource.plural, resource.group, name)
-        meta.prepare_new(metadata, target.namespace, context.now)
+        meta.prepare_new(metadata, target.namespace, draft.now)
         if "status" in resource.subresources and not strategy.keeps_status_on_create:
             obj.pop("status", None)
         if strategy.generation:
             metadata["generation"] = 1
-        schema = self._schemas(resource)
-        warnings = shape(target, obj, None, options, schema=schema, context=context, recorded=recorded)
+        warnings = shape(target, draft, options, schema=self._schemas(resource), recorded=recorded)
         return Written(self._commit(target, name, obj, options), warnings, created=True)
 
     def _free_name(self, resource: Resource, namespace: str, prefix: str) -> str:
@@ -129,8 +128,8 @@ class Writer:
         if target.namespace:
             metadata["namespace"] = target.namespace
         keep_part(target, new, old, recorded=recorded)
-        schema, context = self._schemas(resource), self._context(target.subresource)
-        warnings = shape(target, new, old, options, schema=schema, context=context, recorded=recorded)
+        draft = self._draft(new, old, target.subresource)
+        warnings = shape(target, draft, options, schema=self._schemas(resource), recorded=recorded)
         if _without_times(old) == _without_times(new):
             return Written(entry, warnings)
         if strategy.generation and _spec_changed(resource, old, new):

@@ -7,7 +7,7 @@ import binascii
 from typing import Any
 
 from millrace.local.apiserver.schema.errors import FieldError, forbidden, invalid
-from millrace.local.apiserver.strategy import Context, Obj, Plain, fill, immutable
+from millrace.local.apiserver.strategy import Draft, Obj, Plain, fill, immutable
 
 _DATA_LIMIT = 1024 * 1024
 
@@ -22,12 +22,13 @@ class NamespaceStrategy(Plain):
         labels = obj["metadata"].get("labels") or {}
         obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """Phase, and the finalizer in the spec."""
+        obj, old = draft.obj, draft.old
         if old is None:
             obj["spec"] = {"finalizers": ["kubernetes"]}
             obj["status"] = {"phase": "Active"}
-        elif context.subresource != "finalize":
+        elif draft.subresource != "finalize":
             obj["spec"] = old.get("spec", {})
 
     def deleting(self, obj: Obj) -> None:
@@ -55,13 +56,15 @@ class VolumeClaimStrategy(Plain):
         """Mode."""
         fill(obj["spec"], {"volumeMode": "Filesystem"})
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """The phase of a new one."""
+        obj, old = draft.obj, draft.old
         if old is None:
             obj["status"] = {"phase": "Pending"}
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The spec is fixed but for its size and volume."""
+        obj, old = draft.obj, draft.old
         if old is None:
             return []
         free = ("resources", "volumeName", "volumeAttributesClassName")
@@ -81,8 +84,9 @@ class VolumeStrategy(Plain):
         """Mode and reclaim policy."""
         fill(obj["spec"], {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"})
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """The phase of a new one."""
+        obj, old = draft.obj, draft.old
         if old is None:
             obj["status"] = {"phase": "Pending"}
 
@@ -98,8 +102,9 @@ def _frozen_errors(obj: Obj, old: Obj | None, *names: str) -> list[FieldError]:
 class ConfigMapStrategy(Plain):
     """Plain data."""
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """Keys can be file names, no key is there twice, and all is not too much."""
+        obj, old = draft.obj, draft.old
         data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
         errors = _key_errors(data, "data") + _key_errors(binary, "binaryData")
         errors += [
@@ -120,8 +125,9 @@ class SecretStrategy(Plain):
             encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
             obj["data"] = {**(obj.get("data") or {}), **encoded}
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The data is base64; the type is fixed."""
+        obj, old = draft.obj, draft.old
         data = obj.get("data") or {}
         errors = _key_errors(data, "data") + _size_errors(data.values())
         for key, value in data.items():

@@ -11,7 +11,7 @@ from millrace.local.apiserver.crds import CRD_FINALIZER
 from millrace.local.apiserver.metadata import name_error
 from millrace.local.apiserver.schema import SchemaError, compile_schema
 from millrace.local.apiserver.schema.errors import FieldError, invalid, not_supported, required
-from millrace.local.apiserver.strategy import Context, Obj, Strategy, fill, immutable
+from millrace.local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
 
 _COLUMN_TYPES = ("integer", "number", "string", "boolean", "date")
 _CONFLICT = "names that another resource of the group has: "
@@ -31,8 +31,9 @@ class DefinitionStrategy(Strategy):
         for version in spec["versions"]:
             fill(version, {"served": False, "storage": False})
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """The finalizer, and the status."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         if old is None:
             metadata = obj["metadata"]
@@ -40,10 +41,11 @@ class DefinitionStrategy(Strategy):
         status = obj.setdefault("status", {})
         stored = status.setdefault("storedVersions", [])
         stored += [v["name"] for v in spec["versions"] if v.get("storage") and v["name"] not in stored]
-        _settle_names(obj, status, context)
+        _settle_names(obj, status, draft)
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """Everything a real server would refuse."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         name = f"{spec['names']['plural']}.{spec['group']}"
         errors = []
@@ -63,8 +65,8 @@ class DefinitionStrategy(Strategy):
         return errors + immutable(obj, old, "spec.group", "spec.scope", "spec.names.plural", "spec.names.kind")
 
 
-def _settle_names(obj: Obj, status: Obj, context: Context) -> None:
-    taken = _taken_names(obj, context)
+def _settle_names(obj: Obj, status: Obj, draft: Draft) -> None:
+    taken = _taken_names(obj, draft)
     names = obj["spec"]["names"]
     if taken:
         conditions = [
@@ -82,18 +84,18 @@ def _settle_names(obj: Obj, status: Obj, context: Context) -> None:
     settled = []
     for kind, value, reason, message in conditions:
         last = before.pop(kind, {})
-        when = last["lastTransitionTime"] if last.get("status") == value else context.now
+        when = last["lastTransitionTime"] if last.get("status") == value else draft.now
         settled.append(
             {"lastTransitionTime": when, "message": message, "reason": reason, "status": value, "type": kind}
         )
     status["conditions"] = [*settled, *before.values()]
 
 
-def _taken_names(obj: Obj, context: Context) -> list[str]:
+def _taken_names(obj: Obj, draft: Draft) -> list[str]:
     """Names of this CRD that another resource of its group answers to already."""
     spec = obj["spec"]
     names = spec["names"]
-    others = [r for r in context.registry.all() if r.group == spec["group"] and r.plural != names["plural"]]
+    others = [r for r in draft.registry.all() if r.group == spec["group"] and r.plural != names["plural"]]
     plurals = {name for r in others for name in (r.plural, r.singular, *r.short_names)}
     wanted = [names["plural"], names["singular"], *(names.get("shortNames") or ())]
     kinds = {name for r in others for name in (r.kind, r.plural_list_kind)}

@@ -8,7 +8,7 @@ from millrace.base import cron
 from millrace.base.errors import RejectError
 from millrace.local.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
 from millrace.local.apiserver.schema.errors import FieldError, invalid
-from millrace.local.apiserver.strategy import Context, Obj, Strategy, fill, immutable
+from millrace.local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
 
 _RESTARTS = ("OnFailure", "Never")
 _CRON_JOB_NAME_LIMIT = 52
@@ -52,8 +52,9 @@ class JobStrategy(Strategy):
         """Defaults of the spec."""
         _default_job_spec(obj["spec"])
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """On create the selector."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         fill(obj, {"status": {}})
         if old is not None or spec["manualSelector"]:
@@ -67,8 +68,9 @@ class JobStrategy(Strategy):
             "uid"
         ]
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The template and the selector are fixed once the Job is there."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         errors = _job_spec_errors(spec, "spec")
         labels = spec["template"].get("metadata", {}).get("labels") or {}
@@ -104,12 +106,14 @@ class CronJobStrategy(Strategy):
         template = spec["jobTemplate"].setdefault("spec", {}).setdefault("template", {})
         default_pod_spec(template.setdefault("spec", {}))
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """An empty status."""
+        obj = draft.obj
         fill(obj, {"status": {}})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The schedule can be read, the zone exists, the name leaves room for a Job's suffix."""
+        obj, old = draft.obj, draft.old
         spec, name = obj["spec"], obj["metadata"]["name"]
         errors = _job_spec_errors(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec")
         errors += _schedule_errors(spec)

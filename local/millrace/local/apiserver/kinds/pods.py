@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millrace.local.apiserver.kinds.podspec import default_pod_spec, pod_spec_errors, unchanged
 from millrace.local.apiserver.schema.errors import FieldError
-from millrace.local.apiserver.strategy import Context, Obj, Plain
+from millrace.local.apiserver.strategy import Draft, Obj, Plain
 
 _MAY_CHANGE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates")
 _FROZEN = (
@@ -24,8 +24,9 @@ class PodStrategy(Plain):
         """Defaults of the spec."""
         default_pod_spec(obj["spec"])
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """The service account and the status of a new pod."""
+        obj, old = draft.obj, draft.old
         if old is not None:
             return
         spec = obj["spec"]
@@ -34,11 +35,12 @@ class PodStrategy(Plain):
         spec.setdefault("enableServiceLinks", True)
         obj["status"] = {"phase": "Pending", "qosClass": _qos_class(spec)}
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """A new pod must be whole; a present one may change little."""
+        obj, old = draft.obj, draft.old
         if old is None:
             return pod_spec_errors(obj["spec"], "spec")
-        if context.subresource:
+        if draft.subresource:
             return []
         return unchanged(_without_images(obj["spec"]), _without_images(old["spec"]), _MAY_CHANGE, "spec", _FROZEN)
 

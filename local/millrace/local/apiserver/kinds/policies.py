@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from millrace.local.apiserver.schema.errors import FieldError, invalid, not_supported
-from millrace.local.apiserver.strategy import Context, Obj, Plain, Strategy, fill, immutable
+from millrace.local.apiserver.strategy import Draft, Obj, Plain, Strategy, fill, immutable
 
 _RBAC = "rbac.authorization.k8s.io"
 _CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
@@ -21,8 +21,9 @@ class ScalerStrategy(Plain):
         if obj["apiVersion"] == "autoscaling/v2" and not spec.get("metrics"):
             spec["metrics"] = [_CPU]
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The bounds are in order."""
+        obj = draft.obj
         spec = obj["spec"]
         if spec["maxReplicas"] < spec["minReplicas"]:
             return [invalid("spec.maxReplicas", spec["maxReplicas"], "must be greater than or equal to `minReplicas`")]
@@ -53,8 +54,9 @@ class RoleBindingStrategy(Plain):
             if subject["kind"] != "ServiceAccount":
                 fill(subject, {"apiGroup": _RBAC})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The reference is to a role and stays."""
+        obj, old = draft.obj, draft.old
         if obj["roleRef"]["kind"] not in ("Role", "ClusterRole"):
             return [not_supported("roleRef.kind", obj["roleRef"]["kind"], ["ClusterRole", "Role"])]
         if old is not None and obj["roleRef"] != old["roleRef"]:
@@ -69,8 +71,9 @@ class PriorityClassStrategy(Plain):
         """The preemption policy."""
         fill(obj, {"preemptionPolicy": "PreemptLowerPriority"})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The number is fixed."""
+        obj, old = draft.obj, draft.old
         return immutable(obj, old, "value", "preemptionPolicy")
 
 
@@ -81,6 +84,7 @@ class StorageClassStrategy(Plain):
         """Reclaim policy and binding mode."""
         fill(obj, {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """All but the expansion is fixed."""
+        obj, old = draft.obj, draft.old
         return immutable(obj, old, "provisioner", "parameters", "reclaimPolicy", "volumeBindingMode")

@@ -14,7 +14,7 @@ from millrace.local.apiserver.schema.errors import (
     not_supported,
     required,
 )
-from millrace.local.apiserver.strategy import Context, Obj, Plain, fill, immutable
+from millrace.local.apiserver.strategy import Draft, Obj, Plain, fill, immutable
 
 SERVICES = "/services"
 #: Where cluster addresses come from; nothing listens there, the mesh goes by host names.
@@ -38,31 +38,33 @@ class ServiceStrategy(Plain):
         if spec["type"] != "ExternalName":
             fill(spec, {"internalTrafficPolicy": "Cluster"})
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """The address and node ports."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         if spec["type"] == "ExternalName":
             return
         fill(spec, {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})
-        self._give_address(obj, old, context)
+        self._give_address(obj, old, draft)
         if spec["type"] in ("NodePort", "LoadBalancer"):
             fill(spec, {"externalTrafficPolicy": "Cluster"})
-            _give_node_ports(obj, old, context)
+            _give_node_ports(obj, old, draft)
         fill(obj, {"status": {"loadBalancer": {}}})
 
     @staticmethod
-    def _give_address(obj: Obj, old: Obj | None, context: Context) -> None:
+    def _give_address(obj: Obj, old: Obj | None, draft: Draft) -> None:
         spec = obj["spec"]
         if old is not None and not spec.get("clusterIP") and old["spec"].get("clusterIP"):
             spec["clusterIP"] = old["spec"]["clusterIP"]
         if not spec.get("clusterIP"):
             metadata = obj["metadata"]
-            taken = {entry.fields["spec.clusterIP"] for entry in context.store.entries(SERVICES)}
+            taken = {entry.fields["spec.clusterIP"] for entry in draft.store.entries(SERVICES)}
             spec["clusterIP"] = _free_address(f"{metadata.get('namespace')}/{metadata['name']}", taken)
         spec["clusterIPs"] = [spec["clusterIP"]]
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """Ports are there and tell apart; the address is one and stays."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         if spec["type"] not in _TYPES:
             return [not_supported("spec.type", spec["type"], [*_TYPES])]
@@ -83,7 +85,7 @@ def _free_address(key: str, taken: Iterable[str]) -> str:
     return next(a for n in range(usable) if (a := str(_RANGE[1 + (start + n) % usable])) not in used)
 
 
-def _give_node_ports(obj: Obj, old: Obj | None, context: Context) -> None:
+def _give_node_ports(obj: Obj, old: Obj | None, draft: Draft) -> None:
     before = {(p.get("name"), p["port"]): p.get("nodePort") for p in (old or {}).get("spec", {}).get("ports") or ()}
     used: set[int] | None = None
     for port in obj["spec"].get("ports") or ():
@@ -92,16 +94,16 @@ def _give_node_ports(obj: Obj, old: Obj | None, context: Context) -> None:
         kept = before.get((port.get("name"), port["port"]))
         if kept is None:
             if used is None:
-                used = _used_node_ports(context)
+                used = _used_node_ports(draft)
             kept = next(number for number in _NODE_PORTS if number not in used)
             used.add(kept)
         port["nodePort"] = kept
 
 
-def _used_node_ports(context: Context) -> set[int]:
+def _used_node_ports(draft: Draft) -> set[int]:
     return {
         port["nodePort"]
-        for entry in context.store.entries(SERVICES)
+        for entry in draft.store.entries(SERVICES)
         if entry.fields["spec.type"] in ("NodePort", "LoadBalancer")
         for port in entry.object()["spec"].get("ports") or ()
         if port.get("nodePort")
@@ -156,8 +158,9 @@ class EndpointSliceStrategy(Plain):
         for port in obj.get("ports") or ():
             fill(port, {"name": "", "protocol": "TCP"})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The family is known and fixed."""
+        obj, old = draft.obj, draft.old
         if obj["addressType"] not in ("IPv4", "IPv6", "FQDN"):
             return [not_supported("addressType", obj["addressType"], ["FQDN", "IPv4", "IPv6"])]
         if len(obj.get("endpoints") or ()) > 1000:

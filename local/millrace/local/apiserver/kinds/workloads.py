@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from millrace.local.apiserver.kinds.podspec import default_pod_spec, selector_errors, template_errors, unchanged
 from millrace.local.apiserver.schema.errors import FieldError, invalid, required
-from millrace.local.apiserver.strategy import Context, Obj, Plain, Strategy, fill, immutable
+from millrace.local.apiserver.strategy import Draft, Obj, Plain, Strategy, fill, immutable
 
 
 class _Workload(Strategy):
@@ -22,12 +22,14 @@ class _Workload(Strategy):
         fill(spec, self.defaults)
         default_pod_spec(spec["template"].setdefault("spec", {}))
 
-    def prepare(self, obj: Obj, old: Obj | None, context: Context) -> None:
+    def prepare(self, draft: Draft) -> None:
         """An empty status."""
+        obj = draft.obj
         fill(obj, {"status": {}})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The selector selects the template and never changes; the pods restart for ever."""
+        obj, old = draft.obj, draft.old
         spec = obj["spec"]
         errors = selector_errors(spec) + template_errors(spec["template"], ("Always",))
         if spec.get("replicas", 0) < 0:
@@ -49,9 +51,10 @@ class DeploymentStrategy(_Workload):
             fill(strategy, {"rollingUpdate": {}})
             fill(strategy["rollingUpdate"], {"maxUnavailable": "25%", "maxSurge": "25%"})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """A roll-over must be able to move."""
-        errors = super().check(obj, old, context)
+        obj = draft.obj
+        errors = super().check(draft)
         strategy = obj["spec"]["strategy"]
         rolling = strategy.get("rollingUpdate")
         path = "spec.strategy.rollingUpdate"
@@ -92,9 +95,10 @@ class StatefulSetStrategy(_Workload):
         "revisionHistoryLimit",
     )
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """Only some fields may change."""
-        errors = super().check(obj, old, context)
+        obj, old = draft.obj, draft.old
+        errors = super().check(draft)
         if old is not None:
             why = f"updates to statefulset spec for fields other than {', '.join(repr(n) for n in self._free)} are forbidden"
             errors += unchanged(obj["spec"], old["spec"], self._free, "spec", why)
@@ -125,8 +129,9 @@ class ReplicationControllerStrategy(Strategy):
             labels = (template.get("metadata") or {}).get("labels") or {}
             fill(spec, {"selector": labels})
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """Needs a template."""
+        obj = draft.obj
         template = obj["spec"].get("template")
         return template_errors(template, ("Always",)) if template else [required("spec.template")]
 
@@ -134,6 +139,7 @@ class ReplicationControllerStrategy(Strategy):
 class ControllerRevisionStrategy(Plain):
     """A snapshot; its data never changes."""
 
-    def check(self, obj: Obj, old: Obj | None, context: Context) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:
         """The data is fixed."""
+        obj, old = draft.obj, draft.old
         return immutable(obj, old, "data")
