@@ -8,12 +8,23 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 
 from millrace.base import duration
+from millrace.base.errors import RejectError
 from millrace.base.settings import Settings
 from millrace.web.settings import ServerSettings
 
 
 def _seconds(value: object) -> object:
-    return duration.seconds(value) if isinstance(value, str) else value
+    """Text such as 20ms or 0.02 as seconds; pydantic takes ValueError only for a wrong value, and names its field."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return duration.seconds(value)
+    except RejectError as error:
+        raise ValueError(str(error)) from error
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
