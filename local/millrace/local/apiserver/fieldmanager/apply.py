@@ -53,12 +53,8 @@ def apply(
     merged = merge(before, {**applied, "metadata": _mergeable(applied)}, schema.root)
     pruned = _pruned(merged, {**managers, me: mine}, last, schema.root)
     change = compare_objects(before, pruned, schema.root)
-    conflicts = [] if force else conflicts_with(managers, change, me)
-    if conflicts and manager == last_applied.KUBECTL:
-        allowed = last_applied.unchanged_since_last_applied(before, api_version, schema)
-        conflicts = [conflict for conflict in conflicts if conflict[1] not in allowed]
-    if conflicts:
-        raise ApplyConflict(conflicts)
+    if not force:
+        _refuse_conflicts(conflicts_with(managers, change, me), manager, before, api_version, schema)
     kept = taken_from_others(managers, change, me)
     changed = any(change) or last is None or last.fields != mine.fields or last.api_version != api_version
     if mine.fields:
@@ -70,6 +66,17 @@ def apply(
         last_applied.refresh(result, applied)
     _set_managed_fields(result, kept)
     return result
+
+
+def _refuse_conflicts(
+    conflicts: list[tuple[str, str]], manager: str, live: dict[str, Any], api_version: str, schema: Schema
+) -> None:
+    """Raises ApplyConflict, unless kubectl takes over what its own client-side apply wrote."""
+    if conflicts and manager == last_applied.KUBECTL:
+        allowed = last_applied.unchanged_since_last_applied(live, api_version, schema)
+        conflicts = [conflict for conflict in conflicts if conflict[1] not in allowed]
+    if conflicts:
+        raise ApplyConflict(conflicts)
 
 
 def _mergeable(applied: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace.local.apiserver.schema import errors
-from millrace.local.apiserver.schema.cel.evaluating import FAILURES
+from millrace.local.apiserver.schema.cel.comprehensions import FAILURES
 from millrace.local.apiserver.schema.cel.rules import Rule
 from millrace.local.apiserver.schema.cel.syntax import CelError
 from millrace.local.apiserver.schema.cel.values import OptionalValue

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from millrace.local.apiserver.schema.cel.conversions import to_duration, to_timestamp
 from millrace.local.apiserver.schema.cel.library import FUNCTIONS
-from millrace.local.apiserver.schema.cel.operators import to_duration, to_timestamp
 from millrace.local.apiserver.schema.cel.overloads import Overload
 from millrace.local.apiserver.schema.cel.syntax import (
     Call,

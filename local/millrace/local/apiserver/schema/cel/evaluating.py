@@ -12,7 +12,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from millrace.local.apiserver.schema.cel.operators import to_duration, to_timestamp
+from millrace.local.apiserver.schema.cel.comprehensions import FAILURES, Evaluate, Scope, comprehension, truth
+from millrace.local.apiserver.schema.cel.conversions import to_duration, to_timestamp
 from millrace.local.apiserver.schema.cel.syntax import (
     Call,
     CelError,
@@ -27,12 +28,7 @@ from millrace.local.apiserver.schema.cel.syntax import (
 from millrace.local.apiserver.schema.cel.types import Type
 from millrace.local.apiserver.schema.cel.values import OptionalValue, TypeValue, no_overload
 
-Scope = dict[str, Any]
-Evaluate = Callable[[Scope], Any]
 Convert = Callable[[Any], Any]
-
-#: What evaluation raises. Nulls where the schema lets them through fail as Python's own errors.
-FAILURES = (CelError, TypeError, AttributeError, OverflowError, ValueError, RecursionError)
 
 _IDENTITY = frozenset({"string", "int", "bool"})  # kinds that Python's own == and < compare as CEL does
 _FAST = {
@@ -63,7 +59,7 @@ def compile_expr(expr: Expr) -> Evaluate:  # noqa: PLR0911 - one answer per kind
             pairs = [(compile_expr(key), compile_expr(value)) for key, value in entries]
             return lambda scope: {key(scope): value(scope) for key, value in pairs}
         case Macro():
-            return _MACROS[expr.kind](expr)
+            return _macro(expr)
     raise CelError("unsupported syntax")
 
 
@@ -225,99 +221,25 @@ def _logical(left: Evaluate, right: Evaluate, *, decisive: bool) -> Evaluate:
         try:
             first = left(scope)
         except FAILURES:
-            if _truth(right(scope)) is decisive:
+            if truth(right(scope)) is decisive:
                 return decisive
             raise
-        if _truth(first) is decisive:
+        if truth(first) is decisive:
             return decisive
-        return _truth(right(scope))
+        return truth(right(scope))
 
     return evaluate
 
 
-def _truth(value: Any) -> bool:
-    if value is True or value is False:
-        return bool(value)
-    raise no_overload()
-
-
 def _conditional(condition: Evaluate, first: Evaluate, second: Evaluate) -> Evaluate:
-    return lambda scope: first(scope) if _truth(condition(scope)) else second(scope)
+    return lambda scope: first(scope) if truth(condition(scope)) else second(scope)
 
 
 _SPECIAL: dict[str, Callable[..., Evaluate]] = {"_&&_": _and, "_||_": _or, "_?_:_": _conditional}
 
 
-def _items(source: Evaluate, scope: Scope) -> Any:
-    values = source(scope)
-    if isinstance(values, list | dict):
-        return values
-    raise no_overload()
-
-
-def _quantifier(*, decisive: bool) -> Callable[[Macro], Evaluate]:
-    """``all`` and ``exists``: one decisive item is enough, whatever errors the others raise."""
-
-    def compile_macro(expr: Macro) -> Evaluate:
-        source, predicate, variable = compile_expr(expr.source), _predicate(expr), expr.variable
-
-        def evaluate(scope: Scope) -> bool:
-            failure: Exception | None = None
-            inner = dict(scope)
-            for item in _items(source, scope):
-                inner[variable] = item
-                try:
-                    if _truth(predicate(inner)) is decisive:
-                        return decisive
-                except FAILURES as error:
-                    failure = error
-            if failure is not None:
-                raise failure
-            return not decisive
-
-        return evaluate
-
-    return compile_macro
-
-
-def _predicate(expr: Macro) -> Evaluate:
-    return compile_expr(expr.predicate) if expr.predicate is not None else lambda _: True
-
-
-def _exists_one(expr: Macro) -> Evaluate:
-    source, predicate, variable = compile_expr(expr.source), _predicate(expr), expr.variable
-
-    def evaluate(scope: Scope) -> bool:
-        inner = dict(scope)
-        found = 0
-        for item in _items(source, scope):
-            inner[variable] = item
-            found += _truth(predicate(inner))
-        return found == 1
-
-    return evaluate
-
-
-def _map(expr: Macro) -> Evaluate:
-    source, predicate, variable = compile_expr(expr.source), _predicate(expr), expr.variable
-    transform = compile_expr(expr.transform) if expr.transform is not None else lambda scope: scope[variable]
-
-    def evaluate(scope: Scope) -> list[Any]:
-        inner = dict(scope)
-        out = []
-        for item in _items(source, scope):
-            inner[variable] = item
-            if _truth(predicate(inner)):
-                out.append(transform(inner))
-        return out
-
-    return evaluate
-
-
-_MACROS: dict[str, Callable[[Macro], Evaluate]] = {
-    "all": _quantifier(decisive=False),
-    "exists": _quantifier(decisive=True),
-    "exists_one": _exists_one,
-    "map": _map,
-    "filter": _map,
-}
+def _macro(expr: Macro) -> Evaluate:
+    source = compile_expr(expr.source)
+    predicate = compile_expr(expr.predicate) if expr.predicate is not None else None
+    transform = compile_expr(expr.transform) if expr.transform is not None else None
+    return comprehension(expr.kind, expr.variable, source, predicate, transform)

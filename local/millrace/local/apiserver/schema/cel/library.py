@@ -36,6 +36,10 @@ def _strings(table: Table) -> None:
         ("string, string -> list(string)", text.find_all),
         ("string, string, int -> list(string)", text.find_all),
     )
+    free(table, "strings.quote", ("string -> string", text.quote))
+
+
+def _parts_of_strings(table: Table) -> None:
     member(table, "charAt", ("string, int -> string", text.char_at))
     member(table, "indexOf", ("string, string -> int", text.index_of), ("string, string, int -> int", text.index_of))
     member(
@@ -67,7 +71,6 @@ def _strings(table: Table) -> None:
     )
     member(table, "trim", ("string -> string", str.strip))
     member(table, "format", ("string, list(dyn) -> string", text.formatted))
-    free(table, "strings.quote", ("string -> string", text.quote))
 
 
 def _lists(table: Table) -> None:
@@ -161,7 +164,7 @@ def _zone(name: str) -> datetime.tzinfo:
 
 def _all() -> dict[str, tuple[Overload, ...]]:
     table: Table = {name: list(rows) for name, rows in OPERATORS.items()}
-    for fill in (_strings, _lists, _sets, _times, quantities.add_to, urls.add_to):
+    for fill in (_strings, _parts_of_strings, _lists, _sets, _times, quantities.add_to, urls.add_to):
         fill(table)
     return {name: tuple(rows) for name, rows in table.items()}
 

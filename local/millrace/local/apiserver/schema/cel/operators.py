@@ -1,4 +1,4 @@
-"""Operators, conversions and size. Source: https://github.com/google/cel-spec/blob/master/doc/langdef.md"""
+"""Operators, and optional values. Source: https://github.com/google/cel-spec/blob/master/doc/langdef.md"""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ import math
 import operator
 from typing import Any
 
+from millrace.local.apiserver.schema.cel.conversions import add_to as add_conversions
+from millrace.local.apiserver.schema.cel.conversions import uint
 from millrace.local.apiserver.schema.cel.overloads import Table, free, member
 from millrace.local.apiserver.schema.cel.syntax import CelError
 from millrace.local.apiserver.schema.cel.values import (
-    TypeValue,
     Uint,
     equal,
     in_range,
     index,
-    kind_of,
 )
 from millrace.local.apiserver.schema.cel.values import member as is_member
-from millrace.local.apiserver.schema.durations import parse_duration
 
 OPERATORS: Table = {}
 
-_UINT_MAX = 2**64 - 1
 _ORDERED = ("bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration")
 _NUMBERS = ("int", "uint", "double")
-
-
-def _uint(value: int) -> Uint:
-    return Uint(in_range(value, 0, _UINT_MAX))
 
 
 def _whole(value: int) -> int:
@@ -69,7 +63,7 @@ def _arithmetic() -> None:
             OPERATORS,
             f"_{symbol}_",
             ("int, int -> int", lambda left, right, run=run: _whole(run(left, right))),
-            ("uint, uint -> uint", lambda left, right, run=run: _uint(run(int(left), int(right)))),
+            ("uint, uint -> uint", lambda left, right, run=run: uint(run(int(left), int(right)))),
             ("double, double -> double", run),
         )
     free(
@@ -120,142 +114,6 @@ def _comparisons() -> None:
         free(OPERATORS, name, (text, lambda *values: values))
 
 
-def _to_int(value: float) -> int:
-    if math.isnan(value) or math.isinf(value):
-        raise CelError("integer overflow")
-    return in_range(int(value))
-
-
-def _parsed_int(text: str) -> int:
-    try:
-        return in_range(int(text) if text.strip() == text and "_" not in text else int(""))
-    except ValueError:
-        raise CelError(f"type conversion error from string to int: '{text}'") from None
-
-
-def _parsed_double(text: str) -> float:
-    try:
-        return float(text) if text.strip() == text and "_" not in text else float("")
-    except ValueError:
-        raise CelError(f"type conversion error from string to double: '{text}'") from None
-
-
-def _parsed_bool(text: str) -> bool:
-    if text in {"true", "TRUE", "True", "t", "1"}:
-        return True
-    if text in {"false", "FALSE", "False", "f", "0"}:
-        return False
-    raise CelError(f"type conversion error from string to bool: '{text}'")
-
-
-def to_timestamp(value: str) -> datetime.datetime:
-    """Reads RFC 3339; a day alone is its first moment in UTC."""
-    try:
-        moment = datetime.datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
-    except ValueError:
-        raise CelError(f"invalid timestamp: '{value}'") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-
-
-def to_duration(value: str) -> datetime.timedelta:
-    """Reads a Go duration."""
-    length = parse_duration(value)
-    if length is None:
-        raise CelError(f"invalid duration: '{value}'")
-    return length
-
-
-def double_text(value: float) -> str:
-    """A double as CEL writes it."""
-    if math.isinf(value) or math.isnan(value):
-        return {True: "+Inf", False: "-Inf"}[value > 0] if math.isinf(value) else "NaN"
-    text = repr(value)
-    return text.removesuffix(".0") if "e" not in text else text
-
-
-def timestamp_text(moment: datetime.datetime) -> str:
-    """A timestamp as CEL writes it: RFC 3339, in UTC."""
-    utc = moment.astimezone(datetime.UTC)
-    fraction = f".{utc.microsecond:06d}".rstrip("0") if utc.microsecond else ""
-    return utc.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
-
-
-def type_of(value: Any) -> TypeValue:
-    """The type of a value, as names in expressions denote it."""
-    kind = kind_of(value)
-    return TypeValue(_TYPE_NAMES.get(kind, kind))
-
-
-_TYPE_NAMES = {
-    "null": "null_type",
-    "timestamp": "google.protobuf.Timestamp",
-    "duration": "google.protobuf.Duration",
-}
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise CelError("invalid UTF-8 in bytes, cannot convert to string") from None
-
-
-def _conversions() -> None:
-    free(
-        OPERATORS,
-        "int",
-        ("int -> int", lambda value: value),
-        ("uint -> int", _whole),
-        ("double -> int", _to_int),
-        ("string -> int", _parsed_int),
-        ("timestamp -> int", lambda moment: math.floor(moment.timestamp())),
-        ("duration -> int", lambda length: length // datetime.timedelta(microseconds=1) * 1000),
-    )
-    free(
-        OPERATORS,
-        "uint",
-        ("uint -> uint", lambda value: value),
-        ("int -> uint", _uint),
-        ("double -> uint", lambda value: _uint(_to_int(value))),
-        ("string -> uint", lambda text: _uint(_parsed_int(text))),
-    )
-    free(
-        OPERATORS,
-        "double",
-        ("double -> double", lambda value: value),
-        ("int -> double", float),
-        ("uint -> double", float),
-        ("string -> double", _parsed_double),
-    )
-    free(
-        OPERATORS,
-        "string",
-        ("string -> string", lambda value: value),
-        ("bool -> string", lambda value: str(value).lower()),
-        ("int -> string", str),
-        ("uint -> string", lambda value: str(int(value))),
-        ("double -> string", double_text),
-        ("bytes -> string", _decoded),
-        ("timestamp -> string", timestamp_text),
-        ("duration -> string", lambda length: f"{double_text(length.total_seconds())}s"),
-    )
-    free(OPERATORS, "bytes", ("bytes -> bytes", lambda value: value), ("string -> bytes", str.encode))
-    free(OPERATORS, "bool", ("bool -> bool", lambda value: value), ("string -> bool", _parsed_bool))
-    free(
-        OPERATORS,
-        "timestamp",
-        ("timestamp -> timestamp", lambda value: value),
-        ("string -> timestamp", to_timestamp),
-        ("int -> timestamp", lambda value: datetime.datetime.fromtimestamp(value, datetime.UTC)),
-    )
-    free(OPERATORS, "duration", ("duration -> duration", lambda value: value), ("string -> duration", to_duration))
-    free(OPERATORS, "dyn", ("A -> dyn", lambda value: value))
-    free(OPERATORS, "type", ("A -> type", type_of))
-    sized = [(f"{kind} -> int", len) for kind in ("string", "bytes", "list(A)", "map(A, B)")]
-    free(OPERATORS, "size", *sized)
-    member(OPERATORS, "size", *sized)
-
-
 def _optionals() -> None:
     member(OPERATORS, "hasValue", ("optional(A) -> bool", lambda optional: optional.present))
     member(OPERATORS, "value", ("optional(A) -> A", _optional_value))
@@ -279,5 +137,5 @@ def _optional_value(optional: Any) -> Any:
 
 _arithmetic()
 _comparisons()
-_conversions()
+add_conversions(OPERATORS)
 _optionals()

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from millrace.local.apiserver.schema.cel.checking import check
+from millrace.local.apiserver.schema.cel.comprehensions import Evaluate
 from millrace.local.apiserver.schema.cel.costing import estimate
 from millrace.local.apiserver.schema.cel.declarations import Declaration
-from millrace.local.apiserver.schema.cel.evaluating import Evaluate, compile_expr
+from millrace.local.apiserver.schema.cel.evaluating import compile_expr
 from millrace.local.apiserver.schema.cel.fieldpaths import FieldPathError, field_path
 from millrace.local.apiserver.schema.cel.parsing import parse
 from millrace.local.apiserver.schema.cel.syntax import Call, CelIssue, Expr, Ident, ListExpr, Macro, MapExpr, Select

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from millrace.local.apiserver.schema.cel.operators import double_text, timestamp_text
+from millrace.local.apiserver.schema.cel.conversions import double_text, duration_text, timestamp_text
 from millrace.local.apiserver.schema.cel.syntax import CelError
 from millrace.local.apiserver.schema.re2 import PatternError, compile_pattern
 
@@ -145,5 +145,5 @@ _SHOWN: dict[type, Callable[[Any], str]] = {
     float: double_text,
     bytes: lambda value: value.decode(errors="replace"),
     datetime.datetime: timestamp_text,
-    datetime.timedelta: lambda value: f"{double_text(value.total_seconds())}s",
+    datetime.timedelta: duration_text,
 }
