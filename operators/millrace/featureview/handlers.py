@@ -16,7 +16,7 @@ def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
     """The one control loop of feature views."""
     reconciler = Reconciler(cluster, platform)
     watches = {FEATURE_VIEWS: itself, CRON_JOBS: _view, JOBS: _view, PODS: _view}
-    return [Controller(FEATURE_VIEWS.kind, reconciler.reconcile, watches)]
+    return [Controller("featureview", reconciler.reconcile, watches)]
 
 
 def _view(child: Object) -> Iterable[tuple[str, str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from millrace.api import names
 from millrace.base import timestamps
 from millrace.featureview import deletion, desired, runs, status
-from millrace.featureview.runs import Run
+from millrace.featureview.runs import Run, State
 from millrace.kube.cluster import Cluster
 from millrace.kube.platform import Platform
 from millrace.kube.queue import Requeue
@@ -30,7 +31,8 @@ class Purger:
         if FINALIZER not in (document["metadata"].get("finalizers") or ()):
             return None
         now = self._cluster.now()
-        children, purges = await self._end_children(document), self._purges(document)
+        children = await self._end_children(document)
+        purges = self._purges(namespace_of(document), name_of(document))
         planned = deletion.plan(
             asked_at=timestamps.parse(document["metadata"]["deletionTimestamp"]),
             now=now,
@@ -50,10 +52,18 @@ class Purger:
     async def _finish(self, document: Object, purges: tuple[Run, ...], left_behind: str) -> None:
         if left_behind:
             await self._report(document, left_behind)
-        for run in purges:
-            # Before the name is free again: a purge must never meet the rows of a successor.
-            await self._cluster.delete(JOBS, self._platform.namespace, run.name, uid=run.uid)
+        # Before the name is free again: a purge must never meet the rows of a successor.
+        await self._delete(run for run in purges if run.state is State.ACTIVE)
         await self._cluster.remove_finalizer(document, FINALIZER)
+        await self._delete(purges)
+
+    async def clear(self, namespace: str, name: str) -> None:
+        """Of a view that has gone: deletes the purge Jobs that are left."""
+        await self._delete(self._purges(namespace, name))
+
+    async def _delete(self, purges: Iterable[Run]) -> None:
+        for run in purges:
+            await self._cluster.delete(JOBS, self._platform.namespace, run.name, uid=run.uid)
 
     async def _end_children(self, document: Object) -> list[str]:
         """Deletes what of the view writes rows; says what of it is still there."""
@@ -76,14 +86,13 @@ class Purger:
                 there.append(f"{PODS.kind} {name_of(pod)}")
         return there
 
-    def _purges(self, document: Object) -> tuple[Run, ...]:
+    def _purges(self, namespace: str, name: str) -> tuple[Run, ...]:
+        cache, own = self._cluster.cache, self._platform.namespace
         jobs, pods = (
             [
                 child
-                for child in self._cluster.cache.select(
-                    resource, self._platform.namespace, names.PROJECT, namespace_of(document)
-                )
-                if labels_of(child).get(names.VIEW) == name_of(document)
+                for child in cache.select(resource, own, names.PROJECT, namespace)
+                if labels_of(child).get(names.VIEW) == name
             ]
             for resource in (JOBS, PODS)
         )

@@ -51,6 +51,7 @@ class Reconciler:
         """One view."""
         document = self._cluster.cache.get(FEATURE_VIEWS, key.namespace, key.name)
         if document is None:
+            await self._purger.clear(key.namespace, key.name)
             return None
         if deleting(document):
             return await self._purger.let_go(document)

@@ -121,7 +121,8 @@ class Client:
         except errors.AbsentError:
             return False
         except errors.ConflictError:
-            if uid:
+            found = await self.get(resource, namespace, name)
+            if found is None or (uid and found["metadata"]["uid"] != uid):
                 return False  # another object of this name: ours is gone
             raise
         return True

@@ -58,21 +58,21 @@ class Mirror:
     async def run(self) -> None:
         """Sends until cancelled."""
         timeout = aiohttp.ClientTimeout(total=10)
-        reachable = True
+        failures = 0
         async with aiohttp.ClientSession(trust_env=True, timeout=timeout) as session:
             while True:
                 try:
                     await self._synchronize(session)
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
                     self._boot_id = ""
-                    if reachable:
+                    failures += 1
+                    if failures == 1:
                         _log.warning("the registry %s does not take the catalogue, trying on: %r", self._url, error)
-                    reachable = False
-                    await asyncio.sleep(_POLL_SECONDS / 10)
+                    await asyncio.sleep(min(2.0**failures, _POLL_SECONDS))
                     continue
-                if not reachable:
+                if failures:
                     _log.info("the registry %s has the catalogue again", self._url)
-                reachable = True
+                failures = 0
                 await self._wait()
 
     async def _wait(self) -> None:

@@ -13,8 +13,8 @@ from typing import Final
 from kubernetes.aio.client import Configuration
 
 from millrace.base.errors import MillraceError
-from millrace.experiment.handlers import controllers as service_controllers
-from millrace.featureview.handlers import controllers as feature_view_controllers
+from millrace.experiment import handlers as experiments
+from millrace.featureview import handlers as feature_views
 from millrace.kube import connection, handlers, lease
 from millrace.kube.cache import Cache
 from millrace.kube.client import Client
@@ -23,7 +23,7 @@ from millrace.kube.lease import LeaderLease
 from millrace.kube.metrics import KubeMetrics
 from millrace.kube.platform import Platform
 from millrace.kube.runtime import Controller, Runtime
-from millrace.modeldeployment.handlers import controllers as model_deployment_controllers
+from millrace.modeldeployment import handlers as model_deployments
 from millrace.operator import health
 from millrace.operator.catalogue import Mirror
 from millrace.operator.settings import OperatorSettings
@@ -38,9 +38,9 @@ _RELEASE_SECONDS: Final = 3.0
 def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
     """The control loops of the three kinds."""
     return [
-        *feature_view_controllers(cluster, platform),
-        *model_deployment_controllers(cluster, platform),
-        *service_controllers(cluster, platform),
+        controller
+        for operator in (feature_views, model_deployments, experiments)
+        for controller in operator.controllers(cluster, platform)
     ]
 
 

@@ -1,0 +1,220 @@
+"""A view reaches the same state whatever fails on the way: killed at any write, refused, cut off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from millrace.featureview.purge import FINALIZER
+from millrace.kube import connection
+from millrace.kube.client import Client
+from millrace.kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, NAMESPACES
+from millrace.local.apiserver.process import RunningServer
+from tests.builders import Built, feature_view
+from tests.operators.featureview.life import PLATFORM
+from tests.operators.featureview.world import World
+from tests.operators.harness import AGENT, WRITES, Api
+
+Worlds = Callable[..., World]
+Stories = list[dict[str, Any]]
+Scenario = Callable[[World], Awaitable[Stories]]
+
+FAULTS: list[dict[str, Any]] = [
+    {"action": "dropAfter"},
+    {"action": "status", "code": 409},
+    {"action": "dropAfter"},
+    {"action": "status", "code": 500},
+    {"action": "status", "code": 429, "retryAfter": 1},
+]
+
+
+@pytest.fixture
+async def worlds(server: RunningServer, api: Api) -> AsyncIterator[Worlds]:
+    made: list[World] = []
+    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
+    if api.get(NAMESPACES, "", PLATFORM.namespace) is None:
+        api.create(NAMESPACES, {"metadata": {"name": PLATFORM.namespace}})
+    async with Client(configuration) as client:
+
+        def make(kill_at: int = 0) -> World:
+            for world in made:
+                api.delete(NAMESPACES, "", world.namespace)
+            made[:] = [World(api, client, kill_at)]
+            return made[0]
+
+        yield make
+
+
+def clicks() -> Built:
+    view = feature_view("clicks").having("spec.materialization.schedule", "*/15 * * * *")
+    return view.having("spec.materialization.startFrom", "2026-11-01T00:00:00Z")
+
+
+async def live(world: World) -> Stories:
+    """A life: made, materialized, failed, commanded, changed."""
+    stories = []
+    world.create(clicks())
+    await world.settle()
+    stories.append(world.story())
+    [job] = world.jobs()
+    world.succeed(job)
+    await world.settle()
+    stories.append(world.story())
+    world.edit({"metadata": {"annotations": {"millrace.dev/command": "1:materialize"}}})
+    await world.settle()
+    [job] = world.jobs()
+    world.fail(job)
+    await world.settle()
+    stories.append(world.story())
+    world.edit({"spec": {"features": [{"name": "amount", "type": "int64"}]}})
+    await world.settle()
+    [job] = world.jobs()
+    world.succeed(job)
+    await world.settle()
+    stories.append(world.story())
+    return stories
+
+
+async def leave(world: World) -> Stories:
+    """An end: deleted while a run is at work, purged."""
+    world.create(clicks())
+    await world.settle()
+    world.api.delete(FEATURE_VIEWS, world.namespace, "clicks")
+    await world.settle()
+    [purge] = world.jobs()
+    assert purge["spec"]["template"]["spec"]["containers"][0]["args"] == ["purge"]
+    stories = [world.story()]
+    world.end(purge, "Complete", 0, "{}")
+    await world.settle()
+    return [*stories, world.story()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", [live, leave])
+async def test_a_kill_before_any_write_changes_nothing_in_the_end(worlds: Worlds, scenario: Scenario) -> None:
+    unharmed = worlds()
+    wanted = await scenario(unharmed)
+    for number in range(1, unharmed.writes + 1):
+        world = worlds(number)
+        assert await scenario(world) == wanted, f"killed before write {number}"
+        assert world.kills == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", [live, leave])
+async def test_a_lost_or_refused_answer_to_any_write_changes_nothing_in_the_end(
+    worlds: Worlds, api: Api, scenario: Scenario
+) -> None:
+    unharmed = worlds()
+    wanted = await scenario(unharmed)
+    for number in range(1, unharmed.writes + 1):
+        fault = FAULTS[number % len(FAULTS)]
+        world = worlds()
+        api.fault({"verb": WRITES, "userAgent": AGENT, "nth": number, **fault})
+        assert await scenario(world) == wanted, f"{fault} at write {number}"
+        assert api.rules()[0]["fired"] == 1
+        api.no_faults()
+
+
+async def test_a_settled_view_is_not_written(worlds: Worlds) -> None:
+    world = worlds()
+    await live(world)
+    before = world.writes
+    for _ in range(3):
+        assert await world.turn()
+    assert world.writes == before
+
+
+async def test_each_turn_of_a_condition_is_one_event(worlds: Worlds) -> None:
+    world = worlds()
+    await live(world)
+    assert [reason for reason, _ in world.events()] == [
+        "AllWell",
+        "AllWell",
+        "Covered",
+        "Covered",
+        "NoSuchColumn",
+        "UpToDate",
+        "UpToDate",
+    ]
+
+
+async def test_a_bad_command_is_one_event_and_a_sentence_in_the_status(worlds: Worlds) -> None:
+    world = worlds()
+    world.create(clicks().having("metadata.annotations", {"millrace.dev/command": "1:dance"}))
+    await world.settle()
+    await world.settle()
+    [(reason, message)] = world.events()
+    assert reason == "BadCommand"
+    assert '"<id>:materialize <start> <end>"' in message
+    view = world.view()
+    assert view is not None
+    assert "is no command" in view["status"]["commandResult"]
+
+
+async def test_a_schedule_that_never_comes_is_not_accepted_and_names_the_field(worlds: Worlds) -> None:
+    world = worlds()
+    world.create(clicks().having("spec.materialization.schedule", "0 0 30 2 *"))
+    await world.settle()
+    assert world.condition("Accepted") == ("False", "ScheduleNeverFires")
+    assert world.condition("Ready")[0] == "False"
+    [(_, message)] = world.events()
+    assert "spec.materialization.schedule" in message
+    assert world.api.list(CRON_JOBS, world.namespace) == []
+
+
+async def test_a_name_that_is_taken_is_left_alone_and_said(worlds: Worlds, api: Api) -> None:
+    world = worlds()
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "m", "image": "x"}]}}
+    theirs = {
+        "metadata": {"name": "fv-clicks", "namespace": world.namespace},
+        "spec": {"schedule": "1 1 1 1 1", "jobTemplate": {"spec": {"template": template}}},
+    }
+    api.create(CRON_JOBS, theirs)
+    world.create(clicks())
+    await world.settle()
+    assert world.condition("Materialized") == ("False", "NameTaken")
+    assert api.list(CRON_JOBS, world.namespace)[0]["spec"]["schedule"] == "1 1 1 1 1"
+
+
+async def test_a_view_whose_rows_cannot_be_deleted_goes_nevertheless_and_says_what_stays(worlds: Worlds) -> None:
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    world.api.delete(FEATURE_VIEWS, world.namespace, "clicks")
+    for _ in range(3):
+        await world.settle()
+        [purge] = world.jobs()
+        world.fail(purge, "StoreDown")
+    await world.settle()
+    assert world.view() is None
+    [(_reason, message)] = [event for event in world.events() if event[0] == "PurgeIncomplete"]
+    assert "it is not there" in message
+    assert "no ttl, so they stay" in message
+    assert not [job for job in world.api.list(JOBS, PLATFORM.namespace) if world.namespace in str(job)]
+
+
+async def test_a_view_that_never_was_online_goes_at_once(worlds: Worlds) -> None:
+    world = worlds()
+    world.create(clicks().having("spec.online", {"enabled": False}))
+    await world.settle()
+    view = world.view()
+    assert view is not None
+    assert FINALIZER not in view["metadata"].get("finalizers", [])
+    world.api.delete(FEATURE_VIEWS, world.namespace, "clicks")
+    assert world.view() is None
+
+
+async def test_a_namespace_that_goes_takes_its_views_with_it(worlds: Worlds, api: Api) -> None:
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    api.delete(NAMESPACES, "", world.namespace)
+    await world.settle()
+    [purge] = world.jobs()
+    assert purge["metadata"]["namespace"] == PLATFORM.namespace
+    world.end(purge, "Complete", 0, "{}")
+    await world.settle()
+    assert world.view() is None

@@ -1,0 +1,181 @@
+"""Feature views on a real API server, turn by turn, on a clock of their own; Jobs end as tests say.
+
+Each turn lists everything and reconciles every view once, without watches or a queue. A turn that fails counts as a
+kill: the next one begins with an empty cache, as a new process does.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from millrace.api import names
+from millrace.base import timestamps
+from millrace.base.errors import MillraceError
+from millrace.featureview import runs
+from millrace.featureview.reconcile import Reconciler
+from millrace.kube.cache import Cache
+from millrace.kube.client import Client
+from millrace.kube.cluster import Cluster
+from millrace.kube.queue import Key
+from millrace.kube.resources import (
+    CRON_JOBS,
+    EVENTS,
+    FEATURE_VIEWS,
+    JOBS,
+    PODS,
+    Object,
+    Resource,
+    annotations_of,
+    name_of,
+    namespace_of,
+)
+from tests.builders import Built
+from tests.operators.featureview.life import NOON, PLATFORM
+from tests.operators.harness import Api
+
+_SEEN = (FEATURE_VIEWS, CRON_JOBS, JOBS, PODS)
+_TURNS = 25
+
+
+class KilledError(Exception):
+    """The operator died before a write."""
+
+
+class World:
+    """One namespace and its operator.
+
+    Args:
+        client: the operators' own; its fence becomes this world's.
+        kill_at: number of the write before which the process dies; 0: none.
+    """
+
+    def __init__(self, api: Api, client: Client, kill_at: int = 0) -> None:
+        self.api = api
+        self.namespace = api.namespace()
+        self.now: datetime = NOON
+        self.writes = 0
+        self.kills = 0
+        self._kill_at = kill_at
+        self._client = client
+        self._cache: Cache | None = None
+        client.fence = self._before_write
+
+    def _before_write(self) -> None:
+        self.writes += 1
+        if self.writes == self._kill_at:
+            raise KilledError
+
+    async def settle(self) -> None:
+        """Turns until one ends well and writes nothing."""
+        for _ in range(_TURNS):
+            before = self.writes
+            if await self.turn() and self.writes == before:
+                return
+        raise AssertionError(f"not settled within {_TURNS} turns")
+
+    async def turn(self) -> bool:
+        """One turn; whether it ended well."""
+        cache = self._cache = self._cache or Cache()
+        cluster = Cluster(self._client, cache, clock=lambda: self.now)
+        reconciler = Reconciler(cluster, PLATFORM)
+        try:
+            for resource in _SEEN:
+                # Purge Jobs are elsewhere, so Jobs and pods are listed everywhere.
+                where = "" if resource in (JOBS, PODS) else self.namespace
+                listed, version = await self._client.list(resource, namespace=where, selector=resource.selector)
+                cache.replace(resource, listed, version)
+            await reconciler.reconcile(Key("featureview", self.namespace, "clicks"))
+        except (MillraceError, KilledError):
+            self.kills += 1
+            self._cache = None
+            return False
+        return True
+
+    def create(self, view: Built) -> Object:
+        """A user applies a view."""
+        return self.api.create(FEATURE_VIEWS, view.having("metadata.namespace", self.namespace).build())
+
+    def edit(self, patch: dict[str, Any], name: str = "clicks") -> None:
+        """A user changes a view."""
+        self.api.merge(FEATURE_VIEWS, self.namespace, name, patch)
+
+    def view(self, name: str = "clicks") -> Object | None:
+        """The view as it is."""
+        return self.api.get(FEATURE_VIEWS, self.namespace, name)
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason."""
+        view = self.view()
+        assert view is not None
+        [found] = [item for item in view["status"]["conditions"] if item["type"] == kind]
+        return found["status"], found["reason"]
+
+    def jobs(self) -> list[Object]:
+        """The view's Jobs at work, and the purge Jobs."""
+        return [item for item in self._listed(JOBS) if not item.get("status")]
+
+    def _listed(self, resource: Resource) -> list[Object]:
+        found = self.api.list(resource, self.namespace)
+        if resource is JOBS:
+            found += self.api.list(JOBS, PLATFORM.namespace, f"{names.PROJECT}={self.namespace}")
+        return found
+
+    def succeed(self, job: Object) -> None:
+        """A Job ends well, after a minute."""
+        arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+        asked = dict(zip(arguments[1::2], arguments[2::2], strict=False))
+        self.now += timedelta(minutes=1)
+        interval = {"start": asked.get("--start"), "end": asked.get("--end") or timestamps.render(self.now)}
+        message = {"interval": interval, "rows": 5, "written": 4, "keys": 3, "seconds": 1.5}
+        self.end(job, "Complete", 0, json.dumps(message))
+
+    def fail(self, job: Object, reason: str = "NoSuchColumn") -> None:
+        """A Job ends badly, after a minute."""
+        self.now += timedelta(minutes=1)
+        self.end(job, "Failed", 1, json.dumps({"error": {"reason": reason, "message": "it is not there", "field": ""}}))
+
+    def end(self, job: Object, kind: str, code: int, message: str) -> None:
+        """Pod and Job end, in this order."""
+        labels = {**job["spec"]["template"]["metadata"]["labels"], runs.JOB_NAME: name_of(job)}
+        place, pod = namespace_of(job), f"{name_of(job)}-x"
+        spec = {"restartPolicy": "Never", "containers": [{"name": "materialize", "image": "x"}]}
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name_of(job), "uid": job["metadata"]["uid"]}
+        metadata = {"name": pod, "namespace": place, "labels": labels, "ownerReferences": [owner]}
+        self.api.create(PODS, {"metadata": metadata, "spec": spec})
+        ended = {"exitCode": code, "message": message, "finishedAt": timestamps.render(self.now), "reason": "x"}
+        container = {"name": "materialize", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+        status = {
+            "phase": "Succeeded" if code == 0 else "Failed",
+            "containerStatuses": [{**container, "state": {"terminated": ended}}],
+        }
+        self.api.merge(PODS, place, pod, {"status": status}, "status")
+        time = timestamps.render(self.now)
+        condition = {"type": kind, "status": "True", "lastTransitionTime": time, "reason": "x", "message": "x"}
+        criterion = {**condition, "type": "SuccessCriteriaMet" if code == 0 else "FailureTarget"}
+        done: dict[str, Any] = {"conditions": [criterion, condition], "startTime": time}
+        done |= {"completionTime": time, "succeeded": 1} if code == 0 else {"failed": 1}
+        self.api.merge(JOBS, place, name_of(job), {"status": done}, "status")
+
+    def story(self) -> dict[str, Any]:
+        """What a user sees in the end, without what differs from one run to the next."""
+        view = self.view()
+        status = (view or {}).get("status") or {}
+        story = {
+            "view": None if view is None else [view["metadata"].get("finalizers"), view["spec"]],
+            "status": {key: value for key, value in status.items() if key not in ("conditions", "commandResult")}
+            | {"lastRun": {k: v for k, v in (status.get("lastRun") or {}).items() if k != "name"}},
+            "conditions": {item["type"]: (item["status"], item["reason"]) for item in status.get("conditions") or ()},
+            "cronjobs": [item["spec"] for item in self.api.list(CRON_JOBS, self.namespace)],
+            "jobs": sorted(
+                str([annotations_of(item).get(names.RUN), annotations_of(item).get(names.STRETCH), item.get("status")])
+                for item in self._listed(JOBS)
+            ),
+        }
+        told: dict[str, Any] = json.loads(json.dumps(story).replace(self.namespace, "here"))
+        return told
+
+    def events(self) -> list[tuple[str, str]]:
+        """Events of the namespace as (reason, message), sorted."""
+        return sorted((item["reason"], item["message"]) for item in self.api.list(EVENTS, self.namespace))
