@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import base64
 import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from millrace.base.errors import RejectError
 from millrace.local.client.api import ApiError, Client
@@ -75,6 +83,66 @@ def test_a_missing_file_and_a_login_by_program_are_told(tmp_path: Path) -> None:
         load(tmp_path / "none")
     with pytest.raises(RejectError, match="logs in by exec"):
         load(write(tmp_path, user={"exec": {"command": "aws"}}))
+
+
+def pem(*parts: Any) -> bytes:
+    return b"".join(
+        part.public_bytes(Encoding.PEM)
+        if isinstance(part, x509.Certificate)
+        else part.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        for part in parts
+    )
+
+
+def certificate(name: str, issuer: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
+    """A certificate and its key, signed by the issuer or by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    start = datetime.now(UTC) - timedelta(days=1)
+    builder = (
+        x509.CertificateBuilder(issuer[0].subject if issuer else subject, subject, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    )
+    return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
+
+
+async def test_a_server_is_trusted_by_its_authority_and_told_who_comes_by_a_client_certificate(tmp_path: Path) -> None:
+    authority = certificate("authority")
+    server, client = certificate("server", authority), certificate("somebody", authority)
+    (tmp_path / "server.pem").write_bytes(pem(*server))
+    (tmp_path / "ca.pem").write_bytes(pem(authority[0]))
+
+    async def who(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        subject = dict(pair for group in request.transport.get_extra_info("peercert")["subject"] for pair in group)
+        return web.json_response({"metadata": {"name": subject["commonName"]}})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/nodes/me", who)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.pem")
+    context.load_cert_chain(tmp_path / "server.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    address = f"https://127.0.0.1:{runner.addresses[0][1]}"
+    user = {
+        "client-certificate-data": base64.b64encode(pem(client[0])).decode(),
+        "client-key-data": base64.b64encode(pem(client[1])).decode(),
+    }
+    try:
+        known = load(write(tmp_path, server=address, user=user, **{"certificate-authority": "ca.pem"}))
+        async with Client(known) as connected:
+            assert (await connected.get(NODES, "", "me"))["metadata"]["name"] == "somebody"
+        async with Client(load(write(tmp_path, server=address, user=user))) as stranger:
+            with pytest.raises(ApiError, match="certificate verify failed"):
+                await stranger.get(NODES, "", "me")
+    finally:
+        await runner.cleanup()
 
 
 async def test_no_server_is_an_error_of_no_status() -> None:

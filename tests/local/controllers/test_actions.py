@@ -6,10 +6,13 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.controllers.actions import Plan, difference
+from millrace.local.client.api import ApiError
+from millrace.local.client.resources import PODS, Resource
+from millrace.local.controllers.actions import Create, Hands, Plan, difference
 from millrace.local.controllers.loop import Loop, Queue
 from tests.local.controllers.world import START
 
@@ -95,6 +98,44 @@ class Faulty:
             raise KeyError("spec")
         self.done.set()
         return Plan()
+
+
+class Refusing:
+    """A client and informers that refuse all, and a recorder that remembers."""
+
+    def __init__(self, status: int, reason: str = "") -> None:
+        self.error = ApiError("exceeded quota", status=status, reason=reason)
+        self.told: list[tuple[str, str, str]] = []
+
+    async def create(self, *_: Any) -> Any:
+        raise self.error
+
+    def emit(self, resource: Resource, regarding: Any, reason: str, message: str, *, kind: str) -> None:
+        self.told.append((f"{resource.api_version} {resource.kind} {regarding['metadata']['name']}", reason, message))
+
+
+CHILD = {
+    "metadata": {
+        "name": "p",
+        "namespace": "n",
+        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u"}],
+    }
+}
+
+
+async def test_a_child_that_the_server_will_not_have_is_told_to_its_owner() -> None:
+    all_in_one = Refusing(403)
+    hands = Hands(all_in_one, all_in_one, all_in_one)  # type: ignore[arg-type]
+    with pytest.raises(ApiError):
+        await hands.perform([Create(PODS, CHILD)])
+    assert all_in_one.told == [("batch/v1 Job j", "FailedCreate", "Error creating: exceeded quota")]
+
+
+@pytest.mark.parametrize(("status", "reason"), [(409, "AlreadyExists"), (404, "NotFound")])
+async def test_what_is_there_already_or_gone_is_no_failure(status: int, reason: str) -> None:
+    all_in_one = Refusing(status, reason)
+    await Hands(all_in_one, all_in_one, all_in_one).perform([Create(PODS, CHILD)])  # type: ignore[arg-type]
+    assert all_in_one.told == []
 
 
 class NoHands:

@@ -93,6 +93,10 @@ def difference(before: Any, after: Any) -> Any:
     return patch
 
 
+# What the API server says to a body that it will never take as it is.
+_REFUSALS = (400, 403, 413, 422)
+
+
 class Hands:
     """Carries out actions, and lets the informers know at once what came of them."""
 
@@ -114,8 +118,21 @@ class Hands:
             try:
                 await self._write(action)
             except ApiError as error:
-                if not (error.is_missing or error.reason == "AlreadyExists"):
-                    raise
+                if error.is_missing or error.reason == "AlreadyExists":
+                    continue
+                if isinstance(action, Create) and error.status in _REFUSALS:
+                    self._tell_owner(action, error)
+                raise
+
+    def _tell_owner(self, action: Create, error: ApiError) -> None:
+        """Tells the owner of a child that the API server will not have (a quota, a rule); the loop only logs."""
+        body = action.body["metadata"]
+        for owner in body.get("ownerReferences") or []:
+            group, _, version = owner["apiVersion"].rpartition("/")
+            resource = Resource(group, version, owner["kind"], "")
+            regarding = {"metadata": {**owner, "namespace": body.get("namespace", "")}}
+            message = f"Error creating: {error.message}"
+            self._recorder.emit(resource, regarding, "FailedCreate", message, kind="Warning")
 
     async def _write(self, action: Create | Change | Delete | Bind) -> None:
         if isinstance(action, Create):
