@@ -38,18 +38,19 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     asked = _parser().parse_args(arguments)
+    settings = definition = None
     try:
         settings = JobSettings.load(environ)
-    except MillraceError as error:
-        return _failed(error, None)
-    definition = None
-    try:
         definition = settings.definition()
         document = _purge(settings, definition) if asked.verb == "purge" else _run(settings, definition, asked, environ)
     except Exception as error:  # each has its one form
-        return _failed(error, settings, definition)
-    write_termination_log(settings.termination_log, document)
-    return 0
+        document, code = _failure(error)
+        if settings is not None and definition is not None:
+            record_run(settings.registry_url, definition, {"succeeded": False, **document}, _now())
+    else:
+        code = 0
+    write_termination_log(environ.get("MILLRACE_TERMINATION_LOG"), document)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +87,7 @@ def _run(
         f"{definition.view}: {result.rows:,} rows, {result.written:,} newer than before, "
         f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(covers.upto)}"
     )
-    record_run(settings.registry_url, definition.project, definition.view, {"succeeded": True, **document}, finished)
+    record_run(settings.registry_url, definition, {"succeeded": True, **document}, finished)
     return document
 
 
@@ -97,19 +98,13 @@ def _purge(settings: JobSettings, definition: Definition) -> dict[str, Any]:
     return {"view": definition.view, "purged": purged, "finishedAt": times.render(_now())}
 
 
-def _failed(error: Exception, settings: JobSettings | None, definition: Definition | None = None) -> int:
+def _failure(error: Exception) -> tuple[dict[str, Any], int]:
+    """What is told of a failed run, and its exit code."""
     if not isinstance(error, MillraceError):
         logger.error("unexpected error", exc_info=error)
         error = ReportError(f"unexpected {type(error).__name__}: {error}", hint="The run's log has more")
     print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
-    if settings is not None:
-        document = {"error": error.as_dict()}
-        write_termination_log(settings.termination_log, document)
-        if definition is not None:
-            finished = _now()
-            record = {"succeeded": False, "finishedAt": times.render(finished), **document}
-            record_run(settings.registry_url, definition.project, definition.view, record, finished)
-    return REJECTED if isinstance(error, RejectError) else FAILED
+    return {"error": error.as_dict()}, REJECTED if isinstance(error, RejectError) else FAILED
 
 
 def _now() -> int:

@@ -10,6 +10,9 @@ from urllib.parse import quote
 
 import orjson
 
+from millrace.features import times
+from millrace.features.definition import Definition
+
 logger = logging.getLogger(__name__)
 
 # Kubernetes cuts a termination message off there.
@@ -18,26 +21,27 @@ _MOST_MESSAGE: Final = 3000
 _SECONDS: Final = 5.0
 
 
-def write_termination_log(path: Path | None, document: dict[str, Any]) -> None:
+def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
     """Writes the result; a place that cannot be written is a warning, since the exit code says the most of it."""
-    if path is None:
+    if not path:
         return
     content = orjson.dumps(document)
     if len(content) > _MOST_BYTES:
         error = document["error"]
         content = orjson.dumps({"error": {**error, "message": f"{error['message'][:_MOST_MESSAGE]}…"}})[:_MOST_BYTES]
     try:
-        path.write_bytes(content)
+        Path(path).write_bytes(content)
     except OSError as error:
         logger.warning("the result cannot be written to %s: %s", path, error)
 
 
-def record_run(registry_url: str | None, namespace: str, view: str, document: dict[str, Any], finished: int) -> None:
+def record_run(registry_url: str | None, definition: Definition, document: dict[str, Any], finished: int) -> None:
     """Tells the registry; one that is down is a warning, never a failed run."""
     if registry_url is None:
         return
-    url = f"{registry_url.rstrip('/')}/v1/runs/{quote(f'{view}-{finished}')}"
-    body = orjson.dumps({"kind": "materialize", "namespace": namespace, "view": view, **document})
+    url = f"{registry_url.rstrip('/')}/v1/runs/{quote(f'{definition.view}-{finished}')}"
+    about = {"kind": "materialize", "namespace": definition.project, "view": definition.view}
+    body = orjson.dumps({"finishedAt": times.render(finished), **about, **document})
     request = urllib.request.Request(  # noqa: S310 the operator's own URL
         url, body, {"content-type": "application/json"}, method="PUT"
     )

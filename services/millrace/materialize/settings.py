@@ -24,15 +24,15 @@ _CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 class JobSettings(Settings):
-    """What to materialize, from where to where, and with which resources."""
+    """What to materialize, from where to where, and with which resources.
+
+    ``MILLRACE_TERMINATION_LOG``, the file that receives the result as JSON, is read even where these are wrong.
+    """
 
     feature_view: str = Field(alias="MILLRACE_FEATURE_VIEW", description="JSON of the view's metadata and spec")
     store_url: str = Field(alias="MILLRACE_STORE_URL", description="URL of the online store: redis://… or rediss://…")
     registry_url: str | None = Field(
         None, alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry that records runs; absent: none does"
-    )
-    termination_log: Path | None = Field(
-        None, alias="MILLRACE_TERMINATION_LOG", description="File that receives the result as JSON"
     )
     spill_dir: Path = Field(
         Path(tempfile.gettempdir()), alias="MILLRACE_SPILL_DIR", description="Directory for what exceeds memory"

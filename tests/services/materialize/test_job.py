@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace.base.errors import MillraceError, RetryError
+from millrace.features.engine import Engine
+from millrace.features.history import Window
+from millrace.materialize import job
+from millrace.materialize.job import Result, Stretch
+from millrace.online.store import Store
+from millrace.sources.filesystem import Credentials
+from millrace.sources.parquet import open_source
+from tests.services.materialize.conftest import Lake
+
+DAY = 86_400_000_000
+
+
+def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
+    definition = lake.definition
+    covers = job.stretch(definition, store.watermark(definition), now, start, end)
+    source = options.pop("source", None) or open_source(definition, Credentials())
+    return job.run(
+        definition, source, store, Engine(str(lake.folder.parent / "spill"), threads=1), covers, patience=0.2, **options
+    )
+
+
+def amounts(lake: Lake, store: Store, users: range) -> list[Any]:
+    rows = [lake.read(store, user) for user in users]
+    return [row and row.values[0] for row in rows]
+
+
+def test_the_latest_row_of_every_entity_is_written(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 30, 2.0), (1, 20, 3.0))
+    lake.add((1, 15, 4.0), (3, 99, 5.0))
+    result = run(lake, store, now=50)
+    assert (result.rows, result.written, result.skipped, result.keys) == (2, 2, 0, 2)
+    assert amounts(lake, store, range(1, 4)) == [3.0, 2.0, None]
+    assert store.watermark(lake.definition) == 50
+
+
+def test_a_run_goes_on_from_the_watermark_and_waits_for_the_lag(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.lag", "1s")
+    lake.add((1, 1_000_000, 1.0), (1, 1_000_001, 2.0))
+    assert run(lake, store, now=2_000_000).stretch == Stretch(None, 1_000_000)
+    assert amounts(lake, store, range(1, 2)) == [1.0]
+    assert run(lake, store, now=2_000_001).stretch == Stretch(1_000_000, 1_000_001)
+    assert amounts(lake, store, range(1, 2)) == [2.0]
+    assert run(lake, store, now=2_000_001).rows == 0
+
+
+def test_a_row_of_exactly_start_from_is_taken_and_older_ones_are_not(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.startFrom", "1970-01-02T00:00:00Z")
+    lake.add((1, DAY, 1.0), (2, DAY - 1, 2.0))
+    result = run(lake, store, now=2 * DAY)
+    assert amounts(lake, store, range(1, 3)) == [1.0, None]
+    assert job.as_dict(result, 0.5, 3 * DAY)["interval"] == {
+        "start": "1970-01-02T00:00:00Z",
+        "end": "1970-01-03T00:00:00Z",
+    }
+    store.client.flushall()
+    assert run(lake, store, now=0, start=DAY, end=2 * DAY).rows == 1
+
+
+def test_the_watermark_moves_only_where_nothing_before_is_missing(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=0, start=50, end=60)
+    assert store.watermark(lake.definition) is None
+    run(lake, store, now=0, end=40)
+    assert store.watermark(lake.definition) == 40
+    run(lake, store, now=0, start=45, end=60)
+    assert store.watermark(lake.definition) == 40
+    run(lake, store, now=0, start=30, end=50)
+    assert store.watermark(lake.definition) == 50
+    run(lake, store, now=0, end=20)
+    assert store.watermark(lake.definition) == 50
+
+
+def test_a_new_schema_begins_from_the_beginning_and_replaces_the_rows(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 20, 2.0))
+    run(lake, store, now=50)
+    lake.having("spec.features", [{"name": "amount", "type": "float32"}])
+    result = run(lake, store, now=60)
+    assert (result.stretch, result.rows, result.written) == (Stretch(None, 60), 2, 2)
+    assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
+
+
+def test_rows_older_than_the_ttl_are_not_written(lake: Lake, store: Store) -> None:
+    lake.having("spec.ttl", "36500d")
+    age = 36500 * DAY
+    now = int(store.client.time()[0]) * 1_000_000  # type: ignore[index]
+    lake.add((1, now - age, 1.0), (2, now - age - 1, 2.0))
+    assert run(lake, store, now=now).rows == 1
+
+
+def test_intervals_in_any_order_and_again_end_in_the_same_store(lake: Lake, store: Store) -> None:
+    rng = random.Random(5)
+    for _ in range(3):
+        lake.add(*((rng.randrange(20), rng.randrange(100), rng.random()) for _ in range(100)))
+    run(lake, store, now=100)
+    expected = amounts(lake, store, range(20))
+    for _ in range(5):
+        store.client.flushall()
+        stretches = [(None, 25), (25, 50), (50, 75), (75, 100), (10, 60)] * 2
+        rng.shuffle(stretches)
+        for start, end in stretches:
+            run(lake, store, now=0, start=start, end=end)
+        assert amounts(lake, store, range(20)) == expected
+
+
+class Breaking:
+    """A source that fails at some batch of some scan."""
+
+    def __init__(self, source: Any, scans: int, batches: int) -> None:
+        self._source = source
+        self._left = [scans, batches]
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[Any]:
+        self._left[0] -= 1
+        for count, batch in enumerate(self._source.scan(columns, window)):
+            if self._left[0] == 0 and count == self._left[1]:
+                raise RetryError("the network is gone")
+            yield batch
+
+
+@pytest.mark.parametrize(("scans", "batches"), [(1, 0), (1, 3), (2, 0), (2, 1), (2, 5)])
+def test_a_run_that_dies_half_way_costs_time_only(lake: Lake, store: Store, scans: int, batches: int) -> None:
+    for first in range(6):
+        lake.add(*((user, 10 + user, float(user)) for user in range(first * 10, first * 10 + 10)))
+    definition = lake.definition
+    broken = Breaking(open_source(definition, Credentials()), scans, batches)
+    with pytest.raises(RetryError, match="the network is gone"):
+        run(lake, store, now=1000, source=broken)
+    assert store.watermark(definition) is None
+    result = run(lake, store, now=1000)
+    assert (result.rows, result.keys) == (60, 60)
+    assert amounts(lake, store, range(60)) == [float(user) for user in range(60)]
+
+
+def test_a_source_whose_column_changed_leaves_the_last_good_values(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=20)
+    lake.having("spec.features", [{"name": "amount", "type": "string"}])
+    with pytest.raises(MillraceError, match="column 'amount' has the type double"):
+        run(lake, store, now=30)
+    lake.having("spec.features", [{"name": "amount", "type": "float64"}, {"name": "visits", "type": "int64"}])
+    assert amounts(lake, store, range(1, 2)) == [1.0]
+
+
+def test_progress_tells_rows_and_the_share_done(lake: Lake, store: Store) -> None:
+    for first in range(4):
+        lake.add(*((user, 10, 0.0) for user in range(first * 10, first * 10 + 10)))
+    seen: list[tuple[int, float]] = []
+    run(lake, store, now=20, progress=lambda rows, done: seen.append((rows, done)))
+    assert seen[-1] == (40, 1.0)
+    assert seen == sorted(seen)
+
+
+def test_nothing_is_left_on_disk(lake: Lake, store: Store, tmp_path: Path) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]
