@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from millrace.base.errors import ReportError
 from millrace.local.apiserver import journal as journal_module
-from millrace.local.apiserver.journal import Journal, JournalFull, Write
+from millrace.local.apiserver.journal import Journal, JournalFullError, Write
 
 
 def write(revision: int, *, gone: bool = False) -> Write:
@@ -131,7 +131,7 @@ def test_a_full_disk_refuses_the_write_and_keeps_the_rest(tmp_path: Path) -> Non
     list(journal.read())
     journal.append(write(1))
     journal._connection.execute("PRAGMA max_page_count = 3")
-    with pytest.raises(JournalFull, match=r"cannot write the journal.*Free some disk space; nothing was changed"):
+    with pytest.raises(JournalFullError, match=r"cannot write the journal.*Free some disk space; nothing was changed"):
         journal.append(Write(2, "/configmaps", "default", "big", b'{"x":"%s"}' % (b"x" * 100_000)))
     journal.close()
     assert reread(tmp_path / "journal.db") == [write(1)]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.journal import Journal, JournalFull
+from millrace.local.apiserver.journal import Journal, JournalFullError
 from millrace.local.apiserver.store import Event, Store
 
 MAPS = "/configmaps"
@@ -133,7 +133,7 @@ def test_a_write_that_the_disk_refuses_changes_nothing(tmp_path: Path) -> None:
     told: list[Event] = []
     store.listeners.append(told.append)
     store._journal._connection.execute("PRAGMA max_page_count = 3")
-    with pytest.raises(JournalFull):
+    with pytest.raises(JournalFullError):
         store.put(MAPS, "a", "y", {**obj("y"), "filling": "x" * 100_000})
     assert (list(snapshot(store)), store.revision, told) == ([("a", "x")], 1, [])
     closed(store)

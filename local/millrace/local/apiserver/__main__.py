@@ -25,7 +25,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Runs the server until SIGTERM or SIGINT; 2 is the exit code of a mistake in the arguments."""
     arguments = _arguments()
-    from millrace.local.apiserver.serving import serve
+    # What a wrong argument does not need is not loaded: the server's modules take most of the start.
+    from millrace.local.apiserver.serving import serve  # noqa: PLC0415
 
     try:
         serve(

@@ -12,11 +12,11 @@ import orjson
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.documents import Documents
 from millrace.local.apiserver.faults import Faults
-from millrace.local.apiserver.journal import JournalFull
+from millrace.local.apiserver.journal import JournalFullError
 from millrace.local.apiserver.objects import Objects
 from millrace.local.apiserver.request import JSON, Request, Response, Stream, Target, parse_query
 from millrace.local.apiserver.routing import target_of, verb_of
-from millrace.local.apiserver.status import ApiError, method_not_allowed, no_such_path
+from millrace.local.apiserver.status import ApiError, no_such_path
 from millrace.local.apiserver.watching import ConnectionCut
 
 Message = MutableMapping[str, Any]
@@ -91,8 +91,6 @@ class App:
 
     def _carry_out(self, request: Request, target: Target) -> Response | Stream:
         verb = verb_of(request.method, target, watch=request.flag("watch"))
-        if not target.subresource and verb not in target.resource.verbs:
-            raise method_not_allowed(target.resource.plural, target.resource.group, verb or request.method)
         return self._objects.carry_out(verb, request, target)
 
 
@@ -113,7 +111,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _failure(error: Exception) -> Response:
-    if isinstance(error, JournalFull):
+    if isinstance(error, JournalFullError):
         error = ApiError(507, "InternalError", str(error))
     if not isinstance(error, ApiError):
         _log.error("the API server failed on a request", exc_info=error)

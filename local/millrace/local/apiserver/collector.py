@@ -13,7 +13,7 @@ from typing import Any
 
 from millrace.local.apiserver.crds import CRD_FINALIZER
 from millrace.local.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions, Deleter
-from millrace.local.apiserver.journal import JournalFull
+from millrace.local.apiserver.journal import JournalFullError
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.resources import CRDS, NAMESPACES
 from millrace.local.apiserver.store import Entry, Event, Store
@@ -71,7 +71,7 @@ class Collector:
                 del self._due[key]
                 try:
                     self._process(key)
-                except JournalFull as error:
+                except JournalFullError as error:
                     _log.warning("garbage collection waits: %s", error)
                     self._due[key] = None
                     await asyncio.sleep(_RETRY_SECONDS)

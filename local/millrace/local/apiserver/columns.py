@@ -17,6 +17,21 @@ _NAME_TEXT = "Name must be unique within a namespace."
 _AGE_TEXT = "CreationTimestamp is a timestamp representing the server time when this object was created."
 
 
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_YEAR = 365 * _DAY
+#: Below how many seconds which unit is shown, and which lesser one beside it.
+_STEPS = (
+    (2 * _MINUTE, 1, "s", 0, ""),
+    (10 * _MINUTE, _MINUTE, "m", 1, "s"),
+    (3 * _HOUR, _MINUTE, "m", 0, ""),
+    (8 * _HOUR, _HOUR, "h", _MINUTE, "m"),
+    (2 * _DAY, _HOUR, "h", 0, ""),
+    (8 * _DAY, _DAY, "d", _HOUR, "h"),
+    (2 * _YEAR, _DAY, "d", 0, ""),
+    (8 * _YEAR, _YEAR, "y", _DAY, "d"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column: its definition and how a cell is read from an object."""
@@ -64,24 +79,15 @@ def duration(seconds: float) -> str:
     if whole < -1:
         return "<invalid>"
     whole = max(whole, 0)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    steps: tuple[tuple[bool, int, str, int, str], ...] = (
-        (whole < 120, whole, "s", 0, ""),
-        (minutes < 10, minutes, "m", whole % 60, "s"),
-        (minutes < 180, minutes, "m", 0, ""),
-        (hours < 8, hours, "h", minutes % 60, "m"),
-        (hours < 48, hours, "h", 0, ""),
-        (days < 8, days, "d", hours % 24, "h"),
-        (days < 730, days, "d", 0, ""),
-        (days < 2920, days // 365, "y", days % 365, "d"),
-    )
-    for fits, first, unit, second, second_unit in steps:
-        if fits:
-            return f"{first}{unit}" + (f"{second}{second_unit}" if second else "")
-    return f"{days // 365}y"
+    for limit, unit, name, lesser, lesser_name in _STEPS:
+        if whole < limit:
+            first, rest = divmod(whole, unit)
+            second = rest // lesser if lesser else 0
+            return f"{first}{name}" + (f"{second}{lesser_name}" if second else "")
+    return f"{whole // _YEAR}y"
 
 
-NAME = Column("Name", lambda obj, now: obj["metadata"]["name"], format="name", description=_NAME_TEXT)
+NAME = Column("Name", lambda obj, _: obj["metadata"]["name"], format="name", description=_NAME_TEXT)
 AGE = Column("Age", lambda obj, now: age(obj["metadata"].get("creationTimestamp"), now), description=_AGE_TEXT)
 
 

@@ -70,7 +70,7 @@ def yaml_documents(text: bytes) -> list[Any]:
     import yaml  # noqa: PLC0415 - costs a tenth of the start time
 
     try:
-        loaded = list(yaml.load_all(text, Loader=_yaml_loader()))  # noqa: S506 - derived from the safe loader
+        loaded = list(yaml.load_all(text, Loader=_yaml_loader()))
         documents: list[Any] = orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
     except (yaml.YAMLError, orjson.JSONEncodeError, UnicodeDecodeError) as error:
         told = re.sub(r"\s+", " ", str(error))

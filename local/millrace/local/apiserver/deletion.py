@@ -129,8 +129,8 @@ def _check(resource: Resource, entry: Entry, options: DeleteOptions) -> None:
         raise conflict(resource.plural, resource.group, entry.name, why)
     if options.revision and options.revision != str(entry.revision):
         why = (
-            f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in record "
-            f"({entry.revision}). The object might have been modified"
+            f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in "
+            f"record ({entry.revision}). The object might have been modified"
         )
         raise conflict(resource.plural, resource.group, entry.name, why)
 

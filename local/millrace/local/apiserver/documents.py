@@ -16,9 +16,12 @@ from millrace.local.apiserver.openapi import (
     v3_index,
     wants_protobuf,
 )
-from millrace.local.apiserver.request import JSON, Request, Response, json_response
+from millrace.local.apiserver.request import JSON, Request, Response
 
 _PATHS = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+
+
+_FIXED = {"/": {"paths": list(_PATHS)}, "/api": discovery.api_versions(), "/version": discovery.VERSION}
 
 
 class Documents:
@@ -61,32 +64,23 @@ class Documents:
     def _document(self, path: str, *, aggregated: bool) -> dict[str, Any] | None:
         registry = self._cluster.registry
         match path.strip("/").split("/"):
-            case [""]:
-                return {"paths": list(_PATHS)}
-            case ["version"]:
-                return discovery.VERSION
+            case ["openapi", version, *rest]:
+                return self._open_api(version, "/".join(rest))
             case ["api" | "apis" as root] if aggregated:
                 return discovery.aggregated(registry, core=root == "api")
-            case ["api"]:
-                return discovery.api_versions()
-            case ["apis"]:
-                return discovery.group_list(registry)
-            case ["api", version]:
-                return discovery.resource_list(registry, "", version)
             case ["apis", group]:
                 return discovery.group(registry, group)
+            case ["api", version]:
+                return discovery.resource_list(registry, "", version)
             case ["apis", group, version]:
                 return discovery.resource_list(registry, group, version)
-            case ["openapi", "v2"]:
-                return v2_document(self._definitions())
-            case ["openapi", "v3"]:
-                return v3_index(self._definitions())
-            case ["openapi", "v3", *rest] if rest:
-                return v3_document("/".join(rest), self._definitions())
-        return None
+        return discovery.group_list(registry) if path == "/apis" else _FIXED.get(path)
+
+    def _open_api(self, version: str, path: str) -> dict[str, Any] | None:
+        definitions = self._definitions()
+        if version == "v3":
+            return v3_document(path, definitions) if path else v3_index(definitions)
+        return v2_document(definitions) if (version, path) == ("v2", "") else None
 
     def _definitions(self) -> list[dict[str, Any]]:
         return list(self._cluster.registry.definitions.values())
-
-
-__all__ = ["Documents", "json_response"]

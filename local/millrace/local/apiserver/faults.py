@@ -1,7 +1,7 @@
 """Faults on demand, for tests: calls that fail, hang, are cut off, and watches that are dropped or run behind.
 
-Served at ``/faults`` only by a server started with ``--faults``: ``PUT`` sets the list of rules, ``GET`` shows them with
-their counters, ``DELETE`` takes them away. ``POST /faults/drop-watches`` cuts all watches now and
+Served at ``/faults`` only by a server started with ``--faults``: ``PUT`` sets the list of rules, ``GET`` shows them
+with their counters, ``DELETE`` takes them away. ``POST /faults/drop-watches`` cuts all watches now, and
 ``POST /faults/forget-history`` makes every watch from an earlier resourceVersion answer 410.
 
 A rule is an object; what is absent matches everything:
@@ -35,6 +35,7 @@ _REASONS = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: 
 _PATTERNS = ("verb", "resource", "name", "userAgent")
 _NUMBERS = ("nth", "times", "code", "retryAfter", "seconds")
 _HOLD_POLL_SECONDS = 0.02
+_TOO_MANY = 429
 
 
 @dataclass(eq=False)
@@ -168,7 +169,7 @@ class Faults:
                 seconds = rule.number("seconds")
                 end = loop.time() + seconds if seconds else float("inf")
                 while not rule.gone and not watcher.closed and loop.time() < end:
-                    await asyncio.sleep(_HOLD_POLL_SECONDS)
+                    await asyncio.sleep(_HOLD_POLL_SECONDS)  # noqa: ASYNC110 - three things may end it
 
 
 def _call(request: Request, verb: str, target: Target) -> dict[str, str]:
@@ -185,7 +186,7 @@ def _call(request: Request, verb: str, target: Target) -> dict[str, str]:
 def _status(rule: Rule) -> ApiError:
     code = int(rule.number("code"))
     headers, details = [], {}
-    if code == 429:
+    if code == _TOO_MANY:
         seconds = max(1, int(rule.number("retryAfter")))
         headers, details = [("Retry-After", str(seconds))], {"retryAfterSeconds": seconds}
     return ApiError(code, _REASONS[code], f"fault injected: {code}", details=details, headers=headers)

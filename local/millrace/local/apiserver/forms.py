@@ -7,13 +7,11 @@ from typing import Any
 
 import orjson
 
-from millrace.local.apiserver.request import JSON, Request
+from millrace.local.apiserver.request import JSON
 from millrace.local.apiserver.resources import Resource
-from millrace.local.apiserver.status import ApiError, not_acceptable
+from millrace.local.apiserver.status import ApiError
 from millrace.local.apiserver.store import Entry, Event
 from millrace.local.apiserver.versions import served
-
-_ACCEPTED = ("application/json",)
 
 
 class Form:
@@ -80,34 +78,3 @@ def partial(entry: Entry) -> dict[str, Any]:
     """An object as ``PartialObjectMetadata``."""
     metadata = entry.object()["metadata"]
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
-
-
-def _parameters(media_range: str) -> tuple[str, dict[str, str]]:
-    kind, *rest = (part.strip() for part in media_range.split(";"))
-    return kind.lower(), dict(part.partition("=")[::2] for part in rest)
-
-
-def form_of(request: Request, resource: Resource) -> Form:
-    """The first form in the Accept header that this server can write.
-
-    Raises:
-        ApiError: 406 when there is none, as for a client that takes only protobuf.
-    """
-    accept = request.headers.get("accept", "")
-    if accept in ("", "*/*", "application/json"):
-        return Form(resource)
-    for media_range in accept.split(","):
-        kind, parameters = _parameters(media_range)
-        if kind not in ("application/json", "application/*", "*/*"):
-            continue
-        wanted = parameters.get("as", "")
-        if not wanted:
-            return Form(resource)
-        if parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1"):
-            if wanted in ("PartialObjectMetadata", "PartialObjectMetadataList"):
-                return PartialForm(resource)
-            if wanted == "Table":
-                from millrace.local.apiserver.tables import TableForm
-
-                return TableForm(resource, request.query.get("includeObject", "Metadata"), parameters["v"])
-    raise not_acceptable(_ACCEPTED)

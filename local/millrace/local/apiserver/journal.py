@@ -54,10 +54,10 @@ def _whole(row: tuple[Any, ...]) -> bool:
         return False
 
 
-class JournalFull(ReportError):
+class JournalFullError(ReportError):
     """The journal cannot be written, mostly because the disk is full; the write did not happen."""
 
-    reason = "JournalFull"
+    reason = "JournalFullError"
 
 
 class Journal:
@@ -157,12 +157,12 @@ class Journal:
         """Makes a write durable against a kill of this process.
 
         Raises:
-            JournalFull: nothing was written.
+            JournalFullError: nothing was written.
         """
         try:
             self._connection.execute("INSERT INTO writes VALUES (?, ?, ?, ?, ?)", write)
         except sqlite3.Error as error:
-            raise JournalFull(
+            raise JournalFullError(
                 f"cannot write the journal {self.path}: {error}", hint="Free some disk space; nothing was changed"
             ) from error
         self._since_checkpoint += 1

@@ -1,7 +1,7 @@
 """``kubectl logs``: a container's log file, as the pod's node wrote it.
 
-The node names the folder in the pod's annotation ``node.millrace.dev/logs``; it holds ``<container>.log`` and, of the run
-before, ``<container>.previous.log``. Lines are either plain or in the form of the container runtime interface,
+The node names the folder in the pod's annotation ``node.millrace.dev/logs``; it holds ``<container>.log`` and, of the
+run before, ``<container>.previous.log``. Lines are either plain or in the form of the container runtime interface,
 ``<RFC 3339 time> stdout|stderr F <text>``; only the latter know when they were written.
 """
 

@@ -43,6 +43,7 @@ _LABEL_VALUE_RULE = (
     "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation "
     "is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
+_LABEL_LIMIT, _SUBDOMAIN_LIMIT = 63, 253
 _ANNOTATIONS_LIMIT = 256 * 1024
 
 #: How names of a resource are checked; everything else takes an RFC 1123 subdomain.
@@ -53,7 +54,7 @@ _PATH_NAMED = {
 }
 
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_GENERATED_LIMIT = 63 - 5
+_GENERATED_LIMIT = _LABEL_LIMIT - 5
 
 
 def timestamp(now: datetime) -> str:
@@ -76,11 +77,11 @@ def name_error(storage: str, name: str, path: str = "metadata.name") -> FieldErr
     if storage in _PATH_NAMED:
         return None if _PATH_SEGMENT.fullmatch(name) else invalid(path, name, "may not contain '/' or '%'")
     if storage in _LABEL_NAMED:
-        pattern, limit, rule = _LABEL, 63, _LABEL_RULE
+        pattern, limit, rule = _LABEL, _LABEL_LIMIT, _LABEL_RULE
     elif storage in _DNS1035_NAMED:
-        pattern, limit, rule = _DNS1035, 63, _DNS1035_RULE
+        pattern, limit, rule = _DNS1035, _LABEL_LIMIT, _DNS1035_RULE
     else:
-        pattern, limit, rule = _SUBDOMAIN, 253, _SUBDOMAIN_RULE
+        pattern, limit, rule = _SUBDOMAIN, _SUBDOMAIN_LIMIT, _SUBDOMAIN_RULE
     if len(name) > limit:
         return invalid(path, name, f"must be no more than {limit} characters")
     return None if pattern.fullmatch(name) else invalid(path, name, rule)
@@ -88,9 +89,9 @@ def name_error(storage: str, name: str, path: str = "metadata.name") -> FieldErr
 
 def _qualified_name_error(key: str, path: str) -> FieldError | None:
     prefix, slash, name = key.rpartition("/")
-    if slash and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix)):
+    if slash and (len(prefix) > _SUBDOMAIN_LIMIT or not _SUBDOMAIN.fullmatch(prefix)):
         return invalid(path, key, f"prefix part {_SUBDOMAIN_RULE}")
-    if not name or len(name) > 63:
+    if not name or len(name) > _LABEL_LIMIT:
         return invalid(path, key, "name part must be non-empty and no more than 63 characters")
     return None if _QUALIFIED.fullmatch(name) else invalid(path, key, _QUALIFIED_RULE)
 
@@ -103,7 +104,7 @@ def label_errors(labels: Mapping[str, Any], path: str) -> list[FieldError]:
             errors.append(fault)
         if not isinstance(value, str):
             errors.append(FieldError(TYPE_INVALID, f"{path}.{key}", f"Invalid value: {value!r}: must be a string"))
-        elif len(value) > 63:
+        elif len(value) > _LABEL_LIMIT:
             errors.append(invalid(path, value, "must be no more than 63 characters"))
         elif value and not _QUALIFIED.fullmatch(value):
             errors.append(invalid(path, value, _LABEL_VALUE_RULE))
@@ -142,7 +143,8 @@ def _owner_errors(owners: list[Any]) -> list[FieldError]:
         if owner.get("controller"):
             controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
     if len(controllers) > 1:
-        message = f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers)}'
+        found = " and ".join(controllers)
+        message = f'Only one reference can have Controller set to true. Found "true" in references for {found}'
         errors.append(FieldError("FieldValueInvalid", "metadata.ownerReferences", message))
     return errors
 

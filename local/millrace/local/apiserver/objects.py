@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 
 from millrace.local.apiserver import pods, reviews, subresources
 from millrace.local.apiserver.cluster import Cluster
 from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.deletion import DeleteOptions
-from millrace.local.apiserver.forms import form_of
+from millrace.local.apiserver.negotiation import form_of
 from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.patching import patch
 from millrace.local.apiserver.request import Request, Response, Stream, Target, json_response
+from millrace.local.apiserver.resources import PODS
 from millrace.local.apiserver.selectors import matcher
 from millrace.local.apiserver.status import method_not_allowed, no_such_path, not_found, success
 from millrace.local.apiserver.writes import Written
+
+_STATUS_VERBS = ("get", "patch", "update")
 
 
 class Objects:
@@ -29,31 +34,35 @@ class Objects:
         Raises:
             ApiError: what the client is told instead.
         """
-        if target.resource.verbs == ("create",):
+        resource = target.resource
+        if resource.verbs == ("create",) and verb == "create":
             return _answer_only(request, target, self._cluster)
         if target.subresource not in ("", "status"):
             return subresources.answer(verb, request, target, self._cluster)
-        match verb:
-            case "get":
-                return self._cluster.reader.get(request, target)
-            case "list":
-                return self._cluster.reader.listing(request, target)
-            case "watch":
-                return self._cluster.reader.watch(request, target)
-            case "create":
-                written = self._cluster.writer.create(target, decode_object(request), WriteOptions.of(request))
-                return written_response(request, target, written)
-            case "update":
-                return self._update(request, target)
-            case "patch":
-                schema = self._cluster.schema(target.resource)
-                written = patch(request, target, self._cluster.writer, self._cluster.store, schema)
-                return written_response(request, target, written)
-            case "delete":
-                return self._delete(request, target)
-            case "deletecollection":
-                return self._delete_collection(request, target)
-        raise method_not_allowed(target.resource.plural, target.resource.group, verb or request.method)
+        known = resource.verbs if not target.subresource else _STATUS_VERBS
+        if verb not in known:
+            raise method_not_allowed(resource.plural, resource.group, verb or request.method)
+        reader = self._cluster.reader
+        carriers: dict[str, Callable[[Request, Target], Response | Stream]] = {
+            "get": reader.get,
+            "list": reader.listing,
+            "watch": reader.watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }
+        return carriers[verb](request, target)
+
+    def _create(self, request: Request, target: Target) -> Response:
+        written = self._cluster.writer.create(target, decode_object(request), WriteOptions.of(request))
+        return written_response(request, target, written)
+
+    def _patch(self, request: Request, target: Target) -> Response:
+        schema = self._cluster.schema(target.resource)
+        written = patch(request, target, self._cluster.writer, self._cluster.store, schema)
+        return written_response(request, target, written)
 
     def _update(self, request: Request, target: Target) -> Response:
         obj = decode_object(request)
@@ -67,7 +76,7 @@ class Objects:
         if entry is None:
             raise not_found(resource.plural, resource.group, target.name)
         deleted = self._cluster.deleter.delete(resource, entry, options)
-        if deleted.gone and resource.storage != "/pods":
+        if deleted.gone and resource.storage != PODS:
             return json_response(success(resource.plural, resource.group, entry.name, entry.uid))
         return Response(form_of(request, resource).one(deleted.entry))
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from millrace.local.apiserver.forms import Form, form_of
+from millrace.local.apiserver.forms import Form
+from millrace.local.apiserver.negotiation import form_of
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Request, Response, Stream, Target
 from millrace.local.apiserver.schema.errors import forbidden

@@ -11,35 +11,39 @@ def target_of(path: str, registry: Registry) -> Target | None:
 
     ``None`` where the path names none that is served.
     """
-    parts = [part for part in path.split("/") if part]
-    if len(parts) >= 3 and parts[0] == "api":
-        group, version, rest = "", parts[1], parts[2:]
-    elif len(parts) >= 4 and parts[0] == "apis":
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
-        return None
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and (group or rest[2] not in ("status", "finalize")):
-        namespace, rest = rest[1], rest[2:]
-    resource = registry.find(group, version, rest[0])
-    if resource is None or len(rest) > 3:
-        return None
-    name = rest[1] if len(rest) > 1 else ""
-    subresource = rest[2] if len(rest) > 2 else ""
-    if subresource and subresource not in resource.subresources:
-        return None
-    if resource.namespaced:
-        if not namespace and (name or subresource):
+    match [part for part in path.split("/") if part]:
+        case ["api", version, *rest] if rest:
+            group = ""
+        case ["apis", group, version, *rest] if rest:
+            pass
+        case _:
             return None
-    elif namespace:
+    match rest:
+        case ["namespaces", _] | ["namespaces", _, "status" | "finalize"] if not group:
+            namespace = ""
+        case ["namespaces", namespace, *rest] if rest:
+            pass
+        case _:
+            namespace = ""
+    resource = registry.find(group, version, rest[0])
+    if resource is None:
         return None
-    return Target(resource, namespace, name, subresource)
+    match rest[1:]:
+        case []:
+            return Target(resource, namespace)
+        case [name] if bool(namespace) is resource.namespaced:
+            return Target(resource, namespace, name)
+        case [name, sub] if bool(namespace) is resource.namespaced and sub in resource.subresources:
+            return Target(resource, namespace, name, sub)
+    return None
 
 
 def verb_of(method: str, target: Target, *, watch: bool) -> str:
     """The API verb of a request, as RBAC and fault rules name it; empty for a method that has none here."""
     if method in ("GET", "HEAD"):
         return "watch" if watch else "get" if target.name else "list"
+    if target.resource.namespaced and not target.namespace:
+        return ""  # objects of all namespaces can only be looked at
     if method == "POST":
         return "create" if not target.name or target.subresource else ""
     if method == "DELETE":

@@ -170,7 +170,7 @@ class Store:
         """Creates or replaces an object (without apiVersion and kind); sets its resourceVersion in place.
 
         Raises:
-            JournalFull: the disk refused the write; nothing changed.
+            JournalFullError: the disk refused the write; nothing changed.
         """
         revision = self.revision + 1
         obj["metadata"]["resourceVersion"] = str(revision)
@@ -187,7 +187,7 @@ class Store:
         """Deletes an object; answers its last state, ``final`` if given, with the revision of the delete.
 
         Raises:
-            JournalFull: the disk refused the write; nothing changed.
+            JournalFullError: the disk refused the write; nothing changed.
         """
         revision = self.revision + 1
         self._journal.append(Write(revision, entry.resource, entry.namespace, entry.name, None))

@@ -15,8 +15,8 @@ Obj = dict[str, Any]
 class Draft(NamedTuple):
     """An object on its way into the store, and what a strategy may look at beside it.
 
-    ``obj`` is changed in place; ``old`` is the object as it is, ``None`` on create; ``subresource`` is what the write goes
-    through.
+    ``obj`` is changed in place; ``old`` is the object as it is, ``None`` on create; ``subresource`` is what the write
+    goes through.
     """
 
     obj: Obj
@@ -56,7 +56,7 @@ class Strategy:
     def prepare(self, draft: Draft) -> None:
         """Fills in what only the server can, in place; ``old`` is ``None`` on create."""
 
-    def check(self, draft: Draft) -> list[FieldError]:
+    def check(self, draft: Draft) -> list[FieldError]:  # noqa: ARG002 - overridden
         """Faults that the schema cannot express, and changes to what may not change."""
         return []
 

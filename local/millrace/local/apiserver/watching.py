@@ -92,11 +92,11 @@ class Hub:
         self._watchers[resource].add(watcher)
 
     async def stream(
-        self, resource: str, watcher: Watcher, initial: Iterable[bytes], timeout: float
+        self, resource: str, watcher: Watcher, initial: Iterable[bytes], seconds: float
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of a watch, from its initial events to its end after ``timeout`` seconds."""
+        """The bytes of a watch, from its initial events to its end after ``seconds``."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        end = loop.time() + seconds
         try:
             for piece in initial:
                 yield piece

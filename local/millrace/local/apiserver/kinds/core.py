@@ -10,6 +10,7 @@ from millrace.local.apiserver.schema.errors import FieldError, forbidden, invali
 from millrace.local.apiserver.strategy import Draft, Obj, Plain, fill, immutable
 
 _DATA_LIMIT = 1024 * 1024
+_KEY_LIMIT = 253
 
 
 class NamespaceStrategy(Plain):
@@ -145,7 +146,7 @@ def _key_errors(data: dict[str, Any], path: str) -> list[FieldError]:
         for key in data
         if not key
         or key in (".", "..")
-        or len(key) > 253
+        or len(key) > _KEY_LIMIT
         or not key.replace("-", "").replace("_", "").replace(".", "a").isalnum()
     ]
 

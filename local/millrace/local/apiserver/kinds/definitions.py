@@ -164,12 +164,12 @@ def _path_errors(path: str, where: str) -> list[FieldError]:
 
 def _stored_errors(obj: Obj) -> list[FieldError]:
     present = {version["name"] for version in obj["spec"]["versions"]}
+    why = (
+        "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a "
+        "storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
+    )
     return [
-        invalid(
-            f"status.storedVersions[{index}]",
-            name,
-            f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions",
-        )
+        invalid(f"status.storedVersions[{index}]", name, why.format(name))
         for index, name in enumerate(obj["status"]["storedVersions"])
         if name not in present
     ]

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from millrace.local.apiserver.metadata import label_errors
-from millrace.local.apiserver.schema.errors import FieldError, forbidden, invalid, not_supported, required
-from millrace.local.apiserver.schema.errors import DUPLICATE
+from millrace.local.apiserver.schema.errors import DUPLICATE, FieldError, forbidden, invalid, not_supported, required
 from millrace.local.apiserver.strategy import Obj, fill
 
 _SPEC: Obj = {
@@ -25,6 +24,7 @@ _CONTAINER: Obj = {
 _PROBE: Obj = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _FILE_VOLUMES = ("configMap", "secret", "downwardAPI", "projected")
 _DEFAULT_MODE = 0o644
+PORTS = range(1, 65536)
 
 
 def default_pod_spec(spec: Obj) -> None:
@@ -118,7 +118,7 @@ def _container_errors(container: Obj, path: str, volumes: Sequence[str]) -> list
                 FieldError("FieldValueNotFound", f"{path}.volumeMounts[{index}].name", f'Not found: "{mount["name"]}"')
             )
     for index, port in enumerate(container.get("ports") or ()):
-        if not 0 < port["containerPort"] < 65536:
+        if port["containerPort"] not in PORTS:
             errors.append(
                 invalid(
                     f"{path}.ports[{index}].containerPort",

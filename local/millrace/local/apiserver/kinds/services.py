@@ -6,6 +6,7 @@ import ipaddress
 import zlib
 from collections.abc import Iterable
 
+from millrace.local.apiserver.kinds.podspec import PORTS
 from millrace.local.apiserver.schema.errors import (
     DUPLICATE,
     FieldError,
@@ -22,6 +23,7 @@ _RANGE = ipaddress.ip_network("10.96.0.0/12")
 _NODE_PORTS = range(30000, 32768)
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _HEADLESS = "None"
+_ENDPOINTS_LIMIT = 1000
 
 
 class ServiceStrategy(Plain):
@@ -138,10 +140,10 @@ def _port_errors(ports: list[Obj]) -> list[FieldError]:
             errors.append(FieldError(DUPLICATE, f"{path}.name", f'Duplicate value: "{name}"'))
         if number in numbers:
             errors.append(FieldError(DUPLICATE, path, f"Duplicate value: port {number[0]} {number[1]}"))
-        if not 0 < number[0] < 65536:
+        if number[0] not in PORTS:
             errors.append(invalid(f"{path}.port", number[0], "must be between 1 and 65535, inclusive"))
         target = port["targetPort"]
-        if isinstance(target, int) and not 0 < target < 65536:
+        if isinstance(target, int) and target not in PORTS:
             errors.append(invalid(f"{path}.targetPort", target, "must be between 1 and 65535, inclusive"))
         names.add(name)
         numbers.add(number)
@@ -163,6 +165,6 @@ class EndpointSliceStrategy(Plain):
         obj, old = draft.obj, draft.old
         if obj["addressType"] not in ("IPv4", "IPv6", "FQDN"):
             return [not_supported("addressType", obj["addressType"], ["FQDN", "IPv4", "IPv6"])]
-        if len(obj.get("endpoints") or ()) > 1000:
-            return [forbidden("endpoints", "must have at most 1000 items")]
+        if len(obj.get("endpoints") or ()) > _ENDPOINTS_LIMIT:
+            return [forbidden("endpoints", f"must have at most {_ENDPOINTS_LIMIT} items")]
         return immutable(obj, old, "addressType")

@@ -100,7 +100,8 @@ class StatefulSetStrategy(_Workload):
         obj, old = draft.obj, draft.old
         errors = super().check(draft)
         if old is not None:
-            why = f"updates to statefulset spec for fields other than {', '.join(repr(n) for n in self._free)} are forbidden"
+            free = ", ".join(f"'{name}'" for name in self._free)
+            why = f"updates to statefulset spec for fields other than {free} are forbidden"
             errors += unchanged(obj["spec"], old["spec"], self._free, "spec", why)
         return errors
 

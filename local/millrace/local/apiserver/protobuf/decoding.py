@@ -1,11 +1,11 @@
 """From Kubernetes' protobuf form to the JSON form of the same object.
 
 A body is four magic bytes and a ``runtime.Unknown`` that names the kind and holds the object. The table in
-``fields.json.gz`` gives number, JSON name and type of every field; a type is written as ``s`` string, ``b`` bytes, ``i``
-integer, ``t`` boolean, ``d`` double, ``q`` quantity, ``n`` integer or string, ``T`` time, ``M`` time with microseconds,
-``r`` raw JSON, ``l`` list of strings in a message, ``m…`` a message by name; before it ``*`` for a pointer, ``!`` for what
-JSON always has, ``[]`` for a list and ``{}`` for a map. Go writes zeros of everything that is no pointer, so elsewhere a
-zero means that the field is absent.
+``fields.json.gz`` gives number, JSON name and type of every field; a type is written as ``s`` string, ``b`` bytes,
+``i`` integer, ``t`` boolean, ``d`` double, ``q`` quantity, ``n`` integer or string, ``T`` time, ``M`` time with
+microseconds, ``r`` raw JSON, ``l`` list of strings in a message, ``m…`` a message by name; before it ``*`` for a
+pointer, ``!`` for what JSON always has, ``[]`` for a list and ``{}`` for a map. Go writes zeros of everything that is
+no pointer, so elsewhere a zero means that the field is absent.
 
 Source: ``k8s.io/apimachinery/pkg/runtime/serializer/protobuf`` and the protocol buffers encoding specification.
 """
