@@ -73,7 +73,7 @@ class DataPlane:
         rows = first.shape[0] if first.ndim else 1
         self.in_flight += 1
         try:
-            if session.row_seconds * rows <= INLINE_SECONDS:
+            if session.expected_seconds(rows) <= INLINE_SECONDS:
                 results, seconds = _timed(session, feeds, outputs)
             else:
                 results, seconds = await self.lane.run(partial(_timed, session, feeds, outputs), call.gone)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import statistics
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal
@@ -29,6 +29,8 @@ Device = Literal["auto", "gpu", "cpu"]
 _CUDA: Final = "CUDAExecutionProvider"
 _CPU: Final = "CPUExecutionProvider"
 _WARM_RUNS: Final = 10
+_WARM_ROWS: Final = 32
+_SHORT_SECONDS: Final = 0.01
 
 
 class ModelSession:
@@ -37,13 +39,14 @@ class ModelSession:
     Attributes:
         device: ``gpu`` or ``cpu``, the one chosen.
         signature: inputs and outputs in the model's order.
-        row_seconds: what one row took when warm (median), or infinity where the model did not run on blank input.
+        row_seconds: what one row took when warm, or infinity where the model did not run on blank input.
     """
 
     def __init__(self, session: Any, signature: Signature, device: str) -> None:
         self.signature = signature
         self.device = device
         self.row_seconds = float("inf")
+        self._further_seconds = 0.0
         self._session = session
         self._run: Callable[[list[str], dict[str, Array]], list[Any]] = (
             self._run_bound if device == "gpu" else session.run
@@ -77,19 +80,34 @@ class ModelSession:
         result: list[Any] = binding.copy_outputs_to_cpu()
         return result
 
+    def expected_seconds(self, rows: int) -> float:
+        """What a run of that many rows should take: a straight line through two measured points."""
+        return self.row_seconds + self._further_seconds * max(0, rows - 1)
+
     def warm_up(self) -> None:
-        """Runs the model on one blank row until memory is laid out, and measures it."""
-        feeds = {spec.name: blank(spec) for spec in self.signature.inputs.values()}
-        seconds = []
+        """Runs the model on blank rows until memory is laid out, and measures it.
+
+        A second point is measured only where a run may be short enough for it to matter.
+        """
         try:
-            for _ in range(_WARM_RUNS):
-                began = perf_counter()
-                self.run(feeds, self.signature.output_names)
-                seconds.append(perf_counter() - began)
+            self.row_seconds = self._further_seconds = self._measured(1)
         except MillraceError as error:
             logger.warning("the model does not run on blank input, so it is not warm: %s", error)
-        else:
-            self.row_seconds = statistics.median(seconds)
+            return
+        if self.row_seconds <= _SHORT_SECONDS:
+            with suppress(MillraceError):  # a model of fixed size takes one row at a time
+                many = self._measured(_WARM_ROWS)
+                self._further_seconds = max(0.0, (many - self.row_seconds) / (_WARM_ROWS - 1))
+
+    def _measured(self, rows: int) -> float:
+        """Seconds of the fastest of some runs: what the model takes where nothing else is in its way."""
+        feeds = {spec.name: blank(spec, rows) for spec in self.signature.inputs.values()}
+        seconds = []
+        for _ in range(_WARM_RUNS):
+            began = perf_counter()
+            self.run(feeds, self.signature.output_names)
+            seconds.append(perf_counter() - began)
+        return min(seconds)
 
 
 def load(path: Path, device: Device, threads: int, *, shown: str = "", optimize: bool = True) -> ModelSession:
@@ -151,9 +169,10 @@ def _specs(arguments: Sequence[Any]) -> list[TensorSpec]:
     return [spec_of(argument.name, argument.type, argument.shape) for argument in arguments]
 
 
-def blank(spec: TensorSpec) -> Array:
-    """One row of zeros, false or empty strings; every open dimension is 1."""
-    shape = tuple(size if size >= 0 else 1 for size in spec.shape)
+def blank(spec: TensorSpec, rows: int) -> Array:
+    """Rows of zeros, false or empty strings; an open first dimension counts rows, any other open one is 1."""
+    open_sizes = (rows, *[1] * len(spec.shape))
+    shape = tuple(size if size >= 0 else free for size, free in zip(spec.shape, open_sizes, strict=False))
     if spec.datatype == "BYTES":
         return np.full(shape, "", dtype=object)
     return np.zeros(shape, NUMPY.get(spec.datatype, np.dtype(np.float16)))

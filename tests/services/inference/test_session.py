@@ -12,12 +12,21 @@ from millrace.inference.session import ModelSession
 
 def test_a_model_says_what_it_takes_and_gives_and_how_long_a_row_takes(models):
     loaded = session.load(models["sum"], "auto", 1)
+    assert loaded.expected_seconds(1) == float("inf")
     loaded.warm_up()
+    assert 0 < loaded.expected_seconds(0) == loaded.expected_seconds(1) <= loaded.expected_seconds(10_000)
     assert loaded.device == "cpu"
     assert loaded.signature.inputs["features"] == ("features", "FP32", (-1, 3))
     assert loaded.signature.output_names == ["total"]
     assert 0 < loaded.row_seconds < 1
     assert loaded.run({"features": np.ones((2, 3), np.float32)}, ["total"])[0].tolist() == [[3.0], [3.0]]
+
+
+@pytest.mark.parametrize("name", ["every", "lookup", "columns", "slow"])
+def test_models_of_every_kind_of_input_are_warmed_up(models, name):
+    loaded = session.load(models[name], "cpu", 1)
+    loaded.warm_up()
+    assert loaded.row_seconds < float("inf")
 
 
 def test_results_are_the_same_through_io_binding_which_a_gpu_uses(models):
