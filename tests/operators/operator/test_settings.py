@@ -1,0 +1,32 @@
+"""The operator's settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from millrace.base.errors import RejectError
+from millrace.operator.settings import OperatorSettings
+
+
+def test_defaults_suffice() -> None:
+    settings = OperatorSettings.load({})
+    assert settings.namespace == "millrace-system"
+    assert settings.image.startswith("millrace/millrace:")
+
+
+def test_what_children_need_is_passed_on() -> None:
+    platform = OperatorSettings.load({"MILLRACE_STORE_URL": "redis://s", "MILLRACE_IMAGE": "i"}).platform()
+    assert (platform.store_url, platform.image) == ("redis://s", "i")
+
+
+def test_every_setting_is_documented() -> None:
+    for name, field in OperatorSettings.model_fields.items():
+        assert field.description, name
+        assert field.alias, name
+        assert field.alias.startswith("MILLRACE_")
+
+
+@pytest.mark.parametrize("value", ["0", "many"])
+def test_a_wrong_number_names_its_variable(value: str) -> None:
+    with pytest.raises(RejectError, match="MILLRACE_WORKERS"):
+        OperatorSettings.load({"MILLRACE_WORKERS": value})
