@@ -1,4 +1,4 @@
-"""The operator as a process: leads alone, stops cleanly, ends without its Lease, and says what is wrong with settings."""
+"""The operator as a process: leads alone, stops cleanly, ends without its Lease, says which setting is wrong."""
 
 from __future__ import annotations
 
