@@ -54,6 +54,8 @@ def _listener(settings: MeshSettings) -> Json:
     return {
         "name": "ingress",
         "address": {"socket_address": address},
+        # Sharing the port, Envoy's default, would let a second one start unnoticed and take half of the requests.
+        "enable_reuse_port": False,
         "filter_chains": [{"filters": [manager]}],
     }
 
