@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from kubernetes.aio.client import Configuration
 
 import millrace.local.apiserver
+from millrace.kube.client import Client
 from millrace.local.apiserver.process import RunningServer, start
 from tests.operators.golden import CRDS
 from tests.operators.world import START, World
@@ -33,44 +35,50 @@ def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 class Faults:
     """The server's faults, for the operator's own calls."""
 
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/faults"
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
 
     def put(self, *rules: dict[str, Any]) -> None:
         """Sets the rules, in place of those before."""
         stated = [{"userAgent": "millrace-operator", **rule} for rule in rules]
-        answer = httpx.put(self._url, json=stated, trust_env=False)
+        answer = self._http.put("/faults", json=stated)
         assert answer.status_code == 200, answer.text
 
     def fired(self) -> int:
         """How many faults there were since the rules were set."""
-        return sum(int(rule["fired"]) for rule in httpx.get(self._url, trust_env=False).json()["rules"])
+        return sum(int(rule["fired"]) for rule in self._http.get("/faults").json()["rules"])
+
+
+@pytest.fixture(scope="session")
+def http(faulty_server: RunningServer) -> Iterator[httpx.Client]:
+    """A plain client of the server."""
+    with httpx.Client(base_url=faulty_server.url, timeout=10, trust_env=False) as client:
+        yield client
 
 
 @pytest.fixture
-def faults(faulty_server: RunningServer) -> Iterator[Faults]:
+def faults(http: httpx.Client) -> Iterator[Faults]:
     """No fault until a test puts one."""
-    found = Faults(faulty_server.url)
+    found = Faults(http)
     found.put()
     yield found
     found.put()
 
 
 @pytest.fixture
-async def new_world(faulty_server: RunningServer) -> AsyncIterator[Callable[[], World]]:
+async def new_world(faulty_server: RunningServer, http: httpx.Client) -> AsyncIterator[Callable[[], World]]:
     """Makes worlds, each a namespace of its own."""
-    made: list[World] = []
-    with httpx.Client(base_url=faulty_server.url, timeout=10, trust_env=False) as http:
+    configuration = Configuration()
+    configuration.host = faulty_server.url
+    configuration.client_session_kwargs = {"trust_env": False}
+    async with Client(configuration) as client:
 
         def make() -> World:
             namespace = f"world-{next(_numbers)}"
             assert http.post("/api/v1/namespaces", json={"metadata": {"name": namespace}}).status_code == 201
-            made.append(World(faulty_server.url, http, namespace, START))
-            return made[-1]
+            return World(client, http, namespace, START)
 
         yield make
-        for world in made:
-            await world.close()
 
 
 @pytest.fixture

@@ -1,22 +1,21 @@
 """The operators' reconciles against the embedded API server, turn by turn, on a clock of their own.
 
-There is no watch and no queue here: each turn lists everything and reconciles every key once, which is what
-level-triggered code must be content with. A failed reconcile counts as a kill: the next turn begins with an empty
-cache, as a new process does. Deployments and pods are played by ``Kubelet``.
+There is no watch and no queue here: each turn lists what somebody else has changed and reconciles every key once,
+which is what level-triggered code must be content with. A failed reconcile counts as a kill: the next turn begins with
+an empty cache, as a new process does. Deployments and pods are played by ``Kubelet``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import orjson
-from kubernetes.aio.client import Configuration
 
 from millrace.api import names
 from millrace.base import timestamps
@@ -27,6 +26,7 @@ from millrace.kube.cache import Cache
 from millrace.kube.client import Client
 from millrace.kube.cluster import Cluster
 from millrace.kube.errors import AbsentError
+from millrace.kube.metrics import KubeMetrics
 from millrace.kube.platform import Platform
 from millrace.kube.queue import Key, Requeue
 from millrace.kube.resources import Object, name_of
@@ -35,22 +35,19 @@ from millrace.routing.observe import service_of
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
 
 PLATFORM = Platform(image="millrace/millrace:test", namespace="millrace-system")
-# What changes while an operator runs, and what it lists once at its start unless a test says that it has changed.
-LIVELY = (
+SEEN = (
+    r.FEATURE_VIEWS,
     r.MODEL_DEPLOYMENTS,
     r.EXPERIMENTS,
     r.PODS,
     r.SERVICES,
     r.DEPLOYMENTS,
-    r.VIRTUAL_SERVICES,
-    r.DESTINATION_RULES,
-)
-QUIET = (
-    r.FEATURE_VIEWS,
     r.POD_DISRUPTION_BUDGETS,
     r.SCALED_OBJECTS,
     r.HORIZONTAL_POD_AUTOSCALERS,
     r.SERVICE_MONITORS,
+    r.VIRTUAL_SERVICES,
+    r.DESTINATION_RULES,
     r.NODES,
 )
 CHILDREN = (
@@ -149,10 +146,11 @@ class World:
     """A namespace, an operator that can be killed, and time.
 
     Args:
-        url: of the API server.
+        client: of the operator; it remembers nothing but its connections, so it outlives each process.
+        http: of everybody else.
     """
 
-    def __init__(self, url: str, http: httpx.Client, namespace: str, now: datetime) -> None:
+    def __init__(self, client: Client, http: httpx.Client, namespace: str, now: datetime) -> None:
         self.http = http
         self.namespace = namespace
         self.now = now
@@ -161,8 +159,9 @@ class World:
         self.kills = 0
         self.failures: list[str] = []
         self.wish: float | None = None
-        self._url = url
+        self._client = client
         self._operator: Operator | None = None
+        self._changed: set[r.Resource] = set()
 
     async def settle(self, *, horizon: timedelta = timedelta(hours=2), turns: int = 200) -> None:
         """Turns until nothing changes, now or at the times within the horizon that reconciles asked for."""
@@ -181,37 +180,34 @@ class World:
     async def turn(self) -> bool:
         """One reconcile of everything; whether the operator or the cluster changed anything."""
         if self._operator is None:
-            self._operator = Operator(self._url, self.namespace, lambda: self.now, self._count)
+            self._operator = Operator(self._client, self.namespace, lambda: self.now)
+            self._changed = set(SEEN)
+        self._client.fence = self._count
         before = self.writes
         failed = False
         try:
-            if not self._operator.opened:
-                await self._operator.open()
+            await self._operator.list(self._changed)
+            self._changed = set()
             self.wish = await self._operator.reconcile_all()
         except MillraceError as error:
             self.failures.append(str(error))
             failed = True
-            await self.kill()
-        changed = self.writes != before
-        return self.kubelet.act() or changed or failed
+            self.kills += 1
+            self.restart()
+        else:
+            if self._operator.deletes():
+                self._changed = set(SEEN)
+        moved = self.kubelet.act()
+        self._changed |= {r.PODS, r.DEPLOYMENTS} if moved else set()
+        return moved or failed or self.writes != before
 
-    async def kill(self) -> None:
-        """The operator's process ends; nothing that it held in memory is left."""
-        self.kills += 1
-        await self.close()
-
-    async def close(self) -> None:
-        if self._operator is not None:
-            await self._operator.close()
-            self._operator = None
-
-    async def restart(self) -> None:
-        """A new process, which lists everything."""
-        await self.close()
+    def restart(self) -> None:
+        """The operator's process ends, and nothing that it held in memory is left; a new one lists everything."""
+        self._operator = None
 
     def apply(self, document: Object) -> Object:
         """As kubectl applies it, server-side."""
-        resource = _resource(document)
+        resource = self._touched(r.resource_of(document))
         path = resource.path(self.namespace, name_of(document))
         answer = self.http.patch(
             f"{path}?fieldManager=kubectl&force=true",
@@ -221,11 +217,11 @@ class World:
         return _checked(answer)
 
     def patch(self, resource: r.Resource, name: str, patch: Object) -> Object:
-        path = resource.path(self.namespace, name)
+        path = self._touched(resource).path(self.namespace, name)
         return _checked(self.http.patch(path, content=orjson.dumps(patch), headers=_MERGE))
 
     def delete(self, resource: r.Resource, name: str) -> None:
-        assert self.http.delete(resource.path(self.namespace, name)).status_code == 200
+        assert self.http.delete(self._touched(resource).path(self.namespace, name)).status_code == 200
 
     def get(self, resource: r.Resource, name: str) -> Object | None:
         answer = self.http.get(resource.path(self.namespace, name))
@@ -254,6 +250,10 @@ class World:
         items = _checked(self.http.get(f"/api/v1/namespaces/{self.namespace}/events"))["items"]
         return [(item["involvedObject"]["name"], item["type"], item["reason"]) for item in items]
 
+    def _touched(self, resource: r.Resource) -> r.Resource:
+        self._changed.add(resource)
+        return resource
+
     def _count(self) -> None:
         self.writes += 1
 
@@ -261,26 +261,32 @@ class World:
 class Operator:
     """One process of the operator, as far as these tests go."""
 
-    def __init__(self, url: str, namespace: str, clock: Callable[[], datetime], wrote: Callable[[], None]) -> None:
-        configuration = Configuration()
-        configuration.host = url
-        configuration.client_session_kwargs = {"trust_env": False}
-        self.client = Client(configuration, fence=wrote)
-        self.cluster = Cluster(self.client, Cache(), clock=clock)
+    def __init__(self, client: Client, namespace: str, clock: Callable[[], datetime]) -> None:
+        self.client = client
+        self._metrics = KubeMetrics()
+        self.cluster = Cluster(client, Cache(), metrics=self._metrics, clock=clock)
         self.namespace = namespace
-        self.opened = False
+        self._deleted = 0.0
 
-    async def open(self) -> None:
-        await self.client.__aenter__()
-        await asyncio.gather(*map(self._list, QUIET))
-        self.opened = True
+    async def list(self, resources: Iterable[r.Resource]) -> None:
+        """What a watch would tell."""
+        await asyncio.gather(*map(self._list, resources))
 
-    async def close(self) -> None:
-        await self.client.__aexit__()
+    def deletes(self) -> bool:
+        """Whether something was deleted or let go since the last call, after which more may go by itself."""
+        before, self._deleted = (
+            self._deleted,
+            sum(
+                sample.value
+                for metric in self._metrics.writes.collect()
+                for sample in metric.samples
+                if sample.name.endswith("_total") and sample.labels["verb"] in ("delete", "finalizers")
+            ),
+        )
+        return self._deleted != before
 
     async def reconcile_all(self) -> float | None:
-        """Reconciles every key once, from fresh lists; seconds until the earliest wish to look again."""
-        await asyncio.gather(*map(self._list, LIVELY))
+        """Reconciles every key once; seconds until the earliest wish to look again."""
         wishes: list[Requeue | None] = []
         for controller, name in self._keys():
             key = Key(controller, self.namespace, name)
@@ -366,10 +372,6 @@ def _reference(document: Object) -> dict[str, Any]:
 def _uri(deployment: Object) -> str:
     env = deployment["spec"]["template"]["spec"]["initContainers"][0]["env"]
     return next(str(item["value"]) for item in env if item["name"] == "MILLRACE_MODEL_URI")
-
-
-def _resource(document: Object) -> r.Resource:
-    return r.resource_of(document)
 
 
 def _checked(answer: httpx.Response) -> Any:

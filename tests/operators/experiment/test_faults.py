@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 from millrace.kube import resources as r
+from millrace.kube.resources import Object
 from tests import builders
 from tests.operators.conftest import Faults
 from tests.operators.world import World, normal
@@ -14,81 +15,125 @@ from tests.operators.world import World, normal
 WRITES = "create|update|patch|delete"
 STEPS = [{"weight": 50, "hold": "1m"}]
 OLD, NEW = "file:///m/old.onnx", "file:///m/new.onnx"
+MD, EXP = r.MODEL_DEPLOYMENTS, r.EXPERIMENTS
 
-End = tuple[list[dict[str, Any]], list[dict[str, Any]]]
-
-
-async def life(world: World) -> None:
-    """All that the operators do: two deployments, a canary to its promotion, a new model, the old deployment's end."""
-    scaled = {"min": 1, "max": 3}
-    world.apply(builders.model_deployment("v1", OLD, "shop").having("spec.scaling", scaled).build())
-    world.apply(builders.model_deployment("v2", OLD, "shop").build())
-    world.apply(builders.canary("ramp", "shop", "v1", "v2", STEPS).build())
-    await world.settle()
-    world.apply(builders.model_deployment("v2", NEW, "shop").build())
-    world.delete(r.MODEL_DEPLOYMENTS, "v1")
-    world.delete(r.EXPERIMENTS, "ramp")
-    await world.settle()
-    # The API server's garbage collector works on its own time.
-    for _ in range(200):
-        if all(item["metadata"]["labels"].get("millrace.dev/deployment") != "v1" for item in world.children()):
-            break
-        await world.turn()
+# Lives through one thing from beginning to end, and gives what is left.
+Chapter = Callable[[], Awaitable[list[Object]]]
 
 
-def end(world: World) -> End:
-    """What is left, without what differs from run to run."""
-    assert world.get(r.MODEL_DEPLOYMENTS, "v1") is None
-    assert world.get(r.EXPERIMENTS, "ramp") is None
-    deployment = world.get(r.MODEL_DEPLOYMENTS, "v2")
-    assert deployment is not None
-    return normal(world.children()), normal([deployment])
+async def killed_at_every_write(world: World, faults: Faults, chapter: Chapter, writes: int) -> None:
+    """Repeats a chapter; each time another write of it fails, or its answer is lost, and the process ends.
 
-
-async def test_killed_at_any_write_it_comes_to_the_same_end(new_world: Callable[[], World], faults: Faults) -> None:
-    """Each write in turn fails, or is carried out and its answer lost, and a new process starts."""
-    calm = new_world()
-    await life(calm)
-    expected = end(calm)
-    assert calm.kills == 0
-    for number in range(1, 200):
-        world = new_world()
-        action = {"action": "dropAfter"} if number % 2 else {"action": "status", "code": 500}
+    Args:
+        writes: how many writes the chapter has at least.
+    """
+    expected = [await chapter(), await chapter()]
+    assert world.kills == 0
+    for number in range(1, 100):
+        world.restart()
+        action: dict[str, Any] = {"action": "dropAfter"} if number % 4 in (1, 2) else {"action": "status", "code": 500}
         faults.put({"verb": WRITES, "resource": "(?!events).*", "nth": number, **action})
-        await life(world)
-        assert end(world) == expected, f"after a fault at write {number}: {world.failures}"
-        await world.close()
+        # Chapters that go to and fro have two ends.
+        assert await chapter() == expected[(number - 1) % 2], f"after a fault at write {number}: {world.failures[-1:]}"
         if not faults.fired():
-            break
-    assert number > 40, "the life has far more writes"
+            assert number > writes
+            return
+    raise AssertionError("a chapter without an end")
 
 
-async def test_an_api_server_under_strain_only_delays_it(new_world: Callable[[], World], faults: Faults) -> None:
-    calm = new_world()
-    await life(calm)
-    strained = new_world()
+def left(world: World) -> list[Object]:
+    """All that is there, without what differs from one run to the next."""
+    items = world.http.get(MD.path(world.namespace)).json()["items"]
+    return normal([*world.children(), *({"kind": MD.kind, **item} for item in items)])
+
+
+async def test_a_service_from_its_first_deployment_to_its_end(world: World, faults: Faults) -> None:
+    scaled = builders.model_deployment("m", OLD, "shop").having("spec.scaling", {"min": 1, "max": 3}).build()
+
+    async def chapter() -> list[Object]:
+        world.apply(scaled)
+        await world.settle()
+        served = left(world)
+        world.delete(MD, "m")
+        await world.settle()
+        for _ in range(200):  # the API server's garbage collector works on its own time
+            if not left(world):
+                return served
+            await world.turn()
+        raise AssertionError([item["kind"] for item in left(world)])
+
+    await killed_at_every_write(world, faults, chapter, 12)
+
+
+async def test_a_change_of_model_and_scaling(world: World, faults: Faults) -> None:
+    world.apply(builders.model_deployment("m", OLD, "shop").build())
+    await world.settle()
+    turn = 0
+
+    async def chapter() -> list[Object]:
+        nonlocal turn
+        turn += 1
+        scaling = {"min": 1, "max": 1 + turn % 2}
+        world.apply(
+            builders.model_deployment("m", NEW if turn % 2 else OLD, "shop").having("spec.scaling", scaling).build()
+        )
+        await world.settle()
+        return left(world)
+
+    await killed_at_every_write(world, faults, chapter, 6)
+
+
+async def test_a_canary_from_its_start_to_its_promotion_and_deletion(world: World, faults: Faults) -> None:
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, OLD, "shop").build())
+    await world.settle()
+    champion, challenger = "v1", "v2"
+
+    async def chapter() -> list[Object]:
+        nonlocal champion, challenger
+        world.apply(builders.canary("ramp", "shop", champion, challenger, STEPS).build())
+        await world.settle()
+        status = world.status(EXP, "ramp")
+        assert (status["phase"], [epoch["weights"]["challenger"] for epoch in status["epochs"]]) == (
+            "Succeeded",
+            [50, 100],
+        )
+        world.delete(EXP, "ramp")
+        await world.settle()
+        assert world.get(EXP, "ramp") is None
+        champion, challenger = challenger, champion
+        assert world.status(MD, champion)["champion"] is True
+        return left(world)
+
+    await killed_at_every_write(world, faults, chapter, 15)
+
+
+async def test_an_api_server_under_strain_only_delays_it(world: World, faults: Faults) -> None:
     faults.put(
         {"verb": WRITES, "action": "status", "code": 409, "nth": 5},
         {"verb": WRITES, "action": "status", "code": 429, "retryAfter": 1, "nth": 9},
         {"verb": "get", "action": "status", "code": 503, "nth": 3},
-        {"verb": "list", "action": "status", "code": 500, "nth": 40},
+        {"verb": "list", "action": "status", "code": 500, "nth": 20},
         {"verb": WRITES, "action": "status", "code": 500, "nth": 17},
-        {"verb": "list", "action": "drop", "nth": 90},
+        {"verb": "list", "action": "drop", "nth": 40},
     )
-    await life(strained)
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, OLD, "shop").build())
+    world.apply(builders.canary("ramp", "shop", "v1", "v2", STEPS).build())
+    await world.settle()
     assert faults.fired() == 6
-    assert strained.kills >= 3, "what hit an Event is shrugged off, what hit one of several calls is one death"
-    assert end(strained) == end(calm)
+    assert world.kills >= 3, "a lost Event is shrugged off, and several failed lists are one death"
+    assert world.status(EXP, "ramp")["phase"] == "Succeeded"
+    assert world.status(MD, "v2")["champion"] is True
 
 
-async def test_an_operator_that_was_away_for_a_day_goes_on_where_it_was(new_world: Callable[[], World]) -> None:
-    world = new_world()
+async def test_an_operator_that_was_away_for_a_day_goes_on_where_it_was(world: World) -> None:
     for name in ("v1", "v2"):
         world.apply(builders.model_deployment(name, OLD, "shop").build())
     world.apply(builders.canary("ramp", "shop", "v1", "v2", [{"weight": 10, "hold": "1h"}, *STEPS]).build())
     await world.settle(horizon=timedelta(minutes=5))
-    await world.kill()
+    world.restart()
     world.now += timedelta(days=1)
     await world.settle(horizon=timedelta())
-    status = world.status(r.EXPERIMENTS, "ramp")
+    status = world.status(EXP, "ramp")
     assert (status["phase"], status["stepIndex"], status["weights"]["applied"]["challenger"]) == ("Running", 1, 50)

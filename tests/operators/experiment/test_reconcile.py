@@ -65,7 +65,7 @@ async def test_a_canary_goes_all_the_way_and_its_winner_survives_it(shop: World)
     assert (shop.status(EXP, "ramp")["phase"], champion(shop), split(shop)) == ("Succeeded", "v2", {"v2": 100})
     shop.delete(EXP, "ramp")
     await shop.settle()
-    await shop.restart()
+    shop.restart()
     await shop.settle()
     assert shop.get(EXP, "ramp") is None
     assert (champion(shop), split(shop)) == ("v2", {"v2": 100})
@@ -81,7 +81,7 @@ async def test_a_running_experiment_costs_no_write_while_nothing_is_due(shop: Wo
     before = shop.writes
     shop.now += timedelta(days=3)
     await shop.turn()
-    await shop.restart()
+    shop.restart()
     await shop.turn()
     assert shop.writes == before
 

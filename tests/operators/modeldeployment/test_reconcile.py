@@ -48,7 +48,7 @@ async def test_a_settled_deployment_costs_no_write(world: World) -> None:
     await world.settle()
     before = world.writes
     await world.turn()
-    await world.restart()
+    world.restart()
     await world.turn()
     assert world.writes == before
 
@@ -147,7 +147,6 @@ async def test_what_somebody_changes_in_a_child_is_put_right(world: World) -> No
     revision = world.status(MD, "m")["revision"]
     world.patch(r.DEPLOYMENTS, revision, {"spec": {"replicas": 9, "template": {"metadata": {"labels": {"x": "y"}}}}})
     world.delete(r.POD_DISRUPTION_BUDGETS, "m")
-    await world.restart()
     await world.settle()
     deployment = world.get(r.DEPLOYMENTS, revision)
     assert deployment is not None
@@ -163,11 +162,9 @@ async def test_unknown_features_are_refused_until_the_view_appears(world: World)
     assert "there is no FeatureView 'user-stats'" in accepted[2]
     assert names(world, "Deployment") == []
     world.apply(builders.feature_view("user-stats").build())
-    await world.restart()
     await world.settle()
     assert world.condition(MD, "m", "Ready")[0] == "True"
-    world.http.delete(r.FEATURE_VIEWS.path(world.namespace, "user-stats"))
-    await world.restart()
+    world.delete(r.FEATURE_VIEWS, "user-stats")
     await world.settle()
     assert world.condition(MD, "m", "Accepted")[0] == "False"
     assert world.condition(MD, "m", "Available")[0] == "True", "what serves goes on serving"
@@ -193,7 +190,7 @@ async def test_the_champion_stays_champion_over_restarts_and_a_later_deployment(
     await world.settle()
     world.apply(model("v2"))
     await world.settle()
-    await world.restart()
+    world.restart()
     await world.settle()
     assert (world.status(MD, "v1")["champion"], world.status(MD, "v2")["champion"]) == (True, False)
 
