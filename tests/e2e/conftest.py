@@ -54,10 +54,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 @pytest.fixture
 def kubectl(target: Target) -> Iterator[Kubectl]:
-    """kubectl in a namespace of the test's own, which is deleted afterwards."""
+    """kubectl in a namespace of the test's own, whose deletion begins afterwards."""
     cluster = Kubectl(target.kubeconfig, f"e2e-{uuid.uuid4().hex[:8]}")
     cluster.run("create", "namespace", cluster.namespace)
     try:
         yield cluster
     finally:
-        cluster.run("delete", "namespace", cluster.namespace, "--timeout=60s", check=False)
+        cluster.run("delete", "namespace", cluster.namespace, "--wait=false", check=False)
