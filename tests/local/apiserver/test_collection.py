@@ -160,6 +160,12 @@ def test_a_namespace_goes_with_everything_in_it(http: httpx.Client, eventually: 
     eventually(lambda: http.get("/api/v1/namespaces/doomed").status_code == 404)
 
 
+def test_the_first_namespaces_stay(http: httpx.Client) -> None:
+    answer = http.delete("/api/v1/namespaces/default")
+    assert (answer.status_code, answer.json()["reason"]) == (403, "Forbidden")
+    assert "this namespace may not be deleted" in answer.json()["message"]
+
+
 def test_an_eviction_is_a_delete_that_budgets_can_stop(http: httpx.Client, namespace: str) -> None:
     pods = f"/api/v1/namespaces/{namespace}/pods"
     budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"

@@ -130,6 +130,21 @@ def test_log_lines_are_chosen_and_stripped(tmp_path: Path) -> None:
     assert printed(file, now, timestamps="true").startswith("2026-01-01T00:00:00Z old\n")
 
 
+async def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "main.log"
+    file.write_text("one\ntw")
+    options = LogOptions.of(Request("GET", "/", {"follow": "true"}, {}), datetime(2026, 1, 1, tzinfo=UTC))
+    ended: list[bool] = []
+    pieces = read(file, options, lambda: bool(ended), asyncio.Event())
+    assert await anext(pieces) == b"one\n"
+    with file.open("a") as more:
+        more.write("o\n")
+    file.rename(tmp_path / "main.log.1")
+    file.write_text("three\n")
+    ended.append(True)
+    assert b"".join([piece async for piece in pieces]) == b"two\nthree\n"
+
+
 @pytest.mark.parametrize(
     "query",
     [

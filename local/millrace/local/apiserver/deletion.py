@@ -11,13 +11,15 @@ from millrace.local.apiserver.decoding import decode_object
 from millrace.local.apiserver.kinds import strategy_of
 from millrace.local.apiserver.metadata import timestamp
 from millrace.local.apiserver.request import Request
-from millrace.local.apiserver.resources import Resource
+from millrace.local.apiserver.resources import NAMESPACES, Resource
 from millrace.local.apiserver.schema.errors import forbidden, not_supported
 from millrace.local.apiserver.status import bad_request, conflict, invalid
+from millrace.local.apiserver.status import forbidden as refused
 from millrace.local.apiserver.store import Entry, Store
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+_KEPT_NAMESPACES = ("default", "kube-public", "kube-system")
 POLICIES = ("Background", "Foreground", "Orphan")
 
 
@@ -121,6 +123,8 @@ class Deleter:
 
 
 def _check(resource: Resource, entry: Entry, options: DeleteOptions) -> None:
+    if entry.resource == NAMESPACES and entry.name in _KEPT_NAMESPACES:
+        raise refused(resource.plural, resource.group, entry.name, "this namespace may not be deleted")
     if options.uid and options.uid != entry.uid:
         why = (
             f"the UID in the precondition ({options.uid}) does not match the UID in record ({entry.uid}). The object "

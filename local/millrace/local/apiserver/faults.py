@@ -168,8 +168,8 @@ class Faults:
                 loop = asyncio.get_running_loop()
                 seconds = rule.number("seconds")
                 end = loop.time() + seconds if seconds else float("inf")
-                while not rule.gone and not watcher.closed and loop.time() < end:
-                    await asyncio.sleep(_HOLD_POLL_SECONDS)  # noqa: ASYNC110 - three things may end it
+                while not rule.gone and not watcher.closed and loop.time() < end:  # noqa: ASYNC110 - any may end it
+                    await asyncio.sleep(_HOLD_POLL_SECONDS)
 
 
 def _call(request: Request, verb: str, target: Target) -> dict[str, str]:

@@ -8,12 +8,13 @@ run before, ``<container>.previous.log``. Lines are either plain or in the form 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from millrace.local.apiserver.columns import parse_time
 from millrace.local.apiserver.request import Request
@@ -22,7 +23,6 @@ from millrace.local.apiserver.status import ApiError, bad_request
 ANNOTATION = "node.millrace.dev/logs"
 _LINE = re.compile(rb"^(\S+Z) (?:stdout|stderr) [FP] ?")
 _POLL_SECONDS = 0.1
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,40 +120,65 @@ def ended(pod: dict[str, Any] | None, container: str) -> bool:
     return "terminated" in _status(pod, container).get("state", {})
 
 
+class _Tail:
+    """A log file that may still grow, and may be moved away and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._open()
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise ApiError(500, "InternalError", f"cannot read the log {self._path}: {error.strerror}") from error
+
+    def read(self, *, last: bool) -> bytes:
+        """What has been written since; a line that is still being written is left for the next time, but the last."""
+        data = self._file.read()
+        if self._replaced():
+            self._file.close()
+            self._file = self._open()
+            return data + self.read(last=last)
+        end = data.rfind(b"\n") + 1
+        if last or end == len(data):
+            return data
+        self._file.seek(end - len(data), os.SEEK_CUR)
+        return data[:end]
+
+    def _replaced(self) -> bool:
+        try:
+            return self._path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        self._file.close()
+
+
 async def read(
     file: Path, options: LogOptions, over: Callable[[], bool], gone: asyncio.Event
 ) -> AsyncGenerator[bytes, None]:
     """The log's bytes; with ``follow`` until ``over`` says that it has ended, or ``gone`` that the client left."""
     left = options.limit
+    tail = _Tail(file)
+    first = True
     try:
-        opened = file.open("rb")
-    except OSError as error:
-        raise ApiError(500, "InternalError", f"cannot read the log {file}: {error.strerror}") from error
-    with opened:
-        first = True
         while not gone.is_set():
-            finished = not options.follow or over()
-            whole = _whole_lines(opened.read(), opened, keep_rest=finished)
-            lines: Iterable[bytes] = whole.splitlines(keepends=True)
+            last = not options.follow or over()
+            lines = tail.read(last=last).splitlines(keepends=True)
             if first:
-                lines, first = _wanted(list(lines), options), False
+                lines, first = _wanted(lines, options), False
             data = b"".join(_shown(line, timestamps=options.timestamps) for line in lines)
             if left is not None:
                 data, left = data[:left], left - len(data[:left])
             if data:
                 yield data
-            if finished or left == 0:
+            if last or left == 0:
                 return
             await _pause(gone)
-
-
-def _whole_lines(data: bytes, opened: Any, *, keep_rest: bool) -> bytes:
-    """Leaves a line that is still being written for the next read."""
-    end = data.rfind(b"\n") + 1
-    if keep_rest or end == len(data):
-        return data
-    opened.seek(end - len(data), 1)
-    return data[:end]
+    finally:
+        tail.close()
 
 
 def _wanted(lines: list[bytes], options: LogOptions) -> list[bytes]:
