@@ -137,6 +137,7 @@ class _Tail:
         """What has been written since; a line that is still being written is left for the next time, but the last."""
         data = self._file.read()
         if self._replaced():
+            data += self._file.read()
             self._file.close()
             self._file = self._open()
             return data + self.read(last=last)
