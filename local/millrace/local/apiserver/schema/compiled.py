@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from millrace.local.apiserver.schema.correlation import new_problems
 from millrace.local.apiserver.schema.defaulting import compile_defaulting
@@ -65,14 +68,22 @@ class Schema:
 def compile_schema(open_api_v3_schema: Mapping[str, Any]) -> Schema:
     """Compiles an ``openAPIV3Schema``; raises SchemaError with every reason for which Kubernetes would refuse it.
 
-    The published schemas of the built-in kinds, which name their kind, are taken on trust.
+    The published schemas of the built-in kinds, which name their kind, are taken on trust. The schema is JSON; equal
+    ones are compiled once.
     """
     if _KIND in open_api_v3_schema:
         return Schema(build(open_api_v3_schema, whole_object=True))
-    errors = structural_errors(open_api_v3_schema, ROOT_PATH)
+    return _compile(orjson.dumps(open_api_v3_schema))
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(document: bytes) -> Schema:
+    """Versions of a CRD often have one schema, and a CRD is checked before it is used."""
+    written: dict[str, Any] = orjson.loads(document)
+    errors = structural_errors(written, ROOT_PATH)
     if errors:
         raise SchemaError(errors)
-    raw = without_nulls(open_api_v3_schema)
+    raw = without_nulls(written)
     root = build(raw, whole_object=True)
     rules, errors = compile_rules(raw, ROOT_PATH)
     errors = [*default_errors(root, ROOT_PATH), *errors]

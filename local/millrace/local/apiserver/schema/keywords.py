@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from millrace.local.apiserver.schema.errors import TYPE_INVALID, FieldError, shown
@@ -38,7 +38,7 @@ def keyword_errors(raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         if expected is None or value is None:
             continue
         at = f"{path}.{keyword}"
-        if not _fits(expected, value):
+        if not _FITS[expected](value):
             yield FieldError(TYPE_INVALID, at, f"Invalid value: {shown(value)}: must be {expected.strip()}")
             continue
         for name, sub in _schemas(keyword, value):
@@ -55,23 +55,28 @@ def _schemas(keyword: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]
         yield "", value
 
 
-def _fits(expected: str, value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    rules = {
-        _NUMBER: is_number,
-        _COUNT: is_number and isinstance(value, int) and value >= 0,
-        _TEXT: isinstance(value, str),
-        _FLAG: isinstance(value, bool),
-        _SCHEMA: isinstance(value, Mapping),
-        _SCHEMA_OR_FLAG: isinstance(value, Mapping | bool),
-        _SCHEMA_OR_LIST: isinstance(value, Mapping | list),
-        _LIST: isinstance(value, list),
-        _NAMES: isinstance(value, list) and all(isinstance(item, str) for item in value),
-        _SCHEMAS: isinstance(value, list) and all(isinstance(item, Mapping) for item in value),
-        _RULES: isinstance(value, list) and all(isinstance(item, Mapping) for item in value),
-        _BY_NAME: isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values()),
-    }
-    return rules[expected]
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list_of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    _NUMBER: _is_number,
+    _COUNT: lambda value: _is_number(value) and isinstance(value, int) and value >= 0,
+    _TEXT: lambda value: isinstance(value, str),
+    _FLAG: lambda value: isinstance(value, bool),
+    _SCHEMA: lambda value: isinstance(value, dict),
+    _SCHEMA_OR_FLAG: lambda value: isinstance(value, dict | bool),
+    _SCHEMA_OR_LIST: lambda value: isinstance(value, dict | list),
+    _LIST: lambda value: isinstance(value, list),
+    _NAMES: _is_list_of(str),
+    _SCHEMAS: _is_list_of(dict),
+    _RULES: _is_list_of(dict),
+    _BY_NAME: lambda value: isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()),
+}
 
 
 def without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:

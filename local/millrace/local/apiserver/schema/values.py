@@ -122,8 +122,7 @@ def number_checks(raw: Mapping[str, Any]) -> list[Check]:
     if raw.get("type") == "integer" and raw.get("format") == "int32":
         checks.append(_int32_check)
     if (factor := raw.get("multipleOf")) is not None:
-        rule = f"should be a multiple of {number(factor)}"
-        checks.append(lambda value: None if _is_multiple(value, factor) else invalid(value, rule))
+        checks.append(_multiple_check(factor))
     if (high := raw.get("maximum")) is not None:
         above = f"should be less than {number(high)}"
         over = f"should be less than or equal to {number(high)}"
@@ -146,6 +145,15 @@ def _int32_check(value: float) -> list[Problem] | None:
         return None
     before = 'Invalid value: "": Checked value must be of type integer with format int32 in '
     return [Problem(errors.INVALID, before, "")]
+
+
+def _multiple_check(factor: float) -> Check:
+    if factor <= 0:
+        before = f"Invalid value: {number(factor)}: factor MultipleOf declared for "
+        wrong = Problem(errors.INVALID, before, f" must be positive: {number(factor)}")
+        return lambda _: [wrong]
+    rule = f"should be a multiple of {number(factor)}"
+    return lambda value: None if _is_multiple(value, factor) else invalid(value, rule)
 
 
 def _is_multiple(value: float, factor: float) -> bool:
