@@ -221,3 +221,11 @@ def test_keywords_that_say_null_are_as_good_as_absent() -> None:
     spec = {"type": "object", "properties": {"a": {"type": "string", "pattern": None, "enum": None}}, "required": None}
     schema = compile_schema({"type": "object", "properties": {"spec": spec}})
     assert schema.validate({"spec": {"a": "x"}}) == []
+
+
+def test_a_number_that_no_json_reader_takes_is_refused() -> None:
+    assert list(refusals_of({"type": "integer", "maximum": 10**30})) == ["openAPIV3Schema"]
+
+
+def test_equal_schemas_are_compiled_once() -> None:
+    assert compile_schema({"type": "object", "title": "x"}) is compile_schema({"type": "object", "title": "x"})

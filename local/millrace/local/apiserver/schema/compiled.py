@@ -73,7 +73,11 @@ def compile_schema(open_api_v3_schema: Mapping[str, Any]) -> Schema:
     """
     if _KIND in open_api_v3_schema:
         return Schema(build(open_api_v3_schema, whole_object=True))
-    return _compile(orjson.dumps(open_api_v3_schema))
+    try:
+        document = orjson.dumps(open_api_v3_schema)
+    except TypeError as error:
+        raise SchemaError([invalid(ROOT_PATH, "", f"must be JSON with numbers of 64 bits: {error}")]) from error
+    return _compile(document)
 
 
 @functools.lru_cache(maxsize=64)
