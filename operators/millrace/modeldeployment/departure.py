@@ -8,19 +8,21 @@ from millrace.api import names
 from millrace.routing.state import Live, Target
 
 
-def held_by(name: str, live: Live, targets: Sequence[Target]) -> str:
-    """What still leads to the deployment while another could take over; empty: it may go.
+def held_by(name: str, live: Live, targets: Sequence[Target]) -> tuple[str, bool]:
+    """What still leads to the deployment while another could take over, and whether it is an Experiment; empty: go.
 
     Args:
         live: the service's route as it is.
         targets: the deployments of the service, this one among them.
     """
     if not any(target.ready and not target.deleting for target in targets if target.name != name):
-        return ""
+        return "", False
+    if not _leads_to(name, live):
+        return "", False
     experiment = _experiment(live)
-    if experiment and _leads_to(name, live):
-        return f"the Experiment {experiment} routes to it; end it by a promote or abort command, or delete it"
-    return "the route still leads to it" if _leads_to(name, live) else ""
+    if experiment:
+        return f"the Experiment {experiment} routes to it; end it by a promote or abort command, or delete it", True
+    return "the route still leads to it", False
 
 
 def _leads_to(name: str, live: Live) -> bool:

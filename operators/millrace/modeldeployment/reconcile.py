@@ -62,7 +62,7 @@ async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue |
         problem, refused = problem or error, True
     written = await cluster.write_status(document, status(seen, planned, problem, cluster.now()))
     if written and planned.switched:
-        note = f"{planned.active} is ready and takes the traffic"
+        note = f"{planned.active} is ready and serves"
         await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=["active", planned.active])
     return Requeue(_REFUSED_SECONDS) if foreign or refused else None
 
@@ -112,7 +112,7 @@ async def _leave(cluster: Cluster, document: Object) -> Requeue | None:
         return None
     namespace, service = namespace_of(document), service_of(document)
     live = routes.live(cluster.cache, namespace, service)
-    held = held_by(name_of(document), live, routes.targets(cluster.cache, namespace, service))
+    held, experiment = held_by(name_of(document), live, routes.targets(cluster.cache, namespace, service))
     if not held:
         await cluster.remove_finalizer(document, FINALIZER)
         return None
@@ -120,5 +120,6 @@ async def _leave(cluster: Cluster, document: Object) -> Requeue | None:
     kept = [item for item in before.get("conditions") or () if item["type"] != conditions.READY]
     leaving = conditions.condition(conditions.READY, False, conditions.DELETING, held)
     settled = conditions.settle(before.get("conditions"), [*kept, leaving], generation=generation, now=cluster.now())
-    await cluster.write_status(document, {**before, "conditions": settled})
+    reported = None if experiment else ()
+    await cluster.write_status(document, {**before, "conditions": settled}, reported=reported)
     return None
