@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from millrace.local.mesh import envoy
+from millrace.local.mesh import envoy, initial
 from millrace.local.mesh.admin import Admin
 from millrace.local.mesh.model import Snapshot
 from millrace.local.mesh.publisher import Publisher
@@ -74,7 +74,7 @@ async def measure(folder: Path) -> bool:
     """Runs Envoy and measures."""
     ports = free_ports()
     settings = MeshSettings(folder / "mesh", ingress_port=ports.ingress)
-    envoy.prepare(settings)
+    initial.prepare(settings)
     app = web.Application()
     app.router.add_get("/", lambda _: asyncio.sleep(0, web.Response(text="x")))
     runner = web.AppRunner(app, access_log=None)

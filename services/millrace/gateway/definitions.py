@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # A request for a view that is not known yet asks the registry at once, but not more often than this.
 _SECONDS_BETWEEN_EARLY_LOOKS: Final = 0.2
+# Until it has definitions the gateway serves nothing, and it often starts beside the registry.
+_SECONDS_BETWEEN_FIRST_LOOKS: Final = 0.2
 _NOT_MODIFIED: Final = 304
 
 Name = tuple[str, str]
@@ -117,7 +119,7 @@ class Definitions:
         """Looks for changes until cancelled."""
         while True:
             await self.refresh()
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(self._every if self.loaded else min(self._every, _SECONDS_BETWEEN_FIRST_LOOKS))
 
     async def look_again(self) -> bool:
         """Asks the registry now, unless that was done a moment ago; says whether the snapshot changed."""

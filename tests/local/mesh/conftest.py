@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from millrace.local.mesh import envoy
+from millrace.local.mesh import envoy, initial
 from millrace.local.mesh.admin import Admin
 from millrace.local.mesh.model import Problem, Snapshot
 from millrace.local.mesh.publisher import Publisher
@@ -101,7 +101,7 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     # Longer than a socket's name may be, to prove that the root folder's depth does not matter.
     settings = MeshSettings(tmp_path / ("deep" * 30) / "mesh", ingress_port=free_port())
-    envoy.prepare(settings)
+    initial.prepare(settings)
     with (tmp_path / "envoy.log").open("wb") as log:
         process = subprocess.Popen(envoy.command(), cwd=settings.directory, stdout=log, stderr=log)
     backends = Backends(free_port())

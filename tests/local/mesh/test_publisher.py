@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.mesh import envoy
+from millrace.local.mesh import initial
 from millrace.local.mesh.admin import Admin
 from millrace.local.mesh.model import Snapshot
 from millrace.local.mesh.publisher import Publisher
@@ -30,7 +30,7 @@ def a_mesh(*services: str, **policy: object) -> Snapshot:
 
 async def test_publishing_the_same_mesh_again_writes_nothing(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
-    envoy.prepare(settings)
+    initial.prepare(settings)
     async with Admin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         await publisher.publish(translate(a_mesh("rec")))
@@ -43,7 +43,7 @@ async def test_publishing_the_same_mesh_again_writes_nothing(tmp_path: Path) -> 
 
 async def test_new_endpoints_replace_one_file_only(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
-    envoy.prepare(settings)
+    initial.prepare(settings)
     async with Admin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         await publisher.publish(translate(a_mesh("rec")))
@@ -56,7 +56,7 @@ async def test_new_endpoints_replace_one_file_only(tmp_path: Path) -> None:
 
 async def test_files_of_clusters_that_are_gone_are_removed(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
-    envoy.prepare(settings)
+    initial.prepare(settings)
     async with Admin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         await publisher.publish(translate(a_mesh("rec", loadBalancer={"simple": "RANDOM"})))
@@ -70,7 +70,7 @@ def test_what_stood_there_from_an_earlier_time_routes_nothing_any_more(tmp_path:
     settings.xds.mkdir(parents=True)
     (settings.xds / "endpoints-pods-old.json").write_text("{}")
     (settings.xds / "routes.json").write_text("cut off")
-    envoy.prepare(settings)
+    initial.prepare(settings)
     assert contents(settings).keys() == {"clusters.json", "routes.json", "endpoints-pods.json"}
     routes = json.loads((settings.xds / "routes.json").read_text())
     assert routes["resources"][0]["virtual_hosts"] == []
@@ -78,7 +78,7 @@ def test_what_stood_there_from_an_earlier_time_routes_nothing_any_more(tmp_path:
 
 async def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
-    envoy.prepare(settings)
+    initial.prepare(settings)
     async with Admin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         (settings.directory / "unfinished").rmdir()

@@ -14,9 +14,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from millrace.local.stack import launch
-from millrace.local.stack.health import HeartbeatCheck, HttpCheck, RedisCheck, failure
+from millrace.local.stack import health, launch
+from millrace.local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
 from tests.local.mesh.conftest import free_port
+
+
+async def failure(check: Check, since: float = 0.0) -> str:
+    """The check from another thread, since the servers here are of this one."""
+    return await asyncio.to_thread(health.failure, check, since)
 
 
 @asynccontextmanager

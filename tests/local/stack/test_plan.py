@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from millrace.base.errors import RejectError
-from millrace.local.stack import launch, platform
+from millrace.local.stack import launch, platform, prepare
 from millrace.local.stack.plan import COMPONENTS, Component, Programs, chosen, plan
 from millrace.local.stack.settings import Ports, StackSettings
 
@@ -107,6 +107,6 @@ def test_settings_are_the_same_after_a_trip_through_json() -> None:
 
 
 def test_what_is_written_for_the_api_server_is_yaml(tmp_path: Path) -> None:
-    launch.prepare(replace(SETTINGS, root=tmp_path), "i:1")
+    prepare.prepare(replace(SETTINGS, root=tmp_path), "i:1")
     documents = list(yaml.safe_load_all((tmp_path / "platform" / "platform.yaml").read_text()))
     assert [document["kind"] for document in documents][:2] == ["Namespace", "Secret"]

@@ -24,6 +24,8 @@ LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 # Every so many renewals the Node's own heartbeat is written as well.
 HEARTBEAT_RENEWALS = 30
+# The agent may start before the API server answers, and pods wait for the node: the first tries come quickly.
+FIRST_RETRY_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 # Kubernetes' own default.
 MOST_PODS = 110
@@ -132,7 +134,7 @@ class Registration:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Registers and renews until ``stop`` is set; then says, if anybody listens, that the node is gone."""
-        renewals = 0
+        renewals, retry = 0, FIRST_RETRY_SECONDS
         while not stop.is_set():
             try:
                 if renewals % HEARTBEAT_RENEWALS == 0:
@@ -141,8 +143,9 @@ class Registration:
             except ApiError as error:
                 log.log(logging.WARNING if error.status else logging.DEBUG, "node %s: %s", self._name, error)
                 renewals = 0
-                wait = RETRY_SECONDS
+                wait, retry = retry, min(retry * 2, RETRY_SECONDS)
             else:
+                retry = FIRST_RETRY_SECONDS
                 renewals += 1
                 wait = RENEW_SECONDS
             with suppress(TimeoutError):

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from millrace.base.errors import MillraceError
 from millrace.local.stack import processes
-from millrace.local.stack.launch import environment, prepare, programs
+from millrace.local.stack.launch import environment, programs
 from millrace.local.stack.plan import plan
+from millrace.local.stack.prepare import prepare
 from millrace.local.stack.settings import Layout, StackSettings
 from millrace.local.stack.stack import ALREADY_RUNNING
 from millrace.local.stack.state import State

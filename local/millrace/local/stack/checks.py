@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import sys
@@ -73,7 +72,7 @@ def check_store(url: str) -> None:
     shown = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
     if address.scheme not in _STORE_SCHEMES:
         raise RejectError(f"{shown} is no store", hint="Give redis://host:port/db", field="--store-url")
-    why = asyncio.run(health.failure(health.RedisCheck(url)))
+    why = health.failure(health.RedisCheck(url))
     if why:
         raise RejectError(
             f"the store at {shown} does not answer: {why}",

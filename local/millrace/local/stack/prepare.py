@@ -1,0 +1,30 @@
+"""What components read when they start, written by the supervisor before them."""
+
+from __future__ import annotations
+
+import json
+
+from millrace.local.apiserver.kubeconfig import write_kubeconfig
+from millrace.local.mesh import initial
+from millrace.local.mesh.settings import MeshSettings
+from millrace.local.stack import platform
+from millrace.local.stack.settings import HOST, StackSettings
+
+
+def prepare(settings: StackSettings, image: str) -> None:
+    """Writes what the components read when they start.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    layout = settings.layout
+    for folder in (layout.api, layout.store, layout.mesh, layout.platform, layout.registry, layout.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    objects = platform.objects(
+        settings.components, image=image, store_url=settings.redis_url, registry_folder=layout.registry
+    )
+    documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
+    (layout.platform / "platform.yaml").write_text(documents)
+    # The API server writes the same once it listens; what starts beside it can read it now.
+    write_kubeconfig(layout.kubeconfig, settings.api_url)
+    initial.prepare(MeshSettings(layout.mesh, HOST, settings.ports.ingress))
