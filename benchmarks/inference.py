@@ -35,11 +35,15 @@ LIMIT = 0.80  # of the hand-written server's rate, small JSON
 
 
 class Load(NamedTuple):
-    """One measurement: requests per second, and latencies in milliseconds."""
+    """One measurement: requests per second, latencies in milliseconds, the server's processor time per request in µs.
+
+    The last says on a busy machine what the first cannot.
+    """
 
     rate: float
     p50: float
     p99: float
+    cpu: float
 
 
 class Client(asyncio.Protocol):
@@ -85,8 +89,17 @@ class Client(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-async def load(port: int, request: bytes, connections: int, seconds: float) -> Load:
+def load(port: int, pid: int, request: bytes, connections: int, seconds: float) -> Load:
     """Keeps that many connections busy for that long."""
+    before = cpu_seconds(pid)
+    took, elapsed = uvloop.run(keep_busy(port, request, connections, seconds))
+    cpu = cpu_seconds(pid) - before
+    p50, p99 = statistics.median(took), sorted(took)[int(0.99 * len(took))]
+    return Load(len(took) / elapsed, 1e3 * p50, 1e3 * p99, 1e6 * cpu / len(took))
+
+
+async def keep_busy(port: int, request: bytes, connections: int, seconds: float) -> tuple[list[float], float]:
+    """Seconds of every request, and of all together."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     clients = [
@@ -94,9 +107,17 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> L
         for _ in range(connections)
     ]
     await asyncio.gather(*(client.done for client in clients))
-    took = sorted(second for client in clients for second in client.seconds)
-    elapsed = time.perf_counter() - began
-    return Load(len(took) / elapsed, 1e3 * statistics.median(took), 1e3 * took[int(0.99 * len(took))])
+    return [second for client in clients for second in client.seconds], time.perf_counter() - began
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has had."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def told(load: Load) -> str:
+    return f"{load.rate:>7,.0f}/s, p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms, {load.cpu:.0f} µs of CPU each"
 
 
 def http_request(rows: np.ndarray[Any, Any]) -> bytes:
@@ -118,7 +139,7 @@ def train(path: Path) -> np.ndarray[Any, Any]:
 
 @contextmanager
 def server(arguments: list[str], port: int, **environment: str) -> Iterator[int]:
-    """A server process that answers on ``port``."""
+    """A server process that answers on ``port``; gives its process id."""
     process = subprocess.Popen(
         [sys.executable, *arguments], env={**os.environ, **environment}, stderr=subprocess.DEVNULL
     )
@@ -135,7 +156,7 @@ def server(arguments: list[str], port: int, **environment: str) -> Iterator[int]
                 assert process.poll() is None
                 assert time.monotonic() < until
             time.sleep(0.1)
-        yield port
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -175,7 +196,6 @@ def main() -> int:
         model = Path(folder, "gbc.onnx")
         features = train(model)
         hand, ours = free_port(), free_port()
-        stack.enter_context(server([str(HERE / "handwritten_inference.py"), str(model), str(hand)], hand))
         environment = {
             "MILLRACE_HOST": "127.0.0.1",
             "MILLRACE_PORT": str(ours),
@@ -184,25 +204,27 @@ def main() -> int:
             "MILLRACE_DEPLOYMENT": "gbc",
             "MILLRACE_MODEL_PATH": str(model),
         }
-        stack.enter_context(server(["-m", "millrace.inference", "serve"], ours, **environment))
+        arguments = [str(HERE / "handwritten_inference.py"), str(model), str(hand)]
+        pids = {
+            hand: stack.enter_context(server(arguments, hand)),
+            ours: stack.enter_context(server(["-m", "millrace.inference", "serve"], ours, **environment)),
+        }
         for rows, connections, limit in ((1, 1, LIMIT), (1, 16, LIMIT), (32, 16, None)):
             request = http_request(features[:rows])
             results: dict[int, list[Load]] = {hand: [], ours: []}
             for _ in range(options.rounds):
                 for port, loads in results.items():
-                    loads.append(uvloop.run(load(port, request, connections, options.seconds)))
+                    loads.append(load(port, pids[port], request, connections, options.seconds))
             bare = in_process(model, features[:rows], options.seconds)
-            theirs, mine = median(results[hand]), median(results[ours])
             ratio = statistics.median(
                 our.rate / their.rate for our, their in zip(results[ours], results[hand], strict=True)
             )
-            bound = f"(limit {limit:.0%})" if limit else ""
-            print(
-                f"GBC batch {rows:>2}, {connections:>2} conns: millrace {mine.rate:>7,.0f}/s "
-                f"{mine.p50:.2f}/{mine.p99:.2f} ms · hand-written {theirs.rate:>7,.0f}/s "
-                f"{theirs.p50:.2f}/{theirs.p99:.2f} ms · session.run {bare:>8,.0f}/s · ratio {ratio:.0%} {bound} "
-                f"· p99 {mine.p99 / theirs.p99:.1f} times (limit 2)"
-            )
+            bound = f" (limit {limit:.0%})" if limit else ""
+            mine, theirs = median(results[ours]), median(results[hand])
+            print(f"GBC batch {rows}, {connections} connections: {ratio:.0%} of the hand-written rate{bound}")
+            print(f"  millrace       {told(mine)}, p99 {mine.p99 / theirs.p99:.1f} times the hand-written (limit 2)")
+            print(f"  hand-written   {told(theirs)}")
+            print(f"  session.run    {bare:>7,.0f}/s in process")
             missed += limit is not None and ratio < limit
     return 1 if missed else 0
 
