@@ -1,7 +1,7 @@
 """``python -m benchmarks [name …]``: runs each benchmark in a process of its own, one after another.
 
-A benchmark is a module here with a ``main`` that prints its figures, each beside its limit. Nothing runs beside it, so a
-figure is the machine's; ratios to a peer or a limit are taken in one run.
+A benchmark is a module here with a ``main`` that prints its figures, each beside its limit. Nothing runs beside it, so
+a figure is the machine's; ratios to a peer or a limit are taken in one run.
 """
 
 from __future__ import annotations

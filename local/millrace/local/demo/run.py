@@ -49,7 +49,11 @@ def run(stack: LocalStack, console: Console) -> bool:
     written = data.write(DATA)
     say(f"{written.patients} patients, {written.events:,} events in {DATA}")
 
-    cluster = Cluster(stack.kubeconfig, lambda text: [say(line) for line in text.splitlines()] and None)
+    def say_lines(text: str) -> None:
+        for line in text.splitlines():
+            say(line)
+
+    cluster = Cluster(stack.kubeconfig, say_lines)
     say("[bold]2. Features[/]: two FeatureViews, materialized to the online store")
     views = SAMPLES / "feature-views.yaml"
     cluster.apply(views)
