@@ -73,7 +73,7 @@ class Container:
         if not images.is_runnable(self.record.spec["image"], self._machine.settings.run_images):
             await self._refuse_image()
             return
-        if "terminated" in self.record.state and not self.record.done:
+        if "terminated" in self.record.state and not self.record.done and not self._stopping.is_set():
             # Ended under a node before this one.
             self._count_restart()
         while not self._stopping.is_set() and not self.record.done:

@@ -96,8 +96,16 @@ class Pod:
 
     def end(self, grace: float) -> None:
         """Begins the pod's end, once: out of use, then ``preStop`` and SIGTERM, after ``grace`` seconds SIGKILL."""
-        if self._ending is None and not self.finished.is_set():
-            self._ending = asyncio.create_task(self._end(grace))
+        if self._ending is not None or self.finished.is_set():
+            return
+        serving = any(record.ready and record.spec.get("readinessProbe") for record in self._mains)
+        self._stage = replace(self._stage, terminating=True)
+        self._closing.set()
+        for container in self._containers.values():
+            container.close()
+        self._changed()
+        settle = min(self._machine.settings.settle, grace) if serving else 0.0
+        self._ending = asyncio.create_task(self._end(grace, settle))
 
     def kill(self) -> None:
         """Ends all processes at once."""
@@ -203,15 +211,8 @@ class Pod:
         self._stage = replace(self._stage, verdict=("Failed", "DeadlineExceeded", message))
         self.end(float(self.obj["spec"].get("terminationGracePeriodSeconds", 30)))
 
-    async def _end(self, grace: float) -> None:
-        serving = any(record.ready and record.spec.get("readinessProbe") for record in self._mains)
-        self._stage = replace(self._stage, terminating=True)
-        self._closing.set()
-        for container in self._containers.values():
-            container.close()
-        self._changed()
-        if serving:
-            await asyncio.sleep(min(self._machine.settings.settle, grace))
+    async def _end(self, grace: float, settle: float) -> None:
+        await asyncio.sleep(settle)
         await self._stop(self._mains, grace)
         await self._stop([record for record in self._inits if not record.done], grace)
 

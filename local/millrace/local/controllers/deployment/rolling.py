@@ -102,7 +102,7 @@ def shrunk(limits: Bounds, new: Size, olds: Sequence[Size]) -> dict[str, int]:
 def proportional(limits: Bounds, sets: Sequence[Size]) -> dict[str, int]:
     """Spreads a change of ``replicas`` in mid-rollout over the ReplicaSets (newest first) by their sizes.
 
-    The largest takes what rounding leaves over.
+    What rounding leaves over goes to the largest, as far as it can take it, then to the next.
     """
     missing = limits.most - sum(item.desired for item in sets)
     growing = missing > 0
@@ -116,9 +116,11 @@ def proportional(limits: Bounds, sets: Sequence[Size]) -> dict[str, int]:
         change = min(share, allowed) if growing else max(share, allowed)
         sizes[item.name] = item.desired + change
         added += change
-    if by_size and missing:
-        first = by_size[0].name
-        sizes[first] = max(0, sizes[first] + missing - added)
+    left = missing - added
+    for item in by_size:
+        size = max(0, sizes[item.name] + left)
+        left -= size - sizes[item.name]
+        sizes[item.name] = size
     return sizes
 
 
