@@ -31,12 +31,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running.stop()
 
 
-@pytest.fixture
-def faulty(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server of the test's own, with ``/faults``."""
-    running = start(tmp_path / "data", kubeconfig=tmp_path / "kubeconfig", faults=True)
+@pytest.fixture(scope="session")
+def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server with ``/faults`` for all tests."""
+    data = tmp_path_factory.mktemp("faulty")
+    running = start(data, kubeconfig=data / "kubeconfig", faults=True)
     yield running
     running.stop()
+
+
+@pytest.fixture
+def faulty(faulty_server: RunningServer) -> Iterator[RunningServer]:
+    """The server with ``/faults``, without rules and ConfigMaps before and after."""
+    yield faulty_server
+    httpx.delete(f"{faulty_server.url}/faults")
+    httpx.delete(f"{faulty_server.url}/api/v1/namespaces/default/configmaps")
 
 
 @pytest.fixture(scope="session")

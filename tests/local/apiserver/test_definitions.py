@@ -183,6 +183,23 @@ def test_server_side_apply_of_a_custom_resource(http: httpx.Client, widgets: str
     assert "kind: an apply patch to this resource must say" in misnamed.json()["message"]
 
 
+def test_server_side_apply_of_the_status(http: httpx.Client, widgets: str, group: str) -> None:
+    http.post(widgets, json=widget()).raise_for_status()
+    body = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": {"ready": True}}
+    headers = {"content-type": "application/apply-patch+yaml"}
+    query = {"fieldManager": "prober", "force": "true"}
+    applied = http.patch(f"{widgets}/w/status", json=body, headers=headers, params=query).raise_for_status().json()
+    assert applied["status"] == {"ready": True}
+    mine = [entry for entry in applied["metadata"]["managedFields"] if entry["manager"] == "prober"]
+    assert [(entry["operation"], entry["subresource"]) for entry in mine] == [("Apply", "status")]
+    again = http.patch(f"{widgets}/w/status", json=body, headers=headers, params=query).json()
+    assert again["metadata"]["resourceVersion"] == applied["metadata"]["resourceVersion"]
+    late = http.patch(
+        f"{widgets}/none/status", json={**body, "metadata": {"name": "none"}}, headers=headers, params=query
+    )
+    assert late.status_code == 404
+
+
 def test_versions_share_their_objects(http: httpx.Client, group: str, namespace: str) -> None:
     both = definition(group)
     old = copy.deepcopy(both["spec"]["versions"][0])

@@ -47,7 +47,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps)
 def test_it_holds_what_a_dict_would_and_restarts_with_it(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str, int]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from millrace.local.apiserver.collector import Collector
 from millrace.local.apiserver.columns import parse_time
 from millrace.local.apiserver.crds import resources_of
 from millrace.local.apiserver.deletion import Deleter
-from millrace.local.apiserver.journal import Journal
+from millrace.local.apiserver.journal import Journal, JournalFullError
 from millrace.local.apiserver.openapi import builtin_schema
 from millrace.local.apiserver.options import WriteOptions
 from millrace.local.apiserver.reads import Reader
@@ -125,8 +126,9 @@ class Cluster:
             await asyncio.sleep(_EVENT_SWEEP_SECONDS)
             now = self._clock()
             for entry in self.store.entries(EVENTS):
-                if now - _last_seen(entry.object()) > _EVENT_LIFETIME:
-                    self.store.remove(entry)
+                if now - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
+                    with contextlib.suppress(JournalFullError):
+                        self.store.remove(entry)
                     await asyncio.sleep(0)
 
     def close(self) -> None:

@@ -75,6 +75,9 @@ class Collector:
                     _log.warning("garbage collection waits: %s", error)
                     self._due[key] = None
                     await asyncio.sleep(_RETRY_SECONDS)
+                except Exception:
+                    # One object that cannot be dealt with must not keep all others from being.
+                    _log.exception("garbage collection of %s failed", "/".join(key))
                 await asyncio.sleep(0)
 
     def _process(self, key: tuple[str, str, str]) -> None:

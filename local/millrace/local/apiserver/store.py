@@ -36,6 +36,11 @@ class Entry:
     owners: tuple[str, ...]
     deleting: bool
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.namespace, self.name
+
     def object(self) -> dict[str, Any]:
         """The object as a fresh dict, without apiVersion and kind."""
         loaded: dict[str, Any] = orjson.loads(b"{" + self.body)
