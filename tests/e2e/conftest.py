@@ -44,7 +44,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         )
         return
     third_party = REAL_CRDS if REAL_CRDS.is_dir() else None
-    stack = LocalStack(tmp_path_factory.mktemp("stack"), ports="random", third_party_crds=third_party)
+    stack = LocalStack(tmp_path_factory.mktemp("stack"), ports="random", third_party_crds=third_party, detach=False)
     stack.up(UP_SECONDS)
     try:
         yield Target(stack.kubeconfig, stack.ingress_url, stack.store_url)
