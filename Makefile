@@ -18,7 +18,7 @@ ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 else
-	$(UV) sync --quiet --frozen --compile-bytecode --python $(PYTHON) --extra dev
+	$(UV) sync --quiet --frozen --python $(PYTHON) --extra dev
 endif
 	@touch $(READY)
 
