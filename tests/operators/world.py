@@ -205,6 +205,17 @@ class World:
         """The operator's process ends, and nothing that it held in memory is left; a new one lists everything."""
         self._operator = None
 
+    def forget(self, resource: r.Resource) -> None:
+        """The operator's cache loses all objects of a kind, as from a list that came back empty."""
+        assert self._operator is not None
+        for item in self._operator.cluster.cache.all(resource, self.namespace):
+            self._operator.cluster.cache.replace(resource, (), item["metadata"]["resourceVersion"])
+
+    def unserved(self, resource: r.Resource) -> None:
+        """The operator's cache takes a kind for not installed."""
+        assert self._operator is not None
+        self._operator.cluster.cache.unserved(resource)
+
     def apply(self, document: Object) -> Object:
         """As kubectl applies it, server-side."""
         resource = self._touched(r.resource_of(document))

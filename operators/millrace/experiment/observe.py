@@ -74,6 +74,16 @@ def candidates(cache: Cache, namespace: str, service: str) -> list[Object]:
     return sorted((item for item in found if not _at_rest(item)), key=_precedence)
 
 
+def missing_deployments(cache: Cache, namespace: str, service: str) -> set[str]:
+    """Deployments that the route or an Experiment of the service names, and the cache does not hold."""
+    live = routes.live(cache, namespace, service)
+    named = {owner["name"] for item in live.objects() for owner in item["metadata"].get("ownerReferences") or ()}
+    named |= {routes.recorded(live.stable).name} - {""}
+    for document in candidates(cache, namespace, service):
+        named |= {arm["deployment"] for arm in document["spec"].get("arms") or ()}
+    return {name for name in named if cache.get(MODEL_DEPLOYMENTS, namespace, name) is None}
+
+
 def parse(document: Object) -> Experiment:
     """The typed object.
 

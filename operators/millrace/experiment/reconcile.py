@@ -17,13 +17,14 @@ from millrace.base.errors import RejectError
 from millrace.experiment import status as statuses
 from millrace.experiment.acceptance import objection
 from millrace.experiment.advance import advance
-from millrace.experiment.observe import Scene, asked, candidates, observe, parse, scene
+from millrace.experiment.observe import Scene, asked, candidates, missing_deployments, observe, parse, scene
 from millrace.experiment.observed import ROUTED, Observed
 from millrace.experiment.policy import wake_at
 from millrace.experiment.verdict import Move
 from millrace.kube.cluster import Cluster
 from millrace.kube.queue import Key, Requeue
 from millrace.kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS, Object, deleting, name_of, namespace_of, resource_of
+from millrace.routing.observe import must_be_served
 from millrace.routing.plan import Wanted, plan
 from millrace.routing.state import Plan, Split
 
@@ -47,7 +48,13 @@ class Turn:
 
 
 async def reconcile(cluster: Cluster, key: Key) -> Requeue | None:
-    """One turn of the service ``key.name``; idempotent."""
+    """One turn of the service ``key.name``; idempotent.
+
+    Raises:
+        RetryError: the API server does not serve Millrace's own kinds just now.
+    """
+    must_be_served(cluster.cache, MODEL_DEPLOYMENTS, EXPERIMENTS)
+    await _look_for_missing(cluster, key)
     around = scene(cluster.cache, key.namespace, key.name, cluster.now())
     turns = await _take_turns(cluster, around)
     wish = next((turn.split for turn in turns if turn.split is not None), None)
@@ -63,6 +70,15 @@ async def reconcile(cluster: Cluster, key: Key) -> Requeue | None:
         await cluster.write_status(current, written, reported=_REPORTED)
         await _release(cluster, turn, planned)
     return _again(around.now, planned, turns, refused=problem is not None)
+
+
+async def _look_for_missing(cluster: Cluster, key: Key) -> None:
+    """Asks the API server for deployments that the cache lacks though the route or an Experiment names them.
+
+    That one is gone moves traffic for good, so no cache is believed in it.
+    """
+    for name in missing_deployments(cluster.cache, key.namespace, key.name):
+        await cluster.live(MODEL_DEPLOYMENTS, key.namespace, name)
 
 
 async def _take_turns(cluster: Cluster, around: Scene) -> list[Turn]:

@@ -105,10 +105,11 @@ class Runtime:
         """Lists everything, then reconciles until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._workers):
-                    group.create_task(self._work())
                 await self._list_until_done(self.cluster.cache.resources)
                 self.synced = True
+                # Not before: what is not listed yet looks as if it were gone.
+                for _ in range(self._workers):
+                    group.create_task(self._work())
                 group.create_task(self._relist_forever())
         finally:
             self.queue.close()

@@ -21,7 +21,7 @@ class Surroundings:
 
     Attributes:
         views: specs of the namespace's FeatureViews, by name.
-        elders: services of the namespace's older ModelDeployments.
+        elders: services of the namespace's older ModelDeployments that may need the same objects.
         foreign: names of Services that somebody else has made under the names needed here.
     """
 

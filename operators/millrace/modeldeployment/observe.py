@@ -149,12 +149,14 @@ def surroundings(cache: Cache, document: Object, foreign: Sequence[str]) -> Surr
     found = {view: cache.get(FEATURE_VIEWS, namespace, view) for view in views}
     if None in found.values():  # only a message needs the names of all
         found = {name_of(item): item for item in cache.all(FEATURE_VIEWS, namespace)}
+    service = service_of(document)
+    rivals = {names.arms_service(service), service.removesuffix("-arms")} - {service}
     return Surroundings(
         views={name: item["spec"] for name, item in found.items() if item is not None and not deleting(item)},
         elders=[
             service_of(item)
             for item in cache.all(MODEL_DEPLOYMENTS, namespace)
-            if _age(item) < _age(document) and not deleting(item)
+            if service_of(item) in rivals and _age(item) < _age(document) and not deleting(item)
         ],
         foreign=foreign,
     )

@@ -13,6 +13,7 @@ from millrace.kube.platform import Platform
 from millrace.kube.queue import Key, Requeue
 from millrace.kube.resources import (
     DEPLOYMENTS,
+    FEATURE_VIEWS,
     HORIZONTAL_POD_AUTOSCALERS,
     MODEL_DEPLOYMENTS,
     SCALED_OBJECTS,
@@ -39,7 +40,12 @@ _REFUSED_SECONDS: Final = 30.0
 
 
 async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue | None:
-    """One turn; idempotent."""
+    """One turn; idempotent.
+
+    Raises:
+        RetryError: the API server does not serve Millrace's own kinds just now.
+    """
+    routes.must_be_served(cluster.cache, MODEL_DEPLOYMENTS, FEATURE_VIEWS)
     document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name)
     if document is None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from millrace.api import names
+from millrace.base.errors import RetryError
 from millrace.kube.cache import Cache
 from millrace.kube.resources import (
     DESTINATION_RULES,
@@ -12,6 +13,7 @@ from millrace.kube.resources import (
     SERVICES,
     VIRTUAL_SERVICES,
     Object,
+    Resource,
     annotations_of,
     deleting,
     labels_of,
@@ -26,6 +28,17 @@ class Root(NamedTuple):
 
     name: str
     delegates: bool
+
+
+def must_be_served(cache: Cache, *resources: Resource) -> None:
+    """Stops a reconcile while kinds of our own are not served: that nothing of them is there means nothing then.
+
+    Raises:
+        RetryError: one is not; a CRD may be on its way, or the API server is starting.
+    """
+    for resource in resources:
+        if not cache.served(resource):
+            raise RetryError(f"the API server does not serve {resource.plural}.{resource.group} just now", delay=5.0)
 
 
 def service_of(deployment: Object) -> str:
