@@ -67,6 +67,17 @@ def test_a_missing_kubeconfig_ends_the_agent_with_a_sentence(tmp_path: Path) -> 
     assert b"Traceback" not in said
 
 
+async def test_a_second_agent_in_the_same_folder_ends_with_a_sentence(cluster: Cluster, server: RunningServer) -> None:
+    async with cluster.running():
+        await cluster.pod("true")
+        await cluster.phase("Succeeded")
+        second = agent(server.kubeconfig, cluster.root, "other")
+        _, said = await asyncio.to_thread(second.communicate, timeout=60)
+    assert second.returncode == 2
+    assert b"another node runs in" in said
+    assert b"Traceback" not in said
+
+
 async def pids_of(cluster: Cluster, uid: str) -> list[int]:
     file = cluster.root / "pods" / uid / "home" / "pids"
     async with asyncio.timeout(30):

@@ -210,7 +210,7 @@ def test_a_pod_deleted_before_it_was_counted_is_counted_all_the_same() -> None:
     assert len(active(world)) == 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(cuts=st.lists(st.integers(0, 3), max_size=30), codes=st.lists(st.sampled_from([0, 0, 1]), min_size=12))
 def test_a_controller_killed_after_any_write_counts_every_pod_exactly_once(cuts: list[int], codes: list[int]) -> None:
     world = started(completions=4, parallelism=2, backoffLimit=100)

@@ -166,14 +166,14 @@ ACTIONS = [
 
 
 async def test_whichever_write_fails_the_end_is_the_same(cluster: Cluster) -> None:
-    """Fails the n-th write of controllers and node, for every third n: nothing is made twice or left out."""
+    """Fails the n-th write of controllers and node, for every fourth n: nothing is made twice or left out."""
     first = cluster.namespace
     async with cluster.running(controllers=True):
-        for nth in range(1, 43, 3):
+        for nth in range(1, 43, 4):
             cluster.namespace = f"{first}-{nth}"
             await cluster.client.create(NAMESPACES, "", {"metadata": {"name": cluster.namespace}})
             rule = {"userAgent": "millrace-agent", "verb": "create|patch|delete", "resource": "(?!events|leases).*"}
-            rules = [{**rule, "nth": nth, **ACTIONS[nth // 3 % len(ACTIONS)]}]
+            rules = [{**rule, "nth": nth, **ACTIONS[nth // 4 % len(ACTIONS)]}]
             await cluster.client.request("PUT", "/faults", body=rules)
             await cluster.create(SERVICES, "web", spec={"selector": LABELS, "ports": [{"port": 80}]})
             await deploy(cluster, template=template("exec sleep 1000", terminationGracePeriodSeconds=1))

@@ -34,7 +34,7 @@ def test_surge_rounds_up_and_unavailable_rounds_down(
     assert (found.surge, found.unavailable) == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     replicas=st.integers(1, 12),
     surge=st.integers(0, 4),

@@ -46,7 +46,7 @@ def matches(schedule: Schedule, moment: datetime) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     line=LINES,
     zone=st.sampled_from(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from millrace.base.errors import MillraceError
@@ -59,14 +60,24 @@ async def run(settings: AgentSettings) -> None:
 def main() -> int:
     """The process; 2 is the exit code of a mistake in the arguments or the kubeconfig."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    code = 0
     try:
         settings = parse(sys.argv[1:])
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(run(settings))
-    except MillraceError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    except* MillraceError as group:
+        code = 2
+        for error in _leaves(group):
+            sys.stderr.write(f"{error}\n")
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 if __name__ == "__main__":
