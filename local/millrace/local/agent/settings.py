@@ -46,6 +46,29 @@ def parse(arguments: Sequence[str]) -> AgentSettings:
     Raises:
         RejectError: a value that argparse cannot judge is wrong; names the option.
     """
+    given = _parser().parse_args(arguments)
+    only = frozenset(part.strip() for part in given.only.split(",") if part.strip())
+    if not only or not only <= set(PARTS):
+        raise RejectError(f"{given.only!r} is not among {', '.join(PARTS)}", field="--only")
+    for option in ("proxy", "prometheus"):
+        value = getattr(given, option)
+        if value and not (urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname):
+            raise RejectError(f"{value!r} is no URL", hint="For example http://127.0.0.1:18080", field=f"--{option}")
+    if given.overcommit < 1:
+        raise RejectError(f"{given.overcommit} is below 1", field="--overcommit")
+    return AgentSettings(
+        kubeconfig=given.kubeconfig,
+        root=given.root.absolute(),
+        node=given.node,
+        only=only,
+        proxy=given.proxy.rstrip("/"),
+        prometheus=given.prometheus,
+        run_images=frozenset(given.run_image),
+        overcommit=given.overcommit,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m millrace.local.agent", description=__doc__)
     add = parser.add_argument
     add("--kubeconfig", type=Path, required=True, help="how to reach the API server")
@@ -67,23 +90,4 @@ def parse(arguments: Sequence[str]) -> AgentSettings:
         default=DEFAULT_OVERCOMMIT,
         help="how many times its cores and memory the node offers (default: 4; requests are rarely used up)",
     )
-    given = parser.parse_args(arguments)
-    only = frozenset(part.strip() for part in given.only.split(",") if part.strip())
-    if not only or not only <= set(PARTS):
-        raise RejectError(f"{given.only!r} is not among {', '.join(PARTS)}", field="--only")
-    for option in ("proxy", "prometheus"):
-        value = getattr(given, option)
-        if value and not (urlsplit(value).scheme in ("http", "https") and urlsplit(value).hostname):
-            raise RejectError(f"{value!r} is no URL", hint="For example http://127.0.0.1:18080", field=f"--{option}")
-    if given.overcommit < 1:
-        raise RejectError(f"{given.overcommit} is below 1", field="--overcommit")
-    return AgentSettings(
-        kubeconfig=given.kubeconfig,
-        root=given.root.absolute(),
-        node=given.node,
-        only=only,
-        proxy=given.proxy.rstrip("/"),
-        prometheus=given.prometheus,
-        run_images=frozenset(given.run_image),
-        overcommit=given.overcommit,
-    )
+    return parser
