@@ -59,6 +59,8 @@ def test_a_head_request_has_no_body(http: httpx.Client) -> None:
     answer = http.head("/api/v1/namespaces/default")
     assert (answer.status_code, answer.content) == (200, b"")
     assert int(answer.headers["content-length"]) > 0
+    last = http.head("/version", headers={"connection": "close"})
+    assert (last.status_code, last.headers["connection"]) == (200, "close")
 
 
 async def test_a_full_disk_is_told_and_nothing_is_half_made(tmp_path: Path) -> None:
