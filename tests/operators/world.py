@@ -155,6 +155,7 @@ class World:
         self.namespace = namespace
         self.now = now
         self.kubelet = Kubelet(http, namespace)
+        self.absent: set[r.Resource] = set()
         self.writes = 0
         self.kills = 0
         self.failures: list[str] = []
@@ -186,7 +187,7 @@ class World:
         before = self.writes
         failed = False
         try:
-            await self._operator.list(self._changed)
+            await self._operator.list(self._changed - self.absent)
             self._changed = set()
             self.wish = await self._operator.reconcile_all()
         except MillraceError as error:
@@ -218,7 +219,7 @@ class World:
 
     def apply(self, document: Object) -> Object:
         """As kubectl applies it, server-side."""
-        resource = self._touched(r.resource_of(document))
+        resource = self.touched(r.resource_of(document))
         path = resource.path(self.namespace, name_of(document))
         answer = self.http.patch(
             f"{path}?fieldManager=kubectl&force=true",
@@ -228,11 +229,11 @@ class World:
         return _checked(answer)
 
     def patch(self, resource: r.Resource, name: str, patch: Object) -> Object:
-        path = self._touched(resource).path(self.namespace, name)
+        path = self.touched(resource).path(self.namespace, name)
         return _checked(self.http.patch(path, content=orjson.dumps(patch), headers=_MERGE))
 
     def delete(self, resource: r.Resource, name: str) -> None:
-        assert self.http.delete(self._touched(resource).path(self.namespace, name)).status_code == 200
+        assert self.http.delete(self.touched(resource).path(self.namespace, name)).status_code == 200
 
     def get(self, resource: r.Resource, name: str) -> Object | None:
         answer = self.http.get(resource.path(self.namespace, name))
@@ -261,7 +262,8 @@ class World:
         items = _checked(self.http.get(f"/api/v1/namespaces/{self.namespace}/events"))["items"]
         return [(item["involvedObject"]["name"], item["type"], item["reason"]) for item in items]
 
-    def _touched(self, resource: r.Resource) -> r.Resource:
+    def touched(self, resource: r.Resource) -> r.Resource:
+        """Somebody has changed something of the kind: it is listed at the next turn."""
         self._changed.add(resource)
         return resource
 

@@ -90,7 +90,10 @@ async def _take_turns(cluster: Cluster, around: Scene) -> list[Turn]:
         try:
             parsed = parse(document)
         except RejectError as error:
-            await cluster.write_status(document, statuses.rejected(document, error, around.now))
+            if not deleting(document):
+                await cluster.write_status(document, statuses.rejected(document, error, around.now))
+            else:
+                await cluster.remove_finalizer(document, FINALIZER)
             continue
         seen = observe(cluster.cache, document, parsed, around, holder)
         status, move = advance(seen)

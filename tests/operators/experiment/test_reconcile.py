@@ -259,3 +259,18 @@ async def test_a_virtual_service_of_somebody_else_under_our_name_is_left_alone(w
     virtual = world.get(r.VIRTUAL_SERVICES, "shop")
     assert virtual is not None
     assert virtual["spec"] == theirs["spec"]
+
+
+async def test_a_namespace_with_a_running_experiment_can_be_deleted(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    path = f"/api/v1/namespaces/{shop.namespace}"
+    shop.http.delete(path)
+    for _ in range(200):
+        if shop.http.get(path).status_code == 404:
+            return
+        await shop.turn()
+        shop.now += timedelta(seconds=2)
+        for resource in (MD, EXP, r.SERVICES, r.VIRTUAL_SERVICES, r.DESTINATION_RULES):
+            shop.touched(resource)
+    raise AssertionError(f"the namespace does not go: {shop.failures[-3:]}")

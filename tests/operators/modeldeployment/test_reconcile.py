@@ -248,3 +248,39 @@ async def test_a_gpu_is_asked_for_where_a_node_offers_one(world: World, device: 
         assert world.status(MD, "m")["device"] == "gpu"
     finally:
         world.http.delete(path)
+
+
+async def test_a_cluster_without_mesh_keda_and_prometheus_operator_serves_all_the_same(world: World) -> None:
+    world.absent = {r.SCALED_OBJECTS, r.SERVICE_MONITORS, r.VIRTUAL_SERVICES, r.DESTINATION_RULES}
+    spec = model(scaling={"min": 1, "max": 5}, resources={"requests": {"cpu": "500m"}})
+    world.apply(spec)
+    await world.settle()
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+    assert world.condition(MD, "m", "ScalerReady")[:2] == ("True", "HorizontalPodAutoscaler")
+    scaler = world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m")
+    assert scaler is not None
+    assert scaler["spec"]["scaleTargetRef"]["name"] == world.status(MD, "m")["revision"]
+    assert {item["kind"] for item in world.children()} == {
+        "Deployment",
+        "Service",
+        "PodDisruptionBudget",
+        "HorizontalPodAutoscaler",
+    }
+    world.absent = set()
+    world.restart()
+    await world.settle()
+    assert world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m") is None
+    assert world.get(r.SCALED_OBJECTS, "m") is not None
+
+
+async def test_a_child_of_somebody_else_is_left_alone_and_told(world: World) -> None:
+    theirs = {"metadata": {"name": "m"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "theirs"}}}}
+    world.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", **theirs})
+    world.apply(model())
+    await world.settle()
+    refused = world.condition(MD, "m", "Accepted")
+    assert refused[:2] == ("False", "NameTaken")
+    assert "PodDisruptionBudget" in refused[2]
+    world.delete(r.POD_DISRUPTION_BUDGETS, "m")
+    await world.settle()
+    assert world.condition(MD, "m", "Ready")[0] == "True"
