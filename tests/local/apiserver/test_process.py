@@ -110,6 +110,20 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
+def test_it_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    started: list[RunningServer] = []
+    thread = threading.Thread(target=lambda: started.append(begin(tmp_path)))
+    thread.start()
+    thread.join()
+    server = started[0]
+    try:
+        time.sleep(0.2)
+        assert HTTP.get(f"{server.url}/readyz").text == "ok"
+    finally:
+        server.stop()
+    assert server.process.returncode == 0
+
+
 def _running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -12,71 +12,30 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from millrace.base.errors import ReportError
 from millrace.local.apiserver.app import App
 from millrace.local.apiserver.cluster import Cluster
+from millrace.local.apiserver.connections import Protocol
 from millrace.local.apiserver.faults import Faults
 from millrace.local.apiserver.kubeconfig import write_kubeconfig, write_whole
 from millrace.local.apiserver.seeding import seed
 
 HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
+_PARENT_SIGNAL = signal.SIGUSR1
 _KEEP_ALIVE_SECONDS = 600
-
-
-class _JoinedWrites:
-    """A transport that sends the head of an answer with what follows it: one packet instead of two.
-
-    What is held back goes out before anything else and at the latest in the next turn of the loop.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held = b""
-
-    def write(self, data: bytes) -> None:
-        if self._held:
-            data, self._held = self._held + data, b""
-        elif data.startswith(b"HTTP/1.1 "):
-            self._held = data
-            self._loop.call_soon(self._flush)
-            return
-        self._transport.write(data)
-
-    def _flush(self) -> None:
-        if self._held:
-            self._transport.write(self._held)
-            self._held = b""
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the transport in reach of the application, which must be able to cut it."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.transport = _JoinedWrites(transport, self.loop)  # type: ignore[assignment]
-        self.app_state = {**self.app_state, "transport": transport}
 
 
 class _Server(uvicorn.Server):
     """uvicorn, told to end the watches before it waits for open connections."""
 
-    def __init__(self, config: uvicorn.Config, cluster: Cluster) -> None:
+    def __init__(self, config: uvicorn.Config, cluster: Cluster, parent: int) -> None:
         super().__init__(config)
         self._cluster = cluster
+        self._parent = parent
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,10 +43,16 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(_PARENT_SIGNAL, self._parent_ended)
         yield
 
     def _stop(self) -> None:
         self.should_exit = True
+
+    def _parent_ended(self) -> None:
+        # The kernel signals when the thread that started this process ends; the process may well go on.
+        if os.getppid() != self._parent:
+            self._stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._cluster.hub.drop()
@@ -102,8 +67,9 @@ def serve(
     Raises:
         ReportError: the port is taken, the journal cannot be used, a CRD file is wrong.
     """
+    parent = os.getppid()
     if die_with_parent:
-        _follow_parent()
+        _follow(parent)
     listener = _listen(port)
     cluster = Cluster(data)
     seed(cluster, crds)
@@ -111,7 +77,7 @@ def serve(
     config = uvicorn.Config(
         App(cluster, Faults(cluster) if faults else None),
         loop="uvloop",
-        http=_Protocol,
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -122,7 +88,7 @@ def serve(
         timeout_graceful_shutdown=2,
         backlog=2048,
     )
-    server = _Server(config, cluster)
+    server = _Server(config, cluster, parent)
     write_kubeconfig(kubeconfig, url)
     ready = data / "apiserver.json"
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -160,8 +126,8 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _follow_parent() -> None:
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _follow(parent: int) -> None:
+    """Has the kernel tell this process when the one that started it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _PARENT_SIGNAL)
     if os.getppid() != parent:  # it ended before the call took effect
         raise ReportError("the process that started the API server has ended")
