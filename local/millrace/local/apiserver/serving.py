@@ -32,7 +32,7 @@ _KEEP_ALIVE_SECONDS = 600
 class _Server(uvicorn.Server):
     """uvicorn, told to end the watches before it waits for open connections."""
 
-    def __init__(self, config: uvicorn.Config, cluster: Cluster, parent: int) -> None:
+    def __init__(self, config: uvicorn.Config, cluster: Cluster, parent: int | None) -> None:
         super().__init__(config)
         self._cluster = cluster
         self._parent = parent
@@ -43,7 +43,9 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(_PARENT_SIGNAL, self._parent_ended)
+        if self._parent is not None:
+            loop.add_signal_handler(_PARENT_SIGNAL, self._parent_ended)
+            self._parent_ended()
         yield
 
     def _stop(self) -> None:
@@ -67,8 +69,8 @@ def serve(
     Raises:
         ReportError: the port is taken, the journal cannot be used, a CRD file is wrong.
     """
-    parent = os.getppid()
-    if die_with_parent:
+    parent = os.getppid() if die_with_parent else None
+    if parent is not None:
         _follow(parent)
     listener = _listen(port)
     cluster = Cluster(data)
@@ -128,6 +130,7 @@ def _listen(port: int) -> socket.socket:
 
 def _follow(parent: int) -> None:
     """Has the kernel tell this process when the one that started it ends."""
+    signal.signal(_PARENT_SIGNAL, signal.SIG_IGN)  # until the loop listens, which then looks for itself
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _PARENT_SIGNAL)
     if os.getppid() != parent:  # it ended before the call took effect
         raise ReportError("the process that started the API server has ended")
