@@ -61,45 +61,53 @@ async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue |
     foreign = await _foreign(cluster, document)
     problem = objection(seen.name, seen.spec, surroundings(cluster.cache, document, foreign))
     planned = plan(seen.target, seen.revisions, seen.recorded, seen.spec.scaling, routed=seen.routed)
-    refused = False
-    try:
-        await _act(cluster, platform, seen, planned, accepted=problem is None)
-    except RejectError as error:
-        problem, refused = problem or error, True
+    refused = await _act(cluster, platform, seen, planned, accepted=problem is None)
+    problem = problem or refused
     written = await cluster.write_status(document, status(seen, planned, problem, cluster.now()))
     if written and planned.switched:
         note = f"{planned.active} is ready and serves"
-        await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=["active", planned.active])
-    return Requeue(_REFUSED_SECONDS) if foreign or refused else None
+        identity = ["active", planned.active, document["metadata"]["generation"]]
+        await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=identity)
+    return Requeue(_REFUSED_SECONDS) if foreign or refused is not None else None
 
 
-async def _act(cluster: Cluster, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool) -> None:
-    """Writes the children. Where the spec is not accepted no new revision is made; what exists is kept true."""
-    exists = planned.target in seen.deployments
-    if accepted or exists:
-        await cluster.apply(
-            desired.deployment(
-                seen.document, planned.target, seen.template, device=seen.device, replicas=planned.replicas
-            )
-        )
-        await cluster.apply(desired.disruption_budget(seen.document, seen.spec))
-        if seen.monitors:
-            await cluster.apply(desired.service_monitor(seen.document, seen.spec))
-    if accepted or exists or planned.active:
-        await _scale(cluster, platform, seen, planned.active or planned.target)
+async def _act(
+    cluster: Cluster, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool
+) -> RejectError | None:
+    """Writes the children; gives the first refusal. What is refused keeps nothing else from being done."""
+    children = _children(platform, seen, planned, accepted=accepted)
+    kinds = {child["kind"] for child in children}
+    for scalers in (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS):
+        held = cluster.cache.get(scalers, namespace_of(seen.document), seen.name)
+        if held is not None and held["kind"] not in kinds:  # before another is made: two would pull at one number
+            await cluster.delete(scalers, namespace_of(held), name_of(held))
+    refused: RejectError | None = None
+    for child in children:
+        try:
+            await cluster.apply(child)
+        except RejectError as error:
+            refused = refused or error
     for revision in planned.delete:
         await cluster.delete(DEPLOYMENTS, namespace_of(seen.document), revision)
+    return refused
 
 
-async def _scale(cluster: Cluster, platform: Platform, seen: Observed, revision: str) -> None:
-    """The one scaler that fits; the others are removed first, as two would pull at one number."""
-    wanted = scaler.scaler(seen.document, seen.spec, revision, platform.prometheus_url, keda=seen.keda)
-    for resource in (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS):
-        held = cluster.cache.get(resource, namespace_of(seen.document), seen.name)
-        if held is not None and (wanted is None or wanted["kind"] != resource.kind):
-            await cluster.delete(resource, namespace_of(held), name_of(held))
-    if wanted is not None:
-        await cluster.apply(wanted)
+def _children(platform: Platform, seen: Observed, planned: Plan, *, accepted: bool) -> list[Object]:
+    """The children as they should be. Without acceptance no new revision is made, and what exists is kept true."""
+    children: list[Object] = []
+    owner, exists = seen.document, planned.target in seen.deployments
+    if accepted or exists:
+        children.append(
+            desired.deployment(owner, planned.target, seen.template, device=seen.device, replicas=planned.replicas)
+        )
+        children.append(desired.disruption_budget(owner, seen.spec))
+        if seen.monitors:
+            children.append(desired.service_monitor(owner, seen.spec))
+    if accepted or exists or planned.active:
+        revision = planned.active or planned.target
+        wanted = scaler.scaler(owner, seen.spec, revision, platform.prometheus_url, keda=seen.keda)
+        children += [wanted] if wanted else []
+    return children
 
 
 async def _foreign(cluster: Cluster, document: Object) -> list[str]:
