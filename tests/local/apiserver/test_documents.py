@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -75,6 +76,21 @@ async def test_a_full_disk_is_told_and_nothing_is_half_made(tmp_path: Path) -> N
         assert (await client.get(f"{maps}/large")).status_code == 404
         cluster.journal._connection.execute("PRAGMA max_page_count = 100000")
         assert (await client.post(maps, json=large)).status_code == 201
+    cluster.close()
+
+
+async def test_events_are_forgotten_after_an_hour(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    cluster = Cluster(tmp_path, clock=lambda: now)
+    path = "/api/v1/namespaces/default/events"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
+        for name, seen in (("old", "2026-01-01T00:00:00Z"), ("again", "2026-01-01T00:30:00Z")):
+            event = {"metadata": {"name": name}, "involvedObject": {"namespace": "default"}, "lastTimestamp": seen}
+            assert (await client.post(path, json=event)).status_code == 201
+        now = datetime(2026, 1, 1, 1, 10, tzinfo=UTC)
+        await cluster.expire_events()
+        left = (await client.get(path)).json()["items"]
+    assert [event["metadata"]["name"] for event in left] == ["again"]
     cluster.close()
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from millrace.local.apiserver import watching as watching_module
 from millrace.local.apiserver.process import RunningServer
+from millrace.local.apiserver.store import Event, entry_of
+from millrace.local.apiserver.watching import Hub, Watcher
 
 MERGE = {"content-type": "application/merge-patch+json"}
 
@@ -124,6 +127,29 @@ def test_a_table_watch_names_its_columns_once(http: httpx.Client, maps: str) -> 
     assert [column["name"] for column in first["object"]["columnDefinitions"]] == ["Name", "Data", "Age"]
     assert second["object"]["columnDefinitions"] is None
     assert [row["cells"][0] for row in second["object"]["rows"]] == ["b"]
+
+
+async def test_a_quiet_watch_says_how_far_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching_module, "BOOKMARK_SECONDS", 0.02)
+    hub = Hub()
+    hub.revision = lambda: 42
+    watcher = Watcher("", None, lambda *_: b"", lambda revision: b"bookmark %d" % revision)
+    hub.add("/things", watcher)
+    pieces = hub.stream("/things", watcher, (), 30)
+    assert [await anext(pieces), await anext(pieces)] == [b"bookmark 42", b"bookmark 42"]
+    await pieces.aclose()
+
+
+async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching_module, "BACKLOG", 3)
+    hub = Hub()
+    watcher = Watcher("", None, lambda kind, event: b"%d " % event.revision, None)
+    hub.add("/things", watcher)
+    metadata = {"name": "a", "uid": "u", "resourceVersion": "1"}
+    for revision in range(1, 6):
+        hub.publish(Event(revision, "MODIFIED", entry_of("/things", "ns", "a", {"metadata": metadata}), None))
+    assert watcher.closed
+    assert [piece async for piece in hub.stream("/things", watcher, (), 30)] == []
 
 
 def test_a_start_in_the_future_is_refused(http: httpx.Client, maps: str) -> None:

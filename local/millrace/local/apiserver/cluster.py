@@ -112,7 +112,7 @@ class Cluster:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.collector.run())
             tasks.create_task(self._checkpoints())
-            tasks.create_task(self._expire_events())
+            tasks.create_task(self._sweep())
 
     async def _checkpoints(self) -> None:
         while True:
@@ -120,16 +120,19 @@ class Cluster:
             if self.journal.wants_checkpoint:
                 await asyncio.to_thread(self.journal.checkpoint)
 
-    async def _expire_events(self) -> None:
-        """Removes events an hour after they were last written, as a real API server does."""
+    async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_EVENT_SWEEP_SECONDS)
-            now = self._clock()
-            for entry in self.store.entries(EVENTS):
-                if now - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
-                    with contextlib.suppress(JournalFullError):
-                        self.store.remove(entry)
-                    await asyncio.sleep(0)
+            await self.expire_events()
+
+    async def expire_events(self) -> None:
+        """Removes events an hour after they were last seen, as a real API server does."""
+        now = self._clock()
+        for entry in self.store.entries(EVENTS):
+            if now - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
+                with contextlib.suppress(JournalFullError):
+                    self.store.remove(entry)
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """Ends all watches and closes the journal."""
