@@ -16,7 +16,6 @@ from millrace.base.errors import NotFoundError, RejectError
 from millrace.features import pit
 from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
-from millrace.features.engine import Engine
 from millrace.features.history import Source
 from millrace.gateway.plan import Plan
 
@@ -108,15 +107,12 @@ def join(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
     columns: dict[int, pa.Array] = {}
-    with tempfile.TemporaryDirectory(prefix="millrace-spill-") as spill:
-        for view in plan.reads:
-            definition = view.definition
-            frame = pit.Frame(
-                {key.name: _column(entities, key.name) for key in definition.join_keys}, moments, created_cutoff
-            )
-            wanted = [definition.feature[name] for name in view.features]
-            found = pit.join(definition, wanted, open_source(definition), frame, Engine(spill))
-            columns.update(zip(view.positions, found, strict=True))
+    frame = pit.Frame({key: _column(entities, key) for key in plan.join_keys}, moments, created_cutoff)
+    for view in plan.reads:
+        definition = view.definition
+        wanted = [definition.feature[name] for name in view.features]
+        found = pit.join(definition, wanted, open_source(definition), frame)
+        columns.update(zip(view.positions, found, strict=True))
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])

@@ -1,35 +1,41 @@
 """The point-in-time join of one view: for every (entity, moment) the row that was visible then.
 
-Per chunk of history one ``ASOF`` join finds the newest event time at or before each moment, a second join the winner
-among the rows of that event time; chunks are merged by (event, created, row number). So memory holds one chunk and
-the frame. Features are fetched last, for the winners alone (see ``history``).
+The frame is sorted by entity and moment. Each row of history then finds, by a binary search among its entity's moments,
+the first moment that sees it; there the greatest (event, created, row number) is kept. At the end the best of a moment
+is carried on to the later ones of its entity. So history is streamed once, in any order and never sorted, and memory
+holds the frame and one chunk, whatever the length of the history. Features are fetched last, for the winners alone
+(see ``history``).
+
+A sorting ``ASOF`` join does more work for the same (``benchmarks/point_in_time.py``), because the frame, which is
+sorted here, is as a rule much the smaller side; and here there is nothing to spill.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.features.conform import ARROW, conform_key, int64_array, integers
-from millrace.features.definition import Definition, Feature
-from millrace.features.engine import Engine
+from millrace.features.conform import ARROW, conform_key, integers
+from millrace.features.definition import Definition, Feature, JoinKey
 from millrace.features.history import NO_CREATED, History, Numbers, Source, Window
 
-# Rows of history that are joined at once; 32 bytes or so each while they are sorted.
-CHUNK_ROWS: Final = 4_000_000
+# Least rows of history that are looked up at once; more where the frame is larger, so that memory stays in proportion.
+CHUNK_ROWS: Final = 131_072
 
 _LOWEST: Final = -(2**63)
 _NONE: Final = -1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Frame:
-    """What is asked: one row per (entity, moment), in any order and with any duplicates.
+    """What is asked: one row per (entity, moment), in any order and with any duplicates. Made once for several views.
 
     Attributes:
         keys: Arrow arrays by join key.
@@ -41,130 +47,212 @@ class Frame:
     moments: pa.Array
     created_cutoff: bool = False
 
+    def __post_init__(self) -> None:
+        self._sorted: dict[tuple[JoinKey, ...], _Asked] = {}
+
+    def sorted(self, join_keys: tuple[JoinKey, ...]) -> _Asked:
+        """The frame by the entities of these join keys."""
+        if join_keys not in self._sorted:
+            self._sorted[join_keys] = _asked(join_keys, self)
+        return self._sorted[join_keys]
+
 
 def join(
     definition: Definition,
     features: Sequence[Feature],
     source: Source,
     frame: Frame,
-    engine: Engine,
     chunk_rows: int = CHUNK_ROWS,
 ) -> list[pa.Array]:
     """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
 
     Raises:
         RejectError: a column does not hold what the definition says.
-        ReportError: memory or disk do not suffice.
         RetryError: the source changed meanwhile.
     """
-    asked = _asked(definition, frame)
-    if not asked.num_rows:
+    asked = frame.sorted(definition.join_keys)
+    if not len(asked.rows):
         return [pa.nulls(len(frame.moments), ARROW[feature.type]) for feature in features]
-    span = pc.min_max(asked["t"]).as_py()
-    earliest = None if definition.ttl is None else max(span["min"] - definition.ttl, _LOWEST)
-    history = History(definition, source, Window(earliest, span["max"]))
-    best = _Best(len(frame.moments))
-    query = _cutoff_query(definition) if frame.created_cutoff else _query(definition)
-    with engine.connection() as session:
-        session.register("asked", asked)
-        session.run("create temp table frame as from asked")
-        for chunk in _chunks(history, chunk_rows):
-            session.register("chunk", chunk)
-            best.merge(session.table(query))
-    winners = best.seq
+    earliest = None if definition.ttl is None else max(int(asked.moments.min()) - definition.ttl, _LOWEST)
+    history = History(definition, source, Window(earliest, int(asked.moments.max())))
+    best = _Best(len(asked.rows))
+    for seen in _placed(history, asked, max(chunk_rows, 2 * len(asked.rows)), cutoff=frame.created_cutoff):
+        best.merge(seen)
+    best.carry_on(asked, cutoff=frame.created_cutoff)
+    winners = np.full(len(frame.moments), _NONE)
+    winners[asked.rows] = best.seq
     if definition.ttl is not None:
-        oldest = np.maximum(integers(frame.moments), _LOWEST + definition.ttl) - definition.ttl
-        winners = np.where(best.event >= oldest, winners, _NONE)
+        oldest = np.maximum(asked.moments, _LOWEST + definition.ttl) - definition.ttl
+        winners[asked.rows[best.event < oldest]] = _NONE
     return _fetch(history, features, winners)
 
 
+class _Seen(NamedTuple):
+    """Rows of history, each with the place (in the sorted frame) of the first moment that sees it."""
+
+    place: Numbers
+    event: Numbers
+    created: Numbers
+    seq: Numbers
+
+
+class _Level(NamedTuple):
+    """One join key's values in the frame, and the pairs that they make with the codes of the keys before it."""
+
+    values: pa.Array
+    pairs: pa.Array | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The frame, sorted by entity and moment, without rows that can match nothing.
+
+    Attributes:
+        levels: turn join keys into entity codes 0, 1, ….
+        begins: per entity code where its moments begin; one more than there are entities.
+        entities: entity codes, ascending.
+        moments: microseconds, ascending within an entity.
+        rows: where each stands in the frame.
+    """
+
+    levels: list[_Level]
+    begins: Numbers
+    entities: Numbers
+    moments: Numbers
+    rows: Numbers
+
+    def codes(self, keys: Sequence[pa.Array]) -> Numbers:
+        """Entity codes of join keys; -1 for entities that are not asked for."""
+        codes: pa.Array = None
+        for level, key in zip(self.levels, keys, strict=True):
+            index = pc.index_in(key, level.values)
+            codes = index if level.pairs is None else pc.index_in(_pairs(codes, index, level.values), level.pairs)
+        return integers(codes.cast(pa.int64()).fill_null(_NONE))
+
+    def place(self, entities: Numbers, moments: Numbers) -> Numbers:
+        """Per row the first place of its entity at or after its moment; its entity's end where there is none."""
+        low, high = self.begins.take(entities), self.begins.take(entities + 1)
+        for _ in range(int(np.diff(self.begins).max()).bit_length()):
+            middle = low + high
+            middle >>= 1
+            later = self.moments.take(middle, mode="clip") < moments
+            later &= low < high
+            high = np.where(later, high, middle)
+            middle += 1
+            np.copyto(low, middle, where=later)
+        return low
+
+
 class _Best:
-    """Per row of the frame the best row of history so far."""
+    """Per place of the sorted frame the best row of history."""
 
     def __init__(self, count: int) -> None:
         self.event = np.full(count, _LOWEST)
         self.created = np.full(count, NO_CREATED)
         self.seq = np.full(count, _NONE)
 
-    def merge(self, found: pa.Table) -> None:
-        """Takes over what a later chunk has that is better; it is later in the source's order, so it wins ties."""
-        row, event, created, seq = (integers(found[name].combine_chunks()) for name in ("r", "event", "created", "seq"))
-        newer = event > self.event[row]
-        better = newer | ((event == self.event[row]) & (created >= self.created[row]))
-        row = row[better]
-        self.event[row], self.created[row], self.seq[row] = event[better], created[better], seq[better]
+    def merge(self, seen: _Seen) -> None:
+        """Keeps per place the greatest (event, created, row number)."""
+        place, event, created, seq = seen
+        before = self.event.copy()
+        np.maximum.at(self.event, place, event)
+        newer = self.event != before
+        self.created[newer], self.seq[newer] = NO_CREATED, _NONE
+        tied = event == self.event[place]
+        place, created, seq = place[tied], created[tied], seq[tied]
+        before = self.created.copy()
+        np.maximum.at(self.created, place, created)
+        self.seq[self.created != before] = _NONE
+        tied = created == self.created[place]
+        np.maximum.at(self.seq, place[tied], seq[tied])
+
+    def carry_on(self, asked: _Asked, *, cutoff: bool) -> None:
+        """Lets every place see what earlier places of its entity saw."""
+        found = np.flatnonzero(self.seq != _NONE)
+        # A row that is seen first at a later moment is newer, unless it is its created time that made it so late.
+        ranked = np.lexsort((self.seq[found], self.created[found], self.event[found])) if cutoff else slice(None)
+        by_rank = np.concatenate([[0], found[ranked]])
+        rank = np.zeros(len(self.seq), np.int64)
+        rank[by_rank[1:]] = np.arange(1, len(by_rank))
+        # Ranks of a later entity begin above all of an earlier one, so nothing is carried over.
+        begin = asked.entities * len(by_rank)
+        winner = np.maximum.accumulate(begin + rank) - begin
+        source = by_rank[winner]
+        self.event = np.where(winner, self.event[source], _LOWEST)
+        self.seq = np.where(winner, self.seq[source], _NONE)
 
 
-def _asked(definition: Definition, frame: Frame) -> pa.Table:
-    """Columns k0, k1, …, t (the moment) and r (the frame's row number), without rows that can match nothing."""
+def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> _Asked:
     keys = [
-        conform_key(frame.keys[key.name], key.type, column=key.name, field=f"entity_df.{key.name}")
-        for key in definition.join_keys
+        conform_key(frame.keys[key.name], key.type, column=key.name, field=f"entity_df.{key.name}") for key in join_keys
     ]
-    names = [*(f"k{index}" for index in range(len(keys))), "t", "r"]
-    rows = int64_array(np.arange(len(frame.moments), dtype=np.int64))
-    asked = pa.table([*keys, frame.moments, rows], names=names)
-    return asked.drop_null() if any(column.null_count for column in [*keys, frame.moments]) else asked
+    usable = frame.moments.is_valid()
+    for key in keys:
+        usable = pc.and_(usable, key.is_valid())
+    rows = np.flatnonzero(usable.to_numpy(zero_copy_only=False))
+    moments = integers(frame.moments)[rows]
+    levels: list[_Level] = []
+    codes: pa.Array = None
+    for key in keys:
+        known = key.filter(usable)
+        values = known.unique()
+        index = pc.index_in(known, values)
+        paired = None if codes is None else _pairs(codes, index, values)
+        pairs = None if paired is None else paired.unique()
+        levels.append(_Level(values, pairs))
+        codes = index if paired is None else pc.index_in(paired, pairs)
+    entities = integers(codes.cast(pa.int64()))
+    order = np.lexsort((moments, entities))
+    entities = entities[order]
+    begins = np.searchsorted(entities, np.arange(int(entities[-1]) + 2 if len(entities) else 1))
+    return _Asked(levels, begins, entities, moments[order], rows[order])
 
 
-def _chunks(history: History, rows: int) -> Iterator[pa.Table]:
+def _pairs(codes: pa.Array, index: pa.Array, values: pa.Array) -> pa.Array:
+    """One number per pair of a code and an index into the values; null where either is."""
+    return pc.add(pc.multiply(codes.cast(pa.int64()), len(values)), index.cast(pa.int64()))
+
+
+def _placed(history: History, asked: _Asked, chunk_rows: int, *, cutoff: bool) -> Iterator[_Seen]:
+    """All rows of history that some moment sees; chunks are looked up side by side."""
+    waiting: deque[Future[_Seen]] = deque()
+    workers = pa.cpu_count()
+    with ThreadPoolExecutor(workers) as pool:
+        for chunk in _chunks(history, chunk_rows):
+            waiting.append(pool.submit(_place, chunk, asked, cutoff=cutoff))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _place(chunk: pa.RecordBatch, asked: _Asked, *, cutoff: bool) -> _Seen:
+    *keys, event, created, seq = chunk.columns
+    entities = asked.codes(keys)
+    known = entities != _NONE
+    columns: list[Numbers] = [entities, integers(event), integers(created), integers(seq)]
+    if cutoff:
+        known &= columns[2] != NO_CREATED
+    if not known.all():
+        columns = [column[known] for column in columns]
+    entities, *columns = columns
+    visible = np.maximum(columns[0], columns[1]) if cutoff else columns[0]
+    place = asked.place(entities, visible)
+    seen = place < asked.begins[entities + 1]
+    return _Seen(place[seen], *(column[seen] for column in columns))
+
+
+def _chunks(history: History, rows: int) -> Iterator[pa.RecordBatch]:
     batches: list[pa.RecordBatch] = []
     count = 0
     for batch in history.numbered():
         batches.append(batch)
         count += batch.num_rows
         if count >= rows:
-            yield pa.Table.from_batches(batches)
+            yield pa.concat_batches(batches)
             batches, count = [], 0
     if count:
-        yield pa.Table.from_batches(batches)
-
-
-def _names(definition: Definition) -> list[str]:
-    return [f"k{index}" for index in range(len(definition.join_keys))]
-
-
-def _query(definition: Definition) -> str:
-    """r, event, created, seq of the winners of a chunk."""
-    names = _names(definition)
-    keys = ", ".join(names)
-    same = " and ".join(f"frame.{key} = mine.{key}" for key in names)
-    winner = "max({c: created, s: seq})" if definition.created_field else f"{{c: {NO_CREATED}, s: max(seq)}}"
-    return f"""
-        with mine as materialized (
-            select * from chunk semi join frame using ({keys})
-        ), hit as materialized (
-            select frame.r, {", ".join(f"frame.{key}" for key in names)}, mine.event
-            from frame asof join mine on {same} and frame.t >= mine.event
-        ), tied as (
-            select {keys}, event, {winner} as winner
-            from mine semi join hit using ({keys}, event) group by {keys}, event
-        )
-        select r, event, winner.c::bigint as created, winner.s as seq from hit join tied using ({keys}, event)
-        """  # noqa: S608 names of our own making
-
-
-def _cutoff_query(definition: Definition) -> str:
-    """The same where rows become visible at their created time, if that is after their event time.
-
-    By that time, rows that never win (an earlier one has a newer event time) are left out; among the rest the last one
-    to become visible is the winner.
-    """
-    names = _names(definition)
-    keys = ", ".join(names)
-    same = " and ".join(f"frame.{key} = ahead.{key}" for key in names)
-    return f"""
-        with mine as (
-            select *, greatest(event, created) as visible, row_number() over (order by event, created, seq) as place
-            from chunk semi join frame using ({keys}) where created <> {NO_CREATED}
-        ), ahead as (
-            select * from mine qualify place = max(place) over (
-                partition by {keys} order by visible range between unbounded preceding and current row
-            )
-        )
-        select frame.r, ahead.event, ahead.created, ahead.seq
-        from frame asof join ahead on {same} and frame.t >= ahead.visible
-        """  # noqa: S608 names of our own making
+        yield pa.concat_batches(batches)
 
 
 def _fetch(history: History, features: Sequence[Feature], winners: Numbers) -> list[pa.Array]:
@@ -173,9 +261,9 @@ def _fetch(history: History, features: Sequence[Feature], winners: Numbers) -> l
     if missing.any():
         numbers, places = numbers[1:], places - 1
     parts = list(history.rows([numbers], features))
-    where = pa.array(places, pa.int64(), mask=missing)
+    where: Any = pa.array(places, pa.int64(), mask=missing)
     fetched = []
     for index, feature in enumerate(features):
-        column = pa.chunked_array([part.features[index] for part in parts], ARROW[feature.type])
-        fetched.append(column.take(where).combine_chunks())
+        found = [part.features[index] for part in parts] or [pa.nulls(0, ARROW[feature.type])]
+        fetched.append(pa.concat_arrays(found).take(where))
     return fetched
