@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -148,13 +149,14 @@ async def operators(
     watching: bool = True,
 ) -> AsyncIterator[Running]:
     """Runs controllers as the operator's process does, without its Lease."""
-    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
+    environ = {"KUBECONFIG": str(server.kubeconfig)}
+    configuration = await connection.load(environ)
     async with make_client(configuration) as client:
         cluster = Cluster(client, Cache(), clock=clock) if clock else Cluster(client, Cache())
         runtime = Runtime(cluster, factory(cluster), resync=resync, patience=patience, random=Random(7))
         tasks = [asyncio.create_task(runtime.run())]
         if watching:
-            tasks.append(asyncio.create_task(handlers.watch(runtime, configuration)))
+            tasks.append(asyncio.create_task(handlers.watch(runtime, partial(connection.load, environ))))
         try:
             yield Running(runtime, client)
         finally:

@@ -115,6 +115,15 @@ def store_secret(owner: Object, name: str, url: str) -> Object:
     }
 
 
+def definition_json(view: Object) -> str:
+    """``MILLRACE_FEATURE_VIEW``: what the job needs to know of the view."""
+    definition: Mapping[str, Any] = {
+        "metadata": {"name": name_of(view), "namespace": namespace_of(view)},
+        "spec": view["spec"],
+    }
+    return orjson.dumps(definition, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def is_secret(url: str) -> bool:
     """Whether the store's URL holds a password, and so must not stand in a pod's spec."""
     return bool(urlsplit(url).password)
@@ -176,15 +185,11 @@ def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
 
 
 def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str, Any]]:
-    definition: Mapping[str, Any] = {
-        "metadata": {"name": name_of(view), "namespace": namespace_of(view)},
-        "spec": view["spec"],
-    }
     store: dict[str, Any] = {"value": platform.store_url}
     if is_secret(platform.store_url):
         store = {"valueFrom": {"secretKeyRef": {"name": secret, "key": "url"}}}
     return [
-        {"name": "MILLRACE_FEATURE_VIEW", "value": orjson.dumps(definition, option=orjson.OPT_SORT_KEYS).decode()},
+        {"name": "MILLRACE_FEATURE_VIEW", "value": definition_json(view)},
         {"name": "MILLRACE_STORE_URL", **store},
         # By name, because what runs pods as processes has to put it somewhere else.
         {"name": "MILLRACE_TERMINATION_LOG", "value": "/dev/termination-log"},

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from millrace.api import conditions, names
 from millrace.api.base import COMMAND_ANNOTATION
-from millrace.api.featureview import FeatureView
-from millrace.api.loading import load_object
-from millrace.base import timestamps
 from millrace.base.errors import RejectError
-from millrace.features import definition
 from millrace.featureview import desired, progress, runs
 from millrace.featureview import status as statuses
+from millrace.featureview.acceptance import accept
 from millrace.featureview.plan import Plan, plan
 from millrace.featureview.purge import FINALIZER, Purger
 from millrace.featureview.runs import Run
 from millrace.featureview.status import Situation
-from millrace.featureview.view import View, lag_of, schedule_of
+from millrace.featureview.view import View, lag_of
 from millrace.kube import errors
 from millrace.kube.cluster import Cluster
 from millrace.kube.platform import Platform
@@ -132,39 +128,6 @@ class Reconciler:
         if current is None or _authored(current) != _authored(document):
             raise errors.ConflictError(f"{name_of(document)} has changed meanwhile", status=409)
         return current
-
-
-def accept(document: Object) -> tuple[View, str]:
-    """The view and its schema hash.
-
-    Raises:
-        RejectError: the definition is wrong; names the field and what to do.
-    """
-    loaded = load_object({key: value for key, value in document.items() if key != "status"})
-    if not isinstance(loaded, FeatureView):
-        raise RejectError(f"{document.get('kind')} is no FeatureView", field="kind")
-    spec, namespace, name = loaded.spec, namespace_of(document), name_of(document)
-    compiled = definition.compile(name, namespace, spec)
-    if spec.materialization is not None:
-        line = spec.materialization.schedule
-        if schedule_of(spec.materialization).after(timestamps.parse("2024-01-01T00:00:00Z")) is None:
-            raise RejectError(
-                f"{line!r} never comes: no month has such a day",
-                hint="Choose a day of month that the month has",
-                field="spec.materialization.schedule",
-                reason=conditions.NEVER_FIRES,
-            )
-    status: Mapping[str, Any] = document.get("status") or {}
-    return View(
-        namespace=namespace,
-        name=name,
-        uid=document["metadata"]["uid"],
-        spec=spec,
-        command=annotations_of(document).get(COMMAND_ANNOTATION, "").strip(),
-        handled=status.get("handledCommand") or "",
-        command_result=status.get("commandResult"),
-        changed=status.get("observedGeneration") != document["metadata"]["generation"],
-    ), compiled.schema_hash
 
 
 def _no_store(planned: Plan, platform: Platform) -> RejectError | None:

@@ -7,8 +7,7 @@ tries it again later (``RetryError.delay`` carries Retry-After). Reconciles are 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Self
 from urllib.parse import urlencode
 
@@ -40,6 +39,7 @@ class Client:
     Args:
         configuration: from ``connection.load``.
         fence: called before every write; raises where this process must not write (see ``lease``).
+        reconnect: makes a new configuration after a 401, because a token may have expired; None: never.
     """
 
     def __init__(
@@ -48,12 +48,15 @@ class Client:
         *,
         metrics: KubeMetrics | None = None,
         fence: Callable[[], None] = _may_write,
+        reconnect: Callable[[], Awaitable[Configuration]] | None = None,
         user_agent: str = "millrace-operator",
     ) -> None:
         self.configuration = configuration
         self.fence = fence
         self._metrics = metrics or KubeMetrics()
         self._user_agent = user_agent
+        self._reconnect = reconnect
+        self._reconnecting = asyncio.Lock()
         self._api = ApiClient(configuration)
 
     async def __aenter__(self) -> Self:
@@ -147,7 +150,7 @@ class Client:
             self.fence()
             if method != "DELETE":
                 parameters["fieldManager"] = FIELD_MANAGER
-        what = f"{method} {path}"
+        what, used = f"{method} {path}", self.configuration
         try:
             status, headers, text = await self._send(method, path, parameters, body, content_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -155,7 +158,7 @@ class Client:
             raise errors.ApiError(f"{what}: {error or type(error).__name__}", status=0) from error
         self._metrics.requests.labels(method, resource.kind, str(status)).inc()
         if status == _UNAUTHORIZED:
-            await self._renew()
+            await self._renew(used)
         if status >= _ERROR:
             raise _error(status, what, headers, text)
         document: Object = orjson.loads(text) if text else {}
@@ -174,11 +177,13 @@ class Client:
             answer = await rest.request(method, url, headers=headers, body=body)  # type: ignore[no-untyped-call]
             return answer.status, answer.headers, await answer.read()
 
-    async def _renew(self) -> None:
-        """A credential plug-in's token may have expired: run it again, for the next try."""
-        renewed = await connection.load(os.environ)
-        old, self.configuration, self._api = self._api, renewed, ApiClient(renewed)
-        await old.close()  # type: ignore[no-untyped-call]
+    async def _renew(self, used: Configuration) -> None:
+        """Reconnects for the next try, once however many requests were refused."""
+        async with self._reconnecting:
+            if self._reconnect is not None and self.configuration is used:
+                self.configuration = await self._reconnect()
+                old, self._api = self._api, ApiClient(self.configuration)
+                await old.close()  # type: ignore[no-untyped-call]
 
 
 def _error(status: int, what: str, headers: Mapping[str, str], text: bytes) -> Exception:

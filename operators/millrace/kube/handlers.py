@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import kopf
@@ -42,14 +42,17 @@ class _NoDiffs(kopf.DiffBaseStorage):
         """Nothing is stored."""
 
 
-async def watch(runtime: Runtime, configuration: Configuration) -> None:
+async def watch(runtime: Runtime, connect: Callable[[], Awaitable[Configuration]]) -> None:
     """Streams watch events of every cached resource into ``runtime.observe`` until cancelled.
 
     kopf's tasks are started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
+
+    Args:
+        connect: makes the configuration, again whenever the API server refuses the old one's token.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry, settings = kopf.OperatorRegistry(), _settings()
-    _log_in(registry, configuration)
+    _log_in(registry, connect)
     for resource in runtime.cluster.cache.resources:
         _spy(registry, settings, runtime, resource)
     tasks = await kopf.spawn_tasks(registry=registry, settings=settings, standalone=True, clusterwide=True)
@@ -58,6 +61,7 @@ async def watch(runtime: Runtime, configuration: Configuration) -> None:
         for task in done:
             task.result()  # none of them ends on its own, but by an error
     finally:
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)  # what is cut off now is no error
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -75,9 +79,10 @@ def _spy(
         runtime.observe(resource, event["type"], dict(event["object"]))
 
 
-def _log_in(registry: kopf.OperatorRegistry, configuration: Configuration) -> None:
+def _log_in(registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Configuration]]) -> None:
     @kopf.on.login(registry=registry, id="log-in")
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        configuration = await connect()
         token = await connection.token(configuration)
         return kopf.ConnectionInfo(token=token or None, **connection.server(configuration))
 

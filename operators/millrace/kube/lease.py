@@ -73,6 +73,7 @@ class LeaderLease:
         self._retry = retry
         self._valid_until = float("-inf")
         self._seen: tuple[str, float] = ("", 0.0)
+        self._trouble = ""
 
     @property
     def held(self) -> bool:
@@ -126,8 +127,12 @@ class LeaderLease:
         except RejectError:
             raise
         except (MillraceError, TimeoutError) as error:
-            _log.warning("cannot write the Lease: %s", error or "no answer in time")
+            trouble = str(error) or "no answer in time"
+            if trouble != self._trouble:
+                _log.warning("cannot write the Lease, trying on: %s", trouble)
+            self._trouble = trouble
             return False
+        self._trouble = ""
         self._valid_until = began + self._deadline
         return True
 

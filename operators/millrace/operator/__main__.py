@@ -19,7 +19,7 @@ def main() -> int:
         logging.basicConfig(
             level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
-        logging.getLogger("millrace").setLevel(settings.log_level.upper())
+        logging.getLogger("millrace").setLevel(settings.log_level)
         return asyncio.run(run(settings, os.environ))
     except MillraceError as error:
         sys.stderr.write(f"millrace operator: {error}\n")

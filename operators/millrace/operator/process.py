@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from kubernetes.aio.client import Configuration
@@ -22,6 +23,7 @@ from millrace.kube.cluster import Cluster
 from millrace.kube.lease import LeaderLease
 from millrace.kube.metrics import KubeMetrics
 from millrace.kube.platform import Platform
+from millrace.kube.resources import EXPERIMENTS, FEATURE_VIEWS, MODEL_DEPLOYMENTS
 from millrace.kube.runtime import Controller, Runtime
 from millrace.modeldeployment import handlers as model_deployments
 from millrace.operator import health
@@ -50,8 +52,7 @@ async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
     Raises:
         RejectError: no kubeconfig, or the health port is in use.
     """
-    configuration = await connection.load(environ)
-    operator = _Operator(settings, configuration)
+    operator = _Operator(settings, partial(connection.load, environ))
     stop = _stop_on_signals()
     async with health.serve(settings.host, settings.health_port, operator.checks, operator.metrics):
         return await operator.run(stop)
@@ -60,10 +61,10 @@ async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
 class _Operator:
     """One life of the process."""
 
-    def __init__(self, settings: OperatorSettings, configuration: Configuration) -> None:
+    def __init__(self, settings: OperatorSettings, connect: Callable[[], Awaitable[Configuration]]) -> None:
         self.metrics = KubeMetrics()
         self._settings = settings
-        self._configuration = configuration
+        self._connect = connect
         self._lease: LeaderLease | None = None
         self._runtime: Runtime | None = None
 
@@ -74,12 +75,18 @@ class _Operator:
         return {
             "leading": "" if leading else "another process holds the Lease; this one stands by",
             "cache": "" if synced else "not everything is listed yet",
+            "crds": self._missing_crds() if synced else "",
         }
+
+    def _missing_crds(self) -> str:
+        cache = self._runtime.cluster.cache if self._runtime else Cache()
+        missing = [kind.kind for kind in (FEATURE_VIEWS, MODEL_DEPLOYMENTS, EXPERIMENTS) if not cache.served(kind)]
+        return f"{', '.join(missing)} not served: install the CRDs (the chart's folder crds)" if missing else ""
 
     async def run(self, stop: asyncio.Event) -> int:
         """Waits for the Lease, leads, and lets it go."""
         namespace = self._settings.namespace
-        async with Client(self._configuration) as client:
+        async with Client(await self._connect(), reconnect=self._connect) as client:
             self._lease = LeaderLease(client, namespace, LEASE_NAME, lease.identity(), is_dead=lease.is_dead)
             if await _first(stop, [asyncio.create_task(self._lease.acquire())]) is None:
                 return 0
@@ -92,7 +99,8 @@ class _Operator:
                         await self._lease.release()
 
     async def _lead(self, stop: asyncio.Event, held: LeaderLease) -> int:
-        async with Client(self._configuration, metrics=self.metrics, fence=held.fence) as client:
+        configuration = await self._connect()
+        async with Client(configuration, metrics=self.metrics, fence=held.fence, reconnect=self._connect) as client:
             cluster = Cluster(client, Cache(), metrics=self.metrics)
             self._runtime = Runtime(
                 cluster,
@@ -102,7 +110,7 @@ class _Operator:
                 resync=self._settings.resync_seconds,
             )
             keeping = asyncio.create_task(held.keep(), name="keeping the Lease")
-            watching = asyncio.create_task(handlers.watch(self._runtime, self._configuration), name="watching")
+            watching = asyncio.create_task(handlers.watch(self._runtime, self._connect), name="watching")
             tasks = [keeping, watching, asyncio.create_task(self._runtime.run(), name="reconciling")]
             if self._settings.registry_url:
                 mirror = Mirror(cluster.cache, self._settings.registry_url)

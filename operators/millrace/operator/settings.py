@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Literal
 
 from pydantic import Field
 
@@ -61,7 +62,9 @@ class OperatorSettings(Settings):
         ge=1,
         description="After so long every object is listed and reconciled again, though nothing happened",
     )
-    log_level: str = Field("INFO", alias="MILLRACE_LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="MILLRACE_LOG_LEVEL", description="What is logged: DEBUG, INFO, WARNING or ERROR"
+    )
 
     def platform(self) -> Platform:
         """What children need to know."""

@@ -10,9 +10,9 @@ from millrace.api import conditions, names
 from millrace.api.base import COMMAND_ANNOTATION
 from millrace.base import timestamps
 from millrace.featureview import desired, progress, runs, status
+from millrace.featureview.acceptance import accept
 from millrace.featureview.next_job import JobRequest
 from millrace.featureview.plan import Plan, plan
-from millrace.featureview.reconcile import accept
 from millrace.featureview.status import Situation
 from millrace.featureview.view import lag_of
 from millrace.kube.platform import Platform

@@ -81,13 +81,17 @@ async def test_a_silent_leader_is_replaced_after_the_duration_and_has_stopped_be
     await asyncio.wait_for(waiting, 2)
 
 
-async def test_a_leader_that_renews_is_not_replaced(candidates: Candidates) -> None:
+async def test_a_leader_that_renews_is_not_replaced(candidates: Candidates, api: Api) -> None:
+    def version() -> str:
+        return str(api.list(LEASES, candidates.namespace)[0]["metadata"]["resourceVersion"])
+
     first, second = candidates("first"), candidates("second")
     await first.acquire()
     keeping, waiting = asyncio.create_task(first.keep()), asyncio.create_task(second.acquire())
     for _ in range(6):
+        before = version()
+        await eventually(lambda before=before: version() != before)
         candidates.now += lease.DEADLINE / 2
-        await asyncio.sleep(0.1)
     assert first.held
     assert not waiting.done()
     keeping.cancel()

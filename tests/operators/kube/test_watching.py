@@ -38,15 +38,16 @@ def child_of(view: Object) -> Object:
 
 
 class Toy:
-    """A controller that gives each view a CronJob; ``before`` may interfere."""
+    """A controller that gives each view of one namespace a CronJob; ``before`` may interfere."""
 
-    def __init__(self, before: Callable[[Key], Awaitable[Requeue | None]] | None = None) -> None:
-        self.turns: list[Key] = []
+    def __init__(self, namespace: str, before: Callable[[Key], Awaitable[Requeue | None]] | None = None) -> None:
+        self._namespace = namespace
         self._before = before
 
     def __call__(self, cluster: Cluster) -> list[Controller]:
         async def reconcile(key: Key) -> Requeue | None:
-            self.turns.append(key)
+            if key.namespace != self._namespace:
+                return None
             if self._before is not None and (wish := await self._before(key)):
                 return wish
             view = cluster.cache.get(FEATURE_VIEWS, key.namespace, key.name)
@@ -63,7 +64,7 @@ def make(api: Api, namespace: str, name: str = "clicks") -> Object:
 
 async def test_a_new_object_gets_its_child_and_a_lost_child_comes_back(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
-    async with operators(server, Toy()):
+    async with operators(server, Toy(namespace)):
         make(api, namespace)
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
         api.delete(CRON_JOBS, namespace, "fv-clicks")
@@ -75,7 +76,7 @@ async def test_a_new_object_gets_its_child_and_a_lost_child_comes_back(server: R
 async def test_watching_leaves_no_trace_on_a_users_object(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
     made = make(api, namespace)
-    toy = Toy()
+    toy = Toy(namespace)
     api.fault({"verb": WRITES, "userAgent": "^(?!a-user|millrace-operator)", "action": "latency", "seconds": 0})
     async with operators(server, toy) as running:
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
@@ -97,11 +98,11 @@ async def test_a_settled_object_is_written_no_more_also_by_a_restarted_operator(
 ) -> None:
     namespace = api.namespace()
     make(api, namespace)
-    async with operators(server, Toy()) as running:
+    async with operators(server, Toy(namespace)) as running:
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
         await running.settle()
     api.count_writes()
-    async with operators(server, Toy(), resync=0.3) as running:
+    async with operators(server, Toy(namespace), resync=0.3) as running:
         await asyncio.sleep(1)
         await running.settle(quiet=0.1)
     assert api.writes() == 0
@@ -109,7 +110,7 @@ async def test_a_settled_object_is_written_no_more_also_by_a_restarted_operator(
 
 async def test_cut_watches_go_on(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
-    async with operators(server, Toy()) as running:
+    async with operators(server, Toy(namespace)) as running:
         await running.settle()
         api.drop_watches()
         make(api, namespace)
@@ -121,7 +122,7 @@ async def test_a_child_that_went_while_the_watch_was_down_is_made_again(server: 
     namespace = api.namespace()
     make(api, namespace)
     make(api, namespace, "other")
-    async with operators(server, Toy()) as running:
+    async with operators(server, Toy(namespace)) as running:
         await eventually(lambda: len(api.list(CRON_JOBS, namespace)) == 2)
         await running.settle()
         api.fault({"verb": "watch", "resource": "cronjobs", "action": "status", "code": 503})
@@ -136,7 +137,7 @@ async def test_a_child_that_went_while_the_watch_was_down_is_made_again(server: 
 async def test_what_no_watch_ever_tells_is_found_at_the_next_resync(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
     make(api, namespace)
-    async with operators(server, Toy(), resync=0.5, watching=False):
+    async with operators(server, Toy(namespace), resync=0.5, watching=False):
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
         api.delete(CRON_JOBS, namespace, "fv-clicks")
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
@@ -144,7 +145,7 @@ async def test_what_no_watch_ever_tells_is_found_at_the_next_resync(server: Runn
 
 async def test_watches_that_run_behind_cause_no_second_write(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
-    toy = Toy()
+    toy = Toy(namespace)
     api.fault(
         {"verb": WRITES, "userAgent": AGENT, "action": "latency", "seconds": 0},
         {"resource": "cronjobs", "action": "staleWatch"},
@@ -167,7 +168,7 @@ async def test_refusals_of_the_api_server_are_survived(server: RunningServer, ap
         {"verb": WRITES, "userAgent": AGENT, "action": "status", "code": 409, "times": 2},
         {"verb": WRITES, "userAgent": AGENT, "action": "dropAfter", "times": 3},
     )
-    async with operators(server, Toy()) as running:
+    async with operators(server, Toy(namespace)) as running:
         make(api, namespace)
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"), seconds=30)
         await running.settle()
@@ -183,7 +184,7 @@ async def test_errors_are_tried_again_later_and_do_not_stop_others(server: Runni
             raise errors.pop()
         return None
 
-    async with operators(server, Toy(before)):
+    async with operators(server, Toy(namespace, before)):
         make(api, namespace, "bad")
         make(api, namespace, "good")
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-good"))
@@ -196,11 +197,10 @@ async def test_a_reconcile_may_ask_to_come_back(server: RunningServer, api: Api)
     asked: list[Key] = []
 
     async def before(key: Key) -> Requeue | None:
-        if key.namespace == namespace:
-            asked.append(key)
+        asked.append(key)
         return Requeue(0.05) if len(asked) < 3 else None
 
-    async with operators(server, Toy(before)):
+    async with operators(server, Toy(namespace, before)):
         make(api, namespace)
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
     assert len(asked) >= 3
@@ -210,7 +210,7 @@ async def test_a_reconcile_may_ask_to_come_back(server: RunningServer, api: Api)
 async def test_an_api_server_that_goes_and_comes_back_is_found_again(fresh: RunningServer) -> None:
     api = Api(fresh)
     namespace = api.namespace()
-    async with operators(fresh, Toy()) as running:
+    async with operators(fresh, Toy(namespace)) as running:
         make(api, namespace)
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
         await running.settle()
