@@ -172,7 +172,7 @@ class World:
             if await self.turn():
                 in_vain = 0
                 continue
-            if self.wish is None or in_vain > 1 or self.now + timedelta(seconds=self.wish) > end:
+            if self.wish is None or in_vain > 0 or self.now + timedelta(seconds=self.wish) > end:
                 return
             in_vain += 1
             self.now += timedelta(seconds=self.wish + 0.001)

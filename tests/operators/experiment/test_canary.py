@@ -200,8 +200,8 @@ def test_deletion_during_the_promotion_lets_it_finish() -> None:
     assert (life.phase, life.champion) == ("Succeeded", "v2")
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0, 2600), max_size=40).map(tuple))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(0, 2600), max_size=25).map(tuple))
 def test_turns_at_any_other_time_change_nothing(turns_at: tuple[float, ...]) -> None:
     """A restart, a resync, an unrelated event: each is a turn that knows only status and objects."""
     quiet, noisy = canary(), canary()
