@@ -18,6 +18,8 @@ from millrace.kube.platform import Platform
 from millrace.kube.resources import CRON_JOBS, JOBS, SECRETS, Object, name_of, namespace_of, owner_reference
 
 CONTAINER: Final = "materialize"
+# Where the query engine spills what exceeds its memory.
+_SCRATCH: Final = "/var/millrace/scratch"
 _COMMAND: Final = ["python", "-m", "millrace.materialize"]
 
 # Seconds. A tick that was missed for longer waits for the next one, which covers its stretch too.
@@ -168,7 +170,13 @@ def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int) 
         },
         "template": {
             "metadata": {"labels": {**labels}},
-            "spec": {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]},
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [container],
+                "volumes": [{"name": "scratch", "emptyDir": {}}],
+            },
         },
     }
 
@@ -181,6 +189,12 @@ def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
         "args": arguments,
         # A crash that leaves no message leaves the end of its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
     }
 
 
@@ -193,6 +207,7 @@ def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str
         {"name": "MILLRACE_STORE_URL", **store},
         # By name, because what runs pods as processes has to put it somewhere else.
         {"name": "MILLRACE_TERMINATION_LOG", "value": "/dev/termination-log"},
+        {"name": "TMPDIR", "value": _SCRATCH},
         *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),
     ]
 
