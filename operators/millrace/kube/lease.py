@@ -109,7 +109,8 @@ class LeaderLease:
         if held:
             lease = await self._client.get(LEASES, *self._place)
             if lease and lease["spec"].get("holderIdentity") == self._identity:
-                await self._client.replace(LEASES, {**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+                free = {key: value for key, value in lease["spec"].items() if key != "holderIdentity"}
+                await self._client.replace(LEASES, {**lease, "spec": free})
 
     async def _try(self) -> bool:
         """One attempt to acquire or renew; False, and perhaps no longer held, where it did not succeed."""

@@ -226,3 +226,23 @@ async def test_an_api_server_that_goes_and_comes_back_is_found_again(fresh: Runn
         finally:
             again.stop()
     api.close()
+
+
+async def test_nothing_is_reconciled_before_everything_is_listed(server: RunningServer, api: Api) -> None:
+    """Else an owner whose children are not listed yet would look childless."""
+    namespace = api.namespace()
+    make(api, namespace)
+    turns: list[Key] = []
+
+    async def before(key: Key) -> Requeue | None:
+        turns.append(key)
+        return None
+
+    api.fault({"verb": "list", "resource": "cronjobs", "userAgent": AGENT, "action": "status", "code": 500})
+    async with operators(server, Toy(namespace, before)) as running:
+        await asyncio.sleep(0.5)
+        assert turns == []
+        assert not running.runtime.synced
+        api.no_faults()
+        await eventually(lambda: turns)
+        assert running.runtime.synced
