@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.local.apiserver.fieldmanager.fieldset import SELF, Fields, difference, union
 from millrace.local.apiserver.fieldmanager.managers import Manager, Managers
-from millrace.local.apiserver.fieldmanager.typed import Comparison, compare
+from millrace.local.apiserver.fieldmanager.typed import Comparison, compare, everything
 from millrace.local.apiserver.schema import Node
 
 _UNOWNED = frozenset(
@@ -35,6 +35,12 @@ def ownable(obj: Mapping[str, Any]) -> dict[str, Any]:
 def compare_objects(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> Comparison:
     """How two whole objects differ, metadata itself not counted as a field."""
     return Comparison(*(without_metadata(fields) for fields in compare(ownable(old), ownable(new), node)))
+
+
+def every_field(obj: Mapping[str, Any], node: Node) -> Fields:
+    """The fields that a new object adds: what ``compare_objects`` finds added to nothing, at half the price."""
+    fields = everything(ownable(obj), node)
+    return without_metadata({element: below for element, below in fields.items() if element != SELF})
 
 
 def without_metadata(fields: Fields) -> Fields:

@@ -6,7 +6,7 @@ from typing import Any
 
 from millrace.local.apiserver.fieldmanager.fieldset import union
 from millrace.local.apiserver.fieldmanager.managers import Entry, Manager, Managers, capped, decode, encode, is_reset
-from millrace.local.apiserver.fieldmanager.ownership import compare_objects, taken_from_others
+from millrace.local.apiserver.fieldmanager.ownership import compare_objects, every_field, taken_from_others
 from millrace.local.apiserver.schema import Schema
 
 
@@ -31,7 +31,11 @@ def record_update(
         metadata.pop("managedFields", None)
         return
     self = Manager.updater(manager, api_version, subresource)
-    managers = capped(updated(managers, old or {}, new, self, schema=schema, now=now))
+    if old is None and not managers:
+        fields = every_field(new, schema.root)
+        managers = {self: Entry(fields, api_version, now)} if fields else {}
+    else:
+        managers = capped(updated(managers, old or {}, new, self, schema=schema, now=now))
     if managers:
         metadata["managedFields"] = encode(managers)
     else:
