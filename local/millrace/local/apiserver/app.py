@@ -15,7 +15,7 @@ from millrace.local.apiserver.faults import Faults
 from millrace.local.apiserver.journal import JournalFullError
 from millrace.local.apiserver.objects import Objects
 from millrace.local.apiserver.request import JSON, Request, Response, Stream, Target, parse_query
-from millrace.local.apiserver.routing import target_of, verb_of
+from millrace.local.apiserver.routing import Router, verb_of
 from millrace.local.apiserver.status import ApiError, no_such_path
 from millrace.local.apiserver.watching import ConnectionCut
 
@@ -36,7 +36,7 @@ class App:
     """
 
     def __init__(self, cluster: Cluster, faults: Faults | None = None) -> None:
-        self._cluster = cluster
+        self._router = Router(cluster.registry)
         self._documents = Documents(cluster)
         self._objects = Objects(cluster)
         self._faults = faults
@@ -72,7 +72,7 @@ class App:
             return _failure(error)
 
     def _answer(self, request: Request) -> Response | Stream:
-        target = target_of(request.path, self._cluster.registry)
+        target = self._router.target(request.path)
         if target is not None:
             return self._carry_out(request, target)
         document = self._documents.find(request)
@@ -83,7 +83,7 @@ class App:
     async def _answer_with_faults(self, request: Request, faults: Faults) -> Response | Stream:
         if request.path.startswith("/faults"):
             return faults.serve(request)
-        target = target_of(request.path, self._cluster.registry)
+        target = self._router.target(request.path)
         if target is None:
             return self._answer(request)
         verb = verb_of(request.method, target, watch=request.flag("watch"))

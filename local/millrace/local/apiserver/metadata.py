@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import secrets
@@ -59,12 +58,7 @@ _GENERATED_LIMIT = _LABEL_LIMIT - 5
 
 def timestamp(now: datetime) -> str:
     """RFC 3339 in whole seconds, UTC, as ``metav1.Time`` writes it."""
-    return _whole_second(now.replace(microsecond=0))
-
-
-@functools.lru_cache(maxsize=4)
-def _whole_second(now: datetime) -> str:
-    return f"{now.astimezone(UTC).isoformat()[:19]}Z"
+    return f"{now.astimezone(UTC).isoformat(timespec='seconds')[:19]}Z"
 
 
 def new_uid() -> str:

@@ -5,6 +5,26 @@ from __future__ import annotations
 from millrace.local.apiserver.registry import Registry
 from millrace.local.apiserver.request import Target
 
+_REMEMBERED = 4096
+
+
+class Router:
+    """Finds targets, and remembers those that were asked for lately."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._known: dict[str, Target | None] = {}
+        self._generation = registry.generation
+
+    def target(self, path: str) -> Target | None:
+        """What ``target_of`` finds."""
+        if self._generation != self._registry.generation or len(self._known) > _REMEMBERED:
+            self._known.clear()
+            self._generation = self._registry.generation
+        if path not in self._known:
+            self._known[path] = target_of(path, self._registry)
+        return self._known[path]
+
 
 def target_of(path: str, registry: Registry) -> Target | None:
     """The resource, namespace, name and subresource of ``/api/v1/…`` or ``/apis/{group}/{version}/…``.

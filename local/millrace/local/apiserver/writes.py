@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from millrace.local.apiserver import metadata as meta
 from millrace.local.apiserver.kinds import strategy_of
@@ -25,6 +25,7 @@ from millrace.local.apiserver.versions import served_object, to_stored
 #: Takes the object as it is and answers it as it is to be.
 Change = Callable[[Obj], Obj]
 _NAME_ATTEMPTS = 8
+_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,16 @@ class Writer:
         self._registry = registry
         self._schemas = schemas
         self._clock = clock
+        # The text of a second is made once: at thousands of writes a second it would cost more than their routing.
+        self._written_at = clock()
+        self._written_now = meta.timestamp(self._written_at)
 
     def now(self) -> str:
         """The present time as metadata carries it."""
-        return meta.timestamp(self._clock())
+        now = self._clock()
+        if now.second != self._written_at.second or abs(now - self._written_at) >= _MINUTE:
+            self._written_at, self._written_now = now, meta.timestamp(now)
+        return self._written_now
 
     def _draft(self, obj: Obj, old: Obj | None, subresource: str = "") -> Draft:
         return Draft(obj, old, self._store, self._registry, self.now(), subresource)
