@@ -80,7 +80,7 @@ def test_sigterm_drains_without_one_failed_request(start_service):
 
 
 def test_while_draining_it_is_unready_and_still_accepts_and_finishes_what_is_in_flight(start_service):
-    toy = start_service(TOY, MILLRACE_DRAIN_SECONDS="0.5")
+    toy = start_service(TOY, MILLRACE_DRAIN_SECONDS="3")
     toy.terminate()
     deadline = time.monotonic() + 5
     while (ready := httpx.get(f"{toy.url}/health/ready")).status_code == 200:
