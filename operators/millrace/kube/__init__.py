@@ -19,5 +19,6 @@ A reconcile may raise: ``RetryError`` (the work queue tries again, after ``delay
 (tried again with the same back-off). It must be idempotent, because it may end at any line.
 Modules: ``resources`` (kinds) · ``client`` (requests) · ``cache`` (what is known) · ``compare`` (is it already so) ·
 ``cluster`` (writes) · ``events`` · ``queue`` and ``runtime`` (when to reconcile) · ``handlers`` (kopf's watches) ·
-``sightings`` (what they missed) · ``lease`` (one at a time) · ``platform`` (what children need to know) · ``connection`` · ``metrics`` · ``errors``.
+``sightings`` (what they missed) · ``lease`` (one at a time) · ``platform`` (what children need to know) ·
+``connection`` · ``metrics`` · ``errors``.
 """

@@ -1,7 +1,9 @@
 """The API server's verbs on JSON objects: the official asynchronous client's transport without its 700 model classes.
 
-Every call is one request and nothing is retried here: a failed call raises, the reconcile ends, and the work queue
-tries it again later (``RetryError.delay`` carries Retry-After). Reconciles are idempotent, so that is always right.
+A failed call raises, the reconcile ends, and the work queue tries it again later (``RetryError.delay`` carries
+Retry-After). Reconciles are idempotent, so that is always right. Only where a connection broke the request is sent once
+more at once, since a kept-alive one may have ended just then: every write here is an apply, conditional, or a create
+under a name of its own, so one that had taken effect after all does no harm.
 """
 
 from __future__ import annotations
@@ -152,7 +154,12 @@ class Client:
                 parameters["fieldManager"] = FIELD_MANAGER
         what, used = f"{method} {path}", self.configuration
         try:
-            status, headers, text = await self._send(method, path, parameters, body, content_type)
+            try:
+                status, headers, text = await self._send(method, path, parameters, body, content_type)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if method != "GET":
+                    self.fence()
+                status, headers, text = await self._send(method, path, parameters, body, content_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._metrics.requests.labels(method, resource.kind, "0").inc()
             raise errors.ApiError(f"{what}: {error or type(error).__name__}", status=0) from error

@@ -215,11 +215,16 @@ async def test_a_throttled_request_says_when_to_come_back(cluster: Cluster, api:
 
 async def test_a_cut_connection_is_an_error_to_retry(cluster: Cluster, api: Api) -> None:
     namespace = api.namespace()
-    api.fault({"verb": "patch", "action": "dropAfter", "times": 1})
+    api.fault({"verb": "patch", "action": "dropAfter", "times": 2})
     with pytest.raises(errors.ApiError) as caught:
         await cluster.apply(cron_job(namespace))
     assert caught.value.status == 0
     assert not await cluster.apply(cron_job(namespace)), "it had been written, and is found so"
+
+
+async def test_a_connection_that_ended_just_then_is_no_error(cluster: Cluster, api: Api) -> None:
+    api.fault({"verb": "patch", "action": "drop", "times": 1})
+    assert await cluster.apply(cron_job(api.namespace()))
 
 
 async def test_a_process_without_the_lease_writes_nothing(server: RunningServer, api: Api) -> None:
