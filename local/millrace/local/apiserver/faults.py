@@ -157,6 +157,8 @@ class Faults:
                 self._cluster.hub.drop(cut=True)
         answer = carry_out()
         if any(rule.action == "dropAfter" for rule in due):
+            if isinstance(answer, Stream) and answer.on_gone is not None:
+                answer.on_gone()
             raise ConnectionCut
         return answer
 

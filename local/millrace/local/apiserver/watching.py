@@ -38,7 +38,7 @@ class Watcher:
 
     def offer(self, event: Event) -> None:
         """Takes an event that may be of interest."""
-        if self.namespace and event.entry.namespace != self.namespace:
+        if self.closed or (self.namespace and event.entry.namespace != self.namespace):
             return
         if len(self.pending) >= BACKLOG:
             self.closed = True
