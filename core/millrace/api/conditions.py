@@ -34,7 +34,6 @@ PENDING: Final = "Pending"
 SUSPENDED: Final = "Suspended"
 DELETING: Final = "Deleting"
 NAME_TAKEN: Final = "NameTaken"
-REFUSED: Final = "RefusedByApiServer"
 BAD_COMMAND: Final = "BadCommand"
 
 # Reasons of FeatureView.
