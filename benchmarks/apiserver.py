@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 VIEWS = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 CONNECTIONS = 8
-CREATES = 6_000
+ROUNDS = 3
+CREATES = 6_000  # in all rounds together
 OBJECTS = 10_000
 EVENTS = 1_000
 EVENTS_PER_SECOND = 200
@@ -131,11 +132,18 @@ def resident_mib(pid: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
+def _round(port: int, number: int) -> float:
+    return creates_per_second(port, VIEWS, [feature_view(f"view-{number}-{n}") for n in range(CREATES // ROUNDS)])
+
+
 def measured(server: RunningServer) -> bool:
     """Takes and prints all figures; whether each is within its limit."""
     port = int(server.url.rpartition(":")[2])
-    views = creates_per_second(port, VIEWS, [feature_view(f"view-{n}") for n in range(CREATES)])
-    print(f"validated creates         {views:8.0f} /s   (limit {CREATES_LIMIT:.0f} /s at least)")
+    rounds = [_round(port, number) for number in range(ROUNDS)]
+    views = statistics.median(rounds)
+    print(
+        f"validated creates         {views:8.0f} /s   (limit {CREATES_LIMIT:.0f} /s at least; best {max(rounds):.0f})"
+    )
     latencies = asyncio.run(event_latencies(port))
     p50, p99 = statistics.median(latencies), statistics.quantiles(latencies, n=100)[98]
     print(f"watch event at {EVENTS_PER_SECOND}/s, p50  {p50:8.2f} ms   p99 {p99:.2f} ms, worst {max(latencies):.2f} ms")
