@@ -16,7 +16,7 @@ setup: $(READY) ## Makes .venv with locked dependencies: with uv where it is ins
 $(READY): pyproject.toml uv.lock constraints.txt
 ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 else
 	$(UV) sync --quiet --frozen --python $(PYTHON) --extra dev
 endif
