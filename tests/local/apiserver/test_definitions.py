@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from millrace.local.apiserver.process import start
-from tests.local.apiserver.conftest import REPOSITORY
+from tests.local.apiserver.conftest import REPOSITORY, client_of
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE = {"content-type": "application/merge-patch+json"}
@@ -366,7 +366,7 @@ def test_third_party_kinds_are_taken_with_the_real_schemas_and_with_the_small(tm
         pytest.skip("the real CRDs are not on this machine")
     server = start(tmp_path, kubeconfig=tmp_path / "kubeconfig", crds=[folder, REPOSITORY / "crds"])
     try:
-        with httpx.Client(base_url=server.url, timeout=20) as http:
+        with client_of(server) as http:
             for sample in map(yaml.safe_load, SAMPLES):
                 path = f"/apis/{sample['apiVersion']}/namespaces/default/{RESOURCES[sample['kind']]}"
                 made = http.post(path, json=sample, params={"fieldValidation": "Strict"})

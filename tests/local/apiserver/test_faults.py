@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from millrace.local.apiserver.process import RunningServer
+from tests.local.apiserver.conftest import client_of
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -19,7 +20,7 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 @pytest.fixture
 def client(faulty: RunningServer) -> Iterator[httpx.Client]:
     """A client of a server with ``/faults``."""
-    with httpx.Client(base_url=faulty.url, timeout=10, headers={"user-agent": "tester/1"}) as http:
+    with client_of(faulty, **{"user-agent": "tester/1"}) as http:
         yield http
 
 
@@ -96,7 +97,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Reads until the end."""
         try:
-            with httpx.stream("GET", f"{self._url}{MAPS}?watch=1", timeout=20) as answer:
+            with httpx.stream("GET", f"{self._url}{MAPS}?watch=1", timeout=20, verify=False) as answer:
                 self.open.set()
                 for line in answer.iter_lines():
                     self.names.append(json.loads(line)["object"]["metadata"]["name"])

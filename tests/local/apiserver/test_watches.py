@@ -14,6 +14,7 @@ from millrace.local.apiserver import watching as watching_module
 from millrace.local.apiserver.process import RunningServer
 from millrace.local.apiserver.store import Event, entry_of
 from millrace.local.apiserver.watching import Hub, Watcher
+from tests.local.apiserver.conftest import client_of
 
 MERGE = {"content-type": "application/merge-patch+json"}
 
@@ -159,7 +160,7 @@ def test_a_start_in_the_future_is_refused(http: httpx.Client, maps: str) -> None
 
 def test_a_start_that_is_too_old_is_told_to_list_again(faulty: RunningServer) -> None:
     path = "/api/v1/namespaces/default/configmaps"
-    with httpx.Client(base_url=faulty.url) as http:
+    with client_of(faulty) as http:
         start = http.get(path).json()["metadata"]["resourceVersion"]
         put(http, path, "a")
         http.post("/faults/forget-history").raise_for_status()
