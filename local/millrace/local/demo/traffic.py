@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import httpx
+import aiohttp
+import orjson
 
 OK = 200
+SECONDS = 10.0
 
 
 @dataclass
@@ -34,27 +36,29 @@ async def send(
     outcome = Outcome()
     queue = list(reversed(patients))
 
-    async def worker(client: httpx.AsyncClient) -> None:
+    async def worker(session: aiohttp.ClientSession) -> None:
         while queue:
-            await _ask(client, host, queue.pop(), outcome)
+            await _ask(session, f"{ingress}/predict", host, queue.pop(), outcome)
             progress(len(outcome.seconds) + len(outcome.failures))
 
-    async with httpx.AsyncClient(base_url=ingress, timeout=10, trust_env=False) as client:
-        await asyncio.gather(*(worker(client) for _ in range(connections)))
+    timeout = aiohttp.ClientTimeout(total=SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        await asyncio.gather(*(worker(session) for _ in range(connections)))
     return outcome
 
 
-async def _ask(client: httpx.AsyncClient, host: str, patient: int, outcome: Outcome) -> None:
+async def _ask(session: aiohttp.ClientSession, url: str, host: str, patient: int, outcome: Outcome) -> None:
     started = time.perf_counter()
     try:
-        answer = await client.post("/predict", json={"entities": {"patient_id": [patient]}}, headers={"host": host})
-    except httpx.HTTPError as error:
+        async with session.post(url, json={"entities": {"patient_id": [patient]}}, headers={"Host": host}) as answer:
+            body = await answer.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
         outcome.failures.append(f"patient {patient}: {type(error).__name__} {error}")
         return
-    if answer.status_code != OK:
-        outcome.failures.append(f"patient {patient}: HTTP {answer.status_code} {answer.text[:200]}")
+    if answer.status != OK:
+        outcome.failures.append(f"patient {patient}: HTTP {answer.status} {body[:200].decode(errors='replace')}")
         return
     outcome.seconds.append(time.perf_counter() - started)
     outcome.deployments.append(answer.headers["x-millrace-deployment"])
     outcome.patients.append(patient)
-    outcome.probabilities.append(answer.json()["outputs"]["probabilities"][0][1])
+    outcome.probabilities.append(orjson.loads(body)["outputs"]["probabilities"][0][1])
