@@ -13,6 +13,8 @@ import pyarrow as pa
 from millrace.base.errors import MillraceError, ReportError
 
 MIB: Final = 2**20
+# What a thread needs at least to sort and spill.
+_PER_THREAD: Final = 32 * MIB
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class Engine:
     Attributes:
         spill: directory for what does not fit into memory; made and emptied by DuckDB.
         memory: bytes that DuckDB may hold before it spills.
-        threads: None takes one per core.
+        threads: at most; fewer are taken where memory is too small for them to work in.
         disk: bytes that it may spill; None takes nearly all that is free there.
     """
 
     spill: str
-    memory: int = 256 * MIB
-    threads: int | None = None
+    memory: int = 128 * MIB
+    threads: int = 8
     disk: int | None = None
 
     @contextmanager
@@ -42,11 +44,10 @@ class Engine:
             "temp_directory": self.spill,
             "memory_limit": f"{self.memory // MIB}MiB",
             "preserve_insertion_order": False,
+            "threads": max(1, min(self.threads, pa.cpu_count(), self.memory // _PER_THREAD)),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
-        if self.threads:
-            settings["threads"] = self.threads
         connection = duckdb.connect(":memory:", config=settings)
         connection.execute("set enable_progress_bar = false")
         if self.disk is not None:

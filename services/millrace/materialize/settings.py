@@ -18,7 +18,7 @@ from millrace.features.definition import Definition
 
 MIB: Final = 2**20
 # What Python, Arrow and one batch take beside the engine, and the least that the engine can work with.
-_BESIDE: Final = 224 * MIB
+_BESIDE: Final = 256 * MIB
 _LEAST: Final = 64 * MIB
 _CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
 
@@ -41,7 +41,7 @@ class JobSettings(Settings):
         None, alias="MILLRACE_SPILL_BYTES", ge=0, description="Most bytes spilled; absent: nearly all that is free"
     )
     engine_bytes: int = Field(
-        256 * MIB,
+        128 * MIB,
         alias="MILLRACE_ENGINE_BYTES",
         ge=_LEAST,
         description="Memory of the query engine before it spills; less is taken where the container's limit is low",

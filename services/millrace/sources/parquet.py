@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
@@ -18,30 +20,47 @@ from millrace.sources import bounds
 from millrace.sources.filesystem import URI_FIELD, Credentials, explained, missing, open_filesystem
 
 _FORMAT: Final = ds.ParquetFileFormat()
-# Footers are read side by side, because each is a round trip where files are far away.
-_FOOTERS_AT_ONCE: Final = 16
-# A few batches ahead hide the latency of reading; more would only hold memory.
+# Reads at once, of footers or of row groups: each is a round trip where files are far away.
+_AT_ONCE: Final = 16
+# Row groups of so many bytes (uncompressed, all columns) are read ahead; more would only hold memory.
+_BYTES_AHEAD: Final = 48 << 20
+# Rows per batch.
 _ROWS: Final = 65_536
-_AHEAD: Final = 4
 _NAMES_SHOWN: Final = 30
 
 
 class ParquetSource:
     """Implements ``history.Source`` over a fixed list of files, whose footers have been read."""
 
-    def __init__(self, uri: str, timestamp_field: str, dataset: ds.Dataset) -> None:
+    def __init__(
+        self, uri: str, timestamp_field: str, fragments: Sequence[ds.ParquetFileFragment], schema: pa.Schema
+    ) -> None:
         self._uri = uri
         self._timestamp = timestamp_field
-        self._dataset = dataset
+        self._fragments = fragments
+        self._schema = schema
 
     def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
-        """Batches of the columns; row groups outside the window are not read."""
-        within = bounds.within(self._timestamp, self._dataset.schema.field(self._timestamp).type, window)
-        with explained(self._uri):
-            scanner = self._dataset.scanner(
-                columns=list(columns), filter=within, batch_size=_ROWS, batch_readahead=_AHEAD, fragment_readahead=2
-            )
-            yield from scanner.to_batches()
+        """Batches of the columns; row groups outside the window are not read.
+
+        Row groups are read a little ahead, and no more than that however slow the reader is: Arrow's own scanner would
+        go on reading.
+        """
+        within = bounds.within(self._timestamp, self._schema.field(self._timestamp).type, window)
+        ahead: deque[tuple[Future[pa.Table], int]] = deque()
+        with explained(self._uri), ThreadPoolExecutor(_AT_ONCE) as pool:
+            for group in self._groups(within):
+                size = group.row_groups[0].total_byte_size
+                while ahead and (len(ahead) >= _AT_ONCE or sum(each for _, each in ahead) + size > _BYTES_AHEAD):
+                    yield from ahead.popleft()[0].result().to_batches(_ROWS)
+                read = pool.submit(group.to_table, schema=self._schema, columns=list(columns), filter=within)
+                ahead.append((read, size))
+            while ahead:
+                yield from ahead.popleft()[0].result().to_batches(_ROWS)
+
+    def _groups(self, within: pc.Expression) -> Iterator[ds.ParquetFileFragment]:
+        for fragment in self._fragments:
+            yield from fragment.split_by_row_group(within, self._schema)
 
 
 def open_source(definition: Definition, credentials: Credentials) -> ParquetSource:
@@ -57,11 +76,10 @@ def open_source(definition: Definition, credentials: Credentials) -> ParquetSour
         system, path = open_filesystem(uri, credentials)
         paths = _paths(uri, system, path)
         fragments = [_FORMAT.make_fragment(each, system) for each in paths]
-        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda fragment: fragment.ensure_complete_metadata(), fragments))
     schema = _schema(definition, paths, [fragment.physical_schema for fragment in fragments])
-    dataset = ds.FileSystemDataset(fragments, schema, _FORMAT, system)
-    return ParquetSource(uri, definition.timestamp_field, dataset)
+    return ParquetSource(uri, definition.timestamp_field, fragments, schema)
 
 
 def _paths(uri: str, system: fs.FileSystem, path: str) -> list[str]:
