@@ -1,4 +1,8 @@
-"""The e2e tests know only a kubeconfig: that of the embedded mode, or of any cluster in MILLRACE_E2E_KUBECONFIG."""
+"""The e2e tests know only a kubeconfig: that of the embedded mode, or of any cluster in MILLRACE_E2E_KUBECONFIG.
+
+To such a cluster the millrace node is attached, for its own nodes cannot run this checkout; its pods get addresses of
+MILLRACE_E2E_POD_CIDR.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +40,14 @@ class Target:
 @pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     given = os.environ.get("MILLRACE_E2E_KUBECONFIG")
-    if given:
-        yield Target(
-            Path(given),
-            os.environ.get("MILLRACE_E2E_INGRESS", "http://127.0.0.1:18080"),
-            os.environ.get("MILLRACE_E2E_STORE", "redis://127.0.0.1:16379"),
-        )
-        return
-    third_party = REAL_CRDS if REAL_CRDS.is_dir() else None
-    stack = LocalStack(tmp_path_factory.mktemp("stack"), ports="random", third_party_crds=third_party, detach=False)
+    stack = LocalStack(
+        tmp_path_factory.mktemp("stack"),
+        ports="random",
+        third_party_crds=REAL_CRDS if REAL_CRDS.is_dir() and not given else None,
+        kubeconfig=Path(given) if given else None,
+        pod_cidr=os.environ.get("MILLRACE_E2E_POD_CIDR"),
+        detach=False,
+    )
     stack.up(UP_SECONDS)
     try:
         yield Target(stack.kubeconfig, stack.ingress_url, stack.store_url)

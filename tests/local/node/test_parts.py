@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base.errors import ReportError, RetryError
-from millrace.local.node.addresses import RANGE, allocate, candidates, is_free
+from millrace.base.errors import RejectError, ReportError, RetryError
+from millrace.local.node.addresses import RANGE, allocate, candidates, check_local, is_free, parse_range
 from millrace.local.node.images import is_runnable, repository
 from millrace.local.node.machine import Machine, is_gpu_device
 from millrace.local.node.probes import Probe, Row, after, pause
@@ -63,6 +63,22 @@ def test_an_address_is_kept_over_restarts_and_never_shared() -> None:
     assert allocate(pod(hostNetwork=True), ()) == "127.0.0.1"
 
 
+def test_pods_get_addresses_of_the_given_range_and_leave_those_of_another() -> None:
+    network = parse_range("127.200.3.0/24")
+    assert IPv4Address(allocate(pod(ip="127.70.1.2"), (), network)) in network
+    assert all(IPv4Address(address) in network for address in islice(candidates("u", network), 50))
+    check_local(network)
+
+
+def test_a_range_that_pods_cannot_use_is_refused_with_what_to_do() -> None:
+    with pytest.raises(RejectError, match=r"--pod-cidr: '10.0.0.1/8' is no network"):
+        parse_range("10.0.0.1/8")
+    with pytest.raises(RejectError, match=r"127.1.2.0/25 has 128 addresses, and pods need 256"):
+        parse_range("127.1.2.0/25")
+    with pytest.raises(RejectError, match=r"192.0.2.0/24 are not .* sudo ip route add local 192.0.2.0/24 dev lo"):
+        check_local(parse_range("192.0.2.0/24"))
+
+
 def test_an_address_whose_port_somebody_holds_is_passed_over() -> None:
     first, second = islice(candidates("u"), 2)
     with socket.socket() as held:
@@ -71,7 +87,7 @@ def test_an_address_whose_port_somebody_holds_is_passed_over() -> None:
         port = held.getsockname()[1]
         assert not is_free(first, [port])
         assert allocate(pod(port=port), ()) == second
-    with pytest.raises(ReportError, match="no free loopback address"):
+    with pytest.raises(ReportError, match=r"no free address in 127.64.0.0/10"):
         allocate(pod(port=1), (), free=lambda _address, _ports: False)
 
 

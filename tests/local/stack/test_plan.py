@@ -70,6 +70,20 @@ def test_a_given_store_takes_the_place_of_the_own_one() -> None:
     assert planned(settings)["operator"].environ["MILLRACE_STORE_URL"] == "redis://elsewhere:1/2"
 
 
+def test_an_attached_stack_runs_no_api_server_and_leaves_the_cluster_its_controllers() -> None:
+    assert chosen((), store_url="", attached=True) == tuple(name for name in COMPONENTS if name != "apiserver")
+    assert chosen(["agent"], store_url="", attached=True) == ("agent",)
+    run = chosen((), store_url="", attached=True)
+    settings = replace(SETTINGS, components=run, given_kubeconfig=Path("/k"), pod_cidr="10.201.0.0/16")
+    components = planned(settings)
+    agent = components["agent"].command
+    for option, value in {"--kubeconfig": "/k", "--only": "node,mesh", "--pod-cidr": "10.201.0.0/16"}.items():
+        assert agent[agent.index(option) + 1] == value
+    assert components["operator"].environ["KUBECONFIG"] == "/k"
+    assert components["operator"].after == ()
+    assert StackSettings.from_json(settings.to_json()) == settings
+
+
 def test_components_are_chosen_by_name_in_their_own_order() -> None:
     assert chosen(["mesh", "store"], store_url="") == ("store", "mesh")
     with pytest.raises(RejectError, match=r"there is no component 'redis'. There are store, apiserver"):

@@ -41,6 +41,7 @@ async def run(settings: AgentSettings) -> None:
                 root=settings.root,
                 proxy=settings.proxy,
                 run_images=settings.run_images,
+                pod_cidr=settings.pod_cidr,
                 overcommit=settings.overcommit,
             )
             tasks.create_task(run_node(client, node, stop))

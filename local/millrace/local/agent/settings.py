@@ -6,10 +6,12 @@ import argparse
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from millrace.base.errors import RejectError
+from millrace.local.node.addresses import RANGE, parse_range
 
 PARTS = ("controllers", "node", "mesh")
 DEFAULT_OVERCOMMIT = 4.0
@@ -27,6 +29,7 @@ class AgentSettings:
         proxy: URL of the mesh's ingress, given to containers as ``http_proxy``; "" for none.
         prometheus: URL of the Prometheus that ScaledObjects are scaled by; "" to ask the one their triggers name.
         run_images: image repositories, beside ``millrace/millrace``, whose containers' commands run as they are.
+        pod_cidr: the addresses that pods get.
         overcommit: how many times its cores and memory the node offers to the scheduler.
     """
 
@@ -37,6 +40,7 @@ class AgentSettings:
     proxy: str = ""
     prometheus: str = ""
     run_images: frozenset[str] = frozenset()
+    pod_cidr: IPv4Network = RANGE
     overcommit: float = DEFAULT_OVERCOMMIT
 
 
@@ -64,6 +68,7 @@ def parse(arguments: Sequence[str]) -> AgentSettings:
         proxy=given.proxy.rstrip("/"),
         prometheus=given.prometheus,
         run_images=frozenset(given.run_image),
+        pod_cidr=parse_range(given.pod_cidr),
         overcommit=given.overcommit,
     )
 
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REPOSITORY",
         help="an image repository whose commands run here as they are; may be repeated",
     )
+    add("--pod-cidr", default=str(RANGE), help=f"addresses of this machine for pods (default: {RANGE})")
     add(
         "--overcommit",
         type=float,

@@ -47,6 +47,10 @@ def up(
         list[str] | None,
         typer.Option(metavar="COMPONENT", help=f"Run this only, of {', '.join(COMPONENTS)}; may be repeated."),
     ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Attach to this cluster, instead of an API server of its own.")
+    ] = None,
+    pod_cidr: Annotated[str | None, typer.Option(help="Addresses of this machine for pods.")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and bring all down at Ctrl-C.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds until everything must be ready.")] = 60.0,
 ) -> None:
@@ -62,6 +66,8 @@ def up(
         store_url=store_url,
         prometheus_url=prometheus,
         components=only or (),
+        kubeconfig=kubeconfig,
+        pod_cidr=pod_cidr,
         detach=not foreground,
     )
     began, ran_already = time.monotonic(), stack.is_running

@@ -16,7 +16,7 @@ from millrace.local.client.informer import Informer
 from millrace.local.client.resources import PODS, Obj
 from millrace.local.client.times import now as wall_clock
 from millrace.local.node import volumes
-from millrace.local.node.addresses import allocate
+from millrace.local.node.addresses import allocate, check_local
 from millrace.local.node.machine import Machine, count_gpus, inherited
 from millrace.local.node.pod import Pod
 from millrace.local.node.probing import session
@@ -85,7 +85,7 @@ class Node:
     def _start(self, obj: Obj) -> None:
         taken = {pod.address for pod in self._pods.values()}
         try:
-            address = allocate(obj, taken)
+            address = allocate(obj, taken, self._machine.settings.pod_cidr)
         except ReportError as error:
             self._machine.recorder.emit(PODS, obj, "FailedCreatePodSandBox", str(error), kind="Warning")
             asyncio.get_running_loop().call_later(self._machine.settings.refresh, self._again, obj)
@@ -150,7 +150,9 @@ async def run(
 
     Raises:
         ReportError: another node runs in the same folder.
+        RejectError: the addresses for pods are not this machine's.
     """
+    check_local(settings.pod_cidr)
     settings.pods.mkdir(parents=True, exist_ok=True)
     machine_has = (os.cpu_count() or 1, memory_bytes(), count_gpus())
     has, offers = capacity(*machine_has), capacity(*machine_has, overcommit=settings.overcommit)

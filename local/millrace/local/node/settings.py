@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
+
+from millrace.local.node.addresses import RANGE
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class NodeSettings:
         root: pods keep their files in ``pods/<uid>`` below it.
         proxy: URL that containers get as ``http_proxy``; "" for none.
         run_images: image repositories, beside ``millrace/millrace``, whose commands run as they are.
+        pod_cidr: the addresses that pods get; all must be this machine's.
         overcommit: how many times its cores and memory the node offers to the scheduler.
         settle: between a pod with a readiness probe becoming unready for good and its SIGTERM, so that endpoints and
             routes drop it first.
@@ -27,6 +31,7 @@ class NodeSettings:
     root: Path
     proxy: str = ""
     run_images: frozenset[str] = frozenset()
+    pod_cidr: IPv4Network = RANGE
     overcommit: float = 4.0
     settle: float = 0.3
     restart_delay: float = 10.0

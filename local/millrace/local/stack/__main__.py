@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from millrace.base.errors import MillraceError
-from millrace.local.stack import processes
+from millrace.local.stack import attach, processes
 from millrace.local.stack.launch import environment, programs
 from millrace.local.stack.plan import plan
 from millrace.local.stack.prepare import prepare
@@ -55,6 +55,8 @@ def main() -> int:
 async def _run(settings: StackSettings) -> None:
     image = f"millrace/millrace:{version('millrace')}"
     prepare(settings, image)
+    if settings.given_kubeconfig:
+        await attach.apply(settings.given_kubeconfig, [*settings.crds, settings.layout.platform])
     initial = State(
         version=version("millrace"),
         supervisor=processes.identify(os.getpid()),

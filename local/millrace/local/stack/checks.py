@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from millrace.base.errors import RejectError
+from millrace.local.client.config import load
+from millrace.local.node.addresses import check_local, parse_range
 from millrace.local.stack import health, ports
 from millrace.local.stack.settings import StackSettings
 
@@ -31,6 +33,10 @@ def check(settings: StackSettings) -> None:
         )
     check_files(settings.crds)
     check_folder(settings.root)
+    if settings.given_kubeconfig:
+        load(settings.given_kubeconfig)
+    if settings.pod_cidr:
+        check_local(parse_range(settings.pod_cidr))
     if settings.store_url:
         check_store(settings.store_url)
     ports.check_free(settings.ports, [_PORT_OF[name] for name in settings.components if name in _PORT_OF])

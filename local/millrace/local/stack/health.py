@@ -9,10 +9,14 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from millrace.base.errors import MillraceError
+from millrace.local.client.config import load
 
 ANSWER_SECONDS = 2.0
 HTTP_OK = 200
@@ -38,11 +42,15 @@ class RedisCheck:
 
 @dataclass(frozen=True)
 class HeartbeatCheck:
-    """A Lease, read from an API server on 127.0.0.1, that its holder must have renewed within ``seconds``."""
+    """A Lease that its holder must have renewed within ``seconds``.
+
+    It is read from the API server on ``port`` of 127.0.0.1, or else from that of ``kubeconfig``.
+    """
 
     port: int
     path: str
     seconds: float
+    kubeconfig: Path | None = None
 
 
 Check = HttpCheck | RedisCheck | HeartbeatCheck
@@ -57,7 +65,7 @@ def failure(check: Check, since: float = 0.0) -> str:
     """
     try:
         return _failure(check, since)
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, MillraceError) as error:
         return str(error) or type(error).__name__
 
 
@@ -67,7 +75,7 @@ def _failure(check: Check, since: float) -> str:
     if isinstance(check, HttpCheck):
         status, body = _get(check)
         return "" if status == HTTP_OK else f"answered {status}: {body[:LONGEST_ANSWER]}"
-    status, body = _get(HttpCheck(check.port, check.path))
+    status, body = _lease(check)
     if status != HTTP_OK:
         return "not registered yet"
     renewed = datetime.fromisoformat(json.loads(body)["spec"]["renewTime"]).timestamp()
@@ -75,6 +83,20 @@ def _failure(check: Check, since: float) -> str:
     if renewed < since:
         return "no heartbeat since its start yet"
     return "" if age <= check.seconds else f"its last heartbeat was {age:.0f} s ago"
+
+
+def _lease(check: HeartbeatCheck) -> tuple[int, str]:
+    if check.kubeconfig is None:
+        return _get(HttpCheck(check.port, check.path))
+    known = load(check.kubeconfig)
+    address = urlsplit(known.server)
+    where, port = address.hostname or "", address.port
+    connection = (
+        http.client.HTTPSConnection(where, port, timeout=ANSWER_SECONDS, context=known.tls)
+        if known.tls
+        else http.client.HTTPConnection(where, port, timeout=ANSWER_SECONDS)
+    )
+    return _ask(connection, address.path + check.path, known.authorization())
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -100,8 +122,12 @@ def _get(check: HttpCheck) -> tuple[int, str]:
         if check.socket is None
         else _UnixConnection(check.socket)
     )
+    return _ask(connection, check.path, {"Host": check.host} if check.host else {})
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
     try:
-        connection.request("GET", check.path, headers={"Host": check.host} if check.host else {})
+        connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read().decode(errors="replace").strip()
     finally:

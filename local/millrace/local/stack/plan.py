@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from millrace.base.errors import RejectError
@@ -52,8 +52,8 @@ class Component:
     stop_seconds: float = 5.0
 
 
-def chosen(names: Sequence[str], *, store_url: str) -> tuple[str, ...]:
-    """The components to run, in order: those named, or all; without a store where one is given.
+def chosen(names: Sequence[str], *, store_url: str, attached: bool = False) -> tuple[str, ...]:
+    """The components to run, in order: those named, or all; without a store, or an API server, that is elsewhere.
 
     Raises:
         RejectError: there is no component of such a name, or one lacks another that it needs.
@@ -61,12 +61,13 @@ def chosen(names: Sequence[str], *, store_url: str) -> tuple[str, ...]:
     for name in names:
         if name not in COMPONENTS:
             raise RejectError(f"there is no component {name!r}", hint=f"There are {', '.join(COMPONENTS)}")
+    elsewhere = {name for name, is_given in (("store", store_url), ("apiserver", attached)) if is_given}
     found = tuple(name for name in COMPONENTS if not names or name in names)
     for name in found:
         for needed in _NEEDS.get(name, ()):
-            if needed not in found:
+            if needed not in (*found, *elsewhere):
                 raise RejectError(f"component {name} needs {needed}", hint=f"Add {needed}, or leave {name} out")
-    return tuple(name for name in found if name != "store" or not store_url)
+    return tuple(name for name in found if name not in elsewhere)
 
 
 _NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -88,7 +89,8 @@ def plan(settings: StackSettings, programs: Programs, image: str) -> tuple[Compo
         "registry": _pod(settings, "registry"),
         "gateway": _pod(settings, "gateway"),
     }
-    return tuple(every[name] for name in settings.components)
+    run = settings.components
+    return tuple(replace(every[name], after=tuple(one for one in every[name].after if one in run)) for name in run)
 
 
 def _store(settings: StackSettings, programs: Programs) -> Component:
@@ -125,12 +127,16 @@ def _mesh(settings: StackSettings, programs: Programs) -> Component:
 
 def _agent(settings: StackSettings, programs: Programs) -> Component:
     layout = settings.layout
-    command = [programs.python, "-m", "millrace.local.agent", "--kubeconfig", str(layout.kubeconfig)]
+    command = [programs.python, "-m", "millrace.local.agent", "--kubeconfig", str(settings.kubeconfig)]
     command += ["--root", str(layout.root), "--node", NODE, "--proxy", settings.ingress_url]
     if settings.prometheus_url:
         command += ["--prometheus", settings.prometheus_url]
+    if settings.pod_cidr:
+        command += ["--pod-cidr", settings.pod_cidr]
+    if settings.given_kubeconfig:
+        command += ["--only", "node,mesh"]  # the cluster has controllers of its own
     lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
-    check = HeartbeatCheck(settings.ports.api, lease, HEARTBEAT_SECONDS)
+    check = HeartbeatCheck(settings.ports.api, lease, HEARTBEAT_SECONDS, settings.given_kubeconfig)
     # It starts beside the API server and tries until that answers, since loading its libraries takes as long as the
     # server's. Its pods end with it, and each may finish what it was asked.
     return Component("agent", check, tuple(command), stop_seconds=40.0)
@@ -138,7 +144,7 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
 
 def _operator(settings: StackSettings, programs: Programs, image: str) -> Component:
     environ = {
-        "KUBECONFIG": str(settings.layout.kubeconfig),
+        "KUBECONFIG": str(settings.kubeconfig),
         "MILLRACE_HOST": HOST,
         "MILLRACE_HEALTH_PORT": str(settings.ports.operator),
         "MILLRACE_IMAGE": image,

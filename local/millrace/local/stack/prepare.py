@@ -25,6 +25,7 @@ def prepare(settings: StackSettings, image: str) -> None:
     )
     documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
     (layout.platform / "platform.yaml").write_text(documents)
-    # The API server writes the same once it listens; what starts beside it can read it now.
-    write_kubeconfig(layout.kubeconfig, settings.api_url)
+    if settings.given_kubeconfig is None:
+        # The API server writes the same once it listens; what starts beside it can read it now.
+        write_kubeconfig(layout.kubeconfig, settings.api_url)
     initial.prepare(MeshSettings(layout.mesh, HOST, settings.ports.ingress))

@@ -93,6 +93,8 @@ class StackSettings:
         crds: folders or files of CRDs that the API server starts with.
         faults: whether the API server takes orders to fail, for tests.
         components: the components to run.
+        given_kubeconfig: the cluster to attach to; None for an API server of its own.
+        pod_cidr: the addresses that pods get; empty for the node's own choice.
     """
 
     root: Path
@@ -102,6 +104,8 @@ class StackSettings:
     crds: tuple[Path, ...] = ()
     faults: bool = False
     components: tuple[str, ...] = ()
+    given_kubeconfig: Path | None = None
+    pod_cidr: str = ""
 
     @property
     def layout(self) -> Layout:
@@ -109,8 +113,13 @@ class StackSettings:
         return Layout(self.root)
 
     @property
+    def kubeconfig(self) -> Path:
+        """How to reach the API server."""
+        return self.given_kubeconfig or self.layout.kubeconfig
+
+    @property
     def api_url(self) -> str:
-        """The API server's address."""
+        """The address of the stack's own API server."""
         return f"http://{HOST}:{self.ports.api}"
 
     @property
@@ -125,11 +134,14 @@ class StackSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
-        return {**asdict(self), "root": str(self.root), "crds": [str(path) for path in self.crds]}
+        given = self.given_kubeconfig and str(self.given_kubeconfig)
+        crds = [str(path) for path in self.crds]
+        return {**asdict(self), "root": str(self.root), "crds": crds, "given_kubeconfig": given}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """The settings that ``to_json`` wrote."""
+        given = document.get("given_kubeconfig")
         return cls(
             **{
                 **document,
@@ -137,5 +149,6 @@ class StackSettings:
                 "ports": Ports(**document["ports"]),
                 "crds": tuple(Path(path) for path in document["crds"]),
                 "components": tuple(document["components"]),
+                "given_kubeconfig": Path(given) if given else None,
             }
         )

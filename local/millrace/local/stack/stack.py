@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,9 +17,10 @@ from types import TracebackType
 from typing import Literal, Self
 
 from millrace.base.errors import NotFoundError, RejectError, ReportError
-from millrace.local.stack import checks, logs, processes, state
+from millrace.local.client.config import load
+from millrace.local.stack import attach, checks, logs, processes, state
 from millrace.local.stack.launch import packaged_crds, packaged_third_party, programs
-from millrace.local.stack.plan import chosen
+from millrace.local.stack.plan import NODE, chosen
 from millrace.local.stack.ports import OPTIONS, free_ports
 from millrace.local.stack.settings import Layout, Ports, StackSettings
 from millrace.local.stack.state import ComponentState, State
@@ -44,6 +46,9 @@ class LocalStack:
         third_party_crds: a YAML file or folder of the CRDs of others that Millrace writes; small ones by default.
         faults: whether the API server takes orders to fail, for tests.
         components: the components to run; all by default.
+        kubeconfig: a cluster to attach to instead of an API server of its own: it keeps its controllers, and a Node
+            of this machine joins it, where registry, gateway and models run.
+        pod_cidr: addresses of this machine for pods; the real API server refuses those of 127.0.0.0/8.
         detach: whether the platform outlives the process that brings it up.
     """
 
@@ -58,6 +63,8 @@ class LocalStack:
         third_party_crds: Path | None = None,
         faults: bool = False,
         components: Sequence[str] = (),
+        kubeconfig: Path | None = None,
+        pod_cidr: str | None = None,
         detach: bool = True,
     ) -> None:
         self.layout = Layout(root.absolute())
@@ -67,18 +74,21 @@ class LocalStack:
         self._crds = (*(crds or [packaged_crds()]), third_party_crds or packaged_third_party())
         self._faults = faults
         self._components = components
+        self._kubeconfig = kubeconfig.absolute() if kubeconfig else None
+        self._pod_cidr = pod_cidr or ""
         self._detach = detach
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     @property
     def kubeconfig(self) -> Path:
-        """The kubeconfig of the API server."""
-        return self.layout.kubeconfig
+        """The kubeconfig of the API server: the stack's own, or that of the cluster it is attached to."""
+        return self._kubeconfig or self._attached_to() or self.layout.kubeconfig
 
     @property
     def api_url(self) -> str:
         """The API server's address."""
-        return self._running_settings().api_url
+        settings = self._running_settings()
+        return load(settings.given_kubeconfig).server if settings.given_kubeconfig else settings.api_url
 
     @property
     def ingress_url(self) -> str:
@@ -133,10 +143,13 @@ class LocalStack:
     def down(self, *, purge: bool = False) -> list[int]:
         """Ends everything; with ``purge`` removes the folder as well. Nothing to end is success.
 
+        Of a cluster that it is attached to it takes the Node away, and leaves all else.
+
         Returns:
             The ids of processes that had to be killed because they did not end when asked to.
         """
-        supervisor = state.read(self.layout.state).supervisor
+        last = state.read(self.layout.state)
+        supervisor = last.supervisor
         processes.kill(supervisor, signal.SIGTERM)
         if not processes.wait_ended(supervisor, _SUPERVISOR_STOP_SECONDS):
             processes.kill(supervisor, signal.SIGKILL)
@@ -144,6 +157,9 @@ class LocalStack:
         if self._supervisor is not None:
             self._supervisor.wait()
             self._supervisor = None
+        cluster = self._attached_to()
+        if cluster and last.phase != "stopped":
+            asyncio.run(attach.remove_node(cluster, NODE))
         if purge:
             self._purge()
         return killed
@@ -204,7 +220,9 @@ class LocalStack:
             prometheus_url=self._prometheus_url,
             crds=self._crds,
             faults=self._faults,
-            components=chosen(self._components, store_url=self._store_url),
+            components=chosen(self._components, store_url=self._store_url, attached=self._kubeconfig is not None),
+            given_kubeconfig=self._kubeconfig,
+            pod_cidr=self._pod_cidr,
         )
 
     def _chosen_ports(self) -> Ports:
@@ -223,6 +241,13 @@ class LocalStack:
             return StackSettings.from_json(json.loads(self.layout.settings.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RejectError(f"nothing has run in {self.layout.root}", hint="Bring it up first") from error
+
+    def _attached_to(self) -> Path | None:
+        """The kubeconfig of the cluster that the folder's stack is, or was, attached to."""
+        try:
+            return self._running_settings().given_kubeconfig
+        except RejectError:
+            return None
 
     def _check_same(self, settings: StackSettings) -> None:
         running, wanted = self._running_settings().to_json(), settings.to_json()

@@ -1,0 +1,129 @@
+"""A stack attached to a cluster of somebody else's: an API server with controllers and without a node."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from millrace.base.errors import RejectError, ReportError
+from millrace.local.apiserver import process
+from millrace.local.client.api import Client
+from millrace.local.client.config import load
+from millrace.local.client.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NODES, PODS, Obj, Resource
+from millrace.local.stack import LocalStack, attach, processes
+from millrace.local.stack.launch import packaged_crds, packaged_third_party
+from tests.builders import model_deployment
+from tests.e2e.kubectl import eventually
+from tests.e2e.mesh import Service
+from tests.onnx_models import write_linear
+
+MODELS = Resource("millrace.dev", "v1alpha1", "ModelDeployment", "modeldeployments")
+
+
+@dataclass
+class Foreign:
+    """Somebody else's cluster."""
+
+    kubeconfig: Path
+
+    def get(self, resource: Resource, name: str) -> Obj:
+        return self._ask(lambda client: client.get(resource, "", name))
+
+    def create(self, resource: Resource, namespace: str, item: Obj) -> None:
+        self._ask(lambda client: client.create(resource, namespace, item))
+
+    def list(self, resource: Resource, namespace: str = "") -> dict[str, Obj]:
+        items, _ = self._ask(lambda client: client.list(resource, namespace))
+        return {one["metadata"]["name"]: one for one in items}
+
+    def apply(self, *paths: Path) -> None:
+        asyncio.run(attach.apply(self.kubeconfig, paths))
+
+    def _ask(self, question: Callable[[Client], Awaitable[Any]]) -> Any:
+        async def answer() -> Any:
+            async with Client(load(self.kubeconfig), field_manager="kubectl") as client:
+                return await question(client)
+
+        return asyncio.run(answer())
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Iterator[Foreign]:
+    server = process.start(tmp_path / "cluster", kubeconfig=tmp_path / "their-kubeconfig")
+    words = ["--kubeconfig", str(server.kubeconfig), "--root", str(tmp_path / "agent"), "--only", "controllers"]
+    controllers = subprocess.Popen([sys.executable, "-m", "millrace.local.agent", *words])
+    try:
+        yield Foreign(server.kubeconfig)
+    finally:
+        controllers.terminate()
+        controllers.wait(20)
+        server.stop()
+
+
+@pytest.mark.slow
+def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreign: Foreign, tmp_path: Path) -> None:
+    built = model_deployment("fraud", f"file://{write_linear(tmp_path / 'model.onnx')}").build()
+    root = tmp_path / "stack"
+    stack = LocalStack(root, ports="random", kubeconfig=foreign.kubeconfig, pod_cidr="127.201.0.0/16", detach=False)
+    try:
+        stack.up(120)
+        assert stack.kubeconfig == LocalStack(root).kubeconfig == foreign.kubeconfig
+        assert stack.api_url == load(foreign.kubeconfig).server
+        assert "apiserver" not in stack.status().components
+        assert not stack.layout.kubeconfig.exists()
+        foreign.create(MODELS, "default", built)
+        service = Service(stack.ingress_url, "fraud", "default")
+        eventually(lambda: service.infer().status_code == 200, 60)
+        assert service.output() == 3.0
+        assert all(pod["status"]["podIP"].startswith("127.201.") for pod in foreign.list(PODS, "default").values())
+        assert list(foreign.list(NODES)) == ["millrace"]
+    finally:
+        LocalStack(root).down()
+    assert processes.marked(root) == []
+    assert foreign.list(NODES) == foreign.list(LEASES, "kube-node-lease") == {}
+    assert list(foreign.list(MODELS)) == ["fraud"]
+    assert foreign.list(DEPLOYMENTS, "millrace-system").keys() == {"millrace-registry", "millrace-gateway"}
+
+
+def changed(path: Path, folder: Path, note: str) -> tuple[Path, Obj]:
+    """The first object of a YAML file with an annotation more, in a file of its own."""
+    item: dict[str, Any] = next(iter(yaml.safe_load_all(path.read_text())))
+    item["metadata"]["annotations"] = {**(item["metadata"].get("annotations") or {}), "note": note}
+    file = folder / f"{note}.yaml"
+    file.write_text(yaml.safe_dump(item))
+    return file, item
+
+
+def test_crds_are_brought_up_to_date_but_those_of_others_are_left_alone(foreign: Foreign, tmp_path: Path) -> None:
+    ours, istio = packaged_crds() / "experiments.yaml", packaged_third_party() / "istio.yaml"
+    for _ in range(2):
+        foreign.apply(packaged_crds(), packaged_third_party())
+    newer, mine = changed(ours, tmp_path, "newer")
+    other, theirs = changed(istio, tmp_path, "other")
+    foreign.apply(newer, other)
+    updated = foreign.get(DEFINITIONS, mine["metadata"]["name"])
+    kept = foreign.get(DEFINITIONS, theirs["metadata"]["name"])
+    assert updated["metadata"]["annotations"]["note"] == "newer"
+    assert "note" not in (kept["metadata"].get("annotations") or {})
+
+
+def test_what_cannot_be_attached_to_is_said(foreign: Foreign, tmp_path: Path) -> None:
+    with pytest.raises(RejectError, match=f"cannot read the kubeconfig {tmp_path}/none"):
+        LocalStack(tmp_path / "a", ports="random", kubeconfig=tmp_path / "none").up(10)
+    with pytest.raises(RejectError, match=r"--pod-cidr: the addresses of 192.0.2.0/24 are not this machine's"):
+        LocalStack(tmp_path / "a", ports="random", kubeconfig=foreign.kubeconfig, pod_cidr="192.0.2.0/24").up(10)
+    (tmp_path / "odd.yaml").write_text("{apiVersion: v1, kind: Pod, metadata: {name: p}}")
+    with pytest.raises(RejectError, match=r"odd.yaml has a Pod"):
+        foreign.apply(tmp_path / "odd.yaml")
+    dead = tmp_path / "dead"
+    dead.write_text(foreign.kubeconfig.read_text().replace(load(foreign.kubeconfig).server, "http://127.0.0.1:1"))
+    with pytest.raises(ReportError, match=r"the supervisor ended with exit code 2: .*127.0.0.1:1"):
+        LocalStack(tmp_path / "b", ports="random", kubeconfig=dead, detach=False).up(20)
