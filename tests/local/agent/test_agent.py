@@ -46,6 +46,7 @@ def test_arguments_become_settings() -> None:
         (["--only", "nodes"], "--only: 'nodes' is not among controllers, node, mesh"),
         (["--proxy", "127.0.0.1:80"], "--proxy: '127.0.0.1:80' is no URL"),
         (["--overcommit", "0.5"], "--overcommit: 0.5 is below 1"),
+        (["--pod-cidr", "10.201"], "--pod-cidr: '10.201' is no network"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], told: str) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from millrace.local.stack import health, launch
 from millrace.local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
+from tests.local.client.test_config import write
 from tests.local.mesh.conftest import free_port
 
 
@@ -62,10 +63,14 @@ async def test_a_unix_socket_deep_in_the_tree_is_reached(tmp_path: Path, monkeyp
     ("ago", "since", "said"),
     [(1, 5, ""), (60, 100, "its last heartbeat was 60 s ago"), (3, 2, "no heartbeat since its start yet")],
 )
-async def test_a_heartbeat_counts_while_it_is_fresh_and_of_this_life(ago: int, since: int, said: str) -> None:
+async def test_a_heartbeat_counts_while_it_is_fresh_and_of_this_life(
+    ago: int, since: int, said: str, tmp_path: Path
+) -> None:
+    seen: list[str] = []
     renewed = (datetime.now(UTC) - timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    async def lease(_: web.Request) -> web.Response:
+    async def lease(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization", ""))
         return web.json_response(json.loads(json.dumps({"spec": {"renewTime": renewed}})))
 
     app = web.Application()
@@ -77,6 +82,10 @@ async def test_a_heartbeat_counts_while_it_is_fresh_and_of_this_life(ago: int, s
     try:
         assert await failure(HeartbeatCheck(port, "/lease", 40.0), time.time() - since) == said
         assert await failure(HeartbeatCheck(port, "/none", 40.0)) == "not registered yet"
+        known = write(tmp_path, server=f"http://127.0.0.1:{port}", user={"token": "t"})
+        assert await failure(HeartbeatCheck(0, "/lease", 40.0, known), time.time() - since) == said
+        assert seen == ["", "Bearer t"]
+        assert "cannot read the kubeconfig" in await failure(HeartbeatCheck(0, "/lease", 40.0, tmp_path / "none"))
     finally:
         await runner.cleanup()
 
