@@ -30,7 +30,7 @@ ROW_BYTES = 25 + 2 + 5 * 4 + 5 * 8
 BEGIN, SPAN = 1_700_000_000_000_000, 90 * 86_400_000_000
 RATE_LIMIT = 0.4
 MEMORY_LIMIT_MB = 500
-# The larger view fills the query engine's memory (128 MB), which the smaller one does not need; more entities add nothing.
+# The larger view fills the query engine's memory (128 MB), which the smaller one does not need; more add nothing.
 FLAT_LIMIT = 1.5
 ROWS_AT_ONCE = 500_000
 
