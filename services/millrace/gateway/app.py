@@ -41,9 +41,7 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         settings = self._settings
-        store = RowStore(
-            settings.store_url, timeout=settings.store_timeout_seconds, connections=settings.store_connections
-        )
+        store = RowStore(settings.store_url, settings.store_timeout_seconds)
         async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
             definitions = Definitions(client, settings.refresh_seconds)
             self._reads = FeatureReads(
@@ -56,7 +54,7 @@ class Gateway:
                 refreshing.cancel()
                 with suppress(asyncio.CancelledError):
                     await refreshing
-                await store.close()
+                store.close()
 
     async def _read(self, call: Call) -> Answer:
         if self._reads is None:  # the lifespan begins before the server listens

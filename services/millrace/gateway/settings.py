@@ -19,9 +19,6 @@ class GatewaySettings(ServerSettings):
     store_timeout_seconds: float = Field(
         1.0, alias="MILLRACE_STORE_TIMEOUT_SECONDS", gt=0, description="How long one read of the store may take"
     )
-    store_connections: int = Field(
-        64, alias="MILLRACE_STORE_CONNECTIONS", ge=1, description="Most connections to the store"
-    )
     max_rows: int = Field(
         10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities times views) of one request"
     )

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from typing import cast
 
 from millrace.base.errors import RetryError
 from millrace.features import keys
 from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
+from millrace.online.pipe import Pipe, Reply, StoreError, pairs
 
 
 class RowStore:
-    """Reads packed rows. Connections are opened on first use and again after the store comes back."""
+    """Reads packed rows. The connection is opened on first use and again after the store comes back."""
 
-    def __init__(self, url: str, *, timeout: float, connections: int) -> None:
-        self._timeout = timeout
-        self._redis = Redis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=timeout, max_connections=connections
-        )
+    def __init__(self, url: str, timeout: float) -> None:
+        self._pipe = Pipe(url, timeout)
 
     async def rows(self, wanted: Sequence[bytes]) -> list[bytes | None]:
         """The rows of these keys, None where there is none; one MGET.
@@ -32,7 +26,7 @@ class RowStore:
         """
         if not wanted:
             return []
-        return cast("list[bytes | None]", await self._ask(self._redis.mget(wanted)))
+        return cast("list[bytes | None]", await self._ask(b"MGET", wanted))
 
     async def layouts(self, project: str, view: str) -> dict[bytes, Layout]:
         """The layouts that the view's rows may have, by schema id.
@@ -40,20 +34,18 @@ class RowStore:
         Raises:
             RetryError: the store does not answer within the timeout.
         """
-        fields = await self._ask(self._redis.hgetall(keys.meta(project, view)))
-        return layouts_of(fields)
+        return layouts_of(pairs(await self._ask(b"HGETALL", [keys.meta(project, view)])))
 
-    async def close(self) -> None:
-        """Closes every connection."""
-        await self._redis.aclose()
+    def close(self) -> None:
+        """Closes the connection."""
+        self._pipe.close()
 
-    async def _ask(self, question: Any) -> Any:
+    async def _ask(self, command: bytes, arguments: Sequence[bytes]) -> Reply:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await question
-        except (TimeoutError, RedisError, OSError) as error:
+            return await self._pipe.ask(command, arguments)
+        except StoreError as error:
             raise RetryError(
-                f"the online store gives no answer: {str(error) or f'nothing within {self._timeout:g} s'}",
+                f"the online store gives no answer: {error}",
                 hint="Try again; the gateway answers again as soon as the store does",
                 reason="StoreUnavailable",
                 delay=1,
