@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.builders import feature_view, model_deployment
 from tests.e2e.conftest import Target
@@ -16,19 +14,15 @@ from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.mesh import Service
 from tests.e2e.test_feature_view import write_events
 from tests.onnx_models import write_linear
+from tests.s3 import s3_server
 
 BUCKET = "lake"
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

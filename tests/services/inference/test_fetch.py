@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import boto3
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from millrace.base.errors import MillraceError, RejectError, RetryError
 from millrace.inference.fetch import fetch
 from millrace.inference.settings import FetchSettings
+from tests.s3 import s3_server
 
 
 def command(environment: dict[str, str], **options) -> subprocess.CompletedProcess[str]:
@@ -40,12 +40,9 @@ def path(tmp_path):
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """An S3 server that checks credentials; its address."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    httpx.post(f"http://{host}:{port}/moto-api/reset-auth", content="inf")
-    server.stop()
+    with s3_server() as url:
+        yield url
+        httpx.post(f"{url}/moto-api/reset-auth", content="inf")
 
 
 def test_the_command_brings_the_file_and_reports_digest_and_size(models, path, tmp_path):

@@ -9,32 +9,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from moto import settings as moto_settings
-from moto.server import ThreadedMotoServer
 
 from millrace.base.errors import NotFoundError, RejectError, RetryError
 from millrace.features.history import Window
 from millrace.sources.filesystem import Credentials
 from millrace.sources.parquet import open_source
+from tests.s3 import s3_server
 from tests.services.sources.test_parquet import EVERYTHING, table, view
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client: Any = boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="s", region_name="us-east-1"
-    )
-    client.create_bucket(Bucket="lake")
-    for name, rows in (("b", range(10)), ("a", range(10, 1000))):
-        content = io.BytesIO()
-        pq.write_table(table(rows), content, row_group_size=100)
-        client.put_object(Bucket="lake", Key=f"events/{name}.parquet", Body=content.getvalue())
-    client.put_object(Bucket="lake", Key="corrupt/a.parquet", Body=b"nothing of the kind")
-    yield url
-    server.stop()
+    with s3_server() as url:
+        client: Any = boto3.client(
+            "s3", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="s", region_name="us-east-1"
+        )
+        client.create_bucket(Bucket="lake")
+        for name, rows in (("b", range(10)), ("a", range(10, 1000))):
+            content = io.BytesIO()
+            pq.write_table(table(rows), content, row_group_size=100)
+            client.put_object(Bucket="lake", Key=f"events/{name}.parquet", Body=content.getvalue())
+        client.put_object(Bucket="lake", Key="corrupt/a.parquet", Body=b"nothing of the kind")
+        yield url
 
 
 def credentials(endpoint: str) -> Credentials:
