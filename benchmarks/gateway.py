@@ -1,7 +1,8 @@
 """Online reads through the gateway beside a bare Starlette handler that does the same MGET, in one run.
 
 30 features over 3 views, for 1 and for 50 entities, at 1 and at 16 connections; medians of rounds that alternate
-between the servers. The processor time of each server per request is told too: it says on a busy machine what rates cannot.
+between the servers. The processor time of each server per request is told too: it says what rates cannot on a busy
+machine.
 """
 
 from __future__ import annotations
