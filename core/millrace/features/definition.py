@@ -3,7 +3,7 @@
 ``schema_hash`` covers what decides a stored row, so it changes when, and only when, one of these changes:
 
 - the join keys: their names, types and order (int32 and int64 are one type here, as they are one entity);
-- the features: their names, types, source columns and order;
+- the stored features: their names, types, what they mean (``Feature.meaning``) and their order;
 - ``source.timestampField`` and ``source.createdTimestampField``.
 
 It does not change with ``ttl`` (checked when a row is read), the source's address, the schedule, or anything that is
@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from millrace.api.featureview import EntityType, FeatureViewSpec, ScalarType, Source
 from millrace.api.names import digest
@@ -39,6 +39,14 @@ class JoinKey:
     type: EntityType
 
 
+class StoredFeature(NamedTuple):
+    """One feature as stored rows know it: of two with equal fields, one's values are the other's."""
+
+    name: str
+    type: ScalarType
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Feature:
     """One feature: the source column ``column`` under ``name``, as ``type``."""
@@ -46,6 +54,16 @@ class Feature:
     name: str
     type: ScalarType
     column: str
+
+    @property
+    def meaning(self) -> str:
+        """What decides the feature's values beside its type, in one text."""
+        return self.column
+
+    @property
+    def stored(self) -> StoredFeature:
+        """The feature as stored rows know it."""
+        return StoredFeature(self.name, self.type, self.meaning)
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,11 @@ class Definition:
     def feature(self) -> dict[str, Feature]:
         """Features by name."""
         return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def stored(self) -> tuple[StoredFeature, ...]:
+        """What a stored row holds, in its order."""
+        return tuple(feature.stored for feature in self.features)
 
     @cached_property
     def schema_id(self) -> bytes:
@@ -125,7 +148,7 @@ def schema_hash(spec: FeatureViewSpec) -> str:
     """``sha256:<hex>`` over what decides a stored row (see the module's docstring)."""
     decisive = {
         "entities": [[entity.name, _KEY_TYPES.get(entity.type, entity.type)] for entity in spec.entities],
-        "features": [[feature.name, feature.type, feature.column] for feature in _features(spec)],
+        "features": [list(feature.stored) for feature in _features(spec)],
         "timestamp": spec.source.timestamp_field,
         "created": spec.source.created_timestamp_field,
     }

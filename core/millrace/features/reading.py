@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from millrace.features.definition import Definition, Feature
+from millrace.features.definition import Definition, StoredFeature
 from millrace.features.keys import META_LAYOUT
 from millrace.features.row import STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout, Value, schema_id
 
@@ -68,7 +68,7 @@ class Reader:
 
     def __init__(self, definition: Definition, names: Iterable[str]) -> None:
         self.definition = definition
-        self.features = tuple(definition.feature[name] for name in names)
+        self.features = tuple(definition.feature[name].stored for name in names)
         self._layout = Layout.of(definition)
         self._partial = _Partial(self._layout, self.features)
 
@@ -105,7 +105,7 @@ class Reader:
             if layout is None:
                 unknown.add(written)
                 event_times.append(None)
-                stored: dict[Feature, Value] = {}
+                stored: dict[StoredFeature, Value] = {}
             else:
                 event_time, _, decoded = layout.decode(row)
                 event_times.append(event_time)
@@ -121,15 +121,15 @@ class Reader:
 class _Partial:
     """Reads some features, by column, of rows that all have one layout; skips the bytes of the others."""
 
-    def __init__(self, layout: Layout, wanted: Sequence[Feature]) -> None:
+    def __init__(self, layout: Layout, wanted: Sequence[StoredFeature]) -> None:
         self._head = layout.head
         self._no_nulls = bytes(layout.bitmap_bytes)
         self._variable_start = layout.fixed.size
         codes = ""
-        read: dict[Feature, int] = {}
-        before: Feature | None = None
+        read: dict[StoredFeature, int] = {}
+        before: StoredFeature | None = None
         # Per wanted feature: its bit, where its fixed part is read, and where that of the variable one before it is.
-        places: dict[Feature, tuple[Feature, int, int | None]] = {}
+        places: dict[StoredFeature, tuple[StoredFeature, int, int | None]] = {}
         ends = _ends_needed(layout, wanted)
         for bit, feature in enumerate(layout.features):
             code = STRUCT_CODE[feature.type]
@@ -178,14 +178,14 @@ class _Partial:
         return Columns(columns, event_times)
 
     def _variable(
-        self, rows: Sequence[bytes], feature: Feature, begins: Sequence[int], ends: Sequence[int]
+        self, rows: Sequence[bytes], feature: StoredFeature, begins: Sequence[int], ends: Sequence[int]
     ) -> list[bytes | str]:
         start = self._variable_start
         parts = [row[start + a : start + b] for row, a, b in zip(rows, begins, ends, strict=True)]
         return [part.decode() for part in parts] if feature.type == "string" else parts  # type: ignore[return-value]
 
 
-def _ends_needed(layout: Layout, wanted: Sequence[Feature]) -> set[Feature]:
+def _ends_needed(layout: Layout, wanted: Sequence[StoredFeature]) -> set[StoredFeature]:
     """The variable features whose end is where a wanted one begins."""
     variable = [feature for feature in layout.features if feature.type in VARIABLE]
     return {before for before, feature in pairwise(variable) if feature in wanted}

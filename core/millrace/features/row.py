@@ -40,7 +40,7 @@ from typing import Any, Final, NamedTuple
 
 from millrace.api.featureview import ScalarType
 from millrace.base.errors import ReportError
-from millrace.features.definition import Definition, Feature
+from millrace.features.definition import Definition, StoredFeature
 
 FORMAT: Final = 1
 HEADER_BYTES: Final = 25
@@ -75,22 +75,21 @@ class Layout:
     """Where the values stand in rows of one schema."""
 
     schema_id: bytes
-    features: tuple[Feature, ...]
+    features: tuple[StoredFeature, ...]
 
     @classmethod
     def of(cls, definition: Definition) -> Layout:
         """The layout of the rows that a definition writes."""
-        return cls(definition.schema_id, definition.features)
+        return cls(definition.schema_id, definition.stored)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Layout:
         """The inverse of ``as_dict``."""
-        return cls(bytes.fromhex(document["id"]), tuple(Feature(*feature) for feature in document["features"]))
+        return cls(bytes.fromhex(document["id"]), tuple(StoredFeature(*feature) for feature in document["features"]))
 
     def as_dict(self) -> dict[str, Any]:
         """The layout as JSON, so that rows can be read after their definition is gone."""
-        features = [[feature.name, feature.type, feature.column] for feature in self.features]
-        return {"id": self.schema_id.hex(), "features": features}
+        return {"id": self.schema_id.hex(), "features": [list(feature) for feature in self.features]}
 
     @cached_property
     def bitmap_bytes(self) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from millrace.base.errors import ReportError
 from millrace.features import row, row_columns
 from millrace.features.conform import ARROW
-from millrace.features.definition import Feature
+from millrace.features.definition import StoredFeature
 from millrace.features.row import Layout
 
 Case = tuple[Layout, list[tuple[int, int | None, tuple[Any, ...]]]]
@@ -35,7 +35,7 @@ TIME = st.integers(-(2**62), 2**62)
 
 def layout_of(kinds: list[str]) -> Layout:
     return Layout(
-        bytes(range(1, 9)), tuple(Feature(f"f{index}", kind, f"f{index}") for index, kind in enumerate(kinds))
+        bytes(range(1, 9)), tuple(StoredFeature(f"f{index}", kind, f"f{index}") for index, kind in enumerate(kinds))
     )  # type: ignore[arg-type]
 
 
