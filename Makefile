@@ -3,7 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 READY := .venv/.ready
+JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest
+# Without byte code every one of the many processes compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint test fast e2e bench generate generated-check golden clean
@@ -31,11 +34,11 @@ lint: $(READY) ## Style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(READY) ## All tests.
-	$(PYTEST)
+test: $(READY) ## All tests, in JOBS processes (2).
+	$(PYTEST) -n $(JOBS)
 
 fast: $(READY) ## The tests without the slow ones and without e2e.
-	$(PYTEST) -m 'not slow and not e2e'
+	$(PYTEST) -n $(JOBS) -m 'not slow and not e2e'
 
 e2e: $(READY) ## The e2e tests: on the embedded mode, or on any cluster with KUBECONFIG=path.
 	MILLRACE_E2E_KUBECONFIG='$(KUBECONFIG)' $(PYTEST) tests/e2e

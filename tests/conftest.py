@@ -1,0 +1,30 @@
+"""Which tests run beside each other: a file's tests, which share its servers, on one worker, and so all of e2e."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+E2E = "tests/e2e"
+
+
+class ByPlatform(LoadFileScheduling):
+    """One worker for each file, and one for all of the e2e tests, whose platform is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return E2E if nodeid.startswith(f"{E2E}/") else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlatform:
+    config.option.loadscopereorder = False  # the order below is better than that by number of tests
+    return ByPlatform(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files go first, so that no worker is left alone with one at the end."""
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (E2E not in item.path.as_posix(), item.path not in long))
