@@ -66,12 +66,73 @@ class Source(ApiModel):
     )
 
 
+AggregateFunction = Literal[
+    "count",
+    "count_distinct",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "stddev",
+    "var",
+    "first",
+    "last",
+    "approx_percentile",
+]
+
+
+class Aggregate(ApiModel):
+    """A function over the rows of an entity within a window that ends on the view's time grid."""
+
+    function: AggregateFunction = Field(
+        description="stddev and var are those of a sample; first and last are by event time; nulls are skipped."
+    )
+    column: ColumnName | None = Field(
+        default=None, description="Source column. Only count goes without one: it counts rows then."
+    )
+    window: Duration = Field(description="How far the window reaches back from the grid's latest moment, exclusive.")
+    quantile: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Of approx_percentile alone: 0 is the least value, 0.5 the median, 1 the greatest."
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.column) || self.function == 'count'",
+            "aggregate.column is required for every function but count; name the source column",
+        ),
+        Rule(
+            "has(self.quantile) == (self.function == 'approx_percentile')",
+            "aggregate.quantile belongs to approx_percentile, which needs it, and to no other function",
+        ),
+    )
+
+
 class Feature(ApiModel):
-    """One feature: a column of the source under a name and type of its own."""
+    """One feature: a column of the source, or an aggregate of it, under a name and type of its own."""
 
     name: Identifier = Field(description="Name of the feature, unique in the view.")
     type: ScalarType = Field(description="Type in training sets, in the online store and in answers.")
     column: ColumnName | None = Field(default=None, description="Source column; the feature's name by default.")
+    aggregate: Aggregate | None = Field(default=None, description="Computed over a window of rows.")
+
+    rules: ClassVar = (
+        Rule(
+            "!(has(self.column) && has(self.aggregate))",
+            "a feature is either a column or an aggregate; move column into aggregate, or leave one of the two out",
+        ),
+    )
+
+
+class Aggregation(ApiModel):
+    """The time grid of the view's aggregates."""
+
+    every: Duration | None = Field(
+        default=None,
+        description=(
+            "Windows end at multiples of it since 1970 UTC, and it must divide every window. "
+            "Default: the largest of 1h, 15m, 5m and 1m that does."
+        ),
+    )
 
 
 class Online(ApiModel):
@@ -124,9 +185,13 @@ class FeatureViewSpec(ApiModel):
         description="The features, in the order of the stored row.",
         json_schema_extra=list_map("name"),
     )
+    aggregation: Aggregation | None = Field(default=None, description="The time grid of the view's aggregates.")
     ttl: Duration | None = Field(
         default=None,
-        description="How old a row may be and still count, both ends inclusive. Absent or 0s: no limit.",
+        description=(
+            "How old a row may be and still count, both ends inclusive. Absent or 0s: no limit. Windows of "
+            "aggregates are not narrowed by it."
+        ),
     )
     online: Online = Field(
         default_factory=Online, json_schema_extra={"default": {}}, description="The online store's part."
@@ -144,6 +209,10 @@ class FeatureViewSpec(ApiModel):
         Rule(
             "self.features.all(f, !self.entities.exists(e, e.name == f.name))",
             "a feature must not have the name of an entity; rename it and say its source column in `column`",
+        ),
+        Rule(
+            "!has(self.aggregation) || self.features.exists(f, has(f.aggregate))",
+            "spec.aggregation means nothing in a view without aggregates; leave it out",
         ),
     )
 

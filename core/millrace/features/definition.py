@@ -23,6 +23,7 @@ from millrace.api.names import digest
 from millrace.base import duration
 from millrace.base.errors import RejectError
 from millrace.features import times
+from millrace.features.aggregate import Aggregate, compile_aggregates
 
 # Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
 MAX_TTL: Final = 2**60
@@ -47,18 +48,44 @@ class StoredFeature(NamedTuple):
     meaning: str
 
 
+# In snapshots: the event time of the latest visible row of the source, null where there is none. No feature can have
+# this name.
+ROW_TIME: Final = StoredFeature("$event", "timestamp", "$event")
+
+
+class Read(NamedTuple):
+    """A source column that a feature is made from, read as ``type``; None is the type that it has."""
+
+    column: str
+    type: ScalarType | None
+
+
 @dataclass(frozen=True)
 class Feature:
-    """One feature: the source column ``column`` under ``name``, as ``type``."""
+    """One feature under ``name``, as ``type``: the source column ``column``, or an ``aggregate``; one of the two."""
 
     name: str
     type: ScalarType
-    column: str
+    column: str | None = None
+    aggregate: Aggregate | None = None
 
     @property
     def meaning(self) -> str:
         """What decides the feature's values beside its type, in one text."""
-        return self.column
+        return self.aggregate.meaning if self.aggregate else str(self.column)
+
+    @property
+    def read(self) -> Read | None:
+        """The source column that it is made from; None where it needs none."""
+        if self.aggregate is None:
+            return Read(self.column, self.type) if self.column else None
+        column = self.aggregate.column
+        return Read(column, self.aggregate.reads(self.type)) if column else None
+
+    @property
+    def row_bound(self) -> bool:
+        """Whether its value is one row's, visible as long as that row is; aggregates have values at all times."""
+        return self.aggregate is None
 
     @property
     def stored(self) -> StoredFeature:
@@ -101,8 +128,14 @@ class Definition:
 
     @cached_property
     def stored(self) -> tuple[StoredFeature, ...]:
-        """What a stored row holds, in its order."""
-        return tuple(feature.stored for feature in self.features)
+        """What a stored row holds, in its order; a snapshot's last value is the time of its row (``ROW_TIME``)."""
+        stored = tuple(feature.stored for feature in self.features)
+        return (*stored, ROW_TIME) if self.windowed else stored
+
+    @cached_property
+    def windowed(self) -> bool:
+        """Whether the view has aggregates, so that its stored rows are snapshots as of the end of a run."""
+        return any(feature.aggregate for feature in self.features)
 
     @cached_property
     def schema_id(self) -> bytes:
@@ -156,7 +189,13 @@ def schema_hash(spec: FeatureViewSpec) -> str:
 
 
 def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
-    return tuple(Feature(feature.name, feature.type, feature.column or feature.name) for feature in spec.features)
+    aggregates = compile_aggregates(spec)
+    return tuple(
+        Feature(feature.name, feature.type, aggregate=aggregates[feature.name])
+        if feature.name in aggregates
+        else Feature(feature.name, feature.type, feature.column or feature.name)
+        for feature in spec.features
+    )
 
 
 def _ttl(spec: FeatureViewSpec) -> int | None:

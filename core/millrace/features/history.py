@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from millrace.base.errors import RetryError
 from millrace.features.conform import KEY_ARROW, conform, conform_key, int64_array, microseconds
-from millrace.features.definition import Definition, Feature
+from millrace.features.definition import Definition, Feature, Read
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -70,17 +70,22 @@ class History:
         keys = [(f"k{index}", KEY_ARROW[key.type]) for index, key in enumerate(self.definition.join_keys)]
         return pa.schema([*keys, ("event", pa.int64()), ("created", pa.int64()), ("seq", pa.int64())])
 
-    def numbered(self) -> Iterator[pa.RecordBatch]:
-        """Keys, times and numbers of all rows that can match: without null key or null event time."""
-        schema = self.numbered_schema()
-        for first, batch in self._scan(()):
+    def numbered(self, reads: Sequence[Read] = ()) -> Iterator[pa.RecordBatch]:
+        """Keys, times and numbers of all rows that can match: without null key or null event time.
+
+        Args:
+            reads: columns that follow them, as v0, v1, …
+        """
+        names = self.numbered_schema().names + [f"v{index}" for index in range(len(reads))]
+        for first, batch in self._scan(reads):
             keys = self._keys(batch)
             event = self._event_times(batch)
             created = self._created_times(batch)
             created = int64_array(np.full(len(event), NO_CREATED)) if created is None else created.fill_null(NO_CREATED)
             self.count = first + len(event)
             seq = int64_array(np.arange(first, self.count, dtype=np.int64))
-            numbered = pa.RecordBatch.from_arrays([*keys, event, created, seq], schema=schema)
+            columns = [*keys, event, created, seq, *self._values(batch, reads)]
+            numbered = pa.RecordBatch.from_arrays(columns, names)
             keep = self._in_window(event)
             for key in keys:
                 keep = pc.and_(keep, key.is_valid())
@@ -91,13 +96,14 @@ class History:
 
         Args:
             numbers: row numbers, ascending over all arrays together, each once.
-            features: wanted of each row.
+            features: wanted of each row; columns of the source all of them.
 
         Raises:
             RetryError: the source has changed since the numbers were found.
         """
         wanted = _Ascending(numbers)
-        for first, batch in self._scan(features):
+        reads = [feature.read for feature in features if feature.read]
+        for first, batch in self._scan(reads):
             here = wanted.below(first + batch.num_rows) - first
             if not len(here):
                 continue
@@ -105,23 +111,30 @@ class History:
             event = self._event_times(picked)
             if event.null_count or not pc.all(self._in_window(event)).as_py():
                 raise _changed(self.definition)
-            values = [
-                conform(picked.column(feature.column), feature.type, column=feature.column, field=_field(feature))
-                for feature in features
-            ]
+            values = self._values(picked, reads)
             done = (first + batch.num_rows) / max(self.count, 1)
             yield Rows(self._keys(picked), event, self._created_times(picked), values, done)
         if len(wanted.below(2**63 - 1)):
             raise _changed(self.definition)
 
-    def _scan(self, features: Sequence[Feature]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _scan(self, reads: Sequence[Read]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches, each with the number of its first row."""
         d = self.definition
         names = [key.name for key in d.join_keys] + [d.timestamp_field, d.created_field or d.timestamp_field]
         first = 0
-        for batch in self.source.scan(list(dict.fromkeys(names + [f.column for f in features])), self.window):
+        for batch in self.source.scan(list(dict.fromkeys(names + [read.column for read in reads])), self.window):
             yield first, batch
             first += batch.num_rows
+
+    def _values(self, batch: pa.RecordBatch, reads: Sequence[Read]) -> list[pa.Array]:
+        values = []
+        for read in reads:
+            came = batch.column(read.column)
+            if read.type is not None:
+                field = next(f"spec.features[{f.name}]" for f in self.definition.features if f.read == read)
+                came = conform(came, read.type, column=read.column, field=field)
+            values.append(came)
+        return values
 
     def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
         return [
@@ -165,10 +178,6 @@ class _Ascending:
                 break
             self._rest = more
         return np.concatenate(parts)
-
-
-def _field(feature: Feature) -> str:
-    return f"spec.features[{feature.name}]"
 
 
 def _changed(definition: Definition) -> RetryError:

@@ -135,7 +135,11 @@ def _required(definition: Definition) -> dict[str, str]:
 
 def _optional(definition: Definition) -> dict[str, str]:
     """Columns that older files may lack, where they count as null."""
-    columns = {feature.column: f"spec.features[{index}].column" for index, feature in enumerate(definition.features)}
+    columns = {
+        feature.read.column: f"spec.features[{index}].{'aggregate.' if feature.aggregate else ''}column"
+        for index, feature in enumerate(definition.features)
+        if feature.read
+    }
     if definition.created_field is not None:
         columns.setdefault(definition.created_field, "spec.source.createdTimestampField")
     return {name: field for name, field in columns.items() if name not in _required(definition)}
@@ -164,9 +168,9 @@ def _check_types(definition: Definition, schema: pa.Schema) -> None:
         if name is not None:
             require_fit(schema.field(name).type, "timestamp", column=name, field=field)
     for index, feature in enumerate(definition.features):
-        require_fit(
-            schema.field(feature.column).type, feature.type, column=feature.column, field=f"spec.features[{index}]"
-        )
+        if feature.read and feature.read.type:
+            column, declared = feature.read.column, feature.read.type
+            require_fit(schema.field(column).type, declared, column=column, field=f"spec.features[{index}]")
 
 
 def _absent(column: str, where: str, path: str, schema: pa.Schema) -> NotFoundError:

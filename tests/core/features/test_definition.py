@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from millrace.api.loading import load_yaml
+from millrace.base import duration
 from millrace.base.errors import RejectError
 from millrace.features import definition
+from millrace.features.aggregate import Aggregate
 from tests import builders
 
 
@@ -122,3 +124,94 @@ def test_a_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
         compiled(VIEW, name=name)
     with pytest.raises(RejectError, match=r"metadata.namespace"):
         compiled(VIEW, namespace=name)
+
+
+def aggregated(*aggregates: dict[str, Any], kind: str = "float64", every: str | None = None) -> builders.Built:
+    """A view with these aggregates."""
+    features = [{"name": f"a{i}", "type": kind, "aggregate": each} for i, each in enumerate(aggregates)]
+    built = VIEW.having("spec.features", features)
+    return built.having("spec.aggregation", {"every": every}) if every else built
+
+
+SUM = {"function": "sum", "column": "amount", "window": "7d"}
+HOUR = 3_600_000_000
+
+
+def test_an_aggregate_holds_its_window_and_grid_in_microseconds() -> None:
+    (feature,) = compiled(aggregated(SUM)).features
+    assert feature.aggregate == Aggregate("sum", "amount", 7 * 24 * HOUR, HOUR)
+    assert feature.meaning == "sum(amount) over 604800000000us by 3600000000us"
+    assert (feature.column, feature.read) == (None, ("amount", "float64"))
+
+
+def test_a_view_with_aggregates_stores_the_time_of_its_row_last() -> None:
+    assert compiled(VIEW).stored[-1].name == "visits"
+    assert compiled(aggregated(SUM)).stored[-1] == ("$event", "timestamp", "$event")
+
+
+@pytest.mark.parametrize(
+    ("windows", "grid"),
+    [(["1h", "7d"], "1h"), (["1h", "90m"], "15m"), (["1h", "20m"], "5m"), (["1h", "7m"], "1m"), (["1h30m"], "15m")],
+)
+def test_the_grid_is_the_largest_that_divides_all_windows(windows: list[str], grid: str) -> None:
+    features = compiled(aggregated(*(SUM | {"window": window} for window in windows))).features
+    assert {feature.aggregate and feature.aggregate.every for feature in features} == {duration.microseconds(grid)}
+
+
+@pytest.mark.parametrize(("moment", "grid"), [(0, 0), (1, 0), (-1, -HOUR), (HOUR, HOUR), (HOUR - 1, 0), (-HOUR, -HOUR)])
+def test_moments_go_down_to_the_grid_also_before_1970(moment: int, grid: int) -> None:
+    assert Aggregate("count", None, HOUR, HOUR).grid(moment) == grid
+
+
+@pytest.mark.parametrize(
+    ("built", "message"),
+    [
+        (aggregated(SUM | {"window": "0s"}), r"spec.features\[0\].aggregate.window: '0s' is no stretch"),
+        (
+            aggregated(SUM | {"window": "90s"}),
+            r"spec.features\[0\].aggregate.window: '90s' is no multiple of any of",
+        ),
+        (
+            aggregated(SUM, SUM | {"window": "90s"}, every="1m"),
+            r"spec.features\[1\].aggregate.window: '90s' is no multiple of the grid '1m'",
+        ),
+        (aggregated(SUM, every="0s"), r"spec.aggregation.every: '0s' is no stretch"),
+        (VIEW.having("spec.aggregation", {"every": "1h"}), r"spec.aggregation: the view has no aggregate"),
+        (
+            aggregated({"function": "sum", "window": "1h"}),
+            r"spec.features\[0\].aggregate.column: 'sum' needs a column",
+        ),
+        (
+            aggregated({"function": "approx_percentile", "column": "amount", "window": "1h"}),
+            r"spec.features\[0\].aggregate.quantile: 'approx_percentile' needs a quantile",
+        ),
+        (aggregated(SUM | {"quantile": 0.5}), r"aggregate.quantile: 0.5 came; 'sum' takes none"),
+        (aggregated(SUM, kind="string"), r"spec.features\[0\].type: 'sum' is no string. It can be float64, float32 or"),
+        (aggregated(SUM | {"function": "mean"}, kind="int64"), r"'mean' is no int64. It can be float64 or float32"),
+        (aggregated(SUM | {"function": "count"}, kind="float64"), r"'count' is no float64. It can be int64"),
+        (aggregated(SUM | {"function": "min"}, kind="string"), r"'min' is no string"),
+        (
+            VIEW.having("spec.features", [{"name": "a", "type": "float64", "column": "amount", "aggregate": SUM}]),
+            r"spec.features\[0\].column: 'a' has both a column \('amount'\) and an aggregate",
+        ),
+    ],
+)
+def test_an_aggregate_that_means_nothing_is_refused(built: builders.Built, message: str) -> None:
+    with pytest.raises(RejectError, match=message):
+        compiled(built)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        aggregated(SUM | {"function": "mean"}),
+        aggregated(SUM | {"column": "visits"}),
+        aggregated(SUM | {"window": "8d"}),
+        aggregated(SUM, every="15m"),
+        aggregated(SUM, kind="float32"),
+    ],
+)
+def test_the_schema_hash_changes_with_what_an_aggregate_is(other: builders.Built) -> None:
+    assert compiled(other).schema_hash != compiled(aggregated(SUM)).schema_hash
+    same = aggregated(SUM | {"window": "168h"}, every="60m")
+    assert compiled(same).schema_hash == compiled(aggregated(SUM)).schema_hash
