@@ -95,13 +95,14 @@ class Aggregate(ApiModel):
         default=None, description="Of approx_percentile alone: 0 is the least value, 0.5 the median, 1 the greatest."
     )
 
+    # `function` is a reserved word of CEL, which Kubernetes escapes so.
     rules: ClassVar = (
         Rule(
-            "has(self.column) || self.function == 'count'",
+            "has(self.column) || self.__function__ == 'count'",
             "aggregate.column is required for every function but count; name the source column",
         ),
         Rule(
-            "has(self.quantile) == (self.function == 'approx_percentile')",
+            "has(self.quantile) == (self.__function__ == 'approx_percentile')",
             "aggregate.quantile belongs to approx_percentile, which needs it, and to no other function",
         ),
     )
