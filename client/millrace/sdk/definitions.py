@@ -1,4 +1,4 @@
-"""Where the SDK takes feature views from: YAML files, the registry, or a cluster. Each gives compiled definitions."""
+"""Where the SDK takes feature views from: YAML files or a cluster. Each gives compiled definitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 from urllib3.exceptions import HTTPError
 
@@ -18,7 +17,7 @@ from millrace.api.kinds import FEATURE_VIEW
 from millrace.api.loading import load_object, load_yaml
 from millrace.base.errors import NotFoundError, RejectError, RetryError
 from millrace.features import definition
-from millrace.gateway.definitions import Snapshot, snapshot
+from millrace.gateway.definitions import Snapshot
 
 DEFAULT_PROJECT = "default"
 SECONDS = 10.0
@@ -39,23 +38,6 @@ def from_files(paths: Sequence[str | os.PathLike[str]]) -> Snapshot:
                     raise RejectError(f"{path}: feature view {name[1]!r} is defined twice", field="metadata.name")
                 views[name] = found.spec
     return _compiled(views)
-
-
-def from_registry(url: str) -> Snapshot:
-    """Every FeatureView that the registry at ``url`` knows.
-
-    Raises:
-        RetryError: the registry does not answer.
-    """
-    address = f"{url.rstrip('/')}/v1/definitions"
-    try:
-        answer = httpx.get(address, timeout=SECONDS)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise RetryError(
-            f"the registry at {url} gives no definitions: {error}", hint="Check the URL, and that the registry is up"
-        ) from error
-    return snapshot(answer.content, "")
 
 
 def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> Snapshot:

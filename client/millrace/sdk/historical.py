@@ -3,98 +3,68 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from millrace.base.errors import NotFoundError, RejectError
-from millrace.features import pit
+from millrace.base.errors import RejectError
+from millrace.features import pit, times
 from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
 from millrace.features.history import Source
-from millrace.gateway.plan import Plan
+from millrace.gateway.plan import Plan, ViewRead
+from millrace.sdk import datasets
+from millrace.sdk.datasets import Dataset, Origin
+from millrace.sdk.registry import Registry
+from millrace.sdk.tabular import Tabular
+
+OpenSource = Callable[[Definition], Source]
+Watermark = Callable[[Definition], int | None]
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """A training set: exactly the entity frame's rows, in its order, and the features beside them."""
+class TrainingSet(Tabular):
+    """A training set: exactly the entity frame's rows, in its order, and the features beside them.
+
+    Attributes:
+        table: it.
+        origin: what was asked of which definitions.
+        registry: where saved datasets are recorded.
+    """
 
     table: pa.Table
+    origin: Origin
+    registry: Registry | None = None
 
-    def to_arrow(self) -> pa.Table:
-        """As an Arrow table."""
-        return self.table
+    def save(self, uri: str | os.PathLike[str]) -> Dataset:
+        """Saves it as an immutable dataset: a folder below ``uri``, named by its content.
 
-    def to_pandas(self) -> Any:
-        """As a pandas DataFrame."""
-        return self.table.to_pandas()
+        Args:
+            uri: a folder: a path, ``file:///path`` or ``s3://bucket/path``.
 
-    def to_polars(self) -> Any:
-        """As a Polars DataFrame.
-
-        Raises:
-            RejectError: Polars is not installed.
-        """
-        try:
-            import polars  # noqa: PLC0415 — an extra
-        except ImportError as error:
-            raise RejectError("Polars is not installed", hint="pip install 'millrace[notebook]'") from error
-        return polars.from_arrow(self.table)
-
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """To a Parquet file, which is whole or not there at all.
+        Returns:
+            The dataset, whose ``uri`` is what ``Dataset.load`` takes.
 
         Raises:
-            RejectError: the file cannot be written.
+            RejectError: it cannot be written there. RetryError: the storage does not answer.
         """
-        target = Path(path)
-        try:
-            with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".parquet", delete=False) as partial:
-                pq.write_table(self.table, partial.name)
-            Path(partial.name).replace(target)
-        except OSError as error:
-            raise RejectError(f"cannot write {target}: {error.strerror or error}", field="path") from error
+        return datasets.save(self.table, self.origin, uri, self.registry)
 
 
-def entity_table(entity_df: Any) -> pa.Table:
-    """An entity frame as an Arrow table: pandas, Polars, Arrow, or a path to a Parquet file.
+@dataclass(frozen=True)
+class Asked:
+    """The question of a training set beside its features."""
 
-    Raises:
-        RejectError: it is none of these. NotFoundError: there is no such file.
-    """
-    if isinstance(entity_df, pa.Table):
-        return entity_df
-    if isinstance(entity_df, str | os.PathLike):
-        if not Path(entity_df).exists():
-            raise NotFoundError(f"there is no file {os.fspath(entity_df)}", field="entity_df")
-        try:
-            return pq.read_table(entity_df)
-        except pa.ArrowInvalid as error:
-            raise RejectError(f"{os.fspath(entity_df)} is no Parquet file: {error}", field="entity_df") from error
-    package = type(entity_df).__module__.partition(".")[0]
-    if package == "pandas" and hasattr(entity_df, "columns"):
-        return pa.Table.from_pandas(entity_df, preserve_index=False)
-    if package == "polars" and hasattr(entity_df, "to_arrow"):
-        return entity_df.to_arrow()
-    raise RejectError(
-        f"{type(entity_df).__name__} came; a pandas or Polars DataFrame, an Arrow table or the path of a Parquet file "
-        "is expected",
-        field="entity_df",
-    )
+    entities: pa.Table
+    timestamp_column: str
+    created_cutoff: bool
+    query: Mapping[str, Any]
 
 
 def join(
-    plan: Plan,
-    entities: pa.Table,
-    timestamp_column: str,
-    open_source: Callable[[Definition], Source],
-    *,
-    created_cutoff: bool,
+    plan: Plan, asked: Asked, open_source: OpenSource, watermark: Watermark, registry: Registry | None
 ) -> TrainingSet:
     """Joins the plan's features to the entity frame, one view after another.
 
@@ -102,21 +72,42 @@ def join(
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
         Other errors as ``millrace.features.pit.join``.
     """
+    entities, timestamp_column = asked.entities, asked.timestamp_column
     _check_columns(plan, entities, timestamp_column)
     moments = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
     columns: dict[int, pa.Array] = {}
-    frame = pit.Frame({key: _column(entities, key) for key in plan.join_keys}, moments, created_cutoff)
+    frame = pit.Frame({key: _column(entities, key) for key in plan.join_keys}, moments, asked.created_cutoff)
     for view in plan.reads:
-        definition = view.definition
-        wanted = [definition.feature[name] for name in view.features]
-        found = pit.join(definition, wanted, open_source(definition), frame)
+        found = _features(view, open_source(view.definition), frame)
         columns.update(zip(view.positions, found, strict=True))
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])
-    return TrainingSet(table)
+    origin = Origin(asked.query, [described(view, watermark) for view in plan.reads], entities.column_names)
+    return TrainingSet(table, origin, registry)
+
+
+def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
+    """What a manifest says of one view."""
+    definition = view.definition
+    known = watermark(definition)
+    source = definition.source.model_dump(by_alias=True, exclude_none=True)
+    source.pop("credentialsSecretRef", None)
+    return {
+        "project": definition.project,
+        "name": definition.view,
+        "schemaHash": definition.schema_hash,
+        "features": list(view.features),
+        "source": source,
+        "watermark": None if known is None else times.render(known),
+    }
+
+
+def _features(view: ViewRead, source: Source, frame: pit.Frame) -> list[pa.Array]:
+    definition = view.definition
+    return pit.join(definition, [definition.feature[name] for name in view.features], source, frame)
 
 
 def _check_columns(plan: Plan, entities: pa.Table, timestamp_column: str) -> None:
@@ -134,4 +125,7 @@ def _check_columns(plan: Plan, entities: pa.Table, timestamp_column: str) -> Non
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    return table[name].combine_chunks()
+    column = table[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column

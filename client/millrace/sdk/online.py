@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 import httpx
@@ -15,36 +16,45 @@ import redis
 
 from millrace.api.featureview import ScalarType
 from millrace.base import timestamps
-from millrace.base.errors import NotFoundError, RejectError, RetryError
+from millrace.base.errors import RejectError, RetryError
 from millrace.features import keys, times
+from millrace.features.conform import ARROW, KEY_ARROW
 from millrace.features.reading import layouts_of
 from millrace.gateway.plan import Plan
+from millrace.sdk.registry import refused
+from millrace.sdk.tabular import Tabular
 
 SECONDS = 5.0
-_BAD_REQUEST = 400
-_NOT_FOUND = 404
-_OK = 200
+STATUS = "__status"
 
 
 @dataclass(frozen=True)
-class OnlineFeatures:
+class OnlineFeatures(Tabular):
     """What an online read answered: equally long columns, the join keys and then the features as they were asked for.
 
     Attributes:
         values: by column name; None where there is no value.
-        statuses: by feature name: PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE.
+        statuses: by feature column: PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE.
+        event_timestamps: by feature column the event time of the row; None where there is no row.
+        types: of the columns, as the definitions declare them.
     """
 
     values: Mapping[str, list[Any]]
     statuses: Mapping[str, list[str]] = field(default_factory=dict)
+    event_timestamps: Mapping[str, list[datetime | None]] = field(default_factory=dict)
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, list[Any]]:
-        """Values by column name."""
-        return {name: list(column) for name, column in self.values.items()}
+    def to_dict(self, include_statuses: bool = False) -> dict[str, list[Any]]:
+        """Values by column name; with ``include_statuses`` also ``<feature>__status``."""
+        made = {name: list(column) for name, column in self.values.items()}
+        if include_statuses:
+            made |= {f"{name}{STATUS}": list(column) for name, column in self.statuses.items()}
+        return made
 
-    def to_arrow(self) -> pa.Table:
-        """Values as an Arrow table."""
-        return pa.table({name: pa.array(column) for name, column in self.values.items()})
+    @property
+    def table(self) -> pa.Table:
+        """Values as an Arrow table of the declared types."""
+        return pa.table({name: pa.array(column, self.types.get(name)) for name, column in self.values.items()})
 
 
 class Reader(Protocol):
@@ -55,11 +65,15 @@ class Reader(Protocol):
 
 
 class StoreReader:
-    """Reads the store itself."""
+    """Reads the store itself.
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS)
+    Args:
+        url: gives the store's URL, which may change where the store is an embedded one.
+    """
+
+    def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
+        self._opened: tuple[str, redis.Redis] | None = None
 
     def read(self, plan: Plan, entities: Mapping[str, list[Any]], as_of: int) -> OnlineFeatures:
         """One MGET for all views.
@@ -68,24 +82,34 @@ class StoreReader:
             RejectError: an entity has the wrong type. RetryError: the store does not answer.
         """
         wanted = [keys.store_keys(view.definition, entities) for view in plan.reads]
+        client = self._client()
+        values: dict[str, list[Any]] = {}
+        statuses: dict[str, list[str]] = {}
+        moments: dict[str, list[datetime | None]] = {}
         try:
             flat = [key for view in wanted for key in view if key is not None]
-            found = iter(self._redis.mget(flat) if flat else [])
-            values, statuses = {}, {}
+            found = iter(client.mget(flat) if flat else [])
             for view, part in zip(plan.reads, wanted, strict=True):
                 rows: list[Any] = [None if key is None else next(found) for key in part]
                 columns = view.reader.read(rows, as_of)
                 if columns.unknown:
-                    meta = self._redis.hgetall(keys.meta(view.definition.project, view.definition.view))
+                    meta = client.hgetall(keys.meta(view.definition.project, view.definition.view))
                     columns = view.reader.read(rows, as_of, layouts_of(cast("dict[bytes, bytes]", meta)))
+                at = [None if time is None else times.moment(time) for time in columns.event_times]
                 for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
                     kind = view.definition.feature[name].type
                     values[plan.names[position]] = _native(kind, column.values)
                     statuses[plan.names[position]] = list(column.statuses)
+                    moments[plan.names[position]] = at
         except redis.RedisError as error:
             raise RetryError(f"the online store gives no answer: {error}", hint="Check online=") from error
-        ordered = {name: values[name] for name in plan.names}
-        return OnlineFeatures({**entities, **ordered}, {name: statuses[name] for name in plan.names})
+        return answered(plan, entities, values, statuses, moments)
+
+    def _client(self) -> redis.Redis:
+        url = self._url()
+        if self._opened is None or self._opened[0] != url:
+            self._opened = url, redis.Redis.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS)
+        return self._opened[1]
 
 
 class GatewayReader:
@@ -114,42 +138,69 @@ class GatewayReader:
         }
         answer = self._post(orjson.dumps(body, default=_as_json))
         results = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
-        values, statuses = {}, {}
+        values, statuses, moments = {}, {}, {}
         for position, name in enumerate(plan.names):
             view, feature = named[position].split(":")
             result = results[f"{view}__{feature}"]
             kind = next(read for read in plan.reads if read.definition.view == view).definition.feature[feature].type
             values[name] = _from_json(kind, result["values"])
             statuses[name] = result["statuses"]
-        return OnlineFeatures({**entities, **values}, statuses)
+            times_ = [timestamps.parse(text) for text in result["event_timestamps"]]
+            moments[name] = [
+                at if at.timestamp() or known != "NOT_FOUND" else None
+                for at, known in zip(times_, statuses[name], strict=True)
+            ]
+        return answered(plan, entities, values, statuses, moments)
 
     def _post(self, body: bytes) -> dict[str, Any]:
         try:
             answer = httpx.post(self._url, content=body, timeout=SECONDS)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetryError(f"the gateway {self._url} gives no answer: {error}", hint="Check gateway_url=") from error
-        if answer.status_code == _OK:
+        if answer.is_success:
             return dict(orjson.loads(answer.content))
-        try:
-            said = str(orjson.loads(answer.content)["error"])
-        except (ValueError, KeyError, TypeError):
-            said = answer.text[:200]
-        kinds = {_BAD_REQUEST: RejectError, _NOT_FOUND: NotFoundError}
-        raise kinds.get(answer.status_code, RetryError)(said)
+        raise refused(answer, f"the gateway {self._url} gives no answer")
+
+
+def answered(
+    plan: Plan,
+    entities: Mapping[str, list[Any]],
+    values: Mapping[str, list[Any]],
+    statuses: Mapping[str, list[str]],
+    moments: Mapping[str, list[datetime | None]],
+) -> OnlineFeatures:
+    """The answer in the plan's order, with the types that the definitions declare."""
+    types = {
+        plan.names[position]: ARROW[view.definition.feature[name].type]
+        for view in plan.reads
+        for position, name in zip(view.positions, view.features, strict=True)
+    }
+    types |= {key.name: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
+    return OnlineFeatures(
+        {**entities, **{name: values[name] for name in plan.names}},
+        {name: statuses[name] for name in plan.names},
+        {name: moments[name] for name in plan.names},
+        types,
+    )
 
 
 def entity_columns(rows: Sequence[Mapping[str, Any]], join_keys: Sequence[str]) -> dict[str, list[Any]]:
     """Entity rows as columns.
 
     Raises:
-        RejectError: no rows, or a row lacks a join key or has another one; names the row.
+        RejectError: a row lacks a join key or has another one; names the row.
     """
     for index, row in enumerate(rows):
         if set(row) != set(join_keys):
             raise RejectError(
                 f"has {', '.join(row) or 'nothing'}, expected {', '.join(join_keys)}", field=f"entity_rows[{index}]"
             )
-    return {key: [row[key] for row in rows] for key in join_keys}
+    return {key: [_plain(row[key]) for row in rows] for key in join_keys}
+
+
+def _plain(value: Any) -> Any:
+    # numpy's scalars, which iterating over a frame gives; pandas' times are datetimes already
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
 def _native(kind: ScalarType, values: Sequence[Any]) -> list[Any]:
@@ -172,6 +223,8 @@ _NOT_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infini
 
 
 def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return timestamps.render(value)
     if hasattr(value, "item"):  # numpy's scalars
         return value.item()
     raise TypeError

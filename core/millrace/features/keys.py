@@ -25,11 +25,12 @@ No two different entities of a view have one key. This module makes keys one by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from millrace.base.errors import RejectError
+from millrace.base.errors import RejectError, ReportError
 from millrace.features import times
 from millrace.features.definition import Definition, JoinKey
 
@@ -136,4 +137,45 @@ def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
     expected = {"timestamp": "an RFC 3339 time", "string": "a string of Unicode characters"}.get(key.type, key.type)
     return RejectError(
         f"{value!r:.100} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.name}[{row}]"
+    )
+
+
+def entity(definition: Definition, store_key: bytes) -> dict[str, Any]:
+    """The join keys that a store key of the view was made of; times are microseconds.
+
+    Raises:
+        ReportError: this is no key of a row of the view.
+    """
+    head = prefix(definition.project, definition.view)
+    inner = store_key[len(head) : -1]
+    parts = inner.split(SEPARATOR)
+    if not store_key.startswith(head) or not store_key.endswith(b"}") or len(parts) != len(definition.join_keys):
+        raise _no_key(definition, store_key)
+    try:
+        return {key.name: _parsed(key, part) for key, part in zip(definition.join_keys, parts, strict=True)}
+    except (ValueError, KeyError) as error:
+        raise _no_key(definition, store_key) from error
+
+
+def _parsed(key: JoinKey, part: bytes) -> Any:
+    match key.type:
+        case "bool":
+            return {b"true": True, b"false": False}[part]
+        case "string" | "bytes":
+            plain = _unescaped(part)
+            return plain.decode() if key.type == "string" else plain
+        case _:
+            return int(part)
+
+
+def _unescaped(part: bytes) -> bytes:
+    plain = {escape[1:]: char for char, escape in ESCAPES}
+    return re.sub(rb"\\(.)", lambda found: plain[found[1]], part, flags=re.DOTALL)
+
+
+def _no_key(definition: Definition, store_key: bytes) -> ReportError:
+    return ReportError(
+        f"the online store has a key {store_key!r:.100} that is no row of feature view {definition.view!r}",
+        hint="Something else writes under Millrace's keys",
+        reason="CorruptKey",
     )

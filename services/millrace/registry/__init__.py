@@ -1,4 +1,4 @@
-"""The registry: a searchable read model of the three kinds, the history of view schemas, and run records.
+"""The registry: a searchable read model of the three kinds, the history of view schemas, run records and datasets.
 
 Kubernetes stays the source of truth for definitions; the operator mirrors them here.
 """

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from millrace.registry.catalogue import Catalogue, Search
 from millrace.registry.database import Database
+from millrace.registry.datasets import Datasets
 from millrace.registry.documents import canonical_kind, entry
 from millrace.registry.runs import Runs
 from millrace.registry.settings import RegistrySettings
@@ -50,6 +51,7 @@ def build(settings: RegistrySettings) -> Service:
     service.health.add("database", reachable)
     service.api.include_router(_catalogue_routes(database, Catalogue(database)))
     service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
+    service.api.include_router(_dataset_routes(Datasets(database)))
     return service
 
 
@@ -138,6 +140,29 @@ def _run_routes(runs: Runs) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     ) -> Response:
         return _json({"items": runs.list(kind=kind, namespace=namespace, view=view, limit=limit)})
+
+    return routes
+
+
+def _dataset_routes(datasets: Datasets) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.put("/datasets/{identity}")
+    def put(identity: str, body: Object) -> Response:
+        datasets.put(identity, body)
+        return _json({})
+
+    @routes.get("/datasets/{identity}")
+    def get(identity: str) -> Response:
+        return _json(datasets.get(identity))
+
+    @routes.get("/datasets")
+    def listed(namespace: str = "", view: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Response:
+        return _json({"items": datasets.list(namespace=namespace, view=view, limit=limit)})
+
+    @routes.get("/feature-views/{namespace}/{name}/lineage")
+    def lineage(namespace: str, name: str) -> Response:
+        return _json(datasets.lineage(namespace, name))
 
     return routes
 

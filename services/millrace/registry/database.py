@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from millrace.base.errors import RejectError, ReportError, RetryError
-from millrace.registry.tables import SCHEMA_VERSION, meta, metadata
+from millrace.registry.tables import EARLIER_VERSIONS, SCHEMA_VERSION, meta, metadata
 
 # Any number that nothing else in the database takes for its advisory locks.
 _WRITE_LOCK: Final = 0x6D696C6C
@@ -97,6 +97,9 @@ class Database:
             if not known:
                 known = {"schema_version": SCHEMA_VERSION, "boot_id": uuid.uuid4().hex, "revision": "0"}
                 connection.execute(insert(meta), [{"key": key, "value": value} for key, value in known.items()])
+            if known.get("schema_version") in EARLIER_VERSIONS:
+                known["schema_version"] = SCHEMA_VERSION
+                connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=SCHEMA_VERSION))
         if known.get("schema_version") != SCHEMA_VERSION:
             raise RejectError(
                 f"the database {self.shown} has schema version {known.get('schema_version')}, this program knows "

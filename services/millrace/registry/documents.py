@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -45,6 +46,11 @@ class Entry(NamedTuple):
             "text": self.text,
             "document": orjson.dumps(self.document).decode(),
         }
+
+
+def rendered(recorded: int) -> str:
+    """When something was recorded (microseconds), as answers have it."""
+    return datetime.fromtimestamp(recorded / 1_000_000, UTC).isoformat(timespec="microseconds")
 
 
 def canonical_kind(kind: str) -> str:

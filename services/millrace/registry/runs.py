@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ from sqlalchemy import delete, select
 
 from millrace.base.errors import RejectError
 from millrace.registry.database import Database
+from millrace.registry.documents import rendered
 from millrace.registry.tables import runs
 
 
@@ -57,10 +57,6 @@ class Runs:
         )
         with self._database.reading() as connection:
             return [
-                {**orjson.loads(document), "name": name, "recordedAt": _time(recorded)}
+                {**orjson.loads(document), "name": name, "recordedAt": rendered(recorded)}
                 for name, recorded, document in connection.execute(listed)
             ]
-
-
-def _time(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="microseconds")

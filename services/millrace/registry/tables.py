@@ -6,7 +6,9 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = "1"
+SCHEMA_VERSION: Final = "2"
+# Of these the present version only has more tables, so a database of theirs is taken over as it is.
+EARLIER_VERSIONS: Final = frozenset({"1"})
 
 metadata = MetaData()
 
@@ -62,4 +64,24 @@ runs = Table(
     Column("document", Text, nullable=False),
     Index("runs_by_view", "kind", "namespace", "view", "recorded"),
     Index("runs_by_time", "recorded"),
+)
+
+# Saved training sets: `document` is the manifest of one, and where it lies.
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+    Index("datasets_by_time", "recorded"),
+)
+
+# The views that a dataset was made of.
+dataset_views = Table(
+    "dataset_views",
+    metadata,
+    Column("dataset", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("view", String, primary_key=True),
+    Index("dataset_views_by_view", "namespace", "view"),
 )

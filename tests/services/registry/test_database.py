@@ -24,7 +24,7 @@ def test_a_database_of_another_version_is_refused_and_left_alone(database):
     url = database._url.render_as_string(hide_password=False)
     with database.writing() as connection:
         connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="9"))
-    with pytest.raises(RejectError, match="has schema version 9, this program knows version 1"):
+    with pytest.raises(RejectError, match="has schema version 9, this program knows version 2"):
         Database(url)
 
 
@@ -80,4 +80,12 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_acknowledged(tmp_path):
     listed = Runs(again, kept=1000).list(kind="", namespace="", view="v", limit=1000)
     assert [run["name"] for run in listed] == acknowledged[::-1]
     assert acknowledged
+    again.close()
+
+
+def test_a_database_of_the_version_before_is_taken_over_with_what_it_holds(database):
+    with database.writing() as connection:
+        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="1"))
+    again = Database(database._url.render_as_string(hide_password=False))
+    assert again.boot_id == database.boot_id
     again.close()

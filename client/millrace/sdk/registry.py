@@ -1,0 +1,101 @@
+"""The registry as the SDK and the command line speak to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from millrace.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace.gateway.definitions import Snapshot, snapshot
+
+SECONDS = 10.0
+_BAD_REQUEST = 400
+_NOT_FOUND = 404
+
+
+class Registry:
+    """One registry, by its URL. Every method raises RetryError where it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def snapshot(self) -> Snapshot:
+        """All definitions, compiled."""
+        return snapshot(self._ask("GET", "/v1/definitions", "gives no definitions"), "")
+
+    def view(self, project: str, name: str) -> dict[str, Any]:
+        """A feature view as Kubernetes has it, with its status.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._object("GET", f"/v1/catalogue/FeatureView/{quote(project)}/{quote(name)}")
+
+    def views(self, project: str) -> list[dict[str, Any]]:
+        """All feature views of a project, as Kubernetes has them."""
+        found = self._object("GET", "/v1/catalogue", kind="FeatureView", namespace=project, limit=10_000)
+        return list(found["items"])
+
+    def deployments(self, project: str) -> list[dict[str, Any]]:
+        """All model deployments of a project, as Kubernetes has them."""
+        found = self._object("GET", "/v1/catalogue", kind="ModelDeployment", namespace=project, limit=10_000)
+        return list(found["items"])
+
+    def runs(self, project: str, view: str, limit: int = 10) -> list[dict[str, Any]]:
+        """The newest runs of a view, newest first."""
+        return list(self._object("GET", "/v1/runs", namespace=project, view=view, limit=limit)["items"])
+
+    def put_dataset(self, record: Mapping[str, Any]) -> None:
+        """Records a saved dataset: its manifest, and ``uri``."""
+        self._object("PUT", f"/v1/datasets/{quote(str(record['id']))}", content=orjson.dumps(record))
+
+    def dataset(self, identity: str) -> dict[str, Any]:
+        """The record of a dataset, by its id or the beginning of it.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._object("GET", f"/v1/datasets/{quote(identity)}")
+
+    def datasets(self, project: str = "", view: str = "", limit: int = 100) -> list[dict[str, Any]]:
+        """The newest datasets, newest first; of a project or of a view of it where these are given."""
+        return list(self._object("GET", "/v1/datasets", namespace=project, view=view, limit=limit)["items"])
+
+    def _object(self, method: str, path: str, content: bytes | None = None, **query: str | int) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(self._ask(method, path, "gives no answer", content, **query))
+        return found
+
+    def _ask(self, method: str, path: str, failing: str, content: bytes | None = None, **query: str | int) -> bytes:
+        try:
+            answer = httpx.request(
+                method,
+                f"{self.url}{path}",
+                params={name: value for name, value in query.items() if value != ""},
+                content=content,
+                headers={"content-type": "application/json"} if content else None,
+                timeout=SECONDS,
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise RetryError(
+                f"the registry at {self.url} {failing}: {error}", hint="Check the URL, and that the registry is up"
+            ) from error
+        if answer.is_success:
+            return answer.content
+        raise refused(answer, f"the registry at {self.url} {failing}")
+
+
+def refused(answer: httpx.Response, otherwise: str) -> MillraceError:
+    """The error that a server of Millrace answered, as this process would have raised it."""
+    try:
+        said = orjson.loads(answer.content)
+        text, field, reason = str(said["error"]), str(said.get("field", "")), str(said.get("reason", ""))
+    except (ValueError, KeyError, TypeError):
+        return RetryError(f"{otherwise}: HTTP {answer.status_code} {answer.text[:200]}", hint="Check the URL")
+    # The text begins with the field already.
+    text = text.removeprefix(f"{field}: ")
+    kinds: dict[int, type[MillraceError]] = {_BAD_REQUEST: RejectError, 422: RejectError, _NOT_FOUND: NotFoundError}
+    return kinds.get(answer.status_code, RetryError)(text, field=field, reason=reason)

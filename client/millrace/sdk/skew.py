@@ -1,0 +1,71 @@
+"""The skew check at the edge: rows from a store, their recomputation from the source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.base.errors import RejectError
+from millrace.features import keys, pit, verify
+from millrace.features.definition import Definition, Feature
+from millrace.features.pit import Frame
+from millrace.features.reading import layouts_of
+from millrace.features.verify import Recomputed, Verdict
+from millrace.online.sampling import sample
+from millrace.online.store import Store
+from millrace.sources.filesystem import Credentials
+from millrace.sources.parquet import open_source
+
+# No feature can be called so.
+_EVENT = "$event"
+_CREATED = "$created"
+
+
+def check(definition: Definition, store: Store, count: int, as_of: int | None, seed: int | None) -> Verdict:
+    """Draws rows of a view and compares them with its source.
+
+    Args:
+        definition: of the view.
+        store: that has the rows.
+        count: how many rows to draw.
+        as_of: the moment to compare at; absent: the watermark, and of later rows their own.
+        seed: of the draw.
+
+    Raises:
+        MillraceError: store or source do not answer, or hold what they must not.
+    """
+    if count < 1:
+        raise RejectError(f"{count} rows cannot be compared", hint="Sample 1 or more", field="sample")
+    random = Random(seed)  # noqa: S311 a sample keeps no secret
+    # The watermark is read first: a run that ends meanwhile only makes rows newer.
+    watermark = store.watermark(definition)
+    stored = sample(store, definition.project, definition.view, count, random)
+    with store.explained():
+        meta: Any = store.client.hgetall(keys.meta(definition.project, definition.view).decode())
+
+    def recompute(names: Sequence[str], frame: Frame) -> Recomputed:
+        return _recomputed(definition, names, frame)
+
+    return verify.check(definition, stored, watermark, recompute, layouts=layouts_of(meta), as_of=as_of)
+
+
+def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> Recomputed:
+    source = open_source(definition, Credentials.load(os.environ))
+    wanted = [definition.feature[name] for name in names]
+    asked = [*wanted, Feature(_EVENT, "timestamp", definition.timestamp_field)]
+    if definition.created_field is not None:
+        asked.append(Feature(_CREATED, "timestamp", definition.created_field))
+    found = [_plain(column) for column in pit.join(definition, asked, source, frame)]
+    created = found[len(names) + 1] if definition.created_field is not None else [None] * len(frame.moments)
+    return Recomputed(dict(zip(names, found, strict=False)), found[len(names)], created)
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    """Python values as the row codec has them: times are microseconds."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return list(column.to_pylist())

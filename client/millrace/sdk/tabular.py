@@ -1,0 +1,103 @@
+"""Arrow tables in the forms that people work with."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millrace.base.errors import NotFoundError, RejectError
+
+
+class Tabular:
+    """What is a table and can be had as any other form of one."""
+
+    table: pa.Table
+
+    def to_arrow(self) -> pa.Table:
+        """As an Arrow table."""
+        return self.table
+
+    def to_pandas(self) -> Any:
+        """As a pandas DataFrame.
+
+        Raises:
+            RejectError: pandas is not installed.
+        """
+        try:
+            return self.table.to_pandas()
+        except ImportError as error:
+            raise RejectError("pandas is not installed", hint="pip install 'millrace[notebook]'") from error
+
+    def to_polars(self) -> Any:
+        """As a Polars DataFrame.
+
+        Raises:
+            RejectError: Polars is not installed.
+        """
+        try:
+            import polars  # noqa: PLC0415 — an extra
+        except ImportError as error:
+            raise RejectError("Polars is not installed", hint="pip install 'millrace[notebook]'") from error
+        return polars.from_arrow(self.table)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """To a Parquet file, which is whole or not there at all.
+
+        Raises:
+            RejectError: the file cannot be written.
+        """
+        write_parquet(self.table, Path(path))
+
+
+def write_parquet(table: pa.Table, target: Path) -> None:
+    """Writes under another name and renames. Raises as ``Tabular.to_parquet``."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".parquet", delete=False) as partial:
+            pq.write_table(table, partial.name)
+        Path(partial.name).replace(target)
+    except OSError as error:
+        raise RejectError(f"cannot write {target}: {error.strerror or error}", field="path") from error
+
+
+def arrow_table(data: Any, field: str) -> pa.Table:
+    """Data as an Arrow table: pandas, Polars, Arrow, or a path to a Parquet file.
+
+    Args:
+        data: any of these.
+        field: what the caller calls it, for messages.
+
+    Raises:
+        RejectError: it is none of these. NotFoundError: there is no such file.
+    """
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, str | os.PathLike):
+        return _read(Path(data), field)
+    package = type(data).__module__.partition(".")[0]
+    if package == "pandas" and hasattr(data, "columns"):
+        return pa.Table.from_pandas(data, preserve_index=False)
+    if package == "polars" and hasattr(data, "collect"):
+        data = data.collect()
+    if package == "polars" and hasattr(data, "to_arrow") and hasattr(data, "columns"):
+        return data.to_arrow()
+    raise RejectError(
+        f"{type(data).__name__} came; a pandas or Polars DataFrame, an Arrow table or the path of a Parquet file "
+        "is expected",
+        field=field,
+    )
+
+
+def _read(path: Path, field: str) -> pa.Table:
+    if not path.exists():
+        raise NotFoundError(f"there is no file {path}", field=field)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise RejectError(f"{path} is no Parquet file: {error}", field=field) from error

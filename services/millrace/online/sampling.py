@@ -1,0 +1,41 @@
+"""Some rows of a view, drawn at random, without reading the rest."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final
+
+from millrace.features import keys
+from millrace.features.verify import Stored
+from millrace.online.store import Store
+
+_SCAN: Final = 2_000
+# A scan goes by the keys' hashes, which is as good as random: where a view has more keys, the first ones will do.
+_PER_SAMPLE: Final = 100
+_LEAST_SEEN: Final = 100_000
+_AT_ONCE: Final = 1_000
+
+
+def sample(store: Store, project: str, view: str, count: int, random: Random) -> list[Stored]:
+    """At most ``count`` rows of a view; every key has the same chance where the view has fewer than 100,000 of them.
+
+    Keys are scanned in steps, so the server serves others meanwhile.
+    """
+    drawn: list[bytes] = []
+    enough = max(_LEAST_SEEN, _PER_SAMPLE * count)
+    with store.explained():
+        found: Any = store.client.scan_iter(match=keys.prefix(project, view) + b"*", count=_SCAN)
+        for seen, key in enumerate(found):
+            if seen >= enough:
+                break
+            if len(drawn) < count:
+                drawn.append(key)
+            elif (place := random.randrange(seen + 1)) < count:
+                drawn[place] = key
+        rows: list[Any] = []
+        for start in range(0, len(drawn), _AT_ONCE):
+            page: Any = store.client.mget(drawn[start : start + _AT_ONCE])
+            rows += page
+    # A scan may meet a key twice, and a row may have expired meanwhile.
+    present = {key: row for key, row in zip(drawn, rows, strict=True) if row is not None}
+    return [Stored(key, row) for key, row in present.items()]
