@@ -54,20 +54,39 @@ async def test_a_service_is_reached_by_every_spelling_of_its_name(rig: Rig) -> N
 
 async def test_unknown_hosts_and_ports_are_refused_with_a_sentence_that_names_them(rig: Rig) -> None:
     await rig.apply(**await two_arms(rig))
-    status, said = await rig.get("nobody.default.svc")
-    assert status == 404
-    assert "has the host nobody.default.svc;" in said["error"]
+    for host in ("nobody.default.svc", "nobody.default.svc:81", "NOBODY.default.svc.cluster.local"):
+        status, said = await rig.get(host)
+        assert (status, said["error"]) == (404, f"no Service, VirtualService or HTTPRoute has the host {host}")
     status, said = await rig.get("rec.default:9090")
     assert (status, said["error"]) == (404, "Service default/rec has no such port; it has 80")
 
 
-async def test_requests_in_proxy_form_go_to_services_and_nowhere_else(rig: Rig) -> None:
+async def test_requests_in_proxy_form_go_to_services_and_to_hosts_outside_the_cluster(rig: Rig) -> None:
     await rig.apply(**await two_arms(rig))
+    await rig.backends.start("127.0.0.1", "outside")
     async with rig.session.get("http://rec.default.svc/path?q=1", proxy=rig.url) as answer:
         assert (answer.status, (await answer.json())["path"]) == (200, "/path")
-    async with rig.session.get("http://example.com/", proxy=rig.url) as answer:
-        assert answer.status == 404
-        assert "NO_PROXY" in (await answer.json())["error"]
+    for host in (f"localhost:{rig.backends.port}", f"127.0.0.1:{rig.backends.port}"):
+        async with rig.session.get(f"http://{host}/path?q=1", proxy=rig.url) as answer:
+            said = await answer.json()
+            assert (answer.status, said["pod"], said["host"], said["path"]) == (200, "outside", host, "/path")
+
+
+async def test_a_host_that_is_nowhere_and_the_ingress_itself_are_not_forwarded(rig: Rig) -> None:
+    await rig.apply(**await two_arms(rig))
+    status, said = await rig.get("nowhere.invalid")
+    assert status == 503
+    assert "no Service, VirtualService or HTTPRoute has the host nowhere.invalid, and outside" in said["error"]
+    for host in ("127.0.0.1", f"localhost:{rig.settings.ingress_port}"):
+        assert (await rig.get(host))[0] == 404
+    assert (await rig.get(f"127.0.0.1:{rig.backends.port}", via="1.1 millrace"))[0] == 404
+
+
+async def test_a_route_of_every_host_takes_those_outside_as_well(rig: Rig) -> None:
+    objects = await two_arms(rig)
+    route = {"route": [o.destination("rec-arms", "v2", 100)]}
+    await rig.apply(**objects, virtual_services=[o.virtual_service("all", [route], "*")])
+    assert await rig.pods("www.example.com", 8) == {"b": 8}
 
 
 async def test_weights_split_requests_and_a_zero_takes_none(rig: Rig) -> None:

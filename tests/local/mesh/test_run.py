@@ -73,11 +73,11 @@ async def test_services_and_routes_that_are_applied_take_effect(rig: Rig, tmp_pa
         await client.patch(ENDPOINT_SLICES, "default", "rec-x", {"endpoints": ready})
         await until_pod(rig, "rec.default", "b")
         rules = [{"backendRefs": [{"name": "rec", "port": 80}]}]
-        await create(client, HTTP_ROUTES, o.http_route("shop", rules, "shop.example.com"))
-        await until_pod(rig, "shop.example.com", "a")
+        await create(client, HTTP_ROUTES, o.http_route("shop", rules, "shop.default.svc"))
+        await until_pod(rig, "shop.default.svc", "a")
         await client.delete(VIRTUAL_SERVICES, "default", "rec")
         await client.delete(HTTP_ROUTES, "default", "shop")
-        await until_pod(rig, "shop.example.com", 404)
+        await until_pod(rig, "shop.default.svc", 404)
         await until_pod(rig, "rec.default", "a")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace.local.mesh import outside
 from millrace.local.mesh.clusters import file_source
 from millrace.local.mesh.routes import FAULT_FILTER, TYPE
 from millrace.local.mesh.settings import MeshSettings
@@ -21,8 +22,9 @@ ADMIN_SOCKET = "admin.sock"
 
 # Envoy's own answers, by the flag it gives them, in words; %…% are Envoy's variables.
 _FAILURES = {
-    "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%; the embedded mesh carries requests "
-    "to such hosts only, so set NO_PROXY for any other",
+    "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%",
+    "DF": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%, and outside the cluster there is "
+    "none of this name either: %RESPONSE_CODE_DETAILS%",
     "UH": "no ready endpoint behind %ROUTE_NAME%",
     "UF": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% cannot be reached: %UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "UC": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% closed the connection before it had answered",
@@ -38,7 +40,7 @@ def bootstrap(settings: MeshSettings) -> Json:
         "node": {"id": "millrace", "cluster": "millrace"},
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
         "dynamic_resources": {"cds_config": file_source(settings.xds / CLUSTERS_FILE)},
-        "static_resources": {"listeners": [_listener(settings)]},
+        "static_resources": {"listeners": [_listener(settings)], "clusters": [outside.cluster()]},
         "layered_runtime": {
             "layers": [
                 # An ingress for one machine's pods needs no limit, and Envoy warns when it has none.
@@ -67,6 +69,7 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(settings.xds / ROUTES_FILE)},
         "http_filters": [
             {"name": FAULT_FILTER, "typed_config": {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}},
+            outside.http_filter(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{TYPE}.extensions.filters.http.router.v3.Router"},

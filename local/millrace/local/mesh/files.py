@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from millrace.local.mesh import outside
 from millrace.local.mesh.bootstrap import CLUSTERS_FILE, ROUTES_NAME
 from millrace.local.mesh.clusters import Clusters, cluster_resources, endpoint_resources, endpoints_file
 from millrace.local.mesh.routes import TYPE
@@ -23,12 +24,15 @@ def cluster_files(clusters: Clusters, directory: Path) -> dict[str, list[Json]]:
     return files
 
 
-def routes_file(hosts: Mapping[str, Json]) -> list[Json]:
-    """What the routes' file holds for these virtual hosts."""
+def routes_file(hosts: Mapping[str, Json], ingress_host: str) -> list[Json]:
+    """What the routes' file holds for these virtual hosts; any other host is outside the cluster."""
+    named = [hosts[name] for name in sorted(hosts)]
+    if not any("*" in host["domains"] for host in named):
+        named.append(outside.virtual_host(ingress_host))
     configuration = {
         "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
         "name": ROUTES_NAME,
-        "virtual_hosts": [hosts[name] for name in sorted(hosts)],
+        "virtual_hosts": named,
         # A route that names a cluster Envoy has refused shall not take the others down with it.
         "validate_clusters": False,
     }

@@ -24,4 +24,4 @@ def prepare(settings: MeshSettings) -> None:
     files = XdsFiles(settings.xds)
     for name, resources in cluster_files(Clusters(), settings.xds).items():
         files.write(name, resources)
-    files.write(ROUTES_FILE, routes_file({}))
+    files.write(ROUTES_FILE, routes_file({}, settings.ingress_host))

@@ -31,6 +31,7 @@ class Publisher:
 
     def __init__(self, settings: MeshSettings, admin: Admin) -> None:
         self._files = XdsFiles(settings.xds)
+        self._ingress_host = settings.ingress_host
         self._admin = admin
         self.clusters = Clusters()
         self._accepted: dict[str, Json] = {}
@@ -100,7 +101,7 @@ class Publisher:
                 await self._offer(settled)
 
     async def _offer(self, hosts: Mapping[str, Json]) -> Verdict:
-        return await self._write({ROUTES_STAT: (ROUTES_FILE, routes_file(hosts))})
+        return await self._write({ROUTES_STAT: (ROUTES_FILE, routes_file(hosts, self._ingress_host))})
 
     async def _write(self, files: Mapping[str, tuple[str, list[Json]]]) -> Verdict:
         """Writes those that differ from what is there, and waits for Envoy to take them."""

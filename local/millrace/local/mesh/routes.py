@@ -209,7 +209,9 @@ def _retries(retries: Retries) -> Json:
                 "typed_config": {"@type": f"{TYPE}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
             }
         ],
-        "host_selection_retry_max_attempts": 5,
+        # Of two endpoints drawn at random the less busy one is taken, and one that fails at once is never busy: of two,
+        # the dead one comes three times in four.
+        "host_selection_retry_max_attempts": 50,
     }
     if retries.statuses:
         written["retriable_status_codes"] = list(retries.statuses)
