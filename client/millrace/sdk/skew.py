@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -54,14 +55,17 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
 
 
 def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> Recomputed:
-    source = open_source(definition, Credentials.load(os.environ))
-    wanted = [definition.feature[name] for name in names]
-    asked = [*wanted, Feature(_EVENT, "timestamp", definition.timestamp_field)]
+    moments = [Feature(_EVENT, "timestamp", definition.timestamp_field)]
     if definition.created_field is not None:
-        asked.append(Feature(_CREATED, "timestamp", definition.created_field))
-    found = [_plain(column) for column in pit.join(definition, asked, source, frame)]
-    created = found[len(names) + 1] if definition.created_field is not None else [None] * len(frame.moments)
-    return Recomputed(dict(zip(names, found, strict=False)), found[len(names)], created)
+        moments.append(Feature(_CREATED, "timestamp", definition.created_field))
+    # The times of the row are asked for as if they were features of it.
+    asked = replace(definition, features=(*definition.features, *moments))
+    source = open_source(asked, Credentials.load(os.environ))
+    wanted = [asked.feature[name] for name in (*names, *(moment.name for moment in moments))]
+    found = dict(zip(wanted, map(_plain, pit.join(asked, wanted, source, frame)), strict=True))
+    values = {feature.name: column for feature, column in found.items()}
+    created = values.get(_CREATED, [None] * len(frame.moments))
+    return Recomputed(values, values[_EVENT], created)
 
 
 def _plain(column: pa.Array) -> list[Any]:
