@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from millrace.features import store_url
 from millrace.online.pipe import Pipe
 
-pipe = Pipe(sys.argv[1], 5.0)
+pipe = Pipe.to(store_url.parse(sys.argv[1]), 5.0)
 
 
 async def read(request: Request) -> Response:

@@ -7,20 +7,19 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import httpx
 import orjson
 import pyarrow as pa
-import redis
 
 from millrace.api.featureview import ScalarType
 from millrace.base import timestamps
 from millrace.base.errors import RejectError, RetryError
 from millrace.features import keys, times
 from millrace.features.conform import ARROW, KEY_ARROW
-from millrace.features.reading import layouts_of
 from millrace.gateway.plan import Plan
+from millrace.online.store import Store
 from millrace.sdk.registry import refused
 from millrace.sdk.tabular import Tabular
 
@@ -73,7 +72,7 @@ class StoreReader:
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
-        self._opened: tuple[str, redis.Redis] | None = None
+        self._opened: tuple[str, Store] | None = None
 
     def read(self, plan: Plan, entities: Mapping[str, list[Any]], as_of: int) -> OnlineFeatures:
         """One MGET for all views.
@@ -82,33 +81,29 @@ class StoreReader:
             RejectError: an entity has the wrong type. RetryError: the store does not answer.
         """
         wanted = [keys.store_keys(view.definition, entities) for view in plan.reads]
-        client = self._client()
+        store = self._store()
         values: dict[str, list[Any]] = {}
         statuses: dict[str, list[str]] = {}
         moments: dict[str, list[datetime | None]] = {}
-        try:
-            flat = [key for view in wanted for key in view if key is not None]
-            found = iter(client.mget(flat) if flat else [])
-            for view, part in zip(plan.reads, wanted, strict=True):
-                rows: list[Any] = [None if key is None else next(found) for key in part]
-                columns = view.reader.read(rows, as_of)
-                if columns.unknown:
-                    meta = client.hgetall(keys.meta(view.definition.project, view.definition.view))
-                    columns = view.reader.read(rows, as_of, layouts_of(cast("dict[bytes, bytes]", meta)))
-                at = [None if time is None else times.moment(time) for time in columns.event_times]
-                for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
-                    kind = view.definition.feature[name].type
-                    values[plan.names[position]] = _native(kind, column.values)
-                    statuses[plan.names[position]] = list(column.statuses)
-                    moments[plan.names[position]] = at
-        except redis.RedisError as error:
-            raise RetryError(f"the online store gives no answer: {error}", hint="Check online=") from error
+        found = iter(store.rows([key for view in wanted for key in view if key is not None]))
+        for view, part in zip(plan.reads, wanted, strict=True):
+            rows: list[Any] = [None if key is None else next(found) for key in part]
+            columns = view.reader.read(rows, as_of)
+            if columns.unknown:
+                layouts = store.layouts(view.definition.project, view.definition.view)
+                columns = view.reader.read(rows, as_of, layouts)
+            at = [None if time is None else times.moment(time) for time in columns.event_times]
+            for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
+                kind = view.definition.feature[name].type
+                values[plan.names[position]] = _native(kind, column.values)
+                statuses[plan.names[position]] = list(column.statuses)
+                moments[plan.names[position]] = at
         return answered(plan, entities, values, statuses, moments)
 
-    def _client(self) -> redis.Redis:
+    def _store(self) -> Store:
         url = self._url()
         if self._opened is None or self._opened[0] != url:
-            self._opened = url, redis.Redis.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS)
+            self._opened = url, Store(url, SECONDS)
         return self._opened[1]
 
 

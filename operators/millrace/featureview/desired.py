@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 
 from millrace.api import names
 from millrace.base import timestamps
+from millrace.features import store_url
 from millrace.featureview import runs
 from millrace.featureview.intervals import BEGINNING, Interval
 from millrace.featureview.next_job import JobRequest
@@ -128,7 +128,7 @@ def definition_json(view: Object) -> str:
 
 def is_secret(url: str) -> bool:
     """Whether the store's URL holds a password, and so must not stand in a pod's spec."""
-    return bool(urlsplit(url).password)
+    return store_url.is_secret(url)
 
 
 def _metadata(view: Object, name: str) -> dict[str, Any]:

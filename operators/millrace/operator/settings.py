@@ -37,7 +37,8 @@ class OperatorSettings(Settings):
     store_url: str = Field(
         "",
         alias="MILLRACE_STORE_URL",
-        description="URL of the online store, as Jobs reach it. With a password in it, it reaches them by a Secret. "
+        description="URL of the online store, as Jobs reach it (millrace.features.store_url has the forms). With a "
+        "password in it, it reaches them by a Secret. "
         "Empty: no view with an online part can materialize",
     )
     prometheus_url: str = Field(

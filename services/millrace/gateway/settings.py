@@ -11,7 +11,11 @@ class GatewaySettings(ServerSettings):
     """Where definitions and rows come from, and how much one request may ask for."""
 
     registry_url: str = Field(alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry")
-    store_url: str = Field(alias="MILLRACE_STORE_URL", description="URL of the online store: redis://… or rediss://…")
+    store_url: str = Field(
+        alias="MILLRACE_STORE_URL",
+        description="URL of the online store: redis://, redis+sentinel:// or redis+cluster://, with rediss for TLS "
+        "(millrace.features.store_url has the forms)",
+    )
     project: str = Field("default", alias="MILLRACE_PROJECT", description="Namespace of requests that name no project")
     refresh_seconds: float = Field(
         1.0, alias="MILLRACE_REFRESH_SECONDS", gt=0, description="How often the registry is asked for changes"

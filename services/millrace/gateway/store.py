@@ -1,52 +1,67 @@
-"""The online store as the gateway reads it: one round trip per request, and an answer within the timeout."""
+"""The online store as the gateway knows it: one round trip per request, and an answer within the timeout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from millrace.base.errors import RetryError
-from millrace.features import keys
+from millrace.features import keys, store_url
 from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
-from millrace.online.pipe import Pipe, Reply, StoreError, pairs
+from millrace.online import meta
+from millrace.online.commands import Command
+from millrace.online.pipes import open_pipes
+from millrace.online.wire import StoreError, pairs
 
 
 class RowStore:
-    """Reads packed rows. The connection is opened on first use and again after the store comes back."""
+    """Packed rows. Connections are opened on first use and again after the store comes back.
+
+    All methods raise ``RetryError`` where the store does not answer within the timeout.
+    """
 
     def __init__(self, url: str, timeout: float) -> None:
-        self._pipe = Pipe(url, timeout)
+        where = store_url.parse(url)
+        self.by_slot = where.kind == "cluster"
+        self._pipes = open_pipes(where, timeout)
 
     async def rows(self, wanted: Sequence[bytes]) -> list[bytes | None]:
-        """The rows of these keys, None where there is none; one MGET.
-
-        Raises:
-            RetryError: the store does not answer within the timeout.
-        """
+        """The rows of these keys, None where there is none; one MGET, on a cluster one per slot, all at once."""
         if not wanted:
             return []
-        return cast("list[bytes | None]", await self._ask(b"MGET", wanted))
+        with _explained():
+            return await self._pipes.mget(wanted)
 
     async def layouts(self, project: str, view: str) -> dict[bytes, Layout]:
-        """The layouts that the view's rows may have, by schema id.
+        """The layouts that the view's rows may have, by schema id."""
+        with _explained():
+            return layouts_of(pairs(await self._pipes.ask(b"HGETALL", keys.meta(project, view), [])))
 
-        Raises:
-            RetryError: the store does not answer within the timeout.
-        """
-        return layouts_of(pairs(await self._ask(b"HGETALL", [keys.meta(project, view)])))
+    async def announce(self, project: str, view: str, layout: Layout) -> None:
+        """Makes the layout of rows to come known."""
+        with _explained():
+            arguments = [meta.ANNOUNCE, *meta.announcement(layout)]
+            await self._pipes.ask(b"EVAL", meta.key(project, view), arguments)
+
+    async def write(self, commands: Sequence[Command]) -> int:
+        """Calls of the write rule; how many rows were newer than what was there."""
+        with _explained():
+            return sum(await self._pipes.run(commands))
 
     def close(self) -> None:
-        """Closes the connection."""
-        self._pipe.close()
+        """Closes all connections."""
+        self._pipes.close()
 
-    async def _ask(self, command: bytes, arguments: Sequence[bytes]) -> Reply:
-        try:
-            return await self._pipe.ask(command, arguments)
-        except StoreError as error:
-            raise RetryError(
-                f"the online store gives no answer: {error}",
-                hint="Try again; the gateway answers again as soon as the store does",
-                reason="StoreUnavailable",
-                delay=1,
-            ) from error
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise RetryError(
+            f"the online store gives no answer: {error}",
+            hint="Try again; the gateway answers again as soon as the store does",
+            reason="StoreUnavailable",
+            delay=1,
+        ) from error

@@ -30,7 +30,9 @@ class JobSettings(Settings):
     """
 
     feature_view: str = Field(alias="MILLRACE_FEATURE_VIEW", description="JSON of the view's metadata and spec")
-    store_url: str = Field(alias="MILLRACE_STORE_URL", description="URL of the online store: redis://… or rediss://…")
+    store_url: str = Field(
+        alias="MILLRACE_STORE_URL", description="URL of the online store (millrace.features.store_url has the forms)"
+    )
     registry_url: str | None = Field(
         None, alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry that records runs; absent: none does"
     )

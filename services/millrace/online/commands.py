@@ -6,6 +6,7 @@ Format: https://redis.io/docs/latest/develop/reference/protocol-spec/ (arrays of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha1
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.features.conform import integers
+from millrace.online.slots import slot
 from millrace.online.write_rule import SCRIPT
 
 # Keys per call of the write rule. More would gain nothing and hold up the store's other clients.
@@ -21,11 +23,16 @@ KEYS_AT_ONCE: Final = 100
 BYTES_AT_ONCE: Final = 1 << 20
 
 
+# By which servers know the script that they were given by SCRIPT LOAD.
+SCRIPT_HASH: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+
+
 class Command(NamedTuple):
-    """Bytes for the wire, and how many rows they write."""
+    """Bytes for the wire, how many rows they write, and on a cluster the slot of their keys."""
 
     wire: bytes
     rows: int
+    slot: int = 0
 
 
 class _Bulks(NamedTuple):
@@ -38,7 +45,15 @@ class _Bulks(NamedTuple):
         return self.data[self.ends[first] : self.ends[last]]
 
 
-def write_rows(keys: pa.Array, rows: pa.Array, expiries: pa.Array | None, *, small: bool) -> Iterator[Command]:
+def write_rows(
+    keys: pa.Array,
+    rows: pa.Array,
+    expiries: pa.Array | None,
+    *,
+    small: bool,
+    by_slot: bool = False,
+    loaded: bool = False,
+) -> Iterator[Command]:
     """Calls of the write rule for columns of keys and rows.
 
     Args:
@@ -46,19 +61,28 @@ def write_rows(keys: pa.Array, rows: pa.Array, expiries: pa.Array | None, *, sma
         rows: packed rows (binary).
         expiries: when each row expires, int64 milliseconds since 1970; None where they do not.
         small: whether rows have no variable section, so that old ones may be fetched whole.
+        by_slot: whether the keys of one call must be of one slot, as clusters want it.
+        loaded: whether the servers were given the script, so that calls need not carry it.
     """
+    borders = np.array([], np.int64)
+    slots = np.zeros(len(keys), np.int64)
+    if by_slot:
+        slots = np.fromiter((slot(key.as_py()) for key in keys), np.int64, len(keys))
+        order = np.argsort(slots, kind="stable")
+        slots = slots[order]
+        keys, rows = keys.take(order), rows.take(order)
+        expiries = expiries.take(order) if expiries is not None else None
+        borders = np.flatnonzero(np.diff(slots)) + 1
     all_keys, all_rows = _bulks(keys), _bulks(rows)
     all_expiries = _bulks(expiries.cast(pa.string()).cast(pa.binary())) if expiries is not None else None
     flags = _bulk(b"1" if small else b"0") + _bulk(b"1" if all_expiries else b"0")
+    script = b"$7\r\nEVALSHA\r\n" + _bulk(SCRIPT_HASH) if loaded else b"$4\r\nEVAL\r\n" + _bulk(SCRIPT)
     per_row = 2 if all_expiries is None else 3
-    first = 0
-    while first < len(keys):
-        fitting = int(np.searchsorted(all_rows.ends, all_rows.ends[first] + BYTES_AT_ONCE)) - 1
-        last = min(first + KEYS_AT_ONCE, len(keys), max(first + 1, fitting))
+    for first, last in _spans(len(keys), all_rows.ends, borders):
         count = last - first
         parts: list[bytes | memoryview] = [
-            b"*%d\r\n$4\r\nEVAL\r\n" % (5 + per_row * count),
-            _bulk(SCRIPT),
+            b"*%d\r\n" % (5 + per_row * count),
+            script,
             _bulk(b"%d" % count),
             all_keys.between(first, last),
             flags,
@@ -66,8 +90,18 @@ def write_rows(keys: pa.Array, rows: pa.Array, expiries: pa.Array | None, *, sma
         ]
         if all_expiries is not None:
             parts.append(all_expiries.between(first, last))
-        yield Command(b"".join(parts), count)
-        first = last
+        yield Command(b"".join(parts), count, int(slots[first]))
+
+
+def _spans(count: int, ends: np.ndarray[Any, Any], borders: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
+    """Which rows go into each call: as many as may, and none from beyond a border."""
+    first = 0
+    for border in [*borders.tolist(), count]:
+        while first < border:
+            fitting = int(np.searchsorted(ends, ends[first] + BYTES_AT_ONCE)) - 1
+            last = min(first + KEYS_AT_ONCE, border, max(first + 1, fitting))
+            yield first, last
+            first = last
 
 
 def _bulk(value: bytes) -> bytes:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import orjson
-import redis
-from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
-from millrace.base.errors import MillraceError, RejectError, ReportError, RetryError
-from millrace.features import keys
+from millrace.base.errors import MillraceError, ReportError, RetryError
+from millrace.features import keys, store_url
 from millrace.features.definition import Definition
+from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
+from millrace.online import meta
+from millrace.online.servers import servers
 
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -24,48 +32,38 @@ _SCAN: Final = 2_000
 _COUNTED: Final = 200_000
 _SAMPLE: Final = 50_000
 
-# Sets the watermark where it is later than the present one or the present one is of another schema.
-_ADVANCE: Final = """
-local schema, present = unpack(redis.call('HMGET', KEYS[1], 'schema', 'watermark'))
-if schema ~= ARGV[1] or not present or tonumber(present) < tonumber(ARGV[2]) then
-  redis.call('HSET', KEYS[1], 'schema', ARGV[1], 'watermark', ARGV[2])
-end
-"""
-
 
 class Store:
-    """A Redis or Valkey server.
+    """A Redis or Valkey: one server, one behind sentinels, or a cluster.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user and password where the server asks for them.
+        url: as ``millrace.features.store_url`` has it.
         timeout: seconds that one answer may take.
     """
 
     def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        try:
-            # Protocol 2, because its answers are the same from every server since Redis 6.
-            self.client = redis.Redis.from_url(
-                url, protocol=2, socket_timeout=timeout, socket_connect_timeout=timeout, retry=None
-            )
-        except ValueError as error:
-            raise RejectError(
-                f"{_without_password(url)!r} is no URL of an online store: {error}",
-                hint="Write it as redis://host:6379/0",
-                field="MILLRACE_STORE_URL",
-            ) from error
-        self.shown = _without_password(url)
+        self.where = store_url.parse(url)
+        self.shown = self.where.shown
+        self.servers = servers(self.where, timeout)
+
+    @property
+    def client(self) -> Any:
+        """The client library's, for commands about one key."""
+        return self.servers.client
 
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Turns errors of the client into ones that say what to do."""
         try:
             yield
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise self.explain(error) from error
 
     def explain(self, error: Exception) -> MillraceError:
         """What is to be done about an error of the client."""
         said = str(error) or type(error).__name__
+        if isinstance(error, RedisClusterException) and error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]  # why no node of the cluster could be asked
         if isinstance(error, AuthenticationError | NoPermissionError):
             return ReportError(
                 f"the online store {self.shown} refuses: {said}",
@@ -85,11 +83,28 @@ class Store:
             reason="StoreUnavailable",
         )
 
-    def run_id(self) -> str:
-        """Identity of the server process: another one after a restart or a failover."""
+    def run_ids(self) -> set[str]:
+        """Identities of the processes that hold rows: others after a restart or a failover."""
         with self.explained():
-            info: Any = self.client.info("server")
-        return str(info["run_id"])
+            self.servers.look_again()
+            return {str(server.info("server")["run_id"]) for server in self.servers.masters().values()}
+
+    def rows(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """The rows of keys, None where there is none; one round trip, on a cluster one per server."""
+        if not wanted:
+            return []
+        with self.explained():
+            if self.where.kind != "cluster":
+                return list(self.client.mget(wanted))
+            pipeline = self.client.pipeline()
+            for name in wanted:
+                pipeline.get(name)
+            return list(pipeline.execute())
+
+    def layouts(self, project: str, view: str) -> dict[bytes, Layout]:
+        """The layouts that a view's rows may have, by schema id."""
+        with self.explained():
+            return layouts_of(self.client.hgetall(keys.meta(project, view)))
 
     def watermark(self, definition: Definition) -> int | None:
         """Up to which event time (microseconds) the view is complete; None where rows of its schema never were."""
@@ -102,15 +117,13 @@ class Store:
 
     def announce(self, definition: Definition) -> None:
         """Makes the layout of the rows to come known, before the first of them is written."""
-        layout = Layout.of(definition)
-        name = keys.META_LAYOUT + layout.schema_id.hex().encode()
         with self.explained():
-            self.client.hset(_meta(definition), name, orjson.dumps(layout.as_dict()))
+            self.client.eval(meta.ANNOUNCE, 1, _meta(definition), *meta.announcement(Layout.of(definition)))
 
     def advance(self, definition: Definition, watermark: int) -> None:
         """Moves the watermark forward, never back."""
         with self.explained():
-            self.client.eval(_ADVANCE, 1, _meta(definition), definition.schema_hash, str(watermark))
+            self.client.eval(meta.ADVANCE, 1, _meta(definition), definition.schema_hash, str(watermark))
 
     def purge(self, project: str, view: str) -> int:
         """Deletes all rows of a view and what is known of it; returns the number of rows.
@@ -120,9 +133,16 @@ class Store:
         deleted = 0
         with self.explained():
             # Project and view are DNS labels, so nothing in the prefix is a wildcard.
-            for page in self._pages(keys.prefix(project, view) + b"*"):
-                if page:
-                    deleted += int(self.client.unlink(*page))
+            pattern = keys.prefix(project, view) + b"*"
+            while True:
+                masters = self.servers.masters()
+                for server in masters.values():
+                    for page in _pages(server, pattern):
+                        deleted += self._unlink(server, page)
+                self.servers.look_again()
+                # Keys that moved to a server that was scanned already are met once more.
+                if self.servers.masters().keys() == masters.keys():
+                    break
             self.client.unlink(keys.meta(project, view))
         return deleted
 
@@ -130,31 +150,49 @@ class Store:
         """How many rows a view has; in a store of more than 200,000 keys an estimate from 50,000 of them."""
         prefix = keys.prefix(project, view)
         with self.explained():
-            total = int(self.client.dbsize())
-            if total <= _COUNTED:
-                return sum(len(page) for page in self._pages(prefix + b"*"))
-            found = seen = 0
-            for page in self._pages(None):  # the order of a scan is as good as random
-                found += sum(key.startswith(prefix) for key in page)
-                seen += len(page)
-                if seen >= _SAMPLE:
-                    break
-        return round(found / max(seen, 1) * total)
+            masters = list(self.servers.masters().values())
+            sizes = [int(server.dbsize()) for server in masters]
+            if sum(sizes) <= _COUNTED:
+                return sum(len(page) for server in masters for page in _pages(server, prefix + b"*"))
+            sample = _SAMPLE // len(masters)
+            return round(
+                sum(_estimate(server, prefix, size, sample) for server, size in zip(masters, sizes, strict=True))
+            )
 
-    def _pages(self, pattern: bytes | None) -> Iterator[list[bytes]]:
-        cursor = 0
-        while True:
-            answer: Any = self.client.scan(cursor, pattern, _SCAN)
-            cursor, page = answer
-            yield page
-            if cursor == 0:
-                return
+    def _unlink(self, server: Any, page: list[bytes]) -> int:
+        if not page:
+            return 0
+        if self.where.kind != "cluster":
+            return int(server.unlink(*page))
+        pipeline = server.pipeline(transaction=False)
+        for name in page:
+            pipeline.unlink(name)
+        done: list[Any] = pipeline.execute(raise_on_error=False)
+        # What moved meanwhile is deleted where it is now.
+        moved = [name for name, answer in zip(page, done, strict=True) if isinstance(answer, Exception)]
+        return sum(answer for answer in done if isinstance(answer, int)) + sum(
+            int(self.client.unlink(name)) for name in moved
+        )
+
+
+def _pages(server: Any, pattern: bytes | None) -> Iterator[list[bytes]]:
+    cursor = 0
+    while True:
+        cursor, page = server.scan(cursor, pattern, _SCAN)
+        yield page
+        if cursor == 0:
+            return
+
+
+def _estimate(server: Any, prefix: bytes, size: int, sample: int) -> float:
+    found = seen = 0
+    for page in _pages(server, None):  # the order of a scan is as good as random
+        found += sum(key.startswith(prefix) for key in page)
+        seen += len(page)
+        if seen >= sample:
+            break
+    return found / max(seen, 1) * size
 
 
 def _meta(definition: Definition) -> str:
     return keys.meta(definition.project, definition.view).decode()
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}".partition("?")[0]

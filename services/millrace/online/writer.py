@@ -9,16 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Queue
-from typing import Any, Final
-
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    ReadOnlyError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import TimeoutError as StoreTimeoutError
+from typing import Final
 
 from millrace.base.errors import MillraceError, RetryError
 from millrace.features import key_columns, row_columns
@@ -26,26 +17,14 @@ from millrace.features.definition import Definition
 from millrace.features.history import Rows
 from millrace.features.row import Layout
 from millrace.online.commands import Command, expiries, write_rows
+from millrace.online.delivery import PASSING, Delivery
 from millrace.online.patience import delays, patiently
 from millrace.online.store import Store
 
-# Bytes that may be on their way without an answer; more would only fill buffers.
-_IN_FLIGHT: Final = 4 << 20
 # Encoded pieces that may wait for the connection, so that encoding and writing go on side by side.
 _WAITING: Final = 2
 # Bytes of source columns that are encoded at once.
 _PIECE: Final = 32 << 20
-
-_PASSING: Final = (
-    StoreConnectionError,
-    StoreTimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    ClusterDownError,
-    TryAgainError,
-    OSError,
-    RetryError,
-)
 
 
 class StoreRestartedError(RetryError):
@@ -83,8 +62,8 @@ class RowWriter:
         self._sleep = sleep
         self._queue: Queue[list[Command] | None] = Queue(_WAITING)
         self._failure: BaseException | None = None
-        self._connection: Any = None
-        self._server = ""
+        self._delivery = Delivery(store.servers, by_slot=store.where.kind == "cluster")
+        self._seen: set[str] = set()
 
     @contextmanager
     def running(self) -> Iterator[RowWriter]:
@@ -94,7 +73,7 @@ class RowWriter:
             RetryError: the store stayed away, or was restarted and may have lost what was written.
             ReportError: the store refuses.
         """
-        self._server = patiently(self._store.run_id, self._patience, self._sleep)
+        patiently(self._require_same_servers, self._patience, self._sleep)
         thread = threading.Thread(target=self._drain, name="row-writer", daemon=True)
         thread.start()
         try:
@@ -106,10 +85,10 @@ class RowWriter:
         finally:
             self._queue.put(None)
             thread.join()
-            self._release()
+            self._delivery.close()
         if self._failure is not None:
             raise self._failure
-        self._require_same_server(patiently(self._store.run_id, self._patience, self._sleep))
+        patiently(self._require_same_servers, self._patience, self._sleep)
 
     def write(self, rows: Rows) -> None:
         """Encodes the rows and hands them to the connection; raises what an earlier call met."""
@@ -126,6 +105,8 @@ class RowWriter:
             row_columns.encode(self._layout, rows.event_times, rows.created_times, rows.features),
             None if definition.ttl is None else expiries(rows.event_times, definition.ttl),
             small=not self._layout.has_variable,
+            by_slot=self._delivery.by_slot,
+            loaded=self._delivery.by_slot,
         )
 
     def _drain(self) -> None:
@@ -142,11 +123,13 @@ class RowWriter:
         while unanswered:
             before = len(unanswered)
             try:
-                self._exchange(unanswered)
+                if not self._delivery.open:
+                    self._require_same_servers()
+                self._delivery.exchange(unanswered, self._answered)
             except StoreRestartedError:
                 raise
-            except _PASSING:
-                self._release()
+            except PASSING:
+                self._delivery.close()
                 if len(unanswered) < before:
                     waiting = delays(self._patience)
                 delay = next(waiting, None)
@@ -154,43 +137,23 @@ class RowWriter:
                     raise
                 self._sleep(delay)
 
-    def _exchange(self, unanswered: deque[Command]) -> None:
-        """Sends and reads in turns, so that neither side's buffers fill up; answered commands leave the queue."""
-        connection = self._connected()
-        sent = in_flight = 0
-        while unanswered:
-            while sent < len(unanswered) and (in_flight < _IN_FLIGHT or sent == 0):
-                wire = unanswered[sent].wire
-                connection.send_packed_command([wire], check_health=False)
-                sent += 1
-                in_flight += len(wire)
-            changed = int(connection.read_response())
-            answered = unanswered.popleft()
-            sent -= 1
-            in_flight -= len(answered.wire)
-            self.written.changed += changed
-            self.written.skipped += answered.rows - changed
+    def _answered(self, command: Command, changed: int) -> None:
+        self.written.changed += changed
+        self.written.skipped += command.rows - changed
 
-    def _connected(self) -> Any:
-        if self._connection is None:
-            connection = self._store.client.connection_pool.get_connection()
-            self._connection = connection
-            self._require_same_server(self._store.run_id())
-        return self._connection
+    def _require_same_servers(self) -> None:
+        """Rows are safe as long as every server that held any when the run began, or came since, is still there.
 
-    def _release(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._store.client.connection_pool.release(self._connection)
-            self._connection = None
-
-    def _require_same_server(self, server: str) -> None:
-        if server != self._server:
+        A cluster that gives up a server in peace looks the same as one that lost it; that costs a run, never a row.
+        """
+        present = self._store.run_ids()
+        if not self._seen <= present:
             raise StoreRestartedError(
                 f"the online store {self._store.shown} was restarted or replaced during the run, so it may have lost "
                 "what was written",
                 hint="Run it again; the watermark has not moved",
             )
+        self._seen |= present
 
 
 def _pieces(rows: Rows) -> Iterator[Rows]:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.base.errors import RejectError
+from millrace.base.errors import RejectError, ReportError
 from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
+from millrace.online import meta
 from millrace.online import store as stores
 from millrace.online.store import Store
 from tests.core.features.histories import view
@@ -58,6 +59,37 @@ def test_keys_are_counted_by_view(store: Store, monkeypatch: pytest.MonkeyPatch)
     assert store.count("default", "v") == pytest.approx(3000, rel=0.15)
 
 
+def test_the_layouts_of_a_view_are_bounded_and_the_newest_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meta, "LAYOUTS_KEPT", 3)
+    definitions = [view((f"x{i}", "int64")) for i in range(5)]
+    for definition in definitions:
+        store.announce(definition)
+    store.announce(definitions[2])
+    store.announce(view(("y", "string")))
+    known = store.layouts("default", "v")
+    assert list(known.values()).count(Layout.of(definitions[2])) == 1
+    assert len(known) == 3
+    assert definitions[3].schema_id not in known
+
+
 def test_a_url_of_another_kind_is_refused() -> None:
     with pytest.raises(RejectError, match=r"MILLRACE_STORE_URL: 'http://x' is no URL of an online store"):
         Store("http://x")
+
+
+def test_a_user_of_the_acl_needs_no_more_than_the_rows_and_the_scripts(store: Store) -> None:
+    rights = "+@read +@write +@scripting +@connection +info +dbsize +scan -@dangerous +info"
+    store.client.execute_command("ACL SETUSER", "millrace", "on", ">s3cret", "~default:*", *rights.split())
+    store.client.execute_command("ACL SETUSER", "reader", "on", ">s3cret", "~default:*", "+@read", "-@dangerous")
+    host = store.where.hosts[0]
+    writer = Store(f"redis://millrace:s3cret@{host}/0")
+    write(writer, OLD, rows_of(OLD, [(1, 1, None, (1,))]))
+    writer.announce(OLD)
+    assert (writer.count("default", "v"), writer.purge("default", "v")) == (1, 1)
+    reader = Store(f"redis://reader:s3cret@{host}/0")
+    assert reader.rows([b"default:v:{1}"]) == [None]
+    with pytest.raises(ReportError, match=r"refuses: .*Check user, password and rights") as caught:
+        reader.announce(OLD)
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(ReportError, match="refuses"):
+        Store(f"redis://millrace:wrong@{host}/0").count("default", "v")

@@ -1,0 +1,200 @@
+"""One connection that many share: questions go out at once, answers come back in their order.
+
+The client library spends several times on an MGET what the store does, and a request of the gateway is little more than
+an MGET. Format: https://redis.io/docs/latest/develop/reference/protocol-spec/ (version 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
+
+# Texts and numbers are bytes; an array holds any of these.
+Reply = list[Any] | bytes | None
+
+_BULK: Final = ord("$")
+
+
+class StoreError(Exception):
+    """The store's own error answer, or what broke the connection.
+
+    ``code`` is the first word of the store's answer, such as MOVED; empty where the connection broke.
+    """
+
+    def __init__(self, said: str, code: str = "") -> None:
+        super().__init__(said)
+        self.code = code
+
+
+def packed(command: bytes, arguments: Sequence[bytes]) -> bytes:
+    """A command as it goes over the wire."""
+    parts = [b"*%d\r\n$%d\r\n%b\r\n" % (len(arguments) + 1, len(command), command)]
+    parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
+    return b"".join(parts)
+
+
+def about(command: bytes, key: bytes, arguments: Sequence[bytes]) -> bytes:
+    """A command about one key, packed; EVAL, whose first argument is the script, has it after the number of keys."""
+    if command == b"EVAL":
+        script, *rest = arguments
+        return packed(command, [script, b"1", key, *rest])
+    return packed(command, [key, *arguments])
+
+
+def heard(answer: asyncio.Future[Any]) -> None:
+    """A callback of futures that nobody waits for, so that a failure of theirs is not told as forgotten."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+class Wire(asyncio.Protocol):
+    """Answers are matched to questions by their order.
+
+    Args:
+        timeout: seconds that an answer may take; then the connection ends.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.broken = False
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._parts: list[bytes] = []
+        self._size = self._needed = 0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(str(exc or "the store closed the connection"))
+
+    def send(self, wire: bytes) -> asyncio.Future[Reply]:
+        """Sends a packed command; a future of its answer, which fails with ``StoreError``."""
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        if self.broken or self._transport is None:
+            answer.set_exception(StoreError("the connection is broken"))
+            return answer
+        self._waiting.append((answer, self._loop.time() + self._timeout))
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._timeout, self._check_time)
+        self._transport.write(wire)
+        return answer
+
+    def data_received(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size < self._needed:
+            return
+        buffer = b"".join(self._parts) if len(self._parts) > 1 else data
+        position = needed = 0
+        while position < len(buffer) and self._waiting:
+            found = _reply(buffer, position)
+            if isinstance(found, int):
+                needed = found - position
+                break
+            reply, position = found
+            answer, _ = self._waiting.popleft()
+            if answer.done():  # whoever asked has gone
+                continue
+            if isinstance(reply, StoreError):
+                answer.set_exception(reply)
+            else:
+                answer.set_result(reply)
+        self._parts = [buffer[position:]] if position < len(buffer) else []
+        self._size, self._needed = len(buffer) - position, needed
+
+    def fail(self, why: str) -> None:
+        """Ends the connection and every question on it."""
+        self.broken = True
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            answer, _ = self._waiting.popleft()
+            if not answer.done():
+                answer.set_exception(StoreError(why))
+
+    def _check_time(self) -> None:
+        self._watch = None
+        if not self._waiting:
+            return
+        left = self._waiting[0][1] - self._loop.time()
+        if left <= 0:
+            self.fail(f"no answer within {self._timeout:g} s")
+        else:
+            self._watch = self._loop.call_later(left, self._check_time)
+
+
+def _reply(buffer: bytes, position: int) -> tuple[Reply | StoreError, int] | int:
+    """The reply that begins at a position and where it ends; up to where at least it goes, if it is not whole."""
+    end = buffer.find(b"\r\n", position)
+    if end < 0:
+        return len(buffer) + 1
+    kind, line = buffer[position : position + 1], buffer[position + 1 : end]
+    if kind == b"*":
+        return _array(buffer, end + 2, int(line))
+    if kind == b"$":
+        length = int(line)
+        last = end + 2 + length
+        if length < 0:
+            return None, end + 2
+        return last + 2 if last + 2 > len(buffer) else (buffer[end + 2 : last], last + 2)
+    if kind == b"-":
+        said = line.decode(errors="replace")
+        return StoreError(said, said.partition(" ")[0]), end + 2
+    return line, end + 2
+
+
+def _array(buffer: bytes, position: int, count: int) -> tuple[Reply | StoreError, int] | int:
+    items: list[Any] = []
+    while len(items) < count:
+        end = buffer.find(b"\r\n", position)
+        if end < 0:
+            return len(buffer) + 1
+        if buffer[position] != _BULK:
+            found = _reply(buffer, position)
+            if isinstance(found, int):
+                return found
+            item, position = found
+            items.append(item)
+            continue
+        length = int(buffer[position + 1 : end])
+        if length < 0:
+            items.append(None)
+            position = end + 2
+            continue
+        start = end + 2
+        stride = start - position + length + 2
+        if position + stride > len(buffer):
+            return position + stride
+        # Rows of one view are of one length as a rule, so as many as follow are taken apart at once.
+        alike = min(count - len(items), (len(buffer) - position) // stride)
+        if alike == 1:
+            items.append(buffer[start : start + length])
+            position += stride
+            continue
+        head = buffer[position:start]
+        whole = memoryview(buffer)[position : position + alike * stride]
+        for each, item in _form(len(head), length).iter_unpack(whole):
+            if each != head:
+                break
+            items.append(item)
+            position += stride
+    return items, position
+
+
+@lru_cache(maxsize=1000)
+def _form(head: int, length: int) -> struct.Struct:
+    return struct.Struct(f"{head}s{length}s2x")
+
+
+def pairs(reply: Any) -> dict[bytes, bytes]:
+    """The answer of HGETALL as a dictionary."""
+    return dict(zip(reply[::2], reply[1::2], strict=True))
