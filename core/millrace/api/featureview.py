@@ -157,7 +157,9 @@ class Materialization(ApiModel):
             "What is missing since then is backfilled. Absent: the first run takes everything the source holds."
         ),
     )
-    resources: Resources | None = Field(default=None, description="Compute resources of a run.")
+    resources: Resources | None = Field(
+        default=None, description="Compute resources of a run; by default it requests 500m of CPU and 512Mi of memory."
+    )
     suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
 
 

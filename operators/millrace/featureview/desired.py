@@ -22,6 +22,9 @@ CONTAINER: Final = "materialize"
 _SCRATCH: Final = "/var/millrace/scratch"
 _COMMAND: Final = ["python", "-m", "millrace.materialize"]
 
+# What a run asks for where its view states nothing: without a request all runs of a tick would start at once.
+_RESOURCES: Final[Object] = {"requests": {"cpu": "500m", "memory": "512Mi"}}
+
 # Seconds. A tick that was missed for longer waits for the next one, which covers its stretch too.
 _STARTING_DEADLINE: Final = 3600
 _SCHEDULED_DEADLINE: Final = 6 * 3600
@@ -88,7 +91,11 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
     namespace, uid = namespace_of(view), view["metadata"]["uid"]
     name = names.purge_job(namespace, name_of(view), uid, attempt)
     labels = {**_labels(view), names.PROJECT: namespace}
-    container = {**_container(platform, ["purge"]), "env": _environment(view, platform, name)}
+    container = {
+        **_container(platform, ["purge"]),
+        "env": _environment(view, platform, name),
+        "resources": _RESOURCES,
+    }
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
@@ -147,12 +154,11 @@ def _labels(view: Object) -> dict[str, str]:
 def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: int) -> dict[str, Any]:
     spec = view["spec"]
     credentials = spec["source"].get("credentialsSecretRef")
-    resources = spec["materialization"].get("resources")
     container = {
         **_container(platform, ["run", *arguments]),
         "env": _environment(view, platform, names.store_secret(name_of(view))),
         **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
-        **({"resources": resources} if resources else {}),
+        "resources": spec["materialization"].get("resources") or _RESOURCES,
     }
     return _job_spec(container, _labels(view), deadline)
 

@@ -13,6 +13,9 @@ from millrace.featureview import desired, runs
 from millrace.featureview.intervals import BEGINNING, Interval
 from millrace.featureview.next_job import JobRequest
 from millrace.kube.resources import Object
+from millrace.local.controllers.scheduler.resources import amounts, requested
+from millrace.local.node.registration import capacity
+from millrace.local.node.settings import NodeSettings
 from tests.builders import Built, feature_view
 from tests.operators import golden
 from tests.operators.featureview.life import PLATFORM, moment
@@ -51,6 +54,22 @@ def children() -> dict[str, list[Object]]:
             desired.cron_job(view, secret, DEFINITION, suspended=True),
         ],
     }
+
+
+def test_a_run_whose_view_states_no_resources_requests_some_so_that_few_of_a_tick_start_at_once() -> None:
+    plain = feature_view("user-stats").having("metadata.uid", "uid-1").build()
+    runs_of_a_tick = desired.cron_job(plain, PLATFORM, DEFINITION, suspended=False)["spec"]["jobTemplate"]["spec"]
+    for spec in (runs_of_a_tick, desired.purge_job(plain, PLATFORM, 0)["spec"]):
+        pod = spec["template"]
+        laptop = amounts(capacity(2, 8 << 30, 0, overcommit=NodeSettings("n", Path()).overcommit))
+        assert 2 <= min(laptop[name] // needed for name, needed in requested(pod).items()) <= 16
+
+
+def test_resources_that_a_view_states_are_taken_as_they_are() -> None:
+    limits = {"limits": {"memory": "8Gi"}}
+    view = rich().having("spec.materialization.resources", limits).build()
+    [container] = backfill(view, None)["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == limits
 
 
 @pytest.mark.parametrize("name", ["cron_job", "backfill", "purge", "with_password"])
