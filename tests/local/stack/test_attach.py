@@ -85,6 +85,9 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
         assert service.output() == 3.0
         assert all(pod["status"]["podIP"].startswith("127.201.") for pod in foreign.list(PODS, "default").values())
         assert list(foreign.list(NODES)) == ["millrace"]
+        with pytest.raises(ReportError, match=rf"another stack is attached to this cluster already: .*:{root}"):
+            LocalStack(tmp_path / "second", ports="random", kubeconfig=foreign.kubeconfig, detach=False).up(20)
+        assert list(foreign.list(NODES)) == ["millrace"]
     finally:
         LocalStack(root).down()
     assert processes.marked(root) == []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 
 from millrace.local.client.api import ApiError, Client
 from millrace.local.client.conditions import with_condition
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
+# On the Lease: which node of this name renews it.
+HOLDER = "node.millrace.dev/holder"
 RENEW_SECONDS = 10.0
 # Every so many renewals the Node's own heartbeat is written as well.
 HEARTBEAT_RENEWALS = 30
@@ -45,6 +48,11 @@ def capacity(cores: int, memory_bytes: int, gpus: int, *, overcommit: float = 1.
 def memory_bytes() -> int:
     """The machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def holder(root: Path) -> str:
+    """Who a node is among those of its name: its machine and its folder."""
+    return f"{platform.node()}:{root}"
 
 
 def node_object(name: str) -> Obj:
@@ -113,6 +121,7 @@ class Registration:
     Args:
         client: the way to the API server.
         name: the node's name.
+        holder: who this node is among those of its name.
         has, offers: capacity and allocatable.
         now: the clock.
     """
@@ -122,12 +131,14 @@ class Registration:
         client: Client,
         name: str,
         *,
+        holder: str,
         has: Mapping[str, str],
         offers: Mapping[str, str],
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._name = name
+        self._holder = holder
         self._has = has
         self._offers = offers
         self._now = now
@@ -169,10 +180,11 @@ class Registration:
             "leaseDurationSeconds": LEASE_SECONDS,
             "renewTime": micro_stamp(self._now()),
         }
+        metadata = {"annotations": {HOLDER: self._holder}}
         try:
-            await self._client.patch(LEASES, LEASE_NAMESPACE, self._name, {"spec": spec})
+            await self._client.patch(LEASES, LEASE_NAMESPACE, self._name, {"metadata": metadata, "spec": spec})
         except ApiError as error:
             if not error.is_missing:
                 raise
-            lease = {"metadata": {"name": self._name, "namespace": LEASE_NAMESPACE}, "spec": spec}
+            lease = {"metadata": {**metadata, "name": self._name, "namespace": LEASE_NAMESPACE}, "spec": spec}
             await self._client.create(LEASES, LEASE_NAMESPACE, lease)

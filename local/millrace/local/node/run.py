@@ -21,7 +21,7 @@ from millrace.local.node.machine import Machine, count_gpus, inherited
 from millrace.local.node.pod import Pod
 from millrace.local.node.probing import session
 from millrace.local.node.processes import POD_MARK, Processes, sweep
-from millrace.local.node.registration import Registration, capacity, memory_bytes
+from millrace.local.node.registration import Registration, capacity, holder, memory_bytes
 from millrace.local.node.report import remove
 from millrace.local.node.settings import NodeSettings
 
@@ -157,7 +157,7 @@ async def run(
     machine_has = (os.cpu_count() or 1, memory_bytes(), count_gpus())
     has, offers = capacity(*machine_has), capacity(*machine_has, overcommit=settings.overcommit)
     recorder = Recorder(client, "millrace-node", now=now)
-    registration = Registration(client, settings.name, has=has, offers=offers, now=now)
+    registration = Registration(client, settings.name, holder=holder(settings.root), has=has, offers=offers, now=now)
     async with Processes(settings.root) as processes, session() as probes:
         machine = Machine(settings, client, processes, probes, recorder, now, offers, inherited(os.environ))
         informer = Informer(client, PODS, fields=f"spec.nodeName={settings.name}")

@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from millrace.base.errors import MillraceError
+from millrace.local.node.registration import holder
 from millrace.local.stack import attach, processes
 from millrace.local.stack.launch import environment, programs
-from millrace.local.stack.plan import plan
+from millrace.local.stack.plan import NODE, plan
 from millrace.local.stack.prepare import prepare
 from millrace.local.stack.settings import Layout, StackSettings
 from millrace.local.stack.stack import ALREADY_RUNNING
@@ -56,6 +57,7 @@ async def _run(settings: StackSettings) -> None:
     image = f"millrace/millrace:{version('millrace')}"
     prepare(settings, image)
     if settings.given_kubeconfig:
+        await attach.check_free(settings.given_kubeconfig, NODE, holder(settings.root))
         await attach.apply(settings.given_kubeconfig, [*settings.crds, settings.layout.platform])
     initial = State(
         version=version("millrace"),

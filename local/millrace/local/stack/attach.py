@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
@@ -22,13 +23,43 @@ from millrace.local.client.resources import (
     SERVICES,
     Obj,
 )
-from millrace.local.node.registration import LEASE_NAMESPACE
+from millrace.local.client.times import moment_of, now
+from millrace.local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS
 
 GROUP = "millrace.dev"
 ESTABLISHED_SECONDS = 30.0
 LAST_WORDS_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES)}
+
+
+async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
+    """Whether no other stack is attached to a cluster: a second would take over the first one's Node and store.
+
+    Raises:
+        RejectError: the kubeconfig is no good, or another's node of this name is alive.
+        ApiError: the API server does not answer.
+    """
+    async with Client(load(kubeconfig)) as client:
+        other, renewed = await _held(client, node)
+    if other not in ("", holder) and now() - renewed < timedelta(seconds=LEASE_SECONDS):
+        raise RejectError(
+            f"another stack is attached to this cluster already: {other}",
+            hint=f"Bring it down there; after a crash its node is forgotten in {LEASE_SECONDS} s",
+            field="kubeconfig",
+            reason="AlreadyAttached",
+        )
+
+
+async def _held(client: Client, node: str) -> tuple[str, datetime]:
+    """Who renews the Lease of a node, and when that was last; nobody where there is none."""
+    try:
+        lease = await client.get(LEASES, LEASE_NAMESPACE, node)
+    except ApiError as error:
+        if error.is_missing:
+            return "", datetime.fromtimestamp(0, UTC)
+        raise
+    return (lease["metadata"].get("annotations") or {}).get(HOLDER, ""), moment_of(lease["spec"]["renewTime"])
 
 
 async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
@@ -91,9 +122,11 @@ async def _wait_established(client: Client, name: str) -> None:
         raise ReportError(f"the cluster does not serve {name}", hint=f"See kubectl describe crd {name}") from error
 
 
-async def remove_node(kubeconfig: Path, name: str) -> None:
-    """Takes a Node and its Lease from a cluster; nothing happens where the cluster is no more."""
+async def remove_node(kubeconfig: Path, name: str, holder: str) -> None:
+    """Takes a Node and its Lease from a cluster, unless another holds them or the cluster is no more."""
     with suppress(ApiError, RejectError, TimeoutError):
         async with asyncio.timeout(LAST_WORDS_SECONDS), Client(load(kubeconfig)) as client:
+            if (await _held(client, name))[0] != holder:
+                return
             await client.delete(NODES, "", name)
             await client.delete(LEASES, LEASE_NAMESPACE, name)

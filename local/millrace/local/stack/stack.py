@@ -18,6 +18,7 @@ from typing import Literal, Self
 
 from millrace.base.errors import NotFoundError, RejectError, ReportError
 from millrace.local.client.config import load
+from millrace.local.node.registration import holder
 from millrace.local.stack import attach, checks, logs, processes, state
 from millrace.local.stack.launch import packaged_crds, packaged_third_party, programs
 from millrace.local.stack.plan import NODE, chosen
@@ -159,7 +160,7 @@ class LocalStack:
             self._supervisor = None
         cluster = self._attached_to()
         if cluster and last.phase != "stopped":
-            asyncio.run(attach.remove_node(cluster, NODE))
+            asyncio.run(attach.remove_node(cluster, NODE, holder(self.layout.root)))
         if purge:
             self._purge()
         return killed
