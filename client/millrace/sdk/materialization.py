@@ -15,7 +15,8 @@ from millrace.features import times
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
 from millrace.materialize import job
-from millrace.materialize.job import Progress
+from millrace.materialize.job import Asked, Progress
+from millrace.materialize.ledger import Ledger
 from millrace.online.store import Store
 from millrace.sdk import moments
 from millrace.sources.filesystem import Credentials
@@ -65,7 +66,7 @@ def run(
     """
     began = time.monotonic()
     source = open_source(definition, Credentials.load(os.environ))
-    covers = job.stretch(definition, store.watermark(definition), moments.now(), start, end)
+    covers = job.stretch(definition, Ledger(store, definition).position(), moments.now(), Asked(start, end))
     spill = tempfile.mkdtemp(prefix="millrace-spill-")
     told: dict[str, Any] = {} if progress is None else {"progress": progress}
     try:

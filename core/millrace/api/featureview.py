@@ -151,14 +151,29 @@ class Materialization(ApiModel):
         description='Cron line in UTC, such as "*/15 * * * *".'
     )
     lag: Duration = Field(default="0s", description="How long a run waits for late rows: it reads up to now - lag.")
+    lateness: Duration = Field(
+        default="0s",
+        description=(
+            "How much later than that a row may still come: each run reads this far back again, by event time and, "
+            "where there is a createdTimestampField, by created time."
+        ),
+    )
     start_from: Timestamp | None = Field(
         default=None,
         description=(
             "What is missing since then is backfilled. Absent: the first run takes everything the source holds."
         ),
     )
+    parallelism: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description=(
+            "How many pods do a run together, each for its share of the entities; every one of them reads the source."
+        ),
+    )
     resources: Resources | None = Field(
-        default=None, description="Compute resources of a run; by default it requests 500m of CPU and 512Mi of memory."
+        default=None, description="Resources of each pod; by default it requests 500m of CPU and 512Mi of memory."
     )
     suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
 

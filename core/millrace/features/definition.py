@@ -102,6 +102,8 @@ class Definition:
         view: name of the view.
         ttl: how old a row may be, inclusive; None is no limit.
         lag: how long a run waits for late rows.
+        parallelism: how many processes share a run.
+        lateness: how far before the last run's end the next one reads again.
         start_from: where history begins for this view; None takes all.
         source: as the spec has it.
         online: whether rows go to the online store.
@@ -116,6 +118,8 @@ class Definition:
     created_field: str | None
     ttl: int | None
     lag: int
+    lateness: int
+    parallelism: int
     start_from: int | None
     source: Source
     online: bool
@@ -170,6 +174,10 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
         created_field=spec.source.created_timestamp_field,
         ttl=_ttl(spec),
         lag=duration.microseconds(materialization.lag, field="spec.materialization.lag") if materialization else 0,
+        lateness=duration.microseconds(materialization.lateness, field="spec.materialization.lateness")
+        if materialization
+        else 0,
+        parallelism=materialization.parallelism if materialization else 1,
         start_from=times.parse(start_from, field="spec.materialization.startFrom") if start_from else None,
         source=spec.source,
         online=spec.online.enabled,

@@ -26,10 +26,15 @@ NO_CREATED = -(2**63)
 
 
 class Window(NamedTuple):
-    """A stretch of event time in microseconds, both ends inclusive; None is no lower end."""
+    """A stretch of event time in microseconds, both ends inclusive; None is no lower end.
+
+    ``created_after``, where it is given, leaves only rows that were created later (those without a created time were
+    not); the source then has a created column.
+    """
 
     earliest: int | None
     latest: int
+    created_after: int | None = None
 
 
 class Source(Protocol):
@@ -80,13 +85,13 @@ class History:
         for first, batch in self._scan(reads):
             keys = self._keys(batch)
             event = self._event_times(batch)
-            created = self._created_times(batch)
-            created = int64_array(np.full(len(event), NO_CREATED)) if created is None else created.fill_null(NO_CREATED)
+            written = self._created_times(batch)
+            created = int64_array(np.full(len(event), NO_CREATED)) if written is None else written.fill_null(NO_CREATED)
             self.count = first + len(event)
             seq = int64_array(np.arange(first, self.count, dtype=np.int64))
             columns = [*keys, event, created, seq, *self._values(batch, reads)]
             numbered = pa.RecordBatch.from_arrays(columns, names)
-            keep = self._in_window(event)
+            keep = self._in_window(event, written)
             for key in keys:
                 keep = pc.and_(keep, key.is_valid())
             yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
@@ -108,12 +113,12 @@ class History:
             if not len(here):
                 continue
             picked = batch if len(here) == batch.num_rows else batch.take(int64_array(here))
-            event = self._event_times(picked)
-            if event.null_count or not pc.all(self._in_window(event)).as_py():
+            event, created = self._event_times(picked), self._created_times(picked)
+            if event.null_count or not pc.all(self._in_window(event, created)).as_py():
                 raise _changed(self.definition)
             values = self._values(picked, reads)
             done = (first + batch.num_rows) / max(self.count, 1)
-            yield Rows(self._keys(picked), event, self._created_times(picked), values, done)
+            yield Rows(self._keys(picked), event, created, values, done)
         if len(wanted.below(2**63 - 1)):
             raise _changed(self.definition)
 
@@ -150,10 +155,12 @@ class History:
         name = self.definition.created_field
         return name and microseconds(batch.column(name), column=name, field="spec.source.createdTimestampField")
 
-    def _in_window(self, event: pa.Array) -> pa.Array:
+    def _in_window(self, event: pa.Array, created: pa.Array | None) -> pa.Array:
         keep = pc.less_equal(event, self.window.latest)
         if self.window.earliest is not None:
             keep = pc.and_(keep, pc.greater_equal(event, self.window.earliest))
+        if self.window.created_after is not None and created is not None:
+            keep = pc.and_(keep, pc.greater(created, self.window.created_after))
         return keep.fill_null(False)
 
 

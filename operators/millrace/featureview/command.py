@@ -1,8 +1,8 @@
-"""Commands: the annotation ``millrace.dev/command: "<id>:materialize[ start end]"``, each id handled once."""
+"""Commands: the annotation ``millrace.dev/command: "<id>:materialize[ full| start end]"``, each id handled once."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from millrace.api import conditions
 from millrace.api.base import COMMAND_ANNOTATION
@@ -11,7 +11,15 @@ from millrace.base.errors import RejectError
 from millrace.featureview.intervals import Interval
 
 MATERIALIZE: Final = "materialize"
+FULL: Final = "full"
 _FIELD: Final = f"metadata.annotations[{COMMAND_ANNOTATION}]"
+
+
+class Asked(NamedTuple):
+    """What to materialize: a stretch, everything, or else what is new."""
+
+    stretch: Interval | None = None
+    full: bool = False
 
 
 def identity(text: str) -> str:
@@ -19,23 +27,25 @@ def identity(text: str) -> str:
     return text.partition(":")[0].strip()
 
 
-def parse(text: str) -> Interval | None:
-    """The stretch to materialize, or None for what is new.
+def parse(text: str) -> Asked:
+    """What is asked for.
 
     Raises:
         RejectError: it is no command; says what is.
     """
     _, colon, rest = text.partition(":")
     words = rest.split()
-    if not colon or not identity(text) or words[:1] != [MATERIALIZE] or len(words) not in (1, 3):
+    full = words[1:] == [FULL]
+    if not colon or not identity(text) or words[:1] != [MATERIALIZE] or not (full or len(words) in (1, 3)):
         raise RejectError(
             f"{text!r} is no command",
-            hint='Write "<id>:materialize" or "<id>:materialize <start> <end>", with an id not used before',
+            hint='Write "<id>:materialize", "<id>:materialize full" or "<id>:materialize <start> <end>", with an id '
+            "not used before",
             field=_FIELD,
             reason=conditions.BAD_COMMAND,
         )
-    if len(words) == 1:
-        return None
+    if len(words) < 3:  # noqa: PLR2004 the verb, start and end
+        return Asked(full=full)
     stretch = Interval(timestamps.parse(words[1], field=_FIELD), timestamps.parse(words[2], field=_FIELD))
     if stretch.start >= stretch.end:
         raise RejectError(
@@ -44,4 +54,4 @@ def parse(text: str) -> Interval | None:
             field=_FIELD,
             reason=conditions.BAD_COMMAND,
         )
-    return stretch
+    return Asked(stretch)

@@ -34,6 +34,10 @@ _KEPT: Final = 24 * 3600
 _PURGE_KEPT: Final = 600
 _TRIES_AGAIN: Final = 3
 
+# What all pods of one run have in common; JOB_COMPLETION_INDEX, which Kubernetes adds, tells them apart.
+_JOB_UID: Final = "metadata.labels['batch.kubernetes.io/controller-uid']"
+_SHARED: Final = [{"name": "MILLRACE_RUN", "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}}]
+
 # The job's exit code for a definition or data that is wrong (docs/parts.md).
 _FINAL_EXIT_CODE: Final = 2
 
@@ -73,7 +77,8 @@ def one_shot_job(view: Object, platform: Platform, definition: str, request: Job
         names.DEFINITION: definition,
         **({names.STRETCH: f"{_start(stretch)}/{timestamps.render(stretch.end)}"} if stretch else {}),
     }
-    spec = _run_spec(view, platform, _arguments(stretch), _BACKFILL_DEADLINE)
+    arguments = ["--full"] if request.full else _arguments(stretch)
+    spec = _run_spec(view, platform, arguments, _BACKFILL_DEADLINE)
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
@@ -105,7 +110,7 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
             "labels": labels,
             "annotations": {names.RUN: runs.PURGE},
         },
-        "spec": {**_job_spec(container, labels, _PURGE_DEADLINE), "ttlSecondsAfterFinished": _PURGE_KEPT},
+        "spec": {**_job_spec(container, labels, _PURGE_DEADLINE, 1), "ttlSecondsAfterFinished": _PURGE_KEPT},
     }
 
 
@@ -154,19 +159,21 @@ def _labels(view: Object) -> dict[str, str]:
 def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: int) -> dict[str, Any]:
     spec = view["spec"]
     credentials = spec["source"].get("credentialsSecretRef")
+    shares = int(spec["materialization"].get("parallelism", 1))
+    environment = _environment(view, platform, names.store_secret(name_of(view)))
     container = {
         **_container(platform, ["run", *arguments]),
-        "env": _environment(view, platform, names.store_secret(name_of(view))),
+        "env": [*environment, *(_SHARED if shares > 1 else [])],
         **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
         "resources": spec["materialization"].get("resources") or _RESOURCES,
     }
-    return _job_spec(container, _labels(view), deadline)
+    return _job_spec(container, _labels(view), deadline, shares)
 
 
-def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int) -> dict[str, Any]:
+def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, shares: int) -> dict[str, Any]:
     final = {"containerName": CONTAINER, "operator": "In", "values": [_FINAL_EXIT_CODE]}
     return {
-        "backoffLimit": _TRIES_AGAIN,
+        **_tries(shares),
         "activeDeadlineSeconds": deadline,
         "podFailurePolicy": {
             "rules": [
@@ -184,6 +191,20 @@ def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int) 
                 "volumes": [{"name": "scratch", "emptyDir": {}}],
             },
         },
+    }
+
+
+def _tries(shares: int) -> dict[str, Any]:
+    """How many pods there are, and how often each is tried again. A share that fails for good fails the run, which is
+    of no use without it."""
+    if shares == 1:
+        return {"backoffLimit": _TRIES_AGAIN}
+    return {
+        "completionMode": "Indexed",
+        "completions": shares,
+        "parallelism": shares,
+        "backoffLimitPerIndex": _TRIES_AGAIN,
+        "maxFailedIndexes": 0,
     }
 
 

@@ -23,11 +23,13 @@ RETRY: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A one-shot Job to make. ``stretch`` None: what is new since the store's watermark."""
+    """A one-shot Job to make: for a stretch, for everything (``full``), or for what is new since the store's
+    watermark."""
 
     name: str
     purpose: str
     stretch: Interval | None
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _commanded(it: Scene) -> Wish | None:
     asked = pending_command(it.view)
     if not asked:
         return None
-    job = _job(it, runs.COMMAND, command.parse(it.view.command), asked)
+    job = _job(it, runs.COMMAND, *command.parse(it.view.command), turn=asked)
     return Wish(f"command {asked}", job, handled=asked, result=f"Job {job.name} was made")
 
 
@@ -128,7 +130,7 @@ def _not_yet_again(it: Scene) -> Wish | None:
 
 def _backfill(it: Scene) -> Wish:
     last = it.progress.last_run
-    return Wish(f"{it.gaps[0]} is missing", _job(it, runs.BACKFILL, it.gaps[0], last.name if last else ""))
+    return Wish(f"{it.gaps[0]} is missing", _job(it, runs.BACKFILL, it.gaps[0], turn=last.name if last else ""))
 
 
 _RULES: Final[tuple[Callable[[Scene], Wish | None], ...]] = (
@@ -143,8 +145,8 @@ _RULES: Final[tuple[Callable[[Scene], Wish | None], ...]] = (
 )
 
 
-def _job(it: Scene, purpose: str, stretch: Interval | None, turn: str) -> JobRequest:
+def _job(it: Scene, purpose: str, stretch: Interval | None, full: bool = False, *, turn: str) -> JobRequest:
     """Named by what it does and, through ``turn``, after what: the same however often it is planned."""
-    said: Any = intervals.render(stretch) if stretch else None
+    said: Any = intervals.render(stretch) if stretch else command.FULL if full else None
     identity = [it.view.uid, it.progress.definition, purpose, said, turn]
-    return JobRequest(names.one_shot_job(it.view.name, identity), purpose, stretch)
+    return JobRequest(names.one_shot_job(it.view.name, identity), purpose, stretch, full)

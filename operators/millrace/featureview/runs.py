@@ -18,6 +18,7 @@ from millrace.kube.resources import Object, annotations_of, deleting, labels_of,
 
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
 _LEGACY_JOB_NAME: Final = "job-name"
+_INDEX: Final = "batch.kubernetes.io/job-completion-index"
 
 # States of a waiting container that do not pass without somebody's doing.
 _STUCK: Final = frozenset(
@@ -109,10 +110,12 @@ def _run(job: Object, pods: list[Object], now: datetime) -> Run:
     state, result, failure, finished = State.ACTIVE, None, _stuck(pods), None
     if end is not None:
         finished = _time(status.get("completionTime") or end.get("lastTransitionTime")) or now
-        ends = _terminated(pods, succeeded="Complete" in conditions_)
-        if ends or finished + GRACE <= now:
-            result = next(filter(None, map(_result, ends)), None) if "Complete" in conditions_ else None
-            failure = _failure(end, ends) if "Complete" not in conditions_ else None
+        succeeded = "Complete" in conditions_
+        ends = _terminated(pods, succeeded=succeeded)
+        awaited = int(job["spec"].get("completions") or 1) if succeeded else 1
+        if len({index for index, _ in ends}) >= awaited or finished + GRACE <= now:
+            result = _result(ends) if succeeded else None
+            failure = None if succeeded else _failure(end, [each for _, each in ends])
             state = State.SUCCEEDED if result else State.FAILED if failure else State.LOST
     return Run(
         name=name_of(job),
@@ -128,33 +131,51 @@ def _run(job: Object, pods: list[Object], now: datetime) -> Run:
     )
 
 
-def _terminated(pods: Iterable[Object], *, succeeded: bool) -> list[Mapping[str, Any]]:
-    """The ends of containers that did (not) succeed, the latest first."""
+_End = Mapping[str, Any]
+
+
+def _terminated(pods: Iterable[Object], *, succeeded: bool) -> list[tuple[str, _End]]:
+    """The ends of containers that did (not) succeed, each with its pod's completion index, the latest first."""
     ends = []
     for pod in pods:
+        index = annotations_of(pod).get(_INDEX, "")
         for container in (pod.get("status") or {}).get("containerStatuses") or ():
             end = (container.get("state") or {}).get("terminated")
             if end is not None and (end.get("exitCode", 1) == 0) == succeeded:
-                ends.append(end)
-    return sorted(ends, key=lambda end: str(end.get("finishedAt") or ""), reverse=True)
+                ends.append((index, end))
+    return sorted(ends, key=lambda end: str(end[1].get("finishedAt") or ""), reverse=True)
 
 
-def _result(end: Mapping[str, Any]) -> Result | None:
-    message = _message(end)
+def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
+    """What the pods of a run did together, each share counted once. None where none of them says that the run is
+    complete: the store has lost what a share had written, or the pod that knew is gone."""
+    shares: dict[str, Mapping[str, Any]] = {}
+    complete = False
+    for index, end in ends:
+        message = _message(end)
+        complete = complete or ("interval" in message and message.get("complete", True))
+        shares.setdefault(index, message)
+    told = list(shares.values())
     try:
-        interval = intervals.parse(message["interval"])
-    except (KeyError, TypeError, AttributeError, RejectError):
+        interval = intervals.parse(next(message["interval"] for message in told if complete))
+    except (KeyError, TypeError, AttributeError, RejectError, StopIteration):
         return None
+    seconds = [message["seconds"] for message in told if message.get("seconds") is not None]
     return Result(
         interval=interval,
-        rows=message.get("rows"),
-        written=message.get("written"),
-        keys=message.get("keys"),
-        seconds=message.get("seconds"),
+        rows=_sum(told, "rows"),
+        written=_sum(told, "written"),
+        keys=told[0].get("keys"),
+        seconds=max(seconds, default=None),
     )
 
 
-def _failure(condition: Mapping[str, Any], ends: list[Mapping[str, Any]]) -> Failure:
+def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:
+    found = [message[figure] for message in messages if message.get(figure) is not None]
+    return sum(found) if found else None
+
+
+def _failure(condition: Mapping[str, Any], ends: list[_End]) -> Failure:
     """The job's own words where it left some, else what Kubernetes says."""
     final = condition.get("reason") == "PodFailurePolicy"
     for end in ends:
@@ -182,7 +203,7 @@ def _stuck(pods: Iterable[Object]) -> Failure | None:
     return None
 
 
-def _message(end: Mapping[str, Any]) -> Mapping[str, Any]:
+def _message(end: _End) -> Mapping[str, Any]:
     try:
         message = json.loads(end.get("message") or "{}")
     except ValueError:

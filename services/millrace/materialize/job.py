@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.features import times
+from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
-from millrace.features.history import Source
+from millrace.features.history import NO_CREATED, Source, Window
 from millrace.features.latest import latest, window
+from millrace.features.share import SharedSource
+from millrace.materialize.ledger import Ledger, Part, Position, Stretch
 from millrace.online.patience import patiently
 from millrace.online.store import Store
 from millrace.online.writer import RowWriter
+
+_LOWEST: Final = -(2**63)
 
 # Told the rows handed to the store so far, and the share of the source that has been read with them.
 Progress = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Event times after ``after`` (None: from the beginning) up to and including ``upto``, in microseconds."""
+class Asked:
+    """What is asked of a run: ``full`` is everything, else event times after ``start`` up to ``end`` (microseconds),
+    else what is new."""
 
-    after: int | None
-    upto: int
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing can be in it."""
-        return self.after is not None and self.after >= self.upto
+    start: int | None = None
+    end: int | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run did: ``rows`` had the latest of their entity, ``written`` of them were newer than what was there."""
+    """What a run did: ``rows`` had the latest of their entity, ``written`` of them were newer than what was there.
+
+    ``complete``: whether the run has come to its end; not while other shares of it are missing.
+    """
 
     definition: Definition
     stretch: Stretch
@@ -41,20 +50,28 @@ class Result:
     written: int
     skipped: int
     keys: int
+    complete: bool
 
 
-def stretch(
-    definition: Definition, watermark: int | None, now: int, start: int | None = None, end: int | None = None
-) -> Stretch:
+def stretch(definition: Definition, position: Position, now: int, asked: Asked = Asked()) -> Stretch:
     """What a run covers: what was asked for, else all since the watermark up to ``now - lag``.
 
-    ``spec.materialization.startFrom`` itself is covered: a row of exactly that moment belongs to the view.
+    ``spec.materialization.startFrom`` itself is covered: a row of exactly that moment belongs to the view. What is new
+    includes what came late: event times are read again from ``lateness`` before the watermark on, and, where rows have
+    created times, those that were written since the last run, whatever their event time. Writers' clocks differ, and a
+    row may be seen some time after it was created; so that is counted from ``lag`` and ``lateness`` earlier.
     """
-    since = None if definition.start_from is None else definition.start_from - 1
-    upto = now - definition.lag if end is None else end
-    if start is not None or end is not None:
-        return Stretch(since if start is not None and start == definition.start_from else start, upto)
-    return Stretch(since if watermark is None else watermark, upto)
+    upto = now - definition.lag if asked.end is None else asked.end
+    if asked.start is not None or asked.end is not None:
+        since = _since(definition)
+        return Stretch(since if asked.start == definition.start_from else asked.start, upto, began=now)
+    if asked.full or position.watermark is None:
+        return Stretch(_since(definition), upto, began=now)
+    after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
+    if definition.created_field is None:
+        return Stretch(after, upto, began=now)
+    written = NO_CREATED if position.created is None else position.created - definition.lag - definition.lateness
+    return Stretch(after, upto, max(written, _LOWEST), now)
 
 
 def run(
@@ -66,33 +83,75 @@ def run(
     *,
     patience: float,
     progress: Progress = lambda rows, done: None,  # noqa: ARG005 nobody is told by default
+    part: Part | None = None,
 ) -> Result:
     """Materializes a stretch. Running it again, or any other in between, is harmless.
 
     The watermark moves only when every row is acknowledged, and only where nothing before the stretch is missing.
 
+    Args:
+        part: which share of the entities, where several processes run together; None takes all.
+
     Raises:
         MillraceError: why it failed; the store then holds some of the rows, and the watermark has not moved.
     """
     rows = written = skipped = 0
-    if not covers.empty:
+    ledger = Ledger(store, definition)
+    read = _Read(source if part is None else SharedSource(source, definition, part.share), definition)
+    if pieces := windows(definition, covers):
         patiently(lambda: store.announce(definition), patience)
         with RowWriter(store, definition, patience).running() as writer:
-            for batch in latest(definition, source, window(definition, covers.after, covers.upto), engine):
-                writer.write(batch)
-                rows += len(batch.event_times)
-                progress(rows, batch.done)
+            for place, within in enumerate(pieces):
+                for batch in latest(definition, read, within, engine):
+                    writer.write(batch)
+                    rows += len(batch.event_times)
+                    progress(rows, (place + batch.done) / len(pieces))
         written, skipped = writer.written.changed, writer.written.skipped
-        if _reaches_back(definition, covers, store.watermark(definition)):
-            store.advance(definition, covers.upto)
-    keys = store.count(definition.project, definition.view)
-    return Result(definition, covers, rows, written, skipped, keys)
+    complete = patiently(lambda: ledger.end(covers, _created(definition, covers, read), part), patience)
+    keys = patiently(lambda: store.count(definition.project, definition.view), patience)
+    return Result(definition, covers, rows, written, skipped, keys, complete)
 
 
-def _reaches_back(definition: Definition, covers: Stretch, watermark: int | None) -> bool:
-    """Whether all before the stretch is covered already, or need not be."""
-    begins = [moment for moment in (watermark, definition.start_from) if moment is not None]
-    return covers.after is None or any(covers.after <= moment for moment in begins)
+def windows(definition: Definition, covers: Stretch) -> list[Window]:
+    """What a run reads: its stretch of event time, and before it the rows that were written late."""
+    if covers.empty:
+        return []
+    within = [window(definition, covers.after, covers.upto)]
+    if covers.after is not None and covers.created_after is not None:
+        earlier = window(definition, _since(definition), covers.upto)
+        within.append(earlier._replace(latest=covers.after, created_after=covers.created_after))
+    return [each for each in within if each.earliest is None or each.earliest <= each.latest]
+
+
+def _since(definition: Definition) -> int | None:
+    return None if definition.start_from is None else definition.start_from - 1
+
+
+@dataclass
+class _Read:
+    """A source that remembers the newest created time that came by."""
+
+    source: Source
+    definition: Definition
+    newest: int = NO_CREATED
+
+    def scan(self, columns: Sequence[str], within: Window) -> Iterator[pa.RecordBatch]:
+        """As the source's own."""
+        created = self.definition.created_field
+        for batch in self.source.scan(columns, within):
+            if created is not None and created in columns:
+                newest = pc.max(microseconds(batch.column(created), column=created)).as_py()
+                self.newest = max(self.newest, NO_CREATED if newest is None else newest)
+            yield batch
+
+
+def _created(definition: Definition, covers: Stretch, read: _Read) -> int | None:
+    """Up to which created time all rows have been read, at this run's end. A created time that lies in the future says
+    nothing of what is to come before it."""
+    everything = covers.after is None or covers.after == _since(definition)
+    if definition.created_field is None or covers.empty or not (everything or covers.created_after is not None):
+        return None
+    return min(read.newest, covers.began)
 
 
 def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, object]:
@@ -112,6 +171,7 @@ def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, objec
         "written": result.written,
         "skipped": result.skipped,
         "keys": result.keys,
+        "complete": result.complete,
         "seconds": round(seconds, 3),
         "finishedAt": times.render(finished_at),
     }

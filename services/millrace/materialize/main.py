@@ -1,4 +1,4 @@
-"""The materialize job's command line: ``run [--start T] [--end T]`` and ``purge``."""
+"""The materialize job's command line: ``run [--full | [--start T] [--end T]]`` and ``purge``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from millrace.features import times
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
 from millrace.materialize import job
+from millrace.materialize.job import Asked
+from millrace.materialize.ledger import Ledger, Part
 from millrace.materialize.progress import ProgressLine
 from millrace.materialize.reports import record_run, write_termination_log
 from millrace.materialize.settings import JobSettings
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="bring rows from the source to the online store")
     run.add_argument("--start", help="read rows after this event time; absent: after the watermark, or all up to --end")
     run.add_argument("--end", help="read rows up to this event time; absent: up to now minus the view's lag")
+    run.add_argument("--full", action="store_true", help="read everything again, up to now minus the view's lag")
     verbs.add_parser("purge", help="delete the view's rows from the online store")
     return parser
 
@@ -67,28 +70,51 @@ def _run(
     settings: JobSettings, definition: Definition, asked: argparse.Namespace, environ: Mapping[str, str]
 ) -> dict[str, Any]:
     began = time.monotonic()
-    start = times.parse(asked.start, field="--start") if asked.start else None
-    end = times.parse(asked.end, field="--end") if asked.end else None
+    patience, part = settings.patience_seconds, settings.part(definition)
     source = open_source(definition, Credentials.load(environ))
     store = Store(settings.store_url)
-    watermark = patiently(lambda: store.watermark(definition), settings.patience_seconds)
-    covers = job.stretch(definition, watermark, _now(), start, end)
-    line = ProgressLine(definition.view, sys.stderr)
+    ledger = Ledger(store, definition)
+    covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _asked(asked))
+    if part is not None:
+        own = covers
+        covers = patiently(lambda: ledger.begin(part, own), patience)
+    line = ProgressLine(_named(definition, part), sys.stderr)
     spill = str(settings.spill_dir / f"millrace-{definition.project}-{definition.view}-{time.time_ns()}")
     engine = Engine(spill, settings.engine_memory(), disk=settings.spill_bytes)
     try:
-        result = job.run(definition, source, store, engine, covers, patience=settings.patience_seconds, progress=line)
+        result = job.run(definition, source, store, engine, covers, patience=patience, progress=line, part=part)
     finally:
         shutil.rmtree(spill, ignore_errors=True)
     finished = _now()
     document = job.as_dict(result, time.monotonic() - began, finished)
     rate = result.rows / max(time.monotonic() - began, 1e-9)
     line.close(
-        f"{definition.view}: {result.rows:,} rows, {result.written:,} newer than before, "
+        f"{_named(definition, part)}: {result.rows:,} rows, {result.written:,} newer than before, "
         f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(covers.upto)}"
     )
-    record_run(settings.registry_url, definition, {"succeeded": True, **document}, finished)
+    record_run(settings.registry_url, definition, {"succeeded": True, **_about(part), **document}, finished)
     return document
+
+
+def _named(definition: Definition, part: Part | None) -> str:
+    return definition.view if part is None else f"{definition.view}, share {part.share.index + 1} of {part.share.count}"
+
+
+def _about(part: Part | None) -> dict[str, Any]:
+    """What the record of one share says of the whole run."""
+    return {} if part is None else {"run": part.run, "share": part.share.index, "shares": part.share.count}
+
+
+def _asked(asked: argparse.Namespace) -> Asked:
+    if asked.full and (asked.start or asked.end):
+        raise RejectError(
+            "everything is asked for, and a part of it", hint="Give --full alone, or --start and --end", field="--full"
+        )
+    return Asked(
+        times.parse(asked.start, field="--start") if asked.start else None,
+        times.parse(asked.end, field="--end") if asked.end else None,
+        asked.full,
+    )
 
 
 def _purge(settings: JobSettings, definition: Definition) -> dict[str, Any]:

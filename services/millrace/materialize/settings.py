@@ -15,6 +15,8 @@ from millrace.base.errors import RejectError
 from millrace.base.settings import Settings
 from millrace.features import definition
 from millrace.features.definition import Definition
+from millrace.features.share import Share
+from millrace.materialize.ledger import Part
 
 MIB: Final = 2**20
 # What Python, Arrow and one batch take beside the engine, and the least that the engine can work with.
@@ -51,6 +53,33 @@ class JobSettings(Settings):
     patience_seconds: float = Field(
         30.0, alias="MILLRACE_STORE_PATIENCE_SECONDS", ge=0, description="How long an absent store is waited for"
     )
+
+    run: str = Field("", alias="MILLRACE_RUN", description="What identifies the run, where several pods do it together")
+    index: int | None = Field(
+        None,
+        alias="JOB_COMPLETION_INDEX",
+        ge=0,
+        description="Which share of the run this is, as Kubernetes numbers pods of an Indexed Job; absent: all of it",
+    )
+
+    def part(self, definition: Definition) -> Part | None:
+        """Which share of a run this process does; None does all of it.
+
+        Raises:
+            RejectError: the index is none of the shares that the view has.
+        """
+        count = definition.parallelism
+        if self.index is None:
+            return None
+        if not self.run or self.index >= count:
+            raise RejectError(
+                f"share {self.index} of run {self.run!r} is asked for, and the view has {count}",
+                hint="Set MILLRACE_RUN to what all pods of the run have in common, and an index below "
+                "spec.materialization.parallelism",
+                field="JOB_COMPLETION_INDEX",
+                reason="BadSettings",
+            )
+        return Part(self.run, Share(self.index, count))
 
     def definition(self) -> Definition:
         """The compiled view.

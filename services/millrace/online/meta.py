@@ -1,4 +1,4 @@
-"""Scripts that keep a view's meta key (``keys.META_*``): each one step in the store, whoever else writes."""
+"""What keeps the layouts in a view's meta key (``keys.META_*``): one step in the store, whoever else writes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from millrace.features.row import Layout
 
 # Layouts that a view remembers. Rows of a layout that was announced so many definitions ago count as not found.
 LAYOUTS_KEPT: Final = 64
-
-# Sets the watermark where it is later than the present one or the present one is of another schema.
-ADVANCE: Final = b"""
-local schema, present = unpack(redis.call('HMGET', KEYS[1], 'schema', 'watermark'))
-if schema ~= ARGV[1] or not present or tonumber(present) < tonumber(ARGV[2]) then
-  redis.call('HSET', KEYS[1], 'schema', ARGV[1], 'watermark', ARGV[2])
-end
-"""
 
 # Puts a layout at the end of the list of those announced (16 hex digits each), and forgets the oldest beyond the bound.
 ANNOUNCE: Final = b"""
@@ -41,5 +33,5 @@ def announcement(layout: Layout) -> tuple[bytes, bytes, bytes]:
 
 
 def key(project: str, view: str) -> bytes:
-    """The key that both scripts take."""
+    """The key that the script takes."""
     return keys.meta(project, view)

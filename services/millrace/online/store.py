@@ -120,11 +120,6 @@ class Store:
         with self.explained():
             self.client.eval(meta.ANNOUNCE, 1, _meta(definition), *meta.announcement(Layout.of(definition)))
 
-    def advance(self, definition: Definition, watermark: int) -> None:
-        """Moves the watermark forward, never back."""
-        with self.explained():
-            self.client.eval(meta.ADVANCE, 1, _meta(definition), definition.schema_hash, str(watermark))
-
     def purge(self, project: str, view: str) -> int:
         """Deletes all rows of a view and what is known of it; returns the number of rows.
 

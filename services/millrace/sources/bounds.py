@@ -25,6 +25,12 @@ def within(column: str, kind: pa.DataType, window: Window) -> pc.Expression:
     return upto if low is None else (field >= _scalar(kind, low)) & upto
 
 
+def written_after(column: str, kind: pa.DataType, moment: int) -> pc.Expression:
+    """Holds for every row whose created time is later than ``moment``; and for few others."""
+    low, _ = _counts(kind, Window(moment, moment))
+    return pc.field(column) >= _scalar(kind, low or 0)
+
+
 def _counts(kind: pa.DataType, window: Window) -> tuple[int | None, int]:
     """The window's ends in the column's own units."""
     if pa.types.is_timestamp(kind) and kind.unit == "ns":

@@ -32,11 +32,10 @@ _NAMES_SHOWN: Final = 30
 class ParquetSource:
     """Implements ``history.Source`` over a fixed list of files, whose footers have been read."""
 
-    def __init__(
-        self, uri: str, timestamp_field: str, fragments: Sequence[ds.ParquetFileFragment], schema: pa.Schema
-    ) -> None:
-        self._uri = uri
-        self._timestamp = timestamp_field
+    def __init__(self, definition: Definition, fragments: Sequence[ds.ParquetFileFragment], schema: pa.Schema) -> None:
+        self._uri = definition.source.parquet.uri
+        self._timestamp = definition.timestamp_field
+        self._created = definition.created_field
         self._fragments = fragments
         self._schema = schema
 
@@ -47,6 +46,8 @@ class ParquetSource:
         go on reading.
         """
         within = bounds.within(self._timestamp, self._schema.field(self._timestamp).type, window)
+        if window.created_after is not None and self._created is not None:
+            within &= bounds.written_after(self._created, self._schema.field(self._created).type, window.created_after)
         ahead: deque[tuple[Future[pa.Table], int]] = deque()
         with explained(self._uri), ThreadPoolExecutor(_AT_ONCE) as pool:
             for group in self._groups(within):
@@ -79,7 +80,7 @@ def open_source(definition: Definition, credentials: Credentials) -> ParquetSour
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda fragment: fragment.ensure_complete_metadata(), fragments))
     schema = _schema(definition, paths, [fragment.physical_schema for fragment in fragments])
-    return ParquetSource(uri, definition.timestamp_field, fragments, schema)
+    return ParquetSource(definition, fragments, schema)
 
 
 def _paths(uri: str, system: fs.FileSystem, path: str) -> list[str]:

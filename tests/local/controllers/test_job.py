@@ -97,6 +97,76 @@ def test_every_index_gets_a_pod_that_knows_it_and_failed_ones_are_repeated() -> 
     assert is_true(status(world)["conditions"], "Complete")
 
 
+def tries_of(pod: Obj) -> str:
+    return str(pod["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"])
+
+
+def of_index(world: World, index: int) -> Obj:
+    [pod] = [pod for pod in active(world) if indexes.index_of(pod) == index]
+    return pod
+
+
+def per_index(**spec: Any) -> World:
+    return started(completionMode="Indexed", completions=2, parallelism=2, backoffLimitPerIndex=1, **spec)
+
+
+def test_each_index_has_tries_and_a_back_off_of_its_own() -> None:
+    world = per_index()
+    assert [tries_of(pod) for pod in active(world)] == ["0", "0"]
+    first = of_index(world, 0)
+    world.finish(first, code=1)
+    world.settle_job("train")
+    assert world.get(PODS, first["metadata"]["name"])["metadata"]["finalizers"] == [TRACKING], "kept for its count"
+    assert "failed" not in status(world)
+    world.now += timedelta(seconds=10)
+    world.settle_job("train")
+    assert tries_of(of_index(world, 0)) == "1"
+    assert status(world)["failed"] == 1
+    world.finish(of_index(world, 0), code=1)
+    world.settle_job("train")
+    assert status(world)["failedIndexes"] == "0"
+    assert len(active(world)) == 1, "the other index goes on"
+    world.finish(of_index(world, 1))
+    world.settle_job("train")
+    failed = condition(status(world)["conditions"], "Failed")
+    assert (failed["reason"], status(world)["completedIndexes"]) == ("FailedIndexes", "1")
+    assert (status(world)["failed"], status(world)["succeeded"]) == (2, 1)
+    assert not [pod for pod in world.all(PODS) if pod["metadata"]["finalizers"]]
+
+
+def test_more_failed_indexes_than_allowed_end_the_job_at_once() -> None:
+    world = per_index(maxFailedIndexes=0)
+    for _ in range(2):
+        world.finish(of_index(world, 0), code=1)
+        world.now += timedelta(seconds=10)
+        world.settle_job("train")
+    assert condition(status(world)["conditions"], "FailureTarget")["reason"] == "MaxFailedIndexesExceeded"
+    world.bury()
+    world.settle_job("train")
+    assert is_true(status(world)["conditions"], "Failed")
+
+
+def test_the_failure_policy_may_fail_one_index_and_does_not_count_disruptions_against_it() -> None:
+    rules = [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [2]}},
+    ]
+    world = per_index(podFailurePolicy={"rules": rules})
+    for _ in range(3):
+        disrupted = [{"type": "DisruptionTarget", "status": "True"}]
+        world.finish(of_index(world, 0), code=137, conditions=disrupted)
+        world.now += timedelta(minutes=10)
+        world.settle_job("train")
+    assert tries_of(of_index(world, 0)) == "0"
+    assert "failed" not in status(world)
+    world.finish(of_index(world, 1), code=2)
+    world.settle_job("train")
+    assert status(world)["failedIndexes"] == "1"
+    world.finish(of_index(world, 0))
+    world.settle_job("train")
+    assert condition(status(world)["conditions"], "Failed")["reason"] == "FailedIndexes"
+
+
 def test_retries_wait_ever_longer_and_end_at_the_limit() -> None:
     world = started(backoffLimit=2)
     for wait in (10, 20):
@@ -210,10 +280,13 @@ def test_a_pod_deleted_before_it_was_counted_is_counted_all_the_same() -> None:
     assert len(active(world)) == 1
 
 
-@settings(max_examples=80)
+@pytest.mark.parametrize("spec", [{}, {"completionMode": "Indexed", "backoffLimitPerIndex": 100}])
+@settings(max_examples=60)
 @given(cuts=st.lists(st.integers(0, 3), max_size=30), codes=st.lists(st.sampled_from([0, 0, 1]), min_size=12))
-def test_a_controller_killed_after_any_write_counts_every_pod_exactly_once(cuts: list[int], codes: list[int]) -> None:
-    world = started(completions=4, parallelism=2, backoffLimit=100)
+def test_a_controller_killed_after_any_write_counts_every_pod_exactly_once(
+    spec: Obj, cuts: list[int], codes: list[int]
+) -> None:
+    world = started(completions=4, parallelism=2, backoffLimit=1000, **spec)
     outcomes = {0: 0, 1: 0}
     remaining = iter(codes)
     for cut in [*cuts, *[None] * 60]:

@@ -101,6 +101,14 @@ class Life:
         message = {"interval": interval, "rows": 5, "written": 4, "keys": 3, "seconds": 1.5, **figures}
         self._end(job, "Complete", {}, 0, json.dumps(message) if pod else None)
 
+    def succeed_in_shares(self, job: str, *shares: dict[str, Any]) -> None:
+        """A Job of several pods ends well; each says what it did of the run."""
+        until = timestamps.render(self.now)
+        self._end(job, "Complete", {}, 0, None)
+        for index, said in enumerate(shares):
+            message = {"interval": {"start": None, "end": until}, "complete": False, **said}
+            self._pod(job, 0, json.dumps(message), str(index))
+
     def fail(self, job: str = "", *, code: int = 1, message: str | None = None, **more: str) -> None:
         """A Job ends badly."""
         reason = "PodFailurePolicy" if code == 2 else "BackoffLimitExceeded"
@@ -125,13 +133,18 @@ class Life:
         condition = {"type": kind, "status": "True", "lastTransitionTime": now, **more}
         self.jobs[job]["status"] = {"conditions": [condition], "completionTime": now if kind == "Complete" else None}
         if message is not None:
-            ended = {"exitCode": code, "message": message, "finishedAt": now}
-            self.pods.append(
-                {
-                    "metadata": {"name": f"{job}-x", "labels": {names.VIEW: "clicks", runs.JOB_NAME: job}},
-                    "status": {"containerStatuses": [{"name": "materialize", "state": {"terminated": ended}}]},
-                }
-            )
+            self._pod(job, code, message)
+
+    def _pod(self, job: str, code: int, message: str, index: str = "") -> None:
+        ended = {"exitCode": code, "message": message, "finishedAt": timestamps.render(self.now)}
+        marks = {"batch.kubernetes.io/job-completion-index": index} if index else {}
+        labels = {names.VIEW: "clicks", runs.JOB_NAME: job}
+        self.pods.append(
+            {
+                "metadata": {"name": f"{job}-x", "labels": labels, "annotations": marks},
+                "status": {"containerStatuses": [{"name": "materialize", "state": {"terminated": ended}}]},
+            }
+        )
 
     def command(self, text: str) -> None:
         """Somebody annotates the view."""

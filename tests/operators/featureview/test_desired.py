@@ -48,6 +48,11 @@ def children() -> dict[str, list[Object]]:
     return {
         "cron_job": [desired.cron_job(view, PLATFORM, DEFINITION, suspended=False)],
         "backfill": [backfill(view, stretch)],
+        "shared": [
+            desired.cron_job(
+                rich().having("spec.materialization.parallelism", 4).build(), PLATFORM, DEFINITION, suspended=False
+            )
+        ],
         "purge": [desired.purge_job(view, PLATFORM, 0)],
         "with_password": [
             desired.store_secret(view, names.store_secret("user-stats"), secret.store_url),
@@ -72,12 +77,15 @@ def test_resources_that_a_view_states_are_taken_as_they_are() -> None:
     assert container["resources"] == limits
 
 
-@pytest.mark.parametrize("name", ["cron_job", "backfill", "purge", "with_password"])
+NAMES = ["cron_job", "backfill", "shared", "purge", "with_password"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_golden_children_of_a_view(name: str) -> None:
     golden.check(GOLDEN / f"{name}.yaml", children()[name])
 
 
-@pytest.mark.parametrize("name", ["cron_job", "backfill", "purge", "with_password"])
+@pytest.mark.parametrize("name", NAMES)
 def test_kubernetes_takes_every_field(name: str) -> None:
     for child in children()[name]:
         golden.check_schema(child)

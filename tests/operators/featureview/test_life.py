@@ -293,6 +293,46 @@ def test_a_command_waits_for_the_run_at_work() -> None:
     assert life.made[1].purpose == runs.COMMAND
 
 
+def test_everything_can_be_asked_for_again() -> None:
+    life = Life(clicks(startFrom="2026-11-01T00:00:00Z"))
+    life.look()
+    life.succeed()
+    life.look()
+    life.command("b:materialize full")
+    life.look()
+    assert (life.made[1].stretch, life.made[1].full) == (None, True)
+    container = life.jobs[life.active()]["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == ["run", "--full"]
+
+
+def test_shares_of_a_run_are_one_run() -> None:
+    life = Life(clicks(parallelism=3))
+    life.look()
+    job = life.active()
+    figures = {"rows": 5, "written": 4, "keys": 15, "seconds": 1.5}
+    life.succeed_in_shares(job, figures, figures)
+    assert life.look().active is not None, "the last share's pod may still be on its way"
+    life.succeed_in_shares(job, figures | {"seconds": 2.5}, figures, figures | {"complete": True})
+    life.pods.insert(0, life.pods[-3])  # a share that was done twice
+    life.look()
+    last = life.view["status"]["lastRun"]
+    assert (last["rows"], last["written"], last["seconds"]) == (15, 12, 2.5)
+    assert life.view["status"]["online"] == {"keys": 15}
+    assert life.holds("Ready") == "True"
+
+
+def test_a_run_whose_shares_the_store_has_lost_counts_for_nothing_and_is_run_again() -> None:
+    life = Life(clicks(parallelism=2))
+    life.look()
+    job = life.active()
+    life.succeed_in_shares(job, {"rows": 5}, {"rows": 5})
+    assert [run.name for run in life.look().discard] == [job]
+    assert "watermark" not in life.view["status"]
+    life.pods.clear()
+    life.look()
+    assert list(life.jobs) == [job]
+
+
 def test_a_bad_command_is_refused_once_and_harms_nothing() -> None:
     life = Life(clicks())
     life.command("1:dance")

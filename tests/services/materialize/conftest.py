@@ -47,7 +47,7 @@ class Lake:
     environment: dict[str, str] = field(default_factory=dict)
 
     def add(self, *rows: tuple[int, int, float], created: int | None = None) -> None:
-        """Writes one more file of (user, event time, amount)."""
+        """Writes one more file of (user, event time, amount), all created at one time."""
         users, moments, amounts = zip(*rows, strict=True)
         self.files += 1
         pq.write_table(
@@ -57,6 +57,7 @@ class Lake:
                     "event_timestamp": pa.array(moments, pa.timestamp("us")),
                     "amount": pa.array(amounts, pa.float64()),
                     "visits": pa.array(users, pa.int64()),
+                    "created_timestamp": pa.array([created] * len(users), pa.timestamp("us")),
                 }
             ),
             self.folder / f"{self.files}.parquet",

@@ -10,8 +10,10 @@ import pytest
 from millrace.base.errors import MillraceError, RetryError
 from millrace.features.engine import Engine
 from millrace.features.history import Window
+from millrace.features.share import Share
 from millrace.materialize import job
-from millrace.materialize.job import Result, Stretch
+from millrace.materialize.job import Asked, Result
+from millrace.materialize.ledger import Ledger, Part, Position
 from millrace.online.store import Store
 from millrace.sources.filesystem import Credentials
 from millrace.sources.parquet import open_source
@@ -21,8 +23,11 @@ DAY = 86_400_000_000
 
 
 def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
-    definition = lake.definition
-    covers = job.stretch(definition, store.watermark(definition), now, start, end)
+    definition, part = lake.definition, options.get("part")
+    asked = Asked(start, end, options.pop("full", False))
+    covers = job.stretch(definition, Ledger(store, definition).position(), now, asked)
+    if part is not None:
+        covers = Ledger(store, definition).begin(part, covers)
     source = options.pop("source", None) or open_source(definition, Credentials())
     return job.run(
         definition, source, store, Engine(str(lake.folder.parent / "spill"), threads=1), covers, patience=0.2, **options
@@ -46,9 +51,9 @@ def test_the_latest_row_of_every_entity_is_written(lake: Lake, store: Store) -> 
 def test_a_run_goes_on_from_the_watermark_and_waits_for_the_lag(lake: Lake, store: Store) -> None:
     lake.having("spec.materialization.lag", "1s")
     lake.add((1, 1_000_000, 1.0), (1, 1_000_001, 2.0))
-    assert run(lake, store, now=2_000_000).stretch == Stretch(None, 1_000_000)
+    assert run(lake, store, now=2_000_000).stretch[:2] == (None, 1_000_000)
     assert amounts(lake, store, range(1, 2)) == [1.0]
-    assert run(lake, store, now=2_000_001).stretch == Stretch(1_000_000, 1_000_001)
+    assert run(lake, store, now=2_000_001).stretch[:2] == (1_000_000, 1_000_001)
     assert amounts(lake, store, range(1, 2)) == [2.0]
     assert run(lake, store, now=2_000_001).rows == 0
 
@@ -85,7 +90,7 @@ def test_a_new_schema_begins_from_the_beginning_and_replaces_the_rows(lake: Lake
     run(lake, store, now=50)
     lake.having("spec.features", [{"name": "amount", "type": "float32"}])
     result = run(lake, store, now=60)
-    assert (result.stretch, result.rows, result.written) == (Stretch(None, 60), 2, 2)
+    assert (result.stretch[:2], result.rows, result.written) == ((None, 60), 2, 2)
     assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
 
 
@@ -158,6 +163,127 @@ def test_progress_tells_rows_and_the_share_done(lake: Lake, store: Store) -> Non
     run(lake, store, now=20, progress=lambda rows, done: seen.append((rows, done)))
     assert seen[-1] == (40, 1.0)
     assert seen == sorted(seen)
+
+
+def test_progress_goes_on_over_rows_that_came_late(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 0.0), created=10)
+    run(lake, store, now=20)
+    lake.add((2, 15, 0.0), (3, 25, 0.0), created=25)
+    seen: list[tuple[int, float]] = []
+    run(lake, store, now=30, progress=lambda rows, done: seen.append((rows, done)))
+    assert seen == [(1, 0.5), (2, 1.0)]
+
+
+def test_rows_that_are_written_late_are_caught_whatever_their_event_time(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 1.0), (2, 20, 2.0), created=25)
+    run(lake, store, now=30)
+    lake.add((1, 15, 1.5), (2, 5, 9.9), (3, 1, 3.0), created=31)
+    result = run(lake, store, now=40)
+    assert (result.rows, result.written, result.skipped) == (3, 2, 1)
+    assert amounts(lake, store, range(1, 4)) == [1.5, 2.0, 3.0]
+    assert run(lake, store, now=50).rows == 0, "each is read once"
+
+
+def test_a_correction_of_an_equal_event_time_lands(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 1.0), created=11)
+    run(lake, store, now=30)
+    lake.add((1, 10, 2.0), created=35)
+    run(lake, store, now=40)
+    assert amounts(lake, store, range(1, 2)) == [2.0]
+
+
+def test_a_created_time_in_the_future_hides_nothing_that_comes_after_it(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 1.0), created=DAY)
+    run(lake, store, now=30)
+    lake.add((2, 10, 2.0), created=31)
+    run(lake, store, now=40)
+    assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
+
+
+def test_a_row_that_is_seen_some_time_after_it_was_created_is_caught_within_the_lag(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.materialization.lag", "1s")
+    lake.add((1, 10, 1.0), created=1_500_000)
+    run(lake, store, now=2_000_000)
+    lake.add((2, 10, 2.0), created=500_001)
+    lake.add((3, 10, 3.0), created=500_000)
+    run(lake, store, now=3_000_000)
+    assert amounts(lake, store, range(1, 4)) == [1.0, 2.0, None]
+
+
+def test_late_rows_beyond_ttl_or_before_start_from_stay_out(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.materialization.startFrom", "1970-01-02T00:00:00Z")
+    run_at = 10 * DAY
+    lake.add((1, 9 * DAY, 1.0), created=9 * DAY)
+    run(lake, store, now=run_at)
+    lake.add((2, DAY - 1, 2.0), (3, DAY, 3.0), created=run_at + 1)
+    assert run(lake, store, now=run_at + 2).rows == 1
+    assert amounts(lake, store, range(1, 4)) == [1.0, None, 3.0]
+
+
+def test_without_created_times_lateness_says_how_far_back_is_read_again(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.lateness", "1s")
+    lake.add((1, 2_000_000, 1.0))
+    run(lake, store, now=3_000_000)
+    lake.add((2, 2_000_001, 2.0), (3, 2_000_000, 3.0))
+    assert run(lake, store, now=4_000_000).stretch[:2] == (2_000_000, 4_000_000)
+    assert amounts(lake, store, range(1, 4)) == [1.0, 2.0, None]
+
+
+def test_a_full_run_reads_everything_again(lake: Lake, store: Store) -> None:
+    lake.add((1, 20, 1.0))
+    run(lake, store, now=30)
+    lake.add((2, 10, 2.0))
+    assert run(lake, store, now=40).rows == 0
+    assert run(lake, store, now=40, full=True).rows == 2
+    assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
+
+
+def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_watermark(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add(*((user, 10 + user, float(user)) for user in range(100)), created=50)
+    parts = [Part("one", Share(index, 3)) for index in range(3)]
+    first = run(lake, store, now=200, part=parts[2])
+    again = run(lake, store, now=300, part=parts[2])
+    second = run(lake, store, now=400, part=parts[0])
+    assert [first.complete, again.complete, second.complete] == [False, False, False]
+    assert store.watermark(lake.definition) is None
+    last = run(lake, store, now=500, part=parts[1])
+    assert last.complete
+    assert {each.stretch.upto for each in (first, again, second, last)} == {200}
+    assert first.rows + second.rows + last.rows == 100
+    assert Ledger(store, lake.definition).position() == Position(200, 50)
+    assert amounts(lake, store, range(100)) == [float(user) for user in range(100)]
+    assert not [name for name in store.client.hkeys("shop:user-stats:meta") if name.startswith(b"run:")]  # type: ignore[union-attr]
+
+
+def test_a_store_that_lost_a_share_is_never_called_complete(lake: Lake, store: Store) -> None:
+    lake.add(*((user, 10, 0.0) for user in range(20)))
+    run(lake, store, now=20, part=Part("one", Share(0, 2)))
+    store.client.flushall()
+    assert not run(lake, store, now=20, part=Part("one", Share(1, 2))).complete
+    assert store.watermark(lake.definition) is None
+    for index in range(2):
+        result = run(lake, store, now=20, part=Part("two", Share(index, 2)))
+    assert result.complete
+    assert result.keys == 20
+
+
+def test_what_a_failed_run_of_shares_left_is_removed_in_time(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 0.0))
+    run(lake, store, now=20, part=Part("dead", Share(0, 2)))
+    run(lake, store, now=2 * DAY, part=Part("next", Share(0, 2)))
+    names: Any = store.client.hkeys("shop:user-stats:meta")
+    assert b"run:dead" in names
+    run(lake, store, now=2 * DAY + 21, part=Part("later", Share(0, 2)))
+    names = store.client.hkeys("shop:user-stats:meta")
+    assert b"run:dead" not in names
+    assert b"run:next" in names
 
 
 def test_nothing_is_left_on_disk(lake: Lake, store: Store, tmp_path: Path) -> None:

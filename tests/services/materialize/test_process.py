@@ -54,6 +54,7 @@ def test_a_run_says_what_it_did_and_a_purge_undoes_it(
         "written": 100,
         "skipped": 0,
         "keys": 100,
+        "complete": True,
     }
     assert "user-stats: 100 rows, 100 newer than before" in said
     (path, record) = seen[0]

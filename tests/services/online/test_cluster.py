@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from millrace.features import keys, store_url
+from millrace.materialize.ledger import Ledger, Stretch
 from millrace.online.cluster_pipes import ClusterPipes
 from millrace.online.pipes import open_pipes
 from millrace.online.slots import slot
@@ -64,7 +65,7 @@ def test_rows_are_spread_over_the_nodes_and_found_again(running: Cluster, store:
 
 def test_what_is_known_of_a_view_is_kept_counted_and_purged_with_it(running: Cluster, store: Store) -> None:
     store.announce(FIXED)
-    store.advance(FIXED, 17)
+    Ledger(store, FIXED).end(Stretch(None, 17), None, None)
     write(store, FIXED, many(2000))
     write(store, VARIABLE, rows_of(VARIABLE, [(i, 2**60, None, (i, "x")) for i in range(500)]))
     assert store.watermark(FIXED) == 17

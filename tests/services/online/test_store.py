@@ -15,20 +15,6 @@ OLD = view(("x", "int64"))
 NEW = view(("x", "float64"))
 
 
-def test_the_watermark_moves_forward_only(store: Store) -> None:
-    assert store.watermark(OLD) is None
-    for moment in (-5, 2**52, 7):
-        store.advance(OLD, moment)
-    assert store.watermark(OLD) == 2**52
-
-
-def test_a_watermark_counts_for_the_schema_that_it_was_reached_with(store: Store) -> None:
-    store.advance(OLD, 100)
-    assert store.watermark(NEW) is None
-    store.advance(NEW, 50)
-    assert (store.watermark(OLD), store.watermark(NEW)) == (None, 50)
-
-
 def test_layouts_of_all_schemas_stay_known(store: Store) -> None:
     store.announce(OLD)
     store.announce(NEW)

@@ -7,12 +7,22 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from millrace.base import cron
 from millrace.base.errors import RejectError
 from millrace.local.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
-from millrace.local.apiserver.schema.errors import FieldError, invalid
+from millrace.local.apiserver.schema.errors import FieldError, invalid, required
 from millrace.local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
 
 _RESTARTS = ("OnFailure", "Never")
 _CRON_JOB_NAME_LIMIT = 52
-_COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+_COUNTS = (
+    "parallelism",
+    "completions",
+    "backoffLimit",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+)
+# Where each index has tries of its own, those of all together are not limited.
+_NO_LIMIT = 2**31 - 1
 
 
 def _default_job_spec(spec: Obj) -> None:
@@ -22,7 +32,7 @@ def _default_job_spec(spec: Obj) -> None:
         spec,
         {
             "parallelism": 1,
-            "backoffLimit": 6,
+            "backoffLimit": 6 if spec.get("backoffLimitPerIndex") is None else _NO_LIMIT,
             "completionMode": "NonIndexed",
             "suspend": False,
             "manualSelector": False,
@@ -38,7 +48,28 @@ def _job_spec_errors(spec: Obj, path: str) -> list[FieldError]:
         for name in _COUNTS
         if (spec.get(name) or 0) < 0
     ]
+    errors += _index_errors(spec, path)
     return errors + template_errors(spec["template"], _RESTARTS, f"{path}.template")
+
+
+def _index_errors(spec: Obj, path: str) -> list[FieldError]:
+    """What an Indexed Job must have, and what only such a one may."""
+    errors = []
+    indexed = spec.get("completionMode") == "Indexed"
+    per_index, most = spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes")
+    if indexed and spec.get("completions") is None:
+        errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    if per_index is not None and not indexed:
+        errors.append(invalid(f"{path}.backoffLimitPerIndex", per_index, "requires indexed completion mode"))
+    if most is not None and per_index is None:
+        errors.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if most is not None and most > (spec.get("completions") or 0):
+        errors.append(invalid(f"{path}.maxFailedIndexes", most, "must be less than or equal to completions"))
+    for number, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
+        if rule.get("action") == "FailIndex" and per_index is None:
+            where = f"{path}.podFailurePolicy.rules[{number}].action"
+            errors.append(invalid(where, "FailIndex", "requires the backoffLimitPerIndex to be set"))
+    return errors
 
 
 class JobStrategy(Strategy):
@@ -78,7 +109,7 @@ class JobStrategy(Strategy):
             errors.append(
                 invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
             )
-        fixed = ["spec.selector", "spec.completionMode", "spec.podFailurePolicy"]
+        fixed = ["spec.selector", "spec.completionMode", "spec.podFailurePolicy", "spec.backoffLimitPerIndex"]
         if spec["completionMode"] != "Indexed":
             fixed.append("spec.completions")
         if old is not None and not old["spec"].get("suspend"):

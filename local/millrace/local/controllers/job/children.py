@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from millrace.local.client.resources import JOBS, Obj
@@ -13,8 +13,9 @@ from millrace.local.controllers.owners import controller_of, controller_referenc
 TRACKING = "batch.kubernetes.io/job-tracking"
 
 
-def pod(job: Obj, name: str, index: int | None) -> Obj:
-    """A new pod of the Job; ``index`` is its completion index in an Indexed Job."""
+def pod(job: Obj, name: str, index: int | None, tries: Mapping[str, str]) -> Obj:
+    """A new pod of the Job; ``index`` is its completion index in an Indexed Job, ``tries`` what it carries of those
+    before it."""
     metadata, template = job["metadata"], job["spec"]["template"]
     body = pod_of(template, name=name, namespace=metadata["namespace"], owner=controller_reference(JOBS, job))
     body["metadata"]["finalizers"] = [*(body["metadata"].get("finalizers") or []), TRACKING]
@@ -25,7 +26,7 @@ def pod(job: Obj, name: str, index: int | None) -> Obj:
     body["metadata"]["labels"] = labels
     if index is not None:
         labels[INDEX] = str(index)
-        body["metadata"]["annotations"] = {**(body["metadata"].get("annotations") or {}), INDEX: str(index)}
+        body["metadata"]["annotations"] = {**(body["metadata"].get("annotations") or {}), INDEX: str(index), **tries}
         body["spec"].setdefault("hostname", f"{metadata['name'][:57]}-{index}")
         for group in ("containers", "initContainers"):
             if body["spec"].get(group):

@@ -84,6 +84,17 @@ def _took_too_long(job: Obj, _tally: Tally, now: datetime) -> Ending | None:
     return Ending(False, "DeadlineExceeded", "Job was active longer than specified deadline")
 
 
+def _indexes_failed(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
+    spec, failed = job["spec"], len(tally.failed_indexes)
+    most = spec.get("maxFailedIndexes")
+    if most is not None and failed > most:
+        why = "Job has exceeded the specified maximal number of failed indexes"
+        return Ending(False, "MaxFailedIndexesExceeded", why)
+    if failed and failed + tally.succeeded >= spec["completions"]:
+        return Ending(False, "FailedIndexes", "Job has failed indexes")
+    return None
+
+
 def _is_complete(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
     completions = wanted_completions(job)
     if completions is None:
@@ -107,5 +118,6 @@ _RULES: tuple[Callable[[Obj, Tally, datetime], Ending | None], ...] = (
     _policy_says_so,
     _tried_too_often,
     _took_too_long,
+    _indexes_failed,
     _is_complete,
 )

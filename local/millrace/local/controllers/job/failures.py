@@ -13,7 +13,7 @@ from millrace.local.controllers.pods import created, phase
 
 LONGEST_BACKOFF = 600.0
 
-Verdict = Literal["Count", "Ignore", "FailJob"]
+Verdict = Literal["Count", "Ignore", "FailJob", "FailIndex"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def judge(pod: Obj, policy: Mapping[str, Any] | None) -> Judged:
     """The action of the first rule that holds for the failed pod; ``Count`` where none does."""
     for number, rule in enumerate((policy or {}).get("rules") or []):
         if why := _by_exit_code(pod, rule.get("onExitCodes")) or _by_condition(pod, rule.get("onPodConditions")):
-            action: Verdict = rule["action"] if rule["action"] in ("Ignore", "FailJob") else "Count"
+            action: Verdict = rule["action"] if rule["action"] in ("Ignore", "FailJob", "FailIndex") else "Count"
             return Judged(action, f"{why} matching {rule['action']} rule at index {number}")
     return Judged()
 
@@ -80,5 +80,10 @@ def seconds_to_wait(pods: Iterable[Obj], failed: Iterable[Obj], base: float, now
     ends = [end for end in map(finished_at, failed) if success is None or end > success]
     if not ends:
         return 0.0
-    delay = min(base * 2 ** min(len(ends) - 1, 30), LONGEST_BACKOFF)
-    return max(0.0, (max(ends) + timedelta(seconds=delay) - now).total_seconds())
+    return seconds_after(max(ends), len(ends), base, now)
+
+
+def seconds_after(last: datetime, failures: int, base: float, now: datetime) -> float:
+    """How long to wait after so many failures in a row, the last of which ended then."""
+    delay = min(base * 2 ** min(failures - 1, 30), LONGEST_BACKOFF)
+    return max(0.0, (last + timedelta(seconds=delay) - now).total_seconds())

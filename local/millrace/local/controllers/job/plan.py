@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -11,7 +11,7 @@ from millrace.local.client.conditions import condition, is_true, with_condition
 from millrace.local.client.resources import JOBS, PODS, Obj
 from millrace.local.client.times import moment_of, stamp
 from millrace.local.controllers.actions import Action, Change, Create, Delete, Plan, Tell, soonest
-from millrace.local.controllers.job import indexes
+from millrace.local.controllers.job import indexes, per_index
 from millrace.local.controllers.job.children import is_tracked, pod, untracked
 from millrace.local.controllers.job.ending import Ending, deadline_left, ending, wanted_completions
 from millrace.local.controllers.job.failures import seconds_to_wait
@@ -59,6 +59,7 @@ def plan(
     count = tally(job, pods)
     end = ending(job, count, now)
     if end:
+        count = tally(job, pods, ended=True)
         step = _stop(job, count.active, counted=not end.succeeded)
     elif job["spec"].get("suspend"):
         step = _stop(job, count.active, counted=False)
@@ -104,7 +105,7 @@ def _work(
     if completions is None:
         wanted = len(count.active) if count.succeeded else parallelism
     else:
-        wanted = max(0, min(parallelism, completions - count.succeeded))
+        wanted = max(0, min(parallelism, completions - count.succeeded - len(count.failed_indexes)))
     indexed = spec.get("completionMode") == "Indexed"
     if wrong := _misplaced(count.active, completions or 0) if indexed else []:
         return _stop(job, wrong, counted=False)
@@ -114,17 +115,42 @@ def _work(
     amount = min(wanted - len(occupied), BURST)
     if amount <= 0:
         return _Step()
+    present = count.completed | count.failed_indexes | {indexes.index_of(child) for child in occupied}
+    if per_index.limit(spec) is not None:
+        return _work_on_indexes(job, count, present, amount, now, backoff, is_taken)
     if wait := seconds_to_wait(pods, count.failures, backoff, now):
         return _Step(again=wait)
-    if indexed:
-        present = count.completed | {indexes.index_of(child) for child in occupied}
-        chosen: list[int | None] = list(indexes.missing(completions or 0, present, amount))
-    else:
-        chosen = [None] * amount
-    return _make(job, chosen, is_taken)
+    chosen = list(indexes.missing(completions or 0, present, amount)) if indexed else [None] * amount
+    return _make(job, chosen, is_taken, lambda _: {})
 
 
-def _make(job: Obj, chosen: Sequence[int | None], is_taken: Callable[[str], bool]) -> _Step:
+def _work_on_indexes(
+    job: Obj,
+    count: Tally,
+    present: set[int],
+    amount: int,
+    now: datetime,
+    backoff: float,
+    is_taken: Callable[[str], bool],
+) -> _Step:
+    """Makes pods of the lowest indexes that do not have to wait after a failure."""
+    waits = {index: per_index.seconds_to_wait(last, backoff, now) for index, last in count.last_failed.items()}
+    waiting = {index: wait for index, wait in waits.items() if wait > 0 and index not in present}
+    chosen = indexes.missing(job["spec"]["completions"], present | set(waiting), amount)
+
+    def tries(index: int) -> dict[str, str]:
+        return per_index.tries_before(count.last_failed.get(index), count.judged)
+
+    step = _make(job, chosen, is_taken, tries)
+    return replace(step, again=min(waiting.values(), default=None))
+
+
+def _make(
+    job: Obj,
+    chosen: Sequence[int | None],
+    is_taken: Callable[[str], bool],
+    tries: Callable[[int], dict[str, str]],
+) -> _Step:
     metadata = job["metadata"]
     actions: list[Action] = []
     plain = islice(free_names(metadata["name"], metadata["uid"], is_taken), len(chosen))
@@ -133,7 +159,8 @@ def _make(job: Obj, chosen: Sequence[int | None], is_taken: Callable[[str], bool
             base = f"{metadata['name'][:46]}-{index}"
             name = next(free_names(base, f"{metadata['uid']}/{index}", is_taken))  # noqa: PLW2901
         told = Tell(JOBS, job, "SuccessfulCreate", f"Created pod: {name}")
-        actions += [Create(PODS, pod(job, name, index)), told]
+        carried = {} if index is None else tries(index)
+        actions += [Create(PODS, pod(job, name, index, carried)), told]
     return _Step(tuple(actions), made=len(chosen))
 
 
@@ -163,6 +190,8 @@ def _status(job: Obj, count: Tally, step: _Step, end: Ending | None, now: dateti
     }
     if count.completed:
         status["completedIndexes"] = indexes.render(count.completed)
+    if per_index.limit(spec) is not None:
+        status["failedIndexes"] = indexes.render(count.failed_indexes)
     if not suspended:
         status["startTime"] = before.get("startTime") or stamp(now)
     conditions = _suspended(before.get("conditions"), suspended, now)
@@ -203,6 +232,6 @@ def _unsupported(job: Obj) -> list[Action]:
     """Says once, at the start, which fields of the Job are not acted on here."""
     if (job.get("status") or {}).get("startTime"):
         return []
-    fields = [name for name in ("backoffLimitPerIndex", "successPolicy") if job["spec"].get(name) is not None]
-    message = "the embedded mode does not act on spec.{}"
-    return [Tell(JOBS, job, "NotSupported", message.format(name), "Warning") for name in fields]
+    if job["spec"].get("successPolicy") is None:
+        return []
+    return [Tell(JOBS, job, "NotSupported", "the embedded mode does not act on spec.successPolicy", "Warning")]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from millrace.local.client.resources import Obj
-from millrace.local.controllers.job import indexes
+from millrace.local.controllers.job import indexes, per_index
 from millrace.local.controllers.job.children import is_tracked
 from millrace.local.controllers.job.failures import Judged, judge
 from millrace.local.controllers.owners import is_deleted
@@ -31,6 +31,9 @@ class Tally:
         completed: the succeeded indexes of an Indexed Job.
         counting: pods to release from their finalizer once the status is written.
         failures: all failed pods that are there, but for those that the failure policy ignores.
+        judged: what the failure policy says of each failed pod, by uid.
+        failed_indexes: indexes out of tries, in a Job with ``backoffLimitPerIndex``.
+        last_failed: in such a Job, the latest failed pod of each index that is neither done nor out of tries.
         fatal: why the failure policy ends the Job; "" when it does not.
     """
 
@@ -44,6 +47,9 @@ class Tally:
     completed: set[int]
     counting: list[Obj]
     failures: list[Obj]
+    judged: dict[str, Judged]
+    failed_indexes: set[int]
+    last_failed: dict[int, Obj]
     fatal: str
 
     @property
@@ -58,8 +64,8 @@ def replaces_failed_only(spec: Obj) -> bool:
     return bool(spec.get("podReplacementPolicy", default) == "Failed")
 
 
-def tally(job: Obj, pods: Sequence[Obj]) -> Tally:
-    """Counts the pods that the Job controls, on top of its status."""
+def tally(job: Obj, pods: Sequence[Obj], *, ended: bool = False) -> Tally:
+    """Counts the pods that the Job controls, on top of its status. ``ended``: nothing is tried again."""
     spec, status = job["spec"], job.get("status") or {}
     indexed = spec.get("completionMode") == "Indexed"
     noted = status.get("uncountedTerminatedPods") or {}
@@ -68,7 +74,22 @@ def tally(job: Obj, pods: Sequence[Obj]) -> Tally:
     settled = {outcome: len(noted.get(outcome) or []) - len(uncounted[outcome]) for outcome in uncounted}
     completed = indexes.parse(status.get("completedIndexes", ""), spec.get("completions", 0)) if indexed else set()
     judged = {pod["metadata"]["uid"]: judge(pod, spec.get("podFailurePolicy")) for pod in pods if _failed(pod, spec)}
-    counting = [pod for pod in pods if is_tracked(pod) and (is_finished(pod) or _failed(pod, spec))]
+    failed = [pod for pod in pods if pod["metadata"]["uid"] in judged]
+    tries = per_index.limit(spec)
+    failed_indexes, last_failed = set[int](), dict[int, Obj]()
+    if tries is not None:
+        done = {indexes.index_of(pod) for pod in pods if phase(pod) == "Succeeded"} | completed
+        failed_indexes = indexes.parse(status.get("failedIndexes", ""), spec["completions"])
+        failed_indexes = (failed_indexes | per_index.newly_failed(failed, judged, tries)) - done
+        resolved = failed_indexes | done
+        last_failed = {i: pod for i, pod in per_index.last_failed(failed).items() if i not in resolved}
+    replaced = {indexes.index_of(pod) for pod in pods if is_active(pod)}
+    kept = {pod["metadata"]["uid"] for i, pod in last_failed.items() if i not in replaced and not ended}
+    counting = [
+        pod
+        for pod in pods
+        if is_tracked(pod) and (is_finished(pod) or _failed(pod, spec)) and pod["metadata"]["uid"] not in kept
+    ]
     for pod in counting:
         uid = pod["metadata"]["uid"]
         if phase(pod) == "Succeeded" and indexed:
@@ -90,6 +111,9 @@ def tally(job: Obj, pods: Sequence[Obj]) -> Tally:
         completed=completed,
         counting=counting,
         failures=[pod for pod in pods if _blamed(judged.get(pod["metadata"]["uid"]))],
+        judged=judged,
+        failed_indexes=failed_indexes,
+        last_failed=last_failed,
         fatal=next((verdict.message for verdict in judged.values() if verdict.verdict == "FailJob"), ""),
     )
 

@@ -1,0 +1,155 @@
+"""What the store remembers of a view's runs, in its meta hash (``millrace.features.keys``): how far they have come."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from millrace.features import keys
+from millrace.features.definition import Definition
+from millrace.features.share import Share
+from millrace.online.store import Store
+
+# What a run that did not end leaves is of use to its own retries, and no Job lives longer.
+_KEPT: Final = 2 * 86_400 * 1_000_000
+
+# Gives what was fixed for a run, or fixes it.
+_BEGIN: Final = """
+local meta, id, plan, oldest = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local known = redis.call('HGET', meta, 'run:' .. id)
+if known then return known end
+for _, name in ipairs(redis.call('HKEYS', meta)) do
+  if string.sub(name, 1, 4) == 'run:' then
+    local began = tonumber(string.match(redis.call('HGET', meta, name), '^%-?%d+'))
+    if not began or began < oldest then redis.call('HDEL', meta, name) end
+  end
+end
+redis.call('HSET', meta, 'run:' .. id, plan)
+return plan
+"""
+
+# Notes that a share is done; when all are, moves the watermark, and what moves with it, forward but never back, and
+# only where nothing before the stretch is missing. Answers whether all are done: not where the store has lost some.
+_END: Final = """
+local meta, schema, after, upto = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local from, created, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local share, count, began = ARGV[7], tonumber(ARGV[8]), ARGV[9]
+if id ~= '' then
+  local names = {'run:' .. id}
+  for i = 0, count - 1 do names[#names + 1] = 'run:' .. id .. ':' .. i end
+  redis.call('HSET', meta, 'run:' .. id .. ':' .. share, began .. ' ' .. ARGV[5])
+  local marks = redis.call('HMGET', meta, unpack(names))
+  for i = 1, count + 1 do
+    if not marks[i] then return 0 end
+  end
+  for i = 2, count + 1 do
+    local seen = tonumber(string.match(marks[i], ' (.+)$'))
+    if seen and (not created or seen > created) then created = seen end
+  end
+  redis.call('HDEL', meta, unpack(names))
+end
+local known = redis.call('HMGET', meta, 'schema', 'watermark', 'created')
+local present, newest = tonumber(known[2] or ''), tonumber(known[3] or '')
+if known[1] ~= schema then present, newest = nil, nil end
+local reaches = not after or (present and after <= present) or (from and after <= from)
+if not reaches or (present and present > upto) then return 1 end
+if not present then redis.call('HDEL', meta, 'created') end
+redis.call('HSET', meta, 'schema', schema, 'watermark', ARGV[3])
+if created and (not newest or newest < created) then
+  redis.call('HSET', meta, 'created', string.format('%.0f', created))
+end
+return 1
+"""
+
+
+class Position(NamedTuple):
+    """How far the runs of a definition have come, in microseconds; None where they have not begun."""
+
+    watermark: int | None = None
+    created: int | None = None
+
+
+class Stretch(NamedTuple):
+    """What a run covers: event times after ``after`` (None: from the beginning) up to and including ``upto``.
+
+    ``created_after``: rows of earlier event times are read too, where they were created later than this; None where
+    there are none, or they are of no concern. ``began``: when the run began. All in microseconds.
+    """
+
+    after: int | None
+    upto: int
+    created_after: int | None = None
+    began: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing can be in it."""
+        if self.after is None:
+            return False
+        return self.after > self.upto or (self.after == self.upto and self.created_after is None)
+
+
+class Part(NamedTuple):
+    """What one process does of a run that several do together: ``run`` identifies it among all runs of the view."""
+
+    run: str
+    share: Share
+
+
+class Ledger:
+    """The record of one view's runs. Every method is one atomic step in the store.
+
+    Raises:
+        RetryError: the store does not answer. ReportError: it refuses.
+    """
+
+    def __init__(self, store: Store, definition: Definition) -> None:
+        self._store = store
+        self._definition = definition
+        self._meta = keys.meta(definition.project, definition.view).decode()
+
+    def position(self) -> Position:
+        """How far runs have come; nowhere where the rows in the store are of another schema."""
+        with self._store.explained():
+            found: Any = self._store.client.hmget(
+                self._meta, [keys.META_SCHEMA, keys.META_WATERMARK, keys.META_CREATED]
+            )
+        schema, watermark, created = found
+        if schema is None or watermark is None or schema.decode() != self._definition.schema_hash:
+            return Position()
+        return Position(int(watermark), None if created is None else int(created))
+
+    def begin(self, part: Part, stretch: Stretch) -> Stretch:
+        """What the run covers: what the first of its processes said."""
+        plan = b"%d %b" % (stretch.began, orjson.dumps(list(stretch)))
+        with self._store.explained():
+            fixed: Any = self._store.client.eval(_BEGIN, 1, self._meta, part.run, plan, str(stretch.began - _KEPT))
+        return Stretch(*orjson.loads(fixed.partition(b" ")[2]))
+
+    def end(self, stretch: Stretch, created: int | None, part: Part | None) -> bool:
+        """Notes that all rows are acknowledged, and moves the watermark where that completes the run.
+
+        Args:
+            created: the newest created time up to which all rows have been read; None where that cannot be said.
+
+        Returns:
+            Whether the run is complete: not while other shares are missing.
+        """
+        definition = self._definition
+        run, share = part or ("", Share(0, 1))
+        moments = (stretch.after, stretch.upto, definition.start_from, created)
+        arguments = ["" if moment is None else str(moment) for moment in moments]
+        with self._store.explained():
+            done: Any = self._store.client.eval(
+                _END,
+                1,
+                self._meta,
+                definition.schema_hash,
+                *arguments,
+                run,
+                str(share.index),
+                str(share.count),
+                str(stretch.began),
+            )
+        return bool(done)
