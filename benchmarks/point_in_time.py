@@ -1,37 +1,55 @@
-"""The point-in-time join beside DuckDB's ASOF join as one would write it by hand, over the same Parquet files.
+"""The point-in-time join beside Feast, and beside ASOF joins of DuckDB and Polars as one would write them by hand.
 
-1,000,000 rows of history over 50,000 entities, 10 features x 3 views, 100,000 entity rows. Each measurement is a
-process of its own, in turns; times are of the join alone, from files to an Arrow table, without imports.
+1,000,000 rows of history over 50,000 entities in each of 3 views of 10 features, 100,000 entity rows; then a small
+case. Each measurement is a process of its own, in turns, after a warm-up on other data; times are of the join alone,
+from Parquet files to an Arrow table, without imports.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import feast_env
+from benchmarks.figures import Sample, beside, in_turns, machine, measured, median, ratio, report
 from millrace.sdk import FeatureStore
 
 VIEWS, FEATURES = 3, 10
 BEGIN, SPAN = 1_700_000_000_000_000, 90 * 86_400_000_000
-TIME_LIMIT = 1.0
 MEMORY_LIMIT_MB = 600
+# Times as fast as Feast, by its offline store.
+FEAST_LIMITS = {"duckdb": 2, "file": 20}
+SMALL_LIMIT_SECONDS = 0.1
 
 
-def generate(folder: Path, rows: int, entities: int, asked: int) -> None:
+class Size(NamedTuple):
+    """Rows of history per view, entities that they are about, and rows of the entity frame."""
+
+    rows: int
+    entities: int
+    asked: int
+
+
+WARM_UP = Size(1_000, 100, 100)
+SMALL = Size(100_000, 5_000, 10_000)
+
+
+def generate(folder: Path, size: Size) -> None:
     """Writes v0.parquet, v1.parquet, v2.parquet, entities.parquet and the views' YAML."""
+    rows, entities, asked = size
+    folder.mkdir()
     rng = np.random.default_rng(0)
 
     def moments(count: int) -> pa.Array:
@@ -85,23 +103,86 @@ def by_hand(folder: Path) -> pa.Table:
     return result
 
 
+def by_polars(folder: Path) -> pa.Table:
+    """One join_asof per view, both sides sorted by time, put back in the frame's order."""
+    frame = pl.read_parquet(folder / "entities.parquet").with_row_index("row").sort("event_timestamp")
+    for view in range(VIEWS):
+        history = pl.read_parquet(folder / f"v{view}.parquet").sort("event_timestamp")
+        frame = frame.join_asof(history, on="event_timestamp", by="user_id", check_sortedness=False)
+    return frame.sort("row").drop("row").to_arrow()
+
+
 def _rows(folder: Path) -> int:
     return int(pq.read_metadata(folder / "entities.parquet").num_rows)
 
 
-WAYS: dict[str, Callable[[Path], pa.Table]] = {"millrace": ours, "by hand": by_hand}
+WAYS: dict[str, Callable[[Path], pa.Table]] = {"millrace": ours, "duckdb": by_hand, "polars": by_polars}
+TITLES = {
+    "millrace": "Millrace",
+    "duckdb": "DuckDB ASOF by hand",
+    "polars": "Polars join_asof by hand",
+    "feast duckdb": "Feast, DuckDB store",
+    "feast file": "Feast, as it comes",
+}
 
 
-def measured(way: str, folder: Path) -> tuple[float, float]:
-    """Seconds, and peak memory of the process in MB."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.point_in_time", "--way", way, "--folder", str(folder)],
-        capture_output=True,
-        check=True,
-        text=True,
+def contenders(folder: Path, warm_up: Path, feast: str | None) -> dict[str, Callable[[], Sample]]:
+    """How each is measured over a folder; ``feast`` is the interpreter of Feast's environment."""
+    commands = {
+        way: [sys.executable, "-m", "benchmarks.point_in_time", "--way", way, str(folder), str(warm_up)] for way in WAYS
+    }
+    for offline in FEAST_LIMITS if feast else ():
+        commands[f"feast {offline}"] = [feast, "-m", "benchmarks.feast_join", offline, str(folder), str(warm_up)]
+    return {name: partial(measured, command) for name, command in commands.items()}
+
+
+def same(folder: Path) -> bool:
+    """Whether ours and those by hand find the same."""
+    found = ours(folder)
+    return found.equals(by_hand(folder)) and found.equals(by_polars(folder).cast(found.schema))
+
+
+def show(size: Size, samples: Mapping[str, Sequence[Sample]]) -> None:
+    """One line per contender."""
+    print(
+        f"\n{size.rows:,} rows of history, {size.entities:,} entities, {VIEWS} views x {FEATURES} features, "
+        f"{size.asked:,} entity rows; medians of {len(samples['millrace'])}, {machine()}"
     )
-    seconds, memory = done.stdout.split()
-    return float(seconds), float(memory)
+    for name, its in samples.items():
+        middle = median(its)
+        print(
+            f"  {TITLES[name]:<25} {middle.seconds:6.2f} s, {middle.cpu:6.2f} s of CPU, {middle.memory:5,.0f} MB, "
+            f"{size.asked - middle.rows:,} rows lost; Millrace: {ratio(samples['millrace'], its):.2f} of its time, "
+            f"{ratio(samples['millrace'], its, 'cpu'):.2f} of its CPU time"
+        )
+
+
+def judge_large(samples: Mapping[str, Sequence[Sample]], asked: int) -> bool:
+    """Prints the bars; returns whether all are met."""
+    our = median(samples["millrace"])
+    by_hand_ratio = ratio(samples["millrace"], samples["duckdb"])
+    bars = [
+        ("of the time of DuckDB ASOF by hand", f"{by_hand_ratio:.2f}", "1", by_hand_ratio <= 1),
+        ("MB at most", f"{our.memory:,.0f}", f"{MEMORY_LIMIT_MB}", our.memory <= MEMORY_LIMIT_MB),
+        ("rows lost", f"{asked - our.rows}", "0", our.rows == asked),
+    ]
+    for offline, limit in FEAST_LIMITS.items():
+        if f"feast {offline}" in samples:
+            faster = 1 / ratio(samples["millrace"], samples[f"feast {offline}"])
+            bars.append(
+                (f"times as fast as {TITLES[f'feast {offline}']}", f"{faster:.1f}", f"{limit}", faster >= limit)
+            )
+    for what, value, limit, met in bars:
+        print(f"  {what}: {beside(value, limit, met=met)}")
+    return all(met for *_, met in bars)
+
+
+def judge_small(samples: Mapping[str, Sequence[Sample]]) -> bool:
+    """The same for the small case."""
+    slower = median(samples["millrace"]).seconds - median(samples["duckdb"]).seconds
+    met = slower <= SMALL_LIMIT_SECONDS
+    print(f"  slower than DuckDB ASOF by hand: {beside(f'{slower:.3f} s', f'{SMALL_LIMIT_SECONDS} s', met=met)}")
+    return met
 
 
 def main() -> int:
@@ -111,33 +192,31 @@ def main() -> int:
     parser.add_argument("--entities", type=int, default=50_000)
     parser.add_argument("--asked", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--feast", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("folders", type=Path, nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        began = time.perf_counter()
-        WAYS[options.way](options.folder)
-        seconds = time.perf_counter() - began
-        # Not ru_maxrss, which a process inherits from the one that started it.
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        print(seconds, int(peak[1]) / 1024 if peak else 0)
+        folder, warm_up = options.folders
+        WAYS[options.way](warm_up)
+        report(lambda: WAYS[options.way](folder).num_rows)
         return 0
+    feast = feast_env.interpreter() if options.feast else None
+    large = Size(options.rows, options.entities, options.asked)
+    met = True
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        generate(folder, options.rows, options.entities, options.asked)
-        if not ours(folder).equals(by_hand(folder)):
-            print("the two joins differ")
-            return 1
-        rounds = [{way: measured(way, folder) for way in WAYS} for _ in range(options.rounds)]
-    times = {way: statistics.median(one[way][0] for one in rounds) for way in WAYS}
-    memory = statistics.median(one["millrace"][1] for one in rounds)
-    ratio = statistics.median(one["millrace"][0] / one["by hand"][0] for one in rounds)
-    print(
-        f"{options.rows:,} rows, {options.entities:,} entities, {VIEWS} views x {FEATURES} features, {options.asked:,} "
-        f"entity rows: millrace {times['millrace']:.2f} s, DuckDB ASOF by hand {times['by hand']:.2f} s, "
-        f"ratio {ratio:.2f} (limit {TIME_LIMIT:g}), {memory:,.0f} MB (limit {MEMORY_LIMIT_MB})"
-    )
-    return 1 if ratio > TIME_LIMIT or memory > MEMORY_LIMIT_MB else 0
+        warm_up = Path(name, "warm-up")
+        generate(warm_up, WARM_UP)
+        for size in (large, SMALL):
+            folder = Path(name, str(size.rows))
+            generate(folder, size)
+            if not same(folder):
+                print("the joins differ")
+                return 1
+            samples = in_turns(contenders(folder, warm_up, feast), options.rounds)
+            show(size, samples)
+            met &= judge_small(samples) if size is SMALL else judge_large(samples, size.asked)
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
