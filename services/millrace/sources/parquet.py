@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pyarrow as pa
@@ -16,16 +15,10 @@ from millrace.base.errors import NotFoundError, RejectError
 from millrace.features.conform import require_fit
 from millrace.features.definition import Definition
 from millrace.features.history import Window
-from millrace.sources import bounds
+from millrace.sources import bounds, row_groups
 from millrace.sources.filesystem import URI_FIELD, Credentials, explained, missing, open_filesystem
 
 _FORMAT: Final = ds.ParquetFileFormat()
-# Reads at once, of footers or of row groups: each is a round trip where files are far away.
-_AT_ONCE: Final = 16
-# Row groups of so many bytes (uncompressed, all columns) are read ahead; more would only hold memory.
-_BYTES_AHEAD: Final = 48 << 20
-# Rows per batch.
-_ROWS: Final = 65_536
 _NAMES_SHOWN: Final = 30
 
 
@@ -40,24 +33,12 @@ class ParquetSource:
         self._schema = schema
 
     def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
-        """Batches of the columns; row groups outside the window are not read.
-
-        Row groups are read a little ahead, and no more than that however slow the reader is: Arrow's own scanner would
-        go on reading.
-        """
+        """Batches of the columns; row groups outside the window are not read."""
         within = bounds.within(self._timestamp, self._schema.field(self._timestamp).type, window)
         if window.created_after is not None and self._created is not None:
             within &= bounds.written_after(self._created, self._schema.field(self._created).type, window.created_after)
-        ahead: deque[tuple[Future[pa.Table], int]] = deque()
-        with explained(self._uri), ThreadPoolExecutor(_AT_ONCE) as pool:
-            for group in self._groups(within):
-                size = group.row_groups[0].total_byte_size
-                while ahead and (len(ahead) >= _AT_ONCE or sum(each for _, each in ahead) + size > _BYTES_AHEAD):
-                    yield from ahead.popleft()[0].result().to_batches(_ROWS)
-                read = pool.submit(group.to_table, schema=self._schema, columns=list(columns), filter=within)
-                ahead.append((read, size))
-            while ahead:
-                yield from ahead.popleft()[0].result().to_batches(_ROWS)
+        with explained(self._uri):
+            yield from row_groups.stream(self._groups(within), self._schema, columns)
 
     def _groups(self, within: pc.Expression) -> Iterator[ds.ParquetFileFragment]:
         for fragment in self._fragments:
@@ -77,7 +58,7 @@ def open_source(definition: Definition, credentials: Credentials) -> ParquetSour
         system, path = open_filesystem(uri, credentials)
         paths = _paths(uri, system, path)
         fragments = [_FORMAT.make_fragment(each, system) for each in paths]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(row_groups.AT_ONCE) as pool:
             list(pool.map(lambda fragment: fragment.ensure_complete_metadata(), fragments))
     schema = _schema(definition, paths, [fragment.physical_schema for fragment in fragments])
     return ParquetSource(definition, fragments, schema)

@@ -47,7 +47,7 @@ def read(endpoint: str, uri: str, window: Window = EVERYTHING) -> list[int]:
 def test_a_folder_and_a_file_of_a_bucket_are_read(endpoint: str) -> None:
     assert read(endpoint, "s3://lake/events/") == [*range(10, 1000), *range(10)]
     assert read(endpoint, "s3://lake/events/b.parquet") == list(range(10))
-    assert read(endpoint, "s3://lake/events", Window(500, 509)) == list(range(500, 510))
+    assert read(endpoint, "s3://lake/events", Window(500, 509)) == list(range(410, 510))  # a row group
 
 
 @pytest.mark.parametrize("uri", ["s3://lake/nothing", "s3://lake/events/c.parquet", "s3://elsewhere/events"])
