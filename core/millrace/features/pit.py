@@ -3,7 +3,7 @@
 The frame is sorted by entity and moment. Each row of history then finds, by a binary search among its entity's moments,
 the first moment that sees it; there the greatest (event, created, row number) is kept. At the end the best of a moment
 is carried on to the later ones of its entity. So history is streamed once, in any order and never sorted, and memory
-holds the frame and one chunk, whatever the length of the history. Features are fetched last, for the winners alone
+holds the frame and some batches, whatever the length of the history. Features are fetched last, for the winners alone
 (see ``history``).
 
 A sorting ``ASOF`` join does more work for the same (``benchmarks/point_in_time.py``), because the frame, which is
@@ -13,7 +13,7 @@ sorted here, is as a rule much the smaller side; and here there is nothing to sp
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -22,15 +22,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.features.conform import ARROW, conform_key, integers
+from millrace.features.conform import ARROW, conform_key, int64_array, integers
 from millrace.features.definition import Definition, Feature, JoinKey
 from millrace.features.history import NO_CREATED, History, Numbers, Source, Window
 
-# Least rows of history that are looked up at once; more where the frame is larger, so that memory stays in proportion.
-CHUNK_ROWS: Final = 131_072
+# Least rows of history that are merged at once; more where the frame is larger, because a merge costs as much as it.
+MERGED_ROWS: Final = 131_072
 
 _LOWEST: Final = -(2**63)
 _NONE: Final = -1
+# Integer keys are looked up in a table by value where it has at most so many entries, at all or per value.
+_DIRECT_LEAST: Final = 65_536
+_DIRECT_SPREAD: Final = 16
 
 
 @dataclass
@@ -62,7 +65,7 @@ def join(
     features: Sequence[Feature],
     source: Source,
     frame: Frame,
-    chunk_rows: int = CHUNK_ROWS,
+    merged_rows: int = MERGED_ROWS,
 ) -> list[pa.Array]:
     """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
 
@@ -76,7 +79,7 @@ def join(
     earliest = None if definition.ttl is None else max(int(asked.moments.min()) - definition.ttl, _LOWEST)
     history = History(definition, source, Window(earliest, int(asked.moments.max())))
     best = _Best(len(asked.rows))
-    for seen in _placed(history, asked, max(chunk_rows, 2 * len(asked.rows)), cutoff=frame.created_cutoff):
+    for seen in _together(_placed(history, asked, cutoff=frame.created_cutoff), max(merged_rows, 2 * len(asked.rows))):
         best.merge(seen)
     best.carry_on(asked, cutoff=frame.created_cutoff)
     winners = np.full(len(frame.moments), _NONE)
@@ -97,10 +100,42 @@ class _Seen(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """One join key's values in the frame, and the pairs that they make with the codes of the keys before it."""
+    """One join key's values in the frame, and the pairs that they make with the codes of the keys before it.
+
+    ``direct`` is a table of the values' places by value, for integers that lie close enough together.
+    """
 
     values: pa.Array
+    direct: _Direct | None
     pairs: pa.Array | None
+
+    def places(self, key: pa.Array) -> Numbers:
+        """Where each of a key's values stands among ours; -1 where it does not."""
+        return _places(key, self.values) if self.direct is None else self.direct.places(integers(key))
+
+
+class _Direct(NamedTuple):
+    """Places by value: entry i is that of the value ``low + i``, the last entry stands for all others."""
+
+    low: int
+    table: Numbers
+
+    @classmethod
+    def of(cls, values: pa.Array) -> _Direct | None:
+        """The table of distinct values; None where they are no integers, or too far apart for one."""
+        if not pa.types.is_int64(values.type) or not len(values):
+            return None
+        numbers = integers(values)
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low >= max(_DIRECT_LEAST, _DIRECT_SPREAD * len(values)):
+            return None
+        table = np.full(high - low + 2, _NONE)
+        table[numbers - low] = np.arange(len(values))
+        return cls(low, table)
+
+    def places(self, numbers: Numbers) -> Numbers:
+        # Below the lowest the difference wraps around to what is above all.
+        return self.table.take(np.minimum((numbers - self.low).view(np.uint64), np.uint64(len(self.table) - 1)))
 
 
 @dataclass(frozen=True)
@@ -123,11 +158,16 @@ class _Asked:
 
     def codes(self, keys: Sequence[pa.Array]) -> Numbers:
         """Entity codes of join keys; -1 for entities that are not asked for."""
-        codes: pa.Array = None
+        codes = np.empty(0, np.int64)
         for level, key in zip(self.levels, keys, strict=True):
-            index = pc.index_in(key, level.values)
-            codes = index if level.pairs is None else pc.index_in(_pairs(codes, index, level.values), level.pairs)
-        return integers(codes.cast(pa.int64()).fill_null(_NONE))
+            places = level.places(key)
+            if level.pairs is None:
+                codes = places
+            else:
+                known = (codes != _NONE) & (places != _NONE)
+                paired = np.where(known, codes * len(level.values) + places, _NONE)
+                codes = _places(int64_array(paired), level.pairs)
+        return codes
 
     def place(self, entities: Numbers, moments: Numbers) -> Numbers:
         """Per row the first place of its entity at or after its moment; its entity's end where there is none."""
@@ -199,7 +239,7 @@ def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> _Asked:
         index = pc.index_in(known, values)
         paired = None if codes is None else _pairs(codes, index, values)
         pairs = None if paired is None else paired.unique()
-        levels.append(_Level(values, pairs))
+        levels.append(_Level(values, _Direct.of(values), pairs))
         codes = index if paired is None else pc.index_in(paired, pairs)
     entities = integers(codes.cast(pa.int64()))
     order = np.lexsort((moments, entities))
@@ -208,26 +248,44 @@ def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> _Asked:
     return _Asked(levels, begins, entities, moments[order], rows[order])
 
 
+def _places(values: pa.Array, among: pa.Array) -> Numbers:
+    return integers(pc.index_in(values, among).cast(pa.int64()).fill_null(_NONE))
+
+
 def _pairs(codes: pa.Array, index: pa.Array, values: pa.Array) -> pa.Array:
     """One number per pair of a code and an index into the values; null where either is."""
     return pc.add(pc.multiply(codes.cast(pa.int64()), len(values)), index.cast(pa.int64()))
 
 
-def _placed(history: History, asked: _Asked, chunk_rows: int, *, cutoff: bool) -> Iterator[_Seen]:
-    """All rows of history that some moment sees; chunks are looked up side by side."""
+def _placed(history: History, asked: _Asked, *, cutoff: bool) -> Iterator[_Seen]:
+    """All rows of history that some moment sees; batches are looked up side by side."""
     waiting: deque[Future[_Seen]] = deque()
     workers = pa.cpu_count()
     with ThreadPoolExecutor(workers) as pool:
-        for chunk in _chunks(history, chunk_rows):
-            waiting.append(pool.submit(_place, chunk, asked, cutoff=cutoff))
+        for batch in history.numbered():
+            waiting.append(pool.submit(_place, batch, asked, cutoff=cutoff))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _place(chunk: pa.RecordBatch, asked: _Asked, *, cutoff: bool) -> _Seen:
-    *keys, event, created, seq = chunk.columns
+def _together(parts: Iterable[_Seen], rows: int) -> Iterator[_Seen]:
+    """The same rows, at least so many at once."""
+    kept: list[_Seen] = []
+    count = 0
+    for part in parts:
+        kept.append(part)
+        count += len(part.seq)
+        if count >= rows:
+            yield _Seen(*map(np.concatenate, zip(*kept, strict=True)))
+            kept, count = [], 0
+    if count:
+        yield _Seen(*map(np.concatenate, zip(*kept, strict=True)))
+
+
+def _place(batch: pa.RecordBatch, asked: _Asked, *, cutoff: bool) -> _Seen:
+    *keys, event, created, seq = batch.columns
     entities = asked.codes(keys)
     known = entities != _NONE
     columns: list[Numbers] = [entities, integers(event), integers(created), integers(seq)]
@@ -240,19 +298,6 @@ def _place(chunk: pa.RecordBatch, asked: _Asked, *, cutoff: bool) -> _Seen:
     place = asked.place(entities, visible)
     seen = place < asked.begins[entities + 1]
     return _Seen(place[seen], *(column[seen] for column in columns))
-
-
-def _chunks(history: History, rows: int) -> Iterator[pa.RecordBatch]:
-    batches: list[pa.RecordBatch] = []
-    count = 0
-    for batch in history.numbered():
-        batches.append(batch)
-        count += batch.num_rows
-        if count >= rows:
-            yield pa.concat_batches(batches)
-            batches, count = [], 0
-    if count:
-        yield pa.concat_batches(batches)
 
 
 def _fetch(history: History, features: Sequence[Feature], winners: Numbers) -> list[pa.Array]:

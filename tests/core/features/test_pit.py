@@ -62,10 +62,10 @@ def joined(
     created=st.booleans(),
     cutoff=st.booleans(),
     asked_rows=st.sampled_from([5, 1000]),
-    chunk_rows=st.sampled_from([1, 10_000]),
+    merged_rows=st.sampled_from([1, 10_000]),
 )
 def test_the_join_agrees_with_the_rules_row_by_row(
-    seed: int, ttl: int | None, created: bool, cutoff: bool, asked_rows: int, chunk_rows: int
+    seed: int, ttl: int | None, created: bool, cutoff: bool, asked_rows: int, merged_rows: int
 ) -> None:
     rng = random.Random(seed)
     moments = [rng.randrange(-5 * DAY, 5 * DAY) for _ in range(3)] + [0, 1000, 2000]
@@ -82,7 +82,7 @@ def test_the_join_agrees_with_the_rules_row_by_row(
     for key, at in asked:
         row = visible(by_key.get(key, []), (key,), at, ttl, cutoff=cutoff)
         expected.append((row["x"], row["s"]) if row else (None, None))
-    got = joined(definition, rows, asked, created_cutoff=cutoff, chunk_rows=chunk_rows)
+    got = joined(definition, rows, asked, created_cutoff=cutoff, merged_rows=merged_rows)
     assert got == expected
 
 
@@ -225,3 +225,26 @@ def test_a_source_that_shrinks_between_the_two_reads_is_noticed() -> None:
     source = Shrinking(pa.table({"id": [1, 2], "at": times([1, 1]), "x": [1, 2]}))
     with pytest.raises(RetryError, match="changed while it was read"):
         join(definition, definition.features, source, Frame({"id": pa.array([2])}, pa.array([1])))
+
+
+@pytest.mark.parametrize("lowest", [-(2**63), -1, 2**63 - 4])
+@pytest.mark.parametrize("between", [1, 2])
+def test_integer_keys_match_at_both_ends_of_their_range(lowest: int, between: int) -> None:
+    others = [-(2**63), -(2**63) + 1, -2, 0, 2**63 - 1]
+    known = [lowest, lowest + between, lowest + 3]
+    rows = [
+        {"key": (key,), "at": 1, "created": None, "x": float(index), "s": ""}
+        for index, key in enumerate(sorted({*others, *known}))
+    ]
+    data = pa.table(
+        {
+            "id": pa.array([row["key"][0] for row in rows], pa.int64()),
+            "at": times([1] * len(rows)),
+            "x": pa.array([row["x"] for row in rows], pa.float64()),
+        }
+    )
+    definition = view(("x", "float64"), keys=[("id", "int64")])
+    frame = Frame({"id": pa.array(known, pa.int64())}, pa.array([1, 0, 1], pa.int64()))
+    expected = {row["key"][0]: row["x"] for row in rows}
+    found = join(definition, definition.features, TableSource(data), frame)
+    assert found[0].to_pylist() == [expected[known[0]], None, expected[known[2]]]
