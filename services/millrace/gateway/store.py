@@ -10,9 +10,8 @@ from millrace.features import keys, store_url
 from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
 from millrace.online import meta
-from millrace.online.commands import Command
 from millrace.online.pipes import open_pipes
-from millrace.online.wire import StoreError, pairs
+from millrace.online.wire import Command, StoreError, pairs
 
 
 class RowStore:

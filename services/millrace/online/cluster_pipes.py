@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from millrace.features.store_url import Host, StoreUrl
-from millrace.online.commands import Command
 from millrace.online.pipe import Pipe, security
 from millrace.online.slots import SLOTS, slot
-from millrace.online.wire import Reply, StoreError, about, packed
+from millrace.online.wire import Command, Reply, StoreError, about, packed
 
 _ASKING: Final = packed(b"ASKING", [])
 # How often a question may be sent elsewhere, and the pause before it is asked again where nobody has an answer yet.

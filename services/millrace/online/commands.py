@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from millrace.features.conform import integers
 from millrace.online.slots import slot
+from millrace.online.wire import Command
 from millrace.online.write_rule import SCRIPT
 
 # Keys per call of the write rule. More would gain nothing and hold up the store's other clients.
@@ -25,14 +26,6 @@ BYTES_AT_ONCE: Final = 1 << 20
 
 # By which servers know the script that they were given by SCRIPT LOAD.
 SCRIPT_HASH: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
-
-
-class Command(NamedTuple):
-    """Bytes for the wire, how many rows they write, and on a cluster the slot of their keys."""
-
-    wire: bytes
-    rows: int
-    slot: int = 0
 
 
 class _Bulks(NamedTuple):

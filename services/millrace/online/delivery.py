@@ -21,9 +21,8 @@ from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from millrace.base.errors import RetryError
 from millrace.features.store_url import Host
-from millrace.online.commands import Command
 from millrace.online.servers import Servers
-from millrace.online.wire import packed
+from millrace.online.wire import Command, packed
 from millrace.online.write_rule import SCRIPT
 
 # Bytes that may be on their way to one server without an answer; more would only fill buffers.

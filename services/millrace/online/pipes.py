@@ -13,9 +13,8 @@ from typing import Any, Final, Protocol
 
 from millrace.features.store_url import Host, StoreUrl
 from millrace.online.cluster_pipes import ClusterPipes
-from millrace.online.commands import Command
 from millrace.online.pipe import Pipe, security
-from millrace.online.wire import Reply, StoreError, Wire, about, heard, packed
+from millrace.online.wire import Command, Reply, StoreError, Wire, about, heard, packed
 
 # How often sentinels are asked whether the master is still the same, and how long one of them may take.
 _LOOK_SECONDS: Final = 2.0

@@ -11,12 +11,20 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 # Texts and numbers are bytes; an array holds any of these.
 Reply = list[Any] | bytes | None
 
 _BULK: Final = ord("$")
+
+
+class Command(NamedTuple):
+    """Bytes for the wire, how many rows they write, and on a cluster the slot of their keys."""
+
+    wire: bytes
+    rows: int
+    slot: int = 0
 
 
 class StoreError(Exception):

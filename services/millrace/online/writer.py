@@ -16,10 +16,11 @@ from millrace.features import key_columns, row_columns
 from millrace.features.definition import Definition
 from millrace.features.history import Rows
 from millrace.features.row import Layout
-from millrace.online.commands import Command, expiries, write_rows
+from millrace.online.commands import expiries, write_rows
 from millrace.online.delivery import PASSING, Delivery
 from millrace.online.patience import delays, patiently
 from millrace.online.store import Store
+from millrace.online.wire import Command
 
 # Encoded pieces that may wait for the connection, so that encoding and writing go on side by side.
 _WAITING: Final = 2
