@@ -144,7 +144,10 @@ class ModelDeploymentSpec(ApiModel):
     )
     resources: Resources | None = Field(default=None, description="Compute resources of each pod.")
     scaling: Scaling = Field(
-        default_factory=Scaling, json_schema_extra={"default": {}}, description="How many pods serve."
+        default_factory=Scaling,
+        # The rule is put to the default as it stands, before the defaults of its fields are filled in.
+        json_schema_extra={"default": {"min": 1, "max": 1}},
+        description="How many pods serve.",
     )
 
     rules: ClassVar = ()

@@ -217,6 +217,22 @@ def test_defaults_must_be_valid_and_known() -> None:
     assert top == {"openAPIV3Schema.properties[kind].default": "Forbidden: must not be set in top-level kind"}
 
 
+def test_a_default_must_keep_the_rules_as_it_stands_before_those_of_its_fields_are_filled_in() -> None:
+    spec: dict[str, Any] = {
+        "type": "object",
+        "default": {},
+        "properties": {"min": {"type": "integer", "default": 1}, "max": {"type": "integer", "default": 1}},
+        "x-kubernetes-validations": [{"rule": "self.min <= self.max", "message": "min above max"}],
+    }
+    assert refusals_of(spec) == {
+        ".default": 'Invalid value: "object": no such key: min evaluating rule: min above max',
+    }
+    assert refusals_of({**spec, "default": {"min": 2, "max": 1}}) == {
+        ".default": 'Invalid value: "object": min above max',
+    }
+    compile_schema({"type": "object", "properties": {"spec": {**spec, "default": {"min": 1, "max": 1}}}})
+
+
 def test_keywords_that_say_null_are_as_good_as_absent() -> None:
     spec = {"type": "object", "properties": {"a": {"type": "string", "pattern": None, "enum": None}}, "required": None}
     schema = compile_schema({"type": "object", "properties": {"spec": spec}})

@@ -90,7 +90,7 @@ def _compile(document: bytes) -> Schema:
     raw = without_nulls(written)
     root = build(raw, whole_object=True)
     rules, errors = compile_rules(raw, ROOT_PATH)
-    errors = [*default_errors(root, ROOT_PATH), *errors]
+    errors = [*default_errors(root, None if errors else rules, ROOT_PATH), *errors]
     if errors:
         raise SchemaError(errors)
     return Schema(root, rules)
