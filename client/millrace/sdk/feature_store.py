@@ -21,7 +21,7 @@ from millrace.sdk.online import GatewayReader, OnlineFeatures, Reader, StoreRead
 from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import arrow_table
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 
 _NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for a store of your own in .millrace'
 

@@ -20,7 +20,7 @@ from millrace.materialize.ledger import Ledger
 from millrace.online.store import Store
 from millrace.sdk import moments
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 
 PATIENCE_SECONDS = 10.0
 

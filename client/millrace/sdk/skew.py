@@ -19,7 +19,7 @@ from millrace.features.verify import Recomputed, Verdict
 from millrace.online.sampling import sample
 from millrace.online.store import Store
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 
 # No feature can be called so.
 _EVENT = "$event"

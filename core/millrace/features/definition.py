@@ -4,7 +4,7 @@
 
 - the join keys: their names, types and order (int32 and int64 are one type here, as they are one entity);
 - the stored features: their names, types, what they mean (``Feature.meaning``) and their order;
-- ``source.timestampField`` and ``source.createdTimestampField``.
+- ``source.timestampField``, ``source.createdTimestampField`` and ``source.where``.
 
 It does not change with ``ttl`` (checked when a row is read), the source's address, the schedule, or anything that is
 only about the view (description, owner, tags). Stored rows carry the first 8 bytes of the hash.
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from millrace.api.featureview import EntityType, FeatureViewSpec, ScalarType, Source
+from millrace.api.featureview import SOURCE_KINDS, EntityType, FeatureViewSpec, ScalarType, Source
 from millrace.api.names import digest
 from millrace.base import duration
 from millrace.base.errors import RejectError
-from millrace.features import times
+from millrace.features import expressions, times
 from millrace.features.aggregate import Aggregate, compile_aggregates
 
 # Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
@@ -126,6 +126,11 @@ class Definition:
     schema_hash: str
 
     @cached_property
+    def source_kind(self) -> str:
+        """Which kind of source the view has: one of ``SOURCE_KINDS``."""
+        return self.source.kinds[0]
+
+    @cached_property
     def feature(self) -> dict[str, Feature]:
         """Features by name."""
         return {feature.name: feature for feature in self.features}
@@ -163,6 +168,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
     _refuse_repeated("spec.entities", [entity.name for entity in spec.entities])
     _refuse_repeated("spec.features", [feature.name for feature in spec.features])
     _refuse_features_named_as_keys(spec)
+    _check_source(spec.source)
     materialization = spec.materialization
     start_from = materialization and materialization.start_from
     return Definition(
@@ -192,8 +198,32 @@ def schema_hash(spec: FeatureViewSpec) -> str:
         "features": [list(feature.stored) for feature in _features(spec)],
         "timestamp": spec.source.timestamp_field,
         "created": spec.source.created_timestamp_field,
+        **({} if spec.source.where is None else {"where": _where(spec.source.where)}),
     }
     return f"sha256:{digest(decisive)}"
+
+
+def _check_source(source: Source) -> None:
+    kinds = source.kinds
+    if len(kinds) != 1:
+        raise RejectError(
+            f"{' and '.join(kinds) or 'none'} came, exactly one of {', '.join(SOURCE_KINDS)} is expected",
+            field="spec.source",
+        )
+    read = source.postgres or source.sql
+    if read is not None and (read.table is None) == (read.query is None):
+        raise RejectError("exactly one of table and query is expected", field=f"spec.source.{kinds[0]}")
+    if source.where is not None:
+        for name in expressions.parse(source.where, where="spec.source.where").names:
+            if name[0] == expressions.REQUEST and len(name) > 1:
+                raise RejectError(
+                    f"{'.'.join(name)!r} came; a row filter sees columns of the source alone", field="spec.source.where"
+                )
+
+
+def _where(condition: str) -> str:
+    """The row filter as it is written whatever its spacing, so that a line break re-materializes nothing."""
+    return expressions.parse(condition, where="spec.source.where").text
 
 
 def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:

@@ -23,7 +23,7 @@ from millrace.materialize.settings import JobSettings
 from millrace.online.patience import patiently
 from millrace.online.store import Store
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 
 logger = logging.getLogger(__name__)
 

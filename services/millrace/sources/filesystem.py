@@ -18,7 +18,6 @@ CONNECT_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 30.0
 ATTEMPTS: Final = 3
 
-URI_FIELD: Final = "spec.source.parquet.uri"
 CREDENTIALS_FIELD: Final = "spec.source.credentialsSecretRef"
 
 # What S3 servers, and Arrow on their behalf, call it; in messages such as "AWS Error ACCESS_DENIED during …".
@@ -27,18 +26,31 @@ _MISSING: Final = ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "does 
 
 
 class Credentials(Settings):
-    """How to reach S3, from the variables that every S3 client knows. Absent ones are looked for as AWS's own
-    clients do (web identity, instance metadata)."""
+    """What sources ask for, by the variables that others use for the same.
+
+    Those of S3 that are absent are looked for as AWS's own clients do (web identity, instance metadata).
+    """
 
     access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID", description="Access key")
     secret_access_key: str | None = Field(None, alias="AWS_SECRET_ACCESS_KEY", description="Its secret")
     session_token: str | None = Field(None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials")
     endpoint_url: str | None = Field(None, alias="AWS_ENDPOINT_URL", description="Another server than AWS's own")
     region: str = Field("us-east-1", alias="AWS_REGION", description="Region of the bucket")
+    pg_user: str | None = Field(None, alias="PGUSER", description="User of PostgreSQL")
+    pg_password: str | None = Field(None, alias="PGPASSWORD", description="Its password")
+    sql_url: str | None = Field(None, alias="SQL_URL", description="SQLAlchemy's URL of a database, password included")
+    iceberg_token: str | None = Field(None, alias="ICEBERG_TOKEN", description="Bearer token of an Iceberg catalog")
+    iceberg_credential: str | None = Field(
+        None, alias="ICEBERG_CREDENTIAL", description="Client id and secret of an Iceberg catalog, as id:secret"
+    )
 
 
-def open_filesystem(uri: str, credentials: Credentials) -> tuple[fs.FileSystem, str]:
-    """The file system that a ``file://`` or ``s3://`` URI is on, and the path there. Touches no network."""
+def open_filesystem(uri: str, credentials: Credentials, field: str = "uri") -> tuple[fs.FileSystem, str]:
+    """The file system that a ``file://`` or ``s3://`` URI is on, and the path there. Touches no network.
+
+    Raises:
+        RejectError: the URI names a host; ``field`` is where it came from.
+    """
     parts = urlsplit(uri)
     path = unquote(parts.path)
     if parts.scheme == "file":
@@ -46,7 +58,7 @@ def open_filesystem(uri: str, credentials: Credentials) -> tuple[fs.FileSystem, 
             raise RejectError(
                 f"{uri!r} names the host {parts.netloc!r}",
                 hint="Write file:/// and the absolute path, with three slashes",
-                field=URI_FIELD,
+                field=field,
             )
         return fs.LocalFileSystem(), path.rstrip("/") or "/"
     endpoint = urlsplit(credentials.endpoint_url or "")
@@ -65,8 +77,8 @@ def open_filesystem(uri: str, credentials: Credentials) -> tuple[fs.FileSystem, 
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turns errors of reading ``uri`` into what is to be done about them.
+def explained(uri: str, field: str = "uri") -> Iterator[None]:
+    """Turns errors of reading ``uri``, which came in ``field``, into what is to be done about them.
 
     Raises:
         NotFoundError: bucket, folder or file is not there.
@@ -76,10 +88,10 @@ def explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise _explained(uri, error) from error
+        raise _explained(uri, field, error) from error
 
 
-def _explained(uri: str, error: Exception) -> MillraceError:
+def _explained(uri: str, field: str, error: Exception) -> MillraceError:
     text = str(error)
     said = text.splitlines()[0].rstrip(".") if text else type(error).__name__
     if isinstance(error, PermissionError) or any(mark in text for mark in _DENIED):
@@ -89,24 +101,22 @@ def _explained(uri: str, error: Exception) -> MillraceError:
             "read"
             if uri.startswith("s3:")
             else "Let the process read it",
-            field=CREDENTIALS_FIELD if uri.startswith("s3:") else URI_FIELD,
+            field=CREDENTIALS_FIELD if uri.startswith("s3:") else field,
             reason="AccessDenied",
         )
     if isinstance(error, FileNotFoundError) or any(mark in text for mark in _MISSING):
-        return missing(uri)
+        return missing(uri, field)
     if isinstance(error, pa.ArrowException):
         return RejectError(
             f"{uri} holds a file that cannot be read as Parquet: {said}",
             hint="Write it again; write under another name first and rename, so that no half file is ever seen",
-            field=URI_FIELD,
+            field=field,
             reason="CorruptFile",
         )
-    return RetryError(f"{uri} could not be read: {said}", field=URI_FIELD, reason="SourceUnavailable")
+    return RetryError(f"{uri} could not be read: {said}", field=field, reason="SourceUnavailable")
 
 
-def missing(uri: str) -> NotFoundError:
+def missing(uri: str, field: str) -> NotFoundError:
     """The error for a file, folder or bucket that is not there."""
     what = "bucket or path" if uri.startswith("s3:") else "file or folder"
-    return NotFoundError(
-        f"there is no {what} {uri}", hint="Check the address", field=URI_FIELD, reason="SourceNotFound"
-    )
+    return NotFoundError(f"there is no {what} {uri}", hint="Check the address", field=field, reason="SourceNotFound")

@@ -8,9 +8,9 @@ costs most. Over a network a row group is fetched with few requests, and several
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -37,7 +37,7 @@ def stream(
     Args:
         groups: fragments of one row group each.
         schema: names and types of the columns; a group that lacks one has nulls there.
-        columns: wanted, in the order wanted.
+        columns: wanted, in the order wanted; those of the names of folders are among them.
     """
     wanted = pa.schema([schema.field(name) for name in columns])
     ahead: deque[tuple[_Lane, int]] = deque()
@@ -74,22 +74,27 @@ def _decoded(group: ds.ParquetFileFragment, wanted: pa.Schema) -> Iterator[pa.Re
     local = _is_local(group)
     number = group.row_groups[0]
     rows = min(_ROWS, max(1, _BATCH * number.num_rows // max(number.total_byte_size, 1)))
-    there = [name for name in wanted.names if name in group.physical_schema.names]
+    # What the names of the file's folders say of its rows; it wins over a column of the same name within.
+    known = ds.get_partition_keys(group.partition_expression)
+    there = [name for name in wanted.names if name in group.physical_schema.names and name not in known]
     with pq.ParquetFile(
         group.open(), metadata=group.metadata, buffer_size=_BUFFER if local else 0, pre_buffer=not local
     ) as file:
         for batch in file.iter_batches(rows, [number.id], there, use_threads=False):
-            yield _fitted(batch, wanted)
+            yield _fitted(batch, wanted, known)
 
 
-def _fitted(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
-    """The columns as wanted."""
+def _fitted(batch: pa.RecordBatch, wanted: pa.Schema, known: Mapping[str, Any]) -> pa.RecordBatch:
+    """The columns as wanted: of the file, or of one ``known`` value, or null."""
     if batch.schema.equals(wanted):
         return batch
     columns = []
     for field in wanted:
         place = batch.schema.get_field_index(field.name)
-        columns.append(pa.nulls(batch.num_rows, field.type) if place < 0 else batch.column(place).cast(field.type))
+        if place < 0:
+            columns.append(pa.repeat(pa.scalar(known.get(field.name), field.type), batch.num_rows))
+        else:
+            columns.append(batch.column(place).cast(field.type))
     return pa.RecordBatch.from_arrays(columns, schema=wanted)
 
 

@@ -16,7 +16,7 @@ from millrace.materialize.job import Asked, Result
 from millrace.materialize.ledger import Ledger, Part, Position
 from millrace.online.store import Store
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 from tests.services.materialize.conftest import Lake
 
 DAY = 86_400_000_000

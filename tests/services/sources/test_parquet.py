@@ -18,7 +18,7 @@ from millrace.features.definition import Definition
 from millrace.features.history import Window
 from millrace.sources import bounds
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 
 EVERYTHING = Window(None, 2**62)
 NOBODY = Credentials()

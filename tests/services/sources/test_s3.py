@@ -13,7 +13,7 @@ from moto import settings as moto_settings
 from millrace.base.errors import NotFoundError, RejectError, RetryError
 from millrace.features.history import Window
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 from tests.s3 import s3_server
 from tests.services.sources.test_parquet import EVERYTHING, table, view
 
