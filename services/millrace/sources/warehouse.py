@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -69,11 +69,12 @@ class WarehouseSource:
 
     def _within(self, window: Window) -> Iterator[Any]:
         created = None if self._created is None else window.created_after
-        for column, compare, microseconds in (
+        bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None], ...] = (
             (self._timestamp, operator.ge, window.earliest),
             (self._timestamp, operator.le, window.latest),
             (self._created, operator.gt, created),
-        ):
+        )
+        for column, compare, microseconds in bounds:
             moment = None if microseconds is None else _moment(column, microseconds)
             if moment is not None:
                 yield compare(column, moment)
