@@ -30,6 +30,8 @@ class Group:
 
 
 GROUPS: Mapping[str, Group] = {
+    "features": Group("millrace.cli.features", "Feature views: training sets, online reads, materialization, checks."),
+    "datasets": Group("millrace.cli.datasets", "Saved training sets, and what they were made of."),
     "local": Group("millrace.local.commands", "The whole platform on this machine, with no cluster.", extra="local"),
 }
 

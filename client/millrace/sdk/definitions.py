@@ -1,18 +1,18 @@
-"""Where the SDK takes feature views from: YAML files or a cluster. Each gives compiled definitions."""
+"""Where the SDK takes feature views from: YAML files or a cluster. Each gives compiled definitions and the objects."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from urllib3.exceptions import HTTPError
 
 from millrace.api.base import GROUP, VERSION
-from millrace.api.featureview import FeatureView, FeatureViewSpec
+from millrace.api.featureview import FeatureView
 from millrace.api.kinds import FEATURE_VIEW
 from millrace.api.loading import load_object, load_yaml
 from millrace.base.errors import NotFoundError, RejectError, RetryError
@@ -23,24 +23,32 @@ DEFAULT_PROJECT = "default"
 SECONDS = 10.0
 
 
-def from_files(paths: Sequence[str | os.PathLike[str]]) -> Snapshot:
+class Loaded(NamedTuple):
+    """Definitions, and the objects that they came from by (project, name)."""
+
+    snapshot: Snapshot
+    documents: Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def from_files(paths: Sequence[str | os.PathLike[str]]) -> Loaded:
     """Every FeatureView of YAML files; a folder stands for the ``*.yaml`` and ``*.yml`` in it.
 
     Raises:
         NotFoundError: no such file. RejectError: a file is no YAML, or a view is wrong; names file and field.
     """
-    views: dict[tuple[str, str], FeatureViewSpec] = {}
-    for path in _expanded(paths):
+    views: dict[tuple[str, str], FeatureView] = {}
+    for path in expanded(paths):
         for found in load_yaml(path.read_text(encoding="utf-8"), origin=str(path)):
             if isinstance(found, FeatureView):
                 name = _name(found)
                 if name in views:
                     raise RejectError(f"{path}: feature view {name[1]!r} is defined twice", field="metadata.name")
-                views[name] = found.spec
-    return _compiled(views)
+                views[name] = found
+    documents = {name: view.model_dump(by_alias=True, exclude_none=True, mode="json") for name, view in views.items()}
+    return Loaded(_compiled(views), documents)
 
 
-def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> Snapshot:
+def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> Loaded:
     """Every FeatureView of one namespace of a cluster.
 
     Args:
@@ -49,6 +57,18 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> S
     Raises:
         RejectError: there is no usable kubeconfig. RetryError: the API server does not answer or refuses.
     """
+    views: dict[tuple[str, str], FeatureView] = {}
+    documents = {}
+    for item in listed(kubeconfig, namespace, FEATURE_VIEW.plural):
+        found = load_object({**item, "status": None})
+        if isinstance(found, FeatureView):
+            views[_name(found)] = found
+            documents[_name(found)] = item
+    return Loaded(_compiled(views), documents)
+
+
+def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: str) -> list[dict[str, Any]]:
+    """The objects of one of Millrace's kinds in a namespace of a cluster. Raises as ``from_cluster``."""
     kubernetes: Any = import_module("kubernetes")  # slow to import, needed here only
     config = kubernetes.config
     try:
@@ -59,35 +79,31 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> S
     except (config.ConfigException, OSError, yaml.YAMLError) as error:
         raise RejectError(f"no usable kubeconfig: {error}", hint="Pass kubeconfig=, or set KUBECONFIG") from error
     try:
-        listed = kubernetes.client.CustomObjectsApi().list_namespaced_custom_object(
-            GROUP, VERSION, namespace, FEATURE_VIEW.plural, _request_timeout=SECONDS
+        found = kubernetes.client.CustomObjectsApi().list_namespaced_custom_object(
+            GROUP, VERSION, namespace, plural, _request_timeout=SECONDS
         )
     except (kubernetes.client.exceptions.ApiException, OSError, HTTPError) as error:
         raise RetryError(
-            f"the cluster lists no feature views of namespace {namespace!r}: {error}",
+            f"the cluster lists no {plural} of namespace {namespace!r}: {error}",
             hint="Check that the API server is up, that Millrace's CRDs are installed, and that you may list them",
         ) from error
-    return _compiled(_specs(listed["items"]))
+    return list(found["items"])
 
 
-def _specs(items: Iterable[dict[str, Any]]) -> dict[tuple[str, str], FeatureViewSpec]:
-    specs = {}
-    for item in items:
-        found = load_object({**item, "status": None})
-        if isinstance(found, FeatureView):
-            specs[_name(found)] = found.spec
-    return specs
-
-
-def _compiled(specs: dict[tuple[str, str], FeatureViewSpec]) -> Snapshot:
-    return Snapshot(views={name: definition.compile(name[1], name[0], spec) for name, spec in specs.items()})
+def _compiled(views: Mapping[tuple[str, str], FeatureView]) -> Snapshot:
+    return Snapshot(views={name: definition.compile(name[1], name[0], view.spec) for name, view in views.items()})
 
 
 def _name(view: FeatureView) -> tuple[str, str]:
     return view.metadata.get("namespace", DEFAULT_PROJECT), view.metadata["name"]
 
 
-def _expanded(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def expanded(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that paths name: a folder stands for the YAML files in it.
+
+    Raises:
+        NotFoundError: no such file.
+    """
     if isinstance(paths, str | os.PathLike):
         raise RejectError(f"a list of paths is expected, {paths!r} came", hint="Write from_files([...])", field="paths")
     files: list[Path] = []

@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+from millrace.api.featureview import FeatureViewSpec
 from millrace.base.errors import MillraceError, RejectError
+from millrace.features import every
 from millrace.features.definition import Definition
+from millrace.features.history import Source
 from millrace.features.verify import Verdict
 from millrace.gateway.definitions import Snapshot
 from millrace.gateway.plan import Plan, Plans
 from millrace.materialize.job import Progress
 from millrace.online.store import Store
-from millrace.sdk import definitions, embedded, historical, materialization, moments, skew
+from millrace.sdk import definitions, embedded, historical, materialization, moments, overview, skew
 from millrace.sdk.historical import Asked, TrainingSet
 from millrace.sdk.materialization import Materialized
 from millrace.sdk.moments import Moment
@@ -35,6 +38,7 @@ class FeatureStore:
     def __init__(
         self,
         snapshot: Snapshot,
+        documents: Mapping[tuple[str, str], Mapping[str, Any]],
         project: str,
         *,
         reader: Reader | None = None,
@@ -42,6 +46,7 @@ class FeatureStore:
         registry: Registry | None = None,
     ) -> None:
         self._snapshot = snapshot
+        self._documents = documents
         self._project = project
         self._store_url = store_url
         self._reader = reader or (StoreReader(store_url) if store_url else None)
@@ -66,7 +71,7 @@ class FeatureStore:
         Raises:
             RejectError: a file is wrong; names file, object and field.
         """
-        return cls(definitions.from_files(paths), project, store_url=embedded.resolve(online) if online else None)
+        return cls(*definitions.from_files(paths), project, store_url=embedded.resolve(online) if online else None)
 
     @classmethod
     def connect(
@@ -90,7 +95,8 @@ class FeatureStore:
         registry = Registry(registry_url)
         reader = GatewayReader(gateway_url, project) if gateway_url else None
         url = embedded.resolve(online) if online else None
-        return cls(registry.snapshot(), project, reader=reader, store_url=url, registry=registry)
+        documents = {(project, each["metadata"]["name"]): each for each in registry.views(project)}
+        return cls(registry.snapshot(), documents, project, reader=reader, store_url=url, registry=registry)
 
     @classmethod
     def from_cluster(
@@ -107,20 +113,44 @@ class FeatureStore:
         """
         reader = GatewayReader(gateway_url, namespace) if gateway_url else None
         url = embedded.resolve(online) if online else None
-        return cls(definitions.from_cluster(kubeconfig, namespace), namespace, reader=reader, store_url=url)
+        return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, reader=reader, store_url=url)
 
     @property
-    def feature_views(self) -> list[str]:
+    def feature_views(self) -> Sequence[str]:
         """Names of the project's views."""
         return sorted(view for project, view in self._snapshot.views if project == self._project)
 
-    def describe(self, view: str) -> Definition:
-        """The compiled definition of a view: join keys, features with their types and meanings, ttl, schema hash.
+    def definition(self, view: str) -> Definition:
+        """The compiled definition of a view.
 
         Raises:
             NotFoundError: there is no such view.
         """
         return self._snapshot.view(self._project, view)
+
+    def list(self) -> list[dict[str, Any]]:
+        """One summary per view: name, entities, number of features, source, ttl, owner, and what its status says."""
+        return [overview.summary(self.definition(view), self._document(view)) for view in self.feature_views]
+
+    def describe(self, view: str) -> dict[str, Any]:
+        """All that is known of a view: entities, features with their types and what they mean, source, ttl, schema
+        hash; of the online store how far it is; where there is a registry, runs, datasets and deployments.
+
+        Raises:
+            NotFoundError: there is no such view.
+        """
+        definition = self.definition(view)
+        found = overview.details(definition, self._document(view))
+        if self._store_url is not None:
+            found["onlineStore"] = overview.store_state(definition, self._store())
+        if self._registry is not None:
+            found |= overview.uses(self._registry, self._project, view)
+        return found
+
+    def describe_spec(self, view: str) -> dict[str, Any]:
+        """The view's ``spec`` with every default filled in, as the API server keeps it."""
+        spec = FeatureViewSpec.model_validate(self._document(view)["spec"])
+        return spec.model_dump(by_alias=True, exclude_none=True, mode="json")
 
     def get_historical_features(
         self,
@@ -130,8 +160,14 @@ class FeatureStore:
         created_cutoff: bool = False,
         *,
         full_feature_names: bool = False,
+        entities: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
     ) -> TrainingSet:
         """The entity frame with the features as they were known at each row's moment.
+
+        Without a frame, ``entities="all"`` asks for every entity that the views know: as of ``end``, or with ``start``
+        at each moment from start to end at which something happened to it.
 
         Args:
             entity_df: pandas, Polars, Arrow or the path of a Parquet file; has the join keys and the moments.
@@ -139,6 +175,9 @@ class FeatureStore:
             timestamp_column: the column of moments; a time without a zone is UTC.
             created_cutoff: see only rows that were written (created timestamp) by the moment.
             full_feature_names: call columns ``view__feature``.
+            entities: ``all``, instead of a frame.
+            start: of the changes that are wanted, inclusive; absent: each entity once, as of ``end``.
+            end: inclusive; absent: now.
 
         Returns:
             Exactly the frame's rows in its order; its columns, then one per feature.
@@ -148,17 +187,26 @@ class FeatureStore:
         """
         refs = _refs(features)
         plan = self._plan(refs, full_feature_names=full_feature_names)
-        query = {
+        credentials = Credentials.load(os.environ)
+
+        def opened(definition: Definition) -> Source:
+            return open_source(definition, credentials)
+
+        query: dict[str, Any] = {
             "features": list(refs),
             "timestampColumn": timestamp_column,
             "createdCutoff": created_cutoff,
             "fullFeatureNames": full_feature_names,
         }
-        asked = Asked(arrow_table(entity_df, "entity_df"), timestamp_column, created_cutoff, query)
-        credentials = Credentials.load(os.environ)
-        return historical.join(
-            plan, asked, lambda view: open_source(view, credentials), self._known_watermark, self._registry
-        )
+        if entities is None and start is None and end is None:
+            frame = arrow_table(entity_df, "entity_df")
+        else:
+            stretch = historical.stretch(entities, entity_df, start, end)
+            query |= {"entities": "all", **stretch.as_dict()}
+            views = [(view.definition, opened(view.definition)) for view in plan.reads]
+            frame = every.entity_frame(views, timestamp_column, stretch.start, stretch.end)
+        asked = Asked(frame, timestamp_column, created_cutoff, query)
+        return historical.join(plan, asked, opened, self._known_watermark, self._registry)
 
     def get_online_features(
         self,
@@ -200,7 +248,7 @@ class FeatureStore:
         Raises:
             MillraceError: why it failed, and what to do.
         """
-        definition = self.describe(view)
+        definition = self.definition(view)
         since = None if start is None else moments.microseconds(start, "start")
         upto = None if end is None else moments.microseconds(end, "end")
         if since is not None and upto is not None and since >= upto:
@@ -220,10 +268,13 @@ class FeatureStore:
             MillraceError: store or source do not answer.
         """
         moment = None if as_of is None else moments.microseconds(as_of, "as_of")
-        return skew.check(self.describe(view), self._store(), sample, moment, seed)
+        return skew.check(self.definition(view), self._store(), sample, moment, seed)
 
     def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> Plan:
         return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)
+
+    def _document(self, view: str) -> Mapping[str, Any]:
+        return self._documents.get((self._project, view), {})
 
     def _store(self) -> Store:
         if self._store_url is None:

@@ -15,8 +15,9 @@ from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
 from millrace.features.history import Source
 from millrace.gateway.plan import Plan, ViewRead
-from millrace.sdk import datasets
+from millrace.sdk import datasets, moments
 from millrace.sdk.datasets import Dataset, Origin
+from millrace.sdk.moments import Moment
 from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import Tabular
 
@@ -63,6 +64,39 @@ class Asked:
     query: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Of a question without an entity frame: from ``start`` (None: each entity once) to ``end``, in microseconds."""
+
+    start: int | None
+    end: int
+
+    def as_dict(self) -> dict[str, str | None]:
+        """As a manifest has it."""
+        return {"start": None if self.start is None else times.render(self.start), "end": times.render(self.end)}
+
+
+def stretch(entities: str | None, entity_df: Any, start: Moment | None, end: Moment | None) -> Stretch:
+    """What was asked for instead of a frame.
+
+    Raises:
+        RejectError: it means nothing; names the argument.
+    """
+    if entities != "all":
+        raise RejectError(
+            f'entities={entities!r} came, "all" is expected',
+            hint='Pass entity_df without start and end, or entities="all"',
+            field="entities",
+        )
+    if entity_df is not None:
+        raise RejectError('an entity frame and entities="all" came; one of them is expected', field="entities")
+    since = None if start is None else moments.microseconds(start, "start")
+    upto = moments.now() if end is None else moments.microseconds(end, "end")
+    if since is not None and since > upto:
+        raise RejectError(f"start {start} is after end {end or 'now'}", field="start")
+    return Stretch(since, upto)
+
+
 def join(
     plan: Plan, asked: Asked, open_source: OpenSource, watermark: Watermark, registry: Registry | None
 ) -> TrainingSet:
@@ -74,11 +108,11 @@ def join(
     """
     entities, timestamp_column = asked.entities, asked.timestamp_column
     _check_columns(plan, entities, timestamp_column)
-    moments = microseconds(
+    asked_at = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
     columns: dict[int, pa.Array] = {}
-    frame = pit.Frame({key: _column(entities, key) for key in plan.join_keys}, moments, asked.created_cutoff)
+    frame = pit.Frame({key: _column(entities, key) for key in plan.join_keys}, asked_at, asked.created_cutoff)
     for view in plan.reads:
         found = _features(view, open_source(view.definition), frame)
         columns.update(zip(view.positions, found, strict=True))

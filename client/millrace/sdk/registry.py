@@ -49,6 +49,14 @@ class Registry:
         """The newest runs of a view, newest first."""
         return list(self._object("GET", "/v1/runs", namespace=project, view=view, limit=limit)["items"])
 
+    def lineage(self, project: str, view: str) -> dict[str, Any]:
+        """What a view is made of, and what is made of it (docs/parts.md).
+
+        Raises:
+            NotFoundError: there is no such view.
+        """
+        return self._object("GET", f"/v1/feature-views/{quote(project)}/{quote(view)}/lineage")
+
     def put_dataset(self, record: Mapping[str, Any]) -> None:
         """Records a saved dataset: its manifest, and ``uri``."""
         self._object("PUT", f"/v1/datasets/{quote(str(record['id']))}", content=orjson.dumps(record))

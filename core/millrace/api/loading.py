@@ -18,11 +18,11 @@ from millrace.base.errors import RejectError
 Object = FeatureView | ModelDeployment | Experiment
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Keeps times as the text that they are, as kubectl does; YAML 1.1 alone would make datetimes of them."""
 
 
-_Loader.yaml_implicit_resolvers = {
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -69,7 +69,7 @@ def load_object(document: dict[str, Any], *, origin: str = "") -> Object:
 
 def _documents(text: str, origin: str) -> Iterator[dict[str, Any]]:
     try:
-        documents = list(yaml.load_all(text, _Loader))
+        documents = list(yaml.load_all(text, Loader))
     except yaml.YAMLError as error:
         raise RejectError(f"{origin or 'the text'} is no YAML: {error}", reason="InvalidYaml") from error
     for document in documents:

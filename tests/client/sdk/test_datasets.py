@@ -44,7 +44,7 @@ def test_a_saved_dataset_is_loaded_as_it_was_with_all_that_it_came_from(lake: La
         {
             "project": "default",
             "name": "stats",
-            "schemaHash": store.describe("stats").schema_hash,
+            "schemaHash": store.definition("stats").schema_hash,
             "features": ["amount"],
             "source": {
                 "parquet": {"uri": lake.uri},

@@ -85,7 +85,7 @@ def test_the_skew_check_finds_nothing_after_a_run(lake: Lake) -> None:
 def test_the_skew_check_names_a_value_that_was_changed_in_the_store(lake: Lake) -> None:
     store = store_of(lake)
     store.materialize("stats", NOON + DAY)
-    definition = store.describe("stats")
+    definition = store.definition("stats")
     client = redis.Redis.from_url(embedded.resolve(lake.online)())
     [key] = keys.store_keys(definition, {"user_id": [2]})
     layout = Layout.of(definition)
@@ -108,7 +108,7 @@ def test_a_row_that_came_after_the_run_waits_for_the_next_and_is_no_skew(lake: L
 def test_a_row_later_than_the_watermark_is_compared_at_its_own_time(lake: Lake) -> None:
     store = store_of(lake)
     store.materialize("stats", NOON + DAY)
-    definition = store.describe("stats")
+    definition = store.definition("stats")
     client = redis.Redis.from_url(embedded.resolve(lake.online)())
     for user in (2, 7):
         [key] = keys.store_keys(definition, {"user_id": [user]})

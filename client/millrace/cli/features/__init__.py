@@ -1,0 +1,8 @@
+"""``millrace features``: feature views from a terminal, from training sets to the skew check.
+
+Options are in ``target``, what is printed in ``millrace.cli.output``; the commands themselves only call the SDK.
+"""
+
+from millrace.cli.features.app import app
+
+__all__ = ["app"]

@@ -1,0 +1,93 @@
+"""A view and a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from millrace.cli import output
+from millrace.features.verify import Verdict
+
+FEATURE: Final = ["name", "type", "kind", "of"]
+_RUN: Final = ["name", "finishedAt", "succeeded", "rows", "written", "seconds", "error"]
+_SHOWN_ELSEWHERE: Final = frozenset(
+    {
+        "features",
+        "status",
+        "runs",
+        "datasets",
+        "modelDeployments",
+        "onlineStore",
+        "entities",
+        "source",
+        "requestFields",
+        "quality",
+    }
+)
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Prints what ``FeatureStore.describe`` knows."""
+    console = output.console()
+    console.print(_facts(found))
+    console.print(output.table(found["features"], FEATURE, "features"))
+    if found.get("quality"):
+        checks = [
+            {
+                "check": {name: value for name, value in each.items() if name != "severity"},
+                "severity": each.get("severity"),
+            }
+            for each in found["quality"]
+        ]
+        console.print(output.table(checks, ["check", "severity"], "quality"))
+    status = found.get("status") or {}
+    if status.get("conditions"):
+        console.print(output.table(status["conditions"], ["type", "status", "reason", "message"], "conditions"))
+    if status.get("intervals"):
+        console.print(output.table(status["intervals"], ["start", "end"], "covered"))
+    if found.get("runs"):
+        runs = [{**run, "error": (run.get("error") or {}).get("message")} for run in found["runs"]]
+        console.print(output.table(runs, _RUN, "newest runs"))
+    if found.get("modelDeployments"):
+        console.print(output.table(found["modelDeployments"], ["name", "service", "features"], "used by"))
+    if found.get("datasets"):
+        console.print(output.table(found["datasets"], ["id", "createdAt", "uri"], "datasets"))
+
+
+def verdict(view: str, found: Verdict) -> str:
+    """What a skew check found, in a sentence."""
+    if not found.rows:
+        return f"{view}: the online store has no rows to compare; materialize the view first"
+    said = f"{view}: {found.rows:,} rows, {found.values:,} values compared, {found.different:,} differ"
+    if found.ahead:
+        said += f"; {found.ahead:,} rows are ahead of the source (pushed, and not in it yet)"
+    if found.waiting:
+        said += f"; {found.waiting:,} rows wait for the next run"
+    if found.different > len(found.mismatches):
+        said += f"; the first {len(found.mismatches)} are shown"
+    return said
+
+
+def _facts(found: Mapping[str, Any]) -> Table:
+    facts = Table.grid(padding=(0, 2))
+    listed = {name: value for name, value in found.items() if name not in _SHOWN_ELSEWHERE}
+    listed["entities"] = ", ".join(f"{each['name']} ({each['type']})" for each in found["entities"])
+    listed["source"] = _flat(found.get("source") or {})
+    if found.get("requestFields"):
+        listed["request fields"] = ", ".join(f"{each['name']} ({each['type']})" for each in found["requestFields"])
+    store = {**(found.get("onlineStore") or {})}
+    status = found.get("status") or {}
+    listed["watermark"] = store.get("watermark") or status.get("watermark")
+    listed["keys online"] = store.get("keys", (status.get("online") or {}).get("keys"))
+    for name, value in listed.items():
+        if value not in (None, "", {}):
+            facts.add_row(Text(name, style="bold"), Text(_flat(value) if isinstance(value, Mapping) else str(value)))
+    return facts
+
+
+def _flat(value: Mapping[str, Any]) -> str:
+    parts = [f"{name} {_flat(each) if isinstance(each, Mapping) else each}" for name, each in value.items()]
+    return ", ".join(parts)

@@ -1,0 +1,126 @@
+"""What users type and the files that they name, as the SDK takes them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+
+from millrace.base import timestamps
+from millrace.base.errors import NotFoundError, RejectError
+from millrace.cli.output import Output, plain
+from millrace.sdk import FeatureStore, OnlineFeatures
+from millrace.sdk.tabular import arrow_table, write_parquet
+
+_BOOLEANS: Final = {"true": True, "false": False}
+_READ: Final[Mapping[str, Callable[[str], Any]]] = {
+    "bool": lambda text: _BOOLEANS[text.lower()],
+    "int32": int,
+    "int64": int,
+    "float32": float,
+    "float64": float,
+    "string": str,
+    "bytes": lambda text: text.encode(),
+    "timestamp": timestamps.parse,
+}
+
+
+def references(given: Sequence[str]) -> list[str]:
+    """``view:feature`` from options that hold one or more of them, with commas between."""
+    return [part.strip() for text in given for part in text.split(",") if part.strip()]
+
+
+def data_file(path: Path) -> pa.Table:
+    """A table from a Parquet, CSV or JSON lines file.
+
+    Raises:
+        NotFoundError: there is no such file. RejectError: it is not what its name says.
+    """
+    if not path.exists():
+        raise NotFoundError(f"there is no file {path}")
+    try:
+        match path.suffix:
+            case ".csv":
+                return pyarrow.csv.read_csv(path)
+            case ".json" | ".jsonl" | ".ndjson":
+                return pyarrow.json.read_json(path)
+            case _:
+                return arrow_table(path, str(path))
+    except pa.ArrowInvalid as error:
+        raise RejectError(f"{path} cannot be read: {error}", hint="Give a .parquet, .csv or .jsonl file") from error
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Writes a table as its file's name says.
+
+    Raises:
+        RejectError: the file cannot be written.
+    """
+    if path.suffix != ".csv":
+        write_parquet(table, path)
+        return
+    try:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(table.column_names)
+            for batch in table.to_batches(10_000):
+                writer.writerows([[plain(value) for value in row.values()] for row in batch.to_pylist()])
+    except OSError as error:
+        raise RejectError(f"cannot write {path}: {error.strerror}") from error
+
+
+def entity_rows(
+    store: FeatureStore, refs: Sequence[str], given: Sequence[str], file: Path | None
+) -> list[dict[str, Any]]:
+    """Entities of ``key=value,key=value`` options and of a file.
+
+    Raises:
+        RejectError: there are none, or a value is none of its key's type.
+    """
+    if not given and file is None:
+        raise RejectError("no entity is named", hint="Give --entity KEY=VALUE, or --entities FILE")
+    keys = {key.name: key.type for view in _views(refs) for key in store.definition(view).join_keys}
+    rows = [_pairs("--entity", text.split(","), keys) for text in given]
+    if file is not None:
+        table = data_file(file)
+        rows += table.select([name for name in table.column_names if name in keys]).to_pylist()
+    return rows
+
+
+def online_row(found: OnlineFeatures, row: int, form: Output) -> dict[str, Any]:
+    """One row of an answer; for people a value that is missing is replaced by why."""
+    values = found.to_dict()
+    shown = {name: column[row] for name, column in values.items()}
+    if form is Output.TABLE:
+        shown |= {name: f"({statuses[row]})" for name, statuses in found.statuses.items() if statuses[row] != "PRESENT"}
+    return shown
+
+
+def _views(refs: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(ref.partition(":")[0] for ref in refs))
+
+
+def _pairs(option: str, texts: Iterable[str], types: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        name = name.strip()
+        if not separator or name not in types:
+            raise RejectError(
+                f"{text!r} is no NAME=VALUE of {', '.join(types) or 'anything, for nothing is asked for'}", field=option
+            )
+        try:
+            found[name] = _value(types[name], value)
+        except (ValueError, KeyError) as error:
+            raise RejectError(f"{name}: {value!r} came, {types[name]} is expected", field=option) from error
+    return found
+
+
+def _value(kind: str, text: str) -> Any:
+    return json.loads(text) if kind.startswith("array") else _READ[kind](text)
