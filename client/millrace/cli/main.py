@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from millrace.base.errors import MillraceError, RejectError
+from millrace.base.hidden import hide
 from millrace.cli.groups import GROUPS, load
 
 FAULT = 1
@@ -32,9 +33,15 @@ def application(arguments: Sequence[str]) -> typer.Typer:
 
 
 def main() -> None:
+    """Runs the command line of this process."""
+    hide("pandas")
+    run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> None:
     """Runs the command line. Exit code 0: done; 1: a fault; 2: a mistake in what was asked; 130: interrupted."""
     try:
-        application(sys.argv[1:])()
+        application(arguments)(args=list(arguments))
     except MillraceError as error:
         typer.echo(f"millrace: {error}", err=True)
         sys.exit(MISTAKE if isinstance(error, RejectError) else FAULT)

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from millrace.base.errors import RejectError
-from millrace.features import keys, pit, verify
+from millrace.features import pit, verify
 from millrace.features.definition import Definition, Feature
 from millrace.features.pit import Frame
-from millrace.features.reading import layouts_of
 from millrace.features.verify import Recomputed, Verdict
+from millrace.materialize.ledger import Ledger
 from millrace.online.sampling import sample
 from millrace.online.store import Store
 from millrace.sources.filesystem import Credentials
@@ -42,16 +42,17 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
     if count < 1:
         raise RejectError(f"{count} rows cannot be compared", hint="Sample 1 or more", field="sample")
     random = Random(seed)  # noqa: S311 a sample keeps no secret
-    # The watermark is read first: a run that ends meanwhile only makes rows newer.
-    watermark = store.watermark(definition)
+    # How far runs are is read first: one that ends meanwhile only makes rows newer.
+    position = Ledger(store, definition).position()
     stored = sample(store, definition.project, definition.view, count, random)
-    with store.explained():
-        meta: Any = store.client.hgetall(keys.meta(definition.project, definition.view).decode())
+    layouts = store.layouts(definition.project, definition.view)
 
     def recompute(names: Sequence[str], frame: Frame) -> Recomputed:
         return _recomputed(definition, names, frame)
 
-    return verify.check(definition, stored, watermark, recompute, layouts=layouts_of(meta), as_of=as_of)
+    return verify.check(
+        definition, stored, position.watermark, recompute, created=position.created, layouts=layouts, as_of=as_of
+    )
 
 
 def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> Recomputed:

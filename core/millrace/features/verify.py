@@ -5,7 +5,8 @@ store claims to be complete; for a later one (pushed, or written by a run that i
 differences are no skew, only a store and a source that are not equally far, and are counted beside the mismatches:
 
 - *ahead*: a row later than the watermark that the source does not hold yet;
-- *waiting*: the source's row was written (created time) after the run that set the watermark; the next run takes it.
+- *waiting*: the source's row came after the last run, by its created time or, where there is none, within
+  ``lateness``; the next run takes it.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def check(
     watermark: int | None,
     recompute: Recompute,
     *,
+    created: int | None = None,
     layouts: Layouts | None = None,
     as_of: int | None = None,
 ) -> Verdict:
@@ -100,6 +102,7 @@ def check(
         stored: rows of it; their order does not matter.
         watermark: up to which event time the store is complete, microseconds; None where it never was.
         recompute: the view's features as of a frame of entities and moments, by name (see ``Recomputed``).
+        created: up to which created time runs have read the source, microseconds; None where that is not known.
         layouts: those that rows of earlier definitions have.
         as_of: the moment to compare at, instead of the watermark; later rows are left out.
 
@@ -117,7 +120,7 @@ def check(
         return verdict
     entities = [keys.entity(definition, each.key) for each in stored]
     offline = recompute(names, _frame(definition, entities, [moment.as_of for moment in moments]))
-    bound = None if watermark is None else watermark + definition.lag
+    progress = _Progress(watermark, created, definition.lateness)
     for index, (each, entity, moment) in enumerate(zip(stored, entities, moments, strict=True)):
         read = reader.read([each.row], moment.as_of, layouts)
         online = [column.values[0] for column in read.features]
@@ -127,10 +130,10 @@ def check(
         wrong = [at for at, pair in enumerate(zip(online, there, strict=True)) if not same(*pair)]
         if not wrong:
             continue
-        known, created = offline.event_times[index], offline.created_times[index]
-        if (watermark is None or moment.event > watermark) and (known is None or known < moment.event):
+        event, written = offline.event_times[index], offline.created_times[index]
+        if progress.ahead(moment.event, event):
             verdict.ahead += 1
-        elif bound is not None and created is not None and created > bound:
+        elif progress.waiting(moment.event, event, written):
             verdict.waiting += 1
         else:
             verdict.different += len(wrong)
@@ -148,6 +151,26 @@ def same(online: Any, offline: Any) -> bool:
     if isinstance(online, list | tuple) and isinstance(offline, list | tuple):
         return len(online) == len(offline) and all(map(same, online, offline))
     return type(online) is type(offline) and bool(online == offline)
+
+
+class _Progress(NamedTuple):
+    """How far runs have come: what of a difference follows from that alone."""
+
+    watermark: int | None
+    created: int | None
+    lateness: int
+
+    def ahead(self, online: int, offline: int | None) -> bool:
+        """Whether the stored row is one that the source does not hold yet; both by their event times."""
+        return (self.watermark is None or online > self.watermark) and (offline is None or offline < online)
+
+    def waiting(self, online: int, offline: int | None, written: int | None) -> bool:
+        """Whether the source's row came after the last run, and the next one is going to read it."""
+        if self.watermark is None or offline is None:
+            return False
+        if written is not None and self.created is not None:
+            return written > self.created
+        return offline > online and offline > self.watermark - self.lateness
 
 
 class _Moment(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from millrace.features import keys
 from millrace.features.verify import Stored
@@ -24,18 +26,28 @@ def sample(store: Store, project: str, view: str, count: int, random: Random) ->
     drawn: list[bytes] = []
     enough = max(_LEAST_SEEN, _PER_SAMPLE * count)
     with store.explained():
-        found: Any = store.client.scan_iter(match=keys.prefix(project, view) + b"*", count=_SCAN)
-        for seen, key in enumerate(found):
-            if seen >= enough:
-                break
+        for seen, key in enumerate(islice(_keys(store, keys.prefix(project, view) + b"*"), enough)):
             if len(drawn) < count:
                 drawn.append(key)
             elif (place := random.randrange(seen + 1)) < count:
                 drawn[place] = key
-        rows: list[Any] = []
-        for start in range(0, len(drawn), _AT_ONCE):
-            page: Any = store.client.mget(drawn[start : start + _AT_ONCE])
-            rows += page
+    rows: list[bytes | None] = []
+    for start in range(0, len(drawn), _AT_ONCE):
+        rows += store.rows(drawn[start : start + _AT_ONCE])
     # A scan may meet a key twice, and a row may have expired meanwhile.
     present = {key: row for key, row in zip(drawn, rows, strict=True) if row is not None}
     return [Stored(key, row) for key, row in present.items()]
+
+
+def _keys(store: Store, pattern: bytes) -> Iterator[bytes]:
+    """Keys of all servers by turns, so that none of them has more than its share of the first ones."""
+    scans: list[Iterator[bytes]] = [
+        server.scan_iter(match=pattern, count=_SCAN) for server in store.servers.masters().values()
+    ]
+    while scans:
+        for scan in tuple(scans):
+            key = next(scan, None)
+            if key is None:
+                scans.remove(scan)
+            else:
+                yield key
