@@ -95,8 +95,9 @@ class FeatureStore:
         registry = Registry(registry_url)
         reader = GatewayReader(gateway_url, project) if gateway_url else None
         url = embedded.resolve(online) if online else None
+        snapshot = registry.snapshot()
         documents = {(project, each["metadata"]["name"]): each for each in registry.views(project)}
-        return cls(registry.snapshot(), documents, project, reader=reader, store_url=url, registry=registry)
+        return cls(snapshot, documents, project, reader=reader, store_url=url, registry=registry)
 
     @classmethod
     def from_cluster(
