@@ -6,15 +6,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import httpx
+from fastapi import Response
 
+from millrace.gateway.admission import Admission
 from millrace.gateway.definitions import Definitions
 from millrace.gateway.service import FeatureReads
 from millrace.gateway.settings import GatewaySettings
 from millrace.gateway.store import RowStore
 from millrace.web.hot import Answer, Call
 from millrace.web.service import Service
+
+if TYPE_CHECKING:
+    from millrace.gateway.push import Pushes
 
 REGISTRY_SECONDS = 5.0
 _NANOSECONDS = 1000
@@ -31,9 +38,20 @@ class Gateway:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._reads: FeatureReads | None = None
+        self._made: tuple[Definitions, RowStore] | None = None
+        self._pushes: Pushes | None = None
         self.service = Service("Millrace gateway", settings, self._lifespan)
         self.service.health.add("definitions", self._check)
         self.service.hot("POST", "/get-online-features", self._read)
+        admission = Admission(settings.push_bytes)
+        self.service.hot("POST", "/push", self._push, gate=admission)
+        # Where Feast's client writes rows that it computed itself.
+        self.service.hot("POST", "/write-to-online-store", self._push, gate=admission)
+        self.service.api.get("/health")(self._feasts_health)
+        self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
+        self._pushed = self.service.metrics.counters(
+            "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
+        )
         self._unreadable = self.service.metrics.counter(
             "millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows"
         )
@@ -47,6 +65,7 @@ class Gateway:
             self._reads = FeatureReads(
                 definitions, store, settings.project, settings.max_rows, now_microseconds, self._unreadable.inc
             )
+            self._made = definitions, store
             refreshing = asyncio.create_task(definitions.run())
             try:
                 yield
@@ -60,6 +79,19 @@ class Gateway:
         if self._reads is None:  # the lifespan begins before the server listens
             raise RuntimeError("the gateway answers before it started")
         return await self._reads.handle(call)
+
+    async def _push(self, call: Call) -> Answer:
+        if self._made is None:
+            raise RuntimeError("the gateway answers before it started")
+        if self._pushes is None:
+            # Arrow comes with it, which takes half a second that gateways without pushes need not pay.
+            push = await asyncio.to_thread(import_module, "millrace.gateway.push")
+            self._pushes = self._pushes or push.Pushes(*self._made, self._settings.project, None, self._pushed)
+        return await self._pushes.handle(call)
+
+    async def _feasts_health(self) -> Response:
+        """What Feast's server answers for health: 200 or 503, without a body."""
+        return Response(status_code=200 if (await self.service.health.readiness()).ready else 503)
 
     async def _check(self) -> str:
         if self._reads is None or not self._reads.definitions.loaded:

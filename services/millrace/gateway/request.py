@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from millrace.base.errors import RejectError
+
+
+# The content type of Arrow streams.
+STREAM: Final = b"application/vnd.apache.arrow.stream"
 
 
 class FeatureRequest(NamedTuple):
@@ -31,7 +35,12 @@ def parse(body: bytes, default_project: str) -> FeatureRequest:
     except orjson.JSONDecodeError as error:
         raise RejectError(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise RejectError(f"the body is {_named(document)}, an object is expected")
+        raise RejectError(f"the body is {named(document)}, an object is expected")
+    return of(document, default_project)
+
+
+def of(document: dict[str, Any], default_project: str) -> FeatureRequest:
+    """The request that a document with the names of the JSON body makes. Raises as ``parse``."""
     refs = document.get("features") or []
     service = document.get("feature_service") or ""
     if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
@@ -44,10 +53,10 @@ def parse(body: bytes, default_project: str) -> FeatureRequest:
         )
     project = document.get("project") or default_project
     if not isinstance(project, str):
-        raise RejectError(f"{_named(project)} came, a namespace is expected", field="project")
+        raise RejectError(f"{named(project)} came, a namespace is expected", field="project")
     full = document.get("full_feature_names", False)
     if not isinstance(full, bool):
-        raise RejectError(f"{_named(full)} came, true or false is expected", field="full_feature_names")
+        raise RejectError(f"{named(full)} came, true or false is expected", field="full_feature_names")
     entities, rows = _entities(document.get("entities"))
     return FeatureRequest(project, tuple(refs), service, full, entities, rows)
 
@@ -59,7 +68,7 @@ def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
         )
     for name, column in value.items():
         if not isinstance(column, list):
-            raise RejectError(f"{_named(column)} came, a list of values is expected", field=f"entities.{name}")
+            raise RejectError(f"{named(column)} came, a list of values is expected", field=f"entities.{name}")
     lengths = {name: len(column) for name, column in value.items()}
     if len(set(lengths.values())) > 1:
         counted = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -67,6 +76,11 @@ def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
     return value, next(iter(lengths.values()))
 
 
-def _named(value: Any) -> str:
+def is_stream(media_type: bytes | None) -> bool:
+    """Whether a content type (or the accepted ones) is Arrow's stream."""
+    return media_type is not None and STREAM in media_type
+
+
+def named(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

@@ -26,3 +26,9 @@ class GatewaySettings(ServerSettings):
     max_rows: int = Field(
         10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities times views) of one request"
     )
+    push_bytes: int = Field(
+        32 * 1024 * 1024,
+        alias="MILLRACE_PUSH_BYTES",
+        ge=1,
+        description="Most bytes of pushes in work at once; beyond them a push gets 429. Memory is several times that",
+    )

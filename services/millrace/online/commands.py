@@ -13,7 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.features import key_columns, row_columns
 from millrace.features.conform import integers
+from millrace.features.definition import Definition
+from millrace.features.history import Rows
+from millrace.features.row import Layout
 from millrace.online.slots import slot
 from millrace.online.wire import Command
 from millrace.online.write_rule import SCRIPT
@@ -36,6 +40,22 @@ class _Bulks(NamedTuple):
 
     def between(self, first: int, last: int) -> memoryview:
         return self.data[self.ends[first] : self.ends[last]]
+
+
+def row_commands(
+    definition: Definition, rows: Rows, *, by_slot: bool = False, loaded: bool = False
+) -> Iterator[Command]:
+    """Calls of the write rule for rows of a view, at most one row per entity; flags as ``write_rows`` has them."""
+    layout = Layout.of(definition)
+    columns = {key.name: column for key, column in zip(definition.join_keys, rows.keys, strict=True)}
+    return write_rows(
+        key_columns.store_keys(definition, columns),
+        row_columns.encode(layout, rows.event_times, rows.created_times, rows.features),
+        None if definition.ttl is None else expiries(rows.event_times, definition.ttl),
+        small=not layout.has_variable,
+        by_slot=by_slot,
+        loaded=loaded,
+    )
 
 
 def write_rows(

@@ -103,7 +103,7 @@ class Delivery:
     """
 
     def __init__(self, servers: Servers, *, by_slot: bool) -> None:
-        self.by_slot = by_slot
+        self._by_slot = by_slot
         self._servers = servers
         self._lanes: dict[str, _Lane] = {}
         self._moved: dict[int, str] = {}
@@ -153,7 +153,7 @@ class Delivery:
 
     def _lane(self, name: str) -> _Lane:
         if name not in self._lanes:
-            self._lanes[name] = _Lane(self._servers.at(name), load=self.by_slot)
+            self._lanes[name] = _Lane(self._servers.at(name), load=self._by_slot)
         return self._lanes[name]
 
     def _redirect(self, command: Command, elsewhere: AskError) -> None:

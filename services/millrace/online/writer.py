@@ -12,11 +12,9 @@ from queue import Queue
 from typing import Final
 
 from millrace.base.errors import MillraceError, RetryError
-from millrace.features import key_columns, row_columns
 from millrace.features.definition import Definition
 from millrace.features.history import Rows
-from millrace.features.row import Layout
-from millrace.online.commands import expiries, write_rows
+from millrace.online.commands import row_commands
 from millrace.online.delivery import PASSING, Delivery
 from millrace.online.patience import delays, patiently
 from millrace.online.store import Store
@@ -58,12 +56,12 @@ class RowWriter:
         self.written = Written()
         self._store = store
         self._definition = definition
-        self._layout = Layout.of(definition)
         self._patience = patience
         self._sleep = sleep
         self._queue: Queue[list[Command] | None] = Queue(_WAITING)
         self._failure: BaseException | None = None
-        self._delivery = Delivery(store.servers, by_slot=store.where.kind == "cluster")
+        self._by_slot = store.where.kind == "cluster"
+        self._delivery = Delivery(store.servers, by_slot=self._by_slot)
         self._seen: set[str] = set()
 
     @contextmanager
@@ -96,19 +94,7 @@ class RowWriter:
         for piece in _pieces(rows):
             if self._failure is not None:
                 raise self._failure
-            self._queue.put(list(self._commands(piece)))
-
-    def _commands(self, rows: Rows) -> Iterator[Command]:
-        definition = self._definition
-        columns = {key.name: column for key, column in zip(definition.join_keys, rows.keys, strict=True)}
-        return write_rows(
-            key_columns.store_keys(definition, columns),
-            row_columns.encode(self._layout, rows.event_times, rows.created_times, rows.features),
-            None if definition.ttl is None else expiries(rows.event_times, definition.ttl),
-            small=not self._layout.has_variable,
-            by_slot=self._delivery.by_slot,
-            loaded=self._delivery.by_slot,
-        )
+            self._queue.put(list(row_commands(self._definition, piece, by_slot=self._by_slot, loaded=self._by_slot)))
 
     def _drain(self) -> None:
         while (commands := self._queue.get()) is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from starlette.types import Message, Receive, Scope
 
@@ -50,6 +50,16 @@ class Answer(NamedTuple):
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
+class Gate(Protocol):
+    """Decides, before a body is read, whether there is room for the request."""
+
+    def enter(self, size: int) -> None:
+        """Takes room for a body of at most so many bytes. Raises ``OverloadedError`` where there is none."""
+
+    def leave(self, size: int) -> None:
+        """Gives the room back, once the request is answered."""
+
+
 class ClientGoneError(Exception):
     """Raised by a handler that found out that nobody waits for its answer any more."""
 
@@ -61,7 +71,7 @@ async def read_body(first: Message, scope: Scope, receive: Receive, limit: int) 
         TooLargeError: it is longer than ``limit`` bytes.
         ClientGoneError: the client went away before its end.
     """
-    if first.get("more_body", False) and int(dict(scope["headers"]).get(b"content-length", b"0")) > limit:
+    if first.get("more_body", False) and size_of(scope, 0) > limit:
         raise too_large(limit)
     parts: list[bytes] = []
     size = 0
@@ -76,6 +86,12 @@ async def read_body(first: Message, scope: Scope, receive: Receive, limit: int) 
         if not message.get("more_body", False):
             return b"".join(parts)
         message = await receive()
+
+
+def size_of(scope: Scope, unknown: int) -> int:
+    """Bytes of a request's body as its head says, ``unknown`` where it does not."""
+    said = dict(scope["headers"]).get(b"content-length", b"")
+    return int(said) if said.isdigit() else unknown
 
 
 def too_large(limit: int) -> TooLargeError:

@@ -117,6 +117,11 @@ class Metrics:
         counter = Counter(name, text, tuple(self._constant), registry=self.registry)
         return counter.labels(**self._constant) if self._constant else counter
 
+    def counters(self, name: str, text: str, label: str) -> Callable[[str, float], None]:
+        """New counters, one per value of a label; the function adds to the one of a value."""
+        counter = Counter(name, text, (label, *self._constant), registry=self.registry)
+        return lambda value, amount: counter.labels(value, *self._constant.values()).inc(amount)
+
     def info(self, name: str, text: str, **labels: str) -> None:
         """A gauge of value 1 whose labels say something that stays."""
         labels |= self._constant

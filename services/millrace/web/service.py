@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from millrace.web import errors, trace
 from millrace.web.errors import Header
 from millrace.web.health import Health
-from millrace.web.hot import JSON, Call, ClientGoneError, Handler, read_body, too_large
+from millrace.web.hot import JSON, Call, ClientGoneError, Gate, Handler, read_body, size_of, too_large
 from millrace.web.metrics import Metrics
 from millrace.web.settings import ServerSettings
 
@@ -55,15 +55,20 @@ class Service:
         self.on_fault: Callable[[], None] = lambda: None
         self._lifespan = lifespan
         self._headers = tuple(headers)
-        self._hot: dict[tuple[str, str], tuple[Handler, str]] = {}
+        self._hot: dict[tuple[str, str], tuple[Handler, str, Gate | None]] = {}
         self._in_flight = 0
         self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
         errors.install(self.api)
         _add_control_routes(self)
 
-    def hot(self, method: str, path: str, handler: Handler, *, route: str = "") -> None:
-        """Serves an exact path by a raw handler; ``route`` is its label in metrics (the path by default)."""
-        self._hot[(method, path)] = (handler, route or path)
+    def hot(self, method: str, path: str, handler: Handler, *, route: str = "", gate: Gate | None = None) -> None:
+        """Serves an exact path by a raw handler.
+
+        Args:
+            route: its label in metrics, the path by default.
+            gate: asked before a body is read.
+        """
+        self._hot[(method, path)] = (handler, route or path, gate)
 
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
@@ -89,8 +94,11 @@ class Service:
         route = "unmatched"
         try:
             if hot is not None:
-                handler, route = hot
-                status = await self._answer_hot(handler, scope, receive, send)
+                handler, route, gate = hot
+                if gate is None:
+                    status = await self._answer_hot(handler, scope, receive, send)
+                else:
+                    status = await self._answer_gated(gate, handler, scope, receive, send)
             else:
                 status = await self._answer_control(scope, receive, send)
                 route = getattr(scope.get("route"), "path", route)
@@ -121,8 +129,26 @@ class Service:
         except ClientGoneError:
             return CLIENT_GONE
         except Exception as error:  # every error has its one form
-            status, content, extra = errors.render(error)
-            headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
+            return await self._answer_error(error, scope, send)
+        self._finish_headers(scope, status, headers)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+        return status
+
+    async def _answer_gated(self, gate: Gate, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
+        size = min(size_of(scope, self.settings.max_body_bytes), self.settings.max_body_bytes)
+        try:
+            gate.enter(size)
+        except Exception as error:
+            return await self._answer_error(error, scope, send)
+        try:
+            return await self._answer_hot(handler, scope, receive, send)
+        finally:
+            gate.leave(size)
+
+    async def _answer_error(self, error: Exception, scope: Scope, send: Send) -> int:
+        status, content, extra = errors.render(error)
+        headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
         self._finish_headers(scope, status, headers)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})

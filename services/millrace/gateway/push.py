@@ -1,0 +1,181 @@
+"""Pushes: each row checked, those that fit written to the online store, to the view's log, or to both.
+
+Rows are encoded and written as materialization does it, so pushes and runs may come in any order. The log comes first:
+what it holds is the history, and a push that fails behind it is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from millrace.base.errors import NotFoundError, RejectError
+from millrace.features import pushed
+from millrace.features.definition import Definition
+from millrace.features.pushed import Pushed
+from millrace.features.row import Layout
+from millrace.gateway import push_request
+from millrace.gateway.definitions import Definitions
+from millrace.gateway.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
+from millrace.gateway.store import RowStore
+from millrace.online.commands import row_commands
+from millrace.online.wire import Command
+from millrace.web.errors import ConflictError
+from millrace.web.hot import JSON, Answer, Call
+
+logger = logging.getLogger(__name__)
+
+# Bodies that are checked at once: others wait as bytes, which are far smaller than what they are read into.
+_AT_ONCE: Final = 2
+# Smaller bodies are checked on the spot, which is faster than to hand them to a thread.
+_SMALL: Final = 16 << 10
+_ANSWERS_KEPT: Final = 1000
+_SHOWN: Final = 1000
+
+# Appends rows to a view's log, once for each id; blocks. Raises ``MillraceError``.
+Append = Callable[[Definition, pa.Table, str], Any]
+# Told how many rows had an outcome: written, skipped, logged or rejected.
+Count = Callable[[str, int], None]
+
+
+@dataclass
+class _Work:
+    """A push, checked: what is to be done for it."""
+
+    table: pa.Table
+    pushed: Pushed
+    commands: list[Command]
+
+
+@dataclass
+class Pushes:
+    """Answers ``POST /push``.
+
+    Args:
+        append: writes the log; None where the gateway has none.
+        count: told what became of rows.
+    """
+
+    definitions: Definitions
+    store: RowStore
+    default_project: str
+    append: Append | None
+    count: Count
+    _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self._checking = asyncio.Semaphore(_AT_ONCE)
+
+    async def handle(self, call: Call) -> Answer:
+        """One push; raises what ``millrace.web.errors`` maps to statuses."""
+        key = (call.header(b"idempotency-key") or b"").decode("latin-1")
+        digest = sha256(call.body).digest()
+        asked = await self._in_thread(
+            len(call.body), push_request.parse, call.body, call.header(b"content-type"), self.default_project, key
+        )
+        name = (asked.project, asked.view, asked.id)
+        known = self._answers.get(name) if asked.id else None
+        if known is not None:
+            if known[0] != digest:
+                raise ConflictError(f"the push {asked.id!r} came before with other rows", field="id")
+            return known[1]
+        definition = await self._definition(asked)
+        self._require_possible(definition, asked)
+        work = await self._in_thread(len(call.body), _checked, definition, asked, self.store.by_slot)
+        answer = await self._land(definition, asked, work, digest)
+        if asked.id:
+            self._answers[name] = digest, answer
+            if len(self._answers) > _ANSWERS_KEPT:
+                self._answers.popitem(last=False)
+        return answer
+
+    async def _in_thread(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
+        if size <= _SMALL:
+            return call(*arguments)
+        async with self._checking:
+            return await asyncio.to_thread(call, *arguments)
+
+    async def _definition(self, asked: PushRequest) -> Definition:
+        try:
+            return self.definitions.current.view(asked.project, asked.view)
+        except NotFoundError:
+            # It may have been applied a moment ago.
+            if not await self.definitions.look_again():
+                raise
+            return self.definitions.current.view(asked.project, asked.view)
+
+    def _require_possible(self, definition: Definition, asked: PushRequest) -> None:
+        if asked.online and definition.windowed:
+            raise RejectError(
+                f"feature view {definition.view!r} has aggregates, which a single row cannot update",
+                hint="Push to offline; the next run brings the rows online",
+                field="to",
+            )
+        if asked.online and not definition.online:
+            raise RejectError(
+                f"feature view {definition.view!r} has no online part (spec.online.enabled is false)", field="to"
+            )
+        if asked.offline and self.append is None:
+            raise RejectError("this gateway writes no log of pushes", hint="Push to online", field="to")
+
+    async def _land(self, definition: Definition, asked: PushRequest, work: _Work, digest: bytes) -> Answer:
+        rows, rejected = work.table.num_rows, work.pushed.rejected
+        said: dict[str, Any] = {"view": asked.view, "rows": rows + len(rejected), "accepted": rows}
+        if rows and asked.offline and self.append is not None:
+            # An id that comes again with other rows (after a restart nobody knows) must not lose them.
+            identity = sha256(asked.id.encode() + digest).hexdigest()
+            await asyncio.to_thread(self.append, definition, work.table, identity)
+            said["offline"] = {"rows": rows}
+            self.count("logged", rows)
+        if rows and asked.online:
+            await self.store.announce(definition.project, definition.view, Layout.of(definition))
+            written = await self.store.write(work.commands)
+            said["online"] = {"written": written, "skipped": rows - written}
+            self.count("written", written)
+            self.count("skipped", rows - written)
+        said["rejected"] = [
+            {"index": each.row, "column": each.column, "reason": each.reason} for each in rejected[:_SHOWN]
+        ]
+        said["rejected_rows"] = len(rejected)
+        if rejected:
+            self.count("rejected", len(rejected))
+            logger.warning("rows of a push do not fit", extra={"view": asked.view, "rejected": len(rejected)})
+        if rejected and not rows:
+            said |= {"error": f"no row fits; the first: {rejected[0].reason}", "reason": "Invalid"}
+            return Answer(400, orjson.dumps(said))
+        return Answer(200, orjson.dumps(said), (JSON,))
+
+
+def _checked(definition: Definition, asked: PushRequest, by_slot: bool) -> _Work:
+    columns = _named(definition, asked.columns)
+    if isinstance(columns, pa.Table):
+        checked = pushed.from_arrow(definition, columns)
+    else:
+        checked = pushed.from_json(definition, columns)
+    commands: list[Command] = []
+    if asked.online and checked.table.num_rows:
+        latest = pushed.newest(definition, checked.table)
+        commands = list(row_commands(definition, pushed.rows(definition, latest), by_slot=by_slot))
+    return _Work(checked.table, checked, commands)
+
+
+def _named(definition: Definition, columns: Any) -> Any:
+    """Feast's names of the time columns stand for the source's, where those did not come."""
+    names = list(columns.column_names if isinstance(columns, pa.Table) else columns)
+    renamed = list(names)
+    for ours, feasts in ((definition.timestamp_field, FEAST_EVENT), (definition.created_field, FEAST_CREATED)):
+        if ours and ours not in names and feasts in names:
+            renamed[names.index(feasts)] = ours
+    if renamed == names:
+        return columns
+    if isinstance(columns, pa.Table):
+        return columns.rename_columns(renamed)
+    return dict(zip(renamed, columns.values(), strict=True))

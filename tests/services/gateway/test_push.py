@@ -1,0 +1,171 @@
+"""Pushes over HTTP: what lands, what does not, again, too much, and with the store away."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+import pyarrow as pa
+import pytest
+
+from tests.builders import feature_view
+from tests.services.conftest import RunningService, StartService
+from tests.services.gateway.conftest import Publish, Store
+from tests.services.gateway.test_feature_reads import ask, columns, published
+
+STATS = feature_view("stats")
+HIDDEN = feature_view("hidden").having("spec.online", {"enabled": False})
+NOW = "2026-11-25T12:00:00Z"
+
+
+@pytest.fixture
+def views(publish: Publish, store: Store) -> None:
+    publish(*(published(built.build(), "shop") for built in (STATS, HIDDEN)))
+    store.client.flushall()
+
+
+def rows(*given: tuple[Any, Any, Any], at: str = NOW) -> dict[str, list[Any]]:
+    """Rows as (user_id, amount, visits)."""
+    users, amounts, visits = (list(column) for column in zip(*given, strict=True))
+    return {"user_id": users, "event_timestamp": [at] * len(given), "amount": amounts, "visits": visits}
+
+
+def push(gateway: RunningService, df: Any, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+    body = {"push_source_name": "stats", "df": df, "project": "shop", **more}
+    return httpx.post(f"{gateway.url}/push", json=body, headers=headers, timeout=10)
+
+
+def visits(gateway: RunningService, *users: int) -> list[Any]:
+    found = columns(ask(gateway, {"features": ["stats:visits"], "entities": {"user_id": users}, "project": "shop"}))
+    return list(found["visits"]["values"])
+
+
+def test_rows_that_fit_land_and_the_others_are_named_with_their_reason(gateway: RunningService, views: None) -> None:
+    answer = push(gateway, rows((1, 1.5, 3), (2, "much", 4), (None, 1.0, 5), (3, None, 6)))
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert (said["rows"], said["accepted"], said["rejected_rows"]) == (4, 2, 2)
+    assert said["online"] == {"written": 2, "skipped": 0}
+    assert [(each["index"], each["column"]) for each in said["rejected"]] == [(1, "amount"), (2, "user_id")]
+    assert "'much' (str) came, float64 is expected" in said["rejected"][0]["reason"]
+    assert visits(gateway, 1, 2, 3) == [3, None, 6]
+
+
+def test_older_rows_do_not_replace_newer_ones_and_a_push_again_changes_nothing(
+    gateway: RunningService, views: None
+) -> None:
+    assert push(gateway, rows((1, 1.0, 1))).json()["online"] == {"written": 1, "skipped": 0}
+    assert push(gateway, rows((1, 1.0, 1))).json()["online"] == {"written": 0, "skipped": 1}
+    assert push(gateway, rows((1, 0.0, 0), at="2026-11-25T11:00:00")).json()["online"] == {"written": 0, "skipped": 1}
+    two = {name: column * 2 for name, column in rows((1, 2.0, 2)).items()}
+    two["event_timestamp"] = ["2026-11-25T13:00:01Z", "2026-11-25T13:00:00Z"]
+    two["visits"] = [9, 8]
+    assert push(gateway, two).json()["online"] == {"written": 1, "skipped": 1}
+    assert visits(gateway, 1) == [9]
+
+
+def test_an_id_that_comes_again_has_its_first_answer_and_no_other_rows(gateway: RunningService, views: None) -> None:
+    key = {"idempotency-key": f"k{time.time_ns()}"}
+    first = push(gateway, rows((1, 1.0, 1)), key)
+    assert push(gateway, rows((1, 1.0, 1)), key).json() == first.json()
+    refused = push(gateway, rows((1, 1.0, 2)), key)
+    assert (refused.status_code, refused.json()["field"]) == (409, "id")
+
+
+def test_a_table_is_pushed_as_an_arrow_stream(gateway: RunningService, views: None) -> None:
+    about = {"millrace": orjson.dumps({"view": "stats", "project": "shop"})}
+    table = pa.table(
+        {
+            "user_id": pa.array([1, 2, 3], pa.int32()),
+            "event_timestamp": pa.array([0, 1, 2], pa.timestamp("ms", "UTC")),
+            "amount": [1.0, float("nan"), None],
+            "visits": pa.array([1, 2**62, 3]),
+            "other": ["x", "y", "z"],
+        }
+    ).replace_schema_metadata(about)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    media = {"content-type": "application/vnd.apache.arrow.stream"}
+    body = sink.getvalue().to_pybytes()
+    answer = httpx.post(f"{gateway.url}/push", content=body, headers=media, timeout=10)
+    assert answer.json()["online"] == {"written": 3, "skipped": 0}, answer.text
+    assert visits(gateway, 1, 2, 3) == [1, 2**62, 3]
+    assert httpx.post(f"{gateway.url}/push", content=body[:-20], headers=media).status_code == 400
+
+
+REFUSED: dict[str, tuple[dict[str, Any], int, list[str]]] = {
+    "unknown view": ({"push_source_name": "nothing"}, 404, ["nothing", "stats"]),
+    "no view": ({"push_source_name": None}, 400, ["push_source_name"]),
+    "unknown place": ({"to": "everywhere"}, 400, ["'everywhere'", "online_and_offline"]),
+    "no online part": ({"push_source_name": "hidden"}, 400, ["spec.online.enabled"]),
+    "no rows": ({"df": [1]}, 400, ["df", "list of values per column"]),
+    "missing column": ({"df": {"user_id": [1], "amount": [1.0]}}, 400, ["'event_timestamp' is missing", "stats"]),
+    "all bad": ({"df": rows(("x", 1.0, 1))}, 400, ["no row fits", "'x' (str) came, int64 is expected"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_push_is_told_what_came_and_what_is_expected(gateway: RunningService, views: None, case: str) -> None:
+    change, status, words = REFUSED[case]
+    refused = httpx.post(
+        f"{gateway.url}/push",
+        json={"push_source_name": "stats", "df": rows((1, 1.0, 1)), "project": "shop", **change},
+    )
+    assert refused.status_code == status, refused.text
+    for word in words:
+        assert word in refused.json()["error"]
+
+
+def test_more_than_may_be_in_work_is_sent_back_until_there_is_room(
+    start_service: StartService, registry: RunningService, store: Store, views: None
+) -> None:
+    small = start_service(
+        "-m",
+        "millrace.gateway",
+        MILLRACE_REGISTRY_URL=registry.url,
+        MILLRACE_STORE_URL=store.url,
+        MILLRACE_PUSH_BYTES="10000",
+        MILLRACE_MAX_BODY_BYTES="20000",
+    )
+    until = time.monotonic() + 20
+    while True:
+        try:
+            if httpx.get(f"{small.url}/health").status_code == 200:
+                break
+        except httpx.ConnectError:
+            assert time.monotonic() < until
+    where = urlsplit(small.url)
+    with socket.create_connection((where.hostname, where.port)) as slow:
+        slow.sendall(b"POST /push HTTP/1.1\r\nhost: x\r\ncontent-length: 9900\r\n\r\n{")
+        while (refused := push(small, rows((1, 1.0, 1)))).status_code != 429:
+            assert time.monotonic() < until
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "10000 may be" in refused.json()["error"]
+    while (answer := push(small, rows((1, 1.0, 1)))).status_code != 200:
+        assert time.monotonic() < until, answer.text
+    assert push(small, rows(*[(1, 1.0, 1)] * 2000)).status_code == 413
+
+
+def test_while_the_store_is_gone_a_push_is_503_and_lands_afterwards(
+    gateway: RunningService, store: Store, views: None
+) -> None:
+    store.stop()
+    refused = push(gateway, rows((1, 1.0, 7)))
+    assert (refused.status_code, refused.json()["reason"]) == (503, "StoreUnavailable")
+    assert refused.headers["retry-after"]
+    store.start()
+    assert push(gateway, rows((1, 1.0, 7))).status_code == 200
+    assert visits(gateway, 1) == [7]
+
+
+def test_pushes_are_counted_by_what_became_of_their_rows(gateway: RunningService, views: None) -> None:
+    push(gateway, rows((77, 1.0, 1), (78, "x", 1)))
+    told = httpx.get(f"{gateway.url}/metrics").text
+    assert 'millrace_gateway_pushed_rows_total{outcome="written"}' in told
+    assert 'millrace_gateway_pushed_rows_total{outcome="rejected"}' in told
+    assert "millrace_gateway_push_bytes 0.0" in told
