@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,17 +52,16 @@ class RunningService:
 StartService = Callable[..., RunningService]
 
 
-@pytest.fixture(scope="module")
-def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+@contextmanager
+def starting(folder: Path) -> Iterator[StartService]:
     """A function ``(*python arguments, listening=True, **environment)`` that starts a server process.
 
-    What it started ends with the module, so that a server's start is paid once where tests can share it.
+    What it started ends with the block, so that a server's start is paid once where tests can share it.
     """
-    tmp_path = tmp_path_factory.mktemp("services")
     started: list[RunningService] = []
 
     def start(*arguments: str, listening: bool = True, **environment: str) -> RunningService:
-        log = tmp_path / f"service-{len(started)}.log"
+        log = folder / f"service-{len(started)}.log"
         defaults = {"MILLRACE_HOST": "127.0.0.1", "MILLRACE_PORT": "0", "MILLRACE_DRAIN_SECONDS": "0"}
         with log.open("wb") as sink:
             process = subprocess.Popen(
@@ -69,7 +69,7 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSer
                 env={**os.environ, **defaults, **environment},
                 stderr=sink,
                 stdout=sink,
-                cwd=tmp_path,
+                cwd=folder,
             )
         service = RunningService(process, log)
         started.append(service)
@@ -77,8 +77,17 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSer
             service.wait_listening()
         return service
 
-    yield start
-    for service in started:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait(10)
+    try:
+        yield start
+    finally:
+        for service in started:
+            if service.process.poll() is None:
+                service.process.kill()
+                service.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """Starts server processes that end with the module; see ``starting``."""
+    with starting(tmp_path_factory.mktemp("services")) as start:
+        yield start

@@ -8,7 +8,6 @@ import orjson
 
 from millrace.base.errors import RejectError
 
-
 # The content type of Arrow streams.
 STREAM: Final = b"application/vnd.apache.arrow.stream"
 

@@ -46,7 +46,7 @@ class FeatureReads:
         """One request; raises what ``millrace.web.errors`` maps to statuses."""
         content_type, accept = _media_types(call)
         came, wanted = is_stream(content_type), is_stream(accept)
-        arrow = await _arrow() if came or wanted else None
+        arrow: Any = await _arrow() if came or wanted else None
         asked = (arrow.parse if came else request.parse)(call.body, self.default_project)
         plan = await self._plan(asked)
         _check_entities(plan, asked)

@@ -17,7 +17,7 @@ from millrace.features import keys
 from millrace.features.definition import Definition
 from millrace.features.row import Layout
 from millrace.local.stack.launch import programs
-from tests.services.conftest import RunningService, StartService
+from tests.services.conftest import RunningService, StartService, starting
 
 
 class Store:
@@ -58,7 +58,7 @@ class Store:
         self.client.set(key, layout.encode(event_time, None, values))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     running = Store(tmp_path_factory.mktemp("store"))
     running.start()
@@ -66,19 +66,26 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def registry(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
+@pytest.fixture(scope="package")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    with starting(tmp_path_factory.mktemp("services")) as function:
+        yield function
+
+
+@pytest.fixture(scope="package")
+def registry(start: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     database = tmp_path_factory.mktemp("registry") / "registry.db"
-    return start_service("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
+    return start("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
 
 
-@pytest.fixture(scope="module")
-def gateway(start_service: StartService, registry: RunningService, store: Store) -> RunningService:
-    return start_service(
+@pytest.fixture(scope="package")
+def gateway(start: StartService, registry: RunningService, store: Store) -> RunningService:
+    return start(
         "-m",
         "millrace.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
+        MILLRACE_PROJECT="rides",
         MILLRACE_REFRESH_SECONDS="0.1",
         MILLRACE_STORE_TIMEOUT_SECONDS="0.5",
     )

@@ -122,9 +122,9 @@ def test_a_wrong_push_is_told_what_came_and_what_is_expected(gateway: RunningSer
 
 
 def test_more_than_may_be_in_work_is_sent_back_until_there_is_room(
-    start_service: StartService, registry: RunningService, store: Store, views: None
+    start: StartService, registry: RunningService, store: Store, views: None
 ) -> None:
-    small = start_service(
+    small = start(
         "-m",
         "millrace.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
