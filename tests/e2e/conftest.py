@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +56,19 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         stack.down()
 
 
-@pytest.fixture
-def kubectl(target: Target) -> Iterator[Kubectl]:
-    """kubectl in a namespace of the test's own, whose deletion begins afterwards."""
+@contextmanager
+def in_namespace(target: Target) -> Iterator[Kubectl]:
+    """kubectl in a fresh namespace, whose deletion begins afterwards."""
     cluster = Kubectl(target.kubeconfig, f"e2e-{uuid.uuid4().hex[:8]}")
     cluster.run("create", "namespace", cluster.namespace)
     try:
         yield cluster
     finally:
         cluster.run("delete", "namespace", cluster.namespace, "--wait=false", check=False)
+
+
+@pytest.fixture
+def kubectl(target: Target) -> Iterator[Kubectl]:
+    """kubectl in a namespace of the test's own; a module whose tests change nothing has one of its own scope."""
+    with in_namespace(target) as cluster:
+        yield cluster

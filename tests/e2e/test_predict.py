@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from tests.builders import feature_view, model_deployment
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import Target, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.mesh import Service
 from tests.e2e.test_feature_view import write_events
@@ -16,11 +16,18 @@ from tests.onnx_models import write_linear
 REFS = ["stats:amount", "stats:visits"]
 
 
-@pytest.fixture
-def service(target: Target, kubectl: Kubectl, tmp_path: Path) -> Service:
-    uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
+@pytest.fixture(scope="module")
+def kubectl(target: Target) -> Iterator[Kubectl]:
+    with in_namespace(target) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def service(target: Target, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    folder = tmp_path_factory.mktemp("predict")
+    uri = f"file://{write_linear(folder / 'model.onnx')}"
     kubectl.apply(
-        feature_view("stats", write_events(tmp_path / "events")).build(),
+        feature_view("stats", write_events(folder / "events")).build(),
         model_deployment("fraud", uri)
         .having("spec.features", {"refs": REFS, "input": "features", "onMissing": "fail"})
         .build(),

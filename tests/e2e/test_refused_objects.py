@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.builders import Built, canary, experiment, feature_view, model_deployment
+from tests.e2e.conftest import Target, in_namespace
 from tests.e2e.kubectl import Kubectl
 
 ARMS: list[dict[str, Any]] = [
@@ -59,6 +61,12 @@ CASES: dict[str, tuple[Built, list[str]]] = {
     "a digest that is none": (model_deployment("m").having("spec.model.digest", "abc"), ["spec.model.digest"]),
     "a model scheme that is not read": (model_deployment("m", "ftp://x/m.onnx"), ["spec.model.uri"]),
 }
+
+
+@pytest.fixture(scope="module")
+def kubectl(target: Target) -> Iterator[Kubectl]:
+    with in_namespace(target) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("case", CASES)
