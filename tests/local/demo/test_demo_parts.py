@@ -74,6 +74,8 @@ def figures(**changes: object) -> report.Figures:
         "difference": 0.0,
         "seconds": (0.001,),
         "skewed": 0,
+        "verified": 11_380,
+        "unverified": 0,
     }
     return report.Figures(**{**wanted, **changes})  # type: ignore[arg-type]
 
@@ -83,6 +85,8 @@ def test_the_report_holds_only_while_every_figure_does() -> None:
     assert not figures(failed=1).holds
     assert not figures(difference=2e-6).holds
     assert not figures(skewed=1).holds
+    assert not figures(unverified=1).holds
+    assert not figures(verified=0).holds
     assert not figures(measured=0.25).holds
 
 

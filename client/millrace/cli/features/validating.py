@@ -22,7 +22,7 @@ from millrace.features import definition
 from millrace.features.definition import Definition
 from millrace.sdk import definitions
 from millrace.sources.filesystem import Credentials
-from millrace.sources.parquet import open_source
+from millrace.sources.opening import open_source
 
 MISTAKE: Final = 2
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")

@@ -17,6 +17,7 @@ from millrace.api.featureview import FeatureView
 from millrace.api.loading import load_yaml
 from millrace.api.modeldeployment import ModelDeployment
 from millrace.base.errors import RejectError, ReportError
+from millrace.features.verify import Verdict
 from millrace.local.demo import data, report, traffic, training
 from millrace.local.demo.cluster import Cluster
 from millrace.local.stack import LocalStack
@@ -29,6 +30,7 @@ HOST = "breast-cancer.default.svc.cluster.local"
 CHALLENGER = "boosting"
 CHALLENGER_SHARE = 0.2
 REQUESTS = 3000
+VERIFIED = 500
 CONNECTIONS = 8
 READY_SECONDS = 60.0
 
@@ -68,6 +70,8 @@ def run(stack: LocalStack, console: Console) -> bool:
     cluster.wait_ready("featureview", [view.metadata["name"] for view in feature_views()], READY_SECONDS)
     skewed = count_skew(stack, training_set, refs)
     say(f"online store against training set: {training_set.num_rows * len(refs):,} values, {skewed} differ")
+    verified = check_skew(stack)
+    say(f"skew check: {verified.values:,} values of the online store recomputed, {verified.different} differ")
 
     say("[bold]4. Models[/]: two ModelDeployments of one service")
     cluster.apply(SAMPLES / "model-deployments.yaml")
@@ -82,7 +86,7 @@ def run(stack: LocalStack, console: Console) -> bool:
     for failure in outcome.failures[:5]:
         say(f"[red]failed[/] {failure}")
 
-    figures = measure(outcome, training_set, names, skewed)
+    figures = measure(outcome, training_set, names, skewed, verified)
     console.print(report.table(figures))
     console.print(farewell(stack), highlight=False)
     return figures.holds
@@ -134,6 +138,18 @@ def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> in
     )
 
 
+def check_skew(stack: LocalStack) -> Verdict:
+    """The skew check of both views, as ``millrace features verify`` does it; their counts together."""
+    store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
+    total = Verdict()
+    for view in store.feature_views:
+        found = store.verify(view, VERIFIED, seed=7)
+        total.rows += found.rows
+        total.values += found.values
+        total.different += found.different
+    return total
+
+
 def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traffic.Outcome:
     """Sends the requests, for patients drawn with a fixed seed, behind a progress bar."""
     patients = np.random.default_rng(7).choice(training_set["patient_id"].to_numpy(), REQUESTS)
@@ -143,7 +159,9 @@ def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traf
         return asyncio.run(traffic.send(ingress, HOST, [int(p) for p in patients], CONNECTIONS, update))
 
 
-def measure(outcome: traffic.Outcome, training_set: pa.Table, names: list[str], skewed: int) -> report.Figures:
+def measure(
+    outcome: traffic.Outcome, training_set: pa.Table, names: list[str], skewed: int, verified: Verdict
+) -> report.Figures:
     """Compares what was served with what the exported models say of the training set."""
     rows = {patient: row for row, patient in enumerate(training_set["patient_id"].to_pylist())}
     values = training.matrix(training_set, names)
@@ -164,6 +182,8 @@ def measure(outcome: traffic.Outcome, training_set: pa.Table, names: list[str], 
         difference=float(max(differences, default=np.inf)),
         seconds=tuple(outcome.seconds),
         skewed=skewed,
+        verified=verified.values,
+        unverified=verified.different,
     )
 
 
