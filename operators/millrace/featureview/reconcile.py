@@ -16,6 +16,7 @@ from millrace.featureview.plan import Plan, plan
 from millrace.featureview.purge import FINALIZER, Purger
 from millrace.featureview.runs import Run
 from millrace.featureview.status import Situation
+from millrace.featureview.users import IN_USE, LOOK_AGAIN_SECONDS, refuse_breaking
 from millrace.featureview.view import View, lag_of
 from millrace.kube import errors
 from millrace.kube.cluster import Cluster
@@ -53,11 +54,12 @@ class Reconciler:
             return await self._purger.let_go(document)
         try:
             view, schema_hash = accept(document)
+            refuse_breaking(document, view.spec, names.cron_job(key.name), self._cluster.cache)
         except RejectError as error:
             generation = document["metadata"]["generation"]
             status = statuses.rejected(document.get("status") or {}, error, generation, self._cluster.now())
             await self._cluster.write_status(document, status)
-            return None
+            return Requeue(LOOK_AGAIN_SECONDS) if error.reason == IN_USE else None
         return await self._bring_about(document, view, schema_hash)
 
     async def _bring_about(self, document: Object, view: View, schema_hash: str) -> Requeue | None:

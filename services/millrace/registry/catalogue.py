@@ -100,7 +100,8 @@ class Catalogue:
             return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
 
     def definitions(self) -> Definitions:
-        """What the gateway compiles: all views with their schema hashes, and all deployments.
+        """What the gateway compiles: all views with their schema hashes, and all deployments. Of a view whose change the
+        operator has not accepted it is the definition before.
 
         Rendered once per change of the catalogue; until then it costs one look at its revision.
         """
@@ -113,9 +114,10 @@ class Catalogue:
             by_kind: dict[str, list[dict[str, Any]]] = {"FeatureView": [], "ModelDeployment": []}
             for kind, document in connection.execute(ordered.where(objects.c.kind.in_(by_kind))):
                 by_kind[kind].append(orjson.loads(document))
+            views = [_accepted(connection, view) for view in by_kind["FeatureView"]]
         body = orjson.dumps(
             {
-                "featureViews": [_definition(view) | _hashed(view) for view in by_kind["FeatureView"]],
+                "featureViews": views,
                 "modelDeployments": [_definition(deployment) for deployment in by_kind["ModelDeployment"]],
             }
         )
@@ -214,6 +216,24 @@ def _has_term(field: str, key: str, value: str | None = None) -> Any:
 def _definition(document: dict[str, Any]) -> dict[str, Any]:
     metadata = {"name": document["metadata"]["name"], "namespace": document["metadata"]["namespace"]}
     return {"metadata": metadata, "spec": document["spec"]}
+
+
+def _accepted(connection: Connection, view: dict[str, Any]) -> dict[str, Any]:
+    """The definition that the operator stands by: the view's own, or, while that is refused or not looked at yet, the
+    last one before it, by which the stored rows are written."""
+    own = _definition(view) | _hashed(view)
+    accepted = (view.get("status") or {}).get("schemaHash")
+    if not accepted or accepted == own.get("schemaHash"):
+        return own
+    metadata = own["metadata"]
+    before = connection.scalar(
+        select(schemas.c.document).where(
+            schemas.c.namespace == metadata["namespace"],
+            schemas.c.name == metadata["name"],
+            schemas.c.hash == accepted,
+        )
+    )
+    return own if before is None else dict(orjson.loads(before))
 
 
 def _hashed(view: dict[str, Any]) -> dict[str, str]:

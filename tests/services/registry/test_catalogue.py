@@ -216,3 +216,21 @@ def test_kinds_are_known_by_any_usual_name():
     assert canonical_kind("featureviews") == canonical_kind("FeatureView") == "FeatureView"
     with pytest.raises(NotFoundError, match="The kinds are FeatureView, ModelDeployment, Experiment"):
         canonical_kind("pods")
+
+
+def test_a_change_that_is_not_accepted_leaves_the_definition_before_in_place(database):
+    catalogue = Catalogue(database)
+    view = feature_view("stats").having("metadata.namespace", "shop")
+    catalogue.put(entry("FeatureView", view.build()))
+
+    def served():
+        [found] = orjson.loads(catalogue.definitions().body)["featureViews"]
+        return found
+
+    before = served()
+    retyped = view.having("spec.features", [{"name": "amount", "type": "string"}])
+    refused = retyped.having("status", {"schemaHash": before["schemaHash"]})
+    catalogue.put(entry("FeatureView", refused.build()))
+    assert served() == before
+    catalogue.put(entry("FeatureView", retyped.build()))
+    assert served()["spec"]["features"] == [{"name": "amount", "type": "string"}]
