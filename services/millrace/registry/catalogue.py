@@ -100,8 +100,8 @@ class Catalogue:
             return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
 
     def definitions(self) -> Definitions:
-        """What the gateway compiles: all views with their schema hashes, and all deployments. Of a view whose change the
-        operator has not accepted it is the definition before.
+        """What the gateway compiles: all views with their schema hashes, and all deployments. Of a view whose change
+        the operator has not accepted it is the definition before.
 
         Rendered once per change of the catalogue; until then it costs one look at its revision.
         """

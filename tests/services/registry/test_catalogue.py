@@ -12,6 +12,7 @@ from millrace.base.errors import MillraceError, NotFoundError, RejectError
 from millrace.registry.catalogue import Catalogue, Search
 from millrace.registry.database import Database
 from millrace.registry.documents import canonical_kind, entry
+from tests.builders import feature_view
 
 
 def view(
