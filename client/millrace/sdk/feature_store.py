@@ -213,10 +213,17 @@ class FeatureStore:
         self,
         features: Sequence[str],
         entity_rows: Sequence[Mapping[str, Any]],
+        request: Mapping[str, Sequence[Any]] | None = None,
         *,
         full_feature_names: bool = False,
     ) -> OnlineFeatures:
         """The latest values of the features for each entity row, such as ``{"user_id": 1001}``.
+
+        Args:
+            features: references ``view:feature``.
+            entity_rows: one value per join key, and of request fields if you like.
+            request: per request field of on-demand features a list with one value per entity row.
+            full_feature_names: call columns ``view__feature``.
 
         Raises:
             MillraceError: what is wrong with a reference or an entity, or that the store does not answer.
@@ -224,8 +231,8 @@ class FeatureStore:
         if self._reader is None:
             raise RejectError("this feature store knows no online store and no gateway", hint=_NO_STORE, field="online")
         plan = self._plan(_refs(features), full_feature_names=full_feature_names)
-        entities = entity_columns(entity_rows, plan.join_keys)
-        return self._reader.read(plan, entities, moments.now())
+        entities, brought = entity_columns(entity_rows, plan, request)
+        return self._reader.read(plan, entities, brought, moments.now())
 
     def materialize(
         self,

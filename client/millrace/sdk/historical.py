@@ -112,7 +112,12 @@ def join(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
     columns: dict[int, pa.Array] = {}
-    frame = pit.Frame({key: _column(entities, key) for key in plan.join_keys}, asked_at, asked.created_cutoff)
+    frame = pit.Frame(
+        {key: _column(entities, key) for key in plan.join_keys},
+        asked_at,
+        asked.created_cutoff,
+        {name: _column(entities, name) for name in plan.request_fields if name in entities.column_names},
+    )
     for view in plan.reads:
         found = _features(view, open_source(view.definition), frame)
         columns.update(zip(view.positions, found, strict=True))

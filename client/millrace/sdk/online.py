@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,11 +13,12 @@ import httpx
 import orjson
 import pyarrow as pa
 
-from millrace.api.featureview import ScalarType
+from millrace.api.featureview import FeatureType, element_type
 from millrace.base import timestamps
 from millrace.base.errors import RejectError, RetryError
 from millrace.features import keys, times
 from millrace.features.conform import ARROW, KEY_ARROW
+from millrace.features.on_demand import Request
 from millrace.gateway.plan import Plan
 from millrace.online.store import Store
 from millrace.sdk.registry import refused
@@ -59,8 +60,8 @@ class OnlineFeatures(Tabular):
 class Reader(Protocol):
     """A way to read features online."""
 
-    def read(self, plan: Plan, entities: Mapping[str, list[Any]], as_of: int) -> OnlineFeatures:
-        """Reads the plan's features of the entities, as of a moment in microseconds."""
+    def read(self, plan: Plan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
+        """Reads the plan's features of the entities, as of a moment in microseconds; ``request`` by request field."""
 
 
 class StoreReader:
@@ -74,11 +75,11 @@ class StoreReader:
         self._url = url
         self._opened: tuple[str, Store] | None = None
 
-    def read(self, plan: Plan, entities: Mapping[str, list[Any]], as_of: int) -> OnlineFeatures:
+    def read(self, plan: Plan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
         """One MGET for all views.
 
         Raises:
-            RejectError: an entity has the wrong type. RetryError: the store does not answer.
+            RejectError: an entity or request field has the wrong type. RetryError: the store does not answer.
         """
         wanted = [keys.store_keys(view.definition, entities) for view in plan.reads]
         store = self._store()
@@ -88,10 +89,10 @@ class StoreReader:
         found = iter(store.rows([key for view in wanted for key in view if key is not None]))
         for view, part in zip(plan.reads, wanted, strict=True):
             rows: list[Any] = [None if key is None else next(found) for key in part]
-            columns = view.reader.read(rows, as_of)
+            columns = view.reader.read(rows, as_of, request)
             if columns.unknown:
                 layouts = store.layouts(view.definition.project, view.definition.view)
-                columns = view.reader.read(rows, as_of, layouts)
+                columns = view.reader.read(rows, as_of, request, layouts)
             at = [None if time is None else times.moment(time) for time in columns.event_times]
             for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
                 kind = view.definition.feature[name].type
@@ -114,7 +115,7 @@ class GatewayReader:
         self._url = f"{url.rstrip('/')}/get-online-features"
         self._project = project
 
-    def read(self, plan: Plan, entities: Mapping[str, list[Any]], as_of: int) -> OnlineFeatures:  # noqa: ARG002 the gateway reads as of now
+    def read(self, plan: Plan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:  # noqa: ARG002 the gateway reads as of now
         """One request.
 
         Raises:
@@ -128,6 +129,7 @@ class GatewayReader:
         body = {
             "features": [named[position] for position in range(len(plan.names))],
             "entities": entities,
+            "request": request,
             "project": self._project,
             "full_feature_names": True,
         }
@@ -179,32 +181,53 @@ def answered(
     )
 
 
-def entity_columns(rows: Sequence[Mapping[str, Any]], join_keys: Sequence[str]) -> dict[str, list[Any]]:
-    """Entity rows as columns.
+def entity_columns(
+    rows: Sequence[Mapping[str, Any]], plan: Plan, request: Mapping[str, Sequence[Any]] | None
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Entity rows as columns of join keys, and what they and ``request`` bring by request field.
 
     Raises:
         RejectError: a row lacks a join key or has another one; names the row.
     """
-    for index, row in enumerate(rows):
-        if set(row) != set(join_keys):
+    known = {*plan.join_keys, *plan.request_fields}
+    brought = {name: [_plain(value) for value in values] for name, values in (request or {}).items()}
+    for name in brought:
+        if name not in plan.request_fields:
+            fields = ", ".join(sorted(plan.request_fields)) or "none"
             raise RejectError(
-                f"has {', '.join(row) or 'nothing'}, expected {', '.join(join_keys)}", field=f"entity_rows[{index}]"
+                "no feature reads this", hint=f"The request fields are: {fields}", field=f"request.{name}"
             )
-    return {key: [_plain(row[key]) for row in rows] for key in join_keys}
+    for index, row in enumerate(rows):
+        if not set(plan.join_keys) <= set(row) <= known or set(row) != set(rows[0]):
+            raise RejectError(
+                f"has {', '.join(row) or 'nothing'}, expected {', '.join([*plan.join_keys, *plan.request_fields])}",
+                field=f"entity_rows[{index}]",
+            )
+    columns = {key: [_plain(row[key]) for row in rows] for key in (rows[0] if rows else plan.join_keys)}
+    entities = {key: columns[key] for key in plan.join_keys}
+    return entities, {name: columns[name] for name in plan.request_fields if name in columns} | brought
 
 
 def _plain(value: Any) -> Any:
     # numpy's scalars, which iterating over a frame gives; pandas' times are datetimes already
-    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if type(value).__module__ != "numpy":
+        return value
+    return value.tolist()
 
 
-def _native(kind: ScalarType, values: Sequence[Any]) -> list[Any]:
+def _native(kind: FeatureType, values: Sequence[Any]) -> list[Any]:
+    element = element_type(kind)
+    if element is not None:
+        return [None if value is None else _native(element, value) for value in values]
     if kind == "timestamp":
         return [None if value is None else times.moment(value) for value in values]
     return list(values)
 
 
-def _from_json(kind: ScalarType, values: list[Any]) -> list[Any]:
+def _from_json(kind: FeatureType, values: list[Any]) -> list[Any]:
+    element = element_type(kind)
+    if element is not None:
+        return [None if value is None else _from_json(element, value) for value in values]
     if kind == "timestamp":
         return [None if value is None else timestamps.parse(value) for value in values]
     if kind == "bytes":
@@ -220,6 +243,8 @@ _NOT_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infini
 def _as_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return timestamps.render(value)
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     if hasattr(value, "item"):  # numpy's scalars
         return value.item()
     raise TypeError

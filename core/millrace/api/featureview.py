@@ -24,6 +24,40 @@ from millrace.api.base import (
 
 EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
 ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
+FeatureType = Literal[
+    "bool",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "string",
+    "bytes",
+    "timestamp",
+    "array<bool>",
+    "array<int32>",
+    "array<int64>",
+    "array<float32>",
+    "array<float64>",
+    "array<string>",
+    "array<bytes>",
+    "array<timestamp>",
+]
+_ELEMENTS: dict[FeatureType, ScalarType] = {
+    "array<bool>": "bool",
+    "array<int32>": "int32",
+    "array<int64>": "int64",
+    "array<float32>": "float32",
+    "array<float64>": "float64",
+    "array<string>": "string",
+    "array<bytes>": "bytes",
+    "array<timestamp>": "timestamp",
+}
+
+
+def element_type(declared: FeatureType) -> ScalarType | None:
+    """The type of an array's elements; None where the type is no array."""
+    return _ELEMENTS.get(declared)
+
 
 # CronJob names end at 52 characters, because Kubernetes adds 11 to name each Job; children are called fv-<name>….
 MAX_NAME = 49
@@ -216,19 +250,34 @@ class Aggregate(ApiModel):
 
 
 class Feature(ApiModel):
-    """One feature: a column of the source, or an aggregate of it, under a name and type of its own."""
+    """One feature: a column of the source, an aggregate of one, or an expression, under a name and type of its own."""
 
     name: Identifier = Field(description="Name of the feature, unique in the view.")
-    type: ScalarType = Field(description="Type in training sets, in the online store and in answers.")
+    type: FeatureType = Field(description="Type in training sets, in the online store and in answers.")
     column: ColumnName | None = Field(default=None, description="Source column; the feature's name by default.")
     aggregate: Aggregate | None = Field(default=None, description="Computed over a window of rows.")
+    expression: Annotated[str, Field(min_length=1, max_length=8192)] | None = Field(
+        default=None,
+        description=(
+            "SQL scalar expression over features of this view, such as clicks / nullif(views, 0). With "
+            "request.<field> it is evaluated when features are read, from what the request brings."
+        ),
+    )
 
     rules: ClassVar = (
         Rule(
-            "!(has(self.column) && has(self.aggregate))",
-            "a feature is either a column or an aggregate; move column into aggregate, or leave one of the two out",
+            "[has(self.column), has(self.aggregate), has(self.expression)].filter(given, given).size() <= 1",
+            "a feature is a column, an aggregate or an expression; leave all but one of the three out "
+            "(an aggregate says its column in aggregate.column)",
         ),
     )
+
+
+class RequestField(ApiModel):
+    """A value that comes with each request: from the caller online, from a column of the entity frame in training."""
+
+    name: Identifier = Field(description="Name; expressions read it as request.<name>.")
+    type: FeatureType = Field(description="Type of its values.")
 
 
 class Aggregation(ApiModel):
@@ -310,6 +359,12 @@ class FeatureViewSpec(ApiModel):
         description="The features, in the order of the stored row.",
         json_schema_extra=list_map("name"),
     )
+    request_fields: list[RequestField] | None = Field(
+        default=None,
+        max_length=100,
+        description="What requests bring for the view's expressions.",
+        json_schema_extra=list_map("name"),
+    )
     aggregation: Aggregation | None = Field(default=None, description="The time grid of the view's aggregates.")
     ttl: Duration | None = Field(
         default=None,
@@ -334,6 +389,10 @@ class FeatureViewSpec(ApiModel):
         Rule(
             "self.features.all(f, !self.entities.exists(e, e.name == f.name))",
             "a feature must not have the name of an entity; rename it and say its source column in `column`",
+        ),
+        Rule(
+            "!has(self.requestFields) || self.requestFields.all(r, !self.entities.exists(e, e.name == r.name))",
+            "a request field must not have the name of an entity; the entity frame has one column for both",
         ),
         Rule(
             "!has(self.aggregation) || self.features.exists(f, has(f.aggregate))",

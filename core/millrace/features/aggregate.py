@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from millrace.api import featureview as api
-from millrace.api.featureview import AggregateFunction, FeatureViewSpec, ScalarType
+from millrace.api.featureview import AggregateFunction, FeatureType, FeatureViewSpec
 from millrace.base import duration
 from millrace.base.errors import RejectError
 
@@ -88,7 +88,7 @@ class Aggregate:
         """The value of a window without values."""
         return 0 if self.function in ("count", "count_distinct", "sum") else None
 
-    def reads(self, declared: ScalarType) -> ScalarType | None:
+    def reads(self, declared: FeatureType) -> FeatureType | None:
         """The type as which the column is read, for an aggregate of the declared type; None is the column's own."""
         match self.function:
             case "count" | "count_distinct":

@@ -12,22 +12,23 @@ string            strings, dictionary-encoded or not, and binary that is UTF-8
 bytes             binary of any form, strings
 timestamp         timestamps of any unit and zone, dates (their midnight); without a zone is UTC; finer than a
                   microsecond is rounded down
+array<…>          lists of any form whose elements can be taken so
 ================  ==============================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.api.featureview import ScalarType
+from millrace.api.featureview import EntityType, FeatureType, ScalarType, element_type
 from millrace.base.errors import RejectError
 
-ARROW: Final[Mapping[ScalarType, pa.DataType]] = {
+_SCALARS: Final[Mapping[ScalarType, pa.DataType]] = {
     "bool": pa.bool_(),
     "int32": pa.int32(),
     "int64": pa.int64(),
@@ -37,18 +38,29 @@ ARROW: Final[Mapping[ScalarType, pa.DataType]] = {
     "bytes": pa.binary(),
     "timestamp": pa.timestamp("us", "UTC"),
 }
+ARROW: Final[Mapping[FeatureType, pa.DataType]] = {
+    kind: pa.list_(_SCALARS[element]) if (element := element_type(kind)) else _SCALARS[kind]
+    for kind in get_args(FeatureType)
+}
 # Keys of both integer types are one type, so that 1001 is one entity whatever its width.
-KEY_ARROW: Final[Mapping[ScalarType, pa.DataType]] = {**ARROW, "int32": pa.int64()}
+KEY_ARROW: Final[Mapping[EntityType, pa.DataType]] = {
+    kind: pa.int64() if kind == "int32" else ARROW[kind] for kind in get_args(EntityType)
+}
 
 _NANOSECONDS: Final = 1_000
 
 
-def fits(came: pa.DataType, declared: ScalarType) -> bool:
+def fits(came: pa.DataType, declared: FeatureType) -> bool:
     """Whether columns of an Arrow type can be read as the declared type."""
     if pa.types.is_dictionary(came):
         came = came.value_type
-    if pa.types.is_null(came):
-        return True
+    element = element_type(declared)
+    if element is not None and _is_list(came):
+        return fits(came.value_type, element)
+    return bool(pa.types.is_null(came)) or (element is None and _fits_scalar(came, declared))
+
+
+def _fits_scalar(came: pa.DataType, declared: FeatureType) -> bool:
     binary = any(
         check(came)
         for check in (
@@ -72,7 +84,12 @@ def fits(came: pa.DataType, declared: ScalarType) -> bool:
             return bool(pa.types.is_timestamp(came) or pa.types.is_date(came))
 
 
-def require_fit(came: pa.DataType, declared: ScalarType, *, column: str, field: str) -> None:
+def _is_list(came: pa.DataType) -> bool:
+    checks = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(check(came) for check in checks)
+
+
+def require_fit(came: pa.DataType, declared: FeatureType, *, column: str, field: str) -> None:
     """Refuses a column whose type cannot be read as declared.
 
     Raises:
@@ -87,7 +104,7 @@ def require_fit(came: pa.DataType, declared: ScalarType, *, column: str, field: 
         )
 
 
-def conform(values: pa.Array, declared: ScalarType, *, column: str, field: str = "") -> pa.Array:
+def conform(values: pa.Array, declared: FeatureType, *, column: str, field: str = "") -> pa.Array:
     """The values as ``ARROW[declared]``.
 
     Raises:
@@ -96,7 +113,7 @@ def conform(values: pa.Array, declared: ScalarType, *, column: str, field: str =
     return _cast(values, declared, ARROW[declared], column, field)
 
 
-def conform_key(values: pa.Array, declared: ScalarType, *, column: str, field: str = "") -> pa.Array:
+def conform_key(values: pa.Array, declared: EntityType, *, column: str, field: str = "") -> pa.Array:
     """The values of a join key as ``KEY_ARROW[declared]``. Raises as ``conform``."""
     return _cast(values, declared, KEY_ARROW[declared], column, field)
 
@@ -106,13 +123,16 @@ def microseconds(values: pa.Array, *, column: str, field: str = "") -> pa.Array:
     return conform(values, "timestamp", column=column, field=field).cast(pa.int64())
 
 
-def _cast(values: pa.Array, declared: ScalarType, target: pa.DataType, column: str, field: str) -> pa.Array:
+def _cast(values: pa.Array, declared: FeatureType, target: pa.DataType, column: str, field: str) -> pa.Array:
     came = values.type
     if came == target:
         return values
     require_fit(came, declared, column=column, field=field)
     if pa.types.is_dictionary(came):
         return _cast(values.dictionary, declared, target, column, field).take(values.indices)
+    element = element_type(declared)
+    if element is not None and _is_list(came):
+        return _cast_elements(values, element, target, column, field)
     if pa.types.is_timestamp(came) and came.unit == "ns":
         return _floor_to_microseconds(values).cast(target)
     if pa.types.is_timestamp(came):
@@ -129,6 +149,14 @@ def _cast(values: pa.Array, declared: ScalarType, target: pa.DataType, column: s
             field=field,
             reason="ValueOutOfRange",
         ) from error
+
+
+def _cast_elements(values: pa.Array, element: ScalarType, target: pa.DataType, column: str, field: str) -> pa.ListArray:
+    """Lists whose elements are cast one and all; a null list stays null, a null element too."""
+    elements = _cast(pc.list_flatten(values), element, target.value_type, column, field)
+    lengths = integers(pc.list_value_length(values).fill_null(0).cast(pa.int64()))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, elements, type=target, mask=values.is_null())
 
 
 def _floor_to_microseconds(values: pa.Array) -> pa.Array:

@@ -3,7 +3,7 @@
 ``schema_hash`` covers what decides a stored row, so it changes when, and only when, one of these changes:
 
 - the join keys: their names, types and order (int32 and int64 are one type here, as they are one entity);
-- the stored features: their names, types, what they mean (``Feature.meaning``) and their order;
+- the stored features (all but those on demand): their names, types, meanings (``Feature.meaning``) and order;
 - ``source.timestampField``, ``source.createdTimestampField`` and ``source.where``.
 
 It does not change with ``ttl`` (checked when a row is read), the source's address, the schedule, or anything that is
@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from millrace.api.featureview import SOURCE_KINDS, EntityType, FeatureViewSpec, ScalarType, Source
+from millrace.api.featureview import SOURCE_KINDS, EntityType, FeatureType, FeatureViewSpec, Source
 from millrace.api.names import digest
 from millrace.base import duration
 from millrace.base.errors import RejectError
 from millrace.features import expressions, times
 from millrace.features.aggregate import Aggregate, compile_aggregates
+from millrace.features.computed import Computed, Given, compile_expressions
 
 # Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
 MAX_TTL: Final = 2**60
@@ -44,7 +45,7 @@ class StoredFeature(NamedTuple):
     """One feature as stored rows know it: of two with equal fields, one's values are the other's."""
 
     name: str
-    type: ScalarType
+    type: FeatureType
     meaning: str
 
 
@@ -57,26 +58,36 @@ class Read(NamedTuple):
     """A source column that a feature is made from, read as ``type``; None is the type that it has."""
 
     column: str
-    type: ScalarType | None
+    type: FeatureType | None
+
+
+class RequestField(NamedTuple):
+    """A value that comes with each request."""
+
+    name: str
+    type: FeatureType
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature under ``name``, as ``type``: the source column ``column``, or an ``aggregate``; one of the two."""
+    """One feature under ``name``, as ``type``: a source ``column``, an ``aggregate`` or an ``expression``."""
 
     name: str
-    type: ScalarType
+    type: FeatureType
     column: str | None = None
     aggregate: Aggregate | None = None
+    expression: Computed | None = None
 
     @property
     def meaning(self) -> str:
         """What decides the feature's values beside its type, in one text."""
+        if self.expression is not None:
+            return self.expression.meaning
         return self.aggregate.meaning if self.aggregate else str(self.column)
 
     @property
     def read(self) -> Read | None:
-        """The source column that it is made from; None where it needs none."""
+        """The source column that it is made from; None where it needs none, or other features."""
         if self.aggregate is None:
             return Read(self.column, self.type) if self.column else None
         column = self.aggregate.column
@@ -85,7 +96,12 @@ class Feature:
     @property
     def row_bound(self) -> bool:
         """Whether its value is one row's, visible as long as that row is; aggregates have values at all times."""
-        return self.aggregate is None
+        return self.aggregate is None if self.expression is None else self.expression.row_bound
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether it is computed at every read, and so not stored."""
+        return self.expression is not None and self.expression.on_demand
 
     @property
     def stored(self) -> StoredFeature:
@@ -108,6 +124,7 @@ class Definition:
         source: as the spec has it.
         online: whether rows go to the online store.
         schema_hash: ``sha256:`` and 64 hex digits.
+        request_fields: what requests bring for expressions.
     """
 
     project: str
@@ -124,6 +141,7 @@ class Definition:
     source: Source
     online: bool
     schema_hash: str
+    request_fields: tuple[RequestField, ...] = ()
 
     @cached_property
     def source_kind(self) -> str:
@@ -138,8 +156,13 @@ class Definition:
     @cached_property
     def stored(self) -> tuple[StoredFeature, ...]:
         """What a stored row holds, in its order; a snapshot's last value is the time of its row (``ROW_TIME``)."""
-        stored = tuple(feature.stored for feature in self.features)
+        stored = tuple(feature.stored for feature in self.features if not feature.on_demand)
         return (*stored, ROW_TIME) if self.windowed else stored
+
+    @cached_property
+    def request(self) -> dict[str, FeatureType]:
+        """Types of the request fields by name."""
+        return dict(self.request_fields)
 
     @cached_property
     def windowed(self) -> bool:
@@ -167,7 +190,9 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
             )
     _refuse_repeated("spec.entities", [entity.name for entity in spec.entities])
     _refuse_repeated("spec.features", [feature.name for feature in spec.features])
-    _refuse_features_named_as_keys(spec)
+    _refuse_repeated("spec.requestFields", [field.name for field in spec.request_fields or ()])
+    _refuse_named_as_keys("spec.features", [feature.name for feature in spec.features], spec)
+    _refuse_named_as_keys("spec.requestFields", [field.name for field in spec.request_fields or ()], spec)
     _check_source(spec.source)
     materialization = spec.materialization
     start_from = materialization and materialization.start_from
@@ -188,6 +213,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
         source=spec.source,
         online=spec.online.enabled,
         schema_hash=schema_hash(spec),
+        request_fields=tuple(RequestField(field.name, field.type) for field in spec.request_fields or ()),
     )
 
 
@@ -195,7 +221,7 @@ def schema_hash(spec: FeatureViewSpec) -> str:
     """``sha256:<hex>`` over what decides a stored row (see the module's docstring)."""
     decisive = {
         "entities": [[entity.name, _KEY_TYPES.get(entity.type, entity.type)] for entity in spec.entities],
-        "features": [list(feature.stored) for feature in _features(spec)],
+        "features": [list(feature.stored) for feature in _features(spec) if not feature.on_demand],
         "timestamp": spec.source.timestamp_field,
         "created": spec.source.created_timestamp_field,
         **({} if spec.source.where is None else {"where": _where(spec.source.where)}),
@@ -228,10 +254,17 @@ def _where(condition: str) -> str:
 
 def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
     aggregates = compile_aggregates(spec)
-    return tuple(
-        Feature(feature.name, feature.type, aggregate=aggregates[feature.name])
+    plain = {
+        feature.name: Feature(feature.name, feature.type, aggregate=aggregates[feature.name])
         if feature.name in aggregates
         else Feature(feature.name, feature.type, feature.column or feature.name)
+        for feature in spec.features
+        if feature.expression is None
+    }
+    given = {name: Given(feature.type, feature.meaning, feature.row_bound) for name, feature in plain.items()}
+    computed = compile_expressions(spec, given)
+    return tuple(
+        plain.get(feature.name) or Feature(feature.name, feature.type, expression=computed[feature.name])
         for feature in spec.features
     )
 
@@ -259,12 +292,12 @@ def _refuse_repeated(field: str, names: Iterable[str]) -> None:
         seen[name] = index
 
 
-def _refuse_features_named_as_keys(spec: FeatureViewSpec) -> None:
+def _refuse_named_as_keys(field: str, names: Iterable[str], spec: FeatureViewSpec) -> None:
     keys = {entity.name for entity in spec.entities}
-    for index, feature in enumerate(spec.features):
-        if feature.name in keys:
+    for index, name in enumerate(names):
+        if name in keys:
             raise RejectError(
-                f"{feature.name!r} is the name of an entity",
-                hint="Rename the feature and say its source column in `column`",
-                field=f"spec.features[{index}].name",
+                f"{name!r} is the name of an entity",
+                hint="Rename it; a feature says its source column in `column`",
+                field=f"{field}[{index}].name",
             )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import pyarrow as pa
+
 from millrace.features.conform import integers
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
+from millrace.features.evaluation import Derivation
 from millrace.features.history import History, Rows, Source, Window
 
 _BATCH = 100_000
@@ -44,4 +48,7 @@ def latest(definition: Definition, source: Source, within: Window, engine: Engin
             """,  # noqa: S608 names of our own making
             _BATCH,
         )
-        yield from history.rows((integers(batch.column(0)) for batch in winners), definition.features)
+        derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
+        for rows in history.rows((integers(batch.column(0)) for batch in winners), derivation.reads):
+            visible = pa.array(np.ones(len(rows.event_times), bool))
+            yield rows._replace(features=derivation.columns(rows.features, visible))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from millrace.features.conform import ARROW, conform_key, int64_array, integers
 from millrace.features.definition import Definition, Feature, JoinKey
+from millrace.features.evaluation import Derivation
 from millrace.features.history import NO_CREATED, History, Numbers, Source, Window
 
 # Least rows of history that are merged at once; more where the frame is larger, because a merge costs as much as it.
@@ -44,11 +45,13 @@ class Frame:
         keys: Arrow arrays by join key.
         moments: int64 microseconds; a null matches nothing.
         created_cutoff: see only rows with a created time at or before the moment.
+        request: Arrow arrays of what on-demand expressions read of the request, by request field.
     """
 
     keys: Mapping[str, pa.Array]
     moments: pa.Array
     created_cutoff: bool = False
+    request: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sorted: dict[tuple[JoinKey, ...], _Asked] = {}
@@ -69,13 +72,25 @@ def join(
 ) -> list[pa.Array]:
     """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
 
+    Expressions are computed from what was visible, those on demand from the frame's ``request`` too.
+
     Raises:
-        RejectError: a column does not hold what the definition says.
+        RejectError: a column does not hold what the definition says, or a request field is missing.
         RetryError: the source changed meanwhile.
     """
+    derivation = Derivation(definition, features)
+    found, visible = _join(definition, derivation.reads, source, frame, chunk_rows)
+    return derivation.columns(found, visible, frame.request)
+
+
+def _join(
+    definition: Definition, features: Sequence[Feature], source: Source, frame: Frame, chunk_rows: int
+) -> tuple[list[pa.Array], pa.Array]:
+    """The features, and per row of the frame whether a row of the source was visible."""
     asked = frame.sorted(definition.join_keys)
     if not len(asked.rows):
-        return [pa.nulls(len(frame.moments), ARROW[feature.type]) for feature in features]
+        nothing = pa.array(np.zeros(len(frame.moments), bool))
+        return [pa.nulls(len(frame.moments), ARROW[feature.type]) for feature in features], nothing
     earliest = None if definition.ttl is None else max(int(asked.moments.min()) - definition.ttl, _LOWEST)
     history = History(definition, source, Window(earliest, int(asked.moments.max())))
     best = _Best(len(asked.rows))
@@ -87,7 +102,7 @@ def join(
     if definition.ttl is not None:
         oldest = np.maximum(asked.moments, _LOWEST + definition.ttl) - definition.ttl
         winners[asked.rows[best.event < oldest]] = _NONE
-    return _fetch(history, features, winners)
+    return _fetch(history, features, winners), pa.array(winners != _NONE)
 
 
 class _Seen(NamedTuple):

@@ -17,7 +17,7 @@ import orjson
 
 from millrace.features.definition import Definition, StoredFeature
 from millrace.features.keys import META_LAYOUT
-from millrace.features.row import STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout, Value, schema_id
+from millrace.features.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout, Value, decode_variable, schema_id
 
 PRESENT: Final = "PRESENT"
 NULL_VALUE: Final = "NULL_VALUE"
@@ -179,10 +179,13 @@ class _Partial:
 
     def _variable(
         self, rows: Sequence[bytes], feature: StoredFeature, begins: Sequence[int], ends: Sequence[int]
-    ) -> list[bytes | str]:
+    ) -> list[Any]:
         start = self._variable_start
         parts = [row[start + a : start + b] for row, a, b in zip(rows, begins, ends, strict=True)]
-        return [part.decode() for part in parts] if feature.type == "string" else parts  # type: ignore[return-value]
+        if feature.type in ARRAYS:
+            # No bytes at all is a null; the bitmap says so too.
+            return [decode_variable(feature.type, part) if part else None for part in parts]
+        return [part.decode() for part in parts] if feature.type == "string" else parts
 
 
 def _ends_needed(layout: Layout, wanted: Sequence[StoredFeature]) -> set[StoredFeature]:

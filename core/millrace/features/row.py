@@ -11,9 +11,10 @@ offset  size                    content
 17      8                       created time in the same form; 0 is null, and sorts lowest
 25      ceil(features / 8)      null bitmap: feature i is null when bit ``i % 8`` of byte ``i // 8`` is set
 …       by type, no padding     fixed section, in the order of the features: bool 1 (0 or 1), int32 and
-                                float32 4, int64, float64 and timestamp (microseconds) 8; string and bytes
-                                4: where the value ends, counted from the start of the variable section
-…       to the end              variable section: the strings (UTF-8) and bytes, one after another
+                                float32 4, int64, float64 and timestamp (microseconds) 8; string, bytes and
+                                arrays 4: where the value ends, counted from the start of the variable section
+…       to the end              variable section: the strings (UTF-8), bytes and arrays (``arrays``), one
+                                after another
 ======  ======================  ==========================================================================
 
 Times are unsigned because of the offset, so rows compare by (event, created) as two pairs of 32-bit words, which is
@@ -27,7 +28,13 @@ float64 NaN, string "é", int64 null, bytes empty, timestamp 3, string "z")::
     2000 01 fffffffe 3fc00000 7ff8000000000000 00000002 0000000000000000 00000002 0000000000000003 00000003
     c3a9 7a
 
-This module encodes and decodes row by row and needs nothing but Python; ``row_columns`` encodes by column.
+The same with features (array<float32> [1.5, null], array<string> ["é", null, ""], array<int64> null, array<bool> [])::
+
+    01 0102030405060708 7fffffffffffffff 0000000000000000
+    04 0000000d 00000020 00000020 00000024
+    00000002 02 3fc00000 00000000  00000003 02 00000002 00000002 00000002 c3a9  00000000
+
+This module encodes and decodes row by row; ``row_columns`` encodes by column.
 """
 
 from __future__ import annotations
@@ -36,18 +43,20 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
-from millrace.api.featureview import ScalarType
+from millrace.api.featureview import FeatureType, element_type
 from millrace.base.errors import ReportError
+from millrace.features import arrays
 from millrace.features.definition import Definition, StoredFeature
 
 FORMAT: Final = 1
 HEADER_BYTES: Final = 25
 TIME_OFFSET: Final = 2**63
 
-VARIABLE: Final = frozenset({"string", "bytes"})
-STRUCT_CODE: Final[Mapping[ScalarType, str]] = {
+ARRAYS: Final = {kind: element for kind in get_args(FeatureType) if (element := element_type(kind))}
+VARIABLE: Final = frozenset({"string", "bytes", *ARRAYS})
+STRUCT_CODE: Final[Mapping[FeatureType, str]] = {
     "bool": "?",
     "int32": "i",
     "int64": "q",
@@ -56,10 +65,11 @@ STRUCT_CODE: Final[Mapping[ScalarType, str]] = {
     "timestamp": "q",
     "string": "I",
     "bytes": "I",
+    **dict.fromkeys(ARRAYS, "I"),
 }
 _ZERO: Final[Mapping[str, Any]] = {"?": False, "i": 0, "q": 0, "f": 0.0, "d": 0.0}
 
-Value = bool | int | float | str | bytes | None
+Value = bool | int | float | str | bytes | list[Any] | None
 
 
 class Row(NamedTuple):
@@ -121,7 +131,7 @@ class Layout:
             if value is None:
                 nulls |= 1 << index
             if feature.type in VARIABLE:
-                variable += value.encode() if isinstance(value, str) else (value or b"")  # type: ignore[operator]
+                variable += b"" if value is None else encode_variable(feature.type, value)
                 fixed.append(len(variable))
             else:
                 fixed.append(_ZERO[STRUCT_CODE[feature.type]] if value is None else value)
@@ -150,10 +160,31 @@ class Layout:
             if not begin <= end <= len(row) - start:
                 raise corrupt(row)
             part = row[start + begin : start + end]
-            values.append(None if nulls >> index & 1 else part.decode() if feature.type == "string" else part)
+            values.append(None if nulls >> index & 1 else decode_variable(feature.type, part))
         if start + end != len(row) and self.has_variable:
             raise corrupt(row)
         return Row(event - TIME_OFFSET, created - TIME_OFFSET if created else None, tuple(values))
+
+
+def encode_variable(kind: FeatureType, value: Any) -> bytes:
+    """A value of the variable section as it stands there."""
+    if kind in ARRAYS:
+        return arrays.encode(ARRAYS[kind], value)
+    return bytes(value.encode() if kind == "string" else value)
+
+
+def decode_variable(kind: FeatureType, part: bytes) -> Value:
+    """The value of its bytes in the variable section.
+
+    Raises:
+        ReportError: they are no such value.
+    """
+    try:
+        if kind in ARRAYS:
+            return arrays.decode(ARRAYS[kind], part)
+        return part.decode() if kind == "string" else part
+    except ValueError as error:
+        raise corrupt(part) from error
 
 
 def schema_id(row: bytes) -> bytes:

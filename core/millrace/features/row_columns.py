@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.api.featureview import FeatureType
+from millrace.features import arrays
 from millrace.features.conform import integers
-from millrace.features.row import STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
+from millrace.features.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
 
 Numbers = np.ndarray[Any, Any]
 
@@ -49,7 +51,7 @@ def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None
             missing = column.is_null().to_numpy(zero_copy_only=False)
             rows["nulls"][:, index // 8] |= missing.astype(np.uint8) << np.uint8(index % 8)
         if feature.type in VARIABLE:
-            values = _filled(column, b"" if feature.type == "bytes" else "").cast(pa.binary())
+            values = _variable(column, feature.type)
             end += integers(pc.binary_length(values).cast(pa.int64()))
             rows[str(index)] = end
             variable.append(values)
@@ -57,6 +59,12 @@ def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None
             rows[str(index)] = _numbers(column, feature.type)
     fixed = _binary(rows.view(np.uint8).reshape(-1), count, rows.dtype.itemsize)
     return pc.binary_join_element_wise(fixed, *variable, pa.scalar(b"", pa.binary())) if variable else fixed
+
+
+def _variable(column: pa.Array, kind: FeatureType) -> pa.Array:
+    if kind in ARRAYS:
+        return arrays.encode_column(ARRAYS[kind], column)
+    return _filled(column, b"" if kind == "bytes" else "").cast(pa.binary())
 
 
 def _filled(column: pa.Array, zero: Any) -> pa.Array:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from millrace.api.featureview import ScalarType
+from millrace.api.featureview import FeatureType, element_type
 from millrace.features import reading, times
 from millrace.features.reading import Columns
 from millrace.gateway.plan import Plan
@@ -51,8 +51,11 @@ def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: S
     return orjson.dumps({"metadata": {"feature_names": names}, "results": results + features})
 
 
-def json_values(kind: ScalarType, values: Sequence[Any]) -> Sequence[Any]:
+def json_values(kind: FeatureType, values: Sequence[Any]) -> Sequence[Any]:
     """The values of one column as JSON has them."""
+    element = element_type(kind)
+    if element is not None:
+        return [None if value is None else json_values(element, value) for value in values]
     if kind in _FLOATS:
         return values if _all_finite(values) else [_float(value) for value in values]
     if kind == "timestamp":

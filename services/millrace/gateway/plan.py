@@ -7,7 +7,7 @@ from functools import cached_property
 
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.features.definition import Definition
-from millrace.features.reading import Reader
+from millrace.features.on_demand import FeatureReader
 from millrace.gateway.definitions import Snapshot
 
 _PARTS = 2
@@ -22,9 +22,9 @@ class ViewRead:
     positions: tuple[int, ...]
 
     @cached_property
-    def reader(self) -> Reader:
-        """Reads these features of packed rows; made once, because making it compiles the row's layout."""
-        return Reader(self.definition, self.features)
+    def reader(self) -> FeatureReader:
+        """Reads these features of packed rows; made once, because making it compiles layout and expressions."""
+        return FeatureReader(self.definition, self.features)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Plan:
     names: tuple[str, ...]
     join_keys: tuple[str, ...]
     reads: tuple[ViewRead, ...]
+
+    @cached_property
+    def request_fields(self) -> frozenset[str]:
+        """Names of what the request brings for on-demand features."""
+        return frozenset(name for read in self.reads for name, _ in read.reader.request_fields)
 
 
 def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:

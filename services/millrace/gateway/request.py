@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -13,14 +14,38 @@ STREAM: Final = b"application/vnd.apache.arrow.stream"
 
 
 class FeatureRequest(NamedTuple):
-    """What is asked. ``entities`` holds equally long columns by join key."""
+    """What is asked: equally long columns by join key in ``entities``, by request field in ``request``.
+
+    Feast's clients send both in ``entities``; the plan tells them apart (``split``).
+    """
 
     project: str
     refs: tuple[str, ...]
     feature_service: str
     full_feature_names: bool
     entities: dict[str, list[Any]]
+    request: dict[str, list[Any]]
     rows: int
+
+    def split(self, join_keys: Collection[str], request_fields: Collection[str]) -> FeatureRequest:
+        """The request with join keys alone in ``entities`` and all request fields in ``request``.
+
+        Raises:
+            RejectError: a column is none of both; names those that are known.
+        """
+        if not request_fields and all(name in join_keys for name in self.entities):
+            return self
+        brought = {name: column for name, column in self.entities.items() if name in request_fields}
+        for name in self.entities:
+            if name not in join_keys and name not in brought:
+                fields = f"; the request fields: {', '.join(sorted(request_fields))}" if request_fields else ""
+                raise RejectError(
+                    f"{name!r} is no join key of what is asked for",
+                    hint=f"The join keys are: {', '.join(join_keys)}{fields}",
+                    field=f"entities.{name}",
+                )
+        entities = {name: column for name, column in self.entities.items() if name in join_keys}
+        return self._replace(entities=entities, request=brought | self.request)
 
 
 def parse(body: bytes, default_project: str) -> FeatureRequest:
@@ -56,8 +81,11 @@ def of(document: dict[str, Any], default_project: str) -> FeatureRequest:
     full = document.get("full_feature_names", False)
     if not isinstance(full, bool):
         raise RejectError(f"{named(full)} came, true or false is expected", field="full_feature_names")
+    request = document.get("request") or {}
+    if not isinstance(request, dict):
+        raise RejectError(f"{named(request)} came, one list of values per request field is expected", field="request")
     entities, rows = _entities(document.get("entities"))
-    return FeatureRequest(project, tuple(refs), service, full, entities, rows)
+    return FeatureRequest(project, tuple(refs), service, full, entities, request, rows)
 
 
 def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:

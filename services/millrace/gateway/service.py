@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from millrace.base.errors import NotFoundError, RejectError
+from millrace.base.errors import NotFoundError
 from millrace.features import keys
+from millrace.features.on_demand import Request
 from millrace.features.reading import Columns
 from millrace.gateway import answer, request
 from millrace.gateway.definitions import Definitions
@@ -49,7 +50,7 @@ class FeatureReads:
         arrow: Any = await _arrow() if came or wanted else None
         asked = (arrow.parse if came else request.parse)(call.body, self.default_project)
         plan = await self._plan(asked)
-        _check_entities(plan, asked)
+        asked = asked.split(plan.join_keys, plan.request_fields)
         if asked.rows * len(plan.reads) > self.max_rows:
             raise TooLargeError(
                 f"{asked.rows} entities of {len(plan.reads)} views came, {self.max_rows} rows at once are the most",
@@ -80,17 +81,19 @@ class FeatureReads:
         found = iter(await self.store.rows([key for view in wanted for key in view if key is not None]))
         rows = [[None if key is None else next(found) for key in view] for view in wanted]
         now = self.now()
-        read = [view.reader.read(part, now) for view, part in zip(plan.reads, rows, strict=True)]
+        read = [view.reader.read(part, now, asked.request) for view, part in zip(plan.reads, rows, strict=True)]
         for index, columns in enumerate(read):
             if columns.unknown:
-                read[index] = await self._read_other_layouts(plan.reads[index], rows[index], now)
+                read[index] = await self._read_other_layouts(plan.reads[index], rows[index], now, asked.request)
         return read
 
-    async def _read_other_layouts(self, view: ViewRead, rows: Sequence[bytes | None], now: int) -> Columns:
+    async def _read_other_layouts(
+        self, view: ViewRead, rows: Sequence[bytes | None], now: int, brought: Request
+    ) -> Columns:
         """Rows written under another definition are read by that one's layout, which the view's meta hash keeps."""
         definition = view.definition
         layouts = await self.store.layouts(definition.project, definition.view)
-        columns = view.reader.read(rows, now, layouts)
+        columns = view.reader.read(rows, now, brought, layouts)
         if columns.unknown:
             self.unreadable(len(columns.unknown))
             logger.warning(
@@ -115,13 +118,3 @@ def _media_types(call: Call) -> tuple[bytes, bytes]:
         elif name == b"accept":
             accept = value
     return content_type, accept
-
-
-def _check_entities(plan: Plan, asked: FeatureRequest) -> None:
-    unknown = [name for name in asked.entities if name not in plan.join_keys]
-    if unknown:
-        raise RejectError(
-            f"{unknown[0]!r} is no join key of what is asked for",
-            hint=f"The join keys are: {', '.join(plan.join_keys)}",
-            field=f"entities.{unknown[0]}",
-        )
