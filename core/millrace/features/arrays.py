@@ -49,7 +49,7 @@ def encode(element: ScalarType, values: Sequence[Any]) -> bytes:
     head = _COUNT.pack(len(values)) + nulls.to_bytes((len(values) + 7) // 8, "little")
     if element in _TEXTS:
         texts = [b"" if value is None else value.encode() if element == "string" else value for value in values]
-        ends = np.cumsum([len(text) for text in texts], dtype=">u4") if texts else np.empty(0, ">u4")
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64).astype(">u4")
         return b"".join([head, ends.tobytes(), *texts])
     return head + np.array([0 if value is None else value for value in values], _NUMPY[element]).tobytes()
 

@@ -8,8 +8,8 @@ values at all times, and so has it.
 An expression that reads ``request.<field>``, directly or through others, is *on demand*: evaluated at every read, over
 features that are null where nothing is visible.
 
-Its value is cast to the declared type. What cannot be computed for a row (an overflow, the logarithm of -1, a text that
-is no number) is null for this row, wherever it is evaluated.
+Its value is cast to the declared type. What cannot be computed for a row (an overflow, a text that is no number, a
+value out of range) is null for this row, wherever it is evaluated.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ stream that holds other rows at every execution (``benchmarks/on_demand.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -78,19 +79,23 @@ class Program:
             One Arrow array (``conform.ARROW``) per wanted feature.
         """
         given = [_without_zone(column) for column in columns]
-        table = self._execute([*given, visible]).to_arrow_table(_BATCH)
+        self._stream.hold([*given, visible])
+        with self._explained():
+            table = self._cursor.sql("execute compute").to_arrow_table(_BATCH)
         return [pc.cast(_whole(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
 
     def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
         """Computes by column of Python values, as packed rows have them (times as microseconds), all rows visible."""
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, self._stream.schema, strict=False)]
-        found = self._execute([*arrays, pa.array([True] * rows)]).fetchall()
+        self._stream.hold([*arrays, pa.array([True] * rows)])
+        with self._explained():
+            found = self._cursor.execute("execute compute").fetchall()
         return list(zip(*found, strict=True)) or [()] * len(self.wanted)
 
-    def _execute(self, arrays: Sequence[pa.Array]) -> Any:
-        self._stream.batch = pa.record_batch(list(arrays), schema=self._stream.schema)
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            return self._cursor.execute("execute compute")
+            yield
         except duckdb.Error as error:
             raise ReportError(
                 f"{', '.join(self.wanted)} cannot be computed: {str(error).splitlines()[0]}", reason="EngineFailed"
@@ -158,13 +163,17 @@ class _Stream:
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self.batch = pa.record_batch([pa.nulls(0, field.type) for field in schema], schema=schema)
+        self.hold([pa.nulls(0, field.type) for field in schema])
+
+    def hold(self, columns: Sequence[pa.Array]) -> None:
+        """What the next execution reads."""
+        self._batch = pa.record_batch(list(columns), schema=self.schema)
 
     def __arrow_c_schema__(self) -> Any:
         return self.schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return pa.RecordBatchReader.from_batches(self.schema, [self.batch]).__arrow_c_stream__(requested_schema)
+        return pa.RecordBatchReader.from_batches(self.schema, [self._batch]).__arrow_c_stream__(requested_schema)
 
 
 @lru_cache(maxsize=1)

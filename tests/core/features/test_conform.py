@@ -33,6 +33,12 @@ def test_nanoseconds_are_rounded_down_before_and_after_1970(values: list[int | N
         (pa.array([b"ab"], pa.binary(2)), "bytes", [b"ab"]),
         (pa.nulls(2), "timestamp", [None, None]),
         (pa.nulls(1), "bool", [None]),
+        (pa.array([[0.1, None], None, []]), "array<float32>", [[0.10000000149011612, None], None, []]),
+        (pa.array([[9], [1, 2], None]).slice(1), "array<int32>", [[1, 2], None]),
+        (pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), "array<float64>", [[1.0, 2.0], None]),
+        (pa.array([["a"]], pa.large_list(pa.large_string())), "array<bytes>", [[b"a"]]),
+        (pa.array([[None]]), "array<bool>", [[None]]),
+        (pa.nulls(1), "array<timestamp>", [None]),
     ],
 )
 def test_fitting_types_are_read(column: pa.Array, kind: Any, expected: list[Any]) -> None:
@@ -53,6 +59,9 @@ def test_keys_of_both_integer_types_become_one() -> None:
         (pa.array([1]), "timestamp"),
         (pa.array(["2026-01-01"]), "timestamp"),
         (pa.array([[1.0]]), "float64"),
+        (pa.array([1.0]), "array<float64>"),
+        (pa.array([["a"]]), "array<float64>"),
+        (pa.array([[[1.0]]]), "array<float64>"),
         (pa.array([date(2026, 1, 1)]), "float64"),
     ],
 )

@@ -13,7 +13,7 @@ from millrace.features.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PR
 from millrace.features.row import Layout
 from tests.core.features.histories import view
 
-KINDS = ["bool", "int32", "string", "float64", "bytes", "int64", "string", "timestamp", "float32"]
+KINDS = ["bool", "int32", "string", "float64", "bytes", "int64", "string", "timestamp", "float32", "array<float32>"]
 SAMPLES: dict[str, Any] = {
     "bool": True,
     "int32": -5,
@@ -23,6 +23,7 @@ SAMPLES: dict[str, Any] = {
     "int64": 2**62,
     "timestamp": -1,
     "float32": 1.5,
+    "array<float32>": [1.5, None],
 }
 
 

@@ -30,6 +30,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bytes": st.binary(max_size=5),
     "timestamp": INT64,
 }
+VALUES |= {f"array<{kind}>": st.lists(st.none() | element, max_size=9) for kind, element in VALUES.items()}
 TIME = st.integers(-(2**62), 2**62)
 
 
@@ -48,7 +49,10 @@ def packed(draw: st.DrawFn) -> tuple[Layout, list[tuple[int, int | None, tuple[A
 
 def bits(values: Any) -> Any:
     """Floats by their bits, so that NaN equals NaN and -0.0 differs from 0.0."""
-    return [struct.pack("d", value) if isinstance(value, float) else value for value in values]
+    return [
+        struct.pack("d", value) if isinstance(value, float) else bits(value) if isinstance(value, list) else value
+        for value in values
+    ]
 
 
 @given(packed())
@@ -77,9 +81,9 @@ def test_rows_by_column_are_the_rows_one_by_one(case: Case) -> None:
         assert row_columns.encode(layout, events, None, columns).to_pylist() == made
 
 
-def golden() -> bytes:
+def golden(after: str = r"string \"z\"\)") -> bytes:
     assert row.__doc__
-    found = re.search(r"string \"z\"\)::\n\n((?:    [0-9a-f ]+\n)+)", row.__doc__)
+    found = re.search(rf"{after}::\n\n((?:    [0-9a-f ]+\n)+)", row.__doc__)
     assert found
     return bytes.fromhex(found[1].replace("\n", ""))
 
@@ -90,6 +94,14 @@ def test_the_golden_bytes_of_the_documentation_hold() -> None:
     layout = layout_of(kinds)
     assert layout.encode(-1, None, values) == golden()
     assert bits(layout.decode(golden()).values) == bits(values)
+
+
+def test_the_golden_bytes_of_arrays_hold() -> None:
+    layout = layout_of(["array<float32>", "array<string>", "array<int64>", "array<bool>"])
+    values = ([1.5, None], ["é", None, ""], None, [])
+    expected = golden(r"array<bool> \[\]\)")
+    assert layout.encode(-1, None, values) == expected
+    assert layout.decode(expected).values == values
 
 
 @given(TIME, st.none() | TIME, TIME, st.none() | TIME)
@@ -110,6 +122,15 @@ def test_a_string_of_10_mb_comes_back_as_it_was() -> None:
     layout = layout_of(["string", "bytes"])
     values = ("é" * 5_000_000, b"\x00" * 10_000_000)
     assert layout.decode(layout.encode(0, 0, values)).values == values
+
+
+@pytest.mark.parametrize("data", ["", "00", "00000002", "00000001 00", "00000001 00 00", "00000000 00"])
+def test_bytes_that_are_no_array_are_reported(data: str) -> None:
+    layout = layout_of(["array<string>"])
+    part = bytes.fromhex(data)
+    spoiled = layout.encode(0, None, [None])[: layout.fixed.size - 5] + b"\0" + struct.pack(">I", len(part)) + part
+    with pytest.raises(ReportError, match="no whole row"):
+        layout.decode(spoiled)
 
 
 @pytest.mark.parametrize("kinds", [["int64"], ["string"], ["string", "bytes"]])
