@@ -23,35 +23,36 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from millrace.api.featureview import ScalarType
 
-_NUMPY: Final[Mapping[ScalarType, Any]] = {
-    "bool": np.dtype("?"),
-    "int32": np.dtype(">i4"),
-    "int64": np.dtype(">i8"),
-    "float32": np.dtype(">f4"),
-    "float64": np.dtype(">f8"),
-    "timestamp": np.dtype(">i8"),
+# Codes of ``struct``; of strings and bytes those of their ends.
+CODES: Final[Mapping[ScalarType, str]] = {
+    "bool": "?",
+    "int32": "i",
+    "int64": "q",
+    "float32": "f",
+    "float64": "d",
+    "timestamp": "q",
+    "string": "I",
+    "bytes": "I",
 }
-_TEXTS: Final = frozenset(["string", "bytes"])
-_COUNT: Final = struct.Struct(">I")
+TEXTS: Final = frozenset(["string", "bytes"])
+COUNT: Final = struct.Struct(">I")
 
 
 def encode(element: ScalarType, values: Sequence[Any]) -> bytes:
     """The bytes of one array; times are microseconds."""
     nulls = sum(1 << index for index, value in enumerate(values) if value is None)
-    head = _COUNT.pack(len(values)) + nulls.to_bytes((len(values) + 7) // 8, "little")
-    if element in _TEXTS:
-        texts = [b"" if value is None else value.encode() if element == "string" else value for value in values]
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64).astype(">u4")
-        return b"".join([head, ends.tobytes(), *texts])
-    return head + np.array([0 if value is None else value for value in values], _NUMPY[element]).tobytes()
+    head = COUNT.pack(len(values)) + nulls.to_bytes((len(values) + 7) // 8, "little")
+    if element not in TEXTS:
+        zero = False if element == "bool" else 0
+        return head + _of(element, len(values)).pack(*[zero if value is None else value for value in values])
+    texts = [b"" if value is None else value.encode() if element == "string" else value for value in values]
+    return b"".join([head, _of(element, len(texts)).pack(*accumulate(map(len, texts))), *texts])
 
 
 def decode(element: ScalarType, data: bytes) -> list[Any]:
@@ -61,64 +62,27 @@ def decode(element: ScalarType, data: bytes) -> list[Any]:
         ValueError: the bytes are no whole array of this type.
     """
     try:
-        (count,) = _COUNT.unpack_from(data)
+        (count,) = COUNT.unpack_from(data)
+        start = COUNT.size + (count + 7) // 8
+        form = _of(element, count)
+        values: list[Any] = list(form.unpack_from(data, start))
     except struct.error as error:
-        raise ValueError(str(error)) from error
-    start = _COUNT.size + (count + 7) // 8
-    if element in _TEXTS:
-        values = _texts(element, data, count, start)
-    else:
-        kind = _NUMPY[element]
-        if len(data) != start + count * kind.itemsize:
-            raise ValueError(f"{len(data)} bytes are no array of {count} {element}")
-        values = np.frombuffer(data, kind, count, start).tolist()
-    nulls = int.from_bytes(data[_COUNT.size : start], "little")
+        raise ValueError(f"{len(data)} bytes are no array of {element}") from error
+    end = start + form.size
+    if element in TEXTS:
+        ends, begin = values, end
+        end += ends[-1] if ends else 0
+        if ends != sorted(ends):
+            raise ValueError("texts end before they begin")
+        values = [data[begin + a : begin + b] for a, b in zip([0, *ends], ends, strict=False)]
+    if len(data) != end:
+        raise ValueError(f"{len(data)} bytes are no array of {count} {element}")
+    if element == "string":
+        values = [value.decode() for value in values]
+    nulls = int.from_bytes(data[COUNT.size : start], "little")
     return [None if nulls >> index & 1 else value for index, value in enumerate(values)] if nulls else values
 
 
-def _texts(element: ScalarType, data: bytes, count: int, start: int) -> list[Any]:
-    begin = start + 4 * count
-    if len(data) < begin:
-        raise ValueError(f"{len(data)} bytes are no array of {count} {element}")
-    ends = np.frombuffer(data, ">u4", count, start).tolist()
-    if len(data) != begin + (ends[-1] if ends else 0) or ends != sorted(ends):
-        raise ValueError(f"{len(data)} bytes are no array of {count} {element}")
-    parts = [data[begin + a : begin + b] for a, b in zip([0, *ends], ends, strict=False)]
-    return [part.decode() for part in parts] if element == "string" else parts
-
-
-def encode_column(element: ScalarType, column: pa.ListArray) -> pa.Array:
-    """What ``encode`` makes of each array, for a whole Arrow column; empty where it is null."""
-    if element in _TEXTS:
-        encoded = [b"" if values is None else encode(element, values) for values in column.to_pylist()]
-        return pa.array(encoded, pa.binary())
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    counts = np.asarray(pc.list_value_length(column).fill_null(0))
-    elements = pc.list_flatten(column)
-    kind = _NUMPY[element]
-    numbers = _numbers(elements, kind)
-    nulls = elements.is_null().to_numpy(zero_copy_only=False)
-    sizes = np.where(missing, 0, _COUNT.size + (counts + 7) // 8 + counts * kind.itemsize)
-    ends = np.cumsum(sizes)
-    data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    firsts = np.cumsum(counts) - counts
-    # Arrays of one length are written together; the arrays of an embedding all have one.
-    for count in np.unique(counts[~missing]):
-        rows = np.flatnonzero((counts == count) & ~missing)
-        places = firsts[rows, None] + np.arange(count)
-        parts = [
-            np.broadcast_to(np.frombuffer(_COUNT.pack(count), np.uint8), (len(rows), _COUNT.size)),
-            np.packbits(nulls[places], axis=1, bitorder="little"),
-            np.ascontiguousarray(numbers[places]).view(np.uint8).reshape(len(rows), -1),
-        ]
-        block = np.concatenate(parts, axis=1)
-        data[(ends[rows] - block.shape[1])[:, None] + np.arange(block.shape[1])] = block
-    offsets = np.concatenate([[0], ends]).astype(np.int32)
-    return pa.Array.from_buffers(pa.binary(), len(column), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-
-
-def _numbers(elements: pa.Array, kind: Any) -> Any:
-    if pa.types.is_timestamp(elements.type):
-        elements = elements.cast(pa.int64())
-    zero = False if pa.types.is_boolean(elements.type) else 0
-    return elements.fill_null(zero).to_numpy(zero_copy_only=False).astype(kind)
+@lru_cache(maxsize=256)
+def _of(element: ScalarType, count: int) -> struct.Struct:
+    return struct.Struct(f">{count}{CODES[element]}")

@@ -79,12 +79,12 @@ def join(
         RetryError: the source changed meanwhile.
     """
     derivation = Derivation(definition, features)
-    found, visible = _join(definition, derivation.reads, source, frame, chunk_rows)
+    found, visible = _join(definition, derivation.reads, source, frame, merged_rows)
     return derivation.columns(found, visible, frame.request)
 
 
 def _join(
-    definition: Definition, features: Sequence[Feature], source: Source, frame: Frame, chunk_rows: int
+    definition: Definition, features: Sequence[Feature], source: Source, frame: Frame, merged_rows: int
 ) -> tuple[list[pa.Array], pa.Array]:
     """The features, and per row of the frame whether a row of the source was visible."""
     asked = frame.sorted(definition.join_keys)

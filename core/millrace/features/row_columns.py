@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.api.featureview import FeatureType
+from millrace.api.featureview import FeatureType, ScalarType
 from millrace.features import arrays
 from millrace.features.conform import integers
 from millrace.features.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
@@ -63,7 +63,7 @@ def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None
 
 def _variable(column: pa.Array, kind: FeatureType) -> pa.Array:
     if kind in ARRAYS:
-        return arrays.encode_column(ARRAYS[kind], column)
+        return _arrays(column, ARRAYS[kind])
     return _filled(column, b"" if kind == "bytes" else "").cast(pa.binary())
 
 
@@ -81,3 +81,40 @@ def _numbers(column: pa.Array, kind: str) -> Numbers:
 def _binary(data: Numbers, count: int, size: int) -> pa.Array:
     offsets = np.arange(0, (count + 1) * size, size, dtype=np.int32)
     return pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _arrays(column: pa.ListArray, element: ScalarType) -> pa.Array:
+    """The bytes of each array (``arrays``); empty where it is null."""
+    if element in arrays.TEXTS:
+        encoded = [b"" if values is None else arrays.encode(element, values) for values in column.to_pylist()]
+        return pa.array(encoded, pa.binary())
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    counts = np.asarray(pc.list_value_length(column).fill_null(0))
+    elements = pc.list_flatten(column)
+    kind = np.dtype(_NUMPY[arrays.CODES[element]])
+    numbers = _elements(elements, kind)
+    nulls = elements.is_null().to_numpy(zero_copy_only=False)
+    sizes = np.where(missing, 0, arrays.COUNT.size + (counts + 7) // 8 + counts * kind.itemsize)
+    ends = np.cumsum(sizes)
+    data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    firsts = np.cumsum(counts) - counts
+    # Arrays of one length are written together; the arrays of an embedding all have one.
+    for count in np.unique(counts[~missing]):
+        rows = np.flatnonzero((counts == count) & ~missing)
+        places = firsts[rows, None] + np.arange(count)
+        parts = [
+            np.broadcast_to(np.frombuffer(arrays.COUNT.pack(count), np.uint8), (len(rows), arrays.COUNT.size)),
+            np.packbits(nulls[places], axis=1, bitorder="little"),
+            np.ascontiguousarray(numbers[places]).view(np.uint8).reshape(len(rows), -1),
+        ]
+        block = np.concatenate(parts, axis=1)
+        data[(ends[rows] - block.shape[1])[:, None] + np.arange(block.shape[1])] = block
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(column), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _elements(elements: pa.Array, kind: Any) -> Any:
+    if pa.types.is_timestamp(elements.type):
+        elements = elements.cast(pa.int64())
+    zero = False if pa.types.is_boolean(elements.type) else 0
+    return elements.fill_null(zero).to_numpy(zero_copy_only=False).astype(kind)
