@@ -50,6 +50,7 @@ class Engine:
         }
         connection = duckdb.connect(":memory:", config=settings)
         connection.execute("set enable_progress_bar = false")
+        connection.execute("set TimeZone = 'UTC'")
         if self.disk is not None:
             connection.execute(f"set max_temp_directory_size = '{self.disk}B'")
         session = Session(connection)

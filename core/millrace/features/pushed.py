@@ -28,6 +28,7 @@ from millrace.base.errors import RejectError
 from millrace.features import key_columns, times
 from millrace.features.conform import ARROW, conform, conform_key, integers, microseconds
 from millrace.features.definition import Definition
+from millrace.features.evaluation import Derivation
 from millrace.features.history import Rows
 
 # Beyond so many bad rows the whole batch is refused: something else is wrong than single rows.
@@ -100,15 +101,14 @@ def newest(definition: Definition, table: pa.Table) -> pa.Table:
 def rows(definition: Definition, table: pa.Table) -> Rows:
     """Checked rows as the store's writers take them."""
     created = definition.created_field
+    derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
+    reads = [read for feature in derivation.reads if (read := feature.read) is not None]
+    found = [conform(_whole(table, read.column), read.type, column=read.column) for read in reads if read.type]
     return Rows(
         [conform_key(_whole(table, key.name), key.type, column=key.name) for key in definition.join_keys],
         microseconds(_whole(table, definition.timestamp_field), column=definition.timestamp_field),
         microseconds(_whole(table, created), column=created) if created else None,
-        [
-            conform(_whole(table, feature.column), feature.type, column=feature.column)
-            for feature in definition.features
-            if feature.column
-        ],
+        derivation.columns(found, pa.array([True] * table.num_rows)),
     )
 
 

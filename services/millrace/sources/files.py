@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from millrace.api.featureview import ScalarType
+from millrace.api.featureview import FeatureType
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.features.conform import ARROW
 from millrace.features.definition import Definition
@@ -120,7 +120,7 @@ def _declared(definition: Definition) -> dict[str, pa.DataType]:
     types: dict[str, pa.DataType] = {definition.timestamp_field: moment}
     if definition.created_field is not None:
         types[definition.created_field] = moment
-    declared: list[tuple[str, ScalarType]] = [(key.name, key.type) for key in definition.join_keys]
+    declared: list[tuple[str, FeatureType]] = [(key.name, key.type) for key in definition.join_keys]
     declared += [(each.read.column, each.read.type) for each in definition.features if each.read and each.read.type]
     for name, kind in declared:
         types.setdefault(name, moment if kind == "timestamp" else ARROW[kind])

@@ -49,6 +49,7 @@ class FilteredSource:
         """The batches of the source, filtered; in its order."""
         read = list(dict.fromkeys([*columns, *self._columns]))
         with duckdb.connect(":memory:", config=_SETTINGS) as engine:
+            engine.execute("set TimeZone = 'UTC'")
             for batch in self._source.scan(read, window):
                 yield batch.filter(self._mask(engine, batch)).select(list(columns))
 
