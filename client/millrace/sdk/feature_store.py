@@ -21,6 +21,7 @@ from millrace.sdk.historical import Asked, TrainingSet
 from millrace.sdk.materialization import Materialized
 from millrace.sdk.moments import Moment
 from millrace.sdk.online import GatewayReader, OnlineFeatures, Reader, StoreReader, entity_columns
+from millrace.sdk.pushing import GatewayPusher, Pushed, Pusher, StorePusher, destination
 from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import arrow_table
 from millrace.sources.filesystem import Credentials
@@ -41,7 +42,7 @@ class FeatureStore:
         documents: Mapping[tuple[str, str], Mapping[str, Any]],
         project: str,
         *,
-        reader: Reader | None = None,
+        gateway: str | None = None,
         store_url: Callable[[], str] | None = None,
         registry: Registry | None = None,
     ) -> None:
@@ -49,7 +50,10 @@ class FeatureStore:
         self._documents = documents
         self._project = project
         self._store_url = store_url
-        self._reader = reader or (StoreReader(store_url) if store_url else None)
+        self._reader: Reader | None = StoreReader(store_url) if store_url else None
+        self._pusher: Pusher = StorePusher(store_url)
+        if gateway is not None:
+            self._reader, self._pusher = GatewayReader(gateway, project), GatewayPusher(gateway, project)
         self._registry = registry
         self._plans = Plans()
 
@@ -93,11 +97,10 @@ class FeatureStore:
             RetryError: the registry does not answer.
         """
         registry = Registry(registry_url)
-        reader = GatewayReader(gateway_url, project) if gateway_url else None
         url = embedded.resolve(online) if online else None
         snapshot = registry.snapshot()
         documents = {(project, each["metadata"]["name"]): each for each in registry.views(project)}
-        return cls(snapshot, documents, project, reader=reader, store_url=url, registry=registry)
+        return cls(snapshot, documents, project, gateway=gateway_url, store_url=url, registry=registry)
 
     @classmethod
     def from_cluster(
@@ -112,9 +115,8 @@ class FeatureStore:
         Raises:
             RejectError: no usable kubeconfig. RetryError: the API server does not answer.
         """
-        reader = GatewayReader(gateway_url, namespace) if gateway_url else None
         url = embedded.resolve(online) if online else None
-        return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, reader=reader, store_url=url)
+        return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, gateway=gateway_url, store_url=url)
 
     @property
     def feature_views(self) -> Sequence[str]:
@@ -262,6 +264,25 @@ class FeatureStore:
         if since is not None and upto is not None and since >= upto:
             raise RejectError(f"start {start} is not before end {end}", field="start")
         return materialization.run(definition, self._store(), since, upto, progress)
+
+    def push(self, view: str, df: Any, to: str = "online_and_offline") -> Pushed:
+        """Brings rows to the online store, to the view's log (``source.push``), or to both: through the gateway where
+        there is one, else from here. The same rows pushed again change nothing.
+
+        Args:
+            view: name of the view.
+            df: pandas, Polars, Arrow or the path of a Parquet file, with the columns of the view's source.
+            to: ``online``, ``offline`` or ``online_and_offline``.
+
+        Returns:
+            What became of the rows; those that do not fit are in ``rejected``, the others have landed.
+
+        Raises:
+            RejectError: the view cannot be pushed so, a column is missing, or no row fits.
+            RetryError: store, log or gateway do not answer.
+        """
+        where = destination(to)
+        return self._pusher.push(self.definition(view), arrow_table(df, "df"), where)
 
     def verify(self, view: str, sample: int = 1000, as_of: Moment | None = None, *, seed: int | None = None) -> Verdict:
         """The skew check: draws rows of the online store and recomputes them from the source as of the same moment.

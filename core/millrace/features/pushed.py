@@ -61,6 +61,24 @@ class _Wanted(NamedTuple):
     null: str
 
 
+def require_online(definition: Definition) -> None:
+    """Refuses a view whose rows cannot be pushed to the online store.
+
+    Raises:
+        RejectError: it has aggregates, or no online part.
+    """
+    if definition.windowed:
+        raise RejectError(
+            f"feature view {definition.view!r} has aggregates, which a single row cannot update",
+            hint="Push to offline; the next run brings the rows online",
+            field="to",
+        )
+    if not definition.online:
+        raise RejectError(
+            f"feature view {definition.view!r} has no online part (spec.online.enabled is false)", field="to"
+        )
+
+
 def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> Pushed:
     """Checks equally long columns of JSON values.
 

@@ -113,16 +113,8 @@ class Pushes:
             return self.definitions.current.view(asked.project, asked.view)
 
     def _require_possible(self, definition: Definition, asked: PushRequest) -> None:
-        if asked.online and definition.windowed:
-            raise RejectError(
-                f"feature view {definition.view!r} has aggregates, which a single row cannot update",
-                hint="Push to offline; the next run brings the rows online",
-                field="to",
-            )
-        if asked.online and not definition.online:
-            raise RejectError(
-                f"feature view {definition.view!r} has no online part (spec.online.enabled is false)", field="to"
-            )
+        if asked.online:
+            pushed.require_online(definition)
         if asked.offline and self.append is None:
             raise RejectError("this gateway writes no log of pushes", hint="Push to online", field="to")
 

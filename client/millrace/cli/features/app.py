@@ -166,6 +166,22 @@ def materialize(
 
 @app.command()
 @targeted
+def push(
+    view: View,
+    data: Annotated[Path, typer.Option(help="File of rows with the columns of the source (.parquet, .csv, .jsonl).")],
+    target: Target,
+    to: Annotated[str, typer.Option(help="online, offline or online_and_offline.")] = "online_and_offline",
+    form: Format = Output.TABLE,
+) -> None:
+    """Pushes rows: through the gateway where one is named, else to the store and to the view's log itself."""
+    made = target.store().push(view, reading.data_file(data), to)
+    output.rows([asdict(made)], form, ["view", "accepted", "written", "skipped", "logged"])
+    for each in made.rejected:
+        output.note(f"row {each.index} is rejected: {each.column}: {each.reason}")
+
+
+@app.command()
+@targeted
 def validate(
     target: Target,
     data: Annotated[bool, typer.Option("--data", help="Look at the sources, too.")] = False,

@@ -1,0 +1,170 @@
+"""Pushes: rows to the online store, to the view's log, or to both; directly, or through the gateway."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+import httpx
+import orjson
+import pyarrow as pa
+
+from millrace.base.errors import RejectError, RetryError
+from millrace.features import pushed
+from millrace.features.content import content_id
+from millrace.features.definition import Definition
+from millrace.gateway.arrow import METADATA
+from millrace.gateway.push_request import TO
+from millrace.gateway.request import STREAM
+from millrace.online.store import Store
+from millrace.online.writer import RowWriter
+from millrace.sdk import moments
+from millrace.sdk.registry import refused
+from millrace.sources.filesystem import Credentials
+from millrace.sources.push_log import PushLog
+
+SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 5.0
+_TOO_MANY: Final = 429
+
+To = Literal["online", "offline", "online_and_offline"]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that did not land: its index in what was pushed, the column at fault, and why."""
+
+    index: int
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of a push.
+
+    Attributes:
+        view: name of the view.
+        accepted: rows that fit.
+        written: of these the ones that the online store took; None where they did not go there.
+        skipped: of these the ones that were no newer than what it had.
+        logged: rows added to the view's log; 0 where this very push was there; None where they did not go there.
+        rejected: rows that do not fit.
+    """
+
+    view: str
+    accepted: int
+    written: int | None
+    skipped: int | None
+    logged: int | None
+    rejected: Sequence[Rejected]
+
+
+class Pusher(Protocol):
+    """A way to push."""
+
+    def push(self, definition: Definition, rows: pa.Table, to: To) -> Pushed:
+        """Pushes rows, of which those that do not fit are left out."""
+
+
+class StorePusher:
+    """Writes store and log itself.
+
+    Args:
+        url: gives the store's URL; None where there is no store.
+    """
+
+    def __init__(self, url: Callable[[], str] | None) -> None:
+        self._url = url
+
+    def push(self, definition: Definition, rows: pa.Table, to: To) -> Pushed:
+        """The log comes first: what it holds is the history, and a push that fails behind it is pushed again.
+
+        Raises:
+            RejectError: the view cannot be pushed so, or no row fits. RetryError: store or log do not answer.
+        """
+        checked = pushed.from_arrow(definition, rows)
+        table, rejected = checked.table, [Rejected(*each) for each in checked.rejected]
+        if to != "offline":
+            pushed.require_online(definition)
+        if rejected and not table.num_rows:
+            raise RejectError(f"no row fits; the first: {rejected[0].reason}", field=f"df.{rejected[0].column}")
+        logged = written = skipped = None
+        if to != "online":
+            log = PushLog(definition, Credentials.load(os.environ))
+            # The same rows pushed again are the same push.
+            logged = table.num_rows if log.append(table, content_id(table), moments.now()) else 0
+        if to != "offline":
+            written = self._write(definition, table)
+            skipped = table.num_rows - written
+        return Pushed(definition.view, table.num_rows, written, skipped, logged, rejected)
+
+    def _write(self, definition: Definition, table: pa.Table) -> int:
+        if self._url is None:
+            raise RejectError(
+                "this feature store knows no online store",
+                hint='Pass online="embedded" or a URL, or push to="offline"',
+                field="to",
+            )
+        store = Store(self._url())
+        store.announce(definition)
+        with RowWriter(store, definition, PATIENCE_SECONDS).running() as writer:
+            writer.write(pushed.rows(definition, pushed.newest(definition, table)))
+        return writer.written.changed
+
+
+class GatewayPusher:
+    """Pushes through the gateway, as an Arrow stream."""
+
+    def __init__(self, url: str, project: str) -> None:
+        self._url = f"{url.rstrip('/')}/push"
+        self._project = project
+
+    def push(self, definition: Definition, rows: pa.Table, to: To) -> Pushed:
+        """One request.
+
+        Raises:
+            RejectError: the view cannot be pushed so, or no row fits. RetryError: the gateway does not answer, or is
+            busy.
+        """
+        asked = {"view": definition.view, "to": to, "project": self._project, "id": content_id(rows)}
+        rows = rows.replace_schema_metadata({METADATA: orjson.dumps(asked)})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows)
+        try:
+            answer = httpx.post(
+                self._url,
+                content=sink.getvalue().to_pybytes(),
+                headers={"content-type": STREAM.decode()},
+                timeout=SECONDS,
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise RetryError(f"the gateway {self._url} gives no answer: {error}", hint="Check gateway_url=") from error
+        if answer.status_code == _TOO_MANY:
+            raise RetryError(f"the gateway {self._url} is busy", hint="Push again in a moment, or fewer rows at once")
+        if not answer.is_success:
+            raise refused(answer, f"the gateway {self._url} gives no answer")
+        said: dict[str, Any] = orjson.loads(answer.content)
+        online, offline = said.get("online", {}), said.get("offline", {})
+        return Pushed(
+            said["view"],
+            said["accepted"],
+            online.get("written"),
+            online.get("skipped"),
+            offline.get("rows"),
+            [Rejected(each["index"], each["column"], each["reason"]) for each in said["rejected"]],
+        )
+
+
+def destination(to: str) -> To:
+    """Where to.
+
+    Raises:
+        RejectError: nowhere that there is.
+    """
+    if to not in TO:
+        raise RejectError(f"{to!r} came, one of {', '.join(TO)} is expected", field="to")
+    return to  # type: ignore[return-value]
