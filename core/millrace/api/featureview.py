@@ -21,6 +21,7 @@ from millrace.api.base import (
     Timestamp,
     list_map,
 )
+from millrace.api.quality import QualityResult, QualityRule
 
 EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
 ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
@@ -379,6 +380,12 @@ class FeatureViewSpec(ApiModel):
     materialization: Materialization | None = Field(
         default=None, description="When and how rows are brought to the online store."
     )
+    quality: list[QualityRule] | None = Field(
+        default=None,
+        max_length=64,
+        description="What the rows of a run must be before any of them is written.",
+        json_schema_extra=ATOMIC_LIST,
+    )
 
     rules: ClassVar = (
         Rule(
@@ -452,12 +459,18 @@ class FeatureViewStatus(StatusModel):
     )
     last_run: LastRun | None = Field(default=None, description="What the last finished run really did.")
     online: OnlineStatus | None = Field(default=None, description="What the online store holds of this view.")
+    quality: list[QualityResult] | None = Field(
+        default=None,
+        max_length=64,
+        description="What came of the quality checks in the last run that made them, failing ones first.",
+        json_schema_extra=ATOMIC_LIST,
+    )
     handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
     command_result: str | None = Field(default=None, description="What became of that command.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Accepted, Materialized, Fresh, Ready.",
+        description="Accepted, Materialized, Fresh, QualityOK, Ready.",
         json_schema_extra=list_map("type"),
     )
 

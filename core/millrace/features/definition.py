@@ -22,9 +22,10 @@ from millrace.api.featureview import SOURCE_KINDS, EntityType, FeatureType, Feat
 from millrace.api.names import digest
 from millrace.base import duration
 from millrace.base.errors import RejectError
-from millrace.features import expressions, times
+from millrace.features import expressions, quality, times
 from millrace.features.aggregate import Aggregate, compile_aggregates
 from millrace.features.computed import Computed, Given, compile_expressions
+from millrace.features.quality import Check
 
 # Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
 MAX_TTL: Final = 2**60
@@ -122,6 +123,7 @@ class Definition:
         lateness: how far before the last run's end the next one reads again.
         start_from: where history begins for this view; None takes all.
         source: as the spec has it.
+        quality: what is checked of the rows of a run before any of them is written.
         online: whether rows go to the online store.
         schema_hash: ``sha256:`` and 64 hex digits.
         request_fields: what requests bring for expressions.
@@ -139,6 +141,7 @@ class Definition:
     parallelism: int
     start_from: int | None
     source: Source
+    quality: tuple[Check, ...]
     online: bool
     schema_hash: str
     request_fields: tuple[RequestField, ...] = ()
@@ -211,6 +214,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
         parallelism=materialization.parallelism if materialization else 1,
         start_from=times.parse(start_from, field="spec.materialization.startFrom") if start_from else None,
         source=spec.source,
+        quality=quality.compile(spec.quality or ()),
         online=spec.online.enabled,
         schema_hash=schema_hash(spec),
         request_fields=tuple(RequestField(field.name, field.type) for field in spec.request_fields or ()),

@@ -7,7 +7,7 @@ memory does not grow with the length of the history.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +45,15 @@ class Source(Protocol):
 
         Rows outside the window may be left out; all others are there.
         """
+        ...
+
+
+class DescribedSource(Source, Protocol):
+    """A source that says what it holds."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The type of every column, used or not, by name, as the source calls it."""
         ...
 
 
@@ -95,6 +104,11 @@ class History:
             for key in keys:
                 keep = pc.and_(keep, key.is_valid())
             yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
+
+    def within(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+        """Event times of a batch with the times of rows, and which of its rows are in the window."""
+        event = self._event_times(batch)
+        return event, self._in_window(event, self._created_times(batch))
 
     def rows(self, numbers: Iterable[Numbers], features: Sequence[Feature]) -> Iterator[Rows]:
         """The rows of those numbers.

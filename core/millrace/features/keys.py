@@ -46,10 +46,12 @@ META_LAYOUT: Final = b"layout:"
 # The newest created time (microseconds) that runs have seen, where the view has created times: rows written later are
 # caught whatever their event time. It moves with the watermark, in one step.
 META_CREATED: Final = b"created"
-# Runs that several processes do together. ``run:<id>`` is what all of them cover, ``run:<id>:<share>`` the newest
-# created time that a share saw, written when all its rows are acknowledged. Both begin with when the run began
-# (microseconds, then a space). The last share to end moves the watermark and removes them, in one step; what a failed
-# run leaves is removed two days later.
+# What quality checks compare a run with (``quality.Memory`` as JSON). It moves with the watermark, too.
+META_QUALITY: Final = b"quality"
+# Runs that several processes do together. ``run:<id>`` is what all of them cover, ``run:<id>:verdict`` what quality
+# checks found, ``run:<id>:<share>`` the newest created time that a share saw, written when all its rows are
+# acknowledged. Each begins with when the run began (microseconds, then a space). The last share to end moves the
+# watermark and removes them, in one step; what a failed run leaves is removed two days later.
 META_RUN: Final = b"run:"
 
 _INT_BITS: Final = {"int32": 31, "int64": 63}

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from millrace.api import conditions
 from millrace.base import timestamps
 from millrace.featureview import intervals
 from millrace.featureview.intervals import Interval
-from millrace.featureview.runs import Run, State
+from millrace.featureview.runs import Quality, Run, State
+
+# Failing ones come first.
+MOST_RESULTS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Progress:
         backfill_to: end of what backfills cover, fixed when the definition was first seen.
         watermark: end of the newest covered stretch.
         keys: keys in the online store, as the last successful run counted them.
+        quality: what came of the quality checks in the last run that made them.
     """
 
     schema_hash: str
@@ -54,6 +58,7 @@ class Progress:
     watermark: datetime | None = None
     last_run: LastRun | None = None
     keys: int | None = None
+    quality: Quality = None
 
     @property
     def definition(self) -> str:
@@ -73,6 +78,7 @@ def stored(status: Mapping[str, Any], schema_hash: str) -> Progress | None:
         watermark=timestamps.parse(watermark) if watermark else None,
         last_run=_last_run(status.get("lastRun")),
         keys=(status.get("online") or {}).get("keys"),
+        quality=tuple(status["quality"]) if status.get("quality") else None,
     )
 
 
@@ -84,7 +90,7 @@ def begun(schema_hash: str, now: datetime, lag: timedelta) -> Progress:
 def fold(progress: Progress, observed: Iterable[Run]) -> Progress:
     """The progress with what finished runs of its definition did."""
     finished = [run for run in observed if run.definition == progress.definition and run.finished_at is not None]
-    covered, last, keys = list(progress.covered), progress.last_run, progress.keys
+    covered, last, keys, quality = list(progress.covered), progress.last_run, progress.keys, progress.quality
     for run in sorted(finished, key=lambda run: (run.finished_at, run.state is State.SUCCEEDED, run.name)):
         if run.result is not None:
             covered = list(intervals.merge([*covered, _covered(run.result.interval, run.asked, covered)]))
@@ -92,6 +98,8 @@ def fold(progress: Progress, observed: Iterable[Run]) -> Progress:
         if ended is not None and (last is None or ended.turn >= last.turn):
             last = ended
             keys = run.result.keys if run.result and run.result.keys is not None else keys
+            told = run.result or run.failure
+            quality = (told and told.quality) or quality
     return Progress(
         schema_hash=progress.schema_hash,
         backfill_to=progress.backfill_to,
@@ -99,6 +107,7 @@ def fold(progress: Progress, observed: Iterable[Run]) -> Progress:
         watermark=covered[-1].end if covered else None,
         last_run=last,
         keys=keys,
+        quality=quality,
     )
 
 
@@ -112,6 +121,7 @@ def render(progress: Progress) -> dict[str, Any]:
         "watermark": timestamps.render(progress.watermark) if progress.watermark else None,
         "lastRun": _render_run(last) if last else None,
         "online": {"keys": progress.keys} if progress.keys is not None else None,
+        "quality": [dict(result) for result in progress.quality[:MOST_RESULTS]] if progress.quality else None,
     }
 
 

@@ -42,6 +42,10 @@ class State(StrEnum):
     LOST = "lost"
 
 
+# Results of quality checks as the job tells them and the status shows them; None where a run made none.
+Quality = tuple[Mapping[str, Any], ...] | None
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run says it did (docs/parts.md, "FeatureView operator → materialize job")."""
@@ -51,6 +55,7 @@ class Result:
     written: int | None
     keys: int | None
     seconds: float | None
+    quality: Quality = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Failure:
     reason: str
     message: str
     final: bool = False
+    quality: Quality = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,13 @@ def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
         written=_sum(told, "written"),
         keys=told[0].get("keys"),
         seconds=max(seconds, default=None),
+        quality=next(filter(None, map(_quality, told)), None),
     )
+
+
+def _quality(message: Mapping[str, Any]) -> Quality:
+    told = message.get("quality")
+    return tuple(told) if isinstance(told, list) and told else None
 
 
 def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:
@@ -179,11 +191,12 @@ def _failure(condition: Mapping[str, Any], ends: list[_End]) -> Failure:
     """The job's own words where it left some, else what Kubernetes says."""
     final = condition.get("reason") == "PodFailurePolicy"
     for end in ends:
-        error = _message(end).get("error")
+        message = _message(end)
+        error = message.get("error")
         if isinstance(error, Mapping):
             where = f"{error['field']}: " if error.get("field") else ""
             reason = str(error.get("reason") or conditions.RUN_FAILED)
-            return Failure(reason, f"{where}{error.get('message', '')}", final)
+            return Failure(reason, f"{where}{error.get('message', '')}", final, _quality(message))
     if ends and ends[0].get("reason") == "OOMKilled":
         text = "the run was killed for want of memory; raise spec.materialization.resources"
         return Failure("OutOfMemory", text)

@@ -34,6 +34,10 @@ class Situation(NamedTuple):
         return materialization is not None and materialization.suspend
 
 
+# A job's reasons for refusing a source that is not as the definition says.
+_SOURCE_CHANGED: Final = ("ColumnNotFound", "WrongColumnType")
+_NAMED: Final = 3
+
 Verdict = tuple[bool | None, str, str]
 Rule = Callable[[Situation], Verdict | None]
 
@@ -44,10 +48,13 @@ def status(previous: Mapping[str, Any], situation: Situation, generation: int) -
         condition(conditions.ACCEPTED, True, conditions.VALID, "the definition is valid"),
         condition(conditions.MATERIALIZED, *_verdict(_MATERIALIZED, situation)),
         condition(conditions.FRESH, *_verdict(_FRESH, situation)),
+        condition(conditions.QUALITY_OK, *_verdict(_QUALITY, situation)),
     ]
+    rendered = progress.render(situation.plan.progress)
     return {
         "observedGeneration": generation,
-        **progress.render(situation.plan.progress),
+        **rendered,
+        "quality": rendered["quality"] if situation.view.spec.quality else None,
         "handledCommand": situation.plan.handled or None,
         "commandResult": situation.plan.command_result,
         "conditions": _settled(previous, said, generation, situation.now),
@@ -58,7 +65,8 @@ def rejected(previous: Mapping[str, Any], error: MillraceError, generation: int,
     """The status of a view whose definition is wrong: what was reached before stays on record."""
     said = [conditions.rejected(conditions.ACCEPTED, error)]
     waits = "nothing runs until the definition is accepted"
-    said += [condition(kind, None, conditions.PENDING, waits) for kind in (conditions.MATERIALIZED, conditions.FRESH)]
+    pending = (conditions.MATERIALIZED, conditions.FRESH, conditions.QUALITY_OK)
+    said += [condition(kind, None, conditions.PENDING, waits) for kind in pending]
     return {
         **previous,
         "observedGeneration": generation,
@@ -151,6 +159,50 @@ def _up_to_date(_: Situation) -> Verdict:
     return True, conditions.UP_TO_DATE, "the watermark keeps up with the schedule"
 
 
+def _failing(it: Situation, severity: str) -> list[Mapping[str, Any]]:
+    results = it.plan.progress.quality or ()
+    return [result for result in results if not result.get("passed") and result.get("severity") == severity]
+
+
+def _named(results: list[Mapping[str, Any]]) -> str:
+    more = f"; and {len(results) - _NAMED} more" if len(results) > _NAMED else ""
+    return "; ".join(f"{each.get('name')}: {each.get('message')}" for each in results[:_NAMED]) + more
+
+
+def _source_changed(it: Situation) -> Verdict | None:
+    """The source no longer holds what the definition says, which no rule needs to ask for."""
+    last = it.plan.progress.last_run
+    if last is None or last.succeeded or last.reason not in _SOURCE_CHANGED:
+        return None
+    return False, last.reason, f"Job {last.name}: {last.message}"
+
+
+def _no_rules(it: Situation) -> Verdict | None:
+    return None if it.view.spec.quality else (True, conditions.NO_RULES, "spec.quality asks for nothing")
+
+
+def _not_checked(it: Situation) -> Verdict | None:
+    if it.plan.progress.quality is not None:
+        return None
+    return None, conditions.NOT_RUN, "no run has checked the quality of its rows yet"
+
+
+def _blocked(it: Situation) -> Verdict | None:
+    failing = _failing(it, "block")
+    if not failing:
+        return None
+    return False, conditions.QUALITY_BLOCKED, f"the last good values stay; {_named(failing)}"
+
+
+def _warned(it: Situation) -> Verdict | None:
+    failing = _failing(it, "warn")
+    return (True, conditions.QUALITY_WARNINGS, _named(failing)) if failing else None
+
+
+def _passed(it: Situation) -> Verdict:
+    return True, conditions.QUALITY_PASSED, f"{len(it.plan.progress.quality or ())} checks passed"
+
+
 _MATERIALIZED: Final[tuple[Rule, ...]] = (
     _offline,
     _obstructed,  # no store: nothing below can be made true
@@ -162,3 +214,12 @@ _MATERIALIZED: Final[tuple[Rule, ...]] = (
     _covered,
 )
 _FRESH: Final[tuple[Rule, ...]] = (_offline, _standing_still, _behind, _not_run, _up_to_date)
+_QUALITY: Final[tuple[Rule, ...]] = (
+    _offline,
+    _source_changed,
+    _no_rules,
+    _not_checked,
+    _blocked,
+    _warned,  # nothing that it holds back, so nothing is wrong with the view
+    _passed,
+)

@@ -13,9 +13,11 @@ from millrace.features import times
 from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
-from millrace.features.history import NO_CREATED, Source, Window
+from millrace.features.history import NO_CREATED, DescribedSource, Source, Window
 from millrace.features.latest import latest, window
+from millrace.features.quality import Outcome, Verdict
 from millrace.features.share import SharedSource
+from millrace.materialize.examination import Examination
 from millrace.materialize.ledger import Ledger, Part, Position, Stretch
 from millrace.online.patience import patiently
 from millrace.online.store import Store
@@ -51,6 +53,7 @@ class Result:
     skipped: int
     keys: int
     complete: bool
+    quality: tuple[Outcome, ...] = ()
 
 
 def stretch(definition: Definition, position: Position, now: int, asked: Asked = Asked()) -> Stretch:
@@ -69,14 +72,14 @@ def stretch(definition: Definition, position: Position, now: int, asked: Asked =
         return Stretch(_since(definition), upto, began=now)
     after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
     if definition.created_field is None:
-        return Stretch(after, upto, began=now)
+        return Stretch(after, upto, began=now, news=True)
     written = NO_CREATED if position.created is None else position.created - definition.lag - definition.lateness
-    return Stretch(after, upto, max(written, _LOWEST), now)
+    return Stretch(after, upto, max(written, _LOWEST), now, news=True)
 
 
 def run(
     definition: Definition,
-    source: Source,
+    source: DescribedSource,
     store: Store,
     engine: Engine,
     covers: Stretch,
@@ -93,12 +96,15 @@ def run(
         part: which share of the entities, where several processes run together; None takes all.
 
     Raises:
+        QualityBlockedError: a quality check does not let the rows pass; nothing was written.
         MillraceError: why it failed; the store then holds some of the rows, and the watermark has not moved.
     """
     rows = written = skipped = 0
-    ledger = Ledger(store, definition)
+    ledger, verdict = Ledger(store, definition), Verdict()
     read = _Read(source if part is None else SharedSource(source, definition, part.share), definition)
     if pieces := windows(definition, covers):
+        examined = Examination(definition, source, ledger, engine, covers, patience)
+        verdict = examined.verdict(pieces, part)
         patiently(lambda: store.announce(definition), patience)
         with RowWriter(store, definition, patience).running() as writer:
             for place, within in enumerate(pieces):
@@ -107,9 +113,10 @@ def run(
                     rows += len(batch.event_times)
                     progress(rows, (place + batch.done) / len(pieces))
         written, skipped = writer.written.changed, writer.written.skipped
-    complete = patiently(lambda: ledger.end(covers, _created(definition, covers, read), part), patience)
+    created, memory = _created(definition, covers, read), verdict.memory if verdict.outcomes else None
+    complete = patiently(lambda: ledger.end(covers, created, part, memory), patience)
     keys = patiently(lambda: store.count(definition.project, definition.view), patience)
-    return Result(definition, covers, rows, written, skipped, keys, complete)
+    return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
 
 
 def windows(definition: Definition, covers: Stretch) -> list[Window]:
@@ -172,6 +179,7 @@ def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, objec
         "skipped": result.skipped,
         "keys": result.keys,
         "complete": result.complete,
+        **({"quality": [each.as_dict() for each in result.quality]} if result.quality else {}),
         "seconds": round(seconds, 3),
         "finishedAt": times.render(finished_at),
     }

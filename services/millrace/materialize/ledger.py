@@ -8,6 +8,7 @@ import orjson
 
 from millrace.features import keys
 from millrace.features.definition import Definition
+from millrace.features.quality import Memory, Outcome, Verdict
 from millrace.features.share import Share
 from millrace.online.store import Store
 
@@ -34,7 +35,7 @@ return plan
 _END: Final = """
 local meta, schema, after, upto = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local from, created, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local share, count, began = ARGV[7], tonumber(ARGV[8]), ARGV[9]
+local share, count, began, memory = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
 if id ~= '' then
   local names = {'run:' .. id}
   for i = 0, count - 1 do names[#names + 1] = 'run:' .. id .. ':' .. i end
@@ -47,18 +48,19 @@ if id ~= '' then
     local seen = tonumber(string.match(marks[i], ' (.+)$'))
     if seen and (not created or seen > created) then created = seen end
   end
-  redis.call('HDEL', meta, unpack(names))
+  redis.call('HDEL', meta, 'run:' .. id .. ':verdict', unpack(names))
 end
 local known = redis.call('HMGET', meta, 'schema', 'watermark', 'created')
 local present, newest = tonumber(known[2] or ''), tonumber(known[3] or '')
 if known[1] ~= schema then present, newest = nil, nil end
 local reaches = not after or (present and after <= present) or (from and after <= from)
 if not reaches or (present and present > upto) then return 1 end
-if not present then redis.call('HDEL', meta, 'created') end
+if not present then redis.call('HDEL', meta, 'created', 'quality') end
 redis.call('HSET', meta, 'schema', schema, 'watermark', ARGV[3])
 if created and (not newest or newest < created) then
   redis.call('HSET', meta, 'created', string.format('%.0f', created))
 end
+if memory ~= '' then redis.call('HSET', meta, 'quality', memory) end
 return 1
 """
 
@@ -74,13 +76,15 @@ class Stretch(NamedTuple):
     """What a run covers: event times after ``after`` (None: from the beginning) up to and including ``upto``.
 
     ``created_after``: rows of earlier event times are read too, where they were created later than this; None where
-    there are none, or they are of no concern. ``began``: when the run began. All in microseconds.
+    there are none, or they are of no concern. ``began``: when the run began. All in microseconds. ``news``: whether it
+    just brings what is new since the watermark.
     """
 
     after: int | None
     upto: int
     created_after: int | None = None
     began: int = 0
+    news: bool = False
 
     @property
     def empty(self) -> bool:
@@ -127,11 +131,34 @@ class Ledger:
             fixed: Any = self._store.client.eval(_BEGIN, 1, self._meta, part.run, plan, str(stretch.began - _KEPT))
         return Stretch(*orjson.loads(fixed.partition(b" ")[2]))
 
-    def end(self, stretch: Stretch, created: int | None, part: Part | None) -> bool:
+    def memory(self) -> Memory:
+        """What is known of earlier runs' rows; nothing where the rows in the store are of another schema."""
+        with self._store.explained():
+            schema, text = self._store.client.hmget(self._meta, [keys.META_SCHEMA, keys.META_QUALITY])
+        if schema is None or text is None or schema.decode() != self._definition.schema_hash:
+            return Memory()
+        return _memory(orjson.loads(text))
+
+    def verdict(self, part: Part) -> Verdict | None:
+        """What another share of the run has found about the quality of its rows."""
+        with self._store.explained():
+            found: Any = self._store.client.hget(self._meta, _verdict_of(part))
+        return None if found is None else _verdict(found)
+
+    def settle(self, part: Part, stretch: Stretch, verdict: Verdict) -> Verdict:
+        """Makes a verdict that of the whole run, unless there is one; gives the one that counts."""
+        document = {"outcomes": [each.as_dict() for each in verdict.outcomes], "memory": vars(verdict.memory)}
+        with self._store.explained():
+            self._store.client.hsetnx(self._meta, _verdict_of(part), b"%d %b" % (stretch.began, orjson.dumps(document)))
+            found: Any = self._store.client.hget(self._meta, _verdict_of(part))
+        return verdict if found is None else _verdict(found)
+
+    def end(self, stretch: Stretch, created: int | None, part: Part | None, memory: Memory | None = None) -> bool:
         """Notes that all rows are acknowledged, and moves the watermark where that completes the run.
 
         Args:
             created: the newest created time up to which all rows have been read; None where that cannot be said.
+            memory: what is to be known of this run's rows; None changes nothing.
 
         Returns:
             Whether the run is complete: not while other shares are missing.
@@ -151,5 +178,19 @@ class Ledger:
                 str(share.index),
                 str(share.count),
                 str(stretch.began),
+                "" if memory is None else orjson.dumps(vars(memory)),
             )
         return bool(done)
+
+
+def _verdict_of(part: Part) -> bytes:
+    return keys.META_RUN + part.run.encode() + b":verdict"
+
+
+def _verdict(text: bytes) -> Verdict:
+    document = orjson.loads(text.partition(b" ")[2])
+    return Verdict(tuple(Outcome(**each) for each in document["outcomes"]), _memory(document["memory"]))
+
+
+def _memory(document: Any) -> Memory:
+    return Memory(document["columns"], tuple(document["rates"]), document["newest"])

@@ -15,6 +15,7 @@ from millrace.features import times
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
 from millrace.materialize import job
+from millrace.materialize.examination import QualityBlockedError
 from millrace.materialize.job import Asked
 from millrace.materialize.ledger import Ledger, Part
 from millrace.materialize.progress import ProgressLine
@@ -130,7 +131,10 @@ def _failure(error: Exception) -> tuple[dict[str, Any], int]:
         logger.error("unexpected error", exc_info=error)
         error = ReportError(f"unexpected {type(error).__name__}: {error}", hint="The run's log has more")
     print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
-    return {"error": error.as_dict()}, REJECTED if isinstance(error, RejectError) else FAILED
+    document: dict[str, Any] = {"error": error.as_dict()}
+    if isinstance(error, QualityBlockedError):
+        document["quality"] = [each.as_dict() for each in error.outcomes]
+    return document, REJECTED if isinstance(error, RejectError) else FAILED
 
 
 def _now() -> int:

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # Kubernetes cuts a termination message off there.
 _MOST_BYTES: Final = 4096
-_MOST_MESSAGE: Final = 3000
+_MOST_MESSAGE: Final = 2000
 _SECONDS: Final = 5.0
 
 
@@ -25,14 +25,34 @@ def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
     """Writes the result; a place that cannot be written is a warning, since the exit code says the most of it."""
     if not path:
         return
-    content = orjson.dumps(document)
-    if len(content) > _MOST_BYTES:
-        error = document["error"]
-        content = orjson.dumps({"error": {**error, "message": f"{error['message'][:_MOST_MESSAGE]}…"}})[:_MOST_BYTES]
+    content = orjson.dumps(_bounded(document))
     try:
         Path(path).write_bytes(content)
     except OSError as error:
         logger.warning("the result cannot be written to %s: %s", path, error)
+
+
+def _bounded(document: dict[str, Any]) -> dict[str, Any]:
+    """What of the document fits: an error's message is cut, and of quality results failing ones stay the longest."""
+    if "error" in document and _size(document["error"]) > _MOST_MESSAGE:
+        error = document["error"]
+        document = {**document, "error": {**error, "message": f"{_cut(error['message'], _MOST_MESSAGE)}…"}}
+    if results := sorted(document.get("quality") or (), key=lambda each: (each["passed"], each["severity"])):
+        document = {**document, "quality": results}
+    while results and _size(document) > _MOST_BYTES:
+        results.pop()
+    return document
+
+
+def _size(document: Any) -> int:
+    return len(orjson.dumps(document))
+
+
+def _cut(text: str, size: int) -> str:
+    """The beginning of the text, so that it takes at most so many bytes of JSON."""
+    while _size(text) > size:
+        text = text[: len(text) * 9 // 10]
+    return text
 
 
 def record_run(registry_url: str | None, definition: Definition, document: dict[str, Any], finished: int) -> None:

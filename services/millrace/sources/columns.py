@@ -41,6 +41,9 @@ def needed(definition: Definition) -> dict[str, str]:
         columns.setdefault(definition.created_field, "spec.source.createdTimestampField")
     for name in filtered_by(definition):
         columns.setdefault(name, WHERE_FIELD)
+    for check in definition.quality:
+        for name in check.columns:
+            columns.setdefault(name, f"{check.where}.{'predicate' if check.predicate else 'column'}")
     return columns
 
 
@@ -87,6 +90,15 @@ def checked(definition: Definition, places: Sequence[Place], *, address: str) ->
     schema = pa.schema(fields)
     _check_types(definition, schema)
     return schema
+
+
+def types(places: Sequence[Place]) -> dict[str, str]:
+    """The type of every column, needed or not; of one that has another type in another place, all of them."""
+    found: dict[str, dict[str, None]] = {}
+    for place in places:
+        for field in place.schema:
+            found.setdefault(field.name, {})[str(field.type)] = None
+    return {name: " | ".join(sorted(kinds)) for name, kinds in found.items()}
 
 
 def absent(column: str, where: str, place: str, names: Sequence[str]) -> NotFoundError:

@@ -39,8 +39,9 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
         fragments = sorted(dataset.get_fragments(), key=lambda fragment: fragment.path)
         read_footers(fragments)
     name = f"{spec.uri} (version {table.version()})"
-    schema = columns.checked(definition, [Place(name, dataset.schema)], address=name)
-    return ParquetSource(definition, spec.uri, URI_FIELD, fragments, schema), schema
+    places = [Place(name, dataset.schema)]
+    schema = columns.checked(definition, places, address=name)
+    return ParquetSource(definition, spec.uri, URI_FIELD, fragments, schema, columns.types(places)), schema
 
 
 def _local(uri: str) -> bool:

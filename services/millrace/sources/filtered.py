@@ -15,7 +15,7 @@ import pyarrow as pa
 from millrace.base.errors import RejectError
 from millrace.features import expressions
 from millrace.features.expression_text import quoted
-from millrace.features.history import Source, Window
+from millrace.features.history import DescribedSource, Window
 from millrace.sources.columns import WHERE_FIELD
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -37,7 +37,8 @@ class FilteredSource:
         RejectError: it is no condition over the columns; names the field and the token.
     """
 
-    def __init__(self, source: Source, condition: str, schema: pa.Schema | None) -> None:
+    def __init__(self, source: DescribedSource, condition: str, schema: pa.Schema | None) -> None:
+        self.columns = source.columns
         self._source = source
         parsed = expressions.parse(condition, where=WHERE_FIELD)
         self._columns = [".".join(name) for name in parsed.names]

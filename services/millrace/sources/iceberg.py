@@ -38,7 +38,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class IcebergSource:
     """Implements ``history.Source`` over one snapshot of a table."""
 
-    def __init__(self, table: Table, snapshot: int | None, timestamp_field: str, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        table: Table,
+        snapshot: int | None,
+        timestamp_field: str,
+        schema: pa.Schema,
+        columns: Mapping[str, str],
+    ) -> None:
+        self.columns = columns
         self._table = table
         self._snapshot = snapshot
         self._timestamp = timestamp_field
@@ -104,8 +112,9 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Icebe
         table = load_catalog(spec.catalog.name, **_properties(spec, credentials)).load_table(spec.table)
         snapshot = _snapshot(spec, table)
         kinds = table.scan(snapshot_id=snapshot).projection().as_arrow()
-    schema = columns.checked(definition, [Place(spec.table, kinds)], address=spec.table)
-    return IcebergSource(table, snapshot, definition.timestamp_field, schema), schema
+    places = [Place(spec.table, kinds)]
+    schema = columns.checked(definition, places, address=spec.table)
+    return IcebergSource(table, snapshot, definition.timestamp_field, schema, columns.types(places)), schema
 
 
 def _snapshot(spec: Spec, table: Table) -> int | None:

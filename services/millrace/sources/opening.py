@@ -8,7 +8,7 @@ from typing import Final
 
 from millrace.base.errors import ReportError
 from millrace.features.definition import Definition
-from millrace.features.history import Source
+from millrace.features.history import DescribedSource
 from millrace.sources.filesystem import Credentials
 from millrace.sources.filtered import FilteredSource
 
@@ -24,7 +24,7 @@ _KINDS: Final = {
 }
 
 
-def open_source(definition: Definition, credentials: Credentials) -> Source:
+def open_source(definition: Definition, credentials: Credentials) -> DescribedSource:
     """Opens a view's source and checks that it holds what the definition says.
 
     What the source holds is fixed here: rows that come later are not read, and ones that go are noticed.
@@ -36,6 +36,7 @@ def open_source(definition: Definition, credentials: Credentials) -> Source:
         ReportError: a library that this kind of source needs is not installed.
     """
     kind = definition.source_kind
+    source: DescribedSource
     source, schema = _module(kind).open_source(definition, credentials)
     condition = definition.source.where
     return source if condition is None else FilteredSource(source, condition, schema)

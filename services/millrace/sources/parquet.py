@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -31,6 +31,7 @@ class ParquetSource:
         uri: of all files, for errors; ``field`` is where it came from.
         fragments: the files, in the order in which they are read.
         schema: of the needed columns, those of the folders' names included.
+        columns: type of every column, needed or not.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class ParquetSource:
         field: str,
         fragments: Sequence[ds.ParquetFileFragment],
         schema: pa.Schema,
+        columns: Mapping[str, str],
     ) -> None:
+        self.columns = columns
         self._uri = uri
         self._field = field
         self._timestamp = definition.timestamp_field
@@ -101,7 +104,7 @@ def checked_source(
         for path, fragment in zip(found.paths, fragments, strict=True)
     ]
     schema = columns.checked(definition, places, address=uri)
-    return ParquetSource(definition, uri, field, fragments, schema), schema
+    return ParquetSource(definition, uri, field, fragments, schema, columns.types(places)), schema
 
 
 def _with(schema: pa.Schema, folders: pa.Schema) -> pa.Schema:

@@ -114,7 +114,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     fragments.sort(key=_appended)
     places = [Place(fragment.path, fragment.physical_schema) for fragment in fragments]
     schema = columns.checked(definition, [*places, Place(uri, _declared(definition, places))], address=uri)
-    return ParquetSource(definition, uri, URI_FIELD, fragments, schema), schema
+    return ParquetSource(definition, uri, URI_FIELD, fragments, schema, columns.types(places)), schema
 
 
 def _declared(definition: Definition, places: Sequence[Place]) -> pa.Schema:

@@ -46,6 +46,8 @@ class WarehouseSource:
         # Both scans belong to one transaction; it ends with the source.
         self._connection = connection
         finalize(self, connection.close)
+        # As SQLAlchemy calls the types; a query's columns have none that is known beforehand.
+        self.columns = {column.name: str(column.type) for column in rows.c}
         self._rows = rows
         self._field = field
         self._timestamp = rows.c[definition.timestamp_field]

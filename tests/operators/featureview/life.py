@@ -88,7 +88,7 @@ class Life:
         }
         return name
 
-    def succeed(self, job: str = "", *, start: str = "", end: str = "", pod: bool = True, **figures: int) -> None:
+    def succeed(self, job: str = "", *, start: str = "", end: str = "", pod: bool = True, **figures: Any) -> None:
         """A Job ends well; its pod says what it did."""
         job = job or self.active()
         arguments = self.jobs[job]["spec"]["template"]["spec"]["containers"][0]["args"]

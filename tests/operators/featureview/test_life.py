@@ -388,6 +388,78 @@ def test_every_job_says_which_definition_and_stretch_it_is_for() -> None:
     assert marks["millrace.dev/definition"].endswith("@2026-11-20T12:00:00Z")
 
 
+POSITIVE = {"column": "amount", "min": 0}
+
+
+def result(name: str, *, passed: bool, severity: str = "block") -> dict[str, object]:
+    message = f"{0 if passed else 3} of 10 values are less than 0"
+    return {"name": name, "severity": severity, "passed": passed, "message": message, "checked": 10, "failing": 3}
+
+
+def block(life: Life, *results: dict[str, object]) -> None:
+    error = {"reason": "QualityBlocked", "message": "1 of 1 quality checks block the run", "field": "spec.quality"}
+    life.fail(code=2, message=json.dumps({"error": error, "quality": results}))
+
+
+def test_a_blocked_run_is_told_with_its_counts_and_what_was_reached_stays() -> None:
+    life = Life(clicks().having("spec.quality", [POSITIVE]))
+    life.look()
+    assert life.condition("QualityOK")[:2] == ("Unknown", "NotRunYet")
+    life.succeed(quality=[result("amount.range", passed=True)])
+    life.look()
+    assert life.condition("QualityOK")[:2] == ("True", "QualityPassed")
+    life.command("1:materialize")
+    life.look()
+    life.now = moment("12:01")
+    block(life, result("amount.range", passed=False))
+    life.look()
+    assert life.condition("QualityOK") == (
+        "False",
+        "QualityBlocked",
+        "the last good values stay; amount.range: 3 of 10 values are less than 0",
+    )
+    assert life.condition("Materialized")[:2] == ("False", "QualityBlocked")
+    assert life.condition("Ready")[:2] == ("False", "QualityBlocked")
+    assert life.view["status"]["watermark"] == "2026-11-20T12:00:00Z"
+    assert life.view["status"]["quality"] == [result("amount.range", passed=False)]
+    life.jobs.clear()
+    life.command("2:materialize")
+    life.look()
+    life.now = moment("12:02")
+    life.fail(message=json.dumps({"error": {"reason": "StoreUnavailable", "message": "away"}}))
+    life.look()
+    assert life.condition("QualityOK")[1] == "QualityBlocked", "until a run has checked anew"
+    life.edit("quality", None)
+    life.look()
+    assert life.condition("QualityOK")[:2] == ("True", "NoRules")
+    assert "quality" not in life.view["status"]
+
+
+def test_a_warning_is_reported_and_the_view_stays_ready() -> None:
+    life = Life(clicks().having("spec.quality", [POSITIVE | {"severity": "warn"}]))
+    life.look()
+    life.succeed(quality=[result("amount.range", passed=False, severity="warn")])
+    life.look()
+    assert life.condition("QualityOK") == (
+        "True",
+        "QualityWarnings",
+        "amount.range: 3 of 10 values are less than 0",
+    )
+    assert life.holds("Ready") == "True"
+
+
+def test_a_source_whose_column_is_gone_is_a_matter_of_quality_without_any_rule() -> None:
+    life = Life(clicks())
+    life.look()
+    assert life.condition("QualityOK")[:2] == ("True", "NoRules")
+    message = {"error": {"reason": "ColumnNotFound", "message": "there is no column 'amount'", "field": "spec.x"}}
+    life.fail(code=2, message=json.dumps(message))
+    life.look()
+    status, reason, said = life.condition("QualityOK")
+    assert (status, reason) == ("False", "ColumnNotFound")
+    assert "there is no column 'amount'" in said
+
+
 def test_a_pod_that_cannot_start_is_told_of_while_it_waits() -> None:
     life = Life(clicks())
     life.look()

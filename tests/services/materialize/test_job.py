@@ -122,6 +122,7 @@ class Breaking:
 
     def __init__(self, source: Any, scans: int, batches: int) -> None:
         self._source = source
+        self.columns = source.columns
         self._left = [scans, batches]
 
     def scan(self, columns: Sequence[str], window: Window) -> Iterator[Any]:
