@@ -99,16 +99,16 @@ def main() -> int:
         Thread(target=registry.serve_forever, daemon=True).start()
         hand, ours = free_port(), free_port()
         environment = {
+            "PYTHONPATH": str(HERE.parent),
             "MILLRACE_HOST": "127.0.0.1",
             "MILLRACE_PORT": str(ours),
             "MILLRACE_DRAIN_SECONDS": "0",
             "MILLRACE_STORE_URL": url,
             "MILLRACE_REGISTRY_URL": f"http://127.0.0.1:{registry.server_port}",
         }
-        here = str(HERE.parent)
         pids = {
             hand: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(hand)], hand)),
-            ours: stack.enter_context(server(["-m", "millrace.gateway"], ours, PYTHONPATH=here, **environment)),
+            ours: stack.enter_context(server(["-m", "millrace.gateway"], ours, "/health/ready", **environment)),
         }
         for entities, limit in LIMITS.items():
             for connections in (1, 16):

@@ -138,8 +138,8 @@ def train(path: Path) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def server(arguments: list[str], port: int, **environment: str) -> Iterator[int]:
-    """A server process that answers on ``port``; gives its process id."""
+def server(arguments: list[str], port: int, ready: str = "/v2/health/ready", **environment: str) -> Iterator[int]:
+    """A server process that is ready on ``port``, as the route ``ready`` says; gives its process id."""
     process = subprocess.Popen(
         [sys.executable, *arguments], env={**os.environ, **environment}, stderr=subprocess.DEVNULL
     )
@@ -147,7 +147,7 @@ def server(arguments: list[str], port: int, **environment: str) -> Iterator[int]
         until = time.monotonic() + 60
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").raise_for_status()
+                httpx.get(f"http://127.0.0.1:{port}{ready}").raise_for_status()
                 break
             except httpx.HTTPStatusError:
                 if arguments[0] != "-m":  # the hand-written one has no health route

@@ -1,7 +1,8 @@
 """Rows that somebody pushes, checked one by one: those that fit the view, and why the others do not.
 
-Pushed rows have the columns of the view's source: its join keys, its time columns, and the columns that features read.
-Other columns are left out of account. A missing created time is null. Values in JSON have these forms:
+Pushed rows have the columns of the view's source: its join keys, its time columns, and the columns that features and
+the row filter read. Other columns are left out of account. A missing created time is null. Values in JSON have these
+forms:
 
 ==============  ==========================================================================================
 bool            true, false
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.base.errors import RejectError
-from millrace.features import key_columns, times
+from millrace.features import expressions, key_columns, times
 from millrace.features.conform import ARROW, conform, conform_key, integers, microseconds
 from millrace.features.definition import Definition
 from millrace.features.evaluation import Derivation
@@ -139,6 +140,10 @@ def _wanted(definition: Definition) -> Iterator[_Wanted]:
     for read in dict.fromkeys(feature.read for feature in definition.features):
         if read is not None:
             yield _Wanted(read.column, read.type, "")
+    if definition.source.where is not None:
+        parsed = expressions.parse(definition.source.where, where="spec.source.where")
+        for name in parsed.names:
+            yield _Wanted(".".join(name), None, "")
 
 
 def _checked(
@@ -150,6 +155,8 @@ def _checked(
     rejected: list[Rejected] = []
     made: dict[str, pa.Array] = {}
     for wanted in _wanted(definition):
+        if wanted.name in made and wanted.type is None:
+            continue
         if wanted.name not in columns:
             if wanted.name != definition.created_field:
                 raise _missing(definition, wanted.name, columns)

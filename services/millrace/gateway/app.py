@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from fastapi import Response
 
+from millrace.features.definition import Definition
 from millrace.gateway.admission import Admission
 from millrace.gateway.definitions import Definitions
 from millrace.gateway.service import FeatureReads
@@ -35,8 +36,9 @@ def now_microseconds() -> int:
 class Gateway:
     """Owns what lives as long as the server: the store's connections, the registry's client, the definitions."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
+        self._environ = environ
         self._reads: FeatureReads | None = None
         self._made: tuple[Definitions, RowStore] | None = None
         self._pushes: Pushes | None = None
@@ -86,8 +88,14 @@ class Gateway:
         if self._pushes is None:
             # Arrow comes with it, which takes half a second that gateways without pushes need not pay.
             push = await asyncio.to_thread(import_module, "millrace.gateway.push")
-            self._pushes = self._pushes or push.Pushes(*self._made, self._settings.project, None, self._pushed)
+            self._pushes = self._pushes or push.Pushes(*self._made, self._settings.project, self._append, self._pushed)
         return await self._pushes.handle(call)
+
+    def _append(self, definition: Definition, rows: Any, push: str) -> None:
+        from millrace.sources.filesystem import Credentials  # noqa: PLC0415 Arrow comes with it
+        from millrace.sources.push_log import PushLog  # noqa: PLC0415
+
+        PushLog(definition, Credentials.load(self._environ)).append(rows, push, now_microseconds())
 
     async def _feasts_health(self) -> Response:
         """What Feast's server answers for health: 200 or 503, without a body."""
@@ -99,6 +107,6 @@ class Gateway:
         return ""
 
 
-def build(settings: GatewaySettings) -> Service:
-    """The gateway's service."""
-    return Gateway(settings).service
+def build(settings: GatewaySettings, environ: Mapping[str, str]) -> Service:
+    """The gateway's service; ``environ`` has the credentials of logs that are kept on S3 (``Credentials``)."""
+    return Gateway(settings, environ).service

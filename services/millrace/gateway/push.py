@@ -20,14 +20,12 @@ import pyarrow as pa
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.features import pushed
 from millrace.features.definition import Definition
-from millrace.features.pushed import Pushed
 from millrace.features.row import Layout
-from millrace.gateway import push_request
+from millrace.gateway import push_request, push_rows
 from millrace.gateway.definitions import Definitions
-from millrace.gateway.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
+from millrace.gateway.push_request import PushRequest
+from millrace.gateway.push_rows import Work
 from millrace.gateway.store import RowStore
-from millrace.online.commands import row_commands
-from millrace.online.wire import Command
 from millrace.web.errors import ConflictError
 from millrace.web.hot import JSON, Answer, Call
 
@@ -47,27 +45,18 @@ Count = Callable[[str, int], None]
 
 
 @dataclass
-class _Work:
-    """A push, checked: what is to be done for it."""
-
-    table: pa.Table
-    pushed: Pushed
-    commands: list[Command]
-
-
-@dataclass
 class Pushes:
     """Answers ``POST /push``.
 
     Args:
-        append: writes the log; None where the gateway has none.
+        append: writes the log.
         count: told what became of rows.
     """
 
     definitions: Definitions
     store: RowStore
     default_project: str
-    append: Append | None
+    append: Append
     count: Count
     _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
 
@@ -89,7 +78,7 @@ class Pushes:
             return known[1]
         definition = await self._definition(asked)
         self._require_possible(definition, asked)
-        work = await self._in_thread(len(call.body), _checked, definition, asked, self.store.by_slot)
+        work = await self._in_thread(len(call.body), push_rows.checked, definition, asked, self.store.by_slot)
         answer = await self._land(definition, asked, work, digest)
         if asked.id:
             self._answers[name] = digest, answer
@@ -115,13 +104,17 @@ class Pushes:
     def _require_possible(self, definition: Definition, asked: PushRequest) -> None:
         if asked.online:
             pushed.require_online(definition)
-        if asked.offline and self.append is None:
-            raise RejectError("this gateway writes no log of pushes", hint="Push to online", field="to")
+        if asked.offline and definition.source.push is None:
+            raise RejectError(
+                f"feature view {definition.view!r} keeps no log of pushed rows",
+                hint="Give it spec.source.push, or push to online",
+                field="to",
+            )
 
-    async def _land(self, definition: Definition, asked: PushRequest, work: _Work, digest: bytes) -> Answer:
-        rows, rejected = work.table.num_rows, work.pushed.rejected
+    async def _land(self, definition: Definition, asked: PushRequest, work: Work, digest: bytes) -> Answer:
+        rows, rejected = work.table.num_rows, work.rejected
         said: dict[str, Any] = {"view": asked.view, "rows": rows + len(rejected), "accepted": rows}
-        if rows and asked.offline and self.append is not None:
+        if rows and asked.offline:
             # An id that comes again with other rows (after a restart nobody knows) must not lose them.
             identity = sha256(asked.id.encode() + digest).hexdigest()
             await asyncio.to_thread(self.append, definition, work.table, identity)
@@ -144,30 +137,3 @@ class Pushes:
             said |= {"error": f"no row fits; the first: {rejected[0].reason}", "reason": "Invalid"}
             return Answer(400, orjson.dumps(said))
         return Answer(200, orjson.dumps(said), (JSON,))
-
-
-def _checked(definition: Definition, asked: PushRequest, by_slot: bool) -> _Work:
-    columns = _named(definition, asked.columns)
-    if isinstance(columns, pa.Table):
-        checked = pushed.from_arrow(definition, columns)
-    else:
-        checked = pushed.from_json(definition, columns)
-    commands: list[Command] = []
-    if asked.online and checked.table.num_rows:
-        latest = pushed.newest(definition, checked.table)
-        commands = list(row_commands(definition, pushed.rows(definition, latest), by_slot=by_slot))
-    return _Work(checked.table, checked, commands)
-
-
-def _named(definition: Definition, columns: Any) -> Any:
-    """Feast's names of the time columns stand for the source's, where those did not come."""
-    names = list(columns.column_names if isinstance(columns, pa.Table) else columns)
-    renamed = list(names)
-    for ours, feasts in ((definition.timestamp_field, FEAST_EVENT), (definition.created_field, FEAST_CREATED)):
-        if ours and ours not in names and feasts in names:
-            renamed[names.index(feasts)] = ours
-    if renamed == names:
-        return columns
-    if isinstance(columns, pa.Table):
-        return columns.rename_columns(renamed)
-    return dict(zip(renamed, columns.values(), strict=True))

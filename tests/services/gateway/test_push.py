@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,10 +13,13 @@ import orjson
 import pyarrow as pa
 import pytest
 
+from millrace.features.history import Window
+from millrace.sources.filesystem import Credentials
+from millrace.sources.opening import open_source
 from tests.builders import feature_view
 from tests.services.conftest import RunningService, StartService
 from tests.services.gateway.conftest import Publish, Store
-from tests.services.gateway.test_feature_reads import ask, columns, published
+from tests.services.gateway.test_feature_reads import ask, columns, compiled, published
 
 STATS = feature_view("stats")
 HIDDEN = feature_view("hidden").having("spec.online", {"enabled": False})
@@ -169,3 +173,29 @@ def test_pushes_are_counted_by_what_became_of_their_rows(gateway: RunningService
     assert 'millrace_gateway_pushed_rows_total{outcome="written"}' in told
     assert 'millrace_gateway_pushed_rows_total{outcome="rejected"}' in told
     assert "millrace_gateway_push_bytes 0.0" in told
+
+
+def test_rows_for_the_log_are_the_history_of_a_push_source(
+    gateway: RunningService, publish: Publish, store: Store, tmp_path: Path
+) -> None:
+    source = {"push": {"uri": f"file://{tmp_path}/log"}, "timestampField": "event_timestamp", "where": "kind = 'card'"}
+    document = published(feature_view("stats").having("spec.source", source).build(), "shop")
+    publish(document)
+    store.client.flushall()
+    df = rows((1, 1.0, 1), (2, 2.0, 2), (3, "x", 3)) | {"kind": ["card", "cash", "card"]}
+    for _ in range(2):  # the second changes nothing
+        said = push(gateway, df, to="online_and_offline").json()
+        assert (said["accepted"], said["offline"]) == (2, {"rows": 2})
+    assert visits(gateway, 1, 2, 3) == [1, None, None], "the row filter holds online too"
+    push(gateway, rows((4, 4.0, 4)) | {"kind": ["card"]}, to="offline")
+    assert visits(gateway, 4) == [None]
+    definition = compiled(document, "shop")
+    read = open_source(definition, Credentials()).scan(["user_id", "visits"], Window(None, 2**62))
+    assert sorted(row["visits"] for batch in read for row in batch.to_pylist()) == [1, 4]
+
+
+def test_a_view_without_a_log_takes_no_rows_for_it(gateway: RunningService, views: None) -> None:
+    refused = push(gateway, rows((1, 1.0, 1)), to="online_and_offline")
+    assert (refused.status_code, refused.json()["field"]) == (400, "to")
+    assert "spec.source.push" in refused.json()["error"]
+    assert visits(gateway, 1) == [None]
