@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,10 @@ class _Pushed:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return {field.name: str(field.type) for field in self._table.schema}
 
     def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 all rows
         return iter(self._table.select(list(columns)).to_batches())
