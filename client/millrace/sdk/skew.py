@@ -71,6 +71,9 @@ def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> R
 
 def _plain(column: pa.Array) -> list[Any]:
     """Python values as the row codec has them: times are microseconds."""
-    if pa.types.is_timestamp(column.type):
+    kind = column.type
+    if pa.types.is_timestamp(kind):
         column = column.cast(pa.int64())
+    elif pa.types.is_list(kind) and pa.types.is_timestamp(kind.value_type):
+        column = column.cast(pa.list_(pa.int64()))
     return list(column.to_pylist())

@@ -9,9 +9,11 @@ stream that holds other rows at every execution (``benchmarks/on_demand.py``).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -28,6 +30,10 @@ from millrace.features.expressions import REQUEST
 
 _BATCH: Final = 65_536
 _VISIBLE: Final = "visible"
+_COMPUTE: Final = "execute compute"
+
+
+_EMBEDDINGS: Final = {ARROW["array<float32>"]: "f", ARROW["array<float64>"]: "d"}
 
 
 class Input(NamedTuple):
@@ -64,9 +70,11 @@ class Program:
         fields = [(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
         self._stream = _Stream(pa.schema([*fields, (_VISIBLE, pa.bool_())]))
         self._cursor = _database().cursor()
+        self._cursor.execute("set enable_progress_bar = false")  # it takes a tenth of a small query's time
         self._cursor.register("given", self._stream)
         types = {name: definition.feature[name].type for name in steps}
         self._cursor.execute(f"prepare compute as {_query(self.inputs, self.wanted, steps, types)}")
+        (self._compute,) = self._cursor.extract_statements(_COMPUTE)
 
     def arrays(self, columns: Sequence[pa.Array], visible: pa.Array) -> list[pa.Array]:
         """Computes by column.
@@ -81,15 +89,15 @@ class Program:
         given = [_without_zone(column) for column in columns]
         self._stream.hold([*given, visible])
         with self._explained():
-            table = self._cursor.sql("execute compute").to_arrow_table(_BATCH)
+            table = self._cursor.sql(_COMPUTE).to_arrow_table(_BATCH)
         return [pc.cast(_whole(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
 
     def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
         """Computes by column of Python values, as packed rows have them (times as microseconds), all rows visible."""
-        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, self._stream.schema, strict=False)]
+        arrays = [_array(column, field.type) for column, field in zip(columns, self._stream.schema, strict=False)]
         self._stream.hold([*arrays, pa.array([True] * rows)])
         with self._explained():
-            found = self._cursor.execute("execute compute").fetchall()
+            found = self._cursor.execute(self._compute).fetchall()
         return list(zip(*found, strict=True)) or [()] * len(self.wanted)
 
     @contextmanager
@@ -246,6 +254,18 @@ def _out(column: str, declared: FeatureType) -> str:
     if element_type(declared) == "timestamp":
         return f"try(list_transform({column}, lambda x: epoch_us(x)))"
     return column
+
+
+def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    code = _EMBEDDINGS.get(kind)
+    if code is not None:
+        # Several times as fast as Arrow's own way from nested lists; it knows no nulls.
+        with suppress(TypeError):
+            ends = array("i", accumulate(map(len, column), initial=0))
+            flat = array(code, chain.from_iterable(column))
+            values = pa.Array.from_buffers(kind.value_type, len(flat), [None, pa.py_buffer(flat)])
+            return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(ends)], children=[values])
+    return pa.array(column, kind)
 
 
 def _naive(kind: pa.DataType) -> pa.DataType:

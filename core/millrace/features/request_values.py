@@ -7,10 +7,10 @@ Taken are Python's own values and their JSON forms: RFC 3339 for times, base64 f
 from __future__ import annotations
 
 import math
-import struct
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import NoneType
 from typing import Any, Final
 
 from millrace.api.featureview import FeatureType, ScalarType, element_type
@@ -66,7 +66,10 @@ def _column(name: str, kind: FeatureType, columns: Mapping[str, Sequence[Any]], 
 
 
 def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[Any]:
-    if kind == "float64" and all(type(value) is float for value in values):
+    types = set(map(type, values))
+    if kind in ("float32", "float64") and types <= {float, NoneType}:
+        return values
+    if kind in _BITS and types == {int} and -(1 << _BITS[kind]) <= min(values) <= max(values) < 1 << _BITS[kind]:
         return values
     return [None if value is None else _scalar(value, kind, f"{where}[{row}]") for row, value in enumerate(values)]
 
@@ -74,7 +77,7 @@ def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[An
 def _scalar(value: Any, kind: ScalarType, where: str) -> Any:  # noqa: PLR0911 one way out per type
     match kind:
         case "float32" | "float64" if type(value) in (int, float):
-            return _float(value, kind)
+            return _float(value)
         case "float32" | "float64" if isinstance(value, str) and value in _NOT_FINITE:
             return _NOT_FINITE[value]
         case "int32" | "int64" if type(value) is int and -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]:
@@ -94,16 +97,10 @@ def _scalar(value: Any, kind: ScalarType, where: str) -> Any:  # noqa: PLR0911 o
     raise _mistyped(value, kind, where)
 
 
-def _float(value: float, kind: ScalarType) -> float:
-    """Rounded to nearest, to infinity beyond the greatest: as a training set's columns are."""
+def _float(value: float) -> float:
+    """To nearest, to infinity beyond the greatest: as a training set's columns are."""
     try:
-        value = float(value)
-    except OverflowError:
-        return math.copysign(math.inf, value)
-    if kind == "float64":
-        return value
-    try:
-        return float(struct.unpack("f", struct.pack("f", value))[0])
+        return float(value)
     except OverflowError:
         return math.copysign(math.inf, value)
 

@@ -1,0 +1,117 @@
+"""On-demand features and arrays over HTTP: from the request and the stored row, as training would have them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.builders import feature_view
+from tests.services.conftest import RunningService
+from tests.services.gateway.conftest import Publish, Store
+from tests.services.gateway.test_feature_reads import SECOND, ask, columns, compiled, published
+
+CART = feature_view("cart").having(
+    "spec.features",
+    [
+        {"name": "last_amount", "type": "float64"},
+        {"name": "embedding", "type": "array<float32>"},
+        {"name": "seen", "type": "timestamp"},
+        {"name": "doubled", "type": "float64", "expression": "last_amount * 2"},
+        {"name": "ratio", "type": "float64", "expression": "request.amount / nullif(last_amount, 0)"},
+        {"name": "filled", "type": "float32", "expression": "coalesce(doubled, request.amount)"},
+        {"name": "similarity", "type": "float32", "expression": "list_cosine_similarity(embedding, request.query)"},
+        {"name": "idle_s", "type": "int64", "expression": "date_diff('second', seen, request.now)"},
+        {"name": "tags", "type": "array<string>", "expression": "[request.channel, upper(request.channel)]"},
+    ],
+)
+FIELDS = [
+    {"name": "amount", "type": "float64"},
+    {"name": "query", "type": "array<float32>"},
+    {"name": "now", "type": "timestamp"},
+    {"name": "channel", "type": "string"},
+]
+ON_DEMAND = ["cart:ratio", "cart:filled", "cart:similarity", "cart:idle_s", "cart:tags"]
+BROUGHT: dict[str, Any] = {
+    "amount": [3.0, "Infinity"],
+    "query": [[0.0, 2.0], None],
+    "now": ["2026-01-01T00:00:09Z", None],
+    "channel": ["web", None],
+}
+
+
+@pytest.fixture
+def cart(publish: Publish, store: Store) -> None:
+    document = published(CART.having("spec.requestFields", FIELDS).build(), "shop")
+    publish(document)
+    store.client.flushall()
+    seen = 1_767_225_600 * SECOND
+    values = [2.0, [0.0, 1.0], seen, 4.0]
+    store.write(compiled(document, "shop"), {"user_id": 1}, time.time_ns() // 1000 - SECOND, values)
+
+
+def test_on_demand_features_are_computed_from_the_request_and_the_row(gateway: RunningService, cart: None) -> None:
+    body = {"features": [*ON_DEMAND, "cart:embedding"], "entities": {"user_id": [1, 9]}, "project": "shop"}
+
+    found = columns(ask(gateway, {**body, "request": BROUGHT}))
+
+    assert list(found) == ["user_id", "ratio", "filled", "similarity", "idle_s", "tags", "embedding"]
+    assert found["ratio"]["values"] == [1.5, None]
+    assert found["filled"]["values"] == [4.0, "Infinity"]
+    assert found["similarity"]["values"] == [1.0, None]
+    assert found["idle_s"]["values"] == [9, None]
+    assert found["tags"]["values"] == [["web", "WEB"], [None, None]]
+    assert found["embedding"]["values"] == [[0.0, 1.0], None]
+    assert found["ratio"]["statuses"] == ["PRESENT", "NULL_VALUE"]
+    assert found["embedding"]["statuses"] == ["PRESENT", "NOT_FOUND"]
+    assert found["ratio"]["event_timestamps"] == found["embedding"]["event_timestamps"]
+
+
+def test_feasts_clients_send_request_fields_among_the_entities(gateway: RunningService, cart: None) -> None:
+    body = {"features": ON_DEMAND, "project": "shop"}
+    apart = ask(gateway, {**body, "entities": {"user_id": [1, 9]}, "request": BROUGHT})
+    together = ask(gateway, {**body, "entities": {"user_id": [1, 9], **BROUGHT}})
+
+    assert columns(together) == columns(apart)
+
+
+def test_a_read_without_on_demand_features_needs_no_request(gateway: RunningService, cart: None) -> None:
+    body = {"features": ["cart:doubled"], "entities": {"user_id": [1]}, "project": "shop"}
+    assert columns(ask(gateway, body))["doubled"]["values"] == [4.0]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "missing": ({"amount": None}, ["request.amount", "is missing", "float64"]),
+    "no list": ({"amount": 3.0}, ["request.amount", "a list with one value per entity"]),
+    "too few": ({"amount": [1.0]}, ["request.amount", "1 values came, there are 2 entities"]),
+    "a text for a number": ({"amount": [1.0, "x"]}, ["request.amount[1]", "'x' (str)", "float64"]),
+    "a bool for a number": ({"amount": [True, 1]}, ["request.amount[0]", "True (bool)"]),
+    "no array": ({"query": [1.0, None]}, ["request.query[0]", "array<float32>"]),
+    "a wrong element": ({"query": [[1.0, "x"], None]}, ["request.query[0][1]", "'x' (str)", "float32"]),
+    "no time": ({"now": ["yesterday", None]}, ["request.now[0]", "yesterday"]),
+    "no request at all": (dict.fromkeys(BROUGHT), ["request.amount", "is missing"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_request_field_is_named_with_its_place(gateway: RunningService, cart: None, case: str) -> None:
+    change, words = REFUSED[case]
+    brought = {name: value for name, value in {**BROUGHT, **change}.items() if value is not None}
+    body = {"features": ON_DEMAND, "entities": {"user_id": [1, 9]}, "project": "shop"}
+
+    refused = ask(gateway, {**body, "request": brought})
+
+    assert refused.status_code == 400, refused.text
+    for word in words:
+        assert word in refused.json()["error"]
+
+
+def test_a_column_that_is_neither_key_nor_request_field_is_refused_with_both(
+    gateway: RunningService, cart: None
+) -> None:
+    body = {"features": ["cart:ratio"], "project": "shop", "entities": {"user_id": [1], "amout": [2.0]}}
+    refused = ask(gateway, body)
+    assert refused.status_code == 400
+    assert "'amout'" in refused.text
+    assert "user_id; the request fields: amount" in refused.text
