@@ -16,6 +16,7 @@ from kubernetes.aio.client import Configuration
 from millrace.base.errors import MillraceError
 from millrace.experiment import handlers as experiments
 from millrace.featureview import handlers as feature_views
+from millrace.featureview.metrics import ViewMetrics
 from millrace.kube import connection, handlers, lease
 from millrace.kube.cache import Cache
 from millrace.kube.client import Client
@@ -102,6 +103,7 @@ class _Operator:
         configuration = await self._connect()
         async with Client(configuration, metrics=self.metrics, fence=held.fence, reconnect=self._connect) as client:
             cluster = Cluster(client, Cache(), metrics=self.metrics)
+            self.metrics.registry.register(ViewMetrics(cluster.cache, cluster.now))
             self._runtime = Runtime(
                 cluster,
                 controllers(cluster, self._settings.platform()),
