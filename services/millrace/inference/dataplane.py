@@ -62,8 +62,12 @@ class DataPlane:
         """``POST /predict``: entities in, predictions on their features out."""
         signature = self.session.signature
         request = predict.decode(call.body, joins=self.join is not None)
-        feeds = await self.join.feeds(request.entities) if self.join else {}
-        feeds |= predict.feeds(request, signature, set(feeds))
+        feeds: dict[str, Array] = {}
+        alone: dict[str, list[Any]] = {}
+        if self.join is not None:
+            alone, also = predict.for_features(request, signature, self.join.inputs)
+            feeds = await self.join.feeds(request.entities, alone, also)
+        feeds |= predict.feeds(request, signature, set(feeds), alone)
         results = await self._compute(feeds, signature.output_names, call)
         return Answer(200, predict.encode(signature.output_names, results, self.model))
 

@@ -21,6 +21,7 @@ from millrace.web import trace
 from millrace.web.errors import DeadlineError
 
 Entities = Mapping[str, Sequence[Any]]
+Feeds = dict[str, Array]
 
 CONNECTIONS: Final = 256
 KEEP_ALIVE_SECONDS: Final = 60
@@ -63,8 +64,18 @@ class FeatureJoin:
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS),
         )
 
-    async def feeds(self, entities: Entities) -> dict[str, Array]:
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of the inputs that features fill."""
+        return frozenset(self._layout)
+
+    async def feeds(self, entities: Entities, fields: Entities | None = None, also: Entities | None = None) -> Feeds:
         """The joined features of every entity row, by input name.
+
+        Args:
+            entities: join keys.
+            fields: what the features' expressions read of the request; the gateway refuses one that none reads.
+            also: what they may read of what the model itself is fed.
 
         Raises:
             NotFoundError: a value is missing and ``onMissing`` is ``fail``; or the gateway knows no such view or
@@ -72,7 +83,8 @@ class FeatureJoin:
             input's type. DeadlineError: no answer within the timeout. RetryError: the gateway cannot be reached.
         """
         began = perf_counter()
-        request = orjson.dumps({**self._fixed, "entities": entities})
+        asked = {**self._fixed, "entities": {**entities, **(fields or {})}}
+        request = orjson.dumps({**asked, "request": also} if also else asked)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 status, content = await self._post(request)
@@ -135,12 +147,13 @@ def full_name(ref: str) -> str:
 def layout(settings: FeatureSettings, signature: Signature) -> dict[str, tuple[TensorSpec, list[str]]]:
     """Which inputs receive which features, in order.
 
-    One input takes all of them as rows of a matrix: the one named, or the model's only one. A model with several
-    inputs and none named has one per feature, called like the feature, or ``view__feature`` where two views have one
-    feature name.
+    One input takes all of them as rows of a matrix: the one named, or the model's only one. An array takes as many
+    places of the row as it has elements, so one embedding may fill the row, or stand beside scalars. A model with
+    several inputs and none named has one per feature, called like the feature, or ``view__feature`` where two views
+    have one feature name.
 
     Raises:
-        RejectError: no such input, or not that many features (``BadFeatures``).
+        RejectError: no such input, or one too narrow for the features (``BadFeatures``).
     """
     inputs, refs = signature.inputs, settings.refs
     named = settings.input
@@ -154,9 +167,10 @@ def layout(settings: FeatureSettings, signature: Signature) -> dict[str, tuple[T
     if named is None:
         return {spec.name: (spec, [ref]) for ref in refs for spec in [_own_input(ref, signature)]}
     spec = inputs[named]
-    if len(spec.shape) != _MATRIX or spec.shape[1] not in (-1, len(refs)):
+    # A wider input may be meant for arrays, whose lengths only their values tell.
+    if len(spec.shape) != _MATRIX or -1 < spec.shape[1] < len(refs):
         raise _bad(
-            f"{len(refs)} features make rows of shape [-1, {len(refs)}], the model's input {named!r} takes "
+            f"{len(refs)} features make rows of at least {len(refs)} values, the model's input {named!r} takes "
             f"{list(spec.shape)}",
             "spec.features.refs",
         )
@@ -170,9 +184,10 @@ def _own_input(ref: str, signature: Signature) -> TensorSpec:
         raise _bad(
             f"the model has no input {short!r} for {ref}, it has {', '.join(signature.inputs)}", "spec.features.refs"
         )
-    if spec.shape not in ((-1,), (-1, 1), (-1, -1)):
+    if len(spec.shape) not in (1, _MATRIX) or spec.shape[0] != -1:
         raise _bad(
-            f"input {spec.name!r} takes {list(spec.shape)}, one value per row is what {ref} gives", "spec.features.refs"
+            f"input {spec.name!r} takes {list(spec.shape)}, one value or one array per row is what {ref} gives",
+            "spec.features.refs",
         )
     return spec
 
@@ -211,8 +226,9 @@ def _missing(ref: str, statuses: Sequence[str], entities: Entities) -> MillraceE
 
 def _tensor(spec: TensorSpec, refs: Sequence[str], columns: Mapping[str, list[Any]]) -> Array:
     kind = NUMPY[spec.datatype].kind
+    by_place = _by_place(spec, refs, columns)
     default = _DEFAULTS[kind]
-    rows = [[default if value is None else value for value in columns[ref]] for ref in refs]
+    rows = [[default if value is None else value for value in place] for place in by_place]
     values = np.array(rows, dtype=object if kind == "O" else None)
     if kind == "f" and values.dtype.kind == "U":
         values = np.array([[_NOT_FINITE.get(value, value) for value in row] for row in rows])
@@ -221,10 +237,36 @@ def _tensor(spec: TensorSpec, refs: Sequence[str], columns: Mapping[str, list[An
     try:
         by_row = cast(values, spec).T
     except RejectError as error:
-        raise ReportError(
-            f"features {', '.join(refs)} do not fit the model: {error}", field="spec.features", reason="BadFeatures"
-        ) from error
+        raise _misfit(refs, str(error)) from error
     return np.ascontiguousarray(by_row if len(spec.shape) == _MATRIX else by_row[:, 0])
+
+
+def _by_place(spec: TensorSpec, refs: Sequence[str], columns: Mapping[str, list[Any]]) -> list[Sequence[Any]]:
+    """The values of each place of the rows: a scalar has one, an array one per element."""
+    width = spec.shape[1] if len(spec.shape) == _MATRIX else 1
+    made = {ref: _elements(ref, columns[ref]) if list in map(type, columns[ref]) else [columns[ref]] for ref in refs}
+    missing = width - sum(map(len, made.values()))
+    if missing and width != -1:
+        # A feature without any value may be one of arrays: as long as the others leave room.
+        nothing = [ref for ref in refs if columns[ref].count(None) == len(columns[ref])]
+        if missing < 0 or len(nothing) != 1:
+            raise _misfit(refs, f"they make rows of {width - missing} values, input {spec.name!r} takes {width}")
+        made[nothing[0]] *= missing + 1
+    return [place for ref in refs for place in made[ref]]
+
+
+def _elements(ref: str, column: list[Any]) -> list[Sequence[Any]]:
+    lengths = {len(value) for value in column if value is not None}
+    if len(lengths) > 1:
+        raise _misfit([ref], f"its arrays have different lengths: {', '.join(map(str, sorted(lengths)))}")
+    nothing = (None,) * lengths.pop()
+    return list(zip(*(nothing if value is None else value for value in column), strict=True))
+
+
+def _misfit(refs: Sequence[str], why: str) -> ReportError:
+    return ReportError(
+        f"features {', '.join(refs)} do not fit the model: {why}", field="spec.features", reason="BadFeatures"
+    )
 
 
 # How the gateway writes floats that JSON has no number for.

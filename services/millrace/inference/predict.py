@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ class PredictRequest(NamedTuple):
 
 
 def decode(body: bytes, *, joins: bool) -> PredictRequest:
-    """Decodes ``{"entities": {key: [...]}, "request": {input: [...]}}``.
+    """Decodes ``{"entities": {key: [...]}, "request": {input or request field: [...]}}``.
 
     Args:
         joins: whether the deployment joins features, so that entities are needed.
@@ -50,8 +50,29 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
     return PredictRequest(entities, fields, rows)
 
 
-def feeds(request: PredictRequest, signature: Signature, joined: set[str]) -> dict[str, Array]:
-    """The inputs that no feature fills, from the request's own fields.
+def for_features(
+    request: PredictRequest, signature: Signature, joined: Collection[str]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """What the expressions of features may read of the request, one value per row.
+
+    Returns:
+        The fields that the model takes no input from, which are there for features alone; and those of one value per
+        row that feed the model too.
+    """
+    alone, also = {}, {}
+    for name, value in request.fields.items():
+        column = value if isinstance(value, list) else [value] * request.rows
+        if name in joined or name not in signature.inputs:
+            alone[name] = column
+        elif not any(isinstance(each, list) for each in column):
+            also[name] = column
+    return alone, also
+
+
+def feeds(
+    request: PredictRequest, signature: Signature, joined: Collection[str], elsewhere: Collection[str] = ()
+) -> dict[str, Array]:
+    """The inputs that no feature fills, from the request's own fields; ``elsewhere`` are fields that features read.
 
     A list has one entry per row (a value, or a list of them where the input has more dimensions); a single value goes
     for all rows.
@@ -61,7 +82,7 @@ def feeds(request: PredictRequest, signature: Signature, joined: set[str]) -> di
     """
     open_inputs = {name: spec for name, spec in signature.inputs.items() if name not in joined}
     for name in request.fields:
-        if name not in open_inputs:
+        if name not in open_inputs and name not in elsewhere:
             known = ", ".join(open_inputs) or "none, features fill them all"
             raise _bad("the model takes no such input from the request", f"request.{name}", f"It takes {known}")
     for name in open_inputs:

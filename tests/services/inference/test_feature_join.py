@@ -216,10 +216,10 @@ async def test_the_proxy_of_the_environment_is_asked_where_there_is_one(gateway,
     ("options", "inputs", "sentence"),
     [
         ({"input": "y"}, [("x", (-1, 2))], "the model has no input 'y', it has x"),
-        ({}, [("x", (-1, 3))], "2 features make rows of shape [-1, 2], the model's input 'x' takes [-1, 3]"),
-        ({}, [("x", (-1,))], "2 features make rows of shape [-1, 2], the model's input 'x' takes [-1]"),
+        ({}, [("x", (-1, 1))], "2 features make rows of at least 2 values, the model's input 'x' takes [-1, 1]"),
+        ({}, [("x", (-1,))], "2 features make rows of at least 2 values, the model's input 'x' takes [-1]"),
         ({}, [("age", (-1,)), ("b", (-1,))], "the model has no input 'height' for v:height, it has age, b"),
-        ({}, [("age", (-1, 4)), ("height", (-1,))], "input 'age' takes [-1, 4], one value per row is what u:age gives"),
+        ({}, [("age", (-1, 4, 2)), ("height", (-1,))], "input 'age' takes [-1, 4, 2], one value or one array per row"),
     ],
 )
 def test_features_that_do_not_fit_the_model_are_found_at_the_start(options, inputs, sentence):
@@ -227,6 +227,66 @@ def test_features_that_do_not_fit_the_model_are_found_at_the_start(options, inpu
     with pytest.raises(RejectError) as caught:
         layout(FeatureSettings(refs=REFS, **options), signature)
     assert sentence in str(caught.value)
+
+
+def of_columns(*columns: list[Any]) -> Callable[[dict[str, Any]], tuple[int, bytes]]:
+    """Answers with these values; a null is missing."""
+    results = [
+        {"values": values, "statuses": ["PRESENT" if value is not None else "NULL_VALUE" for value in values]}
+        for values in columns
+    ]
+    body = {"metadata": {"feature_names": ["u__age", "v__height"]}, "results": results}
+    return lambda request: (200, json.dumps(body).encode())
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("columns", "width", "expected"),
+    [
+        (([[1, 2], None], [5, 6]), 3, [[1, 2, 5], [NAN, NAN, 6]]),
+        (([5, 6], [[1, None], ["NaN", "Infinity"]]), -1, [[5, 1, NAN], [6, NAN, np.inf]]),
+        (([5, 6], [None, None]), 4, [[5, NAN, NAN, NAN], [6, NAN, NAN, NAN]]),
+    ],
+    ids=["an array before a scalar", "an array after it", "no array at all"],
+)
+async def test_arrays_stand_beside_scalars_in_the_row_that_the_model_takes(gateway, columns, width, expected):
+    gateway.answer = of_columns(*columns)
+    joined = await feeds(gateway, [1, 2], Signature([TensorSpec("x", "FP32", (-1, width))], []))
+    np.testing.assert_array_equal(joined["x"], np.array(expected, np.float32))
+
+
+async def test_an_embedding_fills_an_input_of_its_own(gateway):
+    gateway.answer = of_columns([[1.5, 2.5], [3.5, 4.5]], [1, 2])
+    signature = Signature([TensorSpec("age", "FP64", (-1, 2)), TensorSpec("height", "INT64", (-1,))], [])
+    joined = await feeds(gateway, [1, 2], signature)
+    assert joined["age"].tolist() == [[1.5, 2.5], [3.5, 4.5]]
+    assert joined["height"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (([[1, 2], [3]], [5, 6]), "features u:age do not fit the model: its arrays have different lengths: 1, 2"),
+        (([[1, 2], [3, 4]], [5, 6]), "they make rows of 3 values, input 'x' takes 4"),
+        (([None, None], [None, None]), "they make rows of 2 values, input 'x' takes 4"),
+    ],
+    ids=["ragged", "too short", "nothing known"],
+)
+async def test_arrays_that_do_not_fit_the_model_are_reported(gateway, columns, sentence):
+    gateway.answer = of_columns(*columns)
+    with pytest.raises(ReportError, match="do not fit the model") as caught:
+        await feeds(gateway, [1, 2], Signature([TensorSpec("x", "FP32", (-1, 4))], []))
+    assert sentence in str(caught.value)
+
+
+async def test_request_fields_go_to_the_gateway_beside_the_join_keys(gateway):
+    join = FeatureJoin(FeatureSettings(refs=REFS), MATRIX, gateway_url=gateway.url, project="shop")
+    await join.feeds({"user": [1]}, {"cart": [3.0]}, {"hour": [7]})
+    await join.aclose()
+    assert gateway.requests[0]["entities"] == {"user": [1], "cart": [3.0]}
+    assert gateway.requests[0]["request"] == {"hour": [7]}
 
 
 def test_a_model_of_half_precision_joins_no_features():

@@ -71,6 +71,17 @@ def test_what_is_wrong_with_the_request_is_named(fields, sentence):
     assert sentence in str(caught.value)
 
 
+def test_fields_that_the_model_does_not_take_are_for_features_and_those_of_one_value_per_row_may_be() -> None:
+    fields = {"cart": 3.5, "x": [1, 2], "n": [7, 8], "s": [["a"], ["b"]], "query": [[0.1], [0.2]]}
+    request = predict.decode(body(entities={"u": [1, 2]}, request=fields), joins=True)
+
+    alone, also = predict.for_features(request, SIGNATURE, {"x"})
+
+    assert alone == {"cart": [3.5, 3.5], "x": [1, 2], "query": [[0.1], [0.2]]}
+    assert also == {"n": [7, 8]}
+    assert set(predict.feeds(request._replace(fields={**fields, "s": "a"}), SIGNATURE, {"x"}, alone)) == {"n", "s"}
+
+
 def test_the_answer_has_the_first_output_as_predictions_and_all_of_them_by_name():
     results = [np.array([1, 0]), [{0: 0.25, 1: 0.75}, {0: 1.0, 1: 0.0}], np.array(["a", "b"], dtype=object)]
     answer = json.loads(predict.encode(["label", "p", "s"], results, {"name": "m"}))
