@@ -2,13 +2,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
+import yaml
 
 from millrace.api.featureview import FeatureView
 from millrace.api.loading import load_yaml
 from millrace.features import definition
+from millrace.local.apiserver.schema import Schema, compile_schema
 
-SAMPLES = sorted((Path(__file__).parent.parent / "manifests" / "samples").rglob("*.yaml"))
+ROOT = Path(__file__).parent.parent
+SAMPLES = sorted((ROOT / "manifests" / "samples").rglob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def schemas() -> dict[str, Schema]:
+    """By kind what the API server checks, rules included."""
+    crds = [yaml.safe_load(path.read_text(encoding="utf-8"))["spec"] for path in (ROOT / "crds").glob("*.yaml")]
+    return {crd["names"]["kind"]: compile_schema(crd["versions"][0]["schema"]["openAPIV3Schema"]) for crd in crds}
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -18,3 +29,10 @@ def test_every_sample_is_what_the_kinds_accept(path: Path) -> None:
     for each in found:
         if isinstance(each, FeatureView):
             definition.compile(each.metadata["name"], "default", each.spec)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_sample_is_what_the_api_server_accepts(path: Path, schemas: dict[str, Schema]) -> None:
+    for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        as_json = orjson.loads(orjson.dumps(document))
+        assert schemas[document["kind"]].validate(as_json) == []

@@ -56,6 +56,14 @@ CASES: dict[str, tuple[Built, list[str]]] = {
         feature_view("v").having("spec.features", [{"name": "user_id", "type": "int64"}]),
         ["name of an entity"],
     ),
+    "a feature that is a column and an expression": (
+        feature_view("v").having("spec.features", [{"name": "a", "type": "int64", "column": "b", "expression": "1"}]),
+        ["leave all but one of the three out"],
+    ),
+    "a request field called like an entity": (
+        feature_view("v").having("spec.requestFields", [{"name": "user_id", "type": "int64"}]),
+        ["a request field must not have the name of an entity"],
+    ),
     "scaling to zero": (model_deployment("m").having("spec.scaling", {"min": 0, "max": 3}), ["spec.scaling.min"]),
     "scaling upside down": (model_deployment("m").having("spec.scaling", {"min": 3, "max": 2}), ["at most"]),
     "a digest that is none": (model_deployment("m").having("spec.model.digest", "abc"), ["spec.model.digest"]),
