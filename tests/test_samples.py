@@ -35,4 +35,7 @@ def test_every_sample_is_what_the_kinds_accept(path: Path) -> None:
 def test_every_sample_is_what_the_api_server_accepts(path: Path, schemas: dict[str, Schema]) -> None:
     for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
         as_json = orjson.loads(orjson.dumps(document))
-        assert schemas[document["kind"]].validate(as_json) == []
+        schema = schemas[document["kind"]]
+        schema.default(as_json)
+        assert schema.prune(as_json) == []
+        assert schema.validate(as_json) == []
