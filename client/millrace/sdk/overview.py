@@ -45,7 +45,7 @@ def details(definition: Definition, document: Mapping[str, Any]) -> dict[str, An
         "owner": spec.get("owner"),
         "tags": spec.get("tags"),
         "entities": [{"name": key.name, "type": key.type} for key in definition.join_keys],
-        "features": [feature(each) for each in spec.get("features") or ()],
+        "features": [feature(each, definition) for each in spec.get("features") or ()],
         "requestFields": spec.get("requestFields"),
         "source": spec.get("source"),
         "ttl": spec.get("ttl"),
@@ -60,14 +60,14 @@ def details(definition: Definition, document: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in made.items() if value is not None}
 
 
-def feature(spec: Mapping[str, Any]) -> dict[str, Any]:
+def feature(spec: Mapping[str, Any], definition: Definition) -> dict[str, Any]:
     """A feature with its type and, in one text, what it is made of."""
     if aggregate := spec.get("aggregate"):
         function, column = aggregate["function"], aggregate.get("column") or "*"
         quantile = f", {aggregate['quantile']}" if aggregate.get("quantile") is not None else ""
         kind, of = "aggregate", f"{function}({column}{quantile}) over {aggregate['window']}"
     elif expression := spec.get("expression"):
-        kind, of = "on demand" if "request." in expression else "expression", expression
+        kind, of = "on demand" if definition.feature[spec["name"]].on_demand else "expression", expression
     else:
         kind, of = "column", spec.get("column") or spec["name"]
     return {"name": spec["name"], "type": spec["type"], "kind": kind, "of": of}

@@ -112,13 +112,21 @@ def online(
         typer.Option("--entity", "-e", metavar="KEY=VALUE[,KEY=VALUE]", help="An entity; may be repeated."),
     ] = None,
     entities: Annotated[Path | None, typer.Option(help="File of entities (.parquet, .csv, .jsonl).")] = None,
+    request: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--request", "-r", metavar="FIELD=VALUE", help="A request field, for all entities; may be repeated."
+        ),
+    ] = None,
     full_names: FullNames = False,
     form: Format = Output.TABLE,
 ) -> None:
     """Reads the latest values from the online store, or through the gateway."""
     store, refs = target.store(), reading.references(features)
     rows = reading.entity_rows(store, refs, entity or (), entities)
-    found = store.get_online_features(refs, rows, full_feature_names=full_names)
+    found = store.get_online_features(
+        refs, rows, reading.request_fields(store, refs, request or (), len(rows)), full_feature_names=full_names
+    )
     values = found.to_dict()
     if form is Output.JSON:
         keys = [name for name in values if name not in found.statuses]

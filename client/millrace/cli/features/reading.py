@@ -89,8 +89,23 @@ def entity_rows(
     rows = [_pairs("--entity", text.split(","), keys) for text in given]
     if file is not None:
         table = data_file(file)
-        rows += table.select([name for name in table.column_names if name in keys]).to_pylist()
+        wanted = {*keys, *(field.name for view in _views(refs) for field in store.definition(view).request_fields)}
+        rows += table.select([name for name in table.column_names if name in wanted]).to_pylist()
     return rows
+
+
+def request_fields(
+    store: FeatureStore, refs: Sequence[str], given: Sequence[str], rows: int
+) -> dict[str, list[Any]] | None:
+    """Request fields of ``field=value`` options, the same for all rows; None where there are none.
+
+    Raises:
+        RejectError: a view asks for no such field, or a value is none of its type.
+    """
+    if not given:
+        return None
+    fields = {field.name: field.type for view in _views(refs) for field in store.definition(view).request_fields}
+    return {name: [value] * rows for name, value in _pairs("--request", given, fields).items()}
 
 
 def online_row(found: OnlineFeatures, row: int, form: Output) -> dict[str, Any]:
