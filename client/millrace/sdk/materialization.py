@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from millrace.features import times
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
+from millrace.features.quality import Outcome
 from millrace.materialize import job
 from millrace.materialize.job import Asked, Progress
 from millrace.materialize.ledger import Ledger
@@ -38,6 +39,7 @@ class Materialized:
         skipped: how many it had already, or newer ones.
         keys: how many entities of the view the store holds now.
         seconds: how long it took.
+        quality: per quality check whether the rows passed it; ones that block have passed, or there were no run.
         details: all that the run tells, as its Job would (docs/parts.md).
     """
 
@@ -49,6 +51,7 @@ class Materialized:
     skipped: int
     keys: int
     seconds: float
+    quality: Sequence[Outcome]
     details: Mapping[str, Any]
 
 
@@ -84,5 +87,6 @@ def run(
         skipped=result.skipped,
         keys=result.keys,
         seconds=seconds,
+        quality=result.quality,
         details=job.as_dict(result, seconds, moments.now()),
     )

@@ -168,7 +168,11 @@ def materialize(
     for view in target.views(store, views):
         with output.progress(view) as tell:
             made.append(store.materialize(view, end, start, progress=tell))
-    results = [asdict(each) for each in made]
+    results = [{**asdict(each), **each.details} for each in made]
+    for each in made:
+        for outcome in each.quality:
+            if not outcome.passed:
+                output.note(f"{each.view}: {outcome.name}: {outcome.message}")
     output.rows(results, form, ["view", "start", "end", "rows", "written", "skipped", "keys", "seconds"])
 
 
