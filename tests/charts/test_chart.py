@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.operators import golden
+
 helm = pytest.importorskip("helm_python")
 
 CHART = Path(__file__).parents[2] / "charts" / "millrace"
@@ -17,6 +19,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": STORE,
     "existing secret": {"store": {"existingSecret": "mine"}},
     "postgres": {**STORE, "registry": {"databaseUrl": "postgresql+psycopg://db/registry"}},
+    "monitoring": {**STORE, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
     "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
 }
 
@@ -34,7 +37,26 @@ def test_every_rendered_object_is_valid_kubernetes(values: dict[str, Any]) -> No
     documents = rendered(values)
     assert {"Deployment", "Service", "ClusterRole"} <= {document["kind"] for document in documents}
     for document in documents:
-        kubernetes_validate.validate(document, "1.30", strict=True)
+        if document["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(document, "1.30", strict=True)
+
+
+def test_service_monitors_select_the_services_that_there_are() -> None:
+    documents = rendered(VARIANTS["monitoring"])
+    services = [document for document in documents if document["kind"] == "Service"]
+    monitors = [document for document in documents if document["kind"] == "ServiceMonitor"]
+    assert [monitor["metadata"]["name"] for monitor in monitors] == [
+        "millrace-operator",
+        "millrace-registry",
+        "millrace-gateway",
+    ]
+    for monitor in monitors:
+        golden.check_schema(monitor)
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        [service] = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+        assert [port["name"] for port in service["spec"]["ports"]] == [monitor["spec"]["endpoints"][0]["port"]]
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert "ServiceMonitor" not in {document["kind"] for document in rendered(STORE)}
 
 
 def test_a_chart_without_a_store_says_what_is_needed() -> None:

@@ -104,7 +104,7 @@ def run(
     read = _Read(source if part is None else SharedSource(source, definition, part.share), definition)
     if pieces := windows(definition, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
-        verdict = examined.verdict(pieces, part)
+        verdict = examined.verdict(news(definition, covers), part)
         patiently(lambda: store.announce(definition), patience)
         with RowWriter(store, definition, patience).running() as writer:
             for place, within in enumerate(pieces):
@@ -120,14 +120,28 @@ def run(
 
 
 def windows(definition: Definition, covers: Stretch) -> list[Window]:
-    """What a run reads: its stretch of event time, and before it the rows that were written late."""
+    """What a run reads: what is new to it, but for snapshots all that they are made from."""
+    if definition.windowed and not covers.empty:
+        return [window(definition, covers.after, covers.upto)]
+    return news(definition, covers)
+
+
+def news(definition: Definition, covers: Stretch) -> list[Window]:
+    """What is new to a run: its stretch of event time, and before it the rows that were written late."""
     if covers.empty:
         return []
-    within = [window(definition, covers.after, covers.upto)]
+    within = [_new(definition, covers.after, covers.upto)]
     if covers.after is not None and covers.created_after is not None:
-        earlier = window(definition, _since(definition), covers.upto)
+        earlier = _new(definition, _since(definition), covers.upto)
         within.append(earlier._replace(latest=covers.after, created_after=covers.created_after))
     return [each for each in within if each.earliest is None or each.earliest <= each.latest]
+
+
+def _new(definition: Definition, after: int | None, upto: int) -> Window:
+    # A ttl rules rows, and snapshots see rows of any age.
+    if definition.windowed:
+        return Window(None if after is None else after + 1, upto)
+    return window(definition, after, upto)
 
 
 def _since(definition: Definition) -> int | None:

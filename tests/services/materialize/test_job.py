@@ -287,6 +287,16 @@ def test_what_a_failed_run_of_shares_left_is_removed_in_time(lake: Lake, store: 
     assert b"run:next" in names
 
 
+def test_snapshots_are_made_from_all_that_they_need_and_their_quality_is_that_of_the_new_rows(lake: Lake) -> None:
+    total = {"name": "total", "type": "float64", "aggregate": {"function": "sum", "column": "amount", "window": "7d"}}
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.ttl", "1h")
+    lake.having("spec.features", [total])
+    covers = job.stretch(lake.definition, Position(2 * DAY, DAY), 3 * DAY)
+    assert [each.latest for each in job.windows(lake.definition, covers)] == [3 * DAY]
+    assert job.news(lake.definition, covers) == [Window(2 * DAY + 1, 3 * DAY), Window(None, 2 * DAY, DAY)]
+
+
 def test_nothing_is_left_on_disk(lake: Lake, store: Store, tmp_path: Path) -> None:
     lake.add((1, 10, 1.0))
     run(lake, store, now=20)
