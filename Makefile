@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast e2e bench generate generated-check golden clean
+.PHONY: help setup demo lint test fast e2e bench bench-feast-env generate generated-check golden clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ e2e: $(READY) ## The e2e tests: on the embedded mode, or on any cluster with KUB
 
 bench: $(READY) ## Every benchmark, each figure beside its limit (BENCH=name runs one).
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-feast-env: $(READY) ## Feast in an environment of its own (.bench/feast), for benchmarks to measure beside.
+	$(BIN)/python -m benchmarks.feast_env
 
 generate: $(READY) ## Writes what is generated: crds/, the chart's copy, constraints.txt.
 	$(BIN)/python -m millrace.api.generate crds charts/millrace/crds

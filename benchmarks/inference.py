@@ -30,6 +30,8 @@ from skl2onnx import to_onnx
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import GradientBoostingClassifier
 
+from benchmarks.figures import processor_seconds
+
 HERE = Path(__file__).parent
 LIMIT = 0.80  # of the hand-written server's rate, small JSON
 
@@ -91,9 +93,9 @@ class Client(asyncio.Protocol):
 
 def load(port: int, pid: int, request: bytes, connections: int, seconds: float) -> Load:
     """Keeps that many connections busy for that long."""
-    before = cpu_seconds(pid)
+    before = processor_seconds(pid)
     took, elapsed = uvloop.run(keep_busy(port, request, connections, seconds))
-    cpu = cpu_seconds(pid) - before
+    cpu = processor_seconds(pid) - before
     p50, p99 = statistics.median(took), sorted(took)[int(0.99 * len(took))]
     return Load(len(took) / elapsed, 1e3 * p50, 1e3 * p99, 1e6 * cpu / len(took))
 
@@ -108,12 +110,6 @@ async def keep_busy(port: int, request: bytes, connections: int, seconds: float)
     ]
     await asyncio.gather(*(client.done for client in clients))
     return [second for client in clients for second in client.seconds], time.perf_counter() - began
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has had."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def told(load: Load) -> str:
@@ -138,13 +134,13 @@ def train(path: Path) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def server(arguments: list[str], port: int, ready: str = "/v2/health/ready", **environment: str) -> Iterator[int]:
+def server(
+    arguments: list[str], port: int, ready: str = "/v2/health/ready", python: str = sys.executable, **environment: str
+) -> Iterator[int]:
     """A server process that is ready on ``port``, as the route ``ready`` says; gives its process id."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments], env={**os.environ, **environment}, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([python, *arguments], env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while True:
             try:
                 httpx.get(f"http://127.0.0.1:{port}{ready}").raise_for_status()
