@@ -22,8 +22,8 @@ from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 
 # No feature can be called so.
-_EVENT = "$event"
-_CREATED = "$created"
+_EVENT = "$row_event"
+_CREATED = "$row_created"
 
 
 def check(definition: Definition, store: Store, count: int, as_of: int | None, seed: int | None) -> Verdict:

@@ -120,7 +120,7 @@ def check(
         return verdict
     entities = [keys.entity(definition, each.key) for each in stored]
     offline = recompute(names, _frame(definition, entities, [moment.as_of for moment in moments]))
-    progress = _Progress(watermark, created, definition.lateness)
+    progress = _Progress(definition.windowed, watermark, created, definition.lateness)
     for index, (each, entity, moment) in enumerate(zip(stored, entities, moments, strict=True)):
         read = reader.read([each.row], moment.as_of, layouts)
         online = [column.values[0] for column in read.features]
@@ -156,12 +156,15 @@ def same(online: Any, offline: Any) -> bool:
 class _Progress(NamedTuple):
     """How far runs have come: what of a difference follows from that alone."""
 
+    windowed: bool
     watermark: int | None
     created: int | None
     lateness: int
 
     def ahead(self, online: int, offline: int | None) -> bool:
         """Whether the stored row is one that the source does not hold yet; both by their event times."""
+        if self.windowed:
+            return False  # a snapshot is a run's, and its time is the run's end
         return (self.watermark is None or online > self.watermark) and (offline is None or offline < online)
 
     def waiting(self, online: int, offline: int | None, written: int | None) -> bool:

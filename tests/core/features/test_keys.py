@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base.errors import RejectError
+from millrace.base.errors import RejectError, ReportError
 from millrace.features import key_columns, keys, times
 from millrace.features.conform import KEY_ARROW
 from millrace.features.definition import Definition
@@ -115,3 +115,18 @@ def test_a_value_of_another_type_is_refused_with_its_place(kind: str, value: Any
 def test_a_missing_join_key_is_named() -> None:
     with pytest.raises(RejectError, match=r"entities.k1: join key 'k1' of feature view 'v' is missing"):
         keys.store_keys(keyed(("int64", "int64")), {"k0": [1]})
+
+
+@given(entities())
+def test_a_key_gives_back_the_entity_that_it_was_made_of(case: Case) -> None:
+    definition, rows = case
+    for row, key in zip(rows, keys.store_keys(definition, columns(definition, rows)), strict=True):
+        if key is not None:
+            plain = [times.microseconds(value) if isinstance(value, datetime) else value for value in row]
+            assert list(keys.entity(definition, key).values()) == plain
+
+
+@pytest.mark.parametrize("key", [b"default:v:{}x", b"default:w:{1}", b"default:v:{1|2}", b"default:v:{x}", b""])
+def test_what_is_no_key_of_the_view_is_said_to_be_none(key: bytes) -> None:
+    with pytest.raises(ReportError, match="that is no row of feature view 'v'"):
+        keys.entity(keyed(("int64",)), key)
