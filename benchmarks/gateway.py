@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -57,7 +57,9 @@ def fill(url: str) -> None:
         compiled = definition.compile(f"v{view}", "default", FeatureViewSpec.model_validate(spec()))
         layout = Layout.of(compiled)
         wanted = keys.store_keys(compiled, {"user_id": list(range(USERS))})
-        client.mset({key: layout.encode(now, None, rng.random(FEATURES).tolist()) for key in wanted if key is not None})
+        ages = rng.integers(0, 86_400_000_000, USERS).tolist()  # all different, which is what costs most
+        rows = [layout.encode(now - age, None, rng.random(FEATURES).tolist()) for age in ages]
+        client.mset({key: row for key, row in zip(wanted, rows, strict=True) if key is not None})
 
 
 class Definitions(BaseHTTPRequestHandler):
@@ -100,7 +102,7 @@ def main() -> int:
         store = stack.enter_context(ValkeyServer(config={"save": ""}))
         url = f"redis://127.0.0.1:{store.port}/0"
         fill(url)
-        registry = HTTPServer(("127.0.0.1", 0), Definitions)
+        registry = ThreadingHTTPServer(("127.0.0.1", 0), Definitions)
         Thread(target=registry.serve_forever, daemon=True).start()
         hand, ours = free_port(), free_port()
         environment = {

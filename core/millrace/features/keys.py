@@ -54,6 +54,8 @@ META_QUALITY: Final = b"quality"
 # watermark and removes them, in one step; what a failed run leaves is removed two days later.
 META_RUN: Final = b"run:"
 
+_INTEGERS: Final = {int}
+_STRINGS: Final = {str}
 _INT_BITS: Final = {"int32": 31, "int64": 63}
 
 
@@ -77,6 +79,14 @@ def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> 
         RejectError: a join key is missing, or a value has another type than the definition says; names the join
             key, and the row by its index.
     """
+    return store_keys_of(definition, entity_texts(definition, columns))
+
+
+def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+    """What store keys of entities end with, the same for all views with the same join keys.
+
+    Takes and raises what ``store_keys`` does.
+    """
     parts = []
     for key in definition.join_keys:
         if key.name not in columns:
@@ -86,10 +96,15 @@ def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> 
                 field=f"entities.{key.name}",
             )
         parts.append(canonical(key, columns[key.name]))
-    head = prefix(definition.project, definition.view)
     if len(parts) == 1:
-        return [None if part is None else b"%b%b}" % (head, part) for part in parts[0]]
-    return [None if None in row else b"%b%b}" % (head, SEPARATOR.join(row)) for row in zip(*parts, strict=True)]
+        return [None if part is None else part + b"}" for part in parts[0]]
+    return [None if None in row else SEPARATOR.join(row) + b"}" for row in zip(*parts, strict=True)]
+
+
+def store_keys_of(definition: Definition, texts: Sequence[bytes | None]) -> list[bytes | None]:
+    """Store keys of a view from what ``entity_texts`` made, for it or for a view with the same join keys."""
+    head = prefix(definition.project, definition.view)
+    return [None if text is None else head + text for text in texts]
 
 
 def canonical(key: JoinKey, values: Sequence[Any]) -> list[bytes | None]:
@@ -101,11 +116,11 @@ def canonical(key: JoinKey, values: Sequence[Any]) -> list[bytes | None]:
     kind = key.type
     if kind in _INT_BITS:
         # By far the most frequent case, and a bool is an int in Python but not here.
-        if all(type(value) is int for value in values) and values:
+        if set(map(type, values)) == _INTEGERS:
             bound = 1 << _INT_BITS[kind]
             if -bound <= min(values) and max(values) < bound:
                 return [b"%d" % value for value in values]
-    elif kind == "string" and all(type(value) is str for value in values):
+    elif kind == "string" and set(map(type, values)) == _STRINGS:
         return [_escaped(_utf8(key, row, value)) for row, value in enumerate(values)]
     return [None if value is None else _one(key, row, value) for row, value in enumerate(values)]
 

@@ -15,7 +15,7 @@ from fastapi import Response
 from millrace.features.definition import Definition
 from millrace.gateway.admission import Admission
 from millrace.gateway.definitions import Definitions
-from millrace.gateway.service import FeatureReads
+from millrace.gateway.service import FeatureReads, Told
 from millrace.gateway.settings import GatewaySettings
 from millrace.gateway.store import RowStore
 from millrace.web.hot import Answer, Call
@@ -51,11 +51,14 @@ class Gateway:
         self.service.hot("POST", "/write-to-online-store", self._push, gate=admission)
         self.service.api.get("/health")(self._feasts_health)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
-        self._pushed = self.service.metrics.counters(
+        metrics = self.service.metrics
+        self._pushed = metrics.tally(
             "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
-        )
-        self._unreadable = self.service.metrics.counter(
-            "millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows"
+        ).counts
+        self._told = Told(
+            metrics.tally("millrace_gateway_values", "Values that reads answered, by status", "status").counts,
+            metrics.histogram("millrace_gateway_store_seconds", "Seconds that reads waited for the store").series(),
+            metrics.counter("millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows").inc,
         )
 
     @asynccontextmanager
@@ -65,7 +68,7 @@ class Gateway:
         async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
             definitions = Definitions(client, settings.refresh_seconds)
             self._reads = FeatureReads(
-                definitions, store, settings.project, settings.max_rows, now_microseconds, self._unreadable.inc
+                definitions, store, settings.project, settings.max_rows, now_microseconds, self._told
             )
             self._made = definitions, store
             refreshing = asyncio.create_task(definitions.run())

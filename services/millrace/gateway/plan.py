@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
+from millrace.api.featureview import FeatureType
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.features.definition import Definition
 from millrace.features.on_demand import FeatureReader
 from millrace.gateway.definitions import Snapshot
 
 _PARTS = 2
+_NUMBERS: Final = frozenset[FeatureType](["int32", "int64", "float32", "float64"])
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,27 @@ class ViewRead:
         """Reads these features of packed rows; made once, because making it compiles layout and expressions."""
         return FeatureReader(self.definition, self.features)
 
+    @cached_property
+    def name(self) -> tuple[str, str]:
+        """Project and view."""
+        return self.definition.project, self.definition.view
+
+    @cached_property
+    def first(self) -> int | None:
+        """The position of the first feature where the others follow it; None where they are scattered."""
+        first = self.positions[0]
+        return first if self.positions == tuple(range(first, first + len(self.positions))) else None
+
+    @cached_property
+    def types(self) -> tuple[FeatureType, ...]:
+        """Of the features."""
+        return tuple(self.definition.feature[name].type for name in self.features)
+
+    @cached_property
+    def simple(self) -> bool:
+        """Whether all values are numbers, whose JSON holds no brackets, no commas and no letter n (but in null)."""
+        return _NUMBERS.issuperset(self.types)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -34,6 +58,12 @@ class Plan:
     names: tuple[str, ...]
     join_keys: tuple[str, ...]
     reads: tuple[ViewRead, ...]
+
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """For each read the first one with the same join keys: their keys differ in their beginnings only."""
+        keys = [read.definition.join_keys for read in self.reads]
+        return tuple(keys.index(own) for own in keys)
 
     @cached_property
     def request_fields(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -40,8 +40,8 @@ _SHOWN: Final = 1000
 
 # Appends rows to a view's log, once for each id; blocks. Raises ``MillraceError``.
 Append = Callable[[Definition, pa.Table, str], Any]
-# Told how many rows had an outcome: written, skipped, logged or rejected.
-Count = Callable[[str, int], None]
+# Counts of rows by outcome: written, skipped, logged or rejected.
+Counts = MutableMapping[str, int]
 
 
 @dataclass
@@ -50,14 +50,14 @@ class Pushes:
 
     Args:
         append: writes the log.
-        count: told what became of rows.
+        counts: what became of rows.
     """
 
     definitions: Definitions
     store: RowStore
     default_project: str
     append: Append
-    count: Count
+    counts: Counts
     _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -119,19 +119,19 @@ class Pushes:
             identity = sha256(asked.id.encode() + digest).hexdigest()
             await asyncio.to_thread(self.append, definition, work.table, identity)
             said["offline"] = {"rows": rows}
-            self.count("logged", rows)
+            self.counts["logged"] += rows
         if rows and asked.online:
             await self.store.announce(definition.project, definition.view, Layout.of(definition))
             written = await self.store.write(work.commands)
             said["online"] = {"written": written, "skipped": rows - written}
-            self.count("written", written)
-            self.count("skipped", rows - written)
+            self.counts["written"] += written
+            self.counts["skipped"] += rows - written
         said["rejected"] = [
             {"index": each.row, "column": each.column, "reason": each.reason} for each in rejected[:_SHOWN]
         ]
         said["rejected_rows"] = len(rejected)
         if rejected:
-            self.count("rejected", len(rejected))
+            self.counts["rejected"] += len(rejected)
             logger.warning("rows of a push do not fit", extra={"view": asked.view, "rejected": len(rejected)})
         if rejected and not rows:
             said |= {"error": f"no row fits; the first: {rejected[0].reason}", "reason": "Invalid"}

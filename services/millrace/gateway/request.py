@@ -13,6 +13,9 @@ from millrace.base.errors import RejectError
 STREAM: Final = b"application/vnd.apache.arrow.stream"
 
 
+_TEXT: Final = frozenset([str])
+
+
 class FeatureRequest(NamedTuple):
     """What is asked: equally long columns by join key in ``entities``, by request field in ``request``.
 
@@ -67,7 +70,7 @@ def of(document: dict[str, Any], default_project: str) -> FeatureRequest:
     """The request that a document with the names of the JSON body makes. Raises as ``parse``."""
     refs = document.get("features") or []
     service = document.get("feature_service") or ""
-    if not isinstance(refs, list) or not all(isinstance(ref, str) for ref in refs):
+    if not isinstance(refs, list) or not _TEXT.issuperset(map(type, refs)):
         raise RejectError("expected a list of references such as view:feature", field="features")
     if not isinstance(service, str):
         raise RejectError("expected the name of a ModelDeployment", field="feature_service")

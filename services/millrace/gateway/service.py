@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
+from time import perf_counter
 from typing import Any
 
 from millrace.base.errors import NotFoundError
 from millrace.features import keys
 from millrace.features.on_demand import Request
-from millrace.features.reading import Columns
+from millrace.features.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
+from millrace.features.row import Layout
 from millrace.gateway import answer, request
 from millrace.gateway.definitions import Definitions
 from millrace.gateway.plan import Plan, Plans, ViewRead
@@ -20,8 +23,51 @@ from millrace.gateway.request import FeatureRequest, is_stream
 from millrace.gateway.store import RowStore
 from millrace.web.errors import TooLargeError
 from millrace.web.hot import Answer, Call
+from millrace.web.metrics import Series
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is measured of reads.
+
+    Attributes:
+        values: how many values were answered, by status.
+        store_seconds: what the store took.
+        unreadable: told how many schemas of rows nothing knows.
+    """
+
+    values: MutableMapping[str, int]
+    store_seconds: Series
+    unreadable: Callable[[float], None]
+
+    def statuses(self, read: Sequence[Columns], rows: int) -> None:
+        """Counts the statuses of what was read; columns that share them are counted at once."""
+        for columns in read:
+            if columns.alike:
+                self.values[PRESENT] += len(columns.features) * rows
+                continue
+            for statuses, times in _shared(columns):
+                present = statuses.count(PRESENT)
+                self.values[PRESENT] += present * times
+                if present != rows:
+                    for other in (NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE):
+                        self.values[other] += statuses.count(other) * times
+
+
+def _shared(columns: Columns) -> Iterator[tuple[Sequence[str], int]]:
+    last: Sequence[str] | None = None
+    times = 0
+    for column in columns.features:
+        if column.statuses is last:
+            times += 1
+            continue
+        if last is not None:
+            yield last, times
+        last, times = column.statuses, 1
+    if last is not None:
+        yield last, times
 
 
 @dataclass
@@ -30,7 +76,7 @@ class FeatureReads:
 
     Args:
         now: the present moment in microseconds.
-        unreadable: told how many rows had a form that nothing knows.
+        told: what is measured.
     """
 
     definitions: Definitions
@@ -38,10 +84,12 @@ class FeatureReads:
     default_project: str
     max_rows: int
     now: Callable[[], int]
-    unreadable: Callable[[float], None]
+    told: Told
 
     def __post_init__(self) -> None:
         self._plans = Plans()
+        # Layouts that rows were met in, by (project, view); a layout never changes, so they need no look again.
+        self._layouts: dict[tuple[str, str], Mapping[bytes, Layout]] = {}
 
     async def handle(self, call: Call) -> Answer:
         """One request; raises what ``millrace.web.errors`` maps to statuses."""
@@ -77,29 +125,47 @@ class FeatureReads:
         return self._plans.get(snapshot, asked.project, refs, full_names=asked.full_feature_names)
 
     async def _read(self, plan: Plan, asked: FeatureRequest) -> list[Columns]:
-        wanted = [keys.store_keys(view.definition, asked.entities) for view in plan.reads]
-        found = iter(await self.store.rows([key for view in wanted for key in view if key is not None]))
-        rows = [[None if key is None else next(found) for key in view] for view in wanted]
+        rows = await self._rows(plan, asked)
         now = self.now()
-        read = [view.reader.read(part, now, asked.request) for view, part in zip(plan.reads, rows, strict=True)]
+        read = [
+            view.reader.read(part, now, asked.request, self._layouts.get(view.name))
+            for view, part in zip(plan.reads, rows, strict=True)
+        ]
         for index, columns in enumerate(read):
             if columns.unknown:
                 read[index] = await self._read_other_layouts(plan.reads[index], rows[index], now, asked.request)
+        self.told.statuses(read, asked.rows)
         return read
+
+    async def _rows(self, plan: Plan, asked: FeatureRequest) -> list[Sequence[bytes | None]]:
+        """The rows of each view."""
+        texts: list[list[bytes | None]] = []
+        for index, first in enumerate(plan.alike):
+            texts.append(
+                texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, asked.entities)
+            )
+        wanted = [keys.store_keys_of(view.definition, ends) for view, ends in zip(plan.reads, texts, strict=True)]
+        flat = list(chain.from_iterable(wanted))
+        some = None in flat
+        began = perf_counter()
+        found = await self.store.rows([key for key in flat if key is not None] if some else flat)  # type: ignore[arg-type]
+        self.told.store_seconds.observe(perf_counter() - began)
+        if not some:
+            return [found[index * asked.rows : (index + 1) * asked.rows] for index in range(len(wanted))]
+        rest = iter(found)
+        return [[None if key is None else next(rest) for key in view] for view in wanted]
 
     async def _read_other_layouts(
         self, view: ViewRead, rows: Sequence[bytes | None], now: int, brought: Request
     ) -> Columns:
         """Rows written under another definition are read by that one's layout, which the view's meta hash keeps."""
-        definition = view.definition
-        layouts = await self.store.layouts(definition.project, definition.view)
-        columns = view.reader.read(rows, now, brought, layouts)
+        self._layouts[view.name] = await self.store.layouts(*view.name)
+        columns = view.reader.read(rows, now, brought, self._layouts[view.name])
         if columns.unknown:
-            self.unreadable(len(columns.unknown))
+            self.told.unreadable(len(columns.unknown))
             logger.warning(
                 "feature view %s/%s has rows of unknown schemas %s; they count as not found",
-                definition.project,
-                definition.view,
+                *view.name,
                 ", ".join(sorted(known.hex() for known in columns.unknown)),
             )
         return columns

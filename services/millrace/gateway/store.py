@@ -29,8 +29,10 @@ class RowStore:
         """The rows of these keys, None where there is none; one MGET, on a cluster one per slot, all at once."""
         if not wanted:
             return []
-        with _explained():
+        try:
             return await self._pipes.mget(wanted)
+        except StoreError as error:
+            raise _unavailable(error) from error
 
     async def layouts(self, project: str, view: str) -> dict[bytes, Layout]:
         """The layouts that the view's rows may have, by schema id."""
@@ -58,9 +60,13 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        raise RetryError(
-            f"the online store gives no answer: {error}",
-            hint="Try again; the gateway answers again as soon as the store does",
-            reason="StoreUnavailable",
-            delay=1,
-        ) from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: StoreError) -> RetryError:
+    return RetryError(
+        f"the online store gives no answer: {error}",
+        hint="Try again; the gateway answers again as soon as the store does",
+        reason="StoreUnavailable",
+        delay=1,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
@@ -17,7 +18,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
@@ -77,6 +78,24 @@ class Histogram:
         yield family
 
 
+class Tally:
+    """Counters by the values of one label; add to ``counts`` on the event loop only."""
+
+    def __init__(self, name: str, text: str, label: str, constant: Mapping[str, str]) -> None:
+        self.counts: defaultdict[str, int] = defaultdict(int)
+        self._name = name
+        self._text = text
+        self._labels = (label, *constant)
+        self._constant = tuple(constant.values())
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape sees."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for value, count in self.counts.items():
+            family.add_metric([value, *self._constant], count)
+        yield family
+
+
 class Metrics:
     """The registry, and what every service measures: seconds of its requests by route and code.
 
@@ -117,10 +136,11 @@ class Metrics:
         counter = Counter(name, text, tuple(self._constant), registry=self.registry)
         return counter.labels(**self._constant) if self._constant else counter
 
-    def counters(self, name: str, text: str, label: str) -> Callable[[str, float], None]:
-        """New counters, one per value of a label; the function adds to the one of a value."""
-        counter = Counter(name, text, (label, *self._constant), registry=self.registry)
-        return lambda value, amount: counter.labels(value, *self._constant.values()).inc(amount)
+    def tally(self, name: str, text: str, label: str) -> Tally:
+        """A new counter per value of a label, for the event loop alone: adding to one costs an addition."""
+        made = Tally(name, text, label, self._constant)
+        self.registry.register(made)
+        return made
 
     def info(self, name: str, text: str, **labels: str) -> None:
         """A gauge of value 1 whose labels say something that stays."""
