@@ -91,6 +91,24 @@ def explained(uri: str, field: str = "uri") -> Iterator[None]:
         raise _explained(uri, field, error) from error
 
 
+@contextmanager
+def unchanged(uri: str, field: str) -> Iterator[None]:
+    """Says of a file that was there when the source was opened, and is not any more, that the next run may do better.
+
+    Raises:
+        RetryError: instead of NotFoundError.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        raise RetryError(
+            f"a file of {uri} was deleted while it was read",
+            hint="Run it again; keep files for as long as a run takes",
+            field=field,
+            reason="SourceChanged",
+        ) from error
+
+
 def _explained(uri: str, field: str, error: Exception) -> MillraceError:
     text = str(error)
     said = text.splitlines()[0].rstrip(".") if text else type(error).__name__

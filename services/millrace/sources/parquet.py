@@ -16,7 +16,7 @@ from millrace.features.history import Window
 from millrace.sources import bounds, columns, row_groups
 from millrace.sources.columns import Place
 from millrace.sources.files import Found, find, partitioning
-from millrace.sources.filesystem import Credentials, explained, open_filesystem
+from millrace.sources.filesystem import Credentials, explained, open_filesystem, unchanged
 
 URI_FIELD: Final = "spec.source.parquet.uri"
 
@@ -56,7 +56,7 @@ class ParquetSource:
         within = bounds.within(self._timestamp, self._schema.field(self._timestamp).type, window)
         if window.created_after is not None and self._created is not None:
             within &= bounds.written_after(self._created, self._schema.field(self._created).type, window.created_after)
-        with explained(self._uri, self._field):
+        with unchanged(self._uri, self._field), explained(self._uri, self._field):
             yield from row_groups.stream(self._groups(within), self._schema, columns)
 
     def _groups(self, within: pc.Expression) -> Iterator[ds.ParquetFileFragment]:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 from weakref import finalize
 
 import pyarrow as pa
@@ -24,31 +22,50 @@ from sqlalchemy import exc
 
 from millrace.api.featureview import PostgresSource as Postgres
 from millrace.api.featureview import SqlSource as Sql
-from millrace.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace.features.definition import Definition
 from millrace.features.history import Window
-from millrace.sources import columns
+from millrace.sources import columns, database_columns
+from millrace.sources.columns import Place
+from millrace.sources.database_columns import Column
 from millrace.sources.filesystem import CREDENTIALS_FIELD, Credentials
 
 _ROWS: Final = 20_000
 _CONNECT_SECONDS: Final = 10
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
+# compare as times do only where the days differ.
+_SPELLING: Final = timedelta(days=2)
+# So that a time without a zone, in a bound or in a column, is UTC and not the server's own.
+_UTC: Final = {
+    "postgresql": "set time zone 'UTC'",
+    "mysql": "set time_zone = '+00:00'",
+    "mariadb": "set time_zone = '+00:00'",
+}
 # What servers say, in their words, that no other attempt mends.
 _DENIED: Final = ("password authentication failed", "access denied", "permission denied", "no password supplied")
 _MISSING: Final = ("does not exist", "no such table", "doesn't exist", "unknown database")
+_WRONG: Final = ("syntax error", "incomplete input", "no such column", "no such function")
 _SELECT: Final = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
 class WarehouseSource:
     """Implements ``history.Source`` over one table or query."""
 
-    def __init__(self, connection: sa.Connection, rows: Any, field: str, definition: Definition) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        rows: Any,
+        there: Mapping[str, Column],
+        field: str,
+        definition: Definition,
+    ) -> None:
         # Both scans belong to one transaction; it ends with the source.
         self._connection = connection
-        finalize(self, connection.close)
-        # As SQLAlchemy calls the types; a query's columns have none that is known beforehand.
-        self.columns = {column.name: str(column.type) for column in rows.c}
+        finalize(self, _close, connection)
+        self.columns = {name: column.description for name, column in there.items()}
         self._rows = rows
+        self._kinds = {name: column.kind for name, column in there.items() if column.kind is not None}
         self._field = field
         self._timestamp = rows.c[definition.timestamp_field]
         self._created = None if definition.created_field is None else rows.c[definition.created_field]
@@ -59,64 +76,92 @@ class WarehouseSource:
         """Batches of the columns within the window, in order."""
         query = sa.select(*(self._rows.c[name] for name in columns))
         query = query.where(*self._within(window))
-        kinds: dict[str, pa.DataType] = {}
+        kinds = dict(self._kinds)
         with _explained(self._field):
             found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
             for part in found.partitions():
                 by_column = list(zip(*part, strict=True))
                 arrays = [
-                    _array(name, values, kinds, self._field) for name, values in zip(columns, by_column, strict=True)
+                    database_columns.array(name, values, kinds, self._field)
+                    for name, values in zip(columns, by_column, strict=True)
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def _within(self, window: Window) -> Iterator[Any]:
         created = None if self._created is None else window.created_after
-        bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None], ...] = (
-            (self._timestamp, operator.ge, window.earliest),
-            (self._timestamp, operator.le, window.latest),
-            (self._created, operator.gt, created),
+        wider = _SPELLING if self._connection.dialect.name == "sqlite" else timedelta()
+        bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None, timedelta], ...] = (
+            (self._timestamp, operator.ge, window.earliest, -wider),
+            (self._timestamp, operator.le, window.latest, wider),
+            (self._created, operator.gt, created, -wider),
         )
-        for column, compare, microseconds in bounds:
-            moment = None if microseconds is None else _moment(column, microseconds)
+        for column, compare, microseconds, change in bounds:
+            moment = None if microseconds is None else _moment(column, microseconds, change)
             if moment is not None:
                 yield compare(column, moment)
 
 
-def _moment(column: Any, microseconds: int) -> Any:
+def _close(connection: sa.Connection) -> None:
+    with suppress(exc.SQLAlchemyError):  # the server may have gone before
+        connection.close()
+
+
+def _moment(column: Any, microseconds: int, change: timedelta) -> Any:
     """A moment as the column's type has it; None where a datetime cannot say it, which leaves that end open."""
     try:
-        moment = _EPOCH + timedelta(microseconds=microseconds)
+        moment = _EPOCH + timedelta(microseconds=microseconds) + change
     except OverflowError:
         return None
     zoned = isinstance(column.type, sa.DateTime) and column.type.timezone
     return sa.literal(moment if zoned else moment.replace(tzinfo=None))
 
 
-def open_source(definition: Definition, credentials: Credentials) -> tuple[WarehouseSource, None]:
-    """Connects to a view's database and checks that the columns are there; their types show as rows are read.
+def open_source(definition: Definition, credentials: Credentials) -> tuple[WarehouseSource, pa.Schema | None]:
+    """Connects to a view's database and checks that the columns are there and fit, as far as their types are known.
 
     Raises:
-        NotFoundError: there is no such database, table or column. RejectError: access is denied, or the query is none.
-        RetryError: the database cannot be reached.
+        NotFoundError: there is no such database, table or column. RejectError: access is denied, the query is none, or
+        a column does not fit. RetryError: the database cannot be reached. ReportError: the driver is not installed.
     """
     spec = definition.source.postgres or definition.source.sql
     if spec is None:  # the door opens by kind
-        raise RejectError("there is no database to read", field="spec.source")
+        raise ReportError(f"feature view {definition.view!r} has no database")
     field = f"spec.source.{definition.source_kind}"
-    url, options = _address(spec, credentials)
     with _explained(field):
-        engine = sa.create_engine(url, poolclass=sa.NullPool, **options)
-        connection = engine.connect()
-        kinds = _columns(connection, spec, field)
+        connection = _engine(spec, credentials).connect()
+        try:
+            return _opened(definition, spec, connection, field)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _opened(
+    definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str
+) -> tuple[WarehouseSource, pa.Schema | None]:
+    there = _columns(definition, spec, connection, field)
     for name, where in columns.needed(definition).items():
-        if name not in kinds:
-            raise columns.absent(name, where, spec.table or "the query", list(kinds))
-    return WarehouseSource(connection, _selectable(spec, kinds), field, definition), None
+        if name in there:
+            database_columns.require_native(name, there[name], where)
+    name = spec.table or "the query"
+    # A null fits everything: what is not known yet is looked at row by row.
+    kinds = pa.schema([(each, column.kind or pa.null()) for each, column in there.items()])
+    schema = columns.checked(definition, [Place(name, kinds)], address=name)
+    source = WarehouseSource(connection, _selectable(spec, there), there, field, definition)
+    return source, schema if all(there[each].kind for each in schema.names) else None
 
 
-def _address(spec: Postgres | Sql, credentials: Credentials) -> tuple[sa.URL, dict[str, Any]]:
+def _engine(spec: Postgres | Sql, credentials: Credentials) -> sa.Engine:
+    url = _address(spec, credentials)
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == "postgresql":
+        options = {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
+    return sa.create_engine(url, poolclass=sa.NullPool, **options)
+
+
+def _address(spec: Postgres | Sql, credentials: Credentials) -> sa.URL:
     if isinstance(spec, Postgres):
-        url = sa.URL.create(
+        return sa.URL.create(
             "postgresql+psycopg",
             credentials.pg_user,
             credentials.pg_password,
@@ -125,7 +170,6 @@ def _address(spec: Postgres | Sql, credentials: Credentials) -> tuple[sa.URL, di
             spec.database,
             {"sslmode": spec.ssl_mode, "connect_timeout": str(_CONNECT_SECONDS)},
         )
-        return url, {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
     if not credentials.sql_url:
         raise RejectError(
             "SQL_URL is missing",
@@ -133,7 +177,7 @@ def _address(spec: Postgres | Sql, credentials: Credentials) -> tuple[sa.URL, di
             field=CREDENTIALS_FIELD,
         )
     try:
-        return sa.make_url(credentials.sql_url), {}
+        return sa.make_url(credentials.sql_url)
     except exc.ArgumentError as error:
         raise RejectError(
             "SQL_URL is no URL of a database",
@@ -142,64 +186,79 @@ def _address(spec: Postgres | Sql, credentials: Credentials) -> tuple[sa.URL, di
         ) from error
 
 
-def _columns(connection: sa.Connection, spec: Postgres | Sql, field: str) -> dict[str, Any]:
-    """The columns that are there with the database's types; those of a query have none."""
-    if spec.table is not None:
-        schema, _, name = spec.table.rpartition(".")
-        try:
-            return {each["name"]: each["type"] for each in sa.inspect(connection).get_columns(name, schema or None)}
-        except exc.NoSuchTableError as error:
-            raise NotFoundError(
-                f"there is no table {spec.table}",
-                hint="Check the name",
-                field=f"{field}.table",
-                reason="SourceNotFound",
-            ) from error
-    if not _SELECT.match(spec.query or ""):
-        raise RejectError(
-            "one select statement is expected", hint="Begin it with select or with", field=f"{field}.query"
+def _columns(definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str) -> dict[str, Column]:
+    dialect = connection.dialect.name
+    if dialect in _UTC:
+        connection.exec_driver_sql(_UTC[dialect])
+    if spec.query is not None:
+        _require_select(spec.query, f"{field}.query")
+    elif dialect != "postgresql":
+        return _declared(spec.table or "", connection, field)
+    nothing = sa.select(sa.text("*")).select_from(_from(spec)).where(sa.false())
+    found = connection.execute(nothing)
+    if dialect == "postgresql":
+        description: Any = found.cursor.description if found.cursor else ()
+        return {each[0]: database_columns.of_number(each[1]) for each in description}
+    unknown = Column(sa.types.NullType())
+    there = dict.fromkeys(found.keys(), unknown)
+    if dialect == "sqlite":  # which has no type for times: they are text until somebody says so
+        there.update(
+            {name: database_columns.of_declared(sa.DateTime()) for name in _times(definition) if name in there}
         )
-    found = connection.execute(sa.text(f"select * from ({_bare(spec)}) as source where 1 = 0"))  # noqa: S608 theirs
-    return dict.fromkeys(found.keys(), sa.types.NullType())
+    return there
 
 
-def _selectable(spec: Postgres | Sql, kinds: dict[str, Any]) -> Any:
-    if spec.table is not None:
-        schema, _, name = spec.table.rpartition(".")
-        return sa.table(name, *(sa.column(each, kind) for each, kind in kinds.items()), schema=schema or None)
-    return sa.text(_bare(spec)).columns(*(sa.column(name) for name in kinds)).subquery("source")
-
-
-def _bare(spec: Postgres | Sql) -> str:
-    """The query without a semicolon at its end, and with colons that are no parameters."""
-    return (spec.query or "").strip().rstrip(";").replace(":", "\\:")
-
-
-def _array(name: str, values: Sequence[Any], kinds: dict[str, pa.DataType], field: str) -> pa.Array:
-    """One column of a batch; its type is that of the first batch that has a value there."""
-    first = next((value for value in values if value is not None), None)
-    if isinstance(first, Decimal):
-        values = [None if value is None else float(value) for value in values]
-    elif isinstance(first, UUID):
-        values = [None if value is None else str(value) for value in values]
-    elif isinstance(first, memoryview):
-        values = [None if value is None else bytes(value) for value in values]
-    elif first is not None and not isinstance(first, bool | int | float | str | bytes | date | list):
-        raise RejectError(
-            f"column {name!r} holds values of the kind {type(first).__name__}, which no feature has",
-            hint="Read it through a query that casts it",
-            field=field,
-            reason="WrongColumnType",
-        )
+def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Column]:
+    schema, _, name = table.rpartition(".")
     try:
-        array = pa.array(values, kinds.get(name))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise RejectError(
-            f"column {name!r} holds values that do not go together: {error}", field=field, reason="WrongColumnType"
+        found = sa.inspect(connection).get_columns(name, schema or None)
+    except exc.NoSuchTableError as error:
+        raise NotFoundError(
+            f"there is no table {table}", hint="Check the name", field=f"{field}.table", reason="SourceNotFound"
         ) from error
-    if not pa.types.is_null(array.type):
-        kinds.setdefault(name, array.type)
-    return array
+    return {each["name"]: database_columns.of_declared(each["type"]) for each in found}
+
+
+def _times(definition: Definition) -> Iterator[str]:
+    yield definition.timestamp_field
+    if definition.created_field is not None:
+        yield definition.created_field
+    for feature in definition.features:
+        if feature.read and feature.read.type == "timestamp":
+            yield feature.read.column
+
+
+def _require_select(query: str, field: str) -> None:
+    """Without a semicolon no driver can be made to run a second statement."""
+    if not _SELECT.match(query):
+        raise RejectError("one select statement is expected", hint="Begin it with select or with", field=field)
+    if ";" in _bare(query):
+        raise RejectError(
+            "one select statement is expected, a semicolon came within it",
+            hint="Leave it out, in texts and comments too",
+            field=field,
+        )
+
+
+def _from(spec: Postgres | Sql) -> Any:
+    """What follows ``from``. A query stands in brackets, on lines of its own because it may end with a comment."""
+    if spec.table is not None:
+        schema, _, name = spec.table.rpartition(".")
+        return sa.table(name, schema=schema or None)
+    # Its colons are no parameters.
+    return sa.text("(" + _bare(spec.query or "").replace(":", "\\:") + "\n) as source")
+
+
+def _selectable(spec: Postgres | Sql, there: Mapping[str, Column]) -> Any:
+    named = [sa.column(name, column.declared) for name, column in there.items()]
+    if spec.table is not None:
+        schema, _, name = spec.table.rpartition(".")
+        return sa.table(name, *named, schema=schema or None)
+    return sa.text(_bare(spec.query or "").replace(":", "\\:") + "\n").columns(*named).subquery("source")
+
+
+def _bare(query: str) -> str:
+    return query.strip().rstrip(";")
 
 
 @contextmanager
@@ -209,8 +268,16 @@ def _explained(field: str) -> Iterator[None]:
     except exc.SQLAlchemyError as error:
         raise _error(field, error) from error
     except ImportError as error:
+        extra = "'millrace[postgres]'" if error.name == "psycopg" else error.name
+        raise ReportError(
+            f"sources of this kind need {error.name}, which is not installed",
+            hint=f"Install it with: pip install {extra}",
+            field=field,
+            reason="LibraryMissing",
+        ) from error
+    except ValueError as error:  # a text that is no time, as SQLAlchemy makes times of SQLite's texts
         raise RejectError(
-            f"the driver {error.name} is not installed", hint=f"pip install {error.name}", field=CREDENTIALS_FIELD
+            f"a value is not of its column's type: {error}", field=field, reason="WrongColumnType"
         ) from error
 
 
@@ -227,7 +294,9 @@ def _error(field: str, error: exc.SQLAlchemyError) -> MillraceError:
         )
     if any(mark in lower for mark in _MISSING):
         return NotFoundError(f"the database says: {said}", field=field, reason="SourceNotFound")
-    if isinstance(error, exc.ProgrammingError | exc.DataError | exc.NoSuchModuleError):
+    wrong = any(mark in lower for mark in _WRONG)
+    refusals = exc.ProgrammingError | exc.DataError | exc.NotSupportedError | exc.NoSuchModuleError
+    if wrong or isinstance(error, refusals):
         return RejectError(f"the database refuses the query: {said}", field=field, reason="BadQuery")
     return RetryError(
         f"the database could not be read: {said}",

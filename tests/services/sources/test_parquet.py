@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.api.featureview import FeatureViewSpec
-from millrace.base.errors import MillraceError, NotFoundError, RejectError
+from millrace.base.errors import MillraceError, NotFoundError, RejectError, RetryError
 from millrace.features import definition
 from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
@@ -183,3 +183,14 @@ def test_what_is_missing_empty_or_corrupt_is_named(
 def test_a_host_in_a_file_uri_is_refused() -> None:
     with pytest.raises(RejectError, match=r"names the host 'lake'. Write file:/// "):
         read("file://lake/events", ["x"])
+
+
+def test_a_file_that_comes_during_a_run_is_not_read_and_one_that_goes_is_worth_another_run(tmp_path: Path) -> None:
+    pq.write_table(table(range(3)), tmp_path / "a.parquet")
+    opened = open_source(view(f"file://{tmp_path}"), NOBODY)
+    pq.write_table(pa.table({"other": [1]}), tmp_path / "b.parquet")
+    assert sum(batch.num_rows for batch in opened.scan(["x"], EVERYTHING)) == 3
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(RetryError, match=r"spec.source.parquet.uri: a file of .* was deleted") as caught:
+        list(opened.scan(["x"], EVERYTHING))
+    assert caught.value.reason == "SourceChanged"
