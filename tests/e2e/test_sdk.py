@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from millrace.sdk import FeatureStore
-from tests.builders import feature_view
+from tests.builders import feature_view, model_deployment
 from tests.e2e.conftest import Target
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.test_feature_view import write_events
@@ -54,3 +54,30 @@ def test_files_registry_and_cluster_agree_online_and_in_training(
         online = store.get_online_features(REFS, [{"user_id": user} for user in USERS]).to_dict()
         for column in ("amount", "visits"):
             assert online[column] == trained[column].to_pylist(), name
+    for name, store in stores.items():
+        saved = store.get_historical_features(asked, REFS).save(tmp_path / "sets")
+        assert saved.table.num_rows == len(USERS), name
+    verdict = stores["files"].verify("stats", sample=100)
+    assert verdict.rows
+    assert verdict.clean
+    recorded = httpx.get(f"{registry}/v1/datasets", params={"namespace": kubectl.namespace}).json()["items"]
+    assert [each["id"] for each in recorded] == [saved.id]
+
+
+def test_a_type_that_a_deployment_reads_is_not_changed_under_it(
+    target: Target, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    view = feature_view("stats", write_events(tmp_path / "events"))
+    kubectl.apply(view.build())
+    kubectl.wait_ready("featureview", "stats")
+    refs = {"refs": ["stats:amount"], "input": "x"}
+    kubectl.apply(model_deployment("ranker").having("spec.features", refs).build())
+    retyped = [{"name": "amount", "type": "float32"}, {"name": "visits", "type": "int64"}]
+    kubectl.apply(view.having("spec.features", retyped).build())
+
+    def refused() -> bool:
+        conditions = kubectl.get("featureview", "stats")["status"]["conditions"]
+        [accepted] = [each for each in conditions if each["type"] == "Accepted"]
+        return accepted["reason"] == "InUse" and "used by ranker" in accepted["message"]
+
+    eventually(refused)

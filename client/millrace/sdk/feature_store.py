@@ -312,12 +312,15 @@ class FeatureStore:
 
     def _known_watermark(self, definition: Definition) -> int | None:
         """Up to where the view is materialized, as far as that can be asked; a training set needs no server."""
-        if self._store_url is None:
-            return None
         try:
-            return self._store().watermark(definition)
+            if self._store_url is not None:
+                return self._store().watermark(definition)
+            status = self._document(definition.view).get("status") or {}
+            if status.get("watermark") and status.get("schemaHash") == definition.schema_hash:
+                return moments.microseconds(status["watermark"], "status.watermark")
         except MillraceError:
-            return None
+            pass
+        return None
 
 
 def _refs(features: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from millrace.featureview.plan import Plan, plan
 from millrace.featureview.purge import FINALIZER, Purger
 from millrace.featureview.runs import Run
 from millrace.featureview.status import Situation
-from millrace.featureview.users import IN_USE, LOOK_AGAIN_SECONDS, refuse_breaking
+from millrace.featureview.users import LOOK_AGAIN_SECONDS, refuse_breaking
 from millrace.featureview.view import View, lag_of
 from millrace.kube import errors
 from millrace.kube.cluster import Cluster
@@ -59,7 +59,7 @@ class Reconciler:
             generation = document["metadata"]["generation"]
             status = statuses.rejected(document.get("status") or {}, error, generation, self._cluster.now())
             await self._cluster.write_status(document, status)
-            return Requeue(LOOK_AGAIN_SECONDS) if error.reason == IN_USE else None
+            return Requeue(LOOK_AGAIN_SECONDS) if error.reason == conditions.IN_USE else None
         return await self._bring_about(document, view, schema_hash)
 
     async def _bring_about(self, document: Object, view: View, schema_hash: str) -> Requeue | None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from millrace.api import conditions
 from millrace.api.featureview import FeatureViewSpec
 from millrace.base.errors import MillraceError, RejectError
 from millrace.features import definition
@@ -18,7 +19,6 @@ from millrace.features.evolution import evolution
 from millrace.kube.cache import Cache
 from millrace.kube.resources import CRON_JOBS, MODEL_DEPLOYMENTS, Object, deleting, name_of, namespace_of
 
-IN_USE: Final = "InUse"
 # When a refused change is looked at again: readers may have gone meanwhile.
 LOOK_AGAIN_SECONDS: Final = 10.0
 
@@ -27,7 +27,7 @@ def refuse_breaking(document: Object, spec: FeatureViewSpec, cron_job: str, cach
     """Refuses a change that breaks a reader.
 
     Raises:
-        RejectError: with the readers' names; its reason is ``IN_USE``.
+        RejectError: with the readers' names; its reason is ``conditions.IN_USE``.
     """
     namespace, name = namespace_of(document), name_of(document)
     before = _before(cache.get(CRON_JOBS, namespace, cron_job))
@@ -39,7 +39,7 @@ def refuse_breaking(document: Object, spec: FeatureViewSpec, cron_job: str, cach
             "; ".join(why),
             hint="Add a feature of another name beside it, or a view of another name, and move the readers there first",
             field="spec.entities" if why[0].startswith("the entities") else "spec.features",
-            reason=IN_USE,
+            reason=conditions.IN_USE,
         )
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from millrace.api import names
+from millrace.api import conditions, names
 from millrace.api.featureview import FeatureViewSpec
 from millrace.base.errors import RejectError
 from millrace.featureview import desired
-from millrace.featureview.users import IN_USE, refuse_breaking
+from millrace.featureview.users import refuse_breaking
 from millrace.kube.cache import Cache
 from millrace.kube.resources import CRON_JOBS, MODEL_DEPLOYMENTS
 from tests.builders import Built, feature_view, model_deployment
@@ -54,7 +54,7 @@ def test_a_feature_that_is_read_keeps_its_type() -> None:
         RejectError, match="'amount' changes from float64 to float32, and is used by ranker, scorer"
     ) as refused:
         refuse(RETYPED, cache)
-    assert (refused.value.reason, refused.value.field) == (IN_USE, "spec.features")
+    assert (refused.value.reason, refused.value.field) == (conditions.IN_USE, "spec.features")
 
 
 def test_a_view_that_is_read_keeps_its_entities() -> None:
