@@ -72,12 +72,12 @@ def test_a_type_that_a_deployment_reads_is_not_changed_under_it(
     kubectl.wait_ready("featureview", "stats")
     refs = {"refs": ["stats:amount"], "input": "x"}
     kubectl.apply(model_deployment("ranker").having("spec.features", refs).build())
+    eventually(lambda: kubectl.get("modeldeployment", "ranker").get("status"))
     retyped = [{"name": "amount", "type": "float32"}, {"name": "visits", "type": "int64"}]
     kubectl.apply(view.having("spec.features", retyped).build())
 
     def refused() -> bool:
-        conditions = kubectl.get("featureview", "stats")["status"]["conditions"]
-        [accepted] = [each for each in conditions if each["type"] == "Accepted"]
+        accepted = kubectl.condition("featureview", "stats", "Accepted")
         return accepted["reason"] == "InUse" and "used by ranker" in accepted["message"]
 
     eventually(refused)
