@@ -106,8 +106,12 @@ class IcebergCatalog(ApiModel):
         default="default", description="Name of the catalog; a sql catalog keeps its tables under it."
     )
     type: Literal["rest", "sql", "glue"] = Field(description="Kind of catalog.")
-    uri: Annotated[str, Field(max_length=1024)] | None = Field(
-        default=None, description="Address of the catalog: http(s)://… for rest, an SQLAlchemy URL for sql."
+    uri: Annotated[str, Field(pattern=r"^[^:@]+://([^:@/]*@)?[^@]*$", max_length=1024)] | None = Field(
+        default=None,
+        description=(
+            "Address of the catalog: http(s)://… for rest, an SQLAlchemy URL for sql. It holds no password: a URL that "
+            "does stands in the Secret, as ICEBERG_URI."
+        ),
     )
     warehouse: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="The warehouse's location or name, where the catalog needs one."
@@ -190,8 +194,8 @@ class Source(ApiModel):
         description=(
             "Secret with what the source asks for. Files on S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as "
             "needed, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL and AWS_REGION. postgres: PGUSER and PGPASSWORD. sql: "
-            "SQL_URL, SQLAlchemy's URL with user and password. iceberg: ICEBERG_TOKEN or ICEBERG_CREDENTIAL for the "
-            "catalog, and S3's for its files."
+            "SQL_URL, SQLAlchemy's URL with user and password. iceberg: ICEBERG_TOKEN, ICEBERG_CREDENTIAL or "
+            "ICEBERG_URI for the catalog, and S3's for its files."
         ),
     )
 

@@ -23,16 +23,10 @@ _EXTENSION: Final = "parquet"
 _WILDCARD: Final = re.compile(r"\*\*/?|\*")
 
 
-@dataclass(frozen=True)
-class Found:
-    """Files in the order of their paths, and the folder that they lie below."""
+def find(uri: str, system: fs.FileSystem, path: str, field: str) -> tuple[str, ...]:
+    """The paths of the Parquet files that a URI means, in their order.
 
-    root: str
-    paths: tuple[str, ...]
-
-
-def find(uri: str, system: fs.FileSystem, path: str, field: str) -> Found:
-    """The Parquet files that a URI means: the one file, those below the folder, or those that the pattern fits.
+    They are the one file, those below the folder, or those that the pattern fits.
 
     Raises:
         NotFoundError: nothing is there, or no Parquet file.
@@ -43,7 +37,7 @@ def find(uri: str, system: fs.FileSystem, path: str, field: str) -> Found:
     if info.type == fs.FileType.NotFound:
         raise missing(uri, field)
     if info.type == fs.FileType.File:
-        return Found(path.rpartition("/")[0], (path,))
+        return (path,)
     inside = system.get_file_info(fs.FileSelector(root, recursive=True))
     fits = _pattern(path).fullmatch if first >= 0 else None
     # Names that begin with _ or . are unfinished or bookkeeping, by the custom of all that write such folders.
@@ -61,7 +55,7 @@ def find(uri: str, system: fs.FileSystem, path: str, field: str) -> Found:
             field=field,
             reason="SourceEmpty",
         )
-    return Found(root, tuple(files))
+    return tuple(files)
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -79,7 +73,6 @@ class Folders:
     """The columns that folders' names give; ``of`` a path says their values."""
 
     schema: pa.Schema
-    root: str
     field: str
 
     def of(self, path: str) -> pc.Expression:
@@ -89,28 +82,25 @@ class Folders:
             RejectError: a value is not of the declared type; names the folder.
         """
         try:
-            return ds.HivePartitioning(self.schema).parse(path[len(self.root) :])
+            return ds.HivePartitioning(self.schema).parse(path)
         except pa.ArrowInvalid as error:
             raise RejectError(
                 f"the folders of {path} do not fit the definition: {error}", field=self.field, reason="WrongColumnType"
             ) from error
 
 
-def partitioning(definition: Definition, found: Found, field: str) -> Folders:
+def partitioning(definition: Definition, paths: Sequence[str], field: str) -> Folders:
     """The columns of folders' names that the definition uses, each of the type that it is declared with."""
-    names = _names(found)
+    names = _names(paths)
     needed = columns.needed(definition)
     types = _declared(definition)
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names if name in needed])
-    return Folders(schema, found.root, field)
+    return Folders(schema, field)
 
 
-def _names(found: Found) -> Sequence[str]:
+def _names(paths: Sequence[str]) -> Sequence[str]:
     """In every file's path; a name that only some have is no column."""
-    each = [
-        [part.partition("=")[0] for part in path[len(found.root) :].split("/")[:-1] if "=" in part]
-        for path in found.paths
-    ]
+    each = [[part.partition("=")[0] for part in path.split("/")[:-1] if "=" in part] for path in paths]
     return [name for name in dict.fromkeys(each[0]) if all(name in names for names in each)]
 
 

@@ -39,6 +39,9 @@ class Credentials(Settings):
     pg_user: str | None = Field(None, alias="PGUSER", description="User of PostgreSQL")
     pg_password: str | None = Field(None, alias="PGPASSWORD", description="Its password")
     sql_url: str | None = Field(None, alias="SQL_URL", description="SQLAlchemy's URL of a database, password included")
+    iceberg_uri: str | None = Field(
+        None, alias="ICEBERG_URI", description="Address of an Iceberg catalog, password included; wins over the spec's"
+    )
     iceberg_token: str | None = Field(None, alias="ICEBERG_TOKEN", description="Bearer token of an Iceberg catalog")
     iceberg_credential: str | None = Field(
         None, alias="ICEBERG_CREDENTIAL", description="Client id and secret of an Iceberg catalog, as id:secret"

@@ -135,7 +135,7 @@ def _properties(spec: Spec, credentials: Credentials) -> Mapping[str, str]:
     """Names: https://py.iceberg.apache.org/configuration/."""
     known = {
         "type": spec.catalog.type,
-        "uri": spec.catalog.uri,
+        "uri": credentials.iceberg_uri or spec.catalog.uri,
         "warehouse": spec.catalog.warehouse,
         "token": credentials.iceberg_token,
         "credential": credentials.iceberg_credential,

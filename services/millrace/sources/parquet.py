@@ -15,7 +15,7 @@ from millrace.features.definition import Definition
 from millrace.features.history import Window
 from millrace.sources import bounds, columns, row_groups
 from millrace.sources.columns import Place
-from millrace.sources.files import Found, find, partitioning
+from millrace.sources.files import find, partitioning
 from millrace.sources.filesystem import Credentials, explained, open_filesystem, unchanged
 
 URI_FIELD: Final = "spec.source.parquet.uri"
@@ -77,11 +77,11 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     uri = definition.source.parquet.uri
     with explained(uri, URI_FIELD):
         system, path = open_filesystem(uri, credentials, URI_FIELD)
-        found = find(uri, system, path, URI_FIELD)
-        folders = partitioning(definition, found, URI_FIELD)
-        fragments = [FORMAT.make_fragment(each, system, folders.of(each)) for each in found.paths]
+        paths = find(uri, system, path, URI_FIELD)
+        folders = partitioning(definition, paths, URI_FIELD)
+        fragments = [FORMAT.make_fragment(each, system, folders.of(each)) for each in paths]
         read_footers(fragments)
-    return checked_source(definition, uri, URI_FIELD, found, fragments, folders.schema)
+    return checked_source(definition, uri, URI_FIELD, paths, fragments, folders.schema)
 
 
 def read_footers(fragments: Sequence[ds.ParquetFileFragment]) -> None:
@@ -94,14 +94,13 @@ def checked_source(
     definition: Definition,
     uri: str,
     field: str,
-    found: Found,
+    paths: Sequence[str],
     fragments: Sequence[ds.ParquetFileFragment],
     folders: pa.Schema,
 ) -> tuple[ParquetSource, pa.Schema]:
     """The source over these files, once their columns fit; ``folders`` are the columns of folders' names."""
     places = [
-        Place(path, _with(fragment.physical_schema, folders))
-        for path, fragment in zip(found.paths, fragments, strict=True)
+        Place(path, _with(fragment.physical_schema, folders)) for path, fragment in zip(paths, fragments, strict=True)
     ]
     schema = columns.checked(definition, places, address=uri)
     return ParquetSource(definition, uri, field, fragments, schema, columns.types(places)), schema

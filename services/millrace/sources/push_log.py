@@ -7,6 +7,7 @@ appended (``millrace.appended``, microseconds): files are read in that order. A 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +24,7 @@ from millrace.features.conform import ARROW
 from millrace.features.definition import Definition
 from millrace.sources import columns
 from millrace.sources.columns import Place
-from millrace.sources.filesystem import Credentials, explained, open_filesystem
+from millrace.sources.filesystem import Credentials, explained, missing, open_filesystem
 from millrace.sources.parquet import FORMAT, ParquetSource, read_footers
 
 URI_FIELD: Final = "spec.source.push.uri"
@@ -78,7 +79,10 @@ class PushLog:
             return
         Path(self._folder).mkdir(parents=True, exist_ok=True)
         partial = Path(f"{self._folder}/.{uuid4().hex}")
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # what was acknowledged outlives the machine's failure, and is never half there
         partial.replace(path)
 
 
@@ -101,13 +105,15 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     """Opens a view's log; one into which nothing was pushed yet has no rows.
 
     Raises:
-        RejectError: access is denied, a file is corrupt, or a column has another type. RetryError: the storage cannot
-        be reached.
+        NotFoundError: there is no such bucket. RejectError: access is denied, a file is corrupt, or a column has
+        another type. RetryError: the storage cannot be reached.
     """
     uri = _uri(definition)
     with explained(uri, URI_FIELD):
         system, folder = open_filesystem(uri, credentials, URI_FIELD)
         inside = system.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        if not inside and uri.startswith("s3:") and not _exists(system, folder.partition("/")[0]):
+            raise missing(uri, URI_FIELD)
         paths = sorted(info.path for info in inside if info.extension == "parquet" and info.type == fs.FileType.File)
         fragments = [FORMAT.make_fragment(path, system) for path in paths]
         read_footers(fragments)
@@ -115,6 +121,10 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     places = [Place(fragment.path, fragment.physical_schema) for fragment in fragments]
     schema = columns.checked(definition, [*places, Place(uri, _declared(definition, places))], address=uri)
     return ParquetSource(definition, uri, URI_FIELD, fragments, schema, columns.types(places)), schema
+
+
+def _exists(system: fs.FileSystem, path: str) -> bool:
+    return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
 
 def _declared(definition: Definition, places: Sequence[Place]) -> pa.Schema:

@@ -365,6 +365,60 @@ def test_folders_give_columns_and_are_pruned(tmp_path: Path) -> None:
     assert set(found["event"].to_pylist()) == {second, second - 86_400_000_000}
 
 
+def test_a_folder_of_the_uri_itself_gives_its_column_too(tmp_path: Path) -> None:
+    folder = tmp_path / "id=7"
+    folder.mkdir()
+    pq.write_table(rows(3).drop_columns(["id"]), folder / "a.parquet")
+    for uri in (f"file://{folder}", f"file://{folder}/a.parquet", f"file://{folder}/*.parquet"):
+        assert read(Place({"parquet": {"uri": uri}}, Credentials()), ["id"])["id"] == [7, 7, 7]
+
+
+@pytest.mark.parametrize("column", ["word", "day", "id"])
+def test_partitions_of_a_delta_table_give_their_column(column: str, tmp_path: Path) -> None:
+    days = pa.array([0, 1, None, 1], pa.int32()).cast(pa.date32())
+    table = rows(4).set_column(4, "word", pa.array(["a b/é", "b=%", None, "a b/é"])).append_column("day", days)
+    write_deltalake(str(tmp_path), table, partition_by=[column])
+    place = Place({"delta": {"uri": f"file://{tmp_path}"}}, Credentials())
+    features = [{"name": "word", "type": "string"}, {"name": "day", "type": "timestamp"}]
+    found = read(place, ["at", "id", "word", "day"], Window(1, 3), features=features)
+    expected = {tuple(row.values()) for row in table.select(["at", "id", "word", "day"]).to_pylist()[1:]}
+    assert expected <= set(zip(*found.values(), strict=True))
+
+
+@pytest.mark.parametrize("feature", ["deletionVectors", "columnMapping"])
+def test_a_delta_table_that_cannot_be_read_rightly_is_refused(feature: str, tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path), rows(3))
+    log = tmp_path / "_delta_log" / "00000000000000000000.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "protocol" in action:
+            used = {"readerFeatures": [feature], "writerFeatures": [feature]}
+            action["protocol"] = {"minReaderVersion": 3, "minWriterVersion": 7, **used}
+        if "metaData" in action and feature == "columnMapping":
+            action["metaData"]["configuration"] = {"delta.columnMapping.mode": "name"}
+    log.write_text("\n".join(json.dumps(action) for action in actions))
+    with pytest.raises(RejectError, match=r"spec.source.delta.uri: .* cannot be read as a Delta table") as caught:
+        open_source(view({"delta": {"uri": f"file://{tmp_path}"}}), Credentials())
+    assert caught.value.reason == "UnreadableTable"
+
+
+def test_a_catalogs_password_comes_from_the_secret_alone(places: Callable[[str], Place]) -> None:
+    source, _ = places("iceberg")
+    catalog = source["iceberg"]["catalog"]
+    secret = Credentials.load({"ICEBERG_URI": catalog["uri"]})
+    without = {"iceberg": {**source["iceberg"], "catalog": {**catalog, "uri": None}}}
+    assert len(read(Place(without, secret), ["id"])["id"]) == ROWS
+    with pytest.raises(ValueError, match="uri"):
+        view({"iceberg": {**source["iceberg"], "catalog": {**catalog, "uri": "postgresql://me:secret@host/db"}}})
+
+
+def test_a_log_in_a_bucket_that_is_not_there_is_no_empty_log(places: Callable[[str], Place]) -> None:
+    known = places("push-s3").credentials
+    assert read(Place({"push": {"uri": "s3://lake/nothing-yet"}}, known), ["id"]) == {"id": []}
+    with pytest.raises(NotFoundError, match=r"spec.source.push.uri: there is no bucket or path s3://nowhere/log"):
+        read(Place({"push": {"uri": "s3://nowhere/log"}}, known), ["id"])
+
+
 def test_folders_whose_names_are_no_value_are_named(tmp_path: Path) -> None:
     (tmp_path / "id=seven").mkdir()
     pq.write_table(rows(3).drop_columns(["id"]), tmp_path / "id=seven" / "a.parquet")
