@@ -66,6 +66,12 @@ class Plan:
         return tuple(keys.index(own) for own in keys)
 
     @cached_property
+    def binary_keys(self) -> frozenset[str]:
+        """Join keys of bytes, which JSON has in base64."""
+        found = (key for read in self.reads for key in read.definition.join_keys)
+        return frozenset(key.name for key in found if key.type == "bytes")
+
+    @cached_property
     def request_fields(self) -> frozenset[str]:
         """Names of what the request brings for on-demand features."""
         return frozenset(name for read in self.reads for name, _ in read.reader.request_fields)

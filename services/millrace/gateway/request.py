@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
@@ -49,6 +50,17 @@ class FeatureRequest(NamedTuple):
                 )
         entities = {name: column for name, column in self.entities.items() if name in join_keys}
         return self._replace(entities=entities, request=brought | self.request)
+
+    def decoded(self, binary: Collection[str]) -> FeatureRequest:
+        """The request of JSON with its join keys of bytes as bytes; those in ``binary`` came in base64.
+
+        Raises:
+            RejectError: a value is no base64.
+        """
+        entities = dict(self.entities)
+        for name in entities.keys() & set(binary):
+            entities[name] = [_bytes(name, row, value) for row, value in enumerate(entities[name])]
+        return self._replace(entities=entities)
 
 
 def parse(body: bytes, default_project: str) -> FeatureRequest:
@@ -104,6 +116,17 @@ def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
         counted = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise RejectError(f"the columns differ in length: {counted}", field="entities")
     return value, next(iter(lengths.values()))
+
+
+def _bytes(name: str, row: int, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return b64decode(value, validate=True)
+    except ValueError as error:
+        raise RejectError(
+            f"{value!r:.100} came, bytes in base64 are expected", field=f"entities.{name}[{row}]"
+        ) from error
 
 
 def is_stream(media_type: bytes | None) -> bool:

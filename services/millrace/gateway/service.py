@@ -99,6 +99,8 @@ class FeatureReads:
         asked = (arrow.parse if came else request.parse)(call.body, self.default_project)
         plan = await self._plan(asked)
         asked = asked.split(plan.join_keys, plan.request_fields)
+        if plan.binary_keys and not came:
+            asked = asked.decoded(plan.binary_keys)
         if asked.rows * len(plan.reads) > self.max_rows:
             raise TooLargeError(
                 f"{asked.rows} entities of {len(plan.reads)} views came, {self.max_rows} rows at once are the most",
