@@ -49,11 +49,12 @@ async def worlds(server: RunningServer, api: Api) -> AsyncIterator[Worlds]:
 
 def clicks() -> Built:
     view = feature_view("clicks").having("spec.materialization.schedule", "*/15 * * * *")
+    view = view.having("spec.quality", [{"column": "amount", "min": 0}])
     return view.having("spec.materialization.startFrom", "2026-11-01T00:00:00Z")
 
 
 async def live(world: World) -> Stories:
-    """A life: made, materialized, failed, commanded, changed."""
+    """A life: made, materialized, commanded, blocked, changed."""
     stories = []
     world.create(clicks())
     await world.settle()
@@ -65,8 +66,10 @@ async def live(world: World) -> Stories:
     world.edit({"metadata": {"annotations": {"millrace.dev/command": "1:materialize"}}})
     await world.settle()
     [job] = world.jobs()
-    world.fail(job)
+    failing = {"name": "amount.range", "severity": "block", "passed": False, "message": "1 of 5", "failing": 1}
+    world.fail(job, "QualityBlocked", quality=[failing])
     await world.settle()
+    assert world.condition("QualityOK") == ("False", "QualityBlocked")
     stories.append(world.story())
     world.edit({"spec": {"features": [{"name": "amount", "type": "int64"}]}})
     await world.settle()
@@ -135,7 +138,8 @@ async def test_each_turn_of_a_condition_is_one_event(worlds: Worlds) -> None:
         "AllWell",
         "Covered",
         "Covered",
-        "NoSuchColumn",
+        *["QualityBlocked"] * 2,
+        *["QualityPassed"] * 2,
         "UpToDate",
         "UpToDate",
     ]

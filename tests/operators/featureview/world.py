@@ -129,12 +129,14 @@ class World:
         self.now += timedelta(minutes=1)
         interval = {"start": asked.get("--start"), "end": asked.get("--end") or timestamps.render(self.now)}
         message = {"interval": interval, "rows": 5, "written": 4, "keys": 3, "seconds": 1.5}
+        message["quality"] = [{"name": "amount.range", "severity": "block", "passed": True, "message": "0 of 5"}]
         self.end(job, "Complete", 0, json.dumps(message))
 
-    def fail(self, job: Object, reason: str = "NoSuchColumn") -> None:
+    def fail(self, job: Object, reason: str = "NoSuchColumn", **more: Any) -> None:
         """A Job ends badly, after a minute."""
         self.now += timedelta(minutes=1)
-        self.end(job, "Failed", 1, json.dumps({"error": {"reason": reason, "message": "it is not there", "field": ""}}))
+        error = {"reason": reason, "message": "it is not there", "field": ""}
+        self.end(job, "Failed", 1, json.dumps({"error": error, **more}))
 
     def end(self, job: Object, kind: str, code: int, message: str) -> None:
         """Pod and Job end, in this order."""

@@ -187,6 +187,38 @@ def test_rows_that_are_written_late_are_caught_whatever_their_event_time(lake: L
     assert run(lake, store, now=50).rows == 0, "each is read once"
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_whatever_runs_and_writes_come_between_the_next_run_has_every_row(lake: Lake, store: Store, seed: int) -> None:
+    """Rows of any event time, seen up to the lag after they were created; runs of every sort, shares that never end."""
+    rng, lag = random.Random(seed), 1_000_000
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.materialization.lag", "1s")
+    now, best = 10 * lag, dict[int, tuple[int, int, float]]()
+    for step in range(25):
+        now += rng.randrange(1, lag // 5)
+        match rng.choice(["write", "write", "news", "news", "stretch", "shares"]):
+            case "write":
+                created = now - rng.randrange(lag)
+                rows = [
+                    (rng.randrange(200), rng.randrange(created + 1), rng.random()) for _ in range(rng.randrange(1, 5))
+                ]
+                lake.add(*rows, created=created)
+                for user, event, amount in rows:
+                    best[user] = max(best.get(user, (-1, -1, 0.0)), (event, created, amount), key=lambda row: row[:2])
+            case "shares" if lake.files:
+                for index in rng.sample(range(2), rng.choice([1, 2, 2])):
+                    run(lake, store, now=now, part=Part(f"run-{step}", Share(index, 2)))
+            case "stretch" if lake.files:
+                start = rng.randrange(now)
+                run(lake, store, now=now, start=start, end=rng.randrange(start, now))
+            case "news" | "full" as kind if lake.files:
+                run(lake, store, now=now, full=kind == "full")
+    now += lag
+    lake.add((999, 0, 0.0), created=now)
+    run(lake, store, now=now)
+    assert amounts(lake, store, range(200)) == [best[user][2] if user in best else None for user in range(200)]
+
+
 def test_a_correction_of_an_equal_event_time_lands(lake: Lake, store: Store) -> None:
     lake.having("spec.source.createdTimestampField", "created_timestamp")
     lake.add((1, 10, 1.0), created=11)
