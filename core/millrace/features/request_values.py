@@ -71,6 +71,9 @@ def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[An
         return values
     if kind in _BITS and types == {int} and -(1 << _BITS[kind]) <= min(values) <= max(values) < 1 << _BITS[kind]:
         return values
+    if kind == "timestamp" and types == {str} and len(set(values)) == 1:
+        # As a rule one moment goes for all entities, and to read it takes longer than all else here.
+        return [_scalar(values[0], kind, f"{where}[0]")] * len(values)
     return [None if value is None else _scalar(value, kind, f"{where}[{row}]") for row, value in enumerate(values)]
 
 
