@@ -39,8 +39,8 @@ def table(rows: list[tuple[int, int, int | None, int]]) -> pa.Table:
     )
 
 
-@pytest.mark.filterwarnings("ignore")
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     moments=st.sets(st.tuples(st.integers(0, 3), MOMENTS, st.none() | MOMENTS), max_size=12), seed=st.integers(0, 2**32)
 )
