@@ -19,6 +19,7 @@ from millrace.base.errors import RejectError, RetryError
 from millrace.features import keys, times
 from millrace.features.conform import ARROW, KEY_ARROW
 from millrace.features.on_demand import Request
+from millrace.features.reading import NO_ENTITY
 from millrace.gateway.plan import Plan
 from millrace.online.store import Store
 from millrace.sdk.registry import refused
@@ -88,14 +89,15 @@ class StoreReader:
         moments: dict[str, list[datetime | None]] = {}
         found = iter(store.rows([key for view in wanted for key in view if key is not None]))
         for view, part in zip(plan.reads, wanted, strict=True):
-            rows: list[Any] = [None if key is None else next(found) for key in part]
+            rows: list[Any] = [NO_ENTITY if key is None else next(found) for key in part]
             columns = view.reader.read(rows, as_of, request)
             if columns.unknown:
                 layouts = store.layouts(view.definition.project, view.definition.view)
                 columns = view.reader.read(rows, as_of, request, layouts)
-            at = [None if time is None else times.moment(time) for time in columns.event_times]
             for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
-                kind = view.definition.feature[name].type
+                feature = view.definition.feature[name]
+                kind = feature.type
+                at = [None if time is None else times.moment(time) for time in columns.times_of(feature)]
                 values[plan.names[position]] = _native(kind, column.values)
                 statuses[plan.names[position]] = list(column.statuses)
                 moments[plan.names[position]] = at

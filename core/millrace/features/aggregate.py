@@ -24,10 +24,10 @@ first, last           any: the same                          by event time, then
                                                              source's order; -0.0 and NaN as they are
 ====================  =====================================  ===========================================================
 
-Nulls are skipped by every function. A window without a (non-null) value has count and count_distinct 0, sum 0, the rest
-null. An entity without a row in the window, or in the view, is such a window; a null join key is no entity, and all
-its values are null. In sums, means and variances NaN, or infinities of both signs, make NaN; an infinity makes a sum
-and mean infinite and a variance NaN.
+A column of numbers whose aggregate is a float is read as float64. Nulls are skipped by every function. A window
+without a (non-null) value has count and count_distinct 0, sum 0, the rest null. An entity without a row in the window,
+or in the view, is such a window; a null join key is no entity, and all its values are null. In sums, means and
+variances NaN, or infinities of both signs, make NaN; an infinity makes a sum and mean infinite and a variance NaN.
 
 Exact means that the value depends on the set of the window's values alone. That is why training, materialization and
 any later way of computing agree to the last bit: no order, batch, thread or machine can show in it.
@@ -82,11 +82,6 @@ class Aggregate:
         """What decides the aggregate's values beside its type, in one text."""
         quantile = "" if self.quantile is None else f", {self.quantile!r}"
         return f"{self.function}({self.column or '*'}{quantile}) over {self.window}us by {self.every}us"
-
-    @property
-    def empty(self) -> int | None:
-        """The value of a window without values."""
-        return 0 if self.function in ("count", "count_distinct", "sum") else None
 
     def reads(self, declared: FeatureType) -> FeatureType | None:
         """The type as which the column is read, for an aggregate of the declared type; None is the column's own."""

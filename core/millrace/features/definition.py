@@ -105,6 +105,13 @@ class Feature:
         return self.expression is not None and self.expression.on_demand
 
     @property
+    def empty(self) -> int | float | None:
+        """Its value for an entity that no event is known of."""
+        if self.aggregate is None or self.aggregate.function not in ("count", "count_distinct", "sum"):
+            return None
+        return 0 if self.type == "int64" else 0.0
+
+    @property
     def stored(self) -> StoredFeature:
         """The feature as stored rows know it."""
         return StoredFeature(self.name, self.type, self.meaning)
@@ -171,6 +178,12 @@ class Definition:
     def windowed(self) -> bool:
         """Whether the view has aggregates, so that its stored rows are snapshots as of the end of a run."""
         return any(feature.aggregate for feature in self.features)
+
+    @cached_property
+    def windows(self) -> tuple[int, int]:
+        """Of the view's aggregates the grid, and how far the longest window reaches back; 1 and 0 without any."""
+        found = [feature.aggregate for feature in self.features if feature.aggregate]
+        return (found[0].every, max(each.window for each in found)) if found else (1, 0)
 
     @cached_property
     def schema_id(self) -> bytes:

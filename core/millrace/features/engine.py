@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import duckdb
@@ -60,6 +61,13 @@ class Engine:
             raise session.cause(error, self) from error
         finally:
             connection.close()
+
+
+@contextmanager
+def temporary() -> Iterator[Engine]:
+    """An engine that spills to a directory of its own, which is gone afterwards."""
+    with TemporaryDirectory(prefix="millrace-spill-", ignore_cleanup_errors=True) as spill:
+        yield Engine(spill)
 
 
 class Session:

@@ -60,7 +60,8 @@ class DescribedSource(Source, Protocol):
 class Rows(NamedTuple):
     """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features.
 
-    ``done`` is the share of the history that has been read with them, 0 to 1.
+    ``done`` is the share of the history that has been read with them, 0 to 1. ``expires`` says up to which moment
+    each row has something to say; None where event time and ttl alone say so.
     """
 
     keys: list[pa.Array]
@@ -68,6 +69,7 @@ class Rows(NamedTuple):
     created_times: pa.Array | None
     features: list[pa.Array]
     done: float = 1.0
+    expires: pa.Array | None = None
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from millrace.features import snapshot
 from millrace.features.conform import integers
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
@@ -17,7 +18,12 @@ _BATCH = 100_000
 
 
 def window(definition: Definition, after: int | None, upto: int) -> Window:
-    """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end."""
+    """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end.
+
+    Of a view with aggregates it is all that snapshots as of its end are made from (see ``snapshot``).
+    """
+    if definition.windowed:
+        return snapshot.window(definition, upto)
     bounds = [] if after is None else [after + 1]
     if definition.ttl is not None:
         bounds.append(upto - definition.ttl)
@@ -25,9 +31,10 @@ def window(definition: Definition, after: int | None, upto: int) -> Window:
 
 
 def latest(definition: Definition, source: Source, within: Window, engine: Engine) -> Iterator[Rows]:
-    """The winning row of every entity that has one in the window, in batches, in the source's order.
+    """What a run writes: the winning row of every entity that has one in the window, in the source's order, in batches.
 
     The greatest event time wins, then the greatest created time (null is lowest), then the later row of the source.
+    Of a view with aggregates it is the snapshots as of the window's end instead (see ``snapshot``).
     Memory is the engine's and one batch's, whatever the size of the history.
 
     Raises:
@@ -35,6 +42,9 @@ def latest(definition: Definition, source: Source, within: Window, engine: Engin
         ReportError: memory or disk do not suffice.
         RetryError: the source changed meanwhile.
     """
+    if definition.windowed:
+        yield from snapshot.snapshots(definition, source, within.latest, engine)
+        return
     history = History(definition, source, within)
     keys = ", ".join(f"k{index}" for index in range(len(definition.join_keys)))
     with engine.connection() as session:

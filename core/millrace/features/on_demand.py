@@ -74,7 +74,7 @@ class FeatureReader:
         values = self._program.values([*inputs, *brought], len(rows))
         computed = {name: _column(column) for name, column in zip(self._program.wanted, values, strict=True)}
         features = [computed.get(name) or columns.features[self._stored[name]] for name in self._names]
-        return Columns(features, columns.event_times, columns.unknown)
+        return Columns(features, columns.event_times, columns.unknown, row_times=columns.row_times)
 
 
 def _column(values: Sequence[Any]) -> Column:

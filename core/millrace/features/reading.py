@@ -3,19 +3,24 @@
 A value is PRESENT, NULL_VALUE (the row's latest value is null), OUTSIDE_MAX_AGE (the row is older than the ttl, or
 newer than the moment of the read: not visible, as in a training set), or NOT_FOUND (no row, or the row was written
 before the feature was defined as it is now). Only PRESENT ones are not None.
+
+Rows of views with aggregates are snapshots (see ``snapshot``). Their features of rows go by the time of that row.
+Aggregates have a value at all times, and so have expressions over them alone: where there is no snapshot it is that of
+empty windows, and its status NOT_FOUND all the same, for it tells of the row; and where the last window has run empty
+since the snapshot, it reads as empty.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import orjson
 
-from millrace.features.definition import Definition, StoredFeature
+from millrace.features.definition import ROW_TIME, Definition, Feature, StoredFeature
 from millrace.features.keys import META_LAYOUT
 from millrace.features.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout, Value, decode_variable, schema_id
 
@@ -23,6 +28,9 @@ PRESENT: Final = "PRESENT"
 NULL_VALUE: Final = "NULL_VALUE"
 NOT_FOUND: Final = "NOT_FOUND"
 OUTSIDE_MAX_AGE: Final = "OUTSIDE_MAX_AGE"
+
+# Stands for a row where a join key is null: no entity, so not even aggregates have a value.
+NO_ENTITY: Final = b""
 
 _ABSENT: Final = object()
 
@@ -52,12 +60,19 @@ class Columns:
         event_times: of the rows, in microseconds; None where there is no row.
         unknown: schema ids met that no known layout has; their values count as NOT_FOUND.
         alike: whether all columns share one ``statuses`` object, and all of these are PRESENT.
+        row_times: of the source's rows that snapshots have their features of rows from; None where there are none.
     """
 
     features: list[Column]
     event_times: Sequence[int | None]
     unknown: set[bytes] = field(default_factory=set)
     alike: bool = False
+    row_times: Sequence[int | None] | None = None
+
+    def times_of(self, feature: Feature) -> Sequence[int | None]:
+        """The event times that a feature's values have."""
+        of_rows = self.row_times is not None and feature.row_bound and not feature.on_demand
+        return self.row_times or () if of_rows else self.event_times
 
 
 class Reader:
@@ -70,37 +85,78 @@ class Reader:
 
     def __init__(self, definition: Definition, names: Iterable[str]) -> None:
         self.definition = definition
-        self.features = tuple(definition.feature[name].stored for name in names)
+        self._wanted = [definition.feature[name] for name in names]
+        self.features = tuple(feature.stored for feature in self._wanted)
+        # What an absent row reads as.
+        self._empty = _empty_values(definition, self._wanted)
+        self._reads = (*self.features, ROW_TIME) if definition.windowed else self.features
         self._layout = Layout.of(definition)
-        self._partial = _Partial(self._layout, self.features)
+        self._partial = _Partial(self._layout, self._reads)
 
     def read(self, rows: Sequence[bytes | None], as_of: int, layouts: Layouts | None = None) -> Columns:
-        """Columns from rows (None where the store has none).
+        """Columns from rows.
 
         Args:
-            rows: as the store gave them.
+            rows: as the store gave them; None where it has none, ``NO_ENTITY`` where a join key is null.
             as_of: the moment of the read, microseconds.
             layouts: other layouts that rows may have, by schema id.
 
         Raises:
             ReportError: bytes that are no row.
         """
-        ttl = self.definition.ttl
+        windowed = self.definition.windowed
+        ttl = None if windowed else self.definition.ttl
         oldest = -TIME_OFFSET if ttl is None else as_of - ttl
-        found: Sequence[Any] = [row for row in rows if row is not None] if None in rows else rows
+        found: Sequence[Any] = rows if all(rows) else [row for row in rows if row]
         if not found:
             nothing = Column([None] * len(rows), [NOT_FOUND] * len(rows))
-            return Columns([nothing] * len(self.features), [None] * len(rows))
-        columns = self._partial.read(found, oldest, as_of)
-        if columns is None:
-            columns = self._read_each(found, oldest, as_of, layouts or {})
-        return columns if found is rows else _spread(columns, rows)
+            columns = Columns([nothing] * len(self.features), [None] * len(rows))
+            return self._with_empty(columns, rows) if windowed else columns
+        columns = self._partial.read(found, oldest, as_of) or self._read_each(found, oldest, as_of, layouts or {})
+        if windowed:
+            columns = self._settled(columns, as_of)
+        if found is rows:
+            return columns
+        columns = _spread(columns, rows)
+        return self._with_empty(columns, rows) if windowed else columns
+
+    def _settled(self, columns: Columns, as_of: int) -> Columns:
+        """Snapshots at the moment of the read, by the time of the row that each of them ends with."""
+        *features, last = columns.features
+        # Rows from before the view had aggregates are no snapshots; their own time is that of their features.
+        times: Any = [
+            event if status is NOT_FOUND else time
+            for time, status, event in zip(last.values, last.statuses, columns.event_times, strict=True)
+        ]
+        ttl = self.definition.ttl
+        oldest = -TIME_OFFSET if ttl is None else as_of - ttl
+        every, reach = self.definition.windows
+        empty_until = as_of // every * every - reach
+        settled = []
+        for feature, empty, column in zip(self._wanted, self._empty, features, strict=True):
+            if feature.row_bound:
+                settled.append(_of_rows(column, times, oldest, as_of))
+            else:
+                settled.append(_of_windows(column, times, empty_until, empty))
+        return Columns(settled, columns.event_times, columns.unknown, row_times=times)
+
+    def _with_empty(self, columns: Columns, rows: Sequence[bytes | None]) -> Columns:
+        """With the values of empty windows where there is no row."""
+        features = [
+            column
+            if empty is None
+            else column._replace(
+                values=[empty if row is None else value for row, value in zip(rows, column.values, strict=True)]
+            )
+            for column, empty in zip(columns.features, self._empty, strict=True)
+        ]
+        return replace(columns, features=features)
 
     def _read_each(self, rows: Sequence[Any], oldest: int, as_of: int, layouts: Layouts) -> Columns:
         """Row by row, for rows of which some have another layout."""
         unknown: set[bytes] = set()
         event_times: list[int | None] = []
-        values: list[list[Any]] = [[] for _ in self.features]
+        values: list[list[Any]] = [[] for _ in self._reads]
         for row in rows:
             written = schema_id(row)
             layout = self._layout if written == self._layout.schema_id else layouts.get(written)
@@ -110,9 +166,12 @@ class Reader:
                 stored: dict[StoredFeature, Value] = {}
             else:
                 event_time, _, decoded = layout.decode(row)
+                if layout.features[-1] == ROW_TIME and not self.definition.windowed:
+                    # A snapshot, from when the view had aggregates.
+                    event_time = cast("int", decoded[-1])
                 event_times.append(event_time)
                 stored = dict(zip(layout.features, decoded, strict=True))
-            for column, feature in zip(values, self.features, strict=True):
+            for column, feature in zip(values, self._reads, strict=True):
                 column.append(stored.get(feature, _ABSENT))
         visible = [
             NOT_FOUND if at is None else PRESENT if oldest <= at <= as_of else OUTSIDE_MAX_AGE for at in event_times
@@ -199,6 +258,24 @@ def _columns(fixed: Sequence[Sequence[Any]], places: Sequence[int], visible: Seq
     return [make(Column, (fixed[place], visible)) for place in places]
 
 
+def _empty_values(definition: Definition, wanted: Sequence[Feature]) -> list[Value]:
+    """What the features are where no event is known; null for those of rows."""
+    empty: list[Value] = [feature.empty for feature in wanted]
+    computed = [feature.name for feature in wanted if feature.expression and not feature.row_bound]
+    if not computed:
+        return empty
+    # Brings DuckDB with it, which readers of other views can spare.
+    from millrace.features.evaluation import Program  # noqa: PLC0415
+
+    program = Program(definition, computed, ())
+    given = [[definition.feature[each.name[0]].empty] for each in program.inputs]
+    values = dict(zip(computed, program.values(given, 1), strict=True))
+    return [
+        values[feature.name][0] if feature.name in values else value
+        for feature, value in zip(wanted, empty, strict=True)
+    ]
+
+
 def _ends_needed(layout: Layout, wanted: Sequence[StoredFeature]) -> set[StoredFeature]:
     """The variable features whose end is where a wanted one begins."""
     variable = [feature for feature in layout.features if feature.type in VARIABLE]
@@ -215,26 +292,49 @@ def _column(values: Sequence[Any], visible: Sequence[str]) -> Column:
     )
 
 
+def _of_rows(column: Column, times: Sequence[Any], oldest: int, as_of: int) -> Column:
+    """A feature of the snapshots' rows, where those are visible."""
+    seen = [time is not None and oldest <= time <= as_of for time in times]
+    if all(seen):
+        return column
+    values = [value if visible else None for visible, value in zip(seen, column.values, strict=True)]
+    statuses = [
+        status if visible or status is NOT_FOUND else OUTSIDE_MAX_AGE
+        for visible, status in zip(seen, column.statuses, strict=True)
+    ]
+    return Column(values, statuses)
+
+
+def _of_windows(column: Column, times: Sequence[Any], empty_until: int, empty: Value) -> Column:
+    """An aggregate; empty where no event is left in any window."""
+    over = [
+        time is not None and time <= empty_until and status is not NOT_FOUND
+        for time, status in zip(times, column.statuses, strict=True)
+    ]
+    if not any(over):
+        return column
+    status = NULL_VALUE if empty is None else PRESENT
+    values = [empty if out else value for out, value in zip(over, column.values, strict=True)]
+    return Column(values, [status if out else was for out, was in zip(over, column.statuses, strict=True)])
+
+
 def _why_not(value: Any) -> str:
     return NULL_VALUE if value is None else NOT_FOUND
 
 
 def _spread(columns: Columns, rows: Sequence[bytes | None]) -> Columns:
     """Columns of the rows that were found, spread over all that were asked for."""
-    where = [index for index, row in enumerate(rows) if row is not None]
-    event_times: list[int | None] = [None] * len(rows)
-    for index, at in zip(where, columns.event_times, strict=True):
-        event_times[index] = at
-    spread: dict[int, list[str]] = {}
-    features = []
-    for column in columns.features:
-        values: list[Value] = [None] * len(rows)
-        for index, value in zip(where, column.values, strict=True):
-            values[index] = value
-        statuses = spread.get(id(column.statuses))
-        if statuses is None:
-            statuses = spread[id(column.statuses)] = [NOT_FOUND] * len(rows)
-            for index, status in zip(where, column.statuses, strict=True):
-                statuses[index] = status
-        features.append(Column(values, statuses))
-    return Columns(features, event_times, columns.unknown)
+    where = [index for index, row in enumerate(rows) if row]
+
+    def spread(values: Sequence[Any], rest: Any) -> list[Any]:
+        wide = [rest] * len(rows)
+        for index, value in zip(where, values, strict=True):
+            wide[index] = value
+        return wide
+
+    # Columns that share their statuses go on sharing them.
+    statuses = {id(column.statuses): column.statuses for column in columns.features}
+    wide_statuses = {key: spread(values, NOT_FOUND) for key, values in statuses.items()}
+    features = [Column(spread(column.values, None), wide_statuses[id(column.statuses)]) for column in columns.features]
+    row_times = None if columns.row_times is None else spread(columns.row_times, None)
+    return Columns(features, spread(columns.event_times, None), columns.unknown, row_times=row_times)

@@ -42,7 +42,12 @@ def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: S
             continue
         # Most columns of a view share one list of statuses: it is written once.
         ends: dict[int, bytes] = {}
-        for position, values, column in zip(view.positions, _values(view, columns), columns.features, strict=True):
+        for name, position, values, column in zip(
+            view.features, view.positions, _values(view, columns), columns.features, strict=True
+        ):
+            if columns.row_times is not None:
+                moments = _moments(columns.times_of(view.definition.feature[name]))
+                ends.clear()
             end = ends.get(id(column.statuses))
             if end is None:
                 statuses = orjson.dumps(column.statuses)

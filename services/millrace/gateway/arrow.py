@@ -72,16 +72,19 @@ def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], read: Sequence[Col
     features: list[list[tuple[str, pa.Array]]] = [[] for _ in plan.names]
     for view, columns in zip(plan.reads, read, strict=True):
         moments = pa.array(columns.event_times, pa.int64()).cast(_TIME)
+        of_rows = moments if columns.row_times is None else pa.array(columns.row_times, pa.int64()).cast(_TIME)
         codes: dict[int, pa.Array] = {}
         for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
             statuses = codes.get(id(column.statuses))
             if statuses is None:
                 statuses = codes[id(column.statuses)] = pa.array([_CODES[each] for each in column.statuses], pa.int8())
             called = plan.names[position]
+            feature = view.definition.feature[name]
+            at = moments if columns.times_of(feature) is columns.event_times else of_rows
             features[position] = [
-                (called, _array(column.values, ARROW[view.definition.feature[name].type])),
+                (called, _array(column.values, ARROW[feature.type])),
                 (f"{called}__status", statuses),
-                (f"{called}__event_timestamp", moments),
+                (f"{called}__event_timestamp", at),
             ]
     made += [column for columns in features for column in columns]
     schema = pa.schema([(name, array.type) for name, array in made], metadata=_ABOUT)

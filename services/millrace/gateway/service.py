@@ -14,7 +14,7 @@ from typing import Any
 from millrace.base.errors import NotFoundError
 from millrace.features import keys
 from millrace.features.on_demand import Request
-from millrace.features.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
+from millrace.features.reading import NO_ENTITY, NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
 from millrace.features.row import Layout
 from millrace.gateway import answer, request
 from millrace.gateway.definitions import Definitions
@@ -155,7 +155,7 @@ class FeatureReads:
         if not some:
             return [found[index * asked.rows : (index + 1) * asked.rows] for index in range(len(wanted))]
         rest = iter(found)
-        return [[None if key is None else next(rest) for key in view] for view in wanted]
+        return [[NO_ENTITY if key is None else next(rest) for key in view] for view in wanted]
 
     async def _read_other_layouts(
         self, view: ViewRead, rows: Sequence[bytes | None], now: int, brought: Request

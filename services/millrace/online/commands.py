@@ -51,7 +51,7 @@ def row_commands(
     return write_rows(
         key_columns.store_keys(definition, columns),
         row_columns.encode(layout, rows.event_times, rows.created_times, rows.features),
-        None if definition.ttl is None else expiries(rows.event_times, definition.ttl),
+        _expiries(definition, rows),
         small=not layout.has_variable,
         by_slot=by_slot,
         loaded=loaded,
@@ -137,6 +137,12 @@ def _bulks(values: pa.Array) -> _Bulks:
 
 
 _NOTHING: Final = pa.scalar(b"", pa.binary())
+
+
+def _expiries(definition: Definition, rows: Rows) -> pa.Array | None:
+    if rows.expires is not None:
+        return expiries(rows.expires, 0)
+    return None if definition.ttl is None else expiries(rows.event_times, definition.ttl)
 
 
 def expiries(event_times: pa.Array, ttl: int) -> pa.Array:

@@ -159,5 +159,6 @@ def _pieces(rows: Rows) -> Iterator[Rows]:
                 rows.event_times.slice(start, length),
                 None if created is None else created.slice(start, length),
                 [column.slice(start, length) for column in rows.features],
+                expires=None if rows.expires is None else rows.expires.slice(start, length),
             )
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.api.featureview import FeatureViewSpec
@@ -25,22 +28,27 @@ class TableSource:
 
 
 def view(
-    *features: tuple[str, str] | tuple[str, str, str],
+    *features: tuple[str, str] | tuple[str, str, str] | dict[str, Any],
     keys: Sequence[tuple[str, str]] = (("id", "int64"),),
     ttl: str | None = None,
     created: str | None = None,
     name: str = "v",
+    every: str | None = None,
 ) -> Definition:
-    """A definition with features as (name, type) or (name, type, column), of source columns ``id`` and ``at``."""
-    spec = FeatureViewSpec.model_validate(
-        {
-            "entities": [{"name": key, "type": kind} for key, kind in keys],
-            "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "at", "createdTimestampField": created},
-            "features": [dict(zip(("name", "type", "column"), feature, strict=False)) for feature in features],
-            "ttl": ttl,
-        }
-    )
-    return definition.compile(name, "default", spec)
+    """A definition of source columns ``id`` and ``at``; features are (name, type), (name, type, column) or whole."""
+    named = [
+        feature if isinstance(feature, dict) else dict(zip(("name", "type", "column"), feature, strict=False))
+        for feature in features
+    ]
+    document = {
+        "entities": [{"name": key, "type": kind} for key, kind in keys],
+        "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "at", "createdTimestampField": created},
+        "features": named,
+        "ttl": ttl,
+    }
+    if every is not None:
+        document["aggregation"] = {"every": every}
+    return definition.compile(name, "default", FeatureViewSpec.model_validate(document))
 
 
 def times(values: Sequence[int | None]) -> pa.Array:
@@ -70,3 +78,61 @@ def visible(
 def _rank(row: dict[str, Any]) -> tuple[int, bool, int]:
     created = row["created"]
     return row["at"], created is not None, created or 0
+
+
+def aggregated(values: Sequence[Any], function: str, kind: str, quantile: float | None = None) -> Any:
+    """An aggregate as one would write it down: of a window's values, in the order of event and created time."""
+    there = [value for value in values if value is not None]
+    if function in ("count", "count_distinct", "sum"):
+        return _total(there, function, kind)
+    if not there:
+        return None
+    if function in ("first", "last"):
+        return there[0 if function == "first" else -1]
+    if function in ("mean", "var", "stddev"):
+        return _moment(there, function, kind)
+    ordered = sorted(there, key=lambda value: (math.isnan(value), 0 if math.isnan(value) else value))
+    if function == "approx_percentile":
+        return narrowed(ordered[max(math.ceil(Fraction(repr(quantile)) * len(there)), 1) - 1] + 0.0, kind)
+    found = ordered[0 if function == "min" else -1]
+    return found + 0.0 if isinstance(found, float) else found
+
+
+def narrowed(value: float, kind: str) -> float:
+    """As the type holds it."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value)) if kind == "float32" else float(value)
+
+
+def _total(values: Sequence[Any], function: str, kind: str) -> Any:
+    if function == "count":
+        return len(values)
+    if function == "count_distinct":
+        return len({"NaN" if isinstance(value, float) and math.isnan(value) else value for value in values})
+    return sum(values) if kind == "int64" else narrowed(_sum([float(value) for value in values]), kind)
+
+
+def _moment(values: Sequence[float], function: str, kind: str) -> float | None:
+    if function == "mean":
+        return narrowed(_sum(values) / len(values), kind)
+    n = len(values)
+    if n == 1:
+        return None
+    if any(not math.isfinite(value) for value in values):
+        return math.nan
+    exact = [Fraction(value) for value in values]
+    variance = _float((n * sum(each * each for each in exact) - sum(exact) ** 2) / (n * (n - 1)))
+    return narrowed(math.sqrt(variance) if function == "stddev" else variance, kind)
+
+
+def _sum(values: Sequence[float]) -> float:
+    odd = [value for value in values if not math.isfinite(value)]
+    return sum(odd) if odd else _float(sum(map(Fraction, values)))
+
+
+def _float(value: Fraction | float) -> float:
+    """Rounded once, to infinity beyond the range."""
+    try:
+        return Fraction(value).numerator / Fraction(value).denominator
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

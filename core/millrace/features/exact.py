@@ -1,0 +1,251 @@
+"""Sums without rounding, so that they depend on the values alone and not on their order; rounded once, at the end.
+
+A column of floats is written as a few columns of whole numbers (limbs) times powers of two, without loss: the highest
+bits of all values, the next ones, and so on. Whole numbers add up exactly, so a running total of each limb gives the
+exact sum of any stretch of the column as a difference of two totals, whatever its length.
+
+Rounding to the nearest double (ties to even) uses error-free sums and products of doubles (T. J. Dekker, "A
+floating-point technique for extending the available precision", 1971; D. E. Knuth, TAOCP 2, 4.2.2), and Python's whole
+numbers for the few results that 106 bits do not decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+# Exponent of the least positive double.
+_LEAST: Final = -1074
+# Whole numbers up to 2^52 and their halves are doubles.
+_WIDEST: Final = 52
+# Between these sizes squares, and products of their sums, neither overflow nor lose bits.
+_SQUARES: Final = (2.0**-400, 2.0**450)
+# n (n - 1) is a double up to so many values.
+_MOST: Final = 2**26
+_VELTKAMP: Final = 2.0**27 + 1
+
+
+class Sums(NamedTuple):
+    """Exact sums, one per element: together the limbs times 2 to the power of their exponents, highest first."""
+
+    exponents: list[int]
+    limbs: list[Numbers]
+
+    def whole(self, index: int) -> int:
+        """One sum, in units of 2 to the power of the lowest exponent."""
+        low = self.exponents[-1]
+        return sum(int(limb[index]) << (e - low) for e, limb in zip(self.exponents, self.limbs, strict=True))
+
+    def rounded(self) -> Floats:
+        """The sums, each rounded once; infinite beyond the range of doubles."""
+        high, _, exact = self.doubles()
+        for index in np.flatnonzero(~exact):
+            high[index] = _ratio(self.whole(int(index)), self.exponents[-1], 1)
+        return high
+
+    def doubles(self) -> tuple[Floats, Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Pairs of doubles that together are the sums but for at most 2^-100 of them; and where they are exactly so."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._doubles(self._parts())
+
+    def _doubles(self, parts: Sequence[Floats]) -> tuple[Floats, Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
+        total = parts[0]
+        errors = []
+        for part in parts[1:]:
+            total, error = two_sum(total, part)
+            errors.append(error)
+        low = errors[0]
+        exact = np.isfinite(total)
+        for error in errors[1:]:
+            low, lost = two_sum(low, error)
+            exact &= lost == 0
+        high, low = two_sum(total, low)
+        return high, low, exact
+
+    def _parts(self) -> list[Floats]:
+        """The limbs as doubles, after carrying what is too large for one to the next higher."""
+        step = self.exponents[0] - self.exponents[1] if len(self.exponents) > 1 else _WIDEST
+        exponents = [self.exponents[0] + step, *self.exponents]
+        limbs = [np.zeros_like(self.limbs[0]), *self.limbs]
+        for index in range(len(limbs) - 1, 0, -1):
+            width = exponents[index - 1] - exponents[index]
+            carry = (limbs[index] + (1 << width >> 1)) >> width
+            limbs[index] = limbs[index] - (carry << width)
+            limbs[index - 1] = limbs[index - 1] + carry
+        return [_scaled(limb.astype(np.float64), e) for limb, e in zip(limbs, exponents, strict=True)]
+
+
+class RunningSums:
+    """Exact running totals over a column.
+
+    Args:
+        terms: finite doubles, equally long; the column is the sum of them.
+    """
+
+    def __init__(self, *terms: Floats) -> None:
+        count = len(terms[0])
+        # The total of all limbs, and a carry, fit into 63 bits.
+        width = min(_WIDEST, 61 - (count * len(terms)).bit_length())
+        self._totals = [(exponent, _running(whole)) for exponent, whole in _limbs(terms, width)]
+
+    def between(self, low: Numbers, high: Numbers) -> Sums:
+        """The sums from ``low`` up to and without ``high``."""
+        exponents = [exponent for exponent, _ in self._totals]
+        return Sums(exponents, [total[high] - total[low] for _, total in self._totals])
+
+
+class RunningWholes:
+    """Exact running totals over a column of int64."""
+
+    def __init__(self, values: Numbers) -> None:
+        largest = max(-int(values.min()), int(values.max())) if len(values) else 0
+        self._total = _running(values)
+        self._halves = None
+        if largest * len(values) >= 2**63:
+            self._halves = _running(values >> 32), _running(values & 0xFFFFFFFF)
+
+    def between(self, low: Numbers, high: Numbers) -> tuple[Numbers, bool]:
+        """The sums from ``low`` up to and without ``high``, and whether all of them are int64."""
+        sums = self._total[high] - self._total[low]  # right in the lowest 64 bits, whatever was lost above
+        if self._halves is None:
+            return sums, True
+        upper, lower = (half[high] - half[low] for half in self._halves)
+        upper += lower >> 32
+        return sums, bool(np.all((upper >= -(2**31)) & (upper < 2**31)))
+
+
+class RunningMoments:
+    """What variances are made from: exact running totals of a column and of its squares.
+
+    Args:
+        values: finite doubles.
+    """
+
+    def __init__(self, values: Floats) -> None:
+        sizes = np.abs(values[values != 0])
+        self._values = values
+        self._sums = self._squares = None
+        if not len(sizes) or (sizes.min() >= _SQUARES[0] and sizes.max() <= _SQUARES[1]):
+            self._sums, self._squares = RunningSums(values), RunningSums(*two_product(values, values))
+
+    def variances(self, low: Numbers, high: Numbers) -> Floats:
+        """Variances of the samples from ``low`` up to and without ``high``, each rounded once; 0 for fewer than two."""
+        count = high - low
+        several = np.flatnonzero(count > 1)
+        variances = np.zeros(len(count))
+        low, high, count = low[several], high[several], count[several]
+        if self._sums is None or self._squares is None:
+            found = np.array([_variance(self._values[a:b].tolist()) for a, b in zip(low, high, strict=True)])
+        else:
+            found = _variances(count, self._sums.between(low, high), self._squares.between(low, high))
+        variances[several] = found
+        return variances
+
+
+def _variances(count: Numbers, sums: Sums, squares: Sums) -> Floats:
+    """(n sum(x²) - sum(x)²) / (n (n - 1)), in pairs of doubles where they decide the result, else in whole numbers."""
+    n = count.astype(np.float64)
+    s, s_low, _ = sums.doubles()
+    q, q_low, _ = squares.doubles()
+    left, left_low = two_product(n, q)
+    right, right_low = two_product(s, s)
+    total, error = two_sum(left, -right)
+    error += (left_low + n * q_low) - (right_low + 2 * (s * s_low))
+    total, error = two_sum(total, error)
+    pairs = n * (n - 1)
+    high = total / pairs
+    product, product_low = two_product(high, pairs)
+    low = ((total - product) - product_low + error) / pairs
+    high, low = two_sum(high, low)
+    doubt = (2.0**-96 * left) / pairs + 2.0**-98 * np.abs(high)
+    sure = (high + (low - doubt) == high) & (high + (low + doubt) == high) & (high > 0) & (count <= _MOST)
+    for index in np.flatnonzero(~sure):
+        high[index] = _exact_variance(int(count[index]), sums, squares, int(index))
+    return high
+
+
+def _exact_variance(count: int, sums: Sums, squares: Sums, index: int) -> float:
+    low, low_square = sums.exponents[-1], squares.exponents[-1]
+    unit = min(2 * low, low_square)
+    total = count * squares.whole(index) << (low_square - unit)
+    total -= sums.whole(index) ** 2 << (2 * low - unit)
+    return _ratio(total, unit, count * (count - 1))
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Slow, for sizes that squares of doubles have no room for."""
+    fractions = [Fraction(value) for value in values]
+    n = len(fractions)
+    total, squares = sum(fractions, Fraction(0)), sum((each * each for each in fractions), Fraction(0))
+    variance = (n * squares - total * total) / (n * (n - 1))
+    return _divided(variance.numerator, variance.denominator)
+
+
+def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The rounded sum, and what rounding took away."""
+    total = a + b
+    from_b = total - a
+    return total, (a - (total - from_b)) + (b - from_b)
+
+
+def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The rounded product, and what rounding took away."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def _halves(a: Floats) -> tuple[Floats, Floats]:
+    large = _VELTKAMP * a
+    high = large - (large - a)
+    return high, a - high
+
+
+def _limbs(terms: Sequence[Floats], width: int) -> Iterator[tuple[int, Numbers]]:
+    largest = max((float(np.abs(term).max()) for term in terms if len(term)), default=0.0)
+    exponent = math.frexp(largest)[1]
+    rests = list(terms)
+    while True:
+        exponent = max(exponent - width, _LEAST)
+        limb = np.zeros(len(terms[0]), np.int64)
+        for index, rest in enumerate(rests):
+            whole = np.trunc(_scaled(rest, -exponent))
+            limb += whole.astype(np.int64)
+            rests[index] = rest - _scaled(whole, exponent)
+        yield exponent, limb
+        rests = [rest for rest in rests if rest.any()]
+        if not rests:
+            return
+
+
+def _running(values: Numbers) -> Numbers:
+    total = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=total[1:])
+    return total
+
+
+def _scaled(values: Floats, exponent: int) -> Floats:
+    """Times a power of two, which may itself be no double."""
+    half = exponent // 2
+    if abs(exponent) < -_LEAST // 2:
+        return values * 2.0**exponent
+    scaled: Floats = values * 2.0**half * 2.0 ** (exponent - half)
+    return scaled
+
+
+def _ratio(whole: int, exponent: int, divisor: int) -> float:
+    return _divided(whole << max(exponent, 0), divisor << max(-exponent, 0))
+
+
+def _divided(a: int, b: int) -> float:
+    try:
+        return a / b
+    except OverflowError:
+        return math.inf if a > 0 else -math.inf

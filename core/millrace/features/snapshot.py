@@ -1,0 +1,111 @@
+"""What materialization writes of a view with aggregates: per entity a snapshot as of the end of the run.
+
+A snapshot's event time is the end of the run, so the newest snapshot wins; it has no created time. Its last value is
+the time of the entity's latest row (``definition.ROW_TIME``), by which readers know how long the features of that row
+are visible and when a window has run empty. There is a snapshot of every entity with an event in some window, or with
+a visible row where the view has features of rows; any other entity's would be empty, and no row says the same. What a
+run writes depends on its end alone, so every run writes all snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from millrace.features.conform import ARROW, KEY_ARROW, int64_array
+from millrace.features.definition import Definition, Feature
+from millrace.features.engine import Engine
+from millrace.features.evaluation import Derivation
+from millrace.features.events import Chunk, chunks, reads_of
+from millrace.features.history import History, Numbers, Rows, Source, Window
+from millrace.features.ranges import first_above
+from millrace.features.windows import EARLIEST, Events, evaluate, grid_of
+
+# Stands for a row that does not expire: 73,000 years.
+NEVER: Final = 2**61
+
+
+def window(definition: Definition, upto: int) -> Window:
+    """The event times that a run which ends at ``upto`` reads."""
+    every, reach = definition.windows
+    begins = max(upto, EARLIEST) // every * every - reach + 1
+    if _row_bound(definition):
+        if definition.ttl is None:
+            return Window(None, upto)
+        begins = min(begins, upto - definition.ttl)
+    return Window(begins, upto)
+
+
+def snapshots(definition: Definition, source: Source, upto: int, engine: Engine) -> Iterator[Rows]:
+    """The snapshots as of ``upto``, in batches; ``expires`` says up to when each has something to say.
+
+    Memory is the engine's and one chunk's; an entity's events must fit into it.
+
+    Raises:
+        RejectError: a column does not hold what the definition says, or a sum does not fit into its type.
+        ReportError: memory or disk do not suffice.
+    """
+    history = History(definition, source, window(definition, upto))
+    types = [KEY_ARROW[key.type] for key in definition.join_keys]
+    derivation = Derivation(definition, [feature for feature in definition.features if not feature.on_demand])
+    batches = history.numbered(reads_of(derivation.reads))
+    for chunk in chunks(batches, types, derivation.reads, engine):
+        rows = _rows(definition, derivation, chunk, upto)
+        if len(rows.event_times):
+            yield rows
+
+
+def _rows(definition: Definition, derivation: Derivation, chunk: Chunk, upto: int) -> Rows:
+    """The snapshots of the chunk's entities, as far as they say anything."""
+    begins, times, _ = chunk.events
+    every, reach = definition.windows
+    count = len(begins) - 1
+    latest = times[begins[1:] - 1]
+    visible = np.full(count, _row_bound(definition))
+    if definition.ttl is not None:
+        visible &= latest >= upto - definition.ttl
+    grid = grid_of(np.full(count, upto), every)
+    high = first_above(times, begins[:-1], begins[1:], grid)
+    low = first_above(times, begins[:-1], high, grid - reach)
+    there = np.flatnonzero(visible | (low < high))
+    taken = pa.array(there)
+    columns = _values(derivation.reads, chunk.events, there, grid[there], visible[there])
+    columns = derivation.columns(columns, pa.array(visible[there]))
+    row_times = int64_array(latest[there]).cast(ARROW["timestamp"])
+    return Rows(
+        [key.take(taken) for key in chunk.keys],
+        int64_array(np.full(len(there), upto)),
+        None,
+        [*columns, row_times],
+        chunk.done,
+        int64_array(_expires(definition, latest[there])),
+    )
+
+
+def _values(
+    features: Sequence[Feature], events: Events, entities: Numbers, grid: Numbers, visible: np.ndarray[Any, Any]
+) -> list[pa.Array]:
+    """The features of entities: aggregates at the grid's moment, columns of the latest row where it is visible."""
+    windowed = [feature for feature in features if feature.aggregate]
+    aggregates = iter(evaluate(windowed, events, entities, grid))
+    latest = pa.array(events.begins[entities + 1] - 1, mask=~visible)
+    return [
+        next(aggregates) if feature.aggregate else events.values[feature.read].take(latest)  # type: ignore[index]
+        for feature in features
+    ]
+
+
+def _expires(definition: Definition, latest: Numbers) -> Numbers:
+    """Up to when a snapshot says anything: until its last window is empty and its row is no longer visible."""
+    every, reach = definition.windows
+    windows = -(-(latest + reach) // every) * every - 1
+    if not _row_bound(definition):
+        return windows
+    return np.full_like(latest, NEVER) if definition.ttl is None else np.maximum(windows, latest + definition.ttl)
+
+
+def _row_bound(definition: Definition) -> bool:
+    return any(feature.row_bound and not feature.on_demand for feature in definition.features)
