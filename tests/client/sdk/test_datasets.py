@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
+import boto3
 import httpx
 import pyarrow as pa
 import pytest
@@ -14,6 +16,7 @@ from millrace.base.errors import NotFoundError, RejectError
 from millrace.sdk import Dataset, FeatureStore, TrainingSet
 from millrace.sdk.registry import Registry
 from tests.client.conftest import DAY, NOON, Lake
+from tests.s3 import s3_server
 from tests.services.conftest import RunningService, StartService
 
 
@@ -122,3 +125,22 @@ def test_a_registry_that_is_gone_is_a_warning(lake: Lake, tmp_path: Path, caplog
         saved = TrainingSet(made.table, made.origin, Registry("http://127.0.0.1:1")).save(tmp_path / "sets")
     assert "is saved but not in the registry" in caplog.text
     assert Dataset.load(saved.uri).id == saved.id
+
+
+def test_datasets_lie_in_s3_as_well(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = training_set(FeatureStore.from_files([lake.write()]))
+    with s3_server() as endpoint:
+        keys = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ENDPOINT_URL": endpoint}
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        client: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket="lake")
+        saved = made.save("s3://lake/sets")
+        assert made.save("s3://lake/sets/").uri == saved.uri
+        assert Dataset.load(saved.uri).to_arrow().equals(made.to_arrow())
+        place = saved.uri.removeprefix("s3://lake/")
+        client.delete_object(Bucket="lake", Key=f"{place}/manifest.json")
+        with pytest.raises(NotFoundError, match="there is no dataset s3://lake/sets"):
+            Dataset.load(saved.uri)
+        with pytest.raises(NotFoundError, match="s3://nowhere"):
+            made.save("s3://nowhere/sets")
