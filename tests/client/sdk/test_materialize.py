@@ -126,3 +126,18 @@ def test_a_row_past_its_ttl_at_the_watermark_is_absent_on_both_sides(lake: Lake)
     store = store_of(lake, lake.view().having("spec.ttl", "30d"))
     store.materialize("stats", datetime.now(UTC))
     assert store.verify("stats").rows == 1
+
+
+def test_aggregates_are_verified_as_of_the_snapshots_own_moment(lake: Lake) -> None:
+    features = [
+        {"name": "last", "type": "float64", "column": "amount"},
+        {"name": "spent", "type": "float64", "aggregate": {"function": "sum", "column": "amount", "window": "2d"}},
+        {"name": "share", "type": "float64", "expression": "last / nullif(spent, 0)"},
+    ]
+    store = store_of(lake, lake.view().having("spec.features", features))
+    store.materialize("stats", NOON + DAY)
+    verdict = store.verify("stats")
+    assert (verdict.rows, verdict.values, verdict.different) == (2, 6, 0)
+    lake.add((2, NOON - timedelta(hours=1), 0.5, 1))
+    verdict = store.verify("stats")
+    assert {each.feature for each in verdict.mismatches} == {"spent", "share"}
