@@ -129,12 +129,10 @@ class FeatureJoin:
         for ref in self._settings.refs:
             result = results[full_name(ref)]
             values, statuses = result["values"], result["statuses"]
-            if statuses.count("PRESENT") != len(statuses):
-                if self._settings.on_missing == "fail":
-                    raise _missing(ref, statuses, entities)
-                values = [
-                    value if status == "PRESENT" else None for value, status in zip(values, statuses, strict=True)
-                ]
+            if self._settings.on_missing == "fail" and statuses.count("PRESENT") != len(statuses):
+                raise _missing(ref, statuses, entities)
+            # A value is null where nothing is visible, but for aggregates: theirs is that of empty windows, as in
+            # training, whatever the status says of the row.
             columns[ref] = values
         return columns
 

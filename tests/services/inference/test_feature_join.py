@@ -126,6 +126,16 @@ async def test_a_missing_value_is_an_error_where_the_deployment_says_so(gateway)
         await feeds(gateway, [9], onMissing="fail")
 
 
+async def test_an_aggregate_that_no_row_tells_of_has_the_value_that_training_has(gateway):
+    def answer(request):
+        results = [{"values": [0], "statuses": ["NOT_FOUND"]}, {"values": [None], "statuses": ["NOT_FOUND"]}]
+        return 200, json.dumps({"metadata": {"feature_names": ["u__age", "v__height"]}, "results": results}).encode()
+
+    gateway.answer = answer
+    joined = await feeds(gateway, [9])
+    np.testing.assert_array_equal(joined["x"], np.array([[0, np.nan]], np.float32))
+
+
 async def test_a_model_with_an_input_per_feature_gets_columns(gateway):
     signature = Signature([TensorSpec("age", "INT64", (-1, 1)), TensorSpec("v__height", "FP32", (-1,))], [])
     joined = await feeds(gateway, [1, 3], signature)
