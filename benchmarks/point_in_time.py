@@ -207,8 +207,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         warm_up = Path(name, "warm-up")
         generate(warm_up, WARM_UP)
-        for size in (large, SMALL):
-            folder = Path(name, str(size.rows))
+        for case, size in (("large", large), ("small", SMALL)):
+            folder = Path(name, case)
             generate(folder, size)
             if not same(folder):
                 print("the joins differ")
