@@ -113,7 +113,9 @@ def online_row(found: OnlineFeatures, row: int, form: Output) -> dict[str, Any]:
     values = found.to_dict()
     shown = {name: column[row] for name, column in values.items()}
     if form is Output.TABLE:
-        shown |= {name: f"({statuses[row]})" for name, statuses in found.statuses.items() if statuses[row] != "PRESENT"}
+        # Aggregates have a value where there is no row, too.
+        absent = {name: f"({statuses[row]})" for name, statuses in found.statuses.items() if shown[name] is None}
+        shown |= absent
     return shown
 
 
