@@ -48,6 +48,8 @@ def mixed(ttl: str | None, *, created: bool = True) -> Definition:
         ("x", "float64"),
         *every_function(["10m", "2h"]),
         ("s", "string"),
+        {"name": "of_windows", "type": "float64", "expression": "coalesce(a8_10m, -1) * 2 + a0_2h"},
+        {"name": "of_rows", "type": "float64", "expression": "coalesce(x, 7) / nullif(of_windows, 0)"},
         created="written" if created else None,
         every="5m",
         ttl=ttl,
@@ -79,6 +81,10 @@ def one(at: int, x: float | None = 1.5, key: int = 1) -> dict[str, Any]:
 
 
 SUM = feature("sum", "float64", "sum", "x", "10m")
+EXPRESSIONS = (
+    {"name": "more", "type": "float64", "expression": "sum + 1"},
+    {"name": "both", "type": "float64", "expression": "coalesce(x, 0) + sum"},
+)
 MEAN = feature("mean", "float64", "mean", "x", "5m")
 
 
@@ -87,6 +93,18 @@ def test_an_absent_row_reads_as_an_empty_window_and_no_entity_as_nothing() -> No
     got = read(definition, [None, NO_ENTITY], 0)
     assert got == [([value, None], [NOT_FOUND, NOT_FOUND]) for value in (0.0, None, None, 0)]
     assert isinstance(got[0].values[0], float)
+
+
+def test_expressions_over_aggregates_alone_have_a_value_where_there_is_no_row(engine: Engine) -> None:
+    definition = view(SUM, ("x", "float64"), *EXPRESSIONS, every="5m", ttl="1m")
+    assert read(definition, [None, NO_ENTITY], 0)[2:] == [
+        ([1.0, None], [NOT_FOUND, NOT_FOUND]),
+        ([None, None], [NOT_FOUND, NOT_FOUND]),
+    ]
+    got = trained(definition, table([one(MINUTE)]), [(1, 5 * MINUTE), (9, 5 * MINUTE), (None, 5 * MINUTE)], engine)
+    assert got == [[1.5, None, 2.5, None], [0.0, None, 1.0, None], [None] * 4]
+    ((row, _),) = materialized(definition, table([one(MINUTE)]), 5 * MINUTE, engine).values()
+    assert [column.values for column in read(definition, [row], 15 * MINUTE)] == [[0.0], [None], [1.0], [None]]
 
 
 def test_features_of_rows_go_by_the_time_of_the_row_and_aggregates_do_not(engine: Engine) -> None:
