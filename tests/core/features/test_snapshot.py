@@ -122,9 +122,10 @@ def test_features_of_rows_go_by_the_time_of_the_row_and_aggregates_do_not(engine
     assert read(definition, [row], 10 * MINUTE + 1)[1] == ([None], [OUTSIDE_MAX_AGE])
 
 
-def test_a_snapshot_runs_empty_when_its_last_window_does_and_expires_then(engine: Engine) -> None:
+@pytest.mark.parametrize("at", [MINUTE, 5 * MINUTE])
+def test_a_snapshot_runs_empty_when_its_last_window_does_and_expires_then(engine: Engine, at: int) -> None:
     definition = view(SUM, MEAN, every="5m")
-    ((row, until),) = materialized(definition, table([one(MINUTE)]), 5 * MINUTE, engine).values()
+    ((row, until),) = materialized(definition, table([one(at)]), 5 * MINUTE, engine).values()
     assert read(definition, [row], 15 * MINUTE - 1) == [([1.5], [PRESENT]), ([1.5], [PRESENT])]
     assert until == 15 * MINUTE - 1
     assert read(definition, [row], until + 1) == [([0.0], [PRESENT]), ([None], ["NULL_VALUE"])]
