@@ -46,8 +46,9 @@ def join(
     parts: list[list[pa.Array]] = [[] for _ in features]
     places: list[Numbers] = []
     with nullcontext(engine) if engine else engines.temporary() as sorter:
+        rows = max(CHUNK_ROWS, len(asked.rows))
         events = _events(history, features, gridded, reach, cutoff=frame.created_cutoff)
-        for chunk in chunks(events, [pa.int64()], features, sorter, max(CHUNK_ROWS, len(asked.rows))):
+        for chunk in chunks(events, [pa.int64()], features, sorter, rows, created=frame.created_cutoff):
             for here, values in _answers(chunk, features, gridded, asked if frame.created_cutoff else None):
                 places.append(here)
                 for part, value in zip(parts, values, strict=True):
@@ -96,8 +97,9 @@ def _seen(chunk: Chunk, entities: Numbers, moments: Numbers) -> Events:
     """Per moment the events of its entity that had been created by then."""
     events = chunk.events
     asking, rows = expanded(events.begins[entities], events.begins[entities + 1])
-    created = chunk.created[rows] <= moments[asking]
-    asking, rows = asking[created], rows[created]
+    if chunk.created is not None:
+        created = chunk.created[rows] <= moments[asking]
+        asking, rows = asking[created], rows[created]
     begins = np.searchsorted(asking, np.arange(len(entities) + 1))
     taken = pa.array(rows)
     return Events(begins, events.times[rows], {read: values.take(taken) for read, values in events.values.items()})

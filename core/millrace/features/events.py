@@ -25,14 +25,14 @@ _BATCH: Final = 20_000
 
 
 class Chunk(NamedTuple):
-    """Some entities, by their keys, with all their events; ``created`` times belong to the events.
+    """Some entities, by their keys, with all their events; ``created`` times, where wanted, are the events'.
 
     ``done`` is the share of all events that come up to its end, 0 to 1.
     """
 
     keys: list[pa.Array]
     events: Events
-    created: Numbers
+    created: Numbers | None
     done: float
 
 
@@ -47,6 +47,8 @@ def chunks(
     features: Sequence[Feature],
     engine: Engine,
     chunk_rows: int = CHUNK_ROWS,
+    *,
+    created: bool = False,
 ) -> Iterator[Chunk]:
     """Sorts events.
 
@@ -56,6 +58,7 @@ def chunks(
         features: which read the events.
         engine: sorts.
         chunk_rows: least number of events in a chunk.
+        created: whether chunks are to have created times.
 
     Raises:
         RejectError: a column has a type whose values cannot be told apart.
@@ -79,12 +82,15 @@ def chunks(
     values = [f"v{index}" for index in range(len(reads))]
     with engine.connection() as session:
         session.feed("events", first.schema, chain([first], fed))
-        columns = ", ".join([*keys, "event", "created", *values])
-        order = ", ".join([*keys, "event", "created", "seq"])
-        ordered = session.stream(f"select {columns} from events order by {order}", min(chunk_rows, _BATCH))  # noqa: S608 our own names
+        # What is not needed is not sorted, which is most of the work: few aggregates care for the order of equal times.
+        placed = any(f.aggregate is None or f.aggregate.function in ("first", "last") for f in features)
+        columns = ", ".join([*keys, "event", *values, *(["created"] if created else [])])
+        order = ", ".join([*keys, "event", *(["created", "seq"] if placed else [])])
+        query = f"select {columns} from events order by {order}"  # noqa: S608 our own names
+        ordered = session.stream(query, min(chunk_rows, _BATCH))
         for table in _whole_entities(ordered, len(keys), chunk_rows):
             done += table.num_rows
-            yield _chunk(table, key_types, reads, done / count)
+            yield _chunk(table, key_types, reads, done / count, created=created)
 
 
 def _sortable(batch: pa.RecordBatch, keys: int, reads: Sequence[Read], distinct: set[Read | None]) -> pa.RecordBatch:
@@ -112,11 +118,12 @@ def _sortable(batch: pa.RecordBatch, keys: int, reads: Sequence[Read], distinct:
 def _whole_entities(batches: Iterable[pa.RecordBatch], keys: int, rows: int) -> Iterator[pa.Table]:
     """Cuts a sorted stream between entities."""
     waiting: list[pa.RecordBatch] = []
-    count, least = 0, rows
+    count, size, least = 0, 0, rows
     for batch in batches:
         waiting.append(batch)
         count += batch.num_rows
-        if count < least and sum(each.nbytes for each in waiting) < _CHUNK_BYTES * (least / rows):
+        size += batch.nbytes
+        if count < least and size < _CHUNK_BYTES * (least / rows):
             continue
         table = pa.Table.from_batches(waiting)
         cut = int(_begins(table, keys)[-1])
@@ -126,6 +133,7 @@ def _whole_entities(batches: Iterable[pa.RecordBatch], keys: int, rows: int) -> 
             continue
         yield table.slice(0, cut)
         waiting, count, least = table.slice(cut).to_batches(), count - cut, rows
+        size = sum(each.nbytes for each in waiting)
     if count:
         yield pa.Table.from_batches(waiting)
 
@@ -140,15 +148,18 @@ def _begins(table: pa.Table, keys: int) -> Numbers:
     return np.flatnonzero(changed)
 
 
-def _chunk(table: pa.Table, key_types: Sequence[pa.DataType], reads: Sequence[Read], done: float) -> Chunk:
+def _chunk(
+    table: pa.Table, key_types: Sequence[pa.DataType], reads: Sequence[Read], done: float, *, created: bool
+) -> Chunk:
     count = len(key_types)
     begins = _begins(table, count)
     keys = [
         table.column(index).take(pa.array(begins)).cast(kind).combine_chunks() for index, kind in enumerate(key_types)
     ]
-    values = {read: _cast(table.column(count + 2 + index).combine_chunks(), read) for index, read in enumerate(reads)}
-    times, created = (integers(table.column(count + index).combine_chunks()) for index in (0, 1))
-    return Chunk(keys, Events(np.append(begins, table.num_rows), times, values), created, done)
+    values = {read: _cast(table.column(count + 1 + index).combine_chunks(), read) for index, read in enumerate(reads)}
+    times = integers(table.column(count).combine_chunks())
+    written = integers(table.column("created").combine_chunks()) if created else None
+    return Chunk(keys, Events(np.append(begins, table.num_rows), times, values), written, done)
 
 
 def _cast(values: pa.Array, read: Read) -> pa.Array:
