@@ -50,7 +50,7 @@ class StoredFeature(NamedTuple):
     meaning: str
 
 
-# In snapshots: the event time of the latest visible row of the source, null where there is none. No feature can have
+# In snapshots: the event time of the latest row of the source, visible or not. No feature can have
 # this name.
 ROW_TIME: Final = StoredFeature("$event", "timestamp", "$event")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -248,3 +249,38 @@ def test_integer_keys_match_at_both_ends_of_their_range(lowest: int, between: in
     expected = {row["key"][0]: row["x"] for row in rows}
     found = join(definition, definition.features, TableSource(data), frame)
     assert found[0].to_pylist() == [expected[known[0]], None, expected[known[2]]]
+
+
+def test_a_million_cells_agree_with_polars_ties_and_all() -> None:
+    rng = np.random.default_rng(11)
+    rows, asked, ttl = 200_000, 350_000, 40
+    source = pl.DataFrame(
+        {
+            "id": rng.integers(0, 3000, rows),
+            "at": rng.integers(-500, 500, rows),
+            "written": rng.integers(-500, 500, rows),
+            "x": rng.random(rows),
+            "s": [f"row {index}" for index in range(rows)],
+        }
+    ).with_columns(pl.when(pl.col("x") > 0.1).then("x").alias("x"))
+    frame = pl.DataFrame({"id": rng.integers(0, 3100, asked), "t": rng.integers(-520, 520, asked)}).with_row_index("n")
+    ranked = source.with_row_index("seq").sort("at", "written", "seq")
+    for bound in (None, ttl):
+        definition = view(("x", "float64"), ("s", "string"), ("written", "timestamp"), created="written")
+        object.__setattr__(definition, "ttl", bound)
+        oracle = (
+            frame.sort("t")
+            .join_asof(ranked, left_on="t", right_on="at", by="id", tolerance=bound, check_sortedness=False)
+            .sort("n")
+        )
+        stamped = source.to_arrow()
+        for name in ("at", "written"):
+            column = stamped[name].cast(pa.timestamp("us", "UTC"))
+            stamped = stamped.set_column(stamped.column_names.index(name), name, column)
+        entities = frame["id"].to_arrow(), frame["t"].to_arrow()
+        got = join(
+            definition, definition.features, TableSource(stamped, 50_000), Frame({"id": entities[0]}, entities[1])
+        )
+        for name, column in zip(("x", "s", "written"), got, strict=True):
+            values = column.cast(pa.int64()) if name == "written" else column
+            assert pl.Series(values).equals(oracle[name], null_equal=True), name
