@@ -18,7 +18,7 @@ from millrace.features.history import Numbers
 from millrace.features.windows import Events, comparable
 
 # Events that are looked at together, unless one entity has more; an entity's are never parted.
-CHUNK_ROWS: Final = 500_000
+CHUNK_ROWS: Final = 250_000
 # The same in bytes.
 _CHUNK_BYTES: Final = 128 << 20
 _BATCH: Final = 20_000
