@@ -45,7 +45,7 @@ class RunningService:
     def terminate(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def exit_code(self, seconds: float = 20) -> int:
+    def exit_code(self, seconds: float = 60) -> int:
         return self.process.wait(seconds)
 
 

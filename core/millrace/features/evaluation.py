@@ -30,6 +30,7 @@ from millrace.features.expressions import REQUEST
 
 _BATCH: Final = 65_536
 _VISIBLE: Final = "visible"
+_ENTITY: Final = "entity"
 _COMPUTE: Final = "execute compute"
 
 
@@ -54,7 +55,6 @@ class Program:
     Attributes:
         inputs: what it reads, in the order in which it is to be given.
         wanted: names of what it computes, in this order.
-        by_row: whether some of it is null where no row is visible, so that it must be told where one is.
     """
 
     def __init__(self, definition: Definition, wanted: Iterable[str], given: Iterable[str]) -> None:
@@ -66,9 +66,8 @@ class Program:
             [Input((name,), definition.feature[name].type) for name in read]
             + [Input((REQUEST, field), definition.request[field]) for field in request]
         )
-        self.by_row = any(_masked(computed) for computed in steps.values())
         fields = [(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
-        self._stream = _Stream(pa.schema([*fields, (_VISIBLE, pa.bool_())]))
+        self._stream = _Stream(pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())]))
         self._cursor = _database().cursor()
         self._cursor.execute("set enable_progress_bar = false")  # it takes a tenth of a small query's time
         self._cursor.register("given", self._stream)
@@ -78,18 +77,19 @@ class Program:
         self._cursor.execute("pragma disable_optimizer")
         (self._compute,) = self._cursor.extract_statements(_COMPUTE)
 
-    def arrays(self, columns: Sequence[pa.Array], visible: pa.Array) -> list[pa.Array]:
+    def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> list[pa.Array]:
         """Computes by column.
 
         Args:
             columns: one Arrow array (``conform.ARROW``) per input.
             visible: per row whether a row of the source is visible.
+            entity: per row whether it asks for an entity at all: no join key is null.
 
         Returns:
             One Arrow array (``conform.ARROW``) per wanted feature.
         """
         given = [_without_zone(column) for column in columns]
-        self._stream.hold([*given, visible])
+        self._stream.hold([*given, visible, entity])
         with self._explained():
             table = self._cursor.sql(_COMPUTE).to_arrow_table(_BATCH)
         return [pc.cast(_whole(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
@@ -97,7 +97,8 @@ class Program:
     def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
         """Computes by column of Python values, as packed rows have them (times as microseconds), all rows visible."""
         arrays = [_array(column, field.type) for column, field in zip(columns, self._stream.schema, strict=False)]
-        self._stream.hold([*arrays, pa.array([True] * rows)])
+        there = pa.array([True] * rows)
+        self._stream.hold([*arrays, there, there])
         with self._explained():
             found = self._cursor.execute(self._compute).fetchall()
         return list(zip(*found, strict=True)) or [()] * len(self.wanted)
@@ -135,7 +136,11 @@ class Derivation:
         self.reads = tuple(read.values())
 
     def columns(
-        self, found: Sequence[pa.Array], visible: pa.Array, request: Mapping[str, pa.Array] | None = None
+        self,
+        found: Sequence[pa.Array],
+        visible: pa.Array,
+        request: Mapping[str, pa.Array] | None = None,
+        entity: pa.Array | None = None,
     ) -> list[pa.Array]:
         """The wanted features.
 
@@ -143,6 +148,7 @@ class Derivation:
             found: values of ``reads``, one Arrow array each.
             visible: per row whether a row of the source is visible.
             request: what on-demand expressions read of the request, by name and equally long.
+            entity: per row whether it asks for an entity at all; all do by default.
 
         Raises:
             RejectError: a request field is missing, or its values are of another type; names it.
@@ -153,7 +159,8 @@ class Derivation:
                 have[each.name[0]] if len(each.name) == 1 else self._requested(each, request or {})
                 for each in self._program.inputs
             ]
-            have |= zip(self._program.wanted, self._program.arrays(given, visible), strict=True)
+            asks = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
+            have |= zip(self._program.wanted, self._program.arrays(given, visible, asks), strict=True)
         return [have[feature.name] for feature in self._wanted]
 
     def _requested(self, each: Input, request: Mapping[str, pa.Array]) -> pa.Array:
@@ -220,10 +227,6 @@ def _steps(
     return steps, list(read)
 
 
-def _masked(computed: Computed) -> bool:
-    return computed.row_bound and not computed.on_demand
-
-
 def _query(
     inputs: Sequence[Input], wanted: Sequence[str], steps: Mapping[str, Computed], types: Mapping[str, FeatureType]
 ) -> str:
@@ -233,8 +236,9 @@ def _query(
     for index, (name, computed) in enumerate(steps.items()):
         column = quoted(f"e{index}")
         value = f"try({_cast(computed.expression.over(columns), computed.came, types[name])})"
-        if _masked(computed):
-            value = f"case when {_VISIBLE} then {value} end"
+        if not computed.on_demand:
+            # What reads aggregates alone has a value of every entity; of none it has none, as online.
+            value = f"case when {_VISIBLE if computed.row_bound else _ENTITY} then {value} end"
         query = f"(select *, {value} as {column} from {query})"  # noqa: S608 written anew
         columns[name,] = column
     outputs = ", ".join(_out(columns[name,], types[name]) for name in wanted)

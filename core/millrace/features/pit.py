@@ -19,7 +19,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from millrace.features import aggregates
 from millrace.features.conform import ARROW, integers
@@ -74,14 +73,8 @@ def join(
     if windowed:
         found = aggregates.join(definition, windowed, source, frame, engine)
         values |= {feature.name: column for feature, column in zip(windowed, found, strict=True)}
-    derived = derivation.columns([values[feature.name] for feature in derivation.reads], visible, frame.request)
-    if not definition.windowed:
-        return derived
-    entity = _entities(definition, frame)
-    return [
-        pc.if_else(entity, column, pa.scalar(None, column.type)) if _of_windows(feature) else column
-        for feature, column in zip(features, derived, strict=True)
-    ]
+    have = [values[feature.name] for feature in derivation.reads]
+    return derivation.columns(have, visible, frame.request, _entities(definition, frame))
 
 
 def _entities(definition: Definition, frame: Frame) -> pa.Array:
@@ -89,11 +82,6 @@ def _entities(definition: Definition, frame: Frame) -> pa.Array:
     found = np.zeros(len(frame.moments), bool)
     found[frame.sorted(definition.join_keys).rows] = True
     return pa.array(found)
-
-
-def _of_windows(feature: Feature) -> bool:
-    """Whether it is an expression that would make something even of an entity that is none."""
-    return feature.expression is not None and not feature.row_bound and not feature.on_demand
 
 
 def _join(

@@ -73,15 +73,21 @@ def _list_holds(desired: Sequence[Any], live: Sequence[Any], field: str, *, nati
 
 
 def _map_keys(desired: Sequence[Any], field: str) -> tuple[str, ...]:
+    """By what the items of a list are told apart; nothing where they cannot be, so that the list counts as a whole."""
     if not desired or not isinstance(desired[0], Mapping):
         return ()
+    keys = _KEYS.get(field, ())
     if field == "ports":
-        return next((keys for keys in _PORT_KEYS if keys[0] in desired[0]), ())
-    return _KEYS.get(field, ())
+        keys = next((keys for keys in _PORT_KEYS if keys[0] in desired[0]), ())
+    identities = [_identity(item, keys) for item in desired]
+    return keys if None not in identities and len(set(identities)) == len(identities) else ()
 
 
-def _identity(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:
-    return tuple(item.get(key, _DEFAULTS.get(key)) for key in keys)
+def _identity(item: Any, keys: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The values of the keys as text; None of what is no object."""
+    if not isinstance(item, Mapping):
+        return None
+    return tuple(repr(item.get(key, _DEFAULTS.get(key))) for key in keys)
 
 
 def _same_number(desired: Any, live: Any) -> bool:

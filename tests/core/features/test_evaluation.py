@@ -31,7 +31,7 @@ def value(expression: str, kind: str, columns: dict[str, tuple[str, Any]]) -> An
     program = Program(definition, ["x"], ())
     inputs = [columns[each.name[0]][1] for each in program.inputs]
     arrays = [pa.array([cell], ARROW[each.type]) for cell, each in zip(inputs, program.inputs, strict=True)]
-    (by_column,) = program.arrays(arrays, pa.array([True]))
+    (by_column,) = program.arrays(arrays, pa.array([True]), pa.array([True]))
     ((one,),) = program.values([[cell] for cell in inputs], 1)
     assert by_column.type == ARROW[kind]  # type: ignore[index]
     assert same(raw(by_column).to_pylist()[0], one)

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.features import row_columns
+from millrace.api.featureview import FeatureViewSpec
+from millrace.features import definition, row_columns
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
 from millrace.features.latest import latest, window
+from millrace.features.on_demand import FeatureReader
+from millrace.features.pit import Frame, join
 from millrace.features.reading import NO_ENTITY, NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, Column, Reader
 from millrace.features.row import Layout
 from tests.core.features.histories import TableSource, view
@@ -160,3 +163,27 @@ def test_rows_from_before_and_after_a_view_had_aggregates_are_read_by_their_own_
     for at, column in ((10 * MINUTE, ([1.5], [PRESENT])), (10 * MINUTE + 1, ([None], [OUTSIDE_MAX_AGE]))):
         assert Reader(plain_view, ["x"]).read([snapshot], at, layouts).features == [column]
         assert Reader(windowed, ["x", "sum"]).read([row], at, layouts).features == [column, ([None], [NOT_FOUND])]
+
+
+def test_on_demand_features_of_no_entity_see_no_window_in_training_either(engine: Engine) -> None:
+    document = {
+        "entities": [{"name": "id", "type": "int64"}],
+        "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "at"},
+        "features": [
+            SUM,
+            {"name": "w", "type": "float64", "expression": "coalesce(sum, 0) + 1"},
+            {"name": "d", "type": "float64", "expression": "coalesce(w, 100) + request.r"},
+        ],
+        "requestFields": [{"name": "r", "type": "float64"}],
+        "aggregation": {"every": "5m"},
+        "online": {"enabled": False},
+    }
+    compiled = definition.compile("v", "default", FeatureViewSpec.model_validate(document))
+    online = FeatureReader(compiled, ["w", "d"]).read([None, NO_ENTITY], 0, {"r": [0.5, 0.5]}).features
+    frame = Frame(
+        {"id": pa.array([1, None], pa.int64())}, pa.array([0, 0], pa.int64()), request={"r": pa.array([0.5, 0.5])}
+    )
+    wanted = [compiled.feature[name] for name in ("w", "d")]
+    offline = join(compiled, wanted, TableSource(table([one(MINUTE)])), frame, engine=engine)
+    assert [list(column.values) for column in online] == [column.to_pylist() for column in offline]
+    assert offline[1].to_pylist() == [1.5, 100.5]

@@ -130,6 +130,13 @@ def test_every_object_covers_itself_and_more(fields: dict[str, Any]) -> None:
     assert covers(wanted, {**copy.deepcopy(wanted), "status": {"x": 1}, "extra": [1]})
 
 
+@pytest.mark.parametrize("env", [[{}, None], [{"value": "1"}, {"value": "2"}], [{"name": []}, {"name": [1]}]])
+def test_lists_whose_items_cannot_be_told_apart_count_as_a_whole(env: list[Any]) -> None:
+    wanted = {"apiVersion": "v1", "kind": "ConfigMap", "spec": {"env": env}}
+    assert covers(wanted, copy.deepcopy(wanted))
+    assert not covers(wanted, {**wanted, "spec": {"env": env[:1]}})
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("500m", "0.5"), ("1", "1"), ("1Gi", str(2**30)), ("2k", "2000"), ("1.5Mi", str(3 * 2**19)), ("100n", "1e-7")],
