@@ -4,6 +4,8 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
+# constraints.txt holds every package that is needed, so that pip has nothing to resolve.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps
 PYTEST := $(BIN)/python -m pytest
 # Without byte code every one of the many processes compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,7 +21,8 @@ setup: $(READY) ## Makes .venv with locked dependencies: with uv where it is ins
 $(READY): pyproject.toml uv.lock constraints.txt
 ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --requirement constraints.txt
+	$(PIP) --editable .
 else
 	$(UV) sync --quiet --frozen --python $(PYTHON) --extra dev
 endif

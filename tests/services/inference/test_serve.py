@@ -215,7 +215,7 @@ async def test_before_the_model_is_loaded_it_is_live_and_not_ready(models):
     ("environment", "sentence"),
     [
         ({"MILLRACE_MODEL_PATH": "/nowhere/model.onnx"}, "there is no model file /nowhere/model.onnx"),
-        ({"MILLRACE_FEATURES": '{"refs": ["v:a", "v:b"]}'}, "the model's input 'features' takes [-1, 3]"),
+        ({"MILLRACE_FEATURES": '{"refs": ["v:a", "v:b", "v:c", "v:d"]}'}, "the model's input 'features' takes [-1, 3]"),
     ],
 )
 def test_a_server_that_cannot_start_says_why_in_one_line_and_to_the_operator(
