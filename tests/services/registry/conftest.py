@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,54 +9,14 @@ import pytest
 
 from millrace.registry.database import Database
 from millrace.registry.tables import metadata
+from tests.postgres import DATABASE, PASSWORD, USER, postgres_server
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """URL of an empty PostgreSQL database of a server of our own."""
-    if not (shutil.which("initdb") and shutil.which("postgres") and importlib.util.find_spec("psycopg")):
-        pytest.skip("no PostgreSQL server or no psycopg here")
-    folder = tmp_path_factory.mktemp("postgres")
-    user = _unprivileged(folder)
-    data = folder / "data"
-    subprocess.run(["initdb", "-A", "trust", "-U", "millrace", "-D", data], check=True, capture_output=True, **user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = ["postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(arguments, stdout=log, stderr=log, **user)
-    try:
-        _wait_for(port, server)
-        yield f"postgresql+psycopg://millrace@127.0.0.1:{port}/postgres"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _unprivileged(folder: Path) -> dict[str, object]:
-    """PostgreSQL refuses to run as root."""
-    if os.getuid() != 0:
-        return {}
-    for parent in (folder, *folder.parents):
-        if not parent.name.startswith(("postgres", "popen-", "pytest-")):
-            break
-        parent.chmod(0o755)
-    shutil.chown(folder, "nobody")
-    return {"user": "nobody"}
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        else:
-            return
+    with postgres_server() as port:
+        yield f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
