@@ -27,10 +27,10 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
 
-from millrace.api.featureview import ScalarType
+from millrace.api.featureview import FeatureType, ScalarType
 
 # Codes of ``struct``; of strings and bytes those of their ends.
-CODES: Final[Mapping[ScalarType, str]] = {
+CODES: Final[Mapping[FeatureType, str]] = {
     "bool": "?",
     "int32": "i",
     "int64": "q",

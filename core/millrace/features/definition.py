@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from millrace.api.featureview import SOURCE_KINDS, EntityType, FeatureType, FeatureViewSpec, Source
+from millrace.api.featureview import EntityType, FeatureType, FeatureViewSpec
 from millrace.api.names import digest
+from millrace.api.source import SOURCE_KINDS, Source
 from millrace.base import duration
 from millrace.base.errors import RejectError
 from millrace.features import expressions, quality, times

@@ -56,17 +56,7 @@ TIME_OFFSET: Final = 2**63
 
 ARRAYS: Final = {kind: element for kind in get_args(FeatureType) if (element := element_type(kind))}
 VARIABLE: Final = frozenset({"string", "bytes", *ARRAYS})
-STRUCT_CODE: Final[Mapping[FeatureType, str]] = {
-    "bool": "?",
-    "int32": "i",
-    "int64": "q",
-    "float32": "f",
-    "float64": "d",
-    "timestamp": "q",
-    "string": "I",
-    "bytes": "I",
-    **dict.fromkeys(ARRAYS, "I"),
-}
+STRUCT_CODE: Final[Mapping[FeatureType, str]] = {**arrays.CODES, **dict.fromkeys(ARRAYS, "I")}
 _ZERO: Final[Mapping[str, Any]] = {"?": False, "i": 0, "q": 0, "f": 0.0, "d": 0.0}
 
 Value = bool | int | float | str | bytes | list[Any] | None

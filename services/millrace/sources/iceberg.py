@@ -22,7 +22,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterTha
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import DataScan, Table
 
-from millrace.api.featureview import IcebergSource as Spec
+from millrace.api.source import IcebergSource as Spec
 from millrace.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace.features.definition import Definition
 from millrace.features.history import Window

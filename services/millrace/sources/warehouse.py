@@ -20,8 +20,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from millrace.api.featureview import PostgresSource as Postgres
-from millrace.api.featureview import SqlSource as Sql
+from millrace.api.source import PostgresSource as Postgres
+from millrace.api.source import SqlSource as Sql
 from millrace.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace.features.definition import Definition
 from millrace.features.history import Window
