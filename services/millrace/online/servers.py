@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ConnectionError as StoreConnectionError
+from redis.exceptions import TimeoutError as StoreTimeoutError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from millrace.features.store_url import Host, StoreUrl
 
@@ -50,7 +52,7 @@ def servers(where: StoreUrl, timeout: float) -> Servers:
     options["db"] = where.database
     if where.kind == "sentinel":
         asked = {**options, "db": 0, **_login(*where.sentinel_login)}
-        sentinel: Any = Sentinel([(host.name, host.port) for host in where.hosts], sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+        sentinel: Any = _Sentinels([(host.name, host.port) for host in where.hosts], sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
         return One(sentinel.master_for(where.service, **options))
     if where.path:
         return One(redis.Redis(unix_socket_path=where.path, **options))
@@ -73,6 +75,24 @@ def _tls(where: StoreUrl) -> dict[str, Any]:
         "ssl_cert_reqs": "required" if tls.verify else "none",
         "ssl_check_hostname": tls.check_hostname,
     }
+
+
+class _Sentinels(Sentinel):
+    """The client library's, whose own error lists its settings rather than what happened."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Address of the present master, as the first sentinel says that knows."""
+        why, cause = f"no sentinel knows a master of {service_name!r}", None
+        ask: Any
+        for ask in self.sentinels:
+            try:
+                state = ask.sentinel_masters().get(service_name)
+            except (StoreConnectionError, StoreTimeoutError) as error:
+                why, cause = f"a sentinel does not answer: {error}", error
+                continue
+            if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
+                return state["ip"], state["port"]
+        raise MasterNotFoundError(why) from cause
 
 
 class One:

@@ -14,6 +14,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.sentinel import MasterNotFoundError
 
 from millrace.base.errors import MillraceError, ReportError, RetryError
 from millrace.features import keys, store_url
@@ -62,8 +63,15 @@ class Store:
     def explain(self, error: Exception) -> MillraceError:
         """What is to be done about an error of the client."""
         said = str(error) or type(error).__name__
-        if isinstance(error, RedisClusterException) and error.__cause__ is not None:
-            error = error.__cause__  # type: ignore[assignment]  # why no node of the cluster could be asked
+        if isinstance(error, RedisClusterException | MasterNotFoundError) and error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]  # why no node, or sentinel, could be asked
+        if "certificate verify failed" in said:  # other faults of TLS come with servers that die
+            return ReportError(
+                f"the online store {self.shown} is not trusted: {said}",
+                hint="Check ssl_ca_certs in the store's URL, and that the certificate names the host as the URL does "
+                "(ssl_check_hostname)",
+                reason="StoreUntrusted",
+            )
         if isinstance(error, AuthenticationError | NoPermissionError):
             return ReportError(
                 f"the online store {self.shown} refuses: {said}",

@@ -94,7 +94,7 @@ def move(running: Cluster, number: int, source: Server, target: Server) -> Itera
     source.client.execute_command("CLUSTER SETSLOT", number, "MIGRATING", there)
     names = source.client.execute_command("CLUSTER GETKEYSINSLOT", number, 1000)
     for index, name in enumerate(names):
-        source.client.execute_command("MIGRATE", HOST, target.port, name, 0, 5000)
+        source.client.execute_command("MIGRATE", HOST, target.port, name, 0, 5000, *target.entry)
         if index == len(names) // 2 - 1:
             yield "half"
     for node in (target, source):

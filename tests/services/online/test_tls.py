@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millrace.base.errors import RetryError
+from millrace.base.errors import ReportError
 from millrace.features import keys, store_url
 from millrace.online.pipes import open_pipes
 from millrace.online.store import Store
 from millrace.online.wire import StoreError
 from tests.core.features.histories import view
 from tests.services.online.rows import rows_of, write
+from tests.services.online.secured import certificate, program
 from tests.services.online.topologies import HOST, Server, free_port
 
 DEFINITION = view(("x", "int64"))
 
 
-def program() -> str:
-    """A server with TLS: Valkey's or Redis's from the system, because the one that tests bring has none."""
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found and "libssl" in subprocess.run(["ldd", found], capture_output=True, text=True, check=False).stdout:
-            return found
-    return ""
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
-    if not program() or not shutil.which("openssl"):
-        pytest.skip("no redis-server with TLS, or no openssl, is installed")
+    server = program()
     folder = tmp_path_factory.mktemp("tls")
-    made = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=store"
-    subprocess.run([*made.split(), "-addext", f"subjectAltName=IP:{HOST}"], cwd=folder, check=True, capture_output=True)
-    files = {name: str(folder / f"{name}.pem") for name in ("cert", "key")}
+    files = dict(zip(("cert", "key"), certificate(folder, "cert"), strict=True))
     running = Server(
         folder / "data",
         *("--port", "0", "--tls-port", str(free_port()), "--bind", HOST, "--save", ""),
         *("--tls-cert-file", files["cert"], "--tls-key-file", files["key"], "--tls-ca-cert-file", files["cert"]),
-        program=program(),
+        program=server,
         client={
             "ssl": True,
             "ssl_ca_certs": files["cert"],
@@ -58,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
 async def test_rows_are_written_and_read_over_tls(server: Any) -> None:
     running, folder = server
     running.client.execute_command("ACL SETUSER", "me", "on", ">p@ss", "~*", "+@all")
-    mine = f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/key.pem"
+    mine = f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/cert-key.pem"
     url = f"rediss://me:p%40ss@{HOST}:{running.port}/1?ssl_ca_certs={folder}/cert.pem&{mine}"
     assert write(Store(url), DEFINITION, rows_of(DEFINITION, [(1, 1, None, (1,))])).changed == 1
     wanted = [key for key in keys.store_keys(DEFINITION, {"id": [1, 2]}) if key is not None]
@@ -70,11 +57,11 @@ async def test_rows_are_written_and_read_over_tls(server: Any) -> None:
 
 async def test_a_certificate_of_nobody_known_is_refused(server: Any) -> None:
     running, folder = server
-    mine = f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/key.pem"
+    mine = f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/cert-key.pem"
     url = f"rediss://{HOST}:{running.port}?{mine}"
     with pytest.raises(StoreError, match="certificate verify failed"):
         await open_pipes(store_url.parse(url), 5.0).mget([b"x"])
-    with pytest.raises(RetryError, match="certificate verify failed"):
+    with pytest.raises(ReportError, match=r"is not trusted: .*certificate verify failed"):
         Store(url).run_ids()
     unchecked = open_pipes(store_url.parse(f"{url}&ssl_cert_reqs=none"), 5.0)
     assert await unchecked.mget([b"x"]) == [None]

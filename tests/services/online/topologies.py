@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = int(arguments[arguments.index("--port") + 1]) or int(arguments[arguments.index("--tls-port") + 1])
         self.client: Any = redis.Redis(HOST, self.port, socket_timeout=5, retry=None, **(client or {}))
+        known = client or {}
+        # By which one server enters another with a row.
+        self.entry = ["AUTH2", known["username"], known["password"]] if "username" in known else []
         self._command = [program or programs().store, *arguments]
         self._folder = folder
         self.start()
@@ -76,15 +80,57 @@ def until(call: Callable[[], Any], seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def plain(port: int, *more: str) -> list[str]:
-    return ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no", *more]
+@dataclass(frozen=True)
+class Guard:
+    """What protects the servers of a topology: TLS and users (``secured``). By default nothing does.
+
+    Attributes:
+        program: of the servers; the one that tests bring by default.
+        options: of every server and sentinel.
+        data: options of those that hold rows.
+        watched: lines in the configuration of sentinels.
+        client: how tests themselves enter servers, ``sentinel`` how they enter sentinels.
+        scheme, login, query: of URLs.
+    """
+
+    program: str = ""
+    options: Sequence[str] = ()
+    data: Sequence[str] = ()
+    watched: str = ""
+    client: Mapping[str, Any] = field(default_factory=dict)
+    sentinel: Mapping[str, Any] = field(default_factory=dict)
+    scheme: str = "redis"
+    login: str = ""
+    query: str = ""
+
+    @property
+    def listening(self) -> str:
+        return "--tls-port" if self.options else "--port"
+
+    def at(self, port: int) -> list[str]:
+        """Where a server listens."""
+        unprotected = ["--port", "0"] if self.options else []
+        return [*unprotected, self.listening, str(port), "--bind", HOST, *self.options]
+
+    def rows(self, port: int, *more: str) -> list[str]:
+        """A server of rows that forgets them when it ends."""
+        once = ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
+        return [*self.at(port), *self.data, *once, *more]
+
+    def url(self, kind: str, ports: Sequence[int], path: str = "") -> str:
+        hosts = ",".join(f"{HOST}:{port}" for port in ports)
+        return f"{self.scheme}+{kind}://{self.login}{hosts}{path}{self.query}"
+
+
+OPEN = Guard()
 
 
 class Cluster:
     """Three masters; further nodes may come."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, guard: Guard = OPEN) -> None:
         self._folder = folder
+        self._guard = guard
         self._stack = ExitStack()
         self.nodes = [self.node(port) for port in free_cluster_ports(3)]
         first, *others = self.nodes
@@ -95,11 +141,14 @@ class Cluster:
         for node in others:
             node.client.execute_command("CLUSTER MEET", HOST, first.port)
         until(lambda: all(self.state(node) == "ok" for node in self.nodes))
-        self.url = "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes[:2])
+        self.url = guard.url("cluster", [node.port for node in self.nodes[:2]])
 
     def node(self, port: int) -> Server:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "600", "--cluster-config-file", f"{port}.conf"]
-        server = Server(self._folder / str(port), *plain(port, *options))
+        guard = self._guard
+        server = Server(
+            self._folder / str(port), *guard.rows(port, *options), program=guard.program, client={**guard.client}
+        )
         self._stack.callback(server.kill)
         return server
 
@@ -131,8 +180,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
-    running = Cluster(folder)
+def cluster(folder: Path, guard: Guard = OPEN) -> Iterator[Cluster]:
+    running = Cluster(folder, guard)
     try:
         yield running
     finally:
@@ -140,13 +189,19 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 @contextmanager
-def under_sentinels(folder: Path, count: int = 1) -> Iterator[tuple[str, list[Server], list[Server]]]:
+def under_sentinels(
+    folder: Path, count: int = 1, guard: Guard = OPEN
+) -> Iterator[tuple[str, list[Server], list[Server]]]:
     """A URL, a master with its replica, and the sentinels that watch them as the service ``rows``."""
+
+    def started(home: Path, *arguments: str, client: Mapping[str, Any] = guard.client) -> Server:
+        server = Server(home, *arguments, program=guard.program, client={**client})
+        stack.callback(server.kill)
+        return server
+
     with ExitStack() as stack:
-        master = Server(folder / "master", *plain(free_port()))
-        stack.callback(master.kill)
-        replica = Server(folder / "replica", *plain(free_port(), "--replicaof", f"{HOST} {master.port}"))
-        stack.callback(replica.kill)
+        master = started(folder / "master", *guard.rows(free_port()))
+        replica = started(folder / "replica", *guard.rows(free_port(), "--replicaof", f"{HOST} {master.port}"))
         sentinels = []
         for number in range(count):
             home = folder / f"sentinel-{number}"
@@ -155,11 +210,11 @@ def under_sentinels(folder: Path, count: int = 1) -> Iterator[tuple[str, list[Se
                 f"sentinel monitor rows {HOST} {master.port} 1\n"
                 "sentinel down-after-milliseconds rows 300\n"
                 "sentinel failover-timeout rows 1000\n"
+                f"{guard.watched}"
             )
-            port = free_port()
-            sentinels.append(Server(home, str(home / "conf"), "--sentinel", "--port", str(port), "--bind", HOST))
-            stack.callback(sentinels[-1].kill)
+            arguments = [str(home / "conf"), "--sentinel", *guard.at(free_port())]
+            sentinels.append(started(home, *arguments, client=guard.sentinel))
         until(lambda: replica.client.info("replication")["master_link_status"] == "up")
         until(lambda: all(int(one.client.sentinel_master("rows")["num-slaves"]) == 1 for one in sentinels))
-        hosts = ",".join(f"{HOST}:{sentinel.port}" for sentinel in sentinels)
-        yield f"redis+sentinel://{hosts}/rows/0", [master, replica], sentinels
+        url = guard.url("sentinel", [sentinel.port for sentinel in sentinels], "/rows/0")
+        yield url, [master, replica], sentinels
