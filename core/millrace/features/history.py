@@ -107,6 +107,14 @@ class History:
                 keep = pc.and_(keep, key.is_valid())
             yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
 
+    def event_times(self) -> Iterator[pa.Array]:
+        """Event times of all rows in the window, whatever their keys; int64 microseconds, in batches."""
+        d = self.definition
+        columns = dict.fromkeys([d.timestamp_field, d.created_field or d.timestamp_field])
+        for batch in self.source.scan(list(columns), self.window):
+            event, here = self.within(batch)
+            yield event.filter(here)
+
     def within(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
         """Event times of a batch with the times of rows, and which of its rows are in the window."""
         event = self._event_times(batch)

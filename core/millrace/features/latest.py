@@ -43,7 +43,7 @@ def latest(definition: Definition, source: Source, within: Window, engine: Engin
         RetryError: the source changed meanwhile.
     """
     if definition.windowed:
-        yield from snapshot.snapshots(definition, source, within.latest, engine)
+        yield from snapshot.snapshots(definition, source, within, engine)
         return
     history = History(definition, source, within)
     keys = ", ".join(f"k{index}" for index in range(len(definition.join_keys)))

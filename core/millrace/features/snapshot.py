@@ -4,7 +4,11 @@ A snapshot's event time is the end of the run, so the newest snapshot wins; it h
 the time of the entity's latest row (``definition.ROW_TIME``), by which readers know how long the features of that row
 are visible and when a window has run empty. There is a snapshot of every entity with an event in some window, or with
 a visible row where the view has features of rows; any other entity's would be empty, and no row says the same. What a
-run writes depends on its end alone, so every run writes all snapshots.
+run writes depends on its end alone.
+
+A run that has the whole history before it writes all snapshots. One that goes on from an earlier run leaves those that
+stay as they are: of entities without an event in any window, now or at the end of the earlier run, and without a new
+row. Readers know of them that the windows are empty, and their row is the same.
 """
 
 from __future__ import annotations
@@ -39,8 +43,37 @@ def window(definition: Definition, upto: int) -> Window:
     return Window(begins, upto)
 
 
-def snapshots(definition: Definition, source: Source, upto: int, engine: Engine) -> Iterator[Rows]:
-    """The snapshots as of ``upto``, in batches; ``expires`` says up to when each has something to say.
+def changed(
+    definition: Definition, source: Source, known: int, after: int, upto: int, created_after: int | None
+) -> Window:
+    """The event times that a run which ends at ``upto`` reads where the store holds the snapshots of earlier runs.
+
+    An entity whose last window has run empty since then is among them: what an expression over its row and its
+    windows gives has changed. A row that came late, with an event time before all these, may be the latest of its
+    entity; then it is all that ``window`` says.
+
+    Args:
+        definition: of the view.
+        source: is looked through for rows that came late.
+        known: up to which event time earlier runs have read.
+        after: from which event time on rows are new.
+        upto: the end of the run.
+        created_after: rows of any event time are new that were created later than this; None where that is not known.
+    """
+    everything = window(definition, upto)
+    every, reach = definition.windows
+    earliest = min(int(grid_of(np.array([known]), every)[0]) - reach, known, after) + 1
+    if everything.earliest is not None and everything.earliest >= earliest:
+        return everything
+    if created_after is not None:
+        before = Window(everything.earliest, earliest - 1, created_after)
+        if any(len(times) for times in History(definition, source, before).event_times()):
+            return everything
+    return everything._replace(earliest=earliest)
+
+
+def snapshots(definition: Definition, source: Source, within: Window, engine: Engine) -> Iterator[Rows]:
+    """The snapshots as of the window's end, in batches; ``expires`` says up to when each has something to say.
 
     Memory is the engine's and one chunk's; an entity's events must fit into it.
 
@@ -48,12 +81,12 @@ def snapshots(definition: Definition, source: Source, upto: int, engine: Engine)
         RejectError: a column does not hold what the definition says, or a sum does not fit into its type.
         ReportError: memory or disk do not suffice.
     """
-    history = History(definition, source, window(definition, upto))
+    history = History(definition, source, within)
     types = [KEY_ARROW[key.type] for key in definition.join_keys]
     derivation = Derivation(definition, [feature for feature in definition.features if not feature.on_demand])
     batches = history.numbered(reads_of(derivation.reads))
     for chunk in chunks(batches, types, derivation.reads, engine):
-        rows = _rows(definition, derivation, chunk, upto)
+        rows = _rows(definition, derivation, chunk, within.latest)
         if len(rows.event_times):
             yield rows
 

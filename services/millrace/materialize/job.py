@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.features import times
+from millrace.features import snapshot, times
 from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
@@ -72,9 +72,9 @@ def stretch(definition: Definition, position: Position, now: int, asked: Asked =
         return Stretch(_since(definition), upto, began=now)
     after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
     if definition.created_field is None:
-        return Stretch(after, upto, began=now, news=True)
+        return Stretch(after, upto, began=now, known=position.watermark)
     written = NO_CREATED if position.created is None else position.created - definition.lag - definition.lateness
-    return Stretch(after, upto, max(written, _LOWEST), now, news=True)
+    return Stretch(after, upto, max(written, _LOWEST), now, position.watermark)
 
 
 def run(
@@ -102,7 +102,7 @@ def run(
     rows = written = skipped = 0
     ledger, verdict = Ledger(store, definition), Verdict()
     read = _Read(source if part is None else SharedSource(source, definition, part.share), definition)
-    if pieces := windows(definition, covers):
+    if pieces := windows(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), part)
         patiently(lambda: store.announce(definition), patience)
@@ -119,11 +119,13 @@ def run(
     return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
 
 
-def windows(definition: Definition, covers: Stretch) -> list[Window]:
+def windows(definition: Definition, source: Source, covers: Stretch) -> list[Window]:
     """What a run reads: what is new to it, but for snapshots all that they are made from."""
-    if definition.windowed and not covers.empty:
+    if not definition.windowed or covers.empty:
+        return news(definition, covers)
+    if covers.known is None or covers.after is None:
         return [window(definition, covers.after, covers.upto)]
-    return news(definition, covers)
+    return [snapshot.changed(definition, source, covers.known, covers.after, covers.upto, covers.created_after)]
 
 
 def news(definition: Definition, covers: Stretch) -> list[Window]:

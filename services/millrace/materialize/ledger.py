@@ -76,15 +76,20 @@ class Stretch(NamedTuple):
     """What a run covers: event times after ``after`` (None: from the beginning) up to and including ``upto``.
 
     ``created_after``: rows of earlier event times are read too, where they were created later than this; None where
-    there are none, or they are of no concern. ``began``: when the run began. All in microseconds. ``news``: whether it
-    just brings what is new since the watermark.
+    there are none, or they are of no concern. ``began``: when the run began. ``known``: the watermark, where the run
+    just brings what is new since then. All in microseconds.
     """
 
     after: int | None
     upto: int
     created_after: int | None = None
     began: int = 0
-    news: bool = False
+    known: int | None = None
+
+    @property
+    def news(self) -> bool:
+        """Whether the run just brings what is new since the watermark."""
+        return self.known is not None
 
     @property
     def empty(self) -> bool:
