@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,10 @@ from millrace.features.conform import integers
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
 from millrace.features.evaluation import Derivation
-from millrace.features.history import History, Rows, Source, Window
+from millrace.features.history import History, Numbers, Rows, Source, Window
 
-_BATCH = 100_000
+_BATCH: Final = 100_000
+_BIT: Final = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
 def window(definition: Definition, after: int | None, upto: int) -> Window:
@@ -35,7 +37,7 @@ def latest(definition: Definition, source: Source, within: Window, engine: Engin
 
     The greatest event time wins, then the greatest created time (null is lowest), then the later row of the source.
     Of a view with aggregates it is the snapshots as of the window's end instead (see ``snapshot``).
-    Memory is the engine's and one batch's, whatever the size of the history.
+    Memory is the engine's or some batches', and a bit per row of the history.
 
     Raises:
         RejectError: a column does not hold what the definition says.
@@ -46,7 +48,17 @@ def latest(definition: Definition, source: Source, within: Window, engine: Engin
         yield from snapshot.snapshots(definition, source, within, engine)
         return
     history = History(definition, source, within)
-    keys = ", ".join(f"k{index}" for index in range(len(definition.join_keys)))
+    winners = _winners(history, engine)
+    derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
+    for rows in history.rows(winners.ascending(), derivation.reads):
+        visible = pa.array(np.ones(len(rows.event_times), bool))
+        yield rows._replace(features=derivation.columns(rows.features, visible))
+
+
+def _winners(history: History, engine: Engine) -> _Marked:
+    """The numbers of the winning rows. The engine has given back its memory when they are known."""
+    keys = ", ".join(f"k{index}" for index in range(len(history.definition.join_keys)))
+    marked: _Marked | None = None
     with engine.connection() as session:
         session.feed("history", history.numbered_schema(), history.numbered())
         winners = session.stream(
@@ -54,11 +66,27 @@ def latest(definition: Definition, source: Source, within: Window, engine: Engin
             select seq from (
                 select seq, row_number() over (partition by {keys} order by event desc, created desc, seq desc) as place
                 from history
-            ) where place = 1 order by seq
+            ) where place = 1
             """,  # noqa: S608 names of our own making
             _BATCH,
         )
-        derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
-        for rows in history.rows((integers(batch.column(0)) for batch in winners), derivation.reads):
-            visible = pa.array(np.ones(len(rows.event_times), bool))
-            yield rows._replace(features=derivation.columns(rows.features, visible))
+        for batch in winners:
+            # The first winner comes when all of history has been read.
+            marked = marked or _Marked(history.count)
+            marked.add(integers(batch.column(0)))
+    return marked or _Marked(0)
+
+
+class _Marked:
+    """Some of the numbers below ``count``, a bit each: sorting them would cost time, and memory, too."""
+
+    def __init__(self, count: int) -> None:
+        self._bits = np.zeros(-(-count // 8), np.uint8)
+
+    def add(self, numbers: Numbers) -> None:
+        np.bitwise_or.at(self._bits, numbers >> 3, _BIT.take(numbers & 7))
+
+    def ascending(self) -> Iterator[Numbers]:
+        """All that were added, in batches."""
+        for first in range(0, len(self._bits), _BATCH):
+            yield np.flatnonzero(np.unpackbits(self._bits[first : first + _BATCH], bitorder="little")) + first * 8
