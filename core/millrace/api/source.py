@@ -127,8 +127,9 @@ class Source(ApiModel):
         description=(
             "Secret with what the source asks for. Files on S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as "
             "needed, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL and AWS_REGION. postgres: PGUSER and PGPASSWORD. sql: "
-            "SQL_URL, SQLAlchemy's URL with user and password. iceberg: ICEBERG_TOKEN, ICEBERG_CREDENTIAL or "
-            "ICEBERG_URI for the catalog, and S3's for its files."
+            "SQL_URL, SQLAlchemy's URL with user and password. iceberg: S3's for files and Glue; ICEBERG_TOKEN, or "
+            "ICEBERG_CREDENTIAL with, as needed, ICEBERG_SCOPE and ICEBERG_OAUTH2_URI, for a rest catalog; ICEBERG_URI "
+            "for a sql catalog whose URL holds a password."
         ),
     )
 

@@ -17,6 +17,14 @@ _MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOSECONDS: Final = 1_000
 
 
+def of_rows(timestamp: str, created: str | None, schema: pa.Schema, window: Window) -> pc.Expression:
+    """Holds for every row of a window; ``timestamp`` and ``created`` are the columns of its times."""
+    found = within(timestamp, schema.field(timestamp).type, window)
+    if window.created_after is not None and created is not None:
+        found &= written_after(created, schema.field(created).type, window.created_after)
+    return found
+
+
 def within(column: str, kind: pa.DataType, window: Window) -> pc.Expression:
     """Holds for every row whose time, rounded down to the microsecond, lies in the window; and for few others."""
     low, high = _counts(kind, window)

@@ -3,8 +3,9 @@
 PostgreSQL tells the types of any query. Elsewhere those of a table are its declared ones, and those of a query show
 only as rows are read: then a column has the type of the first batch that has a value there.
 
-NUMERIC becomes float64, UUID its text, a date its midnight. What has no counterpart (JSON, times of day, intervals) is
-refused by name, unless a query casts it.
+NUMERIC becomes float64, UUID its text, a date its midnight. Most databases keep booleans as the integers 0 and 1, which
+are read as such where the definition says so. What has no counterpart (JSON, times of day, intervals) is refused by
+name, unless a query casts it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from millrace.base.errors import RejectError
@@ -81,6 +83,11 @@ class Column(NamedTuple):
         """The type in words, by which a change of it is noticed."""
         return self.foreign or str(self.kind or self.declared)
 
+    def as_boolean(self) -> Column:
+        """The same column where 0 and 1 mean false and true, if it may hold them."""
+        may = self.kind is None or pa.types.is_integer(self.kind)
+        return self._replace(kind=pa.bool_()) if may else self
+
 
 def of_number(number: int) -> Column:
     """A column of the PostgreSQL type of that number; unknown ones (enums, extensions) come as text."""
@@ -92,6 +99,8 @@ def of_declared(declared: Any) -> Column:
     """A column that a table declares so."""
     if isinstance(declared, sa.DateTime):
         return Column(declared, _INSTANT if declared.timezone else _MOMENT)
+    if isinstance(declared, sa.Float):
+        declared.asdecimal = False  # else MySQL's come as decimals of ten digits
     return Column(declared, next((kind for each, kind in _DECLARED if isinstance(declared, each)), None))
 
 
@@ -136,9 +145,12 @@ def array(name: str, values: Sequence[Any], kinds: MutableMapping[str, pa.DataTy
         found = pa.array(values)
         return _typed(found, kinds.setdefault(name, found.type) if found.null_count < len(found) else kinds.get(name))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-        said = str(error).splitlines()[0]
+        said = "an integer beyond 64 bits" if isinstance(error, OverflowError) else str(error).splitlines()[0]
         raise RejectError(
-            f"column {name!r} holds values that do not go together: {said}", field=field, reason="WrongColumnType"
+            f"column {name!r} holds values that do not go together: {said}",
+            hint="Read it through a query that casts it",
+            field=field,
+            reason="WrongColumnType",
         ) from error
 
 
@@ -148,6 +160,10 @@ def _typed(found: pa.Array, kind: pa.DataType | None) -> pa.Array:
     # Casting would read numbers from text, and write numbers as text.
     if not pa.types.is_null(found.type) and pa.types.is_string(found.type) != pa.types.is_string(kind):
         raise pa.ArrowInvalid(f"a value of the type {found.type} came, {kind} is expected")
+    if pa.types.is_boolean(kind) and pa.types.is_integer(found.type):
+        ends = pc.min_max(found)
+        if ends["min"].as_py() < 0 or ends["max"].as_py() > 1:
+            raise pa.ArrowInvalid(f"a boolean is 0 or 1, and {ends['min']} to {ends['max']} came")
     return found.cast(kind, safe=not pa.types.is_floating(kind))
 
 

@@ -46,6 +46,12 @@ class Credentials(Settings):
     iceberg_credential: str | None = Field(
         None, alias="ICEBERG_CREDENTIAL", description="Client id and secret of an Iceberg catalog, as id:secret"
     )
+    iceberg_scope: str | None = Field(
+        None, alias="ICEBERG_SCOPE", description="What the client asks for, such as PRINCIPAL_ROLE:ALL; else catalog"
+    )
+    iceberg_oauth2_uri: str | None = Field(
+        None, alias="ICEBERG_OAUTH2_URI", description="Where the client gets its token, unless from the catalog itself"
+    )
 
 
 def open_filesystem(uri: str, credentials: Credentials, field: str = "uri") -> tuple[fs.FileSystem, str]:
@@ -112,10 +118,20 @@ def unchanged(uri: str, field: str) -> Iterator[None]:
         ) from error
 
 
+def denied(error: Exception) -> bool:
+    """Whether a file system's error says that access is denied."""
+    return isinstance(error, PermissionError) or any(mark in str(error) for mark in _DENIED)
+
+
+def gone(error: Exception) -> bool:
+    """Whether a file system's error says that something is not there."""
+    return isinstance(error, FileNotFoundError) or any(mark in str(error) for mark in _MISSING)
+
+
 def _explained(uri: str, field: str, error: Exception) -> MillraceError:
     text = str(error)
     said = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-    if isinstance(error, PermissionError) or any(mark in text for mark in _DENIED):
+    if denied(error):
         return RejectError(
             f"access to {uri} is denied: {said}",
             hint="Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the Secret, and what they may "
@@ -125,7 +141,7 @@ def _explained(uri: str, field: str, error: Exception) -> MillraceError:
             field=CREDENTIALS_FIELD if uri.startswith("s3:") else field,
             reason="AccessDenied",
         )
-    if isinstance(error, FileNotFoundError) or any(mark in text for mark in _MISSING):
+    if gone(error):
         return missing(uri, field)
     if isinstance(error, pa.ArrowException):
         return RejectError(

@@ -53,9 +53,7 @@ class ParquetSource:
 
     def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
         """Batches of the columns; row groups outside the window are not read."""
-        within = bounds.within(self._timestamp, self._schema.field(self._timestamp).type, window)
-        if window.created_after is not None and self._created is not None:
-            within &= bounds.written_after(self._created, self._schema.field(self._created).type, window.created_after)
+        within = bounds.of_rows(self._timestamp, self._created, self._schema, window)
         with unchanged(self._uri, self._field), explained(self._uri, self._field):
             yield from row_groups.stream(self._groups(within), self._schema, columns)
 

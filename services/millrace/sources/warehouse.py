@@ -1,9 +1,9 @@
 """A table or query of a database as a source: read as a stream, with columns and event times pushed down to it.
 
 A database promises no order, so one is asked for: by event time, then by all other columns that the definition uses, in
-the definition's order. Rows that are equal in all of these cannot be told apart. PostgreSQL is read in one transaction
-(repeatable read), so that both scans of a run see the same rows; elsewhere a row that is written between them can show
-as a source that changed while it was read, and the run is tried again.
+the definition's order. Rows that are equal in all of these cannot be told apart. PostgreSQL and MySQL are read in one
+transaction (repeatable read), so that both scans of a run see the same rows; elsewhere a row that is written between
+them can show as a source that changed while it was read, and the run is tried again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from weakref import finalize
@@ -19,15 +19,17 @@ from weakref import finalize
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import mysql
 
 from millrace.api.source import PostgresSource as Postgres
 from millrace.api.source import SqlSource as Sql
-from millrace.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
+from millrace.base.errors import NotFoundError, RejectError, ReportError
 from millrace.features.definition import Definition
 from millrace.features.history import Window
 from millrace.sources import columns, database_columns
 from millrace.sources.columns import Place
 from millrace.sources.database_columns import Column
+from millrace.sources.database_errors import explained
 from millrace.sources.filesystem import CREDENTIALS_FIELD, Credentials
 
 _ROWS: Final = 20_000
@@ -36,16 +38,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
 # compare as times do only where the days differ.
 _SPELLING: Final = timedelta(days=2)
-# So that a time without a zone, in a bound or in a column, is UTC and not the server's own.
-_UTC: Final = {
-    "postgresql": "set time zone 'UTC'",
-    "mysql": "set time_zone = '+00:00'",
-    "mariadb": "set time_zone = '+00:00'",
+# So that a time without a zone, in a bound or in a column, is UTC and not the server's own. MySQL would end a
+# connection whose rows wait for a minute, and its transactions are to write nothing, as PostgreSQL's do not.
+_MYSQL: Final = (
+    "set time_zone = '+00:00', net_write_timeout = 600",
+    "set session transaction read only",
+)
+_SETUP: Final[Mapping[str, Sequence[str]]] = {
+    "postgresql": ("set time zone 'UTC'",),
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+    "duckdb": ("set TimeZone = 'UTC'",),
 }
-# What servers say, in their words, that no other attempt mends.
-_DENIED: Final = ("password authentication failed", "access denied", "permission denied", "no password supplied")
-_MISSING: Final = ("does not exist", "no such table", "doesn't exist", "unknown database")
-_WRONG: Final = ("syntax error", "incomplete input", "no such column", "no such function")
 _SELECT: Final = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
@@ -70,22 +74,35 @@ class WarehouseSource:
         self._timestamp = rows.c[definition.timestamp_field]
         self._created = None if definition.created_field is None else rows.c[definition.created_field]
         others = [name for name in columns.needed(definition) if name != definition.timestamp_field]
-        self._order = [self._timestamp, *(rows.c[name] for name in others)]
+        # Two texts that MySQL's collations call equal are in no order.
+        exact = connection.dialect.name in ("mysql", "mariadb")
+        others_in_order = (sa.cast(rows.c[name], sa.LargeBinary) if exact else rows.c[name] for name in others)
+        self._order = [self._timestamp, *others_in_order]
 
     def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
         """Batches of the columns within the window, in order."""
-        query = sa.select(*(self._rows.c[name] for name in columns))
+        query = sa.select(*(self._value(name) for name in columns))
         query = query.where(*self._within(window))
         kinds = dict(self._kinds)
-        with _explained(self._field):
+        with explained(self._field):
             found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
-            for part in found.partitions():
-                by_column = list(zip(*part, strict=True))
-                arrays = [
-                    database_columns.array(name, values, kinds, self._field)
-                    for name, values in zip(columns, by_column, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            cursor = found.cursor
+            try:
+                for part in found.partitions():
+                    by_column = list(zip(*part, strict=True))
+                    arrays = [
+                        database_columns.array(name, values, kinds, self._field)
+                        for name, values in zip(columns, by_column, strict=True)
+                    ]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            except Exception:
+                _leave(cursor)
+                raise
+
+    def _value(self, name: str) -> Any:
+        column = self._rows.c[name]
+        # MySQL shows six digits of a single, and all of a double.
+        return column * sa.literal_column("1e0") if isinstance(column.type, mysql.FLOAT) else column
 
     def _within(self, window: Window) -> Iterator[Any]:
         created = None if self._created is None else window.created_after
@@ -103,7 +120,16 @@ class WarehouseSource:
 
 def _close(connection: sa.Connection) -> None:
     with suppress(exc.SQLAlchemyError):  # the server may have gone before
+        _leave(connection.connection.driver_connection)
+        connection.invalidate()  # closing in good order would first read what is left of a scan
         connection.close()
+
+
+def _leave(reading: Any) -> None:
+    """Lets a cursor or connection of pymysql go that would read all that is left, even where the server has gone."""
+    result: Any = getattr(reading, "_result", None)
+    if getattr(result, "unbuffered_active", False):
+        result.unbuffered_active = False
 
 
 def _moment(column: Any, microseconds: int, change: timedelta) -> Any:
@@ -127,7 +153,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Wareh
     if spec is None:  # the door opens by kind
         raise ReportError(f"feature view {definition.view!r} has no database")
     field = f"spec.source.{definition.source_kind}"
-    with _explained(field):
+    with explained(field):
         connection = _engine(spec, credentials).connect()
         try:
             return _opened(definition, spec, connection, field)
@@ -143,6 +169,8 @@ def _opened(
     for name, where in columns.needed(definition).items():
         if name in there:
             database_columns.require_native(name, there[name], where)
+    if connection.dialect.name != "postgresql":
+        there |= {name: there[name].as_boolean() for name in _booleans(definition) if name in there}
     name = spec.table or "the query"
     # A null fits everything: what is not known yet is looked at row by row.
     kinds = pa.schema([(each, column.kind or pa.null()) for each, column in there.items()])
@@ -154,8 +182,10 @@ def _opened(
 def _engine(spec: Postgres | Sql, credentials: Credentials) -> sa.Engine:
     url = _address(spec, credentials)
     options: dict[str, Any] = {}
+    if url.get_backend_name() in ("postgresql", "mysql", "mariadb"):
+        options["isolation_level"] = "REPEATABLE READ"
     if url.get_backend_name() == "postgresql":
-        options = {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
+        options["execution_options"] = {"postgresql_readonly": True}
     return sa.create_engine(url, poolclass=sa.NullPool, **options)
 
 
@@ -188,8 +218,8 @@ def _address(spec: Postgres | Sql, credentials: Credentials) -> sa.URL:
 
 def _columns(definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str) -> dict[str, Column]:
     dialect = connection.dialect.name
-    if dialect in _UTC:
-        connection.exec_driver_sql(_UTC[dialect])
+    for statement in _SETUP.get(dialect, ()):
+        connection.exec_driver_sql(statement)
     if spec.query is not None:
         _require_select(spec.query, f"{field}.query")
     elif dialect != "postgresql":
@@ -217,6 +247,15 @@ def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Co
             f"there is no table {table}", hint="Check the name", field=f"{field}.table", reason="SourceNotFound"
         ) from error
     return {each["name"]: database_columns.of_declared(each["type"]) for each in found}
+
+
+def _booleans(definition: Definition) -> Iterator[str]:
+    for feature in definition.features:
+        if feature.read and feature.read.type == "bool":
+            yield feature.read.column
+    for key in definition.join_keys:
+        if key.type == "bool":
+            yield key.name
 
 
 def _times(definition: Definition) -> Iterator[str]:
@@ -259,48 +298,3 @@ def _selectable(spec: Postgres | Sql, there: Mapping[str, Column]) -> Any:
 
 def _bare(query: str) -> str:
     return query.strip().rstrip(";")
-
-
-@contextmanager
-def _explained(field: str) -> Iterator[None]:
-    try:
-        yield
-    except exc.SQLAlchemyError as error:
-        raise _error(field, error) from error
-    except ImportError as error:
-        extra = "'millrace[postgres]'" if error.name == "psycopg" else error.name
-        raise ReportError(
-            f"sources of this kind need {error.name}, which is not installed",
-            hint=f"Install it with: pip install {extra}",
-            field=field,
-            reason="LibraryMissing",
-        ) from error
-    except ValueError as error:  # a text that is no time, as SQLAlchemy makes times of SQLite's texts
-        raise RejectError(
-            f"a value is not of its column's type: {error}", field=field, reason="WrongColumnType"
-        ) from error
-
-
-def _error(field: str, error: exc.SQLAlchemyError) -> MillraceError:
-    cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
-    said = str(cause).splitlines()[0].rstrip(".") if str(cause) else type(cause).__name__
-    lower = str(cause).lower()
-    if any(mark in lower for mark in _DENIED):
-        return RejectError(
-            f"the database denies access: {said}",
-            hint="Check user and password in the Secret, and what they may read",
-            field=CREDENTIALS_FIELD,
-            reason="AccessDenied",
-        )
-    if any(mark in lower for mark in _MISSING):
-        return NotFoundError(f"the database says: {said}", field=field, reason="SourceNotFound")
-    wrong = any(mark in lower for mark in _WRONG)
-    refusals = exc.ProgrammingError | exc.DataError | exc.NotSupportedError | exc.NoSuchModuleError
-    if wrong or isinstance(error, refusals):
-        return RejectError(f"the database refuses the query: {said}", field=field, reason="BadQuery")
-    return RetryError(
-        f"the database could not be read: {said}",
-        hint="Check that it is up and reachable",
-        field=field,
-        reason="SourceUnavailable",
-    )

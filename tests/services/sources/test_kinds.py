@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 
 def view(source: dict[str, Any], **changes: Any) -> Definition:
-    spec = {**SPEC, "source": {**source, **TIMES}, "online": {"enabled": False}, **changes}
+    spec = {**SPEC, "source": {**TIMES, **source}, "online": {"enabled": False}, **changes}
     return definition.compile("v", "default", FeatureViewSpec.model_validate(spec))
 
 
@@ -302,7 +302,7 @@ def test_a_column_of_another_type_is_named(kind: str, places: Callable[[str], Pl
             {"iceberg": {"catalog": {"type": "sql", "uri": "sqlite://", "warehouse": "file:///x"}, "table": "a.b"}},
             {},
             NotFoundError,
-            "spec.source.iceberg.table: the catalog has no table a.b",
+            "spec.source.iceberg.catalog: the database says: no such table: iceberg_tables",
         ),
         (
             {"iceberg": {"catalog": {"type": "rest", "uri": "http://127.0.0.1:1"}, "table": "a.b"}},

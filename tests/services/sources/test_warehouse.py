@@ -252,3 +252,22 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
     with pytest.raises(ReportError, match=hint) as caught:
         open_source(compiled(source), Credentials())
     assert caught.value.reason == "LibraryMissing"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "mysql+pymysql://h/d",
+            r"need pymysql, which is not installed. Install it with: pip install 'millrace\[mysql\]'",
+        ),
+        ("mysql://h/d", r"need MySQLdb, .* pip install 'millrace\[mysql\]', and write the URL as mysql\+pymysql://"),
+        ("oracle://h/d", r"need (cx_Oracle|oracledb), .* pip install (cx_Oracle|oracledb)"),
+        ("snowflake://h/d", r"no installed package knows this kind of database: .*snowflake.* how the URL begins"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(ReportError, match=message) as caught:
+        open_source(compiled({"sql": {"table": "t"}}), Credentials.load({"SQL_URL": url}))
+    assert caught.value.reason == "LibraryMissing"
