@@ -15,6 +15,7 @@ from millrace.features.conform import microseconds
 from millrace.features.definition import Definition
 from millrace.features.history import Source
 from millrace.gateway.plan import Plan, ViewRead
+from millrace.materialize.resources import EngineSettings
 from millrace.sdk import datasets, moments
 from millrace.sdk.datasets import Dataset, Origin
 from millrace.sdk.moments import Moment
@@ -146,7 +147,9 @@ def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
 
 def _features(view: ViewRead, source: Source, frame: pit.Frame) -> list[pa.Array]:
     definition = view.definition
-    return pit.join(definition, [definition.feature[name] for name in view.features], source, frame)
+    wanted = [definition.feature[name] for name in view.features]
+    with EngineSettings.load(os.environ).engine(definition.view) as engine:
+        return pit.join(definition, wanted, source, frame, engine=engine)
 
 
 def _check_columns(plan: Plan, entities: pa.Table, timestamp_column: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +11,11 @@ from typing import Any
 
 from millrace.features import times
 from millrace.features.definition import Definition
-from millrace.features.engine import Engine
 from millrace.features.quality import Outcome
 from millrace.materialize import job
 from millrace.materialize.job import Asked, Progress
 from millrace.materialize.ledger import Ledger
+from millrace.materialize.resources import EngineSettings
 from millrace.online.store import Store
 from millrace.sdk import moments
 from millrace.sources.filesystem import Credentials
@@ -70,12 +68,9 @@ def run(
     began = time.monotonic()
     source = open_source(definition, Credentials.load(os.environ))
     covers = job.stretch(definition, Ledger(store, definition).position(), moments.now(), Asked(start, end))
-    spill = tempfile.mkdtemp(prefix="millrace-spill-")
     told: dict[str, Any] = {} if progress is None else {"progress": progress}
-    try:
-        result = job.run(definition, source, store, Engine(spill), covers, patience=PATIENCE_SECONDS, **told)
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
+    with EngineSettings.load(os.environ).engine(definition.view) as engine:
+        result = job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, **told)
     seconds = time.monotonic() - began
     after = result.stretch.after
     return Materialized(

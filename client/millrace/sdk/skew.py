@@ -16,6 +16,7 @@ from millrace.features.definition import Definition, Feature
 from millrace.features.pit import Frame
 from millrace.features.verify import Recomputed, Verdict
 from millrace.materialize.ledger import Ledger
+from millrace.materialize.resources import EngineSettings
 from millrace.online.sampling import sample
 from millrace.online.store import Store
 from millrace.sources.filesystem import Credentials
@@ -63,7 +64,9 @@ def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> R
     asked = replace(definition, features=(*definition.features, *moments))
     source = open_source(asked, Credentials.load(os.environ))
     wanted = [asked.feature[name] for name in (*names, *(moment.name for moment in moments))]
-    found = dict(zip(wanted, map(_plain, pit.join(asked, wanted, source, frame)), strict=True))
+    with EngineSettings.load(os.environ).engine(definition.view) as engine:
+        joined = pit.join(asked, wanted, source, frame, engine=engine)
+    found = dict(zip(wanted, map(_plain, joined), strict=True))
     values = {feature.name: column for feature, column in found.items()}
     created = values.get(_CREATED, [None] * len(frame.moments))
     return Recomputed(values, values[_EVENT], created)

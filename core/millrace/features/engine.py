@@ -125,7 +125,7 @@ def _explained(error: Exception, engine: Engine) -> Exception:
     if isinstance(error, duckdb.OutOfMemoryException):
         return ReportError(
             f"the computation needs more than the {engine.memory // MIB} MiB of memory that it may use",
-            hint="Give the run more memory (spec.materialization.resources)",
+            hint="Give the run more memory (spec.materialization.resources), or set MILLRACE_ENGINE_BYTES",
             reason="OutOfMemory",
         )
     return ReportError(f"the query engine failed: {said}", reason="EngineFailed")

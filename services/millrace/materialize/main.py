@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 from millrace.base.errors import MillraceError, RejectError, ReportError
 from millrace.features import times
 from millrace.features.definition import Definition
-from millrace.features.engine import Engine
 from millrace.materialize import job
 from millrace.materialize.examination import QualityBlockedError
 from millrace.materialize.job import Asked
@@ -80,12 +78,8 @@ def _run(
         own = covers
         covers = patiently(lambda: ledger.begin(part, own), patience)
     line = ProgressLine(_named(definition, part), sys.stderr)
-    spill = str(settings.spill_dir / f"millrace-{definition.project}-{definition.view}-{time.time_ns()}")
-    engine = Engine(spill, settings.engine_memory(), disk=settings.spill_bytes)
-    try:
+    with settings.engine(f"{definition.project}-{definition.view}") as engine:
         result = job.run(definition, source, store, engine, covers, patience=patience, progress=line, part=part)
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
     finished = _now()
     document = job.as_dict(result, time.monotonic() - began, finished)
     rate = result.rows / max(time.monotonic() - began, 1e-9)

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
-from typing import Final
 
 from pydantic import Field
 
 from millrace.api.featureview import FeatureView
 from millrace.api.loading import load_object
 from millrace.base.errors import RejectError
-from millrace.base.settings import Settings
 from millrace.features import definition
 from millrace.features.definition import Definition
 from millrace.features.share import Share
 from millrace.materialize.ledger import Part
-
-MIB: Final = 2**20
-# What Python, Arrow and one batch take beside the engine, and the least that the engine can work with.
-_BESIDE: Final = 256 * MIB
-_LEAST: Final = 64 * MIB
-_CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
+from millrace.materialize.resources import EngineSettings
 
 
-class JobSettings(Settings):
+class JobSettings(EngineSettings):
     """What to materialize, from where to where, and with which resources.
 
     ``MILLRACE_TERMINATION_LOG``, the file that receives the result as JSON, is read even where these are wrong.
@@ -37,18 +28,6 @@ class JobSettings(Settings):
     )
     registry_url: str | None = Field(
         None, alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry that records runs; absent: none does"
-    )
-    spill_dir: Path = Field(
-        Path(tempfile.gettempdir()), alias="MILLRACE_SPILL_DIR", description="Directory for what exceeds memory"
-    )
-    spill_bytes: int | None = Field(
-        None, alias="MILLRACE_SPILL_BYTES", ge=0, description="Most bytes spilled; absent: nearly all that is free"
-    )
-    engine_bytes: int = Field(
-        128 * MIB,
-        alias="MILLRACE_ENGINE_BYTES",
-        ge=_LEAST,
-        description="Memory of the query engine before it spills; less is taken where the container's limit is low",
     )
     patience_seconds: float = Field(
         30.0, alias="MILLRACE_STORE_PATIENCE_SECONDS", ge=0, description="How long an absent store is waited for"
@@ -96,11 +75,3 @@ class JobSettings(Settings):
             raise RejectError("a FeatureView is expected", field="MILLRACE_FEATURE_VIEW", reason="BadSettings")
         metadata = view.metadata
         return definition.compile(metadata["name"], metadata.get("namespace", "default"), view.spec)
-
-    def engine_memory(self) -> int:
-        """Bytes for the engine: as set, or what the container's limit leaves."""
-        try:
-            limit = int(_CGROUP.read_text())
-        except (OSError, ValueError):  # no cgroup of version 2, or no limit
-            return self.engine_bytes
-        return max(_LEAST, min(self.engine_bytes, limit - _BESIDE))
