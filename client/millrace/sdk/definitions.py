@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from urllib3.exceptions import HTTPError
 
 from millrace.api.base import GROUP, VERSION
 from millrace.api.featureview import FeatureView
@@ -70,6 +69,7 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> L
 def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: str) -> list[dict[str, Any]]:
     """The objects of one of Millrace's kinds in a namespace of a cluster. Raises as ``from_cluster``."""
     kubernetes: Any = import_module("kubernetes")  # slow to import, needed here only
+    broken: Any = import_module("urllib3.exceptions").HTTPError
     config = kubernetes.config
     try:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -82,7 +82,7 @@ def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: st
         found = kubernetes.client.CustomObjectsApi().list_namespaced_custom_object(
             GROUP, VERSION, namespace, plural, _request_timeout=SECONDS
         )
-    except (kubernetes.client.exceptions.ApiException, OSError, HTTPError) as error:
+    except (kubernetes.client.exceptions.ApiException, OSError, broken) as error:
         raise RetryError(
             f"the cluster lists no {plural} of namespace {namespace!r}: {error}",
             hint="Check that the API server is up, that Millrace's CRDs are installed, and that you may list them",

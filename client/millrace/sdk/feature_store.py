@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from millrace.api.featureview import FeatureViewSpec
 from millrace.base.errors import MillraceError, RejectError
-from millrace.features import every
+from millrace.base.later import later
 from millrace.features.definition import Definition
-from millrace.features.history import Source
-from millrace.features.verify import Verdict
 from millrace.gateway.definitions import Snapshot
 from millrace.gateway.plan import Plan, Plans
-from millrace.materialize.job import Progress
-from millrace.online.store import Store
-from millrace.sdk import definitions, embedded, historical, materialization, moments, overview, skew
-from millrace.sdk.historical import Asked, TrainingSet
-from millrace.sdk.materialization import Materialized
+from millrace.sdk import definitions, moments, overview
 from millrace.sdk.moments import Moment
-from millrace.sdk.online import GatewayReader, OnlineFeatures, Reader, StoreReader, entity_columns
-from millrace.sdk.pushing import GatewayPusher, Pushed, Pusher, StorePusher, destination
-from millrace.sdk.registry import Registry
-from millrace.sdk.tabular import arrow_table
-from millrace.sources.filesystem import Credentials
-from millrace.sources.opening import open_source
+
+if TYPE_CHECKING:
+    from millrace.features import every
+    from millrace.features.history import Source
+    from millrace.features.verify import Verdict
+    from millrace.materialize.job import Progress
+    from millrace.online import store as stores
+    from millrace.online.store import Store
+    from millrace.sdk import embedded, historical, materialization, skew, tabular
+    from millrace.sdk import online as reads
+    from millrace.sdk import pushing as pushes
+    from millrace.sdk import registry as registries
+    from millrace.sdk.historical import TrainingSet
+    from millrace.sdk.materialization import Materialized
+    from millrace.sdk.online import OnlineFeatures, Reader
+    from millrace.sdk.pushing import Pushed, Pusher
+    from millrace.sdk.registry import Registry
+    from millrace.sources import filesystem, opening
+else:
+    every = later("millrace.features.every")
+    filesystem, opening = later("millrace.sources.filesystem"), later("millrace.sources.opening")
+    stores = later("millrace.online.store")
+    embedded, historical, materialization, skew, tabular, reads, pushes, registries = (
+        later(f"millrace.sdk.{name}")
+        for name in (
+            *("embedded", "historical", "materialization", "skew", "tabular"),
+            *("online", "pushing", "registry"),
+        )
+    )
 
 _NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for a store of your own in .millrace'
 
@@ -50,10 +68,7 @@ class FeatureStore:
         self._documents = documents
         self._project = project
         self._store_url = store_url
-        self._reader: Reader | None = StoreReader(store_url) if store_url else None
-        self._pusher: Pusher = StorePusher(store_url)
-        if gateway is not None:
-            self._reader, self._pusher = GatewayReader(gateway, project), GatewayPusher(gateway, project)
+        self._gateway = gateway
         self._registry = registry
         self._plans = Plans()
 
@@ -96,7 +111,7 @@ class FeatureStore:
         Raises:
             RetryError: the registry does not answer.
         """
-        registry = Registry(registry_url)
+        registry = registries.Registry(registry_url)
         url = embedded.resolve(online) if online else None
         snapshot = registry.snapshot()
         documents = {(project, each["metadata"]["name"]): each for each in registry.views(project)}
@@ -190,10 +205,10 @@ class FeatureStore:
         """
         refs = _refs(features)
         plan = self._plan(refs, full_feature_names=full_feature_names)
-        credentials = Credentials.load(os.environ)
+        credentials = filesystem.Credentials.load(os.environ)
 
         def opened(definition: Definition) -> Source:
-            return open_source(definition, credentials)
+            return opening.open_source(definition, credentials)
 
         query: dict[str, Any] = {
             "features": list(refs),
@@ -202,13 +217,13 @@ class FeatureStore:
             "fullFeatureNames": full_feature_names,
         }
         if entities is None and start is None and end is None:
-            frame = arrow_table(entity_df, "entity_df")
+            frame = tabular.arrow_table(entity_df, "entity_df")
         else:
             stretch = historical.stretch(entities, entity_df, start, end)
             query |= {"entities": "all", **stretch.as_dict()}
             views = [(view.definition, opened(view.definition)) for view in plan.reads]
             frame = every.entity_frame(views, timestamp_column, stretch.start, stretch.end)
-        asked = Asked(frame, timestamp_column, created_cutoff, query)
+        asked = historical.Asked(frame, timestamp_column, created_cutoff, query)
         return historical.join(plan, asked, opened, self._known_watermark, self._registry)
 
     def get_online_features(
@@ -233,7 +248,7 @@ class FeatureStore:
         if self._reader is None:
             raise RejectError("this feature store knows no online store and no gateway", hint=_NO_STORE, field="online")
         plan = self._plan(_refs(features), full_feature_names=full_feature_names)
-        entities, brought = entity_columns(entity_rows, plan, request)
+        entities, brought = reads.entity_columns(entity_rows, plan, request)
         return self._reader.read(plan, entities, brought, moments.now())
 
     def materialize(
@@ -281,8 +296,8 @@ class FeatureStore:
             RejectError: the view cannot be pushed so, a column is missing, or no row fits.
             RetryError: store, log or gateway do not answer.
         """
-        where = destination(to)
-        return self._pusher.push(self.definition(view), arrow_table(df, "df"), where)
+        where = pushes.destination(to)
+        return self._pusher.push(self.definition(view), tabular.arrow_table(df, "df"), where)
 
     def verify(self, view: str, sample: int = 1000, as_of: Moment | None = None, *, seed: int | None = None) -> Verdict:
         """The skew check: draws rows of the online store and recomputes them from the source as of the same moment.
@@ -299,6 +314,18 @@ class FeatureStore:
         moment = None if as_of is None else moments.microseconds(as_of, "as_of")
         return skew.check(self.definition(view), self._store(), sample, moment, seed)
 
+    @cached_property
+    def _reader(self) -> Reader | None:
+        if self._gateway is not None:
+            return reads.GatewayReader(self._gateway, self._project)
+        return reads.StoreReader(self._store_url) if self._store_url else None
+
+    @cached_property
+    def _pusher(self) -> Pusher:
+        if self._gateway is not None:
+            return pushes.GatewayPusher(self._gateway, self._project)
+        return pushes.StorePusher(self._store_url)
+
     def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> Plan:
         return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)
 
@@ -308,7 +335,7 @@ class FeatureStore:
     def _store(self) -> Store:
         if self._store_url is None:
             raise RejectError("this feature store knows no online store", hint=_NO_STORE, field="online")
-        return Store(self._store_url())
+        return stores.Store(self._store_url())
 
     def _known_watermark(self, definition: Definition) -> int | None:
         """Up to where the view is materialized, as far as that can be asked; a training set needs no server."""

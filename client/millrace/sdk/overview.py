@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from millrace.features import times
 from millrace.features.definition import Definition
-from millrace.online.store import Store
-from millrace.sdk.registry import Registry
+
+if TYPE_CHECKING:
+    from millrace.online.store import Store
+    from millrace.sdk.registry import Registry
 
 _RUNS: Final = 5
 # Not where rows come from, but how they are read.

@@ -14,7 +14,7 @@ Its metadata hold under ``millrace`` ``{"statuses": {"1": "PRESENT", …}}``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pyarrow as pa
@@ -25,7 +25,9 @@ from millrace.features.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PR
 from millrace.gateway import request
 from millrace.gateway.plan import Plan
 from millrace.gateway.request import STREAM, FeatureRequest
-from millrace.web.errors import Header
+
+if TYPE_CHECKING:
+    from millrace.web.errors import Header
 
 CONTENT_TYPE: Final[Header] = (b"content-type", STREAM)
 METADATA: Final = b"millrace"

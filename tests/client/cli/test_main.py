@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import yaml
 
 from millrace.base.errors import ReportError
 from millrace.cli import groups
+from tests.builders import feature_view
 
 
 def millrace(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,3 +55,20 @@ def test_a_group_whose_library_is_missing_says_what_to_install(monkeypatch: pyte
     monkeypatch.setattr(groups, "GROUPS", {"nowhere": group})
     with pytest.raises(ReportError, match=r"needs millrace.nowhere, which is not installed.*millrace\[local\]"):
         groups.load("nowhere")
+
+
+def test_help_and_lists_start_without_what_they_do_not_use(tmp_path: Path) -> None:
+    (tmp_path / "views.yaml").write_text(yaml.safe_dump(feature_view("stats").build()))
+    program = (
+        "import atexit, sys\n"
+        "from millrace.cli.main import main\n"
+        "atexit.register(lambda: print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr))\n"
+        "main()"
+    )
+    for arguments in (["--help"], ["list", "--files", str(tmp_path)]):
+        command = [sys.executable, "-c", program, "features", *arguments]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "features" in said.stdout
+        loaded = said.stderr.split()
+        assert "typer" in loaded
+        assert not {"pyarrow", "numpy", "redis", "fastapi", "kubernetes", "sqlalchemy"} & {*loaded}

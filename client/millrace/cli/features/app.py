@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from millrace.base.later import later
 from millrace.cli import output
-from millrace.cli.features import comparing, describing, reading, validating
 from millrace.cli.features.target import Target, targeted
 from millrace.cli.output import Format, Output
 from millrace.features import times
-from millrace.sdk import FeatureStore
+
+if TYPE_CHECKING:
+    from millrace import sdk
+    from millrace.cli.features import comparing, describing, reading, validating
+else:
+    sdk = later("millrace.sdk")
+    comparing, describing, reading, validating = (
+        later(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading", "validating")
+    )
 
 DIFFERENT = 1
 ALL = "all"
@@ -214,7 +222,7 @@ def diff(
     form: Format = Output.TABLE,
 ) -> None:
     """Shows what applying YAML files would change against the registry or the cluster, and what that causes."""
-    changes = comparing.compare(FeatureStore.from_files(target.files or [Path()], project=target.namespace), target)
+    changes = comparing.compare(sdk.FeatureStore.from_files(target.files or [Path()], project=target.namespace), target)
     comparing.show(changes, form)
     if exit_code and any(change.kind != comparing.SAME for change in changes):
         raise typer.Exit(DIFFERENT)

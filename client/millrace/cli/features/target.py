@@ -7,12 +7,18 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from millrace.base.errors import NotFoundError, RejectError
-from millrace.sdk import FeatureStore
+from millrace.base.later import later
+
+if TYPE_CHECKING:
+    from millrace import sdk
+    from millrace.sdk import FeatureStore
+else:
+    sdk = later("millrace.sdk")
 
 _HERE = Path()
 
@@ -54,7 +60,7 @@ class Target:
         """
         if not self.files and (self.registry or self.kubeconfig):
             return self.deployed()
-        store = FeatureStore.from_files(self.files or [_HERE], online=self.online, project=self.namespace)
+        store = sdk.FeatureStore.from_files(self.files or [_HERE], online=self.online, project=self.namespace)
         if not self.files and not store.feature_views:
             raise RejectError(
                 "this folder has no YAML file with a feature view",
@@ -69,9 +75,9 @@ class Target:
             RejectError: neither is named.
         """
         if self.registry:
-            return FeatureStore.connect(self.registry, self.gateway, self.namespace, online=self.online)
+            return sdk.FeatureStore.connect(self.registry, self.gateway, self.namespace, online=self.online)
         if self.kubeconfig:
-            return FeatureStore.from_cluster(self.kubeconfig, self.namespace, self.gateway, online=self.online)
+            return sdk.FeatureStore.from_cluster(self.kubeconfig, self.namespace, self.gateway, online=self.online)
         raise RejectError("neither a registry nor a cluster is named", hint="Give --registry URL or --kubeconfig FILE")
 
     def views(self, store: FeatureStore, names: list[str] | None) -> list[str]:

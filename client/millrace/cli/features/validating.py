@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -16,13 +16,17 @@ from millrace.api.base import API_VERSION
 from millrace.api.featureview import FeatureView
 from millrace.api.loading import Loader
 from millrace.base.errors import MillraceError
+from millrace.base.later import later
 from millrace.cli import output
 from millrace.cli.output import Output
 from millrace.features import definition
 from millrace.features.definition import Definition
 from millrace.sdk import definitions
-from millrace.sources.filesystem import Credentials
-from millrace.sources.opening import open_source
+
+if TYPE_CHECKING:
+    from millrace.sources import filesystem, opening
+else:
+    filesystem, opening = later("millrace.sources.filesystem"), later("millrace.sources.opening")
 
 MISTAKE: Final = 2
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -131,7 +135,7 @@ def _check(
 
 
 def _look_at(compiled: Definition) -> str:
-    open_source(compiled, Credentials.load(os.environ))
+    opening.open_source(compiled, filesystem.Credentials.load(os.environ))
     return "fits"
 
 
