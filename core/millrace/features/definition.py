@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from millrace.api.featureview import EntityType, FeatureType, FeatureViewSpec
+from millrace.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
 from millrace.api.names import digest
 from millrace.api.source import SOURCE_KINDS, Source
 from millrace.base import duration
@@ -205,6 +205,12 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
                 hint="Use lower case letters, digits and -, 63 at most",
                 field=field,
             )
+    if len(name) > MAX_NAME:
+        raise RejectError(
+            f"{name!r} has {len(name)} characters",
+            hint=f"Choose a name of at most {MAX_NAME}; the names of CronJobs and Jobs are made from it",
+            field="metadata.name",
+        )
     _refuse_repeated("spec.entities", [entity.name for entity in spec.entities])
     _refuse_repeated("spec.features", [feature.name for feature in spec.features])
     _refuse_repeated("spec.requestFields", [field.name for field in spec.request_fields or ()])

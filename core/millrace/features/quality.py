@@ -172,6 +172,7 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
             hint="A rule is about exactly one of column, freshness, volume, schemaDrift, predicate, or unique alone",
             field=where,
         )
+    _refuse_what_cannot_be(rule, where)
     asked: list[Kind] = [kind for kind, names in _OF_A_COLUMN.items() if any(_has(rule, name) for name in names)]
     if rule.column is not None:
         if not asked:
@@ -196,6 +197,24 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
     if rule.freshness:
         duration.microseconds(rule.freshness, field=f"{where}.freshness")
     return [Check(kind, rule.name or kind, where, rule)]
+
+
+def _refuse_what_cannot_be(rule: QualityRule, where: str) -> None:
+    if rule.unique is False:
+        raise RejectError("false came", hint="Set it to true, or leave it out", field=f"{where}.unique")
+    volume = rule.volume
+    if volume is not None and volume.min_ratio is None and volume.max_ratio is None:
+        raise RejectError("no ratio came", hint="Give minRatio, maxRatio or both", field=f"{where}.volume")
+    bounds: list[tuple[str, float | None, str, float | None]] = [("min", rule.min, "max", rule.max)]
+    if volume is not None:
+        bounds.append(("volume.minRatio", volume.min_ratio, "volume.maxRatio", volume.max_ratio))
+    for low, least, high, greatest in bounds:
+        if least is not None and greatest is not None and least > greatest:
+            raise RejectError(
+                f"{least:g} came, which is greater than {high.rpartition('.')[2]}, {greatest:g}",
+                hint="Swap them, or leave one out",
+                field=f"{where}.{low}",
+            )
 
 
 def _has(rule: QualityRule, name: str) -> bool:
