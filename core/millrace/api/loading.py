@@ -27,6 +27,8 @@ Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
+# Kinds of mistakes of which pydantic does not say what is expected.
+_SAYS_LITTLE = ("missing", "string_pattern_mismatch")
 _MODELS: dict[str, type[ApiModel]] = {kind.name: kind.model for kind in KINDS}
 
 
@@ -58,13 +60,41 @@ def load_object(document: dict[str, Any], *, origin: str = "") -> Object:
     try:
         return model.model_validate(document)  # type: ignore[return-value]
     except ValidationError as error:
-        first = error.errors()[0]
-        path = _path(first["loc"])
-        raise RejectError(
-            f"{where}{kind} {name}: {first['msg']} (came: {first['input']!r:.120})",
-            field=path,
-            reason="InvalidObject",
-        ) from error
+        field, said = next(mistakes(model, error))
+        raise RejectError(f"{where}{kind} {name}: {said}", field=field, reason="InvalidObject") from error
+
+
+def mistakes(model: type[ApiModel], error: ValidationError) -> Iterator[tuple[str, str]]:
+    """What is wrong with an object of ``model``: fields, each with a sentence."""
+    for each in error.errors():
+        said = each["msg"]
+        if each["type"] != "missing":
+            said += f" (came: {each['input']!r:.80})"
+        if each["type"] in _SAYS_LITTLE:
+            said += _meaning(model, each["loc"])
+        yield _path(each["loc"]), said
+
+
+def _meaning(model: type[ApiModel], location: tuple[int | str, ...]) -> str:
+    """What the field at a place is, as `kubectl explain` has it."""
+    description = None
+    pending: Any = model
+    for name in location:
+        if isinstance(name, int):
+            continue
+        fields = [field for inner in _models(pending) for field in inner.model_fields.values()]
+        found = [field for field in fields if field.alias == name]
+        if not found:
+            return ""
+        description, pending = found[0].description, found[0].annotation
+    return f": {description}" if description else ""
+
+
+def _models(annotation: Any) -> Iterator[type[ApiModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        yield annotation
+    for each in getattr(annotation, "__args__", ()):
+        yield from _models(each)
 
 
 def _documents(text: str, origin: str) -> Iterator[dict[str, Any]]:

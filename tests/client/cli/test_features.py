@@ -49,6 +49,15 @@ def files(lake: Lake) -> tuple[str, ...]:
     return ("--files", str(lake.write()))
 
 
+def test_a_field_that_is_missing_is_explained(millrace: Millrace, lake: Lake) -> None:
+    path = lake.write(lake.view().without("spec.source.parquet").having("spec.source.push", {}))
+    for command in ("validate", "list"):
+        said = millrace("features", command, "--files", str(path))
+        assert said.code == 2
+        assert "spec.source.push.uri: " in said.err
+        assert "Field required: Folder of the log, of this view alone: file:///path or s3://bucket/path." in said.err
+
+
 def test_views_are_listed_and_described(millrace: Millrace, files: tuple[str, ...], lake: Lake) -> None:
     said = millrace("features", "list", *files)
     assert "stats" in said.out

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from millrace.api.base import API_VERSION
 from millrace.api.featureview import FeatureView
-from millrace.api.loading import Loader
+from millrace.api.loading import Loader, mistakes
 from millrace.base.errors import MillraceError
 from millrace.base.later import later
 from millrace.cli import output
@@ -111,9 +111,8 @@ def _check(
     try:
         view = FeatureView.model_validate(document)
     except ValidationError as error:
-        for each in error.errors():
-            came = f" (came: {each['input']!r:.80})" if each["type"] != "missing" else ""
-            mistaken(_path(each["loc"]), f"{each['msg']}{came}")
+        for where, said in mistakes(FeatureView, error):
+            mistaken(where, said)
         return
     project = view.metadata.get("namespace", definitions.DEFAULT_PROJECT)
     if (project, name) in seen:
@@ -185,10 +184,3 @@ def _documents(path: Path, checked: Checked) -> Iterator[tuple[yaml.Node, Mappin
         wanted = {"apiVersion": API_VERSION, "kind": "FeatureView"}
         if isinstance(document, dict) and wanted.items() <= document.items():
             yield node, document
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path.lstrip(".")
