@@ -18,6 +18,7 @@ from millrace.materialize.ledger import Ledger
 from millrace.materialize.resources import EngineSettings
 from millrace.online.store import Store
 from millrace.sdk import moments
+from millrace.sources.cell_log import open_cell_log
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 
@@ -66,9 +67,10 @@ def run(
         MillraceError: why it failed; the watermark has then not moved.
     """
     began = time.monotonic()
-    source = open_source(definition, Credentials.load(os.environ))
+    credentials = Credentials.load(os.environ)
+    source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
     covers = job.stretch(definition, Ledger(store, definition).position(), moments.now(), Asked(start, end))
-    told: dict[str, Any] = {} if progress is None else {"progress": progress}
+    told: dict[str, Any] = {"cells": kept} | ({} if progress is None else {"progress": progress})
     with EngineSettings.load(os.environ).engine(definition.view) as engine:
         result = job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, **told)
     seconds = time.monotonic() - began

@@ -50,6 +50,7 @@ def details(definition: Definition, document: Mapping[str, Any]) -> dict[str, An
         "features": [feature(each, definition) for each in spec.get("features") or ()],
         "requestFields": spec.get("requestFields"),
         "source": spec.get("source"),
+        "aggregation": spec.get("aggregation"),
         "ttl": spec.get("ttl"),
         "online": definition.online,
         "schedule": materialization.get("schedule"),

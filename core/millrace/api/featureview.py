@@ -21,7 +21,7 @@ from millrace.api.base import (
     list_map,
 )
 from millrace.api.quality import QualityResult, QualityRule
-from millrace.api.source import Source
+from millrace.api.source import Source, Uri
 
 EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
 ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
@@ -148,6 +148,17 @@ class RequestField(ApiModel):
     type: FeatureType = Field(description="Type of its values.")
 
 
+class Partials(ApiModel):
+    """What runs keep of past cells of the grid, so that later ones ask the source for new cells only."""
+
+    uri: Uri = Field(
+        description=(
+            "Folder, which several views may share: file:///path or s3://bucket/path, with the credentials of the "
+            "source."
+        )
+    )
+
+
 class Aggregation(ApiModel):
     """The time grid of the view's aggregates."""
 
@@ -156,6 +167,13 @@ class Aggregation(ApiModel):
         description=(
             "Windows end at multiples of it since 1970 UTC, and it must divide every window. "
             "Default: the largest of 1h, 15m, 5m and 1m that does."
+        ),
+    )
+    partials: Partials | None = Field(
+        default=None,
+        description=(
+            "Where runs keep the rows of past cells of the grid. Absent: each reads all windows from the source. With "
+            "it a row that is changed or deleted in place shows after a full run."
         ),
     )
 

@@ -135,6 +135,7 @@ class Definition:
         online: whether rows go to the online store.
         schema_hash: ``sha256:`` and 64 hex digits.
         request_fields: what requests bring for expressions.
+        partials: folder of cell logs (``cells``); None where none is kept.
     """
 
     project: str
@@ -153,6 +154,7 @@ class Definition:
     online: bool
     schema_hash: str
     request_fields: tuple[RequestField, ...] = ()
+    partials: str | None = None
 
     @cached_property
     def source_kind(self) -> str:
@@ -238,6 +240,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
         online=spec.online.enabled,
         schema_hash=schema_hash(spec),
         request_fields=tuple(RequestField(field.name, field.type) for field in spec.request_fields or ()),
+        partials=spec.aggregation.partials.uri if spec.aggregation and spec.aggregation.partials else None,
     )
 
 

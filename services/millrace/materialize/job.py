@@ -22,6 +22,7 @@ from millrace.materialize.ledger import Ledger, Part, Position, Stretch
 from millrace.online.patience import patiently
 from millrace.online.store import Store
 from millrace.online.writer import RowWriter
+from millrace.sources.cell_log import Asking, CellLog
 
 _LOWEST: Final = -(2**63)
 
@@ -87,6 +88,7 @@ def run(
     patience: float,
     progress: Progress = lambda rows, done: None,  # noqa: ARG005 nobody is told by default
     part: Part | None = None,
+    cells: CellLog | None = None,
 ) -> Result:
     """Materializes a stretch. Running it again, or any other in between, is harmless.
 
@@ -94,6 +96,7 @@ def run(
 
     Args:
         part: which share of the entities, where several processes run together; None takes all.
+        cells: through which the source is read, where the view asks for it.
 
     Raises:
         QualityBlockedError: a quality check does not let the rows pass; nothing was written.
@@ -101,7 +104,10 @@ def run(
     """
     rows = written = skipped = 0
     ledger, verdict = Ledger(store, definition), Verdict()
-    read = _Read(source if part is None else SharedSource(source, definition, part.share), definition)
+    share = None if part is None else part.share
+    shared = source if share is None else SharedSource(source, definition, share)
+    asking = Asking(covers.began, covers.news, share)
+    read = _Read(shared if cells is None else cells.over(shared, source.columns, asking), definition)
     if pieces := windows(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), part)

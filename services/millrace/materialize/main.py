@@ -21,6 +21,7 @@ from millrace.materialize.reports import record_run, write_termination_log
 from millrace.materialize.settings import JobSettings
 from millrace.online.patience import patiently
 from millrace.online.store import Store
+from millrace.sources.cell_log import open_cell_log
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 
@@ -70,7 +71,8 @@ def _run(
 ) -> dict[str, Any]:
     began = time.monotonic()
     patience, part = settings.patience_seconds, settings.part(definition)
-    source = open_source(definition, Credentials.load(environ))
+    credentials = Credentials.load(environ)
+    source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
     store = Store(settings.store_url)
     ledger = Ledger(store, definition)
     covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _asked(asked))
@@ -79,7 +81,9 @@ def _run(
         covers = patiently(lambda: ledger.begin(part, own), patience)
     line = ProgressLine(_named(definition, part), sys.stderr)
     with settings.engine(f"{definition.project}-{definition.view}") as engine:
-        result = job.run(definition, source, store, engine, covers, patience=patience, progress=line, part=part)
+        result = job.run(
+            definition, source, store, engine, covers, patience=patience, progress=line, part=part, cells=kept
+        )
     finished = _now()
     document = job.as_dict(result, time.monotonic() - began, finished)
     rate = result.rows / max(time.monotonic() - began, 1e-9)

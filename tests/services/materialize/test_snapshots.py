@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,13 @@ from millrace.features.history import Window
 from millrace.features.on_demand import FeatureReader
 from millrace.features.reading import NO_ENTITY
 from millrace.materialize import job
-from millrace.materialize.job import Asked, Result
-from millrace.materialize.ledger import Ledger, Stretch
+from millrace.materialize.job import Asked
+from millrace.materialize.ledger import Stretch
 from millrace.online.store import Store
-from tests.core.features.histories import TableSource, view
-from tests.core.features.test_aggregates import bits, feature, history, table, trained
+from tests.core.features.histories import TableSource
+from tests.core.features.test_aggregates import bits, history, table, trained
 from tests.core.features.test_snapshot import mixed
-
-GRID = 300_000_000
-# Far ahead, so that nothing expires by the clock.
-BEGIN = 4_102_444_800_000_000
+from tests.services.materialize.worlds import BEGIN, GRID, World, few, seen
 
 
 @pytest.fixture(scope="module")
@@ -77,43 +74,6 @@ def test_rows_expire_when_nothing_is_to_be_said_any_more(store: Store, engine: E
     assert store.client.pexpiretime(key or b"") == BEGIN // 1000 + 86_400_000 + 1
 
 
-@dataclass
-class World:
-    """A source that grows while runs come and go; rows come with the lateness that the view allows."""
-
-    rng: random.Random
-    definition: Definition
-    now: int = BEGIN
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def grow(self) -> None:
-        late = self.definition.lag + self.definition.lateness
-        for _ in range(self.rng.randrange(1, 6)):
-            age = self.rng.randrange(late + 1)
-            if self.definition.created_field and self.rng.random() < 0.4:
-                age = self.rng.choice([GRID, 26 * GRID, 60 * GRID]) + self.rng.randrange(GRID)
-            [row] = history(self.rng, 1, 15, [0])
-            at = self.rng.choice([self.now - age, (self.now - age) // GRID * GRID + GRID])
-            self.rows.append({**row, "at": min(at, self.now), "written": self.now})
-
-    @property
-    def source(self) -> TableSource:
-        return TableSource(table(self.rows), self.rng.choice([1, 7, 100]))
-
-    def run(self, store: Store, engine: Engine, asked: Asked | None = None, **more: Any) -> Result:
-        covers = job.stretch(self.definition, Ledger(store, self.definition).position(), self.now, asked or Asked())
-        return job.run(self.definition, self.source, store, engine, covers, patience=0.2, **more)
-
-
-def seen(definition: Definition, store: Store, as_of: int) -> list[Any]:
-    """What readers are told of some users, with expired rows gone as the store's own clock will have it."""
-    wanted = [key for key in keys.store_keys(definition, {"id": list(range(16))}) if key]
-    found: Any = zip(store.client.mget(wanted), map(store.client.pexpiretime, wanted), strict=True)
-    rows = [row if -1 <= until <= 0 or until * 1000 > as_of else None for row, until in found]
-    columns = FeatureReader(definition, [each.name for each in definition.features]).read(rows, as_of)
-    return [(bits([list(each.values)]), list(each.statuses)) for each in columns.features]
-
-
 @pytest.mark.parametrize(
     ("ttl", "created", "late"),
     [
@@ -154,21 +114,6 @@ def test_what_runs_leave_unread_shows_in_nothing_that_is_read_afterwards(
 
 def enough(rows: int, done: float) -> None:
     raise ReportError("enough")
-
-
-def few(ttl: str | None, *, created: bool) -> Definition:
-    """Of each kind of feature one, and an expression over a row and the windows that it outlives."""
-    return view(
-        ("x", "float64"),
-        ("s", "string"),
-        *(feature(function, "float64", function, "x", "10m") for function in ("sum", "last", "stddev")),
-        feature("n", "int64", "count", None, "2h"),
-        {"name": "of_windows", "type": "float64", "expression": "coalesce(sum, -1) * 2 + n"},
-        {"name": "of_rows", "type": "float64", "expression": "coalesce(x, 7) + of_windows"},
-        created="written" if created else None,
-        every="5m",
-        ttl=ttl,
-    )
 
 
 def test_a_run_that_goes_on_reads_the_windows_alone_unless_an_older_row_came_late() -> None:

@@ -24,9 +24,10 @@ from millrace.features.definition import Definition
 from millrace.sdk import definitions
 
 if TYPE_CHECKING:
-    from millrace.sources import filesystem, opening
+    from millrace.sources import cell_log, filesystem, opening
 else:
     filesystem, opening = later("millrace.sources.filesystem"), later("millrace.sources.opening")
+    cell_log = later("millrace.sources.cell_log")
 
 MISTAKE: Final = 2
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -134,7 +135,10 @@ def _check(
 
 
 def _look_at(compiled: Definition) -> str:
-    opening.open_source(compiled, filesystem.Credentials.load(os.environ))
+    credentials = filesystem.Credentials.load(os.environ)
+    opening.open_source(compiled, credentials)
+    if kept := cell_log.open_cell_log(compiled, credentials):
+        kept.check()
     return "fits"
 
 
