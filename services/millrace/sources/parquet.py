@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ class ParquetSource:
         fragments: the files, in the order in which they are read.
         schema: of the needed columns, those of the folders' names included.
         columns: type of every column, needed or not.
+        kept: by the path of a file which of its rows are there; all of what is not said.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class ParquetSource:
         fragments: Sequence[ds.ParquetFileFragment],
         schema: pa.Schema,
         columns: Mapping[str, str],
+        kept: Mapping[str, pa.BooleanArray] = MappingProxyType({}),
     ) -> None:
         self.columns = columns
+        self._kept = kept
         self._uri = uri
         self._field = field
         self._timestamp = definition.timestamp_field
@@ -55,7 +59,7 @@ class ParquetSource:
         """Batches of the columns; row groups outside the window are not read."""
         within = bounds.of_rows(self._timestamp, self._created, self._schema, window)
         with unchanged(self._uri, self._field), explained(self._uri, self._field):
-            yield from row_groups.stream(self._groups(within), self._schema, columns)
+            yield from row_groups.stream(self._groups(within), self._schema, columns, self._kept)
 
     def _groups(self, within: pc.Expression) -> Iterator[ds.ParquetFileFragment]:
         for fragment in self._fragments:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -30,7 +31,10 @@ _BATCH: Final = 16 << 20
 
 
 def stream(
-    groups: Iterable[ds.ParquetFileFragment], schema: pa.Schema, columns: Sequence[str]
+    groups: Iterable[ds.ParquetFileFragment],
+    schema: pa.Schema,
+    columns: Sequence[str],
+    kept: Mapping[str, pa.BooleanArray] = MappingProxyType({}),
 ) -> Iterator[pa.RecordBatch]:
     """All rows of the groups.
 
@@ -38,6 +42,7 @@ def stream(
         groups: fragments of one row group each.
         schema: names and types of the columns; a group that lacks one has nulls there.
         columns: wanted, in the order wanted; those of the names of folders are among them.
+        kept: by the path of a file which of its rows are there; all of what is not said.
     """
     wanted = pa.schema([schema.field(name) for name in columns])
     ahead: deque[tuple[_Lane, int]] = deque()
@@ -48,7 +53,7 @@ def stream(
                 held = min(held, _LOCAL)
             while ahead and (len(ahead) >= AT_ONCE or sum(each for _, each in ahead) + held > _AHEAD):
                 yield from ahead.popleft()[0].batches()
-            ahead.append((_Lane(pool, _decoded(group, wanted)), held))
+            ahead.append((_Lane(pool, _decoded(group, wanted, kept.get(group.path))), held))
         while ahead:
             yield from ahead.popleft()[0].batches()
 
@@ -70,7 +75,9 @@ class _Lane:
         return self._pool.submit(next, self._batches, None)
 
 
-def _decoded(group: ds.ParquetFileFragment, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _decoded(
+    group: ds.ParquetFileFragment, wanted: pa.Schema, kept: pa.BooleanArray | None
+) -> Iterator[pa.RecordBatch]:
     local = _is_local(group)
     number = group.row_groups[0]
     rows = min(_ROWS, max(1, _BATCH * number.num_rows // max(number.total_byte_size, 1)))
@@ -80,8 +87,19 @@ def _decoded(group: ds.ParquetFileFragment, wanted: pa.Schema) -> Iterator[pa.Re
     with pq.ParquetFile(
         group.open(), metadata=group.metadata, buffer_size=_BUFFER if local else 0, pre_buffer=not local
     ) as file:
-        for batch in file.iter_batches(rows, [number.id], there, use_threads=False):
+        batches = file.iter_batches(rows, [number.id], there, use_threads=False)
+        if kept is not None:
+            first = sum(group.metadata.row_group(before).num_rows for before in range(number.id))
+            batches = _there(batches, kept.slice(first))
+        for batch in batches:
             yield _fitted(batch, wanted, known)
+
+
+def _there(batches: Iterable[pa.RecordBatch], kept: pa.BooleanArray) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        mask, kept = kept.slice(0, batch.num_rows), kept.slice(batch.num_rows)
+        rest = batch.num_rows - len(mask)
+        yield batch.filter(pa.concat_arrays([mask, pa.array([True] * rest)]) if rest else mask)
 
 
 def _fitted(batch: pa.RecordBatch, wanted: pa.Schema, known: Mapping[str, Any]) -> pa.RecordBatch:

@@ -385,23 +385,6 @@ def test_partitions_of_a_delta_table_give_their_column(column: str, tmp_path: Pa
     assert expected <= set(zip(*found.values(), strict=True))
 
 
-@pytest.mark.parametrize("feature", ["deletionVectors", "columnMapping"])
-def test_a_delta_table_that_cannot_be_read_rightly_is_refused(feature: str, tmp_path: Path) -> None:
-    write_deltalake(str(tmp_path), rows(3))
-    log = tmp_path / "_delta_log" / "00000000000000000000.json"
-    actions = [json.loads(line) for line in log.read_text().splitlines()]
-    for action in actions:
-        if "protocol" in action:
-            used = {"readerFeatures": [feature], "writerFeatures": [feature]}
-            action["protocol"] = {"minReaderVersion": 3, "minWriterVersion": 7, **used}
-        if "metaData" in action and feature == "columnMapping":
-            action["metaData"]["configuration"] = {"delta.columnMapping.mode": "name"}
-    log.write_text("\n".join(json.dumps(action) for action in actions))
-    with pytest.raises(RejectError, match=r"spec.source.delta.uri: .* cannot be read as a Delta table") as caught:
-        open_source(view({"delta": {"uri": f"file://{tmp_path}"}}), Credentials())
-    assert caught.value.reason == "UnreadableTable"
-
-
 def test_a_catalogs_password_comes_from_the_secret_alone(places: Callable[[str], Place]) -> None:
     source, _ = places("iceberg")
     catalog = source["iceberg"]["catalog"]
