@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -133,7 +133,7 @@ def through_the_gateway(compiled: definition.Definition, rounds: int, seconds: f
         url = f"redis://127.0.0.1:{store.port}/0"
         wanted = keys.store_keys(compiled, {"user_id": list(range(ENTITIES))})
         redis.Redis.from_url(url).mset(dict(zip(wanted, rows(compiled), strict=True)))  # type: ignore[arg-type]
-        registry = HTTPServer(("127.0.0.1", 0), Definitions)
+        registry = ThreadingHTTPServer(("127.0.0.1", 0), Definitions)
         Thread(target=registry.serve_forever, daemon=True).start()
         port = free_port()
         environment = {

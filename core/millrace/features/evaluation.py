@@ -1,10 +1,8 @@
 """Expressions, evaluated: one DuckDB query computes all that is wanted of a view, for however many rows.
 
 Training, materialization and the gateway run the same query, made by the same code from the same definition, so that a
-value is the same bits wherever it is computed.
-
-DuckDB takes several times as long to plan such a query as to run it over 50 rows. So it is prepared once, and reads a
-stream that holds other rows at every execution (``benchmarks/on_demand.py``).
+value is the same bits wherever it is computed. Training sets are computed by one execution per batch; the rows of a
+request by a query that is begun once and stands (``standing_query``).
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
@@ -27,14 +25,21 @@ from millrace.features.conform import ARROW, conform
 from millrace.features.definition import Definition, Feature
 from millrace.features.expression_text import Name, quoted
 from millrace.features.expressions import REQUEST
+from millrace.features.standing_query import GIVEN, REAL, StandingQuery
 
 _BATCH: Final = 65_536
 _VISIBLE: Final = "visible"
 _ENTITY: Final = "entity"
-_COMPUTE: Final = "execute compute"
 
 
-_EMBEDDINGS: Final = {ARROW["array<float32>"]: "f", ARROW["array<float64>"]: "d"}
+# Types of which an array of Python's own has Arrow's bytes.
+_CODES: Final = {
+    ARROW["float64"]: "d",
+    ARROW["float32"]: "f",
+    ARROW["int64"]: "q",
+    ARROW["int32"]: "i",
+    pa.timestamp("us"): "q",
+}
 
 
 class Input(NamedTuple):
@@ -66,16 +71,11 @@ class Program:
             [Input((name,), definition.feature[name].type) for name in read]
             + [Input((REQUEST, field), definition.request[field]) for field in request]
         )
-        fields = [(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
-        self._stream = _Stream(pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())]))
-        self._cursor = _database().cursor()
-        self._cursor.execute("set enable_progress_bar = false")  # it takes a tenth of a small query's time
-        self._cursor.register("given", self._stream)
+        fields = [pa.field(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
+        self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
         types = {name: definition.feature[name].type for name in steps}
-        self._cursor.execute(f"prepare compute as {_query(self.inputs, self.wanted, steps, types)}")
-        # What is prepared is optimized; to optimize its execution takes a third of a small query's time.
-        self._cursor.execute("pragma disable_optimizer")
-        (self._compute,) = self._cursor.extract_statements(_COMPUTE)
+        self._query = partial(_query, self.inputs, self.wanted, steps, types)
+        self._standing: StandingQuery | None = None
 
     def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> list[pa.Array]:
         """Computes by column.
@@ -89,19 +89,30 @@ class Program:
             One Arrow array (``conform.ARROW``) per wanted feature.
         """
         given = [_without_zone(column) for column in columns]
-        self._stream.hold([*given, visible, entity])
-        with self._explained():
-            table = self._cursor.sql(_COMPUTE).to_arrow_table(_BATCH)
+        batch = pa.record_batch([*given, visible, entity], schema=self._schema)
+        with self._explained(), _database().cursor() as cursor:
+            cursor.register(GIVEN, pa.table(batch))
+            table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
         return [pc.cast(_whole(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
 
     def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
         """Computes by column of Python values, as packed rows have them (times as microseconds), all rows visible."""
-        arrays = [_array(column, field.type) for column, field in zip(columns, self._stream.schema, strict=False)]
-        there = pa.array([True] * rows)
-        self._stream.hold([*arrays, there, there])
+        if not rows:
+            return [()] * len(self.wanted)
+        fields = list(self._schema)[: len(self.inputs)]
+        arrays = [_array(column, field.type) for column, field in zip(columns, fields, strict=True)]
         with self._explained():
-            found = self._cursor.execute(self._compute).fetchall()
-        return list(zip(*found, strict=True)) or [()] * len(self.wanted)
+            if self._standing is None:
+                all_there = f"(select *, true as {_VISIBLE}, true as {_ENTITY} from {GIVEN})"  # noqa: S608
+                self._standing = StandingQuery(_database().cursor(), fields, self._query(all_there, REAL))
+            try:
+                found = self._standing.rows(arrays, rows)
+            except BaseException:
+                # Rows that nobody has fetched would be the answer to the next request.
+                self._standing = None
+                raise
+        _, *values = zip(*found, strict=True)
+        return list[Sequence[Any]](values)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -175,24 +186,6 @@ class Derivation:
         return conform(request[name], each.type, column=name, field=f"entity_df.{name}")
 
 
-class _Stream:
-    """What the prepared query reads: another batch at every execution."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
-        self.hold([pa.nulls(0, field.type) for field in schema])
-
-    def hold(self, columns: Sequence[pa.Array]) -> None:
-        """What the next execution reads."""
-        self._batch = pa.record_batch(list(columns), schema=self.schema)
-
-    def __arrow_c_schema__(self) -> Any:
-        return self.schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return pa.RecordBatchReader.from_batches(self.schema, [self._batch]).__arrow_c_stream__(requested_schema)
-
-
 @lru_cache(maxsize=1)
 def _database() -> Any:
     settings: dict[str, Any] = {
@@ -228,11 +221,19 @@ def _steps(
 
 
 def _query(
-    inputs: Sequence[Input], wanted: Sequence[str], steps: Mapping[str, Computed], types: Mapping[str, FeatureType]
+    inputs: Sequence[Input],
+    wanted: Sequence[str],
+    steps: Mapping[str, Computed],
+    types: Mapping[str, FeatureType],
+    table: str,
+    *first: str,
 ) -> str:
-    """Each expression is a column of a query of its own around the one before, so that it is computed once."""
+    """Computes what is wanted from a table of the inputs; ``first`` are columns of the table to put before it.
+
+    Each expression is a column of a query of its own around the one before, so that it is computed once.
+    """
     columns = {each.name: quoted(f"i{index}") for index, each in enumerate(inputs)}
-    query = "given"
+    query = table
     for index, (name, computed) in enumerate(steps.items()):
         column = quoted(f"e{index}")
         value = f"try({_cast(computed.expression.over(columns), computed.came, types[name])})"
@@ -241,7 +242,7 @@ def _query(
             value = f"case when {_VISIBLE if computed.row_bound else _ENTITY} then {value} end"
         query = f"(select *, {value} as {column} from {query})"  # noqa: S608 written anew
         columns[name,] = column
-    outputs = ", ".join(_out(columns[name,], types[name]) for name in wanted)
+    outputs = ", ".join([*first, *(_out(columns[name,], types[name]) for name in wanted)])
     return f"select {outputs} from {query}"  # noqa: S608 written anew
 
 
@@ -263,15 +264,21 @@ def _out(column: str, declared: FeatureType) -> str:
 
 
 def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    code = _EMBEDDINGS.get(kind)
+    """The column as Arrow has it; several times as fast as by Arrow's own way where it is numbers without nulls."""
+    embeddings = pa.types.is_list(kind)
+    code = _CODES.get(kind.value_type if embeddings else kind)
     if code is not None:
-        # Several times as fast as Arrow's own way from nested lists; it knows no nulls.
-        with suppress(TypeError):
+        with suppress(TypeError, OverflowError):
+            if not embeddings:
+                return _flat(array(code, column), kind)
             ends = array("i", accumulate(map(len, column), initial=0))
-            flat = array(code, chain.from_iterable(column))
-            values = pa.Array.from_buffers(kind.value_type, len(flat), [None, pa.py_buffer(flat)])
+            values = _flat(array(code, chain.from_iterable(column)), kind.value_type)
             return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(ends)], children=[values])
     return pa.array(column, kind)
+
+
+def _flat(values: array[Any], kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def _naive(kind: pa.DataType) -> pa.DataType:

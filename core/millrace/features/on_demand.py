@@ -72,10 +72,14 @@ class FeatureReader:
         brought = request_columns(self.request_fields, request, len(rows))
         inputs = [columns.features[self._stored[name]].values for name in self._inputs]
         values = self._program.values([*inputs, *brought], len(rows))
-        computed = {name: _column(column) for name, column in zip(self._program.wanted, values, strict=True)}
+        present = columns.features[0].statuses if columns.alike and columns.features else [PRESENT] * len(rows)
+        computed = {name: _column(column, present) for name, column in zip(self._program.wanted, values, strict=True)}
         features = [computed.get(name) or columns.features[self._stored[name]] for name in self._names]
-        return Columns(features, columns.event_times, columns.unknown, row_times=columns.row_times)
+        alike = columns.alike and all(column.statuses is present for column in computed.values())
+        return Columns(features, columns.event_times, columns.unknown, alike, columns.row_times)
 
 
-def _column(values: Sequence[Any]) -> Column:
+def _column(values: Sequence[Any], present: Sequence[str]) -> Column:
+    if None not in values:
+        return Column(values, present)
     return Column(values, [NULL_VALUE if value is None else PRESENT for value in values])

@@ -205,12 +205,15 @@ class _Partial:
         # Per wanted feature also where it is read.
         self._places = [(read[feature], *places[feature]) for feature in wanted]
         self._plain = [read[feature] for feature in wanted] if VARIABLE.isdisjoint(f.type for f in wanted) else None
-        self._unpack = struct.Struct(f">9sQQ{layout.bitmap_bytes}s{codes}").unpack_from
+        self._fixed = struct.Struct(f">9sQQ{layout.bitmap_bytes}s{codes}")
+        self._whole = not layout.has_variable
 
     def read(self, rows: Sequence[bytes], oldest: int, as_of: int) -> Columns | None:
         """All columns of the rows; None where a row has another layout."""
+        size = self._fixed.size
         try:
-            heads, events, _, bitmaps, *fixed = zip(*map(self._unpack, rows), strict=True)
+            packed = b"".join(rows if self._whole else [row[:size] for row in rows])
+            heads, events, _, bitmaps, *fixed = zip(*self._fixed.iter_unpack(packed), strict=True)
         except struct.error:
             return None
         count = len(rows)

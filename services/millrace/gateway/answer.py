@@ -15,6 +15,7 @@ from functools import lru_cache
 from math import isfinite, isnan
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from millrace.api.featureview import FeatureType, element_type
@@ -24,8 +25,10 @@ from millrace.gateway.plan import Plan, ViewRead
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 _START: Final = datetime(1970, 1, 1)  # noqa: DTZ001 UTC, and faster without saying so
-_UTC: Final = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
+_UTC: Final = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
+_NEXT: Final = b',{"values":['
 _MICROSECOND: Final = timedelta(microseconds=1)
+_YEAR_1: Final = (datetime.min - _START) // _MICROSECOND  # noqa: DTZ901 UTC
 _FLOATS: Final = frozenset({"float32", "float64"})
 
 
@@ -35,29 +38,36 @@ def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: S
     results = [orjson.dumps(values, default=_text)[1:-1] + known for values in entities.values()]
     features = [b""] * len(plan.names)
     for view, columns in zip(plan.reads, read, strict=True):
-        moments = _moments(columns.event_times)
         if columns.alike and view.first is not None:
-            rest = b'],"statuses":%b,"event_timestamps":%b}' % (_present(rows), moments)
-            features[view.first : view.first + len(view.features)] = [v + rest for v in _values(view, columns)]
-            continue
-        # Most columns of a view share one list of statuses: it is written once.
-        ends: dict[int, bytes] = {}
-        for name, position, values, column in zip(
-            view.features, view.positions, _values(view, columns), columns.features, strict=True
-        ):
-            if columns.row_times is not None:
-                moments = _moments(columns.times_of(view.definition.feature[name]))
-                ends.clear()
-            end = ends.get(id(column.statuses))
-            if end is None:
-                statuses = orjson.dumps(column.statuses)
-                end = ends[id(column.statuses)] = b'],"statuses":%b,"event_timestamps":%b}' % (statuses, moments)
-            features[position] = values + end
-    names = orjson.dumps([*entities, *plan.names])
-    return b'{"metadata":{"feature_names":%b},"results":[{"values":[%b]}' % (
-        names,
-        b',{"values":['.join(results + features),
+            # All columns of the view end alike.
+            end = b'],"statuses":%b,"event_timestamps":%b}' % (_present(rows), _moments(columns.event_times))
+            features[view.first] = (end + _NEXT).join(_values(view, columns)) + end
+        else:
+            _encode_each(view, columns, features)
+    names = orjson.dumps(list(entities))[1:-1]
+    return b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":[%b]}' % (
+        names and names + b",",
+        plan.names_text,
+        _NEXT.join(results + [column for column in features if column]),
     )
+
+
+def _encode_each(view: ViewRead, columns: Columns, features: list[bytes]) -> None:
+    """Puts each column of a view at its position among the features."""
+    moments = _moments(columns.event_times)
+    # Most columns of a view share one list of statuses: it is written once.
+    ends: dict[int, bytes] = {}
+    for name, position, values, column in zip(
+        view.features, view.positions, _values(view, columns), columns.features, strict=True
+    ):
+        if columns.row_times is not None:
+            moments = _moments(columns.times_of(view.definition.feature[name]))
+            ends.clear()
+        end = ends.get(id(column.statuses))
+        if end is None:
+            statuses = orjson.dumps(column.statuses)
+            end = ends[id(column.statuses)] = b'],"statuses":%b,"event_timestamps":%b}' % (statuses, moments)
+        features[position] = values + end
 
 
 def _values(view: ViewRead, columns: Columns) -> list[bytes]:
@@ -85,15 +95,19 @@ def _epochs(rows: int) -> bytes:
 
 
 def _moments(event_times: Sequence[int | None]) -> bytes:
+    count = len(event_times)
+    first = event_times[0] if count else None
     try:
-        if event_times and event_times[0] is not None and event_times.count(event_times[0]) == len(event_times):
+        if first is not None and event_times.count(first) == count:
             # Of a table that is made once a day all rows have one time.
-            moment = orjson.dumps(_START + event_times[0] * _MICROSECOND, option=_UTC)
-            return b"[%b]" % b",".join([moment] * len(event_times))
-        moments = [_START if at is None else _START + at * _MICROSECOND for at in event_times]
-    except OverflowError:
-        return orjson.dumps([_EPOCH if at is None else times.render(at) for at in event_times])
-    return orjson.dumps(moments, option=_UTC)
+            moment = orjson.dumps(_START + first * _MICROSECOND, option=_UTC)
+            return b"[%b]" % b",".join([moment] * count)
+        moments = [0 if at is None else at for at in event_times]
+        if min(moments, default=0) >= _YEAR_1:
+            return orjson.dumps(np.array(moments, "M8[us]"), option=_UTC)
+    except (OverflowError, TypeError):  # after the year 9999
+        pass
+    return orjson.dumps([_EPOCH if at is None else times.render(at) for at in event_times])
 
 
 def _text(value: Any) -> str:

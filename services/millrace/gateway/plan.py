@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import orjson
+
 from millrace.api.featureview import FeatureType
 from millrace.base.errors import NotFoundError, RejectError
 from millrace.features.definition import Definition
@@ -58,6 +60,11 @@ class Plan:
     names: tuple[str, ...]
     join_keys: tuple[str, ...]
     reads: tuple[ViewRead, ...]
+
+    @cached_property
+    def names_text(self) -> bytes:
+        """The names as JSON, without the brackets around them."""
+        return orjson.dumps(self.names)[1:-1]
 
     @cached_property
     def alike(self) -> tuple[int, ...]:

@@ -19,20 +19,11 @@ JSON: Header = (b"content-type", b"application/json")
 
 @dataclass(slots=True)
 class Call:
-    """One request to a hot route; ``scope`` is ASGI's."""
+    """One request to a hot route; ``scope`` is ASGI's. ``gone`` says whether the client went away meanwhile."""
 
     scope: Scope
     body: bytes
-    receive: Receive
-
-    async def gone(self) -> bool:
-        """Whether the client went away meanwhile."""
-        waiting = asyncio.ensure_future(self.receive())
-        await asyncio.sleep(0)  # a disconnect is there at once; otherwise this would wait for one
-        if waiting.done():
-            return True
-        waiting.cancel()
-        return False
+    gone: Callable[[], Awaitable[bool]]
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""
@@ -62,6 +53,20 @@ class Gate(Protocol):
 
 class ClientGoneError(Exception):
     """Raised by a handler that found out that nobody waits for its answer any more."""
+
+
+def heard_by(receive: Receive) -> Callable[[], Awaitable[bool]]:
+    """A ``Call``'s ``gone`` from what ASGI has."""
+
+    async def gone() -> bool:
+        waiting = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)  # a disconnect is there at once; otherwise this would wait for one
+        if waiting.done():
+            return True
+        waiting.cancel()
+        return False
+
+    return gone
 
 
 async def read_body(first: Message, scope: Scope, receive: Receive, limit: int) -> bytes:

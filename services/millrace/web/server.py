@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import uvicorn
@@ -23,6 +24,7 @@ import uvloop
 
 from millrace.base.errors import MillraceError, RejectError
 from millrace.web import logs
+from millrace.web.protocol import HotProtocol
 from millrace.web.service import Service
 from millrace.web.settings import ServerSettings
 
@@ -103,12 +105,14 @@ async def _serve(service: Service, settings: ServerSettings, listener: socket.so
     server = _Server(
         uvicorn.Config(
             service,
-            http="httptools",
+            # Nothing more is asked of the class than to be called.
+            http=partial(HotProtocol, service),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
         )

@@ -6,16 +6,27 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from millrace.web import errors, trace
-from millrace.web.errors import Header
+from millrace.web.errors import Header, TooLargeError
 from millrace.web.health import Health
-from millrace.web.hot import JSON, Call, ClientGoneError, Gate, Handler, read_body, size_of, too_large
+from millrace.web.hot import (
+    JSON,
+    Answer,
+    Call,
+    ClientGoneError,
+    Gate,
+    Handler,
+    heard_by,
+    read_body,
+    size_of,
+    too_large,
+)
 from millrace.web.metrics import Metrics
 from millrace.web.settings import ServerSettings
 
@@ -25,6 +36,15 @@ BAD_REQUEST = 400
 # The code that web servers log where the client went away before its answer; it is never sent.
 CLIENT_GONE = 499
 _CLOSE: Header = (b"connection", b"close")
+
+
+class Route(NamedTuple):
+    """A hot route: ``label`` in metrics, the ``gate`` that is asked before a body is read, its part of ASGI's scope."""
+
+    handler: Handler
+    label: str
+    gate: Gate | None
+    scope: dict[str, Any]
 
 
 class Service:
@@ -55,7 +75,8 @@ class Service:
         self.on_fault: Callable[[], None] = lambda: None
         self._lifespan = lifespan
         self._headers = tuple(headers)
-        self._hot: dict[tuple[str, str], tuple[Handler, str, Gate | None]] = {}
+        self._hot: dict[tuple[str, str], Route] = {}
+        self._direct: dict[tuple[bytes, bytes], Route] = {}
         self._in_flight = 0
         self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
         errors.install(self.api)
@@ -68,7 +89,14 @@ class Service:
             route: its label in metrics, the path by default.
             gate: asked before a body is read.
         """
-        self._hot[(method, path)] = (handler, route or path, gate)
+        scope = {"method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
+        made = self._hot[method, path] = Route(handler, route or path, gate, scope)
+        if gate is None:
+            self._direct[method.encode(), path.encode()] = made
+
+    def direct(self, method: bytes, url: bytes) -> Route | None:
+        """The hot route of a request as it came over the wire; None where it has a gate, or there is none."""
+        return self._direct.get((method, url))
 
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
@@ -86,73 +114,87 @@ class Service:
         if scope["type"] != "http":
             await self.api(scope, receive, send)
             return
-        trace.enter(scope)
-        began = perf_counter()
-        self._in_flight += 1
+        began = self._begin(scope)
         hot = self._hot.get((scope["method"], scope["path"]))
         status = CLIENT_GONE
         route = "unmatched"
         try:
             if hot is not None:
-                handler, route, gate = hot
-                if gate is None:
-                    status = await self._answer_hot(handler, scope, receive, send)
-                else:
-                    status = await self._answer_gated(gate, handler, scope, receive, send)
+                route = hot.label
+                status = await self._answer_hot(hot, scope, receive, send)
             else:
                 status = await self._answer_control(scope, receive, send)
                 route = getattr(scope.get("route"), "path", route)
         finally:
-            self._in_flight -= 1
-            seconds = perf_counter() - began
-            self.metrics.observe(route, status, seconds)
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug(
-                    "request",
-                    extra={
-                        "method": scope["method"],
-                        "path": scope["path"],
-                        "status": status,
-                        "seconds": seconds,
-                    },
-                )
+            self._end(scope, route, status, began)
 
-    async def _answer_hot(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
+    async def answer(self, route: Route, handler: Handler, call: Call) -> Answer | None:
+        """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it."""
+        began = self._begin(call.scope)
+        status = CLIENT_GONE
+        try:
+            answer = await self._answered(handler, call)
+            if answer is not None:
+                status = answer.status
+            return answer
+        finally:
+            self._end(call.scope, route.label, status, began)
+
+    def _begin(self, scope: Scope) -> float:
+        trace.enter(scope)
+        self._in_flight += 1
+        return perf_counter()
+
+    def _end(self, scope: Scope, route: str, status: int, began: float) -> None:
+        self._in_flight -= 1
+        seconds = perf_counter() - began
+        self.metrics.observe(route, status, seconds)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "request",
+                extra={"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds},
+            )
+
+    async def _answered(self, handler: Handler, call: Call) -> Answer | None:
+        try:
+            status, content, given = await handler(call)
+        except ClientGoneError:
+            return None
+        except Exception as error:  # every error has its one form
+            return self._error(error, call.scope)
+        headers = [*given, (b"content-length", b"%d" % len(content))]
+        self._finish_headers(call.scope, status, headers)
+        return Answer(status, content, headers)
+
+    def _error(self, error: Exception, scope: Scope) -> Answer:
+        status, content, extra = errors.render(error)
+        headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
+        self._finish_headers(scope, status, headers)
+        return Answer(status, content, headers)
+
+    async def _answer_hot(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
         limit = self.settings.max_body_bytes
+        size = min(size_of(scope, limit), limit)
+        answer: Answer | None
+        try:
+            if route.gate is not None:
+                route.gate.enter(size)
+        except Exception as error:
+            return await _sent(self._error(error, scope), send)
         try:
             message = await receive()
             body: bytes = message.get("body", b"")
             if message.get("more_body", True) or len(body) > limit:
                 body = await read_body(message, scope, receive, limit)
-            status, content, given = await handler(Call(scope, body, receive))
-            headers = [*given, (b"content-length", b"%d" % len(content))]
+            answer = await self._answered(route.handler, Call(scope, body, heard_by(receive)))
+            return CLIENT_GONE if answer is None else await _sent(answer, send)
         except ClientGoneError:
             return CLIENT_GONE
-        except Exception as error:  # every error has its one form
-            return await self._answer_error(error, scope, send)
-        self._finish_headers(scope, status, headers)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-        return status
-
-    async def _answer_gated(self, gate: Gate, handler: Handler, scope: Scope, receive: Receive, send: Send) -> int:
-        size = min(size_of(scope, self.settings.max_body_bytes), self.settings.max_body_bytes)
-        try:
-            gate.enter(size)
-        except Exception as error:
-            return await self._answer_error(error, scope, send)
-        try:
-            return await self._answer_hot(handler, scope, receive, send)
+        except TooLargeError as error:
+            return await _sent(self._error(error, scope), send)
         finally:
-            gate.leave(size)
-
-    async def _answer_error(self, error: Exception, scope: Scope, send: Send) -> int:
-        status, content, extra = errors.render(error)
-        headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
-        self._finish_headers(scope, status, headers)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-        return status
+            if route.gate is not None:
+                route.gate.leave(size)
 
     async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = CLIENT_GONE
@@ -193,6 +235,12 @@ class Service:
             headers.append((b"x-request-id", trace.current().request_id.encode()))
         if self.health.draining:  # a client's pool must not pick this connection again
             headers.append(_CLOSE)
+
+
+async def _sent(answer: Answer, send: Send) -> int:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+    return answer.status
 
 
 def _add_control_routes(service: Service) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from millrace.features import keys
 from millrace.features.definition import Definition
 from millrace.features.row import Layout
 from millrace.local.stack.launch import programs
+from tests.builders import feature_view
 from tests.services.conftest import RunningService, StartService, starting
+
+NOT_FOUND = 404
 
 
 class Store:
@@ -94,14 +98,29 @@ def gateway(start: StartService, registry: RunningService, store: Store) -> Runn
 Publish = Callable[..., None]
 
 
-@pytest.fixture
-def publish(registry: RunningService) -> Publish:
-    """Makes the registry's catalogue hold exactly these objects."""
+_published = count()
 
-    def put(*documents: dict[str, Any]) -> None:
+
+@pytest.fixture
+def publish(gateway: RunningService, registry: RunningService) -> Publish:
+    """Makes the registry hold exactly these objects and, unless ``awaited`` is false, the gateway know them."""
+
+    def put(*documents: dict[str, Any], awaited: bool = True) -> None:
+        # The gateway looks every 0.1 s; it knows the others once it knows a view that was never there before.
+        marker = feature_view(f"marker-{next(_published)}").build()
+        marker["metadata"] |= {"namespace": "markers", "uid": marker["metadata"]["name"], "generation": 1}
         for kind in ("FeatureView", "ModelDeployment"):
-            items = [document for document in documents if document["kind"] == kind]
+            items = [document for document in (*documents, marker) if document["kind"] == kind]
             answer = httpx.put(f"{registry.url}/v1/catalogue/{kind}", json={"items": items})
             assert answer.status_code < 300, answer.text
+        body = {
+            "features": [f"{marker['metadata']['name']}:visits"],
+            "entities": {"user_id": [1]},
+            "project": "markers",
+        }
+        until = time.monotonic() + 10
+        while awaited and httpx.post(f"{gateway.url}/get-online-features", json=body).status_code == NOT_FOUND:
+            assert time.monotonic() < until
+            time.sleep(0.02)
 
     return put

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from millrace.base.errors import NotFoundError, RejectError, ReportError, RetryError
 from millrace.web import server, trace
 from millrace.web.errors import DeadlineError, OverloadedError
-from millrace.web.hot import Answer, Call
+from millrace.web.hot import Answer, Call, ClientGoneError
 from millrace.web.service import Service
 from millrace.web.settings import ServerSettings
 
@@ -27,6 +27,9 @@ ERRORS = {
 }
 
 
+LEFT: list[bytes] = []
+
+
 class Doubled(BaseModel):
     number: int
 
@@ -37,6 +40,20 @@ async def echo(call: Call) -> Answer:
     if call.body == b"slow":
         await asyncio.sleep(0.5)
     return Answer(200, call.body)
+
+
+async def waits(call: Call) -> Answer:
+    """Until its client goes away, which it counts."""
+    for _ in range(500):
+        if await call.gone():
+            LEFT.append(call.body)
+            raise ClientGoneError
+        await asyncio.sleep(0.01)
+    return Answer(200, b"still here")
+
+
+async def left(call: Call) -> Answer:
+    return Answer(200, b",".join(LEFT))
 
 
 async def trace_headers(call: Call) -> Answer:
@@ -53,6 +70,8 @@ def build(settings: ServerSettings) -> Service:
     service = Service("toy", settings, refuses_to_start) if "--broken" in sys.argv else Service("toy", settings)
     service.hot("POST", "/echo", echo)
     service.hot("GET", "/trace", trace_headers)
+    service.hot("POST", "/wait", waits)
+    service.hot("GET", "/left", left)
 
     @service.api.post("/double")
     async def double(body: Doubled) -> int:

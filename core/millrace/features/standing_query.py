@@ -1,0 +1,93 @@
+"""A query that never ends: rows go in and come out computed, without a query being begun for them.
+
+DuckDB takes ten times as long to begin and end a query as to compute 50 rows (``benchmarks/on_demand.py``). So one
+query reads an endless stream, which holds the rows that are to be computed next, and a row without meaning whenever the
+engine reads on before there are others. Its result is streamed, and rows come out in the order in which they went in.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+# The query's table, and the column that tells rows that were given from those without meaning.
+GIVEN: Final = "given"
+REAL: Final = "real"
+
+
+class StandingQuery:
+    """Not to be used by two threads at once.
+
+    Args:
+        cursor: of its own; closed with it.
+        fields: the columns of ``given``, after ``real``.
+        query: over ``given``, row by row and in its order; its first column is ``real``.
+    """
+
+    def __init__(self, cursor: Any, fields: Sequence[pa.Field], query: str) -> None:
+        self._input = _Endless(pa.schema([(REAL, pa.bool_()), *fields]))
+        self._cursor = cursor
+        weakref.finalize(self, _close, cursor)
+        cursor.execute("set enable_progress_bar = false")
+        # Else the engine computes rows without meaning until a megabyte is full.
+        cursor.execute("set streaming_buffer_size = '1B'")
+        cursor.register(GIVEN, self._input)
+        cursor.execute(query)
+
+    def rows(self, columns: Sequence[pa.Array], count: int) -> list[tuple[Any, ...]]:
+        """Computes rows.
+
+        Args:
+            columns: of ``given``, after ``real``, in order.
+            count: of rows.
+
+        Returns:
+            The rows, each with True before its outputs.
+
+        Raises:
+            duckdb.Error: the engine fails on a row; the query is no longer of use.
+        """
+        self._input.hold(columns, count)
+        found: list[tuple[Any, ...]] = []
+        while len(found) < count:
+            # One row more than is missing, because one without meaning may come before them.
+            found += [row for row in self._cursor.fetchmany(count - len(found) + 1) if row[0]]
+        return found
+
+
+def _close(cursor: Any) -> None:
+    with suppress(duckdb.Error):
+        cursor.close()
+
+
+class _Endless:
+    """The stream that the query reads."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._none = pa.record_batch(
+            [pa.array([False]), *(pa.nulls(1, field.type) for field in list(schema)[1:])], schema=schema
+        )
+        self._next: pa.RecordBatch | None = None
+        self._true = pa.array([], pa.bool_())
+
+    def hold(self, columns: Sequence[pa.Array], count: int) -> None:
+        if len(self._true) < count:
+            self._true = pa.array([True] * count)
+        self._next = pa.RecordBatch.from_arrays([self._true.slice(0, count), *columns], schema=self._schema)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        while True:
+            batch, self._next = self._next, None
+            yield self._none if batch is None else batch
+
+    def __arrow_c_schema__(self) -> Any:
+        return self._schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return pa.RecordBatchReader.from_batches(self._schema, self._batches()).__arrow_c_stream__(requested_schema)
