@@ -222,8 +222,8 @@ def _columns(definition: Definition, spec: Postgres | Sql, connection: sa.Connec
         connection.exec_driver_sql(statement)
     if spec.query is not None:
         _require_select(spec.query, f"{field}.query")
-    elif dialect != "postgresql":
-        return _declared(spec.table or "", connection, field)
+    elif dialect != "postgresql" and (declared := _declared(spec.table or "", connection, field)) is not None:
+        return declared
     nothing = sa.select(sa.text("*")).select_from(_from(spec)).where(sa.false())
     found = connection.execute(nothing)
     if dialect == "postgresql":
@@ -238,7 +238,8 @@ def _columns(definition: Definition, spec: Postgres | Sql, connection: sa.Connec
     return there
 
 
-def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Column]:
+def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Column] | None:
+    """None where the dialect cannot tell; what else is wrong shows when the table is asked."""
     schema, _, name = table.rpartition(".")
     try:
         found = sa.inspect(connection).get_columns(name, schema or None)
@@ -246,6 +247,9 @@ def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Co
         raise NotFoundError(
             f"there is no table {table}", hint="Check the name", field=f"{field}.table", reason="SourceNotFound"
         ) from error
+    except (exc.DBAPIError, NotImplementedError):
+        connection.rollback()
+        return None
     return {each["name"]: database_columns.of_declared(each["type"]) for each in found}
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from millrace.api.featureview import FeatureViewSpec
-from millrace.base.errors import RejectError, ReportError
+from millrace.base.errors import NotFoundError, RejectError, ReportError
 from millrace.features import definition
 from millrace.features.definition import Definition
 from millrace.features.history import History, Window
@@ -271,3 +272,21 @@ def test_a_driver_that_is_not_installed_is_named(url: str, message: str, monkeyp
     with pytest.raises(ReportError, match=message) as caught:
         open_source(compiled({"sql": {"table": "t"}}), Credentials.load({"SQL_URL": url}))
     assert caught.value.reason == "LibraryMissing"
+
+
+class Deaf(SQLiteDialect_pysqlite):
+    """A dialect that cannot tell of tables, as some of other packages."""
+
+    supports_statement_cache = True
+
+    def get_columns(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_a_table_of_which_the_dialect_cannot_tell_is_read_all_the_same(tmp_path: Path) -> None:
+    sa.dialects.registry.register("deaf", __name__, "Deaf")
+    known = sqlite(tmp_path, "create table t (id integer, at datetime, word text)", "(1, '1970-01-02', 'a')")
+    deaf = Credentials.load({"SQL_URL": str(known.sql_url).replace("sqlite:", "deaf:")})
+    assert values(compiled({"sql": {"table": "t"}}), deaf) == ["a"]
+    with pytest.raises(NotFoundError, match="no such table: absent"):
+        open_source(compiled({"sql": {"table": "absent"}}), deaf)
