@@ -125,6 +125,17 @@ async def test_what_is_wrong_in_a_url_is_said_at_once(
     assert "nobody" not in str(caught.value)
 
 
+async def test_a_password_that_sentinels_do_not_take_is_said(sentinels: Place) -> None:
+    url = sentinels.url.replace("sentinel_password=guard%40", "sentinel_password=nobody")
+    pipes = open_pipes(store_url.parse(url), 3.0)
+    with pytest.raises(StoreError, match="a sentinel does not answer: WRONGPASS"):
+        await pipes.mget([b"default:x"])
+    pipes.close()
+    with pytest.raises(ReportError, match="a sentinel does not answer: invalid username-password") as caught:
+        Store(url).run_ids()
+    assert (caught.value.reason, "nobody" in str(caught.value)) == ("StoreDenied", False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sentinels", "nodes"])
 def test_what_servers_suffer_during_a_run_costs_time_only(
