@@ -37,6 +37,8 @@ def join(
         ReportError: memory or disk do not suffice.
     """
     asked = frame.sorted(definition.join_keys)
+    if not len(asked.rows):
+        return [pa.nulls(len(frame.moments), ARROW[feature.type]) for feature in features]
     every = max(feature.aggregate.every for feature in features if feature.aggregate)
     gridded = replace(asked, moments=grid_of(asked.moments, every))
     reach = max(feature.aggregate.window for feature in features if feature.aggregate)

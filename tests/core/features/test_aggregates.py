@@ -247,3 +247,12 @@ def test_one_entity_with_more_events_than_a_chunk_is_no_special_case(engine: Eng
     frame = Frame({"id": pa.array([1, 2])}, pa.array([MINUTE, MINUTE]))
     (got,) = join(definition, definition.features, TableSource(source, 100_000), frame, engine=engine)
     assert got.to_pylist() == [count * (count - 1) // 2, 0]
+
+
+def test_a_frame_that_asks_for_no_entity_gets_nulls_and_an_empty_one_nothing(engine: Engine) -> None:
+    definition = view(feature("n", "int64", "count", None, "1h"))
+    source = TableSource(pa.table({"id": [1], "at": times([0])}))
+    for keys in ([None, None], []):
+        frame = Frame({"id": pa.array(keys, pa.int64())}, pa.array([MINUTE] * len(keys), pa.int64()))
+        (column,) = join(definition, definition.features, source, frame, engine=engine)
+        assert column.to_pylist() == keys
