@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +103,7 @@ def stretch(entities: str | None, entity_df: Any, start: Moment | None, end: Mom
 def join(
     plan: Plan, asked: Asked, open_source: OpenSource, watermark: Watermark, registry: Registry | None
 ) -> TrainingSet:
-    """Joins the plan's features to the entity frame, one view after another.
+    """Joins the plan's features to the entity frame, view by view.
 
     Raises:
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
@@ -112,16 +114,13 @@ def join(
     asked_at = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
-    columns: dict[int, pa.Array] = {}
     frame = pit.Frame(
         {key: _column(entities, key) for key in plan.join_keys},
         asked_at,
         asked.created_cutoff,
         {name: _column(entities, name) for name in plan.request_fields if name in entities.column_names},
     )
-    for view in plan.reads:
-        found = _features(view, open_source(view.definition), frame)
-        columns.update(zip(view.positions, found, strict=True))
+    columns = _features(plan, open_source, frame)
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])
@@ -145,11 +144,28 @@ def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
     }
 
 
-def _features(view: ViewRead, source: Source, frame: pit.Frame) -> list[pa.Array]:
-    definition = view.definition
-    wanted = [definition.feature[name] for name in view.features]
-    with EngineSettings.load(os.environ).engine(definition.view) as engine:
-        return pit.join(definition, wanted, source, frame, engine=engine)
+def _features(plan: Plan, open_source: OpenSource, frame: pit.Frame) -> dict[int, pa.Array]:
+    """The features by position. While those of one view are fetched, the rows of the next are searched."""
+    columns: dict[int, pa.Array] = {}
+    with ThreadPoolExecutor(1) as fetching:
+        fetched: deque[tuple[ViewRead, Future[list[pa.Array]]]] = deque()
+
+        def take() -> None:
+            view, features = fetched.popleft()
+            columns.update(zip(view.positions, features.result(), strict=True))
+
+        for view in plan.reads:
+            definition = view.definition
+            wanted = [definition.feature[name] for name in view.features]
+            source = open_source(definition)
+            with EngineSettings.load(os.environ).engine(definition.view) as engine:
+                fetch = pit.search(definition, wanted, source, frame, engine)
+            if fetched:
+                take()
+            fetched.append((view, fetching.submit(fetch)))
+        if fetched:
+            take()
+    return columns
 
 
 def _check_columns(plan: Plan, entities: pa.Table, timestamp_column: str) -> None:

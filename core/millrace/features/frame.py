@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,10 @@ NONE: Final = -1
 # Integer keys are looked up in a table by value where it has at most so many entries, at all or per value.
 _DIRECT_LEAST: Final = 65_536
 _DIRECT_SPREAD: Final = 16
+# Bits of a number that is not negative.
+_BITS: Final = 63
+# Cells of the grid that moments are looked up in, per moment and at most.
+_CELLS: Final = 4
 
 
 @dataclass
@@ -86,6 +90,43 @@ class _Direct(NamedTuple):
         return self.table.take(np.minimum((numbers - self.low).view(np.uint64), np.uint64(len(self.table) - 1)))
 
 
+class _Cells(NamedTuple):
+    """The moments in a grid of equal stretches of time per entity, so that few are left to be searched.
+
+    Entities have 2 to the power of ``width`` cells each, of 2 to the power of ``step`` microseconds; together they
+    reach from the moment ``low`` to ``high``. ``begins`` says per cell, entity by entity, at which place its moments
+    begin, and one more where all end; ``longest`` is the most that one holds.
+    """
+
+    low: int
+    high: int
+    step: int
+    width: int
+    begins: np.ndarray[Any, Any]
+    longest: int
+
+    @classmethod
+    def of(cls, entities: Numbers, moments: Numbers) -> _Cells:
+        if not len(moments):
+            return cls(0, 0, 0, 0, np.zeros(2, np.int64), 0)
+        count, low, high = int(entities[-1]) + 1, int(moments.min()), int(moments.max())
+        width = max(_CELLS * len(moments) // count, 1).bit_length() - 1
+        step = max((high - low).bit_length() - width, 0)
+        cells = cls(low, high, step, width, np.empty(0, np.int64), 0)
+        sizes = np.bincount(cells.number(entities, moments), minlength=count << width)
+        begins = np.zeros(len(sizes) + 1, np.int32 if len(moments) < 2**31 else np.int64)
+        np.cumsum(sizes, out=begins[1:])
+        return cells._replace(begins=begins, longest=int(sizes.max()))
+
+    def number(self, entities: Numbers, moments: Numbers) -> Numbers:
+        """The cells of moments of entities; a moment beyond the grid belongs to the entity's first or last cell."""
+        cell = np.clip(moments, self.low, self.high)
+        cell -= self.low
+        cell = (cell.view(np.uint64) >> np.uint64(self.step)).view(np.int64)
+        cell += entities << self.width
+        return cell
+
+
 @dataclass(frozen=True)
 class Asked:
     """The frame, sorted by entity and moment, without rows that can match nothing.
@@ -103,6 +144,10 @@ class Asked:
     entities: Numbers
     moments: Numbers
     rows: Numbers
+    _cells: _Cells = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_cells", _Cells.of(self.entities, self.moments))
 
     def codes(self, keys: Sequence[pa.Array]) -> Numbers:
         """Entity codes of join keys; -1 for entities that are not asked for."""
@@ -119,8 +164,14 @@ class Asked:
 
     def place(self, entities: Numbers, moments: Numbers) -> Numbers:
         """Per row the first place of its entity at or after its moment; its entity's end where there is none."""
-        low, high = self.begins.take(entities), self.begins.take(entities + 1)
-        for _ in range(int(np.diff(self.begins).max()).bit_length()):
+        cell = self._cells.number(entities, moments)
+        place = self._cells.begins.take(cell).astype(np.int64)
+        cell += 1
+        end = self._cells.begins.take(cell)
+        # Moments of the cells before are earlier, and of those after it later, so most rows are placed by now.
+        rest = np.flatnonzero(place < end)
+        low, high, moments = place.take(rest), end.take(rest), moments.take(rest)
+        for _ in range(self._cells.longest.bit_length()):
             middle = low + high
             middle >>= 1
             later = self.moments.take(middle, mode="clip") < moments
@@ -128,7 +179,8 @@ class Asked:
             high = np.where(later, high, middle)
             middle += 1
             np.copyto(low, middle, where=later)
-        return low
+        place[rest] = low
+        return place
 
 
 def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> Asked:
@@ -151,10 +203,21 @@ def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> Asked:
         levels.append(_Level(values, _Direct.of(values), pairs))
         codes = index if paired is None else pc.index_in(paired, pairs)
     entities = integers(codes.cast(pa.int64()))
-    order = np.lexsort((moments, entities))
+    order = _order(entities, moments)
     entities = entities[order]
     begins = np.searchsorted(entities, np.arange(int(entities[-1]) + 2 if len(entities) else 1))
     return Asked(levels, begins, entities, moments[order], rows[order])
+
+
+def _order(entities: Numbers, moments: Numbers) -> Numbers:
+    """The order by entity and moment; by one number for both, which takes a quarter of the time, where they fit."""
+    if not len(moments):
+        return np.empty(0, np.int64)
+    low, high = int(moments.min()), int(moments.max())
+    width = (high - low).bit_length()
+    if width + int(entities.max()).bit_length() > _BITS:
+        return np.lexsort((moments, entities))
+    return np.argsort((entities << width) + (moments - low), kind="stable")
 
 
 def _places(values: pa.Array, among: pa.Array) -> Numbers:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.base.errors import RetryError
-from millrace.features.conform import KEY_ARROW, conform, conform_key, int64_array, microseconds
+from millrace.features.conform import ARROW, KEY_ARROW, conform, conform_key, int64_array, microseconds
 from millrace.features.definition import Definition, Feature, Read
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -81,6 +81,9 @@ class History:
     window: Window
     count: int = 0
 
+    def __post_init__(self) -> None:
+        self._no_created = int64_array(np.empty(0, np.int64))
+
     def numbered_schema(self) -> pa.Schema:
         """Of ``numbered``: k0, k1, … (join keys), event, created (``NO_CREATED`` for null), seq (row number)."""
         keys = [(f"k{index}", KEY_ARROW[key.type]) for index, key in enumerate(self.definition.join_keys)]
@@ -97,14 +100,14 @@ class History:
             keys = self._keys(batch)
             event = self._event_times(batch)
             written = self._created_times(batch)
-            created = int64_array(np.full(len(event), NO_CREATED)) if written is None else written.fill_null(NO_CREATED)
+            created = self._never(len(event)) if written is None else written.fill_null(NO_CREATED)
             self.count = first + len(event)
             seq = int64_array(np.arange(first, self.count, dtype=np.int64))
             columns = [*keys, event, created, seq, *self._values(batch, reads)]
             numbered = pa.RecordBatch.from_arrays(columns, names)
             keep = self._in_window(event, written)
             for key in keys:
-                keep = pc.and_(keep, key.is_valid())
+                keep = pc.and_(keep, key.is_valid()) if key.null_count else keep
             yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
 
     def event_times(self) -> Iterator[pa.Array]:
@@ -120,19 +123,20 @@ class History:
         event = self._event_times(batch)
         return event, self._in_window(event, self._created_times(batch))
 
-    def rows(self, numbers: Iterable[Numbers], features: Sequence[Feature]) -> Iterator[Rows]:
+    def rows(self, numbers: Iterable[Numbers], features: Sequence[Feature], *, keyed: bool = True) -> Iterator[Rows]:
         """The rows of those numbers.
 
         Args:
             numbers: row numbers, ascending over all arrays together, each once.
             features: wanted of each row; columns of the source all of them.
+            keyed: whether the rows' keys are wanted, too.
 
         Raises:
             RetryError: the source has changed since the numbers were found.
         """
         wanted = _Ascending(numbers)
         reads = [feature.read for feature in features if feature.read]
-        for first, batch in self._scan(reads):
+        for first, batch in self._scan(reads, keyed=keyed):
             here = wanted.below(first + batch.num_rows) - first
             if not len(here):
                 continue
@@ -142,14 +146,15 @@ class History:
                 raise _changed(self.definition)
             values = self._values(picked, reads)
             done = (first + batch.num_rows) / max(self.count, 1)
-            yield Rows(self._keys(picked), event, created, values, done)
+            yield Rows(self._keys(picked) if keyed else [], event, created, values, done)
         if len(wanted.below(2**63 - 1)):
             raise _changed(self.definition)
 
-    def _scan(self, reads: Sequence[Read]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _scan(self, reads: Sequence[Read], *, keyed: bool = True) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches, each with the number of its first row."""
         d = self.definition
-        names = [key.name for key in d.join_keys] + [d.timestamp_field, d.created_field or d.timestamp_field]
+        names = [key.name for key in d.join_keys if keyed]
+        names += [d.timestamp_field, d.created_field or d.timestamp_field]
         first = 0
         for batch in self.source.scan(list(dict.fromkeys(names + [read.column for read in reads])), self.window):
             yield first, batch
@@ -159,7 +164,7 @@ class History:
         values = []
         for read in reads:
             came = batch.column(read.column)
-            if read.type is not None:
+            if read.type is not None and came.type != ARROW[read.type]:
                 field = next(f"spec.features[{f.name}]" for f in self.definition.features if f.read == read)
                 came = conform(came, read.type, column=read.column, field=field)
             values.append(came)
@@ -178,6 +183,12 @@ class History:
     def _created_times(self, batch: pa.RecordBatch) -> pa.Array | None:
         name = self.definition.created_field
         return name and microseconds(batch.column(name), column=name, field="spec.source.createdTimestampField")
+
+    def _never(self, count: int) -> pa.Array:
+        """So many times ``NO_CREATED``; one array for all batches."""
+        if len(self._no_created) < count:
+            self._no_created = int64_array(np.full(count, NO_CREATED))
+        return self._no_created.slice(0, count)
 
     def _in_window(self, event: pa.Array, created: pa.Array | None) -> pa.Array:
         keep = pc.less_equal(event, self.window.latest)

@@ -13,7 +13,7 @@ sorted here, is as a rule much the smaller side; and here there is nothing to sp
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
@@ -28,10 +28,7 @@ from millrace.features.evaluation import Derivation
 from millrace.features.frame import NONE, Asked, Frame
 from millrace.features.history import NO_CREATED, History, Numbers, Source, Window
 
-__all__ = ["Frame", "join"]
-
-# Least rows of history that are merged at once; more where the frame is larger, because a merge costs as much as it.
-MERGED_ROWS: Final = 131_072
+__all__ = ["Frame", "join", "search"]
 
 _LOWEST: Final = -(2**63)
 
@@ -41,7 +38,6 @@ def join(
     features: Sequence[Feature],
     source: Source,
     frame: Frame,
-    merged_rows: int = MERGED_ROWS,
     engine: Engine | None = None,
 ) -> list[pa.Array]:
     """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
@@ -54,7 +50,6 @@ def join(
         features: of the view, in the order wanted.
         source: the view's.
         frame: entities and moments.
-        merged_rows: how many rows of history are merged at once, at least.
         engine: sorts the events of aggregates; one with a spill directory of its own by default.
 
     Raises:
@@ -62,19 +57,41 @@ def join(
         ReportError: memory or disk do not suffice.
         RetryError: the source changed meanwhile.
     """
+    return search(definition, features, source, frame, engine)()
+
+
+def search(
+    definition: Definition,
+    features: Sequence[Feature],
+    source: Source,
+    frame: Frame,
+    engine: Engine | None = None,
+) -> Callable[[], list[pa.Array]]:
+    """The first half of a ``join``: finds the rows that were visible, and computes aggregates.
+
+    Returns:
+        The other half, to be called once: fetches the features of those rows. It may be called in another thread while
+        another view is searched, because the one is mostly reading and the other mostly computing.
+    """
     derivation = Derivation(definition, features)
     columns = [feature for feature in derivation.reads if not feature.aggregate]
     windowed = [feature for feature in derivation.reads if feature.aggregate]
     values: dict[str, pa.Array] = {}
-    visible = pa.array(np.zeros(len(frame.moments), bool))
+    winners = np.full(len(frame.moments), NONE)
+    history = None
     if columns or not windowed:
-        found, visible = _join(definition, columns, source, frame, merged_rows)
-        values |= {feature.name: column for feature, column in zip(columns, found, strict=True)}
+        history = _winners(definition, source, frame, winners)
     if windowed:
         found = aggregates.join(definition, windowed, source, frame, engine)
         values |= {feature.name: column for feature, column in zip(windowed, found, strict=True)}
-    have = [values[feature.name] for feature in derivation.reads]
-    return derivation.columns(have, visible, frame.request, _entities(definition, frame))
+
+    def fetch() -> list[pa.Array]:
+        found = _fetch(history, columns, winners)
+        have = values | {feature.name: column for feature, column in zip(columns, found, strict=True)}
+        reads = [have[feature.name] for feature in derivation.reads]
+        return derivation.columns(reads, pa.array(winners != NONE), frame.request, _entities(definition, frame))
+
+    return fetch
 
 
 def _entities(definition: Definition, frame: Frame) -> pa.Array:
@@ -84,34 +101,33 @@ def _entities(definition: Definition, frame: Frame) -> pa.Array:
     return pa.array(found)
 
 
-def _join(
-    definition: Definition, features: Sequence[Feature], source: Source, frame: Frame, merged_rows: int
-) -> tuple[list[pa.Array], pa.Array]:
-    """The features, and per row of the frame whether a row of the source was visible."""
+def _winners(definition: Definition, source: Source, frame: Frame, winners: Numbers) -> History | None:
+    """Writes down which row of history each row of the frame sees; None where the frame asks for nothing."""
     asked = frame.sorted(definition.join_keys)
     if not len(asked.rows):
-        nothing = pa.array(np.zeros(len(frame.moments), bool))
-        return [pa.nulls(len(frame.moments), ARROW[feature.type]) for feature in features], nothing
+        return None
     earliest = None if definition.ttl is None else max(int(asked.moments.min()) - definition.ttl, _LOWEST)
     history = History(definition, source, Window(earliest, int(asked.moments.max())))
     best = _Best(len(asked.rows))
-    for seen in _together(_placed(history, asked, cutoff=frame.created_cutoff), max(merged_rows, 2 * len(asked.rows))):
+    for seen in _placed(history, asked, cutoff=frame.created_cutoff):
         best.merge(seen)
     best.carry_on(asked, cutoff=frame.created_cutoff)
-    winners = np.full(len(frame.moments), NONE)
     winners[asked.rows] = best.seq
     if definition.ttl is not None:
         oldest = np.maximum(asked.moments, _LOWEST + definition.ttl) - definition.ttl
         winners[asked.rows[best.event < oldest]] = NONE
-    return _fetch(history, features, winners), pa.array(winners != NONE)
+    return history
 
 
 class _Seen(NamedTuple):
-    """Rows of history, each with the place (in the sorted frame) of the first moment that sees it."""
+    """Rows of history, each with the place (in the sorted frame) of the first moment that sees it.
+
+    ``created`` is None where rows have no created times.
+    """
 
     place: Numbers
     event: Numbers
-    created: Numbers
+    created: Numbers | None
     seq: Numbers
 
 
@@ -126,17 +142,18 @@ class _Best:
     def merge(self, seen: _Seen) -> None:
         """Keeps per place the greatest (event, created, row number)."""
         place, event, created, seq = seen
-        before = self.event.copy()
+        before = self.event[place]
+        ahead = event >= before
+        place, event, before, created, seq = _those(ahead, place, event, before, created, seq)
         np.maximum.at(self.event, place, event)
-        newer = self.event != before
-        self.created[newer], self.seq[newer] = NO_CREATED, NONE
-        tied = event == self.event[place]
-        place, created, seq = place[tied], created[tied], seq[tied]
-        before = self.created.copy()
-        np.maximum.at(self.created, place, created)
-        self.seq[self.created != before] = NONE
-        tied = created == self.created[place]
-        np.maximum.at(self.seq, place[tied], seq[tied])
+        place, newer, created, seq = _those(event == self.event[place], place, event > before, created, seq)
+        self.created[place[newer]], self.seq[place[newer]] = NO_CREATED, NONE
+        if created is not None:
+            before = self.created[place]
+            np.maximum.at(self.created, place, created)
+            place, newer, seq = _those(created == self.created[place], place, created > before, seq)
+            self.seq[place[newer]] = NONE
+        np.maximum.at(self.seq, place, seq)
 
     def carry_on(self, asked: Asked, *, cutoff: bool) -> None:
         """Lets every place see what earlier places of its entity saw."""
@@ -157,52 +174,44 @@ class _Best:
 def _placed(history: History, asked: Asked, *, cutoff: bool) -> Iterator[_Seen]:
     """All rows of history that some moment sees; batches are looked up side by side."""
     waiting: deque[Future[_Seen]] = deque()
+    created = history.definition.created_field is not None
     workers = pa.cpu_count()
     with ThreadPoolExecutor(workers) as pool:
         for batch in history.numbered():
-            waiting.append(pool.submit(_place, batch, asked, cutoff=cutoff))
+            waiting.append(pool.submit(_place, batch, asked, created=created, cutoff=cutoff))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _together(parts: Iterable[_Seen], rows: int) -> Iterator[_Seen]:
-    """The same rows, at least so many at once."""
-    kept: list[_Seen] = []
-    count = 0
-    for part in parts:
-        kept.append(part)
-        count += len(part.seq)
-        if count >= rows:
-            yield _Seen(*map(np.concatenate, zip(*kept, strict=True)))
-            kept, count = [], 0
-    if count:
-        yield _Seen(*map(np.concatenate, zip(*kept, strict=True)))
-
-
-def _place(batch: pa.RecordBatch, asked: Asked, *, cutoff: bool) -> _Seen:
-    *keys, event, created, seq = batch.columns
+def _place(batch: pa.RecordBatch, asked: Asked, *, created: bool, cutoff: bool) -> _Seen:
+    *keys, event, written, seq = batch.columns
     entities = asked.codes(keys)
     known = entities != NONE
-    columns: list[Numbers] = [entities, integers(event), integers(created), integers(seq)]
+    times, moments = integers(event), integers(written) if created else None
     if cutoff:
-        known &= columns[2] != NO_CREATED
-    if not known.all():
-        columns = [column[known] for column in columns]
-    entities, *columns = columns
-    visible = np.maximum(columns[0], columns[1]) if cutoff else columns[0]
-    place = asked.place(entities, visible)
-    seen = place < asked.begins[entities + 1]
-    return _Seen(place[seen], *(column[seen] for column in columns))
+        known &= False if moments is None else moments != NO_CREATED
+    entities, times, moments, numbers = _those(known, entities, times, moments, integers(seq))
+    place = asked.place(entities, times if not cutoff or moments is None else np.maximum(times, moments))
+    seen = place < asked.begins.take(entities + 1)
+    return _Seen(*_those(seen, place, times, moments, numbers))
 
 
-def _fetch(history: History, features: Sequence[Feature], winners: Numbers) -> list[pa.Array]:
+def _those(chosen: Any, *columns: Any) -> Sequence[Any]:
+    """The columns' values that are chosen; None stays."""
+    if chosen.all():
+        return columns
+    rows = np.flatnonzero(chosen)
+    return [None if column is None else column.take(rows) for column in columns]
+
+
+def _fetch(history: History | None, features: Sequence[Feature], winners: Numbers) -> list[pa.Array]:
     numbers, places = np.unique(winners, return_inverse=True)
     missing = winners == NONE
     if missing.any():
         numbers, places = numbers[1:], places - 1
-    parts = list(history.rows([numbers], features))
+    parts = list(history.rows([numbers], features, keyed=False)) if history and features and len(numbers) else []
     where: Any = pa.array(places, pa.int64(), mask=missing)
     fetched = []
     for index, feature in enumerate(features):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from millrace.features.pit import Frame, join
 from tests.core.features.histories import TableSource, times, view, visible
 
 DAY = 86_400_000_000
+# Close together, and as far apart as they can be.
+MOMENTS = st.integers(-3, 3) | st.integers(0, DAY) | st.integers(-(2**63), 2**63 - 1)
 
 
 def history(rng: random.Random, rows: int, keys: int, moments: list[int]) -> list[dict[str, Any]]:
@@ -63,10 +66,9 @@ def joined(
     created=st.booleans(),
     cutoff=st.booleans(),
     asked_rows=st.sampled_from([5, 1000]),
-    merged_rows=st.sampled_from([1, 10_000]),
 )
 def test_the_join_agrees_with_the_rules_row_by_row(
-    seed: int, ttl: int | None, created: bool, cutoff: bool, asked_rows: int, merged_rows: int
+    seed: int, ttl: int | None, created: bool, cutoff: bool, asked_rows: int
 ) -> None:
     rng = random.Random(seed)
     moments = [rng.randrange(-5 * DAY, 5 * DAY) for _ in range(3)] + [0, 1000, 2000]
@@ -83,7 +85,7 @@ def test_the_join_agrees_with_the_rules_row_by_row(
     for key, at in asked:
         row = visible(by_key.get(key, []), (key,), at, ttl, cutoff=cutoff)
         expected.append((row["x"], row["s"]) if row else (None, None))
-    got = joined(definition, rows, asked, created_cutoff=cutoff, merged_rows=merged_rows)
+    got = joined(definition, rows, asked, created_cutoff=cutoff)
     assert got == expected
 
 
@@ -106,6 +108,23 @@ def test_the_join_agrees_with_polars_where_there_are_no_ties(seed: int, ttl: int
         right.sort("at"), left_on="t", right_on="at", by="id", tolerance=ttl, check_sortedness=False
     ).sort("n")
     assert joined(definition, rows, asked) == oracle.select("x", "s").rows()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    asked=st.lists(st.tuples(st.integers(0, 3), MOMENTS), min_size=1, max_size=40),
+    looked_up=st.lists(st.tuples(st.integers(0, 3), MOMENTS), max_size=40),
+)
+def test_the_first_moment_at_or_after_another_is_found_wherever_moments_lie(
+    asked: list[tuple[int, int]], looked_up: list[tuple[int, int]]
+) -> None:
+    keys = pa.array([key for key, _ in asked], pa.int64())
+    frame = Frame({"id": keys}, pa.array([at for _, at in asked], pa.int64())).sorted(view(("x", "int64")).join_keys)
+    ordered = list(zip(frame.entities.tolist(), frame.moments.tolist(), strict=True))
+    assert ordered == sorted(ordered)
+    known = [(code, at) for key, at in looked_up if (code := int(frame.codes([pa.array([key])])[0])) >= 0]
+    places = frame.place(*np.array(known, np.int64).reshape(-1, 2).T)
+    assert places.tolist() == [bisect_left(ordered, each) for each in known]
 
 
 def test_a_row_is_visible_from_its_event_time_until_exactly_its_ttl() -> None:
