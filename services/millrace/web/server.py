@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import uvicorn
 import uvloop
@@ -29,6 +29,9 @@ from millrace.web.service import Service
 from millrace.web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
+
+# Objects between collections of the young, and collections between those of the older.
+_COLLECTED: Final = (20_000, 20, 50)
 
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 
@@ -93,12 +96,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def freeze() -> None:
-    """Takes all that lives now out of the garbage collector's sight.
+    """Takes all that lives now out of the garbage collector's sight, and has it look less often at what comes.
 
-    Full collections over a loaded service cost tens of milliseconds, and what start-up made is never garbage.
+    Full collections over a loaded service cost tens of milliseconds, and what start-up made is never garbage. Requests
+    leave few cycles behind, while looking for them after every 700 objects took 30 us of each small read.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECTED)
 
 
 async def _serve(service: Service, settings: ServerSettings, listener: socket.socket) -> None:
