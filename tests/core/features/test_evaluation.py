@@ -131,6 +131,20 @@ def test_a_frame_without_a_request_field_is_told_its_name() -> None:
         pit.join(definition, [definition.feature["asked"]], source([(1, 3, 1.0)]), wrong)
 
 
+def test_what_fails_twice_in_an_expression_is_null_as_what_fails_once() -> None:
+    definition = view(
+        computed("x", "cast(a as double)", "float64"),
+        computed("y", "cast((request.r::int + request.r::int) * coalesce(x, 1) as double)", "float64"),
+        columns=[{"name": "a", "type": "float64"}],
+        request={"r": "float64"},
+    )
+    amounts, asked = [0.5, 0.5, 0.5], [None, 2.0, 2147483648.0]
+    there = pa.array([True] * 3)
+    program = Program(definition, ["y", "x"], ())
+    assert program.values([amounts, asked], 3)[0] == (None, 2.0, None)
+    assert program.arrays([pa.array(amounts), pa.array(asked)], there, there)[0].to_pylist() == [None, 2.0, None]
+
+
 NUMBERS = st.floats(width=32) | st.none()
 INTEGERS = st.none() | st.integers(-(2**63), 2**63 - 1)
 REQUEST = st.none() | st.floats() | st.integers(-(2**60), 2**60).map(float)
