@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
@@ -21,3 +23,12 @@ def s3_server() -> Iterator[str]:
         yield url
     finally:
         server.stop()
+
+
+def s3_bucket(url: str, name: str) -> Any:
+    """A client of a server that takes any keys, in which there is a new bucket."""
+    client: Any = boto3.client(
+        "s3", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="s", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket=name)
+    return client

@@ -1,8 +1,8 @@
 """Expressions, evaluated: one DuckDB query computes all that is wanted of a view, for however many rows.
 
 Training, materialization and the gateway run the same query, made by the same code from the same definition, so that a
-value is the same bits wherever it is computed. Training sets are computed by one execution per batch; the rows of a
-request by a query that is begun once and stands (``standing_query``).
+value is the same bits wherever it is computed. Training and materialization begin it anew for each batch; for the rows
+of requests it is begun once and stands (``standing_query``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A query that never ends: rows go in and come out computed, without a query being begun for them.
 
-DuckDB takes ten times as long to begin and end a query as to compute 50 rows (``benchmarks/on_demand.py``). So one
+DuckDB takes several times as long to begin and end a query as to compute 50 rows (``benchmarks/on_demand.py``). So one
 query reads an endless stream, which holds the rows that are to be computed next, and a row without meaning whenever the
 engine reads on before there are others. Its result is streamed, and rows come out in the order in which they went in.
 """
@@ -56,7 +56,10 @@ class StandingQuery:
         found: list[tuple[Any, ...]] = []
         while len(found) < count:
             # One row more than is missing, because one without meaning may come before them.
-            found += [row for row in self._cursor.fetchmany(count - len(found) + 1) if row[0]]
+            came = self._cursor.fetchmany(count - len(found) + 1)
+            if not came:
+                raise duckdb.Error("the query that stands has come to an end")
+            found += [row for row in came if row[0]]
         return found
 
 

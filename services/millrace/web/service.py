@@ -128,9 +128,12 @@ class Service:
         finally:
             self._end(scope, route, status, began)
 
-    async def answer(self, route: Route, handler: Handler, call: Call) -> Answer | None:
-        """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it."""
-        began = self._begin(call.scope)
+    async def answer(self, route: Route, handler: Handler, call: Call, began: float) -> Answer | None:
+        """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it.
+
+        ``began`` is when the request's head had come, by ``perf_counter``.
+        """
+        self._begin(call.scope)
         status = CLIENT_GONE
         try:
             answer = await self._answered(handler, call)
@@ -173,14 +176,21 @@ class Service:
         return Answer(status, content, headers)
 
     async def _answer_hot(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
+        if route.gate is None:
+            return await self._answer_read(route, scope, receive, send)
         limit = self.settings.max_body_bytes
         size = min(size_of(scope, limit), limit)
-        answer: Answer | None
         try:
-            if route.gate is not None:
-                route.gate.enter(size)
+            route.gate.enter(size)
         except Exception as error:
             return await _sent(self._error(error, scope), send)
+        try:
+            return await self._answer_read(route, scope, receive, send)
+        finally:
+            route.gate.leave(size)
+
+    async def _answer_read(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
+        limit = self.settings.max_body_bytes
         try:
             message = await receive()
             body: bytes = message.get("body", b"")
@@ -192,9 +202,6 @@ class Service:
             return CLIENT_GONE
         except TooLargeError as error:
             return await _sent(self._error(error, scope), send)
-        finally:
-            if route.gate is not None:
-                route.gate.leave(size)
 
     async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = CLIENT_GONE

@@ -7,7 +7,6 @@ from pathlib import Path
 from socket import create_server
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +20,7 @@ from millrace.sources import iceberg
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 from tests.iceberg_catalog import CLIENT, SECRET, TOKEN, rest_catalog
-from tests.s3 import s3_server
+from tests.s3 import s3_bucket, s3_server
 from tests.services.sources.iceberg_deletes import delete_equal, delete_positions
 from tests.services.sources.test_kinds import EVERYTHING, Place, read, rows, view
 
@@ -33,10 +32,7 @@ DAY = 86_400_000_000
 def aws() -> Iterator[str]:
     """S3 with a bucket, and Glue."""
     with s3_server() as url:
-        client: Any = boto3.client(
-            "s3", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="s", region_name="us-east-1"
-        )
-        client.create_bucket(Bucket="lake")
+        s3_bucket(url, "lake")
         yield url
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import boto3
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,7 +30,7 @@ from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 from millrace.sources.push_log import PushLog
 from tests.postgres import DATABASE, PASSWORD, USER, postgres_server
-from tests.s3 import s3_server
+from tests.s3 import s3_bucket, s3_server
 
 EVERYTHING = Window(None, 2**62)
 ROWS = 1000
@@ -114,10 +113,7 @@ def _delta(folder: Path, _: ExitStack) -> Place:
 def _s3(servers: ExitStack) -> Credentials:
     """A bucket of its own server."""
     url = servers.enter_context(s3_server())
-    client: Any = boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="s", region_name="us-east-1"
-    )
-    client.create_bucket(Bucket="lake")
+    s3_bucket(url, "lake")
     return Credentials.load({"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ENDPOINT_URL": url})
 
 

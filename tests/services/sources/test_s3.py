@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,17 +12,14 @@ from millrace.base.errors import NotFoundError, RejectError, RetryError
 from millrace.features.history import Window
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
-from tests.s3 import s3_server
+from tests.s3 import s3_bucket, s3_server
 from tests.services.sources.test_parquet import EVERYTHING, table, view
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     with s3_server() as url:
-        client: Any = boto3.client(
-            "s3", endpoint_url=url, aws_access_key_id="me", aws_secret_access_key="s", region_name="us-east-1"
-        )
-        client.create_bucket(Bucket="lake")
+        client = s3_bucket(url, "lake")
         for name, rows in (("b", range(10)), ("a", range(10, 1000))):
             content = io.BytesIO()
             pq.write_table(table(rows), content, row_group_size=100)

@@ -128,3 +128,13 @@ def test_a_handler_learns_that_its_client_has_gone(toy) -> None:
     metrics = httpx.get(f"{toy.url}/metrics").text
     assert 'millrace_http_request_seconds_count{code="499",route="/wait"} 1.0' in metrics
     assert "millrace_http_in_flight 1.0" in metrics, "the scrape itself"
+
+
+def test_a_client_that_goes_before_its_body_has_come_counts_as_one_that_went(toy) -> None:
+    with connected(toy) as connection:
+        connection.sendall(request(b"x" * 500)[:-100])
+        time.sleep(0.1)
+    until = time.monotonic() + 10
+    while 'code="499",route="/echo"' not in httpx.get(f"{toy.url}/metrics").text:
+        assert time.monotonic() < until
+        time.sleep(0.02)
