@@ -11,6 +11,7 @@ numbers for the few results that 106 bits do not decide.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -23,8 +24,12 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 # Exponent of the least positive double.
 _LEAST: Final = -1074
-# Whole numbers up to 2^52 and their halves are doubles.
-_WIDEST: Final = 52
+# Bits of a limb: its whole number and one half of it, added to 1.5 * 2^52, stay between 2^52 and 2^53.
+_WIDEST: Final = 50
+# Above it an anchor (``_split``) would be no double.
+_HIGHEST: Final = 900
+# Values that are worked on together: so few that what they become on the way stays in the processor's cache.
+_BLOCK: Final = 8192
 # Between these sizes squares, and products of their sums, neither overflow nor lose bits.
 _SQUARES: Final = (2.0**-400, 2.0**450)
 # n (n - 1) is a double up to so many values.
@@ -83,22 +88,33 @@ class Sums(NamedTuple):
 
 
 class RunningSums:
-    """Exact running totals over a column.
+    """Exact running totals over a column, or over its squares.
 
     Args:
-        terms: finite doubles, equally long; the column is the sum of them.
+        values: the column, finite doubles.
+        squares: whether it is their squares that are wanted; these must neither overflow nor lose bits.
     """
 
-    def __init__(self, *terms: Floats) -> None:
-        count = len(terms[0])
-        # The total of all limbs, and a carry, fit into 63 bits.
-        width = min(_WIDEST, 61 - (count * len(terms)).bit_length())
-        self._totals = [(exponent, _running(whole)) for exponent, whole in _limbs(terms, width)]
+    def __init__(self, values: Floats, *, squares: bool = False) -> None:
+        count = len(values)
+        # The total of all limbs, and a carry, fit into 63 bits. A square is the sum of two doubles.
+        width = min(_WIDEST, 61 - (count << squares).bit_length())
+        largest = max(float(values.max()), -float(values.min())) if count else 0.0
+        above = math.frexp(largest * largest if squares else largest)[1]
+        totals = [np.zeros(count + 1, np.int64)]
+        for first in range(0, count, _BLOCK):
+            block = values[first : first + _BLOCK]
+            limbs = _limbs(two_square(block) if squares else (block,), above, width)
+            for place, limb in enumerate(limbs):
+                if place == len(totals):
+                    totals.append(np.zeros(count + 1, np.int64))
+                totals[place][first + 1 : first + 1 + len(limb)] = limb
+        self._exponents = [_exponent(above, width, place) for place in range(len(totals))]
+        self._totals = [np.cumsum(total, out=total) for total in totals]
 
     def between(self, low: Numbers, high: Numbers) -> Sums:
         """The sums from ``low`` up to and without ``high``."""
-        exponents = [exponent for exponent, _ in self._totals]
-        return Sums(exponents, [total[high] - total[low] for _, total in self._totals])
+        return Sums(self._exponents, [total[high] - total[low] for total in self._totals])
 
 
 class RunningWholes:
@@ -126,14 +142,17 @@ class RunningMoments:
 
     Args:
         values: finite doubles.
+        sums: of them.
     """
 
-    def __init__(self, values: Floats) -> None:
-        sizes = np.abs(values[values != 0])
+    def __init__(self, values: Floats, sums: RunningSums) -> None:
+        sizes = np.abs(values)
+        least = sizes.min(initial=math.inf, where=sizes > 0)
         self._values = values
-        self._sums = self._squares = None
-        if not len(sizes) or (sizes.min() >= _SQUARES[0] and sizes.max() <= _SQUARES[1]):
-            self._sums, self._squares = RunningSums(values), RunningSums(*two_product(values, values))
+        self._sums = sums
+        self._squares = None
+        if least >= _SQUARES[0] and sizes.max(initial=0.0) <= _SQUARES[1]:
+            self._squares = RunningSums(values, squares=True)
 
     def variances(self, low: Numbers, high: Numbers) -> Floats:
         """Variances of the samples from ``low`` up to and without ``high``, each rounded once; 0 for fewer than two."""
@@ -141,7 +160,7 @@ class RunningMoments:
         several = np.flatnonzero(count > 1)
         variances = np.zeros(len(count))
         low, high, count = low[several], high[several], count[several]
-        if self._sums is None or self._squares is None:
+        if self._squares is None:
             found = np.array([_variance(self._values[a:b].tolist()) for a, b in zip(low, high, strict=True)])
         else:
             found = _variances(count, self._sums.between(low, high), self._squares.between(low, high))
@@ -202,27 +221,48 @@ def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
+def two_square(a: Floats) -> tuple[Floats, Floats]:
+    """The rounded square, and what rounding took away."""
+    square = a * a
+    high, low = _halves(a)
+    return square, ((high * high - square) + 2 * (high * low)) + low * low
+
+
 def _halves(a: Floats) -> tuple[Floats, Floats]:
     large = _VELTKAMP * a
     high = large - (large - a)
     return high, a - high
 
 
-def _limbs(terms: Sequence[Floats], width: int) -> Iterator[tuple[int, Numbers]]:
-    largest = max((float(np.abs(term).max()) for term in terms if len(term)), default=0.0)
-    exponent = math.frexp(largest)[1]
+def _limbs(terms: Sequence[Floats], above: int, width: int) -> Iterator[Numbers]:
+    """The sum of the terms, each below 2 to the power of ``above``, as limbs of so many bits; at least one."""
     rests = list(terms)
-    while True:
-        exponent = max(exponent - width, _LEAST)
-        limb = np.zeros(len(terms[0]), np.int64)
-        for index, rest in enumerate(rests):
-            whole = np.trunc(_scaled(rest, -exponent))
-            limb += whole.astype(np.int64)
-            rests[index] = rest - _scaled(whole, exponent)
-        yield exponent, limb
+    for place in itertools.count():
+        exponent = _exponent(above, width, place)
+        limb, rests[0] = _split(rests[0], exponent)
+        for index in range(1, len(rests)):
+            more, rests[index] = _split(rests[index], exponent)
+            limb += more
+        yield limb
         rests = [rest for rest in rests if rest.any()]
         if not rests:
             return
+
+
+def _exponent(above: int, width: int, place: int) -> int:
+    """Of the limb at a place, from the highest."""
+    return max(above - width * (place + 1), _LEAST)
+
+
+def _split(values: Floats, exponent: int) -> tuple[Numbers, Floats]:
+    """How often 2 to the power of the exponent is in each value (``_WIDEST`` bits at most), and what is left."""
+    if exponent > _HIGHEST:
+        whole = np.trunc(_scaled(values, -exponent))
+        return whole.astype(np.int64), values - _scaled(whole, exponent)
+    # From 2^52 to 2^53 doubles are the whole numbers, and their bits count with them; so too at any other scale.
+    anchor = np.float64(math.ldexp(1.5, 52 + exponent))
+    near = values + anchor
+    return near.view(np.int64) - anchor.view(np.int64), values - (near - anchor)
 
 
 def _running(values: Numbers) -> Numbers:

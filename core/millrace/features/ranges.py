@@ -5,14 +5,12 @@ Stretches are given by where they begin and where they end (exclusive).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 Values = np.ndarray[Any, Any]
-
-_BLOCK: Final = 16
 
 
 def first_above(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) -> Numbers:
@@ -28,50 +26,33 @@ def first_above(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) ->
     return low
 
 
-class Extremes:
-    """The extreme of any stretch.
+def extremes(values: Values, pick: np.ufunc, low: Numbers, high: Numbers) -> Values:
+    """The extreme of each stretch; of an empty one any value.
 
     Args:
         values: the column.
         pick: chooses of two values: ``np.fmin``, ``np.maximum`` or the like.
+        low: where stretches begin.
+        high: where they end.
     """
-
-    def __init__(self, values: Values, pick: np.ufunc) -> None:
-        self._pick = pick
-        self._values = values
-        blocks = np.concatenate([values, np.repeat(values[-1:], -len(values) % _BLOCK)]).reshape(-1, _BLOCK)
-        # Up to each value from the beginning of its block, and from each value to the end of its block.
-        self._until = pick.accumulate(blocks, axis=1).reshape(-1)
-        self._since = pick.accumulate(blocks[:, ::-1], axis=1)[:, ::-1].reshape(-1)
-        # Of 1, 2, 4, … blocks, by the first of them.
-        self._blocks = [self._until[_BLOCK - 1 :: _BLOCK]]
-        while len(self._blocks[-1]) > (step := 1 << (len(self._blocks) - 1)):
-            self._blocks.append(pick(self._blocks[-1][:-step], self._blocks[-1][step:]))
-
-    def between(self, low: Numbers, high: Numbers) -> Values:
-        """The extremes; of an empty stretch any value."""
-        if not len(self._values):
-            return np.zeros(len(low), self._values.dtype)
-        last = np.maximum(high - 1, 0)
-        low = np.minimum(low, len(self._values) - 1)
-        first_block, last_block = low // _BLOCK, last // _BLOCK
-        found: Values = self._pick(self._since[low], self._until[last])
-        between = last_block - first_block - 1
-        for level, blocks in enumerate(self._blocks):
-            here = np.flatnonzero((between >= 1 << level) & (between < 2 << level))
-            ends = last_block[here] - (1 << level)
-            both = self._pick(blocks[first_block[here] + 1], blocks[ends])
-            found[here] = self._pick(found[here], both)
-        inside = np.flatnonzero(between < 0)
-        found[inside] = self._inside(low[inside], last[inside])
-        return found
-
-    def _inside(self, low: Numbers, last: Numbers) -> Values:
-        """Of stretches within one block."""
-        found = self._values[low]
-        for step in range(1, _BLOCK):
-            found = self._pick(found, self._values[np.minimum(low + step, np.maximum(last, low))])
-        return found
+    edge = np.zeros(len(values) + 1, bool)
+    edge[low] = edge[high] = True
+    # The column in pieces, between which no stretch begins or ends.
+    begins = np.flatnonzero(edge[:-1])
+    if not len(begins):
+        return np.zeros(len(low), values.dtype)
+    number = np.empty(len(values) + 1, np.int64)
+    number[begins], number[-1] = np.arange(len(begins)), len(begins)
+    first, end = number[low], number[high]
+    # Of 1, 2, 4, … pieces, by the first of them; two such cover a stretch.
+    picked, together = pick.reduceat(values, begins), 1
+    found: Values = picked[np.minimum(first, len(begins) - 1)]
+    longest = int((end - first).max())
+    while 2 * together <= longest:
+        picked, together = pick(picked[:-together], picked[together:]), 2 * together
+        here = np.flatnonzero((end - first >= together) & (end - first < 2 * together))
+        found[here] = pick(picked[first[here]], picked[end[here] - together])
+    return found
 
 
 def count_below(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) -> Numbers:

@@ -122,8 +122,8 @@ _VALUES: Final[Mapping[str, Callable[[_Stretches], Any]]] = {
     "mean": lambda of: of.column.sums(of.low, of.high) / (of.high - of.low),
     "var": lambda of: of.column.variances(of.low, of.high),
     "stddev": lambda of: np.sqrt(of.column.variances(of.low, of.high)),
-    "min": lambda of: of.column.least.between(of.low, of.high),
-    "max": lambda of: of.column.greatest.between(of.low, of.high),
+    "min": lambda of: ranges.extremes(of.column.numbers, np.fmin, of.low, of.high),
+    "max": lambda of: ranges.extremes(of.column.numbers, np.maximum, of.low, of.high),
     "approx_percentile": lambda of: of.column.quantiles(of.aggregate.quantile or 0.0, of.low, of.high),
 }
 
@@ -142,7 +142,7 @@ class _Column:
         return (low, high) if self._before is None else (self._before[low], self._before[high])
 
     @cached_property
-    def _numbers(self) -> Any:
+    def numbers(self) -> Any:
         """All NaN as one, and no negative zero."""
         values = self.present
         if pa.types.is_timestamp(values.type):
@@ -159,24 +159,16 @@ class _Column:
 
     @cached_property
     def wholes(self) -> RunningWholes:
-        return RunningWholes(self._numbers)
-
-    @cached_property
-    def least(self) -> ranges.Extremes:
-        return ranges.Extremes(self._numbers, np.fmin)
-
-    @cached_property
-    def greatest(self) -> ranges.Extremes:
-        return ranges.Extremes(self._numbers, np.maximum)
+        return RunningWholes(self.numbers)
 
     @cached_property
     def _finite(self) -> Any:
-        return np.where(np.isfinite(self._numbers), self._numbers, 0.0) if self._odd else self._numbers
+        return np.where(np.isfinite(self.numbers), self.numbers, 0.0) if self._odd else self.numbers
 
     @cached_property
     def _odd(self) -> list[Numbers]:
         """Running counts of NaN, infinities and negative infinities; nothing where there are none."""
-        numbers = self._numbers
+        numbers = self.numbers
         if np.isfinite(numbers).all():
             return []
         found = (np.isnan(numbers), numbers == np.inf, numbers == -np.inf)
@@ -188,7 +180,7 @@ class _Column:
 
     @cached_property
     def _moments(self) -> RunningMoments:
-        return RunningMoments(self._finite)
+        return RunningMoments(self._finite, self._running_sums)
 
     def sums(self, low: Numbers, high: Numbers) -> Any:
         sums = self._running_sums.between(low, high).rounded()
@@ -206,7 +198,7 @@ class _Column:
 
     @cached_property
     def _ranked(self) -> Any:
-        return np.unique(self._numbers, return_inverse=True)
+        return np.unique(self.numbers, return_inverse=True)
 
     def quantiles(self, quantile: float, low: Numbers, high: Numbers) -> Any:
         """By nearest rank; of an empty stretch any value."""

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millrace.features import exact, ranges
+from millrace.features.exact import RunningMoments, RunningSums
+
+ANY = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, 5e-324, 2.0**-1022, 1.7976931348623157e308, -1.7976931348623157e308, 2.0**970, 1.0, 0.1]),
+)
+# Numbers of which squares are worked out by column (``_SQUARES``), far apart and close together.
+SQUARABLE = st.one_of(
+    st.floats(2.0**-400, 2.0**450), st.floats(-(2.0**30), -(2.0**-30)), st.sampled_from([0.0, 1.0, 0.1])
+)
+# Stretches that begin in one block and end in the next, or within one.
+LOW, HIGH = np.array([8185, 8190, 8192, 8180, 3, 5]), np.array([8195, 8193, 8192, 8192, 4, 12])
+
+
+def whole(values: list[float]) -> float:
+    return nearest(sum(map(Fraction, values), Fraction(0)))
+
+
+def variance(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    mean = sum(map(Fraction, values), Fraction(0)) / len(values)
+    return nearest(sum(((Fraction(value) - mean) ** 2 for value in values), Fraction(0)) / (len(values) - 1))
+
+
+def nearest(value: Fraction) -> float:
+    try:
+        return value.numerator / value.denominator
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def stretches(values: np.ndarray[Any, Any]) -> list[list[float]]:
+    return [values[low:high].tolist() for low, high in zip(LOW, HIGH, strict=True)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ANY, min_size=1, max_size=17))
+def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float]) -> None:
+    values = np.resize(np.array(drawn), exact._BLOCK + 10)
+    with np.errstate(all="ignore"):
+        found = RunningSums(values).between(LOW, HIGH).rounded()
+    assert found.tolist() == [whole(stretch) for stretch in stretches(values)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(SQUARABLE, min_size=1, max_size=17))
+def test_variances_of_stretches_are_exact(drawn: list[float]) -> None:
+    values = np.resize(np.array(drawn), exact._BLOCK + 10)
+    with np.errstate(all="ignore"):
+        found = RunningMoments(values, RunningSums(values)).variances(LOW, HIGH)
+    assert found.tolist() == [variance(stretch) for stretch in stretches(values)]
+
+
+@pytest.mark.parametrize("pick", [np.fmin, np.maximum])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_extremes_of_stretches_are_those_of_their_values(pick: np.ufunc, data: st.DataObject) -> None:
+    values = np.array(data.draw(st.lists(st.floats(-9, 9) | st.just(math.nan), max_size=40)), float)
+    ends = st.integers(0, len(values))
+    pairs = data.draw(st.lists(st.tuples(ends, ends).map(sorted), max_size=20))
+    low, high = np.array(pairs, np.int64).reshape(-1, 2).T
+    found = ranges.extremes(values, pick, low, high)
+    assert len(found) == len(pairs)
+    for each, (a, b) in zip(found, pairs, strict=True):
+        assert a == b or np.array_equal(each, pick.reduce(values[a:b]), equal_nan=True)
