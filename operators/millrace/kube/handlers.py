@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any, Final
 
 import kopf
 from kubernetes.aio.client import Configuration
@@ -16,6 +16,10 @@ from kubernetes.aio.client import Configuration
 from millrace.kube import connection
 from millrace.kube.resources import Resource
 from millrace.kube.runtime import Runtime
+
+# How kopf names the tasks that hold its streams.
+_STREAMS: Final = ("watcher for ", "resource observer")
+_CANCEL_AGAIN_SECONDS: Final = 0.5
 
 
 class _Backoffs:
@@ -62,9 +66,25 @@ async def watch(runtime: Runtime, connect: Callable[[], Awaitable[Configuration]
             task.result()  # none of them ends on its own, but by an error
     finally:
         logging.getLogger("kopf").setLevel(logging.CRITICAL)  # what is cut off now is no error
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancels kopf's tasks until all are done.
+
+    One cancel is not enough: where a stream gives way to its next one (after 410, or a list that failed), kopf swallows
+    a cancel that comes in that moment, and streams on. The tasks that wait for the streams get no second cancel, which
+    would make them go without their streams, and leave the connections open.
+    """
+    for task in tasks:
+        task.cancel()
+    waiting = set(tasks)
+    while waiting:
+        _, waiting = await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_SECONDS)
+        for task in asyncio.all_tasks():
+            if task.cancelling() and task.get_name().startswith(_STREAMS):
+                task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _spy(

@@ -134,6 +134,37 @@ async def test_a_child_that_went_while_the_watch_was_down_is_made_again(server: 
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"), seconds=20)
 
 
+def pauses() -> list[asyncio.Task[None]]:
+    """kopf's tasks, one a stream, that an ending stream cancels and then waits for, whatever cancels come meanwhile."""
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("pause-waiter") and not task.done()]
+
+
+async def test_a_stop_that_meets_a_stream_on_its_way_to_the_next_one_stops_it_too(
+    server: RunningServer, api: Api
+) -> None:
+    namespace = api.namespace()
+    async with asyncio.timeout(30), operators(server, Toy(namespace)) as running:
+        await running.settle()
+        await eventually(pauses)
+        gate = pauses()[0].get_coro().cr_frame.f_locals["self"]._condition  # which all of them pass at their end
+        await gate.acquire()
+        api.fault({"verb": "watch", "action": "status", "code": 503})
+        api.drop_watches()
+        make(api, namespace)
+        api.forget_history()
+        api.no_faults()
+        met = await eventually(lambda: [task for task in pauses() if task.cancelling()])
+
+        async def open_gate() -> None:
+            while not all(task.cancelling() > 1 for task in met):  # a second time, by the stop
+                await asyncio.sleep(0)
+            gate.release()
+
+        opening = asyncio.create_task(open_gate())
+    await opening
+    assert not pauses()
+
+
 async def test_what_no_watch_ever_tells_is_found_at_the_next_resync(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
     make(api, namespace)
