@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.builders import Built, model_deployment
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import Target, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.mesh import Load, Service
 from tests.onnx_models import write_linear
@@ -20,18 +22,31 @@ def deployed(kubectl: Kubectl, target: Target, built: Built, name: str = "fraud"
     return Service(target.ingress_url, name, kubectl.namespace)
 
 
-def test_the_first_ready_deployment_is_champion_and_answers_through_the_mesh(
-    target: Target, kubectl: Kubectl, tmp_path: Path
-) -> None:
-    model = write_linear(tmp_path / "model.onnx", factor=10)
-    service = deployed(kubectl, target, model_deployment("fraud", f"file://{model}"))
-    eventually(lambda: service.infer().status_code == 200)
-    assert service.output() == 30.0
-    status = kubectl.get("md", "fraud")["status"]
+@dataclass(frozen=True)
+class Served:
+    """A deployment ``fraud`` that serves ``model``, for tests that leave it as it is."""
+
+    kubectl: Kubectl
+    service: Service
+    model: Path
+
+
+@pytest.fixture(scope="module")
+def served(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    model = write_linear(tmp_path_factory.mktemp("served") / "model.onnx")
+    with in_namespace(target) as kubectl:
+        service = deployed(kubectl, target, model_deployment("fraud", f"file://{model}"))
+        eventually(lambda: service.infer().status_code == 200)
+        yield Served(kubectl, service, model)
+
+
+def test_the_first_ready_deployment_is_champion_and_answers_through_the_mesh(served: Served) -> None:
+    assert served.service.output() == 3.0
+    status = served.kubectl.get("md", "fraud")["status"]
     assert status["champion"] is True
     assert status["device"] == "cpu"
-    assert status["model"]["digest"] == f"sha256:{hashlib.sha256(model.read_bytes()).hexdigest()}"
-    assert status["model"]["bytes"] == model.stat().st_size
+    assert status["model"]["digest"] == f"sha256:{hashlib.sha256(served.model.read_bytes()).hexdigest()}"
+    assert status["model"]["bytes"] == served.model.stat().st_size
     assert status["replicas"] == {"ready": 1, "desired": 1}
 
 
@@ -83,12 +98,8 @@ def bad_models(tmp_path: Path) -> dict[str, tuple[Built, list[str]]]:
 
 
 @pytest.mark.parametrize("case", ["missing", "corrupt", "truncated", "digest"])
-def test_a_bad_model_never_serves_and_the_old_one_stays(
-    target: Target, kubectl: Kubectl, tmp_path: Path, case: str
-) -> None:
-    good = write_linear(tmp_path / "model.onnx")
-    service = deployed(kubectl, target, model_deployment("fraud", f"file://{good}"))
-    eventually(lambda: service.infer().status_code == 200)
+def test_a_bad_model_never_serves_and_the_old_one_stays(served: Served, tmp_path: Path, case: str) -> None:
+    kubectl = served.kubectl
     bad, words = bad_models(tmp_path)[case]
     kubectl.apply(bad.build())
     condition = eventually(
@@ -98,8 +109,8 @@ def test_a_bad_model_never_serves_and_the_old_one_stays(
     for word in words:
         assert word in condition["message"]
     assert kubectl.condition("md", "fraud", "Ready")["status"] == "False"
-    assert service.output() == 3.0
-    kubectl.apply(model_deployment("fraud", f"file://{good}").build())
+    assert served.service.output() == 3.0
+    kubectl.apply(model_deployment("fraud", f"file://{served.model}").build())
     kubectl.wait_ready("modeldeployment", "fraud")
 
 
@@ -114,16 +125,10 @@ def test_an_unknown_feature_is_named(kubectl: Kubectl, tmp_path: Path) -> None:
     assert "nothing" in condition["message"]
 
 
-def test_wrong_requests_are_told_what_came_and_what_is_expected(
-    target: Target, kubectl: Kubectl, tmp_path: Path
-) -> None:
-    uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
-    service = deployed(kubectl, target, model_deployment("fraud", uri))
-    eventually(lambda: service.infer().status_code == 200)
-
+def test_wrong_requests_are_told_what_came_and_what_is_expected(served: Served) -> None:
     def refused(path: str, name: str, shape: list[int], datatype: str) -> tuple[int, str]:
         tensor = {"name": name, "shape": shape, "datatype": datatype, "data": [1.0, 2.0]}
-        answer = service.post(path, {"inputs": [tensor]})
+        answer = served.service.post(path, {"inputs": [tensor]})
         return answer.status_code, answer.json()["error"]
 
     infer = "/v2/models/fraud/infer"
