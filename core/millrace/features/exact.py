@@ -88,47 +88,50 @@ class Sums(NamedTuple):
 
 
 class RunningSums:
-    """Exact running totals over a column, or over its squares.
+    """Exact running totals over a column, or over its squares, at some places.
 
     Args:
         values: the column, finite doubles.
+        cuts: the places, ascending: 0, some between, and the end of the column.
         squares: whether it is their squares that are wanted; these must neither overflow nor lose bits.
     """
 
-    def __init__(self, values: Floats, *, squares: bool = False) -> None:
+    def __init__(self, values: Floats, cuts: Numbers, *, squares: bool = False) -> None:
         count = len(values)
         # The total of all limbs, and a carry, fit into 63 bits. A square is the sum of two doubles.
         width = min(_WIDEST, 61 - (count << squares).bit_length())
         largest = max(float(values.max()), -float(values.min())) if count else 0.0
         above = math.frexp(largest * largest if squares else largest)[1]
-        totals = [np.zeros(count + 1, np.int64)]
+        totals = [np.zeros(len(cuts), np.int64)]
         for first in range(0, count, _BLOCK):
             block = values[first : first + _BLOCK]
-            limbs = _limbs(two_square(block) if squares else (block,), above, width)
-            for place, limb in enumerate(limbs):
+            # Pieces that lie in the block, or some part of them does.
+            begin, end = np.searchsorted(cuts, first, "right"), np.searchsorted(cuts, first + len(block))
+            places = np.maximum(cuts[begin - 1 : end] - first, 0)
+            for place, limb in enumerate(_limbs(two_square(block) if squares else (block,), above, width)):
                 if place == len(totals):
-                    totals.append(np.zeros(count + 1, np.int64))
-                totals[place][first + 1 : first + 1 + len(limb)] = limb
+                    totals.append(np.zeros(len(cuts), np.int64))
+                totals[place][begin : end + 1] += np.add.reduceat(limb, places)
         self._exponents = [_exponent(above, width, place) for place in range(len(totals))]
         self._totals = [np.cumsum(total, out=total) for total in totals]
 
     def between(self, low: Numbers, high: Numbers) -> Sums:
-        """The sums from ``low`` up to and without ``high``."""
+        """The sums from one place up to and without another, both by their number."""
         return Sums(self._exponents, [total[high] - total[low] for total in self._totals])
 
 
 class RunningWholes:
-    """Exact running totals over a column of int64."""
+    """Exact running totals over a column of int64, at some places (``RunningSums``)."""
 
-    def __init__(self, values: Numbers) -> None:
+    def __init__(self, values: Numbers, cuts: Numbers) -> None:
         largest = max(-int(values.min()), int(values.max())) if len(values) else 0
-        self._total = _running(values)
+        self._total = _running(values, cuts)
         self._halves = None
         if largest * len(values) >= 2**63:
-            self._halves = _running(values >> 32), _running(values & 0xFFFFFFFF)
+            self._halves = _running(values >> 32, cuts), _running(values & 0xFFFFFFFF, cuts)
 
     def between(self, low: Numbers, high: Numbers) -> tuple[Numbers, bool]:
-        """The sums from ``low`` up to and without ``high``, and whether all of them are int64."""
+        """The sums from one place up to and without another, and whether all of them are int64."""
         sums = self._total[high] - self._total[low]  # right in the lowest 64 bits, whatever was lost above
         if self._halves is None:
             return sums, True
@@ -142,28 +145,33 @@ class RunningMoments:
 
     Args:
         values: finite doubles.
-        sums: of them.
+        cuts: the places, as in ``RunningSums``.
+        sums: of the values, at these places.
     """
 
-    def __init__(self, values: Floats, sums: RunningSums) -> None:
+    def __init__(self, values: Floats, cuts: Numbers, sums: RunningSums) -> None:
         sizes = np.abs(values)
         least = sizes.min(initial=math.inf, where=sizes > 0)
         self._values = values
+        self._cuts = cuts
         self._sums = sums
         self._squares = None
         if least >= _SQUARES[0] and sizes.max(initial=0.0) <= _SQUARES[1]:
-            self._squares = RunningSums(values, squares=True)
+            self._squares = RunningSums(values, cuts, squares=True)
 
     def variances(self, low: Numbers, high: Numbers) -> Floats:
-        """Variances of the samples from ``low`` up to and without ``high``, each rounded once; 0 for fewer than two."""
-        count = high - low
-        several = np.flatnonzero(count > 1)
-        variances = np.zeros(len(count))
-        low, high, count = low[several], high[several], count[several]
+        """Variances of the samples from one place up to and without another, both by their number, each rounded once.
+
+        That of fewer than two values is 0.
+        """
+        begin, end = self._cuts[low], self._cuts[high]
+        several = np.flatnonzero(end - begin > 1)
+        variances = np.zeros(len(low))
+        low, high, begin, end = low[several], high[several], begin[several], end[several]
         if self._squares is None:
-            found = np.array([_variance(self._values[a:b].tolist()) for a, b in zip(low, high, strict=True)])
+            found = np.array([_variance(self._values[a:b].tolist()) for a, b in zip(begin, end, strict=True)])
         else:
-            found = _variances(count, self._sums.between(low, high), self._squares.between(low, high))
+            found = _variances(end - begin, self._sums.between(low, high), self._squares.between(low, high))
         variances[several] = found
         return variances
 
@@ -265,9 +273,9 @@ def _split(values: Floats, exponent: int) -> tuple[Numbers, Floats]:
     return near.view(np.int64) - anchor.view(np.int64), values - (near - anchor)
 
 
-def _running(values: Numbers) -> Numbers:
-    total = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=total[1:])
+def _running(values: Numbers, cuts: Numbers) -> Numbers:
+    total = np.zeros(len(cuts), np.int64)
+    np.cumsum(np.add.reduceat(values, cuts[:-1]), out=total[1:])
     return total
 
 

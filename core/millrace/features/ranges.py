@@ -5,6 +5,7 @@ Stretches are given by where they begin and where they end (exclusive).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,36 @@ def first_above(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) ->
     return low
 
 
+class Pieces:
+    """A column in pieces, so that each of some stretches is a row of whole ones.
+
+    Args:
+        count: how many values the column has.
+        places: where stretches begin and end.
+
+    Attributes:
+        cuts: where the pieces begin, and the end of the column.
+    """
+
+    def __init__(self, count: int, places: Iterable[Numbers]) -> None:
+        cut = np.zeros(count + 1, bool)
+        cut[0] = cut[-1] = True
+        for each in places:
+            cut[each] = True
+        self.cuts = np.flatnonzero(cut)
+        self._number = np.empty(count + 1, np.int64)
+        self._number[self.cuts] = np.arange(len(self.cuts))
+
+    def number(self, places: Numbers) -> Numbers:
+        """The number of the piece that begins at each of the places."""
+        return self._number[places]
+
+    def each(self, pick: np.ufunc, values: Values) -> Values:
+        """Each piece of the column as one value."""
+        picked: Values = pick.reduceat(values, self.cuts[:-1])
+        return picked
+
+
 def extremes(values: Values, pick: np.ufunc, low: Numbers, high: Numbers) -> Values:
     """The extreme of each stretch; of an empty one any value.
 
@@ -35,23 +66,16 @@ def extremes(values: Values, pick: np.ufunc, low: Numbers, high: Numbers) -> Val
         low: where stretches begin.
         high: where they end.
     """
-    edge = np.zeros(len(values) + 1, bool)
-    edge[low] = edge[high] = True
-    # The column in pieces, between which no stretch begins or ends.
-    begins = np.flatnonzero(edge[:-1])
-    if not len(begins):
+    if not len(values):
         return np.zeros(len(low), values.dtype)
-    number = np.empty(len(values) + 1, np.int64)
-    number[begins], number[-1] = np.arange(len(begins)), len(begins)
-    first, end = number[low], number[high]
-    # Of 1, 2, 4, … pieces, by the first of them; two such cover a stretch.
-    picked, together = pick.reduceat(values, begins), 1
-    found: Values = picked[np.minimum(first, len(begins) - 1)]
-    longest = int((end - first).max())
-    while 2 * together <= longest:
+    # Of 1, 2, 4, … values, by the first of them; two such cover a stretch.
+    picked, together, size = values, 1, high - low
+    found = picked[np.minimum(low, len(values) - 1)]
+    longest = int(size.max(initial=0))
+    while together < longest:
+        here = np.flatnonzero((size > together) & (size <= 2 * together))
+        found[here] = pick(picked[low[here]], picked[high[here] - together])
         picked, together = pick(picked[:-together], picked[together:]), 2 * together
-        here = np.flatnonzero((end - first >= together) & (end - first < 2 * together))
-        found[here] = pick(picked[first[here]], picked[end[here] - together])
     return found
 
 

@@ -6,7 +6,7 @@ Events are sorted by entity and time, so a window is a stretch of them, and ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -55,27 +55,26 @@ def evaluate(features: Sequence[Feature], events: Events, entities: Numbers, gri
     Raises:
         RejectError: a sum does not fit into its type.
     """
-    windows = _Windows(events, entities, grid)
-    return [windows.value(feature, feature.aggregate) for feature in features if feature.aggregate]
+    asked = [(feature, feature.aggregate) for feature in features if feature.aggregate]
+    windows = _Windows({aggregate.window for _, aggregate in asked}, events, entities, grid)
+    return [windows.value(feature, aggregate) for feature, aggregate in asked]
 
 
 class _Windows:
-    def __init__(self, events: Events, entities: Numbers, grid: Numbers) -> None:
-        self._events = events
-        self._grid = grid
-        self._begin, self._end = events.begins[entities], events.begins[entities + 1]
-        self._high = ranges.first_above(events.times, self._begin, self._end, grid)
-        self._lows: dict[int, Numbers] = {}
+    def __init__(self, windows: Iterable[int], events: Events, entities: Numbers, grid: Numbers) -> None:
+        begin, end, times = events.begins[entities], events.begins[entities + 1], events.times
+        self._values = events.values
+        self._high = ranges.first_above(times, begin, end, grid)
+        self._low = {window: ranges.first_above(times, begin, self._high, grid - window) for window in windows}
         self._columns: dict[Read, _Column] = {}
 
     def value(self, feature: Feature, aggregate: Aggregate) -> pa.Array:
-        low, high = self._low(aggregate.window), self._high
         if feature.read is None:
-            return pa.array(high - low)
+            return pa.array(self._high - self._low[aggregate.window])
         if feature.read not in self._columns:
-            self._columns[feature.read] = _Column(self._events.values[feature.read])
+            self._columns[feature.read] = _Column(self._values[feature.read], self._low, self._high)
         column = self._columns[feature.read]
-        low, high = column.narrowed(low, high)
+        low, high = column.low[aggregate.window], column.high
         if aggregate.function in ("first", "last"):
             place = low if aggregate.function == "first" else high - 1
             return column.present.take(pa.array(place, mask=low == high)).cast(ARROW[feature.type])
@@ -84,11 +83,6 @@ class _Windows:
             values = _VALUES[aggregate.function](_Stretches(feature, aggregate, column, low, high))
             values = values.astype(_NUMPY.get(feature.type, np.int64))
         return pa.array(values, mask=high - low < few if few else None).cast(ARROW[feature.type])
-
-    def _low(self, window: int) -> Numbers:
-        if window not in self._lows:
-            self._lows[window] = ranges.first_above(self._events.times, self._begin, self._high, self._grid - window)
-        return self._lows[window]
 
 
 _NUMPY: Final[Mapping[str, Any]] = {"float64": np.float64, "float32": np.float32, "int32": np.int32}
@@ -105,11 +99,16 @@ class _Stretches(NamedTuple):
     low: Numbers
     high: Numbers
 
+    @property
+    def pieces(self) -> tuple[Numbers, Numbers]:
+        """The same, counted in the pieces of the column."""
+        return self.column.pieces.number(self.low), self.column.pieces.number(self.high)
+
 
 def _sum(of: _Stretches) -> Any:
     if of.feature.type != "int64":
-        return of.column.sums(of.low, of.high)
-    sums, fit = of.column.wholes.between(of.low, of.high)
+        return of.column.sums(of)
+    sums, fit = of.column.wholes.between(*of.pieces)
     if not fit:
         raise _too_large(of.feature, of.aggregate)
     return sums
@@ -119,27 +118,34 @@ _VALUES: Final[Mapping[str, Callable[[_Stretches], Any]]] = {
     "count": lambda of: of.high - of.low,
     "count_distinct": lambda of: ranges.count_below(of.column.earlier_equal, of.low, of.high, of.low + 1),
     "sum": _sum,
-    "mean": lambda of: of.column.sums(of.low, of.high) / (of.high - of.low),
-    "var": lambda of: of.column.variances(of.low, of.high),
-    "stddev": lambda of: np.sqrt(of.column.variances(of.low, of.high)),
-    "min": lambda of: ranges.extremes(of.column.numbers, np.fmin, of.low, of.high),
-    "max": lambda of: ranges.extremes(of.column.numbers, np.maximum, of.low, of.high),
+    "mean": lambda of: of.column.sums(of) / (of.high - of.low),
+    "var": lambda of: of.column.variances(of),
+    "stddev": lambda of: np.sqrt(of.column.variances(of)),
+    "min": lambda of: ranges.extremes(of.column.pieces.each(np.fmin, of.column.numbers), np.fmin, *of.pieces),
+    "max": lambda of: ranges.extremes(of.column.pieces.each(np.maximum, of.column.numbers), np.maximum, *of.pieces),
     "approx_percentile": lambda of: of.column.quantiles(of.aggregate.quantile or 0.0, of.low, of.high),
 }
 
 
 class _Column:
-    """A column's values that are not null, and what has been worked out of them so far."""
+    """A column's values that are not null, and what has been worked out of them so far.
 
-    def __init__(self, values: pa.Array) -> None:
+    Attributes:
+        present: the values.
+        low: where the stretches of each window begin in them.
+        high: where the stretches of all windows end.
+    """
+
+    def __init__(self, values: pa.Array, low: Mapping[int, Numbers], high: Numbers) -> None:
         self.present = values.drop_null()
-        self._before = None
+        self.low, self.high = low, high
         if values.null_count:
-            self._before = np.concatenate([[0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))])
+            before = np.concatenate([[0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))])
+            self.low, self.high = {window: before[each] for window, each in low.items()}, before[high]
 
-    def narrowed(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
-        """Stretches of rows as stretches of ``present``."""
-        return (low, high) if self._before is None else (self._before[low], self._before[high])
+    @cached_property
+    def pieces(self) -> ranges.Pieces:
+        return ranges.Pieces(len(self.present), [*self.low.values(), self.high])
 
     @cached_property
     def numbers(self) -> Any:
@@ -149,7 +155,9 @@ class _Column:
             values = values.cast(pa.int64())
         numbers = values.to_numpy()
         if numbers.dtype.kind == "f":
-            numbers = np.where(np.isnan(numbers), np.nan, numbers) + 0.0
+            odd = np.isnan(numbers)
+            numbers = numbers + 0.0
+            numbers[odd] = np.nan
         return numbers
 
     @cached_property
@@ -159,7 +167,7 @@ class _Column:
 
     @cached_property
     def wholes(self) -> RunningWholes:
-        return RunningWholes(self.numbers)
+        return RunningWholes(self.numbers, self.pieces.cuts)
 
     @cached_property
     def _finite(self) -> Any:
@@ -176,24 +184,24 @@ class _Column:
 
     @cached_property
     def _running_sums(self) -> RunningSums:
-        return RunningSums(self._finite)
+        return RunningSums(self._finite, self.pieces.cuts)
 
     @cached_property
     def _moments(self) -> RunningMoments:
-        return RunningMoments(self._finite, self._running_sums)
+        return RunningMoments(self._finite, self.pieces.cuts, self._running_sums)
 
-    def sums(self, low: Numbers, high: Numbers) -> Any:
-        sums = self._running_sums.between(low, high).rounded()
+    def sums(self, of: _Stretches) -> Any:
+        sums = self._running_sums.between(*of.pieces).rounded()
         if self._odd:
-            nan, above, below = (count[high] > count[low] for count in self._odd)
+            nan, above, below = (count[of.high] > count[of.low] for count in self._odd)
             sums[above], sums[below] = np.inf, -np.inf
             sums[nan | (above & below)] = np.nan
         return sums
 
-    def variances(self, low: Numbers, high: Numbers) -> Any:
-        variances = self._moments.variances(low, high)
+    def variances(self, of: _Stretches) -> Any:
+        variances = self._moments.variances(*of.pieces)
         for count in self._odd:
-            variances[count[high] > count[low]] = np.nan
+            variances[count[of.high] > count[of.low]] = np.nan
         return variances
 
     @cached_property

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from millrace.features import exact, ranges
 from millrace.features.exact import RunningMoments, RunningSums
+from millrace.features.ranges import Pieces
 
 ANY = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
@@ -50,8 +51,9 @@ def stretches(values: np.ndarray[Any, Any]) -> list[list[float]]:
 @given(st.lists(ANY, min_size=1, max_size=17))
 def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float]) -> None:
     values = np.resize(np.array(drawn), exact._BLOCK + 10)
+    pieces = Pieces(len(values), [LOW, HIGH])
     with np.errstate(all="ignore"):
-        found = RunningSums(values).between(LOW, HIGH).rounded()
+        found = RunningSums(values, pieces.cuts).between(pieces.number(LOW), pieces.number(HIGH)).rounded()
     assert found.tolist() == [whole(stretch) for stretch in stretches(values)]
 
 
@@ -59,8 +61,10 @@ def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float])
 @given(st.lists(SQUARABLE, min_size=1, max_size=17))
 def test_variances_of_stretches_are_exact(drawn: list[float]) -> None:
     values = np.resize(np.array(drawn), exact._BLOCK + 10)
+    pieces = Pieces(len(values), [LOW, HIGH])
     with np.errstate(all="ignore"):
-        found = RunningMoments(values, RunningSums(values)).variances(LOW, HIGH)
+        moments = RunningMoments(values, pieces.cuts, RunningSums(values, pieces.cuts))
+        found = moments.variances(pieces.number(LOW), pieces.number(HIGH))
     assert found.tolist() == [variance(stretch) for stretch in stretches(values)]
 
 
@@ -72,7 +76,8 @@ def test_extremes_of_stretches_are_those_of_their_values(pick: np.ufunc, data: s
     ends = st.integers(0, len(values))
     pairs = data.draw(st.lists(st.tuples(ends, ends).map(sorted), max_size=20))
     low, high = np.array(pairs, np.int64).reshape(-1, 2).T
-    found = ranges.extremes(values, pick, low, high)
+    pieces = ranges.Pieces(len(values), [low, high])
+    found = ranges.extremes(pieces.each(pick, values), pick, pieces.number(low), pieces.number(high))
     assert len(found) == len(pairs)
     for each, (a, b) in zip(found, pairs, strict=True):
         assert a == b or np.array_equal(each, pick.reduce(values[a:b]), equal_nan=True)
