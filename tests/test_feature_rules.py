@@ -85,7 +85,7 @@ CASES: dict[str, tuple[str, Any, str]] = {
 
 @pytest.fixture(scope="module")
 def schema() -> Schema:
-    versions = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"]
+    versions = yaml.load(CRD.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"]
     return compile_schema(versions[0]["schema"]["openAPIV3Schema"])
 
 

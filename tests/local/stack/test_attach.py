@@ -98,7 +98,7 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
 
 def changed(path: Path, folder: Path, note: str) -> tuple[Path, Obj]:
     """The first object of a YAML file with an annotation more, in a file of its own."""
-    item: dict[str, Any] = next(iter(yaml.safe_load_all(path.read_text())))
+    item: dict[str, Any] = next(iter(yaml.load_all(path.read_text(), yaml.CSafeLoader)))
     item["metadata"]["annotations"] = {**(item["metadata"].get("annotations") or {}), "note": note}
     file = folder / f"{note}.yaml"
     file.write_text(yaml.safe_dump(item))

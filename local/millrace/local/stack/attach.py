@@ -30,6 +30,8 @@ GROUP = "millrace.dev"
 ESTABLISHED_SECONDS = 30.0
 LAST_WORDS_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+# In C where it is there: the CRDs of others are megabytes.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES)}
 
 
@@ -80,7 +82,7 @@ async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
 def _documents(paths: Sequence[Path]) -> Iterator[Obj]:
     for path in paths:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-            for item in yaml.safe_load_all(file.read_text()):
+            for item in yaml.load_all(file.read_text(), _LOADER):
                 if item is None:
                     continue
                 if item["kind"] not in _RESOURCES:
