@@ -50,7 +50,7 @@ Answered = Callable[[Command, int], None]
 class _Lane:
     """One server's connection, the commands that wait for it, and those that wait for its answers."""
 
-    def __init__(self, client: Any, *, load: bool) -> None:
+    def __init__(self, client: Any) -> None:
         self.waiting: deque[Command] = deque()
         self.sent: deque[Command] = deque()
         self.asking: set[int] = set()
@@ -58,9 +58,8 @@ class _Lane:
         self._pool = client.connection_pool
         self._connection = self._pool.get_connection()
         try:
-            if load:
-                self._connection.send_packed_command([_LOAD], check_health=False)
-                self._connection.read_response()
+            self._connection.send_packed_command([_LOAD], check_health=False)
+            self._connection.read_response()
         except BaseException:
             self.close()
             raise
@@ -95,15 +94,13 @@ class _Lane:
 
 
 class Delivery:
-    """Connections to a store's servers, made as they are needed.
+    """Connections to a store's servers, made as they are needed; each server is given the write rule's script first.
 
     Args:
         servers: of the store.
-        by_slot: whether commands go to the holder of their slot, and without their script; for clusters.
     """
 
-    def __init__(self, servers: Servers, *, by_slot: bool) -> None:
-        self._by_slot = by_slot
+    def __init__(self, servers: Servers) -> None:
         self._servers = servers
         self._lanes: dict[str, _Lane] = {}
         self._moved: dict[int, str] = {}
@@ -153,7 +150,7 @@ class Delivery:
 
     def _lane(self, name: str) -> _Lane:
         if name not in self._lanes:
-            self._lanes[name] = _Lane(self._servers.at(name), load=self._by_slot)
+            self._lanes[name] = _Lane(self._servers.at(name))
         return self._lanes[name]
 
     def _redirect(self, command: Command, elsewhere: AskError) -> None:

@@ -61,7 +61,7 @@ class RowWriter:
         self._queue: Queue[list[Command] | None] = Queue(_WAITING)
         self._failure: BaseException | None = None
         self._by_slot = store.where.kind == "cluster"
-        self._delivery = Delivery(store.servers, by_slot=self._by_slot)
+        self._delivery = Delivery(store.servers)
         self._seen: set[str] = set()
 
     @contextmanager
@@ -94,7 +94,7 @@ class RowWriter:
         for piece in _pieces(rows):
             if self._failure is not None:
                 raise self._failure
-            self._queue.put(list(row_commands(self._definition, piece, by_slot=self._by_slot, loaded=self._by_slot)))
+            self._queue.put(list(row_commands(self._definition, piece, by_slot=self._by_slot, loaded=True)))
 
     def _drain(self) -> None:
         while (commands := self._queue.get()) is not None:

@@ -88,15 +88,52 @@ def test_what_is_no_row_under_a_row_s_key_does_not_stop_the_run(store: Store, ru
         write(store, definition, rows_of(definition, [(7, 2**62, None, values(definition, 1))]))
 
 
-def test_a_row_expires_once_its_age_exceeds_the_ttl(store: Store) -> None:
+def test_a_row_expires_within_a_hundredth_of_the_ttl_once_its_age_exceeds_it(store: Store) -> None:
     definition = view(("x", "int64"), ttl="1h")
     seconds, _ = store.client.time()  # type: ignore[misc]
     now = seconds * 1_000_000
     hour = 3_600_000_000
-    write(store, definition, rows_of(definition, [(1, now, None, (1,)), (2, now - hour - 1_000_000, None, (2,))]))
-    assert read(store, definition, 1)
-    assert store.client.pexpiretime("default:v:{1}") == (now + hour) // 1000 + 1
-    assert read(store, definition, 2) is None
+    rows = [(number, now - number * 1_234_567, None, (number,)) for number in range(300)]
+    write(store, definition, rows_of(definition, [*rows, (300, now - hour - hour // 100, None, (300,))]))
+    for number, event, *_ in rows:
+        exact = (event + hour) // 1000 + 1
+        assert exact <= store.client.pexpiretime(f"default:v:{{{number}}}") < exact + 36_000  # type: ignore[operator]
+    assert read(store, definition, 300) is None
+
+
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "variable"])
+@pytest.mark.parametrize("rights", ["+@all", "+@all -msetex"], ids=["MSETEX", "no MSETEX"])
+def test_rows_that_expire_land_by_the_same_rule_whatever_the_server_knows(
+    store: Store, rights: str, fixed: bool
+) -> None:
+    definition = view(("x", "int64"), *([] if fixed else [("s", "string")]), created="written", ttl="36500d")
+    store.client.execute_command("ACL", "SETUSER", "writer", "reset", "on", ">secret", "~*", *rights.split())
+    host = store.where.hosts[0]
+    writer = Store(f"redis://writer:secret@{host.name}:{host.port}/0")
+    year = 365 * 86_400_000_000
+    first = [(key, key % 7 * year, None, values(definition, key)) for key in range(250)]
+    second = [(key, (key * 3) % 7 * year, None, values(definition, key + 1000)) for key in range(300)]
+    write(writer, definition, rows_of(definition, first))
+    landed = {key: row for key, *_, row in first} | {
+        key: row for key, event, _, row in second if key >= 250 or event >= key % 7 * year
+    }
+    written = write(writer, definition, rows_of(definition, second))
+    assert written.changed == sum(row[0] >= 1000 for row in landed.values())
+    assert written.skipped == 300 - written.changed
+    for key, row in landed.items():
+        got = read(store, definition, key)
+        assert got is not None
+        assert got.values == row
+        # A grain is a year.
+        assert store.client.pexpiretime(f"default:v:{{{key}}}") // (year // 1000) == 100 + got.event_time // year + 1
+
+
+def test_a_row_that_comes_again_takes_the_ttl_of_its_view_as_it_is_now(store: Store) -> None:
+    row = (7, 2**50, None, (1,))
+    for ttl, expires in (("36500d", True), (None, False), ("40000d", True)):
+        definition = view(("x", "int64"), ttl=ttl)
+        write(store, definition, rows_of(definition, [row]))
+        assert (store.client.pexpiretime("default:v:{7}") > 0) == expires  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("event", [-(2**62), 2**62])
