@@ -79,7 +79,8 @@ def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> 
         RejectError: a join key is missing, or a value has another type than the definition says; names the join
             key, and the row by its index.
     """
-    return store_keys_of(definition, entity_texts(definition, columns))
+    head = prefix(definition.project, definition.view)
+    return [None if text is None else head + text for text in entity_texts(definition, columns)]
 
 
 def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
@@ -99,12 +100,6 @@ def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -
     if len(parts) == 1:
         return [None if part is None else part + b"}" for part in parts[0]]
     return [None if None in row else SEPARATOR.join(row) + b"}" for row in zip(*parts, strict=True)]
-
-
-def store_keys_of(definition: Definition, texts: Sequence[bytes | None]) -> list[bytes | None]:
-    """Store keys of a view from what ``entity_texts`` made, for it or for a view with the same join keys."""
-    head = prefix(definition.project, definition.view)
-    return [None if text is None else head + text for text in texts]
 
 
 def canonical(key: JoinKey, values: Sequence[Any]) -> list[bytes | None]:

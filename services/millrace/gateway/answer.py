@@ -21,12 +21,16 @@ import orjson
 from millrace.api.featureview import FeatureType, element_type
 from millrace.features import reading, times
 from millrace.features.reading import Columns
+from millrace.gateway.plain import JSON_TIMES, Texts
 from millrace.gateway.plan import Plan, ViewRead
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 _START: Final = datetime(1970, 1, 1)  # noqa: DTZ001 UTC, and faster without saying so
-_UTC: Final = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
+_BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
+_END: Final = b'],"statuses":%b,"event_timestamps":%b}'
 _NEXT: Final = b',{"values":['
+# What stands between two columns of ``Texts``.
+_BORDER: Final = b'"statuses":%b,"event_timestamps":[%b]}' + _NEXT
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_1: Final = (datetime.min - _START) // _MICROSECOND  # noqa: DTZ901 UTC
 _FLOATS: Final = frozenset({"float32", "float64"})
@@ -34,22 +38,34 @@ _FLOATS: Final = frozenset({"float32", "float64"})
 
 def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[Columns]) -> bytes:
     """The JSON body; ``read`` holds what was read of each of the plan's views, in the plan's order."""
-    known = b'],"statuses":%b,"event_timestamps":%b}' % (_present(rows), _epochs(rows))
+    known = _END % (_present(rows), _epochs(rows))
     results = [orjson.dumps(values, default=_text)[1:-1] + known for values in entities.values()]
     features = [b""] * len(plan.names)
     for view, columns in zip(plan.reads, read, strict=True):
         if columns.alike and view.first is not None:
             # All columns of the view end alike.
-            end = b'],"statuses":%b,"event_timestamps":%b}' % (_present(rows), _moments(columns.event_times))
+            end = _END % (_present(rows), _moments(columns.event_times))
             features[view.first] = (end + _NEXT).join(_values(view, columns)) + end
         else:
             _encode_each(view, columns, features)
-    names = orjson.dumps(list(entities))[1:-1]
-    return b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":[%b]}' % (
-        names and names + b",",
-        plan.names_text,
-        _NEXT.join(results + [column for column in features if column]),
-    )
+    columns_text = _NEXT.join(results + [column for column in features if column])
+    return _BEGIN % (_names(entities), plan.names_text) + columns_text + b"]}"
+
+
+def encode_plain(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: Texts) -> bytes:
+    """The same body from what was read of plain rows."""
+    present = _present(rows)
+    borders = [_BORDER % (present, times) for times in read.moments]
+    parts = [_BEGIN % (_names(entities), plan.names_text)]
+    for values in entities.values():
+        parts += (orjson.dumps(values, default=_text)[1:-1], _END % (present, _epochs(rows)), _NEXT)
+    for index, run in plan.runs:
+        columns_and_borders = [borders[index]] * (2 * (run.stop - run.start))
+        columns_and_borders[::2] = read.columns[run]
+        parts += columns_and_borders
+    parts[-1] = parts[-1][: -len(_NEXT)]
+    parts.append(b"]}")
+    return b"".join(parts)
 
 
 def _encode_each(view: ViewRead, columns: Columns, features: list[bytes]) -> None:
@@ -66,7 +82,7 @@ def _encode_each(view: ViewRead, columns: Columns, features: list[bytes]) -> Non
         end = ends.get(id(column.statuses))
         if end is None:
             statuses = orjson.dumps(column.statuses)
-            end = ends[id(column.statuses)] = b'],"statuses":%b,"event_timestamps":%b}' % (statuses, moments)
+            end = ends[id(column.statuses)] = _END % (statuses, moments)
         features[position] = values + end
 
 
@@ -82,6 +98,12 @@ def _values(view: ViewRead, columns: Columns) -> list[bytes]:
         orjson.dumps(json_values(kind, column.values))[1:-1]
         for kind, column in zip(view.types, columns.features, strict=True)
     ]
+
+
+def _names(entities: Mapping[str, Any]) -> bytes:
+    """Of the join keys that came, as JSON before those of the features."""
+    names = orjson.dumps(list(entities))[1:-1]
+    return names and names + b","
 
 
 @lru_cache(maxsize=256)
@@ -100,11 +122,11 @@ def _moments(event_times: Sequence[int | None]) -> bytes:
     try:
         if first is not None and event_times.count(first) == count:
             # Of a table that is made once a day all rows have one time.
-            moment = orjson.dumps(_START + first * _MICROSECOND, option=_UTC)
+            moment = orjson.dumps(_START + first * _MICROSECOND, option=JSON_TIMES)
             return b"[%b]" % b",".join([moment] * count)
         moments = [0 if at is None else at for at in event_times]
         if min(moments, default=0) >= _YEAR_1:
-            return orjson.dumps(np.array(moments, "M8[us]"), option=_UTC)
+            return orjson.dumps(np.array(moments, "M8[us]"), option=JSON_TIMES)
     except (OverflowError, TypeError):  # after the year 9999
         pass
     return orjson.dumps([_EPOCH if at is None else times.render(at) for at in event_times])

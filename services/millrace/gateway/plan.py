@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 import orjson
 
 from millrace.api.featureview import FeatureType
 from millrace.base.errors import NotFoundError, RejectError
+from millrace.features import keys
 from millrace.features.definition import Definition
 from millrace.features.on_demand import FeatureReader
 from millrace.gateway.definitions import Snapshot
+from millrace.gateway.plain import PlainReader, Wanted
 
 _PARTS = 2
 _NUMBERS: Final = frozenset[FeatureType](["int32", "int64", "float32", "float64"])
@@ -68,9 +71,31 @@ class Plan:
 
     @cached_property
     def alike(self) -> tuple[int, ...]:
-        """For each read the first one with the same join keys: their keys differ in their beginnings only."""
-        keys = [read.definition.join_keys for read in self.reads]
-        return tuple(keys.index(own) for own in keys)
+        """For each read the first one with the same join keys: their store keys differ in their beginnings only."""
+        join_keys = [read.definition.join_keys for read in self.reads]
+        return tuple(join_keys.index(own) for own in join_keys)
+
+    @cached_property
+    def prefixes(self) -> tuple[bytes, ...]:
+        """What the store keys of each read begin with."""
+        return tuple(keys.prefix(*read.name) for read in self.reads)
+
+    @cached_property
+    def plain(self) -> PlainReader | None:
+        """Reads the rows of all views at once where they are plain; None where they never are."""
+        return PlainReader.of([Wanted(read.definition, read.features, read.positions) for read in self.reads])
+
+    @cached_property
+    def runs(self) -> tuple[tuple[int, slice], ...]:
+        """The answer's columns in runs that are of one read: which one, and the columns."""
+        read_at = {position: index for index, read in enumerate(self.reads) for position in read.positions}
+        runs = []
+        start = 0
+        for index, run in groupby(read_at[position] for position in range(len(self.names))):
+            end = start + len(list(run))
+            runs.append((index, slice(start, end)))
+            start = end
+        return tuple(runs)
 
     @cached_property
     def binary_keys(self) -> frozenset[str]:

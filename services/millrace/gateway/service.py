@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -97,7 +96,13 @@ class FeatureReads:
         came, wanted = is_stream(content_type), is_stream(accept)
         arrow: Any = await _arrow() if came or wanted else None
         asked = (arrow.parse if came else request.parse)(call.body, self.default_project)
-        plan = await self._plan(asked)
+        try:
+            plan = self._compiled(asked)
+        except NotFoundError:
+            # It may have been applied a moment ago.
+            if not await self.definitions.look_again():
+                raise
+            plan = self._compiled(asked)
         asked = asked.split(plan.join_keys, plan.request_fields)
         if plan.binary_keys and not came:
             asked = asked.decoded(plan.binary_keys)
@@ -107,55 +112,52 @@ class FeatureReads:
                 hint="Send fewer entities at once, or raise MILLRACE_MAX_ROWS",
                 field="entities",
             )
-        read = await self._read(plan, asked)
+        rows = await self._rows(plan, asked)
+        now = self.now()
         if wanted or (came and b"json" not in accept):
+            read = await self._read(plan, asked, rows, now)
             return Answer(200, arrow.encode(plan, asked.entities, read), (arrow.CONTENT_TYPE,))
-        return Answer(200, answer.encode(plan, asked.entities, asked.rows, read))
-
-    async def _plan(self, asked: FeatureRequest) -> Plan:
-        try:
-            return self._compiled(asked)
-        except NotFoundError:
-            # It may have been applied a moment ago.
-            if not await self.definitions.look_again():
-                raise
-            return self._compiled(asked)
+        body = self._plain(plan, asked, rows, now)
+        if body is None:
+            body = answer.encode(plan, asked.entities, asked.rows, await self._read(plan, asked, rows, now))
+        return Answer(200, body)
 
     def _compiled(self, asked: FeatureRequest) -> Plan:
         snapshot = self.definitions.current
         refs = asked.refs or snapshot.feature_service(asked.project, asked.feature_service)
         return self._plans.get(snapshot, asked.project, refs, full_names=asked.full_feature_names)
 
-    async def _read(self, plan: Plan, asked: FeatureRequest) -> list[Columns]:
-        rows = await self._rows(plan, asked)
-        now = self.now()
-        read = [
-            view.reader.read(part, now, asked.request, self._layouts.get(view.name))
-            for view, part in zip(plan.reads, rows, strict=True)
-        ]
-        for index, columns in enumerate(read):
+    def _plain(self, plan: Plan, asked: FeatureRequest, rows: Sequence[bytes | None], now: int) -> bytes | None:
+        """The body where all rows are plain."""
+        texts = plan.plain.read(rows, now) if plan.plain is not None else None
+        if texts is None:
+            return None
+        self.told.values[PRESENT] += len(plan.names) * asked.rows
+        return answer.encode_plain(plan, asked.entities, asked.rows, texts)
+
+    async def _read(self, plan: Plan, asked: FeatureRequest, rows: Sequence[bytes | None], now: int) -> list[Columns]:
+        """What rows read as, view by view."""
+        read = []
+        for index, view in enumerate(plan.reads):
+            own = rows[index * asked.rows : (index + 1) * asked.rows]
+            columns = view.reader.read(own, now, asked.request, self._layouts.get(view.name))
             if columns.unknown:
-                read[index] = await self._read_other_layouts(plan.reads[index], rows[index], now, asked.request)
+                columns = await self._read_other_layouts(view, own, now, asked.request)
+            read.append(columns)
         self.told.statuses(read, asked.rows)
         return read
 
-    async def _rows(self, plan: Plan, asked: FeatureRequest) -> list[Sequence[bytes | None]]:
-        """The rows of each view."""
-        texts: list[list[bytes | None]] = []
-        for index, first in enumerate(plan.alike):
-            texts.append(
-                texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, asked.entities)
-            )
-        wanted = [keys.store_keys_of(view.definition, ends) for view, ends in zip(plan.reads, texts, strict=True)]
-        flat = list(chain.from_iterable(wanted))
-        some = None in flat
+    async def _rows(self, plan: Plan, asked: FeatureRequest) -> Sequence[bytes | None]:
+        """Of each view the rows of all entities, one view after another."""
+        wanted = _store_keys(plan, asked.entities)
+        some = None in wanted
         began = perf_counter()
-        found = await self.store.rows([key for key in flat if key is not None] if some else flat)  # type: ignore[arg-type]
+        found = await self.store.rows([key for key in wanted if key is not None] if some else wanted)  # type: ignore[arg-type]
         self.told.store_seconds.observe(perf_counter() - began)
         if not some:
-            return [found[index * asked.rows : (index + 1) * asked.rows] for index in range(len(wanted))]
+            return found
         rest = iter(found)
-        return [[NO_ENTITY if key is None else next(rest) for key in view] for view in wanted]
+        return [NO_ENTITY if key is None else next(rest) for key in wanted]
 
     async def _read_other_layouts(
         self, view: ViewRead, rows: Sequence[bytes | None], now: int, brought: Request
@@ -171,6 +173,18 @@ class FeatureReads:
                 ", ".join(sorted(known.hex() for known in columns.unknown)),
             )
         return columns
+
+
+def _store_keys(plan: Plan, entities: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+    """Of each view the store keys of all entities, one view after another; None where a join key is null."""
+    texts: list[list[bytes | None]] = []
+    for index, first in enumerate(plan.alike):
+        texts.append(texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, entities))
+    return [
+        None if text is None else prefix + text
+        for prefix, own in zip(plan.prefixes, texts, strict=True)
+        for text in own
+    ]
 
 
 async def _arrow() -> Any:

@@ -8,7 +8,7 @@ and afterwards they answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
 
 from millrace.features.store_url import Host, StoreUrl
@@ -23,7 +23,7 @@ _LOOK_SECONDS: Final = 2.0
 class Pipes(Protocol):
     """The verbs. All fail with ``StoreError``."""
 
-    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def mget(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         """The values of keys, None where there is none."""
 
     async def ask(self, command: bytes, key: bytes, arguments: Sequence[bytes]) -> Reply:
@@ -49,9 +49,9 @@ class SinglePipes:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
 
-    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def mget(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         """One MGET."""
-        return await self._pipe.ask(b"MGET", keys)  # type: ignore[return-value]
+        return self._pipe.ask(b"MGET", keys)  # type: ignore[return-value]
 
     async def ask(self, command: bytes, key: bytes, arguments: Sequence[bytes]) -> Reply:
         """The answer."""

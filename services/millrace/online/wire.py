@@ -17,6 +17,12 @@ from typing import Any, Final, NamedTuple, cast
 Reply = list[Any] | bytes | None
 
 _BULK: Final = ord("$")
+_CHARS: Final = tuple(bytes([char]) for char in range(256))
+# How many items of an array are looked at together at first, which grows while they are alike, and taken at once.
+_WINDOW: Final = 64
+# The line between two arguments: it ends one, and tells the size of the next; made before for most.
+_SIZE: Final = b"\r\n$%d\r\n"
+_SIZES: Final = tuple(_SIZE % size for size in range(1024))
 
 
 class Command(NamedTuple):
@@ -40,9 +46,14 @@ class StoreError(Exception):
 
 def packed(command: bytes, arguments: Sequence[bytes]) -> bytes:
     """A command as it goes over the wire."""
-    parts = [b"*%d\r\n$%d\r\n%b\r\n" % (len(arguments) + 1, len(command), command)]
-    parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
-    return b"".join(parts)
+    count = len(arguments)
+    parts = [b""] * (2 * count)
+    try:
+        parts[::2] = [_SIZES[size] for size in map(len, arguments)]
+    except IndexError:
+        parts[::2] = [_SIZE % size for size in map(len, arguments)]
+    parts[1::2] = arguments
+    return b"".join([b"*%d\r\n$%d\r\n%b" % (count + 1, len(command), command), *parts, b"\r\n"])
 
 
 def about(command: bytes, key: bytes, arguments: Sequence[bytes]) -> bytes:
@@ -162,6 +173,7 @@ def _reply(buffer: bytes, position: int) -> tuple[Reply | StoreError, int] | int
 
 def _array(buffer: bytes, position: int, count: int) -> tuple[Reply | StoreError, int] | int:
     items: list[Any] = []
+    window = _WINDOW
     while len(items) < count:
         end = buffer.find(b"\r\n", position)
         if end < 0:
@@ -182,25 +194,34 @@ def _array(buffer: bytes, position: int, count: int) -> tuple[Reply | StoreError
         stride = start - position + length + 2
         if position + stride > len(buffer):
             return position + stride
-        # Rows of one view are of one length as a rule, so as many as follow are taken apart at once.
-        alike = min(count - len(items), (len(buffer) - position) // stride)
-        if alike == 1:
+        head = buffer[position:start]
+        most = min(count - len(items), (len(buffer) - position) // stride, window)
+        if most == 1 or not buffer.startswith(head, position + stride):
             items.append(buffer[start : start + length])
             position += stride
             continue
-        head = buffer[position:start]
-        whole = memoryview(buffer)[position : position + alike * stride]
-        for each, item in _form(len(head), length).iter_unpack(whole):
-            if each != head:
-                break
-            items.append(item)
-            position += stride
+        # Rows of one view are of one length as a rule, so as many as follow are taken apart at once.
+        alike = _alike(buffer, head, position, position + most * stride, stride)
+        for first in range(0, alike, _WINDOW):
+            form = _form(len(head), length, min(alike - first, _WINDOW))
+            items += form.unpack_from(buffer, position + first * stride)
+        position += alike * stride
+        window = 2 * window if alike == window else _WINDOW
     return items, position
 
 
+def _alike(buffer: bytes, head: bytes, begin: int, end: int, stride: int) -> int:
+    """How many pieces of a length begin with a head, one after another, from ``begin`` on."""
+    alike = (end - begin) // stride
+    for at, char in enumerate(head, begin):
+        found = buffer[at:end:stride]
+        alike = min(alike, len(found) - len(found.lstrip(_CHARS[char])))
+    return alike
+
+
 @lru_cache(maxsize=1000)
-def _form(head: int, length: int) -> struct.Struct:
-    return struct.Struct(f"{head}s{length}s2x")
+def _form(head: int, length: int, count: int) -> struct.Struct:
+    return struct.Struct(f"{head}x{length}s2x" * count)
 
 
 def pairs(reply: Any) -> dict[bytes, bytes]:

@@ -9,14 +9,18 @@ control, shutdown, and whole requests that are not plain ones (other routes, gat
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from millrace.web.hot import Answer, Call, ClientGoneError, Handler, too_large
 from millrace.web.service import Route, Service
+
+# Bytes of a body that are copied sooner than written apart from the head.
+_WORTH_A_COPY: Final = 16384
 
 
 class _Unheard:
@@ -34,8 +38,19 @@ class _Request:
         keep_alive: whether the connection stays open after the answer.
     """
 
-    __slots__ = ("answering", "began", "disconnected", "keep_alive", "parts", "response_complete", "route", "size")
+    __slots__ = (
+        "answering",
+        "began",
+        "disconnected",
+        "keep_alive",
+        "parts",
+        "response_complete",
+        "route",
+        "size",
+        "task",
+    )
     message_event = _Unheard
+    task: asyncio.Task[None]
 
     def __init__(self, route: Route, *, keep_alive: bool) -> None:
         self.began = perf_counter()
@@ -100,9 +115,8 @@ class HotProtocol(HttpToolsProtocol):
     def _begin(self, request: _Request, handler: Handler) -> None:
         request.answering = True
         call = Call(cast("dict[str, Any]", self.scope), b"".join(request.parts), request.gone)
-        task = self.loop.create_task(self._answer(request, handler, call))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        request.task = self.loop.create_task(self._answer(request, handler, call))
+        self.tasks.add(request.task)
 
     async def _answer(self, request: _Request, handler: Handler, call: Call) -> None:
         try:
@@ -112,25 +126,31 @@ class HotProtocol(HttpToolsProtocol):
         except BaseException:  # the server is told to end; every error has become an answer
             self.transport.close()
             raise
+        finally:
+            self.tasks.discard(request.task)
         request.response_complete = True
         if answer is None or request.disconnected or self.transport.is_closing():
             self.transport.close()
             return
         keep_alive = request.keep_alive and not self._service.health.draining
-        self.transport.write(_packed(answer, self.server_state, keep_alive=keep_alive))
+        head = _head(answer, self.server_state, keep_alive=keep_alive)
+        if len(answer.body) < _WORTH_A_COPY:
+            self.transport.write(head + answer.body)
+        else:
+            self.transport.writelines((head, answer.body))
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
 
 
-def _packed(answer: Answer, state: ServerState, *, keep_alive: bool) -> bytes:
+def _head(answer: Answer, state: ServerState, *, keep_alive: bool) -> bytes:
     parts = [STATUS_LINE[answer.status]]
     for name, value in (*state.default_headers, *answer.headers):
         parts += (name, b": ", value, b"\r\n")
     # The service says itself that a server which drains closes.
     if not keep_alive and (b"connection", b"close") not in answer.headers:
         parts.append(b"connection: close\r\n")
-    parts += (b"\r\n", answer.body)
+    parts.append(b"\r\n")
     return b"".join(parts)
 
 

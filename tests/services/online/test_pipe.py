@@ -33,11 +33,19 @@ async def asked(pipe: Pipe, command: bytes, arguments: list[bytes]) -> Reply:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    lengths=st.lists(st.none() | st.sampled_from([0, 1, 9, 10, 99, 100, 105]), max_size=12),
+    # Lengths, and how many items of such a length follow one another: 64 are taken apart at once.
+    runs=st.lists(
+        st.tuples(
+            st.none() | st.sampled_from([0, 1, 9, 10, 99, 100, 105]),
+            st.sampled_from([1, 1, 1, 2, 3, 63, 64, 65, 128, 192, 200]),
+        ),
+        max_size=12,
+    ),
     seed=st.integers(0, 2**32),
 )
-def test_answers_are_understood_however_they_are_cut(lengths: list[int | None], seed: int) -> None:
+def test_answers_are_understood_however_they_are_cut(runs: list[tuple[int | None, int]], seed: int) -> None:
     rng = random.Random(seed)
+    lengths = [length for length, times in runs for _ in range(times)]
     items = [None if length is None else rng.choice([rng.randbytes(length), b"$9\r\n"[:length]]) for length in lengths]
     wire = b"*%d\r\n" % len(items)
     wire += b"".join(b"$-1\r\n" if item is None else b"$%d\r\n%b\r\n" % (len(item), item) for item in items)
@@ -58,7 +66,9 @@ def test_answers_are_understood_however_they_are_cut(lengths: list[int | None], 
         futures = [one.send(b"") for _ in answers]
         stream = b"".join(sent for sent, _ in answers)
         while stream:
-            cut = rng.randint(1, rng.choice([3, 50, len(stream)]))
+            cut = rng.randint(
+                1, rng.choice([50, 1000, len(stream)]) if len(stream) > 2000 else rng.choice([3, 50, len(stream)])
+            )
             one.data_received(stream[:cut])
             stream = stream[cut:]
         for future, (_, expected) in zip(futures, answers, strict=True):
