@@ -18,11 +18,13 @@ from millrace.features import engine as engines
 from millrace.features.conform import ARROW, integers
 from millrace.features.definition import Definition, Feature
 from millrace.features.engine import Engine
-from millrace.features.events import CHUNK_ROWS, Chunk, chunks, reads_of
+from millrace.features.events import Chunk, chunks, reads_of
 from millrace.features.frame import NONE, Asked, Frame
 from millrace.features.history import NO_CREATED, History, Numbers, Source, Window
 from millrace.features.windows import Events, evaluate, grid_of
 
+# Moments that are looked at together.
+_MOMENTS: Final = 500_000
 # Events that are looked at together where each moment sees events of its own (``created_cutoff``).
 _EXPANDED: Final = 2_000_000
 
@@ -48,9 +50,8 @@ def join(
     parts: list[list[pa.Array]] = [[] for _ in features]
     places: list[Numbers] = []
     with nullcontext(engine) if engine else engines.temporary() as sorter:
-        rows = max(CHUNK_ROWS, len(asked.rows))
         events = _events(history, features, gridded, reach, cutoff=frame.created_cutoff)
-        for chunk in chunks(events, [pa.int64()], features, sorter, rows, created=frame.created_cutoff):
+        for chunk in chunks(events, [pa.int64()], features, sorter, created=frame.created_cutoff):
             for here, values in _answers(chunk, features, gridded, asked if frame.created_cutoff else None):
                 places.append(here)
                 for part, value in zip(parts, values, strict=True):
@@ -85,7 +86,9 @@ def _answers(
     codes = integers(chunk.keys[0])
     entities, places = expanded(gridded.begins[codes], gridded.begins[codes + 1])
     if cutoff is None:
-        yield places, evaluate(features, chunk.events, entities, gridded.moments[places])
+        for first in range(0, len(places), _MOMENTS):
+            here, of = places[first : first + _MOMENTS], entities[first : first + _MOMENTS]
+            yield here, evaluate(features, chunk.events, of, gridded.moments[here])
         return
     # Each moment sees events of its own, so each is given its own entity.
     sizes = np.diff(chunk.events.begins)[entities]
@@ -122,13 +125,16 @@ def _aligned(
     found = sum(len(place) for place in places)
     empty, null = found, found + 1
     by_place = np.full(len(asked.rows), empty)
-    if places:
-        by_place[np.concatenate(places)] = np.arange(found)
+    at = 0
+    for place in places:
+        by_place[place] = np.arange(at, at := at + len(place))
     by_row = np.full(count, null)
     by_row[asked.rows] = by_place
     where: Any = pa.array(by_row)
     aligned = []
     for feature, part in zip(features, parts, strict=True):
-        rest = pa.array([feature.empty, None], ARROW[feature.type])
-        aligned.append(pa.concat_arrays([*part, rest]).take(where))
+        part.append(pa.array([feature.empty, None], ARROW[feature.type]))
+        aligned.append(pa.concat_arrays(part).take(where))
+        # It is in memory once only, but for the feature at hand.
+        part.clear()
     return aligned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -144,10 +145,11 @@ class Asked:
     entities: Numbers
     moments: Numbers
     rows: Numbers
-    _cells: _Cells = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_cells", _Cells.of(self.entities, self.moments))
+    @cached_property
+    def _cells(self) -> _Cells:
+        """Made when the first row is placed: a frame of aggregates alone is placed on their grid only."""
+        return _Cells.of(self.entities, self.moments)
 
     def codes(self, keys: Sequence[pa.Array]) -> Numbers:
         """Entity codes of join keys; -1 for entities that are not asked for."""

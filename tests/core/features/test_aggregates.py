@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.base.errors import RejectError
+from millrace.features import aggregates
 from millrace.features.definition import Definition
 from millrace.features.engine import Engine
 from millrace.features.pit import Frame, join
@@ -247,6 +248,19 @@ def test_one_entity_with_more_events_than_a_chunk_is_no_special_case(engine: Eng
     frame = Frame({"id": pa.array([1, 2])}, pa.array([MINUTE, MINUTE]))
     (got,) = join(definition, definition.features, TableSource(source, 100_000), frame, engine=engine)
     assert got.to_pylist() == [count * (count - 1) // 2, 0]
+
+
+def test_a_long_frame_is_answered_in_parts_without_a_difference(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(3)
+    moments = [MINUTE * n for n in range(-20, 20)]
+    rows = history(rng, 200, 5, moments)
+    definition = view(*every_function(["10m"]), created="written", every="1m")
+    asked = [(rng.randrange(6), rng.choice(moments)) for _ in range(90)]
+    at_once = bits(trained(definition, table(rows), asked, engine))
+    monkeypatch.setattr(aggregates, "_MOMENTS", 7)
+    assert bits(trained(definition, table(rows), asked, engine)) == at_once
 
 
 def test_a_frame_that_asks_for_no_entity_gets_nulls_and_an_empty_one_nothing(engine: Engine) -> None:
