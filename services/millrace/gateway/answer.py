@@ -30,7 +30,7 @@ _BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
 _END: Final = b'],"statuses":%b,"event_timestamps":%b}'
 _NEXT: Final = b',{"values":['
 # What stands between two columns of ``Texts``.
-_BORDER: Final = b'"statuses":%b,"event_timestamps":[%b]}' + _NEXT
+_BORDER: Final = b',"statuses":%b,"event_timestamps":[%b]}' + _NEXT
 _MICROSECOND: Final = timedelta(microseconds=1)
 _YEAR_1: Final = (datetime.min - _START) // _MICROSECOND  # noqa: DTZ901 UTC
 _FLOATS: Final = frozenset({"float32", "float64"})

@@ -54,7 +54,7 @@ class Texts(NamedTuple):
     """What plain rows read as, in JSON; all of it is PRESENT.
 
     Attributes:
-        columns: the values of each feature, in the answer's order: a list from after its bracket to the comma after it.
+        columns: the values of each feature, in the answer's order: a list without its first bracket.
         moments: the event times of each view's rows: a list without its brackets.
     """
 
@@ -149,7 +149,7 @@ class PlainReader:
         text = orjson.dumps(self._values_of(items))
         if b"n" in text:  # what is not finite is null
             return None
-        columns = (text[1:-1] + b",").replace(b",", b"],[").split(b"[")
+        columns = text[1:].replace(b",", b"],").split(b",")
         return Texts(columns, orjson.dumps(moments, option=JSON_TIMES)[1:-1].split(b","))
 
     def _many(self, packed: bytes, count: int, oldest: Sequence[int], as_of: int) -> Texts | None:
@@ -171,11 +171,9 @@ class PlainReader:
             text = orjson.dumps(matrix, option=orjson.OPT_SERIALIZE_NUMPY)
             if b"n" in text:
                 return None
-            # To look for one character takes a tenth of the time that a longer border takes.
-            columns += text.split(b"[")[2:]
-            columns[-1] = columns[-1][:-1] + b","
+            columns += _rows(text, size)
         moments = orjson.dumps(events.view(_MOMENT), option=JSON_TIMES)
-        return Texts(self._ordered(columns), moments[2:-2].split(b"],["))
+        return Texts(self._ordered(columns), [each[:-1] for each in _rows(moments, len(oldest))])
 
 
 def _can_be_plain(wanted: Wanted) -> bool:
@@ -228,6 +226,20 @@ def _parts(fields: Sequence[_Field], codes: dict[str, np.dtype[Any]]) -> tuple[i
             parts.append(_Part(slice(end, end + len(starts)), where, read))
             end += len(starts)
     return end, parts
+
+
+def _rows(matrix: bytes, count: int) -> list[bytes]:
+    """The rows of a matrix in JSON, of which no text has a bracket, without their first ones.
+
+    ``split`` looks at every byte by itself, which takes five times as long.
+    """
+    rows = []
+    start = 2
+    for _ in range(count):
+        end = matrix.index(b"]", start) + 1
+        rows.append(matrix[start:end])
+        start = end + 2
+    return rows
 
 
 def _items(indices: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

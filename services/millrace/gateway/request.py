@@ -111,11 +111,11 @@ def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
     for name, column in value.items():
         if not isinstance(column, list):
             raise RejectError(f"{named(column)} came, a list of values is expected", field=f"entities.{name}")
-    lengths = {name: len(column) for name, column in value.items()}
-    if len(set(lengths.values())) > 1:
-        counted = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+    lengths = list(map(len, value.values()))
+    if lengths.count(lengths[0]) != len(lengths):
+        counted = ", ".join(f"{name} has {length}" for name, length in zip(value, lengths, strict=True))
         raise RejectError(f"the columns differ in length: {counted}", field="entities")
-    return value, next(iter(lengths.values()))
+    return value, lengths[0]
 
 
 def _bytes(name: str, row: int, value: Any) -> Any:

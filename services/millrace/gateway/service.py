@@ -180,11 +180,10 @@ def _store_keys(plan: Plan, entities: Mapping[str, Sequence[Any]]) -> list[bytes
     texts: list[list[bytes | None]] = []
     for index, first in enumerate(plan.alike):
         texts.append(texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, entities))
-    return [
-        None if text is None else prefix + text
-        for prefix, own in zip(plan.prefixes, texts, strict=True)
-        for text in own
-    ]
+    wanted: list[bytes | None] = []
+    for prefix, own in zip(plan.prefixes, texts, strict=True):
+        wanted += [None if text is None else prefix + text for text in own] if None in own else map(prefix.__add__, own)  # type: ignore[arg-type]
+    return wanted
 
 
 async def _arrow() -> Any:
