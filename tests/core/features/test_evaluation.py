@@ -163,7 +163,7 @@ def expressions() -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_same_bits_come_out_of_training_and_of_stored_rows(data: st.DataObject, tmp_path_factory: Any) -> None:
     columns = [{"name": "a", "type": "float64"}, {"name": "b", "type": "float32"}, {"name": "n", "type": "int64"}]

@@ -110,7 +110,6 @@ def test_the_join_agrees_with_polars_where_there_are_no_ties(seed: int, ttl: int
     assert joined(definition, rows, asked) == oracle.select("x", "s").rows()
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     asked=st.lists(st.tuples(st.integers(0, 3), MOMENTS), min_size=1, max_size=40),
     looked_up=st.lists(st.tuples(st.integers(0, 3), MOMENTS), max_size=40),

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.local.apiserver.fieldmanager import ApplyConflict, apply, record_update
@@ -46,7 +46,6 @@ def members(found: Fields) -> set[str]:
     return set(paths(found))
 
 
-@settings(max_examples=100, deadline=None)
 @given(fields, fields)
 def test_set_operations_are_those_of_the_members(one: Fields, two: Fields) -> None:
     before = copy.deepcopy((one, two))
@@ -124,14 +123,12 @@ def owners(found: Obj) -> dict[str, set[str]]:
     return {entry["manager"]: members(entry["fieldsV1"]) for entry in found["metadata"].get("managedFields", [])}
 
 
-@settings(max_examples=100, deadline=None)
 @given(specs, specs)
 def test_applying_twice_changes_nothing_the_second_time(live: Obj, sent: Obj) -> None:
     current = ssa(ssa(None, live, "first"), sent, "second")
     assert ssa(current, sent, "second", force=False, now="2027-01-01T00:00:00Z") == current
 
 
-@settings(max_examples=100, deadline=None)
 @given(specs, specs)
 def test_a_sole_applier_gets_exactly_what_it_applied_last(first: Obj, second: Obj) -> None:
     first, second = {"a": 0, **first}, {"a": 0, **second}  # what owns nothing at all counts as never applied
@@ -146,7 +143,6 @@ def settled(spec: Obj) -> Obj:
     return {key: value for key, value in spec.items() if key not in {"items", "set"} or value}
 
 
-@settings(max_examples=100, deadline=None)
 @given(specs, specs, specs)
 def test_without_force_nobody_elses_value_changes(first: Obj, updated: Obj, sent: Obj) -> None:
     current = ssa(None, first, "applier")
@@ -172,7 +168,6 @@ def conflicting(live: Obj, sent: Obj) -> set[str]:
     return set()
 
 
-@settings(max_examples=100, deadline=None)
 @given(specs, specs)
 def test_after_an_update_every_changed_field_has_exactly_one_owner(first: Obj, second: Obj) -> None:
     created = obj(first)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch
@@ -104,7 +104,6 @@ values = st.recursive(
 objects = st.dictionaries(st.text("ab/~", max_size=2), values, max_size=4)
 
 
-@settings(max_examples=100, deadline=None)
 @given(objects, objects)
 def test_the_difference_of_two_documents_turns_one_into_the_other(one: dict[str, Any], two: dict[str, Any]) -> None:
     ops = jsonpatch.make_patch(one, two).patch
@@ -132,7 +131,6 @@ def test_the_examples_of_rfc_7386_hold(doc: dict[str, Any], patch: dict[str, Any
     assert (doc, patch) == before
 
 
-@settings(max_examples=100, deadline=None)
 @given(objects, objects)
 def test_merging_twice_is_merging_once(doc: dict[str, Any], patch: dict[str, Any]) -> None:
     once = apply_merge_patch(doc, patch)

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.local.apiserver.openapi import builtin_schema
@@ -160,7 +160,6 @@ def test_a_patch_that_makes_no_sense_is_refused(patch: dict[str, Any], message: 
 names = st.lists(st.sampled_from("abcdef"), unique=True, max_size=5)
 
 
-@settings(max_examples=100, deadline=None)
 @given(names, names)
 def test_a_merged_list_holds_every_item_once_and_merging_again_changes_nothing(
     live: list[str], sent: list[str]

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.local.apiserver.schema import Schema, compile_schema
@@ -115,7 +115,6 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(keys, values, max_size=5))
 def test_defaulting_and_pruning_settle_at_once(value: dict[str, Any]) -> None:
     schema = of(SPEC)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.local.apiserver.schema import FieldError, Schema, compile_schema
@@ -211,7 +211,6 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(json_values)
 def test_no_value_whatever_makes_defaulting_pruning_or_validation_fail(value: Any) -> None:
     schema = of(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.local.apiserver.process import RunningServer, start
@@ -186,7 +186,6 @@ async def test_ones_own_write_is_seen_at_once_but_never_brings_back_what_is_gone
     assert informer.items["n/a"]["metadata"]["resourceVersion"] == "16"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y", None])), max_size=25))
 def test_an_index_always_says_what_the_items_say(steps: list[tuple[str, str | None]]) -> None:
     informer = Informer(Scripted(), CONFIG_MAPS)  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
     LocalStack(tmp_path / "stack").down()
 
 
+@pytest.mark.slow
 def test_up_says_what_is_ready_and_how_to_go_on_and_down_ends_it(root: Path) -> None:
     ran = millrace(root, *UP)
     assert (ran.returncode, ran.stderr) == (0, "")

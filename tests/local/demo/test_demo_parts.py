@@ -10,7 +10,6 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from sklearn.datasets import load_breast_cancer
 
 from millrace.api.loading import load_yaml
 from millrace.base.errors import ReportError
@@ -51,6 +50,8 @@ def test_the_training_set_is_what_was_measured_last_and_corrected(tmp_path: Path
         .get_historical_features(written.entities, features=refs, timestamp_column="event_timestamp")
         .to_arrow()
     )
+    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 - each worker would read it, whatever it tests
+
     bunch = load_breast_cancer()
     by_name = {data.column_name(str(name)): bunch.data[:, index] for index, name in enumerate(bunch.feature_names)}
     for ref in refs:

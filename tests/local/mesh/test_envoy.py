@@ -91,13 +91,13 @@ async def test_a_route_of_every_host_takes_those_outside_as_well(rig: Rig) -> No
 
 async def test_weights_split_requests_and_a_zero_takes_none(rig: Rig) -> None:
     objects = await two_arms(rig)
-    for weight in (20, 0, 100):
+    for weight, requests in ((20, 1600), (0, 200), (100, 200)):
         await rig.apply(**objects, virtual_services=[o.virtual_service("rec", [split(weight)])])
-        found = await rig.pods(HOST, 1600)
+        found = await rig.pods(HOST, requests)
         p = weight / 100
         # Five standard deviations: one false alarm in a million runs.
-        assert abs(found["b"] - 1600 * p) <= 5 * sqrt(1600 * p * (1 - p))
-        assert found["a"] + found["b"] == 1600
+        assert abs(found["b"] - requests * p) <= 5 * sqrt(requests * p * (1 - p))
+        assert found["a"] + found["b"] == requests
 
 
 async def test_no_request_fails_through_dozens_of_weight_and_endpoint_changes(rig: Rig) -> None:
@@ -117,7 +117,7 @@ async def test_no_request_fails_through_dozens_of_weight_and_endpoint_changes(ri
 
     await rig.apply(**objects, virtual_services=[o.virtual_service("rec", [split(0)])])
     tasks = [asyncio.create_task(load()) for _ in range(8)]
-    for step in range(60):
+    for step in range(36):
         # Each arm's second pod comes and goes; the route alternates between a split and none.
         pods = {"a": "127.77.0.1", "b": "127.77.0.2", **({"c": "127.77.0.3"} if step % 3 else {})}
         objects["endpoint_slices"][1] = o.endpoint_slice("rec-arms", pods, port=rig.backends.port)
@@ -128,7 +128,7 @@ async def test_no_request_fails_through_dozens_of_weight_and_endpoint_changes(ri
     done.set()
     await asyncio.gather(*tasks)
     assert not failed
-    assert sent > 1000
+    assert sent > 500
 
 
 async def test_a_destination_whose_traffic_policy_changes_loses_no_request(rig: Rig) -> None:
@@ -242,7 +242,7 @@ async def test_timeouts_redirects_direct_responses_and_faults_act(rig: Rig) -> N
         {"route": to_a},
     ]
     await rig.apply(**objects, virtual_services=[o.virtual_service("rec", rules)])
-    status, said = await rig.get(HOST, "/slow?sleep=2")
+    status, said = await rig.get(HOST, "/slow?sleep=0.5")
     assert (status, "within the timeout" in said["error"]) == (504, True)
     async with rig.session.get(rig.url + "/moved", headers={"Host": HOST}, allow_redirects=False) as answer:
         assert (answer.status, answer.headers["location"]) == (302, f"http://{HOST}/there")

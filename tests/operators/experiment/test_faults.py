@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from millrace.kube import resources as r
 from millrace.kube.resources import Object
 from tests import builders
@@ -47,6 +49,7 @@ def left(world: World) -> list[Object]:
     return normal([*world.children(), *({"kind": MD.kind, **item} for item in items)])
 
 
+@pytest.mark.slow
 async def test_a_service_from_its_first_deployment_to_its_end(world: World, faults: Faults) -> None:
     scaled = builders.model_deployment("m", OLD, "shop").having("spec.scaling", {"min": 1, "max": 3}).build()
 
@@ -83,6 +86,7 @@ async def test_a_change_of_model_and_scaling(world: World, faults: Faults) -> No
     await killed_at_every_write(world, faults, chapter, 6)
 
 
+@pytest.mark.slow
 async def test_a_canary_from_its_start_to_its_promotion_and_deletion(world: World, faults: Faults) -> None:
     for name in ("v1", "v2"):
         world.apply(builders.model_deployment(name, OLD, "shop").build())

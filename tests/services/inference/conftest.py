@@ -11,9 +11,6 @@ import onnx
 import pytest
 from onnx import TensorProto as T
 from onnx import helper
-from skl2onnx import to_onnx
-from sklearn.datasets import load_breast_cancer
-from sklearn.ensemble import GradientBoostingClassifier
 
 
 def write(path: Path, nodes, inputs, outputs, initializers=()) -> Path:
@@ -97,6 +94,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def classifiers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np.ndarray, np.ndarray]]:
     """A scikit-learn classifier with ZipMap (a list of maps) and without, some rows, its own probabilities of them."""
+    from skl2onnx import to_onnx  # noqa: PLC0415 - each worker would read it, whatever it tests
+    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415
+    from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415
+
     folder = tmp_path_factory.mktemp("classifiers")
     x, y = load_breast_cancer(return_X_y=True)
     x = x.astype(np.float32)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.datasets import load_breast_cancer
 
 FIRST_VISIT = datetime(2025, 1, 6, 9, tzinfo=UTC)
 VISITS = 3
@@ -37,6 +36,8 @@ def column_name(label: str) -> str:
 
 def write(folder: Path) -> Written:
     """Writes ``cell-means/`` and ``cell-worst/`` below ``folder``; returns whom to diagnose and when."""
+    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 — slow to import, needed only here
+
     bunch = load_breast_cancer()
     names = [column_name(str(label)) for label in bunch.feature_names]
     measured = np.asarray(bunch.data, dtype=np.float64)

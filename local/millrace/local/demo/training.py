@@ -8,11 +8,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pyarrow as pa
-from skl2onnx import to_onnx
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 LABEL = "malignant"
 
@@ -27,21 +22,12 @@ def train(training_set: pa.Table, features: list[str], folder: Path) -> dict[str
     values = matrix(training_set, features)
     labels = training_set[LABEL].to_numpy()
     held_out = np.arange(len(labels)) % 5 == 0
-    models: dict[str, Any] = {
-        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-        "boosting": GradientBoostingClassifier(random_state=0),
-    }
     folder.mkdir(parents=True, exist_ok=True)
     accuracy = {}
-    for name, model in models.items():
+    for name, model in _untrained().items():
         model.fit(values[~held_out], labels[~held_out])
         accuracy[name] = float(model.score(values[held_out], labels[held_out]))
-        exported = to_onnx(
-            model,
-            initial_types=[("features", _tensor(values.shape[1]))],
-            options={id(model): {"zipmap": False}},
-        )
-        (folder / f"{name}.onnx").write_bytes(exported.SerializeToString())
+        (folder / f"{name}.onnx").write_bytes(_exported(model, values.shape[1]))
     return accuracy
 
 
@@ -52,7 +38,22 @@ def predict_offline(model: Path, values: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities)[:, 1]
 
 
-def _tensor(width: int) -> Any:
-    from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415 — slow to import, needed only here
+def _untrained() -> dict[str, Any]:
+    from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415 — slow to import, needed only here
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
-    return FloatTensorType([None, width])
+    return {
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "boosting": GradientBoostingClassifier(random_state=0),
+    }
+
+
+def _exported(model: Any, width: int) -> bytes:
+    from skl2onnx import to_onnx  # noqa: PLC0415 — slow to import, needed only here
+    from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
+
+    tensor = FloatTensorType([None, width])
+    exported = to_onnx(model, initial_types=[("features", tensor)], options={id(model): {"zipmap": False}})
+    return bytes(exported.SerializeToString())
