@@ -138,7 +138,7 @@ class InferenceServer:
             "deployment": settings.deployment,
             "digest": model_digest,
         }
-        data = DataPlane(loaded, join, lane, model, compute.series().observe, rows.series().observe)
+        data = DataPlane(loaded, join, lane, model, compute.series().observe, rows.series().observe, self.service.fail)
         metrics.gauge("millrace_inference_in_flight", "Predictions being made or waiting", lambda: data.in_flight)
         return data
 
@@ -157,8 +157,7 @@ class InferenceServer:
 
 def _load(settings: InferenceSettings) -> tuple[ModelSession, str]:
     """Blocking: loads and warms the model, and finds its digest."""
-    loaded = session.load(settings.path, settings.device, settings.threads or cpu_count())
-    loaded.warm_up()
+    loaded = session.load_warm(settings.path, settings.device, settings.threads or cpu_count())
     noted = digest_file(settings.path)
     return loaded, noted.read_text() if noted.is_file() else digest(settings.path).digest
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-from millrace.base.errors import RejectError
+from millrace.base.errors import MillraceError, RejectError, ReportError
 from millrace.inference import predict, protocol
 from millrace.inference.feature_join import FeatureJoin
 from millrace.inference.lane import INLINE_SECONDS, Lane
-from millrace.inference.session import ModelSession
+from millrace.inference.session import ModelSession, OutOfMemoryError
 from millrace.inference.tensors import Array
+from millrace.web.errors import TooLargeError
 from millrace.web.hot import Answer, Call
 
 
@@ -23,6 +25,7 @@ class DataPlane:
         model: ``{"name", "version", "deployment", "digest"}`` as answers name it.
         compute_seconds: told how long each run of the model took.
         rows: told how many rows each run had.
+        lost: told when the GPU has ceased to work, which only another process mends.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class DataPlane:
         model: dict[str, str],
         compute_seconds: Callable[[float], None],
         rows: Callable[[float], None],
+        lost: Callable[[MillraceError], None],
     ) -> None:
         self.session = session
         self.join = join
@@ -41,6 +45,7 @@ class DataPlane:
         self.in_flight = 0
         self._compute_seconds = compute_seconds
         self._rows = rows
+        self._lost = lost
 
     async def infer(self, call: Call) -> Answer:
         """``POST /v2/models/{m}/infer``: tensors in, tensors out."""
@@ -81,11 +86,21 @@ class DataPlane:
                 results, seconds = _timed(session, feeds, outputs)
             else:
                 results, seconds = await self.lane.run(partial(_timed, session, feeds, outputs), call.gone)
+        except OutOfMemoryError as error:
+            raise TooLargeError(error.message, hint=error.hint) from error
+        except ReportError as error:
+            await self._look_for(error)
+            raise
         finally:
             self.in_flight -= 1
         self._compute_seconds(seconds)
         self._rows(rows)
         return results
+
+    async def _look_for(self, error: ReportError) -> None:
+        """After an error of CUDA's every further call in this process may fail, whatever comes."""
+        if self.session.device == "gpu" and not await asyncio.to_thread(self.session.still_runs):
+            self._lost(ReportError(f"the GPU has ceased to work: {error}", reason="DeviceLost"))
 
 
 def _timed(session: ModelSession, feeds: dict[str, Array], outputs: list[str]) -> tuple[list[Any], float]:

@@ -3,7 +3,8 @@
 A hand-over to a thread and back costs 50 to 100 microseconds, many times what a small model takes; but what runs on
 the event loop keeps health checks and every other request waiting. So work that should end within ``INLINE_SECONDS``
 runs inline: even a thousand connections at once, the most that a proxy opens by default, then wait no longer than the
-queue's own timeout. One thread is enough: a run already uses all processors that the pod may use.
+queue's own timeout. One thread is enough: a run already uses all processors that the pod may use, and a GPU computes
+more than the loop can read of JSON.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -14,23 +12,24 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from millrace.base.errors import MillraceError, RejectError, ReportError
+from millrace.inference import runtime
 from millrace.inference.protocol import Signature
+from millrace.inference.runtime import InvalidArgument, first_line, is_devices_fault, is_out_of_memory
 from millrace.inference.tensors import NUMPY, Array, TensorSpec, spec_of
-
-# ONNX Runtime reports home unless told otherwise before it is imported.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime as ort
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "gpu", "cpu"]
 
-_CUDA: Final = "CUDAExecutionProvider"
-_CPU: Final = "CPUExecutionProvider"
 _WARM_RUNS: Final = 10
 _WARM_ROWS: Final = 32
 _SHORT_SECONDS: Final = 0.01
+
+
+class OutOfMemoryError(RejectError):
+    """What came takes more memory to compute than there is."""
+
+    reason = "TooLarge"
 
 
 class ModelSession:
@@ -48,121 +47,138 @@ class ModelSession:
         self.row_seconds = float("inf")
         self._further_seconds = 0.0
         self._session = session
-        self._run: Callable[[list[str], dict[str, Array]], list[Any]] = (
-            self._run_bound if device == "gpu" else session.run
-        )
 
     def run(self, feeds: dict[str, Array], outputs: list[str]) -> list[Any]:
         """The named outputs. Thread-safe; releases the GIL while it computes.
 
         Raises:
             RejectError: the model refuses the values (an index out of range, rows that do not match).
-            ReportError: the model fails for another reason (no memory, an operator's fault).
+            OutOfMemoryError: there is not the memory for so much.
+            ReportError: the model fails for another reason (an operator's fault, a lost GPU).
         """
         try:
-            return self._run(outputs, feeds)
+            return list(self._session.run(outputs, feeds))
         except InvalidArgument as error:
-            raise RejectError(f"the model refuses this input: {_first_line(error)}", reason="BadTensor") from error
+            raise RejectError(f"the model refuses this input: {first_line(error)}", reason="BadTensor") from error
         except Exception as error:
+            shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
             if len({values.shape[:1] for values in feeds.values()}) > 1:
-                rows = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
-                raise RejectError(f"inputs differ in their numbers of rows: {rows}", reason="BadTensor") from error
-            raise ReportError(f"the model fails: {_first_line(error)}", reason="ModelFailed") from error
+                raise RejectError(f"inputs differ in their numbers of rows: {shapes}", reason="BadTensor") from error
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"this input, {shapes}, takes more memory than the {self.device.upper()} has left",
+                    hint="Send fewer rows at once",
+                ) from error
+            raise ReportError(f"the model fails: {first_line(error)}", reason="ModelFailed") from error
 
-    def _run_bound(self, outputs: list[str], feeds: dict[str, Array]) -> list[Any]:
-        # Binding keeps ONNX Runtime from copying each output through a pageable buffer of its own.
-        binding = self._session.io_binding()
-        for name, values in feeds.items():
-            binding.bind_cpu_input(name, values)
-        for name in outputs:
-            binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
-        result: list[Any] = binding.copy_outputs_to_cpu()
-        return result
+    def still_runs(self) -> bool:
+        """Whether the model runs on the blank row that it was warmed up with; True where it never did."""
+        if self.row_seconds == float("inf"):
+            return True
+        try:
+            self._run_blank(1)
+        except MillraceError:
+            return False
+        return True
 
     def expected_seconds(self, rows: int) -> float:
         """What a run of that many rows should take: a straight line through two measured points."""
         return self.row_seconds + self._further_seconds * max(0, rows - 1)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> MillraceError | None:
         """Runs the model on blank rows until memory is laid out, and measures it.
 
         A second point is measured only where a run may be short enough for it to matter.
+
+        Returns:
+            Why it did not run, and so is not warm; None where it did.
         """
         try:
             self.row_seconds = self._further_seconds = self._measured(1)
         except MillraceError as error:
-            logger.warning("the model does not run on blank input, so it is not warm: %s", error)
-            return
+            return error
         if self.row_seconds <= _SHORT_SECONDS:
             with suppress(MillraceError):  # a model of fixed size takes one row at a time
                 many = self._measured(_WARM_ROWS)
                 self._further_seconds = max(0.0, (many - self.row_seconds) / (_WARM_ROWS - 1))
+        return None
 
     def _measured(self, rows: int) -> float:
         """Seconds of the fastest of some runs: what the model takes where nothing else is in its way."""
+        return min(self._run_blank(rows) for _ in range(_WARM_RUNS))
+
+    def _run_blank(self, rows: int) -> float:
         feeds = {spec.name: blank(spec, rows) for spec in self.signature.inputs.values()}
-        seconds = []
-        for _ in range(_WARM_RUNS):
-            began = perf_counter()
-            self.run(feeds, self.signature.output_names)
-            seconds.append(perf_counter() - began)
-        return min(seconds)
+        began = perf_counter()
+        self.run(feeds, self.signature.output_names)
+        return perf_counter() - began
+
+
+def load_warm(path: Path, device: Device, threads: int) -> ModelSession:
+    """Loads a model file and warms it up; the arguments and errors are those of ``load``.
+
+    A GPU that has not the memory, or no kernel for what the model does, may tell only when the model runs; then it is
+    as if there were none.
+    """
+    loaded = load(path, device, threads)
+    why_not = loaded.warm_up()
+    if why_not is not None and loaded.device == "gpu" and is_devices_fault(why_not.__cause__):
+        _without_gpu(device, str(why_not))
+        loaded = load(path, "cpu", threads)
+        why_not = loaded.warm_up()
+    if why_not is not None:
+        logger.warning("the model does not run on blank input, so it is not warm: %s", why_not)
+    return loaded
 
 
 def load(path: Path, device: Device, threads: int, *, shown: str = "", optimize: bool = True) -> ModelSession:
     """Loads a model file.
 
     Args:
+        device: ``auto`` falls back to the CPU, and a warning says why where ONNX Runtime could use a GPU.
         threads: of one run, on the CPU.
         shown: how messages call the file.
         optimize: False only to see whether the file loads at all.
 
     Raises:
         RejectError: the file is missing or no ONNX model that this runtime can run (``BadModel``), or the device is
-        not there
-            (``NoDevice``).
+            not there or cannot run the model (``NoDevice``).
     """
     if not path.is_file():
         raise RejectError(f"there is no model file {path}", field="MILLRACE_MODEL_PATH", reason="BadModel")
-    providers = _providers(device)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not optimize:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = ort.InferenceSession(path, options, providers=providers)
-    except Exception as error:
-        raise RejectError(
-            f"{shown or path} ({path.stat().st_size} bytes) is not an ONNX model that ONNX Runtime {ort.__version__} "
-            f"can load: {_first_line(error).replace(str(path), 'it')}",
-            hint="The file may be cut off or of another format; export and upload it again",
-            field="spec.model.uri",
-            reason="BadModel",
-        ) from error
-    chosen = "gpu" if session.get_providers()[0] == _CUDA else "cpu"
-    if device == "gpu" and chosen == "cpu":
-        raise _no_gpu("CUDA could not be initialised here")
+    session, why_not = (None, "") if device == "cpu" else runtime.on_gpu(path, threads)
+    chosen = "cpu" if session is None else "gpu"
+    if session is None:
+        session = _on_cpu(path, threads, shown or str(path), optimize=optimize)
+        if device != "cpu":
+            _without_gpu(device, why_not)
     signature = Signature(_specs(session.get_inputs()), _specs(session.get_outputs()))
     return ModelSession(session, signature, chosen)
 
 
-def _providers(device: Device) -> list[str]:
-    has_cuda = _CUDA in ort.get_available_providers()
-    if device == "gpu" and not has_cuda:
-        raise _no_gpu("this installation of ONNX Runtime has no CUDA provider")
-    return [_CUDA, _CPU] if has_cuda and device != "cpu" else [_CPU]
+def _without_gpu(device: Device, why: str) -> None:
+    if device == "gpu":
+        raise RejectError(
+            f"a GPU is demanded, but {why}",
+            hint="Run an image with millrace[gpu] on a node with an NVIDIA GPU, or set device to auto or cpu",
+            field="spec.inference.device",
+            reason="NoDevice",
+        )
+    if runtime.has_cuda():
+        logger.warning("the model runs on the CPU: %s", why)
 
 
-def _no_gpu(why: str) -> RejectError:
-    return RejectError(
-        f"a GPU is demanded, but {why}",
-        hint="Run an image with millrace[gpu] on a node with an NVIDIA GPU, or set device to auto or cpu",
-        field="spec.inference.device",
-        reason="NoDevice",
-    )
+def _on_cpu(path: Path, threads: int, shown: str, *, optimize: bool) -> Any:
+    try:
+        return runtime.on_cpu(path, threads, optimize=optimize)
+    except Exception as error:
+        raise RejectError(
+            f"{shown} ({path.stat().st_size} bytes) is not an ONNX model that ONNX Runtime {runtime.VERSION} "
+            f"can load: {first_line(error).replace(str(path), 'it')}",
+            hint="The file may be cut off or of another format; export and upload it again",
+            field="spec.model.uri",
+            reason="BadModel",
+        ) from error
 
 
 def _specs(arguments: Sequence[Any]) -> list[TensorSpec]:
@@ -176,9 +192,3 @@ def blank(spec: TensorSpec, rows: int) -> Array:
     if spec.datatype == "BYTES":
         return np.full(shape, "", dtype=object)
     return np.zeros(shape, NUMPY.get(spec.datatype, np.dtype(np.float16)))
-
-
-def _first_line(error: Exception) -> str:
-    """What ONNX Runtime says, without its codes: ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : …``."""
-    lines = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -31,7 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     ``sum``: features [n, 3] FP32 → total [n, 1]; ``columns``: one FP32 input per feature; ``every``: one input per
     datatype, returned as it came; ``slow``: some tens of milliseconds whatever the row; ``lookup``: fails on an index
-    out of range.
+    out of range; ``pairs``: x [n, 1] FP32 → most [n, 1], through an array [n, n].
     """
     folder = tmp_path_factory.mktemp("models")
     axes = helper.make_tensor("axes", T.INT64, [1], [1])
@@ -88,6 +88,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             [tensor("value", T.FLOAT, [None])],
             [helper.make_tensor("table", T.FLOAT, [3], [1.5, 2.5, 3.5])],
         ),
+        "pairs": write(
+            folder / "pairs.onnx",
+            [
+                helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+                helper.make_node("MatMul", ["x", "t"], ["xx"]),
+                helper.make_node("ReduceMax", ["xx"], ["most"], axes=[1], keepdims=1),
+            ],
+            [tensor("x", T.FLOAT, [None, 1])],
+            [tensor("most", T.FLOAT, [None, 1])],
+        ),
     }
 
 
@@ -120,6 +130,7 @@ def serve(start_service) -> Callable[..., object]:
             "MILLRACE_MODEL_VERSION": "7",
             "MILLRACE_DEPLOYMENT": "m-v7",
             "MILLRACE_MODEL_PATH": str(path),
+            "MILLRACE_DEVICE": "cpu",  # what a test says of speed and errors holds on machines with a GPU, too
             **environment,
         }
         service = start_service("-m", "millrace.inference", "serve", **settings)

@@ -138,7 +138,7 @@ def test_what_the_model_refuses_is_400_and_serving_goes_on(serve, models):
 
 
 def test_a_long_run_leaves_health_checks_answering_and_overload_is_shed(serve, models):
-    server = serve(models["slow"], MILLRACE_QUEUE_REQUESTS="2", MILLRACE_QUEUE_TIMEOUT="20s")
+    server = serve(models["slow"], MILLRACE_THREADS="1", MILLRACE_QUEUE_REQUESTS="2", MILLRACE_QUEUE_TIMEOUT="20s")
     labels = '{deployment="m-v7",model="m",version="7"}'
     seen = threading.Event()
     answers: list[httpx.Response] = []

@@ -1,0 +1,125 @@
+"""ONNX Runtime itself: sessions on an NVIDIA GPU, or why there is none, and on the CPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+# ONNX Runtime reports home unless told otherwise before it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+__all__ = [
+    "VERSION",
+    "InvalidArgument",
+    "first_line",
+    "has_cuda",
+    "is_devices_fault",
+    "is_out_of_memory",
+    "on_cpu",
+    "on_gpu",
+]
+
+logger = logging.getLogger(__name__)
+
+VERSION: Final[str] = ort.__version__
+
+_CUDA: Final = "CUDAExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+_CUDA_OPTIONS: Final = {
+    # A search by trial would run at every new number of rows, in the middle of serving.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # Ten bits of mantissa are not what a model on the CPU answers.
+    "use_tf32": "0",
+}
+_ERRORS_ONLY: Final = 3
+# The code and its name, where in ONNX Runtime's sources the fault was found, and where on the machine.
+_NOISE: Final = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+:\d+ .*?\)(?: const)?(?: \[with [^\]]*\])? | ; GPU=.*"
+)
+_DEVICES_FAULT: Final = re.compile(r"\bCU[A-Z]+ failure |BFCArena::")
+
+
+def has_cuda() -> bool:
+    """Whether this installation of ONNX Runtime can use a GPU at all."""
+    return _CUDA in ort.get_available_providers()
+
+
+def on_gpu(path: Path, threads: int) -> tuple[Any, str]:
+    """A session that runs some of the model on the first GPU; or None, and why."""
+    if not has_cuda():
+        return None, "this installation of ONNX Runtime has no CUDA provider"
+    ort.preload_dlls()  # CUDA and cuDNN as packages of Python's are on no path of the loader's
+    options = _options(threads)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        session = ort.InferenceSession(
+            path,
+            options,
+            providers=[(_CUDA, _CUDA_OPTIONS), _CPU],
+            enable_fallback=0,  # ONNX Runtime's own would go to the CPU without a word, at any later run too
+        )
+    except Exception as error:
+        return None, first_line(error)
+    if session.get_providers()[0] != _CUDA:
+        return None, "CUDA could not be initialised here: its libraries or NVIDIA's driver are missing"
+    parts = session.get_provider_graph_assignment_info()
+    if not any(part.ep_name == _CUDA for part in parts):
+        return None, "CUDA has none of this model's operators"
+    _tell_what_stays(parts)
+    return session, ""
+
+
+def on_cpu(path: Path, threads: int, *, optimize: bool = True) -> Any:
+    """A session on the CPU; raises what ONNX Runtime raises.
+
+    Args:
+        threads: of one run.
+        optimize: False only to see whether the file loads at all.
+    """
+    options = _options(threads)
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(path, options, providers=[_CPU])
+
+
+def first_line(error: Exception) -> str:
+    """What ONNX Runtime says, without its codes and what only its authors read."""
+    lines = _NOISE.sub("", str(error).strip()).splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory arena of a device could not give what an operator asked for."""
+    return "BFCArena::" in str(error)
+
+
+def is_devices_fault(error: BaseException | None) -> bool:
+    """Whether memory, CUDA or one of its libraries failed, not the model at its input."""
+    return _DEVICES_FAULT.search(str(error)) is not None
+
+
+def _tell_what_stays(parts: Sequence[Any]) -> None:
+    """Warns of operators that run on the CPU beside a GPU: what they take and give is copied each time."""
+    operators = [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
+    staying = [kind for where, kind in operators if where != _CUDA]
+    if staying:
+        logger.warning(
+            "%d of the model's %d operators run on the CPU, for CUDA has none of them: %s",
+            len(staying),
+            len(operators),
+            ", ".join(sorted(set(staying))),
+        )
+
+
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

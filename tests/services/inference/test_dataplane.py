@@ -1,0 +1,63 @@
+"""What a failed run means: too large a request, or on a GPU the loss of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from millrace.base.errors import MillraceError, ReportError
+from millrace.inference import session
+from millrace.inference.dataplane import DataPlane
+from millrace.inference.lane import Lane
+from millrace.inference.session import ModelSession
+from millrace.web.errors import TooLargeError
+from millrace.web.hot import Call
+
+MODEL = {"name": "m", "version": "1", "deployment": "d", "digest": ""}
+
+
+async def here() -> bool:
+    return False
+
+
+def call(rows: int) -> Call:
+    inputs = [
+        {"name": "age", "datatype": "FP32", "shape": [2, 2], "data": [0] * 4},
+        {"name": "v__height", "datatype": "FP32", "shape": [2, rows], "data": [0] * 2 * rows},
+    ]
+    return Call({"headers": []}, json.dumps({"inputs": inputs}).encode(), here)
+
+
+def data_of(loaded: ModelSession, told: list[MillraceError]) -> DataPlane:
+    lane = Lane(max_waiting=1, timeout=1, queue_seconds=lambda _: None, shed=lambda: None)
+    return DataPlane(loaded, None, lane, MODEL, lambda _: None, lambda _: None, told.append)
+
+
+@pytest.mark.parametrize(
+    ("device", "broken", "reasons"),
+    [("gpu", True, ["DeviceLost"]), ("gpu", False, []), ("cpu", True, [])],
+    ids=["a lost GPU", "one bad request", "on the CPU"],
+)
+async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, broken, reasons):
+    on_cpu = session.load(models["columns"], "cpu", 1)
+    loaded = ModelSession(on_cpu._session, on_cpu.signature, device)
+    assert loaded.warm_up() is None
+    if broken:  # as after a fault of CUDA's: whatever comes, each run fails
+        loaded._session = session.load(models["lookup"], "cpu", 1)._session
+    told: list[MillraceError] = []
+    data = data_of(loaded, told)
+    with pytest.raises(ReportError, match="the model fails"):
+        await data.infer(call(rows=3))
+    assert [error.reason for error in told] == reasons
+    data.lane.close()
+
+
+async def test_input_that_the_memory_does_not_hold_is_413(models):
+    data = data_of(session.load_warm(models["pairs"], "cpu", 1), [])
+    body = (
+        b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [8388608, 1], "data": [0' + b",0" * 8388607 + b"]}]}"
+    )
+    with pytest.raises(TooLargeError, match="takes more memory than the CPU has left"):
+        await data.infer(Call({"headers": []}, body, here))
+    data.lane.close()
