@@ -34,7 +34,8 @@ HERE = Path(__file__).parent
 VIEWS, FEATURES, USERS = 3, 10, 1000
 LIMITS = {1: 0.8, 50: 0.6}
 P99_LIMIT = 2.0
-# Times Feast's rate, by entities.
+# Times Feast's rate, by entities, at 16 connections: at one the clients wait longer than the servers work, and the bare
+# handler itself is only some 7 times as fast as Feast.
 FEAST_LIMITS = {1: 7, 50: 25}
 
 
@@ -133,7 +134,8 @@ def main() -> int:
                         loads.append(load(port, pids[port], request(entities), connections, options.seconds))
                 missed |= _print(entities, connections, results[hand], results[ours], limit)
                 if options.feast:
-                    missed |= _print_feast(results[feast], results[ours], FEAST_LIMITS[entities])
+                    limit_now = FEAST_LIMITS[entities] if connections > 1 else None
+                    missed |= _print_feast(results[feast], results[ours], results[hand], limit_now)
         registry.shutdown()
     return missed
 
@@ -148,14 +150,16 @@ def _print(entities: int, connections: int, hand: list[Load], ours: list[Load], 
     return int(ratio < limit or (connections > 1 and tail > P99_LIMIT))
 
 
-def _print_feast(its: list[Load], ours: list[Load], limit: float) -> int:
-    faster = statistics.median(our.rate / other.rate for our, other in zip(ours, its, strict=True))
-    busy = statistics.median(other.cpu / our.cpu for our, other in zip(ours, its, strict=True))
-    print(f"  Feast        {told(median(its))}")
-    print(
-        f"  rate {beside(f'{faster:.1f}', f'{limit:g}', met=faster >= limit)} times Feast's, CPU {busy:.1f} times ours"
+def _print_feast(its: list[Load], ours: list[Load], hand: list[Load], limit: float | None) -> int:
+    faster, bare = (
+        statistics.median(one.rate / other.rate for one, other in zip(side, its, strict=True)) for side in (ours, hand)
     )
-    return int(faster < limit)
+    busy = statistics.median(other.cpu / our.cpu for our, other in zip(ours, its, strict=True))
+    met = limit is None or faster >= limit
+    shown = f"{faster:.1f}" if limit is None else beside(f"{faster:.1f}", f"{limit:g}", met=met)
+    print(f"  Feast        {told(median(its))}")
+    print(f"  rate {shown} times Feast's (the bare handler's {bare:.1f}), CPU {busy:.1f} times ours")
+    return int(not met)
 
 
 def _worker(pid: int) -> int:
