@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, lt
 from struct import Struct, calcsize, error
 from typing import Any, Final, NamedTuple
 
@@ -160,9 +160,11 @@ class PlainReader:
         events = table.take(self._events, 1).view(_TIME).T.astype(np.uint64, order="C")
         events ^= _SIGN
         events = events.view(np.int64)
-        for times, first in zip(events.tolist(), oldest, strict=True):
-            if min(times) < first or max(times) > as_of:
-                return None
+        if int(events.max()) > as_of:
+            return None
+        # As a rule even the shortest ttl leaves all rows of all views visible.
+        if int(events.min()) < max(oldest) and any(map(lt, events.min(1).tolist(), oldest)):
+            return None
         columns: list[bytes] = []
         for kept, size, parts in self._groups:
             matrix = np.empty((size, count), kept)

@@ -182,7 +182,10 @@ def _store_keys(plan: Plan, entities: Mapping[str, Sequence[Any]]) -> list[bytes
         texts.append(texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, entities))
     wanted: list[bytes | None] = []
     for prefix, own in zip(plan.prefixes, texts, strict=True):
-        wanted += [None if text is None else prefix + text for text in own] if None in own else map(prefix.__add__, own)  # type: ignore[arg-type]
+        if None in own:
+            wanted += [None if text is None else prefix + text for text in own]
+        else:
+            wanted += [prefix + text for text in own]  # type: ignore[operator]
     return wanted
 
 

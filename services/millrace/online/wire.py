@@ -49,7 +49,7 @@ def packed(command: bytes, arguments: Sequence[bytes]) -> bytes:
     count = len(arguments)
     parts = [b""] * (2 * count)
     try:
-        parts[::2] = map(_SIZES.__getitem__, map(len, arguments))
+        parts[::2] = [_SIZES[size] for size in map(len, arguments)]
     except IndexError:
         parts[::2] = [_SIZE % size for size in map(len, arguments)]
     parts[1::2] = arguments
