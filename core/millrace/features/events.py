@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -80,7 +81,7 @@ def chunks(
         return
     keys = [f"k{index}" for index in range(len(key_types))]
     values = [f"v{index}" for index in range(len(reads))]
-    with engine.connection() as session:
+    with engine.connection() as session, ThreadPoolExecutor(1) as other:
         session.feed("events", first.schema, chain([first], fed))
         # What is not needed is not sorted, which is most of the work: few aggregates care for the order of equal times.
         placed = any(f.aggregate is None or f.aggregate.function in ("first", "last") for f in features)
@@ -88,7 +89,7 @@ def chunks(
         order = ", ".join([*keys, "event", *(["created", "seq"] if placed else [])])
         query = f"select {columns} from events order by {order}"  # noqa: S608 our own names
         ordered = session.stream(query, min(chunk_rows, _BATCH))
-        for table in _whole_entities(ordered, len(keys), chunk_rows):
+        for table in _ahead(_whole_entities(ordered, len(keys), chunk_rows), other):
             done += table.num_rows
             yield _chunk(table, key_types, reads, done / count, created=created)
 
@@ -136,6 +137,18 @@ def _whole_entities(batches: Iterable[pa.RecordBatch], keys: int, rows: int) -> 
         size = sum(each.nbytes for each in waiting)
     if count:
         yield pa.Table.from_batches(waiting)
+
+
+def _ahead(tables: Iterator[pa.Table], other: Executor) -> Iterator[pa.Table]:
+    """The tables, each fetched by another thread while the one before is worked on.
+
+    Not so the first: the sort comes before it, and is not to keep a signal waiting.
+    """
+    table = next(tables, None)
+    while table is not None:
+        following = other.submit(next, tables, None)
+        yield table
+        table = following.result()
 
 
 def _begins(table: pa.Table, keys: int) -> Numbers:
