@@ -26,9 +26,6 @@ from millrace.online.write_rule import SCRIPT
 KEYS_AT_ONCE: Final = 100
 # Bytes of rows per call, unless one row alone is larger.
 BYTES_AT_ONCE: Final = 1 << 20
-# Into how many parts the time to live is divided, at whose ends the store removes rows: those that go together cost a
-# third of what single ones cost.
-_GRAINS: Final = 100
 # By which servers know the script that they were given by SCRIPT LOAD.
 SCRIPT_HASH: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
@@ -153,19 +150,15 @@ _NOTHING: Final = pa.scalar(b"", pa.binary())
 
 
 def _moments(definition: Definition, rows: Rows) -> Numbers | None:
-    grain = 0 if definition.ttl is None else definition.ttl // 1000 // _GRAINS
     if rows.expires is not None:
-        return moments(rows.expires, 0, grain)
-    return None if definition.ttl is None else moments(rows.event_times, definition.ttl, grain)
+        return moments(rows.expires, 0)
+    return None if definition.ttl is None else moments(rows.event_times, definition.ttl)
 
 
-def moments(event_times: pa.Array, ttl: int, grain: int) -> Numbers:
-    """When rows of these event times (microseconds) expire: multiples of ``grain`` (milliseconds), not before their age
-    exceeds ``ttl``.
+def moments(event_times: pa.Array, ttl: int) -> Numbers:
+    """When rows of these event times (microseconds) expire: the first millisecond at which their age exceeds ``ttl``.
 
     The store removes a key only once its clock is past the moment; the reader's own check is exact.
     """
     last = np.clip(integers(event_times), -(2**61), 2**61) + ttl
-    grain = max(grain, 1)
-    exact: Numbers = np.maximum(last // 1000 + 1, 1)
-    return -(-exact // grain) * grain
+    return np.maximum(last // 1000 + 1, 1)  # type: ignore[no-any-return]
