@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import redis
 
 from tests.builders import feature_view
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import Target, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.mesh import Service
 
@@ -49,16 +50,20 @@ def keys_of(target: Target, namespace: str, view: str) -> list[bytes]:
         return list(store.scan_iter(match=f"*{namespace}:{view}*", count=1000))
 
 
-def test_rows_reach_the_online_store_and_the_status_says_what_was_done(
-    target: Target, kubectl: Kubectl, tmp_path: Path
-) -> None:
-    view = feature_view("stats", write_events(tmp_path / "events")).having(
+@pytest.fixture(scope="module")
+def materialized(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    """A namespace in which the view ``stats`` is ready."""
+    view = feature_view("stats", write_events(tmp_path_factory.mktemp("events"))).having(
         "spec.materialization.startFrom", "2026-01-01T00:00:00Z"
     )
-    kubectl.apply(view.build())
-    kubectl.wait_ready("featureview", "stats")
+    with in_namespace(target) as kubectl:
+        kubectl.apply(view.build())
+        kubectl.wait_ready("featureview", "stats")
+        yield kubectl
 
-    status = kubectl.get("featureview", "stats")["status"]
+
+def test_rows_reach_the_online_store_and_the_status_says_what_was_done(target: Target, materialized: Kubectl) -> None:
+    status = materialized.get("featureview", "stats")["status"]
     assert status["lastRun"]["rows"] == 3
     assert status["lastRun"]["seconds"] > 0
     assert status["intervals"][0]["start"] == "2026-01-01T00:00:00Z"
@@ -66,7 +71,7 @@ def test_rows_reach_the_online_store_and_the_status_says_what_was_done(
     assert status["online"]["keys"] == 3
 
     answered = eventually(
-        lambda: _when_known(target, kubectl.namespace, ["stats:amount", "stats:visits"], [1000, 1002, 7])
+        lambda: _when_known(target, materialized.namespace, ["stats:amount", "stats:visits"], [1000, 1002, 7])
     )
     assert answered["amount"]["values"] == [100.0, 102.0, None]
     assert answered["visits"]["values"] == [1, 3, None]
@@ -80,10 +85,8 @@ def _when_known(target: Target, namespace: str, refs: list[str], users: list[int
         return None
 
 
-def test_the_columns_of_kubectl_get_answer_the_first_question(kubectl: Kubectl, tmp_path: Path) -> None:
-    kubectl.apply(feature_view("stats", write_events(tmp_path / "events")).build())
-    kubectl.wait_ready("featureview", "stats")
-    header, row = kubectl.run("get", "fv").stdout.splitlines()
+def test_the_columns_of_kubectl_get_answer_the_first_question(materialized: Kubectl) -> None:
+    header, row = materialized.run("get", "fv").stdout.splitlines()
     assert header.split() == ["NAME", "ENTITIES", "SCHEDULE", "WATERMARK", "FRESH", "READY", "AGE"]
     assert row.startswith("stats")
     assert "True" in row
@@ -115,32 +118,42 @@ def test_deletion_purges_the_rows_of_this_view_only(target: Target, kubectl: Kub
     eventually(lambda: kubectl.list("cronjobs", "millrace.dev/view=stats") == [])
 
 
-@pytest.mark.parametrize(
-    ("change", "value", "words"),
-    [
-        ("spec.source.timestampField", "when", ["timestampField", "when", "event_timestamp"]),
-        ("spec.source.parquet.uri", "file:///no/such/folder/", ["/no/such/folder"]),
-        ("spec.features", [{"name": "cost", "type": "float64"}], ["cost", "amount"]),
-        ("spec.features", [{"name": "amount", "type": "timestamp"}], ["amount", "timestamp"]),
-    ],
-    ids=["timestamp column", "missing folder", "feature column", "feature type"],
-)
+# By view: what of it does not fit its source, and the words that say so.
+UNFIT: dict[str, tuple[str, Any, list[str]]] = {
+    "no-time": ("spec.source.timestampField", "when", ["timestampField", "when", "event_timestamp"]),
+    "no-folder": ("spec.source.parquet.uri", "file:///no/such/folder/", ["/no/such/folder"]),
+    "no-column": ("spec.features", [{"name": "cost", "type": "float64"}], ["cost", "amount"]),
+    "no-type": ("spec.features", [{"name": "amount", "type": "timestamp"}], ["amount", "timestamp"]),
+}
+
+
+@pytest.fixture(scope="module")
+def unfit(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    """A namespace with all of these views."""
+    source = write_events(tmp_path_factory.mktemp("events"))
+    with in_namespace(target) as kubectl:
+        kubectl.apply(
+            *(feature_view(name, source).having(path, value).build() for name, (path, value, _) in UNFIT.items())
+        )
+        yield kubectl
+
+
+@pytest.mark.parametrize("view", UNFIT)
 def test_a_source_that_does_not_fit_is_reported_and_nothing_is_written(
-    target: Target, kubectl: Kubectl, tmp_path: Path, change: str, value: Any, words: list[str]
+    target: Target, unfit: Kubectl, view: str
 ) -> None:
-    view = feature_view("stats", write_events(tmp_path / "events")).having(change, value)
-    kubectl.apply(view.build())
     condition = eventually(
-        lambda: (found := kubectl.condition("fv", "stats", "Materialized")).get("status") == "False" and found
+        lambda: (found := unfit.condition("fv", view, "Materialized")).get("status") == "False" and found
     )
-    for word in words:
+    for word in UNFIT[view][2]:
         assert word in condition["message"]
-    assert keys_of(target, kubectl.namespace, "stats") == []
+    assert keys_of(target, unfit.namespace, view) == []
 
 
 def test_after_the_source_is_mended_the_same_view_becomes_ready(kubectl: Kubectl, tmp_path: Path) -> None:
-    kubectl.apply(feature_view("stats", f"file://{tmp_path}/events/").build())
+    folder = tmp_path / "events"
+    kubectl.apply(feature_view("stats", f"file://{folder}/").build())
     eventually(lambda: kubectl.condition("fv", "stats", "Materialized").get("status") == "False")
-    write_events(tmp_path / "events")
+    write_events(folder)
     kubectl.run("annotate", "fv", "stats", "millrace.dev/command=1:materialize")
     kubectl.wait_ready("featureview", "stats")
