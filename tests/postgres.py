@@ -10,11 +10,30 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 USER, PASSWORD, DATABASE = "millrace", "sesame", "postgres"
+ENVIRONMENT = {"PGUSER": USER, "PGPASSWORD": PASSWORD}
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A server on 127.0.0.1 that asks ``USER`` for ``PASSWORD``."""
+
+    port: int
+
+    @property
+    def url(self) -> sa.URL:
+        return sa.URL.create("postgresql+psycopg", USER, PASSWORD, "127.0.0.1", self.port, DATABASE)
+
+    def source(self, **part: Any) -> dict[str, Any]:
+        """As a view's source; ``part`` says which rows."""
+        return {"postgres": {"host": "127.0.0.1", "port": self.port, "database": DATABASE, **part}}
 
 
 def binaries() -> Path:
@@ -26,8 +45,8 @@ def binaries() -> Path:
 
 
 @contextmanager
-def postgres_server() -> Iterator[int]:
-    """The port of a server on 127.0.0.1 that asks ``USER`` for ``PASSWORD``."""
+def postgres_server() -> Iterator[Postgres]:
+    """Skips the test where the server is not installed."""
     programs = binaries()
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     # PostgreSQL refuses to run as root.
@@ -54,7 +73,7 @@ def postgres_server() -> Iterator[int]:
         while subprocess.run(ready, check=False).returncode:
             if server.poll() is not None:
                 raise RuntimeError("the server did not start")
-        yield port
+        yield Postgres(port)
     finally:
         server.send_signal(signal.SIGINT)  # "fast": does not wait for clients
         server.wait(30)

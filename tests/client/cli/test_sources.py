@@ -23,7 +23,7 @@ from sqlalchemy.dialects import mysql
 from millrace.cli.main import run
 from millrace.sdk import embedded
 from tests.mariadb import mariadb_server
-from tests.postgres import DATABASE, PASSWORD, USER, postgres_server
+from tests.postgres import ENVIRONMENT, postgres_server
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KINDS = ["delta", "iceberg", "postgres", "mariadb", "sqlite"]
@@ -98,10 +98,9 @@ def _fill(url: sa.URL | str) -> None:
 
 
 def _postgres(_: Path, servers: ExitStack) -> Place:
-    port = servers.enter_context(postgres_server())
-    _fill(sa.URL.create("postgresql+psycopg", USER, PASSWORD, "127.0.0.1", port, DATABASE))
-    source = {"host": "127.0.0.1", "port": port, "database": DATABASE, "table": "public.events"}
-    return Place({"postgres": source}, {"PGUSER": USER, "PGPASSWORD": PASSWORD})
+    server = servers.enter_context(postgres_server())
+    _fill(server.url)
+    return Place(server.source(table="public.events"), ENVIRONMENT)
 
 
 def _mariadb(_: Path, servers: ExitStack) -> Place:

