@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from millrace.api.featureview import FeatureType
 from millrace.base.errors import NotFoundError, RejectError
+from millrace.base.later import later
 from millrace.features import keys
 from millrace.features.definition import Definition
 from millrace.features.on_demand import FeatureReader
 from millrace.gateway.definitions import Snapshot
-from millrace.gateway.plain import PlainReader, Wanted
+
+if TYPE_CHECKING:
+    from millrace.gateway import plain as plain_rows
+else:
+    plain_rows = later("millrace.gateway.plain")  # which brings numpy: commands that read nothing start without it
 
 _PARTS = 2
 _NUMBERS: Final = frozenset[FeatureType](["int32", "int64", "float32", "float64"])
@@ -81,9 +86,10 @@ class Plan:
         return tuple(keys.prefix(*read.name) for read in self.reads)
 
     @cached_property
-    def plain(self) -> PlainReader | None:
+    def plain(self) -> plain_rows.PlainReader | None:
         """Reads the rows of all views at once where they are plain; None where they never are."""
-        return PlainReader.of([Wanted(read.definition, read.features, read.positions) for read in self.reads])
+        wanted = [plain_rows.Wanted(read.definition, read.features, read.positions) for read in self.reads]
+        return plain_rows.PlainReader.of(wanted)
 
     @cached_property
     def runs(self) -> tuple[tuple[int, slice], ...]:
