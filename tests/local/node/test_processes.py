@@ -103,12 +103,19 @@ async def test_what_left_its_group_is_found_by_its_mark(tmp_path: Path) -> None:
 
 
 AGENT = """
-import asyncio, sys
+import asyncio, os, signal, sys, time
 from pathlib import Path
 from millrace.local.node.processes import Processes
 
+def end():
+    while not (Path(sys.argv[1]) / "pids").exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
 async def main(root):
     async with Processes(root) as processes:
+        if "at-once" in sys.argv:
+            os.register_at_fork(after_in_parent=end)  # before the agent can say anything of its child
         script = "sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; wait"
         processes.spawn(["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, root, 1)
         await asyncio.sleep(1000)
@@ -133,3 +140,15 @@ async def test_an_agent_that_is_killed_leaves_no_process_not_even_a_grandchild(t
     await until_dead(child, grandchild)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
+
+
+async def test_an_agent_that_is_killed_as_it_starts_a_command_leaves_no_process_either(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", AGENT, str(tmp_path), "at-once"]
+    ended = await asyncio.to_thread(subprocess.run, command, stdout=subprocess.DEVNULL, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    child, grandchild = (int(pid) for pid in (tmp_path / "pids").read_text().split())
+    try:
+        await until_dead(child, grandchild)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)

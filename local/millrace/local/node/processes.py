@@ -30,10 +30,16 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What a child does before it becomes the command. Only system calls: it runs between fork and exec."""
+def _die_with(parent: int, warden_pipe: int | None) -> Callable[[], None]:
+    """What a child does before it becomes the command. Only system calls: it runs between fork and exec.
+
+    It tells the warden of itself, because an agent that is killed as it starts a command could not.
+    """
 
     def prepare() -> None:
+        if warden_pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(warden_pipe, f"+{os.getpid()}\n".encode())
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(signal.SIGKILL + 128)
@@ -140,6 +146,7 @@ class Processes:
         Raises:
             OSError: the command cannot be started, as ``execve(2)`` says.
         """
+        told = self._warden.stdin.fileno() if self._warden and self._warden.stdin else None
         popen = subprocess.Popen(
             list(command),
             env=dict(environ),
@@ -148,9 +155,8 @@ class Processes:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - only system calls, in the main thread
+            preexec_fn=_die_with(os.getpid(), told),  # noqa: PLW1509 - only system calls, in the main thread
         )
-        self._tell(f"+{popen.pid}\n")
 
         def ended() -> None:
             self._running.discard(process)
