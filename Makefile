@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 READY := .venv/.ready
-JOBS ?= 2
+# One more than the cores of a small machine: tests wait for a quarter of their time.
+JOBS ?= 3
 # constraints.txt holds every package that is needed, so that pip has nothing to resolve. Most of the rest of its time
 # goes into reading the index, at which the pip that Python 3.11 brings is far slower than today's.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps
@@ -39,7 +40,7 @@ lint: $(READY) ## Style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(READY) ## All tests, in JOBS processes (2).
+test: $(READY) ## All tests, in JOBS processes (3).
 	$(PYTEST) -n $(JOBS)
 
 fast: $(READY) ## The tests without the slow ones and without e2e.
