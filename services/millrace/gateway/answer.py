@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from functools import lru_cache
 from math import isfinite, isnan
 from typing import Any, Final
@@ -21,18 +20,15 @@ import orjson
 from millrace.api.featureview import FeatureType, element_type
 from millrace.features import reading, times
 from millrace.features.reading import Columns
-from millrace.gateway.plain import JSON_TIMES, Texts
+from millrace.gateway.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, Texts
 from millrace.gateway.plan import Plan, ViewRead
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
-_START: Final = datetime(1970, 1, 1)  # noqa: DTZ001 UTC, and faster without saying so
 _BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
 _END: Final = b'],"statuses":%b,"event_timestamps":%b}'
 _NEXT: Final = b',{"values":['
 # What stands between two columns of ``Texts``.
 _BORDER: Final = b',"statuses":%b,"event_timestamps":[%b]}' + _NEXT
-_MICROSECOND: Final = timedelta(microseconds=1)
-_YEAR_1: Final = (datetime.min - _START) // _MICROSECOND  # noqa: DTZ901 UTC
 _FLOATS: Final = frozenset({"float32", "float64"})
 
 
@@ -122,10 +118,10 @@ def _moments(event_times: Sequence[int | None]) -> bytes:
     try:
         if first is not None and event_times.count(first) == count:
             # Of a table that is made once a day all rows have one time.
-            moment = orjson.dumps(_START + first * _MICROSECOND, option=JSON_TIMES)
+            moment = orjson.dumps(START + first * MICROSECOND, option=JSON_TIMES)
             return b"[%b]" % b",".join([moment] * count)
         moments = [0 if at is None else at for at in event_times]
-        if min(moments, default=0) >= _YEAR_1:
+        if min(moments, default=0) >= YEAR_1:
             return orjson.dumps(np.array(moments, "M8[us]"), option=JSON_TIMES)
     except (OverflowError, TypeError):  # after the year 9999
         pass

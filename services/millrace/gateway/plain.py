@@ -20,6 +20,7 @@ import orjson
 
 from millrace.features.definition import Definition
 from millrace.features.row import HEADER_BYTES, STRUCT_CODE, TIME_OFFSET, Layout
+from millrace.gateway.plan import NUMBERS
 
 JSON_TIMES: Final = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY
 
@@ -28,10 +29,9 @@ Matrix = np.ndarray[Any, Any]
 # Where a row has its event time; what comes before that is its head.
 _EVENT: Final = range(9, 17)
 # The year 1: an earlier time is not written as others are, so it is not plain.
-_EARLIEST: Final = -62_135_596_800_000_000
-# The time that a row with zeros for its event time would have.
-_ZERO: Final = datetime(1970, 1, 1)  # noqa: DTZ001 UTC, and faster without saying so
-_MICROSECOND: Final = timedelta(microseconds=1)
+YEAR_1: Final = -62_135_596_800_000_000
+START: Final = datetime(1970, 1, 1)  # noqa: DTZ001 UTC, and faster without saying so
+MICROSECOND: Final = timedelta(microseconds=1)
 _SIGN: Final = np.uint64(TIME_OFFSET)
 _BYTE, _TIME, _MOMENT = np.dtype("u1"), np.dtype(">u8"), np.dtype("M8[us]")
 # The types that numbers are kept as, which hold each of them exactly, and by struct code what they are read as.
@@ -39,7 +39,6 @@ _KEPT: Final[dict[np.dtype[Any], dict[str, np.dtype[Any]]]] = {
     np.dtype("f8"): {"d": np.dtype(">f8"), "f": np.dtype(">f4")},
     np.dtype("i8"): {"q": np.dtype(">i8"), "i": np.dtype(">i4")},
 }
-_NUMBERS: Final = frozenset(chain.from_iterable(_KEPT.values()))
 
 
 class Wanted(NamedTuple):
@@ -123,7 +122,7 @@ class PlainReader:
         Returns:
             None where some row is not plain.
         """
-        oldest = [_EARLIEST if ttl is None else max(as_of - ttl, _EARLIEST) for ttl in self._ttls]
+        oldest = [YEAR_1 if ttl is None else max(as_of - ttl, YEAR_1) for ttl in self._ttls]
         views = len(oldest)
         count = len(rows) // views
         try:
@@ -145,7 +144,7 @@ class PlainReader:
             at = event - TIME_OFFSET
             if not first <= at <= as_of:
                 return None
-            moments.append(_ZERO + at * _MICROSECOND)
+            moments.append(START + at * MICROSECOND)
         text = orjson.dumps(self._values_of(items))
         if b"n" in text:  # what is not finite is null
             return None
@@ -184,7 +183,7 @@ def _can_be_plain(wanted: Wanted) -> bool:
     return (
         not definition.windowed
         and not Layout.of(definition).has_variable
-        and not any(feature.on_demand or STRUCT_CODE[feature.type] not in _NUMBERS for feature in features)
+        and not any(feature.on_demand or feature.type not in NUMBERS for feature in features)
     )
 
 

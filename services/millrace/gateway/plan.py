@@ -23,7 +23,8 @@ else:
     plain_rows = later("millrace.gateway.plain")  # which brings numpy: commands that read nothing start without it
 
 _PARTS = 2
-_NUMBERS: Final = frozenset[FeatureType](["int32", "int64", "float32", "float64"])
+# Their JSON holds no brackets, no commas, and no letter n but in null.
+NUMBERS: Final = frozenset[FeatureType](["int32", "int64", "float32", "float64"])
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class ViewRead:
 
     @cached_property
     def simple(self) -> bool:
-        """Whether all values are numbers, whose JSON holds no brackets, no commas and no letter n (but in null)."""
-        return _NUMBERS.issuperset(self.types)
+        """Whether all values are numbers."""
+        return NUMBERS.issuperset(self.types)
 
 
 @dataclass(frozen=True)

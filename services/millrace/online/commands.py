@@ -67,7 +67,7 @@ def write_rows(
     by_slot: bool = False,
     loaded: bool = False,
 ) -> Iterator[Command]:
-    """Calls of the write rule for columns of keys and rows, not in their order.
+    """Calls of the write rule for columns of keys and rows; in their order, or in that of their slots and moments.
 
     Args:
         keys: store keys (binary).
@@ -80,25 +80,31 @@ def write_rows(
     slots = np.zeros(len(keys), np.int64)
     if by_slot:
         slots = np.fromiter((slot(key.as_py()) for key in keys), np.int64, len(keys))
-    if by_slot or moments is not None:
-        # What expires together is written together.
-        order = np.lexsort((slots,) if moments is None else (moments, slots))
+    # Rows that expire together are written together, if there are such.
+    together = moments is not None and 2 * len(np.unique(moments)) <= len(moments)
+    if by_slot or together:
+        order = np.lexsort((moments, slots) if together else (slots,))  # type: ignore[arg-type]
         slots, keys, rows = slots[order], keys.take(order), rows.take(order)
         moments = moments if moments is None else moments[order]
     all_keys, all_rows = _bulks(keys), _plain(rows) if fixed else _bulks(rows)
+    each = None
+    if moments is not None and not together:
+        each = _bulks(pa.array(moments).cast(pa.string()).cast(pa.binary()))
     script = b"$7\r\nEVALSHA\r\n" + _bulk(SCRIPT_HASH) if loaded else b"$4\r\nEVAL\r\n" + _bulk(SCRIPT)
+    flag = _bulk(b"1" if fixed else b"0")
     for first, last in _spans(len(keys), all_rows.ends, np.flatnonzero(np.diff(slots)) + 1):
         count = last - first
-        runs = _runs(None if moments is None else moments[first:last], count)
+        runs = [] if each is not None else _runs(None if moments is None else moments[first:last], count)
         written = all_rows.between(first, last)
         parts: list[bytes | memoryview] = [
-            b"*%d\r\n" % (5 + count + 2 * len(runs) + (1 if fixed else count)),
+            b"*%d\r\n" % (5 + count + (2 * len(runs) or count) + (1 if fixed else count)),
             script,
             _bulk(b"%d" % count),
             all_keys.between(first, last),
-            _bulk(b"1" if fixed else b"0"),
+            flag,
             _bulk(b"%d" % len(runs)),
             *(_bulk(b"%d" % end) + _bulk(moment) for end, moment in runs),
+            *(() if each is None else (each.between(first, last),)),
             *((b"$%d\r\n" % len(written), written, b"\r\n") if fixed else (written,)),
         ]
         yield Command(b"".join(parts), count, int(slots[first]))

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 # Texts and numbers are bytes; an array holds any of these.
 Reply = list[Any] | bytes | None
 
+_ARRAY: Final = ord("*")
 _BULK: Final = ord("$")
 _CHARS: Final = tuple(bytes([char]) for char in range(256))
 # How many items of an array are looked at together at first, which grows while they are alike, and taken at once.
@@ -85,6 +86,9 @@ class Wire(asyncio.Protocol):
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
         self._parts: list[bytes] = []
         self._size = self._needed = 0
+        # The array that is under way; what came of it is not looked at again, however many pieces it comes in.
+        self._items: list[Any] | None = None
+        self._count = 0
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,11 +117,25 @@ class Wire(asyncio.Protocol):
         buffer = b"".join(self._parts) if len(self._parts) > 1 else data
         position = needed = 0
         while position < len(buffer) and self._waiting:
-            found = _reply(buffer, position)
-            if isinstance(found, int):
-                needed = found - position
-                break
-            reply, position = found
+            if self._items is None and buffer[position] == _ARRAY:
+                end = buffer.find(b"\r\n", position)
+                if end < 0:
+                    break
+                self._items, self._count = [], int(buffer[position + 1 : end])
+                position = end + 2
+            reply: Reply | StoreError
+            if self._items is None:
+                found = _reply(buffer, position)
+                if isinstance(found, int):
+                    needed = found - position
+                    break
+                reply, position = found
+            else:
+                position, end = _fill(self._items, self._count, buffer, position)
+                if end:
+                    needed = end - position
+                    break
+                reply, self._items = self._items, None
             answer, _ = self._waiting.popleft()
             if answer.done():  # whoever asked has gone
                 continue
@@ -173,15 +191,25 @@ def _reply(buffer: bytes, position: int) -> tuple[Reply | StoreError, int] | int
 
 def _array(buffer: bytes, position: int, count: int) -> tuple[Reply | StoreError, int] | int:
     items: list[Any] = []
+    position, end = _fill(items, count, buffer, position)
+    return end or (items, position)
+
+
+def _fill(items: list[Any], count: int, buffer: bytes, position: int) -> tuple[int, int]:
+    """Adds the items of an array that begin at a position, up to ``count`` of them.
+
+    Returns:
+        Where those that were added end, and 0; if the array is not whole, up to where at least the next one goes.
+    """
     window = _WINDOW
     while len(items) < count:
         end = buffer.find(b"\r\n", position)
         if end < 0:
-            return len(buffer) + 1
+            return position, len(buffer) + 1
         if buffer[position] != _BULK:
             found = _reply(buffer, position)
             if isinstance(found, int):
-                return found
+                return position, found
             item, position = found
             items.append(item)
             continue
@@ -193,7 +221,7 @@ def _array(buffer: bytes, position: int, count: int) -> tuple[Reply | StoreError
         start = end + 2
         stride = start - position + length + 2
         if position + stride > len(buffer):
-            return position + stride
+            return position, position + stride
         head = buffer[position:start]
         most = min(count - len(items), (len(buffer) - position) // stride, window)
         if most == 1 or not buffer.startswith(head, position + stride):
@@ -207,7 +235,7 @@ def _array(buffer: bytes, position: int, count: int) -> tuple[Reply | StoreError
             items += form.unpack_from(buffer, position + first * stride)
         position += alike * stride
         window = 2 * window if alike == window else _WINDOW
-    return items, position
+    return position, 0
 
 
 def _alike(buffer: bytes, head: bytes, begin: int, end: int, stride: int) -> int:

@@ -6,10 +6,11 @@ writers may run together, in any order and again, and no row is ever replaced by
 
 ``KEYS`` are row keys. ``ARGV`` are a flag, ``1`` where all rows have one size and old ones are small enough to be
 fetched whole and at once; how many runs of rows follow that expire together; per run how many rows end with it and the
-moment (milliseconds since 1970, empty where rows do not expire); then the rows, as one string where they have one size,
-else one by one. The answer is how many keys hold other bytes than before; the others had a newer row, or this very one.
+moment (milliseconds since 1970, empty where rows do not expire), or, where there are no runs, per row its moment; then
+the rows, as one string where they have one size, else one by one. The answer is how many keys hold other bytes than
+before; the others had a newer row, or this very one.
 
-Several keys at once need one slot, so on a cluster a call takes the rows of one entity.
+Several keys at once need one slot, so on a cluster a call takes rows of one slot.
 """
 
 from __future__ import annotations
@@ -22,46 +23,55 @@ from typing import Final
 SCRIPT: Final = b"""
 local call, words, sub = redis.call, struct.unpack, string.sub
 local n, fixed, runs = #KEYS, ARGV[1] == '1', tonumber(ARGV[2])
-local before = 2 + 2 * runs
+local before = 2 + (runs > 0 and 2 * runs or n)
 local rows = ARGV[before + 1]
 local size = #rows / n
 local olds = fixed and call('MGET', unpack(KEYS))
-local changed, i = 0, 0
+local changed = 0
+local function landing(i)
+  local old, new
+  if fixed then
+    old, new = olds[i], sub(rows, (i - 1) * size + 1, i * size)
+  else
+    old, new = call('GETRANGE', KEYS[i], 0, 24), ARGV[before + i]
+    if old == sub(new, 1, 25) then old = call('GET', KEYS[i]) end
+  end
+  if old == new then return new end
+  if old and #old >= 25 then
+    local a, b, c, d = words('>I4I4I4I4', old, 10)
+    local e, f, g, h = words('>I4I4I4I4', new, 10)
+    if a > e or a == e and (b > f or b == f and (c > g or c == g and d > h)) then return end
+  end
+  changed = changed + 1
+  return new
+end
+if runs == 0 then
+  for i = 1, n do
+    local new = landing(i)
+    if new then call('SET', KEYS[i], new, 'PXAT', ARGV[2 + i]) end
+  end
+end
+local i = 0
 for run = 1, runs do
   local last, moment = tonumber(ARGV[1 + 2 * run]), ARGV[2 + 2 * run]
-  local landing, m = {}, 0
+  local landed, m = {}, 0
   while i < last do
     i = i + 1
-    local key, old, new = KEYS[i]
-    if fixed then
-      old, new = olds[i], sub(rows, (i - 1) * size + 1, i * size)
-    else
-      old, new = call('GETRANGE', key, 0, 24), ARGV[before + i]
-      if old == sub(new, 1, 25) then old = call('GET', key) end
-    end
-    local lands = true
-    if old ~= new then
-      if old and #old >= 25 then
-        local a, b, c, d = words('>I4I4I4I4', old, 10)
-        local e, f, g, h = words('>I4I4I4I4', new, 10)
-        lands = a < e or a == e and (b < f or b == f and (c < g or c == g and d <= h))
-      end
-      if lands then changed = changed + 1 end
-    end
-    if lands then
-      landing[m + 1], landing[m + 2] = key, new
+    local new = landing(i)
+    if new then
+      landed[m + 1], landed[m + 2] = KEYS[i], new
       m = m + 2
     end
   end
   if m > 0 and moment == '' then
-    call('MSET', unpack(landing, 1, m))
+    call('MSET', unpack(landed, 1, m))
   elseif m == 2 then
-    call('SET', landing[1], landing[2], 'PXAT', moment)
+    call('SET', landed[1], landed[2], 'PXAT', moment)
   elseif m > 0 then
-    landing[m + 1], landing[m + 2] = 'PXAT', moment
-    if type(redis.pcall('MSETEX', m / 2, unpack(landing, 1, m + 2))) ~= 'number' then
-      call('MSET', unpack(landing, 1, m))
-      for at = 1, m, 2 do call('PEXPIREAT', landing[at], moment) end
+    landed[m + 1], landed[m + 2] = 'PXAT', moment
+    if type(redis.pcall('MSETEX', m / 2, unpack(landed, 1, m + 2))) ~= 'number' then
+      call('MSET', unpack(landed, 1, m))
+      for at = 1, m, 2 do call('PEXPIREAT', landed[at], moment) end
     end
   end
 end

@@ -20,7 +20,8 @@ NOW = 1_700_000_000_000_000
 SHORT = view(("a", "float64"), ("b", "int32"), ("c", "float32"), name="short", ttl="1h")
 LONG = view(("d", "int64"), ("e", "bool"), ("f", "float64"), name="long")
 TEXTS = view(("s", "string"), ("g", "float64"), name="texts")
-SNAPSHOT = Snapshot("1", {("default", one.view): one for one in (SHORT, LONG, TEXTS)})
+TIMES = view(("t", "timestamp"), ("h", "int64"), name="times")
+SNAPSHOT = Snapshot("1", {("default", one.view): one for one in (SHORT, LONG, TEXTS, TIMES)})
 
 
 def plan(*refs: str) -> Plan:
@@ -117,7 +118,9 @@ def test_no_entities_are_not_plain() -> None:
     assert plain(BOTH, [], 0) is None
 
 
-def test_texts_and_truth_values_are_never_plain() -> None:
+def test_texts_times_and_truth_values_are_never_plain() -> None:
+    assert plan("short:a", "times:t").plain is None
+    assert plan("short:a", "times:h").plain is not None
     assert plan("texts:g").plain is None  # its rows are not of one length
     assert plan("short:a", "long:e").plain is None
     assert plan("short:a", "long:d").plain is not None
