@@ -76,8 +76,7 @@ class Sums(NamedTuple):
 
     def _parts(self) -> list[Floats]:
         """The limbs as doubles, after carrying what is too large for one to the next higher."""
-        step = self.exponents[0] - self.exponents[1] if len(self.exponents) > 1 else _WIDEST
-        exponents = [self.exponents[0] + step, *self.exponents]
+        exponents = [self.exponents[0] + _WIDEST, *self.exponents]
         limbs = [np.zeros_like(self.limbs[0]), *self.limbs]
         for index in range(len(limbs) - 1, 0, -1):
             width = exponents[index - 1] - exponents[index]

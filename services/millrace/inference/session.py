@@ -67,16 +67,21 @@ class ModelSession:
             if is_out_of_memory(error):
                 raise OutOfMemoryError(
                     f"this input, {shapes}, takes more memory than the {self.device.upper()} has left",
-                    hint="Send fewer rows at once",
+                    hint="Send fewer rows at once, or try again when others have given theirs back",
                 ) from error
             raise ReportError(f"the model fails: {first_line(error)}", reason="ModelFailed") from error
 
     def still_runs(self) -> bool:
-        """Whether the model runs on the blank row that it was warmed up with; True where it never did."""
+        """Whether the model runs on the blank row that it was warmed up with, or would with more memory.
+
+        True where it never did.
+        """
         if self.row_seconds == float("inf"):
             return True
         try:
             self._run_blank(1)
+        except OutOfMemoryError:  # others hold it for now
+            return True
         except MillraceError:
             return False
         return True

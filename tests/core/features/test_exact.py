@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millrace.features import exact, ranges
@@ -15,25 +16,35 @@ from millrace.features.ranges import Pieces
 
 ANY = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from([0.0, 5e-324, 2.0**-1022, 1.7976931348623157e308, -1.7976931348623157e308, 2.0**970, 1.0, 0.1]),
+    st.floats(2.0**-1024, 2.0**-1014),
+    st.sampled_from(
+        [1 - 2.0**-53, 0.0, 5e-324, 2.0**-1022, 1.7976931348623157e308, -1.7976931348623157e308, 2.0**970, 1.0, 0.1]
+    ),
 )
+# So small that the second limb has only a few bits.
+TINY = st.floats(2.0**-1024, 2.0**-1022)
 # Numbers of which squares are worked out by column (``_SQUARES``), far apart and close together.
 SQUARABLE = st.one_of(
     st.floats(2.0**-400, 2.0**450), st.floats(-(2.0**30), -(2.0**-30)), st.sampled_from([0.0, 1.0, 0.1])
 )
-# Stretches that begin in one block and end in the next, or within one.
-LOW, HIGH = np.array([8185, 8190, 8192, 8180, 3, 5]), np.array([8195, 8193, 8192, 8192, 4, 12])
+# Stretches that begin in one block and end in the next, or within one, and all values.
+LOW, HIGH = np.array([8185, 8190, 8192, 8180, 3, 5, 0]), np.array([8195, 8193, 8192, 8192, 4, 12, 8202])
 
 
 def whole(values: list[float]) -> float:
-    return nearest(sum(map(Fraction, values), Fraction(0)))
+    return nearest(total(values))
+
+
+def total(values: list[float]) -> Fraction:
+    return sum((Fraction(value) * times for value, times in Counter(values).items()), Fraction(0))
 
 
 def variance(values: list[float]) -> float:
     if len(values) < 2:
         return 0.0
-    mean = sum(map(Fraction, values), Fraction(0)) / len(values)
-    return nearest(sum(((Fraction(value) - mean) ** 2 for value in values), Fraction(0)) / (len(values) - 1))
+    mean = total(values) / len(values)
+    squares = ((Fraction(value) - mean) ** 2 * times for value, times in Counter(values).items())
+    return nearest(sum(squares, Fraction(0)) / (len(values) - 1))
 
 
 def nearest(value: Fraction) -> float:
@@ -48,7 +59,8 @@ def stretches(values: np.ndarray[Any, Any]) -> list[list[float]]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(ANY, min_size=1, max_size=17))
+@given(st.lists(ANY, min_size=1, max_size=17) | st.lists(TINY, min_size=5, max_size=17))
+@example([1 - 2.0**-53])
 def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float]) -> None:
     values = np.resize(np.array(drawn), exact._BLOCK + 10)
     pieces = Pieces(len(values), [LOW, HIGH])

@@ -53,6 +53,21 @@ async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, b
     data.lane.close()
 
 
+async def test_a_gpu_whose_memory_others_hold_is_not_lost(models):
+    on_cpu = session.load(models["columns"], "cpu", 1)
+    loaded = ModelSession(on_cpu._session, on_cpu.signature, "gpu")
+    assert loaded.warm_up() is None
+    loaded._session = Full()
+    assert loaded.still_runs()
+
+
+class Full:
+    """A session where nothing is left to give."""
+
+    def run(self, *_):
+        raise RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory")
+
+
 async def test_input_that_the_memory_does_not_hold_is_413(models):
     data = data_of(session.load_warm(models["pairs"], "cpu", 1), [])
     body = (
