@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
-from operator import itemgetter, lt
-from struct import Struct, calcsize, error
+from operator import itemgetter
+from struct import Struct, calcsize
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -86,19 +86,16 @@ class PlainReader:
     """
 
     def __init__(self, wanted: Sequence[Wanted]) -> None:
-        self._ttls = [view.definition.ttl for view in wanted]
         layouts = [Layout.of(view.definition) for view in wanted]
         fields, items, starts, self._struct = _record(wanted, layouts)
-        self._expected = tuple(chain.from_iterable((each.head, bytes(each.bitmap_bytes)) for each in layouts))
-        self._expected_of = _items(list(chain.from_iterable((item, item + 2) for item in items)))
-        self._events_of = _items([item + 1 for item in items])
-        self._values_of = _items([field.item for field in sorted(fields)])
-        fixed = [
-            start + at
-            for start, each in zip(starts, layouts, strict=True)
-            for at in (*range(_EVENT.start), *range(HEADER_BYTES, HEADER_BYTES + each.bitmap_bytes))
+        self._views = [(layout.head, view.definition.ttl) for layout, view in zip(layouts, wanted, strict=True)]
+        self._nulls = [
+            start + HEADER_BYTES + byte
+            for start, layout in zip(starts, layouts, strict=True)
+            for byte in range(layout.bitmap_bytes)
         ]
-        self._fixed = np.array(fixed)
+        self._events_of = _items(items)
+        self._values_of = _items([field.item for field in sorted(fields)])
         self._events = np.array([start + at for start in starts for at in _EVENT])
         made = [(kept, *_parts(fields, codes)) for kept, codes in _KEPT.items()]
         self._groups = [group for group in made if group[1]]
@@ -122,48 +119,37 @@ class PlainReader:
         Returns:
             None where some row is not plain.
         """
-        oldest = [YEAR_1 if ttl is None else max(as_of - ttl, YEAR_1) for ttl in self._ttls]
-        views = len(oldest)
+        views = len(self._views)
         count = len(rows) // views
+        size = self._struct.size
+        records = list(rows)
+        newest = _packed(as_of)
         try:
-            if count == 1:
-                return self._one(b"".join(rows), oldest, as_of)  # type: ignore[arg-type]
-            records = list(rows)
-            for view in range(views):
-                records[view::views] = rows[view * count : (view + 1) * count]
-            return self._many(b"".join(records), count, oldest, as_of)  # type: ignore[arg-type]
-        except (TypeError, ValueError, error):  # a row is absent, or of another size
+            for view, (head, ttl) in enumerate(self._views):
+                own: Any = rows[view * count : (view + 1) * count]
+                records[view::views] = own
+                # Rows begin with what is the same in all, and then their time: the first and the last tell of all.
+                oldest = _packed(YEAR_1 if ttl is None else max(as_of - ttl, YEAR_1))
+                if min(own)[: _EVENT.stop] < head + oldest or max(own)[: _EVENT.stop] > head + newest:
+                    return None
+            packed = b"".join(records)  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # a row is absent, or all are
             return None
+        if len(packed) != count * size or any(packed[at::size].count(0) != count for at in self._nulls):
+            return None
+        return self._one(packed) if count == 1 else self._many(packed, count)
 
-    def _one(self, packed: bytes, oldest: Sequence[int], as_of: int) -> Texts | None:
+    def _one(self, packed: bytes) -> Texts | None:
         items = self._struct.unpack(packed)
-        if self._expected_of(items) != self._expected:
-            return None
-        moments = []
-        for event, first in zip(self._events_of(items), oldest, strict=True):
-            at = event - TIME_OFFSET
-            if not first <= at <= as_of:
-                return None
-            moments.append(START + at * MICROSECOND)
         text = orjson.dumps(self._values_of(items))
         if b"n" in text:  # what is not finite is null
             return None
+        moments = [START + (event - TIME_OFFSET) * MICROSECOND for event in self._events_of(items)]
         columns = text[1:].replace(b",", b"],").split(b",")
         return Texts(columns, orjson.dumps(moments, option=JSON_TIMES)[1:-1].split(b","))
 
-    def _many(self, packed: bytes, count: int, oldest: Sequence[int], as_of: int) -> Texts | None:
-        table = np.frombuffer(packed, _BYTE)
-        table.shape = (count, self._struct.size)
-        if table.take(self._fixed, 1).tobytes() != b"".join(self._expected) * count:
-            return None
-        events = table.take(self._events, 1).view(_TIME).T.astype(np.uint64, order="C")
-        events ^= _SIGN
-        events = events.view(np.int64)
-        if int(events.max()) > as_of:
-            return None
-        # As a rule even the shortest ttl leaves all rows of all views visible.
-        if int(events.min()) < max(oldest) and any(map(lt, events.min(1).tolist(), oldest)):
-            return None
+    def _many(self, packed: bytes, count: int) -> Texts | None:
+        table = np.frombuffer(packed, _BYTE).reshape(count, self._struct.size)
         columns: list[bytes] = []
         for kept, size, parts in self._groups:
             matrix = np.empty((size, count), kept)
@@ -173,8 +159,15 @@ class PlainReader:
             if b"n" in text:
                 return None
             columns += _rows(text, size)
+        events = table.take(self._events, 1).view(_TIME).T.astype(np.uint64, order="C")
+        events ^= _SIGN
         moments = orjson.dumps(events.view(_MOMENT), option=JSON_TIMES)
-        return Texts(self._ordered(columns), [each[:-1] for each in _rows(moments, len(oldest))])
+        return Texts(self._ordered(columns), [each[:-1] for each in _rows(moments, len(self._views))])
+
+
+def _packed(moment: int) -> bytes:
+    """A time as rows have it."""
+    return (moment + TIME_OFFSET).to_bytes(_EVENT.stop - _EVENT.start, "big")
 
 
 def _can_be_plain(wanted: Wanted) -> bool:
@@ -188,10 +181,7 @@ def _can_be_plain(wanted: Wanted) -> bool:
 
 
 def _record(wanted: Sequence[Wanted], layouts: Sequence[Layout]) -> tuple[list[_Field], list[int], list[int], Struct]:
-    """All views' rows of one entity: the wanted fields, the item and the byte at which each row begins, and the whole.
-
-    The first three items of a row are its head, its event time and its null bitmap.
-    """
+    """All views' rows of one entity: the wanted fields, each event time (item), where each row begins, the whole."""
     fields: list[_Field] = []
     items, starts = [], []
     codes = ">"
@@ -199,8 +189,8 @@ def _record(wanted: Sequence[Wanted], layouts: Sequence[Layout]) -> tuple[list[_
     for view, layout in zip(wanted, layouts, strict=True):
         items.append(item)
         starts.append(start)
-        codes += f"{_EVENT.start}sQ8x{layout.bitmap_bytes}s"
-        item += 3
+        codes += f"{_EVENT.start}xQ8x{layout.bitmap_bytes}x"
+        item += 1
         start += HEADER_BYTES + layout.bitmap_bytes
         positions = dict(zip(view.features, view.positions, strict=True))
         for feature in layout.features:

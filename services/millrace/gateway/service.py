@@ -20,6 +20,7 @@ from millrace.gateway.definitions import Definitions
 from millrace.gateway.plan import Plan, Plans, ViewRead
 from millrace.gateway.request import FeatureRequest, is_stream
 from millrace.gateway.store import RowStore
+from millrace.online.wire import Keys
 from millrace.web.errors import TooLargeError
 from millrace.web.hot import Answer, Call
 from millrace.web.metrics import Series
@@ -149,15 +150,20 @@ class FeatureReads:
 
     async def _rows(self, plan: Plan, asked: FeatureRequest) -> Sequence[bytes | None]:
         """Of each view the rows of all entities, one view after another."""
-        wanted = _store_keys(plan, asked.entities)
-        some = None in wanted
+        texts: list[list[bytes | None]] = []
+        for index, first in enumerate(plan.alike):
+            texts.append(
+                texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, asked.entities)
+            )
+        some = any(None in own for own in texts)
+        ends: Any = [[text for text in own if text is not None] for own in texts] if some else texts
         began = perf_counter()
-        found = await self.store.rows([key for key in wanted if key is not None] if some else wanted)  # type: ignore[arg-type]
+        found = await self.store.rows(list(map(Keys, plan.prefixes, ends)))
         self.told.store_seconds.observe(perf_counter() - began)
         if not some:
             return found
         rest = iter(found)
-        return [NO_ENTITY if key is None else next(rest) for key in wanted]
+        return [NO_ENTITY if text is None else next(rest) for own in texts for text in own]
 
     async def _read_other_layouts(
         self, view: ViewRead, rows: Sequence[bytes | None], now: int, brought: Request
@@ -173,20 +179,6 @@ class FeatureReads:
                 ", ".join(sorted(known.hex() for known in columns.unknown)),
             )
         return columns
-
-
-def _store_keys(plan: Plan, entities: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
-    """Of each view the store keys of all entities, one view after another; None where a join key is null."""
-    texts: list[list[bytes | None]] = []
-    for index, first in enumerate(plan.alike):
-        texts.append(texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, entities))
-    wanted: list[bytes | None] = []
-    for prefix, own in zip(plan.prefixes, texts, strict=True):
-        if None in own:
-            wanted += [None if text is None else prefix + text for text in own]
-        else:
-            wanted += [prefix + text for text in own]  # type: ignore[operator]
-    return wanted
 
 
 async def _arrow() -> Any:

@@ -11,7 +11,7 @@ from millrace.features.reading import layouts_of
 from millrace.features.row import Layout
 from millrace.online import meta
 from millrace.online.pipes import open_pipes
-from millrace.online.wire import Command, StoreError, pairs
+from millrace.online.wire import Command, Keys, StoreError, pairs
 
 
 class RowStore:
@@ -25,9 +25,9 @@ class RowStore:
         self.by_slot = where.kind == "cluster"
         self._pipes = open_pipes(where, timeout)
 
-    async def rows(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+    async def rows(self, wanted: Sequence[Keys]) -> list[bytes | None]:
         """The rows of these keys, None where there is none; one MGET, on a cluster one per slot, all at once."""
-        if not wanted:
+        if not any(ends for _, ends in wanted):
             return []
         try:
             return await self._pipes.mget(wanted)

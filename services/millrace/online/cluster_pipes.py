@@ -13,7 +13,7 @@ from typing import Any, Final
 from millrace.features.store_url import Host, StoreUrl
 from millrace.online.pipe import Pipe, security
 from millrace.online.slots import SLOTS, slot
-from millrace.online.wire import Command, Reply, StoreError, about, packed
+from millrace.online.wire import Command, Keys, Reply, StoreError, about, packed
 
 _ASKING: Final = packed(b"ASKING", [])
 # How often a question may be sent elsewhere, and the pause before it is asked again where nobody has an answer yet.
@@ -35,10 +35,13 @@ class ClusterPipes:
         self._mapped = False
         self._mapping: asyncio.Task[None] | None = None
 
-    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def mget(self, keys: Sequence[Keys]) -> list[bytes | None]:
         """One MGET per slot, because a server refuses keys of several."""
         if not self._mapped:
             await self._map()
+        return await self._values([prefix + end for prefix, ends in keys for end in ends])
+
+    async def _values(self, keys: Sequence[bytes]) -> list[bytes | None]:
         places: dict[int, list[int]] = {}
         for index, key in enumerate(keys):
             places.setdefault(slot(key), []).append(index)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from millrace.features.store_url import Host, StoreUrl
 from millrace.online.cluster_pipes import ClusterPipes
 from millrace.online.pipe import Pipe, security
-from millrace.online.wire import Command, Reply, StoreError, Wire, about, heard, packed
+from millrace.online.wire import Command, Keys, Reply, StoreError, Wire, about, heard, packed, packed_keys
 
 # How often sentinels are asked whether the master is still the same, and how long one of them may take.
 _LOOK_SECONDS: Final = 2.0
@@ -23,7 +23,7 @@ _LOOK_SECONDS: Final = 2.0
 class Pipes(Protocol):
     """The verbs. All fail with ``StoreError``."""
 
-    def mget(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+    def mget(self, keys: Sequence[Keys]) -> Awaitable[list[bytes | None]]:
         """The values of keys, None where there is none."""
 
     async def ask(self, command: bytes, key: bytes, arguments: Sequence[bytes]) -> Reply:
@@ -49,9 +49,9 @@ class SinglePipes:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
 
-    def mget(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+    def mget(self, keys: Sequence[Keys]) -> Awaitable[list[bytes | None]]:
         """One MGET."""
-        return self._pipe.ask(b"MGET", keys)  # type: ignore[return-value]
+        return self._pipe.send(packed_keys(b"MGET", keys))  # type: ignore[return-value]
 
     async def ask(self, command: bytes, key: bytes, arguments: Sequence[bytes]) -> Reply:
         """The answer."""
@@ -81,9 +81,9 @@ class SentinelPipes:
         self._looking: asyncio.Task[Pipe] | None = None
         self._look_at = 0.0
 
-    async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def mget(self, keys: Sequence[Keys]) -> list[bytes | None]:
         """One MGET."""
-        return await (await self._master()).ask(b"MGET", keys)  # type: ignore[return-value]
+        return await (await self._master()).send(packed_keys(b"MGET", keys))  # type: ignore[return-value]
 
     async def ask(self, command: bytes, key: bytes, arguments: Sequence[bytes]) -> Reply:
         """The answer."""

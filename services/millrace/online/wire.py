@@ -34,6 +34,13 @@ class Command(NamedTuple):
     slot: int = 0
 
 
+class Keys(NamedTuple):
+    """Keys that all begin with a prefix, by their ends."""
+
+    prefix: bytes
+    ends: Sequence[bytes]
+
+
 class StoreError(Exception):
     """The store's own error answer, or what broke the connection.
 
@@ -47,14 +54,25 @@ class StoreError(Exception):
 
 def packed(command: bytes, arguments: Sequence[bytes]) -> bytes:
     """A command as it goes over the wire."""
-    count = len(arguments)
-    parts = [b""] * (2 * count)
-    try:
-        parts[::2] = [_SIZES[size] for size in map(len, arguments)]
-    except IndexError:
-        parts[::2] = [_SIZE % size for size in map(len, arguments)]
-    parts[1::2] = arguments
-    return b"".join([b"*%d\r\n$%d\r\n%b" % (count + 1, len(command), command), *parts, b"\r\n"])
+    return packed_keys(command, [Keys(b"", arguments)])
+
+
+def packed_keys(command: bytes, keys: Sequence[Keys]) -> bytes:
+    """A command whose arguments are keys, as it goes over the wire; they are not put together before."""
+    pieces = []
+    count = 1
+    for prefix, ends in keys:
+        count += len(ends)
+        # Of each argument its size, the prefix and the end.
+        own = [prefix] * (3 * len(ends))
+        before = len(prefix)
+        try:
+            own[::3] = [_SIZES[before + len(end)] for end in ends]
+        except IndexError:
+            own[::3] = [_SIZE % (before + len(end)) for end in ends]
+        own[2::3] = ends
+        pieces += own
+    return b"".join([b"*%d\r\n$%d\r\n%b" % (count, len(command), command), *pieces, b"\r\n"])
 
 
 def about(command: bytes, key: bytes, arguments: Sequence[bytes]) -> bytes:

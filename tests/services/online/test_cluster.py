@@ -16,6 +16,7 @@ from millrace.online.cluster_pipes import ClusterPipes
 from millrace.online.pipes import open_pipes
 from millrace.online.slots import slot
 from millrace.online.store import Store
+from millrace.online.wire import Keys
 from millrace.online.writer import RowWriter
 from tests.core.features.histories import view
 from tests.services.online.rows import read, rows_of, write
@@ -80,7 +81,7 @@ async def test_the_gateway_reads_all_slots_at_once(running: Cluster, store: Stor
     write(store, FIXED, many(300))
     pipes = open_pipes(store_url.parse(running.url), 5.0)
     wanted = [keys.store_keys(FIXED, {"id": [i]})[0] or b"" for i in (0, 299, 7, 7, 100_000)]
-    found = await pipes.mget(wanted)
+    found = await pipes.mget([Keys(b"", wanted)])
     assert [row is None for row in found] == [False, False, False, False, True]
     assert found == store.rows(wanted)
     assert await pipes.ask(b"HGETALL", keys.meta("default", "v"), []) == []
@@ -112,13 +113,13 @@ async def test_rows_of_a_slot_on_its_way_are_read_and_written(running: Cluster, 
     source = next(node for node in running.nodes if node.client.execute_command("CLUSTER COUNTKEYSINSLOT", number))
     target = running.nodes[running.nodes.index(source) - 1]
     pipes = ClusterPipes(store_url.parse(running.url), 5.0)
-    before = await pipes.mget(wanted)
+    before = await pipes.mget([Keys(b"", wanted)])
     assert None not in before
     for event, _ in enumerate(move(running, number, source, target), 2):
-        assert await pipes.mget(wanted) == before
+        assert await pipes.mget([Keys(b"", wanted)]) == before
         for definition in views:
             assert write(store, definition, rows_of(definition, [(5, event, None, (event,))])).changed == 1
-        before = await pipes.mget(wanted)
+        before = await pipes.mget([Keys(b"", wanted)])
         for definition in views:
             got = read(store, definition, 5)
             assert got is not None
@@ -137,7 +138,7 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
     until(lambda: replica.client.info("replication").get("master_link_status") == "up")
     pipes = open_pipes(store_url.parse(running.url), 1.0)
     wanted = [keys.store_keys(FIXED, {"id": [i]})[0] or b"" for i in range(200)]
-    before = await pipes.mget(wanted)
+    before = await pipes.mget([Keys(b"", wanted)])
     outcome: list[Any] = []
 
     def run() -> None:
@@ -158,7 +159,7 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
     lost.kill()
     for _ in range(600):
         try:
-            assert await pipes.mget(wanted) == before
+            assert await pipes.mget([Keys(b"", wanted)]) == before
             break
         except Exception:  # the failover lasts
             await asyncio.sleep(0.05)

@@ -23,7 +23,7 @@ from millrace.features import store_url
 from millrace.online.pipes import open_pipes
 from millrace.online.slots import slot
 from millrace.online.store import Store
-from millrace.online.wire import StoreError
+from millrace.online.wire import Keys, StoreError
 from millrace.sdk import FeatureStore
 from tests.builders import feature_view
 from tests.services.conftest import RunningService, StartService
@@ -116,7 +116,7 @@ async def test_what_is_wrong_in_a_url_is_said_at_once(
         url = url.replace("writer%40", "nobody")
     pipes = open_pipes(store_url.parse(url), 3.0)
     with pytest.raises(StoreError, match=told):
-        await pipes.mget([b"default:x"])
+        await pipes.mget([Keys(b"default:", [b"x"])])
     pipes.close()
     with pytest.raises(MillraceError, match=told) as caught:
         Store(url).run_ids()
@@ -129,7 +129,7 @@ async def test_a_password_that_sentinels_do_not_take_is_said(sentinels: Place) -
     url = sentinels.url.replace("sentinel_password=guard%40", "sentinel_password=nobody")
     pipes = open_pipes(store_url.parse(url), 3.0)
     with pytest.raises(StoreError, match="a sentinel does not answer: WRONGPASS"):
-        await pipes.mget([b"default:x"])
+        await pipes.mget([Keys(b"default:", [b"x"])])
     pipes.close()
     with pytest.raises(ReportError, match="a sentinel does not answer: invalid username-password") as caught:
         Store(url).run_ids()
