@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millrace.base.errors import RejectError, RetryError
@@ -114,6 +114,7 @@ def test_the_join_agrees_with_polars_where_there_are_no_ties(seed: int, ttl: int
     asked=st.lists(st.tuples(st.integers(0, 3), MOMENTS), min_size=1, max_size=40),
     looked_up=st.lists(st.tuples(st.integers(0, 3), MOMENTS), max_size=40),
 )
+@example(asked=[(0, -(2**63)), (0, 2**63 - 1)], looked_up=[(0, -(2**63)), (0, 0), (0, 2**63 - 1)])
 def test_the_first_moment_at_or_after_another_is_found_wherever_moments_lie(
     asked: list[tuple[int, int]], looked_up: list[tuple[int, int]]
 ) -> None:
