@@ -44,10 +44,17 @@ class Arms:
 @pytest.fixture
 def arms(kubectl: Kubectl, service: Service) -> Iterator[Arms]:
     """The two deployments with no experiment on them."""
-    [champion] = [item for item in kubectl.list("modeldeployment") if item["status"].get("champion")]
-    control = champion["metadata"]["name"]
+    control = eventually(lambda: champion(kubectl, service))
     yield Arms(control, "v2" if control == "v1" else "v1")
     kubectl.run("delete", "experiment", "--all", "--timeout=60s")
+
+
+def champion(kubectl: Kubectl, service: Service) -> str:
+    """Whom clients reach, once its status says so, and no other's; empty until then."""
+    deployments = kubectl.list("modeldeployment")
+    champions = [item["metadata"]["name"] for item in deployments if item.get("status", {}).get("champion")]
+    reached = service.infer().headers.get("x-millrace-deployment", "")
+    return reached if champions == [reached] else ""
 
 
 def phase(kubectl: Kubectl, name: str) -> str:
@@ -89,7 +96,7 @@ def test_a_canary_walks_its_steps_and_the_winner_survives_its_deletion(
     assert service.served_by(20) == {arms.challenger: 20}
     kubectl.run("delete", "experiment", "ramp", "--timeout=60s")
     assert service.served_by(20) == {arms.challenger: 20}
-    assert kubectl.get("md", arms.challenger)["status"]["champion"] is True
+    assert eventually(lambda: champion(kubectl, service)) == arms.challenger
 
 
 def test_abort_takes_all_traffic_back(kubectl: Kubectl, service: Service, arms: Arms) -> None:

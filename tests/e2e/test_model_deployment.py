@@ -102,16 +102,18 @@ def test_a_bad_model_never_serves_and_the_old_one_stays(served: Served, tmp_path
     kubectl = served.kubectl
     bad, words = bad_models(tmp_path)[case]
     kubectl.apply(bad.build())
-    condition = eventually(
-        lambda: (found := kubectl.condition("md", "fraud", "ModelResolved")).get("status") == "False" and found,
-        60,
-    )
-    for word in words:
-        assert word in condition["message"]
-    assert kubectl.condition("md", "fraud", "Ready")["status"] == "False"
-    assert served.service.output() == 3.0
-    kubectl.apply(model_deployment("fraud", f"file://{served.model}").build())
-    kubectl.wait_ready("modeldeployment", "fraud")
+    try:
+        condition = eventually(
+            lambda: (found := kubectl.condition("md", "fraud", "ModelResolved")).get("status") == "False" and found,
+            60,
+        )
+        for word in words:
+            assert word in condition["message"]
+        assert kubectl.condition("md", "fraud", "Ready")["status"] == "False"
+        assert served.service.output() == 3.0
+    finally:
+        kubectl.apply(model_deployment("fraud", f"file://{served.model}").build())
+        kubectl.wait_ready("modeldeployment", "fraud")
 
 
 def test_an_unknown_feature_is_named(kubectl: Kubectl, tmp_path: Path) -> None:
