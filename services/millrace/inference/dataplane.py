@@ -46,6 +46,7 @@ class DataPlane:
         self._compute_seconds = compute_seconds
         self._rows = rows
         self._lost = lost
+        self._check: asyncio.Task[bool] | None = None
 
     async def infer(self, call: Call) -> Answer:
         """``POST /v2/models/{m}/infer``: tensors in, tensors out."""
@@ -99,8 +100,14 @@ class DataPlane:
 
     async def _look_for(self, error: ReportError) -> None:
         """After an error of CUDA's every further call in this process may fail, whatever comes."""
-        if self.session.device == "gpu" and not await asyncio.to_thread(self.session.still_runs):
+        if self.session.device == "gpu" and not await self._still_runs():
             self._lost(ReportError(f"the GPU has ceased to work: {error}", reason="DeviceLost"))
+
+    async def _still_runs(self) -> bool:
+        """One check at a time: requests that fail together share its answer, and none runs beside the lane for each."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(asyncio.to_thread(self.session.still_runs))
+        return await asyncio.shield(self._check)  # a caller that goes away takes it from no other
 
 
 def _timed(session: ModelSession, feeds: dict[str, Array], outputs: list[str]) -> tuple[list[Any], float]:

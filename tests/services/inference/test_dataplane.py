@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 
@@ -59,6 +61,39 @@ async def test_a_gpu_whose_memory_others_hold_is_not_lost(models):
     assert loaded.warm_up() is None
     loaded._session = Full()
     assert loaded.still_runs()
+
+
+async def test_requests_that_fail_together_share_one_check_of_the_gpu(models):
+    on_cpu = session.load(models["columns"], "cpu", 1)
+    loaded = Checked(on_cpu._session, on_cpu.signature, "gpu")
+    loaded.row_seconds = 0.0
+    told: list[MillraceError] = []
+    data = data_of(loaded, told)
+    failing = [asyncio.create_task(data.infer(call(rows=3))) for _ in range(5)]
+    await asyncio.to_thread(loaded.begun.wait)
+    failing[0].cancel()
+    loaded.may_end.set()
+    answers = await asyncio.gather(*failing, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[ReportError] * 4]
+    assert (loaded.checks, told) == (1, [])
+    with pytest.raises(ReportError):
+        await data.infer(call(rows=3))
+    assert loaded.checks == 2, "a later failure is looked into again"
+    data.lane.close()
+
+
+class Checked(ModelSession):
+    """Counts its checks, of which none ends before it may."""
+
+    def __init__(self, *known):
+        super().__init__(*known)
+        self.checks = 0
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def still_runs(self):
+        self.checks += 1
+        self.begun.set()
+        return self.may_end.wait(60) and super().still_runs()
 
 
 class Full:
