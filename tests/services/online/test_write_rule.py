@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.features.definition import Definition
+from millrace.online.commands import KEYS_AT_ONCE
 from millrace.online.store import Store
 from tests.core.features.histories import view
 from tests.services.online.rows import read, rows_of, write
@@ -124,6 +125,18 @@ def test_rows_that_expire_land_by_the_same_rule_whatever_the_server_knows(
         assert got is not None
         assert got.values == row
         assert store.client.pexpiretime(f"default:v:{{{key}}}") == (got.event_time + 100 * year) // 1000 + 1
+
+
+def test_msetex_is_tried_once_per_call_where_it_is_refused(store: Store) -> None:
+    client = store.client
+    client.execute_command("ACL", "SETUSER", "writer", "reset", "on", ">secret", "~*", "+@all", "-msetex")
+    client.acl_log_reset()
+    host = store.where.hosts[0]
+    writer = Store(f"redis://writer:secret@{host.name}:{host.port}/0")
+    definition = view(("x", "int64"), ttl="36500d")
+    rows = [(key, key % 7 * 1_000_000, None, (key,)) for key in range(3 * KEYS_AT_ONCE)]
+    assert write(writer, definition, rows_of(definition, rows)).changed == len(rows)
+    assert sum(entry["count"] for entry in client.acl_log()) == 3
 
 
 def test_a_row_that_comes_again_takes_the_ttl_of_its_view_as_it_is_now(store: Store) -> None:
