@@ -78,6 +78,7 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(**given)
         self._service = service
         self._limit = service.settings.max_body_bytes
+        self._rests_since = 0.0
 
     def on_headers_complete(self) -> None:
         parser = self.parser
@@ -111,6 +112,35 @@ class HotProtocol(HttpToolsProtocol):
         if type(request) is _Request and not request.answering:
             self._begin(request, _left)  # it counts, though its body never came
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
+    def on_response_complete(self) -> None:
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._rests_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._watch(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        # To stop the timer at each request and start it anew takes longer than to look, when it rings, at what came.
+        self._rests_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        busy = self.cycle is not None and not self.cycle.response_complete
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if busy or left > 0:
+            self._watch(self.timeout_keep_alive if busy else left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _watch(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _begin(self, request: _Request, handler: Handler) -> None:
         request.answering = True
