@@ -13,7 +13,7 @@ from millrace.base.errors import RetryError
 from millrace.features import keys, store_url
 from millrace.online.pipes import open_pipes
 from millrace.online.store import Store
-from millrace.online.wire import StoreError
+from millrace.online.wire import Keys, StoreError
 from millrace.online.writer import RowWriter
 from tests.core.features.histories import view
 from tests.services.online.rows import read, rows_of, write
@@ -31,14 +31,14 @@ async def test_a_master_that_dies_is_replaced_for_readers_and_writers(tmp_path: 
     with under_sentinels(tmp_path) as (url, (master, replica), _):
         other = url.replace("/rows/0", "/columns")
         with pytest.raises(StoreError, match="no sentinel knows a master of 'columns'"):
-            await open_pipes(store_url.parse(other), 1.0).mget([b"x"])
+            await open_pipes(store_url.parse(other), 1.0).mget([Keys(b"", [b"x"])])
         with pytest.raises(RetryError, match=r"no sentinel knows a master of 'columns'"):
             Store(other).run_ids()
         store = Store(url)
         assert write(store, DEFINITION, many(1000)).changed == 1000
         pipes = open_pipes(store_url.parse(url), 1.0)
         wanted = [key for key in keys.store_keys(DEFINITION, {"id": [1, 2, 5000]}) if key is not None]
-        before = await pipes.mget(wanted)
+        before = await pipes.mget([Keys(b"", wanted)])
         assert [row is None for row in before] == [False, False, True]
         until(lambda: replica.client.dbsize() == 1000)
         outcome: list[Any] = []
@@ -59,10 +59,10 @@ async def test_a_master_that_dies_is_replaced_for_readers_and_writers(tmp_path: 
         await asyncio.to_thread(started.wait)
         master.kill()
         with pytest.raises(StoreError):
-            await pipes.mget(wanted)
+            await pipes.mget([Keys(b"", wanted)])
         for _ in range(600):
             try:
-                assert await pipes.mget(wanted) == before
+                assert await pipes.mget([Keys(b"", wanted)]) == before
                 break
             except StoreError:  # the failover lasts
                 await asyncio.sleep(0.05)
@@ -72,5 +72,5 @@ async def test_a_master_that_dies_is_replaced_for_readers_and_writers(tmp_path: 
         assert [getattr(error, "reason", error) for error in outcome] == ["StoreRestarted"]
         assert write(store, DEFINITION, many(1, 5000)).changed == 1
         assert read(store, DEFINITION, 5000)
-        assert (await pipes.mget(wanted))[2] is not None
+        assert (await pipes.mget([Keys(b"", wanted)]))[2] is not None
         pipes.close()

@@ -12,7 +12,7 @@ from millrace.base.errors import ReportError
 from millrace.features import keys, store_url
 from millrace.online.pipes import open_pipes
 from millrace.online.store import Store
-from millrace.online.wire import StoreError
+from millrace.online.wire import Keys, StoreError
 from tests.core.features.histories import view
 from tests.services.online.rows import rows_of, write
 from tests.services.online.secured import certificate, program
@@ -50,7 +50,7 @@ async def test_rows_are_written_and_read_over_tls(server: Any) -> None:
     assert write(Store(url), DEFINITION, rows_of(DEFINITION, [(1, 1, None, (1,))])).changed == 1
     wanted = [key for key in keys.store_keys(DEFINITION, {"id": [1, 2]}) if key is not None]
     pipes = open_pipes(store_url.parse(url), 5.0)
-    found = await pipes.mget(wanted)
+    found = await pipes.mget([Keys(b"", wanted)])
     assert [row is None for row in found] == [False, True]
     pipes.close()
 
@@ -60,10 +60,10 @@ async def test_a_certificate_of_nobody_known_is_refused(server: Any) -> None:
     mine = f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/cert-key.pem"
     url = f"rediss://{HOST}:{running.port}?{mine}"
     with pytest.raises(StoreError, match="certificate verify failed"):
-        await open_pipes(store_url.parse(url), 5.0).mget([b"x"])
+        await open_pipes(store_url.parse(url), 5.0).mget([Keys(b"", [b"x"])])
     with pytest.raises(ReportError, match=r"is not trusted: .*certificate verify failed"):
         Store(url).run_ids()
     unchecked = open_pipes(store_url.parse(f"{url}&ssl_cert_reqs=none"), 5.0)
-    assert await unchecked.mget([b"x"]) == [None]
+    assert await unchecked.mget([Keys(b"", [b"x"])]) == [None]
     unchecked.close()
     assert Store(f"{url}&ssl_cert_reqs=none").run_ids()
