@@ -6,7 +6,7 @@ READY := .venv/.ready
 # One more than the cores of a small machine: tests wait for a quarter of their time.
 JOBS ?= 3
 # constraints.txt holds every package that is needed, so that pip has nothing to resolve. Most of the rest of its time
-# goes into reading the index, at which the pip that Python 3.11 brings is far slower than today's.
+# goes into reading the index, at which the pip that Python 3.11 brings is far slower than a newer one.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps
 PYTEST := $(BIN)/python -m pytest
 # Without byte code every one of the many processes compiles all that it imports.
@@ -23,7 +23,7 @@ setup: $(READY) ## Makes .venv with locked dependencies: with uv where it is ins
 $(READY): pyproject.toml uv.lock constraints.txt
 ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
-	$(PIP) --upgrade pip
+	$(PIP) --upgrade pip==26.3
 	$(PIP) --requirement constraints.txt
 	$(PIP) --editable .
 else

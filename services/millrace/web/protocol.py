@@ -2,9 +2,9 @@
 
 uvicorn takes some 60 µs of processor time more than a bare protocol does, from a request's bytes to the application and
 from its answer to the socket; a small read takes little more than that altogether. So requests of hot routes are handed
-over as they are parsed, and answers are written in one piece. Everything else is uvicorn's: parsing, keep-alive, flow
-control, shutdown, and whole requests that are not plain ones (other routes, gated ones, pipelined requests,
-``Expect``).
+over as they are parsed, and answers are written in one piece; one timer per connection watches how long it rests.
+Everything else is uvicorn's: parsing, flow control, shutdown, and whole requests that are not plain ones (other routes,
+gated ones, pipelined requests, ``Expect``).
 """
 
 from __future__ import annotations
