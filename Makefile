@@ -32,7 +32,7 @@ endif
 	@touch $(READY)
 
 demo: $(READY) ## The main job: features, two models, an 80/20 experiment and live traffic, with no cluster.
-	$(BIN)/python -m millrace.local.demo
+	$(BIN)/python -m millrace_local.demo
 
 lint: $(READY) ## Style, types and import contracts.
 	$(BIN)/ruff check .
@@ -56,7 +56,7 @@ bench-feast-env: $(READY) ## Feast in an environment of its own (.bench/feast), 
 	$(BIN)/python -m benchmarks.feast_env
 
 generate: $(READY) ## Writes what is generated: crds/, the chart's copy, constraints.txt.
-	$(BIN)/python -m millrace.api.generate crds charts/millrace/crds
+	$(BIN)/python -m millrace_core.api.generate crds charts/millrace/crds
 ifneq ($(UV),)
 	$(UV) export --quiet --frozen --extra dev --no-hashes --no-emit-project --no-header --no-annotate --output-file constraints.txt
 endif

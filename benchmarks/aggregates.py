@@ -24,11 +24,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.figures import beside, in_turns, machine, measured, median, ratio, report
-from millrace.api.featureview import FeatureViewSpec
-from millrace.features import definition, engine, latest, pit
-from millrace.features.definition import Definition
-from millrace.sources.filesystem import Credentials
-from millrace.sources.opening import open_source
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.features.definition import definition
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation import engine
+from millrace_core.features.offline import latest, pit
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.opening import open_source
 
 BEGIN, DAY = 1_700_006_400_000_000, 86_400_000_000
 DAYS = 90

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from millrace.local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer, start
 
 ROOT = Path(__file__).parent.parent
 VIEWS = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"

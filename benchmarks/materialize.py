@@ -116,7 +116,7 @@ def job(path: Path, url: str, ttl: str | None = None) -> Sample:
         "MILLRACE_TERMINATION_LOG": str(log),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "millrace.materialize", "run", "--end", "2026-01-01T00:00:00Z"],
+        [sys.executable, "-m", "millrace_services.materialize", "run", "--end", "2026-01-01T00:00:00Z"],
         env={**os.environ, **environment},
         stderr=subprocess.DEVNULL,
     )

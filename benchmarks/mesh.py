@@ -16,13 +16,13 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from millrace.local.mesh import envoy, initial
-from millrace.local.mesh.admin import Admin
-from millrace.local.mesh.model import Snapshot
-from millrace.local.mesh.publisher import Publisher
-from millrace.local.mesh.settings import MeshSettings
-from millrace.local.mesh.translate import translate
-from millrace.local.stack.ports import free_ports
+from millrace_local.mesh import envoy, initial
+from millrace_local.mesh.admin import Admin
+from millrace_local.mesh.model import Snapshot
+from millrace_local.mesh.publisher import Publisher
+from millrace_local.mesh.settings import MeshSettings
+from millrace_local.mesh.translate import translate
+from millrace_local.stack.ports import free_ports
 from tests.local.mesh import objects as o
 
 SERVICES = 200

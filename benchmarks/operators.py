@@ -23,9 +23,9 @@ from typing import Any
 import aiohttp
 import psutil
 
-from millrace.local.apiserver.process import RunningServer, start
-from millrace.local.stack.launch import packaged_third_party
-from millrace.local.stack.ports import free_ports
+from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.stack.launch import packaged_third_party
+from millrace_local.stack.ports import free_ports
 from tests.builders import experiment, feature_view, model_deployment
 
 ROOT = Path(__file__).parent.parent
@@ -91,7 +91,7 @@ def start_operator(server: RunningServer, log: Path) -> Operator:
     }
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "millrace.operator"], env=environment, stdout=sink, stderr=sink
+            [sys.executable, "-m", "millrace_operators.operator"], env=environment, stdout=sink, stderr=sink
         )
     return Operator(process, port)
 

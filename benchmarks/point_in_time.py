@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import feast_env
 from benchmarks.figures import Sample, beside, in_turns, machine, measured, median, ratio, report
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
 
 VIEWS, FEATURES = 3, 10
 BEGIN, SPAN = 1_700_000_000_000_000, 90 * 86_400_000_000

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from benchmarks.figures import Sample, beside, machine, measured, report
 from benchmarks.point_in_time import BEGIN, FEATURES, SPAN, VIEWS
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
 
 ENTITIES, ASKED = 50_000, 100_000
 MEMORY_LIMIT_MB = 4096

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from millrace.sdk import Dataset, FeatureStore
+from millrace import Dataset, FeatureStore
 
 lake = Path("lake/purchases").absolute()
 lake.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from millrace.api.base import ApiModel, Rule
-from millrace.api.featureview import FeatureView
 from millrace.cli.features import validating
-from millrace.local.apiserver.schema import Schema, compile_schema
+from millrace_core.api.base import ApiModel, Rule
+from millrace_core.api.featureview import FeatureView
+from millrace_local.apiserver.schema import Schema, compile_schema
 from tests.builders import feature_view
 
 CRD = Path(__file__).parent.parent / "crds" / "featureviews.yaml"

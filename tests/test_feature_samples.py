@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from millrace.api.featureview import FeatureView
-from millrace.api.loading import load_yaml
-from millrace.features import definition, times
-from millrace.features.evaluation import Program
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.loading import load_yaml
+from millrace_core.features.definition import definition
+from millrace_core.features.evaluation.evaluation import Program
+from millrace_core.features.types import times
 
 SAMPLE = Path(__file__).parent.parent / "manifests" / "samples" / "features" / "expressions.yaml"
 VIEWS = {view.metadata["name"]: view for view in load_yaml(SAMPLE.read_text()) if isinstance(view, FeatureView)}

@@ -3,18 +3,26 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-IMPORT_ROOTS = ("core", "operators", "services", "client", "local")
+PACKAGES = {
+    "core": "millrace_core",
+    "data": "millrace_data",
+    "kube": "millrace_kube",
+    "operators": "millrace_operators",
+    "services": "millrace_services",
+    "client": "millrace",
+    "local": "millrace_local",
+}
 
 
-def test_no_import_root_hides_the_others_with_an_init_file() -> None:
-    assert [root for root in IMPORT_ROOTS if (ROOT / root / "millrace" / "__init__.py").exists()] == []
+def test_each_folder_holds_one_package_and_the_import_tells_the_folder() -> None:
+    found = {folder: sorted(path.name for path in (ROOT / folder).iterdir() if path.is_dir()) for folder in PACKAGES}
+    assert found == {folder: [package] for folder, package in PACKAGES.items()}
 
 
-def test_no_module_stands_directly_in_an_import_root() -> None:
-    strays = [str(path) for root in IMPORT_ROOTS for path in (ROOT / root / "millrace").glob("*.py")]
-    assert strays == []
+def test_every_package_is_typed() -> None:
+    assert [folder for folder, package in PACKAGES.items() if not (ROOT / folder / package / "py.typed").exists()] == []
 
 
-def test_every_inner_package_is_typed() -> None:
-    packages = [path.parent for root in IMPORT_ROOTS for path in (ROOT / root / "millrace").glob("*/__init__.py")]
-    assert [str(package) for package in packages if not (package / "py.typed").exists()] == []
+def test_every_folder_with_modules_is_a_package_so_that_tools_see_its_imports() -> None:
+    modules = (path for folder, package in PACKAGES.items() for path in (ROOT / folder / package).rglob("*.py"))
+    assert sorted({str(path.parent) for path in modules if not (path.parent / "__init__.py").exists()}) == []

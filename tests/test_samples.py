@@ -6,10 +6,10 @@ import orjson
 import pytest
 import yaml
 
-from millrace.api.featureview import FeatureView
-from millrace.api.loading import load_yaml
-from millrace.features import definition
-from millrace.local.apiserver.schema import Schema, compile_schema
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.loading import load_yaml
+from millrace_core.features.definition import definition
+from millrace_local.apiserver.schema import Schema, compile_schema
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "manifests" / "samples").rglob("*.yaml"))

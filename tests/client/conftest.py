@@ -15,7 +15,7 @@ import yaml
 
 from millrace.sdk import embedded
 from tests.builders import Built, feature_view
-from tests.services.conftest import start_service
+from tests.running_service import start_service
 
 __all__ = ["start_service"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.stack import LocalStack
+from millrace_local.stack import LocalStack
 from tests.e2e.kubectl import Kubectl
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
 from tests.builders import feature_view, model_deployment
 from tests.e2e.conftest import Target
 from tests.e2e.kubectl import Kubectl, eventually

@@ -12,15 +12,15 @@ from uuid import uuid4
 
 import pytest
 
-from millrace.local.apiserver.process import RunningServer, start
-from millrace.local.client.api import ApiError, Client
-from millrace.local.client.config import load
-from millrace.local.client.informer import Informers
-from millrace.local.client.resources import EVENTS, NAMESPACES, PODS, Resource
-from millrace.local.controllers.run import ControllerSettings
-from millrace.local.controllers.run import run as run_controllers
-from millrace.local.node.run import run as run_node
-from millrace.local.node.settings import NodeSettings
+from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.config import load
+from millrace_local.client.informer import Informers
+from millrace_local.client.resources import EVENTS, NAMESPACES, PODS, Resource
+from millrace_local.controllers.run import ControllerSettings
+from millrace_local.controllers.run import run as run_controllers
+from millrace_local.node.run import run as run_node
+from millrace_local.node.settings import NodeSettings
 
 Obj = dict[str, Any]
 PATIENCE = 30.0

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from kubernetes.aio.client import Configuration
 
-import millrace.local.apiserver
-from millrace.kube.client import Client
-from millrace.local.apiserver.process import RunningServer, start
+import millrace_local.apiserver
+from millrace_kube.client import Client
+from millrace_local.apiserver.process import RunningServer, start
 from tests.operators.golden import CRDS
 from tests.operators.world import START, World
 
@@ -25,7 +25,7 @@ def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     """One server for all tests here, with ``/faults`` and the real third-party CRDs where they are at hand."""
     data = tmp_path_factory.mktemp("operators")
     own = Path(__file__).parents[2] / "crds"
-    [package] = millrace.local.apiserver.__path__
+    [package] = millrace_local.apiserver.__path__
     others = CRDS if CRDS.is_dir() else Path(package) / "thirdparty"
     running = start(data, kubeconfig=data / "kubeconfig", crds=[own, others], faults=True)
     yield running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.apiserver.process import RunningServer
+from millrace_local.apiserver.process import RunningServer
 from tests.operators.harness import Api, start_server
 
 

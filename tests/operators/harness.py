@@ -15,14 +15,14 @@ from typing import Any
 
 import httpx
 
-from millrace.kube import connection, handlers
-from millrace.kube.cache import Cache
-from millrace.kube.client import Client
-from millrace.kube.cluster import Cluster
-from millrace.kube.resources import NAMESPACES, Object, Resource
-from millrace.kube.runtime import Controller, Runtime
-from millrace.local.apiserver import thirdparty
-from millrace.local.apiserver.process import RunningServer, start
+from millrace_kube import connection, handlers
+from millrace_kube.cache import Cache
+from millrace_kube.client import Client
+from millrace_kube.cluster import Cluster
+from millrace_kube.resources import NAMESPACES, Object, Resource
+from millrace_kube.runtime import Controller, Runtime
+from millrace_local.apiserver import thirdparty
+from millrace_local.apiserver.process import RunningServer, start
 
 REPOSITORY = Path(__file__).parents[2]
 WRITES = "create|update|patch|delete|deletecollection"

@@ -17,21 +17,21 @@ from typing import Any
 import httpx
 import orjson
 
-from millrace.api import names
-from millrace.base import timestamps
-from millrace.base.errors import MillraceError
-from millrace.experiment.reconcile import reconcile as reconcile_service
-from millrace.kube import resources as r
-from millrace.kube.cache import Cache
-from millrace.kube.client import Client
-from millrace.kube.cluster import Cluster
-from millrace.kube.errors import AbsentError
-from millrace.kube.metrics import KubeMetrics
-from millrace.kube.platform import Platform
-from millrace.kube.queue import Key, Requeue
-from millrace.kube.resources import Object, name_of
-from millrace.modeldeployment.reconcile import reconcile as reconcile_deployment
-from millrace.routing.observe import service_of
+from millrace_core.api import names
+from millrace_core.base import timestamps
+from millrace_core.base.errors import MillraceError
+from millrace_kube import resources as r
+from millrace_kube.cache import Cache
+from millrace_kube.client import Client
+from millrace_kube.cluster import Cluster
+from millrace_kube.errors import AbsentError
+from millrace_kube.metrics import KubeMetrics
+from millrace_kube.platform import Platform
+from millrace_kube.queue import Key, Requeue
+from millrace_kube.resources import Object, name_of
+from millrace_operators.experiment.reconcile import reconcile as reconcile_service
+from millrace_operators.modeldeployment.reconcile import reconcile as reconcile_deployment
+from millrace_operators.routing.observe import service_of
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
 
 PLATFORM = Platform(image="millrace/millrace:test", namespace="millrace-system")

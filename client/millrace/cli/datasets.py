@@ -9,12 +9,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from millrace.base.errors import RejectError
+from millrace import Dataset
 from millrace.cli import output
 from millrace.cli.output import Format, Output
-from millrace.sdk import Dataset
 from millrace.sdk.overview import source
 from millrace.sdk.registry import Registry
+from millrace_core.base.errors import RejectError
 
 _SHORT = 12
 

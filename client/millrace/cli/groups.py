@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import typer
 
-from millrace.base.errors import ReportError
+from millrace_core.base.errors import ReportError
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Group:
 GROUPS: Mapping[str, Group] = {
     "features": Group("millrace.cli.features", "Feature views: training sets, online reads, materialization, checks."),
     "datasets": Group("millrace.cli.datasets", "Saved training sets, and what they were made of."),
-    "local": Group("millrace.local.commands", "The whole platform on this machine, with no cluster.", extra="local"),
+    "local": Group("millrace_local.commands", "The whole platform on this machine, with no cluster.", extra="local"),
 }
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from millrace.base.errors import MillraceError, RejectError
-from millrace.base.hidden import hide
 from millrace.cli.groups import GROUPS, load
+from millrace_core.base.errors import MillraceError, RejectError
+from millrace_core.base.hidden import hide
 
 FAULT = 1
 MISTAKE = 2

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from millrace.base import timestamps
+from millrace_core.base import timestamps
 
 # As wide as a table gets where no terminal says how wide it is.
 _WIDTH: Final = 240

@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from millrace.base import timestamps
-from millrace.base.errors import MillraceError, NotFoundError, RejectError
-from millrace.features.content import content_id
 from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import Tabular
-from millrace.sources.filesystem import Credentials, explained, open_filesystem
+from millrace_core.base import timestamps
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
+from millrace_core.features.types.content import content_id
+from millrace_data.sources.filesystem import Credentials, explained, open_filesystem
 
 logger = logging.getLogger(__name__)
 

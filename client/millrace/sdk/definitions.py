@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from millrace.api.base import GROUP, VERSION
-from millrace.api.featureview import FeatureView
-from millrace.api.kinds import FEATURE_VIEW
-from millrace.api.loading import load_object, load_yaml
-from millrace.base.errors import NotFoundError, RejectError, RetryError
-from millrace.features import definition
-from millrace.gateway.definitions import Snapshot
+from millrace_core.api.base import GROUP, VERSION
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.kinds import FEATURE_VIEW
+from millrace_core.api.loading import load_object, load_yaml
+from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_core.features.definition import definition
+from millrace_core.features.online.published import Snapshot
 
 DEFAULT_PROJECT = "default"
 SECONDS = 10.0

@@ -22,8 +22,8 @@ from typing import Final
 
 import redis
 
-from millrace.base.errors import RejectError, ReportError
-from millrace.online.program import server
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_data.online.program import server
 
 # Not `.millrace/store`, which is where `millrace local up` keeps the store of a whole platform.
 FOLDER: Final = Path(".millrace/embedded-store")

@@ -7,22 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from millrace.api.featureview import FeatureViewSpec
-from millrace.base.errors import MillraceError, RejectError
-from millrace.base.later import later
-from millrace.features.definition import Definition
-from millrace.gateway.definitions import Snapshot
-from millrace.gateway.plan import Plan, Plans
 from millrace.sdk import definitions, moments, overview
 from millrace.sdk.moments import Moment
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.base.errors import MillraceError, RejectError
+from millrace_core.base.later import later
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online.plan import Plan, Plans
+from millrace_core.features.online.published import Snapshot
 
 if TYPE_CHECKING:
-    from millrace.features import every
-    from millrace.features.history import Source
-    from millrace.features.verify import Verdict
-    from millrace.materialize.job import Progress
-    from millrace.online import store as stores
-    from millrace.online.store import Store
     from millrace.sdk import embedded, historical, materialization, skew, tabular
     from millrace.sdk import online as reads
     from millrace.sdk import pushing as pushes
@@ -32,11 +26,17 @@ if TYPE_CHECKING:
     from millrace.sdk.online import OnlineFeatures, Reader
     from millrace.sdk.pushing import Pushed, Pusher
     from millrace.sdk.registry import Registry
-    from millrace.sources import filesystem, opening
+    from millrace_core.features.history import every
+    from millrace_core.features.history.history import Source
+    from millrace_core.features.offline.verify import Verdict
+    from millrace_data.materialization.job import Progress
+    from millrace_data.online import store as stores
+    from millrace_data.online.store import Store
+    from millrace_data.sources import filesystem, opening
 else:
-    every = later("millrace.features.every")
-    filesystem, opening = later("millrace.sources.filesystem"), later("millrace.sources.opening")
-    stores = later("millrace.online.store")
+    every = later("millrace_core.features.history.every")
+    filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
+    stores = later("millrace_data.online.store")
     embedded, historical, materialization, skew, tabular, reads, pushes, registries = (
         later(f"millrace.sdk.{name}")
         for name in (

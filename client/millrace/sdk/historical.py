@@ -11,18 +11,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.base.errors import RejectError
-from millrace.features import pit, times
-from millrace.features.conform import microseconds
-from millrace.features.definition import Definition
-from millrace.features.history import Source
-from millrace.gateway.plan import Plan, ViewRead
-from millrace.materialize.resources import EngineSettings
 from millrace.sdk import datasets, moments
 from millrace.sdk.datasets import Dataset, Origin
 from millrace.sdk.moments import Moment
 from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import Tabular
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import Source
+from millrace_core.features.offline import pit
+from millrace_core.features.online.plan import Plan, ViewRead
+from millrace_core.features.types import times
+from millrace_core.features.types.conform import microseconds
+from millrace_data.materialization.resources import EngineSettings
 
 OpenSource = Callable[[Definition], Source]
 Watermark = Callable[[Definition], int | None]
@@ -107,7 +108,7 @@ def join(
 
     Raises:
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
-        Other errors as ``millrace.features.pit.join``.
+        Other errors as ``millrace_core.features.offline.pit.join``.
     """
     entities, timestamp_column = asked.entities, asked.timestamp_column
     _check_columns(plan, entities, timestamp_column)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from millrace.features import times
-from millrace.features.definition import Definition
-from millrace.features.quality import Outcome
-from millrace.materialize import job
-from millrace.materialize.job import Asked, Progress
-from millrace.materialize.ledger import Ledger
-from millrace.materialize.resources import EngineSettings
-from millrace.online.store import Store
 from millrace.sdk import moments
-from millrace.sources.cell_log import open_cell_log
-from millrace.sources.filesystem import Credentials
-from millrace.sources.opening import open_source
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.definition.quality import Outcome
+from millrace_core.features.types import times
+from millrace_data.materialization import job
+from millrace_data.materialization.job import Asked, Progress
+from millrace_data.materialization.ledger import Ledger
+from millrace_data.materialization.resources import EngineSettings
+from millrace_data.online.store import Store
+from millrace_data.sources.cell_log import open_cell_log
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.opening import open_source
 
 PATIENCE_SECONDS = 10.0
 

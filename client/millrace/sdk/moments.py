@@ -6,8 +6,8 @@ import time
 from datetime import UTC, date, datetime
 from typing import Final
 
-from millrace.base.errors import RejectError
-from millrace.features import times
+from millrace_core.base.errors import RejectError
+from millrace_core.features.types import times
 
 _NANOSECONDS: Final = 1000
 

@@ -13,17 +13,18 @@ import httpx
 import orjson
 import pyarrow as pa
 
-from millrace.api.featureview import FeatureType, element_type
-from millrace.base import timestamps
-from millrace.base.errors import RejectError, RetryError
-from millrace.features import keys, times
-from millrace.features.conform import ARROW, KEY_ARROW
-from millrace.features.on_demand import Request
-from millrace.features.reading import NO_ENTITY
-from millrace.gateway.plan import Plan
-from millrace.online.store import Store
 from millrace.sdk.registry import refused
 from millrace.sdk.tabular import Tabular
+from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.base import timestamps
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.features.online import keys
+from millrace_core.features.online.on_demand import Request
+from millrace_core.features.online.plan import Plan
+from millrace_core.features.online.reading import NO_ENTITY
+from millrace_core.features.types import times
+from millrace_core.features.types.conform import ARROW, KEY_ARROW
+from millrace_data.online.store import Store
 
 SECONDS = 5.0
 STATUS = "__status"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from millrace.features import times
-from millrace.features.definition import Definition
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.types import times
 
 if TYPE_CHECKING:
-    from millrace.online.store import Store
     from millrace.sdk.registry import Registry
+    from millrace_data.online.store import Store
 
 _RUNS: Final = 5
 # Not where rows come from, but how they are read.

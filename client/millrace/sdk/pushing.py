@@ -11,19 +11,19 @@ import httpx
 import orjson
 import pyarrow as pa
 
-from millrace.base.errors import RejectError, RetryError
-from millrace.features import pushed
-from millrace.features.content import content_id
-from millrace.features.definition import Definition
-from millrace.gateway.arrow import METADATA
-from millrace.gateway.push_request import TO
-from millrace.gateway.request import STREAM
-from millrace.online.store import Store
-from millrace.online.writer import RowWriter
 from millrace.sdk import moments
 from millrace.sdk.registry import refused
-from millrace.sources.filesystem import Credentials
-from millrace.sources.push_log import PushLog
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import pushed
+from millrace_core.features.online.arrow_stream import METADATA
+from millrace_core.features.online.push_request import TO
+from millrace_core.features.online.request import STREAM
+from millrace_core.features.types.content import content_id
+from millrace_data.online.store import Store
+from millrace_data.online.writer import RowWriter
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.push_log import PushLog
 
 SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 5.0

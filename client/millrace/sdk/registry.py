@@ -9,8 +9,8 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from millrace.base.errors import MillraceError, NotFoundError, RejectError, RetryError
-from millrace.gateway.definitions import Snapshot, snapshot
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_core.features.online.published import Snapshot, snapshot
 
 SECONDS = 10.0
 _BAD_REQUEST = 400

@@ -10,17 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.base.errors import RejectError
-from millrace.features import pit, verify
-from millrace.features.definition import Definition, Feature
-from millrace.features.pit import Frame
-from millrace.features.verify import Recomputed, Verdict
-from millrace.materialize.ledger import Ledger
-from millrace.materialize.resources import EngineSettings
-from millrace.online.sampling import sample
-from millrace.online.store import Store
-from millrace.sources.filesystem import Credentials
-from millrace.sources.opening import open_source
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.features.offline import pit, verify
+from millrace_core.features.offline.pit import Frame
+from millrace_core.features.offline.verify import Recomputed, Verdict
+from millrace_data.materialization.ledger import Ledger
+from millrace_data.materialization.resources import EngineSettings
+from millrace_data.online.sampling import sample
+from millrace_data.online.store import Store
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.opening import open_source
 
 # No feature can be called so.
 _EVENT = "$row_event"

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.base.errors import NotFoundError, RejectError
+from millrace_core.base.errors import NotFoundError, RejectError
 
 
 class Tabular:

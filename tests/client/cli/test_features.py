@@ -13,11 +13,11 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from millrace import Dataset
 from millrace.cli.main import run
-from millrace.sdk import Dataset
 from tests.builders import model_deployment
 from tests.client.conftest import DAY, NOON, Lake
-from tests.services.conftest import RunningService, StartService
+from tests.running_service import RunningService, StartService
 
 
 class Said(NamedTuple):
@@ -164,7 +164,9 @@ def test_validate_looks_at_the_data_where_it_is_told_to(millrace: Millrace, lake
 @pytest.fixture(scope="module")
 def registry(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> str:
     database = tmp_path_factory.mktemp("registry") / "registry.db"
-    running: RunningService = start_service("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
+    running: RunningService = start_service(
+        "-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}"
+    )
     return running.url
 
 

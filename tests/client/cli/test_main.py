@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from millrace.base.errors import ReportError
 from millrace.cli import groups
+from millrace_core.base.errors import ReportError
 from tests.builders import feature_view
 
 
@@ -42,7 +42,7 @@ def test_the_help_imports_no_group() -> None:
     program = (
         "import sys; sys.argv = ['millrace', '--help']\n"
         "from millrace.cli.main import main\n"
-        "groups = ('millrace.local', 'millrace.sdk')\n"
+        "groups = ('millrace_local', 'millrace.sdk')\n"
         "try: main()\n"
         "finally: print([name for name in sys.modules if name.startswith(groups)], file=sys.stderr)"
     )

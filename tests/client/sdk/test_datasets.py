@@ -12,12 +12,12 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from millrace.base.errors import NotFoundError, RejectError
-from millrace.sdk import Dataset, FeatureStore, TrainingSet
+from millrace import Dataset, FeatureStore, TrainingSet
 from millrace.sdk.registry import Registry
+from millrace_core.base.errors import NotFoundError, RejectError
 from tests.client.conftest import DAY, NOON, Lake
+from tests.running_service import RunningService, StartService
 from tests.s3 import s3_server
-from tests.services.conftest import RunningService, StartService
 
 
 def training_set(store: FeatureStore) -> TrainingSet:
@@ -106,7 +106,7 @@ def test_what_is_no_dataset_is_said_to_be_none(lake: Lake, tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def registry(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     database = tmp_path_factory.mktemp("registry") / "registry.db"
-    return start_service("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
+    return start_service("-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
 
 
 def test_a_connected_store_records_what_it_saves(registry: RunningService, lake: Lake, tmp_path: Path) -> None:

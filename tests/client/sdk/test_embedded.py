@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from millrace.base.errors import RejectError
 from millrace.sdk import embedded
 from millrace.sdk.embedded import EmbeddedStore
+from millrace_core.base.errors import RejectError
 
 
 def client(store: EmbeddedStore) -> redis.Redis:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
+from millrace_core.base.errors import RejectError
 from tests.client.conftest import DAY, NOON, Lake
 
 FEATURES = [

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from millrace.base.errors import NotFoundError, RejectError, RetryError
-from millrace.local.apiserver import process
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
+from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_local.apiserver import process
 from tests.builders import Built, feature_view
 
 REPOSITORY = Path(__file__).parents[3]

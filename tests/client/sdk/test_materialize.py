@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 import redis
 
-from millrace.base.errors import RejectError
-from millrace.features import keys
-from millrace.features.row import Layout
-from millrace.sdk import FeatureStore, embedded
+from millrace import FeatureStore
+from millrace.sdk import embedded
+from millrace_core.base.errors import RejectError
+from millrace_core.features.online import keys
+from millrace_core.features.online.row import Layout
 from tests.client.conftest import DAY, NOON, Lake
 
 REFS = ["stats:amount", "stats:visits"]

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from millrace.base.errors import MillraceError, RejectError
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
+from millrace_core.base.errors import MillraceError, RejectError
 from tests.client.conftest import DAY, NOON, Lake
 
 REFS = ["stats:amount", "stats:visits"]

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from millrace.base.errors import ReportError
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
+from millrace_core.base.errors import ReportError
 from tests.builders import feature_view
 
 EVENTS, ENTITIES = 1_500_000, 50_000

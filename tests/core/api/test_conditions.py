@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.api.conditions import (
+from millrace_core.api.conditions import (
     READY,
     ConditionDict,
     condition,
@@ -18,7 +18,7 @@ from millrace.api.conditions import (
     summary,
     transitions,
 )
-from millrace.base.errors import RejectError
+from millrace_core.base.errors import RejectError
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = datetime(2026, 11, 20, 13, tzinfo=UTC)

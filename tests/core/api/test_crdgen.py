@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from millrace.api.crdgen import crd
-from millrace.api.generate import rendered
-from millrace.api.kinds import KINDS, Kind
+from millrace_core.api.crdgen import crd
+from millrace_core.api.generate import rendered
+from millrace_core.api.kinds import KINDS, Kind
 
 ROOT = Path(__file__).parents[3]
 

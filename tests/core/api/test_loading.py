@@ -2,9 +2,9 @@
 
 import pytest
 
-from millrace.api.featureview import FeatureView
-from millrace.api.loading import load_object, load_yaml
-from millrace.base.errors import RejectError
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.loading import load_object, load_yaml
+from millrace_core.base.errors import RejectError
 
 VIEW = """
 apiVersion: millrace.dev/v1alpha1

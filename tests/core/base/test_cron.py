@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base import cron
-from millrace.base.errors import RejectError
+from millrace_core.base import cron
+from millrace_core.base.errors import RejectError
 
 moments = st.integers(946_684_800, 2_840_140_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 lines = st.sampled_from(

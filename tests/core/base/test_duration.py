@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from millrace.base import duration, timestamps
-from millrace.base.errors import RejectError
-from millrace.base.settings import Settings
+from millrace_core.base import duration, timestamps
+from millrace_core.base.errors import RejectError
+from millrace_core.base.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millrace.api.featureview import FeatureViewSpec
-from millrace.features import definition
-from millrace.features.definition import Definition
-from millrace.features.history import Window
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.features.definition import definition
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import Window
 
 
 class TableSource:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.local.agent.settings import parse
-from millrace.local.apiserver.process import RunningServer
-from millrace.local.client.resources import PODS
+from millrace_core.base.errors import RejectError
+from millrace_local.agent.settings import parse
+from millrace_local.apiserver.process import RunningServer
+from millrace_local.client.resources import PODS
 from tests.local.cluster import Cluster
 from tests.local.node.test_processes import is_alive, until_dead
 
@@ -56,7 +56,7 @@ def test_wrong_arguments_are_named(arguments: list[str], told: str) -> None:
 
 
 def agent(kubeconfig: Path, root: Path, node: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "millrace.local.agent", "--kubeconfig", str(kubeconfig), "--root", str(root)]
+    command = [sys.executable, "-m", "millrace_local.agent", "--kubeconfig", str(kubeconfig), "--root", str(root)]
     return subprocess.Popen([*command, "--node", node, "--only", "controllers,node"], stderr=subprocess.PIPE)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace.local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer, start
 
 REPOSITORY = Path(__file__).parents[3]
 _numbers = itertools.count(1)

@@ -12,13 +12,13 @@ import httpx
 import pytest
 import yaml
 
-from millrace.local.apiserver.process import start
+from millrace_local.apiserver.process import start
 from tests.local.apiserver.conftest import REPOSITORY, client_of
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE = {"content-type": "application/merge-patch+json"}
 REAL = REPOSITORY.parent / "shared" / "crds"
-SMALL = REPOSITORY / "local" / "millrace" / "local" / "apiserver" / "thirdparty"
+SMALL = REPOSITORY / "local" / "millrace_local" / "apiserver" / "thirdparty"
 _numbers = itertools.count(1)
 
 SPEC = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from millrace.local.apiserver.app import App
-from millrace.local.apiserver.cluster import Cluster
+from millrace_local.apiserver.app import App
+from millrace_local.apiserver.cluster import Cluster
 
 AGGREGATED = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace.local.apiserver.process import RunningServer
+from millrace_local.apiserver.process import RunningServer
 from tests.local.apiserver.conftest import client_of
 
 MAPS = "/api/v1/namespaces/default/configmaps"

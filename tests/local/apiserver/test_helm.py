@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from millrace.local.apiserver.process import RunningServer
+from millrace_local.apiserver.process import RunningServer
 
 helm = pytest.importorskip("helm_python")
 

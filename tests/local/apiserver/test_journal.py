@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace.base.errors import ReportError
-from millrace.local.apiserver import journal as journal_module
-from millrace.local.apiserver.journal import Journal, JournalFullError, Write
+from millrace_core.base.errors import ReportError
+from millrace_local.apiserver import journal as journal_module
+from millrace_local.apiserver.journal import Journal, JournalFullError, Write
 
 
 def write(revision: int, *, gone: bool = False) -> Write:

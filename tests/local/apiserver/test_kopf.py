@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace.local.apiserver.process import RunningServer
+from millrace_local.apiserver.process import RunningServer
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE = {"content-type": "application/merge-patch+json"}

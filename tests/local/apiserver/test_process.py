@@ -16,8 +16,8 @@ import httpx
 import pytest
 import yaml
 
-from millrace.base.errors import ReportError
-from millrace.local.apiserver.process import RunningServer, start
+from millrace_core.base.errors import ReportError
+from millrace_local.apiserver.process import RunningServer, start
 from tests.local.apiserver.conftest import client_of
 
 HTTP = httpx.Client(timeout=10, verify=False)  # one for all tests: making one costs more than most requests
@@ -70,7 +70,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ReportError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
             start(tmp_path, port=port, kubeconfig=tmp_path / "kubeconfig")
-        command = [sys.executable, "-m", "millrace.local.apiserver", "--data", str(tmp_path), "--port", str(port)]
+        command = [sys.executable, "-m", "millrace_local.apiserver", "--data", str(tmp_path), "--port", str(port)]
         done = subprocess.run(
             [*command, "--kubeconfig", str(tmp_path / "k")], capture_output=True, text=True, check=False
         )
@@ -97,7 +97,7 @@ def test_a_wrong_crd_file_is_named(tmp_path: Path, text: str | None, message: st
 
 def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from millrace.local.apiserver.process import start;"
+        "import sys, time; from pathlib import Path; from millrace_local.apiserver.process import start;"
         "d = Path(sys.argv[1]); print(start(d, kubeconfig=d / 'k').pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

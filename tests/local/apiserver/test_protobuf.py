@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.protobuf import UndecodableError, UnknownMessageError, decode
+from millrace_local.apiserver.protobuf import UndecodableError, UnknownMessageError, decode
 from tests.local.apiserver.conftest import Kubectl
 
 

@@ -11,7 +11,7 @@ import kubernetes
 import pytest
 from kubernetes import client, config, dynamic, watch
 
-from millrace.local.apiserver.process import RunningServer
+from millrace_local.apiserver.process import RunningServer
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.journal import Journal, JournalFullError
-from millrace.local.apiserver.store import Event, Store
+from millrace_local.apiserver.journal import Journal, JournalFullError
+from millrace_local.apiserver.store import Event, Store
 
 MAPS = "/configmaps"
 
@@ -103,7 +103,7 @@ def test_a_deleted_object_shows_its_last_state_under_a_new_revision(tmp_path: Pa
 
 
 def test_history_is_kept_for_a_while_and_then_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("millrace.local.apiserver.store.WINDOW", 5)
+    monkeypatch.setattr("millrace_local.apiserver.store.WINDOW", 5)
     store = opened(tmp_path)
     for value in range(9):
         store.put(MAPS, "a", "x", obj("x", value))

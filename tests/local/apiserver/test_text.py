@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base.errors import RejectError
-from millrace.local.apiserver import jsonpath
-from millrace.local.apiserver.columns import age, duration
-from millrace.local.apiserver.logs import LogOptions, read
-from millrace.local.apiserver.request import Request
-from millrace.local.apiserver.selectors import field_selector, label_selector
-from millrace.local.apiserver.status import ApiError
+from millrace_core.base.errors import RejectError
+from millrace_local.apiserver import jsonpath
+from millrace_local.apiserver.columns import age, duration
+from millrace_local.apiserver.logs import LogOptions, read
+from millrace_local.apiserver.request import Request
+from millrace_local.apiserver.selectors import field_selector, label_selector
+from millrace_local.apiserver.status import ApiError
 
 DOCUMENT = {
     "spec": {"size": 3, "list": [{"a": 1}, {"a": 2}], "odd.key": "dots", "on": True},

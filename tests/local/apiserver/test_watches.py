@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace.local.apiserver import watching as watching_module
-from millrace.local.apiserver.process import RunningServer
-from millrace.local.apiserver.store import Event, entry_of
-from millrace.local.apiserver.watching import Hub, Watcher
+from millrace_local.apiserver import watching as watching_module
+from millrace_local.apiserver.process import RunningServer
+from millrace_local.apiserver.store import Event, entry_of
+from millrace_local.apiserver.watching import Hub, Watcher
 from tests.local.apiserver.conftest import client_of
 
 MERGE = {"content-type": "application/merge-patch+json"}

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.fieldmanager import ApplyConflict, apply, record_update
-from millrace.local.apiserver.fieldmanager.fieldset import (
+from millrace_local.apiserver.fieldmanager import ApplyConflict, apply, record_update
+from millrace_local.apiserver.fieldmanager.fieldset import (
     Fields,
     difference,
     intersection,
@@ -17,7 +17,7 @@ from millrace.local.apiserver.fieldmanager.fieldset import (
     union,
     value_element,
 )
-from millrace.local.apiserver.schema import compile_schema
+from millrace_local.apiserver.schema import compile_schema
 
 elements = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"y"'])
 

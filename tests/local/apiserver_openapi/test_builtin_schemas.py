@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from millrace.base.errors import NotFoundError
-from millrace.local.apiserver.openapi import builtin_schema
-from millrace.local.apiserver.openapi.builtin import DATA_FILE, KUBERNETES_VERSION, definitions
-from millrace.local.apiserver.openapi.generate import published, selected
-from millrace.local.apiserver.resources import BUILTIN
-from millrace.local.apiserver.schema import Schema, compile_schema
+from millrace_core.base.errors import NotFoundError
+from millrace_local.apiserver.openapi import builtin_schema
+from millrace_local.apiserver.openapi.builtin import DATA_FILE, KUBERNETES_VERSION, definitions
+from millrace_local.apiserver.openapi.generate import published, selected
+from millrace_local.apiserver.resources import BUILTIN
+from millrace_local.apiserver.schema import Schema, compile_schema
 from tests import kubernetes_peer
 
 Obj = dict[str, Any]
@@ -26,7 +26,7 @@ def schema_of(obj: Obj) -> Schema:
 
 
 def test_the_packaged_file_is_what_the_generator_writes_and_small() -> None:
-    data = resources.files("millrace.local.apiserver.openapi").joinpath(DATA_FILE).read_bytes()
+    data = resources.files("millrace_local.apiserver.openapi").joinpath(DATA_FILE).read_bytes()
     assert len(data) < 400_000
     assert json.loads(gzip.decompress(data)) == selected(published())
 
@@ -60,7 +60,7 @@ def test_an_unknown_kind_is_not_found() -> None:
 
 def test_nothing_of_the_generator_s_sources_is_needed_at_run_time() -> None:
     code = (
-        "import sys; import millrace.local.apiserver.openapi as o; o.builtin_schema('apps', 'v1', 'Deployment'); "
+        "import sys; import millrace_local.apiserver.openapi as o; o.builtin_schema('apps', 'v1', 'Deployment'); "
         "o.v3_document('apis/apps/v1', []); print([m for m in sys.modules if m.startswith('kubernetes')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

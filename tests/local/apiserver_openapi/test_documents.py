@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from millrace.local.apiserver.openapi import (
+from millrace_local.apiserver.openapi import (
     MEDIA_TYPE,
     v2_document,
     v2_protobuf,

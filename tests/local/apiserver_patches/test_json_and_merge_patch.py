@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch
+from millrace_local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch
 
 DOC: dict[str, Any] = {"spec": {"list": [1, 2, 3], "map": {"a/b": 1, "c~d": 2}, "text": "x", "flag": True}}
 

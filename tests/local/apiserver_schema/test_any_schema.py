@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.fieldmanager import record_update
-from millrace.local.apiserver.openapi import v2_document, v2_protobuf, v3_document
-from millrace.local.apiserver.schema import FieldError, Schema, SchemaError, compile_schema
+from millrace_local.apiserver.fieldmanager import record_update
+from millrace_local.apiserver.openapi import v2_document, v2_protobuf, v3_document
+from millrace_local.apiserver.schema import FieldError, Schema, SchemaError, compile_schema
 
 texts = st.sampled_from(["", "a", "^a+$", "(", "uri"])
 scalars = st.none() | st.booleans() | st.integers(-2, 5) | st.floats(-2, 5) | texts

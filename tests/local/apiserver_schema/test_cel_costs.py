@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from millrace.local.apiserver.schema import SchemaError, compile_schema
-from millrace.local.apiserver.schema.cel.checking import check
-from millrace.local.apiserver.schema.cel.costing import estimate
-from millrace.local.apiserver.schema.cel.declarations import declare
-from millrace.local.apiserver.schema.cel.parsing import parse
+from millrace_local.apiserver.schema import SchemaError, compile_schema
+from millrace_local.apiserver.schema.cel.checking import check
+from millrace_local.apiserver.schema.cel.costing import estimate
+from millrace_local.apiserver.schema.cel.declarations import declare
+from millrace_local.apiserver.schema.cel.parsing import parse
 
 NUMBER, STRING, BOOLEAN = {"type": "number"}, {"type": "string"}, {"type": "boolean"}
 DURATION, DATE, DATE_TIME = ({"type": "string", "format": name} for name in ("duration", "date", "date-time"))

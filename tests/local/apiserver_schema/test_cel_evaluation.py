@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.schema.cel.checking import check
-from millrace.local.apiserver.schema.cel.evaluating import compile_expr
-from millrace.local.apiserver.schema.cel.parsing import parse
-from millrace.local.apiserver.schema.cel.syntax import CelError, CelIssue
-from millrace.local.apiserver.schema.cel.types import DYN
+from millrace_local.apiserver.schema.cel.checking import check
+from millrace_local.apiserver.schema.cel.evaluating import compile_expr
+from millrace_local.apiserver.schema.cel.parsing import parse
+from millrace_local.apiserver.schema.cel.syntax import CelError, CelIssue
+from millrace_local.apiserver.schema.cel.types import DYN
 
 SELF: dict[str, Any] = {
     "name": "héllo",

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.schema import Schema, compile_schema
+from millrace_local.apiserver.schema import Schema, compile_schema
 
 STRING = {"type": "string"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from millrace.local.apiserver.schema import Schema, compile_schema
+from millrace_local.apiserver.schema import Schema, compile_schema
 
 REPOSITORY = Path(__file__).parents[3]
 FOREIGN = REPOSITORY.parent / "shared" / "crds"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from millrace.local.apiserver.schema import FieldError, Schema, SchemaError, compile_schema
+from millrace_local.apiserver.schema import FieldError, Schema, SchemaError, compile_schema
 
 STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 

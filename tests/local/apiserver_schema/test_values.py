@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.schema import FieldError, Schema, compile_schema
+from millrace_local.apiserver.schema import FieldError, Schema, compile_schema
 
 
 def of(spec: dict[str, Any]) -> Schema:

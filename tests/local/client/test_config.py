@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from millrace.base.errors import RejectError
-from millrace.local.client.api import ApiError, Client
-from millrace.local.client.config import Connection, load
-from millrace.local.client.resources import DEPLOYMENTS, NODES, PODS
-from millrace.local.client.selectors import matches, matches_map, matches_node_terms
+from millrace_core.base.errors import RejectError
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.config import Connection, load
+from millrace_local.client.resources import DEPLOYMENTS, NODES, PODS
+from millrace_local.client.selectors import matches, matches_map, matches_node_terms
 
 
 def write(

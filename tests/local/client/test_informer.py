@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.apiserver.process import RunningServer, start
-from millrace.local.client.api import ApiError, Client
-from millrace.local.client.config import load
-from millrace.local.client.events import Recorder
-from millrace.local.client.informer import Informer, Informers, key_of
-from millrace.local.client.resources import CONFIG_MAPS, EVENTS, Obj, Resource
+from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.config import load
+from millrace_local.client.events import Recorder
+from millrace_local.client.informer import Informer, Informers, key_of
+from millrace_local.client.resources import CONFIG_MAPS, EVENTS, Obj, Resource
 from tests.local.cluster import Cluster
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.stack import LocalStack, processes
+from millrace_local.stack import LocalStack, processes
 
 UP = ("up", "--random-ports", "--only", "store", "--only", "mesh")
 

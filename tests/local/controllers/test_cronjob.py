@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.local.client.resources import CRON_JOBS, JOBS
-from millrace.local.client.times import stamp
-from millrace.local.controllers.cronjob.plan import plan
-from millrace.local.controllers.job.ending import Ending
+from millrace_local.client.resources import CRON_JOBS, JOBS
+from millrace_local.client.times import stamp
+from millrace_local.controllers.cronjob.plan import plan
+from millrace_local.controllers.job.ending import Ending
 from tests.local.controllers.objects import Obj, cron_job
 from tests.local.controllers.world import START, World
 

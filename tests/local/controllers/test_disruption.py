@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.local.client.resources import DISRUPTION_BUDGETS, PODS
-from millrace.local.controllers.disruption import plan
+from millrace_local.client.resources import DISRUPTION_BUDGETS, PODS
+from millrace_local.controllers.disruption import plan
 from tests.local.controllers.objects import template
 from tests.local.controllers.world import Obj, World
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.local.client.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
-from millrace.local.controllers.endpoints import LARGEST_SLICE, endpoint_slices, legacy_endpoints, plan
+from millrace_local.client.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
+from millrace_local.controllers.endpoints import LARGEST_SLICE, endpoint_slices, legacy_endpoints, plan
 from tests.local.controllers.objects import template
 from tests.local.controllers.world import Obj, World
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.client.conditions import condition, is_true
-from millrace.local.client.resources import JOBS, PODS
-from millrace.local.controllers.job import indexes
-from millrace.local.controllers.job.children import TRACKING
-from millrace.local.controllers.job.failures import seconds_to_wait
-from millrace.local.controllers.pods import is_active
+from millrace_local.client.conditions import condition, is_true
+from millrace_local.client.resources import JOBS, PODS
+from millrace_local.controllers.job import indexes
+from millrace_local.controllers.job.children import TRACKING
+from millrace_local.controllers.job.failures import seconds_to_wait
+from millrace_local.controllers.pods import is_active
 from tests.local.controllers.objects import Obj, job
 from tests.local.controllers.world import START, StaleError, World
 

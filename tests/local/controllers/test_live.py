@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from millrace.local.client.conditions import condition, is_true
-from millrace.local.client.resources import (
+from millrace_local.client.conditions import condition, is_true
+from millrace_local.client.resources import (
     CRON_JOBS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,

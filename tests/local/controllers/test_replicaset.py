@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from millrace.local.client.resources import PODS, REPLICA_SETS
-from millrace.local.controllers.actions import Create
-from millrace.local.controllers.pods import is_active
-from millrace.local.controllers.replicaset import plan
+from millrace_local.client.resources import PODS, REPLICA_SETS
+from millrace_local.controllers.actions import Create
+from millrace_local.controllers.pods import is_active
+from millrace_local.controllers.replicaset import plan
 from tests.local.controllers.objects import template
 from tests.local.controllers.world import World
 

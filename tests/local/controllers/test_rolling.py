@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.client.conditions import condition
-from millrace.local.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS
-from millrace.local.controllers.deployment.rolling import Bounds, Size, bounds, grown, proportional, shrunk
-from millrace.local.controllers.pods import is_active, is_ready
+from millrace_local.client.conditions import condition
+from millrace_local.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from millrace_local.controllers.deployment.rolling import Bounds, Size, bounds, grown, proportional, shrunk
+from millrace_local.controllers.pods import is_active, is_ready
 from tests.local.controllers.objects import Obj, deployment, rolling, template
 from tests.local.controllers.world import World
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base.errors import RejectError, RetryError
-from millrace.local.controllers.scaling.decide import Memory, decide
-from millrace.local.controllers.scaling.prometheus import number
-from millrace.local.controllers.scaling.spec import Scaling, read
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_local.controllers.scaling.decide import Memory, decide
+from millrace_local.controllers.scaling.prometheus import number
+from millrace_local.controllers.scaling.spec import Scaling, read
 from tests.local.controllers.world import START, Obj
 
 

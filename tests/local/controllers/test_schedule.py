@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.base.errors import RejectError
-from millrace.local.controllers.cronjob.schedule import Schedule, parse
+from millrace_core.base.errors import RejectError
+from millrace_local.controllers.cronjob.schedule import Schedule, parse
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE = timedelta(minutes=1)

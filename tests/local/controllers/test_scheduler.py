@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from millrace.local.client.resources import NODES, PODS
-from millrace.local.client.times import quantity
-from millrace.local.controllers.actions import Bind, Change
-from millrace.local.controllers.scheduler.plan import Candidate, objections, plan
-from millrace.local.controllers.scheduler.resources import added, requested
+from millrace_local.client.resources import NODES, PODS
+from millrace_local.client.times import quantity
+from millrace_local.controllers.actions import Bind, Change
+from millrace_local.controllers.scheduler.plan import Candidate, objections, plan
+from millrace_local.controllers.scheduler.resources import added, requested
 from tests.local.controllers.world import START, Obj, World
 
 ROOM = {"cpu": "2", "memory": "4Gi", "pods": "3"}

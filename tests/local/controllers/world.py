@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.local.client.resources import JOBS, PODS, REPLICA_SETS, Resource
-from millrace.local.client.times import stamp
-from millrace.local.controllers.actions import Bind, Change, Create, Delete, Plan, Tell, difference
-from millrace.local.controllers.deployment.plan import Observed
-from millrace.local.controllers.deployment.plan import plan as plan_deployment
-from millrace.local.controllers.job.plan import plan as plan_job
-from millrace.local.controllers.owners import controller_of
-from millrace.local.controllers.pods import is_finished
-from millrace.local.controllers.replicaset import plan as plan_replica_set
+from millrace_local.client.resources import JOBS, PODS, REPLICA_SETS, Resource
+from millrace_local.client.times import stamp
+from millrace_local.controllers.actions import Bind, Change, Create, Delete, Plan, Tell, difference
+from millrace_local.controllers.deployment.plan import Observed
+from millrace_local.controllers.deployment.plan import plan as plan_deployment
+from millrace_local.controllers.job.plan import plan as plan_job
+from millrace_local.controllers.owners import controller_of
+from millrace_local.controllers.pods import is_finished
+from millrace_local.controllers.replicaset import plan as plan_replica_set
 
 Obj = dict[str, Any]
 START = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)

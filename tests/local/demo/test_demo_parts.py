@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from millrace.api.loading import load_yaml
-from millrace.base.errors import ReportError
-from millrace.local.apiserver import process
-from millrace.local.apiserver.process import RunningServer
-from millrace.local.demo import data, report, run
-from millrace.local.demo.cluster import Cluster
-from millrace.sdk import FeatureStore
+from millrace import FeatureStore
+from millrace_core.api.loading import load_yaml
+from millrace_core.base.errors import ReportError
+from millrace_local.apiserver import process
+from millrace_local.apiserver.process import RunningServer
+from millrace_local.demo import data, report, run
+from millrace_local.demo.cluster import Cluster
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from millrace.local.mesh import envoy, initial
-from millrace.local.mesh.admin import Admin
-from millrace.local.mesh.model import Problem, Snapshot
-from millrace.local.mesh.publisher import Publisher
-from millrace.local.mesh.settings import MeshSettings
-from millrace.local.mesh.translate import translate
+from millrace_local.mesh import envoy, initial
+from millrace_local.mesh.admin import Admin
+from millrace_local.mesh.model import Problem, Snapshot
+from millrace_local.mesh.publisher import Publisher
+from millrace_local.mesh.settings import MeshSettings
+from millrace_local.mesh.translate import translate
 
 BACKEND_PORT = 8080
 

@@ -11,10 +11,10 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from millrace.local.mesh import envoy
-from millrace.local.mesh.admin import CLUSTERS_STAT, Admin
-from millrace.local.mesh.bootstrap import bootstrap
-from millrace.local.mesh.settings import MeshSettings
+from millrace_local.mesh import envoy
+from millrace_local.mesh.admin import CLUSTERS_STAT, Admin
+from millrace_local.mesh.bootstrap import bootstrap
+from millrace_local.mesh.settings import MeshSettings
 from tests.local.mesh import objects as o
 from tests.local.mesh.conftest import Rig
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.mesh import initial
-from millrace.local.mesh.admin import Admin
-from millrace.local.mesh.model import Snapshot
-from millrace.local.mesh.publisher import Publisher
-from millrace.local.mesh.settings import MeshSettings
-from millrace.local.mesh.translate import translate
+from millrace_local.mesh import initial
+from millrace_local.mesh.admin import Admin
+from millrace_local.mesh.model import Snapshot
+from millrace_local.mesh.publisher import Publisher
+from millrace_local.mesh.settings import MeshSettings
+from millrace_local.mesh.translate import translate
 from tests.local.mesh import objects as o
 
 

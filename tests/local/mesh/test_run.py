@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from millrace.local.apiserver.process import start
-from millrace.local.client.api import Client
-from millrace.local.client.config import load
-from millrace.local.client.resources import ENDPOINT_SLICES, EVENTS, PODS, SERVICES, Resource
-from millrace.local.mesh.run import DESTINATION_RULES, HTTP_ROUTES, VIRTUAL_SERVICES, run
+from millrace_local.apiserver.process import start
+from millrace_local.client.api import Client
+from millrace_local.client.config import load
+from millrace_local.client.resources import ENDPOINT_SLICES, EVENTS, PODS, SERVICES, Resource
+from millrace_local.mesh.run import DESTINATION_RULES, HTTP_ROUTES, VIRTUAL_SERVICES, run
 from tests.local.mesh import objects as o
 from tests.local.mesh.conftest import Rig
 
-PACKAGE = Path(__file__).parents[3] / "local" / "millrace" / "local"
+PACKAGE = Path(__file__).parents[3] / "local" / "millrace_local"
 REAL_CRDS = Path(__file__).parents[4] / "shared" / "crds"
 CRDS = [PACKAGE / "apiserver" / "thirdparty", *([REAL_CRDS] if REAL_CRDS.is_dir() else [])]
 

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.local.mesh.clusters import Clusters, cluster_name, endpoint_resources, overlap
-from millrace.local.mesh.holding import Holding
-from millrace.local.mesh.model import Mirror, Rule, Snapshot, VirtualHost
-from millrace.local.mesh.translate import MOST_POLICIES, Mesh, translate
+from millrace_local.mesh.clusters import Clusters, cluster_name, endpoint_resources, overlap
+from millrace_local.mesh.holding import Holding
+from millrace_local.mesh.model import Mirror, Rule, Snapshot, VirtualHost
+from millrace_local.mesh.translate import MOST_POLICIES, Mesh, translate
 from tests.local.mesh import objects as o
 
 HOST = "rec.default.svc.cluster.local"

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import requests
 
-from millrace.base.errors import RejectError
-from millrace.local.node.environment import Facts, MissingError, content, environment, expand, references
-from millrace.local.node.launch import base_environment, launch
+from millrace_core.base.errors import RejectError
+from millrace_local.node.environment import Facts, MissingError, content, environment, expand, references
+from millrace_local.node.launch import base_environment, launch
 
 Obj = dict[str, Any]
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base.errors import RejectError, ReportError, RetryError
-from millrace.local.node.addresses import RANGE, allocate, candidates, check_local, is_free, parse_range
-from millrace.local.node.images import is_runnable, repository
-from millrace.local.node.machine import Machine, is_gpu_device
-from millrace.local.node.probes import Probe, Row, after, pause
-from millrace.local.node.registration import capacity
+from millrace_core.base.errors import RejectError, ReportError, RetryError
+from millrace_local.node.addresses import RANGE, allocate, candidates, check_local, is_free, parse_range
+from millrace_local.node.images import is_runnable, repository
+from millrace_local.node.machine import Machine, is_gpu_device
+from millrace_local.node.probes import Probe, Row, after, pause
+from millrace_local.node.registration import capacity
 
 
 @pytest.mark.parametrize(

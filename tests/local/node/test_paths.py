@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.local.node.paths import rewrite
+from millrace_local.node.paths import rewrite
 
 MOUNTS = {
     "/data": Path("/r/d"),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.base.errors import ReportError
-from millrace.local.node.processes import NODE_MARK, Processes, sweep
+from millrace_core.base.errors import ReportError
+from millrace_local.node.processes import NODE_MARK, Processes, sweep
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 
@@ -105,7 +105,7 @@ async def test_what_left_its_group_is_found_by_its_mark(tmp_path: Path) -> None:
 AGENT = """
 import asyncio, os, signal, sys, time
 from pathlib import Path
-from millrace.local.node.processes import Processes
+from millrace_local.node.processes import Processes
 
 def end():
     while not (Path(sys.argv[1]) / "pids").exists():

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.local.node import logs
-from millrace.local.node.environment import Facts, MissingError
-from millrace.local.node.volumes import Content, directory, files, fill, mounts, references
+from millrace_core.base.errors import RejectError
+from millrace_local.node import logs
+from millrace_local.node.environment import Facts, MissingError
+from millrace_local.node.volumes import Content, directory, files, fill, mounts, references
 
 POD = {
     "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"b": "2", "a": "1"}},

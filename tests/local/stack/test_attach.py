@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from millrace.base.errors import RejectError, ReportError
-from millrace.local.apiserver import process
-from millrace.local.client.api import Client
-from millrace.local.client.config import load
-from millrace.local.client.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NODES, PODS, Obj, Resource
-from millrace.local.stack import LocalStack, attach, processes
-from millrace.local.stack.launch import packaged_crds, packaged_third_party
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_local.apiserver import process
+from millrace_local.client.api import Client
+from millrace_local.client.config import load
+from millrace_local.client.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NODES, PODS, Obj, Resource
+from millrace_local.stack import LocalStack, attach, processes
+from millrace_local.stack.launch import packaged_crds, packaged_third_party
 from tests.builders import model_deployment
 from tests.e2e.kubectl import eventually
 from tests.e2e.mesh import Service
@@ -59,7 +59,7 @@ class Foreign:
 def foreign(tmp_path: Path) -> Iterator[Foreign]:
     server = process.start(tmp_path / "cluster", kubeconfig=tmp_path / "their-kubeconfig")
     words = ["--kubeconfig", str(server.kubeconfig), "--root", str(tmp_path / "agent"), "--only", "controllers"]
-    controllers = subprocess.Popen([sys.executable, "-m", "millrace.local.agent", *words])
+    controllers = subprocess.Popen([sys.executable, "-m", "millrace_local.agent", *words])
     try:
         yield Foreign(server.kubeconfig)
     finally:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from millrace.local.stack import health, launch
-from millrace.local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
+from millrace_local.stack import health, launch
+from millrace_local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
 from tests.local.client.test_config import write
 from tests.local.mesh.conftest import free_port
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.base.errors import NotFoundError
-from millrace.local.stack import logs
+from millrace_core.base.errors import NotFoundError
+from millrace_local.stack import logs
 
 
 def test_the_lines_of_one_log_stand_alone_and_those_of_several_carry_names(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from millrace.base.errors import RejectError
-from millrace.local.stack import launch, platform, prepare
-from millrace.local.stack.plan import COMPONENTS, Component, Programs, chosen, plan
-from millrace.local.stack.settings import Ports, StackSettings
+from millrace_core.base.errors import RejectError
+from millrace_local.stack import launch, platform, prepare
+from millrace_local.stack.plan import COMPONENTS, Component, Programs, chosen, plan
+from millrace_local.stack.settings import Ports, StackSettings
 
 PROGRAMS = Programs(python="/py", store="/valkey-server", mesh=("/envoy", "-c", "bootstrap.json"))
 SETTINGS = StackSettings(Path("/root"), Ports(1, 2, 3, 4), crds=(Path("/crds"),), components=COMPONENTS)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.stack import LocalStack, processes
-from millrace.local.stack.plan import COMPONENTS
+from millrace_local.stack import LocalStack, processes
+from millrace_local.stack.plan import COMPONENTS
 
 
 def ready(stack: LocalStack, service: str) -> bool:

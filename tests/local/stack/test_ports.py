@@ -8,9 +8,9 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.local.stack.ports import check_free, free_ports
-from millrace.local.stack.settings import Ports
+from millrace_core.base.errors import RejectError
+from millrace_local.stack.ports import check_free, free_ports
+from millrace_local.stack.settings import Ports
 
 
 def test_free_ports_are_free_and_all_different() -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import redis
 
-from millrace.base.errors import NotFoundError, RejectError, ReportError
-from millrace.local.stack import LocalStack, processes
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_local.stack import LocalStack, processes
 
 BASE = ("store", "apiserver", "mesh")
 
@@ -182,7 +182,7 @@ def test_a_given_store_is_used_and_one_that_does_not_answer_is_refused(root: Pat
 
 def test_a_stack_that_is_not_detached_ends_with_the_process_that_brought_it_up(root: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from millrace.local.stack import LocalStack\n"
+        "import sys, time; from pathlib import Path; from millrace_local.stack import LocalStack\n"
         "LocalStack(Path(sys.argv[1]), ports='random', components=('store',), detach=False).up(20)\n"
         "print('up', flush=True); time.sleep(60)"
     )

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from millrace.local.stack import backoff, processes, state, supervisor
-from millrace.local.stack.health import HttpCheck
-from millrace.local.stack.plan import Component
-from millrace.local.stack.settings import Layout
-from millrace.local.stack.state import ComponentState, State
-from millrace.local.stack.supervisor import Supervisor
+from millrace_local.stack import backoff, processes, state, supervisor
+from millrace_local.stack.health import HttpCheck
+from millrace_local.stack.plan import Component
+from millrace_local.stack.settings import Layout
+from millrace_local.stack.state import ComponentState, State
+from millrace_local.stack.supervisor import Supervisor
 from tests.local.mesh.conftest import free_port
 
 # Answers 200 to everything, or the status in the file that its second argument names.

@@ -9,16 +9,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.api.experiment import TERMINAL, Experiment, ExperimentStatus
-from millrace.api.loading import load_object
-from millrace.experiment import status as statuses
-from millrace.experiment.advance import advance
-from millrace.experiment.observe import Scene, asked
-from millrace.experiment.observed import ArmTarget, Observed
-from millrace.experiment.policy import wake_at
-from millrace.routing.observe import recorded
-from millrace.routing.plan import fight_over_at, plan
-from millrace.routing.state import Live, Target
+from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus
+from millrace_core.api.loading import load_object
+from millrace_operators.experiment import status as statuses
+from millrace_operators.experiment.advance import advance
+from millrace_operators.experiment.observe import Scene, asked
+from millrace_operators.experiment.observed import ArmTarget, Observed
+from millrace_operators.experiment.policy import wake_at
+from millrace_operators.routing.observe import recorded
+from millrace_operators.routing.plan import fight_over_at, plan
+from millrace_operators.routing.state import Live, Target
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}

@@ -6,11 +6,11 @@ import copy
 
 import pytest
 
-from millrace.api.experiment import Experiment
-from millrace.base.errors import RejectError
-from millrace.experiment.command import identity, parse
-from millrace.experiment.ramp import split_at
-from millrace.routing.state import CONTENDERS
+from millrace_core.api.experiment import Experiment
+from millrace_core.base.errors import RejectError
+from millrace_operators.experiment.command import identity, parse
+from millrace_operators.experiment.ramp import split_at
+from millrace_operators.routing.state import CONTENDERS
 from tests import builders
 from tests.operators.experiment.life import Life
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from millrace.kube import resources as r
-from millrace.kube.resources import Object
+from millrace_kube import resources as r
+from millrace_kube.resources import Object
 from tests import builders
 from tests.operators.conftest import Faults
 from tests.operators.world import World, normal

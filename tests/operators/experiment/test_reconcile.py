@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millrace.kube import resources as r
+from millrace_kube import resources as r
 from tests import builders
 from tests.operators.world import World
 

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from millrace.experiment.handlers import controllers as service_controllers
-from millrace.kube import resources as r
-from millrace.local.apiserver.process import RunningServer
-from millrace.modeldeployment.handlers import controllers as deployment_controllers
+from millrace_kube import resources as r
+from millrace_local.apiserver.process import RunningServer
+from millrace_operators.experiment.handlers import controllers as service_controllers
+from millrace_operators.modeldeployment.handlers import controllers as deployment_controllers
 from tests import builders
 from tests.operators.conftest import Faults
 from tests.operators.harness import eventually, operators

@@ -6,16 +6,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace.api import conditions, names
-from millrace.api.base import COMMAND_ANNOTATION
-from millrace.base import timestamps
-from millrace.featureview import desired, progress, runs, status
-from millrace.featureview.acceptance import accept
-from millrace.featureview.next_job import JobRequest
-from millrace.featureview.plan import Plan, plan
-from millrace.featureview.status import Situation
-from millrace.featureview.view import lag_of
-from millrace.kube.platform import Platform
+from millrace_core.api import conditions, names
+from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.base import timestamps
+from millrace_kube.platform import Platform
+from millrace_operators.featureview import desired, progress, runs, status
+from millrace_operators.featureview.acceptance import accept
+from millrace_operators.featureview.next_job import JobRequest
+from millrace_operators.featureview.plan import Plan, plan
+from millrace_operators.featureview.status import Situation
+from millrace_operators.featureview.view import lag_of
 from tests.builders import Built
 
 PLATFORM = Platform(

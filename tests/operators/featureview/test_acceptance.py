@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.featureview.acceptance import accept
+from millrace_core.base.errors import RejectError
+from millrace_operators.featureview.acceptance import accept
 from tests.builders import Built, feature_view
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from millrace.featureview import deletion
-from millrace.featureview.deletion import ATTEMPTS, PATIENCE, Plan
-from millrace.featureview.runs import PURGE, Failure, Run, State
+from millrace_operators.featureview import deletion
+from millrace_operators.featureview.deletion import ATTEMPTS, PATIENCE, Plan
+from millrace_operators.featureview.runs import PURGE, Failure, Run, State
 from tests.operators.featureview.life import NOON
 
 STORE = "redis://store"

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from millrace.api import names
-from millrace.api.featureview import MAX_NAME
-from millrace.featureview import desired, runs
-from millrace.featureview.intervals import BEGINNING, Interval
-from millrace.featureview.next_job import JobRequest
-from millrace.kube.resources import Object
-from millrace.local.controllers.scheduler.resources import amounts, requested
-from millrace.local.node.registration import capacity
-from millrace.local.node.settings import NodeSettings
+from millrace_core.api import names
+from millrace_core.api.featureview import MAX_NAME
+from millrace_kube.resources import Object
+from millrace_local.controllers.scheduler.resources import amounts, requested
+from millrace_local.node.registration import capacity
+from millrace_local.node.settings import NodeSettings
+from millrace_operators.featureview import desired, runs
+from millrace_operators.featureview.intervals import BEGINNING, Interval
+from millrace_operators.featureview.next_job import JobRequest
 from tests.builders import Built, feature_view
 from tests.operators import golden
 from tests.operators.featureview.life import PLATFORM, moment

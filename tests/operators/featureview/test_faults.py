@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from millrace.featureview.purge import FINALIZER
-from millrace.kube import connection
-from millrace.kube.client import Client
-from millrace.kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, NAMESPACES
-from millrace.local.apiserver.process import RunningServer
+from millrace_kube import connection
+from millrace_kube.client import Client
+from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, NAMESPACES
+from millrace_local.apiserver.process import RunningServer
+from millrace_operators.featureview.purge import FINALIZER
 from tests.builders import Built, feature_view
 from tests.operators.featureview.life import PLATFORM
 from tests.operators.featureview.world import World

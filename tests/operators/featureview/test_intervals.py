@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.featureview import intervals
-from millrace.featureview.intervals import BEGINNING, MOST, Interval, merge, missing
+from millrace_operators.featureview import intervals
+from millrace_operators.featureview.intervals import BEGINNING, MOST, Interval, merge, missing
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 HOURS = 40

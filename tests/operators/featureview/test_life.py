@@ -9,10 +9,10 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.api import conditions
-from millrace.featureview import runs
-from millrace.featureview.intervals import BEGINNING, Interval
-from millrace.kube.resources import annotations_of
+from millrace_core.api import conditions
+from millrace_kube.resources import annotations_of
+from millrace_operators.featureview import runs
+from millrace_operators.featureview.intervals import BEGINNING, Interval
 from tests.builders import Built, feature_view
 from tests.operators.featureview.life import Life, moment
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from millrace.featureview.metrics import ViewMetrics
-from millrace.kube.cache import Cache
-from millrace.kube.resources import FEATURE_VIEWS
+from millrace_kube.cache import Cache
+from millrace_kube.resources import FEATURE_VIEWS
+from millrace_operators.featureview.metrics import ViewMetrics
 from tests.builders import feature_view
 from tests.operators.featureview.life import moment
 

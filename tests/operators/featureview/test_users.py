@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from millrace.api import conditions, names
-from millrace.api.featureview import FeatureViewSpec
-from millrace.base.errors import RejectError
-from millrace.featureview import desired
-from millrace.featureview.users import refuse_breaking
-from millrace.kube.cache import Cache
-from millrace.kube.resources import CRON_JOBS, MODEL_DEPLOYMENTS
+from millrace_core.api import conditions, names
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.base.errors import RejectError
+from millrace_kube.cache import Cache
+from millrace_kube.resources import CRON_JOBS, MODEL_DEPLOYMENTS
+from millrace_operators.featureview import desired
+from millrace_operators.featureview.users import refuse_breaking
 from tests.builders import Built, feature_view, model_deployment
 
 VIEW = feature_view("stats").having("metadata", {"name": "stats", "namespace": "shop", "uid": "u"})

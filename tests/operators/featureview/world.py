@@ -10,16 +10,14 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from millrace.api import names
-from millrace.base import timestamps
-from millrace.base.errors import MillraceError
-from millrace.featureview import runs
-from millrace.featureview.reconcile import Reconciler
-from millrace.kube.cache import Cache
-from millrace.kube.client import Client
-from millrace.kube.cluster import Cluster
-from millrace.kube.queue import Key
-from millrace.kube.resources import (
+from millrace_core.api import names
+from millrace_core.base import timestamps
+from millrace_core.base.errors import MillraceError
+from millrace_kube.cache import Cache
+from millrace_kube.client import Client
+from millrace_kube.cluster import Cluster
+from millrace_kube.queue import Key
+from millrace_kube.resources import (
     CRON_JOBS,
     EVENTS,
     FEATURE_VIEWS,
@@ -31,6 +29,8 @@ from millrace.kube.resources import (
     name_of,
     namespace_of,
 )
+from millrace_operators.featureview import runs
+from millrace_operators.featureview.reconcile import Reconciler
 from tests.builders import Built
 from tests.operators.featureview.life import NOON, PLATFORM
 from tests.operators.harness import Api

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.api import names
-from millrace.kube.cache import Cache
-from millrace.kube.resources import JOBS, NODES, PODS, Object, Resource
+from millrace_core.api import names
+from millrace_kube.cache import Cache
+from millrace_kube.resources import JOBS, NODES, PODS, Object, Resource
 
 
 def job(name: str, version: int, **labels: str) -> Object:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from millrace.api import conditions, names
-from millrace.api.conditions import condition
-from millrace.kube import connection, errors
-from millrace.kube.cache import Cache
-from millrace.kube.client import Client
-from millrace.kube.cluster import Cluster
-from millrace.kube.resources import (
+from millrace_core.api import conditions, names
+from millrace_core.api.conditions import condition
+from millrace_kube import connection, errors
+from millrace_kube.cache import Cache
+from millrace_kube.client import Client
+from millrace_kube.cluster import Cluster
+from millrace_kube.resources import (
     CRON_JOBS,
     EVENTS,
     FEATURE_VIEWS,
@@ -23,7 +23,7 @@ from millrace.kube.resources import (
     labels_of,
     owner_reference,
 )
-from millrace.local.apiserver.process import RunningServer
+from millrace_local.apiserver.process import RunningServer
 from tests.builders import feature_view
 from tests.operators.harness import Api
 
@@ -250,7 +250,7 @@ async def test_long_lists_come_in_pages(cluster: Cluster, api: Api, monkeypatch:
         api.create(
             SERVICES, {"metadata": {"name": f"s{number}", "namespace": namespace}, "spec": {"ports": [{"port": 1}]}}
         )
-    monkeypatch.setattr("millrace.kube.client._PAGE", 2)
+    monkeypatch.setattr("millrace_kube.client._PAGE", 2)
     items, version = await cluster.client.list(SERVICES, namespace=namespace)
     assert [item["metadata"]["name"] for item in items] == [f"s{number}" for number in range(5)]
     assert items[0]["kind"] == "Service"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.kube.compare import covers, quantity
+from millrace_kube.compare import covers, quantity
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from millrace.kube import connection, errors, lease
-from millrace.kube.client import Client
-from millrace.kube.lease import LeaderLease
-from millrace.kube.resources import LEASES
-from millrace.local.apiserver.process import RunningServer
+from millrace_kube import connection, errors, lease
+from millrace_kube.client import Client
+from millrace_kube.lease import LeaderLease
+from millrace_kube.resources import LEASES
+from millrace_local.apiserver.process import RunningServer
 from tests.operators.harness import Api, eventually
 
 

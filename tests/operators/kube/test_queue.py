@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.kube.metrics import KubeMetrics
-from millrace.kube.queue import LONGEST_DELAY, Key, WorkQueue, backoff
+from millrace_kube.metrics import KubeMetrics
+from millrace_kube.queue import LONGEST_DELAY, Key, WorkQueue, backoff
 
 
 def key(name: str, controller: str = "A") -> Key:

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from millrace.api import names
-from millrace.base.errors import RejectError, RetryError
-from millrace.kube.cluster import Cluster
-from millrace.kube.queue import Key, Requeue
-from millrace.kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of, owner_reference
-from millrace.kube.runtime import Controller, by_label, itself
-from millrace.local.apiserver.process import RunningServer, start
+from millrace_core.api import names
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_kube.cluster import Cluster
+from millrace_kube.queue import Key, Requeue
+from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of, owner_reference
+from millrace_kube.runtime import Controller, by_label, itself
+from millrace_local.apiserver.process import RunningServer, start
 from tests.builders import feature_view
 from tests.operators.harness import AGENT, WRITES, Api, eventually, operators
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
-from millrace.modeldeployment.acceptance import Surroundings, objection
+from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from millrace_operators.modeldeployment.acceptance import Surroundings, objection
 from tests import builders
 
 VIEWS: dict[str, dict[str, Any]] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.api.modeldeployment import Gpu, Inference
-from millrace.modeldeployment.device import choose
+from millrace_core.api.modeldeployment import Gpu, Inference
+from millrace_operators.modeldeployment.device import choose
 
 
 def node(offers: dict[str, str] | None = None, product: str = "") -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from millrace.api import names
-from millrace.api.modeldeployment import ModelDeployment
-from millrace.kube.platform import Platform
-from millrace.modeldeployment import desired, pod, scaler
+from millrace_core.api import names
+from millrace_core.api.modeldeployment import ModelDeployment
+from millrace_kube.platform import Platform
+from millrace_operators.modeldeployment import desired, pod, scaler
 from tests import builders
 from tests.operators import golden
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.api.modeldeployment import Scaling
-from millrace.modeldeployment.plan import Plan, Revision, plan
+from millrace_core.api.modeldeployment import Scaling
+from millrace_operators.modeldeployment.plan import Plan, Revision, plan
 
 ONE = Scaling()
 THREE = Scaling(min=3, max=3)

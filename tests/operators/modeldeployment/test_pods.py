@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.modeldeployment.pods import Failure, Fetched, failure, fetched
+from millrace_operators.modeldeployment.pods import Failure, Fetched, failure, fetched
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, pod, serving, waiting
 
 MISSING = error("s3://models/none.onnx does not exist")

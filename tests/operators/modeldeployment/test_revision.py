@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from millrace.api import names
-from millrace.api.modeldeployment import ModelDeployment
-from millrace.kube.platform import Platform
-from millrace.modeldeployment import pod
+from millrace_core.api import names
+from millrace_core.api.modeldeployment import ModelDeployment
+from millrace_kube.platform import Platform
+from millrace_operators.modeldeployment import pod
 from tests import builders
 
 PLATFORM = Platform(image="millrace/millrace:1", namespace="millrace-system", gateway_url="http://gateway")

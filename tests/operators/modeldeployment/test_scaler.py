@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, Scaling
-from millrace.modeldeployment.scaler import FIXED, HPA, KEDA, condition, kind, replicas
+from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, Scaling
+from millrace_operators.modeldeployment.scaler import FIXED, HPA, KEDA, condition, kind, replicas
 from tests import builders
 
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from millrace.kube.cache import Cache
-from millrace.kube.resources import EXPERIMENTS, FEATURE_VIEWS, JOBS, Object
-from millrace.operator import catalogue
-from millrace.operator.catalogue import Mirror
+from millrace_kube.cache import Cache
+from millrace_kube.resources import EXPERIMENTS, FEATURE_VIEWS, JOBS, Object
+from millrace_operators.operator import catalogue
+from millrace_operators.operator.catalogue import Mirror
 from tests.builders import feature_view
 from tests.operators.harness import eventually
 

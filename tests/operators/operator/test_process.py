@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, LEASES, NAMESPACES
-from millrace.local.apiserver.process import RunningServer
-from millrace.operator.__main__ import main
-from millrace.operator.process import run
-from millrace.operator.settings import OperatorSettings
+from millrace_core.base.errors import RejectError
+from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, LEASES, NAMESPACES
+from millrace_local.apiserver.process import RunningServer
+from millrace_operators.operator.__main__ import main
+from millrace_operators.operator.process import run
+from millrace_operators.operator.settings import OperatorSettings
 from tests.builders import feature_view
 from tests.operators.harness import Api
 
@@ -39,7 +39,9 @@ class Operator:
         }
         self.log = log
         with log.open("ab") as file:
-            self.process = subprocess.Popen([sys.executable, "-m", "millrace.operator"], env=settings, stderr=file)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "millrace_operators.operator"], env=settings, stderr=file
+            )
 
     def asks(self, path: str) -> httpx.Response | None:
         """What the health endpoint answers, or None."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.operator.settings import OperatorSettings
+from millrace_core.base.errors import RejectError
+from millrace_operators.operator.settings import OperatorSettings
 
 
 def test_defaults_suffice() -> None:

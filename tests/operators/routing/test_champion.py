@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from millrace.routing.champion import candidate, elect, may_control
-from millrace.routing.state import Champion, Split, Target
+from millrace_operators.routing.champion import candidate, elect, may_control
+from millrace_operators.routing.state import Champion, Split, Target
 
 V1 = Target("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
 V2 = Target("v2", "u2", "2026-01-02T00:00:00Z", "v2-aaaaaaaa", ready=True)

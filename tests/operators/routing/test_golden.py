@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from millrace.routing.plan import Wanted, plan
-from millrace.routing.state import Champion, HeaderRule, Live, Split, Target
+from millrace_operators.routing.plan import Wanted, plan
+from millrace_operators.routing.state import Champion, HeaderRule, Live, Split, Target
 from tests.operators import golden
 
 GOLDEN = Path(__file__).parent / "golden"

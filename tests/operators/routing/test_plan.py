@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.routing.plan import FIGHT_WINDOW, Wanted, fight_over_at, plan
-from millrace.routing.state import Champion, HeaderRule, Live, Plan, Split, Target
+from millrace_operators.routing.plan import FIGHT_WINDOW, Wanted, fight_over_at, plan
+from millrace_operators.routing.state import Champion, HeaderRule, Live, Plan, Split, Target
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = Target("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)

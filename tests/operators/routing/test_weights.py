@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.routing.weights import WHOLE, apportion, only, ramp, without_unready
+from millrace_operators.routing.weights import WHOLE, apportion, only, ramp, without_unready
 
 shares = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.integers(0, 100), min_size=1, max_size=9)
 ready_flags = st.lists(st.booleans(), min_size=10, max_size=10)

@@ -14,12 +14,12 @@ import httpx
 import pytest
 import redis
 
-from millrace.features import keys
-from millrace.features.definition import Definition
-from millrace.features.row import Layout
-from millrace.local.stack.launch import programs
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import keys
+from millrace_core.features.online.row import Layout
+from millrace_local.stack.launch import programs
 from tests.builders import feature_view
-from tests.services.conftest import RunningService, StartService, starting
+from tests.running_service import RunningService, StartService, starting
 
 NOT_FOUND = 404
 
@@ -79,14 +79,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
 @pytest.fixture(scope="package")
 def registry(start: StartService, tmp_path_factory: pytest.TempPathFactory) -> RunningService:
     database = tmp_path_factory.mktemp("registry") / "registry.db"
-    return start("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
+    return start("-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{database}")
 
 
 @pytest.fixture(scope="package")
 def gateway(start: StartService, registry: RunningService, store: Store) -> RunningService:
     return start(
         "-m",
-        "millrace.gateway",
+        "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
         MILLRACE_PROJECT="rides",

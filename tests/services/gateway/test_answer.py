@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.features import times
-from millrace.features.reading import NOT_FOUND
-from millrace.features.row import Layout
-from millrace.gateway import answer
-from millrace.gateway.definitions import Snapshot
-from millrace.gateway.plan import Plan, compile_plan
+from millrace_core.features.online.plan import Plan, compile_plan
+from millrace_core.features.online.published import Snapshot
+from millrace_core.features.online.reading import NOT_FOUND
+from millrace_core.features.online.row import Layout
+from millrace_core.features.types import times
+from millrace_services.gateway import answer
 from tests.core.features.histories import view
 
 NUMBERS = view(("a", "float64"), ("b", "int32"), ("c", "float32"), name="numbers", ttl="1h")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.builders import feature_view
-from tests.services.conftest import RunningService
+from tests.running_service import RunningService
 from tests.services.gateway.conftest import Publish, Store
 from tests.services.gateway.test_feature_reads import compiled, published
 

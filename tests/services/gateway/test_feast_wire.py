@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from tests.builders import feature_view, model_deployment
-from tests.services.conftest import RunningService
+from tests.running_service import RunningService
 from tests.services.gateway.conftest import Publish, Store
 from tests.services.gateway.test_feature_reads import published
 

@@ -10,12 +10,13 @@ import httpx
 import orjson
 import pytest
 
-from millrace.api.featureview import FeatureViewSpec
-from millrace.features import definition, keys
-from millrace.features.definition import Definition
-from millrace.features.row import Layout
+from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.features.definition import definition
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import keys
+from millrace_core.features.online.row import Layout
 from tests.builders import feature_view, model_deployment
-from tests.services.conftest import RunningService, StartService
+from tests.running_service import RunningService, StartService
 from tests.services.gateway.conftest import Publish, Store
 
 SECOND = 1_000_000
@@ -135,7 +136,7 @@ def test_a_view_applied_a_moment_ago_is_found_though_the_gateway_seldom_looks(
 ) -> None:
     gateway = start(
         "-m",
-        "millrace.gateway",
+        "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
         MILLRACE_REFRESH_SECONDS="3600",

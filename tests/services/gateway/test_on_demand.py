@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import feature_view
-from tests.services.conftest import RunningService
+from tests.running_service import RunningService
 from tests.services.gateway.conftest import Publish, Store
 from tests.services.gateway.test_feature_reads import SECOND, ask, columns, compiled, published
 

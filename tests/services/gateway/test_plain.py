@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.features.row import Layout
-from millrace.gateway import answer
-from millrace.gateway.definitions import Snapshot
-from millrace.gateway.plan import Plan, compile_plan
+from millrace_core.features.online.plan import Plan, compile_plan
+from millrace_core.features.online.published import Snapshot
+from millrace_core.features.online.row import Layout
+from millrace_services.gateway import answer
 from tests.core.features.histories import view
 
 HOUR = 3_600_000_000

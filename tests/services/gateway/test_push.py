@@ -13,11 +13,11 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from millrace.features.history import Window
-from millrace.sources.filesystem import Credentials
-from millrace.sources.opening import open_source
+from millrace_core.features.history.history import Window
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.opening import open_source
 from tests.builders import feature_view
-from tests.services.conftest import RunningService, StartService
+from tests.running_service import RunningService, StartService
 from tests.services.gateway.conftest import Publish, Store
 from tests.services.gateway.test_feature_reads import ask, columns, compiled, published
 
@@ -130,7 +130,7 @@ def test_more_than_may_be_in_work_is_sent_back_until_there_is_room(
 ) -> None:
     small = start(
         "-m",
-        "millrace.gateway",
+        "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
         MILLRACE_PUSH_BYTES="10000",

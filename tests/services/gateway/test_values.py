@@ -7,7 +7,7 @@ from base64 import b64encode
 from typing import Any
 
 from tests.builders import feature_view
-from tests.services.conftest import RunningService
+from tests.running_service import RunningService
 from tests.services.gateway.conftest import Publish, Store
 from tests.services.gateway.test_feature_reads import ask, columns, published
 from tests.services.gateway.test_push import push

@@ -133,7 +133,7 @@ def serve(start_service) -> Callable[..., object]:
             "MILLRACE_DEVICE": "cpu",  # what a test says of speed and errors holds on machines with a GPU, too
             **environment,
         }
-        service = start_service("-m", "millrace.inference", "serve", **settings)
+        service = start_service("-m", "millrace_services.inference", "serve", **settings)
         while httpx.get(f"{service.url}/v2/health/ready").status_code != 200:
             assert service.process.poll() is None, service.log()
         return service

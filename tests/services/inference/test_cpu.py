@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from millrace.inference.cpu import cpu_count
+from millrace_services.inference.cpu import cpu_count
 
 ALLOWED = len(os.sched_getaffinity(0))
 

@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from millrace.base.errors import MillraceError, ReportError
-from millrace.inference import session
-from millrace.inference.dataplane import DataPlane
-from millrace.inference.lane import Lane
-from millrace.inference.session import ModelSession
-from millrace.web.errors import TooLargeError
-from millrace.web.hot import Call
+from millrace_core.base.errors import MillraceError, ReportError
+from millrace_services.inference import session
+from millrace_services.inference.dataplane import DataPlane
+from millrace_services.inference.lane import Lane
+from millrace_services.inference.session import ModelSession
+from millrace_services.web.errors import TooLargeError
+from millrace_services.web.hot import Call
 
 MODEL = {"name": "m", "version": "1", "deployment": "d", "digest": ""}
 

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from millrace.base.errors import RejectError, RetryError
-from millrace.inference import uri
-from millrace.inference.download import Download
-from millrace.inference.sources import source_of
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_services.inference import uri
+from millrace_services.inference.download import Download
+from millrace_services.inference.sources import source_of
 
 PART = 1000
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes: eleven parts, the last one short

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from millrace.base.errors import NotFoundError, RejectError, ReportError, RetryError
-from millrace.inference.feature_join import FeatureJoin, layout
-from millrace.inference.protocol import Signature
-from millrace.inference.settings import FeatureSettings
-from millrace.inference.tensors import TensorSpec
-from millrace.web.errors import DeadlineError
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
+from millrace_services.inference.feature_join import FeatureJoin, layout
+from millrace_services.inference.protocol import Signature
+from millrace_services.inference.settings import FeatureSettings
+from millrace_services.inference.tensors import TensorSpec
+from millrace_services.web.errors import DeadlineError
 
 MATRIX = Signature([TensorSpec("x", "FP32", (-1, 2))], [])
 REFS = ["u:age", "v:height"]

@@ -14,15 +14,15 @@ import boto3
 import httpx
 import pytest
 
-from millrace.base.errors import MillraceError, RejectError, RetryError
-from millrace.inference.fetch import fetch
-from millrace.inference.settings import FetchSettings
+from millrace_core.base.errors import MillraceError, RejectError, RetryError
+from millrace_services.inference.fetch import fetch
+from millrace_services.inference.settings import FetchSettings
 from tests.s3 import s3_server
 
 
 def command(environment: dict[str, str], **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "millrace.inference", "fetch"],
+        [sys.executable, "-m", "millrace_services.inference", "fetch"],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -163,7 +163,7 @@ def test_an_object_comes_from_s3_and_what_is_wrong_is_told_apart(models, path, s
 
 
 def test_an_endpoint_that_is_not_there_may_be_tried_again(path, monkeypatch):
-    monkeypatch.setattr("millrace.inference.download.ATTEMPTS", 1)
+    monkeypatch.setattr("millrace_services.inference.download.ATTEMPTS", 1)
     use(monkeypatch, "http://127.0.0.1:1", "a", "b")
     assert _error("s3://models/a/m.onnx", path)[:2] == (RetryError, "Unreachable")
     assert _error("http://no-such-host.invalid/m.onnx", path)[:2] == (RetryError, "Unreachable")

@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
-from millrace.base.errors import RejectError
-from millrace.inference import runtime, session
+from millrace_core.base.errors import RejectError
+from millrace_services.inference import runtime, session
 
 from .conftest import tensor, write
 

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from millrace.inference.lane import Lane
-from millrace.web.errors import DeadlineError, OverloadedError
-from millrace.web.hot import ClientGoneError
+from millrace_services.inference.lane import Lane
+from millrace_services.web.errors import DeadlineError, OverloadedError
+from millrace_services.web.hot import ClientGoneError
 
 
 class Gate:

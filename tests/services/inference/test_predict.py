@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.inference import predict
-from millrace.inference.protocol import Signature
-from millrace.inference.tensors import TensorSpec
+from millrace_core.base.errors import RejectError
+from millrace_services.inference import predict
+from millrace_services.inference.protocol import Signature
+from millrace_services.inference.tensors import TensorSpec
 
 SIGNATURE = Signature(
     [TensorSpec("x", "FP32", (-1, 2)), TensorSpec("n", "INT64", (-1, 1)), TensorSpec("s", "BYTES", (-1,))],

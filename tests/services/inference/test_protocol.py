@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.inference.protocol import Signature, decode, encode
-from millrace.inference.tensors import TensorSpec
+from millrace_core.base.errors import RejectError
+from millrace_services.inference.protocol import Signature, decode, encode
+from millrace_services.inference.tensors import TensorSpec
 
 SIGNATURE = Signature(
     [TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "BYTES", (-1,))],

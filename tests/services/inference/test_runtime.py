@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.inference.runtime import first_line, is_devices_fault, is_out_of_memory
+from millrace_services.inference.runtime import first_line, is_devices_fault, is_out_of_memory
 
 SOURCES = "/onnxruntime_src/onnxruntime/core"
 CUDA_CALL = (

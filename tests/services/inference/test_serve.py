@@ -12,10 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.inference.app import InferenceServer
-from millrace.inference.settings import InferenceSettings
-from millrace.inference.tensors import NUMPY
+from millrace_core.base.errors import RejectError
+from millrace_services.inference.app import InferenceServer
+from millrace_services.inference.settings import InferenceSettings
+from millrace_services.inference.tensors import NUMPY
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_a_server_that_cannot_start_says_why_in_one_line_and_to_the_operator(
     log = tmp_path / "termination-log"
     server = start_service(
         "-m",
-        "millrace.inference",
+        "millrace_services.inference",
         "serve",
         listening=False,
         **{

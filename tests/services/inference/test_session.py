@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper
 
-from millrace.base.errors import RejectError, ReportError
-from millrace.inference import runtime, session
-from millrace.inference.session import OutOfMemoryError
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_services.inference import runtime, session
+from millrace_services.inference.session import OutOfMemoryError
 
 from .conftest import tensor, write
 

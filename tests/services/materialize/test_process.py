@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from millrace.materialize.progress import ProgressLine
-from millrace.online.store import Store
-from tests.services.materialize.conftest import Lake
+from millrace_data.online.store import Store
+from millrace_services.materialize.progress import ProgressLine
+from tests.lake import Lake
 
 
 @pytest.fixture

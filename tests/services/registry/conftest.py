@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.registry.database import Database
-from millrace.registry.tables import metadata
+from millrace_services.registry.database import Database
+from millrace_services.registry.tables import metadata
 from tests.postgres import postgres_server
 
 

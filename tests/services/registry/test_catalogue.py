@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from millrace.base.errors import MillraceError, NotFoundError, RejectError
-from millrace.registry.catalogue import Catalogue, Search
-from millrace.registry.database import Database
-from millrace.registry.documents import canonical_kind, entry
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
+from millrace_services.registry.catalogue import Catalogue, Search
+from millrace_services.registry.database import Database
+from millrace_services.registry.documents import canonical_kind, entry
 from tests.builders import feature_view
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event, update
 
-from millrace.base.errors import RejectError, RetryError
-from millrace.registry.database import Database
-from millrace.registry.runs import Runs
-from millrace.registry.tables import meta
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_services.registry.database import Database
+from millrace_services.registry.runs import Runs
+from millrace_services.registry.tables import meta
 
 
 def test_the_boot_id_stays_with_the_database_and_changes_with_a_new_one(database, tmp_path):

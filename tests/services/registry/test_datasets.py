@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.base.errors import NotFoundError, RejectError
-from millrace.registry.catalogue import Catalogue
-from millrace.registry.database import Database
-from millrace.registry.datasets import Datasets
-from millrace.registry.documents import entry
+from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_services.registry.catalogue import Catalogue
+from millrace_services.registry.database import Database
+from millrace_services.registry.datasets import Datasets
+from millrace_services.registry.documents import entry
 from tests.builders import feature_view, model_deployment
 
 FIRST, SECOND = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.base.errors import RejectError
-from millrace.registry.runs import Runs
+from millrace_core.base.errors import RejectError
+from millrace_services.registry.runs import Runs
 
 
 @pytest.fixture

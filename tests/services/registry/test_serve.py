@@ -24,7 +24,9 @@ VIEW = {
 @pytest.fixture(scope="module")
 def start(start_service):
     def run(path, **environment):
-        return start_service("-m", "millrace.registry", MILLRACE_DATABASE_URL=f"sqlite:///{path}", **environment)
+        return start_service(
+            "-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{path}", **environment
+        )
 
     return run
 
@@ -146,7 +148,7 @@ def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_writes(start, tm
 def test_a_database_it_cannot_use_is_one_line_and_exit_code_2(start_service, tmp_path):
     (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
     url = f"sqlite:///{tmp_path}/notes.txt"
-    server = start_service("-m", "millrace.registry", listening=False, MILLRACE_DATABASE_URL=url)
+    server = start_service("-m", "millrace_services.registry", listening=False, MILLRACE_DATABASE_URL=url)
     assert server.exit_code() == 2
     assert "Traceback" not in server.log()
     assert "is no SQLite database" in server.log()

@@ -9,10 +9,10 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from millrace.web.hot import Answer, Call
-from millrace.web.protocol import HotProtocol
-from millrace.web.service import Service
-from millrace.web.settings import ServerSettings
+from millrace_services.web.hot import Answer, Call
+from millrace_services.web.protocol import HotProtocol
+from millrace_services.web.service import Service
+from millrace_services.web.settings import ServerSettings
 
 REQUEST = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
 

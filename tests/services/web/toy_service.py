@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 from pydantic import BaseModel
 
-from millrace.base.errors import NotFoundError, RejectError, ReportError, RetryError
-from millrace.web import server, trace
-from millrace.web.errors import DeadlineError, OverloadedError
-from millrace.web.hot import Answer, Call, ClientGoneError
-from millrace.web.service import Service
-from millrace.web.settings import ServerSettings
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
+from millrace_services.web import server, trace
+from millrace_services.web.errors import DeadlineError, OverloadedError
+from millrace_services.web.hot import Answer, Call, ClientGoneError
+from millrace_services.web.service import Service
+from millrace_services.web.settings import ServerSettings
 
 ERRORS = {
     b"reject": RejectError("wrong shape", field="inputs[0].shape"),

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from millrace.base.later import later
 from millrace.cli import output
 from millrace.cli.features.target import Target, targeted
 from millrace.cli.output import Format, Output
-from millrace.features import times
+from millrace_core.base.later import later
+from millrace_core.features.types import times
 
 if TYPE_CHECKING:
-    from millrace import sdk
+    import millrace as sdk
     from millrace.cli.features import comparing, describing, reading, validating
 else:
-    sdk = later("millrace.sdk")
+    sdk = later("millrace")
     comparing, describing, reading, validating = (
         later(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading", "validating")
     )

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from rich.text import Text
 
-from millrace.api.kinds import MODEL_DEPLOYMENT
+from millrace import FeatureStore
 from millrace.cli import output
 from millrace.cli.features.target import Target
 from millrace.cli.output import Output
-from millrace.features.evolution import evolution
-from millrace.sdk import FeatureStore, definitions
+from millrace.sdk import definitions
 from millrace.sdk.registry import Registry
+from millrace_core.api.kinds import MODEL_DEPLOYMENT
+from millrace_core.features.definition.evolution import evolution
 
 NEW: Final = "new"
 CHANGED: Final = "changed"

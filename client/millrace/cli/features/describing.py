@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from millrace.cli import output
-from millrace.features.verify import Verdict
+from millrace_core.features.offline.verify import Verdict
 
 FEATURE: Final = ["name", "type", "kind", "of"]
 _RUN: Final = ["name", "finishedAt", "succeeded", "rows", "written", "seconds", "error"]

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 
-from millrace.base import timestamps
-from millrace.base.errors import NotFoundError, RejectError
+from millrace import FeatureStore, OnlineFeatures
 from millrace.cli.output import Output, plain
-from millrace.sdk import FeatureStore, OnlineFeatures
 from millrace.sdk.tabular import arrow_table, write_parquet
+from millrace_core.base import timestamps
+from millrace_core.base.errors import NotFoundError, RejectError
 
 _BOOLEANS: Final = {"true": True, "false": False}
 _READ: Final[Mapping[str, Callable[[str], Any]]] = {

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from millrace.base.errors import NotFoundError, RejectError
-from millrace.base.later import later
+from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.later import later
 
 if TYPE_CHECKING:
-    from millrace import sdk
-    from millrace.sdk import FeatureStore
+    import millrace as sdk
+    from millrace import FeatureStore
 else:
-    sdk = later("millrace.sdk")
+    sdk = later("millrace")
 
 _HERE = Path()
 

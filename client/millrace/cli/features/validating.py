@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 from pydantic import ValidationError
 
-from millrace.api.base import API_VERSION
-from millrace.api.featureview import FeatureView
-from millrace.api.loading import Loader, mistakes
-from millrace.base.errors import MillraceError
-from millrace.base.later import later
 from millrace.cli import output
 from millrace.cli.output import Output
-from millrace.features import definition
-from millrace.features.definition import Definition
 from millrace.sdk import definitions
+from millrace_core.api.base import API_VERSION
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.loading import Loader, mistakes
+from millrace_core.base.errors import MillraceError
+from millrace_core.base.later import later
+from millrace_core.features.definition import definition
+from millrace_core.features.definition.definition import Definition
 
 if TYPE_CHECKING:
-    from millrace.sources import cell_log, filesystem, opening
+    from millrace_data.sources import cell_log, filesystem, opening
 else:
-    filesystem, opening = later("millrace.sources.filesystem"), later("millrace.sources.opening")
-    cell_log = later("millrace.sources.cell_log")
+    filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
+    cell_log = later("millrace_data.sources.cell_log")
 
 MISTAKE: Final = 2
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")

@@ -1,0 +1,102 @@
+"""What the three kinds share: the model base, CEL rules as data, common field types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from millrace_core.base import duration
+
+GROUP = "millrace.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+COMMAND_ANNOTATION = f"{GROUP}/command"
+
+
+class Rule(NamedTuple):
+    """A CEL rule (``x-kubernetes-validations``) and the sentence that a user reads when it fails."""
+
+    rule: str
+    message: str
+
+
+class ApiModel(BaseModel):
+    """Base of every part of a spec or status: camelCase outside, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+
+class StatusModel(ApiModel):
+    """Base of status parts: a newer operator may have written fields that this one does not know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """Schema extras of a list whose items are identified by ``keys``."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+ATOMIC_LIST: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
+
+Duration = Annotated[str, Field(pattern=duration.PATTERN, max_length=32)]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=63)]
+# Kubernetes' own quantity form, without exponents.
+Quantity = Annotated[
+    str,
+    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32),
+]
+
+
+class SecretRef(ApiModel):
+    """A Secret in the object's own namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="Name of the Secret, in the namespace of this object."
+    )
+
+
+ResourceName = Annotated[str, Field(max_length=128)]
+
+
+class Resources(ApiModel):
+    """Compute resources of a container, as Kubernetes writes them."""
+
+    requests: dict[str, Quantity] | None = Field(
+        default=None,
+        max_length=16,
+        description="What the container is guaranteed, by resource name: cpu, memory.",
+    )
+    limits: dict[str, Quantity] | None = Field(
+        default=None, max_length=16, description="What the container may not exceed, by resource name."
+    )
+
+
+class Condition(StatusModel):
+    """One observation about the object, in Kubernetes' standard form."""
+
+    type: Annotated[str, Field(max_length=316)] = Field(description="Name of the condition.")
+    status: Annotated[str, Field(json_schema_extra={"enum": ["True", "False", "Unknown"]})] = Field(
+        description="True, False or Unknown."
+    )
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The metadata.generation that was observed."
+    )
+    last_transition_time: Timestamp = Field(description="When the status last changed.")
+    reason: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="The reason of the last transition, a CamelCase constant."
+    )
+    message: Annotated[str, Field(max_length=32768)] = Field(
+        description="What was observed, and what to do about it, in a sentence."
+    )
+
+
+ObjectMeta = dict[str, Any]

@@ -1,0 +1,130 @@
+"""Conditions of the three kinds: their names, their reasons, and how one status follows another.
+
+A condition is a dictionary of Kubernetes' standard form. ``True`` means that all is well, ``False`` that something is
+wrong, ``Unknown`` that it is not decided yet; so every condition reads the same way and the summary ``Ready`` follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from millrace_core.base import timestamps
+from millrace_core.base.errors import MillraceError
+
+ConditionDict = dict[str, Any]
+
+# Types.
+ACCEPTED: Final = "Accepted"
+MATERIALIZED: Final = "Materialized"
+FRESH: Final = "Fresh"
+QUALITY_OK: Final = "QualityOK"
+READY: Final = "Ready"
+MODEL_RESOLVED: Final = "ModelResolved"
+AVAILABLE: Final = "Available"
+SCALER_READY: Final = "ScalerReady"
+TARGETS_READY: Final = "TargetsReady"
+ROUTE_PROGRAMMED: Final = "RouteProgrammed"
+COMPLETED: Final = "Completed"
+
+# Reasons that more than one kind has.
+VALID: Final = "Valid"
+ALL_WELL: Final = "AllWell"
+PENDING: Final = "Pending"
+SUSPENDED: Final = "Suspended"
+DELETING: Final = "Deleting"
+NAME_TAKEN: Final = "NameTaken"
+BAD_COMMAND: Final = "BadCommand"
+
+# Reasons of FeatureView.
+RUNNING: Final = "Running"
+COVERED: Final = "Covered"
+OFFLINE: Final = "OnlineDisabled"
+RUN_FAILED: Final = "RunFailed"
+NEVER_FIRES: Final = "ScheduleNeverFires"
+IN_USE: Final = "InUse"
+UP_TO_DATE: Final = "UpToDate"
+BEHIND: Final = "WatermarkBehind"
+NOT_RUN: Final = "NotRunYet"
+QUALITY_PASSED: Final = "QualityPassed"
+QUALITY_WARNINGS: Final = "QualityWarnings"
+QUALITY_BLOCKED: Final = "QualityBlocked"
+NO_RULES: Final = "NoRules"
+
+_STATUS: Final = {True: "True", False: "False", None: "Unknown"}
+_MAX_MESSAGE: Final = 4096
+
+
+def condition(kind: str, holds: bool | None, reason: str, message: str) -> ConditionDict:
+    """One observation, without times: ``settle`` adds them. ``holds`` None is Unknown."""
+    return {"type": kind, "status": _STATUS[holds], "reason": reason, "message": message[:_MAX_MESSAGE]}
+
+
+def rejected(kind: str, error: MillraceError) -> ConditionDict:
+    """The condition is False because of ``error``; the message names the field and what to do."""
+    return condition(kind, False, error.reason, str(error))
+
+
+def find(conditions: Iterable[ConditionDict] | None, kind: str) -> ConditionDict | None:
+    """The condition of this type, or None."""
+    return next((item for item in conditions or () if item["type"] == kind), None)
+
+
+def holds(conditions: Iterable[ConditionDict] | None, kind: str) -> bool:
+    """Whether the condition of this type is there and True."""
+    found = find(conditions, kind)
+    return found is not None and found["status"] == "True"
+
+
+def summary(conditions: Sequence[ConditionDict], *, message: str = "everything is as the spec says") -> ConditionDict:
+    """``Ready``: False with the first False condition's reason, else Unknown with the first Unknown's, else True."""
+    for status in ("False", "Unknown"):
+        worst = next((item for item in conditions if item["status"] == status), None)
+        if worst is not None:
+            return {"type": READY, "status": status, "reason": worst["reason"], "message": worst["message"]}
+    return condition(READY, True, ALL_WELL, message)
+
+
+def settle(
+    previous: Iterable[ConditionDict] | None, current: Iterable[ConditionDict], *, generation: int, now: datetime
+) -> list[ConditionDict]:
+    """The conditions as they are stored: with ``observedGeneration``, and with the old ``lastTransitionTime`` where the
+    status has not changed, so that an unchanged observation is an unchanged status."""
+    settled = []
+    for item in current:
+        before = find(previous, item["type"])
+        same = before is not None and before["status"] == item["status"]
+        settled.append(
+            {
+                **item,
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"]
+                if same and before
+                else timestamps.render(now.replace(microsecond=0)),
+            }
+        )
+    return settled
+
+
+def transitions(
+    previous: Iterable[ConditionDict] | None, current: Iterable[ConditionDict] | None
+) -> list[ConditionDict]:
+    """The conditions worth an Event: those that became True or False, or are False for another reason than before.
+
+    ``Ready`` is left out while another condition tells the same, and nothing is told of what is not decided yet or was
+    well from the start.
+    """
+    changed = []
+    for item in current or ():
+        before = find(previous, item["type"])
+        turned = before is not None and before["status"] != item["status"] and item["status"] != "Unknown"
+        wrong = item["status"] == "False" and (before is None or before["reason"] != item["reason"])
+        if turned or wrong:
+            changed.append(item)
+    others = [item for item in changed if item["type"] != READY]
+    return [
+        item
+        for item in changed
+        if item["type"] != READY or item["status"] == "True" or all(o["reason"] != item["reason"] for o in others)
+    ]

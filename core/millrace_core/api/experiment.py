@@ -1,0 +1,244 @@
+"""Experiment: split live traffic of a service between deployments, step by step, and take it back or promote."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from millrace_core.api.base import (
+    ATOMIC_LIST,
+    ApiModel,
+    Condition,
+    DnsLabel,
+    Duration,
+    ObjectMeta,
+    Rule,
+    StatusModel,
+    Timestamp,
+    list_map,
+)
+from millrace_core.api.modeldeployment import MAX_SERVICE
+
+Phase = Literal[
+    "Pending", "Ready", "Running", "Paused", "Promoting", "RollingBack", "Succeeded", "Failed", "Inconclusive"
+]
+TERMINAL: tuple[Phase, ...] = ("Succeeded", "Failed", "Inconclusive")
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class Arm(ApiModel):
+    """One of the deployments that are compared."""
+
+    name: DnsLabel = Field(description="Name of the arm, unique in the experiment.")
+    deployment: DnsLabel = Field(description="ModelDeployment of the same namespace and service.")
+    control: bool = Field(
+        default=False,
+        description="Whether this is the control. Exactly one arm is; it takes the traffic that is left.",
+    )
+    weight: Percent | None = Field(
+        default=None,
+        description="Percentage of traffic, of a challenger; with steps, its share among challengers.",
+    )
+
+
+class Routing(ApiModel):
+    """How the split reaches the mesh."""
+
+    settle: Duration = Field(
+        default="5s",
+        description="How long a change takes to reach every proxy: waited between subsets and routes, and after each "
+        "weight change before its hold begins.",
+    )
+
+
+class Override(ApiModel):
+    """Requests with this header value go to this arm, whatever the weights."""
+
+    header: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$", max_length=128)] = Field(
+        description="Header name, in lower case."
+    )
+    value: Annotated[str, Field(min_length=1, max_length=256)] = Field(description="Exact header value.")
+    arm: DnsLabel = Field(description="Arm that takes the request.")
+
+
+class Step(ApiModel):
+    """One step of a ramp."""
+
+    weight: Percent = Field(description="Percentage of traffic of all challengers together.")
+    hold: Duration = Field(default="0s", description="How long the step lasts, counted after settle.")
+
+
+class ExperimentSpec(ApiModel):
+    """What is wanted."""
+
+    description: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="What is tried and why, for people who search the registry."
+    )
+    owner: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Who answers for it; the registry searches by it."
+    )
+    tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
+        default=None, max_length=32, description="Free labels; the registry searches by them."
+    )
+    type: Literal["ABTest", "Canary"] = Field(
+        description="ABTest holds its weights until a command ends it; Canary walks its steps and promotes at the end."
+    )
+    service: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=MAX_SERVICE)] = Field(
+        description="Service whose traffic is split."
+    )
+    arms: list[Arm] = Field(
+        min_length=2,
+        max_length=10,
+        description="The deployments that are compared; frozen once the experiment has started.",
+        json_schema_extra=list_map("name"),
+    )
+    routing: Routing = Field(
+        default_factory=Routing, json_schema_extra={"default": {}}, description="How the split reaches the mesh."
+    )
+    overrides: list[Override] | None = Field(
+        default=None,
+        max_length=16,
+        description="Requests that go to a given arm, first match wins.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    steps: list[Step] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20,
+        description="The ramp. A Canary without steps takes 5, 25, 50 (10m each) and 100.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "self.arms.filter(a, a.control).size() == 1",
+            "spec.arms must hold exactly one arm with control: true",
+        ),
+        Rule(
+            "self.arms.all(a, !a.control || !has(a.weight))",
+            "the control takes the traffic that is left, so it has no weight; remove its weight",
+        ),
+        Rule(
+            "self.arms.map(a, has(a.weight) ? a.weight : 0).sum() <= 100",
+            "the challengers' weights must not sum to more than 100",
+        ),
+        Rule(
+            "self.type == 'Canary' || has(self.steps) || self.arms.all(a, a.control || has(a.weight))",
+            "each challenger of an ABTest without steps needs a weight",
+        ),
+        Rule(
+            "self.type != 'Canary' || (self.arms.size() == 2 && self.arms.all(a, !has(a.weight)))",
+            "a Canary has one control and one challenger, without weights: its weights come from spec.steps",
+        ),
+        Rule(
+            "!has(self.steps) || self.steps.map(s, s.weight).isSorted()",
+            "the weights of spec.steps must not fall: a ramp never takes a user back",
+        ),
+        Rule(
+            "!has(self.overrides) || self.overrides.all(o, self.arms.exists(a, a.name == o.arm))",
+            "each spec.overrides[].arm must name one of spec.arms",
+        ),
+        Rule(
+            "self.arms.all(a, self.arms.exists_one(b, b.deployment == a.deployment))",
+            "two arms must not name the same deployment",
+        ),
+    )
+
+
+class Weights(StatusModel):
+    """Traffic split in percent, by arm."""
+
+    desired: dict[str, int] | None = Field(default=None, description="What is wanted now; sums to 100.")
+    applied: dict[str, int] | None = Field(default=None, description="What the route holds; sums to 100.")
+    applied_at: Timestamp | None = Field(
+        default=None, description="Since when the route holds what is wanted; absent while it is being changed."
+    )
+
+
+class Epoch(StatusModel):
+    """A stretch of time with constant weights."""
+
+    start: Timestamp = Field(description="When the weights were applied.")
+    weights: dict[str, int] = Field(description="The weights, in percent, by arm.")
+
+
+class FrozenStep(StatusModel):
+    """A step as it was resolved at the start."""
+
+    weight: int = Field(description="Percentage of traffic of all challengers together.")
+    hold: str = Field(description="How long the step lasts, counted after settle.")
+
+
+class Decision(StatusModel):
+    """How the experiment ended, and why."""
+
+    verdict: str = Field(description="Promote, Rollback or Inconclusive.")
+    reason: str = Field(description="Why.")
+    arm: str | None = Field(default=None, description="The arm that was promoted.")
+
+
+class ExperimentStatus(StatusModel):
+    """What was observed and decided."""
+
+    observed_generation: int | None = Field(
+        default=None, description="The metadata.generation that this status describes."
+    )
+    phase: str | None = Field(
+        default=None,
+        description="Pending, Ready, Running, Paused, Promoting, RollingBack, Succeeded, Failed or Inconclusive.",
+    )
+    started_at: Timestamp | None = Field(default=None, description="When traffic was first split.")
+    finished_at: Timestamp | None = Field(default=None, description="When the experiment reached its end.")
+    steps: list[FrozenStep] | None = Field(
+        default=None,
+        max_length=20,
+        description="The ramp, frozen at the start.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    step_index: int | None = Field(default=None, description="The current step, counted from 0.")
+    step_started_at: Timestamp | None = Field(default=None, description="When the current step was applied.")
+    paused_at: Timestamp | None = Field(default=None, description="When the current pause began.")
+    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    command_result: str | None = Field(default=None, description="What became of that command.")
+    weights: Weights | None = Field(default=None, description="The traffic split.")
+    epochs: list[Epoch] | None = Field(
+        default=None,
+        max_length=100,
+        description="Stretches of constant weights, oldest first.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    decision: Decision | None = Field(default=None, description="How the experiment ended, and why.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        max_length=16,
+        description="Accepted, TargetsReady, RouteProgrammed, Completed, Ready.",
+        json_schema_extra=list_map("type"),
+    )
+
+
+class Experiment(ApiModel):
+    """A traffic split between deployments of one service: an A/B test or a canary."""
+
+    api_version: str = "millrace.dev/v1alpha1"
+    kind: Literal["Experiment"] = "Experiment"
+    metadata: ObjectMeta
+    spec: ExperimentSpec = Field(description="What is wanted.")
+    status: ExperimentStatus | None = Field(default=None, description="What was observed and decided.")
+
+    rules: ClassVar = (
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "metadata.name must have at most 63 characters, because it is written to labels; choose a shorter one",
+        ),
+        Rule(
+            "!has(oldSelf.status) || !has(oldSelf.status.startedAt) || ("
+            "self.spec.type == oldSelf.spec.type && self.spec.service == oldSelf.spec.service && "
+            "self.spec.arms.size() == oldSelf.spec.arms.size() && "
+            "self.spec.arms.all(a, oldSelf.spec.arms.exists(o, o.name == a.name && o.deployment == a.deployment && "
+            "o.control == a.control)))",
+            "type, service and arms are frozen once the experiment has started; only weights may change. "
+            "A rerun is a new object",
+        ),
+    )

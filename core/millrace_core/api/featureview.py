@@ -1,0 +1,378 @@
+"""FeatureView: these features of this entity come from this source, this fresh."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from millrace_core.api.base import (
+    ATOMIC_LIST,
+    ApiModel,
+    ColumnName,
+    Condition,
+    Duration,
+    Identifier,
+    ObjectMeta,
+    Resources,
+    Rule,
+    StatusModel,
+    Timestamp,
+    list_map,
+)
+from millrace_core.api.quality import QualityResult, QualityRule
+from millrace_core.api.source import Source, Uri
+
+EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
+ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
+FeatureType = Literal[
+    "bool",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "string",
+    "bytes",
+    "timestamp",
+    "array<bool>",
+    "array<int32>",
+    "array<int64>",
+    "array<float32>",
+    "array<float64>",
+    "array<string>",
+    "array<bytes>",
+    "array<timestamp>",
+]
+_ELEMENTS: dict[FeatureType, ScalarType] = {
+    "array<bool>": "bool",
+    "array<int32>": "int32",
+    "array<int64>": "int64",
+    "array<float32>": "float32",
+    "array<float64>": "float64",
+    "array<string>": "string",
+    "array<bytes>": "bytes",
+    "array<timestamp>": "timestamp",
+}
+
+
+def element_type(declared: FeatureType) -> ScalarType | None:
+    """The type of an array's elements; None where the type is no array."""
+    return _ELEMENTS.get(declared)
+
+
+# CronJob names end at 52 characters, because Kubernetes adds 11 to name each Job; children are called fv-<name>….
+MAX_NAME = 49
+
+_CRON_ITEM = r"(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?"
+_CRON_FIELD = rf"{_CRON_ITEM}(,{_CRON_ITEM})*"
+CRON_PATTERN = rf"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|{_CRON_FIELD}( +{_CRON_FIELD}){{4}})$"
+
+
+class Entity(ApiModel):
+    """One join key."""
+
+    name: Identifier = Field(description="Name of the join key, and of its column in the source.")
+    type: EntityType = Field(description="Type of the key. An int32 and an int64 of equal value are one key.")
+
+
+AggregateFunction = Literal[
+    "count",
+    "count_distinct",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "stddev",
+    "var",
+    "first",
+    "last",
+    "approx_percentile",
+]
+
+
+class Aggregate(ApiModel):
+    """A function over the rows of an entity within a window that ends on the view's time grid."""
+
+    function: AggregateFunction = Field(
+        description="stddev and var are those of a sample; first and last are by event time; nulls are skipped."
+    )
+    column: ColumnName | None = Field(
+        default=None, description="Source column. Only count goes without one: it counts rows then."
+    )
+    window: Duration = Field(description="How far the window reaches back from the grid's latest moment, exclusive.")
+    quantile: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Of approx_percentile alone: 0 is the least value, 0.5 the median, 1 the greatest."
+    )
+
+    # `function` is a reserved word of CEL, which Kubernetes escapes so.
+    rules: ClassVar = (
+        Rule(
+            "has(self.column) || self.__function__ == 'count'",
+            "aggregate.column is required for every function but count; name the source column",
+        ),
+        Rule(
+            "has(self.quantile) == (self.__function__ == 'approx_percentile')",
+            "aggregate.quantile belongs to approx_percentile, which needs it, and to no other function",
+        ),
+    )
+
+
+class Feature(ApiModel):
+    """One feature: a column of the source, an aggregate of one, or an expression, under a name and type of its own."""
+
+    name: Identifier = Field(description="Name of the feature, unique in the view.")
+    type: FeatureType = Field(description="Type in training sets, in the online store and in answers.")
+    column: ColumnName | None = Field(default=None, description="Source column; the feature's name by default.")
+    aggregate: Aggregate | None = Field(default=None, description="Computed over a window of rows.")
+    expression: Annotated[str, Field(min_length=1, max_length=8192)] | None = Field(
+        default=None,
+        description=(
+            "SQL scalar expression over features of this view, such as clicks / nullif(views, 0). With "
+            "request.<field> it is evaluated when features are read, from what the request brings."
+        ),
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "[has(self.column), has(self.aggregate), has(self.expression)].filter(given, given).size() <= 1",
+            "a feature is a column, an aggregate or an expression; leave all but one of the three out "
+            "(an aggregate says its column in aggregate.column)",
+        ),
+    )
+
+
+class RequestField(ApiModel):
+    """A value that comes with each request: from the caller online, from a column of the entity frame in training."""
+
+    name: Identifier = Field(description="Name; expressions read it as request.<name>.")
+    type: FeatureType = Field(description="Type of its values.")
+
+
+class Partials(ApiModel):
+    """What runs keep of past cells of the grid, so that later ones ask the source for new cells only."""
+
+    uri: Uri = Field(
+        description=(
+            "Folder, which several views may share: file:///path or s3://bucket/path, with the credentials of the "
+            "source."
+        )
+    )
+
+
+class Aggregation(ApiModel):
+    """The time grid of the view's aggregates."""
+
+    every: Duration | None = Field(
+        default=None,
+        description=(
+            "Windows end at multiples of it since 1970 UTC, and it must divide every window. "
+            "Default: the largest of 1h, 15m, 5m and 1m that does."
+        ),
+    )
+    partials: Partials | None = Field(
+        default=None,
+        description=(
+            "Where runs keep the rows of past cells of the grid. Absent: each reads all windows from the source. With "
+            "it a row that is changed or deleted in place shows after a full run."
+        ),
+    )
+
+
+class Online(ApiModel):
+    """The online store's part."""
+
+    enabled: bool = Field(
+        default=True, description="Whether rows are written to the online store. False: training sets only."
+    )
+
+
+class Materialization(ApiModel):
+    """When and how rows are brought to the online store."""
+
+    schedule: Annotated[str, Field(pattern=CRON_PATTERN, max_length=128)] = Field(
+        description='Cron line in UTC, such as "*/15 * * * *".'
+    )
+    lag: Duration = Field(default="0s", description="How long a run waits for late rows: it reads up to now - lag.")
+    lateness: Duration = Field(
+        default="0s",
+        description=(
+            "How much later than that a row may still come: each run reads this far back again, by event time and, "
+            "where there is a createdTimestampField, by created time."
+        ),
+    )
+    start_from: Timestamp | None = Field(
+        default=None,
+        description=(
+            "What is missing since then is backfilled. Absent: the first run takes everything the source holds."
+        ),
+    )
+    parallelism: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description=(
+            "How many pods do a run together, each for its share of the entities; every one of them reads the source."
+        ),
+    )
+    resources: Resources | None = Field(
+        default=None, description="Resources of each pod; by default it requests 500m of CPU and 512Mi of memory."
+    )
+    suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
+
+
+class FeatureViewSpec(ApiModel):
+    """What is wanted."""
+
+    description: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="What the view is about, for people who search the registry."
+    )
+    owner: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Who answers for the view; the registry searches by it."
+    )
+    tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
+        default=None, max_length=32, description="Free labels; the registry searches by them."
+    )
+    entities: list[Entity] = Field(
+        min_length=1,
+        max_length=8,
+        description="Join keys; together they identify one entity.",
+        json_schema_extra=list_map("name"),
+    )
+    source: Source = Field(description="Where rows come from.")
+    features: list[Feature] = Field(
+        min_length=1,
+        max_length=1000,
+        description="The features, in the order of the stored row.",
+        json_schema_extra=list_map("name"),
+    )
+    request_fields: list[RequestField] | None = Field(
+        default=None,
+        max_length=100,
+        description="What requests bring for the view's expressions.",
+        json_schema_extra=list_map("name"),
+    )
+    aggregation: Aggregation | None = Field(default=None, description="The time grid of the view's aggregates.")
+    ttl: Duration | None = Field(
+        default=None,
+        description=(
+            "How old a row may be and still count, both ends inclusive. Absent or 0s: no limit. Windows of "
+            "aggregates are not narrowed by it."
+        ),
+    )
+    online: Online = Field(
+        default_factory=Online, json_schema_extra={"default": {}}, description="The online store's part."
+    )
+    materialization: Materialization | None = Field(
+        default=None, description="When and how rows are brought to the online store."
+    )
+    quality: list[QualityRule] | None = Field(
+        default=None,
+        max_length=64,
+        description="What the rows of a run must be before any of them is written.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "!self.online.enabled || has(self.materialization)",
+            "spec.materialization is required while spec.online.enabled is true (it is so by default); "
+            "add materialization.schedule, or set online.enabled to false",
+        ),
+        Rule(
+            "self.features.all(f, !self.entities.exists(e, e.name == f.name))",
+            "a feature must not have the name of an entity; rename it and say its source column in `column`",
+        ),
+        Rule(
+            "!has(self.requestFields) || self.requestFields.all(r, !self.entities.exists(e, e.name == r.name))",
+            "a request field must not have the name of an entity; the entity frame has one column for both",
+        ),
+        Rule(
+            "!has(self.aggregation) || self.features.exists(f, has(f.aggregate))",
+            "spec.aggregation means nothing in a view without aggregates; leave it out",
+        ),
+    )
+
+
+class Interval(StatusModel):
+    """A covered stretch of event time: after start, up to and including end."""
+
+    start: Timestamp = Field(description="Exclusive lower end.")
+    end: Timestamp = Field(description="Inclusive upper end.")
+
+
+class LastRun(StatusModel):
+    """What the last finished run really did."""
+
+    name: str = Field(description="Name of the Job.")
+    succeeded: bool = Field(description="Whether the run succeeded.")
+    rows: int | None = Field(default=None, description="Rows read, after the latest per key was taken.")
+    written: int | None = Field(default=None, description="Rows that the online store took because they were newer.")
+    seconds: float | None = Field(default=None, description="Duration in seconds.")
+    finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
+    reason: str | None = Field(default=None, description="Why the run failed, where it did, in one CamelCase word.")
+    message: str | None = Field(default=None, description="Why the run failed, where it did.")
+
+
+class OnlineStatus(StatusModel):
+    """What the online store holds of this view."""
+
+    keys: int = Field(description="Keys that the last run's view of the store held.")
+
+
+class FeatureViewStatus(StatusModel):
+    """What was observed."""
+
+    observed_generation: int | None = Field(
+        default=None, description="The metadata.generation that this status describes."
+    )
+    schema_hash: str | None = Field(
+        default=None,
+        description="Hash of what decides a stored row: entities, features, types and source columns.",
+    )
+    watermark: Timestamp | None = Field(
+        default=None, description="Event time up to which the online store is complete."
+    )
+    intervals: list[Interval] | None = Field(
+        default=None,
+        max_length=100,
+        description="Covered stretches of event time, merged, oldest first.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    backfill_to: Timestamp | None = Field(
+        default=None,
+        description="End of the stretch that backfills have to cover, fixed when the definition was first seen.",
+    )
+    last_run: LastRun | None = Field(default=None, description="What the last finished run really did.")
+    online: OnlineStatus | None = Field(default=None, description="What the online store holds of this view.")
+    quality: list[QualityResult] | None = Field(
+        default=None,
+        max_length=64,
+        description="What came of the quality checks in the last run that made them, failing ones first.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    command_result: str | None = Field(default=None, description="What became of that command.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        max_length=16,
+        description="Accepted, Materialized, Fresh, QualityOK, Ready.",
+        json_schema_extra=list_map("type"),
+    )
+
+
+class FeatureView(ApiModel):
+    """Features of an entity: where they come from, their types, and how fresh the online store keeps them."""
+
+    api_version: str = "millrace.dev/v1alpha1"
+    kind: Literal["FeatureView"] = "FeatureView"
+    metadata: ObjectMeta
+    spec: FeatureViewSpec = Field(description="What is wanted.")
+    status: FeatureViewStatus | None = Field(default=None, description="What was observed.")
+
+    rules: ClassVar = (
+        Rule(
+            f"size(self.metadata.name) <= {MAX_NAME}",
+            f"metadata.name must have at most {MAX_NAME} characters, because the names of CronJobs and Jobs are made "
+            "from it; choose a shorter one",
+        ),
+    )

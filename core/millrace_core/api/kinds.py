@@ -1,0 +1,87 @@
+"""What the API server has to know of each kind besides its schema: names, and the columns of ``kubectl get``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from millrace_core.api.base import ApiModel
+from millrace_core.api.experiment import Experiment
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.modeldeployment import ModelDeployment
+
+
+@dataclass(frozen=True)
+class Column:
+    """A printer column."""
+
+    name: str
+    json_path: str
+    type: str = "string"
+    priority: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the three kinds."""
+
+    name: str
+    plural: str
+    short_name: str
+    model: type[ApiModel]
+    columns: tuple[Column, ...]
+
+
+def _condition(kind: str) -> str:
+    return f'.status.conditions[?(@.type=="{kind}")].status'
+
+
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
+
+FEATURE_VIEW: Final = Kind(
+    "FeatureView",
+    "featureviews",
+    "fv",
+    FeatureView,
+    (
+        Column("Entities", ".spec.entities[*].name", description="Join keys"),
+        Column("Features", ".spec.features[*].name", priority=1, description="Features of the view"),
+        Column("Schedule", ".spec.materialization.schedule", description="When runs start"),
+        Column("Watermark", ".status.watermark", description="Event time up to which the store is complete"),
+        Column("Fresh", _condition("Fresh"), description="Whether the watermark keeps up with the schedule"),
+        Column("Ready", _condition("Ready"), description="Whether everything is as it should be"),
+        _AGE,
+    ),
+)
+MODEL_DEPLOYMENT: Final = Kind(
+    "ModelDeployment",
+    "modeldeployments",
+    "md",
+    ModelDeployment,
+    (
+        Column("Service", ".status.url", priority=1, description="Where clients call it"),
+        Column("Model", ".status.model.version", description="Version that serves"),
+        Column("Device", ".status.device", description="gpu or cpu"),
+        Column("Replicas", ".status.replicas.ready", "integer", description="Pods that serve"),
+        Column("Champion", ".status.champion", "boolean", description="Whether it is its service's champion"),
+        Column("Ready", _condition("Ready"), description="Whether everything is as it should be"),
+        _AGE,
+    ),
+)
+EXPERIMENT: Final = Kind(
+    "Experiment",
+    "experiments",
+    "exp",
+    Experiment,
+    (
+        Column("Type", ".spec.type", description="ABTest or Canary"),
+        Column("Service", ".spec.service", description="Service whose traffic is split"),
+        Column("Phase", ".status.phase", description="Where the experiment stands"),
+        Column("Weights", ".status.weights.applied", description="Percent of traffic by arm"),
+        Column("Decision", ".status.decision.verdict", description="How it ended"),
+        Column("Ready", _condition("Ready"), priority=1, description="Whether everything is as it should be"),
+        _AGE,
+    ),
+)
+KINDS: Final = (FEATURE_VIEW, MODEL_DEPLOYMENT, EXPERIMENT)

@@ -1,0 +1,237 @@
+"""ModelDeployment: serve this model behind this service name."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from millrace_core.api.base import (
+    ATOMIC_LIST,
+    ApiModel,
+    Condition,
+    Duration,
+    ObjectMeta,
+    Quantity,
+    Resources,
+    Rule,
+    SecretRef,
+    StatusModel,
+    list_map,
+)
+
+# Revisions are called <name>-<8 hex digits> and KEDA names their scalers keda-hpa-<revision>, within 63 characters.
+MAX_NAME = 45
+# Services are called <service> and <service>-arms, as DNS labels of RFC 1035.
+MAX_SERVICE = 58
+
+_SERVICE_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+
+class Model(ApiModel):
+    """The model to serve: an ONNX file."""
+
+    uri: Annotated[str, Field(pattern=r"^(file|s3|https?)://.+$", max_length=2048)] = Field(
+        description="Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…."
+    )
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+        default=None, description="Digest that the file must have; a file with another one is never served."
+    )
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description=(
+            "Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as needed, AWS_SESSION_TOKEN, "
+            "AWS_ENDPOINT_URL and AWS_REGION."
+        ),
+    )
+
+
+FeatureRef = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?:[A-Za-z_][A-Za-z0-9_]*$", max_length=128),
+]
+
+
+class ServingFeatures(ApiModel):
+    """Features that are joined to a request by entity, when clients call /predict."""
+
+    refs: list[FeatureRef] = Field(
+        min_length=1,
+        max_length=2000,
+        description="Features as view:feature, in the order in which the model takes them.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    input: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+        default=None,
+        description="The model's input that receives them as one row; absent: the model's only input, or one input "
+        "per feature by name.",
+    )
+    on_missing: Literal["default", "fail"] = Field(
+        default="default",
+        description="What a feature without a value becomes: default (NaN, 0 or an empty string, by the input's "
+        "type) or fail (the request is refused).",
+    )
+    timeout: Duration = Field(default="500ms", description="How long a feature read may take.")
+
+
+class Gpu(ApiModel):
+    """Which GPU a pod asks for."""
+
+    count: int = Field(default=1, ge=1, le=64, description="GPUs of each pod.")
+    resource: Annotated[str, Field(max_length=253)] = Field(
+        default="nvidia.com/gpu",
+        description="Resource name, such as nvidia.com/gpu or nvidia.com/mig-1g.10gb.",
+    )
+    product: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None, description="Value that the node label nvidia.com/gpu.product must have."
+    )
+
+
+class Inference(ApiModel):
+    """How the model runs."""
+
+    device: Literal["auto", "gpu", "cpu"] = Field(
+        default="auto",
+        description="gpu, cpu, or auto: GPU where a node of the cluster offers the resource, CPU otherwise.",
+    )
+    gpu: Gpu = Field(
+        default_factory=Gpu,
+        json_schema_extra={"default": {}},
+        description="Which GPU a pod asks for, where it gets one.",
+    )
+
+    rules: ClassVar = ()
+
+
+class Scaling(ApiModel):
+    """How many pods serve."""
+
+    min: int = Field(default=1, ge=1, le=1000, description="Fewest pods. At least 1: nothing wakes a pod from zero.")
+    max: int = Field(default=1, ge=1, le=1000, description="Most pods; above min, KEDA scales between them.")
+    metric: Literal["queueDepth", "inFlight", "requestRate"] = Field(
+        default="inFlight",
+        description="What load is: requests waiting, requests in work, or requests per second; summed over pods.",
+    )
+    target: Annotated[int, Field(ge=1, le=1_000_000)] = Field(default=5, description="Load that one pod should carry.")
+
+    rules: ClassVar = (
+        Rule("self.min <= self.max", "spec.scaling.min must be at most spec.scaling.max (1 by default)"),
+    )
+
+
+class ModelDeploymentSpec(ApiModel):
+    """What is wanted."""
+
+    description: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="What the deployment is about, for people who search the registry."
+    )
+    owner: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Who answers for it; the registry searches by it."
+    )
+    tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
+        default=None, max_length=32, description="Free labels; the registry searches by them."
+    )
+    service: Annotated[str, Field(pattern=_SERVICE_PATTERN, min_length=1, max_length=MAX_SERVICE)] | None = Field(
+        default=None,
+        description="Name that clients call; several deployments may share it. Default: the object's name.",
+    )
+    model: Model = Field(description="The model to serve.")
+    features: ServingFeatures | None = Field(
+        default=None, description="Features that are joined to a request by entity."
+    )
+    inference: Inference = Field(
+        default_factory=Inference, json_schema_extra={"default": {}}, description="How the model runs."
+    )
+    resources: Resources | None = Field(default=None, description="Compute resources of each pod.")
+    scaling: Scaling = Field(
+        default_factory=Scaling,
+        # The rule is put to the default as it stands, before the defaults of its fields are filled in.
+        json_schema_extra={"default": {"min": 1, "max": 1}},
+        description="How many pods serve.",
+    )
+
+    rules: ClassVar = ()
+
+
+class ModelStatus(StatusModel):
+    """The model that the active revision serves."""
+
+    version: str = Field(description="Version that clients see: the revision's hash.")
+    digest: str | None = Field(default=None, description="SHA-256 of the file, as the pods measured it.")
+    bytes: int | None = Field(default=None, description="Size of the file.")
+
+
+class ReplicaStatus(StatusModel):
+    """Pods of the active revision."""
+
+    ready: int = Field(description="Pods that are loaded, warm and serving.")
+    desired: int = Field(description="Pods that the scaler asks for.")
+
+
+class ModelDeploymentStatus(StatusModel):
+    """What was observed."""
+
+    observed_generation: int | None = Field(
+        default=None, description="The metadata.generation that this status describes."
+    )
+    model: ModelStatus | None = Field(default=None, description="The model that the active revision serves.")
+    revision: str | None = Field(default=None, description="The active revision: the one that serves.")
+    target_revision: str | None = Field(
+        default=None, description="The revision that the spec asks for; equal to revision once it is ready."
+    )
+    champion: bool | None = Field(default=None, description="Whether this deployment is its service's champion.")
+    url: str | None = Field(default=None, description="Where clients call the service, inside the cluster.")
+    replicas: ReplicaStatus | None = Field(default=None, description="Pods of the active revision.")
+    device: str | None = Field(default=None, description="Where the active revision runs: gpu or cpu.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        max_length=16,
+        description="Accepted, ModelResolved, Available, ScalerReady, Ready.",
+        json_schema_extra=list_map("type"),
+    )
+
+
+class ModelDeployment(ApiModel):
+    """A model served behind a service name: loaded, warm, scaled and replaced without a failed request."""
+
+    api_version: str = "millrace.dev/v1alpha1"
+    kind: Literal["ModelDeployment"] = "ModelDeployment"
+    metadata: ObjectMeta
+    spec: ModelDeploymentSpec = Field(description="What is wanted.")
+    status: ModelDeploymentStatus | None = Field(default=None, description="What was observed.")
+
+    rules: ClassVar = (
+        Rule(
+            f"size(self.metadata.name) <= {MAX_NAME}",
+            f"metadata.name must have at most {MAX_NAME} characters, because the names of revisions and scalers are "
+            "made from it; choose a shorter one",
+        ),
+        Rule(
+            f"has(self.spec.service) || self.metadata.name.matches('{_SERVICE_PATTERN}')",
+            "metadata.name is also the service's name here, so it must begin with a letter and hold only lower case "
+            "letters, digits and -; or give spec.service",
+        ),
+    )
+
+
+def service_name(name: str, spec: ModelDeploymentSpec) -> str:
+    """The service that the deployment ``name`` belongs to."""
+    return spec.service or name
+
+
+__all__ = [
+    "MAX_NAME",
+    "MAX_SERVICE",
+    "Gpu",
+    "Inference",
+    "Model",
+    "ModelDeployment",
+    "ModelDeploymentSpec",
+    "ModelDeploymentStatus",
+    "ModelStatus",
+    "Quantity",
+    "ReplicaStatus",
+    "Scaling",
+    "ServingFeatures",
+    "service_name",
+]

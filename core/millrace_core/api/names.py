@@ -1,0 +1,74 @@
+"""Labels, annotations and the deterministic names of children: the one place that makes them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import orjson
+
+from millrace_core.api.base import GROUP
+
+FIELD_MANAGER: Final = "millrace"
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+VIEW: Final = f"{GROUP}/view"
+DEPLOYMENT: Final = f"{GROUP}/deployment"
+SERVICE: Final = f"{GROUP}/service"
+REVISION: Final = f"{GROUP}/revision"
+EXPERIMENT: Final = f"{GROUP}/experiment"
+PROJECT: Final = f"{GROUP}/project"  # the owner's namespace, on a child outside of it
+
+# Annotations.
+CHAMPION: Final = f"{GROUP}/champion"
+APPLIED_HASH: Final = f"{GROUP}/applied"
+RUN: Final = f"{GROUP}/run"  # what a materialization Job is for: schedule, backfill, command, purge
+DEFINITION: Final = f"{GROUP}/definition"  # the definition that a Job runs, see featureview/progress.py
+STRETCH: Final = f"{GROUP}/stretch"  # start/end that a Job was asked to cover
+
+ARM_HEADER: Final = "x-millrace-arm"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form (sorted keys), in hex: stable over processes and versions of Python."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def short_hash(value: Any) -> str:
+    """The first 8 hex digits of ``digest``: enough to tell the children of one object apart."""
+    return digest(value)[:8]
+
+
+def cron_job(view: str) -> str:
+    """CronJob of a FeatureView: at most 52 characters for a valid view name."""
+    return f"fv-{view}"
+
+
+def one_shot_job(view: str, identity: Any) -> str:
+    """A backfill, command or purge Job of a FeatureView, named by what it does: at most 63 characters."""
+    return f"fv-{view}-{short_hash(identity)}"
+
+
+def purge_job(namespace: str, view: str, uid: str, attempt: int) -> str:
+    """A Job, in the operator's namespace, that deletes the online rows of a view that goes."""
+    return f"fv-purge-{digest([namespace, view, uid])[:16]}-{attempt}"
+
+
+def store_secret(view: str) -> str:
+    """Secret with the online store's URL, for the Jobs of a FeatureView."""
+    return f"fv-{view}-store"
+
+
+def revision(deployment: str, pod: Any) -> str:
+    """Revision of a ModelDeployment: its name and the hash of what the pod runs."""
+    return f"{deployment}-{short_hash(pod)}"
+
+
+def arms_service(service: str) -> str:
+    """The Service that selects all pods of a service, champion's or not; host of the subsets."""
+    return f"{service}-arms"
+
+
+def cluster_host(service: str, namespace: str) -> str:
+    """Fully qualified name of a Service inside the cluster."""
+    return f"{service}.{namespace}.svc.cluster.local"

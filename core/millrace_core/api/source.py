@@ -1,0 +1,146 @@
+"""Where the rows of a feature view come from: one kind of source of several."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef
+
+Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024)]
+
+
+class ParquetSource(ApiModel):
+    """Parquet files."""
+
+    uri: Uri = Field(
+        description=(
+            "file:///path or s3://bucket/path: a file; a folder, whose *.parquet files are read together; or a "
+            "pattern, in which * stands for a part of one name and ** for any folders. Folders named column=value give "
+            "every row below them that column, and are skipped where its value rules them out."
+        )
+    )
+
+
+class DeltaSource(ApiModel):
+    """A Delta Lake table."""
+
+    uri: Uri = Field(description="The table's folder: file:///path or s3://bucket/path.")
+    version: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Version of the table; absent: the newest at the start of each run."
+    )
+
+
+class IcebergCatalog(ApiModel):
+    """The catalog that knows the table."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        default="default", description="Name of the catalog; a sql catalog keeps its tables under it."
+    )
+    type: Literal["rest", "sql", "glue"] = Field(description="Kind of catalog.")
+    uri: Annotated[str, Field(pattern=r"^[^:@]+://([^:@/]*@)?[^@]*$", max_length=1024)] | None = Field(
+        default=None,
+        description=(
+            "Address of the catalog: http(s)://… for rest, an SQLAlchemy URL for sql. It holds no password: a URL that "
+            "does stands in the Secret, as ICEBERG_URI."
+        ),
+    )
+    warehouse: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="The warehouse's location or name, where the catalog needs one."
+    )
+
+
+class IcebergSource(ApiModel):
+    """An Iceberg table."""
+
+    catalog: IcebergCatalog = Field(description="The catalog that knows the table.")
+    table: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)+$", max_length=512)] = Field(
+        description="Namespace and name, such as lake.events."
+    )
+    snapshot_id: int | None = Field(
+        default=None, description="Snapshot to read; absent: the newest at the start of each run."
+    )
+
+
+TableName = Annotated[str, Field(pattern=r"^[^.\"]+(\.[^.\"]+)?$", max_length=255)]
+Query = Annotated[str, Field(min_length=1, max_length=8192)]
+
+_TABLE_OR_QUERY = Rule(
+    "has(self.table) != has(self.query)", "exactly one of table and query says what is read; set one of the two"
+)
+
+
+class PostgresSource(ApiModel):
+    """A table or query of PostgreSQL, read as a stream."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Host name or address.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=5432, description="Port.")
+    database: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Name of the database.")
+    ssl_mode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        default="prefer", description="How the connection is secured, in libpq's words."
+    )
+    table: TableName | None = Field(default=None, description="Table or view, such as events or sales.events.")
+    query: Query | None = Field(default=None, description="One select statement instead of a table.")
+
+    rules: ClassVar = (_TABLE_OR_QUERY,)
+
+
+class SqlSource(ApiModel):
+    """A table or query of any database that SQLAlchemy reaches; the Secret says where (SQL_URL)."""
+
+    table: TableName | None = Field(default=None, description="Table or view, such as events or sales.events.")
+    query: Query | None = Field(default=None, description="One select statement instead of a table.")
+
+    rules: ClassVar = (_TABLE_OR_QUERY,)
+
+
+class PushSource(ApiModel):
+    """Rows that are pushed; the log of what was pushed is the history."""
+
+    uri: Uri = Field(description="Folder of the log, of this view alone: file:///path or s3://bucket/path.")
+
+
+SOURCE_KINDS = ("parquet", "delta", "iceberg", "postgres", "sql", "push")
+
+
+class Source(ApiModel):
+    """Where rows come from. Each row says what was known of one entity at one event time."""
+
+    parquet: ParquetSource | None = Field(default=None, description="Read Parquet files.")
+    delta: DeltaSource | None = Field(default=None, description="Read a Delta Lake table.")
+    iceberg: IcebergSource | None = Field(default=None, description="Read an Iceberg table.")
+    postgres: PostgresSource | None = Field(default=None, description="Read PostgreSQL.")
+    sql: SqlSource | None = Field(default=None, description="Read a database through SQLAlchemy.")
+    push: PushSource | None = Field(default=None, description="Take rows that are pushed.")
+    timestamp_field: ColumnName = Field(description="Column that holds the event time. A time without a zone is UTC.")
+    created_timestamp_field: ColumnName | None = Field(
+        default=None,
+        description="Column that holds when the row was written; among equal event times the greatest wins.",
+    )
+    where: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        description="SQL condition over the source's columns; rows for which it is not true are left out.",
+    )
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description=(
+            "Secret with what the source asks for. Files on S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as "
+            "needed, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL and AWS_REGION. postgres: PGUSER and PGPASSWORD. sql: "
+            "SQL_URL, SQLAlchemy's URL with user and password. iceberg: S3's for files and Glue; ICEBERG_TOKEN, or "
+            "ICEBERG_CREDENTIAL with, as needed, ICEBERG_SCOPE and ICEBERG_OAUTH2_URI, for a rest catalog; ICEBERG_URI "
+            "for a sql catalog whose URL holds a password."
+        ),
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "[" + ", ".join(f"has(self.{kind})" for kind in SOURCE_KINDS) + "].filter(set, set).size() == 1",
+            f"exactly one of {', '.join(SOURCE_KINDS)} says where rows come from",
+        ),
+    )
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of source that are set; one in a valid spec."""
+        return [kind for kind in SOURCE_KINDS if getattr(self, kind) is not None]

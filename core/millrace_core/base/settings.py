@@ -1,0 +1,40 @@
+"""Settings from the environment: frozen, typed, loaded once in ``main`` and passed down.
+
+A settings class derives from ``Settings``; each field's ``alias`` is the environment variable and its
+``description`` the documentation. The environment is an argument, so nothing here reads the process's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from millrace_core.base.errors import RejectError
+
+
+class Settings(BaseModel):
+    """Base of every settings class."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Builds the settings from environment variables; empty values count as absent.
+
+        Raises:
+            RejectError: a variable is missing or has a value of the wrong form; names the variable.
+        """
+        present = {name: value for name, value in environ.items() if value != ""}
+        try:
+            return cls.model_validate(present)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise RejectError(
+                f"environment variable {name}: {first['msg']}",
+                hint="Set it as the settings class documents it",
+                field=name,
+                reason="BadSettings",
+            ) from error

@@ -1,0 +1,332 @@
+"""A feature view, compiled: the one definition that training, materialization, the gateway and inference share.
+
+``schema_hash`` covers what decides a stored row, so it changes when, and only when, one of these changes:
+
+- the join keys: their names, types and order (int32 and int64 are one type here, as they are one entity);
+- the stored features (all but those on demand): their names, types, meanings (``Feature.meaning``) and order;
+- ``source.timestampField``, ``source.createdTimestampField`` and ``source.where``.
+
+It does not change with ``ttl`` (checked when a row is read), the source's address, the schedule, or anything that is
+only about the view (description, owner, tags). Stored rows carry the first 8 bytes of the hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from millrace_core.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
+from millrace_core.api.names import digest
+from millrace_core.api.source import SOURCE_KINDS, Source
+from millrace_core.base import duration
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition import quality
+from millrace_core.features.definition.aggregate import Aggregate, compile_aggregates
+from millrace_core.features.definition.quality import Check
+from millrace_core.features.expressions import expressions
+from millrace_core.features.expressions.computed import Computed, Given, compile_expressions
+from millrace_core.features.types import times
+
+# Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
+MAX_TTL: Final = 2**60
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_KEY_TYPES: Final = {"int32": "int", "int64": "int"}
+
+
+@dataclass(frozen=True)
+class JoinKey:
+    """One join key; ``name`` is also its column in the source and in entity frames."""
+
+    name: str
+    type: EntityType
+
+
+class StoredFeature(NamedTuple):
+    """One feature as stored rows know it: of two with equal fields, one's values are the other's."""
+
+    name: str
+    type: FeatureType
+    meaning: str
+
+
+# In snapshots: the event time of the latest row of the source, visible or not. No feature can have
+# this name.
+ROW_TIME: Final = StoredFeature("$event", "timestamp", "$event")
+
+
+class Read(NamedTuple):
+    """A source column that a feature is made from, read as ``type``; None is the type that it has."""
+
+    column: str
+    type: FeatureType | None
+
+
+class RequestField(NamedTuple):
+    """A value that comes with each request."""
+
+    name: str
+    type: FeatureType
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature under ``name``, as ``type``: a source ``column``, an ``aggregate`` or an ``expression``."""
+
+    name: str
+    type: FeatureType
+    column: str | None = None
+    aggregate: Aggregate | None = None
+    expression: Computed | None = None
+
+    @property
+    def meaning(self) -> str:
+        """What decides the feature's values beside its type, in one text."""
+        if self.expression is not None:
+            return self.expression.meaning
+        return self.aggregate.meaning if self.aggregate else str(self.column)
+
+    @property
+    def read(self) -> Read | None:
+        """The source column that it is made from; None where it needs none, or other features."""
+        if self.aggregate is None:
+            return Read(self.column, self.type) if self.column else None
+        column = self.aggregate.column
+        return Read(column, self.aggregate.reads(self.type)) if column else None
+
+    @property
+    def row_bound(self) -> bool:
+        """Whether its value is one row's, visible as long as that row is; aggregates have values at all times."""
+        return self.aggregate is None if self.expression is None else self.expression.row_bound
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether it is computed at every read, and so not stored."""
+        return self.expression is not None and self.expression.on_demand
+
+    @property
+    def empty(self) -> int | float | None:
+        """Its value for an entity that no event is known of."""
+        if self.aggregate is None or self.aggregate.function not in ("count", "count_distinct", "sum"):
+            return None
+        return 0 if self.type == "int64" else 0.0
+
+    @property
+    def stored(self) -> StoredFeature:
+        """The feature as stored rows know it."""
+        return StoredFeature(self.name, self.type, self.meaning)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A compiled feature view. Times and durations are integers of microseconds (UTC).
+
+    Attributes:
+        project: the namespace.
+        view: name of the view.
+        ttl: how old a row may be, inclusive; None is no limit.
+        lag: how long a run waits for late rows.
+        parallelism: how many processes share a run.
+        lateness: how far before the last run's end the next one reads again.
+        start_from: where history begins for this view; None takes all.
+        source: as the spec has it.
+        quality: what is checked of the rows of a run before any of them is written.
+        online: whether rows go to the online store.
+        schema_hash: ``sha256:`` and 64 hex digits.
+        request_fields: what requests bring for expressions.
+        partials: folder of cell logs (``cells``); None where none is kept.
+    """
+
+    project: str
+    view: str
+    join_keys: tuple[JoinKey, ...]
+    features: tuple[Feature, ...]
+    timestamp_field: str
+    created_field: str | None
+    ttl: int | None
+    lag: int
+    lateness: int
+    parallelism: int
+    start_from: int | None
+    source: Source
+    quality: tuple[Check, ...]
+    online: bool
+    schema_hash: str
+    request_fields: tuple[RequestField, ...] = ()
+    partials: str | None = None
+
+    @cached_property
+    def source_kind(self) -> str:
+        """Which kind of source the view has: one of ``SOURCE_KINDS``."""
+        return self.source.kinds[0]
+
+    @cached_property
+    def feature(self) -> dict[str, Feature]:
+        """Features by name."""
+        return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def stored(self) -> tuple[StoredFeature, ...]:
+        """What a stored row holds, in its order; a snapshot's last value is the time of its row (``ROW_TIME``)."""
+        stored = tuple(feature.stored for feature in self.features if not feature.on_demand)
+        return (*stored, ROW_TIME) if self.windowed else stored
+
+    @cached_property
+    def request(self) -> dict[str, FeatureType]:
+        """Types of the request fields by name."""
+        return dict(self.request_fields)
+
+    @cached_property
+    def windowed(self) -> bool:
+        """Whether the view has aggregates, so that its stored rows are snapshots as of the end of a run."""
+        return any(feature.aggregate for feature in self.features)
+
+    @cached_property
+    def windows(self) -> tuple[int, int]:
+        """Of the view's aggregates the grid, and how far the longest window reaches back; 1 and 0 without any."""
+        found = [feature.aggregate for feature in self.features if feature.aggregate]
+        return (found[0].every, max(each.window for each in found)) if found else (1, 0)
+
+    @cached_property
+    def schema_id(self) -> bytes:
+        """The 8 bytes of ``schema_hash`` that stored rows carry."""
+        return bytes.fromhex(self.schema_hash.removeprefix("sha256:")[:16])
+
+
+def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # noqa: A001 the term of the field
+    """Compiles a feature view.
+
+    Raises:
+        RejectError: the definition means nothing; names the field and the token at fault.
+    """
+    for field, label in (("metadata.name", name), ("metadata.namespace", namespace)):
+        if not _LABEL.fullmatch(label):
+            raise RejectError(
+                f"{label!r} cannot be part of a store key",
+                hint="Use lower case letters, digits and -, 63 at most",
+                field=field,
+            )
+    if len(name) > MAX_NAME:
+        raise RejectError(
+            f"{name!r} has {len(name)} characters",
+            hint=f"Choose a name of at most {MAX_NAME}; the names of CronJobs and Jobs are made from it",
+            field="metadata.name",
+        )
+    _refuse_repeated("spec.entities", [entity.name for entity in spec.entities])
+    _refuse_repeated("spec.features", [feature.name for feature in spec.features])
+    _refuse_repeated("spec.requestFields", [field.name for field in spec.request_fields or ()])
+    _refuse_named_as_keys("spec.features", [feature.name for feature in spec.features], spec)
+    _refuse_named_as_keys("spec.requestFields", [field.name for field in spec.request_fields or ()], spec)
+    _check_source(spec.source)
+    materialization = spec.materialization
+    start_from = materialization and materialization.start_from
+    return Definition(
+        project=namespace,
+        view=name,
+        join_keys=tuple(JoinKey(entity.name, entity.type) for entity in spec.entities),
+        features=_features(spec),
+        timestamp_field=spec.source.timestamp_field,
+        created_field=spec.source.created_timestamp_field,
+        ttl=_ttl(spec),
+        lag=duration.microseconds(materialization.lag, field="spec.materialization.lag") if materialization else 0,
+        lateness=duration.microseconds(materialization.lateness, field="spec.materialization.lateness")
+        if materialization
+        else 0,
+        parallelism=materialization.parallelism if materialization else 1,
+        start_from=times.parse(start_from, field="spec.materialization.startFrom") if start_from else None,
+        source=spec.source,
+        quality=quality.compile(spec.quality or ()),
+        online=spec.online.enabled,
+        schema_hash=schema_hash(spec),
+        request_fields=tuple(RequestField(field.name, field.type) for field in spec.request_fields or ()),
+        partials=spec.aggregation.partials.uri if spec.aggregation and spec.aggregation.partials else None,
+    )
+
+
+def schema_hash(spec: FeatureViewSpec) -> str:
+    """``sha256:<hex>`` over what decides a stored row (see the module's docstring)."""
+    decisive = {
+        "entities": [[entity.name, _KEY_TYPES.get(entity.type, entity.type)] for entity in spec.entities],
+        "features": [list(feature.stored) for feature in _features(spec) if not feature.on_demand],
+        "timestamp": spec.source.timestamp_field,
+        "created": spec.source.created_timestamp_field,
+        **({} if spec.source.where is None else {"where": _where(spec.source.where)}),
+    }
+    return f"sha256:{digest(decisive)}"
+
+
+def _check_source(source: Source) -> None:
+    kinds = source.kinds
+    if len(kinds) != 1:
+        raise RejectError(
+            f"{' and '.join(kinds) or 'none'} came, exactly one of {', '.join(SOURCE_KINDS)} is expected",
+            field="spec.source",
+        )
+    read = source.postgres or source.sql
+    if read is not None and (read.table is None) == (read.query is None):
+        raise RejectError("exactly one of table and query is expected", field=f"spec.source.{kinds[0]}")
+    if source.where is not None:
+        for name in expressions.parse(source.where, where="spec.source.where").names:
+            if name[0] == expressions.REQUEST and len(name) > 1:
+                raise RejectError(
+                    f"{'.'.join(name)!r} came; a row filter sees columns of the source alone", field="spec.source.where"
+                )
+
+
+def _where(condition: str) -> str:
+    """The row filter as it is written whatever its spacing, so that a line break re-materializes nothing."""
+    return expressions.parse(condition, where="spec.source.where").text
+
+
+def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
+    aggregates = compile_aggregates(spec)
+    plain = {
+        feature.name: Feature(feature.name, feature.type, aggregate=aggregates[feature.name])
+        if feature.name in aggregates
+        else Feature(feature.name, feature.type, feature.column or feature.name)
+        for feature in spec.features
+        if feature.expression is None
+    }
+    given = {name: Given(feature.type, feature.meaning, feature.row_bound) for name, feature in plain.items()}
+    computed = compile_expressions(spec, given)
+    return tuple(
+        plain.get(feature.name) or Feature(feature.name, feature.type, expression=computed[feature.name])
+        for feature in spec.features
+    )
+
+
+def _ttl(spec: FeatureViewSpec) -> int | None:
+    if spec.ttl is None:
+        return None
+    ttl = duration.microseconds(spec.ttl, field="spec.ttl")
+    if ttl > MAX_TTL:
+        raise RejectError(
+            f"{spec.ttl!r} is longer than 36,000 years", hint="Leave ttl out for no limit", field="spec.ttl"
+        )
+    return ttl or None
+
+
+def _refuse_repeated(field: str, names: Iterable[str]) -> None:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in seen:
+            raise RejectError(
+                f"{name!r} is there twice, also at {field}[{seen[name]}]",
+                hint="Rename one; `column` says which source column a feature reads",
+                field=f"{field}[{index}].name",
+            )
+        seen[name] = index
+
+
+def _refuse_named_as_keys(field: str, names: Iterable[str], spec: FeatureViewSpec) -> None:
+    keys = {entity.name for entity in spec.entities}
+    for index, name in enumerate(names):
+        if name in keys:
+            raise RejectError(
+                f"{name!r} is the name of an entity",
+                hint="Rename it; a feature says its source column in `column`",
+                field=f"{field}[{index}].name",
+            )

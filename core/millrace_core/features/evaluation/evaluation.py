@@ -1,0 +1,299 @@
+"""Expressions, evaluated: one DuckDB query computes all that is wanted of a view, for however many rows.
+
+Training, materialization and the gateway run the same query, made by the same code from the same definition, so that a
+value is the same bits wherever it is computed. Training and materialization begin it anew for each batch; for the rows
+of requests it is begun once and stands (``standing_query``).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
+from itertools import accumulate, chain
+from typing import Any, Final, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
+from millrace_core.features.expressions.computed import Computed, sql_type
+from millrace_core.features.expressions.expressions import REQUEST
+from millrace_core.features.expressions.text import Name, quoted
+from millrace_core.features.types.conform import ARROW, conform
+
+_BATCH: Final = 65_536
+_VISIBLE: Final = "visible"
+_ENTITY: Final = "entity"
+
+
+# Types of which an array of Python's own has Arrow's bytes.
+_CODES: Final = {
+    ARROW["float64"]: "d",
+    ARROW["float32"]: "f",
+    ARROW["int64"]: "q",
+    ARROW["int32"]: "i",
+    pa.timestamp("us"): "q",
+}
+
+
+class Input(NamedTuple):
+    """A column that goes into the query; ``name`` as in ``expressions``."""
+
+    name: Name
+    type: FeatureType
+
+
+class Program:
+    """Computes features of a view from others. Not to be used by two threads at once.
+
+    Args:
+        definition: of the view.
+        wanted: names of the features to compute, each with an expression.
+        given: names of the features that are there; what is wanted is computed from these and from request fields.
+
+    Attributes:
+        inputs: what it reads, in the order in which it is to be given.
+        wanted: names of what it computes, in this order.
+    """
+
+    def __init__(self, definition: Definition, wanted: Iterable[str], given: Iterable[str]) -> None:
+        self.wanted = tuple(wanted)
+        self._types = tuple(definition.feature[name].type for name in self.wanted)
+        steps, read = _steps(definition, self.wanted, frozenset(given))
+        request = dict.fromkeys(field for computed in steps.values() for field in computed.request)
+        self.inputs = tuple(
+            [Input((name,), definition.feature[name].type) for name in read]
+            + [Input((REQUEST, field), definition.request[field]) for field in request]
+        )
+        fields = [pa.field(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
+        self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
+        types = {name: definition.feature[name].type for name in steps}
+        self._query = partial(_query, self.inputs, self.wanted, steps, types)
+        self._standing: StandingQuery | None = None
+
+    def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> list[pa.Array]:
+        """Computes by column.
+
+        Args:
+            columns: one Arrow array (``conform.ARROW``) per input.
+            visible: per row whether a row of the source is visible.
+            entity: per row whether it asks for an entity at all: no join key is null.
+
+        Returns:
+            One Arrow array (``conform.ARROW``) per wanted feature.
+        """
+        given = [_without_zone(column) for column in columns]
+        batch = pa.record_batch([*given, visible, entity], schema=self._schema)
+        with self._explained(), _database().cursor() as cursor:
+            cursor.register(GIVEN, pa.table(batch))
+            table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
+        return [pc.cast(_whole(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
+
+    def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
+        """Computes by column of Python values, as packed rows have them (times as microseconds), all rows visible."""
+        if not rows:
+            return [()] * len(self.wanted)
+        fields = list(self._schema)[: len(self.inputs)]
+        arrays = [_array(column, field.type) for column, field in zip(columns, fields, strict=True)]
+        with self._explained():
+            if self._standing is None:
+                all_there = f"(select *, true as {_VISIBLE}, true as {_ENTITY} from {GIVEN})"  # noqa: S608
+                self._standing = StandingQuery(_database().cursor(), fields, self._query(all_there, REAL))
+            try:
+                found = self._standing.rows(arrays, rows)
+            except BaseException:
+                # Rows that nobody has fetched would be the answer to the next request.
+                self._standing = None
+                raise
+        _, *values = zip(*found, strict=True)
+        return list[Sequence[Any]](values)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            raise ReportError(
+                f"{', '.join(self.wanted)} cannot be computed: {str(error).splitlines()[0]}", reason="EngineFailed"
+            ) from error
+
+
+class Derivation:
+    """The features that are wanted of a view, made from those that are no expressions.
+
+    Args:
+        definition: of the view.
+        wanted: features in the order wanted.
+
+    Attributes:
+        reads: the features to read first, none of them an expression.
+    """
+
+    def __init__(self, definition: Definition, wanted: Sequence[Feature]) -> None:
+        self._wanted = tuple(wanted)
+        self._view = definition.view
+        names = [feature.name for feature in wanted if feature.expression is not None]
+        self._program = Program(definition, names, ()) if names else None
+        read = {feature.name: feature for feature in wanted if feature.expression is None}
+        for each in self._program.inputs if self._program else ():
+            if len(each.name) == 1:
+                read[each.name[0]] = definition.feature[each.name[0]]
+        self.reads = tuple(read.values())
+
+    def columns(
+        self,
+        found: Sequence[pa.Array],
+        visible: pa.Array,
+        request: Mapping[str, pa.Array] | None = None,
+        entity: pa.Array | None = None,
+    ) -> list[pa.Array]:
+        """The wanted features.
+
+        Args:
+            found: values of ``reads``, one Arrow array each.
+            visible: per row whether a row of the source is visible.
+            request: what on-demand expressions read of the request, by name and equally long.
+            entity: per row whether it asks for an entity at all; all do by default.
+
+        Raises:
+            RejectError: a request field is missing, or its values are of another type; names it.
+        """
+        have = {feature.name: column for feature, column in zip(self.reads, found, strict=True)}
+        if self._program is not None:
+            given = [
+                have[each.name[0]] if len(each.name) == 1 else self._requested(each, request or {})
+                for each in self._program.inputs
+            ]
+            asks = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
+            have |= zip(self._program.wanted, self._program.arrays(given, visible, asks), strict=True)
+        return [have[feature.name] for feature in self._wanted]
+
+    def _requested(self, each: Input, request: Mapping[str, pa.Array]) -> pa.Array:
+        name = each.name[1]
+        if name not in request:
+            raise RejectError(
+                f"there is no column {name!r}, which the expressions of feature view {self._view!r} read as "
+                f"request.{name}",
+                hint=f"Add a column of {each.type} with what requests would bring",
+                field=f"entity_df.{name}",
+            )
+        return conform(request[name], each.type, column=name, field=f"entity_df.{name}")
+
+
+@lru_cache(maxsize=1)
+def _database() -> Any:
+    settings: dict[str, Any] = {
+        "threads": 1,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    database = duckdb.connect(":memory:", config=settings)
+    database.execute("set global TimeZone = 'UTC'")
+    # The optimizer takes what an expression says twice out of its try(), and a row on which it fails fails them all.
+    database.execute("set global disabled_optimizers = 'common_subexpressions'")
+    return database
+
+
+def _steps(
+    definition: Definition, wanted: Iterable[str], given: frozenset[str]
+) -> tuple[dict[str, Computed], list[str]]:
+    """The expressions to compute, each after those that it reads; and the features to read."""
+    steps: dict[str, Computed] = {}
+    read: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        computed = definition.feature[name].expression
+        if computed is None or name in given:
+            read[name] = None
+            return
+        for use in computed.uses:
+            if use not in steps:
+                visit(use)
+        steps[name] = computed
+
+    for name in wanted:
+        visit(name)
+    return steps, list(read)
+
+
+def _query(
+    inputs: Sequence[Input],
+    wanted: Sequence[str],
+    steps: Mapping[str, Computed],
+    types: Mapping[str, FeatureType],
+    table: str,
+    *first: str,
+) -> str:
+    """Computes what is wanted from a table of the inputs; ``first`` are columns of the table to put before it.
+
+    Each expression is a column of a query of its own around the one before, so that it is computed once.
+    """
+    columns = {each.name: quoted(f"i{index}") for index, each in enumerate(inputs)}
+    query = table
+    for index, (name, computed) in enumerate(steps.items()):
+        column = quoted(f"e{index}")
+        value = f"try({_cast(computed.expression.over(columns), computed.came, types[name])})"
+        if not computed.on_demand:
+            # What reads aggregates alone has a value of every entity; of none it has none, as online.
+            value = f"case when {_VISIBLE if computed.row_bound else _ENTITY} then {value} end"
+        query = f"(select *, {value} as {column} from {query})"  # noqa: S608 written anew
+        columns[name,] = column
+    outputs = ", ".join([*first, *(_out(columns[name,], types[name]) for name in wanted)])
+    return f"select {outputs} from {query}"  # noqa: S608 written anew
+
+
+def _cast(value: str, came: str, declared: FeatureType) -> str:
+    if declared == "bytes" and came == "VARCHAR":
+        return f"encode({value})"
+    if declared == "string" and came == "BLOB":
+        return f"decode({value})"
+    return f"cast({value} as {sql_type(declared)})"
+
+
+def _out(column: str, declared: FeatureType) -> str:
+    """The value as the engine is to hand it over: times as microseconds."""
+    if declared == "timestamp":
+        return f"try(epoch_us({column}))"
+    if element_type(declared) == "timestamp":
+        return f"try(list_transform({column}, lambda x: epoch_us(x)))"
+    return column
+
+
+def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The column as Arrow has it; several times as fast as by Arrow's own way where it is numbers without nulls."""
+    embeddings = pa.types.is_list(kind)
+    code = _CODES.get(kind.value_type if embeddings else kind)
+    if code is not None:
+        with suppress(TypeError, OverflowError):
+            if not embeddings:
+                return _flat(array(code, column), kind)
+            ends = array("i", accumulate(map(len, column), initial=0))
+            values = _flat(array(code, chain.from_iterable(column)), kind.value_type)
+            return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(ends)], children=[values])
+    return pa.array(column, kind)
+
+
+def _flat(values: array[Any], kind: pa.DataType) -> pa.Array:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _naive(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.list_(_naive(kind.value_type))
+    return pa.timestamp("us") if pa.types.is_timestamp(kind) else kind
+
+
+def _without_zone(column: pa.Array) -> pa.Array:
+    """Times without their zone, which is UTC, so that DuckDB takes them for ``TIMESTAMP``; nothing is copied."""
+    naive = _naive(column.type)
+    return column if naive == column.type else column.view(naive)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,0 +1,196 @@
+"""The expressions of a view, compiled: what each computes, from what, and when.
+
+An expression without request fields is *stored*: evaluated when rows are materialized, and in training over the
+features as they were visible. It is *row-bound* where it reads a column feature, directly or through others, or where
+the view has no aggregates: then it is null wherever no row is visible. Otherwise it reads aggregates alone, which have
+values at all times, and so has it.
+
+An expression that reads ``request.<field>``, directly or through others, is *on demand*: evaluated at every read, over
+features that are null where nothing is visible.
+
+Its value is cast to the declared type. What cannot be computed for a row (an overflow, a text that is no number, a
+value out of range) is null for this row, wherever it is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from millrace_core.api.featureview import FeatureType, FeatureViewSpec, element_type
+from millrace_core.api.names import digest
+from millrace_core.base.errors import RejectError
+from millrace_core.features.expressions.expressions import REQUEST, Expression, parse, require_known, type_of
+from millrace_core.features.expressions.text import Name
+
+# How values of a declared type stand in SQL. Times are UTC without a zone.
+SQL: Final[Mapping[str, str]] = {
+    "bool": "BOOLEAN",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+    "bytes": "BLOB",
+    "timestamp": "TIMESTAMP",
+}
+_INTEGERS: Final = frozenset(
+    f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+)
+_TEXTS: Final = frozenset(["VARCHAR", "BLOB"])
+_TIMES: Final = frozenset(
+    ["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"]
+)
+_TAKEN: Final[Mapping[str, frozenset[str]]] = {
+    "bool": frozenset(["BOOLEAN"]),
+    "int32": _INTEGERS,
+    "int64": _INTEGERS,
+    "float32": _INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL"},
+    "float64": _INTEGERS | {"FLOAT", "DOUBLE", "DECIMAL"},
+    "string": _TEXTS,
+    "bytes": _TEXTS,
+    "timestamp": _TIMES,
+}
+
+
+class Given(NamedTuple):
+    """A feature that is no expression, and what decides its values (``Feature.meaning``)."""
+
+    type: FeatureType
+    meaning: str
+    is_column: bool
+
+
+@dataclass(frozen=True)
+class Computed:
+    """One compiled expression.
+
+    Attributes:
+        expression: as parsed.
+        uses: the features that it reads itself.
+        request: the request fields that it reads itself.
+        came: the SQL type that it has before it is cast.
+        on_demand: evaluated at every read.
+        row_bound: null where no row is visible; only of stored ones.
+        meaning: what decides its values, in one text.
+    """
+
+    expression: Expression
+    uses: tuple[str, ...]
+    request: tuple[str, ...]
+    came: str
+    on_demand: bool
+    row_bound: bool
+    meaning: str
+
+
+def sql_type(declared: FeatureType) -> str:
+    """The SQL type of a declared one."""
+    element = element_type(declared)
+    return SQL[declared] if element is None else f"{SQL[element]}[]"
+
+
+def compile_expressions(spec: FeatureViewSpec, given: Mapping[str, Given]) -> dict[str, Computed]:
+    """Compiles the expressions of a view.
+
+    Args:
+        spec: of the view.
+        given: its other features by name.
+
+    Returns:
+        By feature name, each after all that it reads.
+
+    Raises:
+        RejectError: an expression is not pure, reads what is not there or itself, or gives another type than declared;
+            names the field and the token.
+    """
+    view = _View(spec, given)
+    for name in view.places:
+        view.compile(name, ())
+    return view.done
+
+
+class _View:
+    def __init__(self, spec: FeatureViewSpec, given: Mapping[str, Given]) -> None:
+        self.places = {f.name: index for index, f in enumerate(spec.features) if f.expression is not None}
+        self.done: dict[str, Computed] = {}
+        self._features = spec.features
+        self._given = given
+        self._request = {field.name: field.type for field in spec.request_fields or ()}
+        self._known: list[Name] = [(feature.name,) for feature in spec.features]
+        self._known += [(REQUEST, field) for field in self._request]
+        self._rows_alone = all(feature.is_column for feature in given.values())
+
+    def compile(self, name: str, asking: tuple[str, ...]) -> Computed:
+        """Compiles one expression, after those that it reads."""
+        if name in self.done:
+            return self.done[name]
+        feature = self._features[self.places[name]]
+        if feature.column is not None or feature.aggregate is not None:
+            raise RejectError(
+                f"{name!r} has an expression and {'a column' if feature.column else 'an aggregate'}",
+                hint="Leave one of the two out",
+                field=f"spec.features[{self.places[name]}].expression",
+            )
+        where = f"spec.features[{self.places[name]}].expression"
+        if name in asking:
+            raise RejectError(
+                f"{name!r} reads itself: {' -> '.join([*asking[asking.index(name) :], name])}",
+                hint="Break the circle",
+                field=where,
+                reason="BadExpression",
+            )
+        expression = parse(feature.expression or "", where=where)
+        require_known(expression, self._known, where=where, what="features and request fields of the view")
+        uses = tuple(each[0] for each in expression.names if len(each) == 1)
+        request = tuple(each[1] for each in expression.names if len(each) > 1)
+        read = {use: self.compile(use, (*asking, name)) for use in uses if use in self.places}
+        types: dict[Name, str] = {(use,): sql_type(self._types(use)) for use in uses}
+        types |= {(REQUEST, field): sql_type(self._request[field]) for field in request}
+        came = type_of(expression, types, where=where)
+        _require_fit(came, feature.type, where)
+        on_demand = bool(request) or any(each.on_demand for each in read.values())
+        columns = any(self._given[use].is_column for use in uses if use in self._given)
+        self.done[name] = Computed(
+            expression,
+            uses,
+            request,
+            came,
+            on_demand=on_demand,
+            row_bound=self._rows_alone or columns or any(each.row_bound for each in read.values()),
+            meaning=self._meaning(expression, uses, request),
+        )
+        return self.done[name]
+
+    def _types(self, name: str) -> FeatureType:
+        return self._given[name].type if name in self._given else self._features[self.places[name]].type
+
+    def _meaning(self, expression: Expression, uses: Sequence[str], request: Sequence[str]) -> str:
+        """The canonical text and a digest of what the names in it mean."""
+        features = {
+            use: [self._types(use), self._given[use].meaning if use in self._given else self.done[use].meaning]
+            for use in uses
+        }
+        names = {"features": features, "request": {field: self._request[field] for field in request}}
+        return f"{expression.text} # {digest(names)[:16]}"
+
+
+def _require_fit(came: str, declared: FeatureType, where: str) -> None:
+    element = element_type(declared)
+    kind = came
+    if element is not None and came != '"NULL"':
+        if not came.endswith("]"):
+            raise _misfit(came, declared, where)
+        kind = came[: came.rindex("[")]
+    if kind.partition("(")[0] not in _TAKEN[element or declared] | {'"NULL"'}:
+        raise _misfit(came, declared, where)
+
+
+def _misfit(came: str, declared: FeatureType, where: str) -> RejectError:
+    return RejectError(
+        f"it gives {came}, which is no {declared}",
+        hint=f"Write cast(… as {sql_type(declared)}) where that is meant, or declare another type",
+        field=where,
+        reason="WrongExpressionType",
+    )

@@ -1,0 +1,85 @@
+"""Entities and moments without an entity frame: those of the history itself.
+
+Without a start every entity is asked for once, as of the end; with one, at each moment from start to end (both
+inclusive) at which a row of it happened. Entities whose rows have all expired by the end are left out, as they have
+nothing to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import History, Source, Window
+from millrace_core.features.types.conform import KEY_ARROW
+
+# Rows that are gathered before those that are there twice are dropped.
+_CHUNK = 1_000_000
+_LOWEST = -(2**63)
+
+
+def entity_frame(
+    views: Sequence[tuple[Definition, Source]], timestamp_column: str, start: int | None, end: int
+) -> pa.Table:
+    """The frame of all views together: their join keys and ``timestamp_column``, in order, nothing twice.
+
+    Args:
+        views: each with its source.
+        timestamp_column: what to call the moments.
+        start: of the changes wanted, microseconds; None: every entity once.
+        end: the last moment.
+
+    Raises:
+        RejectError: the views have not the same join keys, or a column does not hold what a definition says.
+    """
+    first = views[0][0]
+    keys = [key.name for key in first.join_keys]
+    for definition, _ in views:
+        names = [key.name for key in definition.join_keys]
+        if sorted(names) != sorted(keys):
+            raise RejectError(
+                f"{first.view} has the join keys {', '.join(keys)}, {definition.view} has {', '.join(names)}",
+                hint="Ask for views of one entity at a time, or pass an entity frame",
+                field="entities",
+            )
+    found = pa.concat_tables(
+        [_distinct(definition, source, keys, start, end) for definition, source in views], promote_options="permissive"
+    )
+    order = [(name, "ascending") for name in found.column_names]
+    frame = _once(found).sort_by(order)
+    moments = frame["event"] if start is not None else pa.array([end] * frame.num_rows, pa.int64())
+    frame = frame.select(keys).append_column(timestamp_column, moments.cast(pa.timestamp("us", "UTC")))
+    return frame.combine_chunks()
+
+
+def _distinct(definition: Definition, source: Source, keys: Sequence[str], start: int | None, end: int) -> pa.Table:
+    history = History(definition, source, Window(_earliest(definition, start, end), end))
+    own = [key.name for key in definition.join_keys]
+    wanted = ["event"] if start is not None else []
+    empty = pa.schema(
+        [(key.name, KEY_ARROW[key.type]) for key in definition.join_keys] + [(name, pa.int64()) for name in wanted]
+    ).empty_table()
+    found, waiting, count = empty, [], 0
+    for batch in history.numbered():
+        part = pa.Table.from_batches([batch]).rename_columns([*own, "event", "created", "seq"])
+        waiting.append(part.select([*own, *wanted]))
+        count += batch.num_rows
+        if count >= _CHUNK:
+            found, waiting, count = _once(pa.concat_tables([found, *waiting])), [], 0
+    return _once(pa.concat_tables([found, *waiting])).select([*keys, *wanted])
+
+
+def _earliest(definition: Definition, start: int | None, end: int) -> int | None:
+    if start is not None:
+        return start
+    # Windows reach further back than rows are visible.
+    if definition.ttl is None or definition.windowed:
+        return None
+    return max(end - definition.ttl, _LOWEST)
+
+
+def _once(table: pa.Table) -> pa.Table:
+    return table.group_by(table.column_names, use_threads=False).aggregate([])

@@ -1,0 +1,231 @@
+"""What a training set is asked for: entities and moments, sorted so that history can be looked up in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.features.definition.definition import JoinKey
+from millrace_core.features.history.history import Numbers
+from millrace_core.features.types.conform import conform_key, int64_array, integers
+
+# Stands for an entity or a row that there is not.
+NONE: Final = -1
+# Integer keys are looked up in a table by value where it has at most so many entries, at all or per value.
+_DIRECT_LEAST: Final = 65_536
+_DIRECT_SPREAD: Final = 16
+# Bits of a number that is not negative.
+_BITS: Final = 63
+# Cells of the grid that moments are looked up in, per moment and at most.
+_CELLS: Final = 4
+
+
+@dataclass
+class Frame:
+    """What is asked: one row per (entity, moment), in any order and with any duplicates. Made once for several views.
+
+    Attributes:
+        keys: Arrow arrays by join key.
+        moments: int64 microseconds; a null matches nothing.
+        created_cutoff: see only rows with a created time at or before the moment.
+        request: Arrow arrays of what on-demand expressions read of the request, by request field.
+    """
+
+    keys: Mapping[str, pa.Array]
+    moments: pa.Array
+    created_cutoff: bool = False
+    request: Mapping[str, pa.Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._sorted: dict[tuple[JoinKey, ...], Asked] = {}
+
+    def sorted(self, join_keys: tuple[JoinKey, ...]) -> Asked:
+        """The frame by the entities of these join keys."""
+        if join_keys not in self._sorted:
+            self._sorted[join_keys] = _asked(join_keys, self)
+        return self._sorted[join_keys]
+
+
+class _Level(NamedTuple):
+    """One join key's values in the frame, and the pairs that they make with the codes of the keys before it.
+
+    ``direct`` is a table of the values' places by value, for integers that lie close enough together.
+    """
+
+    values: pa.Array
+    direct: _Direct | None
+    pairs: pa.Array | None
+
+    def places(self, key: pa.Array) -> Numbers:
+        """Where each of a key's values stands among ours; -1 where it does not."""
+        return _places(key, self.values) if self.direct is None else self.direct.places(integers(key))
+
+
+class _Direct(NamedTuple):
+    """Places by value: entry i is that of the value ``low + i``, the last entry stands for all others."""
+
+    low: int
+    table: Numbers
+
+    @classmethod
+    def of(cls, values: pa.Array) -> _Direct | None:
+        """The table of distinct values; None where they are no integers, or too far apart for one."""
+        if not pa.types.is_int64(values.type) or not len(values):
+            return None
+        numbers = integers(values)
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low >= max(_DIRECT_LEAST, _DIRECT_SPREAD * len(values)):
+            return None
+        table = np.full(high - low + 2, NONE)
+        table[numbers - low] = np.arange(len(values))
+        return cls(low, table)
+
+    def places(self, numbers: Numbers) -> Numbers:
+        # Below the lowest the difference wraps around to what is above all.
+        return self.table.take(np.minimum((numbers - self.low).view(np.uint64), np.uint64(len(self.table) - 1)))
+
+
+class _Cells(NamedTuple):
+    """The moments in a grid of equal stretches of time per entity, so that few are left to be searched.
+
+    Entities have 2 to the power of ``width`` cells each, of 2 to the power of ``step`` microseconds; together they
+    reach from the moment ``low`` to ``high``. ``begins`` says per cell, entity by entity, at which place its moments
+    begin, and one more where all end; ``longest`` is the most that one holds.
+    """
+
+    low: int
+    high: int
+    step: int
+    width: int
+    begins: np.ndarray[Any, Any]
+    longest: int
+
+    @classmethod
+    def of(cls, entities: Numbers, moments: Numbers) -> _Cells:
+        if not len(moments):
+            return cls(0, 0, 0, 0, np.zeros(2, np.int64), 0)
+        count, low, high = int(entities[-1]) + 1, int(moments.min()), int(moments.max())
+        width = max(_CELLS * len(moments) // count, 1).bit_length() - 1
+        step = max((high - low).bit_length() - width, 0)
+        cells = cls(low, high, step, width, np.empty(0, np.int64), 0)
+        sizes = np.bincount(cells.number(entities, moments), minlength=count << width)
+        begins = np.zeros(len(sizes) + 1, np.int32 if len(moments) < 2**31 else np.int64)
+        np.cumsum(sizes, out=begins[1:])
+        return cells._replace(begins=begins, longest=int(sizes.max()))
+
+    def number(self, entities: Numbers, moments: Numbers) -> Numbers:
+        """The cells of moments of entities; a moment beyond the grid belongs to the entity's first or last cell."""
+        cell = np.clip(moments, self.low, self.high)
+        cell -= self.low
+        cell = (cell.view(np.uint64) >> np.uint64(self.step)).view(np.int64)
+        cell += entities << self.width
+        return cell
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The frame, sorted by entity and moment, without rows that can match nothing.
+
+    Attributes:
+        levels: turn join keys into entity codes 0, 1, ….
+        begins: per entity code where its moments begin; one more than there are entities.
+        entities: entity codes, ascending.
+        moments: microseconds, ascending within an entity.
+        rows: where each stands in the frame.
+    """
+
+    levels: list[_Level]
+    begins: Numbers
+    entities: Numbers
+    moments: Numbers
+    rows: Numbers
+
+    @cached_property
+    def _cells(self) -> _Cells:
+        """Made when the first row is placed: a frame of aggregates alone is placed on their grid only."""
+        return _Cells.of(self.entities, self.moments)
+
+    def codes(self, keys: Sequence[pa.Array]) -> Numbers:
+        """Entity codes of join keys; -1 for entities that are not asked for."""
+        codes = np.empty(0, np.int64)
+        for level, key in zip(self.levels, keys, strict=True):
+            places = level.places(key)
+            if level.pairs is None:
+                codes = places
+            else:
+                known = (codes != NONE) & (places != NONE)
+                paired = np.where(known, codes * len(level.values) + places, NONE)
+                codes = _places(int64_array(paired), level.pairs)
+        return codes
+
+    def place(self, entities: Numbers, moments: Numbers) -> Numbers:
+        """Per row the first place of its entity at or after its moment; its entity's end where there is none."""
+        cell = self._cells.number(entities, moments)
+        place = self._cells.begins.take(cell).astype(np.int64)
+        cell += 1
+        end = self._cells.begins.take(cell)
+        # Moments of the cells before are earlier, and of those after it later, so most rows are placed by now.
+        rest = np.flatnonzero(place < end)
+        low, high, moments = place.take(rest), end.take(rest), moments.take(rest)
+        for _ in range(self._cells.longest.bit_length()):
+            middle = low + high
+            middle >>= 1
+            later = self.moments.take(middle, mode="clip") < moments
+            later &= low < high
+            high = np.where(later, high, middle)
+            middle += 1
+            np.copyto(low, middle, where=later)
+        place[rest] = low
+        return place
+
+
+def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> Asked:
+    keys = [
+        conform_key(frame.keys[key.name], key.type, column=key.name, field=f"entity_df.{key.name}") for key in join_keys
+    ]
+    usable = frame.moments.is_valid()
+    for key in keys:
+        usable = pc.and_(usable, key.is_valid())
+    rows = np.flatnonzero(usable.to_numpy(zero_copy_only=False))
+    moments = integers(frame.moments)[rows]
+    levels: list[_Level] = []
+    codes: pa.Array = None
+    for key in keys:
+        known = key.filter(usable)
+        values = known.unique()
+        index = pc.index_in(known, values)
+        paired = None if codes is None else _pairs(codes, index, values)
+        pairs = None if paired is None else paired.unique()
+        levels.append(_Level(values, _Direct.of(values), pairs))
+        codes = index if paired is None else pc.index_in(paired, pairs)
+    entities = integers(codes.cast(pa.int64()))
+    order = _order(entities, moments)
+    entities = entities[order]
+    begins = np.searchsorted(entities, np.arange(int(entities[-1]) + 2 if len(entities) else 1))
+    return Asked(levels, begins, entities, moments[order], rows[order])
+
+
+def _order(entities: Numbers, moments: Numbers) -> Numbers:
+    """The order by entity and moment; by one number for both, which takes a quarter of the time, where they fit."""
+    if not len(moments):
+        return np.empty(0, np.int64)
+    low, high = int(moments.min()), int(moments.max())
+    width = (high - low).bit_length()
+    if width + int(entities.max()).bit_length() > _BITS:
+        return np.lexsort((moments, entities))
+    return np.argsort((entities << width) + (moments - low), kind="stable")
+
+
+def _places(values: pa.Array, among: pa.Array) -> Numbers:
+    return integers(pc.index_in(values, among).cast(pa.int64()).fill_null(NONE))
+
+
+def _pairs(codes: pa.Array, index: pa.Array, values: pa.Array) -> pa.Array:
+    """One number per pair of a code and an index into the values; null where either is."""
+    return pc.add(pc.multiply(codes.cast(pa.int64()), len(values)), index.cast(pa.int64()))

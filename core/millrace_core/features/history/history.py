@@ -1,0 +1,230 @@
+"""The history of a view: its source's rows within a window of event time, numbered in the source's own order.
+
+A computation over history reads it twice. First the times and join keys of all rows, to decide by number which rows
+win; then the features of the winners alone. So features are never sorted, spilled or converted on the way, and
+memory does not grow with the length of the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.base.errors import RetryError
+from millrace_core.features.definition.definition import Definition, Feature, Read
+from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, int64_array, microseconds
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+# Stands for a null created time in computations: lower than every real one.
+NO_CREATED = -(2**63)
+
+
+class Window(NamedTuple):
+    """A stretch of event time in microseconds, both ends inclusive; None is no lower end.
+
+    ``created_after``, where it is given, leaves only rows that were created later (those without a created time were
+    not); the source then has a created column.
+    """
+
+    earliest: int | None
+    latest: int
+    created_after: int | None = None
+
+
+class Source(Protocol):
+    """Where rows come from. Opening it (paths, credentials, errors of the network) is the edge's work."""
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+        """Batches of the named columns, in an order that is the same in every scan of the same window.
+
+        Rows outside the window may be left out; all others are there.
+        """
+        ...
+
+
+class DescribedSource(Source, Protocol):
+    """A source that says what it holds."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The type of every column, used or not, by name, as the source calls it."""
+        ...
+
+
+class Rows(NamedTuple):
+    """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features.
+
+    ``done`` is the share of the history that has been read with them, 0 to 1. ``expires`` says up to which moment
+    each row has something to say; None where event time and ttl alone say so.
+    """
+
+    keys: list[pa.Array]
+    event_times: pa.Array
+    created_times: pa.Array | None
+    features: list[pa.Array]
+    done: float = 1.0
+    expires: pa.Array | None = None
+
+
+@dataclass
+class History:
+    """A view's rows within a window; ``count`` of them, once they have been numbered."""
+
+    definition: Definition
+    source: Source
+    window: Window
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        self._no_created = int64_array(np.empty(0, np.int64))
+
+    def numbered_schema(self) -> pa.Schema:
+        """Of ``numbered``: k0, k1, … (join keys), event, created (``NO_CREATED`` for null), seq (row number)."""
+        keys = [(f"k{index}", KEY_ARROW[key.type]) for index, key in enumerate(self.definition.join_keys)]
+        return pa.schema([*keys, ("event", pa.int64()), ("created", pa.int64()), ("seq", pa.int64())])
+
+    def numbered(self, reads: Sequence[Read] = ()) -> Iterator[pa.RecordBatch]:
+        """Keys, times and numbers of all rows that can match: without null key or null event time.
+
+        Args:
+            reads: columns that follow them, as v0, v1, …
+        """
+        names = self.numbered_schema().names + [f"v{index}" for index in range(len(reads))]
+        for first, batch in self._scan(reads):
+            keys = self._keys(batch)
+            event = self._event_times(batch)
+            written = self._created_times(batch)
+            created = self._never(len(event)) if written is None else written.fill_null(NO_CREATED)
+            self.count = first + len(event)
+            seq = int64_array(np.arange(first, self.count, dtype=np.int64))
+            columns = [*keys, event, created, seq, *self._values(batch, reads)]
+            numbered = pa.RecordBatch.from_arrays(columns, names)
+            keep = self._in_window(event, written)
+            for key in keys:
+                keep = pc.and_(keep, key.is_valid()) if key.null_count else keep
+            yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
+
+    def event_times(self) -> Iterator[pa.Array]:
+        """Event times of all rows in the window, whatever their keys; int64 microseconds, in batches."""
+        d = self.definition
+        columns = dict.fromkeys([d.timestamp_field, d.created_field or d.timestamp_field])
+        for batch in self.source.scan(list(columns), self.window):
+            event, here = self.within(batch)
+            yield event.filter(here)
+
+    def within(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+        """Event times of a batch with the times of rows, and which of its rows are in the window."""
+        event = self._event_times(batch)
+        return event, self._in_window(event, self._created_times(batch))
+
+    def rows(self, numbers: Iterable[Numbers], features: Sequence[Feature], *, keyed: bool = True) -> Iterator[Rows]:
+        """The rows of those numbers.
+
+        Args:
+            numbers: row numbers, ascending over all arrays together, each once.
+            features: wanted of each row; columns of the source all of them.
+            keyed: whether the rows' keys are wanted, too.
+
+        Raises:
+            RetryError: the source has changed since the numbers were found.
+        """
+        wanted = _Ascending(numbers)
+        reads = [feature.read for feature in features if feature.read]
+        for first, batch in self._scan(reads, keyed=keyed):
+            here = wanted.below(first + batch.num_rows) - first
+            if not len(here):
+                continue
+            picked = batch if len(here) == batch.num_rows else batch.take(int64_array(here))
+            event, created = self._event_times(picked), self._created_times(picked)
+            if event.null_count or not pc.all(self._in_window(event, created)).as_py():
+                raise _changed(self.definition)
+            values = self._values(picked, reads)
+            done = (first + batch.num_rows) / max(self.count, 1)
+            yield Rows(self._keys(picked) if keyed else [], event, created, values, done)
+        if len(wanted.below(2**63 - 1)):
+            raise _changed(self.definition)
+
+    def _scan(self, reads: Sequence[Read], *, keyed: bool = True) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches, each with the number of its first row."""
+        d = self.definition
+        names = [key.name for key in d.join_keys if keyed]
+        names += [d.timestamp_field, d.created_field or d.timestamp_field]
+        first = 0
+        for batch in self.source.scan(list(dict.fromkeys(names + [read.column for read in reads])), self.window):
+            yield first, batch
+            first += batch.num_rows
+
+    def _values(self, batch: pa.RecordBatch, reads: Sequence[Read]) -> list[pa.Array]:
+        values = []
+        for read in reads:
+            came = batch.column(read.column)
+            if read.type is not None and came.type != ARROW[read.type]:
+                field = next(f"spec.features[{f.name}]" for f in self.definition.features if f.read == read)
+                came = conform(came, read.type, column=read.column, field=field)
+            values.append(came)
+        return values
+
+    def _keys(self, batch: pa.RecordBatch) -> list[pa.Array]:
+        return [
+            conform_key(batch.column(key.name), key.type, column=key.name, field="spec.entities")
+            for key in self.definition.join_keys
+        ]
+
+    def _event_times(self, batch: pa.RecordBatch) -> pa.Array:
+        name = self.definition.timestamp_field
+        return microseconds(batch.column(name), column=name, field="spec.source.timestampField")
+
+    def _created_times(self, batch: pa.RecordBatch) -> pa.Array | None:
+        name = self.definition.created_field
+        return name and microseconds(batch.column(name), column=name, field="spec.source.createdTimestampField")
+
+    def _never(self, count: int) -> pa.Array:
+        """So many times ``NO_CREATED``; one array for all batches."""
+        if len(self._no_created) < count:
+            self._no_created = int64_array(np.full(count, NO_CREATED))
+        return self._no_created.slice(0, count)
+
+    def _in_window(self, event: pa.Array, created: pa.Array | None) -> pa.Array:
+        keep = pc.less_equal(event, self.window.latest)
+        if self.window.earliest is not None:
+            keep = pc.and_(keep, pc.greater_equal(event, self.window.earliest))
+        if self.window.created_after is not None and created is not None:
+            keep = pc.and_(keep, pc.greater(created, self.window.created_after))
+        return keep.fill_null(False)
+
+
+class _Ascending:
+    """Takes ascending numbers from a stream of arrays, stretch by stretch."""
+
+    def __init__(self, arrays: Iterable[Numbers]) -> None:
+        self._arrays = iter(arrays)
+        self._rest: Numbers = np.empty(0, np.int64)
+
+    def below(self, bound: int) -> Numbers:
+        """All numbers smaller than the bound that were not taken yet."""
+        parts = []
+        while True:
+            cut = int(np.searchsorted(self._rest, bound))
+            parts.append(self._rest[:cut])
+            self._rest = self._rest[cut:]
+            if len(self._rest):
+                break
+            more = next(self._arrays, None)
+            if more is None:
+                break
+            self._rest = more
+        return np.concatenate(parts)
+
+
+def _changed(definition: Definition) -> RetryError:
+    return RetryError(
+        f"the source of feature view {definition.view!r} changed while it was read",
+        hint="Run it again; write new files beside the old ones rather than over them",
+        reason="SourceChanged",
+    )

@@ -1,0 +1,92 @@
+"""The latest row per entity of a history: what materialization writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.evaluation.evaluation import Derivation
+from millrace_core.features.history.history import History, Numbers, Rows, Source, Window
+from millrace_core.features.offline import snapshot
+from millrace_core.features.types.conform import integers
+
+_BATCH: Final = 100_000
+_BIT: Final = np.left_shift(1, np.arange(8)).astype(np.uint8)
+
+
+def window(definition: Definition, after: int | None, upto: int) -> Window:
+    """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end.
+
+    Of a view with aggregates it is all that snapshots as of its end are made from (see ``snapshot``).
+    """
+    if definition.windowed:
+        return snapshot.window(definition, upto)
+    bounds = [] if after is None else [after + 1]
+    if definition.ttl is not None:
+        bounds.append(upto - definition.ttl)
+    return Window(max(bounds, default=None), upto)
+
+
+def latest(definition: Definition, source: Source, within: Window, engine: Engine) -> Iterator[Rows]:
+    """What a run writes: the winning row of every entity that has one in the window, in the source's order, in batches.
+
+    The greatest event time wins, then the greatest created time (null is lowest), then the later row of the source.
+    Of a view with aggregates it is the snapshots as of the window's end instead (see ``snapshot``).
+    Memory is the engine's or some batches', and a bit per row of the history.
+
+    Raises:
+        RejectError: a column does not hold what the definition says.
+        ReportError: memory or disk do not suffice.
+        RetryError: the source changed meanwhile.
+    """
+    if definition.windowed:
+        yield from snapshot.snapshots(definition, source, within, engine)
+        return
+    history = History(definition, source, within)
+    winners = _winners(history, engine)
+    derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
+    for rows in history.rows(winners.ascending(), derivation.reads):
+        visible = pa.array(np.ones(len(rows.event_times), bool))
+        yield rows._replace(features=derivation.columns(rows.features, visible))
+
+
+def _winners(history: History, engine: Engine) -> _Marked:
+    """The numbers of the winning rows. The engine has given back its memory when they are known."""
+    keys = ", ".join(f"k{index}" for index in range(len(history.definition.join_keys)))
+    marked: _Marked | None = None
+    with engine.connection() as session:
+        session.feed("history", history.numbered_schema(), history.numbered())
+        winners = session.stream(
+            f"""
+            select seq from (
+                select seq, row_number() over (partition by {keys} order by event desc, created desc, seq desc) as place
+                from history
+            ) where place = 1
+            """,  # noqa: S608 names of our own making
+            _BATCH,
+        )
+        for batch in winners:
+            # The first winner comes when all of history has been read.
+            marked = marked or _Marked(history.count)
+            marked.add(integers(batch.column(0)))
+    return marked or _Marked(0)
+
+
+class _Marked:
+    """Some of the numbers below ``count``, a bit each: sorting them would cost time, and memory, too."""
+
+    def __init__(self, count: int) -> None:
+        self._bits = np.zeros(-(-count // 8), np.uint8)
+
+    def add(self, numbers: Numbers) -> None:
+        np.bitwise_or.at(self._bits, numbers >> 3, _BIT.take(numbers & 7))
+
+    def ascending(self) -> Iterator[Numbers]:
+        """All that were added, in batches."""
+        for first in range(0, len(self._bits), _BATCH):
+            yield np.flatnonzero(np.unpackbits(self._bits[first : first + _BATCH], bitorder="little")) + first * 8

@@ -1,0 +1,220 @@
+"""The point-in-time join of one view: for every (entity, moment) the row that was visible then, and its aggregates.
+
+The frame is sorted by entity and moment. Each row of history then finds, by a binary search among its entity's moments,
+the first moment that sees it; there the greatest (event, created, row number) is kept. At the end the best of a moment
+is carried on to the later ones of its entity. So history is streamed once, in any order and never sorted, and memory
+holds the frame and some batches, whatever the length of the history. Features are fetched last, for the winners alone
+(see ``history``).
+
+A sorting ``ASOF`` join does more work for the same (``benchmarks/point_in_time.py``), because the frame, which is
+sorted here, is as a rule much the smaller side; and here there is nothing to spill.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.evaluation.evaluation import Derivation
+from millrace_core.features.history.frame import NONE, Asked, Frame
+from millrace_core.features.history.history import NO_CREATED, History, Numbers, Source, Window
+from millrace_core.features.types.conform import ARROW, integers
+from millrace_core.features.windows import aggregates
+
+__all__ = ["Frame", "join", "search"]
+
+_LOWEST: Final = -(2**63)
+
+
+def join(
+    definition: Definition,
+    features: Sequence[Feature],
+    source: Source,
+    frame: Frame,
+    engine: Engine | None = None,
+) -> list[pa.Array]:
+    """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
+
+    Aggregates are those of the windows that had ended. Expressions are computed from all that, those on demand from
+    the frame's ``request`` too.
+
+    Args:
+        definition: of the view.
+        features: of the view, in the order wanted.
+        source: the view's.
+        frame: entities and moments.
+        engine: sorts the events of aggregates; one with a spill directory of its own by default.
+
+    Raises:
+        RejectError: a column does not hold what the definition says, or a request field is missing.
+        ReportError: memory or disk do not suffice.
+        RetryError: the source changed meanwhile.
+    """
+    return search(definition, features, source, frame, engine)()
+
+
+def search(
+    definition: Definition,
+    features: Sequence[Feature],
+    source: Source,
+    frame: Frame,
+    engine: Engine | None = None,
+) -> Callable[[], list[pa.Array]]:
+    """The first half of a ``join``: finds the rows that were visible, and computes aggregates.
+
+    Returns:
+        The other half, to be called once: fetches the features of those rows. It may be called in another thread while
+        another view is searched, because the one is mostly reading and the other mostly computing.
+    """
+    derivation = Derivation(definition, features)
+    columns = [feature for feature in derivation.reads if not feature.aggregate]
+    windowed = [feature for feature in derivation.reads if feature.aggregate]
+    values: dict[str, pa.Array] = {}
+    winners = np.full(len(frame.moments), NONE)
+    history = None
+    if columns or not windowed:
+        history = _winners(definition, source, frame, winners)
+    if windowed:
+        found = aggregates.join(definition, windowed, source, frame, engine)
+        values |= {feature.name: column for feature, column in zip(windowed, found, strict=True)}
+
+    def fetch() -> list[pa.Array]:
+        found = _fetch(history, columns, winners)
+        have = values | {feature.name: column for feature, column in zip(columns, found, strict=True)}
+        reads = [have[feature.name] for feature in derivation.reads]
+        return derivation.columns(reads, pa.array(winners != NONE), frame.request, _entities(definition, frame))
+
+    return fetch
+
+
+def _entities(definition: Definition, frame: Frame) -> pa.Array:
+    """Which rows of the frame are of an entity at a moment: those without a null."""
+    found = np.zeros(len(frame.moments), bool)
+    found[frame.sorted(definition.join_keys).rows] = True
+    return pa.array(found)
+
+
+def _winners(definition: Definition, source: Source, frame: Frame, winners: Numbers) -> History | None:
+    """Writes down which row of history each row of the frame sees; None where the frame asks for nothing."""
+    asked = frame.sorted(definition.join_keys)
+    if not len(asked.rows):
+        return None
+    earliest = None if definition.ttl is None else max(int(asked.moments.min()) - definition.ttl, _LOWEST)
+    history = History(definition, source, Window(earliest, int(asked.moments.max())))
+    best = _Best(len(asked.rows))
+    for seen in _placed(history, asked, cutoff=frame.created_cutoff):
+        best.merge(seen)
+    best.carry_on(asked, cutoff=frame.created_cutoff)
+    winners[asked.rows] = best.seq
+    if definition.ttl is not None:
+        oldest = np.maximum(asked.moments, _LOWEST + definition.ttl) - definition.ttl
+        winners[asked.rows[best.event < oldest]] = NONE
+    return history
+
+
+class _Seen(NamedTuple):
+    """Rows of history, each with the place (in the sorted frame) of the first moment that sees it.
+
+    ``created`` is None where rows have no created times.
+    """
+
+    place: Numbers
+    event: Numbers
+    created: Numbers | None
+    seq: Numbers
+
+
+class _Best:
+    """Per place of the sorted frame the best row of history."""
+
+    def __init__(self, count: int) -> None:
+        self.event = np.full(count, _LOWEST)
+        self.created = np.full(count, NO_CREATED)
+        self.seq = np.full(count, NONE)
+
+    def merge(self, seen: _Seen) -> None:
+        """Keeps per place the greatest (event, created, row number)."""
+        place, event, created, seq = seen
+        before = self.event[place]
+        ahead = event >= before
+        place, event, before, created, seq = _those(ahead, place, event, before, created, seq)
+        np.maximum.at(self.event, place, event)
+        place, newer, created, seq = _those(event == self.event[place], place, event > before, created, seq)
+        self.created[place[newer]], self.seq[place[newer]] = NO_CREATED, NONE
+        if created is not None:
+            before = self.created[place]
+            np.maximum.at(self.created, place, created)
+            place, newer, seq = _those(created == self.created[place], place, created > before, seq)
+            self.seq[place[newer]] = NONE
+        np.maximum.at(self.seq, place, seq)
+
+    def carry_on(self, asked: Asked, *, cutoff: bool) -> None:
+        """Lets every place see what earlier places of its entity saw."""
+        found = np.flatnonzero(self.seq != NONE)
+        # A row that is seen first at a later moment is newer, unless it is its created time that made it so late.
+        ranked = np.lexsort((self.seq[found], self.created[found], self.event[found])) if cutoff else slice(None)
+        by_rank = np.concatenate([[0], found[ranked]])
+        rank = np.zeros(len(self.seq), np.int64)
+        rank[by_rank[1:]] = np.arange(1, len(by_rank))
+        # Ranks of a later entity begin above all of an earlier one, so nothing is carried over.
+        begin = asked.entities * len(by_rank)
+        winner = np.maximum.accumulate(begin + rank) - begin
+        source = by_rank[winner]
+        self.event = np.where(winner, self.event[source], _LOWEST)
+        self.seq = np.where(winner, self.seq[source], NONE)
+
+
+def _placed(history: History, asked: Asked, *, cutoff: bool) -> Iterator[_Seen]:
+    """All rows of history that some moment sees; batches are looked up side by side."""
+    waiting: deque[Future[_Seen]] = deque()
+    created = history.definition.created_field is not None
+    workers = pa.cpu_count()
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in history.numbered():
+            waiting.append(pool.submit(_place, batch, asked, created=created, cutoff=cutoff))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _place(batch: pa.RecordBatch, asked: Asked, *, created: bool, cutoff: bool) -> _Seen:
+    *keys, event, written, seq = batch.columns
+    entities = asked.codes(keys)
+    known = entities != NONE
+    times, moments = integers(event), integers(written) if created else None
+    if cutoff:
+        known &= False if moments is None else moments != NO_CREATED
+    entities, times, moments, numbers = _those(known, entities, times, moments, integers(seq))
+    place = asked.place(entities, times if not cutoff or moments is None else np.maximum(times, moments))
+    seen = place < asked.begins.take(entities + 1)
+    return _Seen(*_those(seen, place, times, moments, numbers))
+
+
+def _those(chosen: Any, *columns: Any) -> Sequence[Any]:
+    """The columns' values that are chosen; None stays."""
+    if chosen.all():
+        return columns
+    rows = np.flatnonzero(chosen)
+    return [None if column is None else column.take(rows) for column in columns]
+
+
+def _fetch(history: History | None, features: Sequence[Feature], winners: Numbers) -> list[pa.Array]:
+    numbers, places = np.unique(winners, return_inverse=True)
+    missing = winners == NONE
+    if missing.any():
+        numbers, places = numbers[1:], places - 1
+    parts = list(history.rows([numbers], features, keyed=False)) if history and features and len(numbers) else []
+    where: Any = pa.array(places, pa.int64(), mask=missing)
+    fetched = []
+    for index, feature in enumerate(features):
+        found = [part.features[index] for part in parts] or [pa.nulls(0, ARROW[feature.type])]
+        fetched.append(pa.concat_arrays(found).take(where))
+    return fetched

@@ -1,0 +1,194 @@
+"""The skew check: rows of the online store beside what the view's history says that they must be.
+
+Both are taken as of the same moment. For a row at or before the view's watermark that is the watermark, up to which the
+store claims to be complete; for a later one (pushed, or written by a run that is still going) its own event time. Two
+differences are no skew, only a store and a source that are not equally far, and are counted beside the mismatches:
+
+- *ahead*: a row later than the watermark that the source does not hold yet;
+- *waiting*: the source's row came after the last run, by its created time or, where there is none, within
+  ``lateness``; the next run takes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.offline.pit import Frame
+from millrace_core.features.online import keys
+from millrace_core.features.online.reading import Layouts, Reader
+from millrace_core.features.online.row import TIME_OFFSET
+from millrace_core.features.types.conform import KEY_ARROW
+
+SHOWN = 100
+# Where every row has its event time (see ``row``).
+_EVENT = slice(9, 17)
+
+
+class Stored(NamedTuple):
+    """One row as the store holds it."""
+
+    key: bytes
+    row: bytes
+
+
+class Mismatch(NamedTuple):
+    """One value that differs; times are microseconds."""
+
+    entity: Mapping[str, Any]
+    feature: str
+    online: Any
+    offline: Any
+    as_of: int
+
+
+class Recomputed(NamedTuple):
+    """What history says of some entities at some moments, one entry each: values by feature, and of the row that they
+    come from the event and created time in microseconds (None where there is no row, or nothing is known of it)."""
+
+    values: Mapping[str, Sequence[Any]]
+    event_times: Sequence[int | None]
+    created_times: Sequence[int | None]
+
+
+@dataclass
+class Verdict:
+    """What a check found.
+
+    Attributes:
+        rows: how many were compared.
+        values: how many values that were.
+        mismatches: the first ``SHOWN`` of ``different``.
+        different: values that differ and must not.
+        ahead: rows that the source does not hold yet.
+        waiting: rows that the next run brings.
+    """
+
+    rows: int = 0
+    values: int = 0
+    different: int = 0
+    ahead: int = 0
+    waiting: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing differs that must not."""
+        return self.different == 0
+
+
+Recompute = Callable[[Sequence[str], Frame], Recomputed]
+
+
+def check(
+    definition: Definition,
+    stored: Sequence[Stored],
+    watermark: int | None,
+    recompute: Recompute,
+    *,
+    created: int | None = None,
+    layouts: Layouts | None = None,
+    as_of: int | None = None,
+) -> Verdict:
+    """Compares rows with their history.
+
+    Args:
+        definition: of the view.
+        stored: rows of it; their order does not matter.
+        watermark: up to which event time the store is complete, microseconds; None where it never was.
+        recompute: the view's features as of a frame of entities and moments, by name (see ``Recomputed``).
+        created: up to which created time runs have read the source, microseconds; None where that is not known.
+        layouts: those that rows of earlier definitions have.
+        as_of: the moment to compare at, instead of the watermark; later rows are left out.
+
+    Raises:
+        ReportError: a key or a row is none of the view.
+    """
+    names = [feature.name for feature in definition.stored if not feature.name.startswith("$")]
+    reader = Reader(definition, names)
+    verdict = Verdict()
+    moments = [_moment(each.row, watermark) for each in stored]
+    if as_of is not None:
+        stored = [each for each, moment in zip(stored, moments, strict=True) if moment.event <= as_of]
+        moments = [moment._replace(as_of=as_of) for moment in moments if moment.event <= as_of]
+    if not stored:
+        return verdict
+    entities = [keys.entity(definition, each.key) for each in stored]
+    offline = recompute(names, _frame(definition, entities, [moment.as_of for moment in moments]))
+    progress = _Progress(definition.windowed, watermark, created, definition.lateness)
+    for index, (each, entity, moment) in enumerate(zip(stored, entities, moments, strict=True)):
+        read = reader.read([each.row], moment.as_of, layouts)
+        online = [column.values[0] for column in read.features]
+        there = [offline.values[name][index] for name in names]
+        verdict.rows += 1
+        verdict.values += len(names)
+        wrong = [at for at, pair in enumerate(zip(online, there, strict=True)) if not same(*pair)]
+        if not wrong:
+            continue
+        event, written = offline.event_times[index], offline.created_times[index]
+        if progress.ahead(moment.event, event):
+            verdict.ahead += 1
+        elif progress.waiting(moment.event, event, written):
+            verdict.waiting += 1
+        else:
+            verdict.different += len(wrong)
+            found = [Mismatch(entity, names[at], online[at], there[at], moment.as_of) for at in wrong]
+            verdict.mismatches += found[: SHOWN - len(verdict.mismatches)]
+    return verdict
+
+
+def same(online: Any, offline: Any) -> bool:
+    """Whether two values are the same in every bit but those by which one NaN differs from another."""
+    if isinstance(online, float) and isinstance(offline, float):
+        if math.isnan(online) or math.isnan(offline):
+            return math.isnan(online) and math.isnan(offline)
+        return online == offline and math.copysign(1, online) == math.copysign(1, offline)
+    if isinstance(online, list | tuple) and isinstance(offline, list | tuple):
+        return len(online) == len(offline) and all(map(same, online, offline))
+    return type(online) is type(offline) and bool(online == offline)
+
+
+class _Progress(NamedTuple):
+    """How far runs have come: what of a difference follows from that alone."""
+
+    windowed: bool
+    watermark: int | None
+    created: int | None
+    lateness: int
+
+    def ahead(self, online: int, offline: int | None) -> bool:
+        """Whether the stored row is one that the source does not hold yet; both by their event times."""
+        if self.windowed:
+            return False  # a snapshot is a run's, and its time is the run's end
+        return (self.watermark is None or online > self.watermark) and (offline is None or offline < online)
+
+    def waiting(self, online: int, offline: int | None, written: int | None) -> bool:
+        """Whether the source's row came after the last run, and the next one is going to read it."""
+        if self.watermark is None or offline is None:
+            return False
+        if written is not None and self.created is not None:
+            return written > self.created
+        return offline > online and offline > self.watermark - self.lateness
+
+
+class _Moment(NamedTuple):
+    event: int
+    as_of: int
+
+
+def _moment(row: bytes, watermark: int | None) -> _Moment:
+    event = int.from_bytes(row[_EVENT], "big") - TIME_OFFSET
+    return _Moment(event, event if watermark is None else max(event, watermark))
+
+
+def _frame(definition: Definition, entities: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> Frame:
+    columns = {
+        key.name: pa.array([entity[key.name] for entity in entities], KEY_ARROW[key.type])
+        for key in definition.join_keys
+    }
+    return Frame(columns, pa.array(moments, pa.int64()))

@@ -1,0 +1,110 @@
+"""Arrow IPC, for machines: requests and answers as one stream each (``application/vnd.apache.arrow.stream``).
+
+What is asked stands as JSON in the schema's metadata under ``millrace``, with the names that the JSON bodies have. The
+table of a read holds the join keys, that of a push the rows. The answer to a read is a table of the join keys and then
+for each feature, in the order asked for,
+
+- its values, under the feature's name, of the declared type;
+- ``<name>__status``, int8, as Feast numbers them: 1 PRESENT, 2 NULL_VALUE, 3 NOT_FOUND, 4 OUTSIDE_MAX_AGE;
+- ``<name>__event_timestamp``, timestamp[us, UTC], null where there is no row.
+
+Its metadata hold under ``millrace`` ``{"statuses": {"1": "PRESENT", …}}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.online import request
+from millrace_core.features.online.plan import Plan
+from millrace_core.features.online.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
+from millrace_core.features.online.request import STREAM, FeatureRequest
+from millrace_core.features.types.conform import ARROW, KEY_ARROW
+
+CONTENT_TYPE: Final[tuple[bytes, bytes]] = (b"content-type", STREAM)
+METADATA: Final = b"millrace"
+
+_CODES: Final = {PRESENT: 1, NULL_VALUE: 2, NOT_FOUND: 3, OUTSIDE_MAX_AGE: 4}
+_ABOUT: Final = {METADATA: orjson.dumps({"statuses": {str(code): name for name, code in _CODES.items()}})}
+_TIME: Final = ARROW["timestamp"]
+
+
+def decode(body: bytes) -> tuple[dict[str, Any], pa.Table]:
+    """What is asked, and the table.
+
+    Raises:
+        RejectError: the body is no Arrow stream, or its metadata do not say what is asked.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
+            table = stream.read_all()
+            table.validate()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RejectError(f"the body is no Arrow IPC stream: {error}") from error
+    said = (table.schema.metadata or {}).get(METADATA, b"{}")
+    try:
+        document = orjson.loads(said)
+    except orjson.JSONDecodeError as error:
+        raise RejectError(f"the schema's metadata millrace is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise RejectError("the schema's metadata millrace is no JSON object", hint='Write it as {"features": [...]}')
+    return document, table
+
+
+def parse(body: bytes, default_project: str) -> FeatureRequest:
+    """Reads the request for features that a stream is; its table has the join keys. Raises as ``request.parse``."""
+    document, table = decode(body)
+    if len(set(table.column_names)) < table.num_columns:
+        raise RejectError("two columns have one name", field="entities")
+    return request.of({**document, "entities": table.to_pydict()}, default_project)
+
+
+def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], read: Sequence[Columns]) -> bytes:
+    """The answer to a read; ``read`` holds what was read of each of the plan's views, in the plan's order."""
+    types = {key.name: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
+    made: list[tuple[str, pa.Array]] = [(name, _keys(values, types[name])) for name, values in entities.items()]
+    features: list[list[tuple[str, pa.Array]]] = [[] for _ in plan.names]
+    for view, columns in zip(plan.reads, read, strict=True):
+        moments = pa.array(columns.event_times, pa.int64()).cast(_TIME)
+        of_rows = moments if columns.row_times is None else pa.array(columns.row_times, pa.int64()).cast(_TIME)
+        codes: dict[int, pa.Array] = {}
+        for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
+            statuses = codes.get(id(column.statuses))
+            if statuses is None:
+                statuses = codes[id(column.statuses)] = pa.array([_CODES[each] for each in column.statuses], pa.int8())
+            called = plan.names[position]
+            feature = view.definition.feature[name]
+            at = moments if columns.times_of(feature) is columns.event_times else of_rows
+            features[position] = [
+                (called, _array(column.values, ARROW[feature.type])),
+                (f"{called}__status", statuses),
+                (f"{called}__event_timestamp", at),
+            ]
+    made += [column for columns in features for column in columns]
+    schema = pa.schema([(name, array.type) for name, array in made], metadata=_ABOUT)
+    batch = pa.RecordBatch.from_arrays([array for _, array in made], schema=schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _keys(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Join keys as they came: JSON's forms of times and bytes stay texts."""
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array(values)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.int64()).cast(kind)
+    if pa.types.is_list(kind) and pa.types.is_timestamp(kind.value_type):
+        return pa.array(values, pa.list_(pa.int64())).cast(kind)
+    return pa.array(values, kind)

@@ -1,0 +1,201 @@
+"""Keys of the online store. Written by the materialize job, read by the gateway, inference and the SDK.
+
+Row of one entity in one view::
+
+    {project}:{view}:{<entity key>}          default:user-stats:{1001}
+
+The braces are literally there: what they enclose is the hash tag of Redis Cluster, so all views' rows of one entity
+live in one slot. Project and view are DNS labels, so they hold neither ``:`` nor ``{``. What else is known of a view:
+
+    {project}:{view}:meta                    default:user-stats:meta   (a hash, see ``META_*``)
+
+The entity key is the canonical text of the join keys in the definition's order, joined by ``|``:
+
+==============  ============================================================================================
+int32, int64    decimal, so 1001 is ``1001`` whichever width it came in
+bool            ``true`` or ``false``
+timestamp       microseconds since 1970 UTC, decimal
+string          UTF-8, with ``\\``, ``|``, ``{`` and ``}`` written as ``\\\\``, ``\\p``, ``\\o`` and ``\\c``
+bytes           the same, over the bytes themselves
+==============  ============================================================================================
+
+No two different entities of a view have one key. This module makes keys one by one and needs nothing but Python;
+``key_columns`` makes them by column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.features.definition.definition import Definition, JoinKey
+from millrace_core.features.types import times
+
+SEPARATOR: Final = b"|"
+# Braces would end the hash tag early; the order matters, because the escape itself must be escaped first.
+ESCAPES: Final = ((b"\\", b"\\\\"), (b"|", b"\\p"), (b"{", b"\\o"), (b"}", b"\\c"))
+
+# Fields of the meta hash: the event time up to which the view is complete (microseconds, decimal), the schema hash of
+# the rows that are written now, and per schema that rows may have (8 bytes in hex) its ``row.Layout`` as JSON.
+META_WATERMARK: Final = b"watermark"
+META_SCHEMA: Final = b"schema"
+META_LAYOUT: Final = b"layout:"
+# The newest created time (microseconds) that runs have seen, where the view has created times: rows written later are
+# caught whatever their event time. It moves with the watermark, in one step.
+META_CREATED: Final = b"created"
+# What quality checks compare a run with (``quality.Memory`` as JSON). It moves with the watermark, too.
+META_QUALITY: Final = b"quality"
+# Runs that several processes do together. ``run:<id>`` is what all of them cover, ``run:<id>:verdict`` what quality
+# checks found, ``run:<id>:<share>`` the newest created time that a share saw, written when all its rows are
+# acknowledged. Each begins with when the run began (microseconds, then a space). The last share to end moves the
+# watermark and removes them, in one step; what a failed run leaves is removed two days later.
+META_RUN: Final = b"run:"
+
+_INTEGERS: Final = {int}
+_STRINGS: Final = {str}
+_INT_BITS: Final = {"int32": 31, "int64": 63}
+
+
+def prefix(project: str, view: str) -> bytes:
+    """What the keys of all rows of a view begin with, up to the opening brace."""
+    return f"{project}:{view}:{{".encode()
+
+
+def meta(project: str, view: str) -> bytes:
+    """Key of the view's meta hash."""
+    return f"{project}:{view}:meta".encode()
+
+
+def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+    """Store keys of many entities, from equally long columns of Python values (JSON's forms count) by join key.
+
+    Returns:
+        One key per row; None where a join key is null, because a null matches nothing.
+
+    Raises:
+        RejectError: a join key is missing, or a value has another type than the definition says; names the join
+            key, and the row by its index.
+    """
+    head = prefix(definition.project, definition.view)
+    return [None if text is None else head + text for text in entity_texts(definition, columns)]
+
+
+def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+    """What store keys of entities end with, the same for all views with the same join keys.
+
+    Takes and raises what ``store_keys`` does.
+    """
+    parts = []
+    for key in definition.join_keys:
+        if key.name not in columns:
+            raise RejectError(
+                f"join key {key.name!r} of feature view {definition.view!r} is missing",
+                hint=f"Send a list of {key.type} values for it",
+                field=f"entities.{key.name}",
+            )
+        parts.append(canonical(key, columns[key.name]))
+    if len(parts) == 1:
+        return [None if part is None else part + b"}" for part in parts[0]]
+    return [None if None in row else SEPARATOR.join(row) + b"}" for row in zip(*parts, strict=True)]
+
+
+def canonical(key: JoinKey, values: Sequence[Any]) -> list[bytes | None]:
+    """Canonical texts of one join key's values; a null stays null.
+
+    Raises:
+        RejectError: a value has another type than the definition says.
+    """
+    kind = key.type
+    if kind in _INT_BITS:
+        # By far the most frequent case, and a bool is an int in Python but not here.
+        if set(map(type, values)) == _INTEGERS:
+            bound = 1 << _INT_BITS[kind]
+            if -bound <= min(values) and max(values) < bound:
+                return [b"%d" % value for value in values]
+    elif kind == "string" and set(map(type, values)) == _STRINGS:
+        return [_escaped(_utf8(key, row, value)) for row, value in enumerate(values)]
+    return [None if value is None else _one(key, row, value) for row, value in enumerate(values)]
+
+
+def _one(key: JoinKey, row: int, value: Any) -> bytes:
+    match key.type:
+        case "int32" | "int64" if isinstance(value, int) and not isinstance(value, bool):
+            bound = 1 << _INT_BITS[key.type]
+            if -bound <= value < bound:
+                return b"%d" % value
+        case "bool" if isinstance(value, bool):
+            return b"true" if value else b"false"
+        case "string" if isinstance(value, str):
+            return _escaped(_utf8(key, row, value))
+        case "bytes" if isinstance(value, bytes):
+            return _escaped(value)
+        case "timestamp" if isinstance(value, datetime):
+            return b"%d" % times.microseconds(value)
+        case "timestamp" if isinstance(value, str):
+            return b"%d" % times.parse(value, field=f"entities.{key.name}[{row}]")
+    raise _mistyped(key, row, value)
+
+
+def _escaped(value: bytes) -> bytes:
+    for plain, escape in ESCAPES:
+        if plain in value:
+            value = value.replace(plain, escape)
+    return value
+
+
+def _utf8(key: JoinKey, row: int, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise _mistyped(key, row, value) from error
+
+
+def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
+    expected = {"timestamp": "an RFC 3339 time", "string": "a string of Unicode characters"}.get(key.type, key.type)
+    return RejectError(
+        f"{value!r:.100} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.name}[{row}]"
+    )
+
+
+def entity(definition: Definition, store_key: bytes) -> dict[str, Any]:
+    """The join keys that a store key of the view was made of; times are microseconds.
+
+    Raises:
+        ReportError: this is no key of a row of the view.
+    """
+    head = prefix(definition.project, definition.view)
+    inner = store_key[len(head) : -1]
+    parts = inner.split(SEPARATOR)
+    if not store_key.startswith(head) or not store_key.endswith(b"}") or len(parts) != len(definition.join_keys):
+        raise _no_key(definition, store_key)
+    try:
+        return {key.name: _parsed(key, part) for key, part in zip(definition.join_keys, parts, strict=True)}
+    except (ValueError, KeyError) as error:
+        raise _no_key(definition, store_key) from error
+
+
+def _parsed(key: JoinKey, part: bytes) -> Any:
+    match key.type:
+        case "bool":
+            return {b"true": True, b"false": False}[part]
+        case "string" | "bytes":
+            plain = _unescaped(part)
+            return plain.decode() if key.type == "string" else plain
+        case _:
+            return int(part)
+
+
+def _unescaped(part: bytes) -> bytes:
+    plain = {escape[1:]: char for char, escape in ESCAPES}
+    return re.sub(rb"\\(.)", lambda found: plain[found[1]], part, flags=re.DOTALL)
+
+
+def _no_key(definition: Definition, store_key: bytes) -> ReportError:
+    return ReportError(
+        f"the online store has a key {store_key!r:.100} that is no row of feature view {definition.view!r}",
+        hint="Something else writes under Millrace's keys",
+        reason="CorruptKey",
+    )

@@ -1,0 +1,85 @@
+"""Reads of stored rows with the features that are computed at the read.
+
+The value of an on-demand feature is PRESENT, or NULL_VALUE where its expression gives null, also where there is no row:
+it is computed from the request and from features that are null where nothing is visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from millrace_core.api.featureview import FeatureType
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online.reading import NULL_VALUE, PRESENT, Column, Columns, Layouts, Reader
+from millrace_core.features.online.request_values import request_columns
+
+Request = Mapping[str, Sequence[Any]]
+
+NO_REQUEST: Final[Request] = {}
+
+
+class FeatureReader:
+    """Reads chosen features of one view; made once per feature set, used per request, by one thread at a time.
+
+    Args:
+        definition: of the view.
+        names: of the wanted features, in the order wanted.
+
+    Attributes:
+        request_fields: what the request must bring: names and types.
+    """
+
+    def __init__(self, definition: Definition, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+        computed = [name for name in self._names if definition.feature[name].on_demand]
+        stored = [name for name in self._names if not definition.feature[name].on_demand]
+        self.request_fields: tuple[tuple[str, FeatureType], ...] = ()
+        self._program = None
+        if computed:
+            # Brings DuckDB with it, which takes time and memory that a gateway without on-demand features can spare.
+            from millrace_core.features.evaluation.evaluation import Program  # noqa: PLC0415
+
+            self._program = Program(definition, computed, [each.name for each in definition.stored])
+            read = [each.name[0] for each in self._program.inputs if len(each.name) == 1]
+            self.request_fields = tuple((each.name[1], each.type) for each in self._program.inputs[len(read) :])
+            self._inputs = read
+            stored = list(dict.fromkeys(stored + read))
+        self._stored = {name: index for index, name in enumerate(stored)}
+        self._reader = Reader(definition, stored)
+
+    def read(
+        self,
+        rows: Sequence[bytes | None],
+        as_of: int,
+        request: Request = NO_REQUEST,
+        layouts: Layouts | None = None,
+    ) -> Columns:
+        """Columns as ``reading.Reader.read``, and those computed from them and the request.
+
+        Args:
+            rows: as the store gave them, None where it has none.
+            as_of: the moment of the read, microseconds.
+            request: what came with the request, by field; what is not needed is ignored.
+            layouts: other layouts that rows may have, by schema id.
+
+        Raises:
+            RejectError: a request field is missing or mistyped; names it. ReportError: bytes that are no row.
+        """
+        columns = self._reader.read(rows, as_of, layouts)
+        if self._program is None:
+            return columns
+        brought = request_columns(self.request_fields, request, len(rows))
+        inputs = [columns.features[self._stored[name]].values for name in self._inputs]
+        values = self._program.values([*inputs, *brought], len(rows))
+        present = columns.features[0].statuses if columns.alike and columns.features else [PRESENT] * len(rows)
+        computed = {name: _column(column, present) for name, column in zip(self._program.wanted, values, strict=True)}
+        features = [computed.get(name) or columns.features[self._stored[name]] for name in self._names]
+        alike = columns.alike and all(column.statuses is present for column in computed.values())
+        return Columns(features, columns.event_times, columns.unknown, alike, columns.row_times)
+
+
+def _column(values: Sequence[Any], present: Sequence[str]) -> Column:
+    if None not in values:
+        return Column(values, present)
+    return Column(values, [NULL_VALUE if value is None else PRESENT for value in values])

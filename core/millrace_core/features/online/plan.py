@@ -1,0 +1,188 @@
+"""From references to reads: which views, which of their features, under which names. Compiled once per snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import orjson
+
+from millrace_core.api.featureview import FeatureType
+from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.later import later
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import keys
+from millrace_core.features.online.on_demand import FeatureReader
+from millrace_core.features.online.published import Snapshot
+from millrace_core.features.online.row import NUMBERS
+
+if TYPE_CHECKING:
+    from millrace_core.features.online import plain as plain_rows
+else:
+    plain_rows = later(
+        "millrace_core.features.online.plain"
+    )  # which brings numpy: commands that read nothing start without it
+
+_PARTS = 2
+
+
+@dataclass(frozen=True)
+class ViewRead:
+    """Rows of one view: ``features`` are wanted of each, at ``positions`` of the answer's columns."""
+
+    definition: Definition
+    features: tuple[str, ...]
+    positions: tuple[int, ...]
+
+    @cached_property
+    def reader(self) -> FeatureReader:
+        """Reads these features of packed rows; made once, because making it compiles layout and expressions."""
+        return FeatureReader(self.definition, self.features)
+
+    @cached_property
+    def name(self) -> tuple[str, str]:
+        """Project and view."""
+        return self.definition.project, self.definition.view
+
+    @cached_property
+    def first(self) -> int | None:
+        """The position of the first feature where the others follow it; None where they are scattered."""
+        first = self.positions[0]
+        return first if self.positions == tuple(range(first, first + len(self.positions))) else None
+
+    @cached_property
+    def types(self) -> tuple[FeatureType, ...]:
+        """Of the features."""
+        return tuple(self.definition.feature[name].type for name in self.features)
+
+    @cached_property
+    def simple(self) -> bool:
+        """Whether all values are numbers."""
+        return NUMBERS.issuperset(self.types)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One feature set. ``names`` are the answer's feature columns in the order in which they were asked for."""
+
+    names: tuple[str, ...]
+    join_keys: tuple[str, ...]
+    reads: tuple[ViewRead, ...]
+
+    @cached_property
+    def names_text(self) -> bytes:
+        """The names as JSON, without the brackets around them."""
+        return orjson.dumps(self.names)[1:-1]
+
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """For each read the first one with the same join keys: their store keys differ in their beginnings only."""
+        join_keys = [read.definition.join_keys for read in self.reads]
+        return tuple(join_keys.index(own) for own in join_keys)
+
+    @cached_property
+    def prefixes(self) -> tuple[bytes, ...]:
+        """What the store keys of each read begin with."""
+        return tuple(keys.prefix(*read.name) for read in self.reads)
+
+    @cached_property
+    def plain(self) -> plain_rows.PlainReader | None:
+        """Reads the rows of all views at once where they are plain; None where they never are."""
+        wanted = [plain_rows.Wanted(read.definition, read.features, read.positions) for read in self.reads]
+        return plain_rows.PlainReader.of(wanted)
+
+    @cached_property
+    def runs(self) -> tuple[tuple[int, slice], ...]:
+        """The answer's columns in runs that are of one read: which one, and the columns."""
+        read_at = {position: index for index, read in enumerate(self.reads) for position in read.positions}
+        runs = []
+        start = 0
+        for index, run in groupby(read_at[position] for position in range(len(self.names))):
+            end = start + len(list(run))
+            runs.append((index, slice(start, end)))
+            start = end
+        return tuple(runs)
+
+    @cached_property
+    def binary_keys(self) -> frozenset[str]:
+        """Join keys of bytes, which JSON has in base64."""
+        found = (key for read in self.reads for key in read.definition.join_keys)
+        return frozenset(key.name for key in found if key.type == "bytes")
+
+    @cached_property
+    def request_fields(self) -> frozenset[str]:
+        """Names of what the request brings for on-demand features."""
+        return frozenset(name for read in self.reads for name, _ in read.reader.request_fields)
+
+
+def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:
+    """Resolves references against a snapshot.
+
+    Raises:
+        RejectError: a reference has not the form view:feature, or two features would share one name.
+        NotFoundError: no such view or feature; names those that exist.
+    """
+    wanted: dict[str, list[tuple[str, int]]] = {}
+    names = []
+    for position, ref in enumerate(refs):
+        view, feature = _split(ref)
+        if feature not in snapshot.view(project, view).feature:
+            known = ", ".join(list(snapshot.view(project, view).feature)[:20])
+            raise NotFoundError(
+                f"feature view {view!r} has no feature {feature!r}", hint=f"It has: {known}", field="features"
+            )
+        wanted.setdefault(view, []).append((feature, position))
+        names.append(f"{view}__{feature}" if full_names else feature)
+    _refuse_shared_names(refs, names)
+    reads = tuple(
+        ViewRead(snapshot.view(project, view), tuple(f for f, _ in asked), tuple(p for _, p in asked))
+        for view, asked in wanted.items()
+    )
+    join_keys = dict.fromkeys(key.name for read in reads for key in read.definition.join_keys)
+    return Plan(tuple(names), tuple(join_keys), reads)
+
+
+def _split(ref: str) -> tuple[str, str]:
+    parts = ref.split(":")
+    if len(parts) != _PARTS or not all(parts):
+        raise RejectError(f"{ref!r} is no reference; view:feature is expected", field="features")
+    return parts[0], parts[1]
+
+
+def _refuse_shared_names(refs: tuple[str, ...], names: list[str]) -> None:
+    first: dict[str, str] = {}
+    for ref, name in zip(refs, names, strict=True):
+        if name in first:
+            twice = first[name] == ref
+            raise RejectError(
+                f"{ref} is asked for twice" if twice else f"{first[name]} and {ref} would both be called {name!r}",
+                hint="Ask for it once" if twice else "Set full_feature_names to true",
+                field="features",
+            )
+        first[name] = ref
+
+
+class Plans:
+    """Compiled plans of the present snapshot; a new snapshot forgets them all."""
+
+    # Bounds memory against clients that never ask for the same thing twice.
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
+
+    def get(self, snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:
+        """The plan for these references; compiled on first use. Raises as ``compile_plan``."""
+        if snapshot is not self._snapshot:
+            self._snapshot, self._plans = snapshot, {}
+        key = (project, refs, full_names)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = compile_plan(snapshot, project, refs, full_names=full_names)
+            if len(self._plans) >= self.MOST:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan

@@ -1,0 +1,75 @@
+"""The body of ``POST /push``: Feast's form or an Arrow stream, checked."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.online import arrow_stream as arrow
+from millrace_core.features.online.request import is_stream, named
+
+TO: Final = ("online", "offline", "online_and_offline")
+# Feast's client writes rows under these names, whatever the source calls its times.
+FEAST_EVENT, FEAST_CREATED = "event_timestamp", "created"
+
+
+class PushRequest(NamedTuple):
+    """What is pushed: ``columns`` are lists of JSON values or a table."""
+
+    project: str
+    view: str
+    to: str
+    id: str
+    columns: dict[str, list[Any]] | pa.Table
+
+    @property
+    def online(self) -> bool:
+        """Whether rows go to the online store."""
+        return self.to != "offline"
+
+    @property
+    def offline(self) -> bool:
+        """Whether rows go to the view's log."""
+        return self.to != "online"
+
+
+def parse(body: bytes, content_type: bytes | None, default_project: str, key: str) -> PushRequest:
+    """Reads the body; ``key`` is the header Idempotency-Key.
+
+    Raises:
+        RejectError: it is no such request; names the field, what came and what is expected.
+    """
+    columns: Any
+    if is_stream(content_type):
+        document, columns = arrow.decode(body)
+    else:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise RejectError(f"the body is not JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise RejectError(f"the body is {named(document)}, an object is expected")
+        columns = document.get("df")
+        if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
+            raise RejectError("expected one list of values per column", hint='Send "df": {"id": [1]}', field="df")
+    view = _text(document, "push_source_name", "view", "feature_view_name")
+    if not view:
+        raise RejectError("the name of a feature view is expected", field="push_source_name")
+    to = _text(document, "to") or "online"
+    if to not in TO:
+        raise RejectError(f"{to!r} came, one of {', '.join(TO)} is expected", field="to")
+    return PushRequest(_text(document, "project") or default_project, view, to, _text(document, "id") or key, columns)
+
+
+def _text(document: dict[str, Any], *names: str) -> str:
+    for name in names:
+        value = document.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise RejectError(f"{named(value)} came, a string is expected", field=name)
+        return value
+    return ""

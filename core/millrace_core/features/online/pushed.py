@@ -1,0 +1,308 @@
+"""Rows that somebody pushes, checked one by one: those that fit the view, and why the others do not.
+
+Pushed rows have the columns of the view's source: its join keys, its time columns, and the columns that features and
+the row filter read. Other columns are left out of account. A missing created time is null. Values in JSON have these
+forms:
+
+==============  ==========================================================================================
+bool            true, false
+int32, int64    a number without a fraction, within the type's range
+float32/64      any number; "NaN", "Infinity" and "-Infinity"
+string          a string
+bytes           a string in base64
+timestamp       a string in RFC 3339; without a zone it is UTC
+array<…>        a list of such values
+==============  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.evaluation import Derivation
+from millrace_core.features.expressions import expressions
+from millrace_core.features.history.history import Rows
+from millrace_core.features.online import key_columns
+from millrace_core.features.types import times
+from millrace_core.features.types.conform import ARROW, conform, conform_key, integers, microseconds
+
+# Beyond so many bad rows the whole batch is refused: something else is wrong than single rows.
+MOST_REJECTED: Final = 10_000
+
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_FIELD: Final = "df"
+
+
+class Rejected(NamedTuple):
+    """A row that does not land: its index in the batch (from 0), the column at fault, and why."""
+
+    row: int
+    column: str
+    reason: str
+
+
+class Pushed(NamedTuple):
+    """A checked batch: the rows that fit, in their order and of the declared types, and those that do not."""
+
+    table: pa.Table
+    rejected: list[Rejected]
+
+
+class _Wanted(NamedTuple):
+    """A column of the source: its type (None takes what comes), and what a null in it would mean, if it may not be."""
+
+    name: str
+    type: Any
+    null: str
+
+
+def require_online(definition: Definition) -> None:
+    """Refuses a view whose rows cannot be pushed to the online store.
+
+    Raises:
+        RejectError: it has aggregates, or no online part.
+    """
+    if definition.windowed:
+        raise RejectError(
+            f"feature view {definition.view!r} has aggregates, which a single row cannot update",
+            hint="Push to offline; the next run brings the rows online",
+            field="to",
+        )
+    if not definition.online:
+        raise RejectError(
+            f"feature view {definition.view!r} has no online part (spec.online.enabled is false)", field="to"
+        )
+
+
+def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> Pushed:
+    """Checks equally long columns of JSON values.
+
+    Raises:
+        RejectError: a column is missing, columns differ in length, or too many rows are bad.
+    """
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) > 1:
+        counted = ", ".join(f"{name} has {len(column)}" for name, column in columns.items())
+        raise RejectError(f"the columns differ in length: {counted}", field=_FIELD)
+    return _checked(definition, columns, max(lengths, default=0), _from_values)
+
+
+def from_arrow(definition: Definition, table: pa.Table) -> Pushed:
+    """Checks a table. Raises as ``from_json``, and where a column's type cannot be read as declared."""
+    names = set(table.column_names)
+    columns = {name: table.column(name) for name in names if table.column_names.count(name) == 1}
+    return _checked(definition, columns, table.num_rows, _from_column)
+
+
+def newest(definition: Definition, table: pa.Table) -> pa.Table:
+    """One row per entity, the newest. Of equals the later one stays."""
+    keys = key_columns.store_keys(definition, {key.name: _whole(table, key.name) for key in definition.join_keys})
+    events = integers(microseconds(_whole(table, definition.timestamp_field), column=""))
+    created = [None] * len(events)
+    if definition.created_field:
+        created = microseconds(_whole(table, definition.created_field), column="").to_pylist()
+    best: dict[bytes, tuple[int, int, int]] = {}
+    for index, (key, event, written) in enumerate(zip(keys.to_pylist(), events.tolist(), created, strict=True)):
+        at = (event, -(2**63) if written is None else written, index)
+        if key not in best or at > best[key]:
+            best[key] = at
+    if len(best) == len(events):
+        return table
+    return table.take(pa.array(sorted(index for *_, index in best.values())))
+
+
+def rows(definition: Definition, table: pa.Table) -> Rows:
+    """Checked rows as the store's writers take them."""
+    created = definition.created_field
+    derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
+    reads = [read for feature in derivation.reads if (read := feature.read) is not None]
+    found = [conform(_whole(table, read.column), read.type, column=read.column) for read in reads if read.type]
+    return Rows(
+        [conform_key(_whole(table, key.name), key.type, column=key.name) for key in definition.join_keys],
+        microseconds(_whole(table, definition.timestamp_field), column=definition.timestamp_field),
+        microseconds(_whole(table, created), column=created) if created else None,
+        derivation.columns(found, pa.array([True] * table.num_rows)),
+    )
+
+
+def _wanted(definition: Definition) -> Iterator[_Wanted]:
+    for key in definition.join_keys:
+        yield _Wanted(key.name, key.type, "a join key that is null names no entity")
+    yield _Wanted(definition.timestamp_field, "timestamp", "a row needs its event time")
+    if definition.created_field:
+        yield _Wanted(definition.created_field, "timestamp", "")
+    for read in dict.fromkeys(feature.read for feature in definition.features):
+        if read is not None:
+            yield _Wanted(read.column, read.type, "")
+    if definition.source.where is not None:
+        parsed = expressions.parse(definition.source.where, where="spec.source.where")
+        for name in parsed.names:
+            yield _Wanted(".".join(name), None, "")
+
+
+def _checked(
+    definition: Definition,
+    columns: Mapping[str, Any],
+    count: int,
+    convert: Callable[[_Wanted, Any, list[Rejected]], pa.Array],
+) -> Pushed:
+    rejected: list[Rejected] = []
+    made: dict[str, pa.Array] = {}
+    for wanted in _wanted(definition):
+        if wanted.name in made and wanted.type is None:
+            continue
+        if wanted.name not in columns:
+            if wanted.name != definition.created_field:
+                raise _missing(definition, wanted.name, columns)
+            array = pa.nulls(count, ARROW["timestamp"])
+        else:
+            array = convert(wanted, columns[wanted.name], rejected)
+            if wanted.null and array.null_count:
+                bad = {each.row for each in rejected if each.column == wanted.name}
+                empty = (index for index, there in enumerate(array.is_valid().to_pylist()) if not there)
+                _reject(rejected, (Rejected(index, wanted.name, wanted.null) for index in empty if index not in bad))
+        made.setdefault(wanted.name, array)
+    table = pa.table(made)
+    first = {each.row: each for each in reversed(rejected)}
+    if first:
+        table = table.filter(pa.array([index not in first for index in range(count)]))
+    return Pushed(table, [first[index] for index in sorted(first)])
+
+
+def _missing(definition: Definition, name: str, columns: Mapping[str, Any]) -> RejectError:
+    came = ", ".join(list(columns)[:20]) or "nothing"
+    return RejectError(
+        f"the column {name!r} is missing",
+        hint=f"Feature view {definition.view!r} needs its source's columns; these came: {came}",
+        field=f"{_FIELD}.{name}",
+    )
+
+
+def _reject(rejected: list[Rejected], more: Iterator[Rejected] | Sequence[Rejected]) -> None:
+    for each in more:
+        rejected.append(each)
+        if len(rejected) > MOST_REJECTED:
+            raise RejectError(
+                f"more than {MOST_REJECTED} rows do not fit, the last because of this: {each.reason}",
+                hint="Nothing was written; mend the rows and send them again",
+                field=f"{_FIELD}.{each.column}",
+            )
+
+
+def _from_values(wanted: _Wanted, values: Sequence[Any], rejected: list[Rejected]) -> pa.Array:
+    if wanted.type is None:
+        try:
+            return pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise RejectError(f"the values are of no one type: {error}", field=f"{_FIELD}.{wanted.name}") from error
+    convert = _converter(wanted.type)
+    good: list[Any] = []
+    bad: list[Rejected] = []
+    for index, value in enumerate(values):
+        try:
+            good.append(None if value is None else convert(value))
+        except (ValueError, TypeError, OverflowError, RejectError):
+            good.append(None)
+            kind = type(value).__name__
+            bad.append(Rejected(index, wanted.name, f"{value!r:.100} ({kind}) came, {wanted.type} is expected"))
+    _reject(rejected, bad)
+    target = ARROW[wanted.type]
+    return pa.array(good, _stored(target)).cast(target)
+
+
+def _stored(target: pa.DataType) -> pa.DataType:
+    """What Python's values are made into before they are cast: times come as microseconds, large floats as doubles."""
+    if pa.types.is_list(target):
+        return pa.list_(_stored(target.value_type))
+    return pa.int64() if pa.types.is_timestamp(target) else target
+
+
+def _converter(kind: str) -> Callable[[Any], Any]:
+    if kind.startswith("array<"):
+        each = _converter(kind.removeprefix("array<").removesuffix(">"))
+        return lambda value: [None if item is None else each(item) for item in _a(list, value)]
+    return _CONVERTERS[kind]
+
+
+def _a(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _integer(bits: int) -> Callable[[Any], int]:
+    bound = 1 << (bits - 1)
+
+    def convert(value: Any) -> int:
+        if type(value) is not int or not -bound <= value < bound:
+            raise ValueError
+        return value
+
+    return convert
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        if value not in _NOT_FINITE:
+            raise ValueError
+        return _NOT_FINITE[value]
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)
+
+
+_CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "bool": lambda value: _a(bool, value),
+    "int32": _integer(32),
+    "int64": _integer(64),
+    "float32": _number,
+    "float64": _number,
+    "string": lambda value: _a(str, value),
+    "bytes": lambda value: b64decode(_a(str, value), validate=True),
+    "timestamp": lambda value: times.parse(_a(str, value)),
+}
+
+
+def _from_column(wanted: _Wanted, column: pa.ChunkedArray, rejected: list[Rejected]) -> pa.Array:
+    values = _joined(column)
+    if wanted.type is None:
+        return values
+    try:
+        return conform(values, wanted.type, column=wanted.name, field=f"{_FIELD}.{wanted.name}")
+    except RejectError as error:
+        if error.reason != "ValueOutOfRange":
+            raise
+    bad = list(_bad(wanted, values, 0))
+    _reject(rejected, bad)
+    wrong = {each.row for each in bad}
+    fits = pa.array([index not in wrong for index in range(len(values))])
+    return conform(pc.if_else(fits, values, pa.scalar(None, values.type)), wanted.type, column=wanted.name)
+
+
+def _bad(wanted: _Wanted, values: pa.Array, first: int) -> Iterator[Rejected]:
+    """The values that do not fit, found by halves."""
+    try:
+        conform(values, wanted.type, column=wanted.name)
+    except RejectError:
+        if len(values) == 1:
+            yield Rejected(first, wanted.name, f"{values[0].as_py()!r:.100} came, {wanted.type} is expected")
+            return
+        middle = len(values) // 2
+        yield from _bad(wanted, values.slice(0, middle), first)
+        yield from _bad(wanted, values.slice(middle), first + middle)
+
+
+def _whole(table: pa.Table, name: str) -> pa.Array:
+    return _joined(table.column(name))
+
+
+def _joined(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

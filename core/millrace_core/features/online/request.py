@@ -1,0 +1,139 @@
+"""The body of ``POST /get-online-features``: Feast's form, checked."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Collection
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from millrace_core.base.errors import RejectError
+
+# The content type of Arrow streams.
+STREAM: Final = b"application/vnd.apache.arrow.stream"
+
+
+_TEXT: Final = frozenset([str])
+
+
+class FeatureRequest(NamedTuple):
+    """What is asked: equally long columns by join key in ``entities``, by request field in ``request``.
+
+    Feast's clients send both in ``entities``; the plan tells them apart (``split``).
+    """
+
+    project: str
+    refs: tuple[str, ...]
+    feature_service: str
+    full_feature_names: bool
+    entities: dict[str, list[Any]]
+    request: dict[str, list[Any]]
+    rows: int
+
+    def split(self, join_keys: Collection[str], request_fields: Collection[str]) -> FeatureRequest:
+        """The request with join keys alone in ``entities`` and all request fields in ``request``.
+
+        Raises:
+            RejectError: a column is none of both; names those that are known.
+        """
+        if not request_fields and all(name in join_keys for name in self.entities):
+            return self
+        brought = {name: column for name, column in self.entities.items() if name in request_fields}
+        for name in self.entities:
+            if name not in join_keys and name not in brought:
+                fields = f"; the request fields: {', '.join(sorted(request_fields))}" if request_fields else ""
+                raise RejectError(
+                    f"{name!r} is no join key of what is asked for",
+                    hint=f"The join keys are: {', '.join(join_keys)}{fields}",
+                    field=f"entities.{name}",
+                )
+        entities = {name: column for name, column in self.entities.items() if name in join_keys}
+        return self._replace(entities=entities, request=brought | self.request)
+
+    def decoded(self, binary: Collection[str]) -> FeatureRequest:
+        """The request of JSON with its join keys of bytes as bytes; those in ``binary`` came in base64.
+
+        Raises:
+            RejectError: a value is no base64.
+        """
+        entities = dict(self.entities)
+        for name in entities.keys() & set(binary):
+            entities[name] = [_bytes(name, row, value) for row, value in enumerate(entities[name])]
+        return self._replace(entities=entities)
+
+
+def parse(body: bytes, default_project: str) -> FeatureRequest:
+    """Reads the body.
+
+    Raises:
+        RejectError: it is no such request; names the field, what came and what is expected.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RejectError(f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise RejectError(f"the body is {named(document)}, an object is expected")
+    return of(document, default_project)
+
+
+def of(document: dict[str, Any], default_project: str) -> FeatureRequest:
+    """The request that a document with the names of the JSON body makes. Raises as ``parse``."""
+    refs = document.get("features") or []
+    service = document.get("feature_service") or ""
+    if not isinstance(refs, list) or not _TEXT.issuperset(map(type, refs)):
+        raise RejectError("expected a list of references such as view:feature", field="features")
+    if not isinstance(service, str):
+        raise RejectError("expected the name of a ModelDeployment", field="feature_service")
+    if bool(refs) == bool(service):
+        raise RejectError(
+            "expected either features or feature_service", hint='Send "features": ["view:feature"]', field="features"
+        )
+    project = document.get("project") or default_project
+    if not isinstance(project, str):
+        raise RejectError(f"{named(project)} came, a namespace is expected", field="project")
+    full = document.get("full_feature_names", False)
+    if not isinstance(full, bool):
+        raise RejectError(f"{named(full)} came, true or false is expected", field="full_feature_names")
+    request = document.get("request") or {}
+    if not isinstance(request, dict):
+        raise RejectError(f"{named(request)} came, one list of values per request field is expected", field="request")
+    entities, rows = _entities(document.get("entities"))
+    return FeatureRequest(project, tuple(refs), service, full, entities, request, rows)
+
+
+def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
+    if not isinstance(value, dict) or not value:
+        raise RejectError(
+            "expected one list of values per join key", hint='Send "entities": {"user_id": [1001]}', field="entities"
+        )
+    for name, column in value.items():
+        if not isinstance(column, list):
+            raise RejectError(f"{named(column)} came, a list of values is expected", field=f"entities.{name}")
+    lengths = list(map(len, value.values()))
+    if lengths.count(lengths[0]) != len(lengths):
+        counted = ", ".join(f"{name} has {length}" for name, length in zip(value, lengths, strict=True))
+        raise RejectError(f"the columns differ in length: {counted}", field="entities")
+    return value, lengths[0]
+
+
+def _bytes(name: str, row: int, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return b64decode(value, validate=True)
+    except ValueError as error:
+        raise RejectError(
+            f"{value!r:.100} came, bytes in base64 are expected", field=f"entities.{name}[{row}]"
+        ) from error
+
+
+def is_stream(media_type: bytes | None) -> bool:
+    """Whether a content type (or the accepted ones) is Arrow's stream."""
+    return media_type is not None and STREAM in media_type
+
+
+def named(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,241 @@
+"""Aggregates over windows of events. What they are is said in ``aggregate``.
+
+Events are sorted by entity and time, so a window is a stretch of them, and every function is a question about stretches
+(``exact``, ``ranges``): its cost does not depend on how many events a window holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition.aggregate import Aggregate
+from millrace_core.features.definition.definition import Feature, Read
+from millrace_core.features.history.history import Numbers
+from millrace_core.features.types.conform import ARROW
+from millrace_core.features.windows import ranges
+from millrace_core.features.windows.exact import RunningMoments, RunningSums, RunningWholes
+
+# Moments before it, 146,000 years ago, count as it, so that no beginning of a window leaves 64 bits.
+EARLIEST: Final = -(2**62)
+
+
+class Events(NamedTuple):
+    """Events of some entities, sorted by entity, event time, created time and place in the source.
+
+    ``begins`` says where each entity's begin, and one more where all end; ``times`` are event times.
+    """
+
+    begins: Numbers
+    times: Numbers
+    values: Mapping[Read, pa.Array]
+
+
+def grid_of(moments: Numbers, every: int) -> Numbers:
+    """The latest moment of the grid at or before each."""
+    return np.maximum(moments, EARLIEST) // every * every
+
+
+def evaluate(features: Sequence[Feature], events: Events, entities: Numbers, grid: Numbers) -> list[pa.Array]:
+    """Aggregates of entities at moments.
+
+    Args:
+        features: aggregates, all of them.
+        events: of the entities, as far as the windows reach.
+        entities: numbers of entities in ``events``.
+        grid: moments of the grid, as many.
+
+    Raises:
+        RejectError: a sum does not fit into its type.
+    """
+    asked = [(feature, feature.aggregate) for feature in features if feature.aggregate]
+    windows = _Windows({aggregate.window for _, aggregate in asked}, events, entities, grid)
+    return [windows.value(feature, aggregate) for feature, aggregate in asked]
+
+
+class _Windows:
+    def __init__(self, windows: Iterable[int], events: Events, entities: Numbers, grid: Numbers) -> None:
+        begin, end, times = events.begins[entities], events.begins[entities + 1], events.times
+        self._values = events.values
+        self._high = ranges.first_above(times, begin, end, grid)
+        self._low = {window: ranges.first_above(times, begin, self._high, grid - window) for window in windows}
+        self._columns: dict[Read, _Column] = {}
+
+    def value(self, feature: Feature, aggregate: Aggregate) -> pa.Array:
+        if feature.read is None:
+            return pa.array(self._high - self._low[aggregate.window])
+        if feature.read not in self._columns:
+            self._columns[feature.read] = _Column(self._values[feature.read], self._low, self._high)
+        column = self._columns[feature.read]
+        low, high = column.low[aggregate.window], column.high
+        if aggregate.function in ("first", "last"):
+            place = low if aggregate.function == "first" else high - 1
+            return column.present.take(pa.array(place, mask=low == high)).cast(ARROW[feature.type])
+        few = _FEWEST.get(aggregate.function, 0)
+        with np.errstate(all="ignore"):
+            values = _VALUES[aggregate.function](_Stretches(feature, aggregate, column, low, high))
+            values = values.astype(_NUMPY.get(feature.type, np.int64))
+        return pa.array(values, mask=high - low < few if few else None).cast(ARROW[feature.type])
+
+
+_NUMPY: Final[Mapping[str, Any]] = {"float64": np.float64, "float32": np.float32, "int32": np.int32}
+# How many values there must be, lest the aggregate is null.
+_FEWEST: Final = {"mean": 1, "min": 1, "max": 1, "approx_percentile": 1, "var": 2, "stddev": 2}
+
+
+class _Stretches(NamedTuple):
+    """One aggregate's stretches of a column."""
+
+    feature: Feature
+    aggregate: Aggregate
+    column: _Column
+    low: Numbers
+    high: Numbers
+
+    @property
+    def pieces(self) -> tuple[Numbers, Numbers]:
+        """The same, counted in the pieces of the column."""
+        return self.column.pieces.number(self.low), self.column.pieces.number(self.high)
+
+
+def _sum(of: _Stretches) -> Any:
+    if of.feature.type != "int64":
+        return of.column.sums(of)
+    sums, fit = of.column.wholes.between(*of.pieces)
+    if not fit:
+        raise _too_large(of.feature, of.aggregate)
+    return sums
+
+
+_VALUES: Final[Mapping[str, Callable[[_Stretches], Any]]] = {
+    "count": lambda of: of.high - of.low,
+    "count_distinct": lambda of: ranges.count_below(of.column.earlier_equal, of.low, of.high, of.low + 1),
+    "sum": _sum,
+    "mean": lambda of: of.column.sums(of) / (of.high - of.low),
+    "var": lambda of: of.column.variances(of),
+    "stddev": lambda of: np.sqrt(of.column.variances(of)),
+    "min": lambda of: ranges.extremes(of.column.pieces.each(np.fmin, of.column.numbers), np.fmin, *of.pieces),
+    "max": lambda of: ranges.extremes(of.column.pieces.each(np.maximum, of.column.numbers), np.maximum, *of.pieces),
+    "approx_percentile": lambda of: of.column.quantiles(of.aggregate.quantile or 0.0, of.low, of.high),
+}
+
+
+class _Column:
+    """A column's values that are not null, and what has been worked out of them so far.
+
+    Attributes:
+        present: the values.
+        low: where the stretches of each window begin in them.
+        high: where the stretches of all windows end.
+    """
+
+    def __init__(self, values: pa.Array, low: Mapping[int, Numbers], high: Numbers) -> None:
+        self.present = values.drop_null()
+        self.low, self.high = low, high
+        if values.null_count:
+            before = np.concatenate([[0], np.cumsum(values.is_valid().to_numpy(zero_copy_only=False))])
+            self.low, self.high = {window: before[each] for window, each in low.items()}, before[high]
+
+    @cached_property
+    def pieces(self) -> ranges.Pieces:
+        return ranges.Pieces(len(self.present), [*self.low.values(), self.high])
+
+    @cached_property
+    def numbers(self) -> Any:
+        """All NaN as one, and no negative zero."""
+        values = self.present
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.int64())
+        numbers = values.to_numpy()
+        if numbers.dtype.kind == "f":
+            odd = np.isnan(numbers)
+            numbers = numbers + 0.0
+            numbers[odd] = np.nan
+        return numbers
+
+    @cached_property
+    def earlier_equal(self) -> Numbers:
+        codes = self.present.dictionary_encode().indices
+        return ranges.earlier_equal(codes.to_numpy().astype(np.int64))
+
+    @cached_property
+    def wholes(self) -> RunningWholes:
+        return RunningWholes(self.numbers, self.pieces.cuts)
+
+    @cached_property
+    def _finite(self) -> Any:
+        return np.where(np.isfinite(self.numbers), self.numbers, 0.0) if self._odd else self.numbers
+
+    @cached_property
+    def _odd(self) -> list[Numbers]:
+        """Running counts of NaN, infinities and negative infinities; nothing where there are none."""
+        numbers = self.numbers
+        if np.isfinite(numbers).all():
+            return []
+        found = (np.isnan(numbers), numbers == np.inf, numbers == -np.inf)
+        return [np.concatenate([[0], np.cumsum(each)]) for each in found]
+
+    @cached_property
+    def _running_sums(self) -> RunningSums:
+        return RunningSums(self._finite, self.pieces.cuts)
+
+    @cached_property
+    def _moments(self) -> RunningMoments:
+        return RunningMoments(self._finite, self.pieces.cuts, self._running_sums)
+
+    def sums(self, of: _Stretches) -> Any:
+        sums = self._running_sums.between(*of.pieces).rounded()
+        if self._odd:
+            nan, above, below = (count[of.high] > count[of.low] for count in self._odd)
+            sums[above], sums[below] = np.inf, -np.inf
+            sums[nan | (above & below)] = np.nan
+        return sums
+
+    def variances(self, of: _Stretches) -> Any:
+        variances = self._moments.variances(*of.pieces)
+        for count in self._odd:
+            variances[count[of.high] > count[of.low]] = np.nan
+        return variances
+
+    @cached_property
+    def _ranked(self) -> Any:
+        return np.unique(self.numbers, return_inverse=True)
+
+    def quantiles(self, quantile: float, low: Numbers, high: Numbers) -> Any:
+        """By nearest rank; of an empty stretch any value."""
+        values, ranks = self._ranked
+        if not len(values):
+            return np.zeros(len(low))
+        counts, which = np.unique(high - low, return_inverse=True)
+        exactly = Fraction(repr(quantile))  # 0.07 of 100 values is the 7th, though 0.07 as a double is a little more
+        places = np.array([max(-(-exactly * int(count) // 1), 1) - 1 for count in counts], np.int64)[which]
+        return values[np.minimum(ranges.smallest(ranks, low, high, places), len(values) - 1)]
+
+
+def comparable(values: pa.Array) -> pa.Array:
+    """A column in a form in which equal values are equal: for ``count_distinct``."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return comparable(values.dictionary_decode())
+    if pa.types.is_floating(kind):
+        values = values.cast(pa.float64())
+        return pc.if_else(pc.is_nan(values), np.nan, pc.add(values, 0.0))
+    if pa.types.is_temporal(kind):
+        return values.cast(pa.int32() if pa.types.is_date32(kind) or pa.types.is_time32(kind) else pa.int64())
+    return values
+
+
+def _too_large(feature: Feature, aggregate: Aggregate) -> RejectError:
+    return RejectError(
+        f"a sum of column {aggregate.column!r} is beyond 64 bits",
+        hint="Declare the feature as float64",
+        field=f"spec.features[{feature.name}]",
+        reason="ValueOutOfRange",
+    )

@@ -1,0 +1,87 @@
+"""The quality of what a run reads, examined before any of it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition import quality
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.definition.quality import Figures, Verdict
+from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.history.history import DescribedSource, Window
+from millrace_core.features.offline.quality_pass import Pass, examine
+from millrace_data.materialization.ledger import Ledger, Part, Stretch
+from millrace_data.online.patience import patiently
+
+_SHOWN: Final = 3
+
+
+class QualityBlockedError(RejectError):
+    """A check does not let the rows pass. Nothing was written, and the last good values stay."""
+
+    reason = "QualityBlocked"
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.outcomes = verdict.outcomes
+        blocking = [each for each in verdict.failing if each.severity == "block"]
+        more = f"; and {len(blocking) - _SHOWN} more" if len(blocking) > _SHOWN else ""
+        super().__init__(
+            f"{len(blocking)} of {len(verdict.outcomes)} quality checks block the run: "
+            + "; ".join(f"{each.name}: {each.message}" for each in blocking[:_SHOWN])
+            + more,
+            hint="The last good values stay. Mend the source, or loosen the rule or its severity",
+            field="spec.quality",
+        )
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Of one run; ``patience``: seconds that the store may be away."""
+
+    definition: Definition
+    source: DescribedSource
+    ledger: Ledger
+    engine: Engine
+    covers: Stretch
+    patience: float
+
+    def verdict(self, windows: Sequence[Window], part: Part | None) -> Verdict:
+        """What the view's checks say of all rows of the windows; an empty one where it has none.
+
+        Every share of a run judges by the rows of all of it, unless another share has done so before.
+
+        Raises:
+            QualityBlockedError: a check with the severity ``block`` did not pass.
+        """
+        if not self.definition.quality:
+            return Verdict()
+        if part is None:
+            found = self._judged(windows)
+        else:
+            known = patiently(lambda: self.ledger.verdict(part), self.patience)
+            found = known or self._settled(part, self._judged(windows))
+        if found.blocked:
+            raise QualityBlockedError(found)
+        return found
+
+    def _settled(self, part: Part, own: Verdict) -> Verdict:
+        return patiently(lambda: self.ledger.settle(part, self.covers, own), self.patience)
+
+    def _judged(self, windows: Sequence[Window]) -> Verdict:
+        checks, covers = self.definition.quality, self.covers
+        counting = [check for check in checks if check.counts_rows]
+        # What columns a source has is known without a look at its rows.
+        looks = any(check.kind != "schemaDrift" for check in checks)
+        seen = examine(self.definition, self.source, windows, counting, self.engine) if looks else Pass(0, None, [])
+        figures = Figures(
+            rows=seen.rows,
+            newest=seen.newest,
+            counts=seen.counts,
+            columns=self.source.columns,
+            stretch=(covers.after, covers.upto) if looks and covers.news and covers.after is not None else None,
+            upto=covers.upto,
+        )
+        return quality.judge(checks, figures, patiently(self.ledger.memory, self.patience))

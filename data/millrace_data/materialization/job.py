@@ -1,0 +1,208 @@
+"""A run: the latest visible row per entity of a stretch of event time, from the source into the online store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.definition.quality import Outcome, Verdict
+from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.history.history import NO_CREATED, DescribedSource, Source, Window
+from millrace_core.features.offline import snapshot
+from millrace_core.features.offline.latest import latest, window
+from millrace_core.features.online.share import SharedSource
+from millrace_core.features.types import times
+from millrace_core.features.types.conform import microseconds
+from millrace_data.materialization.examination import Examination
+from millrace_data.materialization.ledger import Ledger, Part, Position, Stretch
+from millrace_data.online.patience import patiently
+from millrace_data.online.store import Store
+from millrace_data.online.writer import RowWriter
+from millrace_data.sources.cell_log import Asking, CellLog
+
+_LOWEST: Final = -(2**63)
+
+# Told the rows handed to the store so far, and the share of the source that has been read with them.
+Progress = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a run: ``full`` is everything, else event times after ``start`` up to ``end`` (microseconds),
+    else what is new."""
+
+    start: int | None = None
+    end: int | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did: ``rows`` had the latest of their entity, ``written`` of them were newer than what was there.
+
+    ``complete``: whether the run has come to its end; not while other shares of it are missing.
+    """
+
+    definition: Definition
+    stretch: Stretch
+    rows: int
+    written: int
+    skipped: int
+    keys: int
+    complete: bool
+    quality: tuple[Outcome, ...] = ()
+
+
+def stretch(definition: Definition, position: Position, now: int, asked: Asked = Asked()) -> Stretch:
+    """What a run covers: what was asked for, else all since the watermark up to ``now - lag``.
+
+    ``spec.materialization.startFrom`` itself is covered: a row of exactly that moment belongs to the view. What is new
+    includes what came late: event times are read again from ``lateness`` before the watermark on, and, where rows have
+    created times, those that were written since the last run, whatever their event time. Writers' clocks differ, and a
+    row may be seen some time after it was created; so that is counted from ``lag`` and ``lateness`` earlier.
+    """
+    upto = now - definition.lag if asked.end is None else asked.end
+    if asked.start is not None or asked.end is not None:
+        since = _since(definition)
+        return Stretch(since if asked.start == definition.start_from else asked.start, upto, began=now)
+    if asked.full or position.watermark is None:
+        return Stretch(_since(definition), upto, began=now)
+    after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
+    if definition.created_field is None:
+        return Stretch(after, upto, began=now, known=position.watermark)
+    written = NO_CREATED if position.created is None else position.created - definition.lag - definition.lateness
+    return Stretch(after, upto, max(written, _LOWEST), now, position.watermark)
+
+
+def run(
+    definition: Definition,
+    source: DescribedSource,
+    store: Store,
+    engine: Engine,
+    covers: Stretch,
+    *,
+    patience: float,
+    progress: Progress = lambda rows, done: None,  # noqa: ARG005 nobody is told by default
+    part: Part | None = None,
+    cells: CellLog | None = None,
+) -> Result:
+    """Materializes a stretch. Running it again, or any other in between, is harmless.
+
+    The watermark moves only when every row is acknowledged, and only where nothing before the stretch is missing.
+
+    Args:
+        part: which share of the entities, where several processes run together; None takes all.
+        cells: through which the source is read, where the view asks for it.
+
+    Raises:
+        QualityBlockedError: a quality check does not let the rows pass; nothing was written.
+        MillraceError: why it failed; the store then holds some of the rows, and the watermark has not moved.
+    """
+    rows = written = skipped = 0
+    ledger, verdict = Ledger(store, definition), Verdict()
+    share = None if part is None else part.share
+    shared = source if share is None else SharedSource(source, definition, share)
+    asking = Asking(covers.began, covers.news, share)
+    read = _Read(shared if cells is None else cells.over(shared, source.columns, asking), definition)
+    if pieces := windows(definition, read, covers):
+        examined = Examination(definition, source, ledger, engine, covers, patience)
+        verdict = examined.verdict(news(definition, covers), part)
+        patiently(lambda: store.announce(definition), patience)
+        with RowWriter(store, definition, patience).running() as writer:
+            for place, within in enumerate(pieces):
+                for batch in latest(definition, read, within, engine):
+                    writer.write(batch)
+                    rows += len(batch.event_times)
+                    progress(rows, (place + batch.done) / len(pieces))
+        written, skipped = writer.written.changed, writer.written.skipped
+    created, memory = _created(definition, covers, read), verdict.memory if verdict.outcomes else None
+    complete = patiently(lambda: ledger.end(covers, created, part, memory), patience)
+    keys = patiently(lambda: store.count(definition.project, definition.view), patience)
+    return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
+
+
+def windows(definition: Definition, source: Source, covers: Stretch) -> list[Window]:
+    """What a run reads: what is new to it, but for snapshots all that they are made from."""
+    if not definition.windowed or covers.empty:
+        return news(definition, covers)
+    if covers.known is None or covers.after is None:
+        return [window(definition, covers.after, covers.upto)]
+    return [snapshot.changed(definition, source, covers.known, covers.after, covers.upto, covers.created_after)]
+
+
+def news(definition: Definition, covers: Stretch) -> list[Window]:
+    """What is new to a run: its stretch of event time, and before it the rows that were written late."""
+    if covers.empty:
+        return []
+    within = [_new(definition, covers.after, covers.upto)]
+    if covers.after is not None and covers.created_after is not None:
+        earlier = _new(definition, _since(definition), covers.upto)
+        within.append(earlier._replace(latest=covers.after, created_after=covers.created_after))
+    return [each for each in within if each.earliest is None or each.earliest <= each.latest]
+
+
+def _new(definition: Definition, after: int | None, upto: int) -> Window:
+    # A ttl rules rows, and snapshots see rows of any age.
+    if definition.windowed:
+        return Window(None if after is None else after + 1, upto)
+    return window(definition, after, upto)
+
+
+def _since(definition: Definition) -> int | None:
+    return None if definition.start_from is None else definition.start_from - 1
+
+
+@dataclass
+class _Read:
+    """A source that remembers the newest created time that came by."""
+
+    source: Source
+    definition: Definition
+    newest: int = NO_CREATED
+
+    def scan(self, columns: Sequence[str], within: Window) -> Iterator[pa.RecordBatch]:
+        """As the source's own."""
+        created = self.definition.created_field
+        for batch in self.source.scan(columns, within):
+            if created is not None and created in columns:
+                newest = pc.max(microseconds(batch.column(created), column=created)).as_py()
+                self.newest = max(self.newest, NO_CREATED if newest is None else newest)
+            yield batch
+
+
+def _created(definition: Definition, covers: Stretch, read: _Read) -> int | None:
+    """Up to which created time all rows have been read, at this run's end. A created time that lies in the future says
+    nothing of what is to come before it."""
+    everything = covers.after is None or covers.after == _since(definition)
+    if definition.created_field is None or covers.empty or not (everything or covers.created_after is not None):
+        return None
+    return min(read.newest, covers.began)
+
+
+def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, object]:
+    """The result as docs/parts.md has it."""
+    after = result.stretch.after
+    since = result.definition.start_from
+    # A start that was moved to take in startFrom itself is shown as startFrom.
+    start = since if since is not None and after == since - 1 else after
+    return {
+        "view": result.definition.view,
+        "schemaHash": result.definition.schema_hash,
+        "interval": {
+            "start": None if start is None else times.render(start),
+            "end": times.render(result.stretch.upto),
+        },
+        "rows": result.rows,
+        "written": result.written,
+        "skipped": result.skipped,
+        "keys": result.keys,
+        "complete": result.complete,
+        **({"quality": [each.as_dict() for each in result.quality]} if result.quality else {}),
+        "seconds": round(seconds, 3),
+        "finishedAt": times.render(finished_at),
+    }

@@ -1,0 +1,37 @@
+"""What keeps the layouts in a view's meta key (``keys.META_*``): one step in the store, whoever else writes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from millrace_core.features.online import keys
+from millrace_core.features.online.row import Layout
+
+# Layouts that a view remembers. Rows of a layout that was announced so many definitions ago count as not found.
+LAYOUTS_KEPT: Final = 64
+
+# Puts a layout at the end of the list of those announced (16 hex digits each), and forgets the oldest beyond the bound.
+ANNOUNCE: Final = b"""
+local list = redis.call('HGET', KEYS[1], 'layouts') or ''
+local kept = {}
+for id in string.gmatch(list, '%x+') do
+  if id ~= ARGV[1] then kept[#kept + 1] = id end
+end
+kept[#kept + 1] = ARGV[1]
+while #kept > tonumber(ARGV[3]) do
+  redis.call('HDEL', KEYS[1], 'layout:' .. table.remove(kept, 1))
+end
+return redis.call('HSET', KEYS[1], 'layout:' .. ARGV[1], ARGV[2], 'layouts', table.concat(kept, ' '))
+"""
+
+
+def announcement(layout: Layout) -> tuple[bytes, bytes, bytes]:
+    """The arguments of ``ANNOUNCE`` for a layout."""
+    return layout.schema_id.hex().encode(), orjson.dumps(layout.as_dict()), b"%d" % LAYOUTS_KEPT
+
+
+def key(project: str, view: str) -> bytes:
+    """The key that the script takes."""
+    return keys.meta(project, view)

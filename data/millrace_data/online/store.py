@@ -1,0 +1,201 @@
+"""The online store as jobs and the SDK see it: connections, and what is known of a view beside its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.sentinel import MasterNotFoundError
+
+from millrace_core.base.errors import MillraceError, ReportError, RetryError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import keys, store_url
+from millrace_core.features.online.reading import layouts_of
+from millrace_core.features.online.row import Layout
+from millrace_data.online import meta
+from millrace_data.online.servers import servers
+
+TIMEOUT_SECONDS: Final = 10.0
+
+# Keys looked at per step of a scan; a step takes the server about a millisecond.
+_SCAN: Final = 2_000
+# A view's keys are counted in stores of up to so many keys; in larger ones they are estimated from a sample, because
+# every run of every view counts.
+_COUNTED: Final = 200_000
+_SAMPLE: Final = 50_000
+
+
+class Store:
+    """A Redis or Valkey: one server, one behind sentinels, or a cluster.
+
+    Args:
+        url: as ``millrace_core.features.online.store_url`` has it.
+        timeout: seconds that one answer may take.
+    """
+
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        self.where = store_url.parse(url)
+        self.shown = self.where.shown
+        self.servers = servers(self.where, timeout)
+
+    @property
+    def client(self) -> Any:
+        """The client library's, for commands about one key."""
+        return self.servers.client
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns errors of the client into ones that say what to do."""
+        try:
+            yield
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: Exception) -> MillraceError:
+        """What is to be done about an error of the client."""
+        said = str(error) or type(error).__name__
+        if isinstance(error, RedisClusterException | MasterNotFoundError) and error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]  # why no node, or sentinel, could be asked
+        if "certificate verify failed" in said:  # other faults of TLS come with servers that die
+            return ReportError(
+                f"the online store {self.shown} is not trusted: {said}",
+                hint="Check ssl_ca_certs in the store's URL, and that the certificate names the host as the URL does "
+                "(ssl_check_hostname)",
+                reason="StoreUntrusted",
+            )
+        if isinstance(error, AuthenticationError | NoPermissionError):
+            return ReportError(
+                f"the online store {self.shown} refuses: {said}",
+                hint="Check user, password and rights (ACL) in the store's URL",
+                reason="StoreDenied",
+            )
+        if isinstance(error, OutOfMemoryError):
+            return ReportError(
+                f"the online store {self.shown} is full: {said}",
+                hint="Raise its maxmemory, or set a ttl on the views so that old rows expire",
+                reason="StoreFull",
+            )
+        fails = isinstance(error, ResponseError)
+        return RetryError(
+            f"the online store {self.shown} {'reports a fault' if fails else 'does not answer'}: {said}",
+            hint="See its log" if fails else "Check that it is up and reachable",
+            reason="StoreUnavailable",
+        )
+
+    def run_ids(self) -> set[str]:
+        """Identities of the processes that hold rows: others after a restart or a failover."""
+        with self.explained():
+            self.servers.look_again()
+            return {str(server.info("server")["run_id"]) for server in self.servers.masters().values()}
+
+    def rows(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """The rows of keys, None where there is none; one round trip, on a cluster one per server."""
+        if not wanted:
+            return []
+        with self.explained():
+            if self.where.kind != "cluster":
+                return list(self.client.mget(wanted))
+            pipeline = self.client.pipeline()
+            for name in wanted:
+                pipeline.get(name)
+            return list(pipeline.execute())
+
+    def layouts(self, project: str, view: str) -> dict[bytes, Layout]:
+        """The layouts that a view's rows may have, by schema id."""
+        with self.explained():
+            return layouts_of(self.client.hgetall(keys.meta(project, view)))
+
+    def watermark(self, definition: Definition) -> int | None:
+        """Up to which event time (microseconds) the view is complete; None where rows of its schema never were."""
+        with self.explained():
+            found: Any = self.client.hmget(_meta(definition), [keys.META_SCHEMA, keys.META_WATERMARK])
+        schema, watermark = found
+        if schema is None or watermark is None or schema.decode() != definition.schema_hash:
+            return None
+        return int(watermark)
+
+    def announce(self, definition: Definition) -> None:
+        """Makes the layout of the rows to come known, before the first of them is written."""
+        with self.explained():
+            self.client.eval(meta.ANNOUNCE, 1, _meta(definition), *meta.announcement(Layout.of(definition)))
+
+    def purge(self, project: str, view: str) -> int:
+        """Deletes all rows of a view and what is known of it; returns the number of rows.
+
+        Other keys are not touched, and the server serves others meanwhile: keys are scanned, and unlinked in steps.
+        """
+        deleted = 0
+        with self.explained():
+            # Project and view are DNS labels, so nothing in the prefix is a wildcard.
+            pattern = keys.prefix(project, view) + b"*"
+            while True:
+                masters = self.servers.masters()
+                for server in masters.values():
+                    for page in _pages(server, pattern):
+                        deleted += self._unlink(server, page)
+                self.servers.look_again()
+                # Keys that moved to a server that was scanned already are met once more.
+                if self.servers.masters().keys() == masters.keys():
+                    break
+            self.client.unlink(keys.meta(project, view))
+        return deleted
+
+    def count(self, project: str, view: str) -> int:
+        """How many rows a view has; in a store of more than 200,000 keys an estimate from 50,000 of them."""
+        prefix = keys.prefix(project, view)
+        with self.explained():
+            masters = list(self.servers.masters().values())
+            sizes = [int(server.dbsize()) for server in masters]
+            if sum(sizes) <= _COUNTED:
+                return sum(len(page) for server in masters for page in _pages(server, prefix + b"*"))
+            sample = _SAMPLE // len(masters)
+            return round(
+                sum(_estimate(server, prefix, size, sample) for server, size in zip(masters, sizes, strict=True))
+            )
+
+    def _unlink(self, server: Any, page: list[bytes]) -> int:
+        if not page:
+            return 0
+        if self.where.kind != "cluster":
+            return int(server.unlink(*page))
+        pipeline = server.pipeline(transaction=False)
+        for name in page:
+            pipeline.unlink(name)
+        done: list[Any] = pipeline.execute(raise_on_error=False)
+        # What moved meanwhile is deleted where it is now.
+        moved = [name for name, answer in zip(page, done, strict=True) if isinstance(answer, Exception)]
+        return sum(answer for answer in done if isinstance(answer, int)) + sum(
+            int(self.client.unlink(name)) for name in moved
+        )
+
+
+def _pages(server: Any, pattern: bytes | None) -> Iterator[list[bytes]]:
+    cursor = 0
+    while True:
+        cursor, page = server.scan(cursor, pattern, _SCAN)
+        yield page
+        if cursor == 0:
+            return
+
+
+def _estimate(server: Any, prefix: bytes, size: int, sample: int) -> float:
+    found = seen = 0
+    for page in _pages(server, None):  # the order of a scan is as good as random
+        found += sum(key.startswith(prefix) for key in page)
+        seen += len(page)
+        if seen >= sample:
+            break
+    return found / max(seen, 1) * size
+
+
+def _meta(definition: Definition) -> str:
+    return keys.meta(definition.project, definition.view).decode()

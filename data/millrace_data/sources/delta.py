@@ -1,0 +1,174 @@
+"""A Delta Lake table as a source: the files of one version of it, read as Parquet files are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from operator import itemgetter
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyarrow import fs
+
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import DescribedSource, Window
+from millrace_data.sources import columns
+from millrace_data.sources.columns import Place
+from millrace_data.sources.filesystem import Credentials, explained, missing, open_filesystem
+from millrace_data.sources.parquet import FORMAT, ParquetSource, read_footers
+
+URI_FIELD: Final = "spec.source.delta.uri"
+# What a table may ask of its readers.
+_READER: Final = 3
+_FEATURES: Final = frozenset({"columnMapping", "deletionVectors", "timestampNtz"})
+
+
+class RenamedSource:
+    """Implements ``history.Source`` over one whose files call columns otherwise than the table does.
+
+    Args:
+        source: of the files.
+        files: by the table's name of a column the files'.
+        columns: type of every column of the table, needed or not.
+    """
+
+    def __init__(self, source: ParquetSource, files: Mapping[str, str], columns: Mapping[str, str]) -> None:
+        self.columns = columns
+        self._source = source
+        self._files = files
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+        """The batches of the files, by the table's names."""
+        for batch in self._source.scan([self._files[name] for name in columns], window):
+            yield batch.rename_columns(list(columns))
+
+
+def open_source(definition: Definition, credentials: Credentials) -> tuple[DescribedSource, pa.Schema]:
+    """Opens one version of a view's table: the one that the spec names, or the newest.
+
+    Raises:
+        NotFoundError: there is no table, or no such version. RejectError: access is denied, the table uses what cannot
+        be read, or a column does not fit. RetryError: the storage cannot be reached.
+    """
+    spec = definition.source.delta
+    if spec is None:  # the door opens by kind
+        raise ReportError(f"feature view {definition.view!r} has no Delta source")
+    with _explained(spec.uri, spec.version), explained(spec.uri, URI_FIELD):
+        system, path = open_filesystem(spec.uri, credentials, URI_FIELD)
+        table = DeltaTable(f"file://{path}" if _local(spec.uri) else spec.uri, spec.version, _options(credentials))
+        _require_readable(table, spec.uri)
+        whole = pa.schema(table.schema().to_arrow())
+        names = {field.name: _in_files(field) for field in whole}
+        fragments = _fragments(table, whole, names, fs.SubTreeFileSystem(path, system))
+        kept = _kept(table)
+        read_footers(fragments)
+    name = f"{spec.uri} (version {table.version()})"
+    places = [Place(name, whole)]
+    schema, types = columns.checked(definition, places, address=name), columns.types(places)
+    if all(name == other for name, other in names.items()):
+        return ParquetSource(definition, spec.uri, URI_FIELD, fragments, schema, types, kept), schema
+    created = definition.created_field
+    within = replace(
+        definition,
+        timestamp_field=names[definition.timestamp_field],
+        created_field=None if created is None else names[created],
+    )
+    physical = pa.schema([field.with_name(names[field.name]) for field in schema])
+    source = ParquetSource(within, spec.uri, URI_FIELD, fragments, physical, types, kept)
+    return RenamedSource(source, names, types), schema
+
+
+def _require_readable(table: DeltaTable, uri: str) -> None:
+    protocol = table.protocol()
+    features = set(protocol.reader_features or ())
+    foreign = sorted(features - _FEATURES)
+    if protocol.min_reader_version > _READER or foreign:
+        asked = ", ".join(foreign) or f"version {protocol.min_reader_version} of the protocol"
+        raise RejectError(
+            f"{uri} asks its readers for {asked}, which is not known here",
+            hint="Drop the feature from the table, or write it without",
+            field=URI_FIELD,
+            reason="UnreadableTable",
+        )
+    mapped = (table.metadata().configuration or {}).get("delta.columnMapping.mode", "none") != "none"
+    if mapped and table.metadata().partition_columns:
+        raise RejectError(
+            f"{uri} is partitioned and maps its columns (delta.columnMapping.mode)",
+            hint="Write it without one of the two",
+            field=URI_FIELD,
+            reason="UnreadableTable",
+        )
+
+
+def _in_files(field: pa.Field) -> str:
+    """What a column is called in the files: another name where the table was renamed, or is ready to be."""
+    physical = (field.metadata or {}).get(b"delta.columnMapping.physicalName")
+    return str(field.name) if physical is None else str(physical.decode())
+
+
+def _fragments(
+    table: DeltaTable, whole: pa.Schema, names: Mapping[str, str], system: fs.FileSystem
+) -> list[ds.ParquetFileFragment]:
+    """The table's files, in the order of their paths, with what their folders and statistics say."""
+    physical = pa.schema([field.with_name(names[field.name]) for field in whole])
+    files = table._table.dataset_partitions(physical, None)
+    return [FORMAT.make_fragment(path, system, known) for path, known in sorted(files, key=itemgetter(0))]
+
+
+def _kept(table: DeltaTable) -> dict[str, pa.BooleanArray]:
+    """By path which rows of a file are there, of files with deletion vectors."""
+    if "deletionVectors" not in (table.protocol().reader_features or ()):
+        return {}
+    root = unquote(table.table_uri).rstrip("/") + "/"
+    return {
+        unquote(row["filepath"].as_py()).removeprefix(root): row["selection_vector"].values
+        for batch in table.deletion_vectors()
+        for row in pa.record_batch(batch).to_struct_array()
+    }
+
+
+def _local(uri: str) -> bool:
+    return urlsplit(uri).scheme == "file"
+
+
+def _options(credentials: Credentials) -> dict[str, str]:
+    """Names: https://docs.rs/object_store/latest/object_store/aws/enum.AmazonS3ConfigKey.html."""
+    endpoint = credentials.endpoint_url
+    options = {
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_SESSION_TOKEN": credentials.session_token,
+        "AWS_REGION": credentials.region,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true" if endpoint and urlsplit(endpoint).scheme == "http" else None,
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+@contextmanager
+def _explained(uri: str, version: int | None) -> Iterator[None]:
+    try:
+        yield
+    except TableNotFoundError as error:
+        raise missing(uri, URI_FIELD) from error
+    except DeltaError as error:
+        said = str(error).splitlines()[0].rstrip(".")
+        if version is not None and "version" in said.lower():
+            raise NotFoundError(
+                f"{uri} has no version {version}: {said}",
+                hint="Leave version out for the newest",
+                field="spec.source.delta.version",
+                reason="SourceNotFound",
+            ) from error
+        raise RejectError(
+            f"{uri} cannot be read as a Delta table: {said}",
+            hint="Check the table with the engine that writes it",
+            field=URI_FIELD,
+            reason="UnreadableTable",
+        ) from error

@@ -1,0 +1,55 @@
+"""The one door to sources: from a definition to its rows, whichever kind of source it names."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Final
+
+from millrace_core.base.errors import ReportError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import DescribedSource
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.filtered import FilteredSource
+
+# Per kind the module that opens it, and the extra of the distribution that it needs. Each has
+# ``open_source(definition, credentials) -> (source, schema of the needed columns)``.
+_KINDS: Final = {
+    "parquet": ("millrace_data.sources.parquet", ""),
+    "delta": ("millrace_data.sources.delta", "delta"),
+    "iceberg": ("millrace_data.sources.iceberg", "iceberg"),
+    "postgres": ("millrace_data.sources.warehouse", "postgres"),
+    "sql": ("millrace_data.sources.warehouse", ""),
+    "push": ("millrace_data.sources.push_log", ""),
+}
+
+
+def open_source(definition: Definition, credentials: Credentials) -> DescribedSource:
+    """Opens a view's source and checks that it holds what the definition says.
+
+    What the source holds is fixed here: rows that come later are not read, and ones that go are noticed.
+
+    Raises:
+        NotFoundError: the file, folder, bucket, table or column is not there.
+        RejectError: access is denied, a file is corrupt, or a column has a type that does not fit.
+        RetryError: the source cannot be reached.
+        ReportError: a library that this kind of source needs is not installed.
+    """
+    kind = definition.source_kind
+    source: DescribedSource
+    source, schema = _module(kind).open_source(definition, credentials)
+    condition = definition.source.where
+    return source if condition is None else FilteredSource(source, condition, schema)
+
+
+def _module(kind: str) -> ModuleType:
+    name, extra = _KINDS[kind]
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ReportError(
+            f"sources of the kind {kind} need {error.name}, which is not installed",
+            hint=f"Install it with: pip install 'millrace[{extra}]'",
+            field=f"spec.source.{kind}",
+            reason="LibraryMissing",
+        ) from error

@@ -1,0 +1,304 @@
+"""A table or query of a database as a source: read as a stream, with columns and event times pushed down to it.
+
+A database promises no order, so one is asked for: by event time, then by all other columns that the definition uses, in
+the definition's order. Rows that are equal in all of these cannot be told apart. PostgreSQL and MySQL are read in one
+transaction (repeatable read), so that both scans of a run see the same rows; elsewhere a row that is written between
+them can show as a source that changed while it was read, and the run is tried again.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from weakref import finalize
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects import mysql
+
+from millrace_core.api.source import PostgresSource as Postgres
+from millrace_core.api.source import SqlSource as Sql
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import Window
+from millrace_data.sources import columns, database_columns
+from millrace_data.sources.columns import Place
+from millrace_data.sources.database_columns import Column
+from millrace_data.sources.database_errors import explained
+from millrace_data.sources.filesystem import CREDENTIALS_FIELD, Credentials
+
+_ROWS: Final = 20_000
+_CONNECT_SECONDS: Final = 10
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
+# compare as times do only where the days differ.
+_SPELLING: Final = timedelta(days=2)
+# So that a time without a zone, in a bound or in a column, is UTC and not the server's own. MySQL would end a
+# connection whose rows wait for a minute, and its transactions are to write nothing, as PostgreSQL's do not.
+_MYSQL: Final = (
+    "set time_zone = '+00:00', net_write_timeout = 600",
+    "set session transaction read only",
+)
+_SETUP: Final[Mapping[str, Sequence[str]]] = {
+    "postgresql": ("set time zone 'UTC'",),
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+    "duckdb": ("set TimeZone = 'UTC'",),
+}
+_SELECT: Final = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
+
+
+class WarehouseSource:
+    """Implements ``history.Source`` over one table or query."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        rows: Any,
+        there: Mapping[str, Column],
+        field: str,
+        definition: Definition,
+    ) -> None:
+        # Both scans belong to one transaction; it ends with the source.
+        self._connection = connection
+        finalize(self, _close, connection)
+        self.columns = {name: column.description for name, column in there.items()}
+        self._rows = rows
+        self._kinds = {name: column.kind for name, column in there.items() if column.kind is not None}
+        self._field = field
+        self._timestamp = rows.c[definition.timestamp_field]
+        self._created = None if definition.created_field is None else rows.c[definition.created_field]
+        others = [name for name in columns.needed(definition) if name != definition.timestamp_field]
+        # Two texts that MySQL's collations call equal are in no order.
+        exact = connection.dialect.name in ("mysql", "mariadb")
+        others_in_order = (sa.cast(rows.c[name], sa.LargeBinary) if exact else rows.c[name] for name in others)
+        self._order = [self._timestamp, *others_in_order]
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+        """Batches of the columns within the window, in order."""
+        query = sa.select(*(self._value(name) for name in columns))
+        query = query.where(*self._within(window))
+        kinds = dict(self._kinds)
+        with explained(self._field):
+            found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
+            cursor = found.cursor
+            try:
+                for part in found.partitions():
+                    by_column = list(zip(*part, strict=True))
+                    arrays = [
+                        database_columns.array(name, values, kinds, self._field)
+                        for name, values in zip(columns, by_column, strict=True)
+                    ]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            except Exception:
+                _leave(cursor)
+                raise
+
+    def _value(self, name: str) -> Any:
+        column = self._rows.c[name]
+        # MySQL shows six digits of a single, and all of a double.
+        return column * sa.literal_column("1e0") if isinstance(column.type, mysql.FLOAT) else column
+
+    def _within(self, window: Window) -> Iterator[Any]:
+        created = None if self._created is None else window.created_after
+        wider = _SPELLING if self._connection.dialect.name == "sqlite" else timedelta()
+        bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None, timedelta], ...] = (
+            (self._timestamp, operator.ge, window.earliest, -wider),
+            (self._timestamp, operator.le, window.latest, wider),
+            (self._created, operator.gt, created, -wider),
+        )
+        for column, compare, microseconds, change in bounds:
+            moment = None if microseconds is None else _moment(column, microseconds, change)
+            if moment is not None:
+                yield compare(column, moment)
+
+
+def _close(connection: sa.Connection) -> None:
+    with suppress(exc.SQLAlchemyError):  # the server may have gone before
+        _leave(connection.connection.driver_connection)
+        connection.invalidate()  # closing in good order would first read what is left of a scan
+        connection.close()
+
+
+def _leave(reading: Any) -> None:
+    """Lets a cursor or connection of pymysql go that would read all that is left, even where the server has gone."""
+    result: Any = getattr(reading, "_result", None)
+    if getattr(result, "unbuffered_active", False):
+        result.unbuffered_active = False
+
+
+def _moment(column: Any, microseconds: int, change: timedelta) -> Any:
+    """A moment as the column's type has it; None where a datetime cannot say it, which leaves that end open."""
+    try:
+        moment = _EPOCH + timedelta(microseconds=microseconds) + change
+    except OverflowError:
+        return None
+    zoned = isinstance(column.type, sa.DateTime) and column.type.timezone
+    return sa.literal(moment if zoned else moment.replace(tzinfo=None))
+
+
+def open_source(definition: Definition, credentials: Credentials) -> tuple[WarehouseSource, pa.Schema | None]:
+    """Connects to a view's database and checks that the columns are there and fit, as far as their types are known.
+
+    Raises:
+        NotFoundError: there is no such database, table or column. RejectError: access is denied, the query is none, or
+        a column does not fit. RetryError: the database cannot be reached. ReportError: the driver is not installed.
+    """
+    spec = definition.source.postgres or definition.source.sql
+    if spec is None:  # the door opens by kind
+        raise ReportError(f"feature view {definition.view!r} has no database")
+    field = f"spec.source.{definition.source_kind}"
+    with explained(field):
+        connection = _engine(spec, credentials).connect()
+        try:
+            return _opened(definition, spec, connection, field)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _opened(
+    definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str
+) -> tuple[WarehouseSource, pa.Schema | None]:
+    there = _columns(definition, spec, connection, field)
+    for name, where in columns.needed(definition).items():
+        if name in there:
+            database_columns.require_native(name, there[name], where)
+    if connection.dialect.name != "postgresql":
+        there |= {name: there[name].as_boolean() for name in _booleans(definition) if name in there}
+    name = spec.table or "the query"
+    # A null fits everything: what is not known yet is looked at row by row.
+    kinds = pa.schema([(each, column.kind or pa.null()) for each, column in there.items()])
+    schema = columns.checked(definition, [Place(name, kinds)], address=name)
+    source = WarehouseSource(connection, _selectable(spec, there), there, field, definition)
+    return source, schema if all(there[each].kind for each in schema.names) else None
+
+
+def _engine(spec: Postgres | Sql, credentials: Credentials) -> sa.Engine:
+    url = _address(spec, credentials)
+    options: dict[str, Any] = {}
+    if url.get_backend_name() in ("postgresql", "mysql", "mariadb"):
+        options["isolation_level"] = "REPEATABLE READ"
+    if url.get_backend_name() == "postgresql":
+        options["execution_options"] = {"postgresql_readonly": True}
+    return sa.create_engine(url, poolclass=sa.NullPool, **options)
+
+
+def _address(spec: Postgres | Sql, credentials: Credentials) -> sa.URL:
+    if isinstance(spec, Postgres):
+        return sa.URL.create(
+            "postgresql+psycopg",
+            credentials.pg_user,
+            credentials.pg_password,
+            spec.host,
+            spec.port,
+            spec.database,
+            {"sslmode": spec.ssl_mode, "connect_timeout": str(_CONNECT_SECONDS)},
+        )
+    if not credentials.sql_url:
+        raise RejectError(
+            "SQL_URL is missing",
+            hint="Put SQLAlchemy's URL of the database under SQL_URL into the Secret that credentialsSecretRef names",
+            field=CREDENTIALS_FIELD,
+        )
+    try:
+        return sa.make_url(credentials.sql_url)
+    except exc.ArgumentError as error:
+        raise RejectError(
+            "SQL_URL is no URL of a database",
+            hint="Write it as dialect+driver://user:password@host/database",
+            field=CREDENTIALS_FIELD,
+        ) from error
+
+
+def _columns(definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str) -> dict[str, Column]:
+    dialect = connection.dialect.name
+    for statement in _SETUP.get(dialect, ()):
+        connection.exec_driver_sql(statement)
+    if spec.query is not None:
+        _require_select(spec.query, f"{field}.query")
+    elif dialect != "postgresql" and (declared := _declared(spec.table or "", connection, field)) is not None:
+        return declared
+    nothing = sa.select(sa.text("*")).select_from(_from(spec)).where(sa.false())
+    found = connection.execute(nothing)
+    if dialect == "postgresql":
+        description: Any = found.cursor.description if found.cursor else ()
+        return {each[0]: database_columns.of_number(each[1]) for each in description}
+    unknown = Column(sa.types.NullType())
+    there = dict.fromkeys(found.keys(), unknown)
+    if dialect == "sqlite":  # which has no type for times: they are text until somebody says so
+        there.update(
+            {name: database_columns.of_declared(sa.DateTime()) for name in _times(definition) if name in there}
+        )
+    return there
+
+
+def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Column] | None:
+    """None where the dialect cannot tell; what else is wrong shows when the table is asked."""
+    schema, _, name = table.rpartition(".")
+    try:
+        found = sa.inspect(connection).get_columns(name, schema or None)
+    except exc.NoSuchTableError as error:
+        raise NotFoundError(
+            f"there is no table {table}", hint="Check the name", field=f"{field}.table", reason="SourceNotFound"
+        ) from error
+    except (exc.DBAPIError, NotImplementedError):
+        connection.rollback()
+        return None
+    return {each["name"]: database_columns.of_declared(each["type"]) for each in found}
+
+
+def _booleans(definition: Definition) -> Iterator[str]:
+    for feature in definition.features:
+        if feature.read and feature.read.type == "bool":
+            yield feature.read.column
+    for key in definition.join_keys:
+        if key.type == "bool":
+            yield key.name
+
+
+def _times(definition: Definition) -> Iterator[str]:
+    yield definition.timestamp_field
+    if definition.created_field is not None:
+        yield definition.created_field
+    for feature in definition.features:
+        if feature.read and feature.read.type == "timestamp":
+            yield feature.read.column
+
+
+def _require_select(query: str, field: str) -> None:
+    """Without a semicolon no driver can be made to run a second statement."""
+    if not _SELECT.match(query):
+        raise RejectError("one select statement is expected", hint="Begin it with select or with", field=field)
+    if ";" in _bare(query):
+        raise RejectError(
+            "one select statement is expected, a semicolon came within it",
+            hint="Leave it out, in texts and comments too",
+            field=field,
+        )
+
+
+def _from(spec: Postgres | Sql) -> Any:
+    """What follows ``from``. A query stands in brackets, on lines of its own because it may end with a comment."""
+    if spec.table is not None:
+        schema, _, name = spec.table.rpartition(".")
+        return sa.table(name, schema=schema or None)
+    # Its colons are no parameters.
+    return sa.text("(" + _bare(spec.query or "").replace(":", "\\:") + "\n) as source")
+
+
+def _selectable(spec: Postgres | Sql, there: Mapping[str, Column]) -> Any:
+    named = [sa.column(name, column.declared) for name, column in there.items()]
+    if spec.table is not None:
+        schema, _, name = spec.table.rpartition(".")
+        return sa.table(name, *named, schema=schema or None)
+    return sa.text(_bare(spec.query or "").replace(":", "\\:") + "\n").columns(*named).subquery("source")
+
+
+def _bare(query: str) -> str:
+    return query.strip().rstrip(";")

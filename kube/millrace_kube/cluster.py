@@ -1,0 +1,213 @@
+"""What operators do to the cluster: apply, delete, finalizers, status, Events. The only writer of Kubernetes objects.
+
+Nothing is written that is already so, and nothing is decided for good on the cache alone: an apply is the whole wanted
+object (a stale cache can only make it superfluous), status and finalizers are written on condition of the resource
+version that was read, and every answer goes back into the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from millrace_core.api import conditions, names
+from millrace_kube import errors
+from millrace_kube.cache import Cache
+from millrace_kube.client import Client
+from millrace_kube.compare import covers
+from millrace_kube.events import Recorder
+from millrace_kube.metrics import KubeMetrics
+from millrace_kube.resources import (
+    Object,
+    Resource,
+    annotations_of,
+    deleting,
+    key_text,
+    labels_of,
+    name_of,
+    namespace_of,
+    resource_of,
+)
+
+MANAGED: Final = {names.MANAGED_BY: "millrace"}
+
+
+class Cluster:
+    """Reads from ``cache``, writes through ``client``.
+
+    Args:
+        clock: the current time, aware, UTC.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        *,
+        metrics: KubeMetrics | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.client = client
+        self.cache = cache
+        self.now = clock
+        self.events = Recorder(client, clock)
+        self._metrics = metrics or KubeMetrics()
+
+    async def apply(self, desired: Object) -> bool:
+        """Makes the object be as ``desired``: server-side apply, field manager ``millrace``, force.
+
+        The label ``app.kubernetes.io/managed-by`` and the annotation ``millrace.dev/applied`` are added. Nothing is
+        sent where the live object carries the hash of ``desired`` and still holds every value of it.
+
+        Returns: whether anything was written.
+
+        Raises:
+            NameTakenError: an object of this name exists that Millrace did not make; it is left as it is.
+            AbsentError: the namespace or the kind does not exist. RefusedError: the API server finds it invalid.
+        """
+        resource = resource_of(desired)
+        wanted = _stamped(desired)
+        live = await self._live(resource, wanted)
+        if live is not None:
+            if labels_of(live).get(names.MANAGED_BY) != "millrace":
+                raise errors.NameTakenError(
+                    f"{key_text(live)} exists and is not managed by Millrace",
+                    hint="Delete or rename it, or choose another name here",
+                    field="metadata.name",
+                )
+            if _hash(live) == _hash(wanted) and covers(wanted, live):
+                return False
+        self._took(resource, await self.client.apply(resource, wanted), "apply")
+        return True
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, propagation: str = "Background", uid: str = ""
+    ) -> bool:
+        """Deletes the object; False where it is already gone or going.
+
+        Args:
+            propagation: Background, Foreground or Orphan.
+            uid: delete only the object with this uid.
+        """
+        held = self.cache.get(resource, namespace, name) if self.cache.watches(resource) else None
+        if held is not None and deleting(held) and (not uid or held["metadata"]["uid"] == uid):
+            return False
+        deleted = await self.client.delete(resource, namespace, name, propagation=propagation, uid=uid)
+        if deleted:
+            self._metrics.writes.labels("delete", resource.kind).inc()
+        elif held is not None and (not uid or held["metadata"]["uid"] == uid):
+            self.cache.remove(resource, held)
+        return deleted
+
+    async def write_status(
+        self, observed: Object, status: Mapping[str, Any], *, reported: Iterable[str] | None = None
+    ) -> bool:
+        """Writes the status subresource if it differs, and then one Event for each condition that turned.
+
+        ``status`` is the whole status; fields that it lacks or that are None are removed. Events are sent only after
+        the write that records their transition, so a retried reconcile does not repeat them.
+
+        Args:
+            observed: the object as it was read; its resource version is the condition of the write.
+            reported: condition types whose transitions become Events; None: all.
+
+        Returns: whether the status was written.
+
+        Raises:
+            ConflictError: the object has changed; the cache holds the newer one, reconcile again.
+        """
+        before = observed.get("status") or {}
+        after = {key: value for key, value in status.items() if value is not None}
+        if after == before:
+            return False
+        patch = {"status": _merge_patch(before, after)}
+        await self._write_conditionally(observed, patch, "status")
+        turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
+        for item in turned:
+            if reported is None or item["type"] in reported:
+                await self.events.transition(observed, item)
+        return True
+
+    async def add_finalizer(self, observed: Object, finalizer: str) -> bool:
+        """Adds the finalizer; False where it is there, or where the object is already being deleted."""
+        present = observed["metadata"].get("finalizers") or []
+        if finalizer in present or deleting(observed):
+            return False
+        await self._write_conditionally(observed, {"metadata": {"finalizers": [*present, finalizer]}}, "")
+        return True
+
+    async def remove_finalizer(self, observed: Object, finalizer: str) -> bool:
+        """Removes the finalizer; False where it is not there or the object has gone."""
+        present = observed["metadata"].get("finalizers") or []
+        if finalizer not in present:
+            return False
+        rest = [item for item in present if item != finalizer]
+        try:
+            await self._write_conditionally(observed, {"metadata": {"finalizers": rest}}, "")
+        except errors.AbsentError:
+            return False
+        return True
+
+    async def live(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """The object as the API server holds it now; the cache takes it too."""
+        found = await self.client.get(resource, namespace, name)
+        if self.cache.watches(resource):
+            held = self.cache.get(resource, namespace, name)
+            if found is not None:
+                self.cache.upsert(resource, found)
+            elif held is not None:
+                self.cache.remove(resource, held)
+        return found
+
+    async def _live(self, resource: Resource, wanted: Object) -> Object | None:
+        """What is held, else what the API server says: a name that seems free may be somebody else's."""
+        place = namespace_of(wanted), name_of(wanted)
+        held = self.cache.get(resource, *place) if self.cache.watches(resource) else None
+        return held or await self.client.get(resource, *place)
+
+    async def _write_conditionally(self, observed: Object, patch: Object, subresource: str) -> None:
+        resource, metadata = resource_of(observed), observed["metadata"]
+        place = namespace_of(observed), name_of(observed)
+        version = {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}
+        body = {**patch, "metadata": {**patch.get("metadata", {}), **version}}
+        try:
+            answer = await self.client.merge(resource, *place, body, subresource=subresource)
+        except (errors.ConflictError, errors.AbsentError):
+            await self.live(resource, *place)
+            raise
+        self._took(resource, answer, subresource or "finalizers")
+
+    def _took(self, resource: Resource, answer: Object, verb: str) -> None:
+        self._metrics.writes.labels(verb, resource.kind).inc()
+        if not self.cache.watches(resource):
+            return
+        if deleting(answer) and not answer["metadata"].get("finalizers"):
+            self.cache.remove(resource, answer)
+        else:
+            self.cache.upsert(resource, answer)
+
+
+def _stamped(desired: Object) -> Object:
+    metadata = dict(desired["metadata"])
+    metadata["labels"] = {**(metadata.get("labels") or {}), **MANAGED}
+    stamp = {names.APPLIED_HASH: names.digest({**desired, "metadata": metadata})[:16]}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **stamp}
+    return {**desired, "metadata": metadata}
+
+
+def _hash(document: Object) -> str:
+    return annotations_of(document).get(names.APPLIED_HASH, "")
+
+
+def _merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
+    """RFC 7386: the patch that turns ``before`` into ``after``."""
+    patch: Object = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            if value != old:
+                patch[key] = _merge_patch(old, value)
+        elif key not in before or value != old:
+            patch[key] = value
+    return patch

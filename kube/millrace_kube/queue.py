@@ -1,0 +1,125 @@
+"""The work queue: keys that want a reconcile, each at most once in the queue and at most once at work.
+
+Keys of different controllers take turns, so that a flood of one kind does not keep the others waiting. A failed key
+comes back after a delay that doubles; a key that asks to come back at a certain time does, unless something changes
+first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from millrace_kube.metrics import KubeMetrics
+
+FIRST_DELAY: Final = 0.1
+# A delay beyond this would outlast the outage that caused it.
+LONGEST_DELAY: Final = 30.0
+# Timers are re-armed at least so often, so that a clock that jumps is noticed.
+_LONGEST_TIMER: Final = 3600.0
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What a reconcile is about: a controller's name and an object's place."""
+
+    controller: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.controller} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """A reconcile's wish to run again after so many seconds, though nothing changes before."""
+
+    after: float
+
+
+def backoff(failures: int, random: Random) -> float:
+    """Seconds until the next try after so many failures in a row: doubling, at most 30 s, jittered by half."""
+    ceiling = min(FIRST_DELAY * 2.0 ** min(failures - 1, 30), LONGEST_DELAY)
+    return ceiling * random.uniform(0.5, 1.0)
+
+
+class WorkQueue:
+    """Must be used inside one running event loop."""
+
+    def __init__(self, metrics: KubeMetrics) -> None:
+        self._metrics = metrics
+        self._turns: dict[str, deque[Key]] = {}
+        self._queued: set[Key] = set()
+        self._running: set[Key] = set()
+        self._again: set[Key] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._wakeup = asyncio.Event()
+
+    def add(self, key: Key) -> None:
+        """Wants a reconcile of ``key`` soon. While one is at work, another follows it."""
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._turns.setdefault(key.controller, deque()).append(key)
+            self._wakeup.set()
+        self._measure()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Wants a reconcile of ``key`` after ``seconds``; the earliest wish counts."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + min(max(seconds, 0.0), _LONGEST_TIMER)
+        timer = self._timers.get(key)
+        if timer is None or due < timer.when():
+            self._cancel(key)
+            self._timers[key] = loop.call_at(due, self._due, key)
+        self._measure()
+
+    async def take(self) -> Key:
+        """Waits for a key, and hands it out until ``done``. Its timer is void: the reconcile decides anew."""
+        while not self._queued:
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        controller = next(name for name, keys in self._turns.items() if keys)
+        keys = self._turns.pop(controller)
+        key = keys.popleft()
+        self._turns[controller] = keys  # to the end: the other controllers go first next time
+        self._queued.remove(key)
+        self._running.add(key)
+        self._cancel(key)
+        self._measure()
+        return key
+
+    def done(self, key: Key) -> None:
+        """The reconcile of ``key`` is over."""
+        self._running.discard(key)
+        if key in self._again:
+            self._again.remove(key)
+            self.add(key)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no key waits for a worker and none is at work (timers aside)."""
+        return not self._queued and not self._running
+
+    def close(self) -> None:
+        """Voids all timers."""
+        for key in list(self._timers):
+            self._cancel(key)
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
+
+    def _cancel(self, key: Key) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _measure(self) -> None:
+        self._metrics.depth.set(len(self._queued))
+        self._metrics.delayed.set(len(self._timers))

@@ -1,7 +1,0 @@
-"""Who owns which field: server-side apply and the managedFields of every write."""
-
-from millrace.local.apiserver.fieldmanager.apply import apply
-from millrace.local.apiserver.fieldmanager.conflicts import ApplyConflict
-from millrace.local.apiserver.fieldmanager.update import record_update
-
-__all__ = ["ApplyConflict", "apply", "record_update"]

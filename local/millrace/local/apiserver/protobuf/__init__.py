@@ -1,5 +1,0 @@
-"""Reading request bodies that Go clients send as protobuf: Helm, and ``kubectl create`` with its like."""
-
-from millrace.local.apiserver.protobuf.decoding import MEDIA_TYPE, UndecodableError, UnknownMessageError, decode
-
-__all__ = ["MEDIA_TYPE", "UndecodableError", "UnknownMessageError", "decode"]

@@ -1,7 +1,0 @@
-"""Kubernetes structural schemas: defaulting, pruning and validation, CEL rules included."""
-
-from millrace.local.apiserver.schema.compiled import Schema, compile_schema
-from millrace.local.apiserver.schema.errors import FieldError, SchemaError
-from millrace.local.apiserver.schema.node import Node
-
-__all__ = ["FieldError", "Node", "Schema", "SchemaError", "compile_schema"]

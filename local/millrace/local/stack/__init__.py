@@ -1,5 +1,0 @@
-"""The embedded mode as a whole: ``LocalStack`` brings it up, a supervisor process keeps it running."""
-
-from millrace.local.stack.stack import LocalStack
-
-__all__ = ["LocalStack"]

@@ -1,0 +1,140 @@
+"""The cluster behind the HTTP surface: store, registry, schemas, watches, and the worker that cleans up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from millrace_local.apiserver.collector import Collector
+from millrace_local.apiserver.columns import parse_time
+from millrace_local.apiserver.crds import resources_of
+from millrace_local.apiserver.deletion import Deleter
+from millrace_local.apiserver.journal import Journal, JournalFullError
+from millrace_local.apiserver.openapi import builtin_schema
+from millrace_local.apiserver.options import WriteOptions
+from millrace_local.apiserver.reads import Reader
+from millrace_local.apiserver.registry import Registry
+from millrace_local.apiserver.request import Target
+from millrace_local.apiserver.resources import CRDS, EVENTS, NAMESPACES, Resource
+from millrace_local.apiserver.schema import Schema, compile_schema
+from millrace_local.apiserver.store import Event, Store
+from millrace_local.apiserver.watching import Hub
+from millrace_local.apiserver.writes import Writer
+
+_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_EVENT_LIFETIME = timedelta(hours=1)
+_EVENT_SWEEP_SECONDS = 60
+_SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _last_seen(event: dict[str, Any]) -> datetime:
+    series = (event.get("series") or {}).get("lastObservedTime")
+    text = series or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return parse_time(text) or datetime.max.replace(tzinfo=UTC)
+
+
+class Cluster:
+    """Everything that the HTTP surface acts on.
+
+    Args:
+        data: the folder of the journal.
+        clock: the present time.
+    """
+
+    def __init__(self, data: Path, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._clock = clock
+        self.journal = Journal(data / "journal.db")
+        self.registry = Registry()
+        self.hub = Hub()
+        self._schemas: dict[Resource, Schema] = {}
+        self.store = Store(self.journal)
+        self.hub.revision = lambda: self.store.revision
+        for entry in self.store.entries(CRDS):
+            self._define(entry.name, entry.object())
+        self.deleter = Deleter(self.store, clock)
+        self.collector = Collector(self.store, self.registry, self.deleter)
+        self.writer = Writer(self.store, self.registry, self.schema, clock)
+        self.reader = Reader(self.store, self.registry, self.hub)
+        self.store.listeners += [self._definitions_changed, self.hub.publish, self.collector.notice]
+        self._first_namespaces()
+
+    def _first_namespaces(self) -> None:
+        namespaces = self.registry.find("", "v1", "namespaces")
+        if namespaces is None:
+            return
+        for name in _NAMESPACES:
+            if self.store.get(NAMESPACES, "", name) is None:
+                self.writer.create(
+                    Target(namespaces), {"metadata": {"name": name}}, WriteOptions(manager="millrace-apiserver")
+                )
+
+    def schema(self, resource: Resource) -> Schema:
+        """The compiled schema of a resource, made when first asked for."""
+        found = self._schemas.get(resource)
+        if found is None:
+            if resource.custom:
+                raw = (resource.definition.get("schema") or {}).get("openAPIV3Schema") or {}
+            else:
+                raw = builtin_schema(resource.group, resource.version, resource.kind)
+            found = self._schemas[resource] = compile_schema(raw)
+        return found
+
+    def scale_schema(self) -> Schema:
+        """The compiled schema of ``Scale``."""
+        return self.schema(_SCALE)
+
+    def _definitions_changed(self, event: Event) -> None:
+        if event.entry.resource != CRDS:
+            return
+        name = event.entry.name
+        if event.type == "DELETED":
+            plural, _, group = name.partition(".")
+            self.registry.undefine(name)
+            self.hub.drop(f"{group}/{plural}")
+        elif event.old is None or event.old.object()["spec"] != event.entry.object()["spec"]:
+            self._define(name, event.entry.object())
+
+    def _define(self, name: str, definition: dict[str, object]) -> None:
+        self._schemas = {r: s for r, s in self._schemas.items() if not r.custom or f"{r.plural}.{r.group}" != name}
+        self.registry.define(name, definition, resources_of(definition))
+
+    async def run(self) -> None:
+        """Cleans up and checkpoints until cancelled."""
+        self.collector.resume()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.collector.run())
+            tasks.create_task(self._checkpoints())
+            tasks.create_task(self._sweep())
+
+    async def _checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            if self.journal.wants_checkpoint:
+                await asyncio.to_thread(self.journal.checkpoint)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_EVENT_SWEEP_SECONDS)
+            await self.expire_events()
+
+    async def expire_events(self) -> None:
+        """Removes events an hour after they were last seen, as a real API server does."""
+        now = self._clock()
+        for entry in self.store.entries(EVENTS):
+            if now - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
+                with contextlib.suppress(JournalFullError):
+                    self.store.remove(entry)
+                await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Ends all watches and closes the journal."""
+        self.hub.drop()
+        self.journal.close()

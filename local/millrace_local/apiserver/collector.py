@@ -1,0 +1,201 @@
+"""Garbage: what owners, namespaces and CRDs leave behind when they go.
+
+One worker follows the store and carries out what Kubernetes' garbage collector, namespace controller and CRD finalizer
+do: it deletes dependents of owners that are gone, lets go of orphans, holds an owner that is deleted in the foreground
+until its dependents are gone, and empties namespaces and CRDs before they disappear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from millrace_local.apiserver.crds import CRD_FINALIZER
+from millrace_local.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions, Deleter
+from millrace_local.apiserver.journal import JournalFullError
+from millrace_local.apiserver.registry import Registry
+from millrace_local.apiserver.resources import CRDS, NAMESPACES
+from millrace_local.apiserver.store import Entry, Event, Store
+
+_RETRY_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Collector:
+    """The worker; ``run`` is its task."""
+
+    def __init__(self, store: Store, registry: Registry, deleter: Deleter) -> None:
+        self._store = store
+        self._registry = registry
+        self._deleter = deleter
+        self._due: dict[tuple[str, str, str], None] = {}
+        self._wake = asyncio.Event()
+
+    def resume(self) -> None:
+        """Looks at everything once, to finish what was under way when the server stopped."""
+        for storage in self._store.resources():
+            for entry in self._store.entries(storage):
+                if entry.deleting or entry.owners:
+                    self._add(entry)
+
+    def notice(self, event: Event) -> None:
+        """Hears of a change in the store."""
+        entry = event.entry
+        if event.type == "DELETED":
+            for dependent in self._store.dependents(entry.uid):
+                self._add(dependent)
+            for owner in entry.owners:
+                self._add_deleting(self._store.by_uid(owner))
+            self._add_deleting(self._store.get(NAMESPACES, "", entry.namespace) if entry.namespace else None)
+            group, _, plural = entry.resource.rpartition("/")
+            self._add_deleting(self._store.get(CRDS, "", f"{plural}.{group}"))
+        elif entry.deleting or (entry.owners and (event.old is None or event.old.owners != entry.owners)):
+            self._add(entry)
+
+    def _add_deleting(self, entry: Entry | None) -> None:
+        if entry is not None and entry.deleting:
+            self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        self._due[(entry.resource, entry.namespace, entry.name)] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due:
+                key = next(iter(self._due))
+                del self._due[key]
+                try:
+                    self._process(key)
+                except JournalFullError as error:
+                    _log.warning("garbage collection waits: %s", error)
+                    self._due[key] = None
+                    await asyncio.sleep(_RETRY_SECONDS)
+                except Exception:
+                    # One object that cannot be dealt with must not keep all others from being.
+                    _log.exception("garbage collection of %s failed", "/".join(key))
+                await asyncio.sleep(0)
+
+    def _process(self, key: tuple[str, str, str]) -> None:
+        entry = self._store.get(*key)
+        if entry is None:
+            return
+        if entry.deleting:
+            finalizers = entry.object()["metadata"].get("finalizers") or []
+            if ORPHAN in finalizers:
+                self._orphan(entry)
+            elif FOREGROUND in finalizers:
+                self._foreground(entry)
+            elif entry.resource == NAMESPACES:
+                self._empty_namespace(entry)
+            elif entry.resource == CRDS and CRD_FINALIZER in finalizers:
+                self._empty_crd(entry)
+        elif entry.owners:
+            self._dependent(entry)
+
+    def _dependent(self, entry: Entry) -> None:
+        """Deletes an object all of whose owners are gone, and drops references to those that are."""
+        obj = entry.object()
+        references = obj["metadata"]["ownerReferences"]
+        solid, waiting = [], []
+        for reference in references:
+            owner = self._owner(entry, reference)
+            if owner is None:
+                continue
+            if owner.deleting and reference.get("blockOwnerDeletion") and _has_finalizer(owner, FOREGROUND):
+                waiting.append(reference)
+            else:
+                solid.append(reference)
+        if solid:
+            if len(solid) < len(references):
+                obj["metadata"]["ownerReferences"] = solid
+                self._store.put(entry.resource, entry.namespace, entry.name, obj)
+            return
+        has_dependents = waiting and self._store.dependents(entry.uid)
+        self._delete(entry, "Foreground" if has_dependents else "Background")
+
+    def _owner(self, entry: Entry, reference: dict[str, Any]) -> Entry | None:
+        owner = self._store.by_uid(reference["uid"])
+        if owner is None or owner.namespace not in ("", entry.namespace) or owner.name != reference["name"]:
+            return None
+        return owner
+
+    def _delete(self, entry: Entry, policy: str) -> None:
+        resource = self._registry.of_storage(entry.resource)
+        if resource is not None and not entry.deleting:
+            self._deleter.delete(resource, entry, DeleteOptions(policy=policy))
+
+    def _orphan(self, owner: Entry) -> None:
+        for dependent in self._store.dependents(owner.uid):
+            obj = dependent.object()
+            kept = [r for r in obj["metadata"]["ownerReferences"] if r["uid"] != owner.uid]
+            if kept:
+                obj["metadata"]["ownerReferences"] = kept
+            else:
+                del obj["metadata"]["ownerReferences"]
+            self._store.put(dependent.resource, dependent.namespace, dependent.name, obj)
+        self._release(owner, ORPHAN)
+
+    def _foreground(self, owner: Entry) -> None:
+        blocking = False
+        for dependent in self._store.dependents(owner.uid):
+            references = dependent.object()["metadata"]["ownerReferences"]
+            blocking |= any(r["uid"] == owner.uid and r.get("blockOwnerDeletion") for r in references)
+            self._dependent(dependent) if not dependent.deleting else None
+        # Deleting may have finished at once; those that remain report back when they are gone.
+        remaining = self._store.dependents(owner.uid)
+        if not remaining or not blocking:
+            self._release(owner, FOREGROUND)
+
+    def _release(self, entry: Entry, finalizer: str) -> None:
+        """Takes one finalizer off; without any left the object goes."""
+        current = self._store.get(entry.resource, entry.namespace, entry.name)
+        if current is None:
+            return
+        obj = current.object()
+        metadata = obj["metadata"]
+        finalizers = [name for name in metadata.get("finalizers") or () if name != finalizer]
+        if finalizers:
+            metadata["finalizers"] = finalizers
+        else:
+            metadata.pop("finalizers", None)
+        if not finalizers and not metadata.get("deletionGracePeriodSeconds") and entry.resource != NAMESPACES:
+            self._store.remove(current, obj)
+        else:
+            self._store.put(entry.resource, entry.namespace, entry.name, obj)
+
+    def _empty_namespace(self, namespace: Entry) -> None:
+        remaining = False
+        for resource in self._registry.stored():
+            if not resource.namespaced:
+                continue
+            for entry in self._store.entries(resource.storage, namespace.name):
+                if not entry.deleting:
+                    self._deleter.delete(resource, entry, DeleteOptions(policy="Background"))
+                remaining |= self._store.get(entry.resource, entry.namespace, entry.name) is not None
+        if remaining:
+            return
+        obj = namespace.object()
+        if obj["spec"].get("finalizers"):
+            obj["spec"]["finalizers"] = []
+            namespace = self._store.put(NAMESPACES, "", namespace.name, obj)
+        if not obj["metadata"].get("finalizers"):
+            self._store.remove(namespace)
+
+    def _empty_crd(self, definition: Entry) -> None:
+        plural, _, group = definition.name.partition(".")
+        resource = self._registry.of_storage(f"{group}/{plural}")
+        storage = f"{group}/{plural}"
+        for entry in self._store.entries(storage):
+            if not entry.deleting and resource is not None:
+                self._deleter.delete(resource, entry, DeleteOptions(policy="Background"))
+        if not self._store.entries(storage):
+            self._release(definition, CRD_FINALIZER)
+
+
+def _has_finalizer(entry: Entry, name: str) -> bool:
+    return name in (entry.object()["metadata"].get("finalizers") or ())

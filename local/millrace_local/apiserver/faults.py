@@ -1,0 +1,194 @@
+"""Faults on demand, for tests: calls that fail, hang, are cut off, and watches that are dropped or run behind.
+
+Served at ``/faults`` only by a server started with ``--faults``: ``PUT`` sets the list of rules, ``GET`` shows them
+with their counters, ``DELETE`` takes them away. ``POST /faults/drop-watches`` cuts all watches now, and
+``POST /faults/forget-history`` makes every watch from an earlier resourceVersion answer 410.
+
+A rule is an object; what is absent matches everything:
+
+- ``verb``, ``resource``, ``name``, ``userAgent``: regular expressions that must match wholly (``userAgent`` in part);
+  ``resource`` is the plural, with the subresource if there is one (``pods``, ``deployments/scale``);
+- ``nth``: only the n-th matching call, from 1; ``times``: only that many calls;
+- ``action``: ``status`` (answer ``code`` 409, 429, 500 or 503, with ``retryAfter`` seconds), ``drop`` (cut the
+  connection before anything happened), ``dropAfter`` (cut it after the request took effect), ``dropWatches`` (cut all
+  watches, then carry on), ``staleWatch`` (hold back watch events for ``seconds``, or until the rule is gone),
+  ``latency`` (wait ``seconds``, then carry on).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from millrace_local.apiserver.cluster import Cluster
+from millrace_local.apiserver.request import Request, Response, Stream, Target, json_response
+from millrace_local.apiserver.status import ApiError, bad_request, no_such_path
+from millrace_local.apiserver.watching import ConnectionCut, Watcher
+
+_ACTIONS = ("status", "drop", "dropAfter", "dropWatches", "staleWatch", "latency")
+_REASONS = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+_PATTERNS = ("verb", "resource", "name", "userAgent")
+_NUMBERS = ("nth", "times", "code", "retryAfter", "seconds")
+_HOLD_POLL_SECONDS = 0.02
+_TOO_MANY = 429
+
+
+@dataclass(eq=False)
+class Rule:
+    """One rule; ``calls`` counts what matched it, ``fired`` how often it acted."""
+
+    given: dict[str, Any]
+    action: str
+    patterns: dict[str, re.Pattern[str]]
+    calls: int = 0
+    fired: int = 0
+    gone: bool = field(default=False)
+
+    @classmethod
+    def of(cls, given: Any) -> Rule:
+        """Reads a rule.
+
+        Raises:
+            ApiError: 400 for a rule that cannot be.
+        """
+        if not isinstance(given, dict):
+            raise bad_request(f"a fault rule must be an object, got {type(given).__name__}")
+        unknown = set(given) - {*_PATTERNS, *_NUMBERS, "action"}
+        if unknown:
+            raise bad_request(f"unknown fields in a fault rule: {sorted(unknown)}")
+        if given.get("action") not in _ACTIONS:
+            raise bad_request(f"action: expected one of {', '.join(_ACTIONS)}, got {given.get('action')!r}")
+        if given["action"] == "status" and given.get("code") not in _REASONS:
+            raise bad_request(f"code: expected one of {sorted(_REASONS)}, got {given.get('code')!r}")
+        for name in _NUMBERS:
+            if not isinstance(given.get(name, 0), int | float):
+                raise bad_request(f"{name}: expected a number, got {given[name]!r}")
+        try:
+            patterns = {name: re.compile(given[name]) for name in _PATTERNS if given.get(name)}
+        except (re.error, TypeError) as error:
+            raise bad_request(f"a pattern of a fault rule is no regular expression: {error}") from None
+        return cls(given, given["action"], patterns)
+
+    def matches(self, **call: str) -> bool:
+        """Whether a call is one of those that the rule is about."""
+        for name, pattern in self.patterns.items():
+            text = call.get(name, "")
+            if not (pattern.search(text) if name == "userAgent" else pattern.fullmatch(text)):
+                return False
+        return True
+
+    def due(self) -> bool:
+        """Counts a matching call; says whether the rule acts on it."""
+        self.calls += 1
+        nth, times = self.given.get("nth"), self.given.get("times")
+        if (nth and self.calls != nth) or (times and self.fired >= times):
+            return False
+        self.fired += 1
+        return True
+
+    def number(self, name: str) -> float:
+        """A number of the rule, 0 when absent."""
+        return float(self.given.get(name) or 0)
+
+
+class Faults:
+    """The rules in force."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._rules: list[Rule] = []
+        cluster.hub.hold = self._hold
+
+    def serve(self, request: Request) -> Response:
+        """Answers a request to ``/faults``.
+
+        Raises:
+            ApiError: 400 for rules that cannot be, 404 for another method or path.
+        """
+        match request.method, request.path:
+            case "GET", "/faults":
+                pass
+            case "PUT", "/faults":
+                try:
+                    given = orjson.loads(request.body)
+                except orjson.JSONDecodeError as error:
+                    raise bad_request(f"fault rules are not JSON: {error}") from None
+                self._set([Rule.of(rule) for rule in (given if isinstance(given, list) else [given])])
+            case "DELETE", "/faults":
+                self._set([])
+            case "POST", "/faults/drop-watches":
+                self._cluster.hub.drop(cut=True)
+            case "POST", "/faults/forget-history":
+                self._cluster.store.forget_history()
+            case _:
+                raise no_such_path()
+        shown = [{**rule.given, "calls": rule.calls, "fired": rule.fired} for rule in self._rules]
+        return json_response({"rules": shown})
+
+    def _set(self, rules: list[Rule]) -> None:
+        for rule in self._rules:
+            rule.gone = True
+        self._rules = rules
+
+    async def around(
+        self, request: Request, verb: str, target: Target, carry_out: Callable[[], Response | Stream]
+    ) -> Response | Stream:
+        """Carries out a request as the rules let it.
+
+        Raises:
+            ApiError: the status that a rule asks for.
+            ConnectionCut: a rule asks for it.
+        """
+        call = _call(request, verb, target)
+        due = [r for r in self._rules if r.action != "staleWatch" and r.matches(**call) and r.due()]
+        for rule in due:
+            if rule.action == "latency":
+                await asyncio.sleep(rule.number("seconds"))
+            elif rule.action == "status":
+                raise _status(rule)
+            elif rule.action == "drop":
+                raise ConnectionCut
+            elif rule.action == "dropWatches":
+                self._cluster.hub.drop(cut=True)
+        answer = carry_out()
+        if any(rule.action == "dropAfter" for rule in due):
+            if isinstance(answer, Stream) and answer.on_gone is not None:
+                answer.on_gone()
+            raise ConnectionCut
+        return answer
+
+    async def _hold(self, resource: str, watcher: Watcher) -> None:
+        """Holds back the events of a watch while a rule says so."""
+        call = {"verb": "watch", "resource": resource.rpartition("/")[2], "userAgent": watcher.user_agent}
+        for rule in self._rules:
+            if rule.action == "staleWatch" and rule.matches(**call) and rule.due():
+                loop = asyncio.get_running_loop()
+                seconds = rule.number("seconds")
+                end = loop.time() + seconds if seconds else float("inf")
+                while not rule.gone and not watcher.closed and loop.time() < end:  # noqa: ASYNC110 - any may end it
+                    await asyncio.sleep(_HOLD_POLL_SECONDS)
+
+
+def _call(request: Request, verb: str, target: Target) -> dict[str, str]:
+    name = target.name
+    if not name and request.method == "POST":
+        try:
+            name = orjson.loads(request.body).get("metadata", {}).get("name") or ""
+        except (orjson.JSONDecodeError, AttributeError):
+            name = ""
+    resource = target.resource.plural + (f"/{target.subresource}" if target.subresource else "")
+    return {"verb": verb, "resource": resource, "name": name, "userAgent": request.user_agent}
+
+
+def _status(rule: Rule) -> ApiError:
+    code = int(rule.number("code"))
+    headers, details = [], {}
+    if code == _TOO_MANY:
+        seconds = max(1, int(rule.number("retryAfter")))
+        headers, details = [("Retry-After", str(seconds))], {"retryAfterSeconds": seconds}
+    return ApiError(code, _REASONS[code], f"fault injected: {code}", details=details, headers=headers)

@@ -1,0 +1,206 @@
+"""The journal: every write of the store, appended to one SQLite file before it is acknowledged.
+
+A row is one write: the revision, the key and the object's bytes, or NULL where the write was a delete. Each row is
+a transaction of its own, so a process killed at any moment loses nothing it acknowledged. Rows that later writes
+have made obsolete stay for ``HISTORY`` writes, so that watches can go on across a restart, and are then
+removed in small batches: the file compacts itself without ever pausing.
+
+A file that was cut off or damaged is read up to the last whole write, the damaged file is kept beside the new one
+under ``….damaged-<n>``, and a fresh journal is written from what was read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import orjson
+
+from millrace_core.base.errors import ReportError
+
+HISTORY = 4000
+_BATCH = 256
+_CHECKPOINT_EVERY = 1000
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS writes "
+    "(revision INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body BLOB)"
+)
+_log = logging.getLogger(__name__)
+
+
+class Write(NamedTuple):
+    """One write: ``body`` is the object without apiVersion and kind, ``None`` for a delete."""
+
+    revision: int
+    resource: str
+    namespace: str
+    name: str
+    body: bytes | None
+
+
+def _whole(row: tuple[Any, ...]) -> bool:
+    """Whether a row out of a damaged file is a write and not what some other page left there."""
+    _, resource, namespace, name, body = row
+    if not isinstance(resource, str) or not isinstance(namespace, str) or not isinstance(name, str):
+        return False
+    try:
+        return body is None or isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+class JournalFullError(ReportError):
+    """The journal cannot be written, mostly because the disk is full; the write did not happen."""
+
+    reason = "JournalFullError"
+
+
+class Journal:
+    """An append-only file of writes.
+
+    Args:
+        path: the SQLite file; created with its folder when absent.
+
+    Raises:
+        ReportError: the file cannot be opened at all (no permission, another server holds it).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._obsolete: deque[int] = deque()
+        self._since_checkpoint = 0
+        self._locked = self._lock()
+        self._connection = self._open()
+
+    def _lock(self) -> IO[bytes]:
+        """Takes the folder for this process until it ends, however it ends."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_suffix(".lock").open("wb")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ReportError(
+                f"another API server runs on {self.path.parent}", hint="Stop it first, or choose another --data"
+            ) from None
+        except OSError as error:
+            raise ReportError(
+                f"cannot write to {self.path.parent}: {error.strerror}", hint="Check its permissions and space"
+            ) from error
+        return lock
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise ReportError(
+                f"cannot open the journal {self.path}: {error}", hint="Check the folder's permissions and space"
+            ) from error
+        return connection
+
+    def _prepare(self) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.execute(_SCHEMA)
+
+    def read(self) -> Iterator[Write]:
+        """Yields every write that is still in the file, oldest first; call it once, before the first append."""
+        try:
+            self._prepare()
+            damaged = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
+        except sqlite3.OperationalError as error:
+            raise ReportError(
+                f"cannot use the journal {self.path}: {error}", hint="Check the file's permissions and space"
+            ) from error
+        except sqlite3.DatabaseError:
+            damaged = True
+        if damaged:
+            yield from self._salvage()
+            return
+        for row in self._connection.execute("SELECT * FROM writes ORDER BY revision"):
+            yield Write(*row)
+
+    def _salvage(self) -> Iterator[Write]:
+        writes = list(self._readable())
+        self._connection.close()
+        aside = next(p for n in range(1_000_000) if not (p := Path(f"{self.path}.damaged-{n}")).exists())
+        for suffix in ("", "-wal", "-shm"):
+            part = Path(f"{self.path}{suffix}")
+            if part.exists():
+                part.rename(f"{aside}{suffix}")
+        _log.warning("journal %s was damaged: %d writes read, the old file is %s", self.path, len(writes), aside)
+        self._connection = self._open()
+        self._prepare()
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT INTO writes VALUES (?, ?, ?, ?, ?)", writes)
+        self._connection.execute("COMMIT")
+        yield from writes
+
+    def _readable(self) -> Iterator[Write]:
+        # writable_schema lets SQLite open a file shorter than its header says; the scan then runs in
+        # revision order until the first page that is missing or damaged.
+        try:
+            self._connection.execute("PRAGMA writable_schema=ON")
+            self._connection.execute("PRAGMA cell_size_check=ON")
+            for row in self._connection.execute("SELECT * FROM writes ORDER BY revision"):
+                if not _whole(row):
+                    return
+                yield Write(*row)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            return
+
+    def append(self, write: Write) -> None:
+        """Makes a write durable against a kill of this process.
+
+        Raises:
+            JournalFullError: nothing was written.
+        """
+        try:
+            self._connection.execute("INSERT INTO writes VALUES (?, ?, ?, ?, ?)", write)
+        except sqlite3.Error as error:
+            raise JournalFullError(
+                f"cannot write the journal {self.path}: {error}", hint="Free some disk space; nothing was changed"
+            ) from error
+        self._since_checkpoint += 1
+
+    def obsolete(self, revision: int) -> None:
+        """Notes that the write of ``revision`` no longer carries the state of any object."""
+        self._obsolete.append(revision)
+        if len(self._obsolete) < HISTORY + _BATCH:
+            return
+        batch = [(self._obsolete.popleft(),) for _ in range(_BATCH)]
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM writes WHERE revision = ?", batch)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # Compaction is only thrift: on a full disk the rows stay until the next start.
+            _log.warning("journal %s: compaction put off: %s", self.path, error)
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """True when enough has been written since the last checkpoint."""
+        return self._since_checkpoint >= _CHECKPOINT_EVERY
+
+    def checkpoint(self) -> None:
+        """Moves the write-ahead log into the file; safe in a thread beside ``append``."""
+        self._since_checkpoint = 0
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            _log.warning("journal %s: checkpoint put off: %s", self.path, error)
+
+    def close(self) -> None:
+        """Closes the file; every write is in it already."""
+        self._connection.close()
+        self._locked.close()

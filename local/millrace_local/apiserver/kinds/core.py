@@ -1,0 +1,157 @@
+"""Strategies of the core group's simpler kinds."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from millrace_local.apiserver.schema.errors import FieldError, forbidden, invalid
+from millrace_local.apiserver.strategy import Draft, Obj, Plain, fill, immutable
+
+_DATA_LIMIT = 1024 * 1024
+_KEY_LIMIT = 253
+
+
+class NamespaceStrategy(Plain):
+    """Active until deleted; then Terminating until it is empty."""
+
+    lingers = True
+
+    def default(self, obj: Obj) -> None:
+        """The label that carries the name."""
+        labels = obj["metadata"].get("labels") or {}
+        obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
+
+    def prepare(self, draft: Draft) -> None:
+        """Phase, and the finalizer in the spec."""
+        obj, old = draft.obj, draft.old
+        if old is None:
+            obj["spec"] = {"finalizers": ["kubernetes"]}
+            obj["status"] = {"phase": "Active"}
+        elif draft.subresource != "finalize":
+            obj["spec"] = old.get("spec", {})
+
+    def deleting(self, obj: Obj) -> None:
+        """The phase that says so."""
+        obj["status"] = {**obj.get("status", {}), "phase": "Terminating"}
+
+    def finished(self, obj: Obj) -> bool:
+        """Only when the finalizer in the spec is gone as well."""
+        return super().finished(obj) and not obj["spec"].get("finalizers")
+
+
+class NodeStrategy(Plain):
+    """Nodes register themselves with their status, and report labels with it."""
+
+    status_metadata = True
+    keeps_status_on_create = True
+
+
+class VolumeClaimStrategy(Plain):
+    """Waits for a volume."""
+
+    has_spec = True
+
+    def default(self, obj: Obj) -> None:
+        """Mode."""
+        fill(obj["spec"], {"volumeMode": "Filesystem"})
+
+    def prepare(self, draft: Draft) -> None:
+        """The phase of a new one."""
+        obj, old = draft.obj, draft.old
+        if old is None:
+            obj["status"] = {"phase": "Pending"}
+
+    def check(self, draft: Draft) -> list[FieldError]:
+        """The spec is fixed but for its size and volume."""
+        obj, old = draft.obj, draft.old
+        if old is None:
+            return []
+        free = ("resources", "volumeName", "volumeAttributesClassName")
+        after = {name: value for name, value in obj["spec"].items() if name not in free}
+        before = {name: value for name, value in old["spec"].items() if name not in free}
+        if after == before:
+            return []
+        return [forbidden("spec", "spec is immutable after creation except resources.requests")]
+
+
+class VolumeStrategy(Plain):
+    """A piece of storage."""
+
+    has_spec = True
+
+    def default(self, obj: Obj) -> None:
+        """Mode and reclaim policy."""
+        fill(obj["spec"], {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"})
+
+    def prepare(self, draft: Draft) -> None:
+        """The phase of a new one."""
+        obj, old = draft.obj, draft.old
+        if old is None:
+            obj["status"] = {"phase": "Pending"}
+
+
+def _frozen_errors(obj: Obj, old: Obj | None, *names: str) -> list[FieldError]:
+    if old is None or not old.get("immutable"):
+        return []
+    if not obj.get("immutable"):
+        return [forbidden("immutable", "field is immutable when `immutable` is set")]
+    return [forbidden(n, "field is immutable when `immutable` is set") for n in names if obj.get(n) != old.get(n)]
+
+
+class ConfigMapStrategy(Plain):
+    """Plain data."""
+
+    def check(self, draft: Draft) -> list[FieldError]:
+        """Keys can be file names, no key is there twice, and all is not too much."""
+        obj, old = draft.obj, draft.old
+        data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+        errors = _key_errors(data, "data") + _key_errors(binary, "binaryData")
+        errors += [
+            invalid(f"data[{key}]", key, "duplicate of key present in binaryData") for key in data if key in binary
+        ]
+        errors += _size_errors([*data.values(), *binary.values()])
+        return errors + _frozen_errors(obj, old, "data", "binaryData")
+
+
+class SecretStrategy(Plain):
+    """Data in base64."""
+
+    def default(self, obj: Obj) -> None:
+        """Type, and ``stringData`` encoded into ``data``."""
+        fill(obj, {"type": "Opaque"})
+        plain = obj.pop("stringData", None)
+        if plain:
+            encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
+            obj["data"] = {**(obj.get("data") or {}), **encoded}
+
+    def check(self, draft: Draft) -> list[FieldError]:
+        """The data is base64; the type is fixed."""
+        obj, old = draft.obj, draft.old
+        data = obj.get("data") or {}
+        errors = _key_errors(data, "data") + _size_errors(data.values())
+        for key, value in data.items():
+            try:
+                base64.b64decode(value or "", validate=True)
+            except (binascii.Error, ValueError):
+                errors.append(invalid(f"data[{key}]", "<not shown>", "illegal base64 data"))
+        return errors + immutable(obj, old, "type") + _frozen_errors(obj, old, "data")
+
+
+def _key_errors(data: dict[str, Any], path: str) -> list[FieldError]:
+    rule = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+    return [
+        invalid(f"{path}[{key}]", key, rule)
+        for key in data
+        if not key
+        or key in (".", "..")
+        or len(key) > _KEY_LIMIT
+        or not key.replace("-", "").replace("_", "").replace(".", "a").isalnum()
+    ]
+
+
+def _size_errors(values: Any) -> list[FieldError]:
+    if sum(len(value or "") for value in values) <= _DATA_LIMIT:
+        return []
+    return [FieldError("FieldValueTooLong", "", f"Too long: may not be more than {_DATA_LIMIT} bytes")]

@@ -1,0 +1,167 @@
+"""Strategies of Jobs and CronJobs."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from millrace_core.base import cron
+from millrace_core.base.errors import RejectError
+from millrace_local.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
+from millrace_local.apiserver.schema.errors import FieldError, invalid, required
+from millrace_local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
+
+_RESTARTS = ("OnFailure", "Never")
+_CRON_JOB_NAME_LIMIT = 52
+_COUNTS = (
+    "parallelism",
+    "completions",
+    "backoffLimit",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+)
+# Where each index has tries of its own, those of all together are not limited.
+_NO_LIMIT = 2**31 - 1
+
+
+def _default_job_spec(spec: Obj) -> None:
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    fill(
+        spec,
+        {
+            "parallelism": 1,
+            "backoffLimit": 6 if spec.get("backoffLimitPerIndex") is None else _NO_LIMIT,
+            "completionMode": "NonIndexed",
+            "suspend": False,
+            "manualSelector": False,
+            "podReplacementPolicy": "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed",
+        },
+    )
+    default_pod_spec(spec["template"].setdefault("spec", {}))
+
+
+def _job_spec_errors(spec: Obj, path: str) -> list[FieldError]:
+    errors = [
+        invalid(f"{path}.{name}", spec[name], "must be greater than or equal to 0")
+        for name in _COUNTS
+        if (spec.get(name) or 0) < 0
+    ]
+    errors += _index_errors(spec, path)
+    return errors + template_errors(spec["template"], _RESTARTS, f"{path}.template")
+
+
+def _index_errors(spec: Obj, path: str) -> list[FieldError]:
+    """What an Indexed Job must have, and what only such a one may."""
+    errors = []
+    indexed = spec.get("completionMode") == "Indexed"
+    per_index, most = spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes")
+    if indexed and spec.get("completions") is None:
+        errors.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    if per_index is not None and not indexed:
+        errors.append(invalid(f"{path}.backoffLimitPerIndex", per_index, "requires indexed completion mode"))
+    if most is not None and per_index is None:
+        errors.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if most is not None and most > (spec.get("completions") or 0):
+        errors.append(invalid(f"{path}.maxFailedIndexes", most, "must be less than or equal to completions"))
+    for number, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
+        if rule.get("action") == "FailIndex" and per_index is None:
+            where = f"{path}.podFailurePolicy.rules[{number}].action"
+            errors.append(invalid(where, "FailIndex", "requires the backoffLimitPerIndex to be set"))
+    return errors
+
+
+class JobStrategy(Strategy):
+    """Runs pods to their end. Its pods carry labels with its uid, which its selector selects."""
+
+    has_spec = True
+    # For the sake of old clients, a delete of a batch/v1 Job that names no policy leaves its pods behind.
+    orphans = True
+
+    def default(self, obj: Obj) -> None:
+        """Defaults of the spec."""
+        _default_job_spec(obj["spec"])
+
+    def prepare(self, draft: Draft) -> None:
+        """On create the selector."""
+        obj, old = draft.obj, draft.old
+        spec = obj["spec"]
+        fill(obj, {"status": {}})
+        if old is not None or spec["manualSelector"]:
+            return
+        metadata = obj["metadata"]
+        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+        for prefix in ("", "batch.kubernetes.io/"):
+            labels[f"{prefix}controller-uid"] = metadata["uid"]
+            labels[f"{prefix}job-name"] = metadata["name"]
+        spec.setdefault("selector", {}).setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = metadata[
+            "uid"
+        ]
+
+    def check(self, draft: Draft) -> list[FieldError]:
+        """The template and the selector are fixed once the Job is there."""
+        obj, old = draft.obj, draft.old
+        spec = obj["spec"]
+        errors = _job_spec_errors(spec, "spec")
+        labels = spec["template"].get("metadata", {}).get("labels") or {}
+        if not selector_matches(spec.get("selector") or {}, labels):
+            errors.append(
+                invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+            )
+        fixed = ["spec.selector", "spec.completionMode", "spec.podFailurePolicy", "spec.backoffLimitPerIndex"]
+        if spec["completionMode"] != "Indexed":
+            fixed.append("spec.completions")
+        if old is not None and not old["spec"].get("suspend"):
+            fixed.append("spec.template")
+        return errors + immutable(obj, old, *fixed)
+
+
+class CronJobStrategy(Strategy):
+    """Makes Jobs by a schedule."""
+
+    has_spec = True
+
+    def default(self, obj: Obj) -> None:
+        """Defaults of the schedule and of its Jobs."""
+        spec = obj["spec"]
+        fill(
+            spec,
+            {
+                "concurrencyPolicy": "Allow",
+                "suspend": False,
+                "successfulJobsHistoryLimit": 3,
+                "failedJobsHistoryLimit": 1,
+            },
+        )
+        template = spec["jobTemplate"].setdefault("spec", {}).setdefault("template", {})
+        default_pod_spec(template.setdefault("spec", {}))
+
+    def prepare(self, draft: Draft) -> None:
+        """An empty status."""
+        obj = draft.obj
+        fill(obj, {"status": {}})
+
+    def check(self, draft: Draft) -> list[FieldError]:
+        """The schedule can be read, the zone exists, the name leaves room for a Job's suffix."""
+        obj, old = draft.obj, draft.old
+        spec, name = obj["spec"], obj["metadata"]["name"]
+        errors = _job_spec_errors(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec")
+        errors += _schedule_errors(spec)
+        if len(name) > _CRON_JOB_NAME_LIMIT and old is None:
+            errors.append(invalid("metadata.name", name, f"must be no more than {_CRON_JOB_NAME_LIMIT} characters"))
+        return errors
+
+
+def _schedule_errors(spec: Obj) -> list[FieldError]:
+    errors = []
+    try:
+        cron.parse(spec["schedule"])
+    except RejectError as error:
+        errors.append(invalid("spec.schedule", spec["schedule"], error.message))
+    if spec.get("timeZone"):
+        try:
+            ZoneInfo(spec["timeZone"])
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            errors.append(invalid("spec.timeZone", spec["timeZone"], f"unknown time zone {spec['timeZone']}"))
+    return errors

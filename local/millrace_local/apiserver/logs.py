@@ -1,0 +1,212 @@
+"""``kubectl logs``: a container's log file, as the pod's node wrote it.
+
+The node names the folder in the pod's annotation ``node.millrace.dev/logs``; it holds ``<container>.log`` and, of the
+run before, ``<container>.previous.log``. Lines are either plain or in the form of the container runtime interface,
+``<RFC 3339 time> stdout|stderr F <text>``; only the latter know when they were written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from millrace_local.apiserver.columns import parse_time
+from millrace_local.apiserver.request import Request
+from millrace_local.apiserver.status import ApiError, bad_request
+
+ANNOTATION = "node.millrace.dev/logs"
+_LINE = re.compile(rb"^(\S+Z) (?:stdout|stderr) [FP] ?")
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What the client wants of a log; ``tail`` in lines, ``limit`` in bytes."""
+
+    container: str
+    follow: bool
+    previous: bool
+    timestamps: bool
+    tail: int | None
+    limit: int | None
+    since: datetime | None
+
+    @classmethod
+    def of(cls, request: Request, now: datetime) -> LogOptions:
+        """Reads the options from the query.
+
+        Raises:
+            ApiError: 400 or 422 for values that cannot be.
+        """
+        seconds, since_time = request.number("sinceSeconds"), request.query.get("sinceTime", "")
+        if seconds is not None and since_time:
+            raise bad_request("at most one of sinceTime or sinceSeconds may be specified")
+        since = None if seconds is None else now - timedelta(seconds=seconds)
+        if since_time:
+            since = parse_time(since_time)
+            if since is None:
+                raise bad_request(f'sinceTime: expected an RFC 3339 time, got "{since_time}"')
+        tail, limit = request.number("tailLines"), request.number("limitBytes")
+        if tail is not None and tail < 0:
+            raise bad_request("tailLines: must be greater than or equal to 0")
+        if limit is not None and limit < 1:
+            raise bad_request("limitBytes: must be greater than 0")
+        return cls(
+            request.query.get("container", ""),
+            request.flag("follow"),
+            request.flag("previous"),
+            request.flag("timestamps"),
+            tail,
+            limit,
+            since,
+        )
+
+
+def log_file(pod: dict[str, Any], options: LogOptions) -> tuple[str, Path]:
+    """The container that is meant, and its file.
+
+    Raises:
+        ApiError: 400 when the container is not the pod's, is not chosen, or has no log yet.
+    """
+    name = pod["metadata"]["name"]
+    container = _container(pod, options.container)
+    folder = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
+    file = Path(folder, f"{container}.previous.log" if options.previous else f"{container}.log") if folder else None
+    if file is not None and file.is_file():
+        return container, file
+    if options.previous:
+        raise bad_request(f'previous terminated container "{container}" in pod "{name}" not found')
+    reason = _waiting_reason(pod, container)
+    raise bad_request(f'container "{container}" in pod "{name}" is waiting to start: {reason}')
+
+
+def _container(pod: dict[str, Any], wanted: str) -> str:
+    spec, name = pod["spec"], pod["metadata"]["name"]
+    regular = [container["name"] for container in spec.get("containers", ())]
+    initial = [container["name"] for container in spec.get("initContainers") or ()]
+    if wanted:
+        if wanted not in regular + initial:
+            raise bad_request(f"container {wanted} is not valid for pod {name}")
+        return wanted
+    if len(regular) == 1:
+        return str(regular[0])
+    message = f"a container name must be specified for pod {name}, choose one of: [{' '.join(regular)}]"
+    raise bad_request(message + (f" or one of the init containers: [{' '.join(initial)}]" if initial else ""))
+
+
+def _status(pod: dict[str, Any], container: str) -> dict[str, Any]:
+    status = pod.get("status") or {}
+    listed = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return next((entry for entry in listed if entry.get("name") == container), {})
+
+
+def _waiting_reason(pod: dict[str, Any], container: str) -> str:
+    waiting = _status(pod, container).get("state", {}).get("waiting") or {}
+    return waiting.get("reason") or (
+        "ContainerCreating" if pod["spec"].get("nodeName") else "the pod is not scheduled yet"
+    )
+
+
+def ended(pod: dict[str, Any] | None, container: str) -> bool:
+    """Whether nothing more will be written: the pod is gone or over, or the container will not run again."""
+    if pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return True
+    return "terminated" in _status(pod, container).get("state", {})
+
+
+class _Tail:
+    """A log file that may still grow, and may be moved away and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._open()
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise ApiError(500, "InternalError", f"cannot read the log {self._path}: {error.strerror}") from error
+
+    def read(self, *, last: bool) -> bytes:
+        """What has been written since; a line that is still being written is left for the next time, but the last."""
+        data = self._file.read()
+        if self._replaced():
+            data += self._file.read()
+            self._file.close()
+            self._file = self._open()
+            return data + self.read(last=last)
+        end = data.rfind(b"\n") + 1
+        if last or end == len(data):
+            return data
+        self._file.seek(end - len(data), os.SEEK_CUR)
+        return data[:end]
+
+    def _replaced(self) -> bool:
+        try:
+            return self._path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        self._file.close()
+
+
+async def read(
+    file: Path, options: LogOptions, over: Callable[[], bool], gone: asyncio.Event
+) -> AsyncGenerator[bytes, None]:
+    """The log's bytes; with ``follow`` until ``over`` says that it has ended, or ``gone`` that the client left."""
+    left = options.limit
+    tail = _Tail(file)
+    first = True
+    try:
+        while not gone.is_set():
+            last = not options.follow or over()
+            lines = tail.read(last=last).splitlines(keepends=True)
+            if first:
+                lines, first = _wanted(lines, options), False
+            data = b"".join(_shown(line, timestamps=options.timestamps) for line in lines)
+            if left is not None:
+                data, left = data[:left], left - len(data[:left])
+            if data:
+                yield data
+            if last or left == 0:
+                return
+            await _pause(gone)
+    finally:
+        tail.close()
+
+
+def _wanted(lines: list[bytes], options: LogOptions) -> list[bytes]:
+    if options.since is not None:
+        lines = [line for line in lines if _written_at(line) >= options.since]
+    if options.tail is not None:
+        lines = lines[-options.tail :] if options.tail else []
+    return lines
+
+
+def _written_at(line: bytes) -> datetime:
+    found = _LINE.match(line)
+    when = parse_time(found[1].decode()) if found else None
+    return when or datetime.max.replace(tzinfo=UTC)
+
+
+def _shown(line: bytes, *, timestamps: bool) -> bytes:
+    found = _LINE.match(line)
+    if not found:
+        return line
+    text = line[found.end() :]
+    return found[1] + b" " + text if timestamps else text
+
+
+async def _pause(gone: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(_POLL_SECONDS):
+            await gone.wait()
+    except TimeoutError:
+        return

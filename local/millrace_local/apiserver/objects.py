@@ -1,0 +1,114 @@
+"""Verbs on objects: from a request and its target to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+
+from millrace_local.apiserver import pods, reviews, subresources
+from millrace_local.apiserver.cluster import Cluster
+from millrace_local.apiserver.decoding import decode_object
+from millrace_local.apiserver.deletion import DeleteOptions
+from millrace_local.apiserver.negotiation import form_of
+from millrace_local.apiserver.options import WriteOptions
+from millrace_local.apiserver.patching import patch
+from millrace_local.apiserver.request import Request, Response, Stream, Target, json_response
+from millrace_local.apiserver.resources import PODS
+from millrace_local.apiserver.selectors import matcher
+from millrace_local.apiserver.status import method_not_allowed, no_such_path, not_found, success
+from millrace_local.apiserver.writes import Written
+
+_STATUS_VERBS = ("get", "patch", "update")
+
+
+class Objects:
+    """Carries out the verbs."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def carry_out(self, verb: str, request: Request, target: Target) -> Response | Stream:
+        """Answers a request.
+
+        Raises:
+            ApiError: what the client is told instead.
+        """
+        resource = target.resource
+        if resource.verbs == ("create",) and verb == "create":
+            return _answer_only(request, target, self._cluster)
+        if target.subresource not in ("", "status"):
+            return subresources.answer(verb, request, target, self._cluster)
+        known = resource.verbs if not target.subresource else _STATUS_VERBS
+        if verb not in known:
+            raise method_not_allowed(resource.plural, resource.group, verb or request.method)
+        reader = self._cluster.reader
+        carriers: dict[str, Callable[[Request, Target], Response | Stream]] = {
+            "get": reader.get,
+            "list": reader.listing,
+            "watch": reader.watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }
+        return carriers[verb](request, target)
+
+    def _create(self, request: Request, target: Target) -> Response:
+        written = self._cluster.writer.create(target, decode_object(request), WriteOptions.of(request))
+        return written_response(request, target, written)
+
+    def _patch(self, request: Request, target: Target) -> Response:
+        schema = self._cluster.schema(target.resource)
+        written = patch(request, target, self._cluster.writer, self._cluster.store, schema)
+        return written_response(request, target, written)
+
+    def _update(self, request: Request, target: Target) -> Response:
+        obj = decode_object(request)
+        written = self._cluster.writer.update(target, lambda _: obj, WriteOptions.of(request))
+        return written_response(request, target, written)
+
+    def _delete(self, request: Request, target: Target) -> Response:
+        resource = target.resource
+        options = DeleteOptions.of(request)
+        entry = self._cluster.store.get(resource.storage, target.namespace, target.name)
+        if entry is None:
+            raise not_found(resource.plural, resource.group, target.name)
+        deleted = self._cluster.deleter.delete(resource, entry, options)
+        if deleted.gone and resource.storage != PODS:
+            return json_response(success(resource.plural, resource.group, entry.name, entry.uid))
+        return Response(form_of(request, resource).one(deleted.entry))
+
+    def _delete_collection(self, request: Request, target: Target) -> Response:
+        cluster, resource = self._cluster, target.resource
+        options = DeleteOptions.of(request)
+        matches = matcher(
+            request.query.get("labelSelector", ""),
+            request.query.get("fieldSelector", ""),
+            cluster.registry.selectable(resource),
+        )
+        entries = [
+            e for e in cluster.store.entries(resource.storage, target.namespace) if matches is None or matches(e)
+        ]
+        deleted = [cluster.deleter.delete(resource, entry, options).entry for entry in entries]
+        meta = {"resourceVersion": str(cluster.store.revision)}
+        return Response(form_of(request, resource).many(deleted, meta))
+
+
+def _answer_only(request: Request, target: Target, cluster: Cluster) -> Response:
+    """Resources that are answered and never kept: reviews, and the older way to bind a pod."""
+    if target.resource.kind != "Binding":
+        return reviews.answer(request, target)
+    name = (decode_object(request).get("metadata") or {}).get("name") or ""
+    pods_resource = cluster.registry.find("", "v1", "pods")
+    if pods_resource is None:
+        raise no_such_path()
+    return pods.bind(request, Target(pods_resource, target.namespace, name, "binding"), cluster)
+
+
+def written_response(request: Request, target: Target, written: Written) -> Response:
+    """The object after a write, with a ``Warning`` header for each warning."""
+    form = form_of(request, target.resource)
+    headers = [(b"warning", f"299 - {orjson.dumps(text).decode()}".encode()) for text in written.warnings]
+    return Response(form.one(written.entry), 201 if written.created else 200, form.content_type, headers)

@@ -1,0 +1,38 @@
+"""What a write request says beside the object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from millrace_local.apiserver.request import Request
+from millrace_local.apiserver.status import bad_request
+
+_VALIDATIONS = ("Ignore", "Strict", "Warn")
+_MANAGER_LIMIT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Whether to store at all, in whose name, how strictly, and whether to take over fields of others."""
+
+    dry_run: bool = False
+    manager: str = "unknown"
+    validation: str = "Warn"
+    force: bool = False
+
+    @classmethod
+    def of(cls, request: Request) -> WriteOptions:
+        """Reads the options from the query.
+
+        Raises:
+            ApiError: 400 for a value that none of them takes.
+        """
+        query = request.query
+        dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation") or "Warn"
+        if dry_run not in ("", "All"):
+            raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
+        if validation not in _VALIDATIONS:
+            supported = ", ".join(f'"{name}"' for name in _VALIDATIONS)
+            raise bad_request(f'fieldValidation: Unsupported value: "{validation}": supported values: {supported}')
+        manager = query.get("fieldManager") or request.user_agent.partition("/")[0] or "unknown"
+        return cls(dry_run == "All", manager[:_MANAGER_LIMIT], validation, request.flag("force"))

@@ -1,0 +1,82 @@
+"""Starting the API server as a process of its own, and stopping it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from millrace_core.base.errors import ReportError
+
+_READY_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+
+
+@dataclass
+class RunningServer:
+    """A server that answers."""
+
+    url: str
+    kubeconfig: Path
+    pid: int
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    def stop(self) -> None:
+        """Ends the process cleanly and waits for it; does nothing when it has ended already."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def kill(self) -> None:
+        """Ends the process at once, as a crash would."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+
+
+def start(
+    data: Path, *, port: int = 0, kubeconfig: Path, crds: Sequence[Path] = (), faults: bool = False
+) -> RunningServer:
+    """Starts the server and waits until it is ready; it ends when this process ends.
+
+    Args:
+        data: folder of the journal and of ``apiserver.json`` and ``apiserver.log``.
+        port: TCP port on 127.0.0.1; 0 takes a free one.
+        kubeconfig: where the kubeconfig is written.
+        crds: YAML files, or folders of them, whose objects are there from the start.
+        faults: whether ``/faults`` is served.
+
+    Raises:
+        ReportError: the server did not become ready; the message is what it said.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    address = data / "apiserver.json"
+    address.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "millrace_local.apiserver", "--data", str(data), "--port", str(port)]
+    command += ["--kubeconfig", str(kubeconfig), "--die-with-parent", *(["--faults"] if faults else [])]
+    for path in crds:
+        command += ["--crds", str(path)]
+    with (data / "apiserver.log").open("ab") as log:
+        log_start = log.tell()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    deadline = time.monotonic() + _READY_SECONDS
+    while not address.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            said = (data / "apiserver.log").read_bytes()[log_start:].decode(errors="replace").strip()
+            raise ReportError(
+                f"the API server did not start: {said or 'it said nothing'}", hint=f"See {data}/apiserver.log"
+            )
+        time.sleep(0.01)
+    return RunningServer(json.loads(address.read_text())["url"], kubeconfig, process.pid, process)

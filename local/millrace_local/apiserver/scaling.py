@@ -1,0 +1,87 @@
+"""The scale subresource: one small object that stands for the replicas of any workload."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace_local.apiserver import jsonpath
+from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.schema.errors import invalid
+from millrace_local.apiserver.status import ApiError
+from millrace_local.apiserver.status import invalid as invalid_object
+
+Obj = dict[str, Any]
+
+
+def _paths(resource: Resource) -> tuple[str, str, str]:
+    """Paths of the wanted replicas, the present replicas and the selector."""
+    if not resource.custom:
+        return ".spec.replicas", ".status.replicas", ".spec.selector"
+    declared = resource.definition["subresources"]["scale"]
+    return declared["specReplicasPath"], declared["statusReplicasPath"], declared.get("labelSelectorPath", "")
+
+
+def _first(obj: Obj, path: str, default: Any) -> Any:
+    found = jsonpath.find(obj, path) if path else []
+    return found[0] if found and found[0] is not None else default
+
+
+def selector_text(selector: Any) -> str:
+    """A selector in the form that query parameters take; plain maps and ``LabelSelector`` alike."""
+    if isinstance(selector, str):
+        return selector
+    if "matchLabels" not in selector and "matchExpressions" not in selector:
+        return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+    terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for term in selector.get("matchExpressions") or ():
+        key, operator, values = term["key"], term["operator"], ",".join(sorted(term.get("values") or ()))
+        terms.append(
+            {
+                "In": f"{key} in ({values})",
+                "NotIn": f"{key} notin ({values})",
+                "Exists": key,
+                "DoesNotExist": f"!{key}",
+            }[operator]
+        )
+    return ",".join(terms)
+
+
+def scale_of(obj: Obj, resource: Resource) -> Obj:
+    """The ``Scale`` of an object."""
+    spec_path, status_path, selector_path = _paths(resource)
+    metadata = obj["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    scale: Obj = {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "spec": {"replicas": _first(obj, spec_path, 0)},
+        "status": {"replicas": _first(obj, status_path, 0)},
+    }
+    selector = _first(obj, selector_path, "")
+    if selector:
+        scale["status"]["selector"] = selector_text(selector)
+    return scale
+
+
+def rescaled(obj: Obj, scale: Obj, resource: Resource) -> Obj:
+    """The object with the replicas, and the resourceVersion if any, that a ``Scale`` asks for.
+
+    Raises:
+        ApiError: 422 when the replicas are no whole number from 0 on.
+    """
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        fault = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise invalid_object("Scale", "autoscaling", obj["metadata"]["name"], [fault])
+    *holders, last = _paths(resource)[0].removeprefix(".").split(".")
+    node = obj
+    for name in holders:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise ApiError(500, "InternalError", f"{name} of {obj['metadata']['name']} is not an object")
+    node[last] = replicas
+    wanted = scale.get("metadata") or {}
+    obj["metadata"]["resourceVersion"] = wanted.get("resourceVersion") or obj["metadata"]["resourceVersion"]
+    obj["metadata"]["uid"] = wanted.get("uid") or obj["metadata"]["uid"]
+    return obj

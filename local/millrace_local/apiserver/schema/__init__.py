@@ -1,0 +1,7 @@
+"""Kubernetes structural schemas: defaulting, pruning and validation, CEL rules included."""
+
+from millrace_local.apiserver.schema.compiled import Schema, compile_schema
+from millrace_local.apiserver.schema.errors import FieldError, SchemaError
+from millrace_local.apiserver.schema.node import Node
+
+__all__ = ["FieldError", "Node", "Schema", "SchemaError", "compile_schema"]

@@ -1,0 +1,88 @@
+"""The syntax tree of an expression, and the errors of reading one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from millrace_local.apiserver.schema.cel.types import DYN, Type
+
+
+@dataclass(eq=False, slots=True)
+class Expr:
+    """A node; ``at`` is the offset that errors point to, ``type`` is filled in by the checker."""
+
+    at: int
+    type: Type = field(default=DYN, kw_only=True)
+
+
+@dataclass(eq=False, slots=True)
+class Literal(Expr):
+    value: Any
+
+
+@dataclass(eq=False, slots=True)
+class Ident(Expr):
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class Select(Expr):
+    """``operand.field``, or ``has(operand.field)`` if ``test``."""
+
+    operand: Expr
+    field: str
+    test: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Call(Expr):
+    """A function or operator; ``overloads`` holds, after checking, those that may apply."""
+
+    function: str
+    target: Expr | None
+    args: list[Expr]
+    overloads: tuple[Any, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class ListExpr(Expr):
+    items: list[Expr]
+
+
+@dataclass(eq=False, slots=True)
+class MapExpr(Expr):
+    entries: list[tuple[Expr, Expr]]
+
+
+@dataclass(eq=False, slots=True)
+class Macro(Expr):
+    """``source.kind(variable, predicate)``; ``map`` has a ``transform`` and only sometimes a predicate."""
+
+    kind: str
+    source: Expr
+    variable: str
+    predicate: Expr | None
+    transform: Expr | None
+
+
+class CelIssue(Exception):  # noqa: N818 - an issue of the expression, in cel-go's terms
+    """What is wrong with an expression, at an offset of its source."""
+
+    def __init__(self, message: str, at: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+
+    def shown(self, source: str) -> str:
+        """The issue with the line and a pointer, as cel-go shows it."""
+        start = source.rfind("\n", 0, self.at) + 1
+        end = source.find("\n", self.at)
+        line = source[start : end if end >= 0 else None]
+        column = self.at - start
+        row = source.count("\n", 0, self.at) + 1
+        return f"ERROR: <input>:{row}:{column + 1}: {self.message}\n | {line}\n | {'.' * column}^"
+
+
+class CelError(Exception):
+    """Evaluation failed: a key is missing, an index is out of bounds, a number overflows, an overload is missing."""

@@ -1,0 +1,65 @@
+"""Matching the parts of an object with those of its older self, as Kubernetes does to let old faults pass.
+
+Properties are matched by name and items of list maps by their keys; items of other lists are not matched. A fault of
+a value that did not change is no fault of the change (ratcheting).
+Source: ``k8s.io/apiserver/pkg/cel/common/equality.go``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from millrace_local.apiserver.schema import errors
+from millrace_local.apiserver.schema.node import Node
+from millrace_local.apiserver.schema.pruning import Path
+from millrace_local.apiserver.schema.values import Problem
+
+
+def keys_of(item: Any, keys: Iterable[str]) -> str:
+    """The identity of a list-map item."""
+    return json.dumps([item.get(key) for key in keys]) if isinstance(item, dict) else ""
+
+
+def by_keys(items: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The items of a list map by identity; nothing for other lists."""
+    return {keys_of(item, keys): item for item in items} if keys and isinstance(items, list) else {}
+
+
+def new_problems(
+    problems: list[Problem], root: Node, new: dict[str, Any], old: dict[str, Any], faults_of_old: list[Problem]
+) -> list[Problem]:
+    """The problems that the change from ``old`` to ``new`` brought.
+
+    Duplicates in list maps and sets count only if the old object had none at all.
+    """
+    had_duplicates = any(problem.type == errors.DUPLICATE for problem in faults_of_old)
+    return [
+        problem
+        for problem in problems
+        if not (had_duplicates and problem.type == errors.DUPLICATE)
+        and (problem.type == errors.DUPLICATE or not _unchanged(problem.at, root, new, old))
+    ]
+
+
+def _unchanged(at: Path, root: Node, new: Any, old: Any) -> bool:
+    """Whether the value at a path, or one around it, equals the old value that it is matched with."""
+    node: Node | None = root
+    for step in (*at, None):
+        if new == old:
+            return True
+        if step is None or node is None:
+            return False
+        if isinstance(step, int):
+            keys = node.map_keys if node.list_type == "map" else ()
+            older = by_keys(old, keys)
+            new, old = new[step], older.get(keys_of(new[step], keys), _NOTHING)
+            node = node.items
+        else:
+            new, old = new[step], old.get(step, _NOTHING) if isinstance(old, dict) else _NOTHING
+            node = node.children[step]
+    return False
+
+
+_NOTHING: Any = object()

@@ -1,0 +1,72 @@
+"""The logical junctors of a schema, over checks that are already compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from millrace_local.apiserver.schema import errors
+from millrace_local.apiserver.schema.values import Check, Checks, Problem
+
+
+def _run(checks: Checks, value: Any) -> list[Problem]:
+    one = checks[type(value)]
+    return (one(value) or []) if one is not None else []
+
+
+def _junctor_problem(rule: str) -> Problem:
+    return Problem(errors.INVALID, 'Invalid value: "": "', f'" {rule}', nameless=True)
+
+
+def _fewest(failures: Iterable[list[Problem]]) -> list[Problem]:
+    """The failures of the alternative that came closest; the first of equals."""
+    return min(failures, key=len)
+
+
+def any_of_check(alternatives: list[Checks]) -> Check:
+    def check(value: Any) -> list[Problem] | None:
+        failures = []
+        for alternative in alternatives:
+            problems = _run(alternative, value)
+            if not problems:
+                return None
+            failures.append(problems)
+        return [_junctor_problem("must validate at least one schema (anyOf)"), *_fewest(failures)]
+
+    return check
+
+
+def one_of_check(alternatives: list[Checks]) -> Check:
+    rule = "must validate one and only one schema (oneOf)."
+
+    def check(value: Any) -> list[Problem] | None:
+        outcomes = [_run(alternative, value) for alternative in alternatives]
+        matched = sum(not problems for problems in outcomes)
+        if matched == 1:
+            return None
+        if matched:
+            return [_junctor_problem(f"{rule} Found {matched} valid alternatives")]
+        return [_junctor_problem(f"{rule} Found none valid"), *_fewest(outcomes)]
+
+    return check
+
+
+def all_of_check(parts: list[Checks]) -> Check:
+    def check(value: Any) -> list[Problem] | None:
+        outcomes = [_run(part, value) for part in parts]
+        failed = [problem for problems in outcomes for problem in problems]
+        if not failed:
+            return None
+        none = "" if any(not problems for problems in outcomes) else ". None validated"
+        return [*failed, _junctor_problem(f"must validate all the schemas (allOf){none}")]
+
+    return check
+
+
+def not_check(excluded: Checks) -> Check:
+    def check(value: Any) -> list[Problem] | None:
+        if _run(excluded, value):
+            return None
+        return [_junctor_problem("must not validate the schema (not)")]
+
+    return check

@@ -1,0 +1,136 @@
+"""The server process: socket, kubeconfig, readiness file, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from millrace_core.base.errors import ReportError
+from millrace_local.apiserver.app import App
+from millrace_local.apiserver.cluster import Cluster
+from millrace_local.apiserver.connections import Protocol
+from millrace_local.apiserver.faults import Faults
+from millrace_local.apiserver.kubeconfig import write_kubeconfig, write_whole
+from millrace_local.apiserver.seeding import seed
+
+HOST = "127.0.0.1"
+_PR_SET_PDEATHSIG = 1
+_PARENT_SIGNAL = signal.SIGUSR1
+_KEEP_ALIVE_SECONDS = 600
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told to end the watches before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, cluster: Cluster, parent: int | None) -> None:
+        super().__init__(config)
+        self._cluster = cluster
+        self._parent = parent
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops on SIGTERM and SIGINT; uvicorn itself would raise them again afterwards and end with them."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        if self._parent is not None:
+            loop.add_signal_handler(_PARENT_SIGNAL, self._parent_ended)
+            self._parent_ended()
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    def _parent_ended(self) -> None:
+        # The kernel signals when the thread that started this process ends; the process may well go on.
+        if os.getppid() != self._parent:
+            self._stop()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._cluster.hub.drop()
+        await super().shutdown(sockets)
+
+
+def serve(
+    data: Path, *, port: int, kubeconfig: Path, crds: Sequence[Path], faults: bool, die_with_parent: bool
+) -> None:
+    """Runs the server until it is told to stop.
+
+    Raises:
+        ReportError: the port is taken, the journal cannot be used, a CRD file is wrong.
+    """
+    parent = os.getppid() if die_with_parent else None
+    if parent is not None:
+        _follow(parent)
+    listener = _listen(port)
+    cluster = Cluster(data)
+    seed(cluster, crds)
+    url = f"http://{HOST}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        App(cluster, Faults(cluster) if faults else None),
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=2,
+        backlog=2048,
+    )
+    server = _Server(config, cluster, parent)
+    write_kubeconfig(kubeconfig, url)
+    ready = data / "apiserver.json"
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_run(server, cluster, listener, ready, url))
+    ready.unlink(missing_ok=True)
+
+
+async def _run(server: _Server, cluster: Cluster, listener: socket.socket, ready: Path, url: str) -> None:
+    cleaning = asyncio.create_task(cluster.run())
+    # The socket listens already: clients that read the file now wait in its backlog for the first accept.
+    write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
+    # What is there by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        cleaning.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await cleaning
+        cluster.close()
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise ReportError(
+            f"cannot listen on {HOST}:{port}: {error.strerror}", hint="Choose another --port, or 0 for a free one"
+        ) from error
+    listener.listen(2048)
+    return listener
+
+
+def _follow(parent: int) -> None:
+    """Has the kernel tell this process when the one that started it ends."""
+    signal.signal(_PARENT_SIGNAL, signal.SIG_IGN)  # until the loop listens, which then looks for itself
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _PARENT_SIGNAL)
+    if os.getppid() != parent:  # it ended before the call took effect
+        raise ReportError("the process that started the API server has ended")

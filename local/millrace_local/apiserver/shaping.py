@@ -1,0 +1,138 @@
+"""From what a client sent to an object that may be stored: framed, pruned, filled in, owned and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from millrace_local.apiserver import metadata as meta
+from millrace_local.apiserver.fieldmanager import record_update
+from millrace_local.apiserver.kinds import strategy_of
+from millrace_local.apiserver.options import WriteOptions
+from millrace_local.apiserver.request import Target
+from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.schema import Schema
+from millrace_local.apiserver.schema.errors import TYPE_INVALID, FieldError
+from millrace_local.apiserver.status import bad_request, invalid
+from millrace_local.apiserver.strategy import Draft, Obj
+
+#: The compiled schema of a resource.
+Schemas = Callable[[Resource], Schema]
+_EMPTY: tuple[Any, ...] = (None, "", {}, [])
+
+
+def framed(obj: Any, target: Target) -> Obj:
+    """Checks that an object is of the resource and namespace it was sent to, and puts it in order; its metadata.
+
+    Raises:
+        ApiError: 400 or 422 where it is not.
+    """
+    resource = target.resource
+    if not isinstance(obj, dict):
+        raise bad_request(f"expected a JSON object, got {type(obj).__name__}")
+    kind, api_version = obj.pop("kind", None) or resource.kind, obj.pop("apiVersion", None) or resource.api_version
+    if kind != resource.kind or api_version != resource.api_version:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {resource.kind}): got {kind} in {api_version}, "
+            f"expected {resource.kind} in {resource.api_version}"
+        )
+    metadata = _metadata_of(obj.pop("metadata", None), resource)
+    rest = dict(obj)
+    obj.clear()
+    obj.update(apiVersion=api_version, kind=kind, metadata=metadata, **rest)
+    if target.namespace and metadata.get("namespace", target.namespace) != target.namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    if target.name and metadata.setdefault("name", target.name) != target.name:
+        raise bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({target.name})"
+        )
+    return metadata
+
+
+def _metadata_of(metadata: Any, resource: Resource) -> Obj:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        raise bad_request(f"metadata: expected an object, got {type(metadata).__name__}")
+    if faults := meta.shape_errors(metadata):
+        raise invalid(resource.kind, resource.group, "", faults)
+    # Empty parts are absent ones; an empty list of managers is an order to forget them.
+    return {name: value for name, value in metadata.items() if name == "managedFields" or value not in _EMPTY}
+
+
+def keep_part(target: Target, new: Obj, old: Obj, *, recorded: bool) -> None:
+    """Leaves in ``new`` only the part that the subresource may write; the rest is taken from ``old``."""
+    if "status" not in target.resource.subresources:
+        return
+    if target.subresource != "status":
+        if not target.subresource:
+            _set(new, "status", old.get("status"))
+        return
+    kept = ["labels", "annotations"] if strategy_of(target.resource).status_metadata else []
+    if recorded:
+        kept.append("managedFields")
+    metadata = {**old["metadata"], **{name: new["metadata"][name] for name in kept if name in new["metadata"]}}
+    status = new.get("status")
+    new.clear()
+    new.update({**old, "metadata": metadata})
+    _set(new, "status", status)
+
+
+def _set(obj: Obj, name: str, value: Any) -> None:
+    if value is None:
+        obj.pop(name, None)
+    else:
+        obj[name] = value
+
+
+def shape(target: Target, draft: Draft, options: WriteOptions, *, schema: Schema, recorded: bool) -> tuple[str, ...]:
+    """Prunes, defaults, records, prepares and checks an object in place; answers warnings.
+
+    Args:
+        target: what is written.
+        draft: the object as it is to be and as it is.
+        options: field manager and field validation.
+        schema: the compiled schema of the resource.
+        recorded: managedFields are already as they should be.
+
+    Raises:
+        ApiError: 400 for unknown fields under strict validation and for wrong types, 422 for all other faults.
+    """
+    resource, strategy, obj, old = target.resource, strategy_of(target.resource), draft.obj, draft.old
+    unknown = schema.prune(obj)
+    if unknown and options.validation == "Strict":
+        listed = ", ".join(f'unknown field "{path}"' for path in unknown)
+        raise bad_request(f"strict decoding error: {listed}")
+    if strategy.has_spec and obj.get("spec") is None:
+        obj["spec"] = {}
+    schema.default(obj)
+    errors = _general_errors(resource, obj, old, schema)
+    if not errors:
+        strategy.default(obj)
+        if not recorded:
+            record_update(
+                old,
+                obj,
+                manager=options.manager,
+                api_version=resource.api_version,
+                schema=schema,
+                now=draft.now,
+                subresource=target.subresource,
+            )
+        strategy.prepare(draft)
+        errors = strategy.check(draft)
+    if errors:
+        raise invalid(resource.kind, resource.group, obj["metadata"].get("name") or "", errors)
+    return tuple(f'unknown field "{path}"' for path in unknown) if options.validation == "Warn" else ()
+
+
+def _general_errors(resource: Resource, obj: Obj, old: Obj | None, schema: Schema) -> list[FieldError]:
+    errors = meta.metadata_errors(resource.storage, obj["metadata"])
+    if old is not None:
+        errors += meta.finalizer_errors(obj["metadata"], old["metadata"])
+    faults = schema.validate(obj, old)
+    # Go cannot even decode a built-in object with a wrong type in it; custom resources are only data to it.
+    if not resource.custom and (wrong := [fault for fault in faults if fault.type == TYPE_INVALID]):
+        where = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        raise bad_request(f"{where}: {wrong[0].path}: {wrong[0].message}")
+    return errors + faults

@@ -1,0 +1,164 @@
+"""API errors in Kubernetes' own shape: a ``Status`` object with reason, code, details and causes.
+
+Source: the API conventions of Kubernetes ("Response Status Kind") and the constructors of
+``k8s.io/apimachinery/pkg/api/errors``, whose wording clients and people know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from millrace_core.base.errors import MillraceError
+from millrace_local.apiserver.schema.errors import FieldError
+
+
+class ApiError(MillraceError):
+    """An answer that is not a success.
+
+    Args:
+        code: the HTTP status.
+        reason: Kubernetes' machine-readable reason, such as ``NotFound``.
+        message: what a person reads.
+        details: ``Status.details`` (name, group, kind, uid, causes, retryAfterSeconds).
+        headers: extra HTTP headers, such as ``Retry-After``.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        details: dict[str, Any] | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.code = code
+        self.details = details or {}
+        self.headers = tuple(headers)
+
+    def body(self) -> dict[str, Any]:
+        """The ``Status`` object of this error."""
+        status: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        if self.details:
+            status["details"] = self.details
+        return status
+
+
+def success(kind: str, group: str, name: str, uid: str) -> dict[str, Any]:
+    """The ``Status`` that a finished delete answers with."""
+    details = {"name": name, "kind": kind, "uid": uid}
+    if group:
+        details["group"] = group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def qualified(plural: str, group: str) -> str:
+    """``deployments.apps`` or, in the core group, ``pods``."""
+    return f"{plural}.{group}" if group else plural
+
+
+def _details(plural: str, group: str, name: str) -> dict[str, Any]:
+    details = {"name": name, "kind": plural}
+    if group:
+        details["group"] = group
+    return details
+
+
+def not_found(plural: str, group: str, name: str) -> ApiError:
+    """404 for an object that is not there."""
+    message = f'{qualified(plural, group)} "{name}" not found'
+    return ApiError(404, "NotFound", message, details=_details(plural, group, name))
+
+
+def no_such_path() -> ApiError:
+    """404 for a path that names no resource."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource")
+
+
+def already_exists(plural: str, group: str, name: str) -> ApiError:
+    """409 for a create of a name that is taken."""
+    message = f'{qualified(plural, group)} "{name}" already exists'
+    return ApiError(409, "AlreadyExists", message, details=_details(plural, group, name))
+
+
+STALE = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def conflict(plural: str, group: str, name: str, why: str = STALE) -> ApiError:
+    """409 for a write that rests on an outdated resourceVersion or a failed precondition."""
+    message = f'Operation cannot be fulfilled on {qualified(plural, group)} "{name}": {why}'
+    return ApiError(409, "Conflict", message, details=_details(plural, group, name))
+
+
+def bad_request(message: str) -> ApiError:
+    """400 for a request that cannot be understood."""
+    return ApiError(400, "BadRequest", message)
+
+
+def forbidden(plural: str, group: str, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> ApiError:
+    """403 for a request that is understood and refused."""
+    details = _details(plural, group, name)
+    if causes:
+        details["causes"] = list(causes)
+    message = f'{qualified(plural, group)} "{name}" is forbidden: {why}'
+    return ApiError(403, "Forbidden", message, details=details)
+
+
+def expired(message: str) -> ApiError:
+    """410 for a resourceVersion or continue token that is too old."""
+    return ApiError(410, "Expired", message)
+
+
+def too_large_resource_version(asked: int, current: int) -> ApiError:
+    """504 for a resourceVersion that this server has not reached."""
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return ApiError(
+        504,
+        "Timeout",
+        f"Too large resource version: {asked}, current: {current}",
+        details={"causes": [cause], "retryAfterSeconds": 1},
+    )
+
+
+def method_not_allowed(plural: str, group: str, verb: str) -> ApiError:
+    """405 for a verb that the resource does not know."""
+    return ApiError(
+        405,
+        "MethodNotAllowed",
+        f"{verb} is not supported on resources of kind {qualified(plural, group)!r}".replace("'", '"'),
+        details={"kind": plural, **({"group": group} if group else {})},
+    )
+
+
+def unsupported_media_type(got: str, accepted: Sequence[str]) -> ApiError:
+    """415 for a body in a format that this server does not read, protobuf above all."""
+    message = (
+        f"the body of the request was in an unknown format {got!r} - accepted media types include: "
+        f"{', '.join(accepted)}"
+    )
+    return ApiError(415, "UnsupportedMediaType", message)
+
+
+def not_acceptable(accepted: Sequence[str]) -> ApiError:
+    """406 for an Accept header that asks for nothing this server writes."""
+    message = f"only the following media types are accepted: {', '.join(accepted)}"
+    return ApiError(406, "NotAcceptable", message)
+
+
+def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> ApiError:
+    """422 with one cause per faulty field."""
+    lines = [f"{error.path}: {error.message}" if error.path else error.message for error in errors]
+    what = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
+    causes = [{"reason": e.type, "message": e.message, "field": e.path} for e in errors]
+    details = {**_details(kind, group, name), "causes": causes}
+    return ApiError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {what}', details=details)

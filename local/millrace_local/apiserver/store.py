@@ -1,0 +1,256 @@
+"""All objects, in memory as bytes with a small index, behind a journal; and the history that watches read."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from millrace_local.apiserver.journal import Journal, Write
+from millrace_local.apiserver.resources import SELECTABLE
+
+#: Events kept per resource for watches that start in the past; older starts get 410.
+WINDOW = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One object in one revision; never changed, so lists and watches may hold on to it.
+
+    ``body`` is the object's JSON without apiVersion and kind and without the leading brace, so that each served
+    version only prepends its own head.
+    """
+
+    resource: str
+    namespace: str
+    name: str
+    body: bytes
+    revision: int
+    uid: str
+    labels: Mapping[str, str]
+    fields: Mapping[str, str]
+    owners: tuple[str, ...]
+    deleting: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.namespace, self.name
+
+    def object(self) -> dict[str, Any]:
+        """The object as a fresh dict, without apiVersion and kind."""
+        loaded: dict[str, Any] = orjson.loads(b"{" + self.body)
+        return loaded
+
+
+class Event(NamedTuple):
+    """A change: ``entry`` is the new state, or of a deleted object the last; ``old`` what was there before."""
+
+    revision: int
+    type: str
+    entry: Entry
+    old: Entry | None
+
+
+_NO_STRINGS: Mapping[str, str] = {}
+
+
+def field_value(obj: Mapping[str, Any], path: str) -> str:
+    """The value of a dotted path as field selectors compare it; empty where absent."""
+    node: Any = obj
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if node is None:
+        return ""
+    return str(node).lower() if isinstance(node, bool) else str(node)
+
+
+def entry_of(resource: str, namespace: str, name: str, obj: Mapping[str, Any]) -> Entry:
+    """Builds the entry of an object (without apiVersion and kind) that already carries its resourceVersion."""
+    metadata = obj["metadata"]
+    selectable = SELECTABLE.get(resource, ())
+    return Entry(
+        resource=resource,
+        namespace=namespace,
+        name=name,
+        body=orjson.dumps(obj)[1:],
+        revision=int(metadata.get("resourceVersion", 0)),
+        uid=metadata["uid"],
+        labels=metadata.get("labels") or _NO_STRINGS,
+        fields={path: field_value(obj, path) for path in selectable} if selectable else _NO_STRINGS,
+        owners=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+class _Table:
+    """The objects of one resource, their keys in order, and their latest events."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, str], Entry] = {}
+        self.keys: list[tuple[str, str]] = []
+        self.history: deque[Event] = deque(maxlen=WINDOW)
+
+    def set(self, entry: Entry) -> Entry | None:
+        key = (entry.namespace, entry.name)
+        old = self.entries.get(key)
+        if old is None:
+            insort(self.keys, key)
+        self.entries[key] = entry
+        return old
+
+    def drop(self, entry: Entry) -> None:
+        key = (entry.namespace, entry.name)
+        del self.entries[key]
+        del self.keys[bisect_left(self.keys, key)]
+
+
+class Store:
+    """The state of the cluster. Every method runs to its end without giving way, so it is atomic in one event loop.
+
+    Args:
+        journal: where writes go before they take effect; read to its end at construction.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._tables: defaultdict[str, _Table] = defaultdict(_Table)
+        self._uids: dict[str, Entry] = {}
+        self._dependents: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
+        self._floor = 0
+        self.revision = 0
+        self.listeners: list[Callable[[Event], None]] = []
+        self._replay(journal.read())
+
+    def _replay(self, writes: Iterable[Write]) -> None:
+        obsolete = []
+        for write in writes:
+            if write.revision != self.revision + 1:
+                # Compaction took rows out before this one: watches may only start after the gap.
+                self.revision = write.revision - 1
+                self.forget_history()
+            old = self.get(write.resource, write.namespace, write.name)
+            if old is not None:
+                obsolete.append(old.revision)
+            if write.body is not None:
+                self._set(entry_of(write.resource, write.namespace, write.name, orjson.loads(write.body)))
+            else:
+                obsolete.append(write.revision)
+                if old is not None:
+                    self._drop(_at_revision(old, write.revision), old)
+            self.revision = write.revision
+        for revision in obsolete:
+            self._journal.obsolete(revision)
+
+    def get(self, resource: str, namespace: str, name: str) -> Entry | None:
+        """The object of that name, or ``None``."""
+        return self._tables[resource].entries.get((namespace, name))
+
+    def by_uid(self, uid: str) -> Entry | None:
+        """The object with that uid, or ``None``."""
+        return self._uids.get(uid)
+
+    def dependents(self, uid: str) -> list[Entry]:
+        """The objects that name ``uid`` as one of their owners."""
+        found = (self.get(*key) for key in sorted(self._dependents.get(uid, ())))
+        return [entry for entry in found if entry is not None]
+
+    def entries(self, resource: str, namespace: str = "") -> list[Entry]:
+        """All objects of a resource in one namespace, or in all, ordered by namespace and name."""
+        table = self._tables[resource]
+        keys = table.keys
+        if namespace:
+            keys = keys[bisect_left(keys, (namespace, "")) : bisect_left(keys, (f"{namespace}\0", ""))]
+        return [table.entries[key] for key in keys]
+
+    def resources(self) -> list[str]:
+        """The storage keys that hold at least one object."""
+        return [resource for resource, table in self._tables.items() if table.entries]
+
+    def put(self, resource: str, namespace: str, name: str, obj: dict[str, Any]) -> Entry:
+        """Creates or replaces an object (without apiVersion and kind); sets its resourceVersion in place.
+
+        Raises:
+            JournalFullError: the disk refused the write; nothing changed.
+        """
+        revision = self.revision + 1
+        obj["metadata"]["resourceVersion"] = str(revision)
+        entry = entry_of(resource, namespace, name, obj)
+        self._journal.append(Write(revision, resource, namespace, name, b"{" + entry.body))
+        self.revision = revision
+        event = self._set(entry)
+        if event.old is not None:
+            self._journal.obsolete(event.old.revision)
+        self._tell(event)
+        return entry
+
+    def remove(self, entry: Entry, final: Mapping[str, Any] | None = None) -> Entry:
+        """Deletes an object; answers its last state, ``final`` if given, with the revision of the delete.
+
+        Raises:
+            JournalFullError: the disk refused the write; nothing changed.
+        """
+        revision = self.revision + 1
+        self._journal.append(Write(revision, entry.resource, entry.namespace, entry.name, None))
+        self.revision = revision
+        self._journal.obsolete(entry.revision)
+        self._journal.obsolete(revision)
+        last = _at_revision(entry, revision, final)
+        self._tell(self._drop(last, entry))
+        return last
+
+    def since(self, resource: str, revision: int) -> Sequence[Event] | None:
+        """The events of a resource after ``revision``; ``None`` when they are no longer all known."""
+        history = self._tables[resource].history
+        oldest = history[0].revision if len(history) == WINDOW else self._floor + 1
+        if revision + 1 < oldest:
+            return None
+        return [event for event in history if event.revision > revision]
+
+    def forget_history(self) -> None:
+        """Makes every watch that would start before now impossible, as compaction does in a real cluster."""
+        self._floor = self.revision
+        for table in self._tables.values():
+            table.history.clear()
+
+    def _set(self, entry: Entry) -> Event:
+        table = self._tables[entry.resource]
+        old = table.set(entry)
+        if old is not None:
+            self._unlink(old)
+        self._uids[entry.uid] = entry
+        for owner in entry.owners:
+            self._dependents[owner].add((entry.resource, entry.namespace, entry.name))
+        event = Event(entry.revision, "ADDED" if old is None else "MODIFIED", entry, old)
+        table.history.append(event)
+        return event
+
+    def _drop(self, last: Entry, old: Entry) -> Event:
+        table = self._tables[old.resource]
+        table.drop(old)
+        self._unlink(old)
+        event = Event(last.revision, "DELETED", last, old)
+        table.history.append(event)
+        return event
+
+    def _unlink(self, entry: Entry) -> None:
+        self._uids.pop(entry.uid, None)
+        for owner in entry.owners:
+            keys = self._dependents[owner]
+            keys.discard((entry.resource, entry.namespace, entry.name))
+            if not keys:
+                del self._dependents[owner]
+
+    def _tell(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+
+def _at_revision(entry: Entry, revision: int, final: Mapping[str, Any] | None = None) -> Entry:
+    obj = dict(final) if final is not None else entry.object()
+    obj["metadata"] = {**obj["metadata"], "resourceVersion": str(revision)}
+    return entry_of(entry.resource, entry.namespace, entry.name, obj)

@@ -1,0 +1,95 @@
+"""Subresources other than status: scale, binding, eviction, log and finalize."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from millrace_local.apiserver import logs, pods
+from millrace_local.apiserver.cluster import Cluster
+from millrace_local.apiserver.decoding import decode_object
+from millrace_local.apiserver.forms import Form
+from millrace_local.apiserver.options import WriteOptions
+from millrace_local.apiserver.patching import change_of
+from millrace_local.apiserver.request import Request, Response, Stream, Target, json_response
+from millrace_local.apiserver.resources import NAMESPACES, PODS
+from millrace_local.apiserver.scaling import rescaled, scale_of
+from millrace_local.apiserver.status import method_not_allowed, not_found
+from millrace_local.apiserver.versions import served_object
+
+_TEXT = b"text/plain"
+
+
+def answer(verb: str, request: Request, target: Target, cluster: Cluster) -> Response | Stream:
+    """Carries out a request on a subresource.
+
+    Raises:
+        ApiError: 405 for a verb that the subresource does not know.
+    """
+    match target.subresource, verb:
+        case "scale", "get":
+            return json_response(scale_of(_object(target, cluster), target.resource))
+        case "scale", "update" | "patch":
+            return _scale(verb, request, target, cluster)
+        case "log", "get":
+            return _log(request, target, cluster)
+        case "binding", "create":
+            return pods.bind(request, target, cluster)
+        case "eviction", "create":
+            return pods.evict(request, target, cluster)
+        case "finalize", "update":
+            return _finalize(request, target, cluster)
+    raise method_not_allowed(f"{target.resource.plural}/{target.subresource}", target.resource.group, verb)
+
+
+def _object(target: Target, cluster: Cluster) -> dict[str, Any]:
+    resource = target.resource
+    entry = cluster.store.get(resource.storage, target.namespace, target.name)
+    if entry is None:
+        raise not_found(resource.plural, resource.group, target.name)
+    return served_object(entry, resource)
+
+
+def _scale(verb: str, request: Request, target: Target, cluster: Cluster) -> Response:
+    resource = target.resource
+    if verb == "patch":
+        wanted = change_of(request, target, cluster.scale_schema())
+    else:
+        sent = decode_object(request)
+
+        def wanted(_: dict[str, Any]) -> dict[str, Any]:
+            return sent
+
+    def change(current: dict[str, Any]) -> dict[str, Any]:
+        return rescaled(current, wanted(scale_of(current, resource)), resource)
+
+    written = cluster.writer.update(target, change, WriteOptions.of(request))
+    return json_response(scale_of(served_object(written.entry, resource), resource))
+
+
+def _finalize(request: Request, target: Target, cluster: Cluster) -> Response:
+    sent = decode_object(request)
+
+    def change(namespace: dict[str, Any]) -> dict[str, Any]:
+        namespace["spec"] = {
+            **namespace.get("spec", {}),
+            "finalizers": (sent.get("spec") or {}).get("finalizers") or [],
+        }
+        return namespace
+
+    cluster.store.get(NAMESPACES, "", target.name)
+    written = cluster.writer.update(target, change, WriteOptions.of(request))
+    return Response(Form(target.resource).one(written.entry))
+
+
+def _log(request: Request, target: Target, cluster: Cluster) -> Stream:
+    options = logs.LogOptions.of(request, datetime.now(UTC))
+    container, file = logs.log_file(_object(target, cluster), options)
+    gone = asyncio.Event()
+
+    def over() -> bool:
+        entry = cluster.store.get(PODS, target.namespace, target.name)
+        return logs.ended(None if entry is None else entry.object(), container)
+
+    return Stream(logs.read(file, options, over, gone), content_type=_TEXT, on_gone=gone.set)

@@ -1,0 +1,5 @@
+"""``millrace local``: the embedded mode on the command line."""
+
+from millrace_local.commands.app import app
+
+__all__ = ["app"]

@@ -1,0 +1,46 @@
+"""ServiceAccounts: every namespace has one named ``default``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from millrace_local.client.informer import Informers
+from millrace_local.client.resources import NAMESPACES, SERVICE_ACCOUNTS, Obj
+from millrace_local.controllers.actions import Create, Plan
+from millrace_local.controllers.owners import is_deleted
+
+DEFAULT = "default"
+
+
+class AccountController:
+    """Creates the default ServiceAccount of namespaces."""
+
+    name = "accounts"
+    workers = 1
+
+    def wire(self, informers: Informers, touch: Callable[[str], None]) -> None:
+        """A namespace is planned when it appears and when its default account disappears."""
+        self._namespaces = informers.of(NAMESPACES)
+        self._accounts = informers.of(SERVICE_ACCOUNTS)
+
+        def of_account(old: Obj | None, new: Obj | None) -> None:
+            if old and new is None and old["metadata"]["name"] == DEFAULT:
+                touch(f"/{old['metadata']['namespace']}")
+
+        def of_namespace(old: Obj | None, new: Obj | None) -> None:
+            if new and old is None:
+                touch(f"/{new['metadata']['name']}")
+
+        self._namespaces.subscribe(of_namespace)
+        self._accounts.subscribe(of_account)
+
+    def plan(self, key: str, now: datetime) -> Plan:  # noqa: ARG002 - time does not matter here
+        """Creates the account that a living namespace lacks."""
+        namespace = self._namespaces.items.get(key)
+        if namespace is None or is_deleted(namespace):
+            return Plan()
+        name = namespace["metadata"]["name"]
+        if self._accounts.get(name, DEFAULT) is not None:
+            return Plan()
+        return Plan((Create(SERVICE_ACCOUNTS, {"metadata": {"name": DEFAULT, "namespace": name}}),))

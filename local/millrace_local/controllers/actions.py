@@ -1,0 +1,177 @@
+"""What a planner may ask for, and the carrying out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.events import Recorder
+from millrace_local.client.informer import Informers
+from millrace_local.client.resources import Obj, Resource
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create ``body``. Its name is deterministic, so one that exists already is this very wish come true."""
+
+    resource: Resource
+    body: Obj
+
+
+@dataclass(frozen=True)
+class Change:
+    """Turn ``before`` into ``after`` by a merge patch of the differences; none means no request at all.
+
+    The patch carries the resource version of ``before``: a plan made from a late copy is refused, never half right.
+    """
+
+    resource: Resource
+    before: Obj
+    after: Obj
+    subresource: str = ""
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete this very object (by uid)."""
+
+    resource: Resource
+    target: Obj
+    propagation: str = "Background"
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Place the pod on the node."""
+
+    pod: Obj
+    node: str
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Write an Event about ``regarding``."""
+
+    resource: Resource
+    regarding: Obj
+    reason: str
+    message: str
+    kind: Literal["Normal", "Warning"] = "Normal"
+
+
+Action = Create | Change | Delete | Bind | Tell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do now, in this order, and after how many seconds time alone makes it worth planning again."""
+
+    actions: tuple[Action, ...] = ()
+    again: float | None = None
+
+
+def soonest(*delays: float | None) -> float | None:
+    """The shortest of the delays that are not None, never negative."""
+    return min((max(0.0, delay) for delay in delays if delay is not None), default=None)
+
+
+def difference(before: Any, after: Any) -> Any:
+    """The JSON merge patch (RFC 7396) from ``before`` to ``after``; ``{}`` when they are equal."""
+    patch: Obj = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        if name not in before:
+            patch[name] = value
+        elif value is before[name]:
+            continue
+        elif isinstance(value, dict) and isinstance(before[name], dict):
+            if deeper := difference(before[name], value):
+                patch[name] = deeper
+        elif value != before[name]:
+            patch[name] = value
+    return patch
+
+
+# What the API server says to a body that it will never take as it is.
+_REFUSALS = (400, 403, 413, 422)
+
+
+class Hands:
+    """Carries out actions, and lets the informers know at once what came of them."""
+
+    def __init__(self, client: Client, informers: Informers, recorder: Recorder) -> None:
+        self._client = client
+        self._informers = informers
+        self._recorder = recorder
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        """Carries out ``actions`` in order and stops at the first refusal.
+
+        Raises:
+            ApiError: a write was refused; what is gone or there already is no refusal.
+        """
+        for action in actions:
+            if isinstance(action, Tell):
+                self._recorder.emit(action.resource, action.regarding, action.reason, action.message, kind=action.kind)
+                continue
+            try:
+                await self._write(action)
+            except ApiError as error:
+                if error.is_missing or error.reason == "AlreadyExists":
+                    continue
+                if isinstance(action, Create) and error.status in _REFUSALS:
+                    self._tell_owner(action, error)
+                raise
+
+    def _tell_owner(self, action: Create, error: ApiError) -> None:
+        """Tells the owner of a child that the API server will not have (a quota, a rule); the loop only logs."""
+        body = action.body["metadata"]
+        for owner in body.get("ownerReferences") or []:
+            group, _, version = owner["apiVersion"].rpartition("/")
+            resource = Resource(group, version, owner["kind"], "")
+            regarding = {"metadata": {**owner, "namespace": body.get("namespace", "")}}
+            message = f"Error creating: {error.message}"
+            self._recorder.emit(resource, regarding, "FailedCreate", message, kind="Warning")
+
+    async def _write(self, action: Create | Change | Delete | Bind) -> None:
+        if isinstance(action, Create):
+            namespace = action.body["metadata"].get("namespace", "")
+            made = await self._client.create(action.resource, namespace, action.body)
+            self._informers.of(action.resource).observe(made)
+        elif isinstance(action, Change):
+            await self._change(action)
+        elif isinstance(action, Delete):
+            metadata = action.target["metadata"]
+            await self._client.delete(
+                action.resource,
+                metadata.get("namespace", ""),
+                metadata["name"],
+                uid=metadata["uid"],
+                propagation=action.propagation,
+            )
+        else:
+            metadata = {key: action.pod["metadata"][key] for key in ("name", "namespace", "uid")}
+            binding = {
+                "apiVersion": "v1",
+                "kind": "Binding",
+                "metadata": metadata,
+                "target": {"apiVersion": "v1", "kind": "Node", "name": action.node},
+            }
+            path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/binding"
+            await self._client.request("POST", path, body=binding)
+
+    async def _change(self, action: Change) -> None:
+        patch = difference(action.before, action.after)
+        if not patch:
+            return
+        metadata = action.before["metadata"]
+        patch.setdefault("metadata", {})["resourceVersion"] = metadata["resourceVersion"]
+        changed = await self._client.patch(
+            action.resource,
+            metadata.get("namespace", ""),
+            metadata["name"],
+            patch,
+            subresource=action.subresource,
+        )
+        self._informers.of(action.resource).observe(changed)

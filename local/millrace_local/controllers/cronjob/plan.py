@@ -1,0 +1,201 @@
+"""What a CronJob needs next: a Job for the time that has come, its status, and the end of old Jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from millrace_core.base.errors import RejectError
+from millrace_local.client.conditions import is_true
+from millrace_local.client.resources import CRON_JOBS, JOBS, Obj
+from millrace_local.client.times import moment_of, stamp
+from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
+from millrace_local.controllers.cronjob.schedule import Schedule, parse
+from millrace_local.controllers.owners import controller_reference, is_deleted
+from millrace_local.controllers.pods import created
+
+SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+# More missed times than this are worth a warning: a clock was set, or nothing ran for long.
+MANY_MISSED = 100
+
+
+def plan(cron_job: Obj, jobs: Sequence[Obj], now: datetime) -> Plan:
+    """The next step.
+
+    Only the latest of the missed times is made up for. The Job's name follows from its time, so it is made once however
+    often this is planned.
+
+    Args:
+        cron_job: the CronJob.
+        jobs: the Jobs that it controls.
+        now: the present time.
+    """
+    if is_deleted(cron_job):
+        return Plan()
+    spec = cron_job["spec"]
+    actions = _expire(cron_job, jobs)
+    status, told = _account(cron_job, jobs)
+    if spec.get("suspend"):
+        return Plan((*actions, *told, *_write(cron_job, status)))
+    try:
+        schedule = parse(spec["schedule"], _zone(spec.get("timeZone")))
+    except RejectError as error:
+        wrong = Tell(CRON_JOBS, cron_job, "UnparseableSchedule", str(error), "Warning")
+        return Plan((*actions, *told, wrong, *_write(cron_job, status)))
+    due = _due(cron_job, schedule, now)
+    actions += due.told
+    if due.at is not None:
+        status, started = _start(cron_job, jobs, status, due.at)
+        actions += started
+    following = schedule.after(now)
+    again = None if following is None else (following - now).total_seconds()
+    return Plan((*actions, *told, *_write(cron_job, status)), again)
+
+
+def _zone(name: str | None) -> tzinfo:
+    """The time zone; UTC without a name, as a Kubernetes controller in its usual container has it."""
+    if not name:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise RejectError(
+            f"unknown time zone {name!r}",
+            hint="Expected a name of the IANA time zone database, such as Europe/Berlin",
+            field="spec.timeZone",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Due:
+    at: datetime | None = None
+    told: tuple[Tell, ...] = ()
+
+
+def _due(cron_job: Obj, schedule: Schedule, now: datetime) -> _Due:
+    """The scheduled time to run now, if one has come that was not run yet and is not too long ago."""
+    spec, status = cron_job["spec"], cron_job.get("status") or {}
+    last = status.get("lastScheduleTime")
+    since = moment_of(last) if last else created(cron_job)
+    deadline = spec.get("startingDeadlineSeconds")
+    at = schedule.latest(since, now)
+    if at is None:
+        return _Due()
+    told: tuple[Tell, ...] = ()
+    if deadline is not None:
+        if at + timedelta(seconds=deadline) < now:
+            message = f"Missed scheduled time to start a job: {stamp(at)}"
+            return _Due(None, (Tell(CRON_JOBS, cron_job, "MissSchedule", message, "Warning"),))
+        since = max(since, now - timedelta(seconds=deadline))
+    if schedule.more_than(MANY_MISSED, since, now):
+        message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+        told = (Tell(CRON_JOBS, cron_job, "TooManyMissedTimes", message, "Warning"),)
+    return _Due(at, told)
+
+
+def _start(cron_job: Obj, jobs: Sequence[Obj], status: Obj, at: datetime) -> tuple[Obj, list[Action]]:
+    """Starts the Job of the time ``at`` as the concurrency policy allows; returns the status with it."""
+    policy = cron_job["spec"].get("concurrencyPolicy", "Allow")
+    running = [job for job in jobs if not is_finished(job)]
+    body = job_of(cron_job, at)
+    done = {**status, "lastScheduleTime": stamp(at)}
+    if any(job["metadata"]["name"] == body["metadata"]["name"] for job in jobs):
+        return done, []
+    actions: list[Action] = []
+    if running and policy == "Forbid":
+        message = "Not starting job because prior execution is running and concurrency policy is Forbid"
+        return status, [Tell(CRON_JOBS, cron_job, "JobAlreadyActive", message)]
+    if policy == "Replace":
+        for job in running:
+            actions += [
+                Delete(JOBS, job),
+                _tell(cron_job, "SuccessfulDelete", f"Deleted job {job['metadata']['name']}"),
+            ]
+    actions += [Create(JOBS, body), _tell(cron_job, "SuccessfulCreate", f"Created job {body['metadata']['name']}")]
+    return done, actions
+
+
+def job_of(cron_job: Obj, at: datetime) -> Obj:
+    """The Job for the scheduled time ``at``; its name ends in the minutes since 1970."""
+    template, metadata = cron_job["spec"]["jobTemplate"], cron_job["metadata"]
+    inner = template.get("metadata") or {}
+    return {
+        "metadata": {
+            "name": f"{metadata['name']}-{int(at.timestamp()) // 60}",
+            "namespace": metadata["namespace"],
+            "labels": dict(inner.get("labels") or {}),
+            "annotations": {**(inner.get("annotations") or {}), SCHEDULED_AT: stamp(at)},
+            "ownerReferences": [controller_reference(CRON_JOBS, cron_job)],
+        },
+        "spec": template["spec"],
+    }
+
+
+def is_finished(job: Obj) -> bool:
+    """Whether the Job is Complete or Failed."""
+    conditions = (job.get("status") or {}).get("conditions")
+    return is_true(conditions, "Complete") or is_true(conditions, "Failed")
+
+
+def _account(cron_job: Obj, jobs: Sequence[Obj]) -> tuple[Obj, list[Tell]]:
+    """The status that the Jobs show, and an event for each that has ended since it was last written."""
+    before = cron_job.get("status") or {}
+    active = [
+        {
+            "apiVersion": JOBS.api_version,
+            "kind": JOBS.kind,
+            "name": job["metadata"]["name"],
+            "namespace": job["metadata"]["namespace"],
+            "uid": job["metadata"]["uid"],
+        }
+        for job in sorted(jobs, key=lambda job: str(job["metadata"]["name"]))
+        if not is_finished(job)
+    ]
+    status = {name: value for name, value in before.items() if name != "active"}
+    if active:
+        status["active"] = active
+    succeeded = [job["status"]["completionTime"] for job in jobs if (job.get("status") or {}).get("completionTime")]
+    if succeeded:
+        times = [*succeeded, *([before["lastSuccessfulTime"]] if "lastSuccessfulTime" in before else [])]
+        status["lastSuccessfulTime"] = max(times, key=moment_of)
+    were_active = {reference.get("uid") for reference in before.get("active") or []}
+    ended = [job for job in jobs if is_finished(job) and job["metadata"]["uid"] in were_active]
+    told = [
+        _tell(
+            cron_job,
+            "SawCompletedJob",
+            f"Saw completed job: {job['metadata']['name']}, condition: "
+            + ("Complete" if is_true(job["status"]["conditions"], "Complete") else "Failed"),
+        )
+        for job in ended
+    ]
+    return status, told
+
+
+def _expire(cron_job: Obj, jobs: Sequence[Obj]) -> list[Action]:
+    """Deletes the oldest finished Jobs beyond the history limits."""
+    actions: list[Action] = []
+    for field, kind, default in (
+        ("successfulJobsHistoryLimit", "Complete", 3),
+        ("failedJobsHistoryLimit", "Failed", 1),
+    ):
+        ended = [job for job in jobs if is_true((job.get("status") or {}).get("conditions"), kind)]
+        limit = cron_job["spec"].get(field, default)
+        oldest = sorted(ended, key=lambda job: (created(job), job["metadata"]["name"]))[: max(0, len(ended) - limit)]
+        for job in oldest:
+            if not is_deleted(job):
+                actions += [
+                    Delete(JOBS, job),
+                    _tell(cron_job, "SuccessfulDelete", f"Deleted job {job['metadata']['name']}"),
+                ]
+    return actions
+
+
+def _tell(cron_job: Obj, reason: str, message: str) -> Tell:
+    return Tell(CRON_JOBS, cron_job, reason, message)
+
+
+def _write(cron_job: Obj, status: Obj) -> list[Action]:
+    return [Change(CRON_JOBS, cron_job, {**cron_job, "status": status}, "status")]

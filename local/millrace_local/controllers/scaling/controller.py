@@ -1,0 +1,199 @@
+"""Polls the triggers of each ScaledObject, scales its target and says in its conditions how that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from millrace_core.base.errors import MillraceError, RejectError
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.conditions import condition
+from millrace_local.client.informer import Informers
+from millrace_local.client.resources import SCALED_OBJECTS, Obj
+from millrace_local.client.times import moment_of, stamp
+from millrace_local.controllers.actions import Change, Hands, Tell
+from millrace_local.controllers.owners import is_deleted
+from millrace_local.controllers.scaling.decide import Decision, Memory, decide
+from millrace_local.controllers.scaling.prometheus import AbsentError, Prometheus
+from millrace_local.controllers.scaling.spec import Scaling, Trigger, read
+
+log = logging.getLogger(__name__)
+
+# An address where nobody answered is not asked again for so long, by any ScaledObject.
+ABSENT_SECONDS = 30.0
+RETRY_SECONDS = 5.0
+_WAS_THERE = ("ScaledObjectReady", "PrometheusUnavailable")
+
+
+class ScalingController:
+    """One task per ScaledObject, asleep between polls."""
+
+    def __init__(self, client: Client, hands: Hands, prometheus: Prometheus, *, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._hands = hands
+        self._prometheus = prometheus
+        self._now = now
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._memory: dict[str, Memory] = {}
+        self._absent: dict[str, datetime] = {}
+
+    def wire(self, informers: Informers) -> None:
+        """Subscribes; before the informers run."""
+        self._objects = informers.of(SCALED_OBJECTS)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Polls until ``stop`` is set."""
+        self._objects.subscribe(self._changed)
+        try:
+            await stop.wait()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            for task in list(self._tasks.values()):
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def _changed(self, old: Obj | None, new: Obj | None) -> None:
+        """Starts, restarts or ends the polling of one object; its own status writes change nothing."""
+        obj = new or old
+        if obj is None or (old and new and _intent(old) == _intent(new)):
+            return
+        key = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+        if task := self._tasks.pop(key, None):
+            task.cancel()
+        if new is not None and not is_deleted(new):
+            self._tasks[key] = asyncio.get_running_loop().create_task(self._keep(key))
+        else:
+            self._memory.pop(key, None)
+
+    async def _keep(self, key: str) -> None:
+        while (obj := self._objects.items.get(key)) is not None:
+            try:
+                interval = await self._poll(key, obj)
+            except ApiError as error:
+                log.log(logging.DEBUG if error.is_conflict else logging.WARNING, "scaling %s: %s", key, error)
+                interval = RETRY_SECONDS
+            except Exception:
+                log.exception("scaling %s", key)
+                interval = ABSENT_SECONDS
+            await asyncio.sleep(interval)
+
+    async def _poll(self, key: str, obj: Obj) -> float:
+        try:
+            scaling = read(obj)
+            current = await self._current(obj, scaling)
+            values, fault = await self._values(scaling) if scaling.paused is None else ((), None)
+        except RejectError as error:
+            await self._report(obj, ready=("False", "ScaledObjectCheckFailed", str(error)))
+            return ABSENT_SECONDS
+        ready = condition((obj.get("status") or {}).get("conditions"), "Ready") or {}
+        if isinstance(fault, AbsentError) and ready.get("reason") not in _WAS_THERE:
+            await self._report(obj, ready=("False", "PrometheusAbsent", f"{fault}; replicas are left as they are"))
+            return scaling.interval
+        memory = self._memory.get(key) or Memory(active_at=_last_active(obj))
+        decision = _decision(scaling, values, current, memory, self._now())
+        self._memory[key] = decision.memory
+        if decision.replicas != current:
+            await self._scale(obj, scaling, current, decision)
+        said = ("True", "ScaledObjectReady", "ScaledObject is defined correctly and is ready for scaling")
+        await self._report(
+            obj,
+            ready=said if fault is None else ("False", "PrometheusUnavailable", str(fault)),
+            decision=decision,
+        )
+        return scaling.interval
+
+    async def _values(self, scaling: Scaling) -> tuple[tuple[float | None, ...], MillraceError | None]:
+        values: list[float | None] = []
+        fault: MillraceError | None = None
+        for trigger in scaling.triggers:
+            try:
+                values.append(await self._ask(trigger))
+            except MillraceError as error:
+                values.append(None)
+                fault = error
+        return tuple(values), fault
+
+    async def _ask(self, trigger: Trigger) -> float:
+        address = self._prometheus.address(trigger)
+        absent = AbsentError(f"no Prometheus at {address}" if address else "no Prometheus is configured")
+        if self._absent.get(address, self._now()) > self._now():
+            raise absent
+        try:
+            return await self._prometheus.value(trigger)
+        except AbsentError as error:
+            self._absent[address] = self._now() + timedelta(seconds=ABSENT_SECONDS)
+            raise absent from error
+
+    async def _current(self, obj: Obj, scaling: Scaling) -> int:
+        path = scaling.target.path(obj["metadata"]["namespace"], scaling.name, "scale")
+        try:
+            scale = await self._client.request("GET", path)
+        except ApiError as error:
+            if error.is_missing:
+                raise RejectError(
+                    f"there is no {scaling.target.kind} {scaling.name!r}", field="spec.scaleTargetRef.name"
+                ) from error
+            raise
+        return int(scale["spec"].get("replicas", 0))
+
+    async def _scale(self, obj: Obj, scaling: Scaling, current: int, decision: Decision) -> None:
+        namespace = obj["metadata"]["namespace"]
+        change = {"spec": {"replicas": decision.replicas}}
+        await self._client.patch(scaling.target, namespace, scaling.name, change, subresource="scale")
+        message = f"Scaled {scaling.name} from {current} to {decision.replicas}: {decision.reason}"
+        await self._hands.perform([Tell(SCALED_OBJECTS, obj, "KEDAScaleTargetScaled", message)])
+
+    async def _report(self, obj: Obj, *, ready: tuple[str, str, str], decision: Decision | None = None) -> None:
+        """Writes the conditions (KEDA's have no times) and one event when the readiness changes."""
+        obj = self._objects.items.get(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}", obj)
+        before = obj.get("status") or {}
+        known = condition(before.get("conditions"), "Ready") or {}
+        conditions = [_condition("Ready", *ready)]
+        status = {**before}
+        if decision is not None:
+            word = "True" if decision.active else "False"
+            reason = "ScalerActive" if decision.active else "ScalerNotActive"
+            conditions.append(_condition("Active", word, reason, f"Scaling is {decision.reason}"))
+            fell_back = "True" if decision.fell_back else "False"
+            conditions.append(
+                _condition("Fallback", fell_back, "FallbackExists" if decision.fell_back else "NoFallbackFound", "")
+            )
+            if decision.active and decision.memory.active_at and _is_old(before.get("lastActiveTime"), self._now()):
+                status["lastActiveTime"] = stamp(decision.memory.active_at)
+        status["conditions"] = conditions
+        actions: list[Change | Tell] = [Change(SCALED_OBJECTS, obj, {**obj, "status": status}, "status")]
+        if (known.get("status"), known.get("reason")) != ready[:2]:
+            kind = "Normal" if ready[0] == "True" else "Warning"
+            actions.append(Tell(SCALED_OBJECTS, obj, ready[1], ready[2], "Normal" if kind == "Normal" else "Warning"))
+        await self._hands.perform(actions)
+
+
+def _decision(
+    scaling: Scaling, values: tuple[float | None, ...], current: int, memory: Memory, now: datetime
+) -> Decision:
+    if scaling.paused is not None:
+        return Decision(current if scaling.paused < 0 else scaling.paused, "paused", active=False, memory=memory)
+    return decide(scaling, values, current, memory, now)
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> Obj:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def _intent(obj: Obj) -> tuple[object, ...]:
+    metadata = obj["metadata"]
+    return metadata["uid"], obj["spec"], metadata.get("annotations"), metadata.get("deletionTimestamp")
+
+
+def _last_active(obj: Obj) -> datetime | None:
+    text = (obj.get("status") or {}).get("lastActiveTime")
+    return moment_of(text) if text else None
+
+
+def _is_old(text: str | None, now: datetime) -> bool:
+    """Whether the noted time of activity is worth renewing; not at every poll, which would be a write each."""
+    return text is None or now - moment_of(text) > timedelta(minutes=1)

@@ -1,0 +1,98 @@
+"""How many replicas: a pure function of the triggers' values, the present replicas and what was recommended before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from millrace_local.controllers.scaling.spec import Scaling, Trigger
+
+TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of the polls before.
+
+    Attributes:
+        recommended: (time, replicas) of the recommendations within the stabilization window.
+        active_at: when a trigger was last active.
+        failures: failed polls in a row.
+    """
+
+    recommended: tuple[tuple[datetime, int], ...] = ()
+    active_at: datetime | None = None
+    failures: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How many replicas there shall be and why; ``memory`` is for the next poll."""
+
+    replicas: int
+    reason: str
+    active: bool
+    fell_back: bool = False
+    memory: Memory = field(default_factory=Memory)
+
+
+def decide(scaling: Scaling, values: Sequence[float | None], current: int, memory: Memory, now: datetime) -> Decision:
+    """Decides after one poll.
+
+    Args:
+        scaling: the ScaledObject.
+        values: each trigger's value, None where the query failed.
+        current: replicas asked for at present.
+        memory: of the poll before.
+        now: the present time.
+    """
+    failures = memory.failures + 1 if None in values else 0
+    memory = replace(memory, failures=failures)
+    known = [(trigger, value) for trigger, value in zip(scaling.triggers, values, strict=True) if value is not None]
+    active = any(value > trigger.activation for trigger, value in known)
+    if failures and scaling.fallback is not None and failures >= scaling.failures:
+        replicas = max(scaling.least, min(scaling.fallback, scaling.most))
+        reason = f"fallback after {failures} failed polls"
+        return Decision(replicas, reason, active=True, fell_back=True, memory=replace(memory, active_at=now))
+    if active:
+        memory = replace(memory, active_at=now)
+    if not failures and not active and (scaling.least == 0 or scaling.idle is not None):
+        return _idle(scaling, current, memory, now)
+    wanted = max((_of_trigger(trigger, value, current) for trigger, value in known), default=current)
+    wanted = max(scaling.least, 1, min(wanted, scaling.most))
+    if failures:
+        # An unknown trigger could have asked for more: nothing is taken away on half the knowledge.
+        wanted = max(wanted, min(current, scaling.most))
+    wanted, memory = _stabilized(scaling, wanted, current, memory, now)
+    return Decision(wanted, "by the triggers", active=active or scaling.least > 0, memory=memory)
+
+
+def _idle(scaling: Scaling, current: int, memory: Memory, now: datetime) -> Decision:
+    idle = scaling.idle if scaling.idle is not None else 0
+    since = memory.active_at or now
+    memory = replace(memory, active_at=since)
+    if current > idle and now < since + timedelta(seconds=scaling.cooldown):
+        return Decision(min(max(current, scaling.least), scaling.most), "cooling down", active=False, memory=memory)
+    return Decision(idle, "inactive", active=False, memory=memory)
+
+
+def _of_trigger(trigger: Trigger, value: float, current: int) -> int:
+    if current == 0:
+        return max(1, math.ceil(value / trigger.threshold)) if trigger.average else 1
+    ratio = value / (trigger.threshold * current) if trigger.average else value / trigger.threshold
+    if abs(ratio - 1) <= TOLERANCE:
+        return current
+    return math.ceil(ratio * current - 1e-9)
+
+
+def _stabilized(scaling: Scaling, wanted: int, current: int, memory: Memory, now: datetime) -> tuple[int, Memory]:
+    """Down only to the most that was recommended within the window; up at once."""
+    start = now - timedelta(seconds=scaling.stabilization)
+    # Without a past (a restart), the present replicas stand for it.
+    past = memory.recommended or ((now, current),)
+    window = tuple((at, replicas) for at, replicas in past if at > start)
+    highest = max((replicas for _, replicas in window), default=wanted)
+    final = wanted if wanted >= current else max(wanted, min(current, highest, scaling.most))
+    return final, replace(memory, recommended=(*window, (now, wanted)))

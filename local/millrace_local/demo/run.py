@@ -1,0 +1,202 @@
+"""The demo, step by step: each step says what it does before it does it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import Progress
+
+from millrace import FeatureStore
+from millrace_core.api.featureview import FeatureView
+from millrace_core.api.loading import load_yaml
+from millrace_core.api.modeldeployment import ModelDeployment
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.features.offline.verify import Verdict
+from millrace_local.demo import data, report, traffic, training
+from millrace_local.demo.cluster import Cluster
+from millrace_local.stack import LocalStack
+
+SAMPLES = Path(__file__).parents[3] / "manifests" / "samples" / "breast-cancer"
+# The sample YAML names this folder.
+DATA = Path("/tmp/millrace-demo")  # noqa: S108 — samples need one absolute path; ownership is checked
+HOST = "breast-cancer.default.svc.cluster.local"
+CHALLENGER = "boosting"
+CHALLENGER_SHARE = 0.2
+REQUESTS = 3000
+VERIFIED = 500
+CONNECTIONS = 8
+READY_SECONDS = 60.0
+
+
+def run(stack: LocalStack, console: Console) -> bool:
+    """Runs the whole demo on a stack that is up; returns whether every figure is what it has to be.
+
+    Raises:
+        MillraceError: a step failed; says which and what to do.
+    """
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  {text}", highlight=False)
+
+    claim(DATA)
+    say("[bold]1. Data[/]: scikit-learn's breast-cancer measurements as timestamped events in Parquet")
+    written = data.write(DATA)
+    say(f"{written.patients} patients, {written.events:,} events in {DATA}")
+
+    def say_lines(text: str) -> None:
+        for line in text.splitlines():
+            say(line)
+
+    cluster = Cluster(stack.kubeconfig, say_lines)
+    say("[bold]2. Features[/]: two FeatureViews, materialized to the online store")
+    views = SAMPLES / "feature-views.yaml"
+    cluster.apply(views)
+
+    say("[bold]3. Training set[/]: point-in-time correct, from the same YAML")
+    refs = model_refs()
+    training_set = pull_training_set(views, written.entities, refs)
+    names = [ref.split(":")[1] for ref in refs]
+    accuracy = training.train(training_set, names, DATA / "models")
+    for name, value in accuracy.items():
+        say(f"{name}: accuracy {value:.3f} on the fifth it did not see; {DATA}/models/{name}.onnx")
+    cluster.wait_ready("featureview", [view.metadata["name"] for view in feature_views()], READY_SECONDS)
+    skewed = count_skew(stack, training_set, refs)
+    say(f"online store against training set: {training_set.num_rows * len(refs):,} values, {skewed} differ")
+    verified = check_skew(stack)
+    say(f"skew check: {verified.values:,} values of the online store recomputed, {verified.different} differ")
+
+    say("[bold]4. Models[/]: two ModelDeployments of one service")
+    cluster.apply(SAMPLES / "model-deployments.yaml")
+    cluster.wait_ready("modeldeployment", ["logistic", "boosting"], READY_SECONDS)
+
+    say("[bold]5. Experiment[/]: 80 to 20")
+    cluster.apply(SAMPLES / "experiment.yaml")
+    cluster.wait_ready("experiment", ["boosting-or-logistic"], READY_SECONDS)
+
+    say(f"[bold]6. Traffic[/]: {REQUESTS:,} predictions by patient id through the mesh, {CONNECTIONS} connections")
+    outcome = send_traffic(stack.ingress_url, training_set, console)
+    for failure in outcome.failures[:5]:
+        say(f"[red]failed[/] {failure}")
+
+    figures = measure(outcome, training_set, names, skewed, verified)
+    console.print(report.table(figures))
+    console.print(farewell(stack), highlight=False)
+    return figures.holds
+
+
+def claim(folder: Path) -> None:
+    """Makes the demo's folder.
+
+    Raises:
+        RejectError: somebody else owns it.
+    """
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise RejectError(f"{folder} belongs to another user", hint="Remove it, or run the demo as its owner")
+
+
+def feature_views() -> list[FeatureView]:
+    """The sample views."""
+    text = (SAMPLES / "feature-views.yaml").read_text(encoding="utf-8")
+    return [found for found in load_yaml(text) if isinstance(found, FeatureView)]
+
+
+def model_refs() -> list[str]:
+    """The features that the sample models take, in their order."""
+    text = (SAMPLES / "model-deployments.yaml").read_text(encoding="utf-8")
+    [first, *_] = [found for found in load_yaml(text) if isinstance(found, ModelDeployment)]
+    if first.spec.features is None:
+        raise ReportError("the sample ModelDeployment names no features", field="spec.features.refs")
+    return list(first.spec.features.refs)
+
+
+def pull_training_set(views: Path, entities: pa.Table, refs: list[str]) -> pa.Table:
+    """The entity frame with one column per feature, each as it was known at the diagnosis."""
+    store = FeatureStore.from_files([views])
+    return store.get_historical_features(entities, features=refs, timestamp_column="event_timestamp").to_arrow()
+
+
+def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> int:
+    """How many values of the online store differ from the training set, in any bit."""
+    store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
+    patients = training_set["patient_id"].to_pylist()
+    online = store.get_online_features(
+        features=refs, entity_rows=[{"patient_id": patient} for patient in patients]
+    ).to_dict()
+    names = [ref.split(":")[1] for ref in refs]
+    return sum(
+        int(np.count_nonzero(np.asarray(online[name], dtype=np.float64) != training_set[name].to_numpy()))
+        for name in names
+    )
+
+
+def check_skew(stack: LocalStack) -> Verdict:
+    """The skew check of both views, as ``millrace features verify`` does it; their counts together."""
+    store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
+    total = Verdict()
+    for view in store.feature_views:
+        found = store.verify(view, VERIFIED, seed=7)
+        total.rows += found.rows
+        total.values += found.values
+        total.different += found.different
+    return total
+
+
+def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traffic.Outcome:
+    """Sends the requests, for patients drawn with a fixed seed, behind a progress bar."""
+    patients = np.random.default_rng(7).choice(training_set["patient_id"].to_numpy(), REQUESTS)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("requests", total=REQUESTS)
+        update: Callable[[int], None] = lambda done: progress.update(task, completed=done)  # noqa: E731
+        return asyncio.run(traffic.send(ingress, HOST, [int(p) for p in patients], CONNECTIONS, update))
+
+
+def measure(
+    outcome: traffic.Outcome, training_set: pa.Table, names: list[str], skewed: int, verified: Verdict
+) -> report.Figures:
+    """Compares what was served with what the exported models say of the training set."""
+    rows = {patient: row for row, patient in enumerate(training_set["patient_id"].to_pylist())}
+    values = training.matrix(training_set, names)
+    offline = {
+        name: training.predict_offline(DATA / "models" / f"{name}.onnx", values) for name in ("logistic", "boosting")
+    }
+    differences = [
+        abs(served - offline[deployment][rows[patient]])
+        for served, deployment, patient in zip(
+            outcome.probabilities, outcome.deployments, outcome.patients, strict=True
+        )
+    ]
+    return report.Figures(
+        requests=REQUESTS,
+        failed=len(outcome.failures),
+        wanted=CHALLENGER_SHARE,
+        measured=outcome.share(CHALLENGER),
+        difference=float(max(differences, default=np.inf)),
+        seconds=tuple(outcome.seconds),
+        skewed=skewed,
+        verified=verified.values,
+        unverified=verified.different,
+    )
+
+
+def farewell(stack: LocalStack) -> str:
+    """How to go on."""
+    return f"""
+The platform is still up. Go on with:
+
+  export KUBECONFIG={stack.kubeconfig}
+  kubectl get millrace
+  kubectl describe experiment boosting-or-logistic
+  kubectl get pods -o wide
+  kubectl annotate experiment boosting-or-logistic --overwrite millrace.dev/command="1:promote boosting"
+  curl -s -H 'Host: {HOST}' {stack.ingress_url}/predict -d '{{"entities": {{"patient_id": [1001]}}}}'
+  .venv/bin/millrace local down
+"""

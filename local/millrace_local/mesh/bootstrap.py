@@ -1,0 +1,92 @@
+"""Envoy's bootstrap: the one listener and where the rest is read from.
+
+Reference: Envoy's ``config.bootstrap.v3`` and ``HttpConnectionManager``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from millrace_local.mesh import outside
+from millrace_local.mesh.clusters import file_source
+from millrace_local.mesh.routes import FAULT_FILTER, TYPE
+from millrace_local.mesh.settings import MeshSettings
+
+Json = dict[str, Any]
+
+CLUSTERS_FILE = "clusters.json"
+ROUTES_FILE = "routes.json"
+ROUTES_NAME = "ingress"
+# Relative to Envoy's working directory, the mesh's folder: the whole path may be too long for a socket's name.
+ADMIN_SOCKET = "admin.sock"
+
+# Envoy's own answers, by the flag it gives them, in words; %…% are Envoy's variables.
+_FAILURES = {
+    "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%",
+    "DF": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%, and outside the cluster there is "
+    "none of this name either: %RESPONSE_CODE_DETAILS%",
+    "UH": "no ready endpoint behind %ROUTE_NAME%",
+    "UF": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% cannot be reached: %UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "UC": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% closed the connection before it had answered",
+    "UT": "no answer from %UPSTREAM_HOST% within the timeout of %ROUTE_NAME%",
+    "UO": "the connection pool's limit for %ROUTE_NAME% is reached",
+    "UR": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% reset the request",
+}
+
+
+def bootstrap(settings: MeshSettings) -> Json:
+    """The configuration that Envoy starts with; everything that changes is in the files it names."""
+    return {
+        "node": {"id": "millrace", "cluster": "millrace"},
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
+        "dynamic_resources": {"cds_config": file_source(settings.xds / CLUSTERS_FILE)},
+        "static_resources": {"listeners": [_listener(settings)], "clusters": [outside.cluster()]},
+        "layered_runtime": {
+            "layers": [
+                # An ingress for one machine's pods needs no limit, and Envoy warns when it has none.
+                {"name": "static", "static_layer": {"overload": {"global_downstream_max_connections": 50_000}}}
+            ]
+        },
+    }
+
+
+def _listener(settings: MeshSettings) -> Json:
+    address = {"address": settings.ingress_host, "port_value": settings.ingress_port}
+    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _connection_manager(settings)}
+    return {
+        "name": "ingress",
+        "address": {"socket_address": address},
+        # Sharing the port, Envoy's default, would let a second one start unnoticed and take half of the requests.
+        "enable_reuse_port": False,
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def _connection_manager(settings: MeshSettings) -> Json:
+    return {
+        "@type": f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "ingress",
+        "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(settings.xds / ROUTES_FILE)},
+        "http_filters": [
+            {"name": FAULT_FILTER, "typed_config": {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}},
+            outside.http_filter(),
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{TYPE}.extensions.filters.http.router.v3.Router"},
+            },
+        ],
+        # A client that takes the ingress for the Service itself names the ingress's port.
+        "strip_matching_host_port": True,
+        "normalize_path": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "local_reply_config": {"mappers": [_mapper(flag, message) for flag, message in _FAILURES.items()]},
+    }
+
+
+def _mapper(flag: str, message: str) -> Json:
+    return {
+        "filter": {"response_flag_filter": {"flags": [flag]}},
+        "body_format_override": {"json_format": {"error": message}},
+    }

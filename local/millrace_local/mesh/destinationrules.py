@@ -1,0 +1,153 @@
+"""DestinationRules: which endpoints a subset holds, and how connections to a destination are made.
+
+Reference: Istio's networking API, ``DestinationRule``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millrace_core.base.errors import RejectError
+from millrace_local.mesh.istio import seconds
+from millrace_local.mesh.model import Destination, Object, Problem, age_order, identity
+from millrace_local.mesh.services import Service, full_host
+
+DEFAULT_CONNECT_TIMEOUT = 10.0
+_BALANCERS = {
+    "UNSPECIFIED": "LEAST_REQUEST",
+    "LEAST_CONN": "LEAST_REQUEST",
+    "LEAST_REQUEST": "LEAST_REQUEST",
+    "ROUND_ROBIN": "ROUND_ROBIN",
+    "RANDOM": "RANDOM",
+}
+
+
+@dataclass(frozen=True)
+class Ejection:
+    """When an endpoint that fails is left out for a while; times in seconds."""
+
+    errors: int = 5
+    interval: float = 10.0
+    base: float = 30.0
+    max_percent: int = 10
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How requests to a destination travel. Zero means no limit; times in seconds."""
+
+    http2: bool = False
+    balancer: str = "LEAST_REQUEST"
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    max_connections: int = 0
+    max_pending: int = 0
+    max_requests: int = 0
+    requests_per_connection: int = 0
+    ejection: Ejection | None = None
+
+
+class DestinationRules:
+    """All DestinationRules, asked by destination."""
+
+    def __init__(self, items: Iterable[Object]) -> None:
+        self.problems: list[Problem] = []
+        self._by_host: dict[str, list[Object]] = {}
+        for item in sorted(items, key=age_order):
+            host = full_host((item.get("spec") or {}).get("host", ""), identity(item)[0])
+            self._by_host.setdefault(host, []).append(item)
+        self._wildcards = sorted((host for host in self._by_host if host.startswith("*")), key=len, reverse=True)
+
+    def subset_labels(self, service: Service, subset: str) -> tuple[tuple[str, str], ...] | None:
+        """The pod labels that the subset selects by; None if no DestinationRule has such a subset."""
+        for _, found in self._subsets(service, subset):
+            return tuple(sorted((found.get("labels") or {}).items()))
+        return None
+
+    def policy(self, service: Service, destination: Destination) -> Policy:
+        """How to reach a destination: the rule's traffic policy with the subset's laid over it."""
+        port = service.port(destination.target.port)
+        http2 = bool(port and port.http2)
+        rule = next(self._rules(service), None)
+        item, subset = next(self._subsets(service, destination.subset), (rule, {}))
+        if rule is None or item is None:
+            return Policy(http2=http2)
+        number = destination.target.port
+        general = _for_port(rule["spec"].get("trafficPolicy"), number)
+        settings = general | _for_port(subset.get("trafficPolicy"), number)
+        try:
+            return _policy(settings, http2=http2)
+        except RejectError as error:
+            self._report(item, str(error))
+            return Policy(http2=http2)
+
+    def _rules(self, service: Service) -> Iterator[Object]:
+        """The rules for a Service's host, those of its own namespace first; wildcards after full names."""
+        hosts = [service.host, *(host for host in self._wildcards if service.host.endswith(host[1:]))]
+        for host in hosts:
+            items = self._by_host.get(host, [])
+            yield from sorted(items, key=lambda item: identity(item)[0] != service.namespace)
+
+    def _subsets(self, service: Service, name: str) -> Iterator[tuple[Object, Mapping[str, Any]]]:
+        for item in self._rules(service):
+            for subset in item["spec"].get("subsets") or ():
+                if name and subset.get("name") == name:
+                    yield item, subset
+
+    def _report(self, item: Object, message: str) -> None:
+        problem = Problem("DestinationRule", *identity(item), message)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _for_port(policy: Mapping[str, Any] | None, port: int) -> dict[str, Any]:
+    settings = {key: value for key, value in (policy or {}).items() if key != "portLevelSettings"}
+    for level in (policy or {}).get("portLevelSettings") or ():
+        if (level.get("port") or {}).get("number") == port:
+            settings = {key: value for key, value in level.items() if key != "port"}
+    return settings
+
+
+def _policy(settings: Mapping[str, Any], *, http2: bool) -> Policy:
+    pool = settings.get("connectionPool") or {}
+    tcp, http = pool.get("tcp") or {}, pool.get("http") or {}
+    if (settings.get("tls") or {}).get("mode", "DISABLE") not in ("DISABLE", "ISTIO_MUTUAL"):
+        raise RejectError("the embedded mesh speaks no TLS to pods", field="spec.trafficPolicy.tls.mode")
+    return Policy(
+        http2=http2 or http.get("h2UpgradePolicy") == "UPGRADE",
+        balancer=_balancer(settings.get("loadBalancer") or {}),
+        connect_timeout=seconds(tcp["connectTimeout"], "spec.trafficPolicy.connectionPool.tcp.connectTimeout")
+        if "connectTimeout" in tcp
+        else DEFAULT_CONNECT_TIMEOUT,
+        max_connections=max(tcp.get("maxConnections", 0), 0),
+        max_pending=max(http.get("http1MaxPendingRequests", 0), 0),
+        max_requests=max(http.get("http2MaxRequests", 0), 0),
+        requests_per_connection=max(http.get("maxRequestsPerConnection", 0), 0),
+        ejection=_ejection(settings.get("outlierDetection")),
+    )
+
+
+def _balancer(settings: Mapping[str, Any]) -> str:
+    simple = settings.get("simple", "UNSPECIFIED")
+    if "consistentHash" in settings or simple not in _BALANCERS:
+        raise RejectError(
+            "the embedded mesh balances by LEAST_REQUEST, ROUND_ROBIN or RANDOM only",
+            field="spec.trafficPolicy.loadBalancer",
+        )
+    return _BALANCERS[simple]
+
+
+def _ejection(settings: Mapping[str, Any] | None) -> Ejection | None:
+    if settings is None:
+        return None
+    errors = settings.get("consecutive5xxErrors", settings.get("consecutiveGatewayErrors", 5))
+    if not errors:
+        return None
+    at = "spec.trafficPolicy.outlierDetection"
+    return Ejection(
+        errors=max(errors, 1),
+        interval=seconds(settings.get("interval", "10s"), f"{at}.interval"),
+        base=seconds(settings.get("baseEjectionTime", "30s"), f"{at}.baseEjectionTime"),
+        max_percent=min(max(settings.get("maxEjectionPercent", 10), 0), 100),
+    )

@@ -1,0 +1,76 @@
+"""The files that Envoy reads: what is in which, and how one is replaced."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from millrace_local.mesh import outside
+from millrace_local.mesh.bootstrap import CLUSTERS_FILE, ROUTES_NAME
+from millrace_local.mesh.clusters import Clusters, cluster_resources, endpoint_resources, endpoints_file
+from millrace_local.mesh.routes import TYPE
+
+Json = dict[str, Any]
+
+
+def cluster_files(clusters: Clusters, directory: Path) -> dict[str, list[Json]]:
+    """The files of clusters and endpoints, by name. Endpoints come first: a new cluster reads its file at once."""
+    files = {endpoints_file(name): resources for name, resources in endpoint_resources(clusters).items()}
+    files[CLUSTERS_FILE] = cluster_resources(clusters, directory)
+    return files
+
+
+def routes_file(hosts: Mapping[str, Json], ingress_host: str) -> list[Json]:
+    """What the routes' file holds for these virtual hosts; any other host is outside the cluster."""
+    named = [hosts[name] for name in sorted(hosts)]
+    if not any("*" in host["domains"] for host in named):
+        named.append(outside.virtual_host(ingress_host))
+    configuration = {
+        "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
+        "name": ROUTES_NAME,
+        "virtual_hosts": named,
+        # A route that names a cluster Envoy has refused shall not take the others down with it.
+        "validate_clusters": False,
+    }
+    return [configuration]
+
+
+class XdsFiles:
+    """Files of Envoy resources in one directory, each replaced as a whole by renaming."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        # Envoy looks at every file that moves in a folder it watches, so unfinished ones stand elsewhere.
+        self._unfinished = directory.with_name("unfinished")
+        self._contents: dict[str, tuple[str, bytes]] = {}
+        for folder in (directory, self._unfinished):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def differ(self, name: str, resources: list[Json]) -> bool:
+        """Whether the file does not hold these resources."""
+        return self._contents.get(name, ("", b""))[1] != orjson.dumps(resources)
+
+    def write(self, name: str, resources: list[Json]) -> None:
+        """Replaces the file."""
+        content = orjson.dumps(resources)
+        version = hashlib.sha256(content).hexdigest()[:16]
+        unfinished = self._unfinished / name
+        unfinished.write_bytes(b'{"version_info":"%s","resources":%s}' % (version.encode(), content))
+        unfinished.replace(self.directory / name)
+        self._contents[name] = (version, content)
+
+    def version(self, name: str) -> str:
+        """The version of what the file holds."""
+        return self._contents[name][0]
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Removes every other file."""
+        kept = set(names)
+        for path in self.directory.iterdir():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+                self._contents.pop(path.name, None)

@@ -1,0 +1,27 @@
+"""The files that Envoy needs before its first start."""
+
+from __future__ import annotations
+
+import orjson
+
+from millrace_local.mesh.bootstrap import ROUTES_FILE, bootstrap
+from millrace_local.mesh.clusters import Clusters
+from millrace_local.mesh.envoy import BOOTSTRAP_FILE
+from millrace_local.mesh.files import XdsFiles, cluster_files, routes_file
+from millrace_local.mesh.settings import MeshSettings
+
+
+def prepare(settings: MeshSettings) -> None:
+    """Writes the bootstrap, and files that route nothing: what stood there names pods of an earlier time.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    settings.xds.mkdir(parents=True, exist_ok=True)
+    for path in settings.xds.iterdir():
+        path.unlink()
+    (settings.directory / BOOTSTRAP_FILE).write_bytes(orjson.dumps(bootstrap(settings)))
+    files = XdsFiles(settings.xds)
+    for name, resources in cluster_files(Clusters(), settings.xds).items():
+        files.write(name, resources)
+    files.write(ROUTES_FILE, routes_file({}, settings.ingress_host))

@@ -1,0 +1,174 @@
+"""Istio's field types, read into the mesh's own terms.
+
+Reference: Istio's networking API, ``VirtualService`` (HTTPMatchRequest, HTTPRetry, HTTPRewrite, HTTPRedirect,
+HTTPFaultInjection).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from millrace_core.base.errors import RejectError
+from millrace_local.mesh.model import Answer, Fault, HeaderEdits, Match, Redirect, Retries, Rewrite, Text
+
+# A request whose connection failed or whose stream was refused has not reached the pod, so trying another
+# endpoint repeats nothing. Istio's own default adds conditions that an answer of the pod can meet; those
+# would hide errors.
+UNSENT = ("connect-failure", "refused-stream")
+DEFAULT_RETRIES = Retries(2, UNSENT)
+
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
+# What Python's expressions have and RE2's, which Envoy uses, lack: looking around, atomic groups, conditions,
+# possessive repeats and references to groups.
+_NOT_RE2 = re.compile(r"\(\?(?:[=!>(]|<[=!]|P[=>])|(?<!\\)(?:\\\\)*(?:\\[1-9]|[*+?}]\+)")
+
+
+def seconds(text: str, field: str) -> float:
+    """A Go duration such as ``1h30m`` or ``250ms`` in seconds.
+
+    Raises:
+        RejectError: it is not one.
+    """
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise RejectError(f"{text!r} is no duration", hint="Write it as 250ms, 10s or 1m30s", field=field)
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+
+
+def regex(pattern: str, field: str) -> str:
+    """The pattern itself, if Envoy can take it.
+
+    Raises:
+        RejectError: it is not a regular expression of RE2's syntax.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of what RE2 gives another meaning, such as [[:alpha:]]
+            re.compile(pattern)
+    except re.error as error:
+        raise RejectError(f"{pattern!r} is no regular expression: {error}", field=field) from error
+    if _NOT_RE2.search(pattern):
+        raise RejectError(
+            f"{pattern!r} uses what RE2 expressions lack (look-around, back-references or possessive repeats)",
+            hint="Istio and Envoy take RE2 syntax only",
+            field=field,
+        )
+    return pattern
+
+
+def text(match: Mapping[str, Any], field: str, *, ignore_case: bool = False) -> Text:
+    """A StringMatch; an empty one asks that the header be there."""
+    if "exact" in match:
+        return Text("exact", match["exact"], ignore_case)
+    if "prefix" in match:
+        return Text("prefix", match["prefix"], ignore_case)
+    if "regex" in match:
+        return Text("regex", regex(match["regex"], f"{field}.regex"))
+    return Text("present")
+
+
+def match(stated: Mapping[str, Any], field: str) -> Match:
+    """An HTTPMatchRequest, without what depends on the client or the gateway."""
+    headers = [
+        (name.lower(), text(value or {}, f"{field}.headers[{name}]"))
+        for name, value in sorted((stated.get("headers") or {}).items())
+    ]
+    for name, value in sorted((stated.get("withoutHeaders") or {}).items()):
+        unwanted = text(value or {}, f"{field}.withoutHeaders[{name}]")
+        headers.append((name.lower(), Text(unwanted.how, unwanted.value, negate=True)))
+    headers += [
+        (f":{name}", text(stated[name], f"{field}.{name}"))
+        for name in ("method", "authority", "scheme")
+        if stated.get(name)
+    ]
+    uri, ignore_case = stated.get("uri"), bool(stated.get("ignoreUriCase"))
+    query = sorted((stated.get("queryParams") or {}).items())
+    return Match(
+        path=text(uri, f"{field}.uri", ignore_case=ignore_case) if uri else None,
+        headers=tuple(headers),
+        query=tuple((name, text(value or {}, f"{field}.queryParams[{name}]")) for name, value in query),
+    )
+
+
+def edits(headers: Mapping[str, Any] | None, side: str) -> HeaderEdits:
+    """``headers.request`` or ``headers.response``."""
+    found = (headers or {}).get(side) or {}
+    return HeaderEdits(
+        set=tuple(sorted((found.get("set") or {}).items())),
+        add=tuple(sorted((found.get("add") or {}).items())),
+        remove=tuple(found.get("remove") or ()),
+    )
+
+
+def redirect(stated: Mapping[str, Any] | None) -> Redirect | None:
+    """An HTTPRedirect."""
+    if stated is None:
+        return None
+    return Redirect(
+        code=stated.get("redirectCode", 301),
+        scheme=stated.get("scheme"),
+        host=stated.get("authority"),
+        port=stated.get("port"),
+        path=stated.get("uri"),
+        prefix=stated.get("prefixRewrite"),
+    )
+
+
+def direct_response(stated: Mapping[str, Any] | None) -> Answer | None:
+    """An HTTPDirectResponse with a body of text."""
+    if stated is None:
+        return None
+    return Answer(stated.get("status", 200), (stated.get("body") or {}).get("string", ""))
+
+
+def rewrite(stated: Mapping[str, Any] | None, field: str) -> Rewrite | None:
+    """An HTTPRewrite."""
+    if stated is None:
+        return None
+    by_regex = stated.get("uriRegexRewrite") or {}
+    pattern = regex(by_regex["match"], f"{field}.uriRegexRewrite.match") if "match" in by_regex else None
+    return Rewrite(
+        prefix=stated.get("uri"),
+        regex=(pattern, by_regex.get("rewrite", "")) if pattern else None,
+        host=stated.get("authority"),
+    )
+
+
+def retries(stated: Mapping[str, Any] | None, field: str) -> Retries | None:
+    """An HTTPRetry; absent it is two tries more for requests that never reached a pod, with ``attempts: 0``
+    none."""
+    if stated is None:
+        return DEFAULT_RETRIES
+    attempts = stated.get("attempts", 2)
+    if attempts < 1:
+        return None
+    words = [word.strip() for word in (stated.get("retryOn") or ",".join(UNSENT)).split(",")]
+    per_try = stated.get("perTryTimeout")
+    return Retries(
+        attempts=attempts,
+        on=tuple(word for word in words if word and not word.isdigit()),
+        statuses=tuple(int(word) for word in words if word.isdigit()),
+        per_try=seconds(per_try, f"{field}.perTryTimeout") if per_try else 0.0,
+    )
+
+
+def fault(stated: Mapping[str, Any] | None, field: str) -> Fault | None:
+    """An HTTPFaultInjection of a fixed delay, an HTTP status, or both."""
+    if not stated:
+        return None
+    delay, abort = stated.get("delay") or {}, stated.get("abort") or {}
+    return Fault(
+        delay=seconds(delay["fixedDelay"], f"{field}.delay.fixedDelay") if "fixedDelay" in delay else 0.0,
+        delay_percent=percent(delay.get("percentage"), float(delay.get("percent", 0))),
+        abort_status=abort.get("httpStatus", 0),
+        abort_percent=percent(abort.get("percentage"), 0.0),
+    )
+
+
+def percent(stated: Mapping[str, Any] | None, default: float) -> float:
+    """A Percent message."""
+    return default if stated is None else float(stated.get("value", 0.0))

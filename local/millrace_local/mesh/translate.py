@@ -1,0 +1,256 @@
+"""The whole translation: the cluster's objects to virtual hosts, clusters and problems. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from millrace_core.base.errors import RejectError
+from millrace_local.mesh import httproutes, virtualservices
+from millrace_local.mesh.clusters import Address, Clusters, Reach
+from millrace_local.mesh.destinationrules import DestinationRules, Policy
+from millrace_local.mesh.istio import DEFAULT_RETRIES
+from millrace_local.mesh.model import (
+    Answer,
+    Backend,
+    Destination,
+    Object,
+    Problem,
+    Rule,
+    ServicePort,
+    Snapshot,
+    VirtualHost,
+    age_order,
+    identity,
+)
+from millrace_local.mesh.services import CLUSTER_SUFFIX, Service, ServiceIndex, full_host
+
+HTTP_PORT = 80
+# One cluster, and so one watched file, for each distinct traffic policy (see clusters.py).
+MOST_POLICIES = 64
+
+Report = Callable[[str], None]
+Routed = tuple[tuple[Rule, ...], tuple[tuple[str, str, str], ...]]
+"""Rules, and the objects they were read from."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """What Envoy shall do, what it cannot do of what was asked, and the addresses of all ready endpoints."""
+
+    hosts: tuple[VirtualHost, ...] = ()
+    clusters: Clusters = field(default_factory=Clusters)
+    problems: tuple[Problem, ...] = ()
+    ready: frozenset[Address] = frozenset()
+
+
+def translate(snapshot: Snapshot) -> Mesh:
+    """The mesh of a snapshot; the same snapshot gives the same mesh, in whatever order its objects come."""
+    return _Translation(snapshot).mesh()
+
+
+@dataclass
+class _Translation:
+    snapshot: Snapshot
+    problems: dict[Problem, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        snapshot = self.snapshot
+        self.services = ServiceIndex(snapshot.services, snapshot.endpoint_slices, snapshot.pods)
+        self.rules = DestinationRules(snapshot.destination_rules)
+        self.delegates = {identity(item): item for item in snapshot.virtual_services}
+        self.virtual_services = self._virtual_services_by_host()
+        self.http_routes: dict[str, list[Object]] = {}
+        for item in snapshot.http_routes:
+            for host in httproutes.hosts(item):
+                self.http_routes.setdefault(host, []).append(item)
+
+    def mesh(self) -> Mesh:
+        hosts = tuple(_without_shared_domains([*self._named_hosts(), *self._service_hosts()]))
+        clusters = self._clusters(hosts)
+        problems = tuple(dict.fromkeys([*self.problems, *self.rules.problems]))
+        return Mesh(hosts, clusters, problems, self.services.ready())
+
+    def _virtual_services_by_host(self) -> dict[str, Object]:
+        """The VirtualService that decides for each host: the oldest that names it."""
+        found: dict[str, Object] = {}
+        for item in sorted(self.snapshot.virtual_services, key=age_order):
+            for host in (item.get("spec") or {}).get("hosts") or ():
+                name = full_host(host, identity(item)[0])
+                first = found.setdefault(name, item)
+                if first is not item:
+                    owner = "/".join(identity(first))
+                    self._reporter("VirtualService", item)(
+                        f"spec.hosts: {name} already belongs to the older VirtualService {owner}, which decides"
+                    )
+        return found
+
+    def _named_hosts(self) -> Iterator[VirtualHost]:
+        """Hosts that routes name and that are no Service's full name."""
+        for host in sorted({*self.virtual_services, *self.http_routes}):
+            if self.services.by_host(host) is not None:
+                continue
+            domains: tuple[str, ...] = (host,) if host.startswith("*") else (host, f"{host}:*")
+            if host.endswith(CLUSTER_SUFFIX) and "*" not in host:
+                name, _, namespace = host.removesuffix(CLUSTER_SUFFIX).partition(".")
+                domains = _domains(Service(namespace, name, ()).names, "", ":*")
+            rules, origins = self._routed(host, HTTP_PORT) or ((), ())
+            yield VirtualHost(host, domains, rules, origins)
+
+    def _service_hosts(self) -> Iterator[VirtualHost]:
+        for service in self.services:
+            default = service.default_port()
+            for port in service.ports:
+                suffixes = (f":{port.number}", *([""] if port == default else []))
+                rules, origins = self._routed(service.host, port.number) or (_plain(service, port.number), ())
+                name = f"{service.host}:{port.number}"
+                yield VirtualHost(name, _domains(service.names, *suffixes), rules, origins)
+            ports = ", ".join(str(port.number) for port in service.ports) or "none"
+            answer = f"Service {service.namespace}/{service.name} has no such port; it has {ports}"
+            rule = Rule("no such port", answer=Answer(404, json.dumps({"error": answer})))
+            yield VirtualHost(f"{service.host}:*", _domains(service.names, ":*", *_bare(default)), (rule,))
+
+    def _routed(self, host: str, port: int) -> Routed | None:
+        """The rules of the VirtualService or else the HTTPRoutes of a host; None if there are none."""
+        if item := self.virtual_services.get(host):
+            origin = ("VirtualService", *identity(item))
+            report = self._reporter("VirtualService", item)
+            resolve = self._istio_resolver(identity(item)[0], port, report)
+            reading = virtualservices.Reading(item, port, resolve, self.delegates, report)
+            return self._checked(reading.rules, [item], "VirtualService"), (origin,)
+        if items := self.http_routes.get(host):
+            readings = [
+                httproutes.Reading(item, self._gateway_resolver(item), self._reporter("HTTPRoute", item))
+                for item in items
+            ]
+            origins = tuple(sorted(("HTTPRoute", *identity(item)) for item in items))
+            return self._checked(lambda: httproutes.merged(readings), items, "HTTPRoute"), origins
+        return None
+
+    def _checked(self, read: Callable[[], tuple[Rule, ...]], items: Iterable[Object], kind: str) -> tuple[Rule, ...]:
+        """The rules, or an answer that says what is wrong with the object: half a route would be a wrong
+        route."""
+        try:
+            return read()
+        except RejectError as error:
+            message = str(error)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"a field is missing or has a value of another type than its schema says ({error!r})"
+        for item in items:
+            self._reporter(kind, item)(message)
+        return (Rule("refused", answer=Answer(503, json.dumps({"error": f"{kind}: {message}"}))),)
+
+    def _istio_resolver(self, namespace: str, asked_port: int, report: Report) -> virtualservices.Resolve:
+        def resolve(stated: Mapping[str, Any], at: str) -> Destination:
+            host = full_host(stated.get("host", ""), namespace)
+            service = self.services.by_host(host)
+            number = (stated.get("port") or {}).get("number")
+            if service is None:
+                report(f"{at}.host: there is no Service {host}; Istio takes a short name or a full one")
+                return Destination(ServicePort("", host, number or HTTP_PORT), stated.get("subset", ""))
+            if number is None:
+                sole = service.ports[0].number if len(service.ports) == 1 else 0
+                number = sole or (asked_port if service.port(asked_port) else 0)
+            if service.port(number) is None:
+                report(f"{at}.port: Service {host} has no port {number}; it has {_numbers(service)}")
+            subset = stated.get("subset", "")
+            if subset and self.rules.subset_labels(service, subset) is None:
+                report(f"{at}.subset: no DestinationRule for {host} has a subset {subset!r}")
+            return Destination(ServicePort(service.namespace, service.name, number), subset)
+
+        return resolve
+
+    def _gateway_resolver(self, item: Object) -> httproutes.Resolve:
+        report = self._reporter("HTTPRoute", item)
+
+        def resolve(stated: Mapping[str, Any], at: str) -> Destination:
+            namespace, name = stated.get("namespace") or identity(item)[0], stated.get("name", "")
+            service = self.services.get(namespace, name)
+            number = stated.get("port") or 0
+            if stated.get("kind", "Service") != "Service":
+                report(f"{at}.kind: the embedded mesh knows backends of kind Service only")
+            elif service is None:
+                report(f"{at}.name: there is no Service {namespace}/{name}")
+            elif service.port(number) is None:
+                report(f"{at}.port: Service {namespace}/{name} has no port {number}; it has {_numbers(service)}")
+            return Destination(ServicePort(namespace, name, number))
+
+        return resolve
+
+    def _clusters(self, hosts: Iterable[VirtualHost]) -> Clusters:
+        rules = [rule for host in hosts for rule in host.rules]
+        reached = {backend.destination for rule in rules for backend in rule.backends if backend.weight}
+        mirrored = {mirror.destination for rule in rules for mirror in rule.mirrors}
+        found = tuple(self._reach(destination) for destination in sorted(reached, key=lambda d: d.key))
+        return Clusters(
+            tuple(self._within_limit(found)),
+            tuple(self._reach(destination) for destination in sorted(mirrored, key=lambda d: d.key)),
+        )
+
+    def _reach(self, destination: Destination) -> Reach:
+        target = destination.target
+        service = self.services.get(target.namespace, target.service)
+        if service is None:
+            return Reach(destination, Policy(), ())
+        endpoints = self.services.endpoints(target)
+        if destination.subset:
+            labels = self.rules.subset_labels(service, destination.subset)
+            endpoints = [] if labels is None else [one for one in endpoints if one.has(labels)]
+        addresses = dict.fromkeys((one.address, one.port) for one in endpoints)
+        return Reach(destination, self.rules.policy(service, destination), tuple(addresses))
+
+    def _within_limit(self, found: Iterable[Reach]) -> Iterator[Reach]:
+        kept = {Policy()}
+        for reach in found:
+            if len(kept) < MOST_POLICIES:
+                kept.add(reach.policy)
+            if reach.policy in kept:
+                yield reach
+                continue
+            target = reach.destination.target
+            message = (
+                f"its traffic policy has no effect: the embedded mesh takes {MOST_POLICIES} different ones at most"
+            )
+            self.problems[Problem("Service", target.namespace, target.service, message)] = None
+            yield replace(reach, policy=Policy())
+
+    def _reporter(self, kind: str, item: Object) -> Report:
+        namespace, name = identity(item)
+
+        def report(message: str) -> None:
+            self.problems[Problem(kind, namespace, name, message)] = None
+
+        return report
+
+
+def _plain(service: Service, port: int) -> tuple[Rule, ...]:
+    """What a Service does without a route: all of its endpoints share the requests."""
+    target = Destination(ServicePort(service.namespace, service.name, port))
+    name = f"Service {service.namespace}/{service.name}"
+    return (Rule(name, backends=(Backend(target, 100),), retries=DEFAULT_RETRIES),)
+
+
+def _domains(names: Iterable[str], *suffixes: str) -> tuple[str, ...]:
+    return tuple(f"{name}{suffix}" for name in names for suffix in suffixes)
+
+
+def _bare(default: object) -> tuple[str, ...]:
+    """The suffix of names without a port, where no port of the Service is meant by that."""
+    return ("",) if default is None else ()
+
+
+def _numbers(service: Service) -> str:
+    return ", ".join(str(port.number) for port in service.ports) or "none"
+
+
+def _without_shared_domains(hosts: Iterable[VirtualHost]) -> Iterator[VirtualHost]:
+    """Envoy refuses a domain that two virtual hosts have; what routes name goes before what Services are
+    called."""
+    taken: set[str] = set()
+    for host in hosts:
+        free = tuple(domain for domain in dict.fromkeys(host.domains) if domain not in taken)
+        taken.update(free)
+        if free:
+            yield VirtualHost(host.name, free, host.rules, host.origins)

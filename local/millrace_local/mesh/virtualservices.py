@@ -1,0 +1,159 @@
+"""VirtualServices, read as rules.
+
+Reference: Istio's networking API, ``VirtualService``. The ingress acts as the sidecar of every client: it is
+the reserved gateway ``mesh``. What no ingress can know (the labels of the client's pod) never matches and is
+reported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millrace_core.base.errors import RejectError
+from millrace_local.mesh import istio
+from millrace_local.mesh.model import Answer, Backend, Destination, Match, Mirror, Object, Rule, identity
+
+UNSUPPORTED = ("corsPolicy",)
+
+Fields = Mapping[str, Any]
+Resolve = Callable[[Fields, str], Destination]
+"""(Istio's Destination, the field it stands in) to the mesh's."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One VirtualService as it applies to requests to one port of one of its hosts.
+
+    Attributes:
+        item: the VirtualService.
+        port: the port that the client names.
+        resolve: finds a destination.
+        delegates: the VirtualServices that may be delegated to, by namespace and name.
+        report: takes a sentence for each thing that has no effect here.
+    """
+
+    item: Object
+    port: int
+    resolve: Resolve
+    delegates: Mapping[tuple[str, str], Object]
+    report: Callable[[str], None]
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in order.
+
+        Raises:
+            RejectError: a field has a value that Istio would refuse.
+        """
+        return tuple(self._rules())
+
+    def _rules(self) -> Iterator[Rule]:
+        namespace, name = identity(self.item)
+        for at, route in _routes(self.item):
+            origin = f"VirtualService {namespace}/{name} {at}"
+            matches = tuple(self._matches(route, at))
+            if "delegate" in route:
+                yield from self._delegated(route, at, origin, matches)
+            elif matches:
+                yield self._rule(origin, at, route, matches)
+
+    def _delegated(self, root: Fields, at: str, origin: str, outer: tuple[Match, ...]) -> Iterator[Rule]:
+        """The delegate's rules, under the root's conditions; what the delegate leaves out it takes from the
+        root."""
+        reference = root["delegate"]
+        key = (reference.get("namespace") or identity(self.item)[0], reference.get("name", ""))
+        delegate = self.delegates.get(key)
+        if delegate is None:
+            missing = f"{at}.delegate: there is no VirtualService {'/'.join(key)}"
+            self.report(missing)
+            yield Rule(origin, outer, answer=Answer(503, json.dumps({"error": missing})))
+            return
+        inherited = {name: value for name, value in root.items() if name not in ("delegate", "match", "name")}
+        for inner_at, route in _routes(delegate):
+            where = f"{at} > {'/'.join(key)} {inner_at}"
+            inner = tuple(self._matches(route, where))
+            both = (_both(first, second) for first in outer for second in inner)
+            matches = tuple(match for match in both if match is not None)
+            if matches:
+                yield self._rule(f"{origin} > {'/'.join(key)} {inner_at}", where, {**inherited, **route}, matches)
+            elif outer and inner:
+                self.report(f"{where}: no path of its match lies within the root's, so it never matches")
+
+    def _matches(self, route: Fields, at: str) -> Iterator[Match]:
+        stated = route.get("match")
+        if not stated:
+            yield Match()
+            return
+        gateways = (self.item.get("spec") or {}).get("gateways") or ["mesh"]
+        for index, match in enumerate(stated):
+            where = f"{at}.match[{index}]"
+            if match.get("sourceLabels") or match.get("sourceNamespace"):
+                self.report(f"{where}: the embedded mesh does not know a client's pod, so this never matches")
+            elif "mesh" in gateways and match.get("gateways") and "mesh" not in match["gateways"]:
+                continue
+            elif match.get("port", self.port) == self.port:
+                yield istio.match(match, where)
+
+    def _rule(self, origin: str, at: str, route: Fields, matches: tuple[Match, ...]) -> Rule:
+        for name in UNSUPPORTED:
+            if name in route:
+                self.report(f"{at}.{name} has no effect in the embedded mesh")
+        redirect = istio.redirect(route.get("redirect"))
+        answer = None if redirect else istio.direct_response(route.get("directResponse"))
+        backends: tuple[Backend, ...] = ()
+        if redirect is None and answer is None:
+            backends = tuple(self._backends(route.get("route") or (), at))
+        return Rule(
+            name=origin,
+            matches=matches,
+            backends=backends,
+            redirect=redirect,
+            answer=answer,
+            request=istio.edits(route.get("headers"), "request"),
+            response=istio.edits(route.get("headers"), "response"),
+            mirrors=tuple(self._mirrors(route, at)),
+            rewrite=istio.rewrite(route.get("rewrite"), f"{at}.rewrite"),
+            retries=istio.retries(route.get("retries"), f"{at}.retries"),
+            timeout=istio.seconds(route["timeout"], f"{at}.timeout") if "timeout" in route else 0.0,
+            fault=istio.fault(route.get("fault"), f"{at}.fault"),
+        )
+
+    def _backends(self, routes: Iterable[Fields], at: str) -> Iterator[Backend]:
+        stated = list(routes)
+        weights = [route.get("weight", 0) for route in stated]
+        if len(stated) == 1:
+            weights = [weights[0] or 100]
+        if min(weights, default=0) < 0 or not sum(weights):
+            raise RejectError(f"the weights {weights} must be 0 or more, at least one above 0", field=f"{at}.route")
+        for index, (route, weight) in enumerate(zip(stated, weights, strict=True)):
+            yield Backend(
+                self.resolve(route.get("destination") or {}, f"{at}.route[{index}].destination"),
+                weight,
+                istio.edits(route.get("headers"), "request"),
+                istio.edits(route.get("headers"), "response"),
+            )
+
+    def _mirrors(self, route: Fields, at: str) -> Iterator[Mirror]:
+        if "mirror" in route:
+            percent = istio.percent(route.get("mirrorPercentage"), float(route.get("mirrorPercent", 100)))
+            yield Mirror(self.resolve(route["mirror"], f"{at}.mirror"), percent)
+        for index, mirror in enumerate(route.get("mirrors") or ()):
+            destination = self.resolve(mirror.get("destination") or {}, f"{at}.mirrors[{index}].destination")
+            yield Mirror(destination, istio.percent(mirror.get("percentage"), 100.0))
+
+
+def _routes(item: Object) -> Iterator[tuple[str, Fields]]:
+    for index, route in enumerate((item.get("spec") or {}).get("http") or ()):
+        yield f"spec.http[{index}]", route
+
+
+def _both(outer: Match, inner: Match) -> Match | None:
+    """One match that holds where both hold; None where the paths exclude each other."""
+    path = inner.path or outer.path
+    if outer.path and inner.path and outer.path != inner.path:
+        narrower = inner.path.how in ("exact", "prefix") and inner.path.value.startswith(outer.path.value)
+        if outer.path.how != "prefix" or not narrower:
+            return None
+    return Match(path, outer.headers + inner.headers, outer.query + inner.query)

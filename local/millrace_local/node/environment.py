@@ -1,0 +1,177 @@
+"""A container's environment: what the pod says, with references resolved and ``$(VAR)`` expanded. Pure."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from millrace_core.base.errors import RejectError
+from millrace_local.client.resources import Obj
+from millrace_local.client.times import quantity
+
+_REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")
+_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
+
+# (kind, name): "Secret" or "ConfigMap", in the pod's namespace
+Reference = tuple[str, str]
+# What references resolved to: key to content, None for an object that does not exist.
+Sources = Mapping[Reference, Mapping[str, bytes] | None]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a container may ask about its pod.
+
+    Attributes:
+        pod: the pod.
+        address: its IP address.
+        host_address: the node's IP address.
+        allocatable: what the node offers, which stands for limits that a container lacks.
+    """
+
+    pod: Obj
+    address: str
+    host_address: str
+    allocatable: Mapping[str, str]
+
+
+class MissingError(RejectError):
+    """A Secret, ConfigMap or key that is not optional is not there (yet)."""
+
+    reason = "CreateContainerConfigError"
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Expands ``$(VAR)``; an unknown one stays as it is. ``$$`` is a plain ``$``, so ``$$(VAR)`` is not expanded."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        return variables.get(found[1], found[0])
+
+    return _REFERENCE.sub(value, text)
+
+
+def content(obj: Obj) -> dict[str, bytes]:
+    """The files of a Secret or ConfigMap, by key."""
+    if obj.get("kind") == "Secret":
+        return {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
+    plain = {key: value.encode() for key, value in (obj.get("data") or {}).items()}
+    return {**plain, **{key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}}
+
+
+def references(container: Obj) -> Iterator[Reference]:
+    """The Secrets and ConfigMaps that the container's environment needs."""
+    for source in container.get("envFrom") or []:
+        for field, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
+            if source.get(field):
+                yield kind, source[field]["name"]
+    for variable in container.get("env") or []:
+        for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+            if reference := (variable.get("valueFrom") or {}).get(field):
+                yield kind, reference["name"]
+
+
+def environment(container: Obj, facts: Facts, sources: Sources) -> dict[str, str]:
+    """The container's own variables, in the order in which later ones may refer to earlier ones.
+
+    Raises:
+        MissingError: something referred to is not there; names it.
+        RejectError: a field reference that Kubernetes does not know.
+    """
+    variables: dict[str, str] = {}
+    for source in container.get("envFrom") or []:
+        for field, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
+            if reference := source.get(field):
+                found = lookup(sources, (kind, reference["name"]), optional=bool(reference.get("optional")))
+                prefix = source.get("prefix", "")
+                variables |= {f"{prefix}{key}": _text(value) for key, value in found.items() if "=" not in key}
+    for variable in container.get("env") or []:
+        source = variable.get("valueFrom")
+        value = _resolve(source, container, facts, sources) if source else expand(variable.get("value", ""), variables)
+        if value is not None:
+            variables[variable["name"]] = value
+    return variables
+
+
+def lookup(sources: Sources, reference: Reference, *, optional: bool) -> Mapping[str, bytes]:
+    """The content of a Secret or ConfigMap; nothing for an optional one that does not exist.
+
+    Raises:
+        MissingError: it does not exist.
+    """
+    found = sources.get(reference)
+    if found is None:
+        if optional:
+            return {}
+        kind, name = reference
+        raise MissingError(f'{kind.lower()} "{name}" not found')
+    return found
+
+
+def _resolve(source: Obj, container: Obj, facts: Facts, sources: Sources) -> str | None:
+    if "fieldRef" in source:
+        return field_value(source["fieldRef"]["fieldPath"], facts)
+    if "resourceFieldRef" in source:
+        return resource_value(source["resourceFieldRef"], container, facts)
+    field, kind = ("secretKeyRef", "Secret") if "secretKeyRef" in source else ("configMapKeyRef", "ConfigMap")
+    reference = source[field]
+    optional = bool(reference.get("optional"))
+    found = lookup(sources, (kind, reference["name"]), optional=optional)
+    if reference["key"] in found:
+        return _text(found[reference["key"]])
+    if optional:
+        return None
+    namespace = facts.pod["metadata"]["namespace"]
+    raise MissingError(f"couldn't find key {reference['key']} in {kind} {namespace}/{reference['name']}")
+
+
+def field_value(path: str, facts: Facts) -> str:
+    """The value of a ``fieldRef``; "" for a label or annotation that the pod lacks.
+
+    Raises:
+        RejectError: no such field can be referred to.
+    """
+    metadata, spec = facts.pod["metadata"], facts.pod["spec"]
+    if found := _SUBSCRIPT.fullmatch(path):
+        return str((metadata.get(found[1]) or {}).get(found[2], ""))
+    if path in ("metadata.labels", "metadata.annotations"):
+        entries = metadata.get(path.removeprefix("metadata.")) or {}
+        return "\n".join(f'{key}="{value}"' for key, value in sorted(entries.items()))
+    values = {
+        "metadata.name": metadata["name"],
+        "metadata.namespace": metadata["namespace"],
+        "metadata.uid": metadata["uid"],
+        "spec.nodeName": spec.get("nodeName", ""),
+        "spec.serviceAccountName": spec.get("serviceAccountName", "default"),
+        "status.podIP": facts.address,
+        "status.podIPs": facts.address,
+        "status.hostIP": facts.host_address,
+        "status.hostIPs": facts.host_address,
+    }
+    if path not in values:
+        raise RejectError(f"fieldPath {path!r} is not supported", hint=f"Expected one of {', '.join(values)}")
+    return str(values[path])
+
+
+def resource_value(reference: Obj, container: Obj, facts: Facts) -> str:
+    """The value of a ``resourceFieldRef``, a whole number of ``divisor``s, rounded up.
+
+    A limit that the container lacks is what the node offers; a request that it lacks is 0.
+    """
+    containers = [*facts.pod["spec"]["containers"], *(facts.pod["spec"].get("initContainers") or [])]
+    chosen = next((c for c in containers if c["name"] == reference.get("containerName")), container)
+    group, _, name = reference["resource"].partition(".")
+    given = ((chosen.get("resources") or {}).get(group) or {}).get(name)
+    if given is None:
+        given = facts.allocatable.get(name, "0") if group == "limits" else "0"
+    divisor = quantity(reference.get("divisor") or "1") or Decimal(1)
+    return str(math.ceil(quantity(given) / divisor))
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="surrogateescape")

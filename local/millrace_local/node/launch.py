@@ -1,0 +1,91 @@
+"""What to start for a container: command line, environment and folder, with mount paths made real. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace_core.base.errors import RejectError
+from millrace_local.client.resources import Obj
+from millrace_local.node.environment import expand
+from millrace_local.node.paths import rewrite
+
+_PYTHONS = frozenset({"python", "python3"})
+DEFAULT_MESSAGE_PATH = "/dev/termination-log"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command ready to be started."""
+
+    command: tuple[str, ...]
+    environ: Mapping[str, str]
+    folder: Path
+
+
+def message_mount(container: Obj) -> str:
+    """The path under which the container knows the file of its termination message."""
+    return str(container.get("terminationMessagePath") or DEFAULT_MESSAGE_PATH)
+
+
+def launch(
+    container: Obj,
+    own: Mapping[str, str],
+    *,
+    base: Mapping[str, str],
+    mounts: Mapping[str, Path],
+    home: Path,
+    python: str,
+) -> Launch:
+    """Builds the command of a container.
+
+    Args:
+        container: the container.
+        own: its own environment variables, resolved.
+        base: what every container's environment begins with.
+        mounts: real paths by mount path, the termination message's among them.
+        home: the folder in which the command runs where it names none that exists.
+        python: the interpreter that ``python`` and ``python3`` mean.
+
+    Raises:
+        RejectError: the container has no command, so the image's own would be meant, which is not known here.
+    """
+    if not container.get("command"):
+        raise RejectError(
+            f"container {container['name']!r} has no command, and the embedded node does not know its image's own",
+            hint="Give the command in full",
+            field=f"spec.containers[{container['name']}].command",
+            reason="CreateContainerConfigError",
+        )
+    words = [*container["command"], *(container.get("args") or [])]
+    command = [rewrite(expand(word, own), mounts) for word in words]
+    if command[0] in _PYTHONS:
+        command[0] = python
+    environ = {**base, **{name: rewrite(value, mounts) for name, value in own.items()}}
+    folder = Path(rewrite(container.get("workingDir") or "", mounts) or home)
+    return Launch(tuple(command), environ, folder if folder.is_dir() else home)
+
+
+def base_environment(
+    *, path: str, home: Path, host: str, address: str, proxy: str, marks: Mapping[str, str]
+) -> dict[str, str]:
+    """What every container's environment begins with.
+
+    Clients read ``no_proxy`` differently: some know networks (curl, requests, Go), others exact hosts only (httpx,
+    urllib), so both forms stand there, the pod's own address among them.
+    """
+    environ = {
+        "PATH": path,
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "HOSTNAME": host,
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+        **marks,
+    }
+    if proxy:
+        direct = f"localhost,127.0.0.1,{address},127.0.0.0/8"
+        environ |= {"http_proxy": proxy, "HTTP_PROXY": proxy, "no_proxy": direct, "NO_PROXY": direct}
+    return environ

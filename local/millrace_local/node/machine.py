@@ -1,0 +1,111 @@
+"""What all pods of a node share: settings, clock, processes, probes, events, GPUs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import aiohttp
+
+from millrace_core.base.errors import RetryError
+from millrace_local.client.api import Client
+from millrace_local.client.events import Recorder
+from millrace_local.client.resources import Obj
+from millrace_local.client.times import quantity
+from millrace_local.node.processes import Processes
+from millrace_local.node.settings import NodeSettings
+
+HOST_ADDRESS = "127.0.0.1"
+GPU = "nvidia.com/gpu"
+
+
+def search_path() -> str:
+    """PATH of containers: the present environment's programs first."""
+    return f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass
+class Machine:
+    """The node's means, passed to each pod.
+
+    Attributes:
+        settings: the node's settings.
+        client: the way to the API server.
+        processes: starts processes.
+        session: for probes.
+        recorder: writes events.
+        now: the clock.
+        allocatable: what the node offers, as quantities.
+        inherited: variables of the agent's own environment that containers need to find the machine's libraries.
+    """
+
+    settings: NodeSettings
+    client: Client
+    processes: Processes
+    session: aiohttp.ClientSession
+    recorder: Recorder
+    now: Callable[[], datetime]
+    allocatable: Mapping[str, str]
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    _gpus: dict[int, str] = field(default_factory=dict)
+
+    def gpus(self, pod: Obj) -> Mapping[str, str]:
+        """Environment that shows the pod its GPUs and no others; nothing on a machine without any.
+
+        Raises:
+            RetryError: fewer are free than the pod asks for (another pod is still ending).
+        """
+        present = int(self.allocatable.get(GPU, "0"))
+        if not present:
+            return {}
+        uid, wanted = pod["metadata"]["uid"], _wanted_gpus(pod)
+        mine = [number for number, owner in self._gpus.items() if owner == uid]
+        free = [number for number in range(present) if number not in self._gpus]
+        if wanted > len(mine) + len(free):
+            raise RetryError(f"{wanted} GPUs wanted, {len(free)} of {present} free", reason="GPUBusy")
+        for number in free[: max(0, wanted - len(mine))]:
+            self._gpus[number] = uid
+            mine.append(number)
+        shown = ",".join(str(number) for number in sorted(mine))
+        return {"CUDA_VISIBLE_DEVICES": shown or "-1", "NVIDIA_VISIBLE_DEVICES": shown or "void"}
+
+    def release(self, pod: Obj) -> None:
+        """Gives the pod's GPUs to others."""
+        uid = pod["metadata"]["uid"]
+        self._gpus = {number: owner for number, owner in self._gpus.items() if owner != uid}
+
+
+def _wanted_gpus(pod: Obj) -> int:
+    containers = pod["spec"]["containers"]
+    return sum(int(quantity(((c.get("resources") or {}).get("limits") or {}).get(GPU, 0))) for c in containers)
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """The few variables of the agent that containers get as well."""
+    return {name: environ[name] for name in ("LD_LIBRARY_PATH", "SSL_CERT_FILE", "TZ") if environ.get(name)}
+
+
+def oom_kills() -> int:
+    """How often this machine's kernel has killed a process for want of memory."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    except OSError:
+        return 0
+    return 0
+
+
+def is_gpu_device(name: str) -> bool:
+    """Whether a name in ``/dev`` is one NVIDIA GPU."""
+    return name.startswith("nvidia") and name.removeprefix("nvidia").isdigit()
+
+
+def count_gpus() -> int:
+    """The NVIDIA GPUs of this machine."""
+    return sum(is_gpu_device(name) for name in os.listdir("/dev"))  # noqa: PTH208 - names alone are needed

@@ -1,0 +1,213 @@
+"""Processes of containers: each the leader of a session and group of its own, and none that outlives the agent.
+
+Three nets catch what would be left behind: the kernel kills a child whose parent dies (PR_SET_PDEATHSIG), the warden
+kills the groups of an agent that died, and ``sweep`` kills what carries the mark of a pod in its environment, wherever
+it hid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from millrace_core.base.errors import ReportError
+from millrace_local.node import warden
+
+# Marks in the environment of every process of a container.
+POD_MARK = "MILLRACE_POD_UID"
+NODE_MARK = "MILLRACE_NODE_ROOT"
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with(parent: int, warden_pipe: int | None) -> Callable[[], None]:
+    """What a child does before it becomes the command. Only system calls: it runs between fork and exec.
+
+    It tells the warden of itself, because an agent that is killed as it starts a command could not.
+    """
+
+    def prepare() -> None:
+        if warden_pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(warden_pipe, f"+{os.getpid()}\n".encode())
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(signal.SIGKILL + 128)
+
+    return prepare
+
+
+class Process:
+    """A running command. ``code`` is its exit code once it has ended, negative for a signal."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
+        self.pid = popen.pid
+        self.code: int | None = None
+        self._popen = popen
+        self._ended = ended
+        self._exited = asyncio.Event()
+        self._pidfd = os.pidfd_open(popen.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.code = self._popen.wait()
+        self._ended()
+        self._exited.set()
+
+    async def wait(self) -> int:
+        """Waits for its end and returns its code; what its group does is another matter."""
+        await self._exited.wait()
+        return self.code if self.code is not None else 0
+
+    def send(self, number: int) -> None:
+        """Sends a signal to the command itself."""
+        if self.code is None:
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def send_group(self, number: int) -> bool:
+        """Sends a signal to all of its group; False when nobody is left in it. Signal 0 only asks."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM to the command, then to what is left of its group; SIGKILL to all after ``grace`` seconds."""
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self.wait()
+                if self.send_group(signal.SIGTERM):
+                    while self.send_group(0):  # noqa: ASYNC110 - the kernel tells nobody when a group ends
+                        await asyncio.sleep(0.05)
+        self.send_group(signal.SIGKILL)
+        await self.wait()
+
+
+class Processes:
+    """Starts processes and guards against any being left behind. An asynchronous context manager."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._mark = f"{NODE_MARK}={root}"
+        self._lock: TextIO | None = None
+        self._warden: subprocess.Popen[bytes] | None = None
+        self._running: set[Process] = set()
+
+    async def __aenter__(self) -> Processes:
+        self._lock = self._locked()
+        sweep({self._mark})
+        self._warden = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as the program runs
+            [sys.executable, "-I", "-S", warden.__file__], stdin=subprocess.PIPE, start_new_session=True
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for process in list(self._running):
+            process.send_group(signal.SIGKILL)
+        for process in list(self._running):
+            await process.wait()
+        sweep({self._mark})
+        if self._warden and self._warden.stdin:
+            self._warden.stdin.close()
+            self._warden.wait()
+        if self._lock:
+            self._lock.close()
+
+    def _locked(self) -> TextIO:
+        """Takes the folder for this agent alone: two would kill each other's processes."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        file = (self._root / "node.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise ReportError(f"another node runs in {self._root}", hint="Stop it, or pass another --root") from error
+        return file
+
+    def spawn(self, command: Sequence[str], environ: Mapping[str, str], folder: Path, output: int) -> Process:
+        """Starts ``command`` in ``folder``; ``output`` is the file descriptor of both its outputs.
+
+        Raises:
+            OSError: the command cannot be started, as ``execve(2)`` says.
+        """
+        told = self._warden.stdin.fileno() if self._warden and self._warden.stdin else None
+        popen = subprocess.Popen(
+            list(command),
+            env=dict(environ),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_die_with(os.getpid(), told),  # noqa: PLW1509 - only system calls, in the main thread
+        )
+
+        def ended() -> None:
+            self._running.discard(process)
+            if not process.send_group(0):
+                self._tell(f"-{popen.pid}\n")
+
+        process = Process(popen, ended)
+        self._running.add(process)
+        return process
+
+    async def output(
+        self, command: Sequence[str], environ: Mapping[str, str], folder: Path, patience: float
+    ) -> tuple[int, str]:
+        """Runs a command to its end; returns its code and output.
+
+        Raises:
+            TimeoutError: it did not end within ``patience`` seconds, and was killed.
+            OSError: it cannot be started.
+        """
+        with os.fdopen(os.memfd_create("output"), "rb") as file:
+            process = self.spawn(command, environ, folder, file.fileno())
+            try:
+                async with asyncio.timeout(patience):
+                    code = await process.wait()
+            finally:
+                self.forget(process)
+            # The file is shared with the process, and so is its position.
+            file.seek(0)
+            return code, file.read().decode(errors="replace")
+
+    def forget(self, process: Process) -> None:
+        """Kills what is left of an ended command's group."""
+        if process.send_group(signal.SIGKILL):
+            self._tell(f"-{process.pid}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._warden and self._warden.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._warden.stdin.write(line.encode())
+                self._warden.stdin.flush()
+
+
+def sweep(marks: set[str]) -> int:
+    """Kills every process whose environment holds one of ``marks`` (``NAME=value``); returns how many."""
+    wanted = {mark.encode() for mark in marks}
+    killed = 0
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if wanted.intersection((folder / "environ").read_bytes().split(b"\0")):
+                os.kill(int(folder.name), signal.SIGKILL)
+                killed += 1
+    return killed

@@ -1,0 +1,190 @@
+"""The Node object and its Lease: what this machine offers, and that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.conditions import with_condition
+from millrace_local.client.resources import LEASES, NODES, Obj
+from millrace_local.client.times import micro_stamp, stamp
+from millrace_local.node.machine import GPU, HOST_ADDRESS
+
+log = logging.getLogger(__name__)
+
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_SECONDS = 40
+# On the Lease: which node of this name renews it.
+HOLDER = "node.millrace.dev/holder"
+RENEW_SECONDS = 10.0
+# Every so many renewals the Node's own heartbeat is written as well.
+HEARTBEAT_RENEWALS = 30
+# The agent may start before the API server answers, and pods wait for the node: the first tries come quickly.
+FIRST_RETRY_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+# Kubernetes' own default.
+MOST_PODS = 110
+LAST_WORDS_SECONDS = 1.0
+
+
+def capacity(cores: int, memory_bytes: int, gpus: int, *, overcommit: float = 1.0) -> dict[str, str]:
+    """What the machine has (or, with ``overcommit``, offers), as quantities; GPUs are never offered twice."""
+    amounts = {
+        "cpu": f"{int(cores * overcommit * 1000)}m" if overcommit != 1 else str(cores),
+        "memory": f"{int(memory_bytes * overcommit) // 1024}Ki",
+        "pods": str(MOST_PODS),
+    }
+    return {**amounts, GPU: str(gpus)} if gpus else amounts
+
+
+def memory_bytes() -> int:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def holder(root: Path) -> str:
+    """Who a node is among those of its name: its machine and its folder."""
+    return f"{platform.node()}:{root}"
+
+
+def node_object(name: str) -> Obj:
+    """The Node to register."""
+    labels = {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": _architecture(),
+        "millrace.dev/embedded-node": "true",
+    }
+    return {"metadata": {"name": name, "labels": labels}, "spec": {}}
+
+
+def node_status(present: Obj, *, ready: bool, has: Mapping[str, str], offers: Mapping[str, str], now: datetime) -> Obj:
+    """The Node's status: addresses, capacity, conditions with this heartbeat."""
+    conditions = present.get("conditions")
+    verdicts = (
+        ("MemoryPressure", False, "KubeletHasSufficientMemory", "the node does not limit memory"),
+        ("DiskPressure", False, "KubeletHasNoDiskPressure", "the node does not limit disk"),
+        ("PIDPressure", False, "KubeletHasSufficientPID", "the node does not limit processes"),
+        (
+            "Ready",
+            ready,
+            "KubeletReady" if ready else "KubeletNotReady",
+            "the embedded node runs" if ready else "ended",
+        ),
+    )
+    for kind, holds, reason, message in verdicts:
+        conditions = with_condition(conditions, kind, holds, reason, message, now=now, lastHeartbeatTime=stamp(now))
+    return {
+        "capacity": dict(has),
+        "allocatable": dict(offers),
+        "conditions": conditions,
+        "addresses": [
+            {"type": "InternalIP", "address": HOST_ADDRESS},
+            {"type": "Hostname", "address": platform.node()},
+        ],
+        "nodeInfo": {
+            "architecture": _architecture(),
+            "operatingSystem": "linux",
+            "kernelVersion": platform.release(),
+            "osImage": _os_image(),
+            "containerRuntimeVersion": f"millrace://{version('millrace')}",
+            "kubeletVersion": f"v{version('millrace')}-millrace",
+            "kubeProxyVersion": "",
+            "machineID": "",
+            "systemUUID": "",
+            "bootID": "",
+        },
+    }
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def _os_image() -> str:
+    with suppress(OSError):
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    return "Linux"
+
+
+class Registration:
+    """Keeps the Node and its Lease alive.
+
+    Args:
+        client: the way to the API server.
+        name: the node's name.
+        holder: who this node is among those of its name.
+        has, offers: capacity and allocatable.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        *,
+        holder: str,
+        has: Mapping[str, str],
+        offers: Mapping[str, str],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._holder = holder
+        self._has = has
+        self._offers = offers
+        self._now = now
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Registers and renews until ``stop`` is set; then says, if anybody listens, that the node is gone."""
+        renewals, retry = 0, FIRST_RETRY_SECONDS
+        while not stop.is_set():
+            try:
+                if renewals % HEARTBEAT_RENEWALS == 0:
+                    await self._beat(ready=True)
+                await self._renew()
+            except ApiError as error:
+                log.log(logging.WARNING if error.status else logging.DEBUG, "node %s: %s", self._name, error)
+                renewals = 0
+                wait, retry = retry, min(retry * 2, RETRY_SECONDS)
+            else:
+                retry = FIRST_RETRY_SECONDS
+                renewals += 1
+                wait = RENEW_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait)
+        with suppress(ApiError, TimeoutError):
+            await asyncio.wait_for(self._beat(ready=False), LAST_WORDS_SECONDS)
+
+    async def _beat(self, *, ready: bool) -> None:
+        try:
+            node = await self._client.get(NODES, "", self._name)
+        except ApiError as error:
+            if not error.is_missing or not ready:
+                raise
+            node = await self._client.create(NODES, "", node_object(self._name))
+        status = node_status(node.get("status") or {}, ready=ready, has=self._has, offers=self._offers, now=self._now())
+        await self._client.patch(NODES, "", self._name, {"status": status}, subresource="status")
+
+    async def _renew(self) -> None:
+        spec = {
+            "holderIdentity": self._name,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": micro_stamp(self._now()),
+        }
+        metadata = {"annotations": {HOLDER: self._holder}}
+        try:
+            await self._client.patch(LEASES, LEASE_NAMESPACE, self._name, {"metadata": metadata, "spec": spec})
+        except ApiError as error:
+            if not error.is_missing:
+                raise
+            lease = {"metadata": {**metadata, "name": self._name, "namespace": LEASE_NAMESPACE}, "spec": spec}
+            await self._client.create(LEASES, LEASE_NAMESPACE, lease)

@@ -1,0 +1,180 @@
+"""The node's loop: follows the pods bound to it, runs each, and cleans up after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from millrace_core.base.errors import ReportError
+from millrace_local.client.api import Client
+from millrace_local.client.events import Recorder
+from millrace_local.client.informer import Informer
+from millrace_local.client.resources import PODS, Obj
+from millrace_local.client.times import now as wall_clock
+from millrace_local.node import volumes
+from millrace_local.node.addresses import allocate, check_local
+from millrace_local.node.machine import Machine, count_gpus, inherited
+from millrace_local.node.pod import Pod
+from millrace_local.node.probing import session
+from millrace_local.node.processes import POD_MARK, Processes, sweep
+from millrace_local.node.registration import Registration, capacity, holder, memory_bytes
+from millrace_local.node.report import remove
+from millrace_local.node.settings import NodeSettings
+
+log = logging.getLogger(__name__)
+
+# When the node ends, pods have no more grace than this: whoever stops the node waits for it.
+LONGEST_GRACE = 10.0
+SWEEP_SECONDS = 1.0
+
+
+class Node:
+    """The pods of this node, by uid."""
+
+    def __init__(self, machine: Machine, informer: Informer) -> None:
+        self._machine = machine
+        self._informer = informer
+        self._pods: dict[str, Pod] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: set[str] = set()
+        self._closed = False
+
+    def changed(self, old: Obj | None, new: Obj | None) -> None:
+        """Takes a change of a pod bound to this node."""
+        obj = new or old
+        if obj is None or self._closed:
+            return
+        if old and new and old["metadata"]["uid"] != new["metadata"]["uid"]:
+            self._gone(old)
+        pod = self._pods.get(obj["metadata"]["uid"])
+        if new is None:
+            self._gone(obj)
+        elif pod:
+            self._update(pod, new)
+        elif (new.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            if new["metadata"].get("deletionTimestamp"):
+                self._do(remove(self._machine.client, new))
+        else:
+            self._start(new)
+
+    async def close(self) -> None:
+        """Ends all pods with what grace there is. The API server is told nothing: the next node starts them again."""
+        self._closed = True
+        for pod in self._pods.values():
+            pod.freeze()
+            grace = float(pod.obj["spec"].get("terminationGracePeriodSeconds", 30))
+            pod.end(min(grace, LONGEST_GRACE))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LONGEST_GRACE)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def tidy(self) -> None:
+        """Removes the folders of pods that are no more."""
+        folder = self._machine.settings.pods
+        known = {obj["metadata"]["uid"] for obj in self._informer.items.values()}
+        for present in folder.iterdir() if folder.is_dir() else ():
+            if present.name not in known:
+                volumes.remove(present)
+
+    def _start(self, obj: Obj) -> None:
+        taken = {pod.address for pod in self._pods.values()}
+        try:
+            address = allocate(obj, taken, self._machine.settings.pod_cidr)
+        except ReportError as error:
+            self._machine.recorder.emit(PODS, obj, "FailedCreatePodSandBox", str(error), kind="Warning")
+            asyncio.get_running_loop().call_later(self._machine.settings.refresh, self._again, obj)
+            return
+        pod = self._pods[obj["metadata"]["uid"]] = Pod(obj, address, self._machine)
+        self._do(self._live(pod))
+        pod.update(obj)
+
+    def _again(self, obj: Obj) -> None:
+        metadata = obj["metadata"]
+        if present := self._informer.get(metadata["namespace"], metadata["name"]):
+            self.changed(present, present)
+
+    async def _live(self, pod: Pod) -> None:
+        try:
+            await pod.run()
+        except Exception:
+            log.exception("pod %s", pod.obj["metadata"]["name"])
+        self._sweep_later(pod.uid)
+        if pod.obj["metadata"].get("deletionTimestamp") and not self._closed:
+            await remove(self._machine.client, pod.obj)
+
+    def _update(self, pod: Pod, obj: Obj) -> None:
+        was_deleted = bool(pod.obj["metadata"].get("deletionTimestamp"))
+        pod.update(obj)
+        if pod.finished.is_set() and obj["metadata"].get("deletionTimestamp") and not was_deleted:
+            self._do(remove(self._machine.client, obj))
+
+    def _gone(self, obj: Obj) -> None:
+        """The pod is no more in the API server: whatever is left of it goes now."""
+        uid = obj["metadata"]["uid"]
+        if pod := self._pods.pop(uid, None):
+            pod.vanish()
+            self._do(self._bury(pod))
+        else:
+            volumes.remove(self._machine.settings.pods / uid)
+
+    async def _bury(self, pod: Pod) -> None:
+        await pod.finished.wait()
+        pod.erase()
+
+    def _sweep_later(self, uid: str) -> None:
+        """Looks for processes of ended pods that left their group; once for all that end within a second."""
+        if not self._ended:
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self._ended.add(uid)
+
+    def _sweep(self) -> None:
+        sweep({f"{POD_MARK}={uid}" for uid in self._ended})
+        self._ended.clear()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def run(
+    client: Client, settings: NodeSettings, stop: asyncio.Event, *, now: Callable[[], datetime] = wall_clock
+) -> None:
+    """Runs the node until ``stop`` is set, then ends all its processes.
+
+    Raises:
+        ReportError: another node runs in the same folder.
+        RejectError: the addresses for pods are not this machine's.
+    """
+    check_local(settings.pod_cidr)
+    settings.pods.mkdir(parents=True, exist_ok=True)
+    machine_has = (os.cpu_count() or 1, memory_bytes(), count_gpus())
+    has, offers = capacity(*machine_has), capacity(*machine_has, overcommit=settings.overcommit)
+    recorder = Recorder(client, "millrace-node", now=now)
+    registration = Registration(client, settings.name, holder=holder(settings.root), has=has, offers=offers, now=now)
+    async with Processes(settings.root) as processes, session() as probes:
+        machine = Machine(settings, client, processes, probes, recorder, now, offers, inherited(os.environ))
+        informer = Informer(client, PODS, fields=f"spec.nodeName={settings.name}")
+        node = Node(machine, informer)
+        informer.subscribe(node.changed)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(registration.run(stop))
+            tasks.create_task(recorder.run(stop))
+            tasks.create_task(informer.run(stop))
+            tidying = tasks.create_task(_tidy_once(node, informer))
+            try:
+                await stop.wait()
+            finally:
+                tidying.cancel()
+                await node.close()
+
+
+async def _tidy_once(node: Node, informer: Informer) -> None:
+    await informer.synced.wait()
+    node.tidy()

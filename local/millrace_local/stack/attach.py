@@ -1,0 +1,134 @@
+"""A cluster of somebody else's, to which a stack is attached: what it gets, and what is taken from it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import yaml
+
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_local.client.api import ApiError, Client
+from millrace_local.client.config import load
+from millrace_local.client.resources import (
+    DEFINITIONS,
+    DEPLOYMENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    SECRETS,
+    SERVICES,
+    Obj,
+)
+from millrace_local.client.times import moment_of, now
+from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS
+
+GROUP = "millrace.dev"
+ESTABLISHED_SECONDS = 30.0
+LAST_WORDS_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+# In C where it is there: the CRDs of others are megabytes.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES)}
+
+
+async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
+    """Whether no other stack is attached to a cluster: a second would take over the first one's Node and store.
+
+    Raises:
+        RejectError: the kubeconfig is no good, or another's node of this name is alive.
+        ApiError: the API server does not answer.
+    """
+    async with Client(load(kubeconfig)) as client:
+        other, renewed = await _held(client, node)
+    if other not in ("", holder) and now() - renewed < timedelta(seconds=LEASE_SECONDS):
+        raise RejectError(
+            f"another stack is attached to this cluster already: {other}",
+            hint=f"Bring it down there; after a crash its node is forgotten in {LEASE_SECONDS} s",
+            field="kubeconfig",
+            reason="AlreadyAttached",
+        )
+
+
+async def _held(client: Client, node: str) -> tuple[str, datetime]:
+    """Who renews the Lease of a node, and when that was last; nobody where there is none."""
+    try:
+        lease = await client.get(LEASES, LEASE_NAMESPACE, node)
+    except ApiError as error:
+        if error.is_missing:
+            return "", datetime.fromtimestamp(0, UTC)
+        raise
+    return (lease["metadata"].get("annotations") or {}).get(HOLDER, ""), moment_of(lease["spec"]["renewTime"])
+
+
+async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
+    """Brings the objects in YAML files, or folders of them, to a cluster, in their order.
+
+    CRDs of others are brought only where the cluster lacks them: it may have whole ones.
+
+    Raises:
+        RejectError: the kubeconfig is no good, or an object is of another kind than a stack has.
+        ReportError: a CRD is not served in time.
+        ApiError: the API server refuses an object, or does not answer.
+    """
+    async with Client(load(kubeconfig), field_manager="millrace-stack") as client:
+        for item in _documents(paths):
+            await _apply(client, item)
+
+
+def _documents(paths: Sequence[Path]) -> Iterator[Obj]:
+    for path in paths:
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            for item in yaml.load_all(file.read_text(), _LOADER):
+                if item is None:
+                    continue
+                if item["kind"] not in _RESOURCES:
+                    raise RejectError(
+                        f"{file} has a {item['kind']}", hint=f"Expected {', '.join(_RESOURCES)}", field="crds"
+                    )
+                yield item
+
+
+async def _apply(client: Client, item: Obj) -> None:
+    resource, metadata = _RESOURCES[item["kind"]], item["metadata"]
+    namespace, name = metadata.get("namespace", ""), metadata["name"]
+    if resource is DEFINITIONS and item["spec"]["group"] != GROUP and await _is_there(client, name):
+        return
+    await client.patch(resource, namespace, name, item, kind="apply", force=True)
+    if resource is DEFINITIONS:
+        await _wait_established(client, name)
+
+
+async def _is_there(client: Client, name: str) -> bool:
+    try:
+        await client.get(DEFINITIONS, "", name)
+    except ApiError as error:
+        if error.is_missing:
+            return False
+        raise
+    return True
+
+
+async def _wait_established(client: Client, name: str) -> None:
+    try:
+        async with asyncio.timeout(ESTABLISHED_SECONDS):
+            while True:
+                conditions = ((await client.get(DEFINITIONS, "", name)).get("status") or {}).get("conditions") or []
+                if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError as error:
+        raise ReportError(f"the cluster does not serve {name}", hint=f"See kubectl describe crd {name}") from error
+
+
+async def remove_node(kubeconfig: Path, name: str, holder: str) -> None:
+    """Takes a Node and its Lease from a cluster, unless another holds them or the cluster is no more."""
+    with suppress(ApiError, RejectError, TimeoutError):
+        async with asyncio.timeout(LAST_WORDS_SECONDS), Client(load(kubeconfig)) as client:
+            if (await _held(client, name))[0] != holder:
+                return
+            await client.delete(NODES, "", name)
+            await client.delete(LEASES, LEASE_NAMESPACE, name)

@@ -1,0 +1,156 @@
+"""Whether a component does its work, asked the way its clients reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from millrace_core.base.errors import MillraceError
+from millrace_local.client.config import load
+
+ANSWER_SECONDS = 2.0
+HTTP_OK = 200
+LONGEST_ANSWER = 300
+
+
+@dataclass(frozen=True)
+class HttpCheck:
+    """A GET that must be answered with 200, to 127.0.0.1 or over a Unix socket; ``host`` is the Host header."""
+
+    port: int = 0
+    path: str = "/"
+    host: str = ""
+    socket: Path | None = None
+
+
+@dataclass(frozen=True)
+class RedisCheck:
+    """A PING that must be answered with PONG."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class HeartbeatCheck:
+    """A Lease that its holder must have renewed within ``seconds``.
+
+    It is read from the API server on ``port`` of 127.0.0.1, or else from that of ``kubeconfig``.
+    """
+
+    port: int
+    path: str
+    seconds: float
+    kubeconfig: Path | None = None
+
+
+Check = HttpCheck | RedisCheck | HeartbeatCheck
+
+
+def failure(check: Check, since: float = 0.0) -> str:
+    """Why a check fails, in a few words; empty if it passes. Blocks for two seconds at most.
+
+    Args:
+        check: what to ask.
+        since: when what is asked was started, in seconds since the epoch; heartbeats from before do not count.
+    """
+    try:
+        return _failure(check, since)
+    except (OSError, http.client.HTTPException, ValueError, KeyError, MillraceError) as error:
+        return str(error) or type(error).__name__
+
+
+def _failure(check: Check, since: float) -> str:
+    if isinstance(check, RedisCheck):
+        return _redis_failure(check)
+    if isinstance(check, HttpCheck):
+        status, body = _get(check)
+        return "" if status == HTTP_OK else f"answered {status}: {body[:LONGEST_ANSWER]}"
+    status, body = _lease(check)
+    if status != HTTP_OK:
+        return "not registered yet"
+    renewed = datetime.fromisoformat(json.loads(body)["spec"]["renewTime"]).timestamp()
+    age = time.time() - renewed
+    if renewed < since:
+        return "no heartbeat since its start yet"
+    return "" if age <= check.seconds else f"its last heartbeat was {age:.0f} s ago"
+
+
+def _lease(check: HeartbeatCheck) -> tuple[int, str]:
+    if check.kubeconfig is None:
+        return _get(HttpCheck(check.port, check.path))
+    known = load(check.kubeconfig)
+    address = urlsplit(known.server)
+    where, port = address.hostname or "", address.port
+    connection = (
+        http.client.HTTPSConnection(where, port, timeout=ANSWER_SECONDS, context=known.tls)
+        if known.tls
+        else http.client.HTTPConnection(where, port, timeout=ANSWER_SECONDS)
+    )
+    return _ask(connection, address.path + check.path, known.authorization())
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, whose path may be longer than a socket's name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(ANSWER_SECONDS)
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
+
+
+def _get(check: HttpCheck) -> tuple[int, str]:
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", check.port, timeout=ANSWER_SECONDS)
+        if check.socket is None
+        else _UnixConnection(check.socket)
+    )
+    return _ask(connection, check.path, {"Host": check.host} if check.host else {})
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
+    try:
+        connection.request("GET", path, headers=dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace").strip()
+    finally:
+        connection.close()
+
+
+def _redis_failure(check: RedisCheck) -> str:
+    address = urlsplit(check.url)
+    login = [unquote(part) for part in (address.username, address.password) if part]
+    commands = [["AUTH", *login]] if login else []
+    where = (address.hostname or "127.0.0.1", address.port or 6379)
+    with contextlib.ExitStack() as opened:
+        one = opened.enter_context(socket.create_connection(where, ANSWER_SECONDS))
+        if address.scheme == "rediss":
+            one = opened.enter_context(ssl.create_default_context().wrap_socket(one, server_hostname=where[0]))
+        for command in [*commands, ["PING"]]:
+            one.sendall(b"*%d\r\n" % len(command) + b"".join(_bulk(word) for word in command))
+            answer = one.recv(300).decode(errors="replace").strip()
+            if not answer.startswith("+"):
+                return answer.lstrip("-") or "closed the connection"
+    return ""
+
+
+def _bulk(word: str) -> bytes:
+    content = word.encode()
+    return b"$%d\r\n%b\r\n" % (len(content), content)

@@ -1,0 +1,77 @@
+"""Log files of the components: appended by them, kept small by the supervisor."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from millrace_core.base.errors import NotFoundError
+
+LARGEST_BYTES = 8 * 1024 * 1024
+_POLL_SECONDS = 0.2
+_TAIL_BYTES = 4096
+
+
+def rotate(path: Path) -> None:
+    """Moves the content of a log that has grown large to ``<name>.1``, in place of what was there.
+
+    The writer keeps its file open and appends, so the file stays and is emptied. What it writes between the copy and
+    that is lost.
+    """
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+            with path.open("r+b") as log:
+                log.truncate(0)
+    except FileNotFoundError:
+        return
+
+
+def tail(path: Path, lines: int, *, since: int = 0) -> str:
+    """The last lines of a log, of its last 4 KiB at most and of what stands after ``since`` bytes."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(path.stat().st_size - _TAIL_BYTES, since, 0))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.rstrip().splitlines()[-lines:])
+
+
+def read(folder: Path, names: Sequence[str], *, follow: bool) -> Iterator[str]:
+    """The lines of several logs, then, if ``follow``, what is appended to them; with the component's name before each
+    where there are several logs.
+
+    Raises:
+        NotFoundError: there is no log of such a name.
+    """
+    known = sorted(path.stem for path in folder.glob("*.log"))
+    for name in names:
+        if name not in known:
+            raise NotFoundError(
+                f"there is no log of {name!r}", hint=f"There are logs of {', '.join(known) or 'nothing'}"
+            )
+    places = dict.fromkeys(names or known, 0)
+    prefixed = len(places) > 1
+    while True:
+        for name in places:
+            lines, places[name] = _since(folder / f"{name}.log", places[name])
+            yield from (f"{name:<10} {line}" if prefixed else line for line in lines)
+        if not follow:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _since(path: Path, place: int) -> tuple[list[str], int]:
+    """The whole lines after ``place`` bytes, and where they end; from the start of a log that was emptied."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as log:
+            log.seek(place if size >= place else 0)
+            start, content = log.tell(), log.read()
+    except FileNotFoundError:
+        return [], 0
+    whole = content[: content.rfind(b"\n") + 1]
+    return whole.decode(errors="replace").splitlines(), start + len(whole)

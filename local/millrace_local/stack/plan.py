@@ -1,0 +1,172 @@
+"""What a stack runs: one component per duty, with its command and how to tell that it does its work. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from millrace_core.base.errors import RejectError
+from millrace_local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
+from millrace_local.stack.platform import NAMESPACE, service_url
+from millrace_local.stack.settings import HOST, StackSettings
+
+# In the order in which a person thinks of them; what stands later may depend on what stands before.
+COMPONENTS = ("store", "apiserver", "mesh", "agent", "operator", "registry", "gateway")
+NO_PROXY = "127.0.0.0/8,127.0.0.1,localhost,::1"
+NODE = "millrace"
+HEARTBEAT_SECONDS = 40.0  # as long as Kubernetes gives a node
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of the embedded mode on this machine."""
+
+    python: str
+    store: str
+    mesh: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component.
+
+    Attributes:
+        name: its name in status and logs.
+        check: passes when it does its work.
+        command: the process to run; empty for what runs as a pod.
+        after: components that must be ready before it starts.
+        environ: what its environment has beside the stack's own.
+        directory: where it runs; the stack's folder by default.
+        port: the port it serves; 0 for none of its own.
+        stop_seconds: how long it may take to end when asked to.
+    """
+
+    name: str
+    check: Check
+    command: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    port: int = 0
+    stop_seconds: float = 5.0
+
+
+def chosen(names: Sequence[str], *, store_url: str, attached: bool = False) -> tuple[str, ...]:
+    """The components to run, in order: those named, or all; without a store, or an API server, that is elsewhere.
+
+    Raises:
+        RejectError: there is no component of such a name, or one lacks another that it needs.
+    """
+    for name in names:
+        if name not in COMPONENTS:
+            raise RejectError(f"there is no component {name!r}", hint=f"There are {', '.join(COMPONENTS)}")
+    elsewhere = {name for name, is_given in (("store", store_url), ("apiserver", attached)) if is_given}
+    found = tuple(name for name in COMPONENTS if not names or name in names)
+    for name in found:
+        for needed in _NEEDS.get(name, ()):
+            if needed not in (*found, *elsewhere):
+                raise RejectError(f"component {name} needs {needed}", hint=f"Add {needed}, or leave {name} out")
+    return tuple(name for name in found if name not in elsewhere)
+
+
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "agent": ("apiserver",),
+    "operator": ("apiserver",),
+    "registry": ("agent", "mesh"),
+    "gateway": ("agent", "mesh", "registry"),
+}
+
+
+def plan(settings: StackSettings, programs: Programs, image: str) -> tuple[Component, ...]:
+    """The components of ``settings.components``."""
+    every = {
+        "store": _store(settings, programs),
+        "apiserver": _apiserver(settings, programs),
+        "mesh": _mesh(settings, programs),
+        "agent": _agent(settings, programs),
+        "operator": _operator(settings, programs, image),
+        "registry": _pod(settings, "registry"),
+        "gateway": _pod(settings, "gateway"),
+    }
+    run = settings.components
+    return tuple(replace(every[name], after=tuple(one for one in every[name].after if one in run)) for name in run)
+
+
+def _store(settings: StackSettings, programs: Programs) -> Component:
+    port = settings.ports.store
+    options = {
+        "bind": HOST,
+        "port": str(port),
+        "dir": str(settings.layout.store),
+        "appendonly": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    command = [programs.store, *(word for name, value in options.items() for word in (f"--{name}", value))]
+    return Component("store", RedisCheck(settings.redis_url), tuple(command), port=port)
+
+
+def _apiserver(settings: StackSettings, programs: Programs) -> Component:
+    layout, port = settings.layout, settings.ports.api
+    command = [programs.python, "-m", "millrace_local.apiserver", "--data", str(layout.api), "--port", str(port)]
+    command += ["--kubeconfig", str(layout.kubeconfig)]
+    for path in (*settings.crds, layout.platform):
+        command += ["--crds", str(path)]
+    if settings.faults:
+        command += ["--faults"]
+    return Component("apiserver", HttpCheck(port, "/readyz"), tuple(command), port=port)
+
+
+def _mesh(settings: StackSettings, programs: Programs) -> Component:
+    directory = settings.layout.mesh
+    check = HttpCheck(path="/ready", socket=directory / "admin.sock")
+    return Component("mesh", check, programs.mesh, directory=directory, port=settings.ports.ingress)
+
+
+def _agent(settings: StackSettings, programs: Programs) -> Component:
+    layout = settings.layout
+    command = [programs.python, "-m", "millrace_local.agent", "--kubeconfig", str(settings.kubeconfig)]
+    command += ["--root", str(layout.root), "--node", NODE, "--proxy", settings.ingress_url]
+    if settings.prometheus_url:
+        command += ["--prometheus", settings.prometheus_url]
+    if settings.pod_cidr:
+        command += ["--pod-cidr", settings.pod_cidr]
+    if settings.given_kubeconfig:
+        command += ["--only", "node,mesh"]  # the cluster has controllers of its own
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
+    check = HeartbeatCheck(settings.ports.api, lease, HEARTBEAT_SECONDS, settings.given_kubeconfig)
+    # It starts beside the API server and tries until that answers, since loading its libraries takes as long as the
+    # server's. Its pods end with it, and each may finish what it was asked.
+    return Component("agent", check, tuple(command), stop_seconds=40.0)
+
+
+def _operator(settings: StackSettings, programs: Programs, image: str) -> Component:
+    environ = {
+        "KUBECONFIG": str(settings.kubeconfig),
+        "MILLRACE_HOST": HOST,
+        "MILLRACE_HEALTH_PORT": str(settings.ports.operator),
+        "MILLRACE_IMAGE": image,
+        "MILLRACE_NAMESPACE": NAMESPACE,
+        "MILLRACE_STORE_URL": settings.redis_url,
+        "MILLRACE_REGISTRY_URL": service_url("registry"),
+        "MILLRACE_GATEWAY_URL": service_url("gateway"),
+        "MILLRACE_PROMETHEUS_URL": settings.prometheus_url,
+        "http_proxy": settings.ingress_url,
+        "no_proxy": NO_PROXY,
+    }
+    return Component(
+        "operator",
+        HttpCheck(settings.ports.operator, "/health/ready"),
+        (programs.python, "-m", "millrace_operators.operator"),
+        after=("apiserver",),
+        environ=environ,
+        port=settings.ports.operator,
+    )
+
+
+def _pod(settings: StackSettings, name: str) -> Component:
+    """A service that the node runs; it is asked as every client asks it, through the mesh."""
+    check = HttpCheck(settings.ports.ingress, "/health/ready", host=service_url(name).removeprefix("http://"))
+    return Component(name, check, after=("agent",))

@@ -1,0 +1,61 @@
+"""The control loop of services: their Experiments and their routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Final
+
+from millrace_core.api import names
+from millrace_kube.cache import Cache
+from millrace_kube.cluster import Cluster
+from millrace_kube.platform import Platform
+from millrace_kube.resources import (
+    DEPLOYMENTS,
+    DESTINATION_RULES,
+    EXPERIMENTS,
+    MODEL_DEPLOYMENTS,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    Object,
+    Resource,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from millrace_kube.runtime import Controller, Mapper, by_label
+from millrace_operators.experiment.reconcile import reconcile
+from millrace_operators.routing.observe import service_of, services_of_route
+
+CONTROLLER: Final = "service"
+
+
+def controllers(cluster: Cluster, _platform: Platform) -> list[Controller]:
+    """One key for each service."""
+    watches: dict[Resource, Mapper] = {
+        EXPERIMENTS: _of_experiment,
+        MODEL_DEPLOYMENTS: partial(_of_deployment, cluster.cache),
+        SERVICES: by_label(names.SERVICE),
+        DESTINATION_RULES: by_label(names.SERVICE),
+        VIRTUAL_SERVICES: _of_route,
+    }
+    return [Controller(CONTROLLER, partial(reconcile, cluster), watches)]
+
+
+def _of_experiment(document: Object) -> Iterable[tuple[str, str]]:
+    return [(namespace_of(document), document["spec"]["service"])]
+
+
+def _of_deployment(cache: Cache, document: Object) -> Iterable[tuple[str, str]]:
+    """Its service, and the one that it served behind before its spec.service changed."""
+    namespace, name = namespace_of(document), name_of(document)
+    children = cache.select(DEPLOYMENTS, namespace, names.DEPLOYMENT, name)
+    before = {labels_of(child).get(names.SERVICE, "") for child in children}
+    return [(namespace, service) for service in {service_of(document), *before} if service]
+
+
+def _of_route(document: Object) -> Iterable[tuple[str, str]]:
+    """The service that it was made for, and those whose host it claims."""
+    made_for = labels_of(document).get(names.SERVICE)
+    services = services_of_route(document) | ({made_for} if made_for else set())
+    return [(namespace_of(document), service) for service in services]

@@ -1,0 +1,137 @@
+"""All that a verdict about an Experiment depends on, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, Weights
+from millrace_core.base import duration, timestamps
+from millrace_operators.routing.state import Champion, Target
+
+PENDING: Final = "Pending"
+READY: Final = "Ready"
+RUNNING: Final = "Running"
+PAUSED: Final = "Paused"
+PROMOTING: Final = "Promoting"
+ROLLING_BACK: Final = "RollingBack"
+
+# Phases in which traffic is split, and those in which it goes back to one arm.
+SPLITTING: Final = (READY, RUNNING, PAUSED)
+ENDING: Final = (PROMOTING, ROLLING_BACK)
+ROUTED: Final = SPLITTING + ENDING
+
+# A canary whose challenger is not Ready for so long is given up, as Deployments are after their progress deadline.
+UNREADY_DEADLINE: Final = timedelta(minutes=10)
+
+
+NO_CHAMPION: Final = Champion()
+
+
+@dataclass(frozen=True)
+class ArmTarget:
+    """The deployment of an arm.
+
+    Attributes:
+        target: the ModelDeployment; None where there is none of the name.
+        service: the service that it serves behind.
+    """
+
+    target: Target | None = None
+    service: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An Experiment and its surroundings at one moment.
+
+    Attributes:
+        command: value of the annotation ``millrace.dev/command``; empty where absent.
+        deleting: whether the Experiment's deletion has begun.
+        arms: by arm name.
+        deployments: all deployments of the service, for messages.
+        champion: of the service, as recorded.
+        blocker: name of the Experiment that has the service; empty: none.
+        mesh: whether the cluster serves the mesh's kinds.
+        programmed: whether the live route is what the stored status asks for.
+        fight: whether somebody else keeps editing the route.
+    """
+
+    spec: ExperimentSpec
+    status: ExperimentStatus
+    arms: Mapping[str, ArmTarget]
+    now: datetime
+    command: str = ""
+    deleting: bool = False
+    deployments: tuple[str, ...] = ()
+    champion: Champion = NO_CHAMPION
+    blocker: str = ""
+    mesh: bool = True
+    programmed: bool = False
+    fight: bool = False
+
+    def with_route(self, *, programmed: bool) -> Observed:
+        """The same with what is known of the route."""
+        return replace(self, programmed=programmed)
+
+    def after(self, status: ExperimentStatus) -> Observed:
+        """The same with another status."""
+        return replace(self, status=status)
+
+    @property
+    def phase(self) -> str:
+        """The stored phase."""
+        return self.status.phase or PENDING
+
+    @property
+    def control(self) -> Arm:
+        """The control arm."""
+        return next(arm for arm in self.spec.arms if arm.control)
+
+    @property
+    def challengers(self) -> list[Arm]:
+        """The other arms, in order."""
+        return [arm for arm in self.spec.arms if not arm.control]
+
+    @property
+    def settle(self) -> timedelta:
+        """How long a change takes to reach every proxy."""
+        return timedelta(seconds=duration.seconds(self.spec.routing.settle, field="spec.routing.settle"))
+
+    @property
+    def unready(self) -> list[Arm]:
+        """Arms that must not get traffic."""
+        return [arm for arm in self.spec.arms if not self.ready(arm)]
+
+    def lost(self, arm: Arm) -> bool:
+        """Whether the arm's deployment is gone, going, or serves behind another service."""
+        held = self.arms[arm.name]
+        return held.target is None or held.target.deleting or held.service != self.spec.service
+
+    def ready(self, arm: Arm) -> bool:
+        """Whether the arm may get traffic."""
+        target = self.arms[arm.name].target
+        return target is not None and target.ready and not self.lost(arm)
+
+    def applied_at(self) -> datetime | None:
+        """Since when the route holds what is wanted; None while it is being changed."""
+        weights = self.status.weights or Weights()
+        return timestamps.parse(weights.applied_at) if weights.applied_at else None
+
+    def hold_began_at(self) -> datetime | None:
+        """Since when the current step has been in force, settling included; None while the route is being changed."""
+        applied = self.applied_at()
+        if applied is None or self.status.step_started_at is None:
+            return None
+        return max(applied, timestamps.parse(self.status.step_started_at))
+
+    def step_due_at(self) -> datetime | None:
+        """When the current step's settle and hold are over; None without steps or while the route is being changed."""
+        began = self.hold_began_at()
+        steps = self.status.steps or []
+        if began is None or not steps:
+            return None
+        hold = steps[self.status.step_index or 0].hold
+        return began + self.settle + timedelta(seconds=duration.seconds(hold))

@@ -1,0 +1,69 @@
+"""What a definition must be beyond what its schema says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from millrace_core.api import conditions
+from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.featureview import FeatureView, FeatureViewSpec
+from millrace_core.api.loading import load_object
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition import definition
+from millrace_kube.resources import Object, annotations_of, name_of, namespace_of
+from millrace_operators.featureview import desired
+from millrace_operators.featureview.view import View, schedule_of
+
+# Linux hands a process no environment variable of 128 KiB or more.
+MAX_DEFINITION: Final = 120_000
+
+_SOME_DAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def accept(document: Object) -> tuple[View, str]:
+    """The view and its schema hash.
+
+    Raises:
+        RejectError: the definition is wrong; names the field and what to do.
+    """
+    loaded = load_object({key: value for key, value in document.items() if key != "status"})
+    if not isinstance(loaded, FeatureView):
+        raise RejectError(f"{document.get('kind')} is no FeatureView", field="kind")
+    compiled = definition.compile(name_of(document), namespace_of(document), loaded.spec)
+    _refuse_dead_schedule(loaded.spec)
+    _refuse_too_large(document)
+    status: Mapping[str, Any] = document.get("status") or {}
+    view = View(
+        namespace=namespace_of(document),
+        name=name_of(document),
+        uid=document["metadata"]["uid"],
+        spec=loaded.spec,
+        command=annotations_of(document).get(COMMAND_ANNOTATION, "").strip(),
+        handled=status.get("handledCommand") or "",
+        command_result=status.get("commandResult"),
+        changed=status.get("observedGeneration") != document["metadata"]["generation"],
+    )
+    return view, compiled.schema_hash
+
+
+def _refuse_dead_schedule(spec: FeatureViewSpec) -> None:
+    if spec.materialization is not None and schedule_of(spec.materialization).after(_SOME_DAY) is None:
+        raise RejectError(
+            f"{spec.materialization.schedule!r} never comes: no month has such a day",
+            hint="Choose a day of month that the month has",
+            field="spec.materialization.schedule",
+            reason=conditions.NEVER_FIRES,
+        )
+
+
+def _refuse_too_large(document: Object) -> None:
+    size = len(desired.definition_json(document).encode())
+    if size > MAX_DEFINITION:
+        raise RejectError(
+            f"the definition has {size} bytes, and a Job can be given {MAX_DEFINITION}",
+            hint="Split the view in two, or shorten names",
+            field="spec.features",
+            reason="DefinitionTooLarge",
+        )

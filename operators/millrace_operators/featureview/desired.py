@@ -1,0 +1,250 @@
+"""The children of a view: CronJob, one-shot Jobs, the purge Job, the Secret with the store's URL. Pure builders."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from millrace_core.api import names
+from millrace_core.base import timestamps
+from millrace_core.features.online import store_url
+from millrace_kube.platform import Platform
+from millrace_kube.resources import CRON_JOBS, JOBS, SECRETS, Object, name_of, namespace_of, owner_reference
+from millrace_operators.featureview import runs
+from millrace_operators.featureview.intervals import BEGINNING, Interval
+from millrace_operators.featureview.next_job import JobRequest
+
+CONTAINER: Final = "materialize"
+# Where the query engine spills what exceeds its memory.
+_SCRATCH: Final = "/var/millrace/scratch"
+_COMMAND: Final = ["python", "-m", "millrace_services.materialize"]
+
+# What a run asks for where its view states nothing: without a request all runs of a tick would start at once.
+_RESOURCES: Final[Object] = {"requests": {"cpu": "500m", "memory": "512Mi"}}
+
+# Seconds. A tick that was missed for longer waits for the next one, which covers its stretch too.
+_STARTING_DEADLINE: Final = 3600
+_SCHEDULED_DEADLINE: Final = 6 * 3600
+_BACKFILL_DEADLINE: Final = 24 * 3600
+_PURGE_DEADLINE: Final = 300
+_KEPT: Final = 24 * 3600
+_PURGE_KEPT: Final = 600
+_TRIES_AGAIN: Final = 3
+
+# What all pods of one run have in common; JOB_COMPLETION_INDEX, which Kubernetes adds, tells them apart.
+_JOB_UID: Final = "metadata.labels['batch.kubernetes.io/controller-uid']"
+_SHARED: Final = [{"name": "MILLRACE_RUN", "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}}]
+
+# The job's exit code for a definition or data that is wrong (docs/parts.md).
+_FINAL_EXIT_CODE: Final = 2
+
+
+def cron_job(view: Object, platform: Platform, definition: str, *, suspended: bool) -> Object:
+    """The CronJob that brings what is new, on the view's schedule."""
+    name = names.cron_job(name_of(view))
+    return {
+        "apiVersion": CRON_JOBS.api_version,
+        "kind": CRON_JOBS.kind,
+        "metadata": _metadata(view, name),
+        "spec": {
+            "schedule": view["spec"]["materialization"]["schedule"],
+            "timeZone": "Etc/UTC",
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": _STARTING_DEADLINE,
+            "suspend": suspended,
+            "successfulJobsHistoryLimit": 2,
+            "failedJobsHistoryLimit": 1,
+            "jobTemplate": {
+                "metadata": {
+                    "labels": _labels(view),
+                    "annotations": {names.RUN: runs.SCHEDULE, names.DEFINITION: definition},
+                },
+                "spec": _run_spec(view, platform, [], _SCHEDULED_DEADLINE),
+            },
+        },
+    }
+
+
+def one_shot_job(view: Object, platform: Platform, definition: str, request: JobRequest) -> Object:
+    """A backfill's or a command's Job."""
+    metadata = _metadata(view, request.name)
+    stretch = request.stretch
+    metadata["annotations"] = {
+        names.RUN: request.purpose,
+        names.DEFINITION: definition,
+        **({names.STRETCH: f"{_start(stretch)}/{timestamps.render(stretch.end)}"} if stretch else {}),
+    }
+    arguments = ["--full"] if request.full else _arguments(stretch)
+    spec = _run_spec(view, platform, arguments, _BACKFILL_DEADLINE)
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": metadata,
+        "spec": {**spec, "ttlSecondsAfterFinished": _KEPT},
+    }
+
+
+def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
+    """The Job that deletes the online rows of a view that goes.
+
+    It runs in the operator's namespace and is owned by nothing: the view's namespace may be on its way out too, and a
+    foreground deletion of the view would take the Job with it.
+    """
+    namespace, uid = namespace_of(view), view["metadata"]["uid"]
+    name = names.purge_job(namespace, name_of(view), uid, attempt)
+    labels = {**_labels(view), names.PROJECT: namespace}
+    container = {
+        **_container(platform, ["purge"]),
+        "env": _environment(view, platform, name),
+        "resources": _RESOURCES,
+    }
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": platform.namespace,
+            "labels": labels,
+            "annotations": {names.RUN: runs.PURGE},
+        },
+        "spec": {**_job_spec(container, labels, _PURGE_DEADLINE, 1), "ttlSecondsAfterFinished": _PURGE_KEPT},
+    }
+
+
+def store_secret(owner: Object, name: str, url: str) -> Object:
+    """The store's URL for Jobs beside ``owner``, which takes the Secret with it when it goes."""
+    return {
+        "apiVersion": SECRETS.api_version,
+        "kind": SECRETS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": namespace_of(owner),
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "type": "Opaque",
+        "data": {"url": base64.b64encode(url.encode()).decode()},
+    }
+
+
+def definition_json(view: Object) -> str:
+    """``MILLRACE_FEATURE_VIEW``: what the job needs to know of the view."""
+    definition: Mapping[str, Any] = {
+        "metadata": {"name": name_of(view), "namespace": namespace_of(view)},
+        "spec": view["spec"],
+    }
+    return orjson.dumps(definition, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def is_secret(url: str) -> bool:
+    """Whether the store's URL holds a password, and so must not stand in a pod's spec."""
+    return store_url.is_secret(url)
+
+
+def _metadata(view: Object, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": namespace_of(view),
+        "labels": _labels(view),
+        "ownerReferences": [owner_reference(view)],
+    }
+
+
+def _labels(view: Object) -> dict[str, str]:
+    return {names.MANAGED_BY: "millrace", "app.kubernetes.io/name": "millrace-materialize", names.VIEW: name_of(view)}
+
+
+def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: int) -> dict[str, Any]:
+    spec = view["spec"]
+    credentials = spec["source"].get("credentialsSecretRef")
+    shares = int(spec["materialization"].get("parallelism", 1))
+    environment = _environment(view, platform, names.store_secret(name_of(view)))
+    container = {
+        **_container(platform, ["run", *arguments]),
+        "env": [*environment, *(_SHARED if shares > 1 else [])],
+        **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
+        "resources": spec["materialization"].get("resources") or _RESOURCES,
+    }
+    return _job_spec(container, _labels(view), deadline, shares)
+
+
+def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, shares: int) -> dict[str, Any]:
+    final = {"containerName": CONTAINER, "operator": "In", "values": [_FINAL_EXIT_CODE]}
+    return {
+        **_tries(shares),
+        "activeDeadlineSeconds": deadline,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": final},
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
+        },
+        "template": {
+            "metadata": {"labels": {**labels}},
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [container],
+                "volumes": [{"name": "scratch", "emptyDir": {}}],
+            },
+        },
+    }
+
+
+def _tries(shares: int) -> dict[str, Any]:
+    """How many pods there are, and how often each is tried again. A share that fails for good fails the run, which is
+    of no use without it."""
+    if shares == 1:
+        return {"backoffLimit": _TRIES_AGAIN}
+    return {
+        "completionMode": "Indexed",
+        "completions": shares,
+        "parallelism": shares,
+        "backoffLimitPerIndex": _TRIES_AGAIN,
+        "maxFailedIndexes": 0,
+    }
+
+
+def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
+    return {
+        "name": CONTAINER,
+        "image": platform.image,
+        "command": _COMMAND,
+        "args": arguments,
+        # A crash that leaves no message leaves the end of its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str, Any]]:
+    store: dict[str, Any] = {"value": platform.store_url}
+    if is_secret(platform.store_url):
+        store = {"valueFrom": {"secretKeyRef": {"name": secret, "key": "url"}}}
+    return [
+        {"name": "MILLRACE_FEATURE_VIEW", "value": definition_json(view)},
+        {"name": "MILLRACE_STORE_URL", **store},
+        # By name, because what runs pods as processes has to put it somewhere else.
+        {"name": "MILLRACE_TERMINATION_LOG", "value": "/dev/termination-log"},
+        {"name": "TMPDIR", "value": _SCRATCH},
+        *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),
+    ]
+
+
+def _arguments(stretch: Interval | None) -> list[str]:
+    if stretch is None:
+        return []
+    start = _start(stretch)
+    return [*(["--start", start] if start else []), "--end", timestamps.render(stretch.end)]
+
+
+def _start(stretch: Interval) -> str:
+    return "" if stretch.start == BEGINNING else timestamps.render(stretch.start)

@@ -1,0 +1,235 @@
+"""What the cluster knows of a view's runs: its Jobs, read together with the pods that say how they ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from millrace_core.api import conditions, names
+from millrace_core.base import timestamps
+from millrace_core.base.errors import RejectError
+from millrace_kube.resources import Object, annotations_of, deleting, labels_of, name_of
+from millrace_operators.featureview import intervals
+from millrace_operators.featureview.intervals import Interval
+
+JOB_NAME: Final = "batch.kubernetes.io/job-name"
+_LEGACY_JOB_NAME: Final = "job-name"
+_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+
+# States of a waiting container that do not pass without somebody's doing.
+_STUCK: Final = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+    }
+)
+
+
+class State(StrEnum):
+    """Where a run stands. Lost: its Job ended well, but the pod that said what it did is gone."""
+
+    ACTIVE = "active"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+# Results of quality checks as the job tells them and the status shows them; None where a run made none.
+Quality = tuple[Mapping[str, Any], ...] | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run says it did (docs/parts.md, "FeatureView operator → materialize job")."""
+
+    interval: Interval
+    rows: int | None
+    written: int | None
+    keys: int | None
+    seconds: float | None
+    quality: Quality = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed. ``final``: the definition or the data is wrong, so trying again soon is of no use."""
+
+    reason: str
+    message: str
+    final: bool = False
+    quality: Quality = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Job of a view."""
+
+    name: str
+    uid: str
+    purpose: str
+    definition: str
+    state: State
+    asked: Interval | None = None
+    finished_at: datetime | None = None
+    result: Result | None = None
+    failure: Failure | None = None
+    deleting: bool = False
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether the operator made the Job itself, rather than the CronJob."""
+        return self.purpose != SCHEDULE
+
+
+SCHEDULE: Final = "schedule"
+BACKFILL: Final = "backfill"
+COMMAND: Final = "command"
+PURGE: Final = "purge"
+
+
+# How long the pod of a finished Job may be in coming: watches of Jobs and of pods are not in step.
+GRACE: Final = timedelta(seconds=10)
+
+
+def observe(jobs: Iterable[Object], pods: Iterable[Object], now: datetime) -> tuple[Run, ...]:
+    """The runs, by name. A Job that has just ended, but whose pod is not seen to have, still counts as active."""
+    by_job: dict[str, list[Object]] = {}
+    for pod in pods:
+        labels = labels_of(pod)
+        by_job.setdefault(labels.get(JOB_NAME) or labels.get(_LEGACY_JOB_NAME, ""), []).append(pod)
+    return tuple(sorted((_run(job, by_job.get(name_of(job), []), now) for job in jobs), key=lambda run: run.name))
+
+
+def _run(job: Object, pods: list[Object], now: datetime) -> Run:
+    marks = annotations_of(job)
+    status = job.get("status") or {}
+    conditions_ = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
+    end = conditions_.get("Complete") or conditions_.get("Failed")
+    state, result, failure, finished = State.ACTIVE, None, _stuck(pods), None
+    if end is not None:
+        finished = _time(status.get("completionTime") or end.get("lastTransitionTime")) or now
+        succeeded = "Complete" in conditions_
+        ends = _terminated(pods, succeeded=succeeded)
+        awaited = int(job["spec"].get("completions") or 1) if succeeded else 1
+        if len({index for index, _ in ends}) >= awaited or finished + GRACE <= now:
+            result = _result(ends) if succeeded else None
+            failure = None if succeeded else _failure(end, [each for _, each in ends])
+            state = State.SUCCEEDED if result else State.FAILED if failure else State.LOST
+    return Run(
+        name=name_of(job),
+        uid=job["metadata"]["uid"],
+        purpose=marks.get(names.RUN, SCHEDULE),
+        definition=marks.get(names.DEFINITION, ""),
+        state=state,
+        asked=_asked(marks.get(names.STRETCH, "")),
+        finished_at=finished,
+        result=result,
+        failure=failure,
+        deleting=deleting(job),
+    )
+
+
+_End = Mapping[str, Any]
+
+
+def _terminated(pods: Iterable[Object], *, succeeded: bool) -> list[tuple[str, _End]]:
+    """The ends of containers that did (not) succeed, each with its pod's completion index, the latest first."""
+    ends = []
+    for pod in pods:
+        index = annotations_of(pod).get(_INDEX, "")
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            end = (container.get("state") or {}).get("terminated")
+            if end is not None and (end.get("exitCode", 1) == 0) == succeeded:
+                ends.append((index, end))
+    return sorted(ends, key=lambda end: str(end[1].get("finishedAt") or ""), reverse=True)
+
+
+def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
+    """What the pods of a run did together, each share counted once. None where none of them says that the run is
+    complete: the store has lost what a share had written, or the pod that knew is gone."""
+    shares: dict[str, Mapping[str, Any]] = {}
+    complete: Mapping[str, Any] = {}
+    for index, end in ends:
+        message = _message(end)
+        if not complete and "interval" in message and message.get("complete", True):
+            complete = message
+        shares.setdefault(index, message)
+    told = list(shares.values())
+    try:
+        interval = intervals.parse(complete["interval"])
+    except (KeyError, TypeError, AttributeError, RejectError):
+        return None
+    seconds = [message["seconds"] for message in told if message.get("seconds") is not None]
+    return Result(
+        interval=interval,
+        rows=_sum(told, "rows"),
+        written=_sum(told, "written"),
+        # Counted when the rows of all shares were there.
+        keys=complete.get("keys"),
+        seconds=max(seconds, default=None),
+        quality=next(filter(None, map(_quality, told)), None),
+    )
+
+
+def _quality(message: Mapping[str, Any]) -> Quality:
+    told = message.get("quality")
+    return tuple(told) if isinstance(told, list) and told else None
+
+
+def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:
+    found = [message[figure] for message in messages if message.get(figure) is not None]
+    return sum(found) if found else None
+
+
+def _failure(condition: Mapping[str, Any], ends: list[_End]) -> Failure:
+    """The job's own words where it left some, else what Kubernetes says."""
+    final = condition.get("reason") == "PodFailurePolicy"
+    for end in ends:
+        message = _message(end)
+        error = message.get("error")
+        if isinstance(error, Mapping):
+            where = f"{error['field']}: " if error.get("field") else ""
+            reason = str(error.get("reason") or conditions.RUN_FAILED)
+            return Failure(reason, f"{where}{error.get('message', '')}", final, _quality(message))
+    if ends and ends[0].get("reason") == "OOMKilled":
+        text = "the run was killed for want of memory; raise spec.materialization.resources"
+        return Failure("OutOfMemory", text)
+    said = str(ends[0].get("message") or "").strip().rpartition("\n")[2] if ends else ""
+    code = f"exit code {ends[0].get('exitCode')}" if ends else "its pod is gone"
+    text = f"the run failed ({condition.get('reason')}: {condition.get('message', '')}; {code}) {said}"
+    return Failure(conditions.RUN_FAILED, text.strip(), final)
+
+
+def _stuck(pods: Iterable[Object]) -> Failure | None:
+    """Why a pod that should run cannot start."""
+    for pod in pods:
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") in _STUCK:
+                return Failure(waiting["reason"], f"the run cannot start: {waiting.get('message', '')}")
+    return None
+
+
+def _message(end: _End) -> Mapping[str, Any]:
+    try:
+        message = json.loads(end.get("message") or "{}")
+    except ValueError:
+        return {}
+    return message if isinstance(message, Mapping) else {}
+
+
+def _asked(text: str) -> Interval | None:
+    start, slash, end = text.partition("/")
+    return intervals.parse({"start": start, "end": end}) if slash else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return timestamps.parse(text) if text else None

@@ -1,0 +1,83 @@
+"""Whether a ModelDeployment can be taken up: what no schema can say, because it depends on other objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from millrace_core.api import conditions, names
+from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
+from millrace_core.base.errors import NotFoundError, RejectError
+
+OFFLINE: Final = "FeaturesNotOnline"
+# As many names as a message shows.
+_SHOWN: Final = 20
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the verdict depends on.
+
+    Attributes:
+        views: specs of the namespace's FeatureViews, by name.
+        elders: services of the namespace's older ModelDeployments that may need the same objects.
+        foreign: names of Services that somebody else has made under the names needed here.
+    """
+
+    views: Mapping[str, Mapping[str, Any]]
+    elders: Sequence[str] = ()
+    foreign: Sequence[str] = ()
+
+
+def objection(name: str, spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
+    """The first thing that stands against it, or None. It may vanish when other objects change."""
+    service = service_name(name, spec)
+    return _name_taken(service, around) or _unknown_features(spec, around.views)
+
+
+def _name_taken(service: str, around: Surroundings) -> RejectError | None:
+    for elder in around.elders:
+        if service == names.arms_service(elder) or elder == names.arms_service(service):
+            return RejectError(
+                f"the service {service!r} and the older service {elder!r} both need a Service "
+                f"{max(service, elder, key=len)!r}",
+                hint="Choose a service name that does not end in -arms",
+                field="spec.service",
+                reason=conditions.NAME_TAKEN,
+            )
+    if around.foreign:
+        return RejectError(
+            f"the Service {around.foreign[0]!r} exists and is not managed by Millrace",
+            hint="Delete or rename it, or choose another service name here",
+            field="spec.service",
+            reason=conditions.NAME_TAKEN,
+        )
+    return None
+
+
+def _unknown_features(spec: ModelDeploymentSpec, views: Mapping[str, Mapping[str, Any]]) -> RejectError | None:
+    for index, ref in enumerate(spec.features.refs if spec.features else ()):
+        field = f"spec.features.refs[{index}]"
+        view, _, feature = ref.partition(":")
+        if view not in views:
+            return NotFoundError(f"there is no FeatureView {view!r}", hint=_known("FeatureViews", views), field=field)
+        known = [item["name"] for item in views[view].get("features") or ()]
+        if feature not in known:
+            return NotFoundError(
+                f"the FeatureView {view!r} has no feature {feature!r}", hint=_known("Its features", known), field=field
+            )
+        if not (views[view].get("online") or {}).get("enabled", True):
+            return RejectError(
+                f"the features of the FeatureView {view!r} are not in the online store",
+                hint="Set its spec.online.enabled to true",
+                field=field,
+                reason=OFFLINE,
+            )
+    return None
+
+
+def _known(what: str, found: Mapping[str, Any] | Sequence[str]) -> str:
+    listed = sorted(found)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return f"{what} of this namespace: {', '.join(listed[:_SHOWN]) or 'none'}{more}" if listed else f"{what}: none"

@@ -1,0 +1,35 @@
+"""When a ModelDeployment that is being deleted may go: once traffic has gone elsewhere, or has nowhere to go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from millrace_core.api import names
+from millrace_operators.routing.state import Live, Target
+
+
+def held_by(name: str, live: Live, targets: Sequence[Target]) -> tuple[str, bool]:
+    """What still leads to the deployment while another could take over, and whether it is an Experiment; empty: go.
+
+    Args:
+        live: the service's route as it is.
+        targets: the deployments of the service, this one among them.
+    """
+    if not any(target.ready and not target.deleting for target in targets if target.name != name):
+        return "", False
+    if not _leads_to(name, live):
+        return "", False
+    experiment = _experiment(live)
+    if experiment:
+        return f"the Experiment {experiment} routes to it; end it by a promote or abort command, or delete it", True
+    return "the route still leads to it", False
+
+
+def _leads_to(name: str, live: Live) -> bool:
+    selector = ((live.stable or {}).get("spec") or {}).get("selector") or {}
+    subsets = ((live.rule or {}).get("spec") or {}).get("subsets") or []
+    return selector.get(names.DEPLOYMENT) == name or any(subset.get("name") == name for subset in subsets)
+
+
+def _experiment(live: Live) -> str:
+    return str(((live.virtual or {}).get("metadata", {}).get("labels") or {}).get(names.EXPERIMENT, ""))

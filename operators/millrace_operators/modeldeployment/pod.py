@@ -1,0 +1,154 @@
+"""The inference pod: what it runs, and the revision that follows from it.
+
+The init container brings the model file, the server loads and warms it and is ready only then. The server drains by
+itself on SIGTERM: it reports unready, keeps accepting while proxies learn that, and finishes what is in flight.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from millrace_core.api import names
+from millrace_core.api.base import Resources
+from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, service_name
+from millrace_kube.platform import Platform
+from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
+from millrace_operators.routing.desired import TARGET_PORT
+
+Object = dict[str, Any]
+
+FETCH: Final = "fetch"
+SERVE: Final = "serve"
+PORT: Final = 8080
+
+# No path that a model's own URI may name: the embedded node rewrites mount paths wherever they stand.
+_FOLDER: Final = "/var/millrace/model"
+_FILE: Final = f"{_FOLDER}/model.onnx"
+# For temporary files: the root file system is read-only.
+_SCRATCH: Final = "/var/millrace/scratch"
+# The termination log by name: what runs pods as processes has to put it somewhere else.
+_OWN_ENV: Final = {"TMPDIR": _SCRATCH, "MILLRACE_TERMINATION_LOG": "/dev/termination-log"}
+# Longer than proxies take to learn that a pod goes, so that none sends to a closed port.
+_DRAIN_SECONDS: Final = 10
+# Drain, 20 s for what is in flight (the server's own limit), and a margin.
+_GRACE_SECONDS: Final = 40
+# Loading and warming a large model takes minutes; a crash ends the wait at once.
+STARTUP_SECONDS: Final = 1800
+
+
+def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> Object:
+    """Labels and spec of the pods of deployment ``name``, without what the revision adds; ``device`` is gpu or cpu."""
+    return {
+        "metadata": {
+            "labels": {
+                names.MANAGED_BY: "millrace",
+                names.DEPLOYMENT: name,
+                names.SERVICE: service_name(name, spec),
+            }
+        },
+        "spec": {
+            "initContainers": [_fetch(spec, platform)],
+            "containers": [_serve(name, namespace, spec, device, platform)],
+            "volumes": [{"name": "model", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
+            "terminationGracePeriodSeconds": _GRACE_SECONDS,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            **(_gpu_placement(spec.inference) if device == GPU else {}),
+        },
+    }
+
+
+def of_revision(bare: Object, revision: str) -> Object:
+    """The template with its revision: as a label, and as the version that clients see."""
+    labels = {**bare["metadata"]["labels"], names.REVISION: revision}
+    [server] = bare["spec"]["containers"]
+    version = {"name": "MILLRACE_MODEL_VERSION", "value": version_of(revision)}
+    containers = [{**server, "env": [*server["env"], version]}]
+    return {"metadata": {"labels": labels}, "spec": {**bare["spec"], "containers": containers}}
+
+
+def version_of(revision: str) -> str:
+    """The version that clients see: the revision's hash."""
+    return revision.rsplit("-", 1)[-1]
+
+
+def _fetch(spec: ModelDeploymentSpec, platform: Platform) -> Object:
+    env = {"MILLRACE_MODEL_URI": spec.model.uri, "MILLRACE_MODEL_PATH": _FILE}
+    if spec.model.digest:
+        env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
+    container = _container(FETCH, platform, env, read_only_model=False)
+    if spec.model.credentials_secret_ref:
+        container["envFrom"] = [{"secretRef": {"name": spec.model.credentials_secret_ref.name}}]
+    return container
+
+
+def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> Object:
+    env = {
+        "MILLRACE_PORT": str(PORT),
+        "MILLRACE_MODEL_NAME": service_name(name, spec),
+        "MILLRACE_DEPLOYMENT": name,
+        "MILLRACE_MODEL_PATH": _FILE,
+        # With a GPU node at hand the server still falls back if the image lacks the GPU runtime, unless told not to.
+        "MILLRACE_DEVICE": CPU if device == CPU else spec.inference.device,
+        "MILLRACE_PROJECT": namespace,
+        "MILLRACE_DRAIN_SECONDS": str(_DRAIN_SECONDS),
+    }
+    if spec.features:
+        features = spec.features.model_dump(by_alias=True, exclude_none=True)
+        env["MILLRACE_FEATURES"] = orjson.dumps(features, option=orjson.OPT_SORT_KEYS).decode()
+        if platform.gateway_url:
+            env["MILLRACE_GATEWAY_URL"] = platform.gateway_url
+    container = _container(SERVE, platform, env, read_only_model=True)
+    container["env"].append({"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    resources = _resources(spec.resources, spec.inference, device)
+    return {
+        **container,
+        "ports": [{"name": TARGET_PORT, "containerPort": PORT, "protocol": "TCP"}],
+        "startupProbe": _probe("/health/ready", period=1, failures=STARTUP_SECONDS),
+        "readinessProbe": _probe("/health/ready", period=2, failures=2),
+        "livenessProbe": _probe("/health/live", period=10, failures=3),
+        **({"resources": resources} if resources else {}),
+    }
+
+
+def _container(command: str, platform: Platform, env: dict[str, str], *, read_only_model: bool) -> Object:
+    return {
+        "name": command,
+        "image": platform.image,
+        "command": ["python", "-m", "millrace_services.inference", command],
+        "env": [{"name": key, "value": value} for key, value in {**env, **_OWN_ENV}.items()],
+        "volumeMounts": [
+            {"name": "model", "mountPath": _FOLDER, **({"readOnly": True} if read_only_model else {})},
+            {"name": "scratch", "mountPath": _SCRATCH},
+        ],
+        # A crash without a message of its own leaves the last lines of the log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> Object:
+    request = {"path": path, "port": TARGET_PORT, "scheme": "HTTP"}
+    return {"httpGet": request, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
+
+
+def _resources(resources: Resources | None, inference: Inference, device: str) -> Object:
+    stated = resources.model_dump(exclude_none=True) if resources else {}
+    if device == GPU:
+        # Extended resources are not overcommitted: the limit is the request.
+        stated["limits"] = {**stated.get("limits", {}), inference.gpu.resource: str(inference.gpu.count)}
+    return stated
+
+
+def _gpu_placement(inference: Inference) -> Object:
+    placement: Object = {"tolerations": [{"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}]}
+    if inference.gpu.product:
+        placement["nodeSelector"] = {PRODUCT_LABEL: inference.gpu.product}
+    return placement

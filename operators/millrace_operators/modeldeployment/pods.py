@@ -1,0 +1,109 @@
+"""What the pods of a revision tell: the model they fetched, and what keeps them from serving.
+
+Reads only ``metadata`` and ``status`` of Pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from millrace_operators.modeldeployment.pod import FETCH
+
+# Waiting reasons that are part of every start.
+_USUAL: Final = ("ContainerCreating", "PodInitializing")
+# Waiting for the next try: what matters is why the last one failed.
+_BACKING_OFF: Final = "CrashLoopBackOff"
+
+
+class Fetched(NamedTuple):
+    """The model file as a pod's fetch measured it."""
+
+    digest: str
+    bytes: int
+
+
+class Failure(NamedTuple):
+    """What keeps a pod from serving; ``fetching`` where it is the model that could not be had."""
+
+    reason: str
+    message: str
+    fetching: bool = False
+
+
+def fetched(pods: Iterable[Mapping[str, Any]]) -> set[Fetched]:
+    """What the pods' finished fetches report: one value, unless the file was replaced between two pods' starts."""
+    found = set()
+    for pod in pods:
+        for status in _statuses(pod, "initContainerStatuses"):
+            terminated = (status.get("state") or {}).get("terminated") or {}
+            message = _json(terminated.get("message"))
+            if status.get("name") == FETCH and terminated.get("exitCode") == 0 and "digest" in message:
+                found.add(Fetched(str(message["digest"]), int(message.get("bytes", 0))))
+    return found
+
+
+def failure(pods: Iterable[Mapping[str, Any]]) -> Failure | None:
+    """The first thing that keeps a pod from serving, oldest pod first; None where all serve or are on their way."""
+    for pod in sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp", "")):
+        if not pod["metadata"].get("deletionTimestamp") and not _ready(pod):
+            found = _of_pod(pod)
+            if found is not None:
+                return found
+    return None
+
+
+def _of_pod(pod: Mapping[str, Any]) -> Failure | None:
+    for status in _statuses(pod, "initContainerStatuses"):
+        if (found := _of_container(status, fetching=True)) is not None:
+            return found
+    for status in _statuses(pod, "containerStatuses"):
+        if (found := _of_container(status, fetching=False)) is not None:
+            return found
+    for item in (pod.get("status") or {}).get("conditions") or []:
+        if item["type"] == "PodScheduled" and item["status"] == "False":
+            return Failure(item.get("reason") or "Unschedulable", item.get("message") or "the pod cannot be scheduled")
+    return None
+
+
+def _of_container(status: Mapping[str, Any], *, fetching: bool) -> Failure | None:
+    state, last = status.get("state") or {}, status.get("lastState") or {}
+    waiting = state.get("waiting") or {}
+    ended = state.get("terminated") or last.get("terminated") or {}
+    if ended.get("exitCode", 0) != 0:
+        return _of_exit(status["name"], ended, fetching=fetching)
+    reason = waiting.get("reason")
+    if reason and reason not in _USUAL and reason != _BACKING_OFF:
+        return Failure(reason, f"{status['name']}: {waiting.get('message') or reason}")
+    return None
+
+
+def _of_exit(container: str, ended: Mapping[str, Any], *, fetching: bool) -> Failure:
+    error = _json(ended.get("message")).get("error") or {}
+    if error:
+        field = f"{error['field']}: " if error.get("field") else ""
+        default = "FetchFailed" if fetching else "ServerFailed"
+        return Failure(error.get("reason") or default, f"{field}{error.get('message', '')}", fetching)
+    text = str(ended.get("message") or "").strip() or "it left no message; see its log"
+    reason = ended.get("reason") or ""
+    named = reason if reason not in ("", "Error", "Completed") else "ContainerCrashed"
+    return Failure(named, f"{container} ended with exit code {ended['exitCode']}: {text}", fetching)
+
+
+def _ready(pod: Mapping[str, Any]) -> bool:
+    found = (pod.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in found)
+
+
+def _statuses(pod: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+    return (pod.get("status") or {}).get(field) or []
+
+
+def _json(text: object) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(str(text))
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}

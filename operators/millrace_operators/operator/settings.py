@@ -1,0 +1,79 @@
+"""Settings of the operator's process."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Literal
+
+from pydantic import Field
+
+from millrace_core.base.settings import Settings
+from millrace_kube.platform import Platform
+
+
+class OperatorSettings(Settings):
+    """Where the operator runs and what it tells its children."""
+
+    image: str = Field(
+        default_factory=lambda: f"millrace/millrace:{version('millrace')}",
+        alias="MILLRACE_IMAGE",
+        description="Container image of Jobs, init containers and inference pods",
+    )
+    namespace: str = Field(
+        "millrace-system",
+        alias="MILLRACE_NAMESPACE",
+        description="The operator's own namespace: its Lease, and the Jobs that purge deleted views, are there",
+    )
+    registry_url: str = Field(
+        "",
+        alias="MILLRACE_REGISTRY_URL",
+        description="Base URL of the registry, which gets the catalogue, and runs from Jobs. Empty: none",
+    )
+    gateway_url: str = Field(
+        "",
+        alias="MILLRACE_GATEWAY_URL",
+        description="Base URL of the online-store gateway, from which inference pods read features. Empty: none",
+    )
+    store_url: str = Field(
+        "",
+        alias="MILLRACE_STORE_URL",
+        description="URL of the online store, as Jobs reach it (forms: millrace_core.features.online.store_url). "
+        "With a password in it, it reaches them by a Secret. "
+        "Empty: no view with an online part can materialize",
+    )
+    prometheus_url: str = Field(
+        "", alias="MILLRACE_PROMETHEUS_URL", description="Base URL of Prometheus, where KEDA reads load. Empty: none"
+    )
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 a pod's only address
+        alias="MILLRACE_HOST",
+        description="Address of the health endpoint",
+    )
+    health_port: int = Field(
+        8080,
+        alias="MILLRACE_HEALTH_PORT",
+        ge=0,
+        le=65535,
+        description="Port of /health/live, /health/ready and /metrics; 0 takes a free one",
+    )
+    workers: int = Field(16, alias="MILLRACE_WORKERS", ge=1, le=256, description="Reconciles at work at once")
+    resync_seconds: float = Field(
+        300.0,
+        alias="MILLRACE_RESYNC_SECONDS",
+        ge=1,
+        description="After so long every object is listed and reconciled again, though nothing happened",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="MILLRACE_LOG_LEVEL", description="What is logged: DEBUG, INFO, WARNING or ERROR"
+    )
+
+    def platform(self) -> Platform:
+        """What children need to know."""
+        return Platform(
+            image=self.image,
+            namespace=self.namespace,
+            registry_url=self.registry_url,
+            gateway_url=self.gateway_url,
+            store_url=self.store_url,
+            prometheus_url=self.prometheus_url,
+        )

@@ -1,0 +1,52 @@
+"""Who is the champion of a service: the deployment that plain clients reach.
+
+The record is the annotation ``millrace.dev/champion`` of the stable Service; it survives restarts and Experiments, and
+a person may change it there while no Experiment runs. Rules in order, first hit wins:
+
+1. While an Experiment runs, its control; once it promotes, the winner.
+2. The recorded one, as long as it exists and is not being deleted.
+3. A champion that goes leaves its place to the oldest Ready deployment of the service: the service's name keeps
+   answering, and an Event says so. Where no other is Ready the leaving one stays to its end.
+4. The first deployment that becomes Ready. The others of that moment are remembered as contenders: the race between
+   pods that start at once decides nothing, so an Experiment may later name any of them as its control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from millrace_operators.routing.state import Champion, Split, Target
+
+
+def elect(recorded: Champion, targets: Sequence[Target], split: Split | None) -> Champion:
+    """The champion now. Its ``name`` is empty while no deployment has ever been Ready."""
+    by_name = {target.name: target for target in targets}
+    if split is not None and split.champion in by_name:
+        return Champion(split.champion)
+    holder = by_name.get(recorded.name)
+    if holder is not None and not holder.deleting:
+        return recorded
+    heir = _oldest_ready(target for target in targets if not target.deleting)
+    if heir is None:
+        return recorded if holder is not None else Champion()
+    if recorded.name:
+        return Champion(heir.name)
+    return Champion(heir.name, tuple(sorted(name for name in by_name if name != heir.name)))
+
+
+def may_control(control: str, recorded: Champion) -> bool:
+    """Whether an Experiment may take this deployment as its control: the champion, or a contender of its race."""
+    return control == recorded.name or control in recorded.contenders
+
+
+def candidate(champion: Champion, targets: Sequence[Target]) -> Target:
+    """The deployment that the route points at: the champion, or before there is one the oldest deployment."""
+    for target in targets:
+        if target.name == champion.name:
+            return target
+    staying = [target for target in targets if not target.deleting] or targets
+    return min(staying, key=lambda target: target.age_order)
+
+
+def _oldest_ready(targets: Iterable[Target]) -> Target | None:
+    return min((target for target in targets if target.ready), key=lambda target: target.age_order, default=None)

@@ -1,0 +1,128 @@
+"""The four objects of a service's route, built from values alone.
+
+The VirtualService follows Istio's networking API; its rules stand in order: overrides, the assigned arm, the weighted
+split. A share of zero is left out, as Istio reads an absent weight differently for one destination and for several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from millrace_core.api import names
+from millrace_core.api.base import API_VERSION
+from millrace_operators.routing.state import CONTENDERS, Champion, HeaderRule, Object, Split, Target
+from millrace_operators.routing.weights import WHOLE
+
+ISTIO: Final = "networking.istio.io/v1"
+COMPONENT: Final = "app.kubernetes.io/component"
+ARMS_COMPONENT: Final = "arms"
+
+# Where clients call, and where pods listen.
+PORT: Final = 80
+TARGET_PORT: Final = "http"
+
+
+def stable_service(
+    service: str, namespace: str, targets: Sequence[Target], champion: Champion, pointed: Target
+) -> Object:
+    """What clients call; it selects the pods of one deployment's active revision."""
+    built = _service(service, service, namespace, targets, "stable", subset_labels(pointed))
+    annotations = {names.CHAMPION: champion.name} if champion.name else {}
+    if champion.contenders:
+        annotations[CONTENDERS] = ",".join(champion.contenders)
+    if annotations:
+        built["metadata"]["annotations"] = annotations
+    return built
+
+
+def arms_service(service: str, namespace: str, targets: Sequence[Target]) -> Object:
+    """All pods of the service: the host of the subsets."""
+    return _service(names.arms_service(service), service, namespace, targets, ARMS_COMPONENT, {names.SERVICE: service})
+
+
+def destination_rule(
+    service: str, namespace: str, targets: Sequence[Target], subsets: Iterable[tuple[str, dict[str, str]]]
+) -> Object:
+    """The subsets, as (name, pod labels)."""
+    return {
+        "apiVersion": ISTIO,
+        "kind": "DestinationRule",
+        "metadata": _metadata(service, service, namespace, targets),
+        "spec": {
+            "host": arms_host(service, namespace),
+            "subsets": [{"name": name, "labels": labels} for name, labels in subsets],
+        },
+    }
+
+
+def virtual_service(
+    service: str, namespace: str, targets: Sequence[Target], pointed: Target, split: Split | None, *, delegate: bool
+) -> Object:
+    """The route. A delegate has no host of its own: the user's root VirtualService points at it."""
+    spec: Object = {} if delegate else {"hosts": [names.cluster_host(service, namespace)]}
+    host = arms_host(service, namespace)
+    if split is None:
+        spec["http"] = [{"name": "champion", "route": [_destination(host, pointed.name, WHOLE)]}]
+    else:
+        shares = [_destination(host, name, weight) for name, weight in split.weights.items() if weight]
+        # Retries would hide the errors that tell a bad arm from a good one.
+        spec["http"] = [
+            {**rule, "retries": {"attempts": 0}}
+            for rule in (*(_rule(host, rule) for rule in split.rules), {"name": "split", "route": shares})
+        ]
+    metadata = _metadata(service, service, namespace, targets)
+    if split is not None:
+        metadata["labels"][names.EXPERIMENT] = split.experiment
+    return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
+
+
+def subset_labels(target: Target) -> dict[str, str]:
+    """Pod labels of a deployment's active revision; of all its pods while there is none."""
+    revision = {names.REVISION: target.revision} if target.revision else {}
+    return {names.DEPLOYMENT: target.name, **revision}
+
+
+def arms_host(service: str, namespace: str) -> str:
+    """Host of the subsets."""
+    return names.cluster_host(names.arms_service(service), namespace)
+
+
+def _rule(host: str, rule: HeaderRule) -> Object:
+    return {
+        "name": rule.name,
+        "match": [{"headers": {rule.header: {"exact": rule.value}}}],
+        "route": [_destination(host, rule.deployment, WHOLE)],
+    }
+
+
+def _destination(host: str, subset: str, weight: int) -> Object:
+    return {"destination": {"host": host, "subset": subset}, "weight": weight}
+
+
+def _service(
+    name: str, service: str, namespace: str, targets: Sequence[Target], component: str, selector: dict[str, str]
+) -> Object:
+    metadata = _metadata(name, service, namespace, targets)
+    metadata["labels"][COMPONENT] = component
+    port = {"name": "http", "port": PORT, "protocol": "TCP", "targetPort": TARGET_PORT, "appProtocol": "http"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {"selector": {names.MANAGED_BY: "millrace", **selector}, "ports": [port]},
+    }
+
+
+def _metadata(name: str, service: str, namespace: str, targets: Sequence[Target]) -> Object:
+    # The route outlives each deployment but the last: all are owners, none is the controller.
+    owners = [target for target in targets if not target.deleting] or targets
+    return {
+        "name": name,
+        "namespace": namespace,
+        "labels": {names.MANAGED_BY: "millrace", names.SERVICE: service},
+        "ownerReferences": [
+            {"apiVersion": API_VERSION, "kind": "ModelDeployment", "name": owner.name, "uid": owner.uid}
+            for owner in sorted(owners, key=lambda owner: owner.age_order)
+        ],
+    }

@@ -1,0 +1,116 @@
+"""What the cache holds of a service's route, read into plain values."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from millrace_core.api import names
+from millrace_core.base.errors import RetryError
+from millrace_kube.cache import Cache
+from millrace_kube.resources import (
+    DESTINATION_RULES,
+    MODEL_DEPLOYMENTS,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    Object,
+    Resource,
+    annotations_of,
+    deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from millrace_operators.routing.state import CONTENDERS, Champion, Live, Target
+
+
+class Root(NamedTuple):
+    """A VirtualService of the user's own for the service's host."""
+
+    name: str
+    delegates: bool
+
+
+def must_be_served(cache: Cache, *resources: Resource) -> None:
+    """Stops a reconcile while kinds of our own are not served: that nothing of them is there means nothing then.
+
+    Raises:
+        RetryError: one is not; a CRD may be on its way, or the API server is starting.
+    """
+    for resource in resources:
+        if not cache.served(resource):
+            raise RetryError(f"the API server does not serve {resource.plural}.{resource.group} just now", delay=5.0)
+
+
+def service_of(deployment: Object) -> str:
+    """The service that a ModelDeployment serves behind."""
+    return str(deployment["spec"].get("service") or name_of(deployment))
+
+
+def target(deployment: Object) -> Target:
+    """A ModelDeployment as the route sees it."""
+    status = deployment.get("status") or {}
+    metadata = deployment["metadata"]
+    return Target(
+        name=name_of(deployment),
+        uid=metadata["uid"],
+        created=metadata.get("creationTimestamp", ""),
+        revision=status.get("revision") or "",
+        ready=bool(status.get("revision")) and (status.get("replicas") or {}).get("ready", 0) > 0,
+        deleting=deleting(deployment),
+    )
+
+
+def targets(cache: Cache, namespace: str, service: str) -> list[Target]:
+    """The deployments of a service, oldest first."""
+    found = [target(item) for item in cache.all(MODEL_DEPLOYMENTS, namespace) if service_of(item) == service]
+    return sorted(found, key=lambda item: item.age_order)
+
+
+def live(cache: Cache, namespace: str, service: str) -> Live:
+    """The four objects."""
+    virtual = cache.get(VIRTUAL_SERVICES, namespace, service)
+    return Live(
+        stable=cache.get(SERVICES, namespace, service),
+        arms=cache.get(SERVICES, namespace, names.arms_service(service)),
+        rule=cache.get(DESTINATION_RULES, namespace, service),
+        virtual=virtual if virtual is not None and _ours(virtual) else None,
+        mesh=cache.served(VIRTUAL_SERVICES) and cache.served(DESTINATION_RULES),
+    )
+
+
+def recorded(stable: Object | None) -> Champion:
+    """The champion as the stable Service records it."""
+    notes = annotations_of(stable) if stable is not None else {}
+    contenders = notes.get(CONTENDERS, "")
+    return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
+
+
+def roots(cache: Cache, namespace: str, service: str) -> tuple[Root, ...]:
+    """The user's own VirtualServices for the service's host, and whether each delegates to Millrace's."""
+    return tuple(
+        Root(name_of(item), _delegates(item, service))
+        for item in cache.all(VIRTUAL_SERVICES, namespace)
+        if not _ours(item) and service in services_of_route(item)
+    )
+
+
+def services_of_route(virtual: Object) -> set[str]:
+    """The services of its own namespace whose host a VirtualService claims."""
+    namespace = namespace_of(virtual)
+    suffixes = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.cluster.local")
+    claimed = set()
+    for host in (virtual.get("spec") or {}).get("hosts") or []:
+        first, dot, rest = str(host).partition(".")
+        if dot + rest in suffixes:
+            claimed.add(first)
+    return claimed
+
+
+def _delegates(root: Object, service: str) -> bool:
+    rules: list[dict[str, Any]] = (root.get("spec") or {}).get("http") or []
+    wanted = {"name": service, "namespace": namespace_of(root)}
+    return any({"namespace": wanted["namespace"], **(rule.get("delegate") or {})} == wanted for rule in rules)
+
+
+def _ours(item: Object) -> bool:
+    return labels_of(item).get(names.MANAGED_BY) == "millrace"

@@ -1,0 +1,162 @@
+"""What to write now so that the route becomes what it should be, without a request that finds no way.
+
+A VirtualService may point at a subset only once every proxy knows the subset, and a subset may go only once no proxy
+points at it any more. So a change takes up to three turns: subsets added to the DestinationRule; after the settle time
+the VirtualService; after another settle time what is left over is removed. When each began stands in annotations, so a
+restart goes on where the last operator stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from millrace_core.api import names
+from millrace_core.base import timestamps
+from millrace_operators.routing import desired
+from millrace_operators.routing.champion import candidate
+from millrace_operators.routing.state import CHANGED_AT, REWRITTEN_AT, Champion, Live, Object, Plan, Split, Target
+
+# Undone edits within this time that make a fight; the route is then left alone until the first of them is that old.
+FIGHT_WINDOW: Final = timedelta(minutes=1)
+FIGHT_EDITS: Final = 3
+
+# Annotation of the VirtualService and the DestinationRule: hash of the spec that Millrace wrote.
+_WRITTEN: Final = f"{names.APPLIED_HASH}-spec"
+_ANCIENT: Final = timestamps.parse("1970-01-01T00:00:00Z")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the route of one service should be.
+
+    Attributes:
+        targets: the service's deployments; empty: the route has to go.
+        roots: names of the user's own VirtualServices for the service's host; Millrace's is then their delegate.
+        settle: seconds that a change takes to reach every proxy.
+    """
+
+    service: str
+    namespace: str
+    targets: Sequence[Target]
+    champion: Champion
+    split: Split | None
+    settle: float
+    roots: tuple[str, ...] = ()
+
+
+def plan(wanted: Wanted, live: Live, now: datetime) -> Plan:
+    """The next writes. Where all is as wanted they change nothing."""
+    if not wanted.targets:
+        return Plan(delete=live.objects(), settled=not live.objects())
+    place = (wanted.service, wanted.namespace, wanted.targets)
+    pointed = candidate(wanted.champion, wanted.targets)
+    services: tuple[Object, ...] = (
+        desired.arms_service(*place),
+        desired.stable_service(*place, wanted.champion, pointed),
+    )
+    if all(target.deleting for target in wanted.targets):
+        # Nothing is made anew for a service that goes: its namespace may refuse it.
+        services = tuple(item for item, held in zip(services, (live.arms, live.stable), strict=True) if held)
+        if live.virtual is None or live.rule is None:
+            return Plan(apply=services)
+    if not live.mesh:
+        return Plan(apply=services, programmed=False)
+    route = desired.virtual_service(*place, pointed, wanted.split, delegate=bool(wanted.roots))
+    return _mesh_plan(wanted, live, route, services, now)
+
+
+def fight_over_at(live: Live, now: datetime) -> datetime | None:
+    """When the minute is over in which edits of the route were undone three times; None where there is no fight."""
+    ends = []
+    for item in (live.rule, live.virtual):
+        undone = [timestamps.parse(text) for text in _annotations(item).get(REWRITTEN_AT, "").split(",") if text]
+        if len(undone) >= FIGHT_EDITS and now < undone[-FIGHT_EDITS] + FIGHT_WINDOW:
+            ends.append(undone[-FIGHT_EDITS] + FIGHT_WINDOW)
+    return max(ends, default=None)
+
+
+def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object, ...], now: datetime) -> Plan:
+    edited = [item for item in (live.rule, live.virtual) if item is not None and _edited(item)]
+    if edited and (calm_at := fight_over_at(live, now)) is not None:
+        return Plan(apply=services, again_at=calm_at, programmed=False, settled=False)
+    settle = timedelta(seconds=wanted.settle)
+    present = _subsets(live.rule)
+    needed = _pointed_at(route) | _reserved(wanted)
+    current = live.virtual is not None and live.virtual["spec"] == route["spec"]
+    first = live.virtual is None or live.rule is None
+    added = bool(needed - present.keys())
+    known_at = now if added else _time(live.rule, CHANGED_AT)
+    # What was already routed so, before somebody edited it, every proxy knows.
+    undone = not added and _annotations(live.virtual).get(_WRITTEN) == _digest(route)
+    point = current or first or undone or (not added and now >= known_at + settle)
+    free_at = _time(live.virtual, CHANGED_AT) + settle
+    removable = live.virtual is None or (current and now >= free_at)
+    rule = _rule(wanted, needed if removable else needed | present.keys(), present)
+    writes = [*services, _stamped(rule, live.rule, changed=added or live.rule is None, now=now)]
+    if point:
+        writes.append(_stamped(route, live.virtual, changed=not current, now=now))
+    left_over = bool(present.keys() - needed)
+    return Plan(
+        apply=tuple(writes),
+        again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
+        programmed=current and not added,
+        settled=current and not added and not left_over,
+        rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item in edited),
+    )
+
+
+def _rule(wanted: Wanted, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
+    """The DestinationRule with these subsets; one whose deployment has gone keeps the labels it had."""
+    labels = dict(present) | {target.name: desired.subset_labels(target) for target in wanted.targets}
+    pairs = [(name, labels[name]) for name in sorted(subsets)]
+    return desired.destination_rule(wanted.service, wanted.namespace, wanted.targets, pairs)
+
+
+def _pointed_at(route: Object) -> set[str]:
+    return {target["destination"]["subset"] for rule in route["spec"]["http"] for target in rule["route"]}
+
+
+def _reserved(wanted: Wanted) -> set[str]:
+    """Subsets of a running Experiment's arms, so that one that comes back gets its traffic at once."""
+    existing = {target.name for target in wanted.targets}
+    return existing & set(wanted.split.arms) if wanted.split else set()
+
+
+def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:
+    found = ((rule or {}).get("spec") or {}).get("subsets") or []
+    return {subset["name"]: subset.get("labels") or {} for subset in found}
+
+
+def _stamped(item: Object, live: Object | None, *, changed: bool, now: datetime) -> Object:
+    """The object with its notes: when it changed, what was written, and when edits of others were undone."""
+    before = _annotations(live)
+    notes = {_WRITTEN: _digest(item), CHANGED_AT: timestamps.render(now) if changed else before.get(CHANGED_AT, "")}
+    rewrites = before.get(REWRITTEN_AT, "").split(",") if before.get(REWRITTEN_AT) else []
+    if live is not None and _edited(live):
+        rewrites = [*rewrites, timestamps.render(now)][-FIGHT_EDITS:]
+    if rewrites:
+        notes[REWRITTEN_AT] = ",".join(rewrites)
+    if not notes[CHANGED_AT]:
+        del notes[CHANGED_AT]
+    return {**item, "metadata": {**item["metadata"], "annotations": notes}}
+
+
+def _edited(live: Object) -> bool:
+    written = _annotations(live).get(_WRITTEN)
+    return written is not None and written != _digest(live)
+
+
+def _digest(item: Object) -> str:
+    return names.digest(item["spec"])[:16]
+
+
+def _time(item: Object | None, annotation: str) -> datetime:
+    text = _annotations(item).get(annotation)
+    return timestamps.parse(text) if text else _ANCIENT
+
+
+def _annotations(item: Object | None) -> Mapping[str, str]:
+    return ((item or {}).get("metadata") or {}).get("annotations") or {}

@@ -1,0 +1,11 @@
+"""``python -m millrace_services.gateway``."""
+
+import os
+import sys
+from functools import partial
+
+from millrace_services.gateway.app import build
+from millrace_services.gateway.settings import GatewaySettings
+from millrace_services.web import server
+
+sys.exit(server.main(GatewaySettings, partial(build, environ=os.environ)))

@@ -1,0 +1,163 @@
+"""The answer of ``POST /get-online-features``: Feast's form, one entry per column.
+
+``metadata.feature_names`` lists the join keys that came and then the features; ``results`` holds for each the values,
+the statuses and the event times. Values that JSON has no form for are written as protobuf's JSON mapping does: times as
+RFC 3339, bytes as base64, and floats that are not finite as "NaN", "Infinity" and "-Infinity". The event time of what
+was not found is 1970-01-01T00:00:00Z, as Feast has it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import isfinite, isnan
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from millrace_core.api.featureview import FeatureType, element_type
+from millrace_core.features.online import reading
+from millrace_core.features.online.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, Texts
+from millrace_core.features.online.plan import Plan, ViewRead
+from millrace_core.features.online.reading import Columns
+from millrace_core.features.types import times
+
+_EPOCH: Final = "1970-01-01T00:00:00Z"
+_BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
+_END: Final = b'],"statuses":%b,"event_timestamps":%b}'
+_NEXT: Final = b',{"values":['
+# What stands between two columns of ``Texts``.
+_BORDER: Final = b',"statuses":%b,"event_timestamps":[%b]}' + _NEXT
+_FLOATS: Final = frozenset({"float32", "float64"})
+
+
+def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[Columns]) -> bytes:
+    """The JSON body; ``read`` holds what was read of each of the plan's views, in the plan's order."""
+    known = _END % (_present(rows), _epochs(rows))
+    results = [orjson.dumps(values, default=_text)[1:-1] + known for values in entities.values()]
+    features = [b""] * len(plan.names)
+    for view, columns in zip(plan.reads, read, strict=True):
+        if columns.alike and view.first is not None:
+            # All columns of the view end alike.
+            end = _END % (_present(rows), _moments(columns.event_times))
+            features[view.first] = (end + _NEXT).join(_values(view, columns)) + end
+        else:
+            _encode_each(view, columns, features)
+    columns_text = _NEXT.join(results + [column for column in features if column])
+    return _BEGIN % (_names(entities), plan.names_text) + columns_text + b"]}"
+
+
+def encode_plain(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: Texts) -> bytes:
+    """The same body from what was read of plain rows."""
+    present = _present(rows)
+    borders = [_BORDER % (present, times) for times in read.moments]
+    parts = [_BEGIN % (_names(entities), plan.names_text)]
+    for values in entities.values():
+        parts += (orjson.dumps(values, default=_text)[1:-1], _END % (present, _epochs(rows)), _NEXT)
+    for index, run in plan.runs:
+        columns_and_borders = [borders[index]] * (2 * (run.stop - run.start))
+        columns_and_borders[::2] = read.columns[run]
+        parts += columns_and_borders
+    parts[-1] = parts[-1][: -len(_NEXT)]
+    parts.append(b"]}")
+    return b"".join(parts)
+
+
+def _encode_each(view: ViewRead, columns: Columns, features: list[bytes]) -> None:
+    """Puts each column of a view at its position among the features."""
+    moments = _moments(columns.event_times)
+    # Most columns of a view share one list of statuses: it is written once.
+    ends: dict[int, bytes] = {}
+    for name, position, values, column in zip(
+        view.features, view.positions, _values(view, columns), columns.features, strict=True
+    ):
+        if columns.row_times is not None:
+            moments = _moments(columns.times_of(view.definition.feature[name]))
+            ends.clear()
+        end = ends.get(id(column.statuses))
+        if end is None:
+            statuses = orjson.dumps(column.statuses)
+            end = ends[id(column.statuses)] = _END % (statuses, moments)
+        features[position] = values + end
+
+
+def _values(view: ViewRead, columns: Columns) -> list[bytes]:
+    """Each column's values as JSON, without the brackets around them."""
+    if view.simple:
+        # All at once, because nothing in the text of numbers looks like the border of two columns.
+        text = orjson.dumps([column.values for column in columns.features])
+        # What is null may be a float that is not finite.
+        if b"n" not in text:
+            return text[2:-2].split(b"],[")
+    return [
+        orjson.dumps(json_values(kind, column.values))[1:-1]
+        for kind, column in zip(view.types, columns.features, strict=True)
+    ]
+
+
+def _names(entities: Mapping[str, Any]) -> bytes:
+    """Of the join keys that came, as JSON before those of the features."""
+    names = orjson.dumps(list(entities))[1:-1]
+    return names and names + b","
+
+
+@lru_cache(maxsize=256)
+def _present(rows: int) -> bytes:
+    return orjson.dumps([reading.PRESENT] * rows)
+
+
+@lru_cache(maxsize=256)
+def _epochs(rows: int) -> bytes:
+    return orjson.dumps([_EPOCH] * rows)
+
+
+def _moments(event_times: Sequence[int | None]) -> bytes:
+    count = len(event_times)
+    first = event_times[0] if count else None
+    try:
+        if first is not None and event_times.count(first) == count:
+            # Of a table that is made once a day all rows have one time.
+            moment = orjson.dumps(START + first * MICROSECOND, option=JSON_TIMES)
+            return b"[%b]" % b",".join([moment] * count)
+        moments = [0 if at is None else at for at in event_times]
+        if min(moments, default=0) >= YEAR_1:
+            return orjson.dumps(np.array(moments, "M8[us]"), option=JSON_TIMES)
+    except (OverflowError, TypeError):  # after the year 9999
+        pass
+    return orjson.dumps([_EPOCH if at is None else times.render(at) for at in event_times])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    raise TypeError
+
+
+def json_values(kind: FeatureType, values: Sequence[Any]) -> Sequence[Any]:
+    """The values of one column as JSON has them."""
+    element = element_type(kind)
+    if element is not None:
+        return [None if value is None else json_values(element, value) for value in values]
+    if kind in _FLOATS:
+        return values if _all_finite(values) else [_float(value) for value in values]
+    if kind == "timestamp":
+        return [None if value is None else times.render(value) for value in values]
+    if kind == "bytes":
+        return [None if value is None else b64encode(value).decode() for value in values]
+    return values
+
+
+def _all_finite(values: Sequence[Any]) -> bool:
+    # A sum shows in one pass of C whether all are finite; finite ones whose sum overflows cost only time.
+    try:
+        return isfinite(sum(values))
+    except TypeError:
+        return isfinite(sum(value for value in values if value is not None))
+
+
+def _float(value: float | None) -> float | str | None:
+    if value is None or isfinite(value):
+        return value
+    return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,111 @@
+"""The gateway as a service: feature reads as a raw handler, definitions refreshed behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from fastapi import Response
+
+from millrace_core.features.definition.definition import Definition
+from millrace_services.gateway.admission import Admission
+from millrace_services.gateway.definitions import Definitions
+from millrace_services.gateway.service import FeatureReads, Told
+from millrace_services.gateway.settings import GatewaySettings
+from millrace_services.gateway.store import RowStore
+from millrace_services.web.hot import Answer, Call
+from millrace_services.web.service import Service
+
+if TYPE_CHECKING:
+    from millrace_services.gateway.push import Pushes
+
+REGISTRY_SECONDS = 5.0
+_NANOSECONDS = 1000
+
+
+def now_microseconds() -> int:
+    """The present moment, microseconds since 1970 UTC."""
+    return time.time_ns() // _NANOSECONDS
+
+
+class Gateway:
+    """Owns what lives as long as the server: the store's connections, the registry's client, the definitions."""
+
+    def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._reads: FeatureReads | None = None
+        self._made: tuple[Definitions, RowStore] | None = None
+        self._pushes: Pushes | None = None
+        self.service = Service("Millrace gateway", settings, self._lifespan)
+        self.service.health.add("definitions", self._check)
+        admission = Admission(settings.push_bytes)
+        self.service.hot("POST", "/push", self._push, gate=admission)
+        # Where Feast's client writes rows that it computed itself.
+        self.service.hot("POST", "/write-to-online-store", self._push, gate=admission)
+        self.service.api.get("/health")(self._feasts_health)
+        self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
+        metrics = self.service.metrics
+        self._pushed = metrics.tally(
+            "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
+        ).counts
+        self._told = Told(
+            metrics.tally("millrace_gateway_values", "Values that reads answered, by status", "status").counts,
+            metrics.histogram("millrace_gateway_store_seconds", "Seconds that reads waited for the store").series(),
+            metrics.counter("millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows").inc,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        settings = self._settings
+        store = RowStore(settings.store_url, settings.store_timeout_seconds)
+        async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
+            definitions = Definitions(client, settings.refresh_seconds)
+            self._reads = FeatureReads(
+                definitions, store, settings.project, settings.max_rows, now_microseconds, self._told
+            )
+            # Without a step between: it is the hottest route that there is.
+            self.service.hot("POST", "/get-online-features", self._reads.handle)
+            self._made = definitions, store
+            refreshing = asyncio.create_task(definitions.run())
+            try:
+                yield
+            finally:
+                refreshing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await refreshing
+                store.close()
+
+    async def _push(self, call: Call) -> Answer:
+        if self._made is None:
+            raise RuntimeError("the gateway answers before it started")
+        if self._pushes is None:
+            # Arrow comes with it, which takes half a second that gateways without pushes need not pay.
+            push = await asyncio.to_thread(import_module, "millrace_services.gateway.push")
+            self._pushes = self._pushes or push.Pushes(*self._made, self._settings.project, self._append, self._pushed)
+        return await self._pushes.handle(call)
+
+    def _append(self, definition: Definition, rows: Any, push: str) -> None:
+        from millrace_data.sources.filesystem import Credentials  # noqa: PLC0415 Arrow comes with it
+        from millrace_data.sources.push_log import PushLog  # noqa: PLC0415
+
+        PushLog(definition, Credentials.load(self._environ)).append(rows, push, now_microseconds())
+
+    async def _feasts_health(self) -> Response:
+        """What Feast's server answers for health: 200 or 503, without a body."""
+        return Response(status_code=200 if (await self.service.health.readiness()).ready else 503)
+
+    async def _check(self) -> str:
+        if self._reads is None or not self._reads.definitions.loaded:
+            return f"no definitions yet from the registry at {self._settings.registry_url}"
+        return ""
+
+
+def build(settings: GatewaySettings, environ: Mapping[str, str]) -> Service:
+    """The gateway's service; ``environ`` has the credentials of logs that are kept on S3 (``Credentials``)."""
+    return Gateway(settings, environ).service

@@ -1,0 +1,139 @@
+"""Pushes: each row checked, those that fit written to the online store, to the view's log, or to both.
+
+Rows are encoded and written as materialization does it, so pushes and runs may come in any order. The log comes first:
+what it holds is the history, and a push that fails behind it is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import push_request, pushed
+from millrace_core.features.online.push_request import PushRequest
+from millrace_core.features.online.row import Layout
+from millrace_services.gateway import push_rows
+from millrace_services.gateway.definitions import Definitions
+from millrace_services.gateway.push_rows import Work
+from millrace_services.gateway.store import RowStore
+from millrace_services.web.errors import ConflictError
+from millrace_services.web.hot import JSON, Answer, Call
+
+logger = logging.getLogger(__name__)
+
+# Bodies that are checked at once: others wait as bytes, which are far smaller than what they are read into.
+_AT_ONCE: Final = 2
+# Smaller bodies are checked on the spot, which is faster than to hand them to a thread.
+_SMALL: Final = 16 << 10
+_ANSWERS_KEPT: Final = 1000
+_SHOWN: Final = 1000
+
+# Appends rows to a view's log, once for each id; blocks. Raises ``MillraceError``.
+Append = Callable[[Definition, pa.Table, str], Any]
+# Counts of rows by outcome: written, skipped, logged or rejected.
+Counts = MutableMapping[str, int]
+
+
+@dataclass
+class Pushes:
+    """Answers ``POST /push``.
+
+    Args:
+        append: writes the log.
+        counts: what became of rows.
+    """
+
+    definitions: Definitions
+    store: RowStore
+    default_project: str
+    append: Append
+    counts: Counts
+    _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self._checking = asyncio.Semaphore(_AT_ONCE)
+
+    async def handle(self, call: Call) -> Answer:
+        """One push; raises what ``millrace_services.web.errors`` maps to statuses."""
+        key = (call.header(b"idempotency-key") or b"").decode("latin-1")
+        digest = sha256(call.body).digest()
+        asked = await self._in_thread(
+            len(call.body), push_request.parse, call.body, call.header(b"content-type"), self.default_project, key
+        )
+        name = (asked.project, asked.view, asked.id)
+        known = self._answers.get(name) if asked.id else None
+        if known is not None:
+            if known[0] != digest:
+                raise ConflictError(f"the push {asked.id!r} came before with other rows", field="id")
+            return known[1]
+        definition = await self._definition(asked)
+        self._require_possible(definition, asked)
+        work = await self._in_thread(len(call.body), push_rows.checked, definition, asked, self.store.by_slot)
+        answer = await self._land(definition, asked, work, digest)
+        if asked.id:
+            self._answers[name] = digest, answer
+            if len(self._answers) > _ANSWERS_KEPT:
+                self._answers.popitem(last=False)
+        return answer
+
+    async def _in_thread(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
+        if size <= _SMALL:
+            return call(*arguments)
+        async with self._checking:
+            return await asyncio.to_thread(call, *arguments)
+
+    async def _definition(self, asked: PushRequest) -> Definition:
+        try:
+            return self.definitions.current.view(asked.project, asked.view)
+        except NotFoundError:
+            # It may have been applied a moment ago.
+            if not await self.definitions.look_again():
+                raise
+            return self.definitions.current.view(asked.project, asked.view)
+
+    def _require_possible(self, definition: Definition, asked: PushRequest) -> None:
+        if asked.online:
+            pushed.require_online(definition)
+        if asked.offline and definition.source.push is None:
+            raise RejectError(
+                f"feature view {definition.view!r} keeps no log of pushed rows",
+                hint="Give it spec.source.push, or push to online",
+                field="to",
+            )
+
+    async def _land(self, definition: Definition, asked: PushRequest, work: Work, digest: bytes) -> Answer:
+        rows, rejected = work.table.num_rows, work.rejected
+        said: dict[str, Any] = {"view": asked.view, "rows": rows + len(rejected), "accepted": rows}
+        if rows and asked.offline:
+            # An id that comes again with other rows (after a restart nobody knows) must not lose them.
+            identity = sha256(asked.id.encode() + digest).hexdigest()
+            await asyncio.to_thread(self.append, definition, work.table, identity)
+            said["offline"] = {"rows": rows}
+            self.counts["logged"] += rows
+        if rows and asked.online:
+            await self.store.announce(definition.project, definition.view, Layout.of(definition))
+            written = await self.store.write(work.commands)
+            said["online"] = {"written": written, "skipped": rows - written}
+            self.counts["written"] += written
+            self.counts["skipped"] += rows - written
+        said["rejected"] = [
+            {"index": each.row, "column": each.column, "reason": each.reason} for each in rejected[:_SHOWN]
+        ]
+        said["rejected_rows"] = len(rejected)
+        if rejected:
+            self.counts["rejected"] += len(rejected)
+            logger.warning("rows of a push do not fit", extra={"view": asked.view, "rejected": len(rejected)})
+        if rejected and not rows:
+            said |= {"error": f"no row fits; the first: {rejected[0].reason}", "reason": "Invalid"}
+            return Answer(400, orjson.dumps(said))
+        return Answer(200, orjson.dumps(said), (JSON,))

@@ -1,0 +1,84 @@
+"""The rows of a push, made ready: checked, filtered, the newest of each entity encoded as the store takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history.history import Window
+from millrace_core.features.online import pushed
+from millrace_core.features.online.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
+from millrace_core.features.online.pushed import Rejected
+from millrace_data.online.commands import row_commands
+from millrace_data.online.wire import Command
+from millrace_data.sources.filtered import FilteredSource
+
+_ALL_TIMES = Window(None, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done for a push: ``table`` goes to the log, ``commands`` to the store, ``rejected`` to nobody."""
+
+    table: pa.Table
+    rejected: Sequence[Rejected]
+    commands: Sequence[Command]
+
+
+def checked(definition: Definition, asked: PushRequest, by_slot: bool) -> Work:
+    """Checks and encodes; takes as long as it takes, so not for the event loop.
+
+    Raises:
+        RejectError: the batch as a whole means nothing, or the view's row filter fails on a row.
+    """
+    columns = _named(definition, asked.columns)
+    read = pushed.from_arrow if isinstance(columns, pa.Table) else pushed.from_json
+    found = read(definition, columns)
+    commands: list[Command] = []
+    if asked.online:
+        wanted = _filtered(definition, found.table)
+        if wanted.num_rows:
+            rows = pushed.rows(definition, pushed.newest(definition, wanted))
+            commands = list(row_commands(definition, rows, by_slot=by_slot))
+    return Work(found.table, found.rejected, commands)
+
+
+class _Pushed:
+    """Pushed rows as a source."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return {field.name: str(field.type) for field in self._table.schema}
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 all rows
+        return iter(self._table.select(list(columns)).to_batches())
+
+
+def _filtered(definition: Definition, table: pa.Table) -> pa.Table:
+    """The rows that the view's source would give: those for which ``source.where`` is true."""
+    condition = definition.source.where
+    if condition is None or not table.num_rows:
+        return table
+    source = FilteredSource(_Pushed(table), condition, None)
+    return pa.Table.from_batches(list(source.scan(table.column_names, _ALL_TIMES)), table.schema)
+
+
+def _named(definition: Definition, columns: Any) -> Any:
+    """Feast's names of the time columns stand for the source's, where those did not come."""
+    names = list(columns.column_names if isinstance(columns, pa.Table) else columns)
+    renamed = list(names)
+    for ours, feasts in ((definition.timestamp_field, FEAST_EVENT), (definition.created_field, FEAST_CREATED)):
+        if ours and ours not in names and feasts in names:
+            renamed[names.index(feasts)] = ours
+    if renamed == names:
+        return columns
+    if isinstance(columns, pa.Table):
+        return columns.rename_columns(renamed)
+    return dict(zip(renamed, columns.values(), strict=True))

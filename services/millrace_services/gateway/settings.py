@@ -1,0 +1,34 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from millrace_services.web.settings import ServerSettings
+
+
+class GatewaySettings(ServerSettings):
+    """Where definitions and rows come from, and how much one request may ask for."""
+
+    registry_url: str = Field(alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry")
+    store_url: str = Field(
+        alias="MILLRACE_STORE_URL",
+        description="URL of the online store: redis://, redis+sentinel:// or redis+cluster://, with rediss for TLS "
+        "(millrace_core.features.online.store_url has the forms)",
+    )
+    project: str = Field("default", alias="MILLRACE_PROJECT", description="Namespace of requests that name no project")
+    refresh_seconds: float = Field(
+        1.0, alias="MILLRACE_REFRESH_SECONDS", gt=0, description="How often the registry is asked for changes"
+    )
+    store_timeout_seconds: float = Field(
+        1.0, alias="MILLRACE_STORE_TIMEOUT_SECONDS", gt=0, description="How long one read of the store may take"
+    )
+    max_rows: int = Field(
+        10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities times views) of one request"
+    )
+    push_bytes: int = Field(
+        32 * 1024 * 1024,
+        alias="MILLRACE_PUSH_BYTES",
+        ge=1,
+        description="Most bytes of pushes in work at once; beyond them a push gets 429. Memory is several times that",
+    )

@@ -1,0 +1,218 @@
+"""A download that survives its own interruption: ranged parallel parts, resume, checked sizes, atomic arrival.
+
+While it runs there are ``<path>.part``, of full size from the start (so that a full disk shows before the first
+byte), and ``<path>.part.json``, which says of which file (URI, size, tag) it holds which parts. A part is noted only
+after its bytes reached the disk, so what is noted can be trusted after a crash.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import orjson
+
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_services.inference.sources import Piece, Source
+from millrace_services.inference.uri import ModelUri
+
+logger = logging.getLogger(__name__)
+
+PART: Final = 16 * 1024 * 1024
+PARALLEL: Final = 8
+ATTEMPTS: Final = 4
+
+
+class Downloaded(NamedTuple):
+    """A whole file: its digest as ``sha256:<hex>`` and its size in bytes."""
+
+    digest: str
+    bytes: int
+
+
+class Download:
+    """One file on its way from ``source`` to ``path``.
+
+    Args:
+        part: bytes of one range.
+        pause: seconds before the first retry; doubled for each further one.
+    """
+
+    def __init__(self, uri: ModelUri, source: Source, path: Path, *, part: int = PART, pause: float = 0.5) -> None:
+        self.partial = path.with_name(path.name + ".part")
+        self._uri = uri
+        self._source = source
+        self._path = path
+        self._note = path.with_name(path.name + ".part.json")
+        self._part = part
+        self._pause = pause
+        self._lock = threading.Lock()
+
+    def fetch(self) -> Downloaded:
+        """Brings the whole file to ``partial``, going on where an earlier run broke off, and digests it.
+
+        Raises:
+            RejectError: the source has no such file, forbids it, or it is empty.
+            RetryError: the source is unreachable, the download broke off again and again, or the disk is full.
+        """
+        with _disk(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            for attempt in range(ATTEMPTS):
+                try:
+                    self._once()
+                    break
+                except RetryError as error:
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                    logger.warning("trying again: %s", error)
+                    time.sleep(self._pause * 2**attempt)
+            return digest(self.partial)
+
+    def arrive(self) -> None:
+        """Puts the fetched file in its place, whole or not at all."""
+        with _disk(self._path):
+            self.partial.replace(self._path)
+            self._note.unlink(missing_ok=True)
+            _sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """Forgets what was fetched, so that the next run starts anew."""
+        self.partial.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def _once(self) -> None:
+        # The first read says how large the file is and whether ranges work, and is the first part at once.
+        with self._source.open(0, self._part) as piece:
+            if piece.size == 0:
+                raise RejectError(f"{self._uri.shown} is empty", field="spec.model.uri", reason="BadModel")
+            if piece.size is None or not piece.ranged:
+                self._whole(piece)
+                return
+            done = self._noted(piece) or self._prepared(piece)
+            with self.partial.open("r+b") as file:
+                self._parts(file.fileno(), piece, done)
+
+    def _whole(self, piece: Piece) -> None:
+        with self.partial.open("wb") as file:
+            written = 0
+            for chunk in piece.chunks:
+                written += file.write(chunk)
+            if piece.size is not None and written != piece.size:
+                raise self._broke_off(written, piece.size)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _noted(self, piece: Piece) -> set[int]:
+        """The parts that an earlier run of the very same file left; none where there is nothing to go on with."""
+        try:
+            note = orjson.loads(self._note.read_bytes())
+            same = note["identity"] == self._identity(piece) and self.partial.stat().st_size == piece.size
+            done = set(note["done"]) if same and piece.tag else set()
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()  # no note, or none of ours
+        if done:
+            logger.info("resuming", extra={"uri": self._uri.shown, "parts": len(done)})
+        return done
+
+    def _prepared(self, piece: Piece) -> set[int]:
+        """An empty file of full size, and no part done."""
+        self._note.unlink(missing_ok=True)
+        with self.partial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, piece.size or 0)
+        return set()
+
+    def _parts(self, descriptor: int, first: Piece, done: set[int]) -> None:
+        size = first.size or 0
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
+            try:
+                futures = [
+                    pool.submit(self._part_from, descriptor, first, start, done)
+                    for start in range(self._part, size, self._part)
+                    if start not in done
+                ]
+                if 0 not in done:
+                    self._write(descriptor, first, 0, done)
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _part_from(self, descriptor: int, first: Piece, start: int, done: set[int]) -> None:
+        with self._source.open(start, min(start + self._part, first.size or 0)) as piece:
+            if (piece.size, piece.tag, piece.ranged) != (first.size, first.tag, True):
+                raise RetryError(
+                    f"{self._uri.shown} changed while it was read", field="spec.model.uri", reason="Changed"
+                )
+            self._write(descriptor, piece, start, done)
+
+    def _write(self, descriptor: int, piece: Piece, start: int, done: set[int]) -> None:
+        stop = min(start + self._part, piece.size or 0)
+        position = start
+        for chunk in piece.chunks:
+            position += os.pwrite(descriptor, chunk[: stop - position], position)
+        if position != stop:
+            raise self._broke_off(position - start, stop - start)
+        os.fdatasync(descriptor)
+        with self._lock:
+            done.add(start)
+            note = {"identity": self._identity(piece), "done": sorted(done)}
+            fresh = self._note.with_name(self._note.name + ".new")
+            fresh.write_bytes(orjson.dumps(note))
+            fresh.replace(self._note)
+
+    def _identity(self, piece: Piece) -> dict[str, object]:
+        return {"uri": self._uri.shown, "size": piece.size, "tag": piece.tag, "part": self._part}
+
+    def _broke_off(self, got: int, expected: int) -> RetryError:
+        return RetryError(
+            f"{self._uri.shown}: the download broke off after {got} of {expected} bytes",
+            field="spec.model.uri",
+            reason="Truncated",
+        )
+
+
+def digest(path: Path) -> Downloaded:
+    """Digest and size of a file."""
+    with path.open("rb") as file:
+        return Downloaded(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}", path.stat().st_size)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Says of a failing disk which one it is and how full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RetryError(
+                f"no free disk at {path.parent} ({_free(path.parent)})",
+                hint="Give the pod's model volume more room, or free some",
+                reason="NoSpace",
+            ) from error
+        raise RetryError(f"cannot write {path}: {error.strerror}", reason="DiskError") from error
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free // 2**20} MiB free"
+    except OSError:
+        return "its size cannot be read"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

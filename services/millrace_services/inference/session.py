@@ -1,0 +1,199 @@
+"""One loaded ONNX model: where it runs, what it takes and gives, and how long a row takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from millrace_core.base.errors import MillraceError, RejectError, ReportError
+from millrace_services.inference import runtime
+from millrace_services.inference.protocol import Signature
+from millrace_services.inference.runtime import InvalidArgument, first_line, is_devices_fault, is_out_of_memory
+from millrace_services.inference.tensors import NUMPY, Array, TensorSpec, spec_of
+
+logger = logging.getLogger(__name__)
+
+Device = Literal["auto", "gpu", "cpu"]
+
+_WARM_RUNS: Final = 10
+_WARM_ROWS: Final = 32
+_SHORT_SECONDS: Final = 0.01
+
+
+class OutOfMemoryError(RejectError):
+    """What came takes more memory to compute than there is."""
+
+    reason = "TooLarge"
+
+
+class ModelSession:
+    """A warm ONNX Runtime session.
+
+    Attributes:
+        device: ``gpu`` or ``cpu``, the one chosen.
+        signature: inputs and outputs in the model's order.
+        row_seconds: what one row took when warm, or infinity where the model did not run on blank input.
+    """
+
+    def __init__(self, session: Any, signature: Signature, device: str) -> None:
+        self.signature = signature
+        self.device = device
+        self.row_seconds = float("inf")
+        self._further_seconds = 0.0
+        self._session = session
+
+    def run(self, feeds: dict[str, Array], outputs: list[str]) -> list[Any]:
+        """The named outputs. Thread-safe; releases the GIL while it computes.
+
+        Raises:
+            RejectError: the model refuses the values (an index out of range, rows that do not match).
+            OutOfMemoryError: there is not the memory for so much.
+            ReportError: the model fails for another reason (an operator's fault, a lost GPU).
+        """
+        try:
+            return list(self._session.run(outputs, feeds))
+        except InvalidArgument as error:
+            raise RejectError(f"the model refuses this input: {first_line(error)}", reason="BadTensor") from error
+        except Exception as error:
+            shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
+            if len({values.shape[:1] for values in feeds.values()}) > 1:
+                raise RejectError(f"inputs differ in their numbers of rows: {shapes}", reason="BadTensor") from error
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"this input, {shapes}, takes more memory than the {self.device.upper()} has left",
+                    hint="Send fewer rows at once, or try again when others have given theirs back",
+                ) from error
+            raise ReportError(f"the model fails: {first_line(error)}", reason="ModelFailed") from error
+
+    def still_runs(self) -> bool:
+        """Whether the model runs on the blank row that it was warmed up with, or would with more memory.
+
+        True where it never did.
+        """
+        if self.row_seconds == float("inf"):
+            return True
+        try:
+            self._run_blank(1)
+        except OutOfMemoryError:  # others hold it for now
+            return True
+        except MillraceError:
+            return False
+        return True
+
+    def expected_seconds(self, rows: int) -> float:
+        """What a run of that many rows should take: a straight line through two measured points."""
+        return self.row_seconds + self._further_seconds * max(0, rows - 1)
+
+    def warm_up(self) -> MillraceError | None:
+        """Runs the model on blank rows until memory is laid out, and measures it.
+
+        A second point is measured only where a run may be short enough for it to matter.
+
+        Returns:
+            Why it did not run, and so is not warm; None where it did.
+        """
+        try:
+            self.row_seconds = self._further_seconds = self._measured(1)
+        except MillraceError as error:
+            return error
+        if self.row_seconds <= _SHORT_SECONDS:
+            with suppress(MillraceError):  # a model of fixed size takes one row at a time
+                many = self._measured(_WARM_ROWS)
+                self._further_seconds = max(0.0, (many - self.row_seconds) / (_WARM_ROWS - 1))
+        return None
+
+    def _measured(self, rows: int) -> float:
+        """Seconds of the fastest of some runs: what the model takes where nothing else is in its way."""
+        return min(self._run_blank(rows) for _ in range(_WARM_RUNS))
+
+    def _run_blank(self, rows: int) -> float:
+        feeds = {spec.name: blank(spec, rows) for spec in self.signature.inputs.values()}
+        began = perf_counter()
+        self.run(feeds, self.signature.output_names)
+        return perf_counter() - began
+
+
+def load_warm(path: Path, device: Device, threads: int) -> ModelSession:
+    """Loads a model file and warms it up; the arguments and errors are those of ``load``.
+
+    A GPU that has not the memory, or no kernel for what the model does, may tell only when the model runs; then it is
+    as if there were none.
+    """
+    loaded = load(path, device, threads)
+    why_not = loaded.warm_up()
+    if why_not is not None and loaded.device == "gpu" and is_devices_fault(why_not.__cause__):
+        _without_gpu(device, str(why_not))
+        loaded = load(path, "cpu", threads)
+        why_not = loaded.warm_up()
+    if why_not is not None:
+        logger.warning("the model does not run on blank input, so it is not warm: %s", why_not)
+    return loaded
+
+
+def load(path: Path, device: Device, threads: int, *, shown: str = "", optimize: bool = True) -> ModelSession:
+    """Loads a model file.
+
+    Args:
+        device: ``auto`` falls back to the CPU, and a warning says why where ONNX Runtime could use a GPU.
+        threads: of one run, on the CPU.
+        shown: how messages call the file.
+        optimize: False only to see whether the file loads at all.
+
+    Raises:
+        RejectError: the file is missing or no ONNX model that this runtime can run (``BadModel``), or the device is
+            not there or cannot run the model (``NoDevice``).
+    """
+    if not path.is_file():
+        raise RejectError(f"there is no model file {path}", field="MILLRACE_MODEL_PATH", reason="BadModel")
+    session, why_not = (None, "") if device == "cpu" else runtime.on_gpu(path, threads)
+    chosen = "cpu" if session is None else "gpu"
+    if session is None:
+        session = _on_cpu(path, threads, shown or str(path), optimize=optimize)
+        if device != "cpu":
+            _without_gpu(device, why_not)
+    signature = Signature(_specs(session.get_inputs()), _specs(session.get_outputs()))
+    return ModelSession(session, signature, chosen)
+
+
+def _without_gpu(device: Device, why: str) -> None:
+    if device == "gpu":
+        raise RejectError(
+            f"a GPU is demanded, but {why}",
+            hint="Run an image with millrace[gpu] on a node with an NVIDIA GPU, or set device to auto or cpu",
+            field="spec.inference.device",
+            reason="NoDevice",
+        )
+    if runtime.has_cuda():
+        logger.warning("the model runs on the CPU: %s", why)
+
+
+def _on_cpu(path: Path, threads: int, shown: str, *, optimize: bool) -> Any:
+    try:
+        return runtime.on_cpu(path, threads, optimize=optimize)
+    except Exception as error:
+        raise RejectError(
+            f"{shown} ({path.stat().st_size} bytes) is not an ONNX model that ONNX Runtime {runtime.VERSION} "
+            f"can load: {first_line(error).replace(str(path), 'it')}",
+            hint="The file may be cut off or of another format; export and upload it again",
+            field="spec.model.uri",
+            reason="BadModel",
+        ) from error
+
+
+def _specs(arguments: Sequence[Any]) -> list[TensorSpec]:
+    return [spec_of(argument.name, argument.type, argument.shape) for argument in arguments]
+
+
+def blank(spec: TensorSpec, rows: int) -> Array:
+    """Rows of zeros, false or empty strings; an open first dimension counts rows, any other open one is 1."""
+    open_sizes = (rows, *[1] * len(spec.shape))
+    shape = tuple(size if size >= 0 else free for size, free in zip(spec.shape, open_sizes, strict=False))
+    if spec.datatype == "BYTES":
+        return np.full(shape, "", dtype=object)
+    return np.zeros(shape, NUMPY.get(spec.datatype, np.dtype(np.float16)))

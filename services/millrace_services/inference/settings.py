@@ -1,0 +1,103 @@
+"""Settings of the two commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
+
+from millrace_core.base import duration
+from millrace_core.base.errors import RejectError
+from millrace_core.base.settings import Settings
+from millrace_services.web.settings import ServerSettings
+
+
+def _seconds(value: object) -> object:
+    """Text such as 20ms or 0.02 as seconds; pydantic takes ValueError only for a wrong value, and names its field."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return duration.seconds(value)
+    except RejectError as error:
+        raise ValueError(str(error)) from error
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+class FetchSettings(Settings):
+    """What to fetch, and where to."""
+
+    uri: str = Field(alias="MILLRACE_MODEL_URI", description="file, s3, http or https URI, or an absolute path")
+    digest: str | None = Field(
+        None,
+        alias="MILLRACE_MODEL_DIGEST",
+        pattern="^sha256:[0-9a-f]{64}$",
+        description="What the file must hash to; absent: whatever it hashes to is reported",
+    )
+    path: Path = Field(alias="MILLRACE_MODEL_PATH", description="Where the file goes")
+    termination_log: Path = Field(
+        Path("/dev/termination-log"),
+        alias="MILLRACE_TERMINATION_LOG",
+        description="Where the result goes; Kubernetes shows it in the container's status",
+    )
+    log_level: str = Field("INFO", alias="MILLRACE_LOG_LEVEL", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class FeatureSettings(BaseModel):
+    """Which features are joined at predict time: ``spec.features`` of the ModelDeployment."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    refs: list[str] = Field(min_length=1, description="view:feature, in the order in which the model takes them")
+    input: str | None = Field(
+        None, description="The input that takes all of them; absent: the only input, or one input per feature"
+    )
+    on_missing: Literal["default", "fail"] = Field("default", alias="onMissing")
+    timeout: Seconds = Field(0.5, gt=0, description="Seconds, or a duration such as 20ms")
+
+
+class InferenceSettings(ServerSettings):
+    """Which model to serve, on what, and how much may wait for it."""
+
+    model_name: str = Field(alias="MILLRACE_MODEL_NAME", description="The name in /v2/models/{name}")
+    model_version: str = Field("1", alias="MILLRACE_MODEL_VERSION", description="The version in …/versions/{version}")
+    deployment: str = Field("", alias="MILLRACE_DEPLOYMENT", description="Name of the ModelDeployment")
+    path: Path = Field(alias="MILLRACE_MODEL_PATH", description="The ONNX file")
+    device: Literal["auto", "gpu", "cpu"] = Field(
+        "auto", alias="MILLRACE_DEVICE", description="auto: GPU where there is one"
+    )
+    threads: int | None = Field(
+        None,
+        alias="MILLRACE_THREADS",
+        ge=1,
+        description="CPU threads of one run; absent: the processors of the pod's limit",
+    )
+    features: Json[FeatureSettings] | None = Field(
+        None, alias="MILLRACE_FEATURES", description='JSON {"refs", "input", "onMissing", "timeout"}'
+    )
+    gateway_url: str = Field(
+        "http://millrace-gateway.millrace-system.svc",
+        alias="MILLRACE_GATEWAY_URL",
+        description="Where features are read",
+    )
+    project: str = Field("default", alias="MILLRACE_PROJECT", description="Namespace of the feature views")
+    queue_requests: int = Field(
+        256, alias="MILLRACE_QUEUE_REQUESTS", ge=1, description="Requests that may wait for the model; more get 429"
+    )
+    queue_timeout: Seconds = Field(
+        1.0,
+        alias="MILLRACE_QUEUE_TIMEOUT",
+        gt=0,
+        description="How long one may wait (seconds or 500ms); longer gets 504",
+    )
+    termination_log: Path = Field(
+        Path("/dev/termination-log"),
+        alias="MILLRACE_TERMINATION_LOG",
+        description="Where the reason of a failed start goes; Kubernetes shows it in the container's status",
+    )

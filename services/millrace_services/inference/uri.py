@@ -1,0 +1,81 @@
+"""Model URIs: what is accepted, and how they are shown without their secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, cast
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from millrace_core.base.errors import RejectError
+
+Scheme = Literal["file", "s3", "http", "https"]
+
+_SCHEMES: Final = ("file", "s3", "http", "https")
+
+
+class ModelUri(NamedTuple):
+    """A checked URI. ``shown`` is what logs and messages may have: no user, password or query."""
+
+    scheme: Scheme
+    text: str
+    shown: str
+    host: str
+    path: str
+
+    @property
+    def file(self) -> Path:
+        """Of ``file``: the absolute path."""
+        return Path(self.path)
+
+    @property
+    def key(self) -> str:
+        """Of ``s3``: the object's key in the bucket ``host``."""
+        return self.path.removeprefix("/")
+
+
+def parse(text: str) -> ModelUri:
+    """Checks a URI or an absolute path.
+
+    Raises:
+        RejectError: another scheme, a missing part, ``..`` or control characters in the path; names the URI
+        (``BadUri``).
+    """
+    parts = _split(text)
+    shown = _shown(parts) if parts.scheme else text
+    if parts.scheme and parts.scheme not in _SCHEMES:
+        raise _bad(f"{shown} has the scheme {parts.scheme}, which is not served", "Use file, s3, http or https")
+    scheme = cast(Scheme, parts.scheme or "file")
+    path = parts.path if scheme == "s3" else unquote(parts.path)
+    segments = path.replace("\\", "/").split("/")
+    if ".." in segments or not path.isprintable():
+        raise _bad(f"{shown!r} has .. or control characters in its path", "Write the path out")
+    if scheme == "file":
+        if parts.netloc not in ("", "localhost") or not path.startswith("/"):
+            raise _bad(f"{shown} is no absolute path of this machine", "Write file:///absolute/path/model.onnx")
+    elif not parts.hostname:
+        raise _bad(f"{shown} has no {'bucket' if scheme == 's3' else 'host'}", "Write scheme://name/path/model.onnx")
+    if not path.strip("/") or path.endswith("/"):
+        raise _bad(f"{shown} names no file", "Give the path of the ONNX file itself, not of its folder")
+    host = parts.netloc if scheme == "s3" else parts.hostname or ""
+    return ModelUri(scheme, text, shown, host, path)
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # parsed only when asked for
+    except ValueError as error:
+        raise _bad(f"{text!r:.100} is no URI: {error}", "Write file, s3, http or https and a path") from error
+    if parts.scheme in ("file", "s3", ""):  # here ? and # are part of the name
+        rest = text[len(parts.scheme) + 3 :] if parts.scheme else text
+        netloc, slash, path = rest.partition("/") if parts.scheme else ("", "", rest)
+        return SplitResult(parts.scheme, netloc, slash + path, "", "")
+    return parts
+
+
+def _shown(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _bad(sentence: str, hint: str) -> RejectError:
+    return RejectError(sentence, hint=hint, field="spec.model.uri", reason="BadUri")

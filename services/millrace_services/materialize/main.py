@@ -1,0 +1,139 @@
+"""The materialize job's command line: ``run [--full | [--start T] [--end T]]`` and ``purge``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millrace_core.base.errors import MillraceError, RejectError, ReportError
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.types import times
+from millrace_data.materialization import job
+from millrace_data.materialization.examination import QualityBlockedError
+from millrace_data.materialization.job import Asked
+from millrace_data.materialization.ledger import Ledger, Part
+from millrace_data.online.patience import patiently
+from millrace_data.online.store import Store
+from millrace_data.sources.cell_log import open_cell_log
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.opening import open_source
+from millrace_services.materialize.progress import ProgressLine
+from millrace_services.materialize.reports import record_run, write_termination_log
+from millrace_services.materialize.settings import JobSettings
+
+logger = logging.getLogger(__name__)
+
+FAILED = 1
+REJECTED = 2
+_NANOSECONDS = 1000
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Runs the job.
+
+    Returns:
+        The exit code: 0 success, 2 the definition or the data is wrong, 1 anything else.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    asked = _parser().parse_args(arguments)
+    settings = definition = None
+    try:
+        settings = JobSettings.load(environ)
+        definition = settings.definition()
+        document = _purge(settings, definition) if asked.verb == "purge" else _run(settings, definition, asked, environ)
+    except Exception as error:  # each has its one form
+        document, code = _failure(error)
+        if settings is not None and definition is not None:
+            record_run(settings.registry_url, definition, {"succeeded": False, **document}, _now())
+    else:
+        code = 0
+    write_termination_log(environ.get("MILLRACE_TERMINATION_LOG"), document)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m millrace_services.materialize", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="bring rows from the source to the online store")
+    run.add_argument("--start", help="read rows after this event time; absent: after the watermark, or all up to --end")
+    run.add_argument("--end", help="read rows up to this event time; absent: up to now minus the view's lag")
+    run.add_argument("--full", action="store_true", help="read everything again, up to now minus the view's lag")
+    verbs.add_parser("purge", help="delete the view's rows from the online store")
+    return parser
+
+
+def _run(
+    settings: JobSettings, definition: Definition, asked: argparse.Namespace, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    began = time.monotonic()
+    patience, part = settings.patience_seconds, settings.part(definition)
+    credentials = Credentials.load(environ)
+    source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
+    store = Store(settings.store_url)
+    ledger = Ledger(store, definition)
+    covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _asked(asked))
+    if part is not None:
+        own = covers
+        covers = patiently(lambda: ledger.begin(part, own), patience)
+    line = ProgressLine(_named(definition, part), sys.stderr)
+    with settings.engine(f"{definition.project}-{definition.view}") as engine:
+        result = job.run(
+            definition, source, store, engine, covers, patience=patience, progress=line, part=part, cells=kept
+        )
+    finished = _now()
+    document = job.as_dict(result, time.monotonic() - began, finished)
+    rate = result.rows / max(time.monotonic() - began, 1e-9)
+    line.close(
+        f"{_named(definition, part)}: {result.rows:,} rows, {result.written:,} newer than before, "
+        f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(covers.upto)}"
+    )
+    record_run(settings.registry_url, definition, {"succeeded": True, **_about(part), **document}, finished)
+    return document
+
+
+def _named(definition: Definition, part: Part | None) -> str:
+    return definition.view if part is None else f"{definition.view}, share {part.share.index + 1} of {part.share.count}"
+
+
+def _about(part: Part | None) -> dict[str, Any]:
+    """What the record of one share says of the whole run."""
+    return {} if part is None else {"run": part.run, "share": part.share.index, "shares": part.share.count}
+
+
+def _asked(asked: argparse.Namespace) -> Asked:
+    if asked.full and (asked.start or asked.end):
+        raise RejectError(
+            "everything is asked for, and a part of it", hint="Give --full alone, or --start and --end", field="--full"
+        )
+    return Asked(
+        times.parse(asked.start, field="--start") if asked.start else None,
+        times.parse(asked.end, field="--end") if asked.end else None,
+        asked.full,
+    )
+
+
+def _purge(settings: JobSettings, definition: Definition) -> dict[str, Any]:
+    store = Store(settings.store_url)
+    purged = patiently(lambda: store.purge(definition.project, definition.view), settings.patience_seconds)
+    print(f"{definition.view}: {purged:,} rows deleted", file=sys.stderr)  # noqa: T201 for the person who looks
+    return {"view": definition.view, "purged": purged, "finishedAt": times.render(_now())}
+
+
+def _failure(error: Exception) -> tuple[dict[str, Any], int]:
+    """What is told of a failed run, and its exit code."""
+    if not isinstance(error, MillraceError):
+        logger.error("unexpected error", exc_info=error)
+        error = ReportError(f"unexpected {type(error).__name__}: {error}", hint="The run's log has more")
+    print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
+    document: dict[str, Any] = {"error": error.as_dict()}
+    if isinstance(error, QualityBlockedError):
+        document["quality"] = [each.as_dict() for each in error.outcomes]
+    return document, REJECTED if isinstance(error, RejectError) else FAILED
+
+
+def _now() -> int:
+    return time.time_ns() // _NANOSECONDS

@@ -1,0 +1,72 @@
+"""Where the end of a run is told: the termination log, which the operator reads, and the registry."""
+
+from __future__ import annotations
+
+import logging
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.types import times
+
+logger = logging.getLogger(__name__)
+
+# Kubernetes cuts a termination message off there.
+_MOST_BYTES: Final = 4096
+_MOST_MESSAGE: Final = 2000
+_SECONDS: Final = 5.0
+
+
+def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
+    """Writes the result; a place that cannot be written is a warning, since the exit code says the most of it."""
+    if not path:
+        return
+    content = orjson.dumps(_bounded(document))
+    try:
+        Path(path).write_bytes(content)
+    except OSError as error:
+        logger.warning("the result cannot be written to %s: %s", path, error)
+
+
+def _bounded(document: dict[str, Any]) -> dict[str, Any]:
+    """What of the document fits: an error's message is cut, and of quality results failing ones stay the longest."""
+    if "error" in document and _size(document["error"]) > _MOST_MESSAGE:
+        error = document["error"]
+        document = {**document, "error": {**error, "message": f"{_cut(error['message'], _MOST_MESSAGE)}…"}}
+    if results := sorted(document.get("quality") or (), key=lambda each: (each["passed"], each["severity"])):
+        document = {**document, "quality": results}
+    while results and _size(document) > _MOST_BYTES:
+        results.pop()
+    return document
+
+
+def _size(document: Any) -> int:
+    return len(orjson.dumps(document))
+
+
+def _cut(text: str, size: int) -> str:
+    """The beginning of the text, so that it takes at most so many bytes of JSON."""
+    while _size(text) > size:
+        text = text[: len(text) * 9 // 10]
+    return text
+
+
+def record_run(registry_url: str | None, definition: Definition, document: dict[str, Any], finished: int) -> None:
+    """Tells the registry; one that is down is a warning, never a failed run."""
+    if registry_url is None:
+        return
+    url = f"{registry_url.rstrip('/')}/v1/runs/{quote(f'{definition.view}-{finished}')}"
+    about = {"kind": "materialize", "namespace": definition.project, "view": definition.view}
+    body = orjson.dumps({"finishedAt": times.render(finished), **about, **document})
+    request = urllib.request.Request(  # noqa: S310 the operator's own URL
+        url, body, {"content-type": "application/json"}, method="PUT"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
+            pass
+    except OSError as error:
+        logger.warning("the registry at %s does not record the run: %s", registry_url, error)

@@ -1,0 +1,171 @@
+"""The registry as a service: its routes, and the database's life."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+
+from millrace_services.registry.catalogue import Catalogue, Search
+from millrace_services.registry.database import Database
+from millrace_services.registry.datasets import Datasets
+from millrace_services.registry.documents import canonical_kind, entry
+from millrace_services.registry.runs import Runs
+from millrace_services.registry.settings import RegistrySettings
+from millrace_services.web.service import Service
+
+Object = dict[str, Any]
+
+
+class Listed(BaseModel):
+    """All objects of a kind, as Kubernetes lists them."""
+
+    items: list[Object]
+
+
+def build(settings: RegistrySettings) -> Service:
+    """The registry's service, over an open database.
+
+    Raises:
+        RejectError: the database is not one that this program can use.
+        RetryError: it cannot be reached.
+    """
+    database = Database(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        database.close()
+
+    async def reachable() -> str:
+        await run_in_threadpool(_ask, database)
+        return ""
+
+    service = Service("Millrace registry", settings, lifespan)
+    service.health.add("database", reachable)
+    service.api.include_router(_catalogue_routes(database, Catalogue(database)))
+    service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
+    service.api.include_router(_dataset_routes(Datasets(database)))
+    return service
+
+
+def _ask(database: Database) -> None:
+    with database.reading() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def _catalogue_routes(database: Database, catalogue: Catalogue) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+    boot = {"bootId": database.boot_id}
+
+    @routes.get("/catalogue")
+    def search(
+        kind: str = "",
+        namespace: str = "",
+        name: str = "",
+        owner: str = "",
+        entity: str = "",
+        feature: str = "",
+        tag: Annotated[list[str], Query()] = [],  # noqa: B006 FastAPI copies it
+        q: str = "",
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> Response:
+        wanted = Search(canonical_kind(kind) if kind else "", namespace, name, owner, entity, feature, tag, q.split())
+        items, total = catalogue.search(wanted, limit, offset)
+        return _json({"items": items, "total": total, **boot})
+
+    @routes.get("/catalogue/{kind}/{namespace}/{name}")
+    def get(kind: str, namespace: str, name: str) -> Response:
+        return _json(catalogue.get(canonical_kind(kind), namespace, name))
+
+    @routes.put("/catalogue/{kind}")
+    def replace(kind: str, body: Listed) -> Response:
+        kind = canonical_kind(kind)
+        catalogue.replace(kind, [entry(kind, item) for item in body.items])
+        return _json(boot)
+
+    @routes.put("/catalogue/{kind}/{namespace}/{name}")
+    def put(kind: str, namespace: str, name: str, body: Object) -> Response:
+        metadata = body.get("metadata")
+        named = {**(metadata if isinstance(metadata, dict) else {}), "namespace": namespace, "name": name}
+        catalogue.put(entry(canonical_kind(kind), {**body, "metadata": named}))
+        return _json(boot)
+
+    @routes.delete("/catalogue/{kind}/{namespace}/{name}")
+    def remove(kind: str, namespace: str, name: str) -> Response:
+        catalogue.remove(canonical_kind(kind), namespace, name)
+        return _json(boot)
+
+    @routes.get("/definitions")
+    def definitions(request: Request) -> Response:
+        body, etag = catalogue.definitions()
+        known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+        if etag in known or "*" in known:
+            return Response(status_code=304, headers={"etag": etag})
+        return Response(body, media_type="application/json", headers={"etag": etag})
+
+    @routes.get("/feature-views/{namespace}/{name}/schemas")
+    def all_schemas(namespace: str, name: str) -> Response:
+        return _json({"items": catalogue.schemas(namespace, name)})
+
+    @routes.get("/feature-views/{namespace}/{name}/schemas/{schema_hash}")
+    def one_schema(namespace: str, name: str, schema_hash: str) -> Response:
+        # Stored rows carry the first 8 bytes of the hash only, so its beginning is enough.
+        prefix = schema_hash if schema_hash.startswith("sha256:") else f"sha256:{schema_hash}"
+        return _json(catalogue.schemas(namespace, name, prefix)[0])
+
+    return routes
+
+
+def _run_routes(runs: Runs) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.put("/runs/{name}")
+    def put(name: str, body: Object) -> Response:
+        runs.put(name, body)
+        return _json({})
+
+    @routes.get("/runs")
+    def listed(
+        kind: str = "",
+        namespace: str = "",
+        view: str = "",
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    ) -> Response:
+        return _json({"items": runs.list(kind=kind, namespace=namespace, view=view, limit=limit)})
+
+    return routes
+
+
+def _dataset_routes(datasets: Datasets) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.put("/datasets/{identity}")
+    def put(identity: str, body: Object) -> Response:
+        datasets.put(identity, body)
+        return _json({})
+
+    @routes.get("/datasets/{identity}")
+    def get(identity: str) -> Response:
+        return _json(datasets.get(identity))
+
+    @routes.get("/datasets")
+    def listed(namespace: str = "", view: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Response:
+        return _json({"items": datasets.list(namespace=namespace, view=view, limit=limit)})
+
+    @routes.get("/feature-views/{namespace}/{name}/lineage")
+    def lineage(namespace: str, name: str) -> Response:
+        return _json(datasets.lineage(namespace, name))
+
+    return routes
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

@@ -1,0 +1,255 @@
+"""The catalogue: objects in, searches and compiled definitions out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
+
+from millrace_core.base.errors import NotFoundError
+from millrace_services.registry.database import Database
+from millrace_services.registry.documents import Entry
+from millrace_services.registry.tables import meta, objects, schemas, terms
+
+logger = logging.getLogger(__name__)
+
+
+class Search(NamedTuple):
+    """What to look for; empty means anything. ``tags`` are ``key=value`` or ``key``; ``words`` must all occur."""
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    owner: str = ""
+    entity: str = ""
+    feature: str = ""
+    tags: Sequence[str] = ()
+    words: Sequence[str] = ()
+
+
+class Definitions(NamedTuple):
+    """The answer to ``GET /v1/definitions`` and its entity tag."""
+
+    body: bytes
+    etag: str
+
+
+class Catalogue:
+    """Reads and writes of the catalogue, each one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cached: tuple[str, Definitions] = ("", Definitions(b"", ""))
+        self._lock = threading.Lock()
+
+    def replace(self, kind: str, entries: Sequence[Entry]) -> None:
+        """Makes ``entries`` all there is of a kind."""
+        with self._database.writing() as connection:
+            for table in (terms, objects):
+                connection.execute(delete(table).where(table.c.kind == kind))
+            _insert(connection, entries)
+            self._remember_schemas(connection, entries)
+            _touch(connection)
+
+    def put(self, entry: Entry) -> None:
+        """Adds an object, or puts it in the place of the one with its name."""
+        with self._database.writing() as connection:
+            _remove(connection, entry.kind, entry.namespace, entry.name)
+            _insert(connection, [entry])
+            self._remember_schemas(connection, [entry])
+            _touch(connection)
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Removes an object.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        with self._database.writing() as connection:
+            if not _remove(connection, kind, namespace, name):
+                raise _absent(kind, namespace, name)
+            _touch(connection)
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        """One object.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        with self._database.reading() as connection:
+            wanted = (objects.c.kind == kind, objects.c.namespace == namespace, objects.c.name == name)
+            document = connection.scalar(select(objects.c.document).where(*wanted))
+        if document is None:
+            raise _absent(kind, namespace, name)
+        found: dict[str, Any] = orjson.loads(document)
+        return found
+
+    def search(self, search: Search, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The objects that match, by kind, namespace and name, and how many there are in all."""
+        conditions = _conditions(search)
+        listed = select(objects.c.document).where(*conditions).limit(limit).offset(offset)
+        ordered = listed.order_by(objects.c.kind, objects.c.namespace, objects.c.name)
+        with self._database.reading() as connection:
+            total = connection.scalar(select(func.count()).select_from(objects).where(*conditions))
+            return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
+
+    def definitions(self) -> Definitions:
+        """What the gateway compiles: all views with their schema hashes, and all deployments. Of a view whose change
+        the operator has not accepted it is the definition before.
+
+        Rendered once per change of the catalogue; until then it costs one look at its revision.
+        """
+        with self._database.reading() as connection:
+            revision = str(connection.scalar(select(meta.c.value).where(meta.c.key == "revision")))
+            with self._lock:
+                if self._cached[0] == revision:
+                    return self._cached[1]
+            ordered = select(objects.c.kind, objects.c.document).order_by(objects.c.namespace, objects.c.name)
+            by_kind: dict[str, list[dict[str, Any]]] = {"FeatureView": [], "ModelDeployment": []}
+            for kind, document in connection.execute(ordered.where(objects.c.kind.in_(by_kind))):
+                by_kind[kind].append(orjson.loads(document))
+            views = [_accepted(connection, view) for view in by_kind["FeatureView"]]
+        body = orjson.dumps(
+            {
+                "featureViews": views,
+                "modelDeployments": [_definition(deployment) for deployment in by_kind["ModelDeployment"]],
+            }
+        )
+        made = Definitions(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        with self._lock:
+            self._cached = (revision, made)
+        return made
+
+    def schemas(self, namespace: str, name: str, prefix: str = "") -> list[dict[str, Any]]:
+        """The definitions that a view had, newest first; with ``prefix`` those whose hash begins with it.
+
+        Raises:
+            NotFoundError: no such view, or none with such a hash.
+        """
+        wanted = [schemas.c.namespace == namespace, schemas.c.name == name]
+        if prefix:
+            wanted.append(schemas.c.hash.startswith(prefix, autoescape=True))
+        listed = select(schemas.c.document).where(*wanted).order_by(schemas.c.recorded.desc(), schemas.c.hash)
+        with self._database.reading() as connection:
+            found = [orjson.loads(document) for document in connection.scalars(listed)]
+        if not found:
+            about = f" with schema hash {prefix}" if prefix else ""
+            raise NotFoundError(f"no feature view {namespace}/{name}{about} was ever here", field="hash")
+        return found
+
+    def _remember_schemas(self, connection: Connection, entries: Iterable[Entry]) -> None:
+        now = time.time_ns() // 1000
+        for entry in entries:
+            if entry.kind != "FeatureView" or not (hashed := _hashed(entry.document)):
+                continue
+            row = {
+                "namespace": entry.namespace,
+                "name": entry.name,
+                "hash": hashed["schemaHash"],
+                "document": orjson.dumps(_definition(entry.document) | hashed).decode(),
+                "recorded": now,
+            }
+            self._database.upsert(connection, schemas, row)
+
+
+def _insert(connection: Connection, entries: Sequence[Entry]) -> None:
+    # A name that came twice counts once, as its last object.
+    unique = {(entry.kind, entry.namespace, entry.name): entry for entry in entries}
+    if unique:
+        connection.execute(insert(objects), [entry.row() for entry in unique.values()])
+    found = [
+        {"kind": kind, "namespace": namespace, "name": name, **term._asdict()}
+        for (kind, namespace, name), entry in unique.items()
+        for term in entry.terms
+    ]
+    if found:
+        connection.execute(insert(terms), found)
+
+
+def _remove(connection: Connection, kind: str, namespace: str, name: str) -> int:
+    counts = [
+        connection.execute(
+            delete(table).where(table.c.kind == kind, table.c.namespace == namespace, table.c.name == name)
+        ).rowcount
+        for table in (terms, objects)
+    ]
+    return counts[-1]
+
+
+def _touch(connection: Connection) -> None:
+    revision = connection.scalar(select(meta.c.value).where(meta.c.key == "revision"))
+    connection.execute(update(meta).where(meta.c.key == "revision").values(value=str(int(revision or 0) + 1)))
+
+
+def _conditions(search: Search) -> list[Any]:
+    made: list[Any] = [
+        getattr(objects.c, column) == wanted
+        for column, wanted in (("kind", search.kind), ("namespace", search.namespace), ("owner", search.owner))
+        if wanted
+    ]
+    if search.name:
+        made.append(func.lower(objects.c.name).contains(search.name.lower(), autoescape=True))
+    made += [objects.c.text.contains(word.lower(), autoescape=True) for word in search.words]
+    for field, key in (("entity", search.entity), ("feature", search.feature)):
+        if key:
+            made.append(_has_term(field, key))
+    for tag in search.tags:
+        key, given, value = tag.partition("=")
+        made.append(_has_term("tag", key, value if given else None))
+    return made
+
+
+def _has_term(field: str, key: str, value: str | None = None) -> Any:
+    same = [terms.c[column] == objects.c[column] for column in ("kind", "namespace", "name")]
+    wanted = [terms.c.field == field, terms.c.key == key]
+    if value is not None:
+        wanted.append(terms.c.value == value)
+    return exists().where(and_(*same, *wanted))
+
+
+def _definition(document: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": document["metadata"]["name"], "namespace": document["metadata"]["namespace"]}
+    return {"metadata": metadata, "spec": document["spec"]}
+
+
+def _accepted(connection: Connection, view: dict[str, Any]) -> dict[str, Any]:
+    """The definition that the operator stands by: the view's own, or, while that is refused or not looked at yet, the
+    last one before it, by which the stored rows are written."""
+    own = _definition(view) | _hashed(view)
+    accepted = (view.get("status") or {}).get("schemaHash")
+    if not accepted or accepted == own.get("schemaHash"):
+        return own
+    metadata = own["metadata"]
+    before = connection.scalar(
+        select(schemas.c.document).where(
+            schemas.c.namespace == metadata["namespace"],
+            schemas.c.name == metadata["name"],
+            schemas.c.hash == accepted,
+        )
+    )
+    return own if before is None else dict(orjson.loads(before))
+
+
+def _hashed(view: dict[str, Any]) -> dict[str, str]:
+    """``{"schemaHash": …}`` of a view, or nothing where its spec means nothing."""
+    # Imported at the first view rather than at the start, which the embedded mode waits for.
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from millrace_core.api.featureview import FeatureViewSpec  # noqa: PLC0415
+    from millrace_core.features.definition.definition import schema_hash  # noqa: PLC0415
+
+    try:
+        return {"schemaHash": schema_hash(FeatureViewSpec.model_validate(view["spec"]))}
+    except ValidationError as error:
+        logger.warning("a feature view has no schema: %s", error, extra={"view": view["metadata"]["name"]})
+        return {}
+
+
+def _absent(kind: str, namespace: str, name: str) -> NotFoundError:
+    return NotFoundError(f"there is no {kind} {namespace}/{name}", field="name")

@@ -1,0 +1,166 @@
+"""The database: opened and checked once, written by one transaction at a time, read by any number.
+
+SQLite runs in WAL mode with full synchronisation, so that what was acknowledged survives a kill and a power cut alike.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text, update
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
+
+from millrace_core.base.errors import RejectError, ReportError, RetryError
+from millrace_services.registry.tables import EARLIER_VERSIONS, SCHEMA_VERSION, meta, metadata
+
+# Any number that nothing else in the database takes for its advisory locks.
+_WRITE_LOCK: Final = 0x6D696C6C
+_DIALECTS: Final = ("sqlite", "postgresql")
+
+
+class Database:
+    """An open database.
+
+    Attributes:
+        boot_id: stays the same for as long as the database lives; a new one means that everything has to be sent again.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Opens the database, creating file and tables where there are none.
+
+        Raises:
+            RejectError: the URL, its driver or the database's version is not one that this program can use.
+            RetryError: the database cannot be reached or written.
+        """
+        self._url = _parsed(url)
+        self.shown = self._url.render_as_string(hide_password=True)
+        self._engine = self._connected()
+        # ON CONFLICT is written per dialect; only the one in use is worth the time of its import.
+        dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
+        self._upsert: Callable[[Table], Any] = dialect.insert
+        with self.writing() as connection:
+            metadata.create_all(connection)
+        self.boot_id = self._identified()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state."""
+        with self._mapped(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The only transaction that writes, committed at the end of the block and undone by an error."""
+        with self._mapped(), self._engine.connect().execution_options(write=True) as connection, connection.begin():
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
+            yield connection
+
+    def upsert(self, connection: Connection, table: Table, row: dict[str, Any], keep: Sequence[str] = ()) -> None:
+        """Writes a row over the one with the same primary key; the columns ``keep`` stay what they were."""
+        keys = [column.name for column in table.primary_key]
+        changed = {name: value for name, value in row.items() if name not in (*keys, *keep)}
+        statement = self._upsert(table).values(**row)
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._engine.dispose()
+
+    def _connected(self) -> Engine:
+        if self._url.drivername.partition("+")[0] not in _DIALECTS:
+            raise _bad_url(f"{self.shown} is neither SQLite nor PostgreSQL")
+        file = self._url.database if self._url.drivername == "sqlite" else None
+        if self._url.drivername == "sqlite" and file in (None, "", ":memory:"):
+            raise _bad_url(f"{self.shown} names no file, so it would forget everything")
+        try:
+            if file:
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+            engine = create_engine(self._url, pool_pre_ping=self._url.drivername != "sqlite")
+        except (NoSuchModuleError, ImportError) as error:
+            install = "for PostgreSQL install psycopg and write postgresql+psycopg://"
+            raise _bad_url(f"{self.shown}: {error}; {install}") from error
+        except OSError as error:
+            raise RetryError(f"{self.shown}: {error.strerror}", reason="DatabaseUnavailable") from error
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+        return engine
+
+    def _identified(self) -> str:
+        with self.writing() as connection:
+            known: dict[str, str] = {row.key: row.value for row in connection.execute(select(meta))}
+            if not known:
+                known = {"schema_version": SCHEMA_VERSION, "boot_id": uuid.uuid4().hex, "revision": "0"}
+                connection.execute(insert(meta), [{"key": key, "value": value} for key, value in known.items()])
+            if known.get("schema_version") in EARLIER_VERSIONS:
+                known["schema_version"] = SCHEMA_VERSION
+                connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=SCHEMA_VERSION))
+        if known.get("schema_version") != SCHEMA_VERSION:
+            raise RejectError(
+                f"the database {self.shown} has schema version {known.get('schema_version')}, this program knows "
+                f"version {SCHEMA_VERSION}",
+                hint="Run the version of Millrace that wrote it, or give a new database: the operator fills it again",
+                field="MILLRACE_DATABASE_URL",
+                reason="DatabaseVersion",
+            )
+        return known["boot_id"]
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Third-party errors as ours, with the database named and its password not."""
+        try:
+            yield
+        except OperationalError as error:
+            raise RetryError(
+                f"the database {self.shown} cannot be used: {_reason(error)}", reason="DatabaseUnavailable", delay=2
+            ) from error
+        except DatabaseError as error:
+            if self._engine.dialect.name == "sqlite" and "not a database" in str(error):
+                raise RejectError(
+                    f"{self.shown} is no SQLite database",
+                    hint="Give another file; the operator fills a new one again",
+                    field="MILLRACE_DATABASE_URL",
+                    reason="BadDatabase",
+                ) from error
+            raise ReportError(f"the database {self.shown} refuses: {_reason(error)}") from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise _bad_url("MILLRACE_DATABASE_URL is no database URL") from error
+
+
+def _bad_url(sentence: str) -> RejectError:
+    return RejectError(
+        sentence,
+        hint="Write sqlite:////absolute/path.db or postgresql+psycopg://user@host/database",
+        field="MILLRACE_DATABASE_URL",
+        reason="BadDatabase",
+    )
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that turned writer could not wait for another writer: it would have to see what it already read
+        # change.
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,122 @@
+"""What the registry takes from a Kubernetes object: what it is found by, and what is kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from millrace_core.base.errors import NotFoundError, RejectError
+
+KINDS: Final = ("FeatureView", "ModelDeployment", "Experiment")
+_CANONICAL: Final = {form: kind for kind in KINDS for form in (kind.lower(), f"{kind.lower()}s")}
+# Bookkeeping of the API server and of kubectl, of no use to a reader.
+_DROPPED_METADATA: Final = ("managedFields", "selfLink", "resourceVersion")
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Term(NamedTuple):
+    """One thing an object is found by: ``tag`` with key and value, ``entity`` or ``feature`` with its name as key."""
+
+    field: str
+    key: str
+    value: str
+
+
+class Entry(NamedTuple):
+    """One object as it is stored."""
+
+    kind: str
+    namespace: str
+    name: str
+    owner: str
+    text: str
+    document: dict[str, Any]
+    terms: list[Term]
+
+    def row(self) -> dict[str, str]:
+        """The columns of table ``objects``."""
+        return {
+            "kind": self.kind,
+            "namespace": self.namespace,
+            "name": self.name,
+            "owner": self.owner,
+            "text": self.text,
+            "document": orjson.dumps(self.document).decode(),
+        }
+
+
+def rendered(recorded: int) -> str:
+    """When something was recorded (microseconds), as answers have it."""
+    return datetime.fromtimestamp(recorded / 1_000_000, UTC).isoformat(timespec="microseconds")
+
+
+def canonical_kind(kind: str) -> str:
+    """``FeatureView`` for any usual way to write it.
+
+    Raises:
+        NotFoundError: none of the three kinds.
+    """
+    found = _CANONICAL.get(kind.lower())
+    if found is None:
+        raise NotFoundError(f"there is no kind {kind!r:.80}", hint=f"The kinds are {', '.join(KINDS)}", field="kind")
+    return found
+
+
+def entry(kind: str, document: object) -> Entry:
+    """Takes an object apart.
+
+    Raises:
+        RejectError: it is no object of that kind with a name and a spec.
+    """
+    if not isinstance(document, dict):
+        raise RejectError(f"a {kind} is {document!r:.40}, an object is expected", field="items")
+    metadata, spec = document.get("metadata"), document.get("spec")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        raise RejectError("the object has no name", field="metadata.name")
+    if not isinstance(spec, dict):
+        raise RejectError(f"{metadata['name']} has no spec", field="spec")
+    if document.get("kind", kind) != kind:
+        raise RejectError(f"a {document['kind']!r:.40} came among objects of kind {kind}", field="kind")
+    kept = {**document, "kind": kind, "metadata": _kept_metadata(metadata)}
+    found = sorted(set(_terms(kind, spec)))
+    return Entry(
+        kind=kind,
+        namespace=str(metadata.get("namespace") or "default"),
+        name=metadata["name"],
+        owner=str(spec.get("owner") or ""),
+        text=_text(metadata["name"], spec, found),
+        document=kept,
+        terms=found,
+    )
+
+
+def _kept_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in metadata.items() if key not in _DROPPED_METADATA}
+    kept.setdefault("namespace", "default")
+    if isinstance(kept.get("annotations"), dict):
+        kept["annotations"] = {key: value for key, value in kept["annotations"].items() if key != _LAST_APPLIED}
+    return kept
+
+
+def _terms(kind: str, spec: Mapping[str, Any]) -> Iterator[Term]:
+    tags = spec.get("tags")
+    for key, value in tags.items() if isinstance(tags, dict) else ():
+        yield Term("tag", key, str(value))
+    if kind == "FeatureView":
+        for field, listed in (("entity", spec.get("entities")), ("feature", spec.get("features"))):
+            for item in listed if isinstance(listed, list) else ():
+                if isinstance(item, dict) and isinstance(item.get("name"), str):
+                    yield Term(field, item["name"], "")
+    if kind == "ModelDeployment" and isinstance(spec.get("features"), dict):
+        for ref in spec["features"].get("refs") or ():
+            yield Term("feature", str(ref), "")
+            yield Term("feature", str(ref).partition(":")[2], "")
+
+
+def _text(name: str, spec: Mapping[str, Any], terms: list[Term]) -> str:
+    words = [name, str(spec.get("description") or ""), str(spec.get("owner") or ""), str(spec.get("service") or "")]
+    words += [word for term in terms for word in (term.key, term.value)]
+    return " ".join(words).lower()

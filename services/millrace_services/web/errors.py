@@ -1,0 +1,130 @@
+"""The one mapping of errors to HTTP: statuses, headers and the JSON body.
+
+Every error body is ``{"error": sentence, "reason": CamelCase, "field": path}``; ``field`` is absent where no
+field is at fault. Validation errors of FastAPI take the same form with status 400.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_services.web import trace
+
+logger = logging.getLogger(__name__)
+
+Header = tuple[bytes, bytes]
+
+NOT_FOUND = 404
+INTERNAL = 500
+
+
+class OverloadedError(RetryError):
+    """The server has as much work queued as it can finish in time; 429."""
+
+    reason = "Overloaded"
+
+
+class DeadlineError(RetryError):
+    """The work took longer than it may; 504."""
+
+    reason = "DeadlineExceeded"
+
+
+class TooLargeError(RejectError):
+    """The request is larger than the server accepts; 413."""
+
+    reason = "TooLarge"
+
+
+class ConflictError(RejectError):
+    """The request contradicts what is stored; 409."""
+
+    reason = "Conflict"
+
+
+# First match wins, so subclasses stand before their bases.
+_STATUS: tuple[tuple[type[MillraceError], int], ...] = (
+    (NotFoundError, NOT_FOUND),
+    (TooLargeError, 413),
+    (ConflictError, 409),
+    (RejectError, 400),
+    (OverloadedError, 429),
+    (DeadlineError, 504),
+    (RetryError, 503),
+)
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status of an error; 500 for everything that is not a ``MillraceError`` of a known kind."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), INTERNAL)
+
+
+def render(error: BaseException) -> tuple[int, bytes, list[Header]]:
+    """Status, JSON body and headers of an error's response; an unexpected error is logged and not shown.
+
+    The trace id of a 500 goes into the body, so that a user can quote what the log can be searched for.
+    """
+    status = status_of(error)
+    if status == INTERNAL:
+        logger.error("unexpected error", exc_info=error)
+    if not isinstance(error, MillraceError):
+        sentence = f"internal error; the server's log has it under trace id {trace.current().trace_id}"
+        return status, body_of(sentence, "Internal"), []
+    headers = []
+    if isinstance(error, RetryError):
+        headers.append((b"retry-after", str(max(1, math.ceil(error.delay))).encode()))
+    return status, body_of(str(error), error.reason, error.field), headers
+
+
+def body_of(sentence: str, reason: str, field: str = "") -> bytes:
+    """The error body as JSON bytes."""
+    body = {"error": sentence, "reason": reason}
+    if field:
+        body["field"] = field
+    return orjson.dumps(body)
+
+
+def install(api: FastAPI) -> None:
+    """Makes a FastAPI application answer every error in the one form."""
+    api.add_exception_handler(MillraceError, _on_error)
+    api.add_exception_handler(Exception, _on_error)
+    api.exception_handler(HTTPException)(_on_http)
+    api.exception_handler(RequestValidationError)(_on_invalid)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    status, body, headers = render(error)
+    return _response(status, body, headers)
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    if isinstance(error.__cause__, MillraceError):  # FastAPI wraps what reading the body raises
+        return await _on_error(request, error.__cause__)
+    sentence = str(error.detail)
+    if error.status_code in (NOT_FOUND, 405) and sentence in ("Not Found", "Method Not Allowed"):
+        sentence = f"no route {request.method} {request.url.path}"
+    reason = "NotFound" if error.status_code == NOT_FOUND else "Invalid"
+    headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    return _response(error.status_code, body_of(sentence, reason), headers)
+
+
+async def _on_invalid(_: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _response(400, body_of(f"the body is not JSON: {first['ctx']['error']}", "Invalid"), [])
+    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")] or ["body"]
+    field = ".".join(where)
+    return _response(400, body_of(f"{field}: {first['msg']}", "Invalid", field), [])
+
+
+def _response(status: int, body: bytes, headers: list[Header]) -> Response:
+    response = Response(body, status, media_type="application/json")
+    response.raw_headers.extend(headers)
+    return response

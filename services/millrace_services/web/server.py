@@ -1,0 +1,157 @@
+"""A server's life: bind, start, serve, drain, exit.
+
+On SIGTERM the server is unready at once, goes on accepting for the drain time (endpoints and proxies need that
+long to learn of it) while asking every client to close its connection, finishes what is in flight and exits 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, TypeVar
+
+import uvicorn
+import uvloop
+
+from millrace_core.base.errors import MillraceError, RejectError
+from millrace_services.web import logs
+from millrace_services.web.protocol import HotProtocol
+from millrace_services.web.service import Service
+from millrace_services.web.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+# Objects between collections of the young, and collections between those of the older.
+_COLLECTED: Final = (20_000, 20, 50)
+
+SettingsT = TypeVar("SettingsT", bound=ServerSettings)
+
+
+def main(
+    settings_class: type[SettingsT],
+    build: Callable[[SettingsT], Service],
+    on_error: Callable[[MillraceError], None] = lambda _: None,
+) -> int:
+    """Loads settings from the process's environment, builds the service and serves it until told to stop.
+
+    Args:
+        on_error: told why the server did not start or stopped by itself.
+
+    Returns:
+        The exit code: 0 stopped as asked, 2 wrong settings or input (a restart will not help), 1 anything
+        else. The reason is one line on stderr.
+    """
+    try:
+        settings = settings_class.load(os.environ)
+        logs.configure(settings.log_level)
+        serve(build(settings), settings)
+    except MillraceError as error:
+        on_error(error)
+        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
+        return 2 if isinstance(error, RejectError) else 1
+    return 0
+
+
+def serve(service: Service, settings: ServerSettings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        RejectError: the address cannot be bound (``PortInUse``, ``BadAddress``).
+        MillraceError: what the service could not start with, or failed of later.
+    """
+    listener = bind(settings.host, settings.port)
+    with listener:
+        uvloop.run(_serve(service, settings, listener))
+    if service.fault is not None:
+        raise service.fault
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound TCP socket; binding comes first, so that a port in use is known before anything is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        in_use = error.errno == errno.EADDRINUSE
+        raise RejectError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="Stop what listens there, or set MILLRACE_PORT to a free port"
+            if in_use
+            else "Set MILLRACE_HOST to an address of this machine and MILLRACE_PORT to a port you may use",
+            reason="PortInUse" if in_use else "BadAddress",
+        ) from error
+    return listener
+
+
+def freeze() -> None:
+    """Takes all that lives now out of the garbage collector's sight, and has it look less often at what comes.
+
+    Full collections over a loaded service cost tens of milliseconds, and what start-up made is never garbage. Requests
+    leave few cycles behind, while looking for them after every 700 objects took 30 us of each small read.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTED)
+
+
+async def _serve(service: Service, settings: ServerSettings, listener: socket.socket) -> None:
+    server = _Server(
+        uvicorn.Config(
+            service,
+            # Nothing more is asked of the class than to be called.
+            http=partial(HotProtocol, service),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=settings.keep_alive_seconds,
+            timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+        )
+    )
+    service.on_fault = server.stop
+    _on_signals(service, server, settings.drain_seconds)
+    async with service.running():
+        freeze()
+        host, port = listener.getsockname()[:2]
+        logger.info("listening", extra={"host": host, "port": port})
+        await server.serve(sockets=[listener])
+    logger.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    def stop(self) -> None:
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal again after the shutdown, and the exit code would not be 0.
+        yield
+
+
+def _on_signals(service: Service, server: _Server, drain_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+
+    def terminate() -> None:
+        if service.health.draining or not server.started:
+            server.stop()
+            return
+        service.health.draining = True
+        logger.info("draining", extra={"seconds": drain_seconds})
+        loop.call_later(drain_seconds, server.stop)
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, server.stop)

@@ -1,0 +1,269 @@
+"""The application object of every service: a FastAPI for control routes, and raw handlers for hot ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from millrace_services.web import errors, trace
+from millrace_services.web.errors import Header, TooLargeError
+from millrace_services.web.health import Health
+from millrace_services.web.hot import (
+    JSON,
+    Answer,
+    Call,
+    ClientGoneError,
+    Gate,
+    Handler,
+    heard_by,
+    read_body,
+    size_of,
+    too_large,
+)
+from millrace_services.web.metrics import Metrics
+from millrace_services.web.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+BAD_REQUEST = 400
+# The code that web servers log where the client went away before its answer; it is never sent.
+CLIENT_GONE = 499
+_CLOSE: Header = (b"connection", b"close")
+
+
+class Route(NamedTuple):
+    """A hot route: ``label`` in metrics, the ``gate`` that is asked before a body is read, its part of ASGI's scope."""
+
+    handler: Handler
+    label: str
+    gate: Gate | None
+    scope: dict[str, Any]
+
+
+class Service:
+    """An ASGI application with health, metrics, error mapping, body limit and trace context.
+
+    Args:
+        title: shown in ``/docs``.
+        settings: of this server.
+        lifespan: opens what the service needs before it accepts, closes it after the last answer.
+        labels: that all metrics of this service carry.
+        headers: that all its answers carry.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        settings: ServerSettings,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        *,
+        labels: Mapping[str, str] | None = None,
+        headers: Sequence[Header] = (),
+    ) -> None:
+        self.settings = settings
+        self.health = Health()
+        self.metrics = Metrics(labels)
+        self.api = FastAPI(title=title)
+        self.fault: BaseException | None = None
+        self.on_fault: Callable[[], None] = lambda: None
+        self._lifespan = lifespan
+        self._headers = tuple(headers)
+        self._hot: dict[tuple[str, str], Route] = {}
+        self._direct: dict[tuple[bytes, bytes], Route] = {}
+        self._in_flight = 0
+        self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
+        errors.install(self.api)
+        _add_control_routes(self)
+
+    def hot(self, method: str, path: str, handler: Handler, *, route: str = "", gate: Gate | None = None) -> None:
+        """Serves an exact path by a raw handler.
+
+        Args:
+            route: its label in metrics, the path by default.
+            gate: asked before a body is read.
+        """
+        scope = {"method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
+        made = self._hot[method, path] = Route(handler, route or path, gate, scope)
+        if gate is None:
+            self._direct[method.encode(), path.encode()] = made
+
+    def direct(self, method: bytes, url: bytes) -> Route | None:
+        """The hot route of a request as it came over the wire; None where it has a gate, or there is none."""
+        return self._direct.get((method, url))
+
+    def fail(self, error: BaseException) -> None:
+        """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
+        self.fault = error
+        self.on_fault()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Holds open what the service needs; inside it the service counts as started."""
+        async with self._lifespan():
+            self.health.started = True
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.api(scope, receive, send)
+            return
+        began = self._begin(scope)
+        hot = self._hot.get((scope["method"], scope["path"]))
+        status = CLIENT_GONE
+        route = "unmatched"
+        try:
+            if hot is not None:
+                route = hot.label
+                status = await self._answer_hot(hot, scope, receive, send)
+            else:
+                status = await self._answer_control(scope, receive, send)
+                route = getattr(scope.get("route"), "path", route)
+        finally:
+            self._end(scope, route, status, began)
+
+    async def answer(self, route: Route, handler: Handler, call: Call, began: float) -> Answer | None:
+        """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it.
+
+        ``began`` is when the request's head had come, by ``perf_counter``.
+        """
+        self._begin(call.scope)
+        status = CLIENT_GONE
+        try:
+            answer = await self._answered(handler, call)
+            if answer is not None:
+                status = answer.status
+            return answer
+        finally:
+            self._end(call.scope, route.label, status, began)
+
+    def _begin(self, scope: Scope) -> float:
+        trace.enter(scope)
+        self._in_flight += 1
+        return perf_counter()
+
+    def _end(self, scope: Scope, route: str, status: int, began: float) -> None:
+        self._in_flight -= 1
+        seconds = perf_counter() - began
+        self.metrics.observe(route, status, seconds)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "request",
+                extra={"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds},
+            )
+
+    async def _answered(self, handler: Handler, call: Call) -> Answer | None:
+        try:
+            status, content, given = await handler(call)
+        except ClientGoneError:
+            return None
+        except Exception as error:  # every error has its one form
+            return self._error(error, call.scope)
+        headers = [*given, (b"content-length", b"%d" % len(content))]
+        self._finish_headers(call.scope, status, headers)
+        return Answer(status, content, headers)
+
+    def _error(self, error: Exception, scope: Scope) -> Answer:
+        status, content, extra = errors.render(error)
+        headers = [JSON, *extra, (b"content-length", b"%d" % len(content))]
+        self._finish_headers(scope, status, headers)
+        return Answer(status, content, headers)
+
+    async def _answer_hot(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
+        if route.gate is None:
+            return await self._answer_read(route, scope, receive, send)
+        limit = self.settings.max_body_bytes
+        size = min(size_of(scope, limit), limit)
+        try:
+            route.gate.enter(size)
+        except Exception as error:
+            return await _sent(self._error(error, scope), send)
+        try:
+            return await self._answer_read(route, scope, receive, send)
+        finally:
+            route.gate.leave(size)
+
+    async def _answer_read(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
+        limit = self.settings.max_body_bytes
+        try:
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body", True) or len(body) > limit:
+                body = await read_body(message, scope, receive, limit)
+            answer = await self._answered(route.handler, Call(scope, body, heard_by(receive)))
+            return CLIENT_GONE if answer is None else await _sent(answer, send)
+        except ClientGoneError:
+            return CLIENT_GONE
+        except TooLargeError as error:
+            return await _sent(self._error(error, scope), send)
+
+    async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
+        status = CLIENT_GONE
+        left = self.settings.max_body_bytes
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise too_large(self.settings.max_body_bytes)
+            return message
+
+        async def finished(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._finish_headers(scope, status, message["headers"])
+            await send(message)
+
+        try:
+            await self.api(scope, counted, finished)
+        except ClientDisconnect:
+            return CLIENT_GONE
+        except Exception as error:
+            # Starlette answers an unexpected error and then raises it again.
+            if status == CLIENT_GONE:
+                raise
+            logger.debug("already answered with %d: %s", status, error)
+        return status
+
+    def _finish_headers(self, scope: Scope, status: int, headers: list[Header]) -> None:
+        headers += self._headers
+        given = trace.given_request_id(scope["headers"])
+        if given is not None:
+            headers.append((b"x-request-id", given))
+        elif status >= BAD_REQUEST:
+            headers.append((b"x-request-id", trace.current().request_id.encode()))
+        if self.health.draining:  # a client's pool must not pick this connection again
+            headers.append(_CLOSE)
+
+
+async def _sent(answer: Answer, send: Send) -> int:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+    return answer.status
+
+
+def _add_control_routes(service: Service) -> None:
+    api = service.api
+
+    @api.get("/health/live")
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @api.get("/health/ready")
+    async def ready(response: Response) -> dict[str, Any]:
+        readiness = await service.health.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return readiness._asdict()
+
+    @api.get("/metrics", include_in_schema=False)
+    async def metrics(request: Request) -> Response:
+        body, content_type = service.metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})

@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from millrace_core.base.errors import MillraceError, RetryError
+from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.history.history import Window
+from millrace_core.features.online.share import Share
+from millrace_data.materialization import job
+from millrace_data.materialization.job import Asked, Result
+from millrace_data.materialization.ledger import Ledger, Part, Position
+from millrace_data.online.store import Store
+from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.opening import open_source
+from tests.core.features.histories import TableSource
+from tests.lake import Lake
+
+DAY = 86_400_000_000
+
+
+def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
+    definition, part = lake.definition, options.get("part")
+    asked = Asked(start, end, options.pop("full", False))
+    covers = job.stretch(definition, Ledger(store, definition).position(), now, asked)
+    if part is not None:
+        covers = Ledger(store, definition).begin(part, covers)
+    source = options.pop("source", None) or open_source(definition, Credentials())
+    return job.run(
+        definition, source, store, Engine(str(lake.folder.parent / "spill"), threads=1), covers, patience=0.2, **options
+    )
+
+
+def amounts(lake: Lake, store: Store, users: range) -> list[Any]:
+    rows = [lake.read(store, user) for user in users]
+    return [row and row.values[0] for row in rows]
+
+
+def test_the_latest_row_of_every_entity_is_written(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 30, 2.0), (1, 20, 3.0))
+    lake.add((1, 15, 4.0), (3, 99, 5.0))
+    result = run(lake, store, now=50)
+    assert (result.rows, result.written, result.skipped, result.keys) == (2, 2, 0, 2)
+    assert amounts(lake, store, range(1, 4)) == [3.0, 2.0, None]
+    assert store.watermark(lake.definition) == 50
+
+
+def test_a_run_goes_on_from_the_watermark_and_waits_for_the_lag(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.lag", "1s")
+    lake.add((1, 1_000_000, 1.0), (1, 1_000_001, 2.0))
+    assert run(lake, store, now=2_000_000).stretch[:2] == (None, 1_000_000)
+    assert amounts(lake, store, range(1, 2)) == [1.0]
+    assert run(lake, store, now=2_000_001).stretch[:2] == (1_000_000, 1_000_001)
+    assert amounts(lake, store, range(1, 2)) == [2.0]
+    assert run(lake, store, now=2_000_001).rows == 0
+
+
+def test_a_row_of_exactly_start_from_is_taken_and_older_ones_are_not(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.startFrom", "1970-01-02T00:00:00Z")
+    lake.add((1, DAY, 1.0), (2, DAY - 1, 2.0))
+    result = run(lake, store, now=2 * DAY)
+    assert amounts(lake, store, range(1, 3)) == [1.0, None]
+    assert job.as_dict(result, 0.5, 3 * DAY)["interval"] == {
+        "start": "1970-01-02T00:00:00Z",
+        "end": "1970-01-03T00:00:00Z",
+    }
+    store.client.flushall()
+    assert run(lake, store, now=0, start=DAY, end=2 * DAY).rows == 1
+
+
+def test_the_watermark_moves_only_where_nothing_before_is_missing(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=0, start=50, end=60)
+    assert store.watermark(lake.definition) is None
+    run(lake, store, now=0, end=40)
+    assert store.watermark(lake.definition) == 40
+    run(lake, store, now=0, start=45, end=60)
+    assert store.watermark(lake.definition) == 40
+    run(lake, store, now=0, start=30, end=50)
+    assert store.watermark(lake.definition) == 50
+    run(lake, store, now=0, end=20)
+    assert store.watermark(lake.definition) == 50
+
+
+def test_a_new_schema_begins_from_the_beginning_and_replaces_the_rows(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 20, 2.0))
+    run(lake, store, now=50)
+    lake.having("spec.features", [{"name": "amount", "type": "float32"}])
+    result = run(lake, store, now=60)
+    assert (result.stretch[:2], result.rows, result.written) == ((None, 60), 2, 2)
+    assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
+
+
+def test_rows_older_than_the_ttl_are_not_written(lake: Lake, store: Store) -> None:
+    lake.having("spec.ttl", "36500d")
+    age = 36500 * DAY
+    now = int(store.client.time()[0]) * 1_000_000  # type: ignore[index]
+    lake.add((1, now - age, 1.0), (2, now - age - 1, 2.0))
+    assert run(lake, store, now=now).rows == 1
+
+
+def test_intervals_in_any_order_and_again_end_in_the_same_store(lake: Lake, store: Store) -> None:
+    rng = random.Random(5)
+    for _ in range(3):
+        lake.add(*((rng.randrange(20), rng.randrange(100), rng.random()) for _ in range(100)))
+    run(lake, store, now=100)
+    expected = amounts(lake, store, range(20))
+    for _ in range(5):
+        store.client.flushall()
+        stretches = [(None, 25), (25, 50), (50, 75), (75, 100), (10, 60)] * 2
+        rng.shuffle(stretches)
+        for start, end in stretches:
+            run(lake, store, now=0, start=start, end=end)
+        assert amounts(lake, store, range(20)) == expected
+
+
+class Breaking:
+    """A source that fails at some batch of some scan."""
+
+    def __init__(self, source: Any, scans: int, batches: int) -> None:
+        self._source = source
+        self.columns = source.columns
+        self._left = [scans, batches]
+
+    def scan(self, columns: Sequence[str], window: Window) -> Iterator[Any]:
+        self._left[0] -= 1
+        for count, batch in enumerate(self._source.scan(columns, window)):
+            if self._left[0] == 0 and count == self._left[1]:
+                raise RetryError("the network is gone")
+            yield batch
+
+
+@pytest.mark.parametrize(("scans", "batches"), [(1, 0), (1, 3), (2, 0), (2, 1), (2, 5)])
+def test_a_run_that_dies_half_way_costs_time_only(lake: Lake, store: Store, scans: int, batches: int) -> None:
+    for first in range(6):
+        lake.add(*((user, 10 + user, float(user)) for user in range(first * 10, first * 10 + 10)))
+    definition = lake.definition
+    broken = Breaking(open_source(definition, Credentials()), scans, batches)
+    with pytest.raises(RetryError, match="the network is gone"):
+        run(lake, store, now=1000, source=broken)
+    assert store.watermark(definition) is None
+    result = run(lake, store, now=1000)
+    assert (result.rows, result.keys) == (60, 60)
+    assert amounts(lake, store, range(60)) == [float(user) for user in range(60)]
+
+
+def test_a_source_whose_column_changed_leaves_the_last_good_values(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=20)
+    lake.having("spec.features", [{"name": "amount", "type": "string"}])
+    with pytest.raises(MillraceError, match="column 'amount' has the type double"):
+        run(lake, store, now=30)
+    lake.having("spec.features", [{"name": "amount", "type": "float64"}, {"name": "visits", "type": "int64"}])
+    assert amounts(lake, store, range(1, 2)) == [1.0]
+
+
+def test_progress_tells_rows_and_the_share_done(lake: Lake, store: Store) -> None:
+    for first in range(4):
+        lake.add(*((user, 10, 0.0) for user in range(first * 10, first * 10 + 10)))
+    seen: list[tuple[int, float]] = []
+    run(lake, store, now=20, progress=lambda rows, done: seen.append((rows, done)))
+    assert seen[-1] == (40, 1.0)
+    assert seen == sorted(seen)
+
+
+def test_progress_goes_on_over_rows_that_came_late(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 0.0), created=10)
+    run(lake, store, now=20)
+    lake.add((2, 15, 0.0), (3, 25, 0.0), created=25)
+    seen: list[tuple[int, float]] = []
+    run(lake, store, now=30, progress=lambda rows, done: seen.append((rows, done)))
+    assert seen == [(1, 0.5), (2, 1.0)]
+
+
+def test_rows_that_are_written_late_are_caught_whatever_their_event_time(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 1.0), (2, 20, 2.0), created=25)
+    run(lake, store, now=30)
+    lake.add((1, 15, 1.5), (2, 5, 9.9), (3, 1, 3.0), created=31)
+    result = run(lake, store, now=40)
+    assert (result.rows, result.written, result.skipped) == (3, 2, 1)
+    assert amounts(lake, store, range(1, 4)) == [1.5, 2.0, 3.0]
+    assert run(lake, store, now=50).rows == 0, "each is read once"
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_whatever_runs_and_writes_come_between_the_next_run_has_every_row(lake: Lake, store: Store, seed: int) -> None:
+    """Rows of any event time, seen up to the lag after they were created; runs of every sort, shares that never end."""
+    rng, lag = random.Random(seed), 1_000_000
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.materialization.lag", "1s")
+    now, best = 10 * lag, dict[int, tuple[int, int, float]]()
+    for step in range(25):
+        now += rng.randrange(1, lag // 5)
+        match rng.choice(["write", "write", "news", "news", "stretch", "shares"]):
+            case "write":
+                created = now - rng.randrange(lag)
+                rows = [
+                    (rng.randrange(200), rng.randrange(created + 1), rng.random()) for _ in range(rng.randrange(1, 5))
+                ]
+                lake.add(*rows, created=created)
+                for user, event, amount in rows:
+                    best[user] = max(best.get(user, (-1, -1, 0.0)), (event, created, amount), key=lambda row: row[:2])
+            case "shares" if lake.files:
+                for index in rng.sample(range(2), rng.choice([1, 2, 2])):
+                    run(lake, store, now=now, part=Part(f"run-{step}", Share(index, 2)))
+            case "stretch" if lake.files:
+                start = rng.randrange(now)
+                run(lake, store, now=now, start=start, end=rng.randrange(start, now))
+            case "news" | "full" as kind if lake.files:
+                run(lake, store, now=now, full=kind == "full")
+    now += lag
+    lake.add((999, 0, 0.0), created=now)
+    run(lake, store, now=now)
+    assert amounts(lake, store, range(200)) == [best[user][2] if user in best else None for user in range(200)]
+
+
+def test_a_correction_of_an_equal_event_time_lands(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 1.0), created=11)
+    run(lake, store, now=30)
+    lake.add((1, 10, 2.0), created=35)
+    run(lake, store, now=40)
+    assert amounts(lake, store, range(1, 2)) == [2.0]
+
+
+def test_a_created_time_in_the_future_hides_nothing_that_comes_after_it(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add((1, 10, 1.0), created=DAY)
+    run(lake, store, now=30)
+    lake.add((2, 10, 2.0), created=31)
+    run(lake, store, now=40)
+    assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
+
+
+def test_a_row_that_is_seen_some_time_after_it_was_created_is_caught_within_the_lag(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.materialization.lag", "1s")
+    lake.add((1, 10, 1.0), created=1_500_000)
+    run(lake, store, now=2_000_000)
+    lake.add((2, 10, 2.0), created=500_001)
+    lake.add((3, 10, 3.0), created=500_000)
+    run(lake, store, now=3_000_000)
+    assert amounts(lake, store, range(1, 4)) == [1.0, 2.0, None]
+
+
+def test_late_rows_beyond_ttl_or_before_start_from_stay_out(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.materialization.startFrom", "1970-01-02T00:00:00Z")
+    run_at = 10 * DAY
+    lake.add((1, 9 * DAY, 1.0), created=9 * DAY)
+    run(lake, store, now=run_at)
+    lake.add((2, DAY - 1, 2.0), (3, DAY, 3.0), created=run_at + 1)
+    assert run(lake, store, now=run_at + 2).rows == 1
+    assert amounts(lake, store, range(1, 4)) == [1.0, None, 3.0]
+
+
+def test_without_created_times_lateness_says_how_far_back_is_read_again(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.lateness", "1s")
+    lake.add((1, 2_000_000, 1.0))
+    run(lake, store, now=3_000_000)
+    lake.add((2, 2_000_001, 2.0), (3, 2_000_000, 3.0))
+    assert run(lake, store, now=4_000_000).stretch[:2] == (2_000_000, 4_000_000)
+    assert amounts(lake, store, range(1, 4)) == [1.0, 2.0, None]
+
+
+def test_a_full_run_reads_everything_again(lake: Lake, store: Store) -> None:
+    lake.add((1, 20, 1.0))
+    run(lake, store, now=30)
+    lake.add((2, 10, 2.0))
+    assert run(lake, store, now=40).rows == 0
+    assert run(lake, store, now=40, full=True).rows == 2
+    assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
+
+
+def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_watermark(lake: Lake, store: Store) -> None:
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.add(*((user, 10 + user, float(user)) for user in range(100)), created=50)
+    parts = [Part("one", Share(index, 3)) for index in range(3)]
+    first = run(lake, store, now=200, part=parts[2])
+    again = run(lake, store, now=300, part=parts[2])
+    second = run(lake, store, now=400, part=parts[0])
+    assert [first.complete, again.complete, second.complete] == [False, False, False]
+    assert store.watermark(lake.definition) is None
+    last = run(lake, store, now=500, part=parts[1])
+    assert last.complete
+    assert {each.stretch.upto for each in (first, again, second, last)} == {200}
+    assert first.rows + second.rows + last.rows == 100
+    assert Ledger(store, lake.definition).position() == Position(200, 50)
+    assert amounts(lake, store, range(100)) == [float(user) for user in range(100)]
+    assert not [name for name in store.client.hkeys("shop:user-stats:meta") if name.startswith(b"run:")]  # type: ignore[union-attr]
+
+
+def test_a_store_that_lost_a_share_is_never_called_complete(lake: Lake, store: Store) -> None:
+    lake.add(*((user, 10, 0.0) for user in range(20)))
+    run(lake, store, now=20, part=Part("one", Share(0, 2)))
+    store.client.flushall()
+    assert not run(lake, store, now=20, part=Part("one", Share(1, 2))).complete
+    assert store.watermark(lake.definition) is None
+    for index in range(2):
+        result = run(lake, store, now=20, part=Part("two", Share(index, 2)))
+    assert result.complete
+    assert result.keys == 20
+
+
+def test_what_a_failed_run_of_shares_left_is_removed_in_time(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 0.0))
+    run(lake, store, now=20, part=Part("dead", Share(0, 2)))
+    run(lake, store, now=2 * DAY, part=Part("next", Share(0, 2)))
+    names: Any = store.client.hkeys("shop:user-stats:meta")
+    assert b"run:dead" in names
+    run(lake, store, now=2 * DAY + 21, part=Part("later", Share(0, 2)))
+    names = store.client.hkeys("shop:user-stats:meta")
+    assert b"run:dead" not in names
+    assert b"run:next" in names
+
+
+def test_snapshots_are_made_from_all_that_they_need_and_their_quality_is_that_of_the_new_rows(lake: Lake) -> None:
+    total = {"name": "total", "type": "float64", "aggregate": {"function": "sum", "column": "amount", "window": "7d"}}
+    lake.having("spec.source.createdTimestampField", "created_timestamp")
+    lake.having("spec.ttl", "1h")
+    lake.having("spec.features", [total])
+    covers = job.stretch(lake.definition, Position(2 * DAY, DAY), 3 * DAY)
+    assert job.windows(lake.definition, TableSource(pa.table({})), covers) == [Window(-4 * DAY + 1, 3 * DAY)]
+    assert job.news(lake.definition, covers) == [Window(2 * DAY + 1, 3 * DAY), Window(None, 2 * DAY, DAY)]
+
+
+def test_nothing_is_left_on_disk(lake: Lake, store: Store, tmp_path: Path) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]

@@ -1,0 +1,91 @@
+"""A real store, and views over Parquet files that a test writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online import keys
+from millrace_core.features.online.row import Layout, Row
+from millrace_data.online.store import Store
+from millrace_services.materialize.settings import JobSettings
+from tests import builders
+
+
+@dataclass
+class Lake:
+    """A folder of Parquet files and the view over it; moments are microseconds."""
+
+    folder: Path
+    built: builders.Built
+    files: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def add(self, *rows: tuple[int, int, float], created: int | None = None) -> None:
+        """Writes one more file of (user, event time, amount), all created at one time."""
+        users, moments, amounts = zip(*rows, strict=True)
+        self.files += 1
+        pq.write_table(
+            pa.table(
+                {
+                    "user_id": pa.array(users, pa.int64()),
+                    "event_timestamp": pa.array(moments, pa.timestamp("us")),
+                    "amount": pa.array(amounts, pa.float64()),
+                    "visits": pa.array(users, pa.int64()),
+                    "created_timestamp": pa.array([created] * len(users), pa.timestamp("us")),
+                }
+            ),
+            self.folder / f"{self.files}.parquet",
+        )
+
+    def having(self, path: str, value: Any) -> None:
+        self.built = self.built.having(path, value)
+
+    @property
+    def definition(self) -> Definition:
+        return self.settings().definition()
+
+    def settings(self) -> JobSettings:
+        return JobSettings.load({"MILLRACE_STORE_URL": "redis://nowhere", **self._view()})
+
+    def read(self, store: Store, user: int) -> Row | None:
+        (key,) = keys.store_keys(self.definition, {"user_id": [user]})
+        found: Any = store.client.get(key or b"")
+        return None if found is None else Layout.of(self.definition).decode(found)
+
+    def job(self, *arguments: str, **environment: str) -> tuple[int, dict[str, Any], str]:
+        """Runs the real process: exit code, termination log, stderr."""
+        log = self.folder.parent / "termination-log"
+        log.unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "millrace_services.materialize", *arguments],
+            env={**os.environ, **self._view(), "MILLRACE_TERMINATION_LOG": str(log), **self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, json.loads(log.read_bytes()) if log.exists() else {}, done.stderr
+
+    def _view(self) -> dict[str, str]:
+        document = self.built.build()
+        metadata = {**document["metadata"], "namespace": "shop"}
+        return {"MILLRACE_FEATURE_VIEW": json.dumps({"metadata": metadata, "spec": document["spec"]})}
+
+
+@pytest.fixture
+def lake(tmp_path: Path, server: Any) -> Lake:
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    built = builders.feature_view("user-stats", f"file://{folder}/")
+    return Lake(folder, built, environment={"MILLRACE_STORE_URL": f"redis://127.0.0.1:{server.port}/0"})
