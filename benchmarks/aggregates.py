@@ -28,7 +28,7 @@ from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation import engine
-from millrace_core.features.offline import latest, pit
+from millrace_core.features.offline import latest, point_in_time
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
 
@@ -101,8 +101,8 @@ def training(folder: Path) -> int:
     compiled = view(folder)
     frame = pq.read_table(folder / "entities.parquet").combine_chunks()
     moments = frame["ts"].cast(pa.int64()).combine_chunks()
-    asked_of = pit.Frame({"id": frame["id"].combine_chunks()}, moments)
-    return len(pit.join(compiled, compiled.features, open_source(compiled, Credentials()), asked_of)[0])
+    asked_of = point_in_time.EntityFrame({"id": frame["id"].combine_chunks()}, moments)
+    return len(point_in_time.join(compiled, compiled.features, open_source(compiled, Credentials()), asked_of)[0])
 
 
 def snapshots_by_hand(folder: Path) -> int:

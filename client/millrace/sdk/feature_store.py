@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from millrace.sdk.online import OnlineFeatures, Reader
     from millrace.sdk.pushing import Pushed, Pusher
     from millrace.sdk.registry import Registry
-    from millrace_core.features.history import every
-    from millrace_core.features.history.history import Source
-    from millrace_core.features.offline.verify import Verdict
+    from millrace_core.features.history import all_entities
+    from millrace_core.features.history.history import HistorySource
+    from millrace_core.features.offline.verify import VerifyReport
     from millrace_data.materialization.job import Progress
     from millrace_data.online import store as stores
     from millrace_data.online.store import Store
     from millrace_data.sources import filesystem, opening
 else:
-    every = later("millrace_core.features.history.every")
+    every = later("millrace_core.features.history.all_entities")
     filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
     stores = later("millrace_data.online.store")
     embedded, historical, materialization, skew, tabular, reads, pushes, registries = (
@@ -207,7 +207,7 @@ class FeatureStore:
         plan = self._plan(refs, full_feature_names=full_feature_names)
         credentials = filesystem.Credentials.load(os.environ)
 
-        def opened(definition: Definition) -> Source:
+        def opened(definition: Definition) -> HistorySource:
             return opening.open_source(definition, credentials)
 
         query: dict[str, Any] = {
@@ -222,7 +222,7 @@ class FeatureStore:
             stretch = historical.stretch(entities, entity_df, start, end)
             query |= {"entities": "all", **stretch.as_dict()}
             views = [(view.definition, opened(view.definition)) for view in plan.reads]
-            frame = every.entity_frame(views, timestamp_column, stretch.start, stretch.end)
+            frame = all_entities.entity_frame(views, timestamp_column, stretch.start, stretch.end)
         asked = historical.Asked(frame, timestamp_column, created_cutoff, query)
         return historical.join(plan, asked, opened, self._known_watermark, self._registry)
 
@@ -299,7 +299,9 @@ class FeatureStore:
         where = pushes.destination(to)
         return self._pusher.push(self.definition(view), tabular.arrow_table(df, "df"), where)
 
-    def verify(self, view: str, sample: int = 1000, as_of: Moment | None = None, *, seed: int | None = None) -> Verdict:
+    def verify(
+        self, view: str, sample: int = 1000, as_of: Moment | None = None, *, seed: int | None = None
+    ) -> VerifyReport:
         """The skew check: draws rows of the online store and recomputes them from the source as of the same moment.
 
         Args:

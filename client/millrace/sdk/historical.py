@@ -18,14 +18,15 @@ from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import Tabular
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Source
-from millrace_core.features.offline import pit
+from millrace_core.features.history.entity_frame import EntityFrame
+from millrace_core.features.history.history import HistorySource
+from millrace_core.features.offline import point_in_time
 from millrace_core.features.online.plan import Plan, ViewRead
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.resources import EngineSettings
 
-OpenSource = Callable[[Definition], Source]
+OpenSource = Callable[[Definition], HistorySource]
 Watermark = Callable[[Definition], int | None]
 
 
@@ -108,14 +109,14 @@ def join(
 
     Raises:
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
-        Other errors as ``millrace_core.features.offline.pit.join``.
+        Other errors as ``millrace_core.features.offline.point_in_time.join``.
     """
     entities, timestamp_column = asked.entities, asked.timestamp_column
     _check_columns(plan, entities, timestamp_column)
     asked_at = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
-    frame = pit.Frame(
+    frame = EntityFrame(
         {key: _column(entities, key) for key in plan.join_keys},
         asked_at,
         asked.created_cutoff,
@@ -145,7 +146,7 @@ def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
     }
 
 
-def _features(plan: Plan, open_source: OpenSource, frame: pit.Frame) -> dict[int, pa.Array]:
+def _features(plan: Plan, open_source: OpenSource, frame: EntityFrame) -> dict[int, pa.Array]:
     """The features by position. While those of one view are fetched, the rows of the next are searched."""
     columns: dict[int, pa.Array] = {}
     with ThreadPoolExecutor(1) as fetching:
@@ -160,7 +161,7 @@ def _features(plan: Plan, open_source: OpenSource, frame: pit.Frame) -> dict[int
             wanted = [definition.feature[name] for name in view.features]
             source = open_source(definition)
             with EngineSettings.load(os.environ).engine(definition.view) as engine:
-                fetch = pit.search(definition, wanted, source, frame, engine)
+                fetch = point_in_time.search(definition, wanted, source, frame, engine)
             if fetched:
                 take()
             fetched.append((view, fetching.submit(fetch)))

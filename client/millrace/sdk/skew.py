@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition, Feature
-from millrace_core.features.offline import pit, verify
-from millrace_core.features.offline.pit import Frame
-from millrace_core.features.offline.verify import Recomputed, Verdict
+from millrace_core.features.history.entity_frame import EntityFrame
+from millrace_core.features.offline import point_in_time, verify
+from millrace_core.features.offline.verify import OfflineValues, VerifyReport
 from millrace_data.materialization.ledger import Ledger
 from millrace_data.materialization.resources import EngineSettings
 from millrace_data.online.sampling import sample
@@ -27,7 +27,7 @@ _EVENT = "$row_event"
 _CREATED = "$row_created"
 
 
-def check(definition: Definition, store: Store, count: int, as_of: int | None, seed: int | None) -> Verdict:
+def check(definition: Definition, store: Store, count: int, as_of: int | None, seed: int | None) -> VerifyReport:
     """Draws rows of a view and compares them with its source.
 
     Args:
@@ -48,7 +48,7 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
     stored = sample(store, definition.project, definition.view, count, random)
     layouts = store.layouts(definition.project, definition.view)
 
-    def recompute(names: Sequence[str], frame: Frame) -> Recomputed:
+    def recompute(names: Sequence[str], frame: EntityFrame) -> OfflineValues:
         return _recomputed(definition, names, frame)
 
     return verify.check(
@@ -56,7 +56,7 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
     )
 
 
-def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> Recomputed:
+def _recomputed(definition: Definition, names: Sequence[str], frame: EntityFrame) -> OfflineValues:
     moments = [Feature(_EVENT, "timestamp", definition.timestamp_field)]
     if definition.created_field is not None:
         moments.append(Feature(_CREATED, "timestamp", definition.created_field))
@@ -65,11 +65,11 @@ def _recomputed(definition: Definition, names: Sequence[str], frame: Frame) -> R
     source = open_source(asked, Credentials.load(os.environ))
     wanted = [asked.feature[name] for name in (*names, *(moment.name for moment in moments))]
     with EngineSettings.load(os.environ).engine(definition.view) as engine:
-        joined = pit.join(asked, wanted, source, frame, engine=engine)
+        joined = point_in_time.join(asked, wanted, source, frame, engine=engine)
     found = dict(zip(wanted, map(_plain, joined), strict=True))
     values = {feature.name: column for feature, column in found.items()}
     created = values.get(_CREATED, [None] * len(frame.moments))
-    return Recomputed(values, values[_EVENT], created)
+    return OfflineValues(values, values[_EVENT], created)
 
 
 def _plain(column: pa.Array) -> list[Any]:

@@ -11,7 +11,7 @@ from millrace_core.features.definition import quality
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.quality import Figures, Verdict
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import DescribedSource, Window
+from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_core.features.offline.quality_pass import Pass, examine
 from millrace_data.materialization.ledger import Ledger, Part, Stretch
 from millrace_data.online.patience import patiently
@@ -48,7 +48,7 @@ class Examination:
     covers: Stretch
     patience: float
 
-    def verdict(self, windows: Sequence[Window], part: Part | None) -> Verdict:
+    def verdict(self, windows: Sequence[TimeRange], part: Part | None) -> Verdict:
         """What the view's checks say of all rows of the windows; an empty one where it has none.
 
         Every share of a run judges by the rows of all of it, unless another share has done so before.
@@ -70,7 +70,7 @@ class Examination:
     def _settled(self, part: Part, own: Verdict) -> Verdict:
         return patiently(lambda: self.ledger.settle(part, self.covers, own), self.patience)
 
-    def _judged(self, windows: Sequence[Window]) -> Verdict:
+    def _judged(self, windows: Sequence[TimeRange]) -> Verdict:
         checks, covers = self.definition.quality, self.covers
         counting = [check for check in checks if check.counts_rows]
         # What columns a source has is known without a look at its rows.

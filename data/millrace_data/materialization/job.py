@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.quality import Outcome, Verdict
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import NO_CREATED, DescribedSource, Source, Window
+from millrace_core.features.history.history import NO_CREATED, DescribedSource, HistorySource, TimeRange
 from millrace_core.features.offline import snapshot
 from millrace_core.features.offline.latest import latest, window
 from millrace_core.features.online.share import SharedSource
@@ -126,7 +126,7 @@ def run(
     return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
 
 
-def windows(definition: Definition, source: Source, covers: Stretch) -> list[Window]:
+def windows(definition: Definition, source: HistorySource, covers: Stretch) -> list[TimeRange]:
     """What a run reads: what is new to it, but for snapshots all that they are made from."""
     if not definition.windowed or covers.empty:
         return news(definition, covers)
@@ -135,7 +135,7 @@ def windows(definition: Definition, source: Source, covers: Stretch) -> list[Win
     return [snapshot.changed(definition, source, covers.known, covers.after, covers.upto, covers.created_after)]
 
 
-def news(definition: Definition, covers: Stretch) -> list[Window]:
+def news(definition: Definition, covers: Stretch) -> list[TimeRange]:
     """What is new to a run: its stretch of event time, and before it the rows that were written late."""
     if covers.empty:
         return []
@@ -146,10 +146,10 @@ def news(definition: Definition, covers: Stretch) -> list[Window]:
     return [each for each in within if each.earliest is None or each.earliest <= each.latest]
 
 
-def _new(definition: Definition, after: int | None, upto: int) -> Window:
+def _new(definition: Definition, after: int | None, upto: int) -> TimeRange:
     # A ttl rules rows, and snapshots see rows of any age.
     if definition.windowed:
-        return Window(None if after is None else after + 1, upto)
+        return TimeRange(None if after is None else after + 1, upto)
     return window(definition, after, upto)
 
 
@@ -161,11 +161,11 @@ def _since(definition: Definition) -> int | None:
 class _Read:
     """A source that remembers the newest created time that came by."""
 
-    source: Source
+    source: HistorySource
     definition: Definition
     newest: int = NO_CREATED
 
-    def scan(self, columns: Sequence[str], within: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], within: TimeRange) -> Iterator[pa.RecordBatch]:
         """As the source's own."""
         created = self.definition.created_field
         for batch in self.source.scan(columns, within):

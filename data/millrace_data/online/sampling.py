@@ -7,7 +7,7 @@ from itertools import islice
 from random import Random
 from typing import Final
 
-from millrace_core.features.offline.verify import Stored
+from millrace_core.features.offline.verify import StoredRow
 from millrace_core.features.online import keys
 from millrace_data.online.store import Store
 
@@ -18,7 +18,7 @@ _LEAST_SEEN: Final = 100_000
 _AT_ONCE: Final = 1_000
 
 
-def sample(store: Store, project: str, view: str, count: int, random: Random) -> list[Stored]:
+def sample(store: Store, project: str, view: str, count: int, random: Random) -> list[StoredRow]:
     """At most ``count`` rows of a view; every key has the same chance where the view has fewer than 100,000 of them.
 
     Keys are scanned in steps, so the server serves others meanwhile.
@@ -36,7 +36,7 @@ def sample(store: Store, project: str, view: str, count: int, random: Random) ->
         rows += store.rows(drawn[start : start + _AT_ONCE])
     # A scan may meet a key twice, and a row may have expired meanwhile.
     present = {key: row for key, row in zip(drawn, rows, strict=True) if row is not None}
-    return [Stored(key, row) for key, row in present.items()]
+    return [StoredRow(key, row) for key, row in present.items()]
 
 
 def _keys(store: Store, pattern: bytes) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 
 _INT64: Final = (-(2**63), 2**63 - 1)
 _INT32: Final = (-(2**31), 2**31 - 1)
@@ -17,7 +17,7 @@ _MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOSECONDS: Final = 1_000
 
 
-def of_rows(timestamp: str, created: str | None, schema: pa.Schema, window: Window) -> pc.Expression:
+def of_rows(timestamp: str, created: str | None, schema: pa.Schema, window: TimeRange) -> pc.Expression:
     """Holds for every row of a window; ``timestamp`` and ``created`` are the columns of its times."""
     found = within(timestamp, schema.field(timestamp).type, window)
     if window.created_after is not None and created is not None:
@@ -25,7 +25,7 @@ def of_rows(timestamp: str, created: str | None, schema: pa.Schema, window: Wind
     return found
 
 
-def within(column: str, kind: pa.DataType, window: Window) -> pc.Expression:
+def within(column: str, kind: pa.DataType, window: TimeRange) -> pc.Expression:
     """Holds for every row whose time, rounded down to the microsecond, lies in the window; and for few others."""
     low, high = _counts(kind, window)
     field = pc.field(column)
@@ -35,11 +35,11 @@ def within(column: str, kind: pa.DataType, window: Window) -> pc.Expression:
 
 def written_after(column: str, kind: pa.DataType, moment: int) -> pc.Expression:
     """Holds for every row whose created time is later than ``moment``; and for few others."""
-    low, _ = _counts(kind, Window(moment, moment))
+    low, _ = _counts(kind, TimeRange(moment, moment))
     return pc.field(column) >= _scalar(kind, low or 0)
 
 
-def _counts(kind: pa.DataType, window: Window) -> tuple[int | None, int]:
+def _counts(kind: pa.DataType, window: TimeRange) -> tuple[int | None, int]:
     """The window's ends in the column's own units."""
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         low = None if window.earliest is None else window.earliest * _NANOSECONDS

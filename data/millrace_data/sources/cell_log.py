@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from millrace_core.api.names import digest
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import NO_CREATED, History, Source, Window
+from millrace_core.features.history.history import NO_CREATED, History, HistorySource, TimeRange
 from millrace_core.features.online.share import Share
 from millrace_core.features.types.conform import microseconds
 from millrace_core.features.windows import cells
@@ -73,7 +73,7 @@ class CellLog:
         """
         self._files.names()
 
-    def over(self, source: Source, types: Mapping[str, str], asking: Asking) -> Source:
+    def over(self, source: HistorySource, types: Mapping[str, str], asking: Asking) -> HistorySource:
         """The source, read through the log.
 
         Args:
@@ -90,13 +90,13 @@ def open_cell_log(definition: Definition, credentials: Credentials) -> CellLog |
 
 
 class LoggedSource:
-    """Implements ``history.Source`` over another and a log of it.
+    """Implements ``history.HistorySource`` over another and a log of it.
 
     Its own errors are those of the storage, as for sources. RetryError: a file went while it was read.
     """
 
     def __init__(
-        self, definition: Definition, source: Source, types: Mapping[str, str], files: CellFiles, asking: Asking
+        self, definition: Definition, source: HistorySource, types: Mapping[str, str], files: CellFiles, asking: Asking
     ) -> None:
         self._definition = definition
         self._source = source
@@ -104,7 +104,7 @@ class LoggedSource:
         self._files = files
         self._asking = asking
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """As the source's own; a look for rows that came late is the source's alone."""
         if window.created_after is not None:
             yield from self._source.scan(columns, window)
@@ -132,13 +132,13 @@ class _Scan:
     """One reading of a window."""
 
     definition: Definition
-    source: Source
+    source: HistorySource
     files: CellFiles
     asking: Asking
     meaning: str
     share: Share
     columns: Sequence[str]
-    window: Window
+    window: TimeRange
     pieces: list[Piece] = field(default_factory=list)
     newest: int = NO_CREATED
 
@@ -182,7 +182,7 @@ class _Scan:
         if base.created is None or not pieces:
             return pieces
         after = max(base.created - self.definition.lag - self.definition.lateness, _LOWEST)
-        late = Window(pieces[0].first * self.every + 1, pieces[-1].last * self.every, after)
+        late = TimeRange(pieces[0].first * self.every + 1, pieces[-1].last * self.every, after)
         touched = np.empty(0, np.int64)
         for times in History(self.definition, self.source, late).event_times():
             touched = np.union1d(touched, -(-times.to_numpy(zero_copy_only=False) // self.every))
@@ -192,7 +192,7 @@ class _Scan:
         """The rows of segments."""
         for segment in group:
             if segment.piece is None:
-                scan = self.source.scan(self.columns, Window(segment.earliest, segment.latest))
+                scan = self.source.scan(self.columns, TimeRange(segment.earliest, segment.latest))
             elif segment.piece.file:
                 scan = self._read(segment, fragments[segment.piece.file])
             else:
@@ -204,7 +204,7 @@ class _Scan:
 
     def _read(self, segment: Segment, fragment: Any) -> Iterator[pa.RecordBatch]:
         schema, name = fragment.physical_schema, self.definition.timestamp_field
-        within = bounds.within(name, schema.field(name).type, Window(segment.earliest, segment.latest))
+        within = bounds.within(name, schema.field(name).type, TimeRange(segment.earliest, segment.latest))
         with self.files.reading(fragment):
             yield from row_groups.stream(fragment.split_by_row_group(within, schema), schema, self.columns)
 
@@ -235,7 +235,7 @@ class _Scan:
 
     def _between(self, batch: pa.RecordBatch, earliest: int | None, latest: int) -> pa.RecordBatch:
         """The rows with an event time in a stretch."""
-        _, here = History(self.definition, self.source, Window(earliest, latest)).within(batch)
+        _, here = History(self.definition, self.source, TimeRange(earliest, latest)).within(batch)
         return batch if pc.all(here).as_py() else batch.filter(here)
 
     def _note(self, batch: pa.RecordBatch) -> None:

@@ -17,7 +17,7 @@ from pyarrow import fs
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import DescribedSource, Window
+from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_data.sources import columns
 from millrace_data.sources.columns import Place
 from millrace_data.sources.filesystem import Credentials, explained, missing, open_filesystem
@@ -30,7 +30,7 @@ _FEATURES: Final = frozenset({"columnMapping", "deletionVectors", "timestampNtz"
 
 
 class RenamedSource:
-    """Implements ``history.Source`` over one whose files call columns otherwise than the table does.
+    """Implements ``history.HistorySource`` over one whose files call columns otherwise than the table does.
 
     Args:
         source: of the files.
@@ -43,7 +43,7 @@ class RenamedSource:
         self._source = source
         self._files = files
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """The batches of the files, by the table's names."""
         for batch in self._source.scan([self._files[name] for name in columns], window):
             yield batch.rename_columns(list(columns))

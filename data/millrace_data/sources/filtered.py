@@ -15,7 +15,7 @@ import pyarrow as pa
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.text import quoted
-from millrace_core.features.history.history import DescribedSource, Window
+from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_data.sources.columns import WHERE_FIELD
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -26,7 +26,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 class FilteredSource:
-    """Implements ``history.Source`` over another, without the rows for which the condition is not true.
+    """Implements ``history.HistorySource`` over another, without the rows for which the condition is not true.
 
     Args:
         source: all rows.
@@ -46,7 +46,7 @@ class FilteredSource:
         if schema is not None:
             self._check(condition, schema)
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """The batches of the source, filtered; in its order."""
         read = list(dict.fromkeys([*columns, *self._columns]))
         with duckdb.connect(":memory:", config=_SETTINGS) as engine:

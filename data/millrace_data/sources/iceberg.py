@@ -19,7 +19,7 @@ from pyiceberg.table import Table
 from millrace_core.api.source import IcebergSource as Spec
 from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import bounds, columns, iceberg_files
 from millrace_data.sources.columns import Place
 from millrace_data.sources.filesystem import ATTEMPTS, CONNECT_SECONDS, REQUEST_SECONDS, Credentials
@@ -31,7 +31,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class IcebergSource:
-    """Implements ``history.Source`` over one snapshot of a table.
+    """Implements ``history.HistorySource`` over one snapshot of a table.
 
     Args:
         table: whichever snapshot is its newest.
@@ -56,7 +56,7 @@ class IcebergSource:
         self._created = definition.created_field
         self._schema = schema
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns, file by file; files outside the window are not read."""
         if self._snapshot is None:
             return
@@ -67,7 +67,7 @@ class IcebergSource:
             within = bounds.of_rows(self._timestamp, self._created, self._schema, window)
             yield from iceberg_files.stream(scan, self._schema, columns, within)
 
-    def _within(self, window: Window) -> BooleanExpression:
+    def _within(self, window: TimeRange) -> BooleanExpression:
         created = None if self._created is None else window.created_after
         # Their declared arguments are those of a model, not of the constructor.
         at_least, at_most = cast("Any", GreaterThanOrEqual), cast("Any", LessThanOrEqual)

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import bounds, columns, row_groups
 from millrace_data.sources.columns import Place
 from millrace_data.sources.files import find, partitioning
@@ -25,7 +25,7 @@ FORMAT: Final = ds.ParquetFileFormat()
 
 
 class ParquetSource:
-    """Implements ``history.Source`` over a fixed list of files, whose footers have been read.
+    """Implements ``history.HistorySource`` over a fixed list of files, whose footers have been read.
 
     Args:
         definition: of the view.
@@ -55,7 +55,7 @@ class ParquetSource:
         self._fragments = fragments
         self._schema = schema
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns; row groups outside the window are not read."""
         within = bounds.of_rows(self._timestamp, self._created, self._schema, window)
         with unchanged(self._uri, self._field), explained(self._uri, self._field):

@@ -25,7 +25,7 @@ from millrace_core.api.source import PostgresSource as Postgres
 from millrace_core.api.source import SqlSource as Sql
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import columns, database_columns
 from millrace_data.sources.columns import Place
 from millrace_data.sources.database_columns import Column
@@ -54,7 +54,7 @@ _SELECT: Final = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
 class WarehouseSource:
-    """Implements ``history.Source`` over one table or query."""
+    """Implements ``history.HistorySource`` over one table or query."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class WarehouseSource:
         others_in_order = (sa.cast(rows.c[name], sa.LargeBinary) if exact else rows.c[name] for name in others)
         self._order = [self._timestamp, *others_in_order]
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns within the window, in order."""
         query = sa.select(*(self._value(name) for name in columns))
         query = query.where(*self._within(window))
@@ -104,7 +104,7 @@ class WarehouseSource:
         # MySQL shows six digits of a single, and all of a double.
         return column * sa.literal_column("1e0") if isinstance(column.type, mysql.FLOAT) else column
 
-    def _within(self, window: Window) -> Iterator[Any]:
+    def _within(self, window: TimeRange) -> Iterator[Any]:
         created = None if self._created is None else window.created_after
         wider = _SPELLING if self._connection.dialect.name == "sqlite" else timedelta()
         bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None, timedelta], ...] = (

@@ -18,7 +18,7 @@ from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_yaml
 from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.base.errors import RejectError, ReportError
-from millrace_core.features.offline.verify import Verdict
+from millrace_core.features.offline.verify import VerifyReport
 from millrace_local.demo import data, report, traffic, training
 from millrace_local.demo.cluster import Cluster
 from millrace_local.stack import LocalStack
@@ -138,10 +138,10 @@ def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> in
     )
 
 
-def check_skew(stack: LocalStack) -> Verdict:
+def check_skew(stack: LocalStack) -> VerifyReport:
     """The skew check of both views, as ``millrace features verify`` does it; their counts together."""
     store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
-    total = Verdict()
+    total = VerifyReport()
     for view in store.feature_views:
         found = store.verify(view, VERIFIED, seed=7)
         total.rows += found.rows
@@ -160,7 +160,7 @@ def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traf
 
 
 def measure(
-    outcome: traffic.Outcome, training_set: pa.Table, names: list[str], skewed: int, verified: Verdict
+    outcome: traffic.Outcome, training_set: pa.Table, names: list[str], skewed: int, verified: VerifyReport
 ) -> report.Figures:
     """Compares what was served with what the exported models say of the training set."""
     rows = {patient: row for row, patient in enumerate(training_set["patient_id"].to_pylist())}

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import pushed
 from millrace_core.features.online.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
 from millrace_core.features.online.pushed import Rejected
@@ -17,7 +17,7 @@ from millrace_data.online.commands import row_commands
 from millrace_data.online.wire import Command
 from millrace_data.sources.filtered import FilteredSource
 
-_ALL_TIMES = Window(None, 2**63 - 1)
+_ALL_TIMES = TimeRange(None, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Pushed:
     def columns(self) -> Mapping[str, str]:
         return {field.name: str(field.type) for field in self._table.schema}
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 all rows
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 all rows
         return iter(self._table.select(list(columns)).to_batches())
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 
 
 class TableSource:
@@ -23,7 +23,7 @@ class TableSource:
         self.table = table
         self.batch_rows = batch_rows
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         yield from self.table.select(list(columns)).to_batches(self.batch_rows)
 
 

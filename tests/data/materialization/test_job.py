@@ -10,7 +10,7 @@ import pytest
 
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.share import Share
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Asked, Result
@@ -127,7 +127,7 @@ class Breaking:
         self.columns = source.columns
         self._left = [scans, batches]
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[Any]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[Any]:
         self._left[0] -= 1
         for count, batch in enumerate(self._source.scan(columns, window)):
             if self._left[0] == 0 and count == self._left[1]:
@@ -327,8 +327,8 @@ def test_snapshots_are_made_from_all_that_they_need_and_their_quality_is_that_of
     lake.having("spec.ttl", "1h")
     lake.having("spec.features", [total])
     covers = job.stretch(lake.definition, Position(2 * DAY, DAY), 3 * DAY)
-    assert job.windows(lake.definition, TableSource(pa.table({})), covers) == [Window(-4 * DAY + 1, 3 * DAY)]
-    assert job.news(lake.definition, covers) == [Window(2 * DAY + 1, 3 * DAY), Window(None, 2 * DAY, DAY)]
+    assert job.windows(lake.definition, TableSource(pa.table({})), covers) == [TimeRange(-4 * DAY + 1, 3 * DAY)]
+    assert job.news(lake.definition, covers) == [TimeRange(2 * DAY + 1, 3 * DAY), TimeRange(None, 2 * DAY, DAY)]
 
 
 def test_nothing_is_left_on_disk(lake: Lake, store: Store, tmp_path: Path) -> None:

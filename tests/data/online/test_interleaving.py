@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.offline.latest import latest
 from millrace_core.features.online import keys, pushed
 from millrace_core.features.online.row import Layout
@@ -56,7 +56,7 @@ def test_any_order_of_runs_backfills_and_pushes_ends_in_the_same_store(
 
     def run(after: int | None, upto: int) -> None:
         """A run or a backfill: the latest rows of a stretch."""
-        write(store, DEFINITION, *latest(DEFINITION, TableSource(table(history)), Window(after, upto), engine))
+        write(store, DEFINITION, *latest(DEFINITION, TableSource(table(history)), TimeRange(after, upto), engine))
 
     def push(rows: list[Any]) -> None:
         columns = table(rows).to_pydict()

@@ -14,7 +14,7 @@ from deltalake import WriterProperties, write_deltalake
 from pyroaring import BitMap
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources.filesystem import Credentials
 from tests.data.sources.test_kinds import Place, read, rows
 
@@ -97,7 +97,7 @@ def test_a_column_that_was_renamed_is_read_by_its_present_name(tmp_path: Path) -
     found = read(Place(source, Credentials()), ["id", "said", "moment"], features=features)
     assert found["said"] == rows()["word"].to_pylist()
     assert found["moment"] == rows()["at"].to_pylist()
-    later = read(Place(source, Credentials()), ["id"], Window(None, 2**60, created_after=2000), features=features)
+    later = read(Place(source, Credentials()), ["id"], TimeRange(None, 2**60, created_after=2000), features=features)
     assert later == {"id": []}
 
 

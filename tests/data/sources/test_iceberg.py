@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from pyiceberg.types import DoubleType, LongType
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import iceberg
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
@@ -58,7 +58,7 @@ def place(catalog: Catalog, timestamp: str = "at", **more: Any) -> Place:
     return Place(source, Credentials())
 
 
-def files_read(table: Table, window: Window, **changes: Any) -> int:
+def files_read(table: Table, window: TimeRange, **changes: Any) -> int:
     """How many data files a scan opens."""
     source = open_source(view(place(table.catalog).source, **changes), Credentials())
     scan = source._table.scan(row_filter=source._within(window), snapshot_id=source._snapshot)  # type: ignore[attr-defined]
@@ -179,8 +179,8 @@ def test_a_schema_that_evolved_is_read_as_it_is_now(lake: Catalog) -> None:
     assert sorted(found["said"], key=str) == sorted(rows()["word"].to_pylist(), key=str)
     assert (found["late"].count(None), found["late"].count(7)) == (400, 600)
     old = place(lake, snapshotId=table.history()[0].snapshot_id)
-    assert len(read(old, ["id", "word"], Window(100, 199))["id"]) == 400
-    assert read(old, ["id", "word"], Window(400, 999))["id"] == []
+    assert len(read(old, ["id", "word"], TimeRange(100, 199))["id"]) == 400
+    assert read(old, ["id", "word"], TimeRange(400, 999))["id"] == []
 
 
 def test_files_outside_the_window_are_not_read(lake: Catalog) -> None:
@@ -190,22 +190,22 @@ def test_files_outside_the_window_are_not_read(lake: Catalog) -> None:
     moment = pa.timestamp("us", "UTC")
     for day in range(5):
         partitioned.append(rows(10).set_column(1, "at", pa.array([day * DAY] * 10).cast(moment)))
-    assert files_read(partitioned, Window(None, 2**61)) == 5
-    assert files_read(partitioned, Window(2 * DAY, 3 * DAY + 4)) == 2
-    assert files_read(partitioned, Window(2 * DAY + 1, 3 * DAY - 1)) == 0
-    assert len(read(place(lake), ["at"], Window(2 * DAY, 2 * DAY))["at"]) == 10
+    assert files_read(partitioned, TimeRange(None, 2**61)) == 5
+    assert files_read(partitioned, TimeRange(2 * DAY, 3 * DAY + 4)) == 2
+    assert files_read(partitioned, TimeRange(2 * DAY + 1, 3 * DAY - 1)) == 0
+    assert len(read(place(lake), ["at"], TimeRange(2 * DAY, 2 * DAY))["at"]) == 10
 
 
 def test_files_are_skipped_by_what_they_tell_of_their_times(lake: Catalog) -> None:
     table = filled(lake)
-    assert [files_read(table, Window(*each)) for each in ((None, 399), (399, 400), (400, 2**62), (1000, 2**62))] == [
+    assert [files_read(table, TimeRange(*each)) for each in ((None, 399), (399, 400), (400, 2**62), (1000, 2**62))] == [
         1,
         2,
         1,
         0,
     ]
-    assert files_read(table, Window(None, 2**61, created_after=405)) == 1
-    assert files_read(table, Window(None, 2**61, created_after=1005)) == 0
+    assert files_read(table, TimeRange(None, 2**61, created_after=405)) == 1
+    assert files_read(table, TimeRange(None, 2**61, created_after=1005)) == 0
 
 
 def test_deletes_beside_the_data_are_applied(lake: Catalog) -> None:
@@ -215,7 +215,7 @@ def test_deletes_beside_the_data_are_applied(lake: Catalog) -> None:
     delete_positions(table, first, [0, 5, 599])
     found = read(place(lake), ["at", "id"])["at"]
     assert sorted(found) == [moment for moment in rows()["at"].to_pylist() if moment not in gone]
-    assert len(read(place(lake), ["at"], Window(400, 999))["at"]) == 597
+    assert len(read(place(lake), ["at"], TimeRange(400, 999))["at"]) == 597
 
 
 def test_deletes_by_value_are_refused_with_what_to_do(lake: Catalog) -> None:

@@ -23,7 +23,7 @@ from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import History, Window
+from millrace_core.features.history.history import History, TimeRange
 from millrace_core.features.types.conform import conform
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
@@ -32,7 +32,7 @@ from millrace_services.materialize.main import main
 from tests.postgres import ENVIRONMENT, USER, postgres_server
 from tests.s3 import s3_bucket, s3_server
 
-EVERYTHING = Window(None, 2**62)
+EVERYTHING = TimeRange(None, 2**62)
 ROWS = 1000
 TIMES = {"timestampField": "at", "createdTimestampField": "written"}
 SPEC: dict[str, Any] = {
@@ -204,7 +204,7 @@ _MAKERS: dict[str, Callable[[Path, ExitStack], Place]] = {
 _ON_S3: dict[str, Callable[[Credentials], Place]] = {"delta-s3": _delta_s3, "push-s3": _push_s3}
 
 
-def read(place: Place, columns: list[str], window: Window = EVERYTHING, **changes: Any) -> dict[str, list[Any]]:
+def read(place: Place, columns: list[str], window: TimeRange = EVERYTHING, **changes: Any) -> dict[str, list[Any]]:
     batches = list(open_source(view(place.source, **changes), place.credentials).scan(columns, window))
     return {name: [value for batch in batches for value in batch.column(name).to_pylist()] for name in columns}
 
@@ -231,7 +231,7 @@ def test_every_row_comes_back_whole_and_in_one_order(kind: str, places: Callable
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_window_leaves_out_no_row_of_its_own(kind: str, places: Callable[[str], Place]) -> None:
     definition = view(places(kind).source)
-    history = History(definition, open_source(definition, places(kind).credentials), Window(100, 199))
+    history = History(definition, open_source(definition, places(kind).credentials), TimeRange(100, 199))
     assert sum(batch.num_rows for batch in history.numbered()) == 100
 
 
@@ -354,7 +354,7 @@ def test_folders_give_columns_and_are_pruned(tmp_path: Path) -> None:
     }
     compiled = definition.compile("v", "default", FeatureViewSpec.model_validate(spec))
     second = 1_767_312_000_000_000  # 2026-01-02
-    history = History(compiled, open_source(compiled, Credentials()), Window(None, second))
+    history = History(compiled, open_source(compiled, Credentials()), TimeRange(None, second))
     found = pa.Table.from_batches(list(history.numbered()))
     assert found["k0"].to_pylist() == [1] * 10 + [2] * 10
     assert set(found["event"].to_pylist()) == {second, second - 86_400_000_000}
@@ -375,7 +375,7 @@ def test_partitions_of_a_delta_table_give_their_column(column: str, tmp_path: Pa
     write_deltalake(str(tmp_path), table, partition_by=[column])
     place = Place({"delta": {"uri": f"file://{tmp_path}"}}, Credentials())
     features = [{"name": "word", "type": "string"}, {"name": "day", "type": "timestamp"}]
-    found = read(place, ["at", "id", "word", "day"], Window(1, 3), features=features)
+    found = read(place, ["at", "id", "word", "day"], TimeRange(1, 3), features=features)
     expected = {tuple(row.values()) for row in table.select(["at", "id", "word", "day"]).to_pylist()[1:]}
     assert expected <= set(zip(*found.values(), strict=True))
 

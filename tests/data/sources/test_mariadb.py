@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
-from millrace_core.features.history.history import History, Window
+from millrace_core.features.history.history import History, TimeRange
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
 from tests.data.sources.test_warehouse import DAY, EVERYTHING, compiled, values
@@ -83,7 +83,7 @@ def known(server: MariaDb) -> Credentials:
 
 @pytest.fixture
 def read(server: MariaDb) -> Read:
-    def read(part: dict[str, Any], *about: str, window: Window = EVERYTHING) -> list[Any]:
+    def read(part: dict[str, Any], *about: str, window: TimeRange = EVERYTHING) -> list[Any]:
         return values(compiled({"sql": part}, *about), known(server), window)
 
     return read
@@ -116,9 +116,9 @@ def test_types_of_mysql_are_read(part: dict[str, Any], column: str, kind: str, e
 @pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
 @pytest.mark.parametrize("time", ["at", "stamp"])
 def test_a_window_is_utc_whatever_the_servers_zone(part: dict[str, Any], time: str, read: Read) -> None:
-    assert read(part, "word", "string", time, window=Window(DAY + 1, DAY + 1)) == ["ab"]
-    assert read(part, "word", "string", time, window=Window(DAY + 2, 2 * DAY)) == []
-    assert read(part, "word", "string", time, window=Window(None, DAY)) == []
+    assert read(part, "word", "string", time, window=TimeRange(DAY + 1, DAY + 1)) == ["ab"]
+    assert read(part, "word", "string", time, window=TimeRange(DAY + 2, 2 * DAY)) == []
+    assert read(part, "word", "string", time, window=TimeRange(None, DAY)) == []
 
 
 @pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
@@ -145,7 +145,7 @@ def test_a_value_that_no_feature_holds_is_refused(
 def test_columns_and_times_are_asked_of_the_server(server: MariaDb) -> None:
     before = len(server.log.read_text())
     part = {"sql": {"table": "many"}}
-    assert values(compiled(part), known(server), Window(DAY + 5, DAY + 7)) == ["x" * 40] * 3
+    assert values(compiled(part), known(server), TimeRange(DAY + 5, DAY + 7)) == ["x" * 40] * 3
     asked = " ".join(server.log.read_text()[before:].split())
     assert "SELECT many.id, many.at FROM many WHERE many.at >= '1970-01-02 00:00:00.000005'" in asked
     assert "SELECT many.id, many.at, many.word FROM many WHERE" in asked

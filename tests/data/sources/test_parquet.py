@@ -14,13 +14,13 @@ from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.types.conform import microseconds
 from millrace_data.sources import bounds
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
 
-EVERYTHING = Window(None, 2**62)
+EVERYTHING = TimeRange(None, 2**62)
 NOBODY = Credentials()
 
 
@@ -39,7 +39,7 @@ def table(rows: range, unit: str = "us", **columns: Any) -> pa.Table:
     return pa.table({"id": numbers, "at": numbers.cast(pa.timestamp(unit, "UTC")), "x": numbers, **columns})
 
 
-def read(uri: str, columns: list[str], window: Window = EVERYTHING, **changes: Any) -> pa.Table:
+def read(uri: str, columns: list[str], window: TimeRange = EVERYTHING, **changes: Any) -> pa.Table:
     source = open_source(view(uri, **changes), NOBODY)
     return pa.Table.from_batches(list(source.scan(columns, window)))
 
@@ -70,7 +70,7 @@ def test_pruning_loses_no_row_of_the_window(
     unit: str, counts: list[int | None], earliest: int | None, length: int
 ) -> None:
     column = pa.array(counts, pa.timestamp(unit, "Asia/Tokyo"))
-    window = Window(earliest, (earliest or 0) + length)
+    window = TimeRange(earliest, (earliest or 0) + length)
     kept = pa.table({"at": column}).filter(bounds.within("at", column.type, window))["at"].to_pylist()
     moments = microseconds(column, column="at").to_pylist()
     for value, moment in zip(column.to_pylist(), moments, strict=True):
@@ -81,7 +81,7 @@ def test_pruning_loses_no_row_of_the_window(
 @pytest.mark.parametrize("kind", [pa.date32(), pa.date64()])
 def test_pruning_by_dates_keeps_the_days_of_the_window(kind: pa.DataType) -> None:
     days = pa.table({"at": pa.array([date(1969, 12, 30), date(1969, 12, 31), date(1970, 1, 1)], kind)})
-    kept = days.filter(bounds.within("at", kind, Window(-1, 0)))["at"].to_pylist()
+    kept = days.filter(bounds.within("at", kind, TimeRange(-1, 0)))["at"].to_pylist()
     assert date(1970, 1, 1) in kept
     assert date(1969, 12, 30) not in kept
 
@@ -93,7 +93,7 @@ def test_row_groups_outside_the_window_are_not_read(tmp_path: Path) -> None:
     spoiled = pq.ParquetFile(path).metadata.row_group(9).column(2).data_page_offset
     content[spoiled : spoiled + 16] = b"\xff" * 16
     path.write_bytes(content)
-    assert read(f"file://{path}", ["x"], Window(None, 99))["x"].to_pylist() == list(range(100))
+    assert read(f"file://{path}", ["x"], TimeRange(None, 99))["x"].to_pylist() == list(range(100))
 
 
 def test_a_file_that_breaks_off_in_the_middle_is_said_so(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from moto import settings as moto_settings
 
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
 from tests.data.sources.test_parquet import EVERYTHING, table, view
@@ -34,7 +34,7 @@ def credentials(endpoint: str) -> Credentials:
     )
 
 
-def read(endpoint: str, uri: str, window: Window = EVERYTHING) -> list[int]:
+def read(endpoint: str, uri: str, window: TimeRange = EVERYTHING) -> list[int]:
     batches = list(open_source(view(uri), credentials(endpoint)).scan(["x"], window))
     return pa.Table.from_batches(batches)["x"].to_pylist()  # type: ignore[no-any-return]
 
@@ -42,7 +42,7 @@ def read(endpoint: str, uri: str, window: Window = EVERYTHING) -> list[int]:
 def test_a_folder_and_a_file_of_a_bucket_are_read(endpoint: str) -> None:
     assert read(endpoint, "s3://lake/events/") == [*range(10, 1000), *range(10)]
     assert read(endpoint, "s3://lake/events/b.parquet") == list(range(10))
-    assert read(endpoint, "s3://lake/events", Window(500, 509)) == list(range(410, 510))  # a row group
+    assert read(endpoint, "s3://lake/events", TimeRange(500, 509)) == list(range(410, 510))  # a row group
 
 
 @pytest.mark.parametrize("uri", ["s3://lake/nothing", "s3://lake/events/c.parquet", "s3://elsewhere/events"])

@@ -16,13 +16,13 @@ from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import History, Window
+from millrace_core.features.history.history import History, TimeRange
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
 from tests.postgres import ENVIRONMENT, USER, Postgres, postgres_server
 
 DAY = 86_400_000_000
-EVERYTHING = Window(None, 2**62)
+EVERYTHING = TimeRange(None, 2**62)
 Read = Callable[..., list[Any]]
 # The second of January 1970, as the servers below have it in a row.
 TABLE = """
@@ -50,7 +50,7 @@ def compiled(source: dict[str, Any], feature: str = "word", kind: str = "string"
     return definition.compile("v", "default", FeatureViewSpec.model_validate(spec))
 
 
-def values(view: Definition, known: Credentials, window: Window = EVERYTHING) -> list[Any]:
+def values(view: Definition, known: Credentials, window: TimeRange = EVERYTHING) -> list[Any]:
     history = History(view, open_source(view, known), window)
     numbers = [batch.column("seq").to_numpy() for batch in history.numbered()]
     return [each for rows in history.rows(numbers, view.features) for each in rows.features[0].to_pylist()]
@@ -73,7 +73,7 @@ def server() -> Iterator[tuple[Postgres, sa.Engine]]:
 def read(server: tuple[Postgres, sa.Engine]) -> Read:
     known = Credentials.load(ENVIRONMENT)
 
-    def read(part: dict[str, Any], *about: str, window: Window = EVERYTHING) -> list[Any]:
+    def read(part: dict[str, Any], *about: str, window: TimeRange = EVERYTHING) -> list[Any]:
         return values(compiled(server[0].source(**part), *about), known, window)
 
     return read
@@ -85,10 +85,10 @@ PARTS: list[dict[str, Any]] = [{"table": "events"}, {"query": "select * from eve
 @pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
 @pytest.mark.parametrize("time", ["at", "local", "day"])
 def test_a_window_is_utc_whatever_the_servers_zone(part: dict[str, Any], time: str, read: Read) -> None:
-    assert read(part, "word", "string", time, window=Window(DAY, DAY)) == ["ab"]
-    assert read(part, "word", "string", time, window=Window(DAY - 1, DAY + 1)) == ["ab"]
-    assert read(part, "word", "string", time, window=Window(DAY + 1, 2 * DAY)) == []
-    assert read(part, "word", "string", time, window=Window(None, DAY - 1)) == []
+    assert read(part, "word", "string", time, window=TimeRange(DAY, DAY)) == ["ab"]
+    assert read(part, "word", "string", time, window=TimeRange(DAY - 1, DAY + 1)) == ["ab"]
+    assert read(part, "word", "string", time, window=TimeRange(DAY + 1, 2 * DAY)) == []
+    assert read(part, "word", "string", time, window=TimeRange(None, DAY - 1)) == []
 
 
 @pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
@@ -189,8 +189,8 @@ def test_times_of_sqlite_are_read_in_each_spelling(
 ) -> None:
     known = sqlite(tmp_path, f"create table t (id integer, at {declared}, word text)", f"(1, '{text}', 'a')")
     view = compiled({"sql": part})
-    assert values(view, known, Window(DAY, DAY)) == ["a"]
-    assert values(view, known, Window(DAY + 1, 2 * DAY)) == []
+    assert values(view, known, TimeRange(DAY, DAY)) == ["a"]
+    assert values(view, known, TimeRange(DAY + 1, 2 * DAY)) == []
 
 
 @pytest.mark.parametrize(

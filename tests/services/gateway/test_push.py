@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_data.sources.filesystem import Credentials
 from millrace_data.sources.opening import open_source
 from tests.builders import feature_view
@@ -190,7 +190,7 @@ def test_rows_for_the_log_are_the_history_of_a_push_source(
     push(gateway, rows((4, 4.0, 4)) | {"kind": ["card"]}, to="offline")
     assert visits(gateway, 4) == [None]
     definition = compiled(document, "shop")
-    read = open_source(definition, Credentials()).scan(["user_id", "visits"], Window(None, 2**62))
+    read = open_source(definition, Credentials()).scan(["user_id", "visits"], TimeRange(None, 2**62))
     assert sorted(row["visits"] for batch in read for row in batch.to_pylist()) == [1, 4]
 
 

@@ -260,6 +260,6 @@ def verify(
         output.document({"view": view, **counts, "mismatches": mismatches})
     elif mismatches or form is Output.CSV:
         output.rows(mismatches, form, ["entity", "feature", "online", "offline", "asOf"])
-    output.note(describing.verdict(view, found))
+    output.note(describing.report(view, found))
     if not found.clean:
         raise typer.Exit(DIFFERENT)

@@ -1,4 +1,4 @@
-"""A view and a verdict in words."""
+"""A view and a verify report in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from millrace.cli import output
-from millrace_core.features.offline.verify import Verdict
+from millrace_core.features.offline.verify import VerifyReport
 
 FEATURE: Final = ["name", "type", "kind", "of"]
 _RUN: Final = ["name", "finishedAt", "succeeded", "rows", "written", "seconds", "error"]
@@ -57,7 +57,7 @@ def show(found: Mapping[str, Any]) -> None:
         console.print(output.table(found["datasets"], ["id", "createdAt", "uri"], "datasets"))
 
 
-def verdict(view: str, found: Verdict) -> str:
+def report(view: str, found: VerifyReport) -> str:
     """What a skew check found, in a sentence."""
     if not found.rows:
         return f"{view}: the online store has no rows to compare; materialize the view first"

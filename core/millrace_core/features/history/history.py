@@ -25,7 +25,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 NO_CREATED = -(2**63)
 
 
-class Window(NamedTuple):
+class TimeRange(NamedTuple):
     """A stretch of event time in microseconds, both ends inclusive; None is no lower end.
 
     ``created_after``, where it is given, leaves only rows that were created later (those without a created time were
@@ -37,10 +37,10 @@ class Window(NamedTuple):
     created_after: int | None = None
 
 
-class Source(Protocol):
+class HistorySource(Protocol):
     """Where rows come from. Opening it (paths, credentials, errors of the network) is the edge's work."""
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the named columns, in an order that is the same in every scan of the same window.
 
         Rows outside the window may be left out; all others are there.
@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
 
-class DescribedSource(Source, Protocol):
+class DescribedSource(HistorySource, Protocol):
     """A source that says what it holds."""
 
     @property
@@ -77,8 +77,8 @@ class History:
     """A view's rows within a window; ``count`` of them, once they have been numbered."""
 
     definition: Definition
-    source: Source
-    window: Window
+    source: HistorySource
+    window: TimeRange
     count: int = 0
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.evaluation.evaluation import Derivation
-from millrace_core.features.history.history import History, Numbers, Rows, Source, Window
+from millrace_core.features.history.history import History, HistorySource, Numbers, Rows, TimeRange
 from millrace_core.features.offline import snapshot
 from millrace_core.features.types.conform import integers
 
@@ -19,7 +19,7 @@ _BATCH: Final = 100_000
 _BIT: Final = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
-def window(definition: Definition, after: int | None, upto: int) -> Window:
+def window(definition: Definition, after: int | None, upto: int) -> TimeRange:
     """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end.
 
     Of a view with aggregates it is all that snapshots as of its end are made from (see ``snapshot``).
@@ -29,10 +29,10 @@ def window(definition: Definition, after: int | None, upto: int) -> Window:
     bounds = [] if after is None else [after + 1]
     if definition.ttl is not None:
         bounds.append(upto - definition.ttl)
-    return Window(max(bounds, default=None), upto)
+    return TimeRange(max(bounds, default=None), upto)
 
 
-def latest(definition: Definition, source: Source, within: Window, engine: Engine) -> Iterator[Rows]:
+def latest(definition: Definition, source: HistorySource, within: TimeRange, engine: Engine) -> Iterator[Rows]:
     """What a run writes: the winning row of every entity that has one in the window, in the source's order, in batches.
 
     The greatest event time wins, then the greatest created time (null is lowest), then the later row of the source.

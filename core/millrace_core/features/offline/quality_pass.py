@@ -15,7 +15,7 @@ from millrace_core.features.definition.quality import Check, Count
 from millrace_core.features.evaluation.engine import Engine, Session
 from millrace_core.features.expressions.expressions import predicate
 from millrace_core.features.expressions.text import literal
-from millrace_core.features.history.history import History, Source, Window
+from millrace_core.features.history.history import History, HistorySource, TimeRange
 from millrace_core.features.types.conform import conform, conform_key
 
 
@@ -28,7 +28,7 @@ class Pass(NamedTuple):
 
 
 def examine(
-    definition: Definition, source: Source, windows: Sequence[Window], checks: Sequence[Check], engine: Engine
+    definition: Definition, source: HistorySource, windows: Sequence[TimeRange], checks: Sequence[Check], engine: Engine
 ) -> Pass:
     """Counts for the checks that count rows, over the rows of all windows.
 
@@ -55,7 +55,7 @@ def examine(
 
 
 def _batches(
-    definition: Definition, source: Source, windows: Sequence[Window], columns: Sequence[str]
+    definition: Definition, source: HistorySource, windows: Sequence[TimeRange], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the windows: columns as c0, c1, …, event time, whether it is late, and join keys as k0, k1, …"""
     keys = [key.name for key in definition.join_keys]

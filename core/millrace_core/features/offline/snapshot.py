@@ -22,7 +22,7 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.evaluation.evaluation import Derivation
-from millrace_core.features.history.history import History, Numbers, Rows, Source, Window
+from millrace_core.features.history.history import History, HistorySource, Numbers, Rows, TimeRange
 from millrace_core.features.types.conform import ARROW, KEY_ARROW, int64_array
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
 from millrace_core.features.windows.ranges import first_above
@@ -32,20 +32,20 @@ from millrace_core.features.windows.windows import EARLIEST, Events, evaluate, g
 NEVER: Final = 2**61
 
 
-def window(definition: Definition, upto: int) -> Window:
+def window(definition: Definition, upto: int) -> TimeRange:
     """The event times that a run which ends at ``upto`` reads."""
     every, reach = definition.windows
     begins = max(upto, EARLIEST) // every * every - reach + 1
     if _row_bound(definition):
         if definition.ttl is None:
-            return Window(None, upto)
+            return TimeRange(None, upto)
         begins = min(begins, upto - definition.ttl)
-    return Window(begins, upto)
+    return TimeRange(begins, upto)
 
 
 def changed(
-    definition: Definition, source: Source, known: int, after: int, upto: int, created_after: int | None
-) -> Window:
+    definition: Definition, source: HistorySource, known: int, after: int, upto: int, created_after: int | None
+) -> TimeRange:
     """The event times that a run which ends at ``upto`` reads where the store holds the snapshots of earlier runs.
 
     An entity whose last window has run empty since then is among them: what an expression over its row and its
@@ -66,13 +66,13 @@ def changed(
     if everything.earliest is not None and everything.earliest >= earliest:
         return everything
     if created_after is not None:
-        before = Window(everything.earliest, earliest - 1, created_after)
+        before = TimeRange(everything.earliest, earliest - 1, created_after)
         if any(len(times) for times in History(definition, source, before).event_times()):
             return everything
     return everything._replace(earliest=earliest)
 
 
-def snapshots(definition: Definition, source: Source, within: Window, engine: Engine) -> Iterator[Rows]:
+def snapshots(definition: Definition, source: HistorySource, within: TimeRange, engine: Engine) -> Iterator[Rows]:
     """The snapshots as of the window's end, in batches; ``expires`` says up to when each has something to say.
 
     Memory is the engine's and one chunk's; an entity's events must fit into it.

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.offline.pit import Frame
+from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.online import keys
 from millrace_core.features.online.reading import Layouts, Reader
 from millrace_core.features.online.row import TIME_OFFSET
@@ -30,7 +30,7 @@ SHOWN = 100
 _EVENT = slice(9, 17)
 
 
-class Stored(NamedTuple):
+class StoredRow(NamedTuple):
     """One row as the store holds it."""
 
     key: bytes
@@ -47,7 +47,7 @@ class Mismatch(NamedTuple):
     as_of: int
 
 
-class Recomputed(NamedTuple):
+class OfflineValues(NamedTuple):
     """What history says of some entities at some moments, one entry each: values by feature, and of the row that they
     come from the event and created time in microseconds (None where there is no row, or nothing is known of it)."""
 
@@ -57,7 +57,7 @@ class Recomputed(NamedTuple):
 
 
 @dataclass
-class Verdict:
+class VerifyReport:
     """What a check found.
 
     Attributes:
@@ -82,26 +82,26 @@ class Verdict:
         return self.different == 0
 
 
-Recompute = Callable[[Sequence[str], Frame], Recomputed]
+Recompute = Callable[[Sequence[str], EntityFrame], OfflineValues]
 
 
 def check(
     definition: Definition,
-    stored: Sequence[Stored],
+    stored: Sequence[StoredRow],
     watermark: int | None,
     recompute: Recompute,
     *,
     created: int | None = None,
     layouts: Layouts | None = None,
     as_of: int | None = None,
-) -> Verdict:
+) -> VerifyReport:
     """Compares rows with their history.
 
     Args:
         definition: of the view.
         stored: rows of it; their order does not matter.
         watermark: up to which event time the store is complete, microseconds; None where it never was.
-        recompute: the view's features as of a frame of entities and moments, by name (see ``Recomputed``).
+        recompute: the view's features as of a frame of entities and moments, by name (see ``OfflineValues``).
         created: up to which created time runs have read the source, microseconds; None where that is not known.
         layouts: those that rows of earlier definitions have.
         as_of: the moment to compare at, instead of the watermark; later rows are left out.
@@ -111,13 +111,13 @@ def check(
     """
     names = [feature.name for feature in definition.stored if not feature.name.startswith("$")]
     reader = Reader(definition, names)
-    verdict = Verdict()
+    report = VerifyReport()
     moments = [_moment(each.row, watermark) for each in stored]
     if as_of is not None:
         stored = [each for each, moment in zip(stored, moments, strict=True) if moment.event <= as_of]
         moments = [moment._replace(as_of=as_of) for moment in moments if moment.event <= as_of]
     if not stored:
-        return verdict
+        return report
     entities = [keys.entity(definition, each.key) for each in stored]
     offline = recompute(names, _frame(definition, entities, [moment.as_of for moment in moments]))
     progress = _Progress(definition.windowed, watermark, created, definition.lateness)
@@ -125,21 +125,21 @@ def check(
         read = reader.read([each.row], moment.as_of, layouts)
         online = [column.values[0] for column in read.features]
         there = [offline.values[name][index] for name in names]
-        verdict.rows += 1
-        verdict.values += len(names)
+        report.rows += 1
+        report.values += len(names)
         wrong = [at for at, pair in enumerate(zip(online, there, strict=True)) if not same(*pair)]
         if not wrong:
             continue
         event, written = offline.event_times[index], offline.created_times[index]
         if progress.ahead(moment.event, event):
-            verdict.ahead += 1
+            report.ahead += 1
         elif progress.waiting(moment.event, event, written):
-            verdict.waiting += 1
+            report.waiting += 1
         else:
-            verdict.different += len(wrong)
+            report.different += len(wrong)
             found = [Mismatch(entity, names[at], online[at], there[at], moment.as_of) for at in wrong]
-            verdict.mismatches += found[: SHOWN - len(verdict.mismatches)]
-    return verdict
+            report.mismatches += found[: SHOWN - len(report.mismatches)]
+    return report
 
 
 def same(online: Any, offline: Any) -> bool:
@@ -186,9 +186,9 @@ def _moment(row: bytes, watermark: int | None) -> _Moment:
     return _Moment(event, event if watermark is None else max(event, watermark))
 
 
-def _frame(definition: Definition, entities: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> Frame:
+def _frame(definition: Definition, entities: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> EntityFrame:
     columns = {
         key.name: pa.array([entity[key.name] for entity in entities], KEY_ARROW[key.type])
         for key in definition.join_keys
     }
-    return Frame(columns, pa.array(moments, pa.int64()))
+    return EntityFrame(columns, pa.array(moments, pa.int64()))

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import Source, Window
+from millrace_core.features.history.history import HistorySource, TimeRange
 from millrace_core.features.online import key_columns
 
 
@@ -30,12 +30,12 @@ class Share:
 class SharedSource:
     """The rows of a source whose entity belongs to a share; those with a null join key belong to none."""
 
-    def __init__(self, source: Source, definition: Definition, share: Share) -> None:
+    def __init__(self, source: HistorySource, definition: Definition, share: Share) -> None:
         self._source = source
         self._definition = definition
         self._share = share
 
-    def scan(self, columns: Sequence[str], window: Window) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """As the source's own, less the rows of other shares."""
         join_keys = [key.name for key in self._definition.join_keys]
         for batch in self._source.scan(list(dict.fromkeys([*columns, *join_keys])), window):

@@ -17,8 +17,8 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation import engine as engines
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.frame import NONE, Asked, Frame
-from millrace_core.features.history.history import NO_CREATED, History, Numbers, Source, Window
+from millrace_core.features.history.entity_frame import NONE, EntityFrame, SortedFrame
+from millrace_core.features.history.history import NO_CREATED, History, HistorySource, Numbers, TimeRange
 from millrace_core.features.types.conform import ARROW, integers
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
 from millrace_core.features.windows.windows import Events, evaluate, grid_of
@@ -30,7 +30,11 @@ _EXPANDED: Final = 2_000_000
 
 
 def join(
-    definition: Definition, features: Sequence[Feature], source: Source, frame: Frame, engine: Engine | None
+    definition: Definition,
+    features: Sequence[Feature],
+    source: HistorySource,
+    frame: EntityFrame,
+    engine: Engine | None,
 ) -> list[pa.Array]:
     """The aggregates, one array per feature, aligned with the frame's rows; null where a join key or moment is.
 
@@ -38,29 +42,29 @@ def join(
         RejectError: a column does not hold what the definition says, or a sum does not fit into its type.
         ReportError: memory or disk do not suffice.
     """
-    asked = frame.sorted(definition.join_keys)
-    if not len(asked.rows):
+    ordered = frame.sorted(definition.join_keys)
+    if not len(ordered.rows):
         return [pa.nulls(len(frame.moments), ARROW[feature.type]) for feature in features]
     every = max(feature.aggregate.every for feature in features if feature.aggregate)
-    gridded = replace(asked, moments=grid_of(asked.moments, every))
+    gridded = replace(ordered, moments=grid_of(ordered.moments, every))
     reach = max(feature.aggregate.window for feature in features if feature.aggregate)
     first, last = int(gridded.moments.min()), int(gridded.moments.max())
-    history = History(definition, source, Window(first - reach + 1, last))
+    history = History(definition, source, TimeRange(first - reach + 1, last))
     # Per feature arrays of values, and for each value its place in the sorted frame.
     parts: list[list[pa.Array]] = [[] for _ in features]
     places: list[Numbers] = []
     with nullcontext(engine) if engine else engines.temporary() as sorter:
         events = _events(history, features, gridded, reach, cutoff=frame.created_cutoff)
         for chunk in chunks(events, [pa.int64()], features, sorter, created=frame.created_cutoff):
-            for here, values in _answers(chunk, features, gridded, asked if frame.created_cutoff else None):
+            for here, values in _answers(chunk, features, gridded, ordered if frame.created_cutoff else None):
                 places.append(here)
                 for part, value in zip(parts, values, strict=True):
                     part.append(value)
-    return _aligned(features, parts, places, asked, len(frame.moments))
+    return _aligned(features, parts, places, ordered, len(frame.moments))
 
 
 def _events(
-    history: History, features: Sequence[Feature], gridded: Asked, reach: int, *, cutoff: bool
+    history: History, features: Sequence[Feature], gridded: SortedFrame, reach: int, *, cutoff: bool
 ) -> Iterator[pa.RecordBatch]:
     """Events that some window holds, with an entity code in the place of their keys."""
     keys = len(history.definition.join_keys)
@@ -80,7 +84,7 @@ def _events(
 
 
 def _answers(
-    chunk: Chunk, features: Sequence[Feature], gridded: Asked, cutoff: Asked | None
+    chunk: Chunk, features: Sequence[Feature], gridded: SortedFrame, cutoff: SortedFrame | None
 ) -> Iterator[tuple[Numbers, list[pa.Array]]]:
     """Places in the sorted frame, and the aggregates there, for all moments of the chunk's entities."""
     codes = integers(chunk.keys[0])
@@ -119,17 +123,21 @@ def expanded(begins: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _aligned(
-    features: Sequence[Feature], parts: Sequence[list[pa.Array]], places: Sequence[Numbers], asked: Asked, count: int
+    features: Sequence[Feature],
+    parts: Sequence[list[pa.Array]],
+    places: Sequence[Numbers],
+    ordered: SortedFrame,
+    count: int,
 ) -> list[pa.Array]:
     """Values by place as values by row of the frame: those of empty windows where no event was found."""
     found = sum(len(place) for place in places)
     empty, null = found, found + 1
-    by_place = np.full(len(asked.rows), empty)
+    by_place = np.full(len(ordered.rows), empty)
     at = 0
     for place in places:
         by_place[place] = np.arange(at, at := at + len(place))
     by_row = np.full(count, null)
-    by_row[asked.rows] = by_place
+    by_row[ordered.rows] = by_place
     where: Any = pa.array(by_row)
     aligned = []
     for feature, part in zip(features, parts, strict=True):

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 
 FORMAT: Final = 1
 # Ranges that are read again for rows that came late; more are joined where the gaps are smallest.
@@ -143,7 +143,7 @@ def within(pieces: Iterable[Piece], first: int, last: int) -> list[Piece]:
     return [piece for piece in cut if piece.first < piece.last]
 
 
-def segments(window: Window, every: int, pieces: Iterable[Piece]) -> list[Segment]:
+def segments(window: TimeRange, every: int, pieces: Iterable[Piece]) -> list[Segment]:
     """A window as stretches that pieces hold and stretches to ask the source for, in order of time."""
     found, at = list[Segment](), window.earliest
     for piece in pieces:

@@ -55,9 +55,9 @@ def evaluate(features: Sequence[Feature], events: Events, entities: Numbers, gri
     Raises:
         RejectError: a sum does not fit into its type.
     """
-    asked = [(feature, feature.aggregate) for feature in features if feature.aggregate]
-    windows = _Windows({aggregate.window for _, aggregate in asked}, events, entities, grid)
-    return [windows.value(feature, aggregate) for feature, aggregate in asked]
+    wanted = [(feature, feature.aggregate) for feature in features if feature.aggregate]
+    windows = _Windows({aggregate.window for _, aggregate in wanted}, events, entities, grid)
+    return [windows.value(feature, aggregate) for feature, aggregate in wanted]
 
 
 class _Windows:

@@ -18,7 +18,7 @@ from millrace_core.features.definition import quality
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.quality import Figures, Memory, Outcome
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.offline.quality_pass import examine
 from tests.core.features.histories import TableSource, view
 
@@ -42,7 +42,7 @@ def table(**columns: Any) -> pa.Table:
 
 
 def outcomes(
-    tmp_path: Path, rows: pa.Table, *documents: dict[str, Any], windows: Sequence[Window] = (Window(None, 2**60),)
+    tmp_path: Path, rows: pa.Table, *documents: dict[str, Any], windows: Sequence[TimeRange] = (TimeRange(None, 2**60),)
 ) -> list[Outcome]:
     checks = rules(*documents)
     seen = examine(V, TableSource(rows, 3), windows, checks, Engine(str(tmp_path / "spill"), threads=1))
@@ -116,7 +116,7 @@ def test_rows_of_one_entity_and_moment_are_found_and_null_keys_are_none(tmp_path
 def test_only_rows_of_the_windows_count_and_late_ones_are_no_volume(tmp_path: Path) -> None:
     rows = table(x=[0.0] * 10, created=pa.array([20] * 5 + [3] * 5, pa.timestamp("us")))
     checks = rules({"column": "x", "min": 1})
-    windows = [Window(7, 8), Window(None, 6, 10)]
+    windows = [TimeRange(7, 8), TimeRange(None, 6, 10)]
     seen = examine(V, TableSource(rows), windows, checks, Engine(str(tmp_path / "spill")))
     assert (seen.rows, seen.newest, seen.counts) == (2, 8, [(7, 7)])
 

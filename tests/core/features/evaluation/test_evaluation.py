@@ -13,10 +13,10 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.evaluation.evaluation import Program
-from millrace_core.features.history.history import Window
-from millrace_core.features.offline import pit
+from millrace_core.features.history.entity_frame import EntityFrame
+from millrace_core.features.history.history import TimeRange
+from millrace_core.features.offline import point_in_time
 from millrace_core.features.offline.latest import latest
-from millrace_core.features.offline.pit import Frame
 from millrace_core.features.online import row_columns
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row import Layout
@@ -110,12 +110,12 @@ def test_a_stored_expression_is_null_where_no_row_is_visible_and_an_on_demand_on
         columns=[{"name": "amount", "type": "float64"}],
         request={"fallback": "float64"},
     )
-    frame = Frame(
+    frame = EntityFrame(
         {"user_id": pa.array([1, 2, 1])}, pa.array([5, 5, 0]), request={"fallback": pa.array([7, 8, 9], pa.int8())}
     )
 
     features = [definition.feature[name] for name in ("filled", "asked")]
-    filled, asked = pit.join(definition, features, source([(1, 3, None)]), frame)
+    filled, asked = point_in_time.join(definition, features, source([(1, 3, None)]), frame)
 
     assert filled.to_pylist() == [0.0, None, None]
     assert asked.to_pylist() == [7.0, 8.0, 9.0]
@@ -123,13 +123,13 @@ def test_a_stored_expression_is_null_where_no_row_is_visible_and_an_on_demand_on
 
 def test_a_frame_without_a_request_field_is_told_its_name() -> None:
     definition = view(computed("asked", "request.cart + amount"), request={"cart": "float64"})
-    frame = Frame({"user_id": pa.array([1])}, pa.array([5]))
+    frame = EntityFrame({"user_id": pa.array([1])}, pa.array([5]))
 
     with pytest.raises(RejectError, match=r"entity_df.cart: there is no column 'cart'.*Add a column of float64"):
-        pit.join(definition, [definition.feature["asked"]], source([(1, 3, 1.0)]), frame)
-    wrong = Frame({"user_id": pa.array([1])}, pa.array([5]), request={"cart": pa.array(["x"])})
+        point_in_time.join(definition, [definition.feature["asked"]], source([(1, 3, 1.0)]), frame)
+    wrong = EntityFrame({"user_id": pa.array([1])}, pa.array([5]), request={"cart": pa.array(["x"])})
     with pytest.raises(RejectError, match=r"entity_df.cart: column 'cart' has the type string"):
-        pit.join(definition, [definition.feature["asked"]], source([(1, 3, 1.0)]), wrong)
+        point_in_time.join(definition, [definition.feature["asked"]], source([(1, 3, 1.0)]), wrong)
 
 
 def test_what_fails_twice_in_an_expression_is_null_as_what_fails_once() -> None:
@@ -196,10 +196,10 @@ def test_the_same_bits_come_out_of_training_and_of_stored_rows(data: st.DataObje
     )
     wanted = ["y", "x", "a"]
     ids = [*range(len(rows)), 99]
-    frame = Frame(
+    frame = EntityFrame(
         {"user_id": pa.array(ids)}, pa.array([1] * len(ids)), request={"r": pa.array([*asked, 2.0], pa.float64())}
     )
-    training = pit.join(definition, [definition.feature[name] for name in wanted], history, frame)
+    training = point_in_time.join(definition, [definition.feature[name] for name in wanted], history, frame)
 
     stored = stored_rows(definition, history, Engine(str(tmp_path_factory.mktemp("spill"))))
     online = FeatureReader(definition, wanted).read([stored.get(id_) for id_ in ids], 1, {"r": [*asked, 2.0]})
@@ -211,7 +211,7 @@ def test_the_same_bits_come_out_of_training_and_of_stored_rows(data: st.DataObje
 
 def stored_rows(definition: Definition, history: TableSource, engine: Engine) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
-    for rows in latest(definition, history, Window(None, 10), engine):
+    for rows in latest(definition, history, TimeRange(None, 10), engine):
         packed = row_columns.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
         found |= zip(rows.keys[0].to_pylist(), packed.to_pylist(), strict=True)
     return found

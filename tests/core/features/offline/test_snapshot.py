@@ -13,8 +13,9 @@ from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline.latest import latest, window
-from millrace_core.features.offline.pit import Frame, join
+from millrace_core.features.offline.point_in_time import join
 from millrace_core.features.online import row_columns
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.reading import NO_ENTITY, NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, Column, Reader
@@ -181,7 +182,7 @@ def test_on_demand_features_of_no_entity_see_no_window_in_training_either(engine
     }
     compiled = definition.compile("v", "default", FeatureViewSpec.model_validate(document))
     online = FeatureReader(compiled, ["w", "d"]).read([None, NO_ENTITY], 0, {"r": [0.5, 0.5]}).features
-    frame = Frame(
+    frame = EntityFrame(
         {"id": pa.array([1, None], pa.int64())}, pa.array([0, 0], pa.int64()), request={"r": pa.array([0.5, 0.5])}
     )
     wanted = [compiled.feature[name] for name in ("w", "d")]

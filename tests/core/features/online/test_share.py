@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.share import Share, SharedSource, share_of
 from tests.core.features.histories import TableSource, view
 
@@ -29,7 +29,7 @@ def test_shares_split_the_rows_without_a_remainder_whatever_the_width_of_the_key
         parts = []
         for table in (whole, narrow):
             source = SharedSource(TableSource(table, 3), view(("x", "int64")), Share(index, count))
-            batches = list(source.scan(["x"], Window(None, 0)))
+            batches = list(source.scan(["x"], TimeRange(None, 0)))
             assert all(batch.schema.names == ["x"] for batch in batches)
             parts.append([value for batch in batches for value in batch["x"].to_pylist()])
         assert parts[0] == parts[1]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.offline.pit import Frame, join
+from millrace_core.features.history.entity_frame import EntityFrame
+from millrace_core.features.offline.point_in_time import join
 from millrace_core.features.windows import aggregates
 from tests.core.features.histories import TableSource, aggregated, times, view
 
@@ -119,7 +120,7 @@ def brute(
 def trained(
     definition: Definition, source: pa.Table, asked: list[tuple[Any, Any]], engine: Engine, **options: Any
 ) -> list[list[Any]]:
-    frame = Frame(
+    frame = EntityFrame(
         {"id": pa.array([key for key, _ in asked], pa.int64())},
         pa.array([at for _, at in asked], pa.int64()),
         options.pop("cutoff", False),
@@ -247,7 +248,7 @@ def test_one_entity_with_more_events_than_a_chunk_is_no_special_case(engine: Eng
     count = 1_200_000
     source = pa.table({"id": pa.array([1] * count), "at": times(range(count)), "i": pa.array(range(count))})
     definition = view(feature("n", "int64", "sum", "i", "1m"), every="1m")
-    frame = Frame({"id": pa.array([1, 2])}, pa.array([MINUTE, MINUTE]))
+    frame = EntityFrame({"id": pa.array([1, 2])}, pa.array([MINUTE, MINUTE]))
     (got,) = join(definition, definition.features, TableSource(source, 100_000), frame, engine=engine)
     assert got.to_pylist() == [count * (count - 1) // 2, 0]
 
@@ -269,6 +270,6 @@ def test_a_frame_that_asks_for_no_entity_gets_nulls_and_an_empty_one_nothing(eng
     definition = view(feature("n", "int64", "count", None, "1h"))
     source = TableSource(pa.table({"id": [1], "at": times([0])}))
     for keys in ([None, None], []):
-        frame = Frame({"id": pa.array(keys, pa.int64())}, pa.array([MINUTE] * len(keys), pa.int64()))
+        frame = EntityFrame({"id": pa.array(keys, pa.int64())}, pa.array([MINUTE] * len(keys), pa.int64()))
         (column,) = join(definition, definition.features, source, frame, engine=engine)
         assert column.to_pylist() == keys

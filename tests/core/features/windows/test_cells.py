@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_core.features.history.history import Window
+from millrace_core.features.history.history import TimeRange
 from millrace_core.features.windows import cells
 from millrace_core.features.windows.cells import Log, Piece, Segment
 
@@ -46,7 +46,7 @@ def test_ranges_are_few_and_join_where_gaps_are_smallest() -> None:
 def test_segments_are_the_window_without_gap_or_overlap(
     kept: list[Piece], earliest: int | None, latest: int, every: int
 ) -> None:
-    found = cells.segments(Window(earliest, latest), every, kept)
+    found = cells.segments(TimeRange(earliest, latest), every, kept)
     moments = list(range(-400 if earliest is None else earliest, latest + 1))
     assert [
         at for part in found for at in range(-400 if part.earliest is None else part.earliest, part.latest + 1)

@@ -23,12 +23,10 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.evaluation.evaluation import Derivation
-from millrace_core.features.history.frame import NONE, Asked, Frame
-from millrace_core.features.history.history import NO_CREATED, History, Numbers, Source, Window
+from millrace_core.features.history.entity_frame import NONE, EntityFrame, SortedFrame
+from millrace_core.features.history.history import NO_CREATED, History, HistorySource, Numbers, TimeRange
 from millrace_core.features.types.conform import ARROW, integers
 from millrace_core.features.windows import aggregates
-
-__all__ = ["Frame", "join", "search"]
 
 _LOWEST: Final = -(2**63)
 
@@ -36,8 +34,8 @@ _LOWEST: Final = -(2**63)
 def join(
     definition: Definition,
     features: Sequence[Feature],
-    source: Source,
-    frame: Frame,
+    source: HistorySource,
+    frame: EntityFrame,
     engine: Engine | None = None,
 ) -> list[pa.Array]:
     """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
@@ -63,8 +61,8 @@ def join(
 def search(
     definition: Definition,
     features: Sequence[Feature],
-    source: Source,
-    frame: Frame,
+    source: HistorySource,
+    frame: EntityFrame,
     engine: Engine | None = None,
 ) -> Callable[[], list[pa.Array]]:
     """The first half of a ``join``: finds the rows that were visible, and computes aggregates.
@@ -94,28 +92,28 @@ def search(
     return fetch
 
 
-def _entities(definition: Definition, frame: Frame) -> pa.Array:
+def _entities(definition: Definition, frame: EntityFrame) -> pa.Array:
     """Which rows of the frame are of an entity at a moment: those without a null."""
     found = np.zeros(len(frame.moments), bool)
     found[frame.sorted(definition.join_keys).rows] = True
     return pa.array(found)
 
 
-def _winners(definition: Definition, source: Source, frame: Frame, winners: Numbers) -> History | None:
+def _winners(definition: Definition, source: HistorySource, frame: EntityFrame, winners: Numbers) -> History | None:
     """Writes down which row of history each row of the frame sees; None where the frame asks for nothing."""
-    asked = frame.sorted(definition.join_keys)
-    if not len(asked.rows):
+    ordered = frame.sorted(definition.join_keys)
+    if not len(ordered.rows):
         return None
-    earliest = None if definition.ttl is None else max(int(asked.moments.min()) - definition.ttl, _LOWEST)
-    history = History(definition, source, Window(earliest, int(asked.moments.max())))
-    best = _Best(len(asked.rows))
-    for seen in _placed(history, asked, cutoff=frame.created_cutoff):
+    earliest = None if definition.ttl is None else max(int(ordered.moments.min()) - definition.ttl, _LOWEST)
+    history = History(definition, source, TimeRange(earliest, int(ordered.moments.max())))
+    best = _Best(len(ordered.rows))
+    for seen in _placed(history, ordered, cutoff=frame.created_cutoff):
         best.merge(seen)
-    best.carry_on(asked, cutoff=frame.created_cutoff)
-    winners[asked.rows] = best.seq
+    best.carry_on(ordered, cutoff=frame.created_cutoff)
+    winners[ordered.rows] = best.seq
     if definition.ttl is not None:
-        oldest = np.maximum(asked.moments, _LOWEST + definition.ttl) - definition.ttl
-        winners[asked.rows[best.event < oldest]] = NONE
+        oldest = np.maximum(ordered.moments, _LOWEST + definition.ttl) - definition.ttl
+        winners[ordered.rows[best.event < oldest]] = NONE
     return history
 
 
@@ -155,7 +153,7 @@ class _Best:
             self.seq[place[newer]] = NONE
         np.maximum.at(self.seq, place, seq)
 
-    def carry_on(self, asked: Asked, *, cutoff: bool) -> None:
+    def carry_on(self, ordered: SortedFrame, *, cutoff: bool) -> None:
         """Lets every place see what earlier places of its entity saw."""
         found = np.flatnonzero(self.seq != NONE)
         # A row that is seen first at a later moment is newer, unless it is its created time that made it so late.
@@ -164,37 +162,37 @@ class _Best:
         rank = np.zeros(len(self.seq), np.int64)
         rank[by_rank[1:]] = np.arange(1, len(by_rank))
         # Ranks of a later entity begin above all of an earlier one, so nothing is carried over.
-        begin = asked.entities * len(by_rank)
+        begin = ordered.entities * len(by_rank)
         winner = np.maximum.accumulate(begin + rank) - begin
         source = by_rank[winner]
         self.event = np.where(winner, self.event[source], _LOWEST)
         self.seq = np.where(winner, self.seq[source], NONE)
 
 
-def _placed(history: History, asked: Asked, *, cutoff: bool) -> Iterator[_Seen]:
+def _placed(history: History, ordered: SortedFrame, *, cutoff: bool) -> Iterator[_Seen]:
     """All rows of history that some moment sees; batches are looked up side by side."""
     waiting: deque[Future[_Seen]] = deque()
     created = history.definition.created_field is not None
     workers = pa.cpu_count()
     with ThreadPoolExecutor(workers) as pool:
         for batch in history.numbered():
-            waiting.append(pool.submit(_place, batch, asked, created=created, cutoff=cutoff))
+            waiting.append(pool.submit(_place, batch, ordered, created=created, cutoff=cutoff))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _place(batch: pa.RecordBatch, asked: Asked, *, created: bool, cutoff: bool) -> _Seen:
+def _place(batch: pa.RecordBatch, ordered: SortedFrame, *, created: bool, cutoff: bool) -> _Seen:
     *keys, event, written, seq = batch.columns
-    entities = asked.codes(keys)
+    entities = ordered.codes(keys)
     known = entities != NONE
     times, moments = integers(event), integers(written) if created else None
     if cutoff:
         known &= False if moments is None else moments != NO_CREATED
     entities, times, moments, numbers = _those(known, entities, times, moments, integers(seq))
-    place = asked.place(entities, times if not cutoff or moments is None else np.maximum(times, moments))
-    seen = place < asked.begins.take(entities + 1)
+    place = ordered.place(entities, times if not cutoff or moments is None else np.maximum(times, moments))
+    seen = place < ordered.begins.take(entities + 1)
     return _Seen(*_those(seen, place, times, moments, numbers))
 
 

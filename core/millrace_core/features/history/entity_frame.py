@@ -27,7 +27,7 @@ _CELLS: Final = 4
 
 
 @dataclass
-class Frame:
+class EntityFrame:
     """What is asked: one row per (entity, moment), in any order and with any duplicates. Made once for several views.
 
     Attributes:
@@ -43,12 +43,12 @@ class Frame:
     request: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._sorted: dict[tuple[JoinKey, ...], Asked] = {}
+        self._sorted: dict[tuple[JoinKey, ...], SortedFrame] = {}
 
-    def sorted(self, join_keys: tuple[JoinKey, ...]) -> Asked:
+    def sorted(self, join_keys: tuple[JoinKey, ...]) -> SortedFrame:
         """The frame by the entities of these join keys."""
         if join_keys not in self._sorted:
-            self._sorted[join_keys] = _asked(join_keys, self)
+            self._sorted[join_keys] = _sort(join_keys, self)
         return self._sorted[join_keys]
 
 
@@ -129,7 +129,7 @@ class _Cells(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class SortedFrame:
     """The frame, sorted by entity and moment, without rows that can match nothing.
 
     Attributes:
@@ -185,7 +185,7 @@ class Asked:
         return place
 
 
-def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> Asked:
+def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
     keys = [
         conform_key(frame.keys[key.name], key.type, column=key.name, field=f"entity_df.{key.name}") for key in join_keys
     ]
@@ -208,7 +208,7 @@ def _asked(join_keys: Sequence[JoinKey], frame: Frame) -> Asked:
     order = _order(entities, moments)
     entities = entities[order]
     begins = np.searchsorted(entities, np.arange(int(entities[-1]) + 2 if len(entities) else 1))
-    return Asked(levels, begins, entities, moments[order], rows[order])
+    return SortedFrame(levels, begins, entities, moments[order], rows[order])
 
 
 def _order(entities: Numbers, moments: Numbers) -> Numbers:

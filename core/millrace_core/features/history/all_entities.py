@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.history.history import History, Source, Window
+from millrace_core.features.history.history import History, HistorySource, TimeRange
 from millrace_core.features.types.conform import KEY_ARROW
 
 # Rows that are gathered before those that are there twice are dropped.
@@ -22,7 +22,7 @@ _LOWEST = -(2**63)
 
 
 def entity_frame(
-    views: Sequence[tuple[Definition, Source]], timestamp_column: str, start: int | None, end: int
+    views: Sequence[tuple[Definition, HistorySource]], timestamp_column: str, start: int | None, end: int
 ) -> pa.Table:
     """The frame of all views together: their join keys and ``timestamp_column``, in order, nothing twice.
 
@@ -55,8 +55,10 @@ def entity_frame(
     return frame.combine_chunks()
 
 
-def _distinct(definition: Definition, source: Source, keys: Sequence[str], start: int | None, end: int) -> pa.Table:
-    history = History(definition, source, Window(_earliest(definition, start, end), end))
+def _distinct(
+    definition: Definition, source: HistorySource, keys: Sequence[str], start: int | None, end: int
+) -> pa.Table:
+    history = History(definition, source, TimeRange(_earliest(definition, start, end), end))
     own = [key.name for key in definition.join_keys]
     wanted = ["event"] if start is not None else []
     empty = pa.schema(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.history.every import entity_frame
+from millrace_core.features.history.all_entities import entity_frame
 from tests.core.features.histories import TableSource, times, view
 
 ROWS = st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.integers(-3, 12)), max_size=12)

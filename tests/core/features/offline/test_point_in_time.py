@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.offline.pit import Frame, join
+from millrace_core.features.history.entity_frame import EntityFrame
+from millrace_core.features.offline.point_in_time import join
 from tests.core.features.histories import TableSource, times, view, visible
 
 DAY = 86_400_000_000
@@ -50,7 +51,7 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
 def joined(
     definition: Definition, rows: list[dict[str, Any]], asked: list[tuple[Any, Any]], **options: Any
 ) -> list[tuple[Any, ...]]:
-    frame = Frame(
+    frame = EntityFrame(
         {"id": pa.array([key for key, _ in asked], pa.int64())},
         pa.array([at for _, at in asked], pa.int64()),
         options.pop("created_cutoff", False),
@@ -119,7 +120,8 @@ def test_the_first_moment_at_or_after_another_is_found_wherever_moments_lie(
     asked: list[tuple[int, int]], looked_up: list[tuple[int, int]]
 ) -> None:
     keys = pa.array([key for key, _ in asked], pa.int64())
-    frame = Frame({"id": keys}, pa.array([at for _, at in asked], pa.int64())).sorted(view(("x", "int64")).join_keys)
+    moments = pa.array([at for _, at in asked], pa.int64())
+    frame = EntityFrame({"id": keys}, moments).sorted(view(("x", "int64")).join_keys)
     ordered = list(zip(frame.entities.tolist(), frame.moments.tolist(), strict=True))
     assert ordered == sorted(ordered)
     known = [(code, at) for key, at in looked_up if (code := int(frame.codes([pa.array([key])])[0])) >= 0]
@@ -167,7 +169,7 @@ def test_several_keys_of_all_types_match_as_a_whole() -> None:
         "i": pa.array([1, 1, 1, 2], pa.uint64()),
         "t": pa.array([5000, -1000, 5000, -1000], pa.timestamp("ms", "Asia/Tokyo")),
     }
-    (got,) = join(definition, definition.features, source, Frame(frame, pa.array([9, 9, 9, 9])))
+    (got,) = join(definition, definition.features, source, EntityFrame(frame, pa.array([9, 9, 9, 9])))
     assert got.to_pylist() == [3, 1, 2, None]
 
 
@@ -184,7 +186,7 @@ def test_every_value_comes_through_unchanged() -> None:
     kinds = {"f": "float32", "d": "float64", "s": "string", "y": "bytes", "t": "timestamp", "o": "bool", "i": "int64"}
     definition = view(*kinds.items())
     source = TableSource(pa.table({"id": pa.array([0, 1, 2, 3]), "at": times([1] * 4), **columns}))
-    asked = Frame({"id": pa.array([0, 1, 2, 3])}, pa.array([1] * 4))
+    asked = EntityFrame({"id": pa.array([0, 1, 2, 3])}, pa.array([1] * 4))
     got = dict(zip(kinds, join(definition, definition.features, source, asked), strict=True))
     assert got["t"].type == pa.timestamp("us", "UTC")
     for name, column in columns.items():
@@ -195,7 +197,7 @@ def test_every_value_comes_through_unchanged() -> None:
 def test_a_feature_may_read_a_key_or_time_column_and_names_may_differ_in_case_alone() -> None:
     definition = view(("seen", "timestamp", "at"), ("uid", "int64", "id"), ("X", "int64"), ("x", "int64"))
     source = TableSource(pa.table({"id": [4], "at": times([7]), "X": [1], "x": [2]}))
-    got = join(definition, definition.features, source, Frame({"id": pa.array([4])}, pa.array([9])))
+    got = join(definition, definition.features, source, EntityFrame({"id": pa.array([4])}, pa.array([9])))
     assert [column.cast(pa.int64()).to_pylist() for column in got] == [[7], [4], [1], [2]]
 
 
@@ -204,7 +206,7 @@ def test_event_times_of_every_unit_and_zone_are_the_same_moments(unit: str) -> N
     definition = view(("x", "int64"))
     source = TableSource(pa.table({"id": [1], "at": pa.array([-1], pa.timestamp(unit, "America/Lima")), "x": [1]}))
     size = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 1}[unit]  # one nanosecond before 1970 is in the microsecond -1
-    asked = Frame({"id": pa.array([1, 1])}, pa.array([-size - 1, -size]))
+    asked = EntityFrame({"id": pa.array([1, 1])}, pa.array([-size - 1, -size]))
     (got,) = join(definition, definition.features, source, asked)
     assert got.to_pylist() == [None, 1]
 
@@ -212,7 +214,7 @@ def test_event_times_of_every_unit_and_zone_are_the_same_moments(unit: str) -> N
 def test_dates_are_their_midnight_in_utc() -> None:
     definition = view(("x", "int64"))
     source = TableSource(pa.table({"id": [1], "at": pa.array([1], pa.date32()), "x": [1]}))
-    asked = Frame({"id": pa.array([1, 1])}, pa.array([DAY - 1, DAY]))
+    asked = EntityFrame({"id": pa.array([1, 1])}, pa.array([DAY - 1, DAY]))
     assert join(definition, definition.features, source, asked)[0].to_pylist() == [None, 1]
 
 
@@ -220,7 +222,7 @@ def test_a_value_out_of_range_names_its_column() -> None:
     definition = view(("x", "int32", "wide"))
     source = TableSource(pa.table({"id": [1], "at": times([1]), "wide": [2**40]}))
     with pytest.raises(RejectError, match=r"column 'wide' \(int64\) holds a value that is no int32"):
-        join(definition, definition.features, source, Frame({"id": pa.array([1])}, pa.array([1])))
+        join(definition, definition.features, source, EntityFrame({"id": pa.array([1])}, pa.array([1])))
 
 
 def test_an_error_of_the_source_comes_through_as_it_is() -> None:
@@ -232,7 +234,7 @@ def test_an_error_of_the_source_comes_through_as_it_is() -> None:
     definition = view(("x", "int64"))
     source = Broken(pa.table({"id": [1], "at": times([1]), "x": [1]}))
     with pytest.raises(RetryError, match="the network is gone"):
-        join(definition, definition.features, source, Frame({"id": pa.array([1])}, pa.array([1])))
+        join(definition, definition.features, source, EntityFrame({"id": pa.array([1])}, pa.array([1])))
 
 
 def test_a_source_that_shrinks_between_the_two_reads_is_noticed() -> None:
@@ -244,7 +246,7 @@ def test_a_source_that_shrinks_between_the_two_reads_is_noticed() -> None:
     definition = view(("x", "int64"))
     source = Shrinking(pa.table({"id": [1, 2], "at": times([1, 1]), "x": [1, 2]}))
     with pytest.raises(RetryError, match="changed while it was read"):
-        join(definition, definition.features, source, Frame({"id": pa.array([2])}, pa.array([1])))
+        join(definition, definition.features, source, EntityFrame({"id": pa.array([2])}, pa.array([1])))
 
 
 @pytest.mark.parametrize("lowest", [-(2**63), -1, 2**63 - 4])
@@ -264,7 +266,7 @@ def test_integer_keys_match_at_both_ends_of_their_range(lowest: int, between: in
         }
     )
     definition = view(("x", "float64"), keys=[("id", "int64")])
-    frame = Frame({"id": pa.array(known, pa.int64())}, pa.array([1, 0, 1], pa.int64()))
+    frame = EntityFrame({"id": pa.array(known, pa.int64())}, pa.array([1, 0, 1], pa.int64()))
     expected = {row["key"][0]: row["x"] for row in rows}
     found = join(definition, definition.features, TableSource(data), frame)
     assert found[0].to_pylist() == [expected[known[0]], None, expected[known[2]]]
@@ -298,7 +300,7 @@ def test_a_million_cells_agree_with_polars_ties_and_all() -> None:
             stamped = stamped.set_column(stamped.column_names.index(name), name, column)
         entities = frame["id"].to_arrow(), frame["t"].to_arrow()
         got = join(
-            definition, definition.features, TableSource(stamped, 50_000), Frame({"id": entities[0]}, entities[1])
+            definition, definition.features, TableSource(stamped, 50_000), EntityFrame({"id": entities[0]}, entities[1])
         )
         for name, column in zip(("x", "s", "written"), got, strict=True):
             values = column.cast(pa.int64()) if name == "written" else column
