@@ -13,7 +13,7 @@ from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.base.later import later
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.online.plan import Plan, Plans
+from millrace_core.features.online.plan import ReadPlan, ReadPlans
 from millrace_core.features.online.published import Snapshot
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class FeatureStore:
         self._store_url = store_url
         self._gateway = gateway
         self._registry = registry
-        self._plans = Plans()
+        self._plans = ReadPlans()
 
     @classmethod
     def from_files(
@@ -328,7 +328,7 @@ class FeatureStore:
             return pushes.GatewayPusher(self._gateway, self._project)
         return pushes.StorePusher(self._store_url)
 
-    def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> Plan:
+    def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> ReadPlan:
         return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)
 
     def _document(self, view: str) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.history.history import HistorySource
 from millrace_core.features.offline import point_in_time
-from millrace_core.features.online.plan import Plan, ViewRead
+from millrace_core.features.online.plan import ReadPlan, ViewRead
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.resources import EngineSettings
@@ -103,7 +103,7 @@ def stretch(entities: str | None, entity_df: Any, start: Moment | None, end: Mom
 
 
 def join(
-    plan: Plan, asked: Asked, open_source: OpenSource, watermark: Watermark, registry: Registry | None
+    plan: ReadPlan, asked: Asked, open_source: OpenSource, watermark: Watermark, registry: Registry | None
 ) -> TrainingSet:
     """Joins the plan's features to the entity frame, view by view.
 
@@ -146,7 +146,7 @@ def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
     }
 
 
-def _features(plan: Plan, open_source: OpenSource, frame: EntityFrame) -> dict[int, pa.Array]:
+def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame) -> dict[int, pa.Array]:
     """The features by position. While those of one view are fetched, the rows of the next are searched."""
     columns: dict[int, pa.Array] = {}
     with ThreadPoolExecutor(1) as fetching:
@@ -170,7 +170,7 @@ def _features(plan: Plan, open_source: OpenSource, frame: EntityFrame) -> dict[i
     return columns
 
 
-def _check_columns(plan: Plan, entities: pa.Table, timestamp_column: str) -> None:
+def _check_columns(plan: ReadPlan, entities: pa.Table, timestamp_column: str) -> None:
     there = ", ".join(entities.column_names)
     for needed in [timestamp_column, *plan.join_keys]:
         if needed not in entities.column_names:

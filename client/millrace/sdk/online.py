@@ -20,7 +20,7 @@ from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import Request
-from millrace_core.features.online.plan import Plan
+from millrace_core.features.online.plan import ReadPlan
 from millrace_core.features.online.reading import NO_ENTITY
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import ARROW, KEY_ARROW
@@ -62,7 +62,7 @@ class OnlineFeatures(Tabular):
 class Reader(Protocol):
     """A way to read features online."""
 
-    def read(self, plan: Plan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
+    def read(self, plan: ReadPlan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
         """Reads the plan's features of the entities, as of a moment in microseconds; ``request`` by request field."""
 
 
@@ -77,7 +77,7 @@ class StoreReader:
         self._url = url
         self._opened: tuple[str, Store] | None = None
 
-    def read(self, plan: Plan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
+    def read(self, plan: ReadPlan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
         """One MGET for all views.
 
         Raises:
@@ -118,7 +118,7 @@ class GatewayReader:
         self._url = f"{url.rstrip('/')}/get-online-features"
         self._project = project
 
-    def read(self, plan: Plan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:  # noqa: ARG002 the gateway reads as of now
+    def read(self, plan: ReadPlan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:  # noqa: ARG002 the gateway reads as of now
         """One request.
 
         Raises:
@@ -163,7 +163,7 @@ class GatewayReader:
 
 
 def answered(
-    plan: Plan,
+    plan: ReadPlan,
     entities: Mapping[str, list[Any]],
     values: Mapping[str, list[Any]],
     statuses: Mapping[str, list[str]],
@@ -185,7 +185,7 @@ def answered(
 
 
 def entity_columns(
-    rows: Sequence[Mapping[str, Any]], plan: Plan, request: Mapping[str, Sequence[Any]] | None
+    rows: Sequence[Mapping[str, Any]], plan: ReadPlan, request: Mapping[str, Sequence[Any]] | None
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
     """Entity rows as columns of join keys, and what they and ``request`` bring by request field.
 

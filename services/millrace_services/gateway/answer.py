@@ -19,8 +19,8 @@ import orjson
 
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.features.online import reading
-from millrace_core.features.online.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, Texts
-from millrace_core.features.online.plan import Plan, ViewRead
+from millrace_core.features.online.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, JsonColumns
+from millrace_core.features.online.plan import ReadPlan, ViewRead
 from millrace_core.features.online.reading import Columns
 from millrace_core.features.types import times
 
@@ -28,12 +28,12 @@ _EPOCH: Final = "1970-01-01T00:00:00Z"
 _BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
 _END: Final = b'],"statuses":%b,"event_timestamps":%b}'
 _NEXT: Final = b',{"values":['
-# What stands between two columns of ``Texts``.
+# What stands between two columns of ``JsonColumns``.
 _BORDER: Final = b',"statuses":%b,"event_timestamps":[%b]}' + _NEXT
 _FLOATS: Final = frozenset({"float32", "float64"})
 
 
-def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[Columns]) -> bytes:
+def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[Columns]) -> bytes:
     """The JSON body; ``read`` holds what was read of each of the plan's views, in the plan's order."""
     known = _END % (_present(rows), _epochs(rows))
     results = [orjson.dumps(values, default=_text)[1:-1] + known for values in entities.values()]
@@ -49,7 +49,7 @@ def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: S
     return _BEGIN % (_names(entities), plan.names_text) + columns_text + b"]}"
 
 
-def encode_plain(plan: Plan, entities: Mapping[str, Sequence[Any]], rows: int, read: Texts) -> bytes:
+def encode_plain(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, read: JsonColumns) -> bytes:
     """The same body from what was read of plain rows."""
     present = _present(rows)
     borders = [_BORDER % (present, times) for times in read.moments]

@@ -15,7 +15,7 @@ from fastapi import Response
 from millrace_core.features.definition.definition import Definition
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.definitions import Definitions
-from millrace_services.gateway.service import FeatureReads, Told
+from millrace_services.gateway.service import FeatureReads, ReadMetrics
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.gateway.store import RowStore
 from millrace_services.web.hot import Answer, Call
@@ -54,7 +54,7 @@ class Gateway:
         self._pushed = metrics.tally(
             "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
         ).counts
-        self._told = Told(
+        self._read_metrics = ReadMetrics(
             metrics.tally("millrace_gateway_values", "Values that reads answered, by status", "status").counts,
             metrics.histogram("millrace_gateway_store_seconds", "Seconds that reads waited for the store").series(),
             metrics.counter("millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows").inc,
@@ -67,7 +67,7 @@ class Gateway:
         async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
             definitions = Definitions(client, settings.refresh_seconds)
             self._reads = FeatureReads(
-                definitions, store, settings.project, settings.max_rows, now_microseconds, self._told
+                definitions, store, settings.project, settings.max_rows, now_microseconds, self._read_metrics
             )
             # Without a step between: it is the hottest route that there is.
             self.service.hot("POST", "/get-online-features", self._reads.handle)

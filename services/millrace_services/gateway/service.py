@@ -11,11 +11,11 @@ from time import perf_counter
 from typing import Any
 
 from millrace_core.base.errors import NotFoundError
-from millrace_core.features.online import keys, request
+from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import Request
-from millrace_core.features.online.plan import Plan, Plans, ViewRead
+from millrace_core.features.online.plan import ReadPlan, ReadPlans, ViewRead
 from millrace_core.features.online.reading import NO_ENTITY, NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
-from millrace_core.features.online.request import FeatureRequest, is_stream
+from millrace_core.features.online.request import FeatureRequest, is_stream, parse
 from millrace_core.features.online.row import Layout
 from millrace_data.online.wire import Keys
 from millrace_services.gateway import answer
@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is measured of reads.
+class ReadMetrics:
+    """The measurements of reads.
 
     Attributes:
         values: how many values were answered, by status.
-        store_seconds: what the store took.
-        unreadable: told how many schemas of rows nothing knows.
+        store_seconds: how long the store took.
+        unreadable: called with the number of schemas of stored rows that nothing knows.
     """
 
     values: MutableMapping[str, int]
@@ -76,7 +76,7 @@ class FeatureReads:
 
     Args:
         now: the present moment in microseconds.
-        told: what is measured.
+        metrics: the measurements.
     """
 
     definitions: Definitions
@@ -84,95 +84,97 @@ class FeatureReads:
     default_project: str
     max_rows: int
     now: Callable[[], int]
-    told: Told
+    metrics: ReadMetrics
 
     def __post_init__(self) -> None:
-        self._plans = Plans()
-        # Layouts that rows were met in, by (project, view); a layout never changes, so they need no look again.
+        self._plans = ReadPlans()
+        # Layouts of stored rows by (project, view). The layout of a schema never changes, so none is fetched twice.
         self._layouts: dict[tuple[str, str], Mapping[bytes, Layout]] = {}
 
     async def handle(self, call: Call) -> Answer:
         """One request; raises what ``millrace_services.web.errors`` maps to statuses."""
         content_type, accept = _media_types(call)
-        came, wanted = is_stream(content_type), is_stream(accept)
-        arrow: Any = await _arrow() if came or wanted else None
-        asked = (arrow.parse if came else request.parse)(call.body, self.default_project)
+        came_as_stream, stream_accepted = is_stream(content_type), is_stream(accept)
+        arrow: Any = await _arrow() if came_as_stream or stream_accepted else None
+        request = (arrow.parse if came_as_stream else parse)(call.body, self.default_project)
         try:
-            plan = self._compiled(asked)
+            plan = self._compiled(request)
         except NotFoundError:
             # It may have been applied a moment ago.
             if not await self.definitions.look_again():
                 raise
-            plan = self._compiled(asked)
-        asked = asked.split(plan.join_keys, plan.request_fields)
-        if plan.binary_keys and not came:
-            asked = asked.decoded(plan.binary_keys)
-        if asked.rows * len(plan.reads) > self.max_rows:
+            plan = self._compiled(request)
+        request = request.split(plan.join_keys, plan.request_fields)
+        if plan.binary_keys and not came_as_stream:
+            request = request.decoded(plan.binary_keys)
+        if request.rows * len(plan.reads) > self.max_rows:
             raise TooLargeError(
-                f"{asked.rows} entities of {len(plan.reads)} views came, {self.max_rows} rows at once are the most",
+                f"{request.rows} entities of {len(plan.reads)} views came, {self.max_rows} rows at once are the most",
                 hint="Send fewer entities at once, or raise MILLRACE_MAX_ROWS",
                 field="entities",
             )
-        rows = await self._rows(plan, asked)
+        rows = await self._rows(plan, request)
         now = self.now()
-        if wanted or (came and b"json" not in accept):
-            read = await self._read(plan, asked, rows, now)
-            return Answer(200, arrow.encode(plan, asked.entities, read), (arrow.CONTENT_TYPE,))
-        body = self._plain(plan, asked, rows, now)
+        if stream_accepted or (came_as_stream and b"json" not in accept):
+            read = await self._read(plan, request, rows, now)
+            return Answer(200, arrow.encode(plan, request.entities, read), (arrow.CONTENT_TYPE,))
+        body = self._plain(plan, request, rows, now)
         if body is None:
-            body = answer.encode(plan, asked.entities, asked.rows, await self._read(plan, asked, rows, now))
+            body = answer.encode(plan, request.entities, request.rows, await self._read(plan, request, rows, now))
         return Answer(200, body)
 
-    def _compiled(self, asked: FeatureRequest) -> Plan:
+    def _compiled(self, request: FeatureRequest) -> ReadPlan:
         snapshot = self.definitions.current
-        refs = asked.refs or snapshot.feature_service(asked.project, asked.feature_service)
-        return self._plans.get(snapshot, asked.project, refs, full_names=asked.full_feature_names)
+        refs = request.refs or snapshot.feature_service(request.project, request.feature_service)
+        return self._plans.get(snapshot, request.project, refs, full_names=request.full_feature_names)
 
-    def _plain(self, plan: Plan, asked: FeatureRequest, rows: Sequence[bytes | None], now: int) -> bytes | None:
-        """The body where all rows are plain."""
-        texts = plan.plain.read(rows, now) if plan.plain is not None else None
-        if texts is None:
+    def _plain(self, plan: ReadPlan, request: FeatureRequest, rows: Sequence[bytes | None], now: int) -> bytes | None:
+        """The JSON body; None where some row is not plain (``millrace_core.features.online.plain``)."""
+        columns = plan.plain.read(rows, now) if plan.plain is not None else None
+        if columns is None:
             return None
-        self.told.values[PRESENT] += len(plan.names) * asked.rows
-        return answer.encode_plain(plan, asked.entities, asked.rows, texts)
+        self.metrics.values[PRESENT] += len(plan.names) * request.rows
+        return answer.encode_plain(plan, request.entities, request.rows, columns)
 
-    async def _read(self, plan: Plan, asked: FeatureRequest, rows: Sequence[bytes | None], now: int) -> list[Columns]:
-        """What rows read as, view by view."""
+    async def _read(
+        self, plan: ReadPlan, request: FeatureRequest, rows: Sequence[bytes | None], now: int
+    ) -> list[Columns]:
+        """The columns of each view."""
         read = []
         for index, view in enumerate(plan.reads):
-            own = rows[index * asked.rows : (index + 1) * asked.rows]
-            columns = view.reader.read(own, now, asked.request, self._layouts.get(view.name))
+            view_rows = rows[index * request.rows : (index + 1) * request.rows]
+            columns = view.reader.read(view_rows, now, request.request_values, self._layouts.get(view.name))
             if columns.unknown:
-                columns = await self._read_other_layouts(view, own, now, asked.request)
+                columns = await self._read_other_layouts(view, view_rows, now, request.request_values)
             read.append(columns)
-        self.told.statuses(read, asked.rows)
+        self.metrics.statuses(read, request.rows)
         return read
 
-    async def _rows(self, plan: Plan, asked: FeatureRequest) -> Sequence[bytes | None]:
-        """Of each view the rows of all entities, one view after another."""
-        texts: list[list[bytes | None]] = []
+    async def _rows(self, plan: ReadPlan, request: FeatureRequest) -> Sequence[bytes | None]:
+        """The rows of all entities, view by view; ``NO_ENTITY`` where a join key is null."""
+        entities: list[list[bytes | None]] = []
         for index, first in enumerate(plan.alike):
-            texts.append(
-                texts[first] if first < index else keys.entity_texts(plan.reads[index].definition, asked.entities)
+            entities.append(
+                entities[first] if first < index else keys.entity_texts(plan.reads[index].definition, request.entities)
             )
-        some = any(None in own for own in texts)
-        ends: Any = [[text for text in own if text is not None] for own in texts] if some else texts
+        some_null = any(None in view for view in entities)
+        ends: Any = [[entity for entity in view if entity is not None] for view in entities] if some_null else entities
         began = perf_counter()
         found = await self.store.rows(list(map(Keys, plan.prefixes, ends)))
-        self.told.store_seconds.observe(perf_counter() - began)
-        if not some:
+        self.metrics.store_seconds.observe(perf_counter() - began)
+        if not some_null:
             return found
-        rest = iter(found)
-        return [NO_ENTITY if text is None else next(rest) for own in texts for text in own]
+        rows = iter(found)
+        return [NO_ENTITY if entity is None else next(rows) for view in entities for entity in view]
 
     async def _read_other_layouts(
-        self, view: ViewRead, rows: Sequence[bytes | None], now: int, brought: Request
+        self, view: ViewRead, rows: Sequence[bytes | None], now: int, request_values: Request
     ) -> Columns:
-        """Rows written under another definition are read by that one's layout, which the view's meta hash keeps."""
+        """Reads rows of which some were written under another definition, whose layout the view's meta key keeps."""
         self._layouts[view.name] = await self.store.layouts(*view.name)
-        columns = view.reader.read(rows, now, brought, self._layouts[view.name])
+        columns = view.reader.read(rows, now, request_values, self._layouts[view.name])
         if columns.unknown:
-            self.told.unreadable(len(columns.unknown))
+            self.metrics.unreadable(len(columns.unknown))
             logger.warning(
                 "feature view %s/%s has rows of unknown schemas %s; they count as not found",
                 *view.name,
@@ -182,7 +184,7 @@ class FeatureReads:
 
 
 async def _arrow() -> Any:
-    """Arrow's part, loaded when it is first asked for: most gateways never are, and it takes half a second."""
+    """The Arrow codec, imported at its first use: that takes half a second, and most gateways never need it."""
     return await asyncio.to_thread(import_module, "millrace_core.features.online.arrow_stream")
 
 

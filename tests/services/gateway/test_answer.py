@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_core.features.online.plan import Plan, compile_plan
+from millrace_core.features.online.plan import ReadPlan, compile_plan
 from millrace_core.features.online.published import Snapshot
 from millrace_core.features.online.reading import NOT_FOUND
 from millrace_core.features.online.row import Layout
@@ -24,11 +24,11 @@ SNAPSHOT = Snapshot("1", {("default", "numbers"): NUMBERS, ("default", "texts"):
 HOUR = 3_600_000_000
 
 
-def plan(*refs: str) -> Plan:
+def plan(*refs: str) -> ReadPlan:
     return compile_plan(SNAPSHOT, "default", refs, full_names=False)
 
 
-def encoded(one: Plan, keys: list[Any], rows: list[list[bytes | None]]) -> Any:
+def encoded(one: ReadPlan, keys: list[Any], rows: list[list[bytes | None]]) -> Any:
     read = [view.reader.read(part, 0) for view, part in zip(one.reads, rows, strict=True)]
     return orjson.loads(answer.encode(one, {"id": keys}, len(keys), read)), read
 

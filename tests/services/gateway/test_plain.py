@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace_core.features.online.plan import Plan, compile_plan
+from millrace_core.features.online.plan import ReadPlan, compile_plan
 from millrace_core.features.online.published import Snapshot
 from millrace_core.features.online.row import Layout
 from millrace_services.gateway import answer
@@ -24,17 +24,17 @@ TIMES = view(("t", "timestamp"), ("h", "int64"), name="times")
 SNAPSHOT = Snapshot("1", {("default", one.view): one for one in (SHORT, LONG, TEXTS, TIMES)})
 
 
-def plan(*refs: str) -> Plan:
+def plan(*refs: str) -> ReadPlan:
     return compile_plan(SNAPSHOT, "default", refs, full_names=False)
 
 
-def plain(one: Plan, rows: list[bytes | None], count: int) -> Any:
+def plain(one: ReadPlan, rows: list[bytes | None], count: int) -> Any:
     assert one.plain is not None
     texts = one.plain.read(rows, NOW)
     return None if texts is None else answer.encode_plain(one, {"id": [7] * count}, count, texts)
 
 
-def view_by_view(one: Plan, rows: list[bytes | None], count: int) -> bytes:
+def view_by_view(one: ReadPlan, rows: list[bytes | None], count: int) -> bytes:
     parts = [rows[index * count : (index + 1) * count] for index in range(len(one.reads))]
     read = [view.reader.read(part, NOW) for view, part in zip(one.reads, parts, strict=True)]
     return answer.encode(one, {"id": [7] * count}, count, read)

@@ -1,14 +1,14 @@
 """Arrow IPC, for machines: requests and answers as one stream each (``application/vnd.apache.arrow.stream``).
 
-What is asked stands as JSON in the schema's metadata under ``millrace``, with the names that the JSON bodies have. The
-table of a read holds the join keys, that of a push the rows. The answer to a read is a table of the join keys and then
-for each feature, in the order asked for,
+The request stands as JSON in the schema's metadata under ``millrace``, with the names that the JSON bodies have. The
+table of a read holds the join keys, that of a push the rows. The answer to a read is a table of the join keys and then,
+for each feature in the order of the request,
 
 - its values, under the feature's name, of the declared type;
 - ``<name>__status``, int8, as Feast numbers them: 1 PRESENT, 2 NULL_VALUE, 3 NOT_FOUND, 4 OUTSIDE_MAX_AGE;
 - ``<name>__event_timestamp``, timestamp[us, UTC], null where there is no row.
 
-Its metadata hold under ``millrace`` ``{"statuses": {"1": "PRESENT", …}}``.
+Its metadata holds under ``millrace`` ``{"statuses": {"1": "PRESENT", …}}``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online import request
-from millrace_core.features.online.plan import Plan
+from millrace_core.features.online.plan import ReadPlan
 from millrace_core.features.online.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
 from millrace_core.features.online.request import STREAM, FeatureRequest
 from millrace_core.features.types.conform import ARROW, KEY_ARROW
@@ -35,10 +35,10 @@ _TIME: Final = ARROW["timestamp"]
 
 
 def decode(body: bytes) -> tuple[dict[str, Any], pa.Table]:
-    """What is asked, and the table.
+    """The request document and the table of a body.
 
     Raises:
-        RejectError: the body is no Arrow stream, or its metadata do not say what is asked.
+        RejectError: the body is no Arrow stream, or its metadata holds no such document.
     """
     try:
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
@@ -46,9 +46,9 @@ def decode(body: bytes) -> tuple[dict[str, Any], pa.Table]:
             table.validate()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RejectError(f"the body is no Arrow IPC stream: {error}") from error
-    said = (table.schema.metadata or {}).get(METADATA, b"{}")
+    metadata = (table.schema.metadata or {}).get(METADATA, b"{}")
     try:
-        document = orjson.loads(said)
+        document = orjson.loads(metadata)
     except orjson.JSONDecodeError as error:
         raise RejectError(f"the schema's metadata millrace is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -57,15 +57,15 @@ def decode(body: bytes) -> tuple[dict[str, Any], pa.Table]:
 
 
 def parse(body: bytes, default_project: str) -> FeatureRequest:
-    """Reads the request for features that a stream is; its table has the join keys. Raises as ``request.parse``."""
+    """Reads a request for features that came as a stream. Raises as ``request.parse``."""
     document, table = decode(body)
     if len(set(table.column_names)) < table.num_columns:
         raise RejectError("two columns have one name", field="entities")
-    return request.of({**document, "entities": table.to_pydict()}, default_project)
+    return request.from_document({**document, "entities": table.to_pydict()}, default_project)
 
 
-def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], read: Sequence[Columns]) -> bytes:
-    """The answer to a read; ``read`` holds what was read of each of the plan's views, in the plan's order."""
+def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence[Columns]) -> bytes:
+    """The answer to a read; ``read`` holds the columns of each of the plan's views, in the plan's order."""
     types = {key.name: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
     made: list[tuple[str, pa.Array]] = [(name, _keys(values, types[name])) for name, values in entities.items()]
     features: list[list[tuple[str, pa.Array]]] = [[] for _ in plan.names]
@@ -77,13 +77,13 @@ def encode(plan: Plan, entities: Mapping[str, Sequence[Any]], read: Sequence[Col
             statuses = codes.get(id(column.statuses))
             if statuses is None:
                 statuses = codes[id(column.statuses)] = pa.array([_CODES[each] for each in column.statuses], pa.int8())
-            called = plan.names[position]
+            name_in_answer = plan.names[position]
             feature = view.definition.feature[name]
             at = moments if columns.times_of(feature) is columns.event_times else of_rows
             features[position] = [
-                (called, _array(column.values, ARROW[feature.type])),
-                (f"{called}__status", statuses),
-                (f"{called}__event_timestamp", at),
+                (name_in_answer, _array(column.values, ARROW[feature.type])),
+                (f"{name_in_answer}__status", statuses),
+                (f"{name_in_answer}__event_timestamp", at),
             ]
     made += [column for columns in features for column in columns]
     schema = pa.schema([(name, array.type) for name, array in made], metadata=_ABOUT)

@@ -1,9 +1,9 @@
-"""Rows in which nothing is out of the ordinary, of all views of a read at once, to the texts of the answer.
+"""The fast path of online reads: rows of all views at once, straight to the JSON of the answer.
 
-Most online reads are such: every row is there, in the present layout, visible and without a null, and finite numbers
-are wanted of it. Then all views' rows of an entity are read as one record, and many records as one table of bytes, in a
-fraction of the time that view by view and value by value take. What such rows read as is the rule of
-``millrace_core.features.online.reading``; everything else is left to it.
+A row is *plain* if it is there, in the present layout, visible and without a null, and only finite numbers are read
+from it. Most reads meet plain rows alone. Then all views' rows of an entity are read as one record, and many records as
+one table of bytes, in a fraction of the time that view by view and value by value take. The values are those of
+``millrace_core.features.online.reading``; every read with a row that is not plain is left to that module.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KEPT: Final[dict[np.dtype[Any], dict[str, np.dtype[Any]]]] = {
 }
 
 
-class Wanted(NamedTuple):
+class ViewFeatures(NamedTuple):
     """Features of one view, and their positions in the answer."""
 
     definition: Definition
@@ -48,8 +48,8 @@ class Wanted(NamedTuple):
     positions: Sequence[int]
 
 
-class Texts(NamedTuple):
-    """What plain rows read as, in JSON; all of it is PRESENT.
+class JsonColumns(NamedTuple):
+    """The values of plain rows in JSON; their statuses are all PRESENT.
 
     Attributes:
         columns: the values of each feature, in the answer's order: a list without its first bracket.
@@ -61,7 +61,7 @@ class Texts(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """A wanted feature: its position in the answer, its struct code, and where a record has it (item, byte)."""
+    """A feature to read: its position in the answer, its struct code, and where a record has it (item, byte)."""
 
     position: int
     code: str
@@ -70,7 +70,7 @@ class _Field(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Features of one type: their rows of a matrix, their bytes in a record, and what those are read as."""
+    """Features of one type: their rows of the matrix, their bytes in a record, and the type of those bytes."""
 
     rows: slice
     bytes: Matrix
@@ -81,10 +81,10 @@ class PlainReader:
     """Reads the rows of several views.
 
     Args:
-        wanted: what of each view, in the order in which their rows come; all together they fill the answer.
+        wanted: the features of each view, in the order in which their rows come; together they fill the answer.
     """
 
-    def __init__(self, wanted: Sequence[Wanted]) -> None:
+    def __init__(self, wanted: Sequence[ViewFeatures]) -> None:
         layouts = [Layout.of(view.definition) for view in wanted]
         fields, items, starts, self._struct = _record(wanted, layouts)
         self._views = [(layout.head, view.definition.ttl) for layout, view in zip(layouts, wanted, strict=True)]
@@ -104,15 +104,15 @@ class PlainReader:
         self._ordered = _items([grouped.index(position) for position in range(len(grouped))])
 
     @classmethod
-    def of(cls, wanted: Sequence[Wanted]) -> PlainReader | None:
+    def of(cls, wanted: Sequence[ViewFeatures]) -> PlainReader | None:
         """The reader; None where rows of one of the views are never plain."""
         return cls(wanted) if all(map(_can_be_plain, wanted)) else None
 
-    def read(self, rows: Sequence[bytes | None], as_of: int) -> Texts | None:
-        """What rows read as.
+    def read(self, rows: Sequence[bytes | None], as_of: int) -> JsonColumns | None:
+        """The JSON columns of rows.
 
         Args:
-            rows: of each view one per entity, one view after another, as the store gave them.
+            rows: as the store gave them: all entities of the first view, then all of the second, and so on.
             as_of: the moment of the read, microseconds.
 
         Returns:
@@ -125,29 +125,30 @@ class PlainReader:
         newest = _packed(as_of)
         try:
             for view, (head, ttl) in enumerate(self._views):
-                own: Any = rows[view * count : (view + 1) * count]
-                records[view::views] = own
-                # Rows begin with what is the same in all, and then their time: the first and the last tell of all.
+                view_rows: Any = rows[view * count : (view + 1) * count]
+                records[view::views] = view_rows
+                # Rows begin with a head that is the same in all, and then their event time. So where the least and the
+                # greatest row have the right head and a visible time, all of them do.
                 oldest = _packed(YEAR_1 if ttl is None else max(as_of - ttl, YEAR_1))
-                if min(own)[: _EVENT.stop] < head + oldest or max(own)[: _EVENT.stop] > head + newest:
+                if min(view_rows)[: _EVENT.stop] < head + oldest or max(view_rows)[: _EVENT.stop] > head + newest:
                     return None
             packed = b"".join(records)  # type: ignore[arg-type]
-        except (TypeError, ValueError):  # a row is absent, or nothing was asked for
+        except (TypeError, ValueError):  # a row is absent, or there are no entities
             return None
         if len(packed) != count * size or any(packed[at::size].count(0) != count for at in self._nulls):
             return None
         return self._one(packed) if count == 1 else self._many(packed, count)
 
-    def _one(self, packed: bytes) -> Texts | None:
+    def _one(self, packed: bytes) -> JsonColumns | None:
         items = self._struct.unpack(packed)
         text = orjson.dumps(self._values_of(items))
-        if b"n" in text:  # what is not finite is null
+        if b"n" in text:  # orjson writes floats that are not finite as null
             return None
         moments = [START + (event - TIME_OFFSET) * MICROSECOND for event in self._events_of(items)]
         columns = text[1:].replace(b",", b"],").split(b",")
-        return Texts(columns, orjson.dumps(moments, option=JSON_TIMES)[1:-1].split(b","))
+        return JsonColumns(columns, orjson.dumps(moments, option=JSON_TIMES)[1:-1].split(b","))
 
-    def _many(self, packed: bytes, count: int) -> Texts | None:
+    def _many(self, packed: bytes, count: int) -> JsonColumns | None:
         table = np.frombuffer(packed, _BYTE).reshape(count, self._struct.size)
         columns: list[bytes] = []
         for kept, size, parts in self._groups:
@@ -161,15 +162,15 @@ class PlainReader:
         events = table.take(self._events, 1).view(_TIME).T.astype(np.uint64, order="C")
         events ^= _SIGN
         moments = orjson.dumps(events.view(_MOMENT), option=JSON_TIMES)
-        return Texts(self._ordered(columns), [each[:-1] for each in _rows(moments, len(self._views))])
+        return JsonColumns(self._ordered(columns), [each[:-1] for each in _rows(moments, len(self._views))])
 
 
 def _packed(moment: int) -> bytes:
-    """A time as rows have it."""
+    """A time in microseconds, as rows have it."""
     return (moment + TIME_OFFSET).to_bytes(_EVENT.stop - _EVENT.start, "big")
 
 
-def _can_be_plain(wanted: Wanted) -> bool:
+def _can_be_plain(wanted: ViewFeatures) -> bool:
     definition = wanted.definition
     features = [definition.feature[name] for name in wanted.features]
     return (
@@ -179,8 +180,14 @@ def _can_be_plain(wanted: Wanted) -> bool:
     )
 
 
-def _record(wanted: Sequence[Wanted], layouts: Sequence[Layout]) -> tuple[list[_Field], list[int], list[int], Struct]:
-    """All views' rows of one entity: the wanted fields, each event time (item), where each row begins, the whole."""
+def _record(
+    wanted: Sequence[ViewFeatures], layouts: Sequence[Layout]
+) -> tuple[list[_Field], list[int], list[int], Struct]:
+    """The record of one entity, which is its rows of all views.
+
+    Returns:
+        The features to read, the item of each event time, the byte at which each row begins, and the whole record.
+    """
     fields: list[_Field] = []
     items, starts = [], []
     codes = ">"
@@ -206,7 +213,7 @@ def _record(wanted: Sequence[Wanted], layouts: Sequence[Layout]) -> tuple[list[_
 
 
 def _parts(fields: Sequence[_Field], codes: dict[str, np.dtype[Any]]) -> tuple[int, list[_Part]]:
-    """How many of the fields have one of the codes, and these by code."""
+    """How many of the fields have one of the codes, and those fields by code."""
     parts = []
     end = 0
     for code, read in codes.items():

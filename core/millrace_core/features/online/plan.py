@@ -1,4 +1,4 @@
-"""From references to reads: which views, which of their features, under which names. Compiled once per snapshot."""
+"""Read plans: which rows and which of their features answer a list of references. Compiled once per snapshot."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from millrace_core.features.online.row import NUMBERS
 if TYPE_CHECKING:
     from millrace_core.features.online import plain as plain_rows
 else:
-    plain_rows = later(
-        "millrace_core.features.online.plain"
-    )  # which brings numpy: commands that read nothing start without it
+    # It brings numpy, which takes time that commands without online reads need not pay.
+    plain_rows = later("millrace_core.features.online.plain")
 
 _PARTS = 2
 
 
 @dataclass(frozen=True)
 class ViewRead:
-    """Rows of one view: ``features`` are wanted of each, at ``positions`` of the answer's columns."""
+    """The part of a plan that reads one view: these features, at these positions among the answer's columns."""
 
     definition: Definition
     features: tuple[str, ...]
@@ -54,18 +53,18 @@ class ViewRead:
 
     @cached_property
     def types(self) -> tuple[FeatureType, ...]:
-        """Of the features."""
+        """The features' types."""
         return tuple(self.definition.feature[name].type for name in self.features)
 
     @cached_property
     def simple(self) -> bool:
-        """Whether all values are numbers."""
+        """Whether all features are numbers."""
         return NUMBERS.issuperset(self.types)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One feature set. ``names`` are the answer's feature columns in the order in which they were asked for."""
+class ReadPlan:
+    """How one list of references is read; ``names`` are the answer's feature columns, in their order."""
 
     names: tuple[str, ...]
     join_keys: tuple[str, ...]
@@ -78,24 +77,24 @@ class Plan:
 
     @cached_property
     def alike(self) -> tuple[int, ...]:
-        """For each read the first one with the same join keys: their store keys differ in their beginnings only."""
+        """For each read the first one with the same join keys (its index): their store keys differ in the prefix."""
         join_keys = [read.definition.join_keys for read in self.reads]
         return tuple(join_keys.index(own) for own in join_keys)
 
     @cached_property
     def prefixes(self) -> tuple[bytes, ...]:
-        """What the store keys of each read begin with."""
+        """The prefix of each read's store keys."""
         return tuple(keys.prefix(*read.name) for read in self.reads)
 
     @cached_property
     def plain(self) -> plain_rows.PlainReader | None:
         """Reads the rows of all views at once where they are plain; None where they never are."""
-        wanted = [plain_rows.Wanted(read.definition, read.features, read.positions) for read in self.reads]
+        wanted = [plain_rows.ViewFeatures(read.definition, read.features, read.positions) for read in self.reads]
         return plain_rows.PlainReader.of(wanted)
 
     @cached_property
     def runs(self) -> tuple[tuple[int, slice], ...]:
-        """The answer's columns in runs that are of one read: which one, and the columns."""
+        """The answer's columns as runs of one read each: the index of the read, and the columns."""
         read_at = {position: index for index, read in enumerate(self.reads) for position in read.positions}
         runs = []
         start = 0
@@ -113,11 +112,11 @@ class Plan:
 
     @cached_property
     def request_fields(self) -> frozenset[str]:
-        """Names of what the request brings for on-demand features."""
+        """Names of the fields that on-demand features read from the request."""
         return frozenset(name for read in self.reads for name, _ in read.reader.request_fields)
 
 
-def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:
+def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> ReadPlan:
     """Resolves references against a snapshot.
 
     Raises:
@@ -137,11 +136,11 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
         names.append(f"{view}__{feature}" if full_names else feature)
     _refuse_shared_names(refs, names)
     reads = tuple(
-        ViewRead(snapshot.view(project, view), tuple(f for f, _ in asked), tuple(p for _, p in asked))
-        for view, asked in wanted.items()
+        ViewRead(snapshot.view(project, view), tuple(f for f, _ in features), tuple(p for _, p in features))
+        for view, features in wanted.items()
     )
     join_keys = dict.fromkeys(key.name for read in reads for key in read.definition.join_keys)
-    return Plan(tuple(names), tuple(join_keys), reads)
+    return ReadPlan(tuple(names), tuple(join_keys), reads)
 
 
 def _split(ref: str) -> tuple[str, str]:
@@ -157,24 +156,24 @@ def _refuse_shared_names(refs: tuple[str, ...], names: list[str]) -> None:
         if name in first:
             twice = first[name] == ref
             raise RejectError(
-                f"{ref} is asked for twice" if twice else f"{first[name]} and {ref} would both be called {name!r}",
-                hint="Ask for it once" if twice else "Set full_feature_names to true",
+                f"{ref} is requested twice" if twice else f"{first[name]} and {ref} would both be called {name!r}",
+                hint="Request it once" if twice else "Set full_feature_names to true",
                 field="features",
             )
         first[name] = ref
 
 
-class Plans:
+class ReadPlans:
     """Compiled plans of the present snapshot; a new snapshot forgets them all."""
 
-    # Bounds memory against clients that never ask for the same thing twice.
+    # Bounds memory against clients that never send the same references twice.
     MOST = 1000
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
+        self._plans: dict[tuple[str, tuple[str, ...], bool], ReadPlan] = {}
 
-    def get(self, snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> Plan:
+    def get(self, snapshot: Snapshot, project: str, refs: tuple[str, ...], *, full_names: bool) -> ReadPlan:
         """The plan for these references; compiled on first use. Raises as ``compile_plan``."""
         if snapshot is not self._snapshot:
             self._snapshot, self._plans = snapshot, {}

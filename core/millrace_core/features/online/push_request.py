@@ -8,16 +8,24 @@ import orjson
 import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.online import arrow_stream as arrow
-from millrace_core.features.online.request import is_stream, named
+from millrace_core.features.online import arrow_stream
+from millrace_core.features.online.request import is_stream, json_type
 
 TO: Final = ("online", "offline", "online_and_offline")
-# Feast's client writes rows under these names, whatever the source calls its times.
+# Feast's client sends the times under these names, whatever the source calls them.
 FEAST_EVENT, FEAST_CREATED = "event_timestamp", "created"
 
 
 class PushRequest(NamedTuple):
-    """What is pushed: ``columns`` are lists of JSON values or a table."""
+    """A checked push.
+
+    Attributes:
+        project: the namespace of the view.
+        view: which rows are pushed to.
+        to: one of ``TO``.
+        id: what tells this push from others; empty where the client gave none.
+        columns: the rows: lists of JSON values by column, or a table.
+    """
 
     project: str
     view: str
@@ -40,18 +48,18 @@ def parse(body: bytes, content_type: bytes | None, default_project: str, key: st
     """Reads the body; ``key`` is the header Idempotency-Key.
 
     Raises:
-        RejectError: it is no such request; names the field, what came and what is expected.
+        RejectError: the body is no such request; names the field, what came and what is expected.
     """
     columns: Any
     if is_stream(content_type):
-        document, columns = arrow.decode(body)
+        document, columns = arrow_stream.decode(body)
     else:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise RejectError(f"the body is not JSON: {error}") from error
         if not isinstance(document, dict):
-            raise RejectError(f"the body is {named(document)}, an object is expected")
+            raise RejectError(f"the body is {json_type(document)}, an object is expected")
         columns = document.get("df")
         if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
             raise RejectError("expected one list of values per column", hint='Send "df": {"id": [1]}', field="df")
@@ -70,6 +78,6 @@ def _text(document: dict[str, Any], *names: str) -> str:
         if value is None:
             continue
         if not isinstance(value, str):
-            raise RejectError(f"{named(value)} came, a string is expected", field=name)
+            raise RejectError(f"{json_type(value)} came, a string is expected", field=name)
         return value
     return ""

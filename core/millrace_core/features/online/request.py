@@ -13,14 +13,21 @@ from millrace_core.base.errors import RejectError
 # The content type of Arrow streams.
 STREAM: Final = b"application/vnd.apache.arrow.stream"
 
-
 _TEXT: Final = frozenset([str])
 
 
 class FeatureRequest(NamedTuple):
-    """What is asked: equally long columns by join key in ``entities``, by request field in ``request``.
+    """A checked request: which features, of which entities.
 
-    Feast's clients send both in ``entities``; the plan tells them apart (``split``).
+    Feast's clients send request fields among the entities; ``split`` tells them apart, once the plan knows both.
+
+    Attributes:
+        project: the namespace of the views.
+        refs: ``view:feature`` each; empty where ``feature_service`` names a ModelDeployment that reads features.
+        full_feature_names: whether answers call a feature ``view__feature``.
+        entities: equally long columns by join key.
+        request_values: columns of the same length by request field.
+        rows: the length of the columns.
     """
 
     project: str
@@ -28,28 +35,28 @@ class FeatureRequest(NamedTuple):
     feature_service: str
     full_feature_names: bool
     entities: dict[str, list[Any]]
-    request: dict[str, list[Any]]
+    request_values: dict[str, list[Any]]
     rows: int
 
     def split(self, join_keys: Collection[str], request_fields: Collection[str]) -> FeatureRequest:
-        """The request with join keys alone in ``entities`` and all request fields in ``request``.
+        """The request with the join keys in ``entities`` and all request fields in ``request_values``.
 
         Raises:
-            RejectError: a column is none of both; names those that are known.
+            RejectError: a column is neither a join key nor a request field; names those that are known.
         """
         if not request_fields and all(name in join_keys for name in self.entities):
             return self
-        brought = {name: column for name, column in self.entities.items() if name in request_fields}
+        values = {name: column for name, column in self.entities.items() if name in request_fields}
         for name in self.entities:
-            if name not in join_keys and name not in brought:
+            if name not in join_keys and name not in values:
                 fields = f"; the request fields: {', '.join(sorted(request_fields))}" if request_fields else ""
                 raise RejectError(
-                    f"{name!r} is no join key of what is asked for",
+                    f"{name!r} is no join key of the requested features",
                     hint=f"The join keys are: {', '.join(join_keys)}{fields}",
                     field=f"entities.{name}",
                 )
         entities = {name: column for name, column in self.entities.items() if name in join_keys}
-        return self._replace(entities=entities, request=brought | self.request)
+        return self._replace(entities=entities, request_values=values | self.request_values)
 
     def decoded(self, binary: Collection[str]) -> FeatureRequest:
         """The request of JSON with its join keys of bytes as bytes; those in ``binary`` came in base64.
@@ -64,22 +71,22 @@ class FeatureRequest(NamedTuple):
 
 
 def parse(body: bytes, default_project: str) -> FeatureRequest:
-    """Reads the body.
+    """Reads the JSON body.
 
     Raises:
-        RejectError: it is no such request; names the field, what came and what is expected.
+        RejectError: the body is no such request; names the field, what came and what is expected.
     """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RejectError(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise RejectError(f"the body is {named(document)}, an object is expected")
-    return of(document, default_project)
+        raise RejectError(f"the body is {json_type(document)}, an object is expected")
+    return from_document(document, default_project)
 
 
-def of(document: dict[str, Any], default_project: str) -> FeatureRequest:
-    """The request that a document with the names of the JSON body makes. Raises as ``parse``."""
+def from_document(document: dict[str, Any], default_project: str) -> FeatureRequest:
+    """The request that a document in the form of the JSON body is. Raises as ``parse``."""
     refs = document.get("features") or []
     service = document.get("feature_service") or ""
     if not isinstance(refs, list) or not _TEXT.issuperset(map(type, refs)):
@@ -92,13 +99,15 @@ def of(document: dict[str, Any], default_project: str) -> FeatureRequest:
         )
     project = document.get("project") or default_project
     if not isinstance(project, str):
-        raise RejectError(f"{named(project)} came, a namespace is expected", field="project")
+        raise RejectError(f"{json_type(project)} came, a namespace is expected", field="project")
     full = document.get("full_feature_names", False)
     if not isinstance(full, bool):
-        raise RejectError(f"{named(full)} came, true or false is expected", field="full_feature_names")
+        raise RejectError(f"{json_type(full)} came, true or false is expected", field="full_feature_names")
     request = document.get("request") or {}
     if not isinstance(request, dict):
-        raise RejectError(f"{named(request)} came, one list of values per request field is expected", field="request")
+        raise RejectError(
+            f"{json_type(request)} came, one list of values per request field is expected", field="request"
+        )
     entities, rows = _entities(document.get("entities"))
     return FeatureRequest(project, tuple(refs), service, full, entities, request, rows)
 
@@ -110,7 +119,7 @@ def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
         )
     for name, column in value.items():
         if not isinstance(column, list):
-            raise RejectError(f"{named(column)} came, a list of values is expected", field=f"entities.{name}")
+            raise RejectError(f"{json_type(column)} came, a list of values is expected", field=f"entities.{name}")
     lengths = list(map(len, value.values()))
     if lengths.count(lengths[0]) != len(lengths):
         counted = ", ".join(f"{name} has {length}" for name, length in zip(value, lengths, strict=True))
@@ -134,6 +143,7 @@ def is_stream(media_type: bytes | None) -> bool:
     return media_type is not None and STREAM in media_type
 
 
-def named(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """What JSON calls the kind of a value, with its article, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
