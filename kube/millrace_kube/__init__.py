@@ -2,7 +2,7 @@
 
 How a controller is written on it (``handlers.py`` of each operator)::
 
-    def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
+    def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         async def reconcile(key: Key) -> Requeue | None:
             observed = gather(cluster.cache, key)           # reads: cache.get, cache.select
             if observed is None:
@@ -18,7 +18,8 @@ How a controller is written on it (``handlers.py`` of each operator)::
 A reconcile may raise: ``RetryError`` (the work queue tries again, after ``delay`` at the earliest) or any other error
 (tried again with the same back-off). It must be idempotent, because it may end at any line.
 Modules: ``resources`` (kinds) · ``client`` (requests) · ``cache`` (what is known) · ``compare`` (is it already so) ·
-``cluster`` (writes) · ``events`` · ``queue`` and ``runtime`` (when to reconcile) · ``handlers`` (kopf's watches) ·
+``cached_client`` (writes) · ``events`` · ``queue`` and ``runtime`` (when to reconcile) ·
+``handlers`` (kopf's watches) ·
 ``sightings`` (what they missed) · ``lease`` (one at a time) · ``platform`` (what children need to know) ·
 ``connection`` · ``metrics`` · ``errors``.
 """

@@ -12,7 +12,7 @@ from random import Random
 
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_kube import errors
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.queue import Key, Requeue, WorkQueue, backoff
 from millrace_kube.resources import Object, Resource, labels_of, name_of, namespace_of
@@ -66,7 +66,7 @@ class Runtime:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: CachedClient,
         controllers: Iterable[Controller],
         *,
         metrics: KubeMetrics | None = None,

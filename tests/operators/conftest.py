@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from kubernetes.aio.client import Configuration
 
-import millrace_local.apiserver
 from millrace_kube.client import Client
-from millrace_local.apiserver.process import RunningServer, start
-from tests.operators.golden import CRDS
+from millrace_local.apiserver.process import RunningServer
+from tests.operators.fixtures import faulty_server
 from tests.operators.world import START, World
 
+__all__ = ["faulty_server"]
+
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests here, with ``/faults`` and the real third-party CRDs where they are at hand."""
-    data = tmp_path_factory.mktemp("operators")
-    own = Path(__file__).parents[2] / "crds"
-    [package] = millrace_local.apiserver.__path__
-    others = CRDS if CRDS.is_dir() else Path(package) / "thirdparty"
-    running = start(data, kubeconfig=data / "kubeconfig", crds=[own, others], faults=True)
-    yield running
-    running.stop()
 
 
 class Faults:

@@ -7,8 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from millrace_local.apiserver.process import RunningServer
+import millrace_local.apiserver
+from millrace_local.apiserver.process import RunningServer, start
+from tests.operators.golden import CRDS
 from tests.operators.harness import Api, start_server
+
+
+@pytest.fixture(scope="session")
+def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests here, with ``/faults`` and the real third-party CRDs where they are at hand."""
+    data = tmp_path_factory.mktemp("operators")
+    own = Path(__file__).parents[2] / "crds"
+    [package] = millrace_local.apiserver.__path__
+    others = CRDS if CRDS.is_dir() else Path(package) / "thirdparty"
+    running = start(data, kubeconfig=data / "kubeconfig", crds=[own, others], faults=True)
+    yield running
+    running.stop()
 
 
 @pytest.fixture

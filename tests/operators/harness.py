@@ -17,8 +17,8 @@ import httpx
 
 from millrace_kube import connection, handlers
 from millrace_kube.cache import Cache
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.cluster import Cluster
 from millrace_kube.resources import NAMESPACES, Object, Resource
 from millrace_kube.runtime import Controller, Runtime
 from millrace_local.apiserver import thirdparty
@@ -134,7 +134,7 @@ class Running:
                 calm_since = loop.time()
 
 
-Factory = Callable[[Cluster], Iterable[Controller]]
+Factory = Callable[[CachedClient], Iterable[Controller]]
 
 
 @asynccontextmanager
@@ -152,7 +152,7 @@ async def operators(
     environ = {"KUBECONFIG": str(server.kubeconfig)}
     configuration = await connection.load(environ)
     async with make_client(configuration) as client:
-        cluster = Cluster(client, Cache(), clock=clock) if clock else Cluster(client, Cache())
+        cluster = CachedClient(client, Cache(), clock=clock) if clock else CachedClient(client, Cache())
         runtime = Runtime(cluster, factory(cluster), resync=resync, patience=patience, random=Random(7))
         tasks = [asyncio.create_task(runtime.run())]
         if watching:

@@ -22,8 +22,8 @@ from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError
 from millrace_kube import resources as r
 from millrace_kube.cache import Cache
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.cluster import Cluster
 from millrace_kube.errors import AbsentError
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.platform import Platform
@@ -277,7 +277,7 @@ class Operator:
     def __init__(self, client: Client, namespace: str, clock: Callable[[], datetime]) -> None:
         self.client = client
         self._metrics = KubeMetrics()
-        self.cluster = Cluster(client, Cache(), metrics=self._metrics, clock=clock)
+        self.cluster = CachedClient(client, Cache(), metrics=self._metrics, clock=clock)
         self.namespace = namespace
         self._deleted = 0.0
 
@@ -328,11 +328,11 @@ class Operator:
         ]
 
 
-async def _deployment(cluster: Cluster, key: Key) -> Requeue | None:
+async def _deployment(cluster: CachedClient, key: Key) -> Requeue | None:
     return await reconcile_deployment(cluster, PLATFORM, key)
 
 
-_RECONCILES: dict[str, Callable[[Cluster, Key], Awaitable[Requeue | None]]] = {
+_RECONCILES: dict[str, Callable[[CachedClient, Key], Awaitable[Requeue | None]]] = {
     "deployment": _deployment,
     "service": reconcile_service,
 }

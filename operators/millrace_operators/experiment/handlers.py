@@ -8,7 +8,7 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_kube.cache import Cache
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     DEPLOYMENTS,
@@ -30,7 +30,7 @@ from millrace_operators.routing.observe import service_of, services_of_route
 CONTROLLER: Final = "service"
 
 
-def controllers(cluster: Cluster, _platform: Platform) -> list[Controller]:
+def controllers(cluster: CachedClient, _platform: Platform) -> list[Controller]:
     """One key for each service."""
     watches: dict[Resource, Mapper] = {
         EXPERIMENTS: _of_experiment,

@@ -14,7 +14,7 @@ from millrace_core.api import conditions
 from millrace_core.api.base import GROUP
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus
 from millrace_core.base.errors import RejectError
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS, Object, deleting, name_of, namespace_of, resource_of
 from millrace_operators.experiment import status as statuses
@@ -47,7 +47,7 @@ class Turn:
     split: Split | None
 
 
-async def reconcile(cluster: Cluster, key: Key) -> Requeue | None:
+async def reconcile(cluster: CachedClient, key: Key) -> Requeue | None:
     """One turn of the service ``key.name``; idempotent.
 
     Raises:
@@ -72,7 +72,7 @@ async def reconcile(cluster: Cluster, key: Key) -> Requeue | None:
     return _again(around.now, planned, turns, refused=problem is not None)
 
 
-async def _look_for_missing(cluster: Cluster, key: Key) -> None:
+async def _look_for_missing(cluster: CachedClient, key: Key) -> None:
     """Asks the API server for deployments that the cache lacks though the route or an Experiment names them.
 
     That one is gone moves traffic for good, so no cache is believed in it.
@@ -81,7 +81,7 @@ async def _look_for_missing(cluster: Cluster, key: Key) -> None:
         await cluster.live(MODEL_DEPLOYMENTS, key.namespace, name)
 
 
-async def _take_turns(cluster: Cluster, around: Scene) -> list[Turn]:
+async def _take_turns(cluster: CachedClient, around: Scene) -> list[Turn]:
     """Every Experiment that wants one has its turn; the first that nothing stands against has the service."""
     turns: list[Turn] = []
     holder = ""
@@ -105,7 +105,7 @@ async def _take_turns(cluster: Cluster, around: Scene) -> list[Turn]:
     return turns
 
 
-async def _guarded(cluster: Cluster, document: Object) -> Object:
+async def _guarded(cluster: CachedClient, document: Object) -> Object:
     """The object with its finalizer: from its start on it is not deleted before traffic is back."""
     if await cluster.add_finalizer(document, FINALIZER):
         return cluster.cache.get(EXPERIMENTS, namespace_of(document), name_of(document)) or document
@@ -113,7 +113,7 @@ async def _guarded(cluster: Cluster, document: Object) -> Object:
 
 
 async def _write_intent(
-    cluster: Cluster, document: Object, seen: Observed, status: ExperimentStatus, move: Move
+    cluster: CachedClient, document: Object, seen: Observed, status: ExperimentStatus, move: Move
 ) -> None:
     """Writes what was decided before anything is done about it, and tells of it once."""
     before = seen.status
@@ -127,7 +127,7 @@ async def _write_intent(
         await cluster.events.emit(document, kind, move.reason, move.message, identity=identity)
 
 
-async def _program(cluster: Cluster, planned: Plan) -> RejectError | None:
+async def _program(cluster: CachedClient, planned: Plan) -> RejectError | None:
     """Writes the route. What the API server refuses, or a name that somebody else has, is told, not tried for ever."""
     problem: RejectError | None = None
     for item in planned.apply:
@@ -140,7 +140,7 @@ async def _program(cluster: Cluster, planned: Plan) -> RejectError | None:
     return problem
 
 
-async def _tell(cluster: Cluster, around: Scene, wanted: Wanted, planned: Plan, turns: list[Turn]) -> None:
+async def _tell(cluster: CachedClient, around: Scene, wanted: Wanted, planned: Plan, turns: list[Turn]) -> None:
     """Events about the route: a new champion, an edit that was undone."""
     champion, before = wanted.champion.name, around.champion.name
     document = cluster.cache.get(MODEL_DEPLOYMENTS, around.namespace, champion)
@@ -155,7 +155,7 @@ async def _tell(cluster: Cluster, around: Scene, wanted: Wanted, planned: Plan, 
         await cluster.events.emit(about, "Warning", "RouteRewritten", note, identity=["rewritten", versions])
 
 
-async def _release(cluster: Cluster, turn: Turn, planned: Plan) -> None:
+async def _release(cluster: CachedClient, turn: Turn, planned: Plan) -> None:
     """Lets a deleted Experiment go once no traffic is split any more and nothing of it is left in the route."""
     if not deleting(turn.document) or turn.status.phase in ROUTED:
         return

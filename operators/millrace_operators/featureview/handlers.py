@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from millrace_core.api import names
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, PODS, Object, labels_of, namespace_of
 from millrace_kube.runtime import Controller, itself
 from millrace_operators.featureview.reconcile import Reconciler
 
 
-def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
+def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     """The one control loop of feature views."""
     reconciler = Reconciler(cluster, platform)
     watches = {FEATURE_VIEWS: itself, CRON_JOBS: _view, JOBS: _view, PODS: _view}

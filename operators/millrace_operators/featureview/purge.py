@@ -7,7 +7,7 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_core.base import timestamps
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Requeue
 from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
@@ -22,7 +22,7 @@ _ENDED: Final = ("Succeeded", "Failed")
 class Purger:
     """Ends what a view runs, deletes its online rows, and removes the finalizer."""
 
-    def __init__(self, cluster: Cluster, platform: Platform) -> None:
+    def __init__(self, cluster: CachedClient, platform: Platform) -> None:
         self._cluster = cluster
         self._platform = platform
 

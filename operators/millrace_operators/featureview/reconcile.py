@@ -10,7 +10,7 @@ from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
 from millrace_kube import errors
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import (
@@ -39,7 +39,7 @@ from millrace_operators.featureview.view import View, lag_of
 class Reconciler:
     """Brings feature views to what their specs say."""
 
-    def __init__(self, cluster: Cluster, platform: Platform) -> None:
+    def __init__(self, cluster: CachedClient, platform: Platform) -> None:
         self._cluster = cluster
         self._platform = platform
         self._purger = Purger(cluster, platform)

@@ -7,7 +7,7 @@ from functools import partial
 
 from millrace_core.api import names
 from millrace_kube.cache import Cache
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     DEPLOYMENTS,
@@ -35,7 +35,7 @@ from millrace_operators.routing.observe import service_of
 Places = Iterable[tuple[str, str]]
 
 
-def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
+def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     """One key for each ModelDeployment."""
     children = (
         DEPLOYMENTS,

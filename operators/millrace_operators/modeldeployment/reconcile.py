@@ -8,7 +8,7 @@ from typing import Final
 from millrace_core.api import conditions, names
 from millrace_core.api.base import GROUP
 from millrace_core.base.errors import RejectError
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import (
@@ -39,7 +39,7 @@ FINALIZER: Final = f"{GROUP}/route"
 _REFUSED_SECONDS: Final = 30.0
 
 
-async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue | None:
+async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:
     """One turn; idempotent.
 
     Raises:
@@ -72,7 +72,7 @@ async def reconcile(cluster: Cluster, platform: Platform, key: Key) -> Requeue |
 
 
 async def _act(
-    cluster: Cluster, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool
+    cluster: CachedClient, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool
 ) -> RejectError | None:
     """Writes the children; gives the first refusal. What is refused keeps nothing else from being done."""
     children = _children(platform, seen, planned, accepted=accepted)
@@ -110,7 +110,7 @@ def _children(platform: Platform, seen: Observed, planned: Plan, *, accepted: bo
     return children
 
 
-async def _foreign(cluster: Cluster, document: Object) -> list[str]:
+async def _foreign(cluster: CachedClient, document: Object) -> list[str]:
     """Services of somebody else under the names that this deployment's service needs."""
     service, namespace = service_of(document), namespace_of(document)
     missing = [
@@ -120,7 +120,7 @@ async def _foreign(cluster: Cluster, document: Object) -> list[str]:
     return [name_of(item) for item in found if item is not None and labels_of(item).get(names.MANAGED_BY) != "millrace"]
 
 
-async def _leave(cluster: Cluster, document: Object) -> Requeue | None:
+async def _leave(cluster: CachedClient, document: Object) -> Requeue | None:
     """Lets the object go once no traffic needs it; its children follow it by their owner references."""
     if FINALIZER not in (document["metadata"].get("finalizers") or []):
         return None

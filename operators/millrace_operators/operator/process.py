@@ -16,8 +16,8 @@ from kubernetes.aio.client import Configuration
 from millrace_core.base.errors import MillraceError
 from millrace_kube import connection, handlers, lease
 from millrace_kube.cache import Cache
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.cluster import Cluster
 from millrace_kube.lease import LeaderLease
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.platform import Platform
@@ -38,7 +38,7 @@ LEASE_NAME: Final = "millrace-operator"
 _RELEASE_SECONDS: Final = 3.0
 
 
-def controllers(cluster: Cluster, platform: Platform) -> list[Controller]:
+def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     """The control loops of the three kinds."""
     return [
         controller
@@ -102,7 +102,7 @@ class _Operator:
     async def _lead(self, stop: asyncio.Event, held: LeaderLease) -> int:
         configuration = await self._connect()
         async with Client(configuration, metrics=self.metrics, fence=held.fence, reconnect=self._connect) as client:
-            cluster = Cluster(client, Cache(), metrics=self.metrics)
+            cluster = CachedClient(client, Cache(), metrics=self.metrics)
             self.metrics.registry.register(ViewMetrics(cluster.cache, cluster.now))
             self._runtime = Runtime(
                 cluster,

@@ -14,8 +14,8 @@ from millrace_core.api import names
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError
 from millrace_kube.cache import Cache
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.cluster import Cluster
 from millrace_kube.queue import Key
 from millrace_kube.resources import (
     CRON_JOBS,
@@ -78,7 +78,7 @@ class World:
     async def turn(self) -> bool:
         """One turn; whether it ended well."""
         cache = self._cache = self._cache or Cache()
-        cluster = Cluster(self._client, cache, clock=lambda: self.now)
+        cluster = CachedClient(self._client, cache, clock=lambda: self.now)
         reconciler = Reconciler(cluster, PLATFORM)
         try:
             for resource in _SEEN:

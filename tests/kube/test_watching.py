@@ -9,7 +9,7 @@ import pytest
 
 from millrace_core.api import names
 from millrace_core.base.errors import RejectError, RetryError
-from millrace_kube.cluster import Cluster
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of, owner_reference
 from millrace_kube.runtime import Controller, by_label, itself
@@ -44,7 +44,7 @@ class Toy:
         self._namespace = namespace
         self._before = before
 
-    def __call__(self, cluster: Cluster) -> list[Controller]:
+    def __call__(self, cluster: CachedClient) -> list[Controller]:
         async def reconcile(key: Key) -> Requeue | None:
             if key.namespace != self._namespace:
                 return None

@@ -11,8 +11,8 @@ from millrace_core.api import conditions, names
 from millrace_core.api.conditions import condition
 from millrace_kube import connection, errors
 from millrace_kube.cache import Cache
+from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.cluster import Cluster
 from millrace_kube.resources import (
     CRON_JOBS,
     EVENTS,
@@ -29,10 +29,10 @@ from tests.operators.harness import Api
 
 
 @pytest.fixture
-async def cluster(server: RunningServer) -> AsyncIterator[Cluster]:
+async def cluster(server: RunningServer) -> AsyncIterator[CachedClient]:
     configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
     async with Client(configuration) as client:
-        yield Cluster(client, Cache())
+        yield CachedClient(client, Cache())
 
 
 def cron_job(namespace: str, **spec: Any) -> Object:
@@ -50,17 +50,17 @@ def view(api: Api, namespace: str) -> Object:
     return api.create(FEATURE_VIEWS, feature_view("clicks").having("metadata.namespace", namespace).build())
 
 
-async def test_the_same_apply_is_written_once(cluster: Cluster, api: Api) -> None:
+async def test_the_same_apply_is_written_once(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     assert await cluster.apply(cron_job(namespace))
     api.count_writes()
     assert not await cluster.apply(cron_job(namespace))
-    restarted = Cluster(cluster.client, Cache())
+    restarted = CachedClient(cluster.client, Cache())
     assert not await restarted.apply(cron_job(namespace)), "an empty cache asks before it writes"
     assert api.writes() == 0
 
 
-async def test_an_applied_object_says_whose_it_is(cluster: Cluster, api: Api) -> None:
+async def test_an_applied_object_says_whose_it_is(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     await cluster.apply(cron_job(namespace))
     made = api.get(CRON_JOBS, namespace, "nightly")
@@ -71,7 +71,7 @@ async def test_an_applied_object_says_whose_it_is(cluster: Cluster, api: Api) ->
     assert made["metadata"]["managedFields"][0]["operation"] == "Apply"
 
 
-async def test_drift_by_somebody_else_is_mended_and_their_own_fields_stay(cluster: Cluster, api: Api) -> None:
+async def test_drift_by_somebody_else_is_mended_and_their_own_fields_stay(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     await cluster.apply(cron_job(namespace))
     api.merge(
@@ -85,7 +85,7 @@ async def test_drift_by_somebody_else_is_mended_and_their_own_fields_stay(cluste
     assert labels_of(made)["team"] == "x"
 
 
-async def test_a_field_that_is_no_longer_wanted_goes(cluster: Cluster, api: Api) -> None:
+async def test_a_field_that_is_no_longer_wanted_goes(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     await cluster.apply(cron_job(namespace, startingDeadlineSeconds=60))
     assert await cluster.apply(cron_job(namespace))
@@ -94,7 +94,7 @@ async def test_a_field_that_is_no_longer_wanted_goes(cluster: Cluster, api: Api)
     assert "startingDeadlineSeconds" not in made["spec"]
 
 
-async def test_a_stranger_of_the_same_name_is_left_alone(cluster: Cluster, api: Api) -> None:
+async def test_a_stranger_of_the_same_name_is_left_alone(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     theirs = {"metadata": {"name": "shop", "namespace": namespace}, "spec": {"ports": [{"port": 80}]}}
     api.create(SERVICES, theirs)
@@ -105,17 +105,17 @@ async def test_a_stranger_of_the_same_name_is_left_alone(cluster: Cluster, api: 
     assert api.get(SERVICES, namespace, "shop") == before
 
 
-async def test_an_invalid_object_is_refused_in_the_servers_words(cluster: Cluster, api: Api) -> None:
+async def test_an_invalid_object_is_refused_in_the_servers_words(cluster: CachedClient, api: Api) -> None:
     with pytest.raises(errors.RefusedError, match="schedule"):
         await cluster.apply(cron_job(api.namespace(), schedule="whenever"))
 
 
-async def test_a_missing_namespace_may_come_yet(cluster: Cluster) -> None:
+async def test_a_missing_namespace_may_come_yet(cluster: CachedClient) -> None:
     with pytest.raises(errors.AbsentError):
         await cluster.apply(cron_job("nowhere"))
 
 
-async def test_what_is_gone_is_deleted_already(cluster: Cluster, api: Api) -> None:
+async def test_what_is_gone_is_deleted_already(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     await cluster.apply(cron_job(namespace))
     assert await cluster.delete(CRON_JOBS, namespace, "nightly")
@@ -123,14 +123,14 @@ async def test_what_is_gone_is_deleted_already(cluster: Cluster, api: Api) -> No
     assert cluster.cache.get(CRON_JOBS, namespace, "nightly") is None
 
 
-async def test_a_successor_of_the_same_name_is_not_deleted_for_its_predecessor(cluster: Cluster, api: Api) -> None:
+async def test_a_successor_of_the_same_name_is_not_deleted_for_its_predecessor(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     await cluster.apply(cron_job(namespace))
     assert not await cluster.delete(CRON_JOBS, namespace, "nightly", uid="another")
     assert api.get(CRON_JOBS, namespace, "nightly") is not None
 
 
-async def test_finalizers_come_and_go_and_those_of_others_stay(cluster: Cluster, api: Api) -> None:
+async def test_finalizers_come_and_go_and_those_of_others_stay(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     document = view(api, namespace)
     document = api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"finalizers": ["others.io/x"]}})
@@ -146,7 +146,7 @@ async def test_finalizers_come_and_go_and_those_of_others_stay(cluster: Cluster,
 
 
 async def test_a_write_on_an_old_version_conflicts_and_leaves_the_new_one_in_the_cache(
-    cluster: Cluster, api: Api
+    cluster: CachedClient, api: Api
 ) -> None:
     namespace = api.namespace()
     old = view(api, namespace)
@@ -160,13 +160,13 @@ async def test_a_write_on_an_old_version_conflicts_and_leaves_the_new_one_in_the
     assert labels_of(held) == {"x": "y"}
 
 
-def said(cluster: Cluster, holds: bool | None, reason: str, before: Object | None = None) -> list[dict[str, Any]]:
+def said(cluster: CachedClient, holds: bool | None, reason: str, before: Object | None = None) -> list[dict[str, Any]]:
     now = condition(conditions.MATERIALIZED, holds, reason, f"because of {reason}")
     previous = ((before or {}).get("status") or {}).get("conditions")
     return conditions.settle(previous, [now, conditions.summary([now])], generation=1, now=cluster.now())
 
 
-async def test_status_is_written_when_it_differs_and_only_then(cluster: Cluster, api: Api) -> None:
+async def test_status_is_written_when_it_differs_and_only_then(cluster: CachedClient, api: Api) -> None:
     document = view(api, api.namespace())
     status = {"observedGeneration": 1, "schemaHash": "sha256:a", "conditions": said(cluster, None, "Pending")}
     assert await cluster.write_status(document, status)
@@ -183,7 +183,7 @@ async def test_status_is_written_when_it_differs_and_only_then(cluster: Cluster,
 
 
 async def test_each_transition_is_one_event_and_no_event_is_sent_for_a_write_that_failed(
-    cluster: Cluster, api: Api
+    cluster: CachedClient, api: Api
 ) -> None:
     namespace = api.namespace()
     first = view(api, namespace)
@@ -206,14 +206,14 @@ async def test_each_transition_is_one_event_and_no_event_is_sent_for_a_write_tha
     assert warning["involvedObject"]["uid"] == first["metadata"]["uid"]
 
 
-async def test_a_throttled_request_says_when_to_come_back(cluster: Cluster, api: Api) -> None:
+async def test_a_throttled_request_says_when_to_come_back(cluster: CachedClient, api: Api) -> None:
     api.fault({"verb": "patch", "action": "status", "code": 429, "retryAfter": 7})
     with pytest.raises(errors.ApiError) as caught:
         await cluster.apply(cron_job(api.namespace()))
     assert (caught.value.status, caught.value.delay) == (429, 7.0)
 
 
-async def test_a_cut_connection_is_an_error_to_retry(cluster: Cluster, api: Api) -> None:
+async def test_a_cut_connection_is_an_error_to_retry(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     api.fault({"verb": "patch", "action": "dropAfter", "times": 2})
     with pytest.raises(errors.ApiError) as caught:
@@ -222,7 +222,7 @@ async def test_a_cut_connection_is_an_error_to_retry(cluster: Cluster, api: Api)
     assert not await cluster.apply(cron_job(namespace)), "it had been written, and is found so"
 
 
-async def test_a_connection_that_ended_just_then_is_no_error(cluster: Cluster, api: Api) -> None:
+async def test_a_connection_that_ended_just_then_is_no_error(cluster: CachedClient, api: Api) -> None:
     api.fault({"verb": "patch", "action": "drop", "times": 1})
     assert await cluster.apply(cron_job(api.namespace()))
 
@@ -234,7 +234,7 @@ async def test_a_process_without_the_lease_writes_nothing(server: RunningServer,
     namespace = api.namespace()
     configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
     async with Client(configuration, fence=fence) as client:
-        cluster = Cluster(client, Cache())
+        cluster = CachedClient(client, Cache())
         api.count_writes()
         with pytest.raises(errors.LostLeadershipError):
             await cluster.apply(cron_job(namespace))
@@ -244,7 +244,7 @@ async def test_a_process_without_the_lease_writes_nothing(server: RunningServer,
     assert api.writes() == 0
 
 
-async def test_long_lists_come_in_pages(cluster: Cluster, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_lists_come_in_pages(cluster: CachedClient, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace = api.namespace()
     for number in range(5):
         api.create(

@@ -33,8 +33,8 @@ from millrace_kube.resources import (
 MANAGED: Final = {names.MANAGED_BY: "millrace"}
 
 
-class Cluster:
-    """Reads from ``cache``, writes through ``client``.
+class CachedClient:
+    """Reads from the cache, writes through the client, and only what differs.
 
     Args:
         clock: the current time, aware, UTC.
