@@ -11,7 +11,7 @@ from typing import Any
 
 from millrace.sdk import moments
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.definition.quality import Outcome
+from millrace_core.features.offline.quality_verdict import CheckResult
 from millrace_core.features.types import times
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Asked, Progress
@@ -50,7 +50,7 @@ class Materialized:
     skipped: int
     keys: int
     seconds: float
-    quality: Sequence[Outcome]
+    quality: Sequence[CheckResult]
     details: Mapping[str, Any]
 
 

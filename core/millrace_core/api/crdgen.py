@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace_core.api.base import GROUP, VERSION, ApiModel
-from millrace_core.api.kinds import Column, Kind
+from millrace_core.api.kinds import Kind, PrinterColumn
 
 _DROPPED = frozenset({"title", "additionalProperties", "const", "$defs", "discriminator", "description"})
 
@@ -127,7 +127,7 @@ def _plain(node: dict[str, Any], definitions: dict[str, Any], models: dict[str, 
     return flat
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: PrinterColumn) -> dict[str, Any]:
     written: dict[str, Any] = {"name": column.name, "type": column.type, "jsonPath": column.json_path}
     if column.description:
         written["description"] = column.description

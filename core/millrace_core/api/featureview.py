@@ -21,7 +21,7 @@ from millrace_core.api.base import (
     list_map,
 )
 from millrace_core.api.quality import QualityResult, QualityRule
-from millrace_core.api.source import Source, Uri
+from millrace_core.api.source import SourceSpec, Uri
 
 EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
 ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
@@ -90,7 +90,7 @@ AggregateFunction = Literal[
 ]
 
 
-class Aggregate(ApiModel):
+class AggregateSpec(ApiModel):
     """A function over the rows of an entity within a window that ends on the view's time grid."""
 
     function: AggregateFunction = Field(
@@ -117,13 +117,13 @@ class Aggregate(ApiModel):
     )
 
 
-class Feature(ApiModel):
+class FeatureSpec(ApiModel):
     """One feature: a column of the source, an aggregate of one, or an expression, under a name and type of its own."""
 
     name: Identifier = Field(description="Name of the feature, unique in the view.")
     type: FeatureType = Field(description="Type in training sets, in the online store and in answers.")
     column: ColumnName | None = Field(default=None, description="Source column; the feature's name by default.")
-    aggregate: Aggregate | None = Field(default=None, description="Computed over a window of rows.")
+    aggregate: AggregateSpec | None = Field(default=None, description="Computed over a window of rows.")
     expression: Annotated[str, Field(min_length=1, max_length=8192)] | None = Field(
         default=None,
         description=(
@@ -141,7 +141,7 @@ class Feature(ApiModel):
     )
 
 
-class RequestField(ApiModel):
+class RequestFieldSpec(ApiModel):
     """A value that comes with each request: from the caller online, from a column of the entity frame in training."""
 
     name: Identifier = Field(description="Name; expressions read it as request.<name>.")
@@ -238,14 +238,14 @@ class FeatureViewSpec(ApiModel):
         description="Join keys; together they identify one entity.",
         json_schema_extra=list_map("name"),
     )
-    source: Source = Field(description="Where rows come from.")
-    features: list[Feature] = Field(
+    source: SourceSpec = Field(description="Where rows come from.")
+    features: list[FeatureSpec] = Field(
         min_length=1,
         max_length=1000,
         description="The features, in the order of the stored row.",
         json_schema_extra=list_map("name"),
     )
-    request_fields: list[RequestField] | None = Field(
+    request_fields: list[RequestFieldSpec] | None = Field(
         default=None,
         max_length=100,
         description="What requests bring for the view's expressions.",
@@ -293,14 +293,14 @@ class FeatureViewSpec(ApiModel):
     )
 
 
-class Interval(StatusModel):
+class IntervalStatus(StatusModel):
     """A covered stretch of event time: after start, up to and including end."""
 
     start: Timestamp = Field(description="Exclusive lower end.")
     end: Timestamp = Field(description="Inclusive upper end.")
 
 
-class LastRun(StatusModel):
+class LastRunStatus(StatusModel):
     """What the last finished run really did."""
 
     name: str = Field(description="Name of the Job.")
@@ -332,7 +332,7 @@ class FeatureViewStatus(StatusModel):
     watermark: Timestamp | None = Field(
         default=None, description="Event time up to which the online store is complete."
     )
-    intervals: list[Interval] | None = Field(
+    intervals: list[IntervalStatus] | None = Field(
         default=None,
         max_length=100,
         description="Covered stretches of event time, merged, oldest first.",
@@ -342,7 +342,7 @@ class FeatureViewStatus(StatusModel):
         default=None,
         description="End of the stretch that backfills have to cover, fixed when the definition was first seen.",
     )
-    last_run: LastRun | None = Field(default=None, description="What the last finished run really did.")
+    last_run: LastRunStatus | None = Field(default=None, description="What the last finished run really did.")
     online: OnlineStatus | None = Field(default=None, description="What the online store holds of this view.")
     quality: list[QualityResult] | None = Field(
         default=None,

@@ -12,7 +12,7 @@ from millrace_core.api.modeldeployment import ModelDeployment
 
 
 @dataclass(frozen=True)
-class Column:
+class PrinterColumn:
     """A printer column."""
 
     name: str
@@ -30,14 +30,14 @@ class Kind:
     plural: str
     short_name: str
     model: type[ApiModel]
-    columns: tuple[Column, ...]
+    columns: tuple[PrinterColumn, ...]
 
 
 def _condition(kind: str) -> str:
     return f'.status.conditions[?(@.type=="{kind}")].status'
 
 
-_AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
+_AGE: Final = PrinterColumn("Age", ".metadata.creationTimestamp", "date")
 
 FEATURE_VIEW: Final = Kind(
     "FeatureView",
@@ -45,12 +45,12 @@ FEATURE_VIEW: Final = Kind(
     "fv",
     FeatureView,
     (
-        Column("Entities", ".spec.entities[*].name", description="Join keys"),
-        Column("Features", ".spec.features[*].name", priority=1, description="Features of the view"),
-        Column("Schedule", ".spec.materialization.schedule", description="When runs start"),
-        Column("Watermark", ".status.watermark", description="Event time up to which the store is complete"),
-        Column("Fresh", _condition("Fresh"), description="Whether the watermark keeps up with the schedule"),
-        Column("Ready", _condition("Ready"), description="Whether everything is as it should be"),
+        PrinterColumn("Entities", ".spec.entities[*].name", description="Join keys"),
+        PrinterColumn("Features", ".spec.features[*].name", priority=1, description="Features of the view"),
+        PrinterColumn("Schedule", ".spec.materialization.schedule", description="When runs start"),
+        PrinterColumn("Watermark", ".status.watermark", description="Event time up to which the store is complete"),
+        PrinterColumn("Fresh", _condition("Fresh"), description="Whether the watermark keeps up with the schedule"),
+        PrinterColumn("Ready", _condition("Ready"), description="Whether everything is as it should be"),
         _AGE,
     ),
 )
@@ -60,12 +60,12 @@ MODEL_DEPLOYMENT: Final = Kind(
     "md",
     ModelDeployment,
     (
-        Column("Service", ".status.url", priority=1, description="Where clients call it"),
-        Column("Model", ".status.model.version", description="Version that serves"),
-        Column("Device", ".status.device", description="gpu or cpu"),
-        Column("Replicas", ".status.replicas.ready", "integer", description="Pods that serve"),
-        Column("Champion", ".status.champion", "boolean", description="Whether it is its service's champion"),
-        Column("Ready", _condition("Ready"), description="Whether everything is as it should be"),
+        PrinterColumn("Service", ".status.url", priority=1, description="Where clients call it"),
+        PrinterColumn("Model", ".status.model.version", description="Version that serves"),
+        PrinterColumn("Device", ".status.device", description="gpu or cpu"),
+        PrinterColumn("Replicas", ".status.replicas.ready", "integer", description="Pods that serve"),
+        PrinterColumn("Champion", ".status.champion", "boolean", description="Whether it is its service's champion"),
+        PrinterColumn("Ready", _condition("Ready"), description="Whether everything is as it should be"),
         _AGE,
     ),
 )
@@ -75,12 +75,12 @@ EXPERIMENT: Final = Kind(
     "exp",
     Experiment,
     (
-        Column("Type", ".spec.type", description="ABTest or Canary"),
-        Column("Service", ".spec.service", description="Service whose traffic is split"),
-        Column("Phase", ".status.phase", description="Where the experiment stands"),
-        Column("Weights", ".status.weights.applied", description="Percent of traffic by arm"),
-        Column("Decision", ".status.decision.verdict", description="How it ended"),
-        Column("Ready", _condition("Ready"), priority=1, description="Whether everything is as it should be"),
+        PrinterColumn("Type", ".spec.type", description="ABTest or Canary"),
+        PrinterColumn("Service", ".spec.service", description="Service whose traffic is split"),
+        PrinterColumn("Phase", ".status.phase", description="Where the experiment stands"),
+        PrinterColumn("Weights", ".status.weights.applied", description="Percent of traffic by arm"),
+        PrinterColumn("Decision", ".status.decision.verdict", description="How it ended"),
+        PrinterColumn("Ready", _condition("Ready"), priority=1, description="Whether everything is as it should be"),
         _AGE,
     ),
 )

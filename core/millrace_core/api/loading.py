@@ -15,7 +15,7 @@ from millrace_core.api.kinds import KINDS
 from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.base.errors import RejectError
 
-Object = FeatureView | ModelDeployment | Experiment
+ApiObject = FeatureView | ModelDeployment | Experiment
 
 
 class Loader(yaml.SafeLoader):
@@ -32,7 +32,7 @@ _SAYS_LITTLE = ("missing", "string_pattern_mismatch")
 _MODELS: dict[str, type[ApiModel]] = {kind.name: kind.model for kind in KINDS}
 
 
-def load_yaml(text: str, *, origin: str = "") -> list[Object]:
+def load_yaml(text: str, *, origin: str = "") -> list[ApiObject]:
     """Every object of Millrace's kinds in a YAML text of one or more documents; other kinds are passed over.
 
     Args:
@@ -45,7 +45,7 @@ def load_yaml(text: str, *, origin: str = "") -> list[Object]:
     return [load_object(document, origin=origin) for document in _documents(text, origin)]
 
 
-def load_object(document: dict[str, Any], *, origin: str = "") -> Object:
+def load_object(document: dict[str, Any], *, origin: str = "") -> ApiObject:
     """One object from its dictionary.
 
     Raises:

@@ -11,7 +11,7 @@ from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef
 Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024)]
 
 
-class ParquetSource(ApiModel):
+class ParquetSourceSpec(ApiModel):
     """Parquet files."""
 
     uri: Uri = Field(
@@ -23,7 +23,7 @@ class ParquetSource(ApiModel):
     )
 
 
-class DeltaSource(ApiModel):
+class DeltaSourceSpec(ApiModel):
     """A Delta Lake table."""
 
     uri: Uri = Field(description="The table's folder: file:///path or s3://bucket/path.")
@@ -51,7 +51,7 @@ class IcebergCatalog(ApiModel):
     )
 
 
-class IcebergSource(ApiModel):
+class IcebergSourceSpec(ApiModel):
     """An Iceberg table."""
 
     catalog: IcebergCatalog = Field(description="The catalog that knows the table.")
@@ -71,7 +71,7 @@ _TABLE_OR_QUERY = Rule(
 )
 
 
-class PostgresSource(ApiModel):
+class PostgresSourceSpec(ApiModel):
     """A table or query of PostgreSQL, read as a stream."""
 
     host: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Host name or address.")
@@ -86,7 +86,7 @@ class PostgresSource(ApiModel):
     rules: ClassVar = (_TABLE_OR_QUERY,)
 
 
-class SqlSource(ApiModel):
+class SqlSourceSpec(ApiModel):
     """A table or query of any database that SQLAlchemy reaches; the Secret says where (SQL_URL)."""
 
     table: TableName | None = Field(default=None, description="Table or view, such as events or sales.events.")
@@ -95,7 +95,7 @@ class SqlSource(ApiModel):
     rules: ClassVar = (_TABLE_OR_QUERY,)
 
 
-class PushSource(ApiModel):
+class PushSourceSpec(ApiModel):
     """Rows that are pushed; the log of what was pushed is the history."""
 
     uri: Uri = Field(description="Folder of the log, of this view alone: file:///path or s3://bucket/path.")
@@ -104,15 +104,15 @@ class PushSource(ApiModel):
 SOURCE_KINDS = ("parquet", "delta", "iceberg", "postgres", "sql", "push")
 
 
-class Source(ApiModel):
+class SourceSpec(ApiModel):
     """Where rows come from. Each row says what was known of one entity at one event time."""
 
-    parquet: ParquetSource | None = Field(default=None, description="Read Parquet files.")
-    delta: DeltaSource | None = Field(default=None, description="Read a Delta Lake table.")
-    iceberg: IcebergSource | None = Field(default=None, description="Read an Iceberg table.")
-    postgres: PostgresSource | None = Field(default=None, description="Read PostgreSQL.")
-    sql: SqlSource | None = Field(default=None, description="Read a database through SQLAlchemy.")
-    push: PushSource | None = Field(default=None, description="Take rows that are pushed.")
+    parquet: ParquetSourceSpec | None = Field(default=None, description="Read Parquet files.")
+    delta: DeltaSourceSpec | None = Field(default=None, description="Read a Delta Lake table.")
+    iceberg: IcebergSourceSpec | None = Field(default=None, description="Read an Iceberg table.")
+    postgres: PostgresSourceSpec | None = Field(default=None, description="Read PostgreSQL.")
+    sql: SqlSourceSpec | None = Field(default=None, description="Read a database through SQLAlchemy.")
+    push: PushSourceSpec | None = Field(default=None, description="Take rows that are pushed.")
     timestamp_field: ColumnName = Field(description="Column that holds the event time. A time without a zone is UTC.")
     created_timestamp_field: ColumnName | None = Field(
         default=None,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.definition import quality
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.definition.quality import Figures, Verdict
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import DescribedSource, TimeRange
-from millrace_core.features.offline.quality_pass import Pass, examine
+from millrace_core.features.offline import quality_verdict
+from millrace_core.features.offline.quality_counts import QualityCounts, count_checks
+from millrace_core.features.offline.quality_verdict import QualityMeasurements, QualityVerdict
 from millrace_data.materialization.ledger import Ledger, Part, Stretch
 from millrace_data.online.patience import patiently
 
@@ -24,7 +24,7 @@ class QualityBlockedError(RejectError):
 
     reason = "QualityBlocked"
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: QualityVerdict) -> None:
         self.outcomes = verdict.outcomes
         blocking = [each for each in verdict.failing if each.severity == "block"]
         more = f"; and {len(blocking) - _SHOWN} more" if len(blocking) > _SHOWN else ""
@@ -48,7 +48,7 @@ class Examination:
     covers: Stretch
     patience: float
 
-    def verdict(self, windows: Sequence[TimeRange], part: Part | None) -> Verdict:
+    def verdict(self, windows: Sequence[TimeRange], part: Part | None) -> QualityVerdict:
         """What the view's checks say of all rows of the windows; an empty one where it has none.
 
         Every share of a run judges by the rows of all of it, unless another share has done so before.
@@ -57,7 +57,7 @@ class Examination:
             QualityBlockedError: a check with the severity ``block`` did not pass.
         """
         if not self.definition.quality:
-            return Verdict()
+            return QualityVerdict()
         if part is None:
             found = self._judged(windows)
         else:
@@ -67,16 +67,20 @@ class Examination:
             raise QualityBlockedError(found)
         return found
 
-    def _settled(self, part: Part, own: Verdict) -> Verdict:
+    def _settled(self, part: Part, own: QualityVerdict) -> QualityVerdict:
         return patiently(lambda: self.ledger.settle(part, self.covers, own), self.patience)
 
-    def _judged(self, windows: Sequence[TimeRange]) -> Verdict:
+    def _judged(self, windows: Sequence[TimeRange]) -> QualityVerdict:
         checks, covers = self.definition.quality, self.covers
         counting = [check for check in checks if check.counts_rows]
         # What columns a source has is known without a look at its rows.
         looks = any(check.kind != "schemaDrift" for check in checks)
-        seen = examine(self.definition, self.source, windows, counting, self.engine) if looks else Pass(0, None, [])
-        figures = Figures(
+        seen = (
+            count_checks(self.definition, self.source, windows, counting, self.engine)
+            if looks
+            else QualityCounts(0, None, [])
+        )
+        figures = QualityMeasurements(
             rows=seen.rows,
             newest=seen.newest,
             counts=seen.counts,
@@ -84,4 +88,4 @@ class Examination:
             stretch=(covers.after, covers.upto) if looks and covers.news and covers.after is not None else None,
             upto=covers.upto,
         )
-        return quality.judge(checks, figures, patiently(self.ledger.memory, self.patience))
+        return quality_verdict.judge(checks, figures, patiently(self.ledger.memory, self.patience))

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.definition.quality import Outcome, Verdict
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import NO_CREATED, DescribedSource, HistorySource, TimeRange
 from millrace_core.features.offline import snapshot
 from millrace_core.features.offline.latest import latest, window
+from millrace_core.features.offline.quality_verdict import CheckResult, QualityVerdict
 from millrace_core.features.online.share import SharedSource
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
@@ -55,7 +55,7 @@ class Result:
     skipped: int
     keys: int
     complete: bool
-    quality: tuple[Outcome, ...] = ()
+    quality: tuple[CheckResult, ...] = ()
 
 
 def stretch(definition: Definition, position: Position, now: int, asked: Asked = Asked()) -> Stretch:
@@ -104,7 +104,7 @@ def run(
         MillraceError: why it failed; the store then holds some of the rows, and the watermark has not moved.
     """
     rows = written = skipped = 0
-    ledger, verdict = Ledger(store, definition), Verdict()
+    ledger, verdict = Ledger(store, definition), QualityVerdict()
     share = None if part is None else part.share
     shared = source if share is None else SharedSource(source, definition, share)
     asking = Asking(covers.began, covers.news, share)
@@ -120,7 +120,7 @@ def run(
                     rows += len(batch.event_times)
                     progress(rows, (place + batch.done) / len(pieces))
         written, skipped = writer.written.changed, writer.written.skipped
-    created, memory = _created(definition, covers, read), verdict.memory if verdict.outcomes else None
+    created, memory = _created(definition, covers, read), verdict.baseline if verdict.outcomes else None
     complete = patiently(lambda: ledger.end(covers, created, part, memory), patience)
     keys = patiently(lambda: store.count(definition.project, definition.view), patience)
     return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)

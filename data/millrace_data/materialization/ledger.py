@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.definition.quality import Memory, Outcome, Verdict
+from millrace_core.features.offline.quality_verdict import CheckResult, QualityBaseline, QualityVerdict
 from millrace_core.features.online import keys
 from millrace_core.features.online.share import Share
 from millrace_data.online.store import Store
@@ -136,29 +136,31 @@ class Ledger:
             fixed: Any = self._store.client.eval(_BEGIN, 1, self._meta, part.run, plan, str(stretch.began - _KEPT))
         return Stretch(*orjson.loads(fixed.partition(b" ")[2]))
 
-    def memory(self) -> Memory:
+    def memory(self) -> QualityBaseline:
         """What is known of earlier runs' rows; nothing where the rows in the store are of another schema."""
         with self._store.explained():
             schema, text = self._store.client.hmget(self._meta, [keys.META_SCHEMA, keys.META_QUALITY])
         if schema is None or text is None or schema.decode() != self._definition.schema_hash:
-            return Memory()
+            return QualityBaseline()
         return _memory(orjson.loads(text))
 
-    def verdict(self, part: Part) -> Verdict | None:
+    def verdict(self, part: Part) -> QualityVerdict | None:
         """What another share of the run has found about the quality of its rows."""
         with self._store.explained():
             found: Any = self._store.client.hget(self._meta, _verdict_of(part))
         return None if found is None else _verdict(found)
 
-    def settle(self, part: Part, stretch: Stretch, verdict: Verdict) -> Verdict:
+    def settle(self, part: Part, stretch: Stretch, verdict: QualityVerdict) -> QualityVerdict:
         """Makes a verdict that of the whole run, unless there is one; gives the one that counts."""
-        document = {"outcomes": [each.as_dict() for each in verdict.outcomes], "memory": vars(verdict.memory)}
+        document = {"outcomes": [each.as_dict() for each in verdict.outcomes], "memory": vars(verdict.baseline)}
         with self._store.explained():
             self._store.client.hsetnx(self._meta, _verdict_of(part), b"%d %b" % (stretch.began, orjson.dumps(document)))
             found: Any = self._store.client.hget(self._meta, _verdict_of(part))
         return verdict if found is None else _verdict(found)
 
-    def end(self, stretch: Stretch, created: int | None, part: Part | None, memory: Memory | None = None) -> bool:
+    def end(
+        self, stretch: Stretch, created: int | None, part: Part | None, memory: QualityBaseline | None = None
+    ) -> bool:
         """Notes that all rows are acknowledged, and moves the watermark where that completes the run.
 
         Args:
@@ -192,10 +194,10 @@ def _verdict_of(part: Part) -> bytes:
     return keys.META_RUN + part.run.encode() + b":verdict"
 
 
-def _verdict(text: bytes) -> Verdict:
+def _verdict(text: bytes) -> QualityVerdict:
     document = orjson.loads(text.partition(b" ")[2])
-    return Verdict(tuple(Outcome(**each) for each in document["outcomes"]), _memory(document["memory"]))
+    return QualityVerdict(tuple(CheckResult(**each) for each in document["outcomes"]), _memory(document["memory"]))
 
 
-def _memory(document: Any) -> Memory:
-    return Memory(document["columns"], tuple(document["rates"]), document["newest"])
+def _memory(document: Any) -> QualityBaseline:
+    return QualityBaseline(document["columns"], tuple(document["rates"]), document["newest"])

@@ -34,9 +34,9 @@ def needed(definition: Definition) -> dict[str, str]:
     """All columns that the definition uses, each with the field that names it; the required ones first."""
     columns = required(definition)
     for index, feature in enumerate(definition.features):
-        if feature.read:
+        if feature.source_column:
             part = "aggregate.column" if feature.aggregate else "column"
-            columns.setdefault(feature.read.column, f"spec.features[{index}].{part}")
+            columns.setdefault(feature.source_column.column, f"spec.features[{index}].{part}")
     if definition.created_field is not None:
         columns.setdefault(definition.created_field, "spec.source.createdTimestampField")
     for name in filtered_by(definition):
@@ -133,6 +133,6 @@ def _check_types(definition: Definition, schema: pa.Schema) -> None:
         if name is not None:
             require_fit(schema.field(name).type, "timestamp", column=name, field=field)
     for index, feature in enumerate(definition.features):
-        if feature.read and feature.read.type:
-            column, declared = feature.read.column, feature.read.type
+        if feature.source_column and feature.source_column.type:
+            column, declared = feature.source_column.column, feature.source_column.type
             require_fit(schema.field(column).type, declared, column=column, field=f"spec.features[{index}]")

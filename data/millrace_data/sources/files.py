@@ -111,7 +111,11 @@ def _declared(definition: Definition) -> dict[str, pa.DataType]:
     if definition.created_field is not None:
         types[definition.created_field] = moment
     declared: list[tuple[str, FeatureType]] = [(key.name, key.type) for key in definition.join_keys]
-    declared += [(each.read.column, each.read.type) for each in definition.features if each.read and each.read.type]
+    declared += [
+        (each.source_column.column, each.source_column.type)
+        for each in definition.features
+        if each.source_column and each.source_column.type
+    ]
     for name, kind in declared:
         types.setdefault(name, moment if kind == "timestamp" else ARROW[kind])
     return types

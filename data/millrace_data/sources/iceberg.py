@@ -16,7 +16,7 @@ from pyiceberg.catalog import load_catalog
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.table import Table
 
-from millrace_core.api.source import IcebergSource as Spec
+from millrace_core.api.source import IcebergSourceSpec as Spec
 from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange

@@ -96,8 +96,8 @@ def log_schema(definition: Definition) -> pa.Schema:
     if definition.created_field is not None:
         fields.setdefault(definition.created_field, ARROW["timestamp"])
     for feature in definition.features:
-        if feature.read and feature.read.type:
-            fields.setdefault(feature.read.column, ARROW[feature.read.type])
+        if feature.source_column and feature.source_column.type:
+            fields.setdefault(feature.source_column.column, ARROW[feature.source_column.type])
     return pa.schema(list(fields.items()))
 
 

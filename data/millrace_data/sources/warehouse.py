@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import mysql
 
-from millrace_core.api.source import PostgresSource as Postgres
-from millrace_core.api.source import SqlSource as Sql
+from millrace_core.api.source import PostgresSourceSpec as Postgres
+from millrace_core.api.source import SqlSourceSpec as Sql
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
@@ -255,8 +255,8 @@ def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Co
 
 def _booleans(definition: Definition) -> Iterator[str]:
     for feature in definition.features:
-        if feature.read and feature.read.type == "bool":
-            yield feature.read.column
+        if feature.source_column and feature.source_column.type == "bool":
+            yield feature.source_column.column
     for key in definition.join_keys:
         if key.type == "bool":
             yield key.name
@@ -267,8 +267,8 @@ def _times(definition: Definition) -> Iterator[str]:
     if definition.created_field is not None:
         yield definition.created_field
     for feature in definition.features:
-        if feature.read and feature.read.type == "timestamp":
-            yield feature.read.column
+        if feature.source_column and feature.source_column.type == "timestamp":
+            yield feature.source_column.column
 
 
 def _require_select(query: str, field: str) -> None:

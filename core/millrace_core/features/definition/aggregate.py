@@ -83,7 +83,7 @@ class Aggregate:
         quantile = "" if self.quantile is None else f", {self.quantile!r}"
         return f"{self.function}({self.column or '*'}{quantile}) over {self.window}us by {self.every}us"
 
-    def reads(self, declared: FeatureType) -> FeatureType | None:
+    def read_as(self, declared: FeatureType) -> FeatureType | None:
         """The type as which the column is read, for an aggregate of the declared type; None is the column's own."""
         match self.function:
             case "count" | "count_distinct":
@@ -115,7 +115,7 @@ def compile_aggregates(spec: FeatureViewSpec) -> dict[str, Aggregate]:
     return compiled
 
 
-def _window(index: int, aggregate: api.Aggregate) -> int:
+def _window(index: int, aggregate: api.AggregateSpec) -> int:
     return _stretch(aggregate.window, f"spec.features[{index}].aggregate.window")
 
 
@@ -159,7 +159,7 @@ def _shown(spec: FeatureViewSpec, index: int) -> str:
     return aggregate.window if aggregate else ""
 
 
-def _check(feature: api.Feature, aggregate: api.Aggregate, field: str) -> None:
+def _check(feature: api.FeatureSpec, aggregate: api.AggregateSpec, field: str) -> None:
     function = aggregate.function
     if feature.column is not None:
         raise RejectError(

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from millrace_core.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
 from millrace_core.api.names import digest
-from millrace_core.api.source import SOURCE_KINDS, Source
+from millrace_core.api.source import SOURCE_KINDS, SourceSpec
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import quality
@@ -58,7 +58,7 @@ class StoredFeature(NamedTuple):
 ROW_TIME: Final = StoredFeature("$event", "timestamp", "$event")
 
 
-class Read(NamedTuple):
+class SourceColumn(NamedTuple):
     """A source column that a feature is made from, read as ``type``; None is the type that it has."""
 
     column: str
@@ -90,12 +90,12 @@ class Feature:
         return self.aggregate.meaning if self.aggregate else str(self.column)
 
     @property
-    def read(self) -> Read | None:
+    def source_column(self) -> SourceColumn | None:
         """The source column that it is made from; None where it needs none, or other features."""
         if self.aggregate is None:
-            return Read(self.column, self.type) if self.column else None
+            return SourceColumn(self.column, self.type) if self.column else None
         column = self.aggregate.column
-        return Read(column, self.aggregate.reads(self.type)) if column else None
+        return SourceColumn(column, self.aggregate.read_as(self.type)) if column else None
 
     @property
     def row_bound(self) -> bool:
@@ -151,7 +151,7 @@ class Definition:
     lateness: int
     parallelism: int
     start_from: int | None
-    source: Source
+    source: SourceSpec
     quality: tuple[Check, ...]
     online: bool
     schema_hash: str
@@ -258,7 +258,7 @@ def schema_hash(spec: FeatureViewSpec) -> str:
     return f"sha256:{digest(decisive)}"
 
 
-def _check_source(source: Source) -> None:
+def _check_source(source: SourceSpec) -> None:
     kinds = source.kinds
     if len(kinds) != 1:
         raise RejectError(

@@ -1,15 +1,15 @@
-"""Quality rules, compiled, and what follows from the figures of a run: pure, whoever counted.
+"""Quality rules, compiled to checks.
 
-What a rule asks for is told apart in checks, each with a result of its own. Checks of rows count rows of the source
-that a run reads, whether or not they are the latest of their entity; a null passes all of them but ``maxNullRate``.
+A rule may ask for several things; each is a check with a result of its own (``offline/quality_verdict.py``). Checks of
+rows count all rows of the source that a run reads, also those that are not the latest of their entity. A null passes
+every check but ``maxNullRate``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from millrace_core.api.quality import QualityRule
 from millrace_core.base import duration
@@ -17,19 +17,12 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.expressions import Expression
 from millrace_core.features.expressions.text import literal
-from millrace_core.features.types import times
 
 Kind = Literal[
     "maxNullRate", "range", "allowed", "pattern", "unique", "predicate", "freshness", "volume", "schemaDrift"
 ]
 
-# Runs without which there is nothing to compare a volume with, and most of them that are remembered.
-FEWEST_RUNS: Final = 3
-MOST_RUNS: Final = 100
-
-_HOUR: Final = 3_600_000_000
 _NAME: Final = 63
-_SHOWN: Final = 5
 _OF_A_COLUMN: Final[Mapping[Kind, tuple[str, ...]]] = {
     "maxNullRate": ("max_null_rate",),
     "range": ("min", "max"),
@@ -68,84 +61,6 @@ class Check:
         return self.kind not in ("freshness", "volume", "schemaDrift")
 
 
-class Count(NamedTuple):
-    """Of one check: values or rows looked at, and how many of them failed."""
-
-    checked: int
-    failing: int
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What is remembered of a view's good runs, beside the watermark.
-
-    Attributes:
-        columns: type of each column of the source, by name; None before the first run.
-        rates: rows per hour of the last runs that brought what was new, the latest last.
-        newest: the newest event time seen, in microseconds.
-    """
-
-    columns: Mapping[str, str] | None = None
-    rates: tuple[float, ...] = ()
-    newest: int | None = None
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a run found in its source.
-
-    Attributes:
-        rows: rows of the stretch, without those of earlier event times that were written late.
-        newest: the newest event time of all of them.
-        counts: of each check that counts rows, in their order.
-        columns: type of each column of the source.
-        stretch: event times that it reads, after the first up to the second; None where the run does not just bring
-            what is new, so that its volume says nothing.
-        upto: the last event time that it reads.
-    """
-
-    rows: int
-    newest: int | None
-    counts: Sequence[Count]
-    columns: Mapping[str, str]
-    stretch: tuple[int, int] | None
-    upto: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one check."""
-
-    name: str
-    severity: str
-    passed: bool
-    message: str
-    checked: int | None = None
-    failing: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As results of jobs, run records and the status have it."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of all checks of a run, and what is to be remembered if it ends well."""
-
-    outcomes: tuple[Outcome, ...] = ()
-    memory: Memory = field(default_factory=Memory)
-
-    @property
-    def failing(self) -> tuple[Outcome, ...]:
-        """Those that did not pass, blocking ones first."""
-        return tuple(sorted((each for each in self.outcomes if not each.passed), key=lambda each: each.severity))
-
-    @property
-    def blocked(self) -> bool:
-        """Whether nothing may be written."""
-        return any(each.severity == "block" for each in self.failing)
-
-
 def compile(rules: Sequence[QualityRule]) -> tuple[Check, ...]:  # noqa: A001 the term of the field
     """The checks that the rules ask for, in their order.
 
@@ -153,15 +68,6 @@ def compile(rules: Sequence[QualityRule]) -> tuple[Check, ...]:  # noqa: A001 th
         RejectError: a rule means nothing; names the field.
     """
     return tuple(check for index, rule in enumerate(rules) for check in _checks(rule, f"spec.quality[{index}]"))
-
-
-def judge(checks: Sequence[Check], figures: Figures, memory: Memory) -> Verdict:
-    """What the figures of a run mean."""
-    counts = iter(figures.counts)
-    outcomes = tuple(
-        _counted(check, next(counts)) if check.counts_rows else _compared(check, figures, memory) for check in checks
-    )
-    return Verdict(outcomes, _remembered(figures, memory))
 
 
 def _checks(rule: QualityRule, where: str) -> list[Check]:
@@ -236,88 +142,3 @@ def _refuse_request(predicate: Expression, where: str) -> None:
                 hint="Use columns of the source",
                 field=f"{where}.predicate",
             )
-
-
-_FAULTS: Final[Mapping[Kind, str]] = {
-    "maxNullRate": "are null",
-    "allowed": "are not among those allowed",
-    "unique": "come again",
-    "predicate": "do not fulfil it",
-}
-
-
-def _counted(check: Check, count: Count) -> Outcome:
-    rule, (checked, failing) = check.rule, count
-    allowed = rule.max_null_rate if check.kind == "maxNullRate" else rule.max_failing_share
-    passed = failing <= (allowed or 0) * checked
-    what = "values" if rule.column else "rows"
-    fault = _FAULTS.get(check.kind) or (
-        _outside(rule) if check.kind == "range" else f"do not match {rule.pattern!r:.60}"
-    )
-    share = f" ({failing / checked:.2%}; at most {allowed:.2%} may)" if failing and allowed else ""
-    return Outcome(
-        check.name, rule.severity, passed, f"{failing:,} of {checked:,} {what} {fault}{share}", checked, failing
-    )
-
-
-def _outside(rule: QualityRule) -> str:
-    if rule.max is None:
-        return f"are less than {rule.min:g}"
-    return f"are greater than {rule.max:g}" if rule.min is None else f"are not within {rule.min:g} to {rule.max:g}"
-
-
-def _compared(check: Check, figures: Figures, memory: Memory) -> Outcome:
-    found = {"freshness": _freshness, "volume": _volume, "schemaDrift": _drift}[check.kind](check.rule, figures, memory)
-    return Outcome(check.name, check.rule.severity, *found)
-
-
-def _freshness(rule: QualityRule, figures: Figures, memory: Memory) -> tuple[bool, str]:
-    newest = max((each for each in (figures.newest, memory.newest) if each is not None), default=None)
-    if newest is None:
-        return False, "there was no row yet"
-    age, most = figures.upto - newest, duration.microseconds(rule.freshness or "0s")
-    says = f"the newest event time is {times.render(newest)}, {age / 1e6:,.0f} s before {times.render(figures.upto)}"
-    return age <= most, f"{says}; at most {rule.freshness} may pass"
-
-
-def _volume(rule: QualityRule, figures: Figures, memory: Memory) -> tuple[bool, str]:
-    rate = _rate(figures)
-    if rate is None or rule.volume is None:
-        return True, "not checked: the run does not just bring what is new"
-    recent = memory.rates[-rule.volume.runs :]
-    if len(recent) < FEWEST_RUNS:
-        return True, f"not checked: {len(recent)} runs came before, {FEWEST_RUNS} are needed"
-    usual = median(recent)
-    least, most = rule.volume.min_ratio, rule.volume.max_ratio
-    passed = (least is None or rate >= least * usual) and (most is None or rate <= most * usual)
-    bounds = f"{0 if least is None else least * usual:,.0f} to {'any' if most is None else f'{most * usual:,.0f}'}"
-    return passed, f"{rate:,.0f} rows per hour, the median of {len(recent)} runs is {usual:,.0f}; expected {bounds}"
-
-
-def _rate(figures: Figures) -> float | None:
-    if figures.stretch is None or figures.stretch[0] >= figures.stretch[1]:
-        return None
-    return figures.rows * _HOUR / (figures.stretch[1] - figures.stretch[0])
-
-
-def _drift(rule: QualityRule, figures: Figures, memory: Memory) -> tuple[bool, str]:
-    before, now = memory.columns, figures.columns
-    if before is None:
-        return True, "not checked: no run came before"
-    changes = [f"{name!r} is gone" for name in before if name not in now]
-    changes += [f"{name!r} was {kind}, is {now[name]}" for name, kind in before.items() if now.get(name, kind) != kind]
-    if rule.schema_drift == "any":
-        changes += [f"{name!r} is new" for name in now if name not in before]
-    if not changes:
-        return True, f"the source has the {len(before)} columns that it had"
-    more = f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-    return False, f"columns changed since the last good run: {', '.join(changes[:_SHOWN])}{more}"
-
-
-def _remembered(figures: Figures, memory: Memory) -> Memory:
-    rate = _rate(figures)
-    return Memory(
-        columns=dict(figures.columns),
-        rates=memory.rates if rate is None else (*memory.rates, round(rate, 3))[-MOST_RUNS:],
-        newest=max((each for each in (figures.newest, memory.newest) if each is not None), default=None),
-    )

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.base.errors import RetryError
-from millrace_core.features.definition.definition import Definition, Feature, Read
+from millrace_core.features.definition.definition import Definition, Feature, SourceColumn
 from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, int64_array, microseconds
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -89,7 +89,7 @@ class History:
         keys = [(f"k{index}", KEY_ARROW[key.type]) for index, key in enumerate(self.definition.join_keys)]
         return pa.schema([*keys, ("event", pa.int64()), ("created", pa.int64()), ("seq", pa.int64())])
 
-    def numbered(self, reads: Sequence[Read] = ()) -> Iterator[pa.RecordBatch]:
+    def numbered(self, reads: Sequence[SourceColumn] = ()) -> Iterator[pa.RecordBatch]:
         """Keys, times and numbers of all rows that can match: without null key or null event time.
 
         Args:
@@ -135,7 +135,7 @@ class History:
             RetryError: the source has changed since the numbers were found.
         """
         wanted = _Ascending(numbers)
-        reads = [feature.read for feature in features if feature.read]
+        reads = [feature.source_column for feature in features if feature.source_column]
         for first, batch in self._scan(reads, keyed=keyed):
             here = wanted.below(first + batch.num_rows) - first
             if not len(here):
@@ -150,7 +150,7 @@ class History:
         if len(wanted.below(2**63 - 1)):
             raise _changed(self.definition)
 
-    def _scan(self, reads: Sequence[Read], *, keyed: bool = True) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _scan(self, reads: Sequence[SourceColumn], *, keyed: bool = True) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Batches, each with the number of its first row."""
         d = self.definition
         names = [key.name for key in d.join_keys if keyed]
@@ -160,12 +160,12 @@ class History:
             yield first, batch
             first += batch.num_rows
 
-    def _values(self, batch: pa.RecordBatch, reads: Sequence[Read]) -> list[pa.Array]:
+    def _values(self, batch: pa.RecordBatch, reads: Sequence[SourceColumn]) -> list[pa.Array]:
         values = []
         for read in reads:
             came = batch.column(read.column)
             if read.type is not None and came.type != ARROW[read.type]:
-                field = next(f"spec.features[{f.name}]" for f in self.definition.features if f.read == read)
+                field = next(f"spec.features[{f.name}]" for f in self.definition.features if f.source_column == read)
                 came = conform(came, read.type, column=read.column, field=field)
             values.append(came)
         return values

@@ -126,7 +126,7 @@ def _values(
     aggregates = iter(evaluate(windowed, events, entities, grid))
     latest = pa.array(events.begins[entities + 1] - 1, mask=~visible)
     return [
-        next(aggregates) if feature.aggregate else events.values[feature.read].take(latest)  # type: ignore[index]
+        next(aggregates) if feature.aggregate else events.values[feature.source_column].take(latest)  # type: ignore[index]
         for feature in features
     ]
 

@@ -123,7 +123,7 @@ def rows(definition: Definition, table: pa.Table) -> Rows:
     """Checked rows as the store's writers take them."""
     created = definition.created_field
     derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
-    reads = [read for feature in derivation.reads if (read := feature.read) is not None]
+    reads = [read for feature in derivation.reads if (read := feature.source_column) is not None]
     found = [conform(_whole(table, read.column), read.type, column=read.column) for read in reads if read.type]
     return Rows(
         [conform_key(_whole(table, key.name), key.type, column=key.name) for key in definition.join_keys],
@@ -139,7 +139,7 @@ def _wanted(definition: Definition) -> Iterator[_Wanted]:
     yield _Wanted(definition.timestamp_field, "timestamp", "a row needs its event time")
     if definition.created_field:
         yield _Wanted(definition.created_field, "timestamp", "")
-    for read in dict.fromkeys(feature.read for feature in definition.features):
+    for read in dict.fromkeys(feature.source_column for feature in definition.features):
         if read is not None:
             yield _Wanted(read.column, read.type, "")
     if definition.source.where is not None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.definition.definition import Feature, Read
+from millrace_core.features.definition.definition import Feature, SourceColumn
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import Numbers
 from millrace_core.features.types.conform import ARROW, integers
@@ -37,9 +37,9 @@ class Chunk(NamedTuple):
     done: float
 
 
-def reads_of(features: Iterable[Feature]) -> list[Read]:
+def reads_of(features: Iterable[Feature]) -> list[SourceColumn]:
     """The columns that features are made from, each once."""
-    return list(dict.fromkeys(feature.read for feature in features if feature.read))
+    return list(dict.fromkeys(feature.source_column for feature in features if feature.source_column))
 
 
 def chunks(
@@ -66,7 +66,7 @@ def chunks(
         ReportError: memory or disk do not suffice.
     """
     reads = reads_of(features)
-    distinct = {f.read for f in features if f.aggregate and f.aggregate.function == "count_distinct"}
+    distinct = {f.source_column for f in features if f.aggregate and f.aggregate.function == "count_distinct"}
     count = done = 0
 
     def sortable() -> Iterator[pa.RecordBatch]:
@@ -94,7 +94,9 @@ def chunks(
             yield _chunk(table, key_types, reads, done / count, created=created)
 
 
-def _sortable(batch: pa.RecordBatch, keys: int, reads: Sequence[Read], distinct: set[Read | None]) -> pa.RecordBatch:
+def _sortable(
+    batch: pa.RecordBatch, keys: int, reads: Sequence[SourceColumn], distinct: set[SourceColumn | None]
+) -> pa.RecordBatch:
     """The batch in types that the engine has."""
     columns = batch.columns[: keys + 3]
     for read, values in zip(reads, batch.columns[keys + 3 :], strict=True):
@@ -162,7 +164,7 @@ def _begins(table: pa.Table, keys: int) -> Numbers:
 
 
 def _chunk(
-    table: pa.Table, key_types: Sequence[pa.DataType], reads: Sequence[Read], done: float, *, created: bool
+    table: pa.Table, key_types: Sequence[pa.DataType], reads: Sequence[SourceColumn], done: float, *, created: bool
 ) -> Chunk:
     count = len(key_types)
     begins = _begins(table, count)
@@ -175,5 +177,5 @@ def _chunk(
     return Chunk(keys, Events(np.append(begins, table.num_rows), times, values), written, done)
 
 
-def _cast(values: pa.Array, read: Read) -> pa.Array:
+def _cast(values: pa.Array, read: SourceColumn) -> pa.Array:
     return values if read.type is None else values.cast(ARROW[read.type])

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.aggregate import Aggregate
-from millrace_core.features.definition.definition import Feature, Read
+from millrace_core.features.definition.definition import Feature, SourceColumn
 from millrace_core.features.history.history import Numbers
 from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows import ranges
@@ -35,7 +35,7 @@ class Events(NamedTuple):
 
     begins: Numbers
     times: Numbers
-    values: Mapping[Read, pa.Array]
+    values: Mapping[SourceColumn, pa.Array]
 
 
 def grid_of(moments: Numbers, every: int) -> Numbers:
@@ -66,14 +66,14 @@ class _Windows:
         self._values = events.values
         self._high = ranges.first_above(times, begin, end, grid)
         self._low = {window: ranges.first_above(times, begin, self._high, grid - window) for window in windows}
-        self._columns: dict[Read, _Column] = {}
+        self._columns: dict[SourceColumn, _Column] = {}
 
     def value(self, feature: Feature, aggregate: Aggregate) -> pa.Array:
-        if feature.read is None:
+        if feature.source_column is None:
             return pa.array(self._high - self._low[aggregate.window])
-        if feature.read not in self._columns:
-            self._columns[feature.read] = _Column(self._values[feature.read], self._low, self._high)
-        column = self._columns[feature.read]
+        if feature.source_column not in self._columns:
+            self._columns[feature.source_column] = _Column(self._values[feature.source_column], self._low, self._high)
+        column = self._columns[feature.source_column]
         low, high = column.low[aggregate.window], column.high
         if aggregate.function in ("first", "last"):
             place = low if aggregate.function == "first" else high - 1

@@ -141,7 +141,7 @@ def test_an_aggregate_holds_its_window_and_grid_in_microseconds() -> None:
     (feature,) = compiled(aggregated(SUM)).features
     assert feature.aggregate == Aggregate("sum", "amount", 7 * 24 * HOUR, HOUR)
     assert feature.meaning == "sum(amount) over 604800000000us by 3600000000us"
-    assert (feature.column, feature.read) == (None, ("amount", "float64"))
+    assert (feature.column, feature.source_column) == (None, ("amount", "float64"))
 
 
 def test_a_view_with_aggregates_stores_the_time_of_its_row_last() -> None:

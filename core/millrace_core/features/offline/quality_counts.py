@@ -11,25 +11,26 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.definition.quality import Check, Count
+from millrace_core.features.definition.quality import Check
 from millrace_core.features.evaluation.engine import Engine, Session
 from millrace_core.features.expressions.expressions import predicate
 from millrace_core.features.expressions.text import literal
 from millrace_core.features.history.history import History, HistorySource, TimeRange
+from millrace_core.features.offline.quality_verdict import CheckCount
 from millrace_core.features.types.conform import conform, conform_key
 
 
-class Pass(NamedTuple):
+class QualityCounts(NamedTuple):
     """What was found: ``rows`` of the first window, the newest event time of all windows, and a count per check."""
 
     rows: int
     newest: int | None
-    counts: list[Count]
+    counts: list[CheckCount]
 
 
-def examine(
+def count_checks(
     definition: Definition, source: HistorySource, windows: Sequence[TimeRange], checks: Sequence[Check], engine: Engine
-) -> Pass:
+) -> QualityCounts:
     """Counts for the checks that count rows, over the rows of all windows.
 
     Raises:
@@ -40,7 +41,7 @@ def examine(
     batches = _batches(definition, source, windows, columns)
     first = next(batches, None)
     if first is None:
-        return Pass(0, None, [Count(0, 0) for _ in checks])
+        return QualityCounts(0, None, [CheckCount(0, 0) for _ in checks])
     with engine.connection() as session:
         # DuckDB would compute what two conditions have in common outside of their ``try``, and fail there.
         session.run("set disabled_optimizers = 'common_subexpressions'")
@@ -51,7 +52,7 @@ def examine(
         named = ", ".join(f"{sql} as f{index}" for index, sql in enumerate(wanted))
         found = session.table(f"select {named} from history")  # noqa: S608 written by ourselves
     rows, newest, *pairs = (column[0].as_py() for column in found.columns)
-    return Pass(rows, newest, [Count(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)])
+    return QualityCounts(rows, newest, [CheckCount(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)])
 
 
 def _batches(

@@ -1,0 +1,194 @@
+"""The verdict of quality checks on a run: pure, from what the run measured and what earlier good runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+from millrace_core.api.quality import QualityRule
+from millrace_core.base import duration
+from millrace_core.features.definition.quality import Check, Kind
+from millrace_core.features.types import times
+
+# Runs without which there is nothing to compare a volume with, and most of them that are remembered.
+FEWEST_RUNS: Final = 3
+MOST_RUNS: Final = 100
+
+_HOUR: Final = 3_600_000_000
+_SHOWN: Final = 5
+
+
+class CheckCount(NamedTuple):
+    """Of one check: values or rows looked at, and how many of them failed."""
+
+    checked: int
+    failing: int
+
+
+@dataclass(frozen=True)
+class QualityBaseline:
+    """What is remembered of a view's good runs, beside the watermark.
+
+    Attributes:
+        columns: type of each column of the source, by name; None before the first run.
+        rates: rows per hour of the last runs that brought what was new, the latest last.
+        newest: the newest event time seen, in microseconds.
+    """
+
+    columns: Mapping[str, str] | None = None
+    rates: tuple[float, ...] = ()
+    newest: int | None = None
+
+
+@dataclass(frozen=True)
+class QualityMeasurements:
+    """What a run found in its source.
+
+    Attributes:
+        rows: rows of the stretch, without those of earlier event times that were written late.
+        newest: the newest event time of all of them.
+        counts: of each check that counts rows, in their order.
+        columns: type of each column of the source.
+        stretch: event times that it reads, after the first up to the second; None where the run does not just bring
+            what is new, so that its volume says nothing.
+        upto: the last event time that it reads.
+    """
+
+    rows: int
+    newest: int | None
+    counts: Sequence[CheckCount]
+    columns: Mapping[str, str]
+    stretch: tuple[int, int] | None
+    upto: int
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What came of one check."""
+
+    name: str
+    severity: str
+    passed: bool
+    message: str
+    checked: int | None = None
+    failing: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As results of jobs, run records and the status have it."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class QualityVerdict:
+    """What came of all checks of a run, and what is to be remembered if it ends well."""
+
+    outcomes: tuple[CheckResult, ...] = ()
+    baseline: QualityBaseline = field(default_factory=QualityBaseline)
+
+    @property
+    def failing(self) -> tuple[CheckResult, ...]:
+        """Those that did not pass, blocking ones first."""
+        return tuple(sorted((each for each in self.outcomes if not each.passed), key=lambda each: each.severity))
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing may be written."""
+        return any(each.severity == "block" for each in self.failing)
+
+
+def judge(checks: Sequence[Check], measured: QualityMeasurements, baseline: QualityBaseline) -> QualityVerdict:
+    """What the measured of a run mean."""
+    counts = iter(measured.counts)
+    outcomes = tuple(
+        _counted(check, next(counts)) if check.counts_rows else _compared(check, measured, baseline) for check in checks
+    )
+    return QualityVerdict(outcomes, _remembered(measured, baseline))
+
+
+_FAULTS: Final[Mapping[Kind, str]] = {
+    "maxNullRate": "are null",
+    "allowed": "are not among those allowed",
+    "unique": "come again",
+    "predicate": "do not fulfil it",
+}
+
+
+def _counted(check: Check, count: CheckCount) -> CheckResult:
+    rule, (checked, failing) = check.rule, count
+    allowed = rule.max_null_rate if check.kind == "maxNullRate" else rule.max_failing_share
+    passed = failing <= (allowed or 0) * checked
+    what = "values" if rule.column else "rows"
+    fault = _FAULTS.get(check.kind) or (
+        _outside(rule) if check.kind == "range" else f"do not match {rule.pattern!r:.60}"
+    )
+    share = f" ({failing / checked:.2%}; at most {allowed:.2%} may)" if failing and allowed else ""
+    return CheckResult(
+        check.name, rule.severity, passed, f"{failing:,} of {checked:,} {what} {fault}{share}", checked, failing
+    )
+
+
+def _outside(rule: QualityRule) -> str:
+    if rule.max is None:
+        return f"are less than {rule.min:g}"
+    return f"are greater than {rule.max:g}" if rule.min is None else f"are not within {rule.min:g} to {rule.max:g}"
+
+
+def _compared(check: Check, measured: QualityMeasurements, baseline: QualityBaseline) -> CheckResult:
+    found = {"freshness": _freshness, "volume": _volume, "schemaDrift": _drift}[check.kind](
+        check.rule, measured, baseline
+    )
+    return CheckResult(check.name, check.rule.severity, *found)
+
+
+def _freshness(rule: QualityRule, measured: QualityMeasurements, baseline: QualityBaseline) -> tuple[bool, str]:
+    newest = max((each for each in (measured.newest, baseline.newest) if each is not None), default=None)
+    if newest is None:
+        return False, "there was no row yet"
+    age, most = measured.upto - newest, duration.microseconds(rule.freshness or "0s")
+    says = f"the newest event time is {times.render(newest)}, {age / 1e6:,.0f} s before {times.render(measured.upto)}"
+    return age <= most, f"{says}; at most {rule.freshness} may pass"
+
+
+def _volume(rule: QualityRule, measured: QualityMeasurements, baseline: QualityBaseline) -> tuple[bool, str]:
+    rate = _rate(measured)
+    if rate is None or rule.volume is None:
+        return True, "not checked: the run does not just bring what is new"
+    recent = baseline.rates[-rule.volume.runs :]
+    if len(recent) < FEWEST_RUNS:
+        return True, f"not checked: {len(recent)} runs came before, {FEWEST_RUNS} are needed"
+    usual = median(recent)
+    least, most = rule.volume.min_ratio, rule.volume.max_ratio
+    passed = (least is None or rate >= least * usual) and (most is None or rate <= most * usual)
+    bounds = f"{0 if least is None else least * usual:,.0f} to {'any' if most is None else f'{most * usual:,.0f}'}"
+    return passed, f"{rate:,.0f} rows per hour, the median of {len(recent)} runs is {usual:,.0f}; expected {bounds}"
+
+
+def _rate(measured: QualityMeasurements) -> float | None:
+    if measured.stretch is None or measured.stretch[0] >= measured.stretch[1]:
+        return None
+    return measured.rows * _HOUR / (measured.stretch[1] - measured.stretch[0])
+
+
+def _drift(rule: QualityRule, measured: QualityMeasurements, baseline: QualityBaseline) -> tuple[bool, str]:
+    before, now = baseline.columns, measured.columns
+    if before is None:
+        return True, "not checked: no run came before"
+    changes = [f"{name!r} is gone" for name in before if name not in now]
+    changes += [f"{name!r} was {kind}, is {now[name]}" for name, kind in before.items() if now.get(name, kind) != kind]
+    if rule.schema_drift == "any":
+        changes += [f"{name!r} is new" for name in now if name not in before]
+    if not changes:
+        return True, f"the source has the {len(before)} columns that it had"
+    more = f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    return False, f"columns changed since the last good run: {', '.join(changes[:_SHOWN])}{more}"
+
+
+def _remembered(measured: QualityMeasurements, baseline: QualityBaseline) -> QualityBaseline:
+    rate = _rate(measured)
+    return QualityBaseline(
+        columns=dict(measured.columns),
+        rates=baseline.rates if rate is None else (*baseline.rates, round(rate, 3))[-MOST_RUNS:],
+        newest=max((each for each in (measured.newest, baseline.newest) if each is not None), default=None),
+    )
