@@ -20,14 +20,14 @@ help: ## Names every target.
 
 setup: $(READY) ## Makes .venv with locked dependencies: with uv where it is installed, else with pip.
 
-$(READY): pyproject.toml uv.lock constraints.txt
+$(READY): pyproject.toml local/pyproject.toml uv.lock constraints.txt
 ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
 	$(PIP) --upgrade pip==26.3
 	$(PIP) --requirement constraints.txt
-	$(PIP) --editable .
+	$(PIP) --editable . --editable local
 else
-	$(UV) sync --quiet --frozen --python $(PYTHON) --extra dev
+	$(UV) sync --quiet --frozen --all-packages --python $(PYTHON)
 endif
 	@touch $(READY)
 
@@ -58,7 +58,7 @@ bench-feast-env: $(READY) ## Feast in an environment of its own (.bench/feast), 
 generate: $(READY) ## Writes what is generated: crds/, the chart's copy, constraints.txt.
 	$(BIN)/python -m millrace_core.api.generate crds charts/millrace/crds
 ifneq ($(UV),)
-	$(UV) export --quiet --frozen --extra dev --no-hashes --no-emit-project --no-header --no-annotate --output-file constraints.txt
+	$(UV) export --quiet --frozen --all-packages --no-hashes --no-emit-workspace --no-header --no-annotate --output-file constraints.txt
 endif
 
 generated-check: generate ## Fails where a generated file is not current.

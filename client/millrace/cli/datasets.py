@@ -1,4 +1,4 @@
-"""``millrace datasets``: what was saved, where it lies and what it was made of."""
+"""Saved training sets, and what they were made of."""
 
 from __future__ import annotations
 

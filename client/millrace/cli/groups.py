@@ -1,55 +1,109 @@
-"""The groups of commands, one module each. A module is imported only when a command of its group is called.
+"""The groups of commands: those of the SDK, and those that other installed distributions add.
 
-The command line stands below the embedded mode in the import layers, so groups are named here as text.
+A distribution adds a group by an entry point of the group ``millrace.commands``: its name, and the typer application
+that holds its commands, as in ``local = "millrace_local.commands:app"``. Extras behind it in brackets are what the
+commands need. The first line of that module's docstring stands in ``millrace --help``. It is read without importing the
+module, so that neither the help nor another group waits for it or fails with it.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import ast
+from collections.abc import Iterable, Mapping
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Final
 
 import typer
 
 from millrace_core.base.errors import ReportError
 
-
-@dataclass(frozen=True)
-class Group:
-    """A group of commands.
-
-    Attributes:
-        module: the module whose ``app`` holds the commands.
-        summary: what they are for, in one line.
-        extra: the optional dependencies of the distribution that they need; empty for none.
-    """
-
-    module: str
-    summary: str
-    extra: str = ""
+ENTRY_POINTS: Final = "millrace.commands"
+BUILT_IN: Final = (
+    EntryPoint("features", "millrace.cli.features:app", ENTRY_POINTS),
+    EntryPoint("datasets", "millrace.cli.datasets:app", ENTRY_POINTS),
+)
+# Groups that distributions of this house add: what to install where one is called and missing.
+_ELSEWHERE: Final[Mapping[str, str]] = {"local": "millrace-local"}
 
 
-GROUPS: Mapping[str, Group] = {
-    "features": Group("millrace.cli.features", "Feature views: training sets, online reads, materialization, checks."),
-    "datasets": Group("millrace.cli.datasets", "Saved training sets, and what they were made of."),
-    "local": Group("millrace_local.commands", "The whole platform on this machine, with no cluster.", extra="local"),
-}
+def groups() -> Mapping[str, EntryPoint]:
+    """Every group by name, in the order of the help; no other distribution takes the name of one of the SDK's own."""
+    own = {each.name: each for each in BUILT_IN}
+    added = sorted(entry_points(group=ENTRY_POINTS), key=lambda each: each.name)
+    return own | {each.name: each for each in added if each.name not in own}
 
 
-def load(name: str) -> typer.Typer:
+def summary(group: EntryPoint) -> str:
+    """What the group is for, in one line; empty where its module is not there or cannot be read."""
+    try:
+        text = ast.get_docstring(ast.parse(_source(group.module)))
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return ""
+    return (text or "").partition("\n")[0]
+
+
+def load(group: EntryPoint) -> typer.Typer:
     """The commands of a group.
 
     Raises:
-        ReportError: a library that the group needs is not installed.
+        ReportError: a library that the group needs is not installed, or the group's module is broken.
     """
-    group = GROUPS[name]
     try:
-        app = importlib.import_module(group.module).app
+        app = group.load()
     except ModuleNotFoundError as error:
         raise ReportError(
-            f"`millrace {name}` needs {error.name}, which is not installed",
-            hint=f"Install it with: pip install 'millrace[{group.extra}]'" if group.extra else "Install millrace again",
+            f"`millrace {group.name}` needs {error.name}, which is not installed",
+            hint=f"Install it with: pip install {_requirement(group)}",
+            reason="LibraryMissing",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ReportError(
+            f"`millrace {group.name}` cannot be loaded: {group.value}: {type(error).__name__}: {error}",
+            hint=f"Install {_distribution(group)} again, in the version of millrace",
+            reason="BrokenCommands",
         ) from error
     if not isinstance(app, typer.Typer):
-        raise ReportError(f"{group.module}.app is no typer application", hint="See client/millrace/cli/groups.py")
+        raise ReportError(
+            f"`millrace {group.name}` cannot be loaded: {group.value} is {type(app).__name__}, not a typer application",
+            hint=f"Install {_distribution(group)} again, in the version of millrace",
+            reason="BrokenCommands",
+        )
     return app
+
+
+def missing(arguments: Iterable[str], known: Mapping[str, EntryPoint]) -> None:
+    """Does nothing, unless the group that is called comes with a distribution that is not installed.
+
+    Raises:
+        ReportError: it does.
+    """
+    name = next(iter(arguments), "")
+    if name in _ELSEWHERE and name not in known:
+        raise ReportError(
+            f"`millrace {name}` comes with {_ELSEWHERE[name]}, which is not installed",
+            hint=f"Install it with: pip install {_ELSEWHERE[name]}",
+            reason="LibraryMissing",
+        )
+
+
+def _source(module: str) -> bytes:
+    """The text of a module; ``importlib.util.find_spec`` would import the packages that it is in."""
+    name, path, origin = "", None, None
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, path)
+        if spec is None:
+            return b""
+        path, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin).read_bytes() if origin else b""
+
+
+def _distribution(group: EntryPoint) -> str:
+    return group.dist.name if group.dist is not None else "millrace"
+
+
+def _requirement(group: EntryPoint) -> str:
+    """What pip is to be given for the group's libraries."""
+    return f"'{_distribution(group)}[{','.join(group.extras)}]'" if group.extras else _distribution(group)

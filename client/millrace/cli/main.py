@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from millrace.cli.groups import GROUPS, load
+from millrace.cli import groups
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.base.hidden import hide
 
@@ -22,13 +22,15 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     """The command line that understands ``arguments``: the commands of the group called, the summaries of the others.
 
     Raises:
-        ReportError: a library that the group called needs is not installed.
+        ReportError: the group called is not installed, lacks a library or is broken.
     """
     app = typer.Typer(name="millrace", add_completion=False)
     app.callback(no_args_is_help=True, help="Millrace: features, models and experiments.")(_options)
-    for name, group in GROUPS.items():
-        commands = load(name) if name in arguments[:1] else _stand_in()
-        app.add_typer(commands, name=name, help=group.summary)
+    known = groups.groups()
+    groups.missing(arguments, known)
+    for name, group in known.items():
+        commands = groups.load(group) if name in arguments[:1] else _stand_in()
+        app.add_typer(commands, name=name, help=groups.summary(group))
     return app
 
 

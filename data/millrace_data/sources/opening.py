@@ -19,7 +19,7 @@ _KINDS: Final = {
     "delta": ("millrace_data.sources.delta", "delta"),
     "iceberg": ("millrace_data.sources.iceberg", "iceberg"),
     "postgres": ("millrace_data.sources.warehouse", "postgres"),
-    "sql": ("millrace_data.sources.warehouse", ""),
+    "sql": ("millrace_data.sources.warehouse", "sql"),
     "push": ("millrace_data.sources.push_log", ""),
 }
 

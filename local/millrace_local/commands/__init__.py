@@ -1,4 +1,4 @@
-"""``millrace local``: the embedded mode on the command line."""
+"""The whole platform on this machine, with no cluster."""
 
 from millrace_local.commands.app import app
 

@@ -36,9 +36,8 @@ def environment(settings: StackSettings, environ: Mapping[str, str]) -> dict[str
 
 
 def packaged_crds() -> Path:
-    """The folder of Millrace's own CRDs: in the installed package, or in the checkout it is installed from."""
-    package = Path(__file__).parents[1] / "crds"
-    return package if package.is_dir() else Path(__file__).parents[3] / "crds"
+    """The folder of Millrace's own CRDs: in a checkout a link to the generated ones."""
+    return Path(__file__).parents[1] / "crds"
 
 
 def packaged_third_party() -> Path:

@@ -7,11 +7,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
 import yaml
 
 from millrace.cli import groups
-from millrace_core.base.errors import ReportError
 from tests.builders import feature_view
 
 
@@ -22,9 +20,11 @@ def millrace(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_help_names_every_group_with_its_summary() -> None:
     said = millrace("--help").stdout
-    for name, group in groups.GROUPS.items():
+    found = groups.groups()
+    assert {"features", "datasets", "local"} <= {*found}
+    for name, group in found.items():
         assert name in said
-        assert group.summary[:40] in said
+        assert groups.summary(group)[:40] in said
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
@@ -48,13 +48,6 @@ def test_the_help_imports_no_group() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stderr.strip() == "[]"
-
-
-def test_a_group_whose_library_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    group = groups.Group("millrace.nowhere.commands", "Nothing.", extra="local")
-    monkeypatch.setattr(groups, "GROUPS", {"nowhere": group})
-    with pytest.raises(ReportError, match=r"needs millrace.nowhere, which is not installed.*millrace\[local\]"):
-        groups.load("nowhere")
 
 
 def test_help_and_lists_start_without_what_they_do_not_use(tmp_path: Path) -> None:

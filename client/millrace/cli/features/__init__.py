@@ -1,4 +1,4 @@
-"""``millrace features``: feature views from a terminal, from training sets to the skew check.
+"""Feature views: training sets, online reads, materialization, checks.
 
 Options are in ``target``, what is printed in ``millrace.cli.output``; the commands themselves only call the SDK.
 """

@@ -1,0 +1,116 @@
+"""Groups of commands that other distributions add: they join where they are installed, and harm nobody else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from millrace.cli import groups
+from millrace_core.base.errors import ReportError
+
+WORKING = '''"""Serves what was not served before.
+
+More about it.
+"""
+import typer
+
+app = typer.Typer()
+app.callback()(lambda: None)
+app.command("now")(lambda: print("it runs"))
+'''
+# What a module may do wrong, and what the caller of its command is told.
+BROKEN = {
+    "raises": ('"""Raises."""\nraise RuntimeError("half written")\n', "RuntimeError: half written"),
+    "syntax": ('"""No Python."""\ndef\n', "SyntaxError"),
+    "library": ('"""Lacks a library."""\nimport not_a_library\n', "needs not_a_library, which is not installed"),
+    "nothing": ('"""Has no application."""\n', "AttributeError"),
+    "another": ('"""Is something else."""\napp = 7\n', "is int, not a typer application"),
+    "exits": ('"""Ends the process."""\nimport sys\nsys.exit(0)\n', "SystemExit"),
+}
+
+
+class Installed:
+    """A folder of distributions, each with modules and entry points, which processes find on their path."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, name: str, modules: Mapping[str, str], commands: Mapping[str, str]) -> None:
+        """A distribution of that name with these modules and these groups of commands."""
+        for module, source in modules.items():
+            (self._folder / f"{module}.py").write_text(source)
+        metadata = self._folder / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = "".join(f"{group} = {value}\n" for group, value in commands.items())
+        (metadata / "entry_points.txt").write_text(f"[{groups.ENTRY_POINTS}]\n{lines}")
+
+    def millrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command line where they are installed."""
+        command = [sys.executable, "-m", "millrace.cli.main", *arguments]
+        environ = {**os.environ, "PYTHONPATH": str(self._folder)}
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    return Installed(tmp_path)
+
+
+def test_a_group_of_another_distribution_joins_the_command_line(installed: Installed) -> None:
+    installed.add("others", {"serving_commands": WORKING}, {"serve": "serving_commands:app"})
+    help_text = installed.millrace("--help").stdout
+    assert "serve" in help_text
+    assert "Serves what was not served before." in help_text
+    assert installed.millrace("serve", "now").stdout == "it runs\n"
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_group_harms_only_its_own_commands(installed: Installed, fault: str) -> None:
+    source, told = BROKEN[fault]
+    installed.add("others", {"broken_commands": source}, {"serve": "broken_commands:app"})
+    for arguments in (["--help"], ["features", "--help"]):
+        ran = installed.millrace(*arguments)
+        assert (ran.returncode, ran.stderr) == (0, "")
+    ran = installed.millrace("serve", "now")
+    assert ran.returncode == 1
+    assert "`millrace serve`" in ran.stderr
+    assert told in ran.stderr
+    assert "others" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_group_whose_module_is_gone_harms_only_its_own_commands(installed: Installed) -> None:
+    installed.add("others", {}, {"serve": "gone.commands:app", "odd": "gone"})
+    assert installed.millrace("--help").returncode == 0
+    assert "needs gone, which is not installed" in installed.millrace("serve", "now").stderr
+
+
+def test_a_group_that_lacks_a_library_says_which_extra_to_install(installed: Installed) -> None:
+    installed.add("others", {"commands": BROKEN["library"][0]}, {"serve": "commands:app [registry,gateway]"})
+    assert "Install it with: pip install 'others[registry,gateway]'" in installed.millrace("serve").stderr
+
+
+def test_no_distribution_takes_the_name_of_a_group_of_the_sdk(installed: Installed) -> None:
+    installed.add("others", {"commands": WORKING}, {"features": "commands:app"})
+    assert "Serves" not in installed.millrace("--help").stdout
+    assert "historical" in installed.millrace("features", "--help").stdout
+
+
+def test_a_group_of_a_distribution_that_is_not_installed_says_what_to_install() -> None:
+    with pytest.raises(
+        ReportError, match=r"comes with millrace-local, which is not installed.*pip install millrace-local"
+    ):
+        groups.missing(["local", "up"], {})
+
+
+def test_a_group_that_is_installed_is_not_missing() -> None:
+    known = groups.groups()
+    assert "local" in known
+    groups.missing(["local", "up"], known)
+    groups.missing([], known)
