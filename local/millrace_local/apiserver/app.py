@@ -1,4 +1,4 @@
-"""The ASGI application: reads a request, finds what it names, lets it be carried out, and writes the answer."""
+"""The ASGI application: parses a request, finds its target, carries it out and sends the response."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from millrace_local.apiserver.cluster import Cluster
 from millrace_local.apiserver.documents import Documents
+from millrace_local.apiserver.errors import StatusError, no_such_path
 from millrace_local.apiserver.faults import Faults
 from millrace_local.apiserver.journal import JournalFullError
 from millrace_local.apiserver.objects import Objects
-from millrace_local.apiserver.request import JSON, Request, Response, Stream, Target, parse_query
+from millrace_local.apiserver.request import JSON, Request, RequestTarget, Response, Stream, parse_query
 from millrace_local.apiserver.routing import Router, verb_of
-from millrace_local.apiserver.status import ApiError, no_such_path
+from millrace_local.apiserver.server import ApiServer
 from millrace_local.apiserver.watching import ConnectionCut
 
 Message = MutableMapping[str, Any]
@@ -31,14 +31,14 @@ class App:
     """The API server as an ASGI application.
 
     Args:
-        cluster: what is served.
-        faults: what serves ``/faults`` and meddles with requests; ``None`` outside tests.
+        server: what is served.
+        faults: serves ``/faults`` and applies its rules to requests; ``None`` outside tests.
     """
 
-    def __init__(self, cluster: Cluster, faults: Faults | None = None) -> None:
-        self._router = Router(cluster.registry)
-        self._documents = Documents(cluster)
-        self._objects = Objects(cluster)
+    def __init__(self, server: ApiServer, faults: Faults | None = None) -> None:
+        self._router = Router(server.registry)
+        self._documents = Documents(server)
+        self._objects = Objects(server)
         self._faults = faults
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -52,11 +52,11 @@ class App:
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
         )
         try:
-            answer = await self._serve(request, receive)
-            if isinstance(answer, Response):
-                await _send_whole(send, answer, head=request.method == "HEAD")
+            response = await self._serve(request, receive)
+            if isinstance(response, Response):
+                await _send_whole(send, response, head=request.method == "HEAD")
             else:
-                await _send_stream(send, receive, answer)
+                await _send_stream(send, receive, response)
         except ConnectionCut:
             await _cut(scope, receive)
 
@@ -89,7 +89,7 @@ class App:
         verb = verb_of(request.method, target, watch=request.flag("watch"))
         return await faults.around(request, verb, target, lambda: self._carry_out(request, target))
 
-    def _carry_out(self, request: Request, target: Target) -> Response | Stream:
+    def _carry_out(self, request: Request, target: RequestTarget) -> Response | Stream:
         verb = verb_of(request.method, target, watch=request.flag("watch"))
         return self._objects.carry_out(verb, request, target)
 
@@ -106,45 +106,45 @@ async def _body(receive: Receive) -> bytes:
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
         if size > _BODY_LIMIT:
-            raise ApiError(413, "RequestEntityTooLarge", f"the request body is larger than {_BODY_LIMIT} bytes")
+            raise StatusError(413, "RequestEntityTooLarge", f"the request body is larger than {_BODY_LIMIT} bytes")
     return b"".join(pieces)
 
 
 def _failure(error: Exception) -> Response:
     if isinstance(error, JournalFullError):
-        error = ApiError(507, "InternalError", str(error))
-    if not isinstance(error, ApiError):
+        error = StatusError(507, "InternalError", str(error))
+    if not isinstance(error, StatusError):
         _log.error("the API server failed on a request", exc_info=error)
-        error = ApiError(500, "InternalError", f"Internal error occurred: {error!r}")
+        error = StatusError(500, "InternalError", f"Internal error occurred: {error!r}")
     headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
     return Response(orjson.dumps(error.body()), error.code, headers=headers)
 
 
-async def _send_whole(send: Send, answer: Response, *, head: bool) -> None:
+async def _send_whole(send: Send, response: Response, *, head: bool) -> None:
     headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
-        *answer.headers,
+        (b"content-type", response.content_type),
+        (b"content-length", str(len(response.body)).encode()),
+        *response.headers,
     ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else answer.body})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else response.body})
 
 
-async def _send_stream(send: Send, receive: Receive, answer: Stream) -> None:
-    headers = [(b"content-type", answer.content_type or JSON), (b"cache-control", b"no-cache, private")]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+async def _send_stream(send: Send, receive: Receive, response: Stream) -> None:
+    headers = [(b"content-type", response.content_type or JSON), (b"cache-control", b"no-cache, private")]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": True})
     gone = asyncio.ensure_future(receive())
-    if answer.on_gone is not None:
-        gone.add_done_callback(lambda _: answer.on_gone and answer.on_gone())
+    if response.on_gone is not None:
+        gone.add_done_callback(lambda _: response.on_gone and response.on_gone())
     try:
-        async for piece in answer.pieces:
+        async for piece in response.pieces:
             if gone.done():
                 break
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     finally:
         gone.cancel()
-        await answer.pieces.aclose()
+        await response.pieces.aclose()
     await send({"type": "http.response.body", "body": b""})
 
 

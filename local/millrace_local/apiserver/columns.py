@@ -1,4 +1,4 @@
-"""Printer columns: those a CRD declares, and what the built-in ones are made of."""
+"""Printer columns: those that a CRD declares, and what those of built-in kinds are made of."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _STEPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its definition and how a cell is read from an object."""
+class PrinterColumn:
+    """One column: its ``TableColumnDefinition``, and ``read``, which gives the cell of an object."""
 
     name: str
     read: Read
@@ -44,7 +44,6 @@ class Column:
     priority: int = 0
 
     def definition(self) -> dict[str, Any]:
-        """The ``TableColumnDefinition``."""
         return {
             "name": self.name,
             "type": self.type,
@@ -54,7 +53,6 @@ class Column:
         }
 
     def cell(self, obj: dict[str, Any], now: datetime) -> Any:
-        """The cell of one object."""
         return self.read(obj, now)
 
 
@@ -74,7 +72,7 @@ def age(text: str | None, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the one or two units that matter (``duration.HumanDuration`` of apimachinery)."""
+    """Seconds in one or two units, as ``duration.HumanDuration`` of apimachinery writes them."""
     whole = int(seconds)
     if whole < -1:
         return "<invalid>"
@@ -87,8 +85,8 @@ def duration(seconds: float) -> str:
     return f"{whole // _YEAR}y"
 
 
-NAME = Column("Name", lambda obj, _: obj["metadata"]["name"], format="name", description=_NAME_TEXT)
-AGE = Column("Age", lambda obj, now: age(obj["metadata"].get("creationTimestamp"), now), description=_AGE_TEXT)
+NAME = PrinterColumn("Name", lambda obj, _: obj["metadata"]["name"], format="name", description=_NAME_TEXT)
+AGE = PrinterColumn("Age", lambda obj, now: age(obj["metadata"].get("creationTimestamp"), now), description=_AGE_TEXT)
 
 
 def _declared_cell(path: str, kind: str) -> Read:
@@ -114,12 +112,12 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def declared(columns: list[dict[str, Any]]) -> list[Column]:
-    """The columns of a CRD version; without any, name and age."""
+def declared(columns: list[dict[str, Any]]) -> list[PrinterColumn]:
+    """The columns of a CRD version: name and the declared ones, or name and age where none is declared."""
     if not columns:
         return [NAME, AGE]
     return [NAME] + [
-        Column(
+        PrinterColumn(
             column["name"],
             _declared_cell(column["jsonPath"], column["type"]),
             type=column["type"],

@@ -1,4 +1,4 @@
-"""Connections: uvicorn's HTTP protocol, with one packet per answer and a transport that can be cut."""
+"""uvicorn's HTTP protocol, with one packet per response and a transport that the application can cut."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class _JoinedWrites:
-    """A transport that sends the head of an answer with what follows it: one packet instead of two.
+    """A transport that sends the head of a response together with its body: one packet instead of two.
 
-    What is held back goes out before anything else and at the latest in the next turn of the loop.
+    What is held back is sent before anything else, and at the latest in the next turn of the event loop.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -42,7 +42,7 @@ class _JoinedWrites:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the transport in reach of the application, which must be able to cut it."""
+    """uvicorn's protocol; gives the application the transport, so that a fault can cut it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -1,23 +1,23 @@
-"""CustomResourceDefinitions: checking them, their status, and the resources they bring."""
+"""The resources that a CustomResourceDefinition brings."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.resources import ApiResource
 
 CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
-def resources_of(definition: dict[str, Any]) -> list[Resource]:
-    """One resource for each served version of a CRD; none while its names are not accepted."""
+def resources_of(definition: dict[str, Any]) -> list[ApiResource]:
+    """One resource for each served version of a CRD; none until its names are accepted."""
     conditions = (definition.get("status") or {}).get("conditions") or ()
     if any(c["type"] == "Established" and c["status"] == "False" for c in conditions):
         return []
     spec = definition["spec"]
     names = spec["names"]
     return [
-        Resource(
+        ApiResource(
             group=spec["group"],
             version=version["name"],
             kind=names["kind"],

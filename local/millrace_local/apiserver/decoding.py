@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from millrace_local.apiserver import protobuf
+from millrace_local.apiserver.errors import StatusError, bad_request, unsupported_media_type
 from millrace_local.apiserver.request import Request
-from millrace_local.apiserver.status import ApiError, bad_request, unsupported_media_type
 
 OBJECT_TYPES = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
 
@@ -19,7 +19,7 @@ def decode_object(request: Request) -> dict[str, Any]:
     """The object in the body.
 
     Raises:
-        ApiError: 415 for a format that is not read, 400 for a body that is no object.
+        StatusError: 415 for a format that is not read, 400 for a body that is no object.
     """
     media_type = request.media_type
     if media_type not in ("", *OBJECT_TYPES):
@@ -46,7 +46,7 @@ def _protobuf(body: bytes) -> Any:
     try:
         return protobuf.decode(body)
     except protobuf.UnknownMessageError as error:
-        raise ApiError(415, "UnsupportedMediaType", str(error)) from None
+        raise StatusError(415, "UnsupportedMediaType", str(error)) from None
     except protobuf.UndecodableError as error:
         raise bad_request(str(error)) from None
 
@@ -62,10 +62,10 @@ def _yaml(body: bytes) -> Any:
 
 
 def yaml_documents(text: bytes) -> list[Any]:
-    """The documents of a YAML file as JSON would hold them: times stay text, and keys are strings.
+    """The documents of a YAML file as JSON values: times stay text, and keys are strings.
 
     Raises:
-        ApiError: 400 for what is not YAML, or has no form in JSON.
+        StatusError: 400 for what is not YAML, or has no form in JSON.
     """
     import yaml  # noqa: PLC0415 - costs a tenth of the start time
 

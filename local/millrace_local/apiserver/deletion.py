@@ -1,4 +1,4 @@
-"""Deleting: preconditions, grace, finalizers and what becomes of dependents."""
+"""Deletes: preconditions, grace periods, finalizers and propagation policies."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from millrace_local.apiserver.decoding import decode_object
+from millrace_local.apiserver.errors import bad_request, conflict, invalid
+from millrace_local.apiserver.errors import forbidden as refused
 from millrace_local.apiserver.kinds import strategy_of
 from millrace_local.apiserver.metadata import timestamp
 from millrace_local.apiserver.request import Request
-from millrace_local.apiserver.resources import NAMESPACES, Resource
+from millrace_local.apiserver.resources import NAMESPACES, ApiResource
 from millrace_local.apiserver.schema.errors import forbidden, not_supported
-from millrace_local.apiserver.status import bad_request, conflict, invalid
-from millrace_local.apiserver.status import forbidden as refused
-from millrace_local.apiserver.store import Entry, Store
+from millrace_local.apiserver.store import ObjectStore, StoreEntry
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -25,7 +25,7 @@ POLICIES = ("Background", "Foreground", "Orphan")
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete: ``grace`` in seconds, ``policy`` for the dependents, preconditions, and whether at all."""
+    """``meta/v1`` DeleteOptions: ``grace`` in seconds, ``policy`` for dependents, ``uid`` and ``revision`` to match."""
 
     grace: int | None = None
     policy: str = ""
@@ -38,7 +38,7 @@ class DeleteOptions:
         """Reads the options from the body, or from the query where there is no body.
 
         Raises:
-            ApiError: 400 for a body that is no DeleteOptions, 422 for values that cannot be.
+            StatusError: 400 for a body that is no DeleteOptions, 422 for values that cannot be.
         """
         given: dict[str, Any] = {}
         if request.body:
@@ -49,18 +49,18 @@ class DeleteOptions:
 
     @classmethod
     def from_document(cls, given: dict[str, Any], request: Request) -> DeleteOptions:
-        """Reads a DeleteOptions object, and the query for what it leaves open."""
+        """Reads a DeleteOptions object; the query counts for what it leaves out."""
         grace = given.get("gracePeriodSeconds", request.number("gracePeriodSeconds"))
         orphan = given.get("orphanDependents")
         if orphan is None and "orphanDependents" in request.query:
             orphan = request.flag("orphanDependents")
         policy = given.get("propagationPolicy") or request.query.get("propagationPolicy", "")
         if policy and orphan is not None:
-            fault = forbidden("orphanDependents", "cannot be set together with propagationPolicy")
-            raise invalid("DeleteOptions", "meta.k8s.io", "", [fault])
+            field_error = forbidden("orphanDependents", "cannot be set together with propagationPolicy")
+            raise invalid("DeleteOptions", "meta.k8s.io", "", [field_error])
         if policy and policy not in POLICIES:
-            fault = not_supported("propagationPolicy", policy, [*POLICIES])
-            raise invalid("DeleteOptions", "meta.k8s.io", "", [fault])
+            field_error = not_supported("propagationPolicy", policy, [*POLICIES])
+            raise invalid("DeleteOptions", "meta.k8s.io", "", [field_error])
         if orphan is not None:
             policy = "Orphan" if orphan else "Background"
         wanted = given.get("preconditions") or {}
@@ -69,30 +69,30 @@ class DeleteOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
-    """What a delete came to: the object's last state, and whether it is gone already."""
+class DeleteResult:
+    """The object's last state, and whether it is gone already or only marked for deletion."""
 
-    entry: Entry
+    entry: StoreEntry
     gone: bool
 
 
-class Deleter:
-    """Carries out deletes.
+class ObjectDeleter:
+    """Deletes objects as Kubernetes does.
 
     Args:
         store: where objects are.
         clock: the present time.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: ObjectStore, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
 
-    def delete(self, resource: Resource, entry: Entry, options: DeleteOptions) -> Deleted:
+    def delete(self, resource: ApiResource, entry: StoreEntry, options: DeleteOptions) -> DeleteResult:
         """Deletes an object, or marks it for deletion where finalizers or grace hold it back.
 
         Raises:
-            ApiError: 409 where a precondition does not hold.
+            StatusError: 409 where a precondition does not hold.
         """
         _check(resource, entry, options)
         obj = entry.object()
@@ -103,11 +103,11 @@ class Deleter:
         if entry.deleting:
             grace = min(grace, metadata.get("deletionGracePeriodSeconds") or 0)
         if not finalizers and grace == 0 and not strategy.lingers:
-            return Deleted(entry if options.dry_run else self._store.remove(entry), gone=True)
+            return DeleteResult(entry if options.dry_run else self._store.remove(entry), gone=True)
         if self._mark(metadata, finalizers, grace) and not options.dry_run:
             strategy.deleting(obj)
             entry = self._store.put(entry.resource, entry.namespace, entry.name, obj)
-        return Deleted(entry, gone=False)
+        return DeleteResult(entry, gone=False)
 
     def _mark(self, metadata: dict[str, Any], finalizers: list[str], grace: int) -> bool:
         before = (metadata.get("deletionGracePeriodSeconds"), metadata.get("finalizers") or [])
@@ -122,7 +122,7 @@ class Deleter:
         return True
 
 
-def _check(resource: Resource, entry: Entry, options: DeleteOptions) -> None:
+def _check(resource: ApiResource, entry: StoreEntry, options: DeleteOptions) -> None:
     if entry.resource == NAMESPACES and entry.name in _KEPT_NAMESPACES:
         raise refused(resource.plural, resource.group, entry.name, "this namespace may not be deleted")
     if options.uid and options.uid != entry.uid:

@@ -1,14 +1,14 @@
-"""Discovery: which groups, versions and resources there are, in the legacy and the aggregated form."""
+"""Discovery: the groups, versions and resources that are served, in the legacy and the aggregated form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from millrace_local.apiserver.registry import Registry
+from millrace_local.apiserver.errors import no_such_path
+from millrace_local.apiserver.registry import ResourceRegistry
 from millrace_local.apiserver.request import Request
-from millrace_local.apiserver.resources import Resource
-from millrace_local.apiserver.status import no_such_path
+from millrace_local.apiserver.resources import ApiResource
 
 VERSION = {
     "major": "1",
@@ -48,17 +48,17 @@ def api_versions() -> dict[str, Any]:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
 
 
-def group_list(registry: Registry) -> dict[str, Any]:
+def group_list(registry: ResourceRegistry) -> dict[str, Any]:
     """``/apis``, legacy."""
     groups = [_group(name, versions) for name, versions in _groups(registry).items() if name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def group(registry: Registry, name: str) -> dict[str, Any]:
+def group(registry: ResourceRegistry, name: str) -> dict[str, Any]:
     """``/apis/{group}``.
 
     Raises:
-        ApiError: 404 for a group that is not served.
+        StatusError: 404 for a group that is not served.
     """
     versions = _groups(registry).get(name)
     if not name or versions is None:
@@ -66,11 +66,11 @@ def group(registry: Registry, name: str) -> dict[str, Any]:
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)}
 
 
-def resource_list(registry: Registry, group_name: str, version: str) -> dict[str, Any]:
+def resource_list(registry: ResourceRegistry, group_name: str, version: str) -> dict[str, Any]:
     """``/api/v1`` and ``/apis/{group}/{version}``.
 
     Raises:
-        ApiError: 404 for a version that is not served.
+        StatusError: 404 for a version that is not served.
     """
     resources = _groups(registry).get(group_name, {}).get(version)
     if resources is None:
@@ -83,7 +83,7 @@ def resource_list(registry: Registry, group_name: str, version: str) -> dict[str
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": rows}
 
 
-def aggregated(registry: Registry, *, core: bool) -> dict[str, Any]:
+def aggregated(registry: ResourceRegistry, *, core: bool) -> dict[str, Any]:
     """``/api`` or ``/apis`` as ``APIGroupDiscoveryList`` v2."""
     items = []
     for name, versions in _groups(registry).items():
@@ -113,8 +113,8 @@ def _priority(version: str) -> tuple[int, int, int]:
     return (2, int(text), 0) if text.isdigit() else (-1, 0, 0)
 
 
-def _groups(registry: Registry) -> dict[str, dict[str, list[Resource]]]:
-    groups: dict[str, dict[str, list[Resource]]] = {}
+def _groups(registry: ResourceRegistry) -> dict[str, dict[str, list[ApiResource]]]:
+    groups: dict[str, dict[str, list[ApiResource]]] = {}
     for resource in registry.all():
         groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
     return {
@@ -128,7 +128,7 @@ def _group(name: str, versions: Iterable[str]) -> dict[str, Any]:
     return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 
 
-def _legacy(resource: Resource) -> dict[str, Any]:
+def _legacy(resource: ApiResource) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": resource.plural,
         "singularName": resource.singular,
@@ -143,7 +143,7 @@ def _legacy(resource: Resource) -> dict[str, Any]:
     return row
 
 
-def _legacy_subresource(resource: Resource, name: str) -> dict[str, Any]:
+def _legacy_subresource(resource: ApiResource, name: str) -> dict[str, Any]:
     own = (resource.group, resource.version, resource.kind)
     kind_group, version, kind = _SUBRESOURCE_KINDS.get(name, own)
     row: dict[str, Any] = {
@@ -158,7 +158,7 @@ def _legacy_subresource(resource: Resource, name: str) -> dict[str, Any]:
     return row
 
 
-def _aggregated(resource: Resource) -> dict[str, Any]:
+def _aggregated(resource: ApiResource) -> dict[str, Any]:
     row: dict[str, Any] = {
         "resource": resource.plural,
         "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
@@ -175,7 +175,7 @@ def _aggregated(resource: Resource) -> dict[str, Any]:
     return row
 
 
-def _aggregated_subresource(resource: Resource, name: str) -> dict[str, Any]:
+def _aggregated_subresource(resource: ApiResource, name: str) -> dict[str, Any]:
     own = (resource.group, resource.version, resource.kind)
     kind_group, version, kind = _SUBRESOURCE_KINDS.get(name, own)
     return {

@@ -1,4 +1,4 @@
-"""Everything that is not an object: discovery, version, health and the OpenAPI documents."""
+"""Paths that name no object: discovery, version, health and the OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 
 from millrace_local.apiserver import discovery
-from millrace_local.apiserver.cluster import Cluster
 from millrace_local.apiserver.openapi import (
     MEDIA_TYPE,
     v2_document,
@@ -17,6 +16,7 @@ from millrace_local.apiserver.openapi import (
     wants_protobuf,
 )
 from millrace_local.apiserver.request import JSON, Request, Response
+from millrace_local.apiserver.server import ApiServer
 
 _PATHS = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 
@@ -25,21 +25,21 @@ _FIXED = {"/": {"paths": list(_PATHS)}, "/api": discovery.api_versions(), "/vers
 
 
 class Documents:
-    """Answers for the paths that name no resource; documents are kept until the resources change."""
+    """Serves paths that name no resource; documents are cached until the resources change."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
         self._cache: dict[tuple[str, bool], bytes] = {}
         self._generation = -1
 
     def find(self, request: Request) -> Response | None:
-        """The answer for a path, ``None`` where there is none."""
+        """The response for a path, ``None`` where it names no document."""
         if request.method not in ("GET", "HEAD"):
             return None
         path = request.path.rstrip("/") or "/"
         if path in ("/healthz", "/livez", "/readyz") or path.startswith(("/healthz/", "/livez/", "/readyz/")):
             return Response(b"ok", content_type=b"text/plain; charset=utf-8")
-        registry = self._cluster.registry
+        registry = self._server.registry
         if registry.generation != self._generation:
             self._cache.clear()
             self._generation = registry.generation
@@ -55,14 +55,14 @@ class Documents:
         return Response(body, content_type=discovery.AGGREGATED_TYPE if aggregated else JSON)
 
     def _protobuf(self) -> Response:
-        """OpenAPI 2 for kubectl before 1.27, which reads no JSON; kept where no aggregated document can be."""
+        """OpenAPI 2 for kubectl before 1.27, which reads no JSON. Cached apart from the aggregated documents."""
         body = self._cache.get(("/openapi/v2", True))
         if body is None:
             body = self._cache[("/openapi/v2", True)] = v2_protobuf(v2_document(self._definitions()))
         return Response(body, content_type=MEDIA_TYPE.encode())
 
     def _document(self, path: str, *, aggregated: bool) -> dict[str, Any] | None:
-        registry = self._cluster.registry
+        registry = self._server.registry
         match path.strip("/").split("/"):
             case ["openapi", version, *rest]:
                 return self._open_api(version, "/".join(rest))
@@ -83,4 +83,4 @@ class Documents:
         return v2_document(definitions) if (version, path) == ("v2", "") else None
 
     def _definitions(self) -> list[dict[str, Any]]:
-        return list(self._cluster.registry.definitions.values())
+        return list(self._server.registry.definitions.values())

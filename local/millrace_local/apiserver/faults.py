@@ -1,7 +1,7 @@
-"""Faults on demand, for tests: calls that fail, hang, are cut off, and watches that are dropped or run behind.
+"""Faults on demand, for tests: calls that fail, hang or are cut, and watches that are dropped or stale.
 
 Served at ``/faults`` only by a server started with ``--faults``: ``PUT`` sets the list of rules, ``GET`` shows them
-with their counters, ``DELETE`` takes them away. ``POST /faults/drop-watches`` cuts all watches now, and
+with their counters, ``DELETE`` removes them. ``POST /faults/drop-watches`` cuts all watches now, and
 ``POST /faults/forget-history`` makes every watch from an earlier resourceVersion answer 410.
 
 A rule is an object; what is absent matches everything:
@@ -9,10 +9,10 @@ A rule is an object; what is absent matches everything:
 - ``verb``, ``resource``, ``name``, ``userAgent``: regular expressions that must match wholly (``userAgent`` in part);
   ``resource`` is the plural, with the subresource if there is one (``pods``, ``deployments/scale``);
 - ``nth``: only the n-th matching call, from 1; ``times``: only that many calls;
-- ``action``: ``status`` (answer ``code`` 409, 429, 500 or 503, with ``retryAfter`` seconds), ``drop`` (cut the
-  connection before anything happened), ``dropAfter`` (cut it after the request took effect), ``dropWatches`` (cut all
-  watches, then carry on), ``staleWatch`` (hold back watch events for ``seconds``, or until the rule is gone),
-  ``latency`` (wait ``seconds``, then carry on).
+- ``action``: ``status`` (respond with ``code`` 409, 429, 500 or 503, and ``retryAfter`` seconds), ``drop`` (cut the
+  connection before the request takes effect), ``dropAfter`` (cut it after the request took effect), ``dropWatches``
+  (cut all watches, then go on), ``staleWatch`` (delay watch events by ``seconds``, or until the rule is removed),
+  ``latency`` (wait ``seconds``, then go on).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import Any
 
 import orjson
 
-from millrace_local.apiserver.cluster import Cluster
-from millrace_local.apiserver.request import Request, Response, Stream, Target, json_response
-from millrace_local.apiserver.status import ApiError, bad_request, no_such_path
+from millrace_local.apiserver.errors import StatusError, bad_request, no_such_path
+from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream, json_response
+from millrace_local.apiserver.server import ApiServer
 from millrace_local.apiserver.watching import ConnectionCut, Watcher
 
 _ACTIONS = ("status", "drop", "dropAfter", "dropWatches", "staleWatch", "latency")
@@ -39,8 +39,8 @@ _TOO_MANY = 429
 
 
 @dataclass(eq=False)
-class Rule:
-    """One rule; ``calls`` counts what matched it, ``fired`` how often it acted."""
+class FaultRule:
+    """One rule; ``calls`` counts the calls that matched it, ``fired`` how often it acted."""
 
     given: dict[str, Any]
     action: str
@@ -50,11 +50,11 @@ class Rule:
     gone: bool = field(default=False)
 
     @classmethod
-    def of(cls, given: Any) -> Rule:
+    def of(cls, given: Any) -> FaultRule:
         """Reads a rule.
 
         Raises:
-            ApiError: 400 for a rule that cannot be.
+            StatusError: 400 for a field or value that no rule has.
         """
         if not isinstance(given, dict):
             raise bad_request(f"a fault rule must be an object, got {type(given).__name__}")
@@ -75,7 +75,7 @@ class Rule:
         return cls(given, given["action"], patterns)
 
     def matches(self, **call: str) -> bool:
-        """Whether a call is one of those that the rule is about."""
+        """Whether the rule applies to a call."""
         for name, pattern in self.patterns.items():
             text = call.get(name, "")
             if not (pattern.search(text) if name == "userAgent" else pattern.fullmatch(text)):
@@ -83,7 +83,7 @@ class Rule:
         return True
 
     def due(self) -> bool:
-        """Counts a matching call; says whether the rule acts on it."""
+        """Counts a matching call; returns whether the rule acts on it."""
         self.calls += 1
         nth, times = self.given.get("nth"), self.given.get("times")
         if (nth and self.calls != nth) or (times and self.fired >= times):
@@ -99,16 +99,16 @@ class Rule:
 class Faults:
     """The rules in force."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._rules: list[Rule] = []
-        cluster.hub.hold = self._hold
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self._rules: list[FaultRule] = []
+        server.hub.hold = self._hold
 
     def serve(self, request: Request) -> Response:
-        """Answers a request to ``/faults``.
+        """Serves ``/faults``.
 
         Raises:
-            ApiError: 400 for rules that cannot be, 404 for another method or path.
+            StatusError: 400 for a bad rule, 404 for another method or path.
         """
         match request.method, request.path:
             case "GET", "/faults":
@@ -118,30 +118,30 @@ class Faults:
                     given = orjson.loads(request.body)
                 except orjson.JSONDecodeError as error:
                     raise bad_request(f"fault rules are not JSON: {error}") from None
-                self._set([Rule.of(rule) for rule in (given if isinstance(given, list) else [given])])
+                self._set([FaultRule.of(rule) for rule in (given if isinstance(given, list) else [given])])
             case "DELETE", "/faults":
                 self._set([])
             case "POST", "/faults/drop-watches":
-                self._cluster.hub.drop(cut=True)
+                self._server.hub.drop(cut=True)
             case "POST", "/faults/forget-history":
-                self._cluster.store.forget_history()
+                self._server.store.forget_history()
             case _:
                 raise no_such_path()
         shown = [{**rule.given, "calls": rule.calls, "fired": rule.fired} for rule in self._rules]
         return json_response({"rules": shown})
 
-    def _set(self, rules: list[Rule]) -> None:
+    def _set(self, rules: list[FaultRule]) -> None:
         for rule in self._rules:
             rule.gone = True
         self._rules = rules
 
     async def around(
-        self, request: Request, verb: str, target: Target, carry_out: Callable[[], Response | Stream]
+        self, request: Request, verb: str, target: RequestTarget, carry_out: Callable[[], Response | Stream]
     ) -> Response | Stream:
-        """Carries out a request as the rules let it.
+        """Carries out a request, with the faults that the rules inject.
 
         Raises:
-            ApiError: the status that a rule asks for.
+            StatusError: the status that a rule asks for.
             ConnectionCut: a rule asks for it.
         """
         call = _call(request, verb, target)
@@ -154,16 +154,16 @@ class Faults:
             elif rule.action == "drop":
                 raise ConnectionCut
             elif rule.action == "dropWatches":
-                self._cluster.hub.drop(cut=True)
-        answer = carry_out()
+                self._server.hub.drop(cut=True)
+        response = carry_out()
         if any(rule.action == "dropAfter" for rule in due):
-            if isinstance(answer, Stream) and answer.on_gone is not None:
-                answer.on_gone()
+            if isinstance(response, Stream) and response.on_gone is not None:
+                response.on_gone()
             raise ConnectionCut
-        return answer
+        return response
 
     async def _hold(self, resource: str, watcher: Watcher) -> None:
-        """Holds back the events of a watch while a rule says so."""
+        """Delays the events of a watch as long as a rule says."""
         call = {"verb": "watch", "resource": resource.rpartition("/")[2], "userAgent": watcher.user_agent}
         for rule in self._rules:
             if rule.action == "staleWatch" and rule.matches(**call) and rule.due():
@@ -174,7 +174,7 @@ class Faults:
                     await asyncio.sleep(_HOLD_POLL_SECONDS)
 
 
-def _call(request: Request, verb: str, target: Target) -> dict[str, str]:
+def _call(request: Request, verb: str, target: RequestTarget) -> dict[str, str]:
     name = target.name
     if not name and request.method == "POST":
         try:
@@ -185,10 +185,10 @@ def _call(request: Request, verb: str, target: Target) -> dict[str, str]:
     return {"verb": verb, "resource": resource, "name": name, "userAgent": request.user_agent}
 
 
-def _status(rule: Rule) -> ApiError:
+def _status(rule: FaultRule) -> StatusError:
     code = int(rule.number("code"))
     headers, details = [], {}
     if code == _TOO_MANY:
         seconds = max(1, int(rule.number("retryAfter")))
         headers, details = [("Retry-After", str(seconds))], {"retryAfterSeconds": seconds}
-    return ApiError(code, _REASONS[code], f"fault injected: {code}", details=details, headers=headers)
+    return StatusError(code, _REASONS[code], f"fault injected: {code}", details=details, headers=headers)

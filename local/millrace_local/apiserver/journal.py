@@ -1,12 +1,12 @@
 """The journal: every write of the store, appended to one SQLite file before it is acknowledged.
 
-A row is one write: the revision, the key and the object's bytes, or NULL where the write was a delete. Each row is
-a transaction of its own, so a process killed at any moment loses nothing it acknowledged. Rows that later writes
-have made obsolete stay for ``HISTORY`` writes, so that watches can go on across a restart, and are then
-removed in small batches: the file compacts itself without ever pausing.
+A row is one write: the revision, the key and the object's bytes, or NULL for a delete. Each row is a transaction of its
+own, so a process killed at any moment loses nothing it acknowledged. Rows that later writes made obsolete stay for
+``HISTORY`` writes, so that watches can resume after a restart, and are then removed in small batches: the file compacts
+itself without pausing.
 
-A file that was cut off or damaged is read up to the last whole write, the damaged file is kept beside the new one
-under ``….damaged-<n>``, and a fresh journal is written from what was read.
+A truncated or damaged file is read up to the last whole write; it is kept as ``….damaged-<n>``, and a new journal is
+written from what was read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Write(NamedTuple):
 
 
 def _whole(row: tuple[Any, ...]) -> bool:
-    """Whether a row out of a damaged file is a write and not what some other page left there."""
+    """Whether a row of a damaged file is a write, and not the content of another page."""
     _, resource, namespace, name, body = row
     if not isinstance(resource, str) or not isinstance(namespace, str) or not isinstance(name, str):
         return False
@@ -78,7 +78,7 @@ class Journal:
         self._connection = self._open()
 
     def _lock(self) -> IO[bytes]:
-        """Takes the folder for this process until it ends, however it ends."""
+        """Locks the folder for this process; the kernel unlocks it when the process ends."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = self.path.with_suffix(".lock").open("wb")
@@ -168,7 +168,7 @@ class Journal:
         self._since_checkpoint += 1
 
     def obsolete(self, revision: int) -> None:
-        """Notes that the write of ``revision`` no longer carries the state of any object."""
+        """Notes that the write of ``revision`` is no longer the state of any object."""
         self._obsolete.append(revision)
         if len(self._obsolete) < HISTORY + _BATCH:
             return
@@ -189,7 +189,7 @@ class Journal:
         return self._since_checkpoint >= _CHECKPOINT_EVERY
 
     def checkpoint(self) -> None:
-        """Moves the write-ahead log into the file; safe in a thread beside ``append``."""
+        """Moves the write-ahead log into the file; may run in a thread while ``append`` runs."""
         self._since_checkpoint = 0
         try:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
@@ -201,6 +201,5 @@ class Journal:
             _log.warning("journal %s: checkpoint put off: %s", self.path, error)
 
     def close(self) -> None:
-        """Closes the file; every write is in it already."""
         self._connection.close()
         self._locked.close()

@@ -1,4 +1,4 @@
-"""The JSONPath of printer columns and scale paths: ``.a.b[0]['c.d'].e[?(@.type=="Ready")].status``."""
+"""The JSONPath subset of printer columns and scale paths: ``.a.b[0]['c.d'].e[?(@.type=="Ready")].status``."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ def _steps(path: str) -> tuple[re.Match[str], ...]:
 
 
 def check(path: str) -> None:
-    """Raises:
-    RejectError: the path cannot be read.
+    """Refuses a path that cannot be parsed.
+
+    Raises:
+        RejectError: says at which step.
     """
     _steps(path)
 
 
 def find(document: Any, path: str) -> list[Any]:
-    """Everything that the path names in the document; empty where it leads nowhere."""
+    """All values that the path selects; empty where it selects none."""
     nodes = [document]
     for step in _steps(path):
         nodes = [found for node in nodes for found in _follow(node, step)]

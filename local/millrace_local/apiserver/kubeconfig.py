@@ -1,4 +1,4 @@
-"""The kubeconfig of the embedded API server, which asks nobody for a password."""
+"""The kubeconfig of the embedded API server. It carries no credentials: the server authenticates nobody."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_kubeconfig(path: Path, url: str) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes by rename, so that readers see all or nothing."""
+    """Writes a file by renaming, so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_text(text)

@@ -1,8 +1,8 @@
-"""``kubectl logs``: a container's log file, as the pod's node wrote it.
+"""``kubectl logs``: reads the log file that a pod's node wrote.
 
-The node names the folder in the pod's annotation ``node.millrace.dev/logs``; it holds ``<container>.log`` and, of the
-run before, ``<container>.previous.log``. Lines are either plain or in the form of the container runtime interface,
-``<RFC 3339 time> stdout|stderr F <text>``; only the latter know when they were written.
+The node puts the folder into the pod's annotation ``node.millrace.dev/logs``; it holds ``<container>.log`` and, of the
+previous run, ``<container>.previous.log``. A line is plain or in the format of the container runtime interface,
+``<RFC 3339 time> stdout|stderr F <text>``; only the latter has a time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from millrace_local.apiserver.columns import parse_time
+from millrace_local.apiserver.errors import StatusError, bad_request
 from millrace_local.apiserver.request import Request
-from millrace_local.apiserver.status import ApiError, bad_request
 
 ANNOTATION = "node.millrace.dev/logs"
 _LINE = re.compile(rb"^(\S+Z) (?:stdout|stderr) [FP] ?")
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """What the client wants of a log; ``tail`` in lines, ``limit`` in bytes."""
+    """The query of a log request; ``tail`` in lines, ``limit`` in bytes."""
 
     container: str
     follow: bool
@@ -42,7 +42,7 @@ class LogOptions:
         """Reads the options from the query.
 
         Raises:
-            ApiError: 400 or 422 for values that cannot be.
+            StatusError: 400 or 422 for an impossible value.
         """
         seconds, since_time = request.number("sinceSeconds"), request.query.get("sinceTime", "")
         if seconds is not None and since_time:
@@ -69,10 +69,10 @@ class LogOptions:
 
 
 def log_file(pod: dict[str, Any], options: LogOptions) -> tuple[str, Path]:
-    """The container that is meant, and its file.
+    """The container's name and its log file.
 
     Raises:
-        ApiError: 400 when the container is not the pod's, is not chosen, or has no log yet.
+        StatusError: 400 when the pod has no such container, has several and none is named, or there is no log yet.
     """
     name = pod["metadata"]["name"]
     container = _container(pod, options.container)
@@ -114,14 +114,14 @@ def _waiting_reason(pod: dict[str, Any], container: str) -> str:
 
 
 def ended(pod: dict[str, Any] | None, container: str) -> bool:
-    """Whether nothing more will be written: the pod is gone or over, or the container will not run again."""
+    """Whether the log is complete: the pod is gone or finished, or the container will not run again."""
     if pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return True
     return "terminated" in _status(pod, container).get("state", {})
 
 
 class _Tail:
-    """A log file that may still grow, and may be moved away and begun anew."""
+    """A log file that may grow, and may be rotated."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -131,10 +131,10 @@ class _Tail:
         try:
             return self._path.open("rb")
         except OSError as error:
-            raise ApiError(500, "InternalError", f"cannot read the log {self._path}: {error.strerror}") from error
+            raise StatusError(500, "InternalError", f"cannot read the log {self._path}: {error.strerror}") from error
 
     def read(self, *, last: bool) -> bytes:
-        """What has been written since; a line that is still being written is left for the next time, but the last."""
+        """What was written since the last call, in whole lines; with ``last`` an unfinished line as well."""
         data = self._file.read()
         if self._replaced():
             data += self._file.read()
@@ -160,7 +160,7 @@ class _Tail:
 async def read(
     file: Path, options: LogOptions, over: Callable[[], bool], gone: asyncio.Event
 ) -> AsyncGenerator[bytes, None]:
-    """The log's bytes; with ``follow`` until ``over`` says that it has ended, or ``gone`` that the client left."""
+    """The bytes of the log. With ``follow`` it goes on until ``over`` is true or the client is gone (``gone``)."""
     left = options.limit
     tail = _Tail(file)
     first = True

@@ -1,11 +1,11 @@
-"""What a write request says beside the object."""
+"""The query parameters of write requests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from millrace_local.apiserver.errors import bad_request
 from millrace_local.apiserver.request import Request
-from millrace_local.apiserver.status import bad_request
 
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
 _MANAGER_LIMIT = 128
@@ -13,7 +13,7 @@ _MANAGER_LIMIT = 128
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """Whether to store at all, in whose name, how strictly, and whether to take over fields of others."""
+    """Dry run, field manager, field validation, and whether apply takes over fields of others."""
 
     dry_run: bool = False
     manager: str = "unknown"
@@ -25,7 +25,7 @@ class WriteOptions:
         """Reads the options from the query.
 
         Raises:
-            ApiError: 400 for a value that none of them takes.
+            StatusError: 400 for an unknown value.
         """
         query = request.query
         dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation") or "Warn"

@@ -1,19 +1,19 @@
-"""Patches: which kind a request carries, and the change it makes."""
+"""PATCH requests: their type, and the change they make."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from millrace_local.apiserver.decoding import decode_patch
+from millrace_local.apiserver.errors import StatusError, bad_request, not_found, unsupported_media_type
 from millrace_local.apiserver.fieldmanager import ApplyConflict, apply
 from millrace_local.apiserver.options import WriteOptions
 from millrace_local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch, apply_strategic_patch
-from millrace_local.apiserver.request import Request, Target
+from millrace_local.apiserver.request import Request, RequestTarget
 from millrace_local.apiserver.schema import Schema
-from millrace_local.apiserver.status import ApiError, bad_request, not_found, unsupported_media_type
-from millrace_local.apiserver.store import Store
+from millrace_local.apiserver.store import ObjectStore
 from millrace_local.apiserver.strategy import Obj
-from millrace_local.apiserver.writes import Change, Writer, Written
+from millrace_local.apiserver.writes import Change, ObjectWriter, WriteResult
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -22,11 +22,13 @@ APPLY_PATCH = "application/apply-patch+yaml"
 _TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
 
-def patch(request: Request, target: Target, writer: Writer, store: Store, schema: Schema) -> Written:
+def patch(
+    request: Request, target: RequestTarget, writer: ObjectWriter, store: ObjectStore, schema: Schema
+) -> WriteResult:
     """Carries out a PATCH of any of the four types.
 
     Raises:
-        ApiError: 415 for another type, 400 or 422 for a patch that cannot be applied, 409 for apply conflicts.
+        StatusError: 415 for another type, 400 or 422 for a patch that cannot be applied, 409 for apply conflicts.
     """
     media_type = request.media_type
     options = WriteOptions.of(request)
@@ -37,7 +39,7 @@ def patch(request: Request, target: Target, writer: Writer, store: Store, schema
     return writer.update(target, change_of(request, target, schema), options)
 
 
-def change_of(request: Request, target: Target, schema: Schema) -> Change:
+def change_of(request: Request, target: RequestTarget, schema: Schema) -> Change:
     """The change that a JSON, merge or strategic merge patch makes to an object."""
     media_type = request.media_type
     allowed = _TYPES[:2] if target.resource.custom else _TYPES[:3]
@@ -59,8 +61,13 @@ def change_of(request: Request, target: Target, schema: Schema) -> Change:
 
 
 def _apply(
-    request: Request, target: Target, writer: Writer, store: Store, schema: Schema, options: WriteOptions
-) -> Written:
+    request: Request,
+    target: RequestTarget,
+    writer: ObjectWriter,
+    store: ObjectStore,
+    schema: Schema,
+    options: WriteOptions,
+) -> WriteResult:
     resource = target.resource
     if not request.query.get("fieldManager"):
         raise bad_request(
@@ -99,7 +106,7 @@ def _apply(
     return writer.create(target, change(None), options, recorded=True)
 
 
-def _check_applied(applied: dict[str, Any], target: Target) -> None:
+def _check_applied(applied: dict[str, Any], target: RequestTarget) -> None:
     resource = target.resource
     for name, wanted in (("apiVersion", resource.api_version), ("kind", resource.kind)):
         if applied.get(name) != wanted:
@@ -109,13 +116,13 @@ def _check_applied(applied: dict[str, Any], target: Target) -> None:
         raise bad_request("metadata.managedFields must be nil")
 
 
-def _apply_conflict(error: ApplyConflict) -> ApiError:
+def _apply_conflict(error: ApplyConflict) -> StatusError:
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
         for manager, path in error.conflicts
     ]
-    return ApiError(409, "Conflict", error.message, details={"causes": causes})
+    return StatusError(409, "Conflict", error.message, details={"causes": causes})
 
 
-def _unpatchable(error: PatchError) -> ApiError:
-    return ApiError(422 if error.reason == "Invalid" else 400, error.reason, error.message)
+def _unpatchable(error: PatchError) -> StatusError:
+    return StatusError(422 if error.reason == "Invalid" else 400, error.reason, error.message)

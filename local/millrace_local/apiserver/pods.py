@@ -1,27 +1,27 @@
-"""What can be done to a pod beside writing it: binding it to a node and evicting it."""
+"""Binding a pod to a node, and evicting it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.apiserver.cluster import Cluster
 from millrace_local.apiserver.decoding import decode_object
 from millrace_local.apiserver.deletion import DeleteOptions
+from millrace_local.apiserver.errors import StatusError, bad_request, conflict, not_found
 from millrace_local.apiserver.options import WriteOptions
-from millrace_local.apiserver.request import Request, Response, Target, json_response
+from millrace_local.apiserver.request import Request, RequestTarget, Response, json_response
 from millrace_local.apiserver.resources import PODS
-from millrace_local.apiserver.status import ApiError, bad_request, conflict, not_found
-from millrace_local.apiserver.store import Entry
+from millrace_local.apiserver.server import ApiServer
+from millrace_local.apiserver.store import StoreEntry
 
 _CREATED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _BUDGETS = "policy/poddisruptionbudgets"
 
 
-def bind(request: Request, target: Target, cluster: Cluster) -> Response:
+def bind(request: Request, target: RequestTarget, server: ApiServer) -> Response:
     """Assigns a pod to a node, once.
 
     Raises:
-        ApiError: 400 without a node, 404 without the pod, 409 when the pod has a node.
+        StatusError: 400 without a node, 404 without the pod, 409 when the pod has a node.
     """
     binding = decode_object(request)
     node = (binding.get("target") or {}).get("name")
@@ -45,33 +45,33 @@ def bind(request: Request, target: Target, cluster: Cluster) -> Response:
             "type": "PodScheduled",
             "status": "True",
             "lastProbeTime": None,
-            "lastTransitionTime": cluster.writer.now(),
+            "lastTransitionTime": server.writer.now(),
         }
         pod["status"]["conditions"] = [*conditions, scheduled]
         return pod
 
-    cluster.writer.update(target, change, WriteOptions.of(request))
+    server.writer.update(target, change, WriteOptions.of(request))
     return json_response(_CREATED, 201)
 
 
-def evict(request: Request, target: Target, cluster: Cluster) -> Response:
+def evict(request: Request, target: RequestTarget, server: ApiServer) -> Response:
     """Deletes a pod unless a disruption budget forbids it.
 
     Raises:
-        ApiError: 404 without the pod, 429 when a budget allows no disruption now.
+        StatusError: 404 without the pod, 429 when a budget allows no disruption now.
     """
-    entry = cluster.store.get(PODS, target.namespace, target.name)
+    entry = server.store.get(PODS, target.namespace, target.name)
     if entry is None:
         raise not_found("pods", "", target.name)
     eviction = decode_object(request)
-    for budget in cluster.store.entries(_BUDGETS, target.namespace):
+    for budget in server.store.entries(_BUDGETS, target.namespace):
         _check_budget(budget, entry)
     options = DeleteOptions.from_document(eviction.get("deleteOptions") or {}, request)
-    cluster.deleter.delete(target.resource, entry, options)
+    server.deleter.delete(target.resource, entry, options)
     return json_response(_CREATED, 201)
 
 
-def _check_budget(budget: Entry, pod: Entry) -> None:
+def _check_budget(budget: StoreEntry, pod: StoreEntry) -> None:
     obj = budget.object()
     selector = obj.get("spec", {}).get("selector") or {}
     labels = selector.get("matchLabels") or {}
@@ -85,7 +85,7 @@ def _check_budget(budget: Entry, pod: Entry) -> None:
             "reason": "DisruptionBudget",
             "message": f"The disruption budget {budget.name} needs {needed} healthy pods and has {healthy} currently",
         }
-        raise ApiError(
+        raise StatusError(
             429,
             "TooManyRequests",
             "Cannot evict pod as it would violate the pod's disruption budget.",

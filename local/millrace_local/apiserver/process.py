@@ -20,7 +20,7 @@ _STOP_SECONDS = 5.0
 
 @dataclass
 class RunningServer:
-    """A server that answers."""
+    """A server process that is ready."""
 
     url: str
     kubeconfig: Path
@@ -28,7 +28,7 @@ class RunningServer:
     process: subprocess.Popen[bytes] = field(repr=False)
 
     def stop(self) -> None:
-        """Ends the process cleanly and waits for it; does nothing when it has ended already."""
+        """Ends the process cleanly and waits for it; does nothing if it has ended already."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:

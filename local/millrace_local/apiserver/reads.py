@@ -1,4 +1,4 @@
-"""Get, list and watch, in the form that the client's Accept header asks for."""
+"""Get, list and watch."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from millrace_local.apiserver.forms import Form
-from millrace_local.apiserver.negotiation import form_of
-from millrace_local.apiserver.registry import Registry
-from millrace_local.apiserver.request import Request, Response, Stream, Target
-from millrace_local.apiserver.schema.errors import forbidden
-from millrace_local.apiserver.selectors import Matches, matcher
-from millrace_local.apiserver.status import (
+from millrace_local.apiserver.errors import (
     bad_request,
     expired,
     invalid,
     not_found,
     too_large_resource_version,
 )
-from millrace_local.apiserver.store import Entry, Event, Store
-from millrace_local.apiserver.watching import Hub, Watcher
+from millrace_local.apiserver.negotiation import representation_of
+from millrace_local.apiserver.registry import ResourceRegistry
+from millrace_local.apiserver.representations import Representation
+from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream
+from millrace_local.apiserver.schema.errors import forbidden
+from millrace_local.apiserver.selectors import Matches, matcher
+from millrace_local.apiserver.store import ObjectStore, StoreEntry, WatchEvent
+from millrace_local.apiserver.watching import Watcher, WatchHub
 
 #: Limited lists that clients may still be paging through.
 _SNAPSHOTS = 64
@@ -33,32 +33,31 @@ _WATCH_SECONDS = 1800.0
 
 class _Snapshot(NamedTuple):
     revision: int
-    entries: Sequence[Entry]
+    entries: Sequence[StoreEntry]
 
 
-class Reader:
-    """Answers reads."""
+class ObjectReader:
+    """Serves get, list and watch, in the representation that the Accept header asks for."""
 
-    def __init__(self, store: Store, registry: Registry, hub: Hub) -> None:
+    def __init__(self, store: ObjectStore, registry: ResourceRegistry, hub: WatchHub) -> None:
         self._store = store
         self._registry = registry
         self._hub = hub
         self._snapshots: OrderedDict[int, _Snapshot] = OrderedDict()
         self._next_snapshot = 0
 
-    def get(self, request: Request, target: Target) -> Response:
-        """One object."""
+    def get(self, request: Request, target: RequestTarget) -> Response:
         resource = target.resource
         entry = self._store.get(resource.storage, target.namespace, target.name)
         if entry is None:
             raise not_found(resource.plural, resource.group, target.name)
         self._check_revision(request)
-        form = form_of(request, resource)
+        form = representation_of(request, resource)
         return Response(form.one(entry), content_type=form.content_type)
 
-    def listing(self, request: Request, target: Target) -> Response:
-        """The objects of a resource, whole or page by page."""
-        form = form_of(request, target.resource)
+    def listing(self, request: Request, target: RequestTarget) -> Response:
+        """The objects of a resource, all at once or page by page."""
+        form = representation_of(request, target.resource)
         matches = self._matcher(request, target)
         limit = request.number("limit") or 0
         token = request.query.get("continue", "")
@@ -106,7 +105,7 @@ class Reader:
             )
         return snapshot, start
 
-    def _matcher(self, request: Request, target: Target) -> Matches | None:
+    def _matcher(self, request: Request, target: RequestTarget) -> Matches | None:
         fields = request.query.get("fieldSelector", "")
         if target.name:
             fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")
@@ -120,22 +119,22 @@ class Reader:
             raise bad_request(f'resourceVersionMatch: unsupported value "{match}": supported are Exact, NotOlderThan')
         if match and not text:
             raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
-        asked = _revision(text)
-        if asked > self._store.revision:
-            raise too_large_resource_version(asked, self._store.revision)
-        if match == "Exact" and asked != self._store.revision:
-            raise expired(f"The resourceVersion for the provided list is too old: {asked}")
+        requested = _revision(text)
+        if requested > self._store.revision:
+            raise too_large_resource_version(requested, self._store.revision)
+        if match == "Exact" and requested != self._store.revision:
+            raise expired(f"The resourceVersion for the provided list is too old: {requested}")
 
-    def watch(self, request: Request, target: Target) -> Stream:
-        """The changes of a resource from a revision on."""
+    def watch(self, request: Request, target: RequestTarget) -> Stream:
+        """The changes of a resource after a revision."""
         resource = target.resource
-        form = form_of(request, resource)
+        form = representation_of(request, resource)
         text = request.query.get("resourceVersion", "")
         bookmarks = request.flag("allowWatchBookmarks")
         initial = self._initial_wanted(request, text)
-        asked = _revision(text)
-        if asked > self._store.revision:
-            raise too_large_resource_version(asked, self._store.revision)
+        requested = _revision(text)
+        if requested > self._store.revision:
+            raise too_large_resource_version(requested, self._store.revision)
         watcher = Watcher(
             namespace=target.namespace,
             matches=self._matcher(request, target),
@@ -147,9 +146,9 @@ class Reader:
         if initial:
             pieces = self._initial_events(watcher, resource.storage, form, sent=request.flag("sendInitialEvents"))
         elif text not in ("", "0"):
-            missed = self._store.since(resource.storage, asked)
+            missed = self._store.since(resource.storage, requested)
             if missed is None:
-                pieces = [form.error(expired(f"too old resource version: {asked} ({self._store.revision})"))]
+                pieces = [form.error(expired(f"too old resource version: {requested} ({self._store.revision})"))]
                 watcher.closed = True
             for event in missed or ():
                 watcher.offer(event)
@@ -181,9 +180,9 @@ class Reader:
             )
         return True
 
-    def _initial_events(self, watcher: Watcher, storage: str, form: Form, *, sent: bool) -> list[bytes]:
+    def _initial_events(self, watcher: Watcher, storage: str, form: Representation, *, sent: bool) -> list[bytes]:
         pieces = [
-            form.event("ADDED", Event(entry.revision, "ADDED", entry, None))
+            form.event("ADDED", WatchEvent(entry.revision, "ADDED", entry, None))
             for entry in self._store.entries(storage, watcher.namespace)
             if watcher.matches is None or watcher.matches(entry)
         ]

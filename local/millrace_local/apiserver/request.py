@@ -1,4 +1,4 @@
-"""One HTTP request and what it asks of which resource; and the answer in its plain forms."""
+"""HTTP requests, what they are about, and the two forms of a response."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from millrace_local.apiserver.resources import Resource
-from millrace_local.apiserver.status import bad_request
+from millrace_local.apiserver.errors import bad_request
+from millrace_local.apiserver.resources import ApiResource
 
 JSON = b"application/json"
 
@@ -26,14 +26,14 @@ class Request:
     body: bytes = b""
 
     def flag(self, name: str) -> bool:
-        """A boolean query parameter; absent is false, present without a value is true."""
+        """A boolean query parameter: false if absent, true if present without a value."""
         return name in self.query and self.query[name].lower() in ("", "1", "t", "true")
 
     def number(self, name: str) -> int | None:
         """An integer query parameter.
 
         Raises:
-            ApiError: 400 when it is no integer.
+            StatusError: 400 when it is no integer.
         """
         text = self.query.get(name, "")
         if not text:
@@ -55,7 +55,7 @@ class Request:
 
 
 def parse_query(text: bytes) -> dict[str, str]:
-    """The query parameters; the first value of a repeated one counts, as in Kubernetes."""
+    """The query parameters; of a repeated one the first value counts, as in Kubernetes."""
     if not text:
         return {}
     found: dict[str, str] = {}
@@ -65,10 +65,10 @@ def parse_query(text: bytes) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What a resource path names."""
+class RequestTarget:
+    """The resource, and the namespace, object and subresource, that a path names."""
 
-    resource: Resource
+    resource: ApiResource
     namespace: str = ""
     name: str = ""
     subresource: str = ""
@@ -76,7 +76,7 @@ class Target:
 
 @dataclass(slots=True)
 class Response:
-    """A whole answer."""
+    """A response whose body is known as a whole."""
 
     body: bytes
     status: int = 200
@@ -86,7 +86,7 @@ class Response:
 
 @dataclass(slots=True)
 class Stream:
-    """An answer that is written piece by piece until it ends or the client goes away."""
+    """A response that is sent piece by piece until it ends or the client leaves."""
 
     pieces: AsyncGenerator[bytes, None]
     content_type: bytes = JSON
@@ -95,5 +95,5 @@ class Stream:
 
 
 def json_response(document: Any, status: int = 200) -> Response:
-    """A document as a whole answer."""
+    """A JSON document as a response."""
     return Response(orjson.dumps(document), status)

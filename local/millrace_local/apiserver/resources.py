@@ -16,7 +16,7 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 
 
 @dataclass(frozen=True)
-class Resource:
+class ApiResource:
     """One resource in one version: ``deployments`` in ``apps/v1``.
 
     Versions of one resource share ``storage`` and differ in ``version``; objects are kept in the storage
@@ -71,9 +71,9 @@ def _row(
     categories: str = "",
     verbs: tuple[str, ...] = VERBS,
     storage_group: str | None = None,
-) -> Resource:
+) -> ApiResource:
     group, _, version = api_version.rpartition("/")
-    return Resource(
+    return ApiResource(
         group=group,
         version=version,
         kind=kind,
@@ -94,7 +94,7 @@ _AUTH = "authorization.k8s.io/v1"
 _RBAC = "rbac.authorization.k8s.io/v1"
 _HOOKS = "admissionregistration.k8s.io/v1"
 
-BUILTIN: tuple[Resource, ...] = (
+BUILTIN: tuple[ApiResource, ...] = (
     _row("v1", "Binding", "bindings", verbs=_REVIEW),
     _row("v1", "ConfigMap", "configmaps", "cm"),
     _row("v1", "Endpoints", "endpoints", "ep"),

@@ -1,11 +1,11 @@
-"""Reviews: who asks, and whether they may. Everyone may do everything here."""
+"""Access and token reviews. This server authenticates nobody and allows everything."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from millrace_local.apiserver.decoding import decode_object
-from millrace_local.apiserver.request import Request, Response, Target, json_response
+from millrace_local.apiserver.request import Request, RequestTarget, Response, json_response
 
 _RULES = {
     "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
@@ -17,7 +17,7 @@ _USER = {"userInfo": {"username": "millrace", "groups": ["system:masters", "syst
 _ANSWERS: dict[str, dict[str, Any]] = {"SelfSubjectRulesReview": _RULES, "SelfSubjectReview": _USER}
 
 
-def answer(request: Request, target: Target) -> Response:
+def review(request: Request, target: RequestTarget) -> Response:
     """The review with its status filled in."""
     resource = target.resource
     review = {"apiVersion": resource.api_version, "kind": resource.kind, **decode_object(request)}

@@ -1,23 +1,23 @@
-"""From a path to what it names."""
+"""From a path to its target."""
 
 from __future__ import annotations
 
-from millrace_local.apiserver.registry import Registry
-from millrace_local.apiserver.request import Target
+from millrace_local.apiserver.registry import ResourceRegistry
+from millrace_local.apiserver.request import RequestTarget
 
 _REMEMBERED = 4096
 
 
 class Router:
-    """Finds targets, and remembers those that were asked for lately."""
+    """Finds targets, and caches recent ones."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: ResourceRegistry) -> None:
         self._registry = registry
-        self._known: dict[str, Target | None] = {}
+        self._known: dict[str, RequestTarget | None] = {}
         self._generation = registry.generation
 
-    def target(self, path: str) -> Target | None:
-        """What ``target_of`` finds."""
+    def target(self, path: str) -> RequestTarget | None:
+        """The cached result of ``target_of``."""
         if self._generation != self._registry.generation or len(self._known) > _REMEMBERED:
             self._known.clear()
             self._generation = self._registry.generation
@@ -26,10 +26,10 @@ class Router:
         return self._known[path]
 
 
-def target_of(path: str, registry: Registry) -> Target | None:
+def target_of(path: str, registry: ResourceRegistry) -> RequestTarget | None:
     """The resource, namespace, name and subresource of ``/api/v1/…`` or ``/apis/{group}/{version}/…``.
 
-    ``None`` where the path names none that is served.
+    ``None`` where the path names nothing that is served.
     """
     match [part for part in path.split("/") if part]:
         case ["api", version, *rest] if rest:
@@ -50,16 +50,16 @@ def target_of(path: str, registry: Registry) -> Target | None:
         return None
     match rest[1:]:
         case []:
-            return Target(resource, namespace)
+            return RequestTarget(resource, namespace)
         case [name] if bool(namespace) is resource.namespaced:
-            return Target(resource, namespace, name)
+            return RequestTarget(resource, namespace, name)
         case [name, sub] if bool(namespace) is resource.namespaced and sub in resource.subresources:
-            return Target(resource, namespace, name, sub)
+            return RequestTarget(resource, namespace, name, sub)
     return None
 
 
-def verb_of(method: str, target: Target, *, watch: bool) -> str:
-    """The API verb of a request, as RBAC and fault rules name it; empty for a method that has none here."""
+def verb_of(method: str, target: RequestTarget, *, watch: bool) -> str:
+    """The API verb of a request, as RBAC and fault rules name it; empty for a method without one."""
     if method in ("GET", "HEAD"):
         return "watch" if watch else "get" if target.name else "list"
     if target.resource.namespaced and not target.namespace:

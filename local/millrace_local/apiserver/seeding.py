@@ -1,4 +1,4 @@
-"""Objects that are there from the start: CRDs and others from YAML files."""
+"""Objects that exist from the start: CRDs and others, from YAML files."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from millrace_core.base.errors import NotFoundError, RejectError
-from millrace_local.apiserver.cluster import Cluster
 from millrace_local.apiserver.decoding import yaml_documents
+from millrace_local.apiserver.errors import StatusError
 from millrace_local.apiserver.options import WriteOptions
-from millrace_local.apiserver.request import Target
-from millrace_local.apiserver.status import ApiError
+from millrace_local.apiserver.request import RequestTarget
+from millrace_local.apiserver.server import ApiServer
 
 _OPTIONS = WriteOptions(manager="millrace-apiserver")
 
 
-def seed(cluster: Cluster, paths: Sequence[Path]) -> None:
-    """Creates the objects of YAML files, or brings those that are there up to date.
+def seed(server: ApiServer, paths: Sequence[Path]) -> None:
+    """Creates the objects of YAML files, and updates those that exist.
 
     Raises:
         NotFoundError: a path does not exist.
-        RejectError: a file is no YAML, or holds an object that the server refuses.
+        RejectError: a file is not YAML, or holds an object that the server refuses.
     """
     for path in paths:
         for file in _files(path):
             for document in _documents(file):
-                _put(cluster, document, file)
+                _put(server, document, file)
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -40,25 +40,25 @@ def _files(path: Path) -> Iterable[Path]:
 def _documents(file: Path) -> Iterable[Any]:
     try:
         return yaml_documents(file.read_bytes())
-    except ApiError as error:
+    except StatusError as error:
         raise RejectError(f"{file}: {error.message}", field="--crds") from error
 
 
-def _put(cluster: Cluster, document: Any, file: Path) -> None:
+def _put(server: ApiServer, document: Any, file: Path) -> None:
     if not isinstance(document, dict):
         raise RejectError(f"{file}: expected an object, got {type(document).__name__}", field="--crds")
-    resource = cluster.registry.of_kind(document.get("apiVersion", ""), document.get("kind", ""))
+    resource = server.registry.of_kind(document.get("apiVersion", ""), document.get("kind", ""))
     if resource is None:
         raise RejectError(f"{file}: no such kind: {document.get('apiVersion')} {document.get('kind')}", field="--crds")
     name = document.get("metadata", {}).get("name", "")
     namespace = document["metadata"].get("namespace", "default") if resource.namespaced else ""
     try:
-        if cluster.store.get(resource.storage, namespace, name) is None:
-            cluster.writer.create(Target(resource, namespace), document, _OPTIONS)
+        if server.store.get(resource.storage, namespace, name) is None:
+            server.writer.create(RequestTarget(resource, namespace), document, _OPTIONS)
         else:
-            target = Target(resource, namespace, name)
-            cluster.writer.update(target, lambda live: _over(live, document), _OPTIONS)
-    except ApiError as error:
+            target = RequestTarget(resource, namespace, name)
+            server.writer.update(target, lambda live: _over(live, document), _OPTIONS)
+    except StatusError as error:
         raise RejectError(f"{file}: {error.message}", field="--crds") from error
 
 

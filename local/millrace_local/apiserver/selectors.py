@@ -1,4 +1,4 @@
-"""Label and field selectors: parsed once per request, then matched against the index of each object."""
+"""Label and field selectors: parsed once per request, then matched with the index of each object."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from millrace_local.apiserver.status import bad_request
-from millrace_local.apiserver.store import Entry, field_value
+from millrace_local.apiserver.errors import bad_request
+from millrace_local.apiserver.store import StoreEntry, field_value
 
-Matches = Callable[[Entry], bool]
+Matches = Callable[[StoreEntry], bool]
 _Labels = Callable[[Mapping[str, str]], bool]
 
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?"
@@ -24,7 +24,7 @@ def label_selector(text: str) -> _Labels:
     """Compiles a label selector such as ``app=web,tier in (a, b),!legacy``.
 
     Raises:
-        ApiError: 400 when the text is no selector.
+        StatusError: 400 when the text is no selector.
     """
     terms = [_label_term(term.strip(), text) for term in _SPLIT.split(text) if term.strip()]
     if len(terms) == 1:
@@ -77,7 +77,7 @@ def field_selector(text: str, selectable: tuple[str, ...]) -> list[tuple[str, bo
     """Parses a field selector into (path, equal, value) terms.
 
     Raises:
-        ApiError: 400 for a path that is not among ``selectable`` or the two of metadata.
+        StatusError: 400 for a path that is not among ``selectable`` or the two of metadata.
     """
     terms = []
     for term in _FIELD_SPLIT.split(text):
@@ -93,7 +93,7 @@ def field_selector(text: str, selectable: tuple[str, ...]) -> list[tuple[str, bo
     return terms
 
 
-def _field_of(entry: Entry, path: str) -> str:
+def _field_of(entry: StoreEntry, path: str) -> str:
     if path == "metadata.name":
         return entry.name
     if path == "metadata.namespace":
@@ -104,13 +104,13 @@ def _field_of(entry: Entry, path: str) -> str:
 
 
 def matcher(labels: str, fields: str, selectable: tuple[str, ...]) -> Matches | None:
-    """The test of both selectors together; ``None`` where everything matches."""
+    """A test for both selectors together; ``None`` where everything matches."""
     by_label = label_selector(labels) if labels else None
     terms = field_selector(fields, selectable) if fields else []
     if by_label is None and not terms:
         return None
 
-    def matches(entry: Entry) -> bool:
+    def matches(entry: StoreEntry) -> bool:
         if by_label is not None and not by_label(entry.labels):
             return False
         return all((_field_of(entry, path) == value) is equal for path, equal, value in terms)

@@ -1,4 +1,4 @@
-"""The server process: socket, kubeconfig, readiness file, signals."""
+"""The server process: socket, kubeconfig, readiness file and signals."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import uvicorn
 
 from millrace_core.base.errors import ReportError
 from millrace_local.apiserver.app import App
-from millrace_local.apiserver.cluster import Cluster
 from millrace_local.apiserver.connections import Protocol
 from millrace_local.apiserver.faults import Faults
 from millrace_local.apiserver.kubeconfig import write_kubeconfig, write_whole
 from millrace_local.apiserver.seeding import seed
+from millrace_local.apiserver.server import ApiServer
 
 HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
@@ -29,17 +29,17 @@ _PARENT_SIGNAL = signal.SIGUSR1
 _KEEP_ALIVE_SECONDS = 600
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, told to end the watches before it waits for open connections."""
+class _UvicornServer(uvicorn.Server):
+    """uvicorn, but watches end before it waits for open connections."""
 
-    def __init__(self, config: uvicorn.Config, cluster: Cluster, parent: int | None) -> None:
+    def __init__(self, config: uvicorn.Config, server: ApiServer, parent: int | None) -> None:
         super().__init__(config)
-        self._cluster = cluster
+        self._server = server
         self._parent = parent
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stops on SIGTERM and SIGINT; uvicorn itself would raise them again afterwards and end with them."""
+        """Stops on SIGTERM and SIGINT; uvicorn's own version raises them again afterwards."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -57,14 +57,14 @@ class _Server(uvicorn.Server):
             self._stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._cluster.hub.drop()
+        self._server.hub.drop()
         await super().shutdown(sockets)
 
 
 def serve(
     data: Path, *, port: int, kubeconfig: Path, crds: Sequence[Path], faults: bool, die_with_parent: bool
 ) -> None:
-    """Runs the server until it is told to stop.
+    """Runs the server until SIGTERM or SIGINT.
 
     Raises:
         ReportError: the port is taken, the journal cannot be used, a CRD file is wrong.
@@ -73,11 +73,11 @@ def serve(
     if parent is not None:
         _follow(parent)
     listener = _listen(port)
-    cluster = Cluster(data)
-    seed(cluster, crds)
+    server = ApiServer(data)
+    seed(server, crds)
     url = f"http://{HOST}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        App(cluster, Faults(cluster) if faults else None),
+        App(server, Faults(server) if faults else None),
         loop="uvloop",
         http=Protocol,
         ws="none",
@@ -90,28 +90,28 @@ def serve(
         timeout_graceful_shutdown=2,
         backlog=2048,
     )
-    server = _Server(config, cluster, parent)
+    http_server = _UvicornServer(config, server, parent)
     write_kubeconfig(kubeconfig, url)
     ready = data / "apiserver.json"
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_run(server, cluster, listener, ready, url))
+        runner.run(_run(http_server, server, listener, ready, url))
     ready.unlink(missing_ok=True)
 
 
-async def _run(server: _Server, cluster: Cluster, listener: socket.socket, ready: Path, url: str) -> None:
-    cleaning = asyncio.create_task(cluster.run())
+async def _run(http_server: _UvicornServer, server: ApiServer, listener: socket.socket, ready: Path, url: str) -> None:
+    cleaning = asyncio.create_task(server.run())
     # The socket listens already: clients that read the file now wait in its backlog for the first accept.
     write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
     # What is there by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     try:
-        await server.serve(sockets=[listener])
+        await http_server.serve(sockets=[listener])
     finally:
         cleaning.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cleaning
-        cluster.close()
+        server.close()
 
 
 def _listen(port: int) -> socket.socket:
@@ -129,7 +129,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _follow(parent: int) -> None:
-    """Has the kernel tell this process when the one that started it ends."""
+    """Has the kernel signal this process when its parent ends."""
     signal.signal(_PARENT_SIGNAL, signal.SIG_IGN)  # until the loop listens, which then looks for itself
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _PARENT_SIGNAL)
     if os.getppid() != parent:  # it ended before the call took effect

@@ -1,4 +1,4 @@
-"""All objects, in memory as bytes with a small index, behind a journal; and the history that watches read."""
+"""All objects, in memory as JSON bytes with a small index, behind a journal; and the events that watches read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WINDOW = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """One object in one revision; never changed, so lists and watches may hold on to it.
+class StoreEntry:
+    """One object at one revision. It never changes, so lists and watches may keep it.
 
-    ``body`` is the object's JSON without apiVersion and kind and without the leading brace, so that each served
-    version only prepends its own head.
+    ``body`` is the object's JSON without apiVersion and kind and without the opening brace, so that each served version
+    only prepends its own head.
     """
 
     resource: str
@@ -47,20 +47,20 @@ class Entry:
         return loaded
 
 
-class Event(NamedTuple):
-    """A change: ``entry`` is the new state, or of a deleted object the last; ``old`` what was there before."""
+class WatchEvent(NamedTuple):
+    """A change: ``entry`` is the new state, or the last one of a deleted object; ``old`` is the state before."""
 
     revision: int
     type: str
-    entry: Entry
-    old: Entry | None
+    entry: StoreEntry
+    old: StoreEntry | None
 
 
 _NO_STRINGS: Mapping[str, str] = {}
 
 
 def field_value(obj: Mapping[str, Any], path: str) -> str:
-    """The value of a dotted path as field selectors compare it; empty where absent."""
+    """The value at a dotted path as field selectors compare it; empty where absent."""
     node: Any = obj
     for part in path.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
@@ -69,11 +69,11 @@ def field_value(obj: Mapping[str, Any], path: str) -> str:
     return str(node).lower() if isinstance(node, bool) else str(node)
 
 
-def entry_of(resource: str, namespace: str, name: str, obj: Mapping[str, Any]) -> Entry:
+def entry_of(resource: str, namespace: str, name: str, obj: Mapping[str, Any]) -> StoreEntry:
     """Builds the entry of an object (without apiVersion and kind) that already carries its resourceVersion."""
     metadata = obj["metadata"]
     selectable = SELECTABLE.get(resource, ())
-    return Entry(
+    return StoreEntry(
         resource=resource,
         namespace=namespace,
         name=name,
@@ -91,11 +91,11 @@ class _Table:
     """The objects of one resource, their keys in order, and their latest events."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, str], Entry] = {}
+        self.entries: dict[tuple[str, str], StoreEntry] = {}
         self.keys: list[tuple[str, str]] = []
-        self.history: deque[Event] = deque(maxlen=WINDOW)
+        self.history: deque[WatchEvent] = deque(maxlen=WINDOW)
 
-    def set(self, entry: Entry) -> Entry | None:
+    def set(self, entry: StoreEntry) -> StoreEntry | None:
         key = (entry.namespace, entry.name)
         old = self.entries.get(key)
         if old is None:
@@ -103,27 +103,27 @@ class _Table:
         self.entries[key] = entry
         return old
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: StoreEntry) -> None:
         key = (entry.namespace, entry.name)
         del self.entries[key]
         del self.keys[bisect_left(self.keys, key)]
 
 
-class Store:
-    """The state of the cluster. Every method runs to its end without giving way, so it is atomic in one event loop.
+class ObjectStore:
+    """The state of the cluster. No method awaits, so each is atomic in one event loop.
 
     Args:
-        journal: where writes go before they take effect; read to its end at construction.
+        journal: takes each write before it has an effect; read to its end at construction.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._tables: defaultdict[str, _Table] = defaultdict(_Table)
-        self._uids: dict[str, Entry] = {}
+        self._uids: dict[str, StoreEntry] = {}
         self._dependents: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
         self._floor = 0
         self.revision = 0
-        self.listeners: list[Callable[[Event], None]] = []
+        self.listeners: list[Callable[[WatchEvent], None]] = []
         self._replay(journal.read())
 
     def _replay(self, writes: Iterable[Write]) -> None:
@@ -146,20 +146,20 @@ class Store:
         for revision in obsolete:
             self._journal.obsolete(revision)
 
-    def get(self, resource: str, namespace: str, name: str) -> Entry | None:
+    def get(self, resource: str, namespace: str, name: str) -> StoreEntry | None:
         """The object of that name, or ``None``."""
         return self._tables[resource].entries.get((namespace, name))
 
-    def by_uid(self, uid: str) -> Entry | None:
+    def by_uid(self, uid: str) -> StoreEntry | None:
         """The object with that uid, or ``None``."""
         return self._uids.get(uid)
 
-    def dependents(self, uid: str) -> list[Entry]:
-        """The objects that name ``uid`` as one of their owners."""
+    def dependents(self, uid: str) -> list[StoreEntry]:
+        """The objects that have ``uid`` among their owners."""
         found = (self.get(*key) for key in sorted(self._dependents.get(uid, ())))
         return [entry for entry in found if entry is not None]
 
-    def entries(self, resource: str, namespace: str = "") -> list[Entry]:
+    def entries(self, resource: str, namespace: str = "") -> list[StoreEntry]:
         """All objects of a resource in one namespace, or in all, ordered by namespace and name."""
         table = self._tables[resource]
         keys = table.keys
@@ -168,10 +168,10 @@ class Store:
         return [table.entries[key] for key in keys]
 
     def resources(self) -> list[str]:
-        """The storage keys that hold at least one object."""
+        """The storage keys that have at least one object."""
         return [resource for resource, table in self._tables.items() if table.entries]
 
-    def put(self, resource: str, namespace: str, name: str, obj: dict[str, Any]) -> Entry:
+    def put(self, resource: str, namespace: str, name: str, obj: dict[str, Any]) -> StoreEntry:
         """Creates or replaces an object (without apiVersion and kind); sets its resourceVersion in place.
 
         Raises:
@@ -188,8 +188,8 @@ class Store:
         self._tell(event)
         return entry
 
-    def remove(self, entry: Entry, final: Mapping[str, Any] | None = None) -> Entry:
-        """Deletes an object; answers its last state, ``final`` if given, with the revision of the delete.
+    def remove(self, entry: StoreEntry, final: Mapping[str, Any] | None = None) -> StoreEntry:
+        """Deletes an object; returns its last state, ``final`` if given, at the revision of the delete.
 
         Raises:
             JournalFullError: the disk refused the write; nothing changed.
@@ -203,8 +203,8 @@ class Store:
         self._tell(self._drop(last, entry))
         return last
 
-    def since(self, resource: str, revision: int) -> Sequence[Event] | None:
-        """The events of a resource after ``revision``; ``None`` when they are no longer all known."""
+    def since(self, resource: str, revision: int) -> Sequence[WatchEvent] | None:
+        """The events of a resource after ``revision``; ``None`` if some of them are no longer kept."""
         history = self._tables[resource].history
         oldest = history[0].revision if len(history) == WINDOW else self._floor + 1
         if revision + 1 < oldest:
@@ -212,12 +212,12 @@ class Store:
         return [event for event in history if event.revision > revision]
 
     def forget_history(self) -> None:
-        """Makes every watch that would start before now impossible, as compaction does in a real cluster."""
+        """Drops all kept events, as compaction does in a real cluster: a watch from before now answers 410."""
         self._floor = self.revision
         for table in self._tables.values():
             table.history.clear()
 
-    def _set(self, entry: Entry) -> Event:
+    def _set(self, entry: StoreEntry) -> WatchEvent:
         table = self._tables[entry.resource]
         old = table.set(entry)
         if old is not None:
@@ -225,19 +225,19 @@ class Store:
         self._uids[entry.uid] = entry
         for owner in entry.owners:
             self._dependents[owner].add((entry.resource, entry.namespace, entry.name))
-        event = Event(entry.revision, "ADDED" if old is None else "MODIFIED", entry, old)
+        event = WatchEvent(entry.revision, "ADDED" if old is None else "MODIFIED", entry, old)
         table.history.append(event)
         return event
 
-    def _drop(self, last: Entry, old: Entry) -> Event:
+    def _drop(self, last: StoreEntry, old: StoreEntry) -> WatchEvent:
         table = self._tables[old.resource]
         table.drop(old)
         self._unlink(old)
-        event = Event(last.revision, "DELETED", last, old)
+        event = WatchEvent(last.revision, "DELETED", last, old)
         table.history.append(event)
         return event
 
-    def _unlink(self, entry: Entry) -> None:
+    def _unlink(self, entry: StoreEntry) -> None:
         self._uids.pop(entry.uid, None)
         for owner in entry.owners:
             keys = self._dependents[owner]
@@ -245,12 +245,12 @@ class Store:
             if not keys:
                 del self._dependents[owner]
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: WatchEvent) -> None:
         for listener in self.listeners:
             listener(event)
 
 
-def _at_revision(entry: Entry, revision: int, final: Mapping[str, Any] | None = None) -> Entry:
+def _at_revision(entry: StoreEntry, revision: int, final: Mapping[str, Any] | None = None) -> StoreEntry:
     obj = dict(final) if final is not None else entry.object()
     obj["metadata"] = {**obj["metadata"], "resourceVersion": str(revision)}
     return entry_of(entry.resource, entry.namespace, entry.name, obj)

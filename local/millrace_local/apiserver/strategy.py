@@ -5,24 +5,23 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from millrace_local.apiserver.registry import Registry
+from millrace_local.apiserver.registry import ResourceRegistry
 from millrace_local.apiserver.schema.errors import FieldError, invalid
-from millrace_local.apiserver.store import Store
+from millrace_local.apiserver.store import ObjectStore
 
 Obj = dict[str, Any]
 
 
 class Draft(NamedTuple):
-    """An object on its way into the store, and what a strategy may look at beside it.
+    """An object about to be stored, and what a strategy may read beside it.
 
-    ``obj`` is changed in place; ``old`` is the object as it is, ``None`` on create; ``subresource`` is what the write
-    goes through.
+    ``obj`` is changed in place; ``old`` is the stored object, ``None`` on create; ``subresource`` is what is written.
     """
 
     obj: Obj
     old: Obj | None
-    store: Store
-    registry: Registry
+    store: ObjectStore
+    registry: ResourceRegistry
     now: str
     subresource: str = ""
 
@@ -60,7 +59,7 @@ class Strategy:
         """Faults that the schema cannot express, and changes to what may not change."""
         return []
 
-    def grace(self, obj: Obj, asked: int | None) -> int:  # noqa: ARG002 - overridden
+    def grace(self, obj: Obj, requested: int | None) -> int:  # noqa: ARG002 - overridden
         """Seconds between the delete and the removal."""
         return 0
 
@@ -73,14 +72,14 @@ class Strategy:
         return not metadata.get("finalizers") and not metadata.get("deletionGracePeriodSeconds")
 
 
-class Plain(Strategy):
-    """Kinds without a spec of their own making, such as ConfigMaps: no generation."""
+class NoGenerationStrategy(Strategy):
+    """Kinds whose ``metadata.generation`` the API server does not count, such as ConfigMaps and Pods."""
 
     generation = False
 
 
 def immutable(obj: Obj, old: Obj | None, *paths: str) -> list[FieldError]:
-    """A fault for each dotted path whose value an update changes."""
+    """One error for each dotted path whose value an update changes."""
     if old is None:
         return []
     errors = []
@@ -99,7 +98,7 @@ def _at(obj: Obj, path: str) -> Any:
 
 
 def fill(holder: Obj, defaults: Obj) -> None:
-    """Sets what is absent; values that are containers are copied."""
+    """Sets the fields that are absent or null; containers are copied."""
     for name, value in defaults.items():
         if holder.get(name) is None:
             holder[name] = deepcopy(value) if isinstance(value, dict | list) else value

@@ -7,54 +7,54 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace_local.apiserver import logs, pods
-from millrace_local.apiserver.cluster import Cluster
 from millrace_local.apiserver.decoding import decode_object
-from millrace_local.apiserver.forms import Form
+from millrace_local.apiserver.errors import method_not_allowed, not_found
 from millrace_local.apiserver.options import WriteOptions
 from millrace_local.apiserver.patching import change_of
-from millrace_local.apiserver.request import Request, Response, Stream, Target, json_response
+from millrace_local.apiserver.representations import Representation
+from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream, json_response
 from millrace_local.apiserver.resources import NAMESPACES, PODS
-from millrace_local.apiserver.scaling import rescaled, scale_of
-from millrace_local.apiserver.status import method_not_allowed, not_found
+from millrace_local.apiserver.scale import scale_of, with_scale
+from millrace_local.apiserver.server import ApiServer
 from millrace_local.apiserver.versions import served_object
 
 _TEXT = b"text/plain"
 
 
-def answer(verb: str, request: Request, target: Target, cluster: Cluster) -> Response | Stream:
-    """Carries out a request on a subresource.
+def serve(verb: str, request: Request, target: RequestTarget, server: ApiServer) -> Response | Stream:
+    """The response to a request on a subresource.
 
     Raises:
-        ApiError: 405 for a verb that the subresource does not know.
+        StatusError: 405 for a verb that the subresource does not know.
     """
     match target.subresource, verb:
         case "scale", "get":
-            return json_response(scale_of(_object(target, cluster), target.resource))
+            return json_response(scale_of(_object(target, server), target.resource))
         case "scale", "update" | "patch":
-            return _scale(verb, request, target, cluster)
+            return _scale(verb, request, target, server)
         case "log", "get":
-            return _log(request, target, cluster)
+            return _log(request, target, server)
         case "binding", "create":
-            return pods.bind(request, target, cluster)
+            return pods.bind(request, target, server)
         case "eviction", "create":
-            return pods.evict(request, target, cluster)
+            return pods.evict(request, target, server)
         case "finalize", "update":
-            return _finalize(request, target, cluster)
+            return _finalize(request, target, server)
     raise method_not_allowed(f"{target.resource.plural}/{target.subresource}", target.resource.group, verb)
 
 
-def _object(target: Target, cluster: Cluster) -> dict[str, Any]:
+def _object(target: RequestTarget, server: ApiServer) -> dict[str, Any]:
     resource = target.resource
-    entry = cluster.store.get(resource.storage, target.namespace, target.name)
+    entry = server.store.get(resource.storage, target.namespace, target.name)
     if entry is None:
         raise not_found(resource.plural, resource.group, target.name)
     return served_object(entry, resource)
 
 
-def _scale(verb: str, request: Request, target: Target, cluster: Cluster) -> Response:
+def _scale(verb: str, request: Request, target: RequestTarget, server: ApiServer) -> Response:
     resource = target.resource
     if verb == "patch":
-        wanted = change_of(request, target, cluster.scale_schema())
+        wanted = change_of(request, target, server.scale_schema())
     else:
         sent = decode_object(request)
 
@@ -62,13 +62,13 @@ def _scale(verb: str, request: Request, target: Target, cluster: Cluster) -> Res
             return sent
 
     def change(current: dict[str, Any]) -> dict[str, Any]:
-        return rescaled(current, wanted(scale_of(current, resource)), resource)
+        return with_scale(current, wanted(scale_of(current, resource)), resource)
 
-    written = cluster.writer.update(target, change, WriteOptions.of(request))
+    written = server.writer.update(target, change, WriteOptions.of(request))
     return json_response(scale_of(served_object(written.entry, resource), resource))
 
 
-def _finalize(request: Request, target: Target, cluster: Cluster) -> Response:
+def _finalize(request: Request, target: RequestTarget, server: ApiServer) -> Response:
     sent = decode_object(request)
 
     def change(namespace: dict[str, Any]) -> dict[str, Any]:
@@ -78,18 +78,18 @@ def _finalize(request: Request, target: Target, cluster: Cluster) -> Response:
         }
         return namespace
 
-    cluster.store.get(NAMESPACES, "", target.name)
-    written = cluster.writer.update(target, change, WriteOptions.of(request))
-    return Response(Form(target.resource).one(written.entry))
+    server.store.get(NAMESPACES, "", target.name)
+    written = server.writer.update(target, change, WriteOptions.of(request))
+    return Response(Representation(target.resource).one(written.entry))
 
 
-def _log(request: Request, target: Target, cluster: Cluster) -> Stream:
+def _log(request: Request, target: RequestTarget, server: ApiServer) -> Stream:
     options = logs.LogOptions.of(request, datetime.now(UTC))
-    container, file = logs.log_file(_object(target, cluster), options)
+    container, file = logs.log_file(_object(target, server), options)
     gone = asyncio.Event()
 
     def over() -> bool:
-        entry = cluster.store.get(PODS, target.namespace, target.name)
+        entry = server.store.get(PODS, target.namespace, target.name)
         return logs.ended(None if entry is None else entry.object(), container)
 
     return Stream(logs.read(file, options, over, gone), content_type=_TEXT, on_gone=gone.set)

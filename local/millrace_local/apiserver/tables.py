@@ -1,4 +1,4 @@
-"""Answers as ``Table``, which is what kubectl prints."""
+"""The ``Table`` representation, which kubectl prints."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import orjson
 
-from millrace_local.apiserver.columns import Column
-from millrace_local.apiserver.forms import Form, partial
+from millrace_local.apiserver.columns import PrinterColumn
 from millrace_local.apiserver.printers import columns_of
-from millrace_local.apiserver.resources import Resource
-from millrace_local.apiserver.store import Entry, Event
+from millrace_local.apiserver.representations import Representation, partial
+from millrace_local.apiserver.resources import ApiResource
+from millrace_local.apiserver.store import StoreEntry, WatchEvent
 from millrace_local.apiserver.versions import served_object
 
 
-class TableForm(Form):
+class TableRepresentation(Representation):
     """Rows of printer columns.
 
     Args:
@@ -25,23 +25,21 @@ class TableForm(Form):
         version: ``v1`` or ``v1beta1`` of meta.k8s.io.
     """
 
-    def __init__(self, resource: Resource, include: str, version: str) -> None:
+    def __init__(self, resource: ApiResource, include: str, version: str) -> None:
         super().__init__(resource)
         self._include = include
         self._version = version
-        self._columns: Sequence[Column] = columns_of(resource)
+        self._columns: Sequence[PrinterColumn] = columns_of(resource)
         self._headed = False
 
-    def one(self, entry: Entry) -> bytes:
-        """A table of one row."""
+    def one(self, entry: StoreEntry) -> bytes:
         return orjson.dumps(self._table([entry], {"resourceVersion": str(entry.revision)}))
 
-    def many(self, entries: Sequence[Entry], meta: dict[str, Any]) -> bytes:
-        """A table of all rows."""
+    def many(self, entries: Sequence[StoreEntry], meta: dict[str, Any]) -> bytes:
         return orjson.dumps(self._table(entries, meta))
 
-    def event(self, kind: str, event: Event) -> bytes:
-        """A watch event with a table of one row; only the first of a watch carries the column definitions."""
+    def event(self, kind: str, event: WatchEvent) -> bytes:
+        """A watch event with a table of one row. Only the first event of a watch carries the column definitions."""
         table = self._table([event.entry], {"resourceVersion": str(event.revision)})
         if self._headed:
             table["columnDefinitions"] = None
@@ -59,11 +57,11 @@ class TableForm(Form):
     def _frame(self, meta: dict[str, Any]) -> dict[str, Any]:
         return {"kind": "Table", "apiVersion": f"meta.k8s.io/{self._version}", "metadata": meta}
 
-    def _table(self, entries: Sequence[Entry], meta: dict[str, Any]) -> dict[str, Any]:
+    def _table(self, entries: Sequence[StoreEntry], meta: dict[str, Any]) -> dict[str, Any]:
         definitions = [column.definition() for column in self._columns]
         return {**self._frame(meta), "columnDefinitions": definitions, "rows": [self._row(e) for e in entries]}
 
-    def _row(self, entry: Entry) -> dict[str, Any]:
+    def _row(self, entry: StoreEntry) -> dict[str, Any]:
         obj = served_object(entry, self.resource)
         now = datetime.now(UTC)
         row: dict[str, Any] = {"cells": [column.cell(obj, now) for column in self._columns]}

@@ -1,7 +1,7 @@
-"""Conversion between the versions of a resource: what is stored, and what a version serves.
+"""Conversion between the stored version of a resource and the served ones.
 
-CRD versions convert by their ``apiVersion`` alone (strategy None). Of the built-in kinds two have versions of
-different shape: events, stored as core ``v1``, and autoscalers, stored as ``autoscaling/v2``.
+CRD versions convert by their ``apiVersion`` alone (strategy None). Two built-in kinds have versions of different
+shape: events, stored as core ``v1``, and autoscalers, stored as ``autoscaling/v2``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from millrace_local.apiserver.resources import Resource
-from millrace_local.apiserver.store import Entry
+from millrace_local.apiserver.resources import ApiResource
+from millrace_local.apiserver.store import StoreEntry
 
 _Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -64,22 +64,22 @@ _TO_SERVED: dict[tuple[str, str], _Convert] = {
 }
 
 
-def to_stored(obj: dict[str, Any], resource: Resource) -> dict[str, Any]:
-    """An object as its storage version has it, without apiVersion and kind."""
+def to_stored(obj: dict[str, Any], resource: ApiResource) -> dict[str, Any]:
+    """An object in its storage version, without apiVersion and kind."""
     bare = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind")}
     convert = _TO_STORED.get((resource.api_version, resource.kind))
     return convert(bare) if convert else bare
 
 
-def served_object(entry: Entry, resource: Resource) -> dict[str, Any]:
-    """An entry as a dict in the version of ``resource``, with apiVersion and kind first."""
+def served_object(entry: StoreEntry, resource: ApiResource) -> dict[str, Any]:
+    """A stored object in the version of ``resource``, with apiVersion and kind first."""
     obj = entry.object()
     convert = _TO_SERVED.get((resource.api_version, resource.kind))
     return {"apiVersion": resource.api_version, "kind": resource.kind, **(convert(obj) if convert else obj)}
 
 
-def served(entry: Entry, resource: Resource) -> bytes:
-    """An entry as JSON in the version of ``resource``."""
+def served(entry: StoreEntry, resource: ApiResource) -> bytes:
+    """A stored object as JSON in the version of ``resource``."""
     if (resource.api_version, resource.kind) in _TO_SERVED:
         return orjson.dumps(served_object(entry, resource))
     return resource.head + entry.body

@@ -1,4 +1,4 @@
-"""Watches: each follows one resource from a revision on, filtered, until its time is up or the client leaves."""
+"""Watches: each follows one resource from a revision on, filtered, until its timeout or until the client leaves."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from millrace_local.apiserver.selectors import Matches
-from millrace_local.apiserver.store import Event
+from millrace_local.apiserver.store import WatchEvent
 
 #: A client that falls this far behind is cut off; it lists anew.
 BACKLOG = 20_000
 BOOKMARK_SECONDS = 60.0
 
 #: Writes one change as a watch event in the form the client asked for.
-Encode = Callable[[str, Event], bytes]
+Encode = Callable[[str, WatchEvent], bytes]
 
 
 class ConnectionCut(Exception):  # noqa: N818 - not an error, but the order to cut
-    """Tells the server to cut the connection instead of answering, or of ending an answer."""
+    """Tells the server to cut the connection: instead of a response, or in the middle of one."""
 
 
 @dataclass(eq=False)
 class Watcher:
-    """One open watch."""
+    """One open watch: its filter, its encoding and the events not sent yet."""
 
     namespace: str
     matches: Matches | None
     encode: Encode
     bookmark: Callable[[int], bytes] | None
-    pending: deque[Event] = field(default_factory=deque)
+    pending: deque[WatchEvent] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     user_agent: str = ""
     closed: bool = False
     cut: bool = False
 
-    def offer(self, event: Event) -> None:
-        """Takes an event that may be of interest."""
+    def offer(self, event: WatchEvent) -> None:
+        """Queues an event if it may concern this watch."""
         if self.closed or (self.namespace and event.entry.namespace != self.namespace):
             return
         if len(self.pending) >= BACKLOG:
@@ -47,13 +47,13 @@ class Watcher:
         self.wake.set()
 
     def close(self, *, cut: bool = False) -> None:
-        """Ends the watch; ``cut`` without the end that the protocol wants."""
+        """Ends the watch; with ``cut`` without a proper end of the response."""
         self.closed = True
         self.cut = cut
         self.wake.set()
 
-    def encoded(self, event: Event) -> bytes:
-        """The event as this watch sees it; empty where it does not see it."""
+    def encoded(self, event: WatchEvent) -> bytes:
+        """The event as this watch reports it; empty if the filter hides it."""
         kind = event.type
         if self.matches is not None:
             now = self.matches(event.entry)
@@ -66,8 +66,8 @@ class Watcher:
         return self.encode(kind, event)
 
 
-class Hub:
-    """All open watches; listens to the store."""
+class WatchHub:
+    """All open watches; passes the store's events to them."""
 
     def __init__(self) -> None:
         self._watchers: defaultdict[str, set[Watcher]] = defaultdict(set)
@@ -75,26 +75,26 @@ class Hub:
         #: Awaited before events are handed out; faults use it to make watches stale.
         self.hold: Callable[[str, Watcher], Awaitable[None]] | None = None
 
-    def publish(self, event: Event) -> None:
-        """Hands an event of the store to the watches of its resource."""
+    def publish(self, event: WatchEvent) -> None:
+        """Queues an event for the watches of its resource."""
         for watcher in self._watchers.get(event.entry.resource, ()):
             watcher.offer(event)
 
     def drop(self, resource: str | None = None, *, cut: bool = False) -> int:
-        """Ends all watches, or those of one resource; answers how many."""
+        """Ends all watches, or those of one resource; returns how many."""
         chosen = [w for name, found in self._watchers.items() if resource in (None, name) for w in found]
         for watcher in chosen:
             watcher.close(cut=cut)
         return len(chosen)
 
     def add(self, resource: str, watcher: Watcher) -> None:
-        """Tells ``watcher`` of everything from now on; ``stream`` must follow, it takes the watcher out again."""
+        """Queues all events from now on for ``watcher``, until its ``stream`` ends."""
         self._watchers[resource].add(watcher)
 
     async def stream(
         self, resource: str, watcher: Watcher, initial: Iterable[bytes], seconds: float
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of a watch, from its initial events to its end after ``seconds``."""
+        """The bytes of a watch: the initial events, then the queued ones, for ``seconds``."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         try:
@@ -119,7 +119,7 @@ class Hub:
             self._watchers[resource].discard(watcher)
 
 
-def _drain(pending: deque[Event]) -> Iterable[Event]:
+def _drain(pending: deque[WatchEvent]) -> Iterable[WatchEvent]:
     while pending:
         yield pending.popleft()
 

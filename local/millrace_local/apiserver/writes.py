@@ -1,7 +1,7 @@
-"""Create, update and patch: every way a client changes an object runs through the same steps.
+"""Create, update and patch: every change of an object goes through the same steps.
 
-Take the new object or the change, put back what only the server may write, shape and check it, and store it. Nothing is
-stored before everything has passed.
+Take the new object, restore what only the server may write, check and complete it, and store it. Nothing is stored
+before everything has passed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from millrace_local.apiserver import metadata as meta
+from millrace_local.apiserver.admission import Schemas, admit, check_envelope, keep_part
+from millrace_local.apiserver.errors import StatusError, already_exists, conflict, forbidden, not_found
 from millrace_local.apiserver.kinds import strategy_of
 from millrace_local.apiserver.options import WriteOptions
-from millrace_local.apiserver.registry import Registry
-from millrace_local.apiserver.request import Target
-from millrace_local.apiserver.resources import CRDS, NAMESPACES, Resource
-from millrace_local.apiserver.shaping import Schemas, framed, keep_part, shape
-from millrace_local.apiserver.status import ApiError, already_exists, conflict, forbidden, not_found
-from millrace_local.apiserver.store import Entry, Store, entry_of
+from millrace_local.apiserver.registry import ResourceRegistry
+from millrace_local.apiserver.request import RequestTarget
+from millrace_local.apiserver.resources import CRDS, NAMESPACES, ApiResource
+from millrace_local.apiserver.store import ObjectStore, StoreEntry, entry_of
 from millrace_local.apiserver.strategy import Draft, Obj
 from millrace_local.apiserver.versions import served_object, to_stored
 
@@ -29,16 +29,16 @@ _MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """The outcome of a write: the object's state now, or as it would be."""
+class WriteResult:
+    """The object after a write or a dry run, and the warnings."""
 
-    entry: Entry
+    entry: StoreEntry
     warnings: tuple[str, ...] = ()
     created: bool = False
 
 
-class Writer:
-    """Carries out writes.
+class ObjectWriter:
+    """Writes objects.
 
     Args:
         store: where objects are.
@@ -47,7 +47,9 @@ class Writer:
         clock: the present time.
     """
 
-    def __init__(self, store: Store, registry: Registry, schemas: Schemas, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: ObjectStore, registry: ResourceRegistry, schemas: Schemas, clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._registry = registry
         self._schemas = schemas
@@ -57,7 +59,7 @@ class Writer:
         self._written_now = meta.timestamp(self._written_at)
 
     def now(self) -> str:
-        """The present time as metadata carries it."""
+        """The present time as metadata writes it."""
         now = self._clock()
         if now.second != self._written_at.second or abs(now - self._written_at) >= _MINUTE:
             self._written_at, self._written_now = now, meta.timestamp(now)
@@ -66,14 +68,14 @@ class Writer:
     def _draft(self, obj: Obj, old: Obj | None, subresource: str = "") -> Draft:
         return Draft(obj, old, self._store, self._registry, self.now(), subresource)
 
-    def create(self, target: Target, obj: Obj, options: WriteOptions, *, recorded: bool = False) -> Written:
-        """Creates an object; ``recorded`` says that managedFields are already as they should be.
+    def create(self, target: RequestTarget, obj: Obj, options: WriteOptions, *, recorded: bool = False) -> WriteResult:
+        """Creates an object; ``recorded`` says that its managedFields are up to date already.
 
         Raises:
-            ApiError: the object is refused, its name is taken, its namespace is not there or on its way out.
+            StatusError: the object is invalid, its name exists, its namespace does not or is terminating.
         """
         resource, strategy, draft = target.resource, strategy_of(target.resource), self._draft(obj, None)
-        metadata = framed(obj, target)
+        metadata = check_envelope(obj, target)
         self._check_place(target)
         name = metadata.get("name") or ""
         if not name and metadata.get("generateName"):
@@ -85,24 +87,24 @@ class Writer:
             obj.pop("status", None)
         if strategy.generation:
             metadata["generation"] = 1
-        warnings = shape(target, draft, options, schema=self._schemas(resource), recorded=recorded)
-        return Written(self._commit(target, name, obj, options), warnings, created=True)
+        warnings = admit(target, draft, options, schema=self._schemas(resource), recorded=recorded)
+        return WriteResult(self._commit(target, name, obj, options), warnings, created=True)
 
-    def _free_name(self, resource: Resource, namespace: str, prefix: str) -> str:
+    def _free_name(self, resource: ApiResource, namespace: str, prefix: str) -> str:
         for _ in range(_NAME_ATTEMPTS):
             name = meta.generated_name(prefix)
             if self._store.get(resource.storage, namespace, name) is None:
                 return name
         raise already_exists(resource.plural, resource.group, name)
 
-    def _check_place(self, target: Target) -> None:
-        """Nothing new comes into a namespace or a CRD that is on its way out."""
+    def _check_place(self, target: RequestTarget) -> None:
+        """Refuses creates in a namespace or for a CRD that is terminating."""
         resource = target.resource
         if resource.custom:
             definition = self._store.get(CRDS, "", f"{resource.plural}.{resource.group}")
             if definition is not None and definition.deleting:
                 why = "create not allowed while custom resource definition is terminating"
-                raise ApiError(405, "MethodNotAllowed", why)
+                raise StatusError(405, "MethodNotAllowed", why)
         if not resource.namespaced:
             return
         namespace = self._store.get(NAMESPACES, "", target.namespace)
@@ -117,11 +119,13 @@ class Writer:
             }
             raise forbidden(resource.plural, resource.group, target.name, why, [cause])
 
-    def update(self, target: Target, change: Change, options: WriteOptions, *, recorded: bool = False) -> Written:
-        """Changes an object, its status or another part of it, as ``target`` says.
+    def update(
+        self, target: RequestTarget, change: Change, options: WriteOptions, *, recorded: bool = False
+    ) -> WriteResult:
+        """Changes the part of an object that ``target`` names: the object, its status or another subresource.
 
         Raises:
-            ApiError: there is no such object, it has changed meanwhile, or what it would become is refused.
+            StatusError: the object does not exist, has changed meanwhile, or would become invalid.
         """
         resource, strategy = target.resource, strategy_of(target.resource)
         entry = self._store.get(resource.storage, target.namespace, target.name)
@@ -129,23 +133,25 @@ class Writer:
             raise not_found(resource.plural, resource.group, target.name)
         old = served_object(entry, resource)
         new = change(served_object(entry, resource))
-        metadata = framed(new, target)
+        metadata = check_envelope(new, target)
         _check_preconditions(target, metadata, old["metadata"])
         meta.prepare_changed(metadata, old["metadata"])
         if target.namespace:
             metadata["namespace"] = target.namespace
         keep_part(target, new, old, recorded=recorded)
         draft = self._draft(new, old, target.subresource)
-        warnings = shape(target, draft, options, schema=self._schemas(resource), recorded=recorded)
+        warnings = admit(target, draft, options, schema=self._schemas(resource), recorded=recorded)
         if _without_times(old) == _without_times(new):
-            return Written(entry, warnings)
+            return WriteResult(entry, warnings)
         if strategy.generation and _spec_changed(resource, old, new):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if "deletionTimestamp" in new["metadata"] and strategy.finished(new):
-            return Written(entry if options.dry_run else self._store.remove(entry, to_stored(new, resource)), warnings)
-        return Written(self._commit(target, target.name, new, options), warnings)
+            return WriteResult(
+                entry if options.dry_run else self._store.remove(entry, to_stored(new, resource)), warnings
+            )
+        return WriteResult(self._commit(target, target.name, new, options), warnings)
 
-    def _commit(self, target: Target, name: str, obj: Obj, options: WriteOptions) -> Entry:
+    def _commit(self, target: RequestTarget, name: str, obj: Obj, options: WriteOptions) -> StoreEntry:
         resource = target.resource
         stored = to_stored(obj, resource)
         if options.dry_run:
@@ -154,7 +160,7 @@ class Writer:
         return self._store.put(resource.storage, target.namespace, name, stored)
 
 
-def _check_preconditions(target: Target, new: Obj, old: Obj) -> None:
+def _check_preconditions(target: RequestTarget, new: Obj, old: Obj) -> None:
     resource = target.resource
     if new.get("uid", old["uid"]) != old["uid"]:
         why = f"Precondition failed: UID in precondition: {new['uid']}, UID in object meta: {old['uid']}"
@@ -165,7 +171,7 @@ def _check_preconditions(target: Target, new: Obj, old: Obj) -> None:
 
 
 def _without_times(obj: Obj) -> Obj:
-    """The object without the times of its managers: those alone are no change."""
+    """The object without the times in managedFields: a change of those alone is no change."""
     managed = obj["metadata"].get("managedFields")
     if not managed:
         return obj
@@ -173,6 +179,6 @@ def _without_times(obj: Obj) -> Obj:
     return {**obj, "metadata": {**obj["metadata"], "managedFields": bare}}
 
 
-def _spec_changed(resource: Resource, old: Obj, new: Obj) -> bool:
+def _spec_changed(resource: ApiResource, old: Obj, new: Obj) -> bool:
     outside = {"metadata", "status"} if "status" in resource.subresources else {"metadata"}
     return {k: v for k, v in old.items() if k not in outside} != {k: v for k, v in new.items() if k not in outside}

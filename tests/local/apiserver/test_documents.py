@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from millrace_local.apiserver.app import App
-from millrace_local.apiserver.cluster import Cluster
+from millrace_local.apiserver.server import ApiServer
 
 AGGREGATED = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}
 
@@ -65,7 +65,7 @@ def test_a_head_request_has_no_body(http: httpx.Client) -> None:
 
 
 async def test_a_full_disk_is_told_and_nothing_is_half_made(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path)
+    cluster = ApiServer(tmp_path)
     cluster.journal._connection.execute("PRAGMA max_page_count = 4")
     maps = "/api/v1/namespaces/default/configmaps"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
@@ -81,7 +81,7 @@ async def test_a_full_disk_is_told_and_nothing_is_half_made(tmp_path: Path) -> N
 
 async def test_events_are_forgotten_after_an_hour(tmp_path: Path) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    cluster = Cluster(tmp_path, clock=lambda: now)
+    cluster = ApiServer(tmp_path, clock=lambda: now)
     path = "/api/v1/namespaces/default/events"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
         for name, seen in (("old", "2026-01-01T00:00:00Z"), ("again", "2026-01-01T00:30:00Z")):
@@ -97,7 +97,7 @@ async def test_events_are_forgotten_after_an_hour(tmp_path: Path) -> None:
 async def test_a_fault_of_the_server_is_a_status_and_a_log_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cluster = Cluster(tmp_path)
+    cluster = ApiServer(tmp_path)
     monkeypatch.setattr(cluster.reader, "get", lambda *_: 1 / 0)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
         with caplog.at_level(logging.ERROR):

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace_local.apiserver.journal import Journal, JournalFullError
-from millrace_local.apiserver.store import Event, Store
+from millrace_local.apiserver.store import ObjectStore, WatchEvent
 
 MAPS = "/configmaps"
 
 
-def opened(folder: Path) -> Store:
+def opened(folder: Path) -> ObjectStore:
     """A store on a folder."""
-    return Store(Journal(folder / "journal.db"))
+    return ObjectStore(Journal(folder / "journal.db"))
 
 
-def closed(store: Store) -> None:
+def closed(store: ObjectStore) -> None:
     """Ends a store as a crash would, but for the lock."""
     store._journal.close()
 
@@ -34,7 +34,7 @@ def obj(name: str, value: int = 0, *owners: str) -> dict[str, Any]:
     return {"metadata": metadata, "data": {"value": value}}
 
 
-def snapshot(store: Store) -> dict[tuple[str, str], Any]:
+def snapshot(store: ObjectStore) -> dict[tuple[str, str], Any]:
     """Everything in the store."""
     return {(e.namespace, e.name): e.object() for e in store.entries(MAPS)}
 
@@ -81,7 +81,7 @@ def test_it_holds_what_a_dict_would_and_restarts_with_it(
     closed(again)
 
 
-def _check_history(store: Store, events: list[Event]) -> None:
+def _check_history(store: ObjectStore, events: list[WatchEvent]) -> None:
     assert store.since(MAPS, 0) == events
     revisions = [event.revision for event in events]
     assert revisions == sorted(set(revisions)) == list(range(1, store.revision + 1))
@@ -91,7 +91,7 @@ def _check_history(store: Store, events: list[Event]) -> None:
 
 def test_a_deleted_object_shows_its_last_state_under_a_new_revision(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    seen: list[Event] = []
+    seen: list[WatchEvent] = []
     store.listeners.append(seen.append)
     entry = store.put(MAPS, "a", "x", obj("x", 7))
     store.remove(entry)
@@ -130,7 +130,7 @@ def test_dependents_are_found_by_their_owners_uid(tmp_path: Path) -> None:
 def test_a_write_that_the_disk_refuses_changes_nothing(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.put(MAPS, "a", "x", obj("x", 1))
-    told: list[Event] = []
+    told: list[WatchEvent] = []
     store.listeners.append(told.append)
     store._journal._connection.execute("PRAGMA max_page_count = 3")
     with pytest.raises(JournalFullError):

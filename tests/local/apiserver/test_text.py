@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from millrace_core.base.errors import RejectError
 from millrace_local.apiserver import jsonpath
 from millrace_local.apiserver.columns import age, duration
+from millrace_local.apiserver.errors import StatusError
 from millrace_local.apiserver.logs import LogOptions, read
 from millrace_local.apiserver.request import Request
 from millrace_local.apiserver.selectors import field_selector, label_selector
-from millrace_local.apiserver.status import ApiError
 
 DOCUMENT = {
     "spec": {"size": 3, "list": [{"a": 1}, {"a": 2}], "odd.key": "dots", "on": True},
@@ -70,7 +70,7 @@ def test_every_label_is_in_a_selector_or_in_its_opposite(labels: dict[str, str],
 
 def test_field_selectors_are_split_and_unescaped() -> None:
     assert field_selector(r"a=x\,y,b!=z,a==\=", ("a", "b")) == [("a", True, "x,y"), ("b", False, "z"), ("a", True, "=")]
-    with pytest.raises(ApiError, match="field label not supported: c"):
+    with pytest.raises(StatusError, match="field label not supported: c"):
         field_selector("c=1", ("a",))
 
 
@@ -155,5 +155,5 @@ async def test_a_followed_log_goes_on_in_the_file_that_takes_its_place(tmp_path:
     ],
 )
 def test_log_options_that_cannot_be_are_refused(query: dict[str, str]) -> None:
-    with pytest.raises(ApiError):
+    with pytest.raises(StatusError):
         LogOptions.of(Request("GET", "/", query, {}), datetime(2026, 1, 1, tzinfo=UTC))

@@ -12,8 +12,8 @@ import pytest
 
 from millrace_local.apiserver import watching as watching_module
 from millrace_local.apiserver.process import RunningServer
-from millrace_local.apiserver.store import Event, entry_of
-from millrace_local.apiserver.watching import Hub, Watcher
+from millrace_local.apiserver.store import WatchEvent, entry_of
+from millrace_local.apiserver.watching import Watcher, WatchHub
 from tests.local.apiserver.conftest import client_of
 
 MERGE = {"content-type": "application/merge-patch+json"}
@@ -132,7 +132,7 @@ def test_a_table_watch_names_its_columns_once(http: httpx.Client, maps: str) -> 
 
 async def test_a_quiet_watch_says_how_far_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching_module, "BOOKMARK_SECONDS", 0.02)
-    hub = Hub()
+    hub = WatchHub()
     hub.revision = lambda: 42
     watcher = Watcher("", None, lambda *_: b"", lambda revision: b"bookmark %d" % revision)
     hub.add("/things", watcher)
@@ -143,12 +143,12 @@ async def test_a_quiet_watch_says_how_far_it_has_come(monkeypatch: pytest.Monkey
 
 async def test_a_client_that_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching_module, "BACKLOG", 3)
-    hub = Hub()
+    hub = WatchHub()
     watcher = Watcher("", None, lambda kind, event: b"%d " % event.revision, None)
     hub.add("/things", watcher)
     metadata = {"name": "a", "uid": "u", "resourceVersion": "1"}
     for revision in range(1, 6):
-        hub.publish(Event(revision, "MODIFIED", entry_of("/things", "ns", "a", {"metadata": metadata}), None))
+        hub.publish(WatchEvent(revision, "MODIFIED", entry_of("/things", "ns", "a", {"metadata": metadata}), None))
     assert watcher.closed
     assert [piece async for piece in hub.stream("/things", watcher, (), 30)] == []
 

@@ -1,4 +1,4 @@
-"""Who owns which field: server-side apply and the managedFields of every write."""
+"""Field ownership: server-side apply, and the ``managedFields`` of every write."""
 
 from millrace_local.apiserver.fieldmanager.apply import apply
 from millrace_local.apiserver.fieldmanager.conflicts import ApplyConflict

@@ -9,7 +9,7 @@ from millrace_core.base.errors import RejectError
 from millrace_local.apiserver.fieldmanager import last_applied
 from millrace_local.apiserver.fieldmanager.conflicts import ApplyConflict, conflicts_with
 from millrace_local.apiserver.fieldmanager.fieldset import Fields, difference, intersection, union
-from millrace_local.apiserver.fieldmanager.managers import Entry, Manager, Managers, decode, encode
+from millrace_local.apiserver.fieldmanager.managers import ManagedFieldsEntry, Manager, Managers, decode, encode
 from millrace_local.apiserver.fieldmanager.merging import merge, without
 from millrace_local.apiserver.fieldmanager.ownership import (
     compare_objects,
@@ -19,7 +19,7 @@ from millrace_local.apiserver.fieldmanager.ownership import (
 )
 from millrace_local.apiserver.fieldmanager.typed import field_set, with_named_fields
 from millrace_local.apiserver.fieldmanager.update import updated
-from millrace_local.apiserver.schema import Node, Schema
+from millrace_local.apiserver.schema import Schema, SchemaNode
 from millrace_local.apiserver.schema.defaulting import copied
 
 BEFORE_FIRST_APPLY = "before-first-apply"
@@ -48,7 +48,7 @@ def apply(
     before = live or {}
     me = Manager.applier(manager, subresource)
     managers = _managers_before(before, api_version, schema, now)
-    mine = Entry(field_set(ownable(applied), schema.root) or {}, api_version, now)
+    mine = ManagedFieldsEntry(field_set(ownable(applied), schema.root) or {}, api_version, now)
     last = managers.get(me)
     merged = merge(before, {**applied, "metadata": _mergeable(applied)}, schema.root)
     pruned = _pruned(merged, {**managers, me: mine}, last, schema.root)
@@ -92,7 +92,7 @@ def _managers_before(live: dict[str, Any], api_version: str, schema: Schema, now
     return updated({}, {}, live, Manager.updater(BEFORE_FIRST_APPLY, api_version, ""), schema=schema, now=now)
 
 
-def _set_managed_fields(obj: dict[str, Any], managers: Mapping[Manager, Entry]) -> None:
+def _set_managed_fields(obj: dict[str, Any], managers: Mapping[Manager, ManagedFieldsEntry]) -> None:
     metadata = obj.setdefault("metadata", {})
     if managers:
         metadata["managedFields"] = encode(managers)
@@ -100,7 +100,9 @@ def _set_managed_fields(obj: dict[str, Any], managers: Mapping[Manager, Entry]) 
         metadata.pop("managedFields", None)
 
 
-def _pruned(merged: dict[str, Any], managers: Managers, last: Entry | None, node: Node) -> dict[str, Any]:
+def _pruned(
+    merged: dict[str, Any], managers: Managers, last: ManagedFieldsEntry | None, node: SchemaNode
+) -> dict[str, Any]:
     """The merged object without what the manager applied last time, applies no longer, and nobody else owns."""
     if last is None:
         return merged
@@ -119,9 +121,9 @@ def _pruned(merged: dict[str, Any], managers: Managers, last: Entry | None, node
     return result
 
 
-def _present(obj: dict[str, Any], node: Node) -> Fields:
+def _present(obj: dict[str, Any], node: SchemaNode) -> Fields:
     return _named(field_set(ownable(obj), node) or {}, node)
 
 
-def _named(fields: Fields, node: Node) -> Fields:
+def _named(fields: Fields, node: SchemaNode) -> Fields:
     return without_metadata(with_named_fields(fields, node))

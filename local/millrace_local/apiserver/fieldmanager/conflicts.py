@@ -1,4 +1,4 @@
-"""Conflicts of server-side apply, in the words of a Kubernetes API server."""
+"""Conflicts of server-side apply, worded as a Kubernetes API server words them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from millrace_local.apiserver.fieldmanager.typed import Comparison
 
 
 class ApplyConflict(RejectError):  # noqa: N818 - the name of the Kubernetes error
-    """Others own what would change. ``conflicts`` lists (manager as shown, field path), sorted."""
+    """Other managers own fields that would change. ``conflicts`` lists (manager as shown, field path), sorted."""
 
     reason = "Conflict"
 
@@ -21,7 +21,7 @@ class ApplyConflict(RejectError):  # noqa: N818 - the name of the Kubernetes err
 
 
 def conflicts_with(managers: Managers, change: Comparison, applier: Manager) -> list[tuple[str, str]]:
-    """The fields of others that the change would take from them."""
+    """The fields of other managers that the change would take over."""
     written = union(change.added, change.modified)
     if not written:
         return []

@@ -1,7 +1,7 @@
-"""Sets of fields, in the very form in which ``managedFields`` carries them (``fieldsV1``).
+"""Sets of fields, in the form in which ``managedFields`` carries them (``fieldsV1``).
 
 A set maps path elements to the sets below them: ``f:name`` is a field, ``k:{"name":"web"}`` an item of a list map,
-``v:"x"`` an item of a list set. An element is a member if nothing is below it or if ``.`` stands beside what is.
+``v:"x"`` an item of a list set. An element is a member if nothing is below it, or if ``.`` is among what is below it.
 Sets are never changed in place and may share parts. Source: ``sigs.k8s.io/structured-merge-diff/fieldpath``.
 """
 

@@ -1,7 +1,8 @@
 """Moving objects from kubectl's client-side apply to server-side apply.
 
-Only for the manager ``kubectl``, as Kubernetes does: what the last-applied annotation holds unchanged is no conflict,
-and the annotation is kept up to date. Source: ``k8s.io/apimachinery/pkg/util/managedfields/internal/lastapplied*.go``.
+Only for the manager ``kubectl``, as in Kubernetes: a field that still has the value of the last-applied annotation is
+no conflict, and the annotation is kept up to date.
+Source: ``k8s.io/apimachinery/pkg/util/managedfields/internal/lastapplied*.go``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def unchanged_since_last_applied(live: Mapping[str, Any], api_version: str, schema: Schema) -> frozenset[str]:
-    """The paths of the fields that still are what ``kubectl apply`` last made them."""
+    """The paths of the fields whose values are still those of the last ``kubectl apply``."""
     try:
         last = json.loads(_annotations(live).get(ANNOTATION, ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""``metadata.managedFields``: who manages which fields, since when, by which operation.
+"""``metadata.managedFields``: which manager owns which fields, since when, by which operation.
 
 Source: ``k8s.io/apimachinery/pkg/util/managedfields/internal``.
 """
@@ -16,7 +16,7 @@ _ANCIENT = "ancient-changes"
 
 
 class Manager(NamedTuple):
-    """Whose entry it is. Appliers are one whatever API version they use; their ``api_version`` is empty here."""
+    """The key of an entry. Appliers are the same manager in every API version; their ``api_version`` is empty here."""
 
     name: str
     operation: str
@@ -40,18 +40,18 @@ class Manager(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManagedFieldsEntry:
     """The fields of one manager; ``time`` is RFC 3339 or empty."""
 
     fields: Fields
     api_version: str
     time: str = ""
 
-    def holding(self, fields: Fields) -> Entry:
+    def holding(self, fields: Fields) -> ManagedFieldsEntry:
         return self if fields is self.fields else replace(self, fields=fields)
 
 
-Managers = dict[Manager, Entry]
+Managers = dict[Manager, ManagedFieldsEntry]
 
 
 def decode(managed_fields: Any) -> Managers | None:
@@ -66,26 +66,26 @@ def decode(managed_fields: Any) -> Managers | None:
             return None
         version = item["apiVersion"] if operation == "Update" else ""
         manager = Manager(item.get("manager", ""), operation, version, item.get("subresource", ""))
-        managers[manager] = Entry(fields, item["apiVersion"], item.get("time") or "")
+        managers[manager] = ManagedFieldsEntry(fields, item["apiVersion"], item.get("time") or "")
     return managers
 
 
 def is_reset(managed_fields: Any) -> bool:
-    """Whether a client asks for the list to be forgotten: it is empty, or one empty entry."""
+    """Whether a client asks to clear the list: it is empty, or holds one empty entry."""
     return managed_fields in ([], [{}])
 
 
-def encode(managers: Mapping[Manager, Entry]) -> list[dict[str, Any]]:
+def encode(managers: Mapping[Manager, ManagedFieldsEntry]) -> list[dict[str, Any]]:
     """The list as objects carry it: appliers first, then by time and name."""
 
-    def position(item: tuple[Manager, Entry]) -> tuple[str, ...]:
+    def position(item: tuple[Manager, ManagedFieldsEntry]) -> tuple[str, ...]:
         manager, entry = item
         return (manager.operation, entry.time, manager.name, entry.api_version, manager.subresource)
 
     return [_encoded(manager, entry) for manager, entry in sorted(managers.items(), key=position)]
 
 
-def _encoded(manager: Manager, entry: Entry) -> dict[str, Any]:
+def _encoded(manager: Manager, entry: ManagedFieldsEntry) -> dict[str, Any]:
     item = {
         "manager": manager.name,
         "operation": manager.operation,

@@ -10,10 +10,10 @@ from typing import Any
 from millrace_core.base.errors import RejectError
 from millrace_local.apiserver.fieldmanager.fieldset import Fields, is_member, shown
 from millrace_local.apiserver.fieldmanager.typed import indexed, is_granular, item_element
-from millrace_local.apiserver.schema import Node
+from millrace_local.apiserver.schema import SchemaNode
 
 
-def merge(live: Any, applied: Any, node: Node | None) -> Any:
+def merge(live: Any, applied: Any, node: SchemaNode | None) -> Any:
     """``applied`` over ``live``; the result shares parts with both."""
     if type(live) is not type(applied) or not is_granular(applied, node):
         return applied
@@ -26,7 +26,7 @@ def merge(live: Any, applied: Any, node: Node | None) -> Any:
     return _merge_lists(live, applied, node) if node is not None else applied
 
 
-def _merge_lists(live: list[Any], applied: list[Any], node: Node) -> list[Any]:
+def _merge_lists(live: list[Any], applied: list[Any], node: SchemaNode) -> list[Any]:
     """The applied items in their order; items that only the live list has keep their place among the shared ones."""
     wanted = indexed(applied, node)
     for key, items in wanted.items():
@@ -57,7 +57,7 @@ def _merge_lists(live: list[Any], applied: list[Any], node: Node) -> list[Any]:
     return out
 
 
-def without(value: Any, fields: Fields, node: Node | None, owned: Fields) -> Any:
+def without(value: Any, fields: Fields, node: SchemaNode | None, owned: Fields) -> Any:
     """The value with the members of ``fields`` gone.
 
     Containers that this empties go with them, except those that are themselves members of ``owned``.
@@ -77,7 +77,7 @@ def without(value: Any, fields: Fields, node: Node | None, owned: Fields) -> Any
     return items
 
 
-def _object_without(obj: dict[str, Any], fields: Fields, node: Node | None, owned: Fields) -> dict[str, Any]:
+def _object_without(obj: dict[str, Any], fields: Fields, node: SchemaNode | None, owned: Fields) -> dict[str, Any]:
     out = {}
     for key, item in obj.items():
         below, held = fields.get(f"f:{key}"), owned.get(f"f:{key}")

@@ -1,4 +1,4 @@
-"""Objects without the metadata that nobody owns, and what a change takes from other managers."""
+"""The part of an object whose fields can be owned, and what a change takes from other managers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from millrace_local.apiserver.fieldmanager.fieldset import SELF, Fields, difference, union
 from millrace_local.apiserver.fieldmanager.managers import Manager, Managers
 from millrace_local.apiserver.fieldmanager.typed import Comparison, compare, everything
-from millrace_local.apiserver.schema import Node
+from millrace_local.apiserver.schema import SchemaNode
 
 _UNOWNED = frozenset(
     {
@@ -32,12 +32,12 @@ def ownable(obj: Mapping[str, Any]) -> dict[str, Any]:
     return {**out, "metadata": owned} if owned else out
 
 
-def compare_objects(old: Mapping[str, Any], new: Mapping[str, Any], node: Node) -> Comparison:
+def compare_objects(old: Mapping[str, Any], new: Mapping[str, Any], node: SchemaNode) -> Comparison:
     """How two whole objects differ, metadata itself not counted as a field."""
     return Comparison(*(without_metadata(fields) for fields in compare(ownable(old), ownable(new), node)))
 
 
-def every_field(obj: Mapping[str, Any], node: Node) -> Fields:
+def every_field(obj: Mapping[str, Any], node: SchemaNode) -> Fields:
     """The fields that a new object adds: what ``compare_objects`` finds added to nothing, at half the price."""
     fields = everything(ownable(obj), node)
     return without_metadata({element: below for element, below in fields.items() if element != SELF})
@@ -54,7 +54,7 @@ def without_metadata(fields: Fields) -> Fields:
 
 
 def taken_from_others(managers: Managers, change: Comparison, changer: Manager) -> Managers:
-    """What the other managers keep after ``changer`` made the change; those left with nothing are gone."""
+    """The other managers after ``changer`` made the change: without what it took, without those left with nothing."""
     written = union(change.added, change.modified)
     kept: Managers = {}
     for manager, entry in managers.items():

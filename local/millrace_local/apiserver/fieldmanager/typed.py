@@ -1,6 +1,6 @@
-"""Objects seen as sets of fields: which fields a value has, and how two values differ.
+"""Which fields a value has, and how two values differ, by their schema.
 
-Where the schema is silent, maps are taken field by field and lists as a whole, as Kubernetes does.
+Where the schema is silent, maps are granular and lists atomic, as in Kubernetes.
 Source: ``sigs.k8s.io/structured-merge-diff/typed``.
 """
 
@@ -18,7 +18,7 @@ from millrace_local.apiserver.fieldmanager.fieldset import (
     single_key_element,
     value_element,
 )
-from millrace_local.apiserver.schema import Node
+from millrace_local.apiserver.schema import SchemaNode
 
 
 class Comparison(NamedTuple):
@@ -29,14 +29,14 @@ class Comparison(NamedTuple):
     removed: Fields
 
 
-def is_granular(value: Any, node: Node | None) -> bool:
+def is_granular(value: Any, node: SchemaNode | None) -> bool:
     """Whether fields or items of the value can have owners of their own."""
     if type(value) is dict:
         return node is None or node.map_type != "atomic"
     return type(value) is list and node is not None and node.list_type != "atomic"
 
 
-def item_element(item: Any, node: Node) -> str:
+def item_element(item: Any, node: SchemaNode) -> str:
     """The path element of an item of the list that ``node`` describes."""
     if node.list_type == "set":
         if isinstance(item, dict | list) or item is None:
@@ -69,7 +69,7 @@ def _bad(message: str) -> RejectError:
     return RejectError(message, reason="BadRequest")
 
 
-def indexed(items: Iterable[Any], node: Node) -> dict[str, list[Any]]:
+def indexed(items: Iterable[Any], node: SchemaNode) -> dict[str, list[Any]]:
     """The items of a list map or set by path element; more than one under an element are duplicates."""
     index: dict[str, list[Any]] = {}
     for item in items:
@@ -77,7 +77,7 @@ def indexed(items: Iterable[Any], node: Node) -> dict[str, list[Any]]:
     return index
 
 
-def field_set(value: Any, node: Node | None) -> Fields | None:
+def field_set(value: Any, node: SchemaNode | None) -> Fields | None:
     """The fields that an applied configuration claims; None if it claims none, {} if it is claimed as a whole."""
     if not value or not is_granular(value, node):
         return None if type(value) is list and is_granular(value, node) else {}
@@ -97,7 +97,7 @@ def field_set(value: Any, node: Node | None) -> Fields | None:
     return out or None
 
 
-def everything(value: Any, node: Node | None) -> Fields:
+def everything(value: Any, node: SchemaNode | None) -> Fields:
     """The set of every field of a value, containers included."""
     if not value or not is_granular(value, node):
         return {}
@@ -106,7 +106,7 @@ def everything(value: Any, node: Node | None) -> Fields:
     return _every_item(value, node) if node is not None else {}
 
 
-def _every_field(obj: dict[str, Any], node: Node | None) -> Fields:
+def _every_field(obj: dict[str, Any], node: SchemaNode | None) -> Fields:
     out: Fields = {SELF: {}}
     for key, item in obj.items():
         kind = type(item)
@@ -117,7 +117,7 @@ def _every_field(obj: dict[str, Any], node: Node | None) -> Fields:
     return out
 
 
-def _every_item(items: list[Any], node: Node) -> Fields:
+def _every_item(items: list[Any], node: SchemaNode) -> Fields:
     out: Fields = {SELF: {}}
     for item in items:
         element = item_element(item, node)
@@ -125,7 +125,7 @@ def _every_item(items: list[Any], node: Node) -> Fields:
     return out
 
 
-def compare(old: Any, new: Any, node: Node | None) -> Comparison:
+def compare(old: Any, new: Any, node: SchemaNode | None) -> Comparison:
     """How ``new`` differs from ``old``; both are objects, or both lists of one schema."""
     result = Comparison({}, {}, {})
     if old == new:
@@ -140,7 +140,7 @@ def compare(old: Any, new: Any, node: Node | None) -> Comparison:
     return result
 
 
-def _compare_entry(result: Comparison, element: str, before: Any, after: Any, node: Node | None) -> None:
+def _compare_entry(result: Comparison, element: str, before: Any, after: Any, node: SchemaNode | None) -> None:
     comparable = type(before) is type(after) and is_granular(after, node)
     if not comparable or not (before or after):
         result.modified[element] = {}
@@ -154,7 +154,7 @@ def _compare_entry(result: Comparison, element: str, before: Any, after: Any, no
 _ABSENT: Any = object()
 
 
-def _pairs(old: Any, new: Any, node: Node | None) -> Iterable[tuple[str, Any, Any, Node | None]]:
+def _pairs(old: Any, new: Any, node: SchemaNode | None) -> Iterable[tuple[str, Any, Any, SchemaNode | None]]:
     """Each path element with the value before and after, and their schema; duplicates count as one value."""
     if isinstance(new, dict):
         for key in old.keys() | new.keys():
@@ -173,7 +173,7 @@ def _one(items: list[Any] | None) -> Any:
     return items[0] if len(items) == 1 else tuple(items)
 
 
-def with_named_fields(fields: Fields, node: Node | None) -> Fields:
+def with_named_fields(fields: Fields, node: SchemaNode | None) -> Fields:
     """The set with every declared field above a member added: who owns ``a.b`` keeps ``a`` from being removed."""
     out: Fields = {}
     declared = node.properties if node is not None else {}
@@ -188,7 +188,7 @@ def with_named_fields(fields: Fields, node: Node | None) -> Fields:
     return out
 
 
-def _schema_at(element: str, node: Node | None) -> Node | None:
+def _schema_at(element: str, node: SchemaNode | None) -> SchemaNode | None:
     if node is None:
         return None
     return node.children[element[2:]] if element.startswith("f:") else node.items

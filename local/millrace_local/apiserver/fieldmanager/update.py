@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from millrace_local.apiserver.fieldmanager.fieldset import union
-from millrace_local.apiserver.fieldmanager.managers import Entry, Manager, Managers, capped, decode, encode, is_reset
+from millrace_local.apiserver.fieldmanager.managers import (
+    ManagedFieldsEntry,
+    Manager,
+    Managers,
+    capped,
+    decode,
+    encode,
+    is_reset,
+)
 from millrace_local.apiserver.fieldmanager.ownership import compare_objects, every_field, taken_from_others
 from millrace_local.apiserver.schema import Schema
 
@@ -33,7 +41,7 @@ def record_update(
     self = Manager.updater(manager, api_version, subresource)
     if old is None and not managers:
         fields = every_field(new, schema.root)
-        managers = {self: Entry(fields, api_version, now)} if fields else {}
+        managers = {self: ManagedFieldsEntry(fields, api_version, now)} if fields else {}
     else:
         managers = capped(updated(managers, old or {}, new, self, schema=schema, now=now))
     if managers:
@@ -45,7 +53,7 @@ def record_update(
 def updated(
     managers: Managers, old: dict[str, Any], new: dict[str, Any], changer: Manager, *, schema: Schema, now: str
 ) -> Managers:
-    """The managers after ``changer`` turned ``old`` into ``new`` by anything but apply."""
+    """The managers after ``changer`` turned ``old`` into ``new`` by any operation but apply."""
     change = compare_objects(old, new, schema.root)
     nobody = Manager("", "", "", "")
     kept = taken_from_others(managers, change, nobody)
@@ -53,12 +61,12 @@ def updated(
     if written:
         mine = kept.get(changer)
         fields = union(mine.fields, written) if mine is not None else written
-        kept[changer] = Entry(fields, changer.api_version, now)
+        kept[changer] = ManagedFieldsEntry(fields, changer.api_version, now)
     return kept
 
 
 def _starting_point(old: dict[str, Any] | None, new: dict[str, Any], subresource: str) -> Managers:
-    """The managers that the request starts from: the client's own list if it sent one, else the live one."""
+    """The managers before the request: the client's own list if it sent one, else that of the stored object."""
     live = decode((old or {}).get("metadata", {}).get("managedFields")) or {}
     if subresource:
         return live

@@ -1,13 +1,13 @@
-"""What each built-in kind does beyond the general rules; one strategy per kind."""
+"""One strategy per built-in kind: what it does beyond the general rules."""
 
 from __future__ import annotations
 
 from millrace_local.apiserver.kinds import core, definitions, jobs, pods, policies, services, workloads
-from millrace_local.apiserver.resources import Resource
-from millrace_local.apiserver.strategy import Plain, Strategy
+from millrace_local.apiserver.resources import ApiResource
+from millrace_local.apiserver.strategy import NoGenerationStrategy, Strategy
 
 _CUSTOM = Strategy()
-_PLAIN = Plain()
+_PLAIN = NoGenerationStrategy()
 
 _STRATEGIES: dict[str, Strategy] = {
     "/configmaps": core.ConfigMapStrategy(),
@@ -39,6 +39,6 @@ _STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def strategy_of(resource: Resource) -> Strategy:
+def strategy_of(resource: ApiResource) -> Strategy:
     """The strategy of a resource."""
     return _CUSTOM if resource.custom else _STRATEGIES.get(resource.storage, _PLAIN)

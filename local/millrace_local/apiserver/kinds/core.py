@@ -7,24 +7,22 @@ import binascii
 from typing import Any
 
 from millrace_local.apiserver.schema.errors import FieldError, forbidden, invalid
-from millrace_local.apiserver.strategy import Draft, Obj, Plain, fill, immutable
+from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, fill, immutable
 
 _DATA_LIMIT = 1024 * 1024
 _KEY_LIMIT = 253
 
 
-class NamespaceStrategy(Plain):
-    """Active until deleted; then Terminating until it is empty."""
+class NamespaceStrategy(NoGenerationStrategy):
+    """Phase ``Active``; after a delete ``Terminating`` until the garbage collector has emptied it."""
 
     lingers = True
 
     def default(self, obj: Obj) -> None:
-        """The label that carries the name."""
         labels = obj["metadata"].get("labels") or {}
         obj["metadata"]["labels"] = {**labels, "kubernetes.io/metadata.name": obj["metadata"]["name"]}
 
     def prepare(self, draft: Draft) -> None:
-        """Phase, and the finalizer in the spec."""
         obj, old = draft.obj, draft.old
         if old is None:
             obj["spec"] = {"finalizers": ["kubernetes"]}
@@ -33,38 +31,34 @@ class NamespaceStrategy(Plain):
             obj["spec"] = old.get("spec", {})
 
     def deleting(self, obj: Obj) -> None:
-        """The phase that says so."""
         obj["status"] = {**obj.get("status", {}), "phase": "Terminating"}
 
     def finished(self, obj: Obj) -> bool:
-        """Only when the finalizer in the spec is gone as well."""
+        """A namespace has a second list of finalizers, in its spec."""
         return super().finished(obj) and not obj["spec"].get("finalizers")
 
 
-class NodeStrategy(Plain):
+class NodeStrategy(NoGenerationStrategy):
     """Nodes register themselves with their status, and report labels with it."""
 
     status_metadata = True
     keeps_status_on_create = True
 
 
-class VolumeClaimStrategy(Plain):
-    """Waits for a volume."""
+class VolumeClaimStrategy(NoGenerationStrategy):
+    """PersistentVolumeClaims. Nothing here provisions volumes, so a claim stays ``Pending``."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Mode."""
         fill(obj["spec"], {"volumeMode": "Filesystem"})
 
     def prepare(self, draft: Draft) -> None:
-        """The phase of a new one."""
         obj, old = draft.obj, draft.old
         if old is None:
             obj["status"] = {"phase": "Pending"}
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The spec is fixed but for its size and volume."""
         obj, old = draft.obj, draft.old
         if old is None:
             return []
@@ -76,17 +70,15 @@ class VolumeClaimStrategy(Plain):
         return [forbidden("spec", "spec is immutable after creation except resources.requests")]
 
 
-class VolumeStrategy(Plain):
-    """A piece of storage."""
+class VolumeStrategy(NoGenerationStrategy):
+    """PersistentVolumes. They are stored, and nothing binds them."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Mode and reclaim policy."""
         fill(obj["spec"], {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"})
 
     def prepare(self, draft: Draft) -> None:
-        """The phase of a new one."""
         obj, old = draft.obj, draft.old
         if old is None:
             obj["status"] = {"phase": "Pending"}
@@ -100,11 +92,10 @@ def _frozen_errors(obj: Obj, old: Obj | None, *names: str) -> list[FieldError]:
     return [forbidden(n, "field is immutable when `immutable` is set") for n in names if obj.get(n) != old.get(n)]
 
 
-class ConfigMapStrategy(Plain):
-    """Plain data."""
+class ConfigMapStrategy(NoGenerationStrategy):
+    """ConfigMaps: valid keys, no key in both ``data`` and ``binaryData``, 1 MiB in all."""
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """Keys can be file names, no key is there twice, and all is not too much."""
         obj, old = draft.obj, draft.old
         data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
         errors = _key_errors(data, "data") + _key_errors(binary, "binaryData")
@@ -115,11 +106,10 @@ class ConfigMapStrategy(Plain):
         return errors + _frozen_errors(obj, old, "data", "binaryData")
 
 
-class SecretStrategy(Plain):
-    """Data in base64."""
+class SecretStrategy(NoGenerationStrategy):
+    """Secrets: ``stringData`` is encoded into ``data``; the type never changes."""
 
     def default(self, obj: Obj) -> None:
-        """Type, and ``stringData`` encoded into ``data``."""
         fill(obj, {"type": "Opaque"})
         plain = obj.pop("stringData", None)
         if plain:
@@ -127,7 +117,6 @@ class SecretStrategy(Plain):
             obj["data"] = {**(obj.get("data") or {}), **encoded}
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The data is base64; the type is fixed."""
         obj, old = draft.obj, draft.old
         data = obj.get("data") or {}
         errors = _key_errors(data, "data") + _size_errors(data.values())

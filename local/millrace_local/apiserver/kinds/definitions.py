@@ -23,7 +23,6 @@ class DefinitionStrategy(Strategy):
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Names and conversion."""
         spec = obj["spec"]
         names = spec["names"]
         fill(names, {"singular": names["kind"].lower(), "listKind": f"{names['kind']}List"})
@@ -32,7 +31,6 @@ class DefinitionStrategy(Strategy):
             fill(version, {"served": False, "storage": False})
 
     def prepare(self, draft: Draft) -> None:
-        """The finalizer, and the status."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         if old is None:
@@ -44,7 +42,6 @@ class DefinitionStrategy(Strategy):
         _settle_names(obj, status, draft)
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """Everything a real server would refuse."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         name = f"{spec['names']['plural']}.{spec['group']}"
@@ -53,8 +50,8 @@ class DefinitionStrategy(Strategy):
             errors.append(invalid("metadata.name", obj["metadata"]["name"], 'must be spec.names.plural+"."+spec.group'))
         if spec["scope"] not in ("Cluster", "Namespaced"):
             errors.append(not_supported("spec.scope", spec["scope"], ["Cluster", "Namespaced"]))
-        if fault := name_error("", spec["group"], "spec.group"):
-            errors.append(fault)
+        if field_error := name_error("", spec["group"], "spec.group"):
+            errors.append(field_error)
         if spec.get("preserveUnknownFields"):
             why = "must be false in order to use defaults in the schema and to prune unknown fields"
             errors.append(invalid("spec.preserveUnknownFields", True, why))
@@ -125,7 +122,7 @@ def _schema_errors(version: Obj, path: str) -> list[FieldError]:
     try:
         compile_schema(schema)
     except SchemaError as error:
-        return [fault._replace(path=f"{path}.schema.{fault.path}") for fault in error.errors]
+        return [field_error._replace(path=f"{path}.schema.{field_error.path}") for field_error in error.errors]
     return []
 
 

@@ -73,18 +73,16 @@ def _index_errors(spec: Obj, path: str) -> list[FieldError]:
 
 
 class JobStrategy(Strategy):
-    """Runs pods to their end. Its pods carry labels with its uid, which its selector selects."""
+    """Jobs. Their pods carry labels with the Job's uid, which the Job's selector selects."""
 
     has_spec = True
     # For the sake of old clients, a delete of a batch/v1 Job that names no policy leaves its pods behind.
     orphans = True
 
     def default(self, obj: Obj) -> None:
-        """Defaults of the spec."""
         _default_job_spec(obj["spec"])
 
     def prepare(self, draft: Draft) -> None:
-        """On create the selector."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         fill(obj, {"status": {}})
@@ -100,7 +98,6 @@ class JobStrategy(Strategy):
         ]
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The template and the selector are fixed once the Job is there."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         errors = _job_spec_errors(spec, "spec")
@@ -118,12 +115,11 @@ class JobStrategy(Strategy):
 
 
 class CronJobStrategy(Strategy):
-    """Makes Jobs by a schedule."""
+    """CronJobs: the schedule can be parsed, the time zone exists, the name leaves room for the suffix of its Jobs."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Defaults of the schedule and of its Jobs."""
         spec = obj["spec"]
         fill(
             spec,
@@ -138,12 +134,10 @@ class CronJobStrategy(Strategy):
         default_pod_spec(template.setdefault("spec", {}))
 
     def prepare(self, draft: Draft) -> None:
-        """An empty status."""
         obj = draft.obj
         fill(obj, {"status": {}})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The schedule can be read, the zone exists, the name leaves room for a Job's suffix."""
         obj, old = draft.obj, draft.old
         spec, name = obj["spec"], obj["metadata"]["name"]
         errors = _job_spec_errors(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec")

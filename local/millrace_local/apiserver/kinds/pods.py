@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millrace_local.apiserver.kinds.podspec import default_pod_spec, pod_spec_errors, unchanged
 from millrace_local.apiserver.schema.errors import FieldError
-from millrace_local.apiserver.strategy import Draft, Obj, Plain
+from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj
 
 _MAY_CHANGE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates")
 _FROZEN = (
@@ -14,18 +14,16 @@ _FROZEN = (
 )
 
 
-class PodStrategy(Plain):
-    """Pods are carried out by a node, which also ends them; their spec is all but fixed."""
+class PodStrategy(NoGenerationStrategy):
+    """Pods. A node runs them and confirms their end; the spec is fixed but for images and ``_MAY_CHANGE``."""
 
     has_spec = True
     status_metadata = True
 
     def default(self, obj: Obj) -> None:
-        """Defaults of the spec."""
         default_pod_spec(obj["spec"])
 
     def prepare(self, draft: Draft) -> None:
-        """The service account and the status of a new pod."""
         obj, old = draft.obj, draft.old
         if old is not None:
             return
@@ -36,7 +34,6 @@ class PodStrategy(Plain):
         obj["status"] = {"phase": "Pending", "qosClass": _qos_class(spec)}
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """A new pod must be whole; a present one may change little."""
         obj, old = draft.obj, draft.old
         if old is None:
             return pod_spec_errors(obj["spec"], "spec")
@@ -44,12 +41,12 @@ class PodStrategy(Plain):
             return []
         return unchanged(_without_images(obj["spec"]), _without_images(old["spec"]), _MAY_CHANGE, "spec", _FROZEN)
 
-    def grace(self, obj: Obj, asked: int | None) -> int:
+    def grace(self, obj: Obj, requested: int | None) -> int:
         """The pod's own period unless asked otherwise; none before it runs or after it ended."""
         if not obj["spec"].get("nodeName") or obj.get("status", {}).get("phase") in ("Succeeded", "Failed"):
             return 0
         own = obj["spec"].get("terminationGracePeriodSeconds", 30)
-        return max(0, own if asked is None else asked)
+        return max(0, own if requested is None else requested)
 
 
 def _without_images(spec: Obj) -> Obj:

@@ -28,7 +28,7 @@ PORTS = range(1, 65536)
 
 
 def default_pod_spec(spec: Obj) -> None:
-    """Fills in a pod spec, in place."""
+    """Sets the defaults of a pod spec in place."""
     fill(spec, _SPEC)
     if spec.get("serviceAccount") and not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = spec["serviceAccount"]
@@ -86,7 +86,7 @@ def _default_volume(volume: Obj) -> None:
 
 
 def pod_spec_errors(spec: Obj, path: str) -> list[FieldError]:
-    """Faults of a pod spec."""
+    """Errors of a pod spec that its schema cannot express."""
     errors: list[FieldError] = []
     if not spec.get("containers"):
         errors.append(required(f"{path}.containers"))
@@ -135,7 +135,7 @@ def _container_errors(container: Obj, path: str, volumes: Sequence[str]) -> list
 
 
 def template_errors(template: Obj, restart_policies: Sequence[str], path: str = "spec.template") -> list[FieldError]:
-    """Faults of a pod template; ``restart_policies`` are those that its controller can carry out."""
+    """Errors of a pod template; ``restart_policies`` are those that its controller supports."""
     spec = template.get("spec") or {}
     errors = label_errors((template.get("metadata") or {}).get("labels") or {}, f"{path}.metadata.labels")
     errors += pod_spec_errors(spec, f"{path}.spec")
@@ -162,7 +162,7 @@ def _term_matches(term: Obj, labels: dict[str, str]) -> bool:
 
 
 def selector_errors(spec: Obj) -> list[FieldError]:
-    """Faults of a workload's selector, which must select the pods of its own template."""
+    """Errors of a workload's selector, which must select the pods of its own template."""
     selector = spec.get("selector") or {}
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         return [invalid("spec.selector", selector, "empty selector is invalid for deployment")]
@@ -177,7 +177,7 @@ def selector_errors(spec: Obj) -> list[FieldError]:
 
 
 def unchanged(spec: Obj, old: Obj, may_change: Iterable[str], path: str, why: str) -> list[FieldError]:
-    """A fault where anything but ``may_change`` differs between two specs."""
+    """An error if anything but the fields in ``may_change`` differs between two specs."""
     free = set(may_change)
     before: dict[str, Any] = {name: value for name, value in old.items() if name not in free}
     after = {name: value for name, value in spec.items() if name not in free}

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from millrace_local.apiserver.schema.errors import FieldError, invalid, not_supported
-from millrace_local.apiserver.strategy import Draft, Obj, Plain, Strategy, fill, immutable
+from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, Strategy, fill, immutable
 
 _RBAC = "rbac.authorization.k8s.io"
 _CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
 
 
-class ScalerStrategy(Plain):
+class ScalerStrategy(NoGenerationStrategy):
     """HorizontalPodAutoscalers, as ``autoscaling/v2`` has them."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """One replica at least; 80% of the CPU where no metric is named (v2 only: v1 has it in a field)."""
+        """At least one replica; 80% CPU where no metric is named (v2 only: v1 has a field for it)."""
         spec = obj["spec"]
         fill(spec, {"minReplicas": 1})
         if obj["apiVersion"] == "autoscaling/v2" and not spec.get("metrics"):
             spec["metrics"] = [_CPU]
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The bounds are in order."""
         obj = draft.obj
         spec = obj["spec"]
         if spec["maxReplicas"] < spec["minReplicas"]:
@@ -31,12 +30,11 @@ class ScalerStrategy(Plain):
 
 
 class NetworkPolicyStrategy(Strategy):
-    """Kept, not enforced."""
+    """NetworkPolicies are stored; nothing here enforces them."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Ingress always, egress where there are rules for it."""
         spec = obj["spec"]
         fill(spec, {"policyTypes": ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]})
         for rule in [*(spec.get("ingress") or ()), *(spec.get("egress") or ())]:
@@ -44,18 +42,16 @@ class NetworkPolicyStrategy(Strategy):
                 fill(port, {"protocol": "TCP"})
 
 
-class RoleBindingStrategy(Plain):
-    """Binds a role for good: the reference never changes."""
+class RoleBindingStrategy(NoGenerationStrategy):
+    """RoleBindings and ClusterRoleBindings: the role reference never changes."""
 
     def default(self, obj: Obj) -> None:
-        """The API groups of role and subjects."""
         fill(obj["roleRef"], {"apiGroup": _RBAC})
         for subject in obj.get("subjects") or ():
             if subject["kind"] != "ServiceAccount":
                 fill(subject, {"apiGroup": _RBAC})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The reference is to a role and stays."""
         obj, old = draft.obj, draft.old
         if obj["roleRef"]["kind"] not in ("Role", "ClusterRole"):
             return [not_supported("roleRef.kind", obj["roleRef"]["kind"], ["ClusterRole", "Role"])]
@@ -64,27 +60,23 @@ class RoleBindingStrategy(Plain):
         return []
 
 
-class PriorityClassStrategy(Plain):
-    """A number with a name."""
+class PriorityClassStrategy(NoGenerationStrategy):
+    """PriorityClasses: the value never changes."""
 
     def default(self, obj: Obj) -> None:
-        """The preemption policy."""
         fill(obj, {"preemptionPolicy": "PreemptLowerPriority"})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The number is fixed."""
         obj, old = draft.obj, draft.old
         return immutable(obj, old, "value", "preemptionPolicy")
 
 
-class StorageClassStrategy(Plain):
-    """Kept for those who name it."""
+class StorageClassStrategy(NoGenerationStrategy):
+    """StorageClasses are stored; only ``allowVolumeExpansion`` may change."""
 
     def default(self, obj: Obj) -> None:
-        """Reclaim policy and binding mode."""
         fill(obj, {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """All but the expansion is fixed."""
         obj, old = draft.obj, draft.old
         return immutable(obj, old, "provisioner", "parameters", "reclaimPolicy", "volumeBindingMode")

@@ -15,7 +15,7 @@ from millrace_local.apiserver.schema.errors import (
     not_supported,
     required,
 )
-from millrace_local.apiserver.strategy import Draft, Obj, Plain, fill, immutable
+from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, fill, immutable
 
 SERVICES = "/services"
 #: Where cluster addresses come from; nothing listens there, the mesh goes by host names.
@@ -26,13 +26,12 @@ _HEADLESS = "None"
 _ENDPOINTS_LIMIT = 1000
 
 
-class ServiceStrategy(Plain):
-    """Every Service but a headless one gets an address, and keeps it."""
+class ServiceStrategy(NoGenerationStrategy):
+    """Services. All but headless ones get a cluster IP and keep it."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Type, affinity, ports."""
         spec = obj["spec"]
         fill(spec, {"type": "ClusterIP", "sessionAffinity": "None"})
         for port in spec.get("ports") or ():
@@ -41,7 +40,6 @@ class ServiceStrategy(Plain):
             fill(spec, {"internalTrafficPolicy": "Cluster"})
 
     def prepare(self, draft: Draft) -> None:
-        """The address and node ports."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         if spec["type"] == "ExternalName":
@@ -65,7 +63,6 @@ class ServiceStrategy(Plain):
         spec["clusterIPs"] = [spec["clusterIP"]]
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """Ports are there and tell apart; the address is one and stays."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         if spec["type"] not in _TYPES:
@@ -80,7 +77,7 @@ class ServiceStrategy(Plain):
 
 
 def _free_address(key: str, taken: Iterable[str]) -> str:
-    """A free address, the same for the same key as long as no other Service has it."""
+    """An address that no other Service has; the same key gets the same one as long as it is free."""
     used = set(taken)
     usable = _RANGE.num_addresses - 2
     start = zlib.crc32(key.encode())
@@ -150,18 +147,16 @@ def _port_errors(ports: list[Obj]) -> list[FieldError]:
     return errors
 
 
-class EndpointSliceStrategy(Plain):
-    """Addresses of one family behind a Service."""
+class EndpointSliceStrategy(NoGenerationStrategy):
+    """EndpointSlices: the address family is known and never changes."""
 
     generation = True
 
     def default(self, obj: Obj) -> None:
-        """Names and protocols of the ports."""
         for port in obj.get("ports") or ():
             fill(port, {"name": "", "protocol": "TCP"})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The family is known and fixed."""
         obj, old = draft.obj, draft.old
         if obj["addressType"] not in ("IPv4", "IPv6", "FQDN"):
             return [not_supported("addressType", obj["addressType"], ["FQDN", "IPv4", "IPv6"])]

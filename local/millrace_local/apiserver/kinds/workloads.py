@@ -6,29 +6,26 @@ from typing import ClassVar
 
 from millrace_local.apiserver.kinds.podspec import default_pod_spec, selector_errors, template_errors, unchanged
 from millrace_local.apiserver.schema.errors import FieldError, invalid, required
-from millrace_local.apiserver.strategy import Draft, Obj, Plain, Strategy, fill, immutable
+from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, Strategy, fill, immutable
 
 
 class _Workload(Strategy):
-    """A selector, a pod template, and defaults."""
+    """What workloads share: a selector that selects the pods of the template and never changes."""
 
     has_spec = True
     defaults: ClassVar[Obj] = {"replicas": 1}
     fixed: ClassVar[tuple[str, ...]] = ("spec.selector",)
 
     def default(self, obj: Obj) -> None:
-        """Fills in the defaults of the kind and of its pods."""
         spec = obj["spec"]
         fill(spec, self.defaults)
         default_pod_spec(spec["template"].setdefault("spec", {}))
 
     def prepare(self, draft: Draft) -> None:
-        """An empty status."""
         obj = draft.obj
         fill(obj, {"status": {}})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The selector selects the template and never changes; the pods restart for ever."""
         obj, old = draft.obj, draft.old
         spec = obj["spec"]
         errors = selector_errors(spec) + template_errors(spec["template"], ("Always",))
@@ -38,12 +35,11 @@ class _Workload(Strategy):
 
 
 class DeploymentStrategy(_Workload):
-    """Rolls over by a quarter of the replicas unless told otherwise."""
+    """Deployments: by default a rolling update by a quarter of the replicas."""
 
     defaults: ClassVar[Obj] = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
 
     def default(self, obj: Obj) -> None:
-        """Fills in the defaults of the roll-over."""
         super().default(obj)
         strategy = obj["spec"].setdefault("strategy", {})
         fill(strategy, {"type": "RollingUpdate"})
@@ -52,7 +48,7 @@ class DeploymentStrategy(_Workload):
             fill(strategy["rollingUpdate"], {"maxUnavailable": "25%", "maxSurge": "25%"})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """A roll-over must be able to move."""
+        """A rolling update needs ``maxSurge`` or ``maxUnavailable`` above 0."""
         obj = draft.obj
         errors = super().check(draft)
         strategy = obj["spec"]["strategy"]
@@ -71,11 +67,11 @@ class DeploymentStrategy(_Workload):
 
 
 class ReplicaSetStrategy(_Workload):
-    """One replica unless told otherwise."""
+    """ReplicaSets."""
 
 
 class StatefulSetStrategy(_Workload):
-    """Ordered, with a spec that is mostly fixed."""
+    """StatefulSets: only the fields that Kubernetes names may change."""
 
     defaults: ClassVar[Obj] = {
         "replicas": 1,
@@ -96,7 +92,6 @@ class StatefulSetStrategy(_Workload):
     )
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """Only some fields may change."""
         obj, old = draft.obj, draft.old
         errors = super().check(draft)
         if old is not None:
@@ -107,7 +102,7 @@ class StatefulSetStrategy(_Workload):
 
 
 class DaemonSetStrategy(_Workload):
-    """One pod per node."""
+    """DaemonSets."""
 
     defaults: ClassVar[Obj] = {
         "revisionHistoryLimit": 10,
@@ -116,12 +111,11 @@ class DaemonSetStrategy(_Workload):
 
 
 class ReplicationControllerStrategy(Strategy):
-    """The forerunner of ReplicaSets; its selector is a plain map, by default the template's labels."""
+    """ReplicationControllers: the selector is a plain map, by default the labels of the template."""
 
     has_spec = True
 
     def default(self, obj: Obj) -> None:
-        """Takes the selector from the template."""
         spec = obj["spec"]
         fill(spec, {"replicas": 1})
         template = spec.get("template")
@@ -131,16 +125,14 @@ class ReplicationControllerStrategy(Strategy):
             fill(spec, {"selector": labels})
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """Needs a template."""
         obj = draft.obj
         template = obj["spec"].get("template")
         return template_errors(template, ("Always",)) if template else [required("spec.template")]
 
 
-class ControllerRevisionStrategy(Plain):
-    """A snapshot; its data never changes."""
+class ControllerRevisionStrategy(NoGenerationStrategy):
+    """ControllerRevisions: the data never changes."""
 
     def check(self, draft: Draft) -> list[FieldError]:
-        """The data is fixed."""
         obj, old = draft.obj, draft.old
         return immutable(obj, old, "data")

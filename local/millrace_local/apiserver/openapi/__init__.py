@@ -1,4 +1,4 @@
-"""Schemas of the built-in kinds, and the OpenAPI documents that describe the whole API."""
+"""Schemas of the built-in kinds, and the OpenAPI documents of the whole API."""
 
 from millrace_local.apiserver.openapi.builtin import builtin_schema
 from millrace_local.apiserver.openapi.protobuf import MEDIA_TYPE, v2_protobuf, wants_protobuf

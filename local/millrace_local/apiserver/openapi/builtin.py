@@ -1,4 +1,4 @@
-"""The schemas of the built-in kinds: as published, and as structural schemas that the server works with."""
+"""The schemas of the built-in kinds: as published, and as the structural schemas that the server uses."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def names_by_kind() -> dict[tuple[str, str, str], str]:
 
 @functools.cache
 def builtin_schema(group: str, version: str, kind: str) -> dict[str, Any]:
-    """The structural schema of a built-in kind, without references; not to be changed.
+    """The structural schema of a built-in kind, with references resolved; not to be changed.
 
     Nothing below ``status`` is required, since a real server fills what a writer of status leaves out.
     Raises NotFoundError for a kind that is not built in.
@@ -114,7 +114,7 @@ def _structural(name: str) -> dict[str, Any]:
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy with references replaced by what they name; list and merge facts of the reference's place stay."""
+    """A copy with references replaced by their targets; list and merge keywords beside a reference stay."""
     if "$ref" in schema:
         beside = {key: value for key, value in schema.items() if key != "$ref"}
         return {**_structural(schema["$ref"]), **beside}

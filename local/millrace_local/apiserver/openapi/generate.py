@@ -1,8 +1,8 @@
-"""Writes ``builtin.json.gz``: the published schemas of the built-in kinds that the API server serves.
+"""Generates ``builtin.json.gz``: the published schemas of the built-in kinds that the API server serves.
 
 Run ``python -m millrace_local.apiserver.openapi.generate`` after the table of built-in resources changed. The schemas
-are those that Kubernetes publishes, as the development dependency ``kubernetes-validate`` carries them, descriptions
-and list types included; only what the served kinds reach is kept. The server itself reads only the written file.
+are those that Kubernetes publishes, as the development dependency ``kubernetes-validate`` carries them, with
+descriptions and list types; only what the served kinds refer to is kept. The server reads only the generated file.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _property(name: str, schema: Any) -> Any:
 
 
 def selected(definitions: dict[str, Any]) -> dict[str, Any]:
-    """The definitions that the served kinds and their lists reach, each with only the served kinds it stands for."""
+    """The definitions that the served kinds and their lists refer to; each names only the served kinds it describes."""
     served = {(row.group, row.version, kind) for row in BUILTIN for kind in (row.kind, row.plural_list_kind)} | _ALSO
     waiting = [name for name, schema in definitions.items() if served & set(_kinds(schema))]
     kept: dict[str, Any] = {}
@@ -117,7 +117,7 @@ def encoded(definitions: dict[str, Any]) -> bytes:
 
 
 def main() -> None:
-    """Writes the file, or says with ``--check`` whether it is current."""
+    """Writes the file, or with ``--check`` returns 1 if it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file is out of date")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Published schemas by kind: those of the built-in kinds and those that CRDs bring."""
+"""Published schemas by kind: those of the built-in kinds and of CRDs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace_local.apiserver.crds import resources_of
 from millrace_local.apiserver.openapi.builtin import definitions, names_by_kind
-from millrace_local.apiserver.resources import BUILTIN, Resource
+from millrace_local.apiserver.resources import BUILTIN, ApiResource
 
 KIND_KEY = "x-kubernetes-group-version-kind"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -27,11 +27,11 @@ PATCH = {
 }
 
 
-class Published:
-    """Everything a document can describe: the served resources, and schemas whose ``$ref`` holds a bare name."""
+class PublishedSchemas:
+    """The served resources, and the schemas that documents describe; a ``$ref`` holds a bare name."""
 
     def __init__(self, crds: Iterable[dict[str, Any]]) -> None:
-        self.resources: list[Resource] = list(BUILTIN)
+        self.resources: list[ApiResource] = list(BUILTIN)
         self.schemas: dict[str, Any] = {**definitions(), **PATCH}
         self.kinds: dict[tuple[str, str, str], str] = dict(names_by_kind())
         for crd in crds:
@@ -39,7 +39,7 @@ class Published:
                 self.resources.append(resource)
                 self._add(resource)
 
-    def _add(self, resource: Resource) -> None:
+    def _add(self, resource: ApiResource) -> None:
         own, many = custom_name(resource, resource.kind), custom_name(resource, resource.plural_list_kind)
         self.schemas[own] = custom_schema(resource)
         self.schemas[many] = custom_list_schema(resource, own)
@@ -70,16 +70,16 @@ def references(schema: Any) -> Iterator[str]:
             yield from references(item)
 
 
-def custom_name(resource: Resource, kind: str) -> str:
+def custom_name(resource: ApiResource, kind: str) -> str:
     """``dev.millrace.v1alpha1.FeatureView`` for a kind of the group millrace.dev."""
     return ".".join([*reversed(resource.group.split(".")), resource.version, kind])
 
 
-def _kind_entry(resource: Resource, kind: str) -> list[dict[str, str]]:
+def _kind_entry(resource: ApiResource, kind: str) -> list[dict[str, str]]:
     return [{"group": resource.group, "version": resource.version, "kind": kind}]
 
 
-def custom_schema(resource: Resource) -> dict[str, Any]:
+def custom_schema(resource: ApiResource) -> dict[str, Any]:
     """A CRD version's schema with apiVersion, kind and metadata, which CRDs leave unsaid."""
     own = resource.definition.get("schema", {}).get("openAPIV3Schema", {"type": "object"})
     metadata = {
@@ -95,7 +95,7 @@ def custom_schema(resource: Resource) -> dict[str, Any]:
     return {**own, "properties": properties, KIND_KEY: _kind_entry(resource, resource.kind)}
 
 
-def custom_list_schema(resource: Resource, item: str) -> dict[str, Any]:
+def custom_list_schema(resource: ApiResource, item: str) -> dict[str, Any]:
     """The schema of the list of a custom kind."""
     return {
         "description": f"{resource.plural_list_kind} is a list of {resource.kind}",

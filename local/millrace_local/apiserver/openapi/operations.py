@@ -1,6 +1,6 @@
-"""What can be done with a resource: its paths and their operations, as OpenAPI 3 describes them.
+"""The paths of a resource and their operations, as OpenAPI 3 describes them.
 
-kubectl looks here for the query parameters a server understands and the patch types it takes.
+kubectl reads here which query parameters and patch types a server accepts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.resources import ApiResource
 
 _APPLY, _JSON, _MERGE, _STRATEGIC = (
     "application/apply-patch+yaml",
@@ -74,12 +74,12 @@ _METHODS = {"list": "get", "deletecollection": "delete"}
 _VERBS = {"post": "create", "put": "update"}  # of an action; the action's own name otherwise
 
 
-def prefix(resource: Resource) -> str:
+def prefix(resource: ApiResource) -> str:
     """``api/v1`` or ``apis/apps/v1``: the document that describes the resource."""
     return f"{'apis' if resource.group else 'api'}/{resource.api_version}"
 
 
-def paths(resource: Resource, kinds: dict[tuple[str, str, str], str]) -> dict[str, Any]:
+def paths(resource: ApiResource, kinds: dict[tuple[str, str, str], str]) -> dict[str, Any]:
     """The paths of a resource; ``kinds`` gives the schema name of each (group, version, kind)."""
     base = f"/{prefix(resource)}"
     scope = "/namespaces/{namespace}" if resource.namespaced else ""
@@ -101,7 +101,7 @@ def paths(resource: Resource, kinds: dict[tuple[str, str, str], str]) -> dict[st
 
 
 def _path(
-    resource: Resource,
+    resource: ApiResource,
     kind: tuple[str, str, str],
     kinds: dict[tuple[str, str, str], str],
     actions: Iterable[str],
@@ -119,10 +119,12 @@ def _path(
     return {**operations, "parameters": [_parameter(name, "string", "", where="path") for name in names]}
 
 
-def _operation(resource: Resource, kind: tuple[str, str, str], schema: str, action: str, path: str) -> dict[str, Any]:
-    answer = resource.plural_list_kind if action == "list" else kind[2]
-    answer_schema = schema.removesuffix(kind[2]) + answer
-    content = {media: {"schema": reference(answer_schema)} for media in _BODIES}
+def _operation(
+    resource: ApiResource, kind: tuple[str, str, str], schema: str, action: str, path: str
+) -> dict[str, Any]:
+    response = resource.plural_list_kind if action == "list" else kind[2]
+    response_schema = schema.removesuffix(kind[2]) + response
+    content = {media: {"schema": reference(response_schema)} for media in _BODIES}
     out: dict[str, Any] = {
         "operationId": _operation_id(action, path),
         "parameters": [_parameter(*parameter) for parameter in _QUERY[action]],
@@ -143,7 +145,7 @@ def _operation(resource: Resource, kind: tuple[str, str, str], schema: str, acti
     return out
 
 
-def _request_media(resource: Resource, action: str) -> tuple[str, ...]:
+def _request_media(resource: ApiResource, action: str) -> tuple[str, ...]:
     if action == "patch":
         return (_APPLY, _JSON, _MERGE) if resource.custom else (_APPLY, _JSON, _MERGE, _STRATEGIC)
     return ("*/*",) if action in {"post", "put", "delete", "deletecollection"} else ()

@@ -1,4 +1,4 @@
-"""The OpenAPI 2 document as protocol buffers: the one form that kubectl before 1.27 reads.
+"""The OpenAPI 2 document as protocol buffers: the only form that kubectl before 1.27 reads.
 
 Field numbers are those of ``openapiv2/OpenAPIv2.proto`` in https://github.com/google/gnostic; values of any kind and
 extensions travel as JSON text, which is YAML.
@@ -18,7 +18,7 @@ OLD_MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
 
 def wants_protobuf(accept: str) -> bool:
-    """Whether a request with this Accept header is to be answered in this form."""
+    """Whether the Accept header asks for this form."""
     return MEDIA_TYPE in accept or OLD_MEDIA_TYPE in accept
 
 

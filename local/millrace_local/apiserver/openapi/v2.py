@@ -1,11 +1,11 @@
-"""The OpenAPI 2 document, for clients that know no version 3."""
+"""The OpenAPI 2 document, for clients that do not know version 3."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from millrace_local.apiserver.openapi.builtin import KUBERNETES_VERSION
-from millrace_local.apiserver.openapi.kinds import KIND_KEY, Published
+from millrace_local.apiserver.openapi.kinds import KIND_KEY, PublishedSchemas
 from millrace_local.apiserver.openapi.operations import paths
 
 _V3_REF = "#/components/schemas/"
@@ -14,7 +14,7 @@ _JUNCTORS = frozenset({"allOf", "anyOf", "oneOf", "not", "nullable"})
 
 def v2_document(crds: list[dict[str, Any]]) -> dict[str, Any]:
     """One document for every served kind."""
-    published = Published(crds)
+    published = PublishedSchemas(crds)
     described: dict[str, Any] = {}
     for resource in published.resources:
         described.update(paths(resource, published.kinds))
@@ -46,8 +46,8 @@ def _operation(operation: dict[str, Any]) -> dict[str, Any]:
     content = operation["responses"]["200"]["content"]
     media = list(content)
     out["produces"] = media
-    answer = {"description": "OK", "schema": _reference(content[media[0]]["schema"])}
-    out["responses"] = {**operation["responses"], "200": answer}
+    response = {"description": "OK", "schema": _reference(content[media[0]]["schema"])}
+    out["responses"] = {**operation["responses"], "200": response}
     return out
 
 
@@ -60,7 +60,7 @@ def _reference(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without what version 2 cannot say and what old clients stumble over.
+    """The schema without what version 2 cannot express and what old clients fail on.
 
     Source: ``k8s.io/apiextensions-apiserver/pkg/controller/openapi/v2``.
     """

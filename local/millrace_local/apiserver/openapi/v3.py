@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 
 from millrace_local.apiserver.openapi.builtin import KUBERNETES_VERSION, data_digest
-from millrace_local.apiserver.openapi.kinds import Published
+from millrace_local.apiserver.openapi.kinds import PublishedSchemas
 from millrace_local.apiserver.openapi.operations import paths, prefix, reference
 
 
 def v3_index(crds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where the documents are; each address changes when what it leads to may have changed."""
+    """The paths of the documents, each with a hash that changes when the document may have changed."""
     customs: dict[str, list[dict[str, Any]]] = {}
     documents: dict[str, None] = {}
-    for resource in Published(crds).resources:
+    for resource in PublishedSchemas(crds).resources:
         documents[prefix(resource)] = None
         if resource.custom:
             customs.setdefault(prefix(resource), []).append(resource.definition)
@@ -30,7 +30,7 @@ def _address(path: str, customs: list[dict[str, Any]]) -> str:
 
 def v3_document(path: str, crds: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The document of a group and version such as ``api/v1`` or ``apis/apps/v1``; None if nothing is served there."""
-    published = Published(crds)
+    published = PublishedSchemas(crds)
     served = [resource for resource in published.resources if prefix(resource) == path]
     if not served:
         return None
@@ -55,7 +55,7 @@ def _mentioned(described: Any) -> set[str]:
 
 
 def _with_references(schema: Any) -> Any:
-    """The schema with full references; what stands beside one keeps standing, by way of ``allOf``."""
+    """The schema with full references; keywords beside a reference are kept by way of ``allOf``."""
     if isinstance(schema, list):
         return [_with_references(item) for item in schema]
     if not isinstance(schema, dict):

@@ -16,7 +16,7 @@ class PatchError(RejectError):
 
 
 def written(value: Any) -> str:
-    """A JSON value as Go's %v writes it, which is how a Kubernetes API server shows parts of a patch."""
+    """A JSON value as Go's ``%v`` writes it, which is how a Kubernetes API server shows parts of a patch."""
     if isinstance(value, dict):
         return "map[" + " ".join(f"{key}:{written(value[key])}" for key in sorted(value)) + "]"
     if isinstance(value, list):

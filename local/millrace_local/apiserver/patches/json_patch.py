@@ -1,4 +1,4 @@
-"""JSON patch (RFC 6902), refusing what does not apply in the words of the Go library that Kubernetes uses."""
+"""JSON patch (RFC 6902), with the error messages of the Go library that Kubernetes uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MISSING = object()
 
 
 def apply_json_patch(doc: dict[str, Any], ops: Any) -> dict[str, Any]:
-    """The document after all operations, or PatchError and no change at all; ``doc`` is never changed."""
+    """The document after all operations; ``doc`` is never changed. Raises PatchError."""
     if not isinstance(ops, list) or not all(isinstance(op, dict) for op in ops):
         raise PatchError.malformed("a JSON patch must be a list of operations")
     if len(ops) > MAX_OPERATIONS:

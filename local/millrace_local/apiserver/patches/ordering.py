@@ -16,7 +16,7 @@ def identity(item: Any, merge_key: str) -> Any:
 
 
 def ordered(merged: list[Any], patch_order: list[Any], live_order: list[Any], merge_key: str) -> list[Any]:
-    """Items that the patch names come in its order; the others keep the live order and their place among them."""
+    """Items in the patch come in its order; the others keep their order and their place among them."""
     named = _positions(patch_order, merge_key)
     live = _positions(live_order, merge_key)
     last = len(merged)
@@ -35,7 +35,7 @@ def _positions(items: list[Any], merge_key: str) -> dict[Any, int]:
 
 
 def _interleaved(others: list[Any], patched: list[Any], live: dict[Any, int], merge_key: str) -> list[Any]:
-    """Each other item goes before the first patched item that stood after it in the live list."""
+    """Puts each other item before the first patched item that stood after it in the live list."""
     result: list[Any] = []
     waiting = list(others)
     for item in patched:

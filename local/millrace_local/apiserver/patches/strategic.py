@@ -1,4 +1,4 @@
-"""Strategic merge patch: merges lists by the merge keys of the built-in kinds and obeys directives.
+"""Strategic merge patch: merges lists by the merge keys of the built-in kinds, and supports directives.
 
 Source: ``k8s.io/apimachinery/pkg/util/strategicpatch``.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace_local.apiserver.patches.errors import PatchError, written
 from millrace_local.apiserver.patches.ordering import identity, ordered
-from millrace_local.apiserver.schema import Node, Schema
+from millrace_local.apiserver.schema import Schema, SchemaNode
 from millrace_local.apiserver.schema.defaulting import copied
 
 _DIRECTIVE = "$patch"
@@ -25,7 +25,7 @@ def apply_strategic_patch(doc: dict[str, Any], patch: Any, schema: Schema) -> di
     return _merge_map(copied(doc), copied(patch), schema.root)
 
 
-def _merge_map(live: dict[str, Any], patch: dict[str, Any], node: Node | None) -> dict[str, Any]:
+def _merge_map(live: dict[str, Any], patch: dict[str, Any], node: SchemaNode | None) -> dict[str, Any]:
     directive = patch.pop(_DIRECTIVE, None)
     if directive == "replace":
         return patch
@@ -46,7 +46,7 @@ def _merge_map(live: dict[str, Any], patch: dict[str, Any], node: Node | None) -
     return live
 
 
-def _merge_value(live: dict[str, Any], key: str, value: Any, node: Node | None) -> None:
+def _merge_value(live: dict[str, Any], key: str, value: Any, node: SchemaNode | None) -> None:
     current = live.get(key)
     replaces = node is not None and "replace" in node.merge_strategies
     if isinstance(current, dict) and isinstance(value, dict) and not replaces:
@@ -90,8 +90,8 @@ def _delete_scalars(live: dict[str, Any], key: str, values: Any) -> None:
         live[key] = [item for item in live[key] if item not in values]
 
 
-def _merge_list(live: list[Any], patch: list[Any], node: Node | None) -> list[Any]:
-    """The merged list in the order that the patch's items stand in."""
+def _merge_list(live: list[Any], patch: list[Any], node: SchemaNode | None) -> list[Any]:
+    """The merged list, in the order of the patch's items."""
     if node is None or "merge" not in node.merge_strategies:
         return patch
     if not live and not patch:
@@ -101,7 +101,7 @@ def _merge_list(live: list[Any], patch: list[Any], node: Node | None) -> list[An
     return ordered(merged, named, live, node.merge_key)
 
 
-def _merged_items(live: list[Any], patch: list[Any], node: Node) -> list[Any]:
+def _merged_items(live: list[Any], patch: list[Any], node: SchemaNode) -> list[Any]:
     kinds = {dict if isinstance(item, dict) else list if isinstance(item, list) else None for item in [*live, *patch]}
     if list in kinds:
         raise PatchError("lists of lists are not supported")
@@ -114,7 +114,7 @@ def _merged_items(live: list[Any], patch: list[Any], node: Node) -> list[Any]:
     return _merged_maps(live, patch, node)
 
 
-def _merged_maps(live: list[Any], patch: list[Any], node: Node) -> list[Any]:
+def _merged_maps(live: list[Any], patch: list[Any], node: SchemaNode) -> list[Any]:
     key = node.merge_key
     replaces = any(item.get(_DIRECTIVE) == "replace" for item in patch)
     merged = [] if replaces else list(live)
@@ -142,8 +142,8 @@ def _require_key(item: dict[str, Any], key: str) -> None:
         raise PatchError(f"map: {written(item)} does not contain declared merge key: {key}")
 
 
-def _merge_ordered(live: dict[str, Any], patch: dict[str, Any], directive: str, node: Node | None) -> None:
-    """Merges the list that a $setElementOrder directive is about, and puts it into that order."""
+def _merge_ordered(live: dict[str, Any], patch: dict[str, Any], directive: str, node: SchemaNode | None) -> None:
+    """Merges a list that has a $setElementOrder directive, and puts it into that order."""
     key = directive.removeprefix(_ORDER)
     order, changes = patch.pop(directive), patch.pop(key, [])
     if not isinstance(order, list) or not isinstance(changes, list):

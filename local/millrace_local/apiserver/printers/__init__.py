@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from millrace_local.apiserver.columns import AGE, NAME, Column, declared
+from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, declared
 from millrace_local.apiserver.printers import cluster, network, storage, workloads
 from millrace_local.apiserver.printers.pods import PODS
-from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.resources import ApiResource
 
-_COLUMNS: dict[str, list[Column]] = {
+_COLUMNS: dict[str, list[PrinterColumn]] = {
     "/configmaps": storage.CONFIG_MAPS,
     "/endpoints": network.ENDPOINTS,
     "/limitranges": cluster.CREATED_AT,
@@ -44,8 +44,8 @@ _COLUMNS: dict[str, list[Column]] = {
 }
 
 
-def columns_of(resource: Resource) -> list[Column]:
-    """The columns of a resource; name and age where nothing better is known."""
+def columns_of(resource: ApiResource) -> list[PrinterColumn]:
+    """The columns of a resource; name and age for kinds without a table of their own."""
     if resource.custom:
         return declared(resource.definition.get("additionalPrinterColumns") or [])
     return _COLUMNS.get(resource.storage, [NAME, AGE])

@@ -1,12 +1,12 @@
-"""Columns of Services and what lies behind and before them."""
+"""Columns of Services, endpoints, Ingresses and NetworkPolicies."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, Column, at
-from millrace_local.apiserver.scaling import selector_text
+from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, at
+from millrace_local.apiserver.scale import selector_text
 
 Obj = dict[str, Any]
 _SHOWN = 3
@@ -33,12 +33,14 @@ def _service_ports(service: Obj, _: datetime) -> str:
 
 SERVICES = [
     NAME,
-    Column("Type", lambda service, _: service["spec"].get("type")),
-    Column("Cluster-IP", lambda service, _: service["spec"].get("clusterIP") or "<none>"),
-    Column("External-IP", _external),
-    Column("Port(s)", _service_ports),
+    PrinterColumn("Type", lambda service, _: service["spec"].get("type")),
+    PrinterColumn("Cluster-IP", lambda service, _: service["spec"].get("clusterIP") or "<none>"),
+    PrinterColumn("External-IP", _external),
+    PrinterColumn("Port(s)", _service_ports),
     AGE,
-    Column("Selector", lambda service, _: selector_text(service["spec"].get("selector") or {}) or "<none>", priority=1),
+    PrinterColumn(
+        "Selector", lambda service, _: selector_text(service["spec"].get("selector") or {}) or "<none>", priority=1
+    ),
 ]
 
 
@@ -58,7 +60,7 @@ def _endpoints(obj: Obj, _: datetime) -> str:
     return _shortened(found)
 
 
-ENDPOINTS = [NAME, Column("Endpoints", _endpoints), AGE]
+ENDPOINTS = [NAME, PrinterColumn("Endpoints", _endpoints), AGE]
 
 
 def _slice_addresses(obj: Obj, _: datetime) -> str:
@@ -73,9 +75,9 @@ def _slice_ports(obj: Obj, _: datetime) -> str:
 
 ENDPOINT_SLICES = [
     NAME,
-    Column("AddressType", lambda obj, _: obj.get("addressType")),
-    Column("Ports", _slice_ports),
-    Column("Endpoints", _slice_addresses),
+    PrinterColumn("AddressType", lambda obj, _: obj.get("addressType")),
+    PrinterColumn("Ports", _slice_ports),
+    PrinterColumn("Endpoints", _slice_addresses),
     AGE,
 ]
 
@@ -92,14 +94,14 @@ def _ingress_address(ingress: Obj, _: datetime) -> str:
 
 INGRESSES = [
     NAME,
-    Column("Class", lambda ingress, _: ingress["spec"].get("ingressClassName") or "<none>"),
-    Column("Hosts", _hosts),
-    Column("Address", _ingress_address),
-    Column("Ports", lambda ingress, _: "80, 443" if ingress["spec"].get("tls") else "80"),
+    PrinterColumn("Class", lambda ingress, _: ingress["spec"].get("ingressClassName") or "<none>"),
+    PrinterColumn("Hosts", _hosts),
+    PrinterColumn("Address", _ingress_address),
+    PrinterColumn("Ports", lambda ingress, _: "80, 443" if ingress["spec"].get("tls") else "80"),
     AGE,
 ]
 POLICIES = [
     NAME,
-    Column("Pod-Selector", lambda obj, _: selector_text(obj["spec"].get("podSelector") or {}) or "<none>"),
+    PrinterColumn("Pod-Selector", lambda obj, _: selector_text(obj["spec"].get("podSelector") or {}) or "<none>"),
     AGE,
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, Column, age, at
+from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, age, at
 
 Obj = dict[str, Any]
 
@@ -20,14 +20,14 @@ def _ready(pod: Obj, _: datetime) -> str:
 
 
 def _ended(state: Obj) -> str:
-    """The reason of a terminated state, or what stands for it."""
+    """The reason of a terminated state, or its signal or exit code."""
     if state.get("reason"):
         return str(state["reason"])
     return f"Signal:{state['signal']}" if state.get("signal") else f"ExitCode:{state.get('exitCode', 0)}"
 
 
 def _initializing(pod: Obj) -> str:
-    """What the first unfinished init container is doing; empty when all are through."""
+    """The state of the first unfinished init container; empty when all are finished."""
     total = len(pod["spec"].get("initContainers") or ())
     for index, status in enumerate(_statuses(pod, "initContainerStatuses")):
         state = status.get("state") or {}
@@ -62,7 +62,7 @@ def _running(pod: Obj, phase: str) -> str:
 
 
 def status(pod: Obj, _: datetime) -> str:
-    """One word for what a pod is doing."""
+    """The pod's status in one word, as kubectl shows it."""
     if "deletionTimestamp" in pod["metadata"]:
         return "Unknown" if at(pod, "status.reason") == "NodeLost" else "Terminating"
     phase = at(pod, "status.reason") or at(pod, "status.phase") or "Unknown"
@@ -86,12 +86,14 @@ def _gates(pod: Obj, _: datetime) -> str:
 
 PODS = [
     NAME,
-    Column("Ready", _ready, description="The aggregate readiness state of this pod for accepting traffic."),
-    Column("Status", status, description="The aggregate status of the containers in this pod."),
-    Column("Restarts", _restarts, description="The number of times the containers in this pod have been restarted."),
+    PrinterColumn("Ready", _ready, description="The aggregate readiness state of this pod for accepting traffic."),
+    PrinterColumn("Status", status, description="The aggregate status of the containers in this pod."),
+    PrinterColumn(
+        "Restarts", _restarts, description="The number of times the containers in this pod have been restarted."
+    ),
     AGE,
-    Column("IP", lambda pod, _: at(pod, "status.podIP") or "<none>", priority=1),
-    Column("Node", lambda pod, _: pod["spec"].get("nodeName") or "<none>", priority=1),
-    Column("Nominated Node", lambda pod, _: at(pod, "status.nominatedNodeName") or "<none>", priority=1),
-    Column("Readiness Gates", _gates, priority=1),
+    PrinterColumn("IP", lambda pod, _: at(pod, "status.podIP") or "<none>", priority=1),
+    PrinterColumn("Node", lambda pod, _: pod["spec"].get("nodeName") or "<none>", priority=1),
+    PrinterColumn("Nominated Node", lambda pod, _: at(pod, "status.nominatedNodeName") or "<none>", priority=1),
+    PrinterColumn("Readiness Gates", _gates, priority=1),
 ]

@@ -1,11 +1,11 @@
-"""Columns of what holds data."""
+"""Columns of ConfigMaps, Secrets, volumes and storage classes."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, Column, at
+from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, at
 
 Obj = dict[str, Any]
 _SHORT_MODES = {
@@ -20,9 +20,14 @@ def _entries(obj: Obj, _: datetime) -> int:
     return len(obj.get("data") or ()) + len(obj.get("binaryData") or ())
 
 
-CONFIG_MAPS = [NAME, Column("Data", _entries, type="integer"), AGE]
-SECRETS = [NAME, Column("Type", lambda obj, _: obj.get("type")), Column("Data", _entries, type="integer"), AGE]
-SERVICE_ACCOUNTS = [NAME, Column("Secrets", lambda obj, _: len(obj.get("secrets") or ()), type="integer"), AGE]
+CONFIG_MAPS = [NAME, PrinterColumn("Data", _entries, type="integer"), AGE]
+SECRETS = [
+    NAME,
+    PrinterColumn("Type", lambda obj, _: obj.get("type")),
+    PrinterColumn("Data", _entries, type="integer"),
+    AGE,
+]
+SERVICE_ACCOUNTS = [NAME, PrinterColumn("Secrets", lambda obj, _: len(obj.get("secrets") or ()), type="integer"), AGE]
 
 
 def _modes(modes: list[str] | None) -> str:
@@ -40,31 +45,31 @@ def _claim(volume: Obj, _: datetime) -> str:
 
 CLAIMS = [
     NAME,
-    Column("Status", _phase),
-    Column("Volume", lambda obj, _: obj["spec"].get("volumeName") or ""),
-    Column("Capacity", lambda obj, _: at(obj, "status.capacity.storage") or ""),
-    Column("Access Modes", lambda obj, _: _modes(at(obj, "status.accessModes"))),
-    Column("StorageClass", lambda obj, _: obj["spec"].get("storageClassName") or ""),
+    PrinterColumn("Status", _phase),
+    PrinterColumn("Volume", lambda obj, _: obj["spec"].get("volumeName") or ""),
+    PrinterColumn("Capacity", lambda obj, _: at(obj, "status.capacity.storage") or ""),
+    PrinterColumn("Access Modes", lambda obj, _: _modes(at(obj, "status.accessModes"))),
+    PrinterColumn("StorageClass", lambda obj, _: obj["spec"].get("storageClassName") or ""),
     AGE,
-    Column("VolumeMode", lambda obj, _: obj["spec"].get("volumeMode") or "<unset>", priority=1),
+    PrinterColumn("VolumeMode", lambda obj, _: obj["spec"].get("volumeMode") or "<unset>", priority=1),
 ]
 VOLUMES = [
     NAME,
-    Column("Capacity", lambda obj, _: at(obj, "spec.capacity.storage") or ""),
-    Column("Access Modes", lambda obj, _: _modes(obj["spec"].get("accessModes"))),
-    Column("Reclaim Policy", lambda obj, _: obj["spec"].get("persistentVolumeReclaimPolicy")),
-    Column("Status", _phase),
-    Column("Claim", _claim),
-    Column("StorageClass", lambda obj, _: obj["spec"].get("storageClassName") or ""),
-    Column("Reason", lambda obj, _: at(obj, "status.reason") or ""),
+    PrinterColumn("Capacity", lambda obj, _: at(obj, "spec.capacity.storage") or ""),
+    PrinterColumn("Access Modes", lambda obj, _: _modes(obj["spec"].get("accessModes"))),
+    PrinterColumn("Reclaim Policy", lambda obj, _: obj["spec"].get("persistentVolumeReclaimPolicy")),
+    PrinterColumn("Status", _phase),
+    PrinterColumn("Claim", _claim),
+    PrinterColumn("StorageClass", lambda obj, _: obj["spec"].get("storageClassName") or ""),
+    PrinterColumn("Reason", lambda obj, _: at(obj, "status.reason") or ""),
     AGE,
-    Column("VolumeMode", lambda obj, _: obj["spec"].get("volumeMode") or "<unset>", priority=1),
+    PrinterColumn("VolumeMode", lambda obj, _: obj["spec"].get("volumeMode") or "<unset>", priority=1),
 ]
 STORAGE_CLASSES = [
     NAME,
-    Column("Provisioner", lambda obj, _: obj["provisioner"]),
-    Column("ReclaimPolicy", lambda obj, _: obj.get("reclaimPolicy")),
-    Column("VolumeBindingMode", lambda obj, _: obj.get("volumeBindingMode")),
-    Column("AllowVolumeExpansion", lambda obj, _: bool(obj.get("allowVolumeExpansion")), type="boolean"),
+    PrinterColumn("Provisioner", lambda obj, _: obj["provisioner"]),
+    PrinterColumn("ReclaimPolicy", lambda obj, _: obj.get("reclaimPolicy")),
+    PrinterColumn("VolumeBindingMode", lambda obj, _: obj.get("volumeBindingMode")),
+    PrinterColumn("AllowVolumeExpansion", lambda obj, _: bool(obj.get("allowVolumeExpansion")), type="boolean"),
     AGE,
 ]

@@ -1,4 +1,4 @@
-"""Reading request bodies that Go clients send as protobuf: Helm, and ``kubectl create`` with its like."""
+"""Reads protobuf request bodies, which Go clients such as Helm and ``kubectl create`` send."""
 
 from millrace_local.apiserver.protobuf.decoding import MEDIA_TYPE, UndecodableError, UnknownMessageError, decode
 

@@ -1,8 +1,8 @@
-"""Writes ``fields.json.gz``: the number, name and type of every field of the messages that clients may send.
+"""Generates ``fields.json.gz``: number, name and type of every field of the messages that clients may send.
 
 Run ``python -m millrace_local.apiserver.protobuf.generate API APIMACHINERY`` with the folders of the Go modules
-``k8s.io/api`` and ``k8s.io/apimachinery`` after the table of built-in resources changed. A field's number stands in the
-struct tag of its Go type, beside its JSON name; whether it is a pointer says whether a zero is a value.
+``k8s.io/api`` and ``k8s.io/apimachinery`` after the table of built-in resources changed. A field's number is in the
+struct tag of its Go type, beside its JSON name; the type is a pointer where a zero is a value.
 """
 
 from __future__ import annotations

@@ -2,6 +2,6 @@
 
 from millrace_local.apiserver.schema.compiled import Schema, compile_schema
 from millrace_local.apiserver.schema.errors import FieldError, SchemaError
-from millrace_local.apiserver.schema.node import Node
+from millrace_local.apiserver.schema.node import SchemaNode
 
-__all__ = ["FieldError", "Node", "Schema", "SchemaError", "compile_schema"]
+__all__ = ["FieldError", "Schema", "SchemaError", "SchemaNode", "compile_schema"]

@@ -13,10 +13,10 @@ from millrace_local.apiserver.schema.defaulting import compile_defaulting
 from millrace_local.apiserver.schema.defaults import default_errors
 from millrace_local.apiserver.schema.errors import BLOCKING, FieldError, SchemaError, invalid
 from millrace_local.apiserver.schema.keywords import without_nulls
-from millrace_local.apiserver.schema.node import Node, build
+from millrace_local.apiserver.schema.node import SchemaNode, build
 from millrace_local.apiserver.schema.pruning import compile_pruning, dotted
+from millrace_local.apiserver.schema.rule_evaluation import broken_rules
 from millrace_local.apiserver.schema.rules import RuleNode, compile_rules
-from millrace_local.apiserver.schema.ruling import broken_rules
 from millrace_local.apiserver.schema.structural import structural_errors
 from millrace_local.apiserver.schema.validation import compile_checks
 
@@ -35,7 +35,7 @@ _UNCHECKED = invalid(
 class Schema:
     """The compiled schema of one version of one kind; ``root`` is what patches and ownership go by."""
 
-    def __init__(self, root: Node, rules: RuleNode | None = None) -> None:
+    def __init__(self, root: SchemaNode, rules: RuleNode | None = None) -> None:
         self.root = root
         self._rules = rules
         self._default = compile_defaulting(root)
@@ -57,12 +57,12 @@ class Schema:
         problems = (self._check(obj) if self._check is not None else None) or []
         if problems and old is not None and self._check is not None:
             problems = new_problems(problems, self.root, obj, old, self._check(old) or [])
-        faults = [problem.worded() for problem in problems]
+        field_errors = [problem.worded() for problem in problems]
         if self._rules is None:
-            return faults
-        if any(fault.type in BLOCKING for fault in faults):
-            return [*faults, _UNCHECKED]
-        return faults + [problem.worded() for problem in broken_rules(self._rules, obj, old)]
+            return field_errors
+        if any(field_error.type in BLOCKING for field_error in field_errors):
+            return [*field_errors, _UNCHECKED]
+        return field_errors + [problem.worded() for problem in broken_rules(self._rules, obj, old)]
 
 
 def compile_schema(open_api_v3_schema: Mapping[str, Any]) -> Schema:

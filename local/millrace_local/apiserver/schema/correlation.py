@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from millrace_local.apiserver.schema import errors
-from millrace_local.apiserver.schema.node import Node
+from millrace_local.apiserver.schema.node import SchemaNode
 from millrace_local.apiserver.schema.pruning import Path
-from millrace_local.apiserver.schema.values import Problem
+from millrace_local.apiserver.schema.values import Violation
 
 
 def keys_of(item: Any, keys: Iterable[str]) -> str:
@@ -28,13 +28,17 @@ def by_keys(items: Any, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def new_problems(
-    problems: list[Problem], root: Node, new: dict[str, Any], old: dict[str, Any], faults_of_old: list[Problem]
-) -> list[Problem]:
+    problems: list[Violation],
+    root: SchemaNode,
+    new: dict[str, Any],
+    old: dict[str, Any],
+    errors_of_old: list[Violation],
+) -> list[Violation]:
     """The problems that the change from ``old`` to ``new`` brought.
 
     Duplicates in list maps and sets count only if the old object had none at all.
     """
-    had_duplicates = any(problem.type == errors.DUPLICATE for problem in faults_of_old)
+    had_duplicates = any(problem.type == errors.DUPLICATE for problem in errors_of_old)
     return [
         problem
         for problem in problems
@@ -43,9 +47,9 @@ def new_problems(
     ]
 
 
-def _unchanged(at: Path, root: Node, new: Any, old: Any) -> bool:
+def _unchanged(at: Path, root: SchemaNode, new: Any, old: Any) -> bool:
     """Whether the value at a path, or one around it, equals the old value that it is matched with."""
-    node: Node | None = root
+    node: SchemaNode | None = root
     for step in (*at, None):
         if new == old:
             return True

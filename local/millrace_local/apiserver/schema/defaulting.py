@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from millrace_local.apiserver.schema.node import Lazy, Node
+from millrace_local.apiserver.schema.node import Lazy, SchemaNode
 
 Default = Callable[[Any], None]
 
@@ -23,7 +23,7 @@ def copied(value: Any) -> Any:
     return value
 
 
-def compile_defaulting(node: Node) -> Default | None:
+def compile_defaulting(node: SchemaNode) -> Default | None:
     """A function that defaults a value in place; None where there is nothing to do below ``node``."""
     if node.items is not None:
         return _list_defaulting(node.items)
@@ -32,12 +32,12 @@ def compile_defaulting(node: Node) -> Default | None:
     return None
 
 
-def _property_defaulting(node: Node, name: str) -> Default | None:
+def _property_defaulting(node: SchemaNode, name: str) -> Default | None:
     child = node.children[name]
     return None if child is None else compile_defaulting(child)
 
 
-def _list_defaulting(item: Node) -> Default | None:
+def _list_defaulting(item: SchemaNode) -> Default | None:
     below = compile_defaulting(item)
     fills_nulls = item.has_default and not item.nullable
     if below is None and not fills_nulls:
@@ -55,7 +55,7 @@ def _list_defaulting(item: Node) -> Default | None:
     return default
 
 
-def _map_defaulting(node: Node) -> Default:
+def _map_defaulting(node: SchemaNode) -> Default:
     defaults = node.defaults()
     additional = compile_defaulting(node.additional) if node.additional is not None else None
     below = Lazy(node.properties, lambda name: _property_defaulting(node, name), additional)
@@ -78,7 +78,7 @@ def _map_defaulting(node: Node) -> Default:
     return default
 
 
-def _settle_nulls(obj: dict[str, Any], node: Node) -> None:
+def _settle_nulls(obj: dict[str, Any], node: SchemaNode) -> None:
     """Drops nulls that the schema does not allow; a default, if there is one, takes their place."""
     for name in [name for name, value in obj.items() if value is None]:
         sub = node.children[name]

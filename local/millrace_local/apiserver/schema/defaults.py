@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 from millrace_local.apiserver.schema.defaulting import copied
 from millrace_local.apiserver.schema.errors import FieldError, invalid
-from millrace_local.apiserver.schema.node import Node
+from millrace_local.apiserver.schema.node import SchemaNode
 from millrace_local.apiserver.schema.pruning import compile_pruning
+from millrace_local.apiserver.schema.rule_evaluation import broken_rules
 from millrace_local.apiserver.schema.rules import RuleNode
-from millrace_local.apiserver.schema.ruling import broken_rules
 from millrace_local.apiserver.schema.validation import compile_checks
-from millrace_local.apiserver.schema.values import Problem
+from millrace_local.apiserver.schema.values import Violation
 
 
-def default_errors(node: Node, rules: RuleNode | None, path: str) -> Iterator[FieldError]:
+def default_errors(node: SchemaNode, rules: RuleNode | None, path: str) -> Iterator[FieldError]:
     """Every default at and below ``node`` that is invalid, breaks one of ``rules`` or would be pruned."""
     if node.has_default:
         yield from _default_errors(node, rules, f"{path}.default")
@@ -30,7 +30,7 @@ def default_errors(node: Node, rules: RuleNode | None, path: str) -> Iterator[Fi
         yield from default_errors(node.items, None if rules is None else rules.items, f"{path}.items")
 
 
-def _default_errors(node: Node, rules: RuleNode | None, path: str) -> Iterator[FieldError]:
+def _default_errors(node: SchemaNode, rules: RuleNode | None, path: str) -> Iterator[FieldError]:
     prune = compile_pruning(node)
     if prune is not None and isinstance(node.default, dict | list) and prune(copied(node.default)):
         yield invalid(path, node.default, "must not have unknown fields")
@@ -39,11 +39,11 @@ def _default_errors(node: Node, rules: RuleNode | None, path: str) -> Iterator[F
     if not problems and rules is not None:
         problems = _broken(rules, node.default)
     for problem in problems:
-        fault = problem.worded()
-        inside = f".{fault.path}" if problem.at or problem.leaf else ""
-        yield FieldError(fault.type, f"{path}{inside}", fault.message)
+        field_error = problem.worded()
+        inside = f".{field_error.path}" if problem.at or problem.leaf else ""
+        yield FieldError(field_error.type, f"{path}{inside}", field_error.message)
 
 
-def _broken(rules: RuleNode, default: object) -> list[Problem]:
+def _broken(rules: RuleNode, default: object) -> list[Violation]:
     """What rules have against a default as it stands, without the defaults of what is in it: kept, or new."""
     return broken_rules(rules, default, default) or broken_rules(rules, default, None)

@@ -6,25 +6,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from millrace_local.apiserver.schema import errors
-from millrace_local.apiserver.schema.values import Check, Checks, Problem
+from millrace_local.apiserver.schema.values import Check, Checks, Violation
 
 
-def _run(checks: Checks, value: Any) -> list[Problem]:
+def _run(checks: Checks, value: Any) -> list[Violation]:
     one = checks[type(value)]
     return (one(value) or []) if one is not None else []
 
 
-def _junctor_problem(rule: str) -> Problem:
-    return Problem(errors.INVALID, 'Invalid value: "": "', f'" {rule}', nameless=True)
+def _junctor_problem(rule: str) -> Violation:
+    return Violation(errors.INVALID, 'Invalid value: "": "', f'" {rule}', nameless=True)
 
 
-def _fewest(failures: Iterable[list[Problem]]) -> list[Problem]:
+def _fewest(failures: Iterable[list[Violation]]) -> list[Violation]:
     """The failures of the alternative that came closest; the first of equals."""
     return min(failures, key=len)
 
 
 def any_of_check(alternatives: list[Checks]) -> Check:
-    def check(value: Any) -> list[Problem] | None:
+    def check(value: Any) -> list[Violation] | None:
         failures = []
         for alternative in alternatives:
             problems = _run(alternative, value)
@@ -39,7 +39,7 @@ def any_of_check(alternatives: list[Checks]) -> Check:
 def one_of_check(alternatives: list[Checks]) -> Check:
     rule = "must validate one and only one schema (oneOf)."
 
-    def check(value: Any) -> list[Problem] | None:
+    def check(value: Any) -> list[Violation] | None:
         outcomes = [_run(alternative, value) for alternative in alternatives]
         matched = sum(not problems for problems in outcomes)
         if matched == 1:
@@ -52,7 +52,7 @@ def one_of_check(alternatives: list[Checks]) -> Check:
 
 
 def all_of_check(parts: list[Checks]) -> Check:
-    def check(value: Any) -> list[Problem] | None:
+    def check(value: Any) -> list[Violation] | None:
         outcomes = [_run(part, value) for part in parts]
         failed = [problem for problems in outcomes for problem in problems]
         if not failed:
@@ -64,7 +64,7 @@ def all_of_check(parts: list[Checks]) -> Check:
 
 
 def not_check(excluded: Checks) -> Check:
-    def check(value: Any) -> list[Problem] | None:
+    def check(value: Any) -> list[Violation] | None:
         if _run(excluded, value):
             return None
         return [_junctor_problem("must not validate the schema (not)")]

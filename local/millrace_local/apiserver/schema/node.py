@@ -39,7 +39,7 @@ class Lazy(dict[str, T]):
 
 
 @dataclass(eq=False, slots=True)
-class Node:
+class SchemaNode:
     """A schema node.
 
     ``list_type`` and ``map_type`` hold the Kubernetes defaults where the schema is silent (``atomic`` lists,
@@ -51,10 +51,10 @@ class Node:
     raw: Mapping[str, Any]
     type: str
     properties: Mapping[str, Mapping[str, Any]]
-    children: Lazy[Node | None]
-    additional: Node | None
+    children: Lazy[SchemaNode | None]
+    additional: SchemaNode | None
     additional_allowed: bool
-    items: Node | None
+    items: SchemaNode | None
     nullable: bool
     preserve_unknown: bool
     embedded: bool
@@ -74,7 +74,7 @@ class Node:
         return [(name, sub["default"]) for name, sub in self.properties.items() if sub.get("default") is not None]
 
 
-def build(raw: Mapping[str, Any], *, whole_object: bool = False) -> Node:
+def build(raw: Mapping[str, Any], *, whole_object: bool = False) -> SchemaNode:
     """Reads the structural part of an ``openAPIV3Schema``; value validations stay in ``raw``.
 
     ``whole_object`` says that the node is a resource of its own (the root), so that it has metadata.
@@ -87,7 +87,7 @@ def build(raw: Mapping[str, Any], *, whole_object: bool = False) -> Node:
     items = raw.get("items")
     strategy = raw.get("x-kubernetes-patch-strategy")
     default = raw.get("default")
-    return Node(
+    return SchemaNode(
         raw=raw,
         type=raw.get("type", ""),
         properties=properties,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from millrace_local.apiserver.schema.node import Lazy, Node
+from millrace_local.apiserver.schema.node import Lazy, SchemaNode
 
 Path = tuple[str | int, ...]
 
@@ -22,7 +22,7 @@ class MapKey(str):
 Prune = Callable[[Any], list[Path] | None]
 
 
-def compile_pruning(node: Node | None, *, inside_preserved_list: bool = False) -> Prune | None:
+def compile_pruning(node: SchemaNode | None, *, inside_preserved_list: bool = False) -> Prune | None:
     """A function that prunes a value in place and gives the paths of what it dropped (None: nothing).
 
     None where nothing below ``node`` can be unknown.
@@ -35,7 +35,7 @@ def compile_pruning(node: Node | None, *, inside_preserved_list: bool = False) -
     return _map_pruning(node, keeps_unknown=keeps_unknown)
 
 
-def _map_pruning(node: Node, *, keeps_unknown: bool) -> Prune | None:
+def _map_pruning(node: SchemaNode, *, keeps_unknown: bool) -> Prune | None:
     rest = compile_pruning(node.additional) if node.additional_allowed else None
     keeps_unknown = keeps_unknown or node.additional_allowed
     if keeps_unknown and rest is None and not node.properties:

@@ -13,7 +13,7 @@ from typing import Any
 from millrace_local.apiserver.schema.cel.costing import times
 from millrace_local.apiserver.schema.cel.declarations import MAX_REQUEST_BYTES, declare
 from millrace_local.apiserver.schema.cel.evaluating import Convert, converter
-from millrace_local.apiserver.schema.cel.rules import Rule, compile_rule, malformed
+from millrace_local.apiserver.schema.cel.rules import CelRule, compile_rule, malformed
 from millrace_local.apiserver.schema.errors import FieldError, forbidden, invalid
 
 RULE_COST_LIMIT, TOTAL_COST_LIMIT = 10_000_000, 100_000_000
@@ -29,7 +29,7 @@ class RuleNode:
     """The rules at a schema node and below; parts without rules are left out."""
 
     kind: str
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[CelRule] = field(default_factory=list)
     convert: Convert | None = None
     properties: dict[str, RuleNode] = field(default_factory=dict)
     additional: RuleNode | None = None

@@ -14,12 +14,12 @@ from millrace_local.apiserver.schema import errors
 from millrace_local.apiserver.schema.errors import quoted, shown
 from millrace_local.apiserver.schema.formats import string_format
 from millrace_local.apiserver.schema.junctors import all_of_check, any_of_check, not_check, one_of_check
-from millrace_local.apiserver.schema.node import Lazy, Node
+from millrace_local.apiserver.schema.node import Lazy, SchemaNode
 from millrace_local.apiserver.schema.re2 import compile_pattern
 from millrace_local.apiserver.schema.values import (
     Check,
     Checks,
-    Problem,
+    Violation,
     all_of,
     enum_check,
     invalid,
@@ -46,7 +46,7 @@ _LARGEST_INT = 2**63 - 1
 _LARGEST_FLOAT_INT = float(2**53)
 
 
-def compile_checks(node: Node) -> Checks:
+def compile_checks(node: SchemaNode) -> Checks:
     """The checks of a structural node and everything below it."""
     return _checks(node.raw, node)
 
@@ -56,7 +56,7 @@ def _nested_checks(raw: Mapping[str, Any]) -> Checks:
     return _checks(raw, None)
 
 
-def _checks(raw: Mapping[str, Any], node: Node | None) -> Checks:
+def _checks(raw: Mapping[str, Any], node: SchemaNode | None) -> Checks:
     junctors, numbers = _junctor_checks(raw), number_checks(raw)
     by_type: dict[type, list[Check]] = {
         str: [*junctors, *_string_checks(raw)],
@@ -96,7 +96,7 @@ def _type_gates(raw: Mapping[str, Any], *, nullable: bool) -> dict[type, list[Ch
 
 
 def _whole_number_check(expected: str) -> Check:
-    def check(value: float) -> list[Problem] | None:
+    def check(value: float) -> list[Violation] | None:
         if value.is_integer() and abs(value) <= _LARGEST_FLOAT_INT:
             return None
         return wrong_type(expected, "number")
@@ -105,7 +105,7 @@ def _whole_number_check(expected: str) -> Check:
 
 
 def _int64_check(expected: str) -> Check:
-    def check(value: int) -> list[Problem] | None:
+    def check(value: int) -> list[Violation] | None:
         return None if -_LARGEST_INT - 1 <= value <= _LARGEST_INT else wrong_type(expected, "number")
 
     return check
@@ -118,9 +118,9 @@ def _string_checks(raw: Mapping[str, Any]) -> list[Check]:
     if low is not None or high is not None or pattern:
         search = compile_pattern(pattern).search if pattern else None
 
-        def check(value: str) -> list[Problem] | None:
+        def check(value: str) -> list[Violation] | None:
             if high is not None and len(value) > high:
-                return [Problem(errors.TOO_LONG, f"Too long: may not be more than {high} bytes")]
+                return [Violation(errors.TOO_LONG, f"Too long: may not be more than {high} bytes")]
             if low is not None and len(value) < low:
                 return invalid(value, f"should be at least {low} chars long")
             if search is not None and search(value) is None:
@@ -134,7 +134,7 @@ def _string_checks(raw: Mapping[str, Any]) -> list[Check]:
     return checks
 
 
-def _list_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
+def _list_checks(raw: Mapping[str, Any], node: SchemaNode | None) -> list[Check]:
     checks: list[Check] = []
     items = raw.get("items")
     if isinstance(items, Mapping):
@@ -148,8 +148,8 @@ def _list_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
 
 
 def _items_check(below: Checks) -> Check:
-    def check(values: list[Any]) -> list[Problem] | None:
-        found: list[Problem] | None = None
+    def check(values: list[Any]) -> list[Violation] | None:
+        found: list[Violation] | None = None
         for index, value in enumerate(values):
             one = below[type(value)]
             if one is not None and (problems := one(value)):
@@ -162,11 +162,11 @@ def _items_check(below: Checks) -> Check:
 def _unique_check(keys: tuple[str, ...]) -> Check:
     """Refuses a second item of one identity: its keys in a list map, the item itself in a set (no keys)."""
 
-    def check(values: list[Any]) -> list[Problem] | None:
+    def check(values: list[Any]) -> list[Violation] | None:
         if len(values) < 2 or _surely_unique(values, keys):  # noqa: PLR2004
             return None
         seen: dict[str, int] = {}
-        found: list[Problem] = []
+        found: list[Violation] = []
         for index, value in enumerate(values):
             identity = value
             if keys:
@@ -174,7 +174,7 @@ def _unique_check(keys: tuple[str, ...]) -> Check:
             token = json.dumps(identity, sort_keys=True)
             seen[token] = seen.get(token, 0) + 1
             if seen[token] == 2:  # noqa: PLR2004
-                found.append(Problem(errors.DUPLICATE, f"Duplicate value: {shown(identity)}", at=(index,)))
+                found.append(Violation(errors.DUPLICATE, f"Duplicate value: {shown(identity)}", at=(index,)))
         return found or None
 
     return check
@@ -195,7 +195,7 @@ def _surely_unique(values: list[Any], keys: tuple[str, ...]) -> bool:
     return len(distinct) == len(values)
 
 
-def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
+def _map_checks(raw: Mapping[str, Any], node: SchemaNode | None) -> list[Check]:
     checks = size_checks(raw, "properties", "minProperties", "maxProperties")
     properties = raw.get("properties") or {}
     additional = raw.get("additionalProperties")
@@ -216,15 +216,15 @@ def _map_checks(raw: Mapping[str, Any], node: Node | None) -> list[Check]:
     return checks
 
 
-def _child_checks(node: Node, name: str | None) -> Checks | None:
+def _child_checks(node: SchemaNode, name: str | None) -> Checks | None:
     """The checks of a declared property, or of the additional ones."""
     child = node.additional if name is None else node.children[name]
     return None if child is None else compile_checks(child)
 
 
 def _properties_check(below: Lazy[Checks | None]) -> Check:
-    def check(obj: dict[str, Any]) -> list[Problem] | None:
-        found: list[Problem] | None = None
+    def check(obj: dict[str, Any]) -> list[Violation] | None:
+        found: list[Violation] | None = None
         for name, value in obj.items():
             table = below[name]
             if table is None:
@@ -238,11 +238,11 @@ def _properties_check(below: Lazy[Checks | None]) -> Check:
 
 
 def _closed_check(known: frozenset[str]) -> Check:
-    def check(obj: dict[str, Any]) -> list[Problem] | None:
+    def check(obj: dict[str, Any]) -> list[Violation] | None:
         if obj.keys() <= known:
             return None
         return [
-            Problem(errors.INVALID, f"Invalid value: {quoted(name)}: ", f".{name} in body is a forbidden property")
+            Violation(errors.INVALID, f"Invalid value: {quoted(name)}: ", f".{name} in body is a forbidden property")
             for name in obj
             if name not in known
         ]

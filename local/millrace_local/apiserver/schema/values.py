@@ -15,7 +15,7 @@ from millrace_local.apiserver.schema.errors import FieldError, number, quoted, s
 from millrace_local.apiserver.schema.pruning import Path, dotted
 
 
-class Problem(NamedTuple):
+class Violation(NamedTuple):
     """A failed check of the value at ``at``; ``leaf`` is the property below it that is meant, if one is.
 
     The message is ``before``, then, unless ``after`` is None, the field's path and ``after``. Problems of logical
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
     leaf: str = ""
     nameless: bool = False
 
-    def under(self, segment: str | int) -> Problem:
+    def under(self, segment: str | int) -> Violation:
         return self._replace(at=(segment, *self.at))
 
     def worded(self) -> FieldError:
@@ -38,17 +38,17 @@ class Problem(NamedTuple):
         return FieldError(self.type, "<nil>" if self.nameless or not path else path, message)
 
 
-Check = Callable[[Any], list[Problem] | None]
+Check = Callable[[Any], list[Violation] | None]
 Checks = Mapping[type, Check | None]
 
 
-def invalid(value: Any, rule: str) -> list[Problem]:
-    return [Problem(errors.INVALID, f"Invalid value: {shown(value)}: ", f" in body {rule}")]
+def invalid(value: Any, rule: str) -> list[Violation]:
+    return [Violation(errors.INVALID, f"Invalid value: {shown(value)}: ", f" in body {rule}")]
 
 
-def wrong_type(expected: str, actual: str) -> list[Problem]:
+def wrong_type(expected: str, actual: str) -> list[Violation]:
     before = f"Invalid value: {quoted(actual)}: "
-    return [Problem(errors.TYPE_INVALID, before, f" in body must be of type {expected}: {quoted(actual)}")]
+    return [Violation(errors.TYPE_INVALID, before, f" in body must be of type {expected}: {quoted(actual)}")]
 
 
 def all_of(checks: list[Check]) -> Check | None:
@@ -56,8 +56,8 @@ def all_of(checks: list[Check]) -> Check | None:
     if len(checks) < 2:  # noqa: PLR2004
         return checks[0] if checks else None
 
-    def check(value: Any) -> list[Problem] | None:
-        found: list[Problem] | None = None
+    def check(value: Any) -> list[Violation] | None:
+        found: list[Violation] | None = None
         for one in checks:
             if problems := one(value):
                 found = (found or []) + problems
@@ -77,10 +77,10 @@ def enum_check(choices: list[Any], kind: type) -> Check:
     same = [choice for choice in choices if type(choice) is kind or (numeric and type(choice) in {int, float})]
     allowed = same if kind in {dict, list} else frozenset(same)
 
-    def check(value: Any) -> list[Problem] | None:
+    def check(value: Any) -> list[Violation] | None:
         if value in allowed:
             return None
-        return [Problem(errors.NOT_SUPPORTED, f"Unsupported value: {shown(value)}: supported values: {supported}")]
+        return [Violation(errors.NOT_SUPPORTED, f"Unsupported value: {shown(value)}: supported values: {supported}")]
 
     return check
 
@@ -88,11 +88,11 @@ def enum_check(choices: list[Any], kind: type) -> Check:
 def required_check(names: list[str]) -> Check:
     wanted = frozenset(names)
 
-    def check(obj: dict[str, Any]) -> list[Problem] | None:
+    def check(obj: dict[str, Any]) -> list[Violation] | None:
         if wanted <= obj.keys():
             return None
         missing = [name for name in names if name not in obj]
-        return [Problem(errors.REQUIRED, "Required value", leaf=name) for name in missing]
+        return [Violation(errors.REQUIRED, "Required value", leaf=name) for name in missing]
 
     return check
 
@@ -107,10 +107,10 @@ def size_checks(raw: Mapping[str, Any], noun: str, least: str, most: str) -> lis
     if high is not None:
         limit = f"must have at most {high} items"
 
-        def check(value: Any) -> list[Problem] | None:
+        def check(value: Any) -> list[Violation] | None:
             if len(value) <= high:
                 return None
-            return [Problem(errors.TOO_MANY, f"Too many: {len(value)}: {limit}")]
+            return [Violation(errors.TOO_MANY, f"Too many: {len(value)}: {limit}")]
 
         checks.append(check)
     return checks
@@ -140,17 +140,17 @@ def number_checks(raw: Mapping[str, Any]) -> list[Check]:
     return checks
 
 
-def _int32_check(value: float) -> list[Problem] | None:
+def _int32_check(value: float) -> list[Violation] | None:
     if -(2**31) <= value < 2**31:
         return None
     before = 'Invalid value: "": Checked value must be of type integer with format int32 in '
-    return [Problem(errors.INVALID, before, "")]
+    return [Violation(errors.INVALID, before, "")]
 
 
 def _multiple_check(factor: float) -> Check:
     if factor <= 0:
         before = f"Invalid value: {number(factor)}: factor MultipleOf declared for "
-        wrong = Problem(errors.INVALID, before, f" must be positive: {number(factor)}")
+        wrong = Violation(errors.INVALID, before, f" must be positive: {number(factor)}")
         return lambda _: [wrong]
     rule = f"should be a multiple of {number(factor)}"
     return lambda value: None if _is_multiple(value, factor) else invalid(value, rule)

@@ -12,16 +12,16 @@ from millrace_local.apiserver.schema.cel.conversions import to_duration, to_time
 from millrace_local.apiserver.schema.cel.library import FUNCTIONS
 from millrace_local.apiserver.schema.cel.overloads import Overload
 from millrace_local.apiserver.schema.cel.syntax import (
-    Call,
+    CallExpr,
     CelError,
     CelIssue,
     Expr,
-    Ident,
+    IdentExpr,
     ListExpr,
-    Literal,
-    Macro,
+    LiteralExpr,
+    MacroExpr,
     MapExpr,
-    Select,
+    SelectExpr,
 )
 from millrace_local.apiserver.schema.cel.types import (
     BOOL,
@@ -51,20 +51,20 @@ def check(expr: Expr, variables: Scope) -> Type:
 
 def _check(expr: Expr, scope: Scope) -> Type:  # noqa: PLR0911 - one answer per kind of node
     match expr:
-        case Literal(value=value):
+        case LiteralExpr(value=value):
             return Type(kind_of(value))
-        case Ident(name=name):
+        case IdentExpr(name=name):
             return _ident(expr, name, scope)
-        case Select():
+        case SelectExpr():
             return _select(expr, scope)
-        case Call():
+        case CallExpr():
             return _call(expr, scope)
         case ListExpr(items=items):
             return list_of(_joined([(item, check(item, scope)) for item in items]))
         case MapExpr(entries=entries):
             keys = _joined([(key, check(key, scope)) for key, _ in entries])
             return map_of(keys, _joined([(value, check(value, scope)) for _, value in entries]))
-        case Macro():
+        case MacroExpr():
             return _macro(expr, scope)
     raise CelIssue("unsupported syntax", expr.at)
 
@@ -77,7 +77,7 @@ def _ident(expr: Expr, name: str, scope: Scope) -> Type:
     raise CelIssue(f"undeclared reference to '{name}' (in container '')", expr.at)
 
 
-def _select(expr: Select, scope: Scope) -> Type:
+def _select(expr: SelectExpr, scope: Scope) -> Type:
     operand = check(expr.operand, scope)
     if operand.kind == "dyn":
         found = DYN
@@ -106,7 +106,7 @@ def _joined(items: list[tuple[Expr, Type]]) -> Type:
     return joined
 
 
-def _call(expr: Call, scope: Scope) -> Type:
+def _call(expr: CallExpr, scope: Scope) -> Type:
     _resolve_namespace(expr, scope)
     member = expr.target is not None
     operands = ([expr.target] if expr.target is not None else []) + expr.args
@@ -130,7 +130,7 @@ def _call(expr: Call, scope: Scope) -> Type:
     return results[0] if all(result == results[0] for result in results) else DYN
 
 
-def _operand(call: Call, operand: Expr, scope: Scope) -> Type:
+def _operand(call: CallExpr, operand: Expr, scope: Scope) -> Type:
     """The type of an operand; the list that ``format`` takes is the one that may mix types."""
     if call.function == "format" and isinstance(operand, ListExpr):
         for item in operand.items:
@@ -140,10 +140,14 @@ def _operand(call: Call, operand: Expr, scope: Scope) -> Type:
     return check(operand, scope)
 
 
-def _check_literals(expr: Call) -> None:
+def _check_literals(expr: CallExpr) -> None:
     """Refuses durations, times and patterns that are written out and wrong."""
     literal = expr.args[0] if expr.args else None
-    if expr.function not in _CHECKED_LITERALS or not isinstance(literal, Literal) or not isinstance(literal.value, str):
+    if (
+        expr.function not in _CHECKED_LITERALS
+        or not isinstance(literal, LiteralExpr)
+        or not isinstance(literal.value, str)
+    ):
         return
     try:
         _CHECKED_LITERALS[expr.function](literal.value)
@@ -164,15 +168,15 @@ def _no_overload(function: str, types: tuple[Type, ...], *, member: bool) -> str
     return f"found no matching overload for '{function}' applied to '{signature}'"
 
 
-def _resolve_namespace(expr: Call, scope: Scope) -> None:
+def _resolve_namespace(expr: CallExpr, scope: Scope) -> None:
     """Reads ``sets.contains(…)`` as one function's name, unless a variable is called so."""
     target = expr.target
-    if isinstance(target, Ident) and target.name in _NAMESPACES and target.name not in scope:
+    if isinstance(target, IdentExpr) and target.name in _NAMESPACES and target.name not in scope:
         expr.function = f"{target.name}.{expr.function}"
         expr.target = None
 
 
-def _macro(expr: Macro, scope: Scope) -> Type:
+def _macro(expr: MacroExpr, scope: Scope) -> Type:
     source = check(expr.source, scope)
     if source.kind not in {"list", "map", "dyn"}:
         wanted = "must be list, map, or dynamic"

@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 from millrace_local.apiserver.schema.cel.declarations import Declaration, map_key
 from millrace_local.apiserver.schema.cel.syntax import (
-    Call,
+    CallExpr,
     Expr,
-    Ident,
+    IdentExpr,
     ListExpr,
-    Literal,
-    Macro,
+    LiteralExpr,
+    MacroExpr,
     MapExpr,
-    Select,
+    SelectExpr,
 )
 
 UNBOUNDED = 2**64 - 1
@@ -61,21 +61,21 @@ class _Estimate:
 
     def cost(self, expr: Expr) -> int:  # noqa: PLR0911 - one answer per kind of node
         match expr:
-            case Ident():
+            case IdentExpr():
                 return self._ident(expr)
-            case Select():
+            case SelectExpr():
                 return self._select(expr)
-            case Call():
+            case CallExpr():
                 return self._call(expr)
             case ListExpr(items=items):
                 return _plus(_LIST_BASE, *map(self.cost, items))
             case MapExpr(entries=entries):
                 return _plus(_MAP_BASE, *(self.cost(part) for entry in entries for part in entry))
-            case Macro():
+            case MacroExpr():
                 return self._macro(expr)
         return 0
 
-    def _ident(self, expr: Ident) -> int:
+    def _ident(self, expr: IdentExpr) -> int:
         ranges = self.ranges.get(expr.name)
         if ranges:
             source = ranges[-1]
@@ -85,14 +85,14 @@ class _Estimate:
             self.paths[expr] = (expr.name,)
         return 1
 
-    def _select(self, expr: Select) -> int:
+    def _select(self, expr: SelectExpr) -> int:
         cost = self.cost(expr.operand)
         if expr.test:
             return cost
         self.paths[expr] = (*self.paths.get(expr.operand, ()), expr.field)
         return _plus(cost, 1) if expr.operand.type.kind in {"map", "object"} else cost
 
-    def _macro(self, expr: Macro) -> int:
+    def _macro(self, expr: MacroExpr) -> int:
         before = self.cost(expr.source)
         size = self.size(expr.source)
         self.ranges.setdefault(expr.variable, []).append(expr.source)
@@ -109,7 +109,7 @@ class _Estimate:
             start, step, end = _LIST_BASE, _plus(predicate, kept), 1
         return _plus(before, start, end, times(size, step))
 
-    def _call(self, expr: Call) -> int:
+    def _call(self, expr: CallExpr) -> int:
         args = [self.cost(arg) for arg in expr.args]
         target = self.cost(expr.target) if expr.target is not None else 0
         if expr.function == "_?_:_":
@@ -119,12 +119,12 @@ class _Estimate:
         self._index_path(expr)
         return _plus(*args, target, own)
 
-    def _index_path(self, expr: Call) -> None:
+    def _index_path(self, expr: CallExpr) -> None:
         if expr.function == "_[_]":
             step = _VALUES if expr.args[0].type.kind == "map" else _ITEMS
             self.paths[expr] = (*self.paths.get(expr.args[0], ()), step)
 
-    def _own_cost(self, expr: Call) -> int:
+    def _own_cost(self, expr: CallExpr) -> int:
         estimator = _CALLS.get(expr.function)
         if estimator is None:
             return 0 if expr.function in {"_&&_", "_||_"} else 1
@@ -140,7 +140,7 @@ class _Estimate:
         if known is not None:
             return known
         match expr:
-            case Literal(value=value):
+            case LiteralExpr(value=value):
                 return len(value) if isinstance(value, str | bytes) else 1
             case ListExpr(items=parts) | MapExpr(entries=parts):
                 return len(parts)
@@ -172,29 +172,29 @@ class _Estimate:
         return UNBOUNDED if declared is None else declared
 
 
-Estimator = Callable[[Call, list[int], _Estimate], tuple[int, int | None]]
+Estimator = Callable[[CallExpr, list[int], _Estimate], tuple[int, int | None]]
 
 
 def _traversal(of: int, factor: float = 1.0, *, keeps_size: bool = False) -> Estimator:
     """A cost in proportion to the size of operand ``of``."""
 
-    def estimator(_expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+    def estimator(_expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
         return _scaled(sizes[of], factor * _TRAVERSAL), sizes[of] if keeps_size else None
 
     return estimator
 
 
-def _equality(_expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _equality(_expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     return _scaled(min(sizes), _TRAVERSAL), None
 
 
-def _order(expr: Call, sizes: list[int], estimate: _Estimate) -> tuple[int, int | None]:
+def _order(expr: CallExpr, sizes: list[int], estimate: _Estimate) -> tuple[int, int | None]:
     textual = any(overload.params[0].kind in {"string", "bytes"} for overload in expr.overloads)
     plain = any(overload.params[0].kind not in {"string", "bytes"} for overload in expr.overloads)
     return max(_equality(expr, sizes, estimate)[0] if textual else 0, 1 if plain else 0), None
 
 
-def _addition(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _addition(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     kinds = {overload.params[0].kind for overload in expr.overloads}
     if not kinds & {"string", "bytes", "list"}:
         return 1, None
@@ -202,21 +202,21 @@ def _addition(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, 
     return max(_scaled(size, _TRAVERSAL) if kinds & {"string", "bytes"} else 1, 1), size
 
 
-def _membership(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _membership(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     in_list = any(overload.params[1].kind == "list" for overload in expr.overloads)
     return sizes[1] if in_list else 1, None
 
 
-def _pattern(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _pattern(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     cost = times(_scaled(_plus(sizes[0], 1), _TRAVERSAL), _scaled(sizes[1], _REGEX))
     return cost, None if expr.function == "matches" else sizes[0]
 
 
-def _contains(_expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _contains(_expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     return times(_scaled(sizes[0], _TRAVERSAL), _scaled(sizes[1], _TRAVERSAL)), None
 
 
-def _list_walk(expr: Call, sizes: list[int], estimate: _Estimate) -> tuple[int, int | None]:
+def _list_walk(expr: CallExpr, sizes: list[int], estimate: _Estimate) -> tuple[int, int | None]:
     """isSorted, sum, min, max; indexOf and lastIndexOf, which strings have too."""
     source = expr.target
     if source is None or source.type.kind != "list":
@@ -227,10 +227,10 @@ def _list_walk(expr: Call, sizes: list[int], estimate: _Estimate) -> tuple[int, 
     return times(sizes[0], each), None
 
 
-def _replacement(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _replacement(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     size, _, by = sizes[:3]
     replaced = expr.args[0]
-    shortest = len(replaced.value) if isinstance(replaced, Literal) else 0
+    shortest = len(replaced.value) if isinstance(replaced, LiteralExpr) else 0
     if shortest == 0:  # an empty string is found before every character and at the end
         result = _plus(times(_plus(size, 1), by), size)
     else:
@@ -238,38 +238,38 @@ def _replacement(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[in
     return _scaled(size, 2 * _TRAVERSAL), result
 
 
-def _set_comparison(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _set_comparison(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     factor = 2 if expr.function == "sets.equivalent" else 1
     return _plus(times(times(sizes[0], sizes[1]), factor), 1), None
 
 
-def _splitting(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _splitting(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     most = sizes[0]
-    if len(expr.args) > 1 and isinstance(expr.args[1], Literal):
+    if len(expr.args) > 1 and isinstance(expr.args[1], LiteralExpr):
         most = expr.args[1].value if expr.args[1].value >= 0 else UNBOUNDED
     return _scaled(sizes[0], 2 * _TRAVERSAL), most
 
 
-def _joining(expr: Call, sizes: list[int], estimate: _Estimate) -> tuple[int, int | None]:
+def _joining(expr: CallExpr, sizes: list[int], estimate: _Estimate) -> tuple[int, int | None]:
     size = times(sizes[0], estimate.item_size(expr.target)) if expr.target is not None else 0
     if len(sizes) > 1:
         size = _plus(size, times(sizes[1], max(sizes[0] - 1, 0)))
     return _scaled(size, _TRAVERSAL), size
 
 
-def _text_to_bytes(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _text_to_bytes(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     if not any(overload.params[0].kind == "string" for overload in expr.overloads):
         return 1, None
     return _scaled(sizes[0], _TRAVERSAL), times(sizes[0], 4)
 
 
-def _bytes_to_text(expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _bytes_to_text(expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     if not any(overload.params[0].kind == "bytes" for overload in expr.overloads):
         return 1, None
     return _scaled(sizes[0], _TRAVERSAL), sizes[0]
 
 
-def _quoting(_expr: Call, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
+def _quoting(_expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
     return _scaled(sizes[0], _TRAVERSAL), _plus(times(sizes[0], 2), 2)
 
 

@@ -15,15 +15,15 @@ from typing import Any
 from millrace_local.apiserver.schema.cel.comprehensions import FAILURES, Evaluate, Scope, comprehension, truth
 from millrace_local.apiserver.schema.cel.conversions import to_duration, to_timestamp
 from millrace_local.apiserver.schema.cel.syntax import (
-    Call,
+    CallExpr,
     CelError,
     Expr,
-    Ident,
+    IdentExpr,
     ListExpr,
-    Literal,
-    Macro,
+    LiteralExpr,
+    MacroExpr,
     MapExpr,
-    Select,
+    SelectExpr,
 )
 from millrace_local.apiserver.schema.cel.types import Type
 from millrace_local.apiserver.schema.cel.values import OptionalValue, TypeValue, no_overload
@@ -44,13 +44,13 @@ _FAST = {
 def compile_expr(expr: Expr) -> Evaluate:  # noqa: PLR0911 - one answer per kind of node
     """A function of the variables; it raises CelError where evaluation fails."""
     match expr:
-        case Literal(value=value):
+        case LiteralExpr(value=value):
             return lambda _: value
-        case Ident(name=name):
+        case IdentExpr(name=name):
             return _ident(expr, name)
-        case Select():
+        case SelectExpr():
             return _select(expr)
-        case Call():
+        case CallExpr():
             return _call(expr)
         case ListExpr(items=items):
             parts = [compile_expr(item) for item in items]
@@ -58,7 +58,7 @@ def compile_expr(expr: Expr) -> Evaluate:  # noqa: PLR0911 - one answer per kind
         case MapExpr(entries=entries):
             pairs = [(compile_expr(key), compile_expr(value)) for key, value in entries]
             return lambda scope: {key(scope): value(scope) for key, value in pairs}
-        case Macro():
+        case MacroExpr():
             return _macro(expr)
     raise CelError("unsupported syntax")
 
@@ -95,14 +95,14 @@ _FROM_JSON: dict[str, Convert] = {
 }
 
 
-def _ident(expr: Ident, name: str) -> Evaluate:
+def _ident(expr: IdentExpr, name: str) -> Evaluate:
     if expr.type.kind == "type":
         named = TypeValue(name)
         return lambda scope: scope.get(name, named)
     return lambda scope: scope[name]
 
 
-def _select(expr: Select) -> Evaluate:
+def _select(expr: SelectExpr) -> Evaluate:
     operand, name = compile_expr(expr.operand), _property(expr)
     if expr.test:
         return lambda scope: name in _mapping(operand(scope))
@@ -127,13 +127,13 @@ def _mapping(value: Any) -> dict[Any, Any]:
     return value
 
 
-def _property(expr: Select) -> str:
+def _property(expr: SelectExpr) -> str:
     """The name of the selected property, its CEL spelling undone."""
     declaration = expr.operand.type.declaration
     return expr.field if declaration is None else declaration.names.get(expr.field, expr.field)
 
 
-def _call(expr: Call) -> Evaluate:
+def _call(expr: CallExpr) -> Evaluate:
     operands = ([expr.target] if expr.target is not None else []) + expr.args
     parts = [compile_expr(operand) for operand in operands]
     special = _SPECIAL.get(expr.function)
@@ -148,20 +148,20 @@ def _call(expr: Call) -> Evaluate:
     return lambda scope: run(*[part(scope) for part in parts])
 
 
-def _binary(expr: Call, operands: list[Expr], parts: list[Evaluate]) -> Evaluate:
+def _binary(expr: CallExpr, operands: list[Expr], parts: list[Evaluate]) -> Evaluate:
     left, right = parts
     kinds = {operand.type.kind for operand in operands}
     run = _FAST.get(expr.function) if len(kinds) == 1 and kinds <= _IDENTITY else None
     if run is None:
         run = _unordered(expr, operands) or _runner(expr)
     constant = operands[1]
-    if isinstance(constant, Literal):
+    if isinstance(constant, LiteralExpr):
         value = constant.value
         return lambda scope: run(left(scope), value)
     return lambda scope: run(left(scope), right(scope))
 
 
-def _unordered(expr: Call, operands: list[Expr]) -> Callable[..., Any] | None:
+def _unordered(expr: CallExpr, operands: list[Expr]) -> Callable[..., Any] | None:
     """Equality of two lists that the schema declares as sets or maps: the order of their items does not count."""
     if expr.function not in {"_==_", "_!=_"} or not all(_is_unordered(operand) for operand in operands):
         return None
@@ -175,13 +175,13 @@ def _unordered(expr: Call, operands: list[Expr]) -> Callable[..., Any] | None:
 
 
 def _is_unordered(expr: Expr) -> bool:
-    if not isinstance(expr, Select) or expr.operand.type.declaration is None:
+    if not isinstance(expr, SelectExpr) or expr.operand.type.declaration is None:
         return False
     declared = expr.operand.type.declaration.fields.get(expr.field)
     return declared is not None and declared.list_type in {"set", "map"}
 
 
-def _runner(expr: Call) -> Callable[..., Any]:
+def _runner(expr: CallExpr) -> Callable[..., Any]:
     """The one implementation that applies, or a choice by the values' kinds where types are dynamic."""
     overloads = expr.overloads
     operands = ([expr.target] if expr.target is not None else []) + expr.args
@@ -238,7 +238,7 @@ def _conditional(condition: Evaluate, first: Evaluate, second: Evaluate) -> Eval
 _SPECIAL: dict[str, Callable[..., Evaluate]] = {"_&&_": _and, "_||_": _or, "_?_:_": _conditional}
 
 
-def _macro(expr: Macro) -> Evaluate:
+def _macro(expr: MacroExpr) -> Evaluate:
     source = compile_expr(expr.source)
     predicate = compile_expr(expr.predicate) if expr.predicate is not None else None
     transform = compile_expr(expr.transform) if expr.transform is not None else None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from millrace_local.apiserver.schema.cel.lexing import Token, tokens
 from millrace_local.apiserver.schema.cel.syntax import (
-    Call,
+    CallExpr,
     CelIssue,
     Expr,
-    Ident,
+    IdentExpr,
     ListExpr,
-    Literal,
-    Macro,
+    LiteralExpr,
+    MacroExpr,
     MapExpr,
-    Select,
+    SelectExpr,
 )
 
 RESERVED = frozenset(
@@ -79,7 +79,7 @@ class _Parser:
         if question:
             first = self.binary(0)
             self.expect(":")
-            condition = Call(question.at, "_?_:_", None, [condition, first, self.expression()])
+            condition = CallExpr(question.at, "_?_:_", None, [condition, first, self.expression()])
         self.depth -= 1
         return condition
 
@@ -88,7 +88,7 @@ class _Parser:
         left = self.unary()
         while (level := self.level()) >= lowest:
             token = self.advance()
-            left = Call(token.at, _OPERATORS[token.value], None, [left, self.binary(level + 1)])
+            left = CallExpr(token.at, _OPERATORS[token.value], None, [left, self.binary(level + 1)])
         return left
 
     def level(self) -> int:
@@ -98,18 +98,18 @@ class _Parser:
     def unary(self) -> Expr:
         bang = self.accept("!")
         if bang:
-            return Call(bang.at, "!_", None, [self.unary()])
+            return CallExpr(bang.at, "!_", None, [self.unary()])
         minus = self.accept("-")
         if minus is None:
             return self.checked(self.member())
         number = self.next
         if number.kind == "literal" and type(number.value) in {int, float}:
             self.advance()
-            return self.suffixes(Literal(minus.at, -number.value))
-        return Call(minus.at, "-_", None, [self.unary()])
+            return self.suffixes(LiteralExpr(minus.at, -number.value))
+        return CallExpr(minus.at, "-_", None, [self.unary()])
 
     def checked(self, expr: Expr) -> Expr:
-        if isinstance(expr, Literal) and type(expr.value) is int and expr.value > _LARGEST_INT:
+        if isinstance(expr, LiteralExpr) and type(expr.value) is int and expr.value > _LARGEST_INT:
             raise CelIssue("Syntax error: invalid int literal", expr.at)
         return expr
 
@@ -121,14 +121,14 @@ class _Parser:
             if token.value == "[":
                 index = self.expression()
                 self.expect("]")
-                expr = Call(token.at, "_[_]", None, [expr, index])
+                expr = CallExpr(token.at, "_[_]", None, [expr, index])
                 continue
             name = self.name()
             opening = self.accept("(")
             if opening:
                 expr = self.method(expr, name.value, opening, self.arguments(")"))
             else:
-                expr = Select(token.at, expr, name.value)
+                expr = SelectExpr(token.at, expr, name.value)
         return expr
 
     def name(self) -> Token:
@@ -148,7 +148,7 @@ class _Parser:
     def primary(self) -> Expr:
         token = self.next
         if token.kind == "literal":
-            return Literal(self.advance().at, token.value)
+            return LiteralExpr(self.advance().at, token.value)
         if self.accept("("):
             inner = self.expression()
             self.expect(")")
@@ -163,13 +163,13 @@ class _Parser:
     def named(self) -> Expr:
         token = self.next
         if token.kind == "name" and token.value in _CONSTANTS:
-            return Literal(self.advance().at, _CONSTANTS[token.value])
+            return LiteralExpr(self.advance().at, _CONSTANTS[token.value])
         name = self.name()
         opening = self.accept("(")
         if opening is None:
             if name.value in RESERVED:
                 raise CelIssue(f"reserved identifier: {name.value}", name.at)
-            return Ident(name.at, name.value)
+            return IdentExpr(name.at, name.value)
         return self.function(name.value, opening, self.arguments(")"))
 
     def entries(self) -> list[tuple[Expr, Expr]]:
@@ -186,22 +186,22 @@ class _Parser:
     def function(self, name: str, opening: Token, args: list[Expr]) -> Expr:
         if name == "has" and len(args) == 1:
             (operand,) = args
-            if not isinstance(operand, Select):
+            if not isinstance(operand, SelectExpr):
                 raise CelIssue("invalid argument to has() macro", operand.at)
-            return Select(opening.at, operand.operand, operand.field, test=True)
-        return Call(opening.at, name, None, args)
+            return SelectExpr(opening.at, operand.operand, operand.field, test=True)
+        return CallExpr(opening.at, name, None, args)
 
     def method(self, target: Expr, name: str, opening: Token, args: list[Expr]) -> Expr:
         if name in _QUANTIFIERS and len(args) == 2:  # noqa: PLR2004
-            return Macro(opening.at, _QUANTIFIERS[name], target, self.variable(args[0]), args[1], None)
+            return MacroExpr(opening.at, _QUANTIFIERS[name], target, self.variable(args[0]), args[1], None)
         if name == "filter" and len(args) == 2:  # noqa: PLR2004
-            return Macro(opening.at, "filter", target, self.variable(args[0]), args[1], None)
+            return MacroExpr(opening.at, "filter", target, self.variable(args[0]), args[1], None)
         if name == "map" and len(args) in {2, 3}:
             predicate = args[1] if len(args) == 3 else None  # noqa: PLR2004
-            return Macro(opening.at, "map", target, self.variable(args[0]), predicate, args[-1])
-        return Call(opening.at, name, target, args)
+            return MacroExpr(opening.at, "map", target, self.variable(args[0]), predicate, args[-1])
+        return CallExpr(opening.at, name, target, args)
 
     def variable(self, expr: Expr) -> str:
-        if not isinstance(expr, Ident):
+        if not isinstance(expr, IdentExpr):
             raise CelIssue("argument must be a simple name", expr.at)
         return expr.name

@@ -17,7 +17,16 @@ from millrace_local.apiserver.schema.cel.declarations import Declaration
 from millrace_local.apiserver.schema.cel.evaluating import compile_expr
 from millrace_local.apiserver.schema.cel.fieldpaths import FieldPathError, field_path
 from millrace_local.apiserver.schema.cel.parsing import parse
-from millrace_local.apiserver.schema.cel.syntax import Call, CelIssue, Expr, Ident, ListExpr, Macro, MapExpr, Select
+from millrace_local.apiserver.schema.cel.syntax import (
+    CallExpr,
+    CelIssue,
+    Expr,
+    IdentExpr,
+    ListExpr,
+    MacroExpr,
+    MapExpr,
+    SelectExpr,
+)
 from millrace_local.apiserver.schema.cel.types import BOOL, STRING, Type, optional_of
 from millrace_local.apiserver.schema.errors import FieldError, invalid, not_supported, required
 
@@ -27,7 +36,7 @@ _REASONS = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CelRule:
     """A compiled rule; costs are the most that one evaluation can cost."""
 
     evaluate: Evaluate
@@ -76,7 +85,7 @@ def _has_newline(text: str) -> bool:
     return "\n" in text or "\r" in text
 
 
-def compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> Rule | list[FieldError]:
+def compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> CelRule | list[FieldError]:
     """The rule ready to run on values of ``declaration``, or the reasons why its CRD is refused."""
     try:
         return _compile_rule(rule, schema, declaration, path)
@@ -84,7 +93,7 @@ def compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) ->
         return [invalid(f"{path}.rule", rule["rule"], "compilation failed: expression recursion limit exceeded")]
 
 
-def _compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> Rule | list[FieldError]:
+def _compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> CelRule | list[FieldError]:
     source = rule["rule"]
     optional = bool(rule.get("optionalOldSelf"))
     old = optional_of(declaration.type) if optional else declaration.type
@@ -105,7 +114,7 @@ def _compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -
         except _RefusedError as error:
             said = str(error).replace("compilation failed", "messageExpression compilation failed", 1)
             return [invalid(f"{path}.messageExpression", text, said)]
-    return Rule(
+    return CelRule(
         evaluate=compile_expr(expr),
         uses_old=uses_old,
         optional_old=optional,
@@ -136,23 +145,23 @@ def _typed(source: str, scope: Mapping[str, Type], wanted: Type, otherwise: str)
 
 def mentions(expr: Expr, name: str) -> bool:
     """Whether an expression refers to a variable, macro variables of that name aside."""
-    if isinstance(expr, Ident):
+    if isinstance(expr, IdentExpr):
         return expr.name == name
-    if isinstance(expr, Macro) and expr.variable == name:
+    if isinstance(expr, MacroExpr) and expr.variable == name:
         return mentions(expr.source, name)
     return any(mentions(part, name) for part in _parts(expr))
 
 
 def _parts(expr: Expr) -> Iterator[Expr]:
     match expr:
-        case Select(operand=operand):
+        case SelectExpr(operand=operand):
             yield operand
-        case Call(target=target, args=args):
+        case CallExpr(target=target, args=args):
             yield from args if target is None else [target, *args]
         case ListExpr(items=items):
             yield from items
         case MapExpr(entries=entries):
             yield from (part for entry in entries for part in entry)
-        case Macro(source=source, predicate=predicate, transform=transform):
+        case MacroExpr(source=source, predicate=predicate, transform=transform):
             yield source
             yield from (part for part in (predicate, transform) if part is not None)

@@ -17,17 +17,17 @@ class Expr:
 
 
 @dataclass(eq=False, slots=True)
-class Literal(Expr):
+class LiteralExpr(Expr):
     value: Any
 
 
 @dataclass(eq=False, slots=True)
-class Ident(Expr):
+class IdentExpr(Expr):
     name: str
 
 
 @dataclass(eq=False, slots=True)
-class Select(Expr):
+class SelectExpr(Expr):
     """``operand.field``, or ``has(operand.field)`` if ``test``."""
 
     operand: Expr
@@ -36,7 +36,7 @@ class Select(Expr):
 
 
 @dataclass(eq=False, slots=True)
-class Call(Expr):
+class CallExpr(Expr):
     """A function or operator; ``overloads`` holds, after checking, those that may apply."""
 
     function: str
@@ -56,7 +56,7 @@ class MapExpr(Expr):
 
 
 @dataclass(eq=False, slots=True)
-class Macro(Expr):
+class MacroExpr(Expr):
     """``source.kind(variable, predicate)``; ``map`` has a ``transform`` and only sometimes a predicate."""
 
     kind: str

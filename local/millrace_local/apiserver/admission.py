@@ -1,4 +1,4 @@
-"""From what a client sent to an object that may be stored: framed, pruned, filled in, owned and checked."""
+"""Checks and completes what a client sent: envelope, pruning, defaults, field ownership, validation."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 from millrace_local.apiserver import metadata as meta
+from millrace_local.apiserver.errors import bad_request, invalid
 from millrace_local.apiserver.fieldmanager import record_update
 from millrace_local.apiserver.kinds import strategy_of
 from millrace_local.apiserver.options import WriteOptions
-from millrace_local.apiserver.request import Target
-from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.request import RequestTarget
+from millrace_local.apiserver.resources import ApiResource
 from millrace_local.apiserver.schema import Schema
 from millrace_local.apiserver.schema.errors import TYPE_INVALID, FieldError
-from millrace_local.apiserver.status import bad_request, invalid
 from millrace_local.apiserver.strategy import Draft, Obj
 
 #: The compiled schema of a resource.
-Schemas = Callable[[Resource], Schema]
+Schemas = Callable[[ApiResource], Schema]
 _EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
-def framed(obj: Any, target: Target) -> Obj:
-    """Checks that an object is of the resource and namespace it was sent to, and puts it in order; its metadata.
+def check_envelope(obj: Any, target: RequestTarget) -> Obj:
+    """Checks that an object is what the request is about, completes its envelope and returns its metadata.
 
     Raises:
-        ApiError: 400 or 422 where it is not.
+        StatusError: 400 or 422 where it is not.
     """
     resource = target.resource
     if not isinstance(obj, dict):
@@ -49,19 +49,19 @@ def framed(obj: Any, target: Target) -> Obj:
     return metadata
 
 
-def _metadata_of(metadata: Any, resource: Resource) -> Obj:
+def _metadata_of(metadata: Any, resource: ApiResource) -> Obj:
     if metadata is None:
         return {}
     if not isinstance(metadata, dict):
         raise bad_request(f"metadata: expected an object, got {type(metadata).__name__}")
-    if faults := meta.shape_errors(metadata):
-        raise invalid(resource.kind, resource.group, "", faults)
+    if field_errors := meta.shape_errors(metadata):
+        raise invalid(resource.kind, resource.group, "", field_errors)
     # Empty parts are absent ones; an empty list of managers is an order to forget them.
     return {name: value for name, value in metadata.items() if name == "managedFields" or value not in _EMPTY}
 
 
-def keep_part(target: Target, new: Obj, old: Obj, *, recorded: bool) -> None:
-    """Leaves in ``new`` only the part that the subresource may write; the rest is taken from ``old``."""
+def keep_part(target: RequestTarget, new: Obj, old: Obj, *, recorded: bool) -> None:
+    """Keeps of ``new`` only the part that the subresource may write; the rest is taken from ``old``."""
     if "status" not in target.resource.subresources:
         return
     if target.subresource != "status":
@@ -85,18 +85,20 @@ def _set(obj: Obj, name: str, value: Any) -> None:
         obj[name] = value
 
 
-def shape(target: Target, draft: Draft, options: WriteOptions, *, schema: Schema, recorded: bool) -> tuple[str, ...]:
-    """Prunes, defaults, records, prepares and checks an object in place; answers warnings.
+def admit(
+    target: RequestTarget, draft: Draft, options: WriteOptions, *, schema: Schema, recorded: bool
+) -> tuple[str, ...]:
+    """Prunes, defaults, validates an object in place and records who owns its fields; returns the warnings.
 
     Args:
         target: what is written.
-        draft: the object as it is to be and as it is.
+        draft: the new object and the stored one.
         options: field manager and field validation.
         schema: the compiled schema of the resource.
-        recorded: managedFields are already as they should be.
+        recorded: managedFields are up to date already.
 
     Raises:
-        ApiError: 400 for unknown fields under strict validation and for wrong types, 422 for all other faults.
+        StatusError: 400 for unknown fields under strict validation and for wrong types, 422 for all other errors.
     """
     resource, strategy, obj, old = target.resource, strategy_of(target.resource), draft.obj, draft.old
     unknown = schema.prune(obj)
@@ -126,13 +128,15 @@ def shape(target: Target, draft: Draft, options: WriteOptions, *, schema: Schema
     return tuple(f'unknown field "{path}"' for path in unknown) if options.validation == "Warn" else ()
 
 
-def _general_errors(resource: Resource, obj: Obj, old: Obj | None, schema: Schema) -> list[FieldError]:
+def _general_errors(resource: ApiResource, obj: Obj, old: Obj | None, schema: Schema) -> list[FieldError]:
     errors = meta.metadata_errors(resource.storage, obj["metadata"])
     if old is not None:
         errors += meta.finalizer_errors(obj["metadata"], old["metadata"])
-    faults = schema.validate(obj, old)
+    field_errors = schema.validate(obj, old)
     # Go cannot even decode a built-in object with a wrong type in it; custom resources are only data to it.
-    if not resource.custom and (wrong := [fault for fault in faults if fault.type == TYPE_INVALID]):
+    if not resource.custom and (
+        wrong := [field_error for field_error in field_errors if field_error.type == TYPE_INVALID]
+    ):
         where = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
         raise bad_request(f"{where}: {wrong[0].path}: {wrong[0].message}")
-    return errors + faults
+    return errors + field_errors

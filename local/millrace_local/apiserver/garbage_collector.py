@@ -1,8 +1,8 @@
-"""Garbage: what owners, namespaces and CRDs leave behind when they go.
+"""Deletes what owners, namespaces and CRDs leave behind.
 
-One worker follows the store and carries out what Kubernetes' garbage collector, namespace controller and CRD finalizer
-do: it deletes dependents of owners that are gone, lets go of orphans, holds an owner that is deleted in the foreground
-until its dependents are gone, and empties namespaces and CRDs before they disappear.
+One worker follows the store and does what Kubernetes' garbage collector, namespace controller and CRD finalizer do: it
+deletes dependents whose owners are gone, removes owner references of orphans, keeps an owner that is deleted in the
+foreground until its dependents are gone, and empties namespaces and CRDs before they disappear.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import logging
 from typing import Any
 
 from millrace_local.apiserver.crds import CRD_FINALIZER
-from millrace_local.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions, Deleter
+from millrace_local.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOptions, ObjectDeleter
 from millrace_local.apiserver.journal import JournalFullError
-from millrace_local.apiserver.registry import Registry
+from millrace_local.apiserver.registry import ResourceRegistry
 from millrace_local.apiserver.resources import CRDS, NAMESPACES
-from millrace_local.apiserver.store import Entry, Event, Store
+from millrace_local.apiserver.store import ObjectStore, StoreEntry, WatchEvent
 
 _RETRY_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Collector:
-    """The worker; ``run`` is its task."""
+class GarbageCollector:
+    """The queue of objects to look at, and the worker, ``run``, that looks at them."""
 
-    def __init__(self, store: Store, registry: Registry, deleter: Deleter) -> None:
+    def __init__(self, store: ObjectStore, registry: ResourceRegistry, deleter: ObjectDeleter) -> None:
         self._store = store
         self._registry = registry
         self._deleter = deleter
@@ -33,14 +33,14 @@ class Collector:
         self._wake = asyncio.Event()
 
     def resume(self) -> None:
-        """Looks at everything once, to finish what was under way when the server stopped."""
+        """Queues everything once, to finish what was under way when the server stopped."""
         for storage in self._store.resources():
             for entry in self._store.entries(storage):
                 if entry.deleting or entry.owners:
                     self._add(entry)
 
-    def notice(self, event: Event) -> None:
-        """Hears of a change in the store."""
+    def notice(self, event: WatchEvent) -> None:
+        """Queues what a change in the store concerns."""
         entry = event.entry
         if event.type == "DELETED":
             for dependent in self._store.dependents(entry.uid):
@@ -53,16 +53,15 @@ class Collector:
         elif entry.deleting or (entry.owners and (event.old is None or event.old.owners != entry.owners)):
             self._add(entry)
 
-    def _add_deleting(self, entry: Entry | None) -> None:
+    def _add_deleting(self, entry: StoreEntry | None) -> None:
         if entry is not None and entry.deleting:
             self._add(entry)
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: StoreEntry) -> None:
         self._due[(entry.resource, entry.namespace, entry.name)] = None
         self._wake.set()
 
     async def run(self) -> None:
-        """Works until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -97,8 +96,8 @@ class Collector:
         elif entry.owners:
             self._dependent(entry)
 
-    def _dependent(self, entry: Entry) -> None:
-        """Deletes an object all of whose owners are gone, and drops references to those that are."""
+    def _dependent(self, entry: StoreEntry) -> None:
+        """Deletes an object whose owners are all gone; otherwise removes the references to owners that are gone."""
         obj = entry.object()
         references = obj["metadata"]["ownerReferences"]
         solid, waiting = [], []
@@ -118,18 +117,18 @@ class Collector:
         has_dependents = waiting and self._store.dependents(entry.uid)
         self._delete(entry, "Foreground" if has_dependents else "Background")
 
-    def _owner(self, entry: Entry, reference: dict[str, Any]) -> Entry | None:
+    def _owner(self, entry: StoreEntry, reference: dict[str, Any]) -> StoreEntry | None:
         owner = self._store.by_uid(reference["uid"])
         if owner is None or owner.namespace not in ("", entry.namespace) or owner.name != reference["name"]:
             return None
         return owner
 
-    def _delete(self, entry: Entry, policy: str) -> None:
+    def _delete(self, entry: StoreEntry, policy: str) -> None:
         resource = self._registry.of_storage(entry.resource)
         if resource is not None and not entry.deleting:
             self._deleter.delete(resource, entry, DeleteOptions(policy=policy))
 
-    def _orphan(self, owner: Entry) -> None:
+    def _orphan(self, owner: StoreEntry) -> None:
         for dependent in self._store.dependents(owner.uid):
             obj = dependent.object()
             kept = [r for r in obj["metadata"]["ownerReferences"] if r["uid"] != owner.uid]
@@ -140,7 +139,7 @@ class Collector:
             self._store.put(dependent.resource, dependent.namespace, dependent.name, obj)
         self._release(owner, ORPHAN)
 
-    def _foreground(self, owner: Entry) -> None:
+    def _foreground(self, owner: StoreEntry) -> None:
         blocking = False
         for dependent in self._store.dependents(owner.uid):
             references = dependent.object()["metadata"]["ownerReferences"]
@@ -151,8 +150,8 @@ class Collector:
         if not remaining or not blocking:
             self._release(owner, FOREGROUND)
 
-    def _release(self, entry: Entry, finalizer: str) -> None:
-        """Takes one finalizer off; without any left the object goes."""
+    def _release(self, entry: StoreEntry, finalizer: str) -> None:
+        """Removes one finalizer; the object goes when it was the last."""
         current = self._store.get(entry.resource, entry.namespace, entry.name)
         if current is None:
             return
@@ -168,7 +167,7 @@ class Collector:
         else:
             self._store.put(entry.resource, entry.namespace, entry.name, obj)
 
-    def _empty_namespace(self, namespace: Entry) -> None:
+    def _empty_namespace(self, namespace: StoreEntry) -> None:
         remaining = False
         for resource in self._registry.stored():
             if not resource.namespaced:
@@ -186,7 +185,7 @@ class Collector:
         if not obj["metadata"].get("finalizers"):
             self._store.remove(namespace)
 
-    def _empty_crd(self, definition: Entry) -> None:
+    def _empty_crd(self, definition: StoreEntry) -> None:
         plural, _, group = definition.name.partition(".")
         resource = self._registry.of_storage(f"{group}/{plural}")
         storage = f"{group}/{plural}"
@@ -197,5 +196,5 @@ class Collector:
             self._release(definition, CRD_FINALIZER)
 
 
-def _has_finalizer(entry: Entry, name: str) -> bool:
+def _has_finalizer(entry: StoreEntry, name: str) -> bool:
     return name in (entry.object()["metadata"].get("finalizers") or ())

@@ -9,7 +9,7 @@ import yaml
 
 from millrace_local.apiserver.schema import Schema, compile_schema
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 FOREIGN = REPOSITORY.parent / "shared" / "crds"
 
 needs_foreign = pytest.mark.skipif(not FOREIGN.is_dir(), reason=f"the CRDs of others are not at {FOREIGN}")

@@ -6,14 +6,14 @@ from typing import Any
 
 from millrace_local.apiserver.schema import errors
 from millrace_local.apiserver.schema.cel.comprehensions import FAILURES
-from millrace_local.apiserver.schema.cel.rules import Rule
+from millrace_local.apiserver.schema.cel.rules import CelRule
 from millrace_local.apiserver.schema.cel.syntax import CelError
 from millrace_local.apiserver.schema.cel.values import OptionalValue
 from millrace_local.apiserver.schema.correlation import by_keys, keys_of
 from millrace_local.apiserver.schema.errors import quoted
 from millrace_local.apiserver.schema.pruning import MapKey, Path
 from millrace_local.apiserver.schema.rules import RuleNode
-from millrace_local.apiserver.schema.values import Problem
+from millrace_local.apiserver.schema.values import Violation
 
 _LONGEST_MESSAGE = 5 * 1024
 
@@ -21,7 +21,9 @@ _LONGEST_MESSAGE = 5 * 1024
 Pair = tuple[Any, Any]
 
 
-def broken_rules(node: RuleNode, value: Any, old: Any, *, at: Path = (), nearest: Pair | None = None) -> list[Problem]:
+def broken_rules(
+    node: RuleNode, value: Any, old: Any, *, at: Path = (), nearest: Pair | None = None
+) -> list[Violation]:
     """The rules that ``value`` breaks, here and below; ``old`` is None where there is nothing to compare with.
 
     Rules without oldSelf may stay broken where nothing changed. Nulls break no rule of their own.
@@ -30,7 +32,7 @@ def broken_rules(node: RuleNode, value: Any, old: Any, *, at: Path = (), nearest
         return []
     if old is not None:
         nearest = (value, old)
-    found: list[Problem] = []
+    found: list[Violation] = []
     if node.rules:
         found = _broken_here(node, value, old, at, nearest)
     if type(value) is dict:
@@ -49,11 +51,11 @@ def broken_rules(node: RuleNode, value: Any, old: Any, *, at: Path = (), nearest
     return found
 
 
-def _broken_here(node: RuleNode, value: Any, old: Any, at: Path, nearest: Pair | None) -> list[Problem]:
+def _broken_here(node: RuleNode, value: Any, old: Any, at: Path, nearest: Pair | None) -> list[Violation]:
     convert = node.convert
     scope = {"self": value if convert is None else convert(value)}
     before = None if old is None else (old if convert is None else convert(old))
-    found: list[Problem] = []
+    found: list[Violation] = []
     for rule in node.rules:
         if rule.uses_old:
             if old is None and not rule.optional_old:
@@ -68,29 +70,29 @@ def _broken_here(node: RuleNode, value: Any, old: Any, at: Path, nearest: Pair |
     return found
 
 
-def _broken(rule: Rule, scope: dict[str, Any], kind: str) -> Problem | None:
+def _broken(rule: CelRule, scope: dict[str, Any], kind: str) -> Violation | None:
     try:
         if rule.evaluate(scope) is True:
             return None
     except FAILURES as error:
-        return Problem(errors.INVALID, f"Invalid value: {quoted(kind)}: {_failure(error, rule)}")
+        return Violation(errors.INVALID, f"Invalid value: {quoted(kind)}: {_failure(error, rule)}")
     message = _message(rule, scope)
     before = {
         errors.FORBIDDEN: f"Forbidden: {message}",
         errors.REQUIRED: f"Required value: {message}",
         errors.DUPLICATE: f"Duplicate value: {quoted(kind)}",
     }.get(rule.reason, f"Invalid value: {quoted(kind)}: {message}")
-    return Problem(rule.reason, before, leaf=rule.field_path)
+    return Violation(rule.reason, before, leaf=rule.field_path)
 
 
-def _failure(error: Exception, rule: Rule) -> str:
+def _failure(error: Exception, rule: CelRule) -> str:
     if isinstance(error, CelError) and str(error) != "no such overload":
         return f"{error} evaluating rule: {rule.text}"
     detail = "call arguments did not match a supported operator, function or macro signature for rule"
     return f"'no such overload': {detail}: {rule.text}"
 
 
-def _message(rule: Rule, scope: dict[str, Any]) -> str:
+def _message(rule: CelRule, scope: dict[str, Any]) -> str:
     """What the message expression says; the rule's plain message if it fails or says nothing fit to show."""
     if rule.message_expression is None:
         return rule.message

@@ -1,20 +1,20 @@
-"""The scale subresource: one small object that stands for the replicas of any workload."""
+"""The scale subresource: the replicas of any workload as a ``Scale`` object."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from millrace_local.apiserver import jsonpath
-from millrace_local.apiserver.resources import Resource
+from millrace_local.apiserver.errors import StatusError
+from millrace_local.apiserver.errors import invalid as invalid_object
+from millrace_local.apiserver.resources import ApiResource
 from millrace_local.apiserver.schema.errors import invalid
-from millrace_local.apiserver.status import ApiError
-from millrace_local.apiserver.status import invalid as invalid_object
 
 Obj = dict[str, Any]
 
 
-def _paths(resource: Resource) -> tuple[str, str, str]:
-    """Paths of the wanted replicas, the present replicas and the selector."""
+def _paths(resource: ApiResource) -> tuple[str, str, str]:
+    """The paths of the desired replicas, the actual replicas and the selector."""
     if not resource.custom:
         return ".spec.replicas", ".status.replicas", ".spec.selector"
     declared = resource.definition["subresources"]["scale"]
@@ -27,7 +27,7 @@ def _first(obj: Obj, path: str, default: Any) -> Any:
 
 
 def selector_text(selector: Any) -> str:
-    """A selector in the form that query parameters take; plain maps and ``LabelSelector`` alike."""
+    """A plain map or a ``LabelSelector`` as a query parameter writes it."""
     if isinstance(selector, str):
         return selector
     if "matchLabels" not in selector and "matchExpressions" not in selector:
@@ -46,7 +46,7 @@ def selector_text(selector: Any) -> str:
     return ",".join(terms)
 
 
-def scale_of(obj: Obj, resource: Resource) -> Obj:
+def scale_of(obj: Obj, resource: ApiResource) -> Obj:
     """The ``Scale`` of an object."""
     spec_path, status_path, selector_path = _paths(resource)
     metadata = obj["metadata"]
@@ -64,22 +64,22 @@ def scale_of(obj: Obj, resource: Resource) -> Obj:
     return scale
 
 
-def rescaled(obj: Obj, scale: Obj, resource: Resource) -> Obj:
-    """The object with the replicas, and the resourceVersion if any, that a ``Scale`` asks for.
+def with_scale(obj: Obj, scale: Obj, resource: ApiResource) -> Obj:
+    """The object with the replicas, and the resourceVersion and uid if given, of a ``Scale``.
 
     Raises:
-        ApiError: 422 when the replicas are no whole number from 0 on.
+        StatusError: 422 when the replicas are not a whole number from 0 on.
     """
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-        fault = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise invalid_object("Scale", "autoscaling", obj["metadata"]["name"], [fault])
+        field_error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise invalid_object("Scale", "autoscaling", obj["metadata"]["name"], [field_error])
     *holders, last = _paths(resource)[0].removeprefix(".").split(".")
     node = obj
     for name in holders:
         node = node.setdefault(name, {})
         if not isinstance(node, dict):
-            raise ApiError(500, "InternalError", f"{name} of {obj['metadata']['name']} is not an object")
+            raise StatusError(500, "InternalError", f"{name} of {obj['metadata']['name']} is not an object")
     node[last] = replicas
     wanted = scale.get("metadata") or {}
     obj["metadata"]["resourceVersion"] = wanted.get("resourceVersion") or obj["metadata"]["resourceVersion"]

@@ -1,7 +1,7 @@
-"""API errors in Kubernetes' own shape: a ``Status`` object with reason, code, details and causes.
+"""API errors as Kubernetes writes them: a ``Status`` object with reason, code, details and causes.
 
 Source: the API conventions of Kubernetes ("Response Status Kind") and the constructors of
-``k8s.io/apimachinery/pkg/api/errors``, whose wording clients and people know.
+``k8s.io/apimachinery/pkg/api/errors``, whose wording clients parse and people know.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from millrace_core.base.errors import MillraceError
 from millrace_local.apiserver.schema.errors import FieldError
 
 
-class ApiError(MillraceError):
-    """An answer that is not a success.
+class StatusError(MillraceError):
+    """A response other than success, sent as a ``Status`` object.
 
     Args:
         code: the HTTP status.
@@ -55,7 +55,7 @@ class ApiError(MillraceError):
 
 
 def success(kind: str, group: str, name: str, uid: str) -> dict[str, Any]:
-    """The ``Status`` that a finished delete answers with."""
+    """The ``Status`` that a finished delete returns."""
     details = {"name": name, "kind": kind, "uid": uid}
     if group:
         details["group"] = group
@@ -74,65 +74,65 @@ def _details(plural: str, group: str, name: str) -> dict[str, Any]:
     return details
 
 
-def not_found(plural: str, group: str, name: str) -> ApiError:
+def not_found(plural: str, group: str, name: str) -> StatusError:
     """404 for an object that is not there."""
     message = f'{qualified(plural, group)} "{name}" not found'
-    return ApiError(404, "NotFound", message, details=_details(plural, group, name))
+    return StatusError(404, "NotFound", message, details=_details(plural, group, name))
 
 
-def no_such_path() -> ApiError:
+def no_such_path() -> StatusError:
     """404 for a path that names no resource."""
-    return ApiError(404, "NotFound", "the server could not find the requested resource")
+    return StatusError(404, "NotFound", "the server could not find the requested resource")
 
 
-def already_exists(plural: str, group: str, name: str) -> ApiError:
-    """409 for a create of a name that is taken."""
+def already_exists(plural: str, group: str, name: str) -> StatusError:
+    """409 for a create under a name that exists."""
     message = f'{qualified(plural, group)} "{name}" already exists'
-    return ApiError(409, "AlreadyExists", message, details=_details(plural, group, name))
+    return StatusError(409, "AlreadyExists", message, details=_details(plural, group, name))
 
 
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
 
-def conflict(plural: str, group: str, name: str, why: str = STALE) -> ApiError:
-    """409 for a write that rests on an outdated resourceVersion or a failed precondition."""
+def conflict(plural: str, group: str, name: str, why: str = STALE) -> StatusError:
+    """409 for an outdated resourceVersion or a failed precondition."""
     message = f'Operation cannot be fulfilled on {qualified(plural, group)} "{name}": {why}'
-    return ApiError(409, "Conflict", message, details=_details(plural, group, name))
+    return StatusError(409, "Conflict", message, details=_details(plural, group, name))
 
 
-def bad_request(message: str) -> ApiError:
+def bad_request(message: str) -> StatusError:
     """400 for a request that cannot be understood."""
-    return ApiError(400, "BadRequest", message)
+    return StatusError(400, "BadRequest", message)
 
 
-def forbidden(plural: str, group: str, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> ApiError:
-    """403 for a request that is understood and refused."""
+def forbidden(plural: str, group: str, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> StatusError:
+    """403 for a request that is refused as such."""
     details = _details(plural, group, name)
     if causes:
         details["causes"] = list(causes)
     message = f'{qualified(plural, group)} "{name}" is forbidden: {why}'
-    return ApiError(403, "Forbidden", message, details=details)
+    return StatusError(403, "Forbidden", message, details=details)
 
 
-def expired(message: str) -> ApiError:
+def expired(message: str) -> StatusError:
     """410 for a resourceVersion or continue token that is too old."""
-    return ApiError(410, "Expired", message)
+    return StatusError(410, "Expired", message)
 
 
-def too_large_resource_version(asked: int, current: int) -> ApiError:
+def too_large_resource_version(requested: int, current: int) -> StatusError:
     """504 for a resourceVersion that this server has not reached."""
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-    return ApiError(
+    return StatusError(
         504,
         "Timeout",
-        f"Too large resource version: {asked}, current: {current}",
+        f"Too large resource version: {requested}, current: {current}",
         details={"causes": [cause], "retryAfterSeconds": 1},
     )
 
 
-def method_not_allowed(plural: str, group: str, verb: str) -> ApiError:
+def method_not_allowed(plural: str, group: str, verb: str) -> StatusError:
     """405 for a verb that the resource does not know."""
-    return ApiError(
+    return StatusError(
         405,
         "MethodNotAllowed",
         f"{verb} is not supported on resources of kind {qualified(plural, group)!r}".replace("'", '"'),
@@ -140,25 +140,25 @@ def method_not_allowed(plural: str, group: str, verb: str) -> ApiError:
     )
 
 
-def unsupported_media_type(got: str, accepted: Sequence[str]) -> ApiError:
+def unsupported_media_type(got: str, accepted: Sequence[str]) -> StatusError:
     """415 for a body in a format that this server does not read, protobuf above all."""
     message = (
         f"the body of the request was in an unknown format {got!r} - accepted media types include: "
         f"{', '.join(accepted)}"
     )
-    return ApiError(415, "UnsupportedMediaType", message)
+    return StatusError(415, "UnsupportedMediaType", message)
 
 
-def not_acceptable(accepted: Sequence[str]) -> ApiError:
+def not_acceptable(accepted: Sequence[str]) -> StatusError:
     """406 for an Accept header that asks for nothing this server writes."""
     message = f"only the following media types are accepted: {', '.join(accepted)}"
-    return ApiError(406, "NotAcceptable", message)
+    return StatusError(406, "NotAcceptable", message)
 
 
-def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> ApiError:
+def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> StatusError:
     """422 with one cause per faulty field."""
     lines = [f"{error.path}: {error.message}" if error.path else error.message for error in errors]
     what = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
     causes = [{"reason": e.type, "message": e.message, "field": e.path} for e in errors]
     details = {**_details(kind, group, name), "causes": causes}
-    return ApiError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {what}', details=details)
+    return StatusError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {what}', details=details)

@@ -1,4 +1,4 @@
-"""The cluster behind the HTTP surface: store, registry, schemas, watches, and the worker that cleans up."""
+"""The API server behind its HTTP surface: store, registry, schemas, watches and the garbage collector."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from millrace_local.apiserver.collector import Collector
 from millrace_local.apiserver.columns import parse_time
 from millrace_local.apiserver.crds import resources_of
-from millrace_local.apiserver.deletion import Deleter
+from millrace_local.apiserver.deletion import ObjectDeleter
+from millrace_local.apiserver.garbage_collector import GarbageCollector
 from millrace_local.apiserver.journal import Journal, JournalFullError
 from millrace_local.apiserver.openapi import builtin_schema
 from millrace_local.apiserver.options import WriteOptions
-from millrace_local.apiserver.reads import Reader
-from millrace_local.apiserver.registry import Registry
-from millrace_local.apiserver.request import Target
-from millrace_local.apiserver.resources import CRDS, EVENTS, NAMESPACES, Resource
+from millrace_local.apiserver.reads import ObjectReader
+from millrace_local.apiserver.registry import ResourceRegistry
+from millrace_local.apiserver.request import RequestTarget
+from millrace_local.apiserver.resources import CRDS, EVENTS, NAMESPACES, ApiResource
 from millrace_local.apiserver.schema import Schema, compile_schema
-from millrace_local.apiserver.store import Event, Store
-from millrace_local.apiserver.watching import Hub
-from millrace_local.apiserver.writes import Writer
+from millrace_local.apiserver.store import ObjectStore, WatchEvent
+from millrace_local.apiserver.watching import WatchHub
+from millrace_local.apiserver.writes import ObjectWriter
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _EVENT_LIFETIME = timedelta(hours=1)
 _EVENT_SWEEP_SECONDS = 60
-_SCALE = Resource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+_SCALE = ApiResource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
 
 
 def _utc_now() -> datetime:
@@ -41,8 +41,8 @@ def _last_seen(event: dict[str, Any]) -> datetime:
     return parse_time(text) or datetime.max.replace(tzinfo=UTC)
 
 
-class Cluster:
-    """Everything that the HTTP surface acts on.
+class ApiServer:
+    """The state and the workers of one API server; ``App`` is the HTTP surface on top.
 
     Args:
         data: the folder of the journal.
@@ -52,17 +52,17 @@ class Cluster:
     def __init__(self, data: Path, clock: Callable[[], datetime] = _utc_now) -> None:
         self._clock = clock
         self.journal = Journal(data / "journal.db")
-        self.registry = Registry()
-        self.hub = Hub()
-        self._schemas: dict[Resource, Schema] = {}
-        self.store = Store(self.journal)
+        self.registry = ResourceRegistry()
+        self.hub = WatchHub()
+        self._schemas: dict[ApiResource, Schema] = {}
+        self.store = ObjectStore(self.journal)
         self.hub.revision = lambda: self.store.revision
         for entry in self.store.entries(CRDS):
             self._define(entry.name, entry.object())
-        self.deleter = Deleter(self.store, clock)
-        self.collector = Collector(self.store, self.registry, self.deleter)
-        self.writer = Writer(self.store, self.registry, self.schema, clock)
-        self.reader = Reader(self.store, self.registry, self.hub)
+        self.deleter = ObjectDeleter(self.store, clock)
+        self.collector = GarbageCollector(self.store, self.registry, self.deleter)
+        self.writer = ObjectWriter(self.store, self.registry, self.schema, clock)
+        self.reader = ObjectReader(self.store, self.registry, self.hub)
         self.store.listeners += [self._definitions_changed, self.hub.publish, self.collector.notice]
         self._first_namespaces()
 
@@ -73,11 +73,11 @@ class Cluster:
         for name in _NAMESPACES:
             if self.store.get(NAMESPACES, "", name) is None:
                 self.writer.create(
-                    Target(namespaces), {"metadata": {"name": name}}, WriteOptions(manager="millrace-apiserver")
+                    RequestTarget(namespaces), {"metadata": {"name": name}}, WriteOptions(manager="millrace-apiserver")
                 )
 
-    def schema(self, resource: Resource) -> Schema:
-        """The compiled schema of a resource, made when first asked for."""
+    def schema(self, resource: ApiResource) -> Schema:
+        """The compiled schema of a resource; compiled at its first use."""
         found = self._schemas.get(resource)
         if found is None:
             if resource.custom:
@@ -91,7 +91,7 @@ class Cluster:
         """The compiled schema of ``Scale``."""
         return self.schema(_SCALE)
 
-    def _definitions_changed(self, event: Event) -> None:
+    def _definitions_changed(self, event: WatchEvent) -> None:
         if event.entry.resource != CRDS:
             return
         name = event.entry.name
@@ -107,7 +107,7 @@ class Cluster:
         self.registry.define(name, definition, resources_of(definition))
 
     async def run(self) -> None:
-        """Cleans up and checkpoints until cancelled."""
+        """Collects garbage, expires Events and checkpoints the journal until cancelled."""
         self.collector.resume()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.collector.run())

@@ -1,4 +1,4 @@
-"""The forms an answer can take: the objects themselves, only their metadata, or a table for people."""
+"""The representations of a response: whole objects, only their metadata, or a table for people."""
 
 from __future__ import annotations
 
@@ -7,38 +7,36 @@ from typing import Any
 
 import orjson
 
+from millrace_local.apiserver.errors import StatusError
 from millrace_local.apiserver.request import JSON
-from millrace_local.apiserver.resources import Resource
-from millrace_local.apiserver.status import ApiError
-from millrace_local.apiserver.store import Entry, Event
+from millrace_local.apiserver.resources import ApiResource
+from millrace_local.apiserver.store import StoreEntry, WatchEvent
 from millrace_local.apiserver.versions import served
 
 
-class Form:
-    """The objects themselves, in the version that was asked for."""
+class Representation:
+    """Whole objects, in the version of the request."""
 
     content_type = JSON
     stream_type = JSON
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: ApiResource) -> None:
         self.resource = resource
 
-    def one(self, entry: Entry) -> bytes:
-        """A single object."""
+    def one(self, entry: StoreEntry) -> bytes:
         return served(entry, self.resource)
 
-    def many(self, entries: Sequence[Entry], meta: dict[str, Any]) -> bytes:
-        """A list."""
+    def many(self, entries: Sequence[StoreEntry], meta: dict[str, Any]) -> bytes:
         head = {"kind": self.resource.plural_list_kind, "apiVersion": self.resource.api_version, "metadata": meta}
         items = b",".join([served(entry, self.resource) for entry in entries])
         return b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], items)
 
-    def event(self, kind: str, event: Event) -> bytes:
-        """One watch event, with its line end."""
+    def event(self, kind: str, event: WatchEvent) -> bytes:
+        """One watch event, ended by a newline."""
         return b'{"type":"%b","object":%b}\n' % (kind.encode(), self.one(event.entry))
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
-        """A watch event that only says how far the watch has come."""
+        """A watch event that carries only a resourceVersion."""
         metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
@@ -47,20 +45,18 @@ class Form:
     def _bookmark_object(self, metadata: dict[str, Any]) -> dict[str, Any]:
         return {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": metadata}
 
-    def error(self, error: ApiError) -> bytes:
+    def error(self, error: StatusError) -> bytes:
         """A watch event that ends the watch with a ``Status``."""
         return orjson.dumps({"type": "ERROR", "object": error.body()}) + b"\n"
 
 
-class PartialForm(Form):
-    """``PartialObjectMetadata``: metadata alone."""
+class PartialRepresentation(Representation):
+    """Metadata alone: ``PartialObjectMetadata``."""
 
-    def one(self, entry: Entry) -> bytes:
-        """A single object's metadata."""
+    def one(self, entry: StoreEntry) -> bytes:
         return orjson.dumps(partial(entry))
 
-    def many(self, entries: Sequence[Entry], meta: dict[str, Any]) -> bytes:
-        """A ``PartialObjectMetadataList``."""
+    def many(self, entries: Sequence[StoreEntry], meta: dict[str, Any]) -> bytes:
         return orjson.dumps(
             {
                 "kind": "PartialObjectMetadataList",
@@ -74,7 +70,7 @@ class PartialForm(Form):
         return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
 
 
-def partial(entry: Entry) -> dict[str, Any]:
+def partial(entry: StoreEntry) -> dict[str, Any]:
     """An object as ``PartialObjectMetadata``."""
     metadata = entry.object()["metadata"]
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
