@@ -25,6 +25,9 @@ MAX_NAME = 45
 # Services are called <service> and <service>-arms, as DNS labels of RFC 1035.
 MAX_SERVICE = 58
 
+# A file's SHA-256 digest.
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+
 _SERVICE_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 
@@ -34,7 +37,7 @@ class Model(ApiModel):
     uri: Annotated[str, Field(pattern=r"^(file|s3|https?)://.+$", max_length=2048)] = Field(
         description="Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…."
     )
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+    digest: Annotated[str, Field(pattern=DIGEST_PATTERN)] | None = Field(
         default=None, description="Digest that the file must have; a file with another one is never served."
     )
     credentials_secret_ref: SecretRef | None = Field(
@@ -156,9 +159,9 @@ class ModelDeploymentSpec(ApiModel):
 class ModelStatus(StatusModel):
     """The model that the active revision serves."""
 
-    version: str = Field(description="Version that clients see: the revision's hash.")
-    digest: str | None = Field(default=None, description="SHA-256 of the file, as the pods measured it.")
-    bytes: int | None = Field(default=None, description="Size of the file.")
+    version: str = Field(description="Version that clients see: the first 8 hex digits of the digest.")
+    digest: str = Field(description="SHA-256 of the file, as the pods measured it.")
+    bytes: int = Field(description="Size of the file.")
 
 
 class ReplicaStatus(StatusModel):
@@ -220,6 +223,7 @@ def service_name(name: str, spec: ModelDeploymentSpec) -> str:
 
 
 __all__ = [
+    "DIGEST_PATTERN",
     "MAX_NAME",
     "MAX_SERVICE",
     "Gpu",

@@ -62,17 +62,9 @@ def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, 
 
 
 def of_revision(bare: Object, revision: str) -> Object:
-    """The template with its revision: as a label, and as the version that clients see."""
+    """The template with its revision as a label."""
     labels = {**bare["metadata"]["labels"], names.REVISION: revision}
-    [server] = bare["spec"]["containers"]
-    version = {"name": "MILLRACE_MODEL_VERSION", "value": version_of(revision)}
-    containers = [{**server, "env": [*server["env"], version]}]
-    return {"metadata": {"labels": labels}, "spec": {**bare["spec"], "containers": containers}}
-
-
-def version_of(revision: str) -> str:
-    """The version that clients see: the revision's hash."""
-    return revision.rsplit("-", 1)[-1]
+    return {**bare, "metadata": {"labels": labels}}
 
 
 def _fetch(spec: ModelDeploymentSpec, platform: Platform) -> Object:

@@ -11,11 +11,11 @@ from millrace_core.api import conditions
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.modeldeployment import service_name
 from millrace_core.base.errors import RejectError
+from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, namespace_of
 from millrace_operators.modeldeployment import device, pods, scaler
 from millrace_operators.modeldeployment.observe import Observed
 from millrace_operators.modeldeployment.plan import Plan, Revision
-from millrace_operators.modeldeployment.pod import version_of
 from millrace_operators.modeldeployment.pods import Failure, Fetched
 
 RESOLVED: Final = "Resolved"
@@ -155,14 +155,12 @@ def _rollout(seen: Observed, progress: Progress) -> list[ConditionDict]:
 
 
 def _model(seen: Observed, active: str) -> dict[str, Any] | None:
-    if not active:
-        return None
-    version = version_of(active)
+    """The model that the active revision serves; None until one of its pods has measured it."""
     measured = min(pods.fetched(seen.pods.get(active, ())), default=None)
-    before = seen.status.get("model") or {}
     if measured is not None:
+        version = model_version(measured.digest)
         return {"version": version, "digest": measured.digest, "bytes": measured.bytes}
-    return dict(before) if before.get("version") == version else {"version": version}
+    return seen.status.get("model") if active == seen.recorded else None
 
 
 def _of_deployment(deployment: Object | None) -> Failure | None:

@@ -1,30 +1,44 @@
-"""What a request to the model does, from body to body; the HTTP around it is ``millrace_services.web``'s."""
+"""Predictions over one loaded model: tensors in, tensors out.
+
+Nothing here knows of HTTP or JSON. A protocol is a translator before it: ``rest`` is one, and another (gRPC) has the
+same two methods to call and the same errors to map.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
-from millrace_core.base.errors import MillraceError, RejectError, ReportError
-from millrace_services.inference import predict, protocol
+from millrace_core.base.errors import MillraceError, ReportError
+from millrace_services.inference import predict
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import INLINE_SECONDS, Lane
+from millrace_services.inference.predict import PredictRequest
 from millrace_services.inference.session import ModelSession, OutOfMemoryError
-from millrace_services.inference.tensors import Array
+from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import Array, OutputTensor
 from millrace_services.web.errors import TooLargeError
-from millrace_services.web.hot import Answer, Call
+
+Feeds = dict[str, Array]
+# Whether the client has gone away, so that nobody waits for the result any more.
+Gone = Callable[[], Awaitable[bool]]
+
+
+class Meters(NamedTuple):
+    """Who is told of a run: its ``seconds`` and its ``rows``."""
+
+    seconds: Callable[[float], None] = lambda _: None
+    rows: Callable[[float], None] = lambda _: None
 
 
 class DataPlane:
-    """The two hot routes, over one model.
+    """One model and the ways to it.
 
     Args:
-        model: ``{"name", "version", "deployment", "digest"}`` as answers name it.
-        compute_seconds: told how long each run of the model took.
-        rows: told how many rows each run had.
+        join: reads the features that the model takes; None where the deployment joins none.
         lost: told when the GPU has ceased to work, which only another process mends.
     """
 
@@ -33,51 +47,30 @@ class DataPlane:
         session: ModelSession,
         join: FeatureJoin | None,
         lane: Lane,
-        model: dict[str, str],
-        compute_seconds: Callable[[float], None],
-        rows: Callable[[float], None],
+        meters: Meters,
         lost: Callable[[MillraceError], None],
     ) -> None:
         self.session = session
         self.join = join
         self.lane = lane
-        self.model = model
         self.in_flight = 0
-        self._compute_seconds = compute_seconds
-        self._rows = rows
+        self._meters = meters
         self._lost = lost
         self._check: asyncio.Task[bool] | None = None
 
-    async def infer(self, call: Call) -> Answer:
-        """``POST /v2/models/{m}/infer``: tensors in, tensors out."""
-        try:
-            request = protocol.decode(call.body, self.session.signature)
-        except RejectError as error:
-            if call.header(b"inference-header-content-length") is None:
-                raise
-            raise RejectError(
-                "binary tensors came, this server takes JSON tensors",
-                hint="With tritonclient, set binary_data=False on inputs and outputs",
-                reason="BadRequest",
-            ) from error
-        results = await self._compute(request.feeds, request.outputs, call)
-        name, version = self.model["name"], self.model["version"]
-        return Answer(200, protocol.encode(request, results, name, version, self.session.signature))
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives."""
+        return self.session.signature
 
-    async def predict(self, call: Call) -> Answer:
-        """``POST /predict``: entities in, predictions on their features out."""
-        signature = self.session.signature
-        request = predict.decode(call.body, joins=self.join is not None)
-        feeds: dict[str, Array] = {}
-        alone: dict[str, list[Any]] = {}
-        if self.join is not None:
-            alone, also = predict.for_features(request, signature, self.join.inputs)
-            feeds = await self.join.feeds(request.entities, alone, also)
-        feeds |= predict.feeds(request, signature, set(feeds), alone)
-        results = await self._compute(feeds, signature.output_names, call)
-        return Answer(200, predict.encode(signature.output_names, results, self.model))
+    async def infer(self, feeds: Feeds, outputs: list[str], gone: Gone) -> list[OutputTensor]:
+        """The outputs named, in that order.
 
-    async def _compute(self, feeds: dict[str, Array], outputs: list[str], call: Call) -> list[Any]:
+        Raises:
+            RejectError: the model refuses the values; TooLargeError: they take more memory than there is.
+            OverloadedError, DeadlineError: too many wait, or for too long; ClientGoneError: nobody waits any more.
+            ReportError: the model or its device fails.
+        """
         session = self.session
         first = next(iter(feeds.values()))
         rows = first.shape[0] if first.ndim else 1
@@ -86,7 +79,7 @@ class DataPlane:
             if session.expected_seconds(rows) <= INLINE_SECONDS:
                 results, seconds = _timed(session, feeds, outputs)
             else:
-                results, seconds = await self.lane.run(partial(_timed, session, feeds, outputs), call.gone)
+                results, seconds = await self.lane.run(partial(_timed, session, feeds, outputs), gone)
         except OutOfMemoryError as error:
             raise TooLargeError(error.message, hint=error.hint) from error
         except ReportError as error:
@@ -94,9 +87,30 @@ class DataPlane:
             raise
         finally:
             self.in_flight -= 1
-        self._compute_seconds(seconds)
-        self._rows(rows)
+        self._meters.seconds(seconds)
+        self._meters.rows(rows)
         return results
+
+    async def predict(self, request: PredictRequest, gone: Gone) -> list[OutputTensor]:
+        """All outputs, in the model's order, for entities whose features are read here.
+
+        Raises:
+            MillraceError: as ``infer``, ``FeatureJoin.feeds`` and ``predict.feeds`` do.
+        """
+        signature = self.signature
+        feeds: Feeds = {}
+        alone: dict[str, list[Any]] = {}
+        if self.join is not None:
+            alone, also = predict.for_features(request, signature, self.join.inputs)
+            feeds = await self.join.feeds(request.entities, alone, also)
+        feeds |= predict.feeds(request, signature, set(feeds), alone)
+        return await self.infer(feeds, signature.output_names, gone)
+
+    async def aclose(self) -> None:
+        """Ends the model's thread once it is idle, and the connections to the gateway."""
+        self.lane.close()
+        if self.join is not None:
+            await self.join.aclose()
 
     async def _look_for(self, error: ReportError) -> None:
         """After an error of CUDA's every further call in this process may fail, whatever comes."""
@@ -110,6 +124,6 @@ class DataPlane:
         return await asyncio.shield(self._check)  # a caller that goes away takes it from no other
 
 
-def _timed(session: ModelSession, feeds: dict[str, Array], outputs: list[str]) -> tuple[list[Any], float]:
+def _timed(session: ModelSession, feeds: Feeds, outputs: list[str]) -> tuple[list[OutputTensor], float]:
     began = perf_counter()
     return session.run(feeds, outputs), perf_counter() - began

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
-from millrace_services.inference.protocol import Signature
 from millrace_services.inference.settings import FeatureSettings
+from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, TensorSpec, cast
 from millrace_services.web import trace
 from millrace_services.web.errors import DeadlineError

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from millrace_core.base.errors import RejectError
-from millrace_services.inference.tensors import Array, TensorSpec, check_shape, from_json, from_output
+from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import Array, OutputTensor, check_shape, from_json
 
 
 class InferRequest(NamedTuple):
@@ -17,15 +18,6 @@ class InferRequest(NamedTuple):
     id: str | None
     feeds: dict[str, Array]
     outputs: list[str]
-
-
-class Signature:
-    """What a model takes and gives, compiled once for decoding."""
-
-    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-        self.inputs = {spec.name: spec for spec in inputs}
-        self.outputs = {spec.name: spec for spec in outputs}
-        self.output_names = list(self.outputs)
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -69,11 +61,12 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
     return InferRequest(request_id, feeds, _outputs(wanted, signature) if wanted else signature.output_names)
 
 
-def encode(request: InferRequest, results: Sequence[Any], model: str, version: str, signature: Signature) -> bytes:
-    """The answer to a request from the session's results, in the order of ``request.outputs``."""
+def encode(
+    request: InferRequest, results: Sequence[OutputTensor], model: str, version: str, signature: Signature
+) -> bytes:
+    """The answer to a request from the outputs, in the order of ``request.outputs``."""
     outputs = []
-    for name, result in zip(request.outputs, results, strict=True):
-        values, classes = from_output(result)
+    for name, (values, classes) in zip(request.outputs, results, strict=True):
         datatype = signature.outputs[name].datatype
         flat = values.reshape(-1)
         output: dict[str, Any] = {

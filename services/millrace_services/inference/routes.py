@@ -6,15 +6,15 @@ Health bodies carry both forms, ``live`` and ``ready``, because clients differ i
 from __future__ import annotations
 
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Response
 
-if TYPE_CHECKING:
-    from millrace_services.inference.app import InferenceServer
+from millrace_services.inference.served import Serving
+from millrace_services.web.health import Health
 
 
-def control_routes(inference: InferenceServer) -> APIRouter:
+def control_routes(serving: Serving, health: Health) -> APIRouter:
     """The routes beside ``infer`` and ``predict``."""
     routes = APIRouter()
 
@@ -28,34 +28,33 @@ def control_routes(inference: InferenceServer) -> APIRouter:
 
     @routes.get("/v2/health/ready")
     async def ready(response: Response) -> dict[str, Any]:
-        readiness = await inference.service.health.readiness()
+        readiness = await health.readiness()
         response.status_code = 200 if readiness.ready else 503
         return {"live": True, **readiness._asdict()}
 
     @routes.get("/v2/models/{model}/ready")
     @routes.get("/v2/models/{model}/versions/{version}/ready")
     async def model_ready(response: Response, model: str, version: str | None = None) -> dict[str, Any]:
-        inference.known(model, version)
-        readiness = await inference.service.health.readiness()
+        serving.known(model, version)
+        readiness = await health.readiness()
         response.status_code = 200 if readiness.ready else 503
         return {"name": model, **readiness._asdict()}
 
     @routes.get("/v2/models/{model}")
     @routes.get("/v2/models/{model}/versions/{version}")
     async def metadata(model: str, version: str | None = None) -> dict[str, Any]:
-        inference.known(model, version)
-        data = inference.loaded()
-        signature = data.session.signature
+        serving.known(model, version)
+        data = serving.loaded()
         return {
             "name": model,
-            "versions": [inference.settings.model_version],
+            "versions": [serving.model.version],
             "platform": "onnxruntime_onnx",
-            "inputs": [spec.described() for spec in signature.inputs.values()],
-            "outputs": [spec.described() for spec in signature.outputs.values()],
+            "inputs": [spec.described() for spec in data.signature.inputs.values()],
+            "outputs": [spec.described() for spec in data.signature.outputs.values()],
             "parameters": {
                 "device": data.session.device,
-                "deployment": data.model["deployment"],
-                "digest": data.model["digest"],
+                "deployment": serving.model.deployment,
+                "digest": serving.model.digest,
             },
         }
 
@@ -63,6 +62,6 @@ def control_routes(inference: InferenceServer) -> APIRouter:
     @routes.post("/v2/models/{model}/versions/{version}/infer")
     async def unknown(model: str, version: str | None = None) -> None:
         # The model of this server has a hot route; what arrives here names another one.
-        inference.known(model, version)
+        serving.known(model, version)
 
     return routes

@@ -13,9 +13,9 @@ import numpy as np
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError
 from millrace_services.inference import runtime
-from millrace_services.inference.protocol import Signature
 from millrace_services.inference.runtime import InvalidArgument, first_line, is_devices_fault, is_out_of_memory
-from millrace_services.inference.tensors import NUMPY, Array, TensorSpec, spec_of
+from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import NUMPY, Array, OutputTensor, TensorSpec, from_output, spec_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class ModelSession:
         self._further_seconds = 0.0
         self._session = session
 
-    def run(self, feeds: dict[str, Array], outputs: list[str]) -> list[Any]:
+    def run(self, feeds: dict[str, Array], outputs: list[str]) -> list[OutputTensor]:
         """The named outputs. Thread-safe; releases the GIL while it computes.
 
         Raises:
@@ -57,7 +57,7 @@ class ModelSession:
             ReportError: the model fails for another reason (an operator's fault, a lost GPU).
         """
         try:
-            return list(self._session.run(outputs, feeds))
+            return [from_output(value) for value in self._session.run(outputs, feeds)]
         except InvalidArgument as error:
             raise RejectError(f"the model refuses this input: {first_line(error)}", reason="BadTensor") from error
         except Exception as error:

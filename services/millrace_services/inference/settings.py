@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 
+from millrace_core.api.modeldeployment import DIGEST_PATTERN
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import Settings
@@ -37,7 +38,7 @@ class FetchSettings(Settings):
     digest: str | None = Field(
         None,
         alias="MILLRACE_MODEL_DIGEST",
-        pattern="^sha256:[0-9a-f]{64}$",
+        pattern=DIGEST_PATTERN,
         description="What the file must hash to; absent: whatever it hashes to is reported",
     )
     path: Path = Field(alias="MILLRACE_MODEL_PATH", description="Where the file goes")
@@ -66,7 +67,6 @@ class InferenceSettings(ServerSettings):
     """Which model to serve, on what, and how much may wait for it."""
 
     model_name: str = Field(alias="MILLRACE_MODEL_NAME", description="The name in /v2/models/{name}")
-    model_version: str = Field("1", alias="MILLRACE_MODEL_VERSION", description="The version in …/versions/{version}")
     deployment: str = Field("", alias="MILLRACE_DEPLOYMENT", description="Name of the ModelDeployment")
     path: Path = Field(alias="MILLRACE_MODEL_PATH", description="The ONNX file")
     device: Literal["auto", "gpu", "cpu"] = Field(

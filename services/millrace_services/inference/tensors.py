@@ -62,6 +62,13 @@ class TensorSpec(NamedTuple):
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
 
+class OutputTensor(NamedTuple):
+    """An output of a run; ``classes`` is what its columns stand for where the model gave a list of maps, else empty."""
+
+    values: Array
+    classes: Sequence[Any] = ()
+
+
 def spec_of(name: str, kind: str, shape: Sequence[int | str | None]) -> TensorSpec:
     """A spec from what ONNX Runtime says of an input or output.
 
@@ -171,9 +178,9 @@ def _wrong(spec: TensorSpec, sentence: str, after: str = "") -> RejectError:
     return RejectError(f"input {spec.name!r}: {sentence}{after}", reason="BadTensor")
 
 
-def from_output(value: Any) -> tuple[Array, list[Any]]:
-    """An output of ONNX Runtime as an array, and the classes its columns stand for where it was a list of maps."""
+def from_output(value: Any) -> OutputTensor:
+    """An output of ONNX Runtime as a tensor."""
     if isinstance(value, list):
         classes = list(value[0]) if value else []
-        return np.array([[row[name] for name in classes] for row in value], dtype=np.float32), classes
-    return value, []
+        return OutputTensor(np.array([[row[name] for name in classes] for row in value], dtype=np.float32), classes)
+    return OutputTensor(value)

@@ -61,12 +61,3 @@ def test_another_image_or_device_makes_a_revision() -> None:
 def test_the_gateway_is_no_part_of_a_pod_that_joins_no_features() -> None:
     elsewhere = Platform("millrace/millrace:1", "millrace-system", gateway_url="http://elsewhere")
     assert revision(PLAIN, platform=elsewhere) == revision(PLAIN)
-
-
-def test_clients_see_the_revisions_hash_as_the_version() -> None:
-    bare = pod.template("m", "default", ModelDeployment.model_validate(PLAIN.build()).spec, "cpu", PLATFORM)
-    name = names.revision("m", bare)
-    built = pod.of_revision(bare, name)
-    env = {item["name"]: item.get("value") for item in built["spec"]["containers"][0]["env"]}
-    assert env["MILLRACE_MODEL_VERSION"] == name.removeprefix("m-")
-    assert built["metadata"]["labels"]["millrace.dev/revision"] == name

@@ -127,7 +127,6 @@ def serve(start_service) -> Callable[..., object]:
     def start(path: Path, **environment: str):
         settings = {
             "MILLRACE_MODEL_NAME": "m",
-            "MILLRACE_MODEL_VERSION": "7",
             "MILLRACE_DEPLOYMENT": "m-v7",
             "MILLRACE_MODEL_PATH": str(path),
             "MILLRACE_DEVICE": "cpu",  # what a test says of speed and errors holds on machines with a GPU, too

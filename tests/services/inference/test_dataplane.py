@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 
+import numpy as np
 import pytest
 
 from millrace_core.base.errors import MillraceError, ReportError
 from millrace_services.inference import session
-from millrace_services.inference.dataplane import DataPlane
+from millrace_services.inference.dataplane import DataPlane, Meters
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.session import ModelSession
 from millrace_services.web.errors import TooLargeError
-from millrace_services.web.hot import Call
-
-MODEL = {"name": "m", "version": "1", "deployment": "d", "digest": ""}
 
 
 async def here() -> bool:
     return False
 
 
-def call(rows: int) -> Call:
-    inputs = [
-        {"name": "age", "datatype": "FP32", "shape": [2, 2], "data": [0] * 4},
-        {"name": "v__height", "datatype": "FP32", "shape": [2, rows], "data": [0] * 2 * rows},
-    ]
-    return Call({"headers": []}, json.dumps({"inputs": inputs}).encode(), here)
+def misfit() -> dict[str, np.ndarray]:
+    """Two columns of a model that adds them, which cannot be added."""
+    return {"age": np.zeros((2, 2), np.float32), "v__height": np.zeros((2, 3), np.float32)}
 
 
 def data_of(loaded: ModelSession, told: list[MillraceError]) -> DataPlane:
     lane = Lane(max_waiting=1, timeout=1, queue_seconds=lambda _: None, shed=lambda: None)
-    return DataPlane(loaded, None, lane, MODEL, lambda _: None, lambda _: None, told.append)
+    return DataPlane(loaded, None, lane, Meters(), told.append)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +44,7 @@ async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, b
     told: list[MillraceError] = []
     data = data_of(loaded, told)
     with pytest.raises(ReportError, match="the model fails"):
-        await data.infer(call(rows=3))
+        await data.infer(misfit(), ["total"], here)
     assert [error.reason for error in told] == reasons
     data.lane.close()
 
@@ -69,7 +63,7 @@ async def test_requests_that_fail_together_share_one_check_of_the_gpu(models):
     loaded.row_seconds = 0.0
     told: list[MillraceError] = []
     data = data_of(loaded, told)
-    failing = [asyncio.create_task(data.infer(call(rows=3))) for _ in range(5)]
+    failing = [asyncio.create_task(data.infer(misfit(), ["total"], here)) for _ in range(5)]
     await asyncio.to_thread(loaded.begun.wait)
     failing[0].cancel()
     loaded.may_end.set()
@@ -77,7 +71,7 @@ async def test_requests_that_fail_together_share_one_check_of_the_gpu(models):
     assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[ReportError] * 4]
     assert (loaded.checks, told) == (1, [])
     with pytest.raises(ReportError):
-        await data.infer(call(rows=3))
+        await data.infer(misfit(), ["total"], here)
     assert loaded.checks == 2, "a later failure is looked into again"
     data.lane.close()
 
@@ -105,9 +99,6 @@ class Full:
 
 async def test_input_that_the_memory_does_not_hold_is_413(models):
     data = data_of(session.load_warm(models["pairs"], "cpu", 1), [])
-    body = (
-        b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [8388608, 1], "data": [0' + b",0" * 8388607 + b"]}]}"
-    )
     with pytest.raises(TooLargeError, match="takes more memory than the CPU has left"):
-        await data.infer(Call({"headers": []}, body, here))
+        await data.infer({"x": np.zeros((8388608, 1), np.float32)}, ["most"], here)
     data.lane.close()

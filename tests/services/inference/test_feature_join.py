@@ -15,8 +15,8 @@ import pytest
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
 from millrace_services.inference.feature_join import FeatureJoin, layout
-from millrace_services.inference.protocol import Signature
 from millrace_services.inference.settings import FeatureSettings
+from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.web.errors import DeadlineError
 
@@ -323,4 +323,6 @@ def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
     missing = httpx.post(f"{server.url}/predict", json={"entities": {}})
     assert (missing.status_code, missing.json()["field"]) == (400, "entities")
     metrics = httpx.get(f"{server.url}/metrics").text
-    assert 'millrace_inference_feature_join_seconds_count{deployment="m-v7",model="m",version="7"} 1.0' in metrics
+    version = response.headers["x-millrace-model-version"]
+    labels = f'{{deployment="m-v7",model="m",version="{version}"}}'
+    assert f"millrace_inference_feature_join_seconds_count{labels} 1.0" in metrics

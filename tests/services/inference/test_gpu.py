@@ -58,7 +58,9 @@ def test_a_gpu_answers_what_the_cpu_answers(network, rows):
     feeds = {"image": np.random.default_rng(rows).standard_normal((rows, 3, 16, 16)).astype(np.float32)}
     on_gpu, on_cpu = session.load_warm(network, "auto", 1), session.load_warm(network, "cpu", 1)
     assert (on_gpu.device, on_cpu.device) == ("gpu", "cpu")
-    np.testing.assert_allclose(on_gpu.run(feeds, ["scores"])[0], on_cpu.run(feeds, ["scores"])[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        on_gpu.run(feeds, ["scores"])[0].values, on_cpu.run(feeds, ["scores"])[0].values, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_strings_and_every_other_type_come_back_as_on_the_cpu(models):
@@ -67,7 +69,7 @@ def test_strings_and_every_other_type_come_back_as_on_the_cpu(models):
     feeds["s"] = np.array([["ä", ""], ["b", "c"], ["", "d"]], dtype=object)
     names = on_gpu.signature.output_names
     for got, expected in zip(on_gpu.run(feeds, names), on_cpu.run(feeds, names), strict=True):
-        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(got.values, expected.values)
 
 
 def test_what_the_model_refuses_is_a_bad_request_on_a_gpu_too(network):

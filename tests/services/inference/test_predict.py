@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from millrace_core.base.errors import RejectError
-from millrace_services.inference import predict
-from millrace_services.inference.protocol import Signature
-from millrace_services.inference.tensors import TensorSpec
+from millrace_services.inference import predict, predict_json
+from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import TensorSpec, from_output
 
 SIGNATURE = Signature(
     [TensorSpec("x", "FP32", (-1, 2)), TensorSpec("n", "INT64", (-1, 1)), TensorSpec("s", "BYTES", (-1,))],
@@ -36,21 +36,21 @@ def body(**parts) -> bytes:
 )
 def test_what_is_wrong_with_entities_is_named(parts, sentence):
     with pytest.raises(RejectError) as caught:
-        predict.decode(body(**parts), joins=True)
+        predict_json.decode(body(**parts), joins=True)
     assert sentence in str(caught.value)
 
 
 def test_entities_for_a_deployment_without_features_are_refused():
     with pytest.raises(RejectError, match="this deployment joins no features"):
-        predict.decode(body(entities={"u": [1]}), joins=False)
+        predict_json.decode(body(entities={"u": [1]}), joins=False)
 
 
 def test_open_inputs_come_from_the_request_per_row_or_once_for_all():
-    request = predict.decode(body(entities={"u": [1, 2]}, request={"n": 7, "s": ["a", "b"]}), joins=True)
+    request = predict_json.decode(body(entities={"u": [1, 2]}, request={"n": 7, "s": ["a", "b"]}), joins=True)
     feeds = predict.feeds(request, SIGNATURE, {"x"})
     assert feeds["n"].tolist() == [[7], [7]]
     assert feeds["s"].tolist() == ["a", "b"]
-    request = predict.decode(body(request={"x": [[1, 2]], "n": [[3]], "s": ["a"]}), joins=False)
+    request = predict_json.decode(body(request={"x": [[1, 2]], "n": [[3]], "s": ["a"]}), joins=False)
     assert predict.feeds(request, SIGNATURE, set())["x"].tolist() == [[1.0, 2.0]]
 
 
@@ -65,7 +65,7 @@ def test_open_inputs_come_from_the_request_per_row_or_once_for_all():
     ],
 )
 def test_what_is_wrong_with_the_request_is_named(fields, sentence):
-    request = predict.decode(body(entities={"u": [1, 2]}, request=fields), joins=True)
+    request = predict_json.decode(body(entities={"u": [1, 2]}, request=fields), joins=True)
     with pytest.raises(RejectError) as caught:
         predict.feeds(request, SIGNATURE, {"x"})
     assert sentence in str(caught.value)
@@ -73,7 +73,7 @@ def test_what_is_wrong_with_the_request_is_named(fields, sentence):
 
 def test_fields_that_the_model_does_not_take_are_for_features_and_those_of_one_value_per_row_may_be() -> None:
     fields = {"cart": 3.5, "x": [1, 2], "n": [7, 8], "s": [["a"], ["b"]], "query": [[0.1], [0.2]]}
-    request = predict.decode(body(entities={"u": [1, 2]}, request=fields), joins=True)
+    request = predict_json.decode(body(entities={"u": [1, 2]}, request=fields), joins=True)
 
     alone, also = predict.for_features(request, SIGNATURE, {"x"})
 
@@ -84,7 +84,9 @@ def test_fields_that_the_model_does_not_take_are_for_features_and_those_of_one_v
 
 def test_the_answer_has_the_first_output_as_predictions_and_all_of_them_by_name():
     results = [np.array([1, 0]), [{0: 0.25, 1: 0.75}, {0: 1.0, 1: 0.0}], np.array(["a", "b"], dtype=object)]
-    answer = json.loads(predict.encode(["label", "p", "s"], results, {"name": "m"}))
+    answer = json.loads(
+        predict_json.encode(["label", "p", "s"], [from_output(each) for each in results], {"name": "m"})
+    )
     assert answer == {
         "predictions": [1, 0],
         "outputs": {"label": [1, 0], "p": [[0.25, 0.75], [1.0, 0.0]], "s": ["a", "b"]},

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from millrace_core.base.errors import RejectError
-from millrace_services.inference.protocol import Signature, decode, encode
-from millrace_services.inference.tensors import TensorSpec
+from millrace_services.inference.protocol import decode, encode
+from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import TensorSpec, from_output
 
 SIGNATURE = Signature(
     [TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "BYTES", (-1,))],
@@ -66,7 +67,7 @@ def test_a_bad_request_is_told_what_is_wrong(body, sentence):
 def test_an_answer_holds_datatype_shape_and_flat_data():
     decoded = decode(request(A, B, id="r1"), SIGNATURE)
     results = [np.array([0.1, np.nan], dtype=np.float32), np.array(["p", "q"], dtype=object)]
-    assert json.loads(encode(decoded, results, "m", "7", SIGNATURE)) == {
+    assert json.loads(encode(decoded, [from_output(value) for value in results], "m", "7", SIGNATURE)) == {
         "model_name": "m",
         "model_version": "7",
         "id": "r1",
@@ -79,7 +80,7 @@ def test_an_answer_holds_datatype_shape_and_flat_data():
 
 def test_an_answer_names_the_classes_of_a_list_of_maps():
     decoded = decode(request(A, B, outputs=[{"name": "y"}]), SIGNATURE)
-    answer = json.loads(encode(decoded, [[{"no": 0.25, "yes": 0.75}]], "m", "7", SIGNATURE))
+    answer = json.loads(encode(decoded, [from_output([{"no": 0.25, "yes": 0.75}])], "m", "7", SIGNATURE))
     (output,) = answer["outputs"]
     assert (output["shape"], output["data"]) == ([1, 2], [0.25, 0.75])
     assert json.loads(output["parameters"]["classes"]) == ["no", "yes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import threading
@@ -23,6 +24,16 @@ def total(serve, models):
     return serve(models["sum"])
 
 
+@pytest.fixture(scope="module")
+def version(models):
+    """The version of the model that adds up: the first digits of its file's digest."""
+    return version_of(models["sum"])
+
+
+def version_of(path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
 def infer(server, *inputs, path="/v2/models/m/infer", **more) -> httpx.Response:
     return httpx.post(server.url + path, json={"inputs": list(inputs), **more}, timeout=30)
 
@@ -35,35 +46,36 @@ def slow_input() -> dict[str, object]:
     return {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [0.0]}
 
 
-def test_metadata_says_what_the_model_takes_and_where_it_runs(total):
+def test_metadata_says_what_the_model_takes_and_where_it_runs(total, version):
     assert httpx.get(f"{total.url}/v2").json()["name"] == "millrace"
-    for path in ("/v2/models/m", "/v2/models/m/versions/7"):
+    for path in ("/v2/models/m", f"/v2/models/m/versions/{version}"):
         metadata = httpx.get(total.url + path).json()
-        assert metadata["versions"] == ["7"]
+        assert metadata["versions"] == [version]
         assert metadata["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}]
         assert metadata["outputs"] == [{"name": "total", "datatype": "FP32", "shape": [-1, 1]}]
         assert metadata["parameters"]["device"] == "cpu"
-        assert metadata["parameters"]["digest"].startswith("sha256:")
+        assert metadata["parameters"]["digest"].startswith(f"sha256:{version}")
 
 
-def test_health_bodies_carry_both_forms(total):
-    for path in ("/v2/health/ready", "/health/ready", "/v2/models/m/ready", "/v2/models/m/versions/7/ready"):
+def test_health_bodies_carry_both_forms(total, version):
+    versioned = f"/v2/models/m/versions/{version}/ready"
+    for path in ("/v2/health/ready", "/health/ready", "/v2/models/m/ready", versioned):
         response = httpx.get(total.url + path)
         assert (response.status_code, response.json()["ready"]) == (200, True)
     assert httpx.get(f"{total.url}/v2/health/live").json() == {"live": True}
 
 
-@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/7/infer"])
-def test_infer_answers_with_model_version_and_deployment(total, path):
-    response = infer(total, features([1, 2, 3], [4, 5, 6]), path=path, id="r1")
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/models/m/versions/{version}/infer"])
+def test_infer_answers_with_model_version_and_deployment(total, version, path):
+    response = infer(total, features([1, 2, 3], [4, 5, 6]), path=path.format(version=version), id="r1")
     assert response.json() == {
         "model_name": "m",
-        "model_version": "7",
+        "model_version": version,
         "id": "r1",
         "outputs": [{"name": "total", "datatype": "FP32", "shape": [2, 1], "data": [6.0, 15.0]}],
     }
     assert response.headers["x-millrace-deployment"] == "m-v7"
-    assert response.headers["x-millrace-model-version"] == "7"
+    assert response.headers["x-millrace-model-version"] == version
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,9 @@ def test_a_classifiers_probabilities_are_those_of_scikit_learn(serve, classifier
     label, probabilities = answer["outputs"].values()
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     assert answer["predictions"] == label == expected.argmax(axis=1).tolist()
-    assert answer["model"] | {"digest": ""} == {"name": "m", "version": "7", "deployment": "m-v7", "digest": ""}
+    digest = answer["model"].pop("digest")
+    assert answer["model"] == {"name": "m", "version": version_of(path), "deployment": "m-v7"}
+    assert digest.startswith(f"sha256:{version_of(path)}")
 
 
 def test_what_the_model_refuses_is_400_and_serving_goes_on(serve, models):
@@ -139,7 +153,7 @@ def test_what_the_model_refuses_is_400_and_serving_goes_on(serve, models):
 
 def test_a_long_run_leaves_health_checks_answering_and_overload_is_shed(serve, models):
     server = serve(models["slow"], MILLRACE_THREADS="1", MILLRACE_QUEUE_REQUESTS="2", MILLRACE_QUEUE_TIMEOUT="20s")
-    labels = '{deployment="m-v7",model="m",version="7"}'
+    labels = f'{{deployment="m-v7",model="m",version="{version_of(models["slow"])}"}}'
     seen = threading.Event()
     answers: list[httpx.Response] = []
 
@@ -198,6 +212,14 @@ def test_sigterm_under_load_fails_no_request(serve, models):
     assert server.exit_code() == 0
     assert failures == []
     assert {answer.status_code for answer in answers} == {200}
+
+
+def test_a_version_is_that_of_the_bytes_whatever_was_noted_wrongly(serve, models, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models["sum"].read_bytes())
+    (tmp_path / "model.onnx.digest").write_text("half a no")
+    server = serve(path, MILLRACE_DEPLOYMENT="another")
+    assert httpx.get(f"{server.url}/v2/models/m").json()["versions"] == [version_of(path)]
 
 
 async def test_before_the_model_is_loaded_it_is_live_and_not_ready(models):

@@ -23,7 +23,7 @@ def test_a_model_says_what_it_takes_and_gives_and_how_long_a_row_takes(models):
     assert loaded.signature.inputs["features"] == ("features", "FP32", (-1, 3))
     assert loaded.signature.output_names == ["total"]
     assert 0 < loaded.row_seconds < 1
-    assert loaded.run({"features": np.ones((2, 3), np.float32)}, ["total"])[0].tolist() == [[3.0], [3.0]]
+    assert loaded.run({"features": np.ones((2, 3), np.float32)}, ["total"])[0].values.tolist() == [[3.0], [3.0]]
 
 
 @pytest.mark.parametrize("name", ["every", "lookup", "columns", "slow"])
@@ -85,7 +85,7 @@ def test_input_that_the_memory_does_not_hold_is_too_large_and_the_next_runs(mode
     with pytest.raises(OutOfMemoryError, match=r"x \[8388608, 1\], takes more memory than the CPU has left"):
         loaded.run({"x": np.zeros((1 << 23, 1), np.float32)}, ["most"])
     assert loaded.still_runs()
-    assert loaded.run({"x": np.array([[2], [3]], np.float32)}, ["most"])[0].tolist() == [[6.0], [9.0]]
+    assert loaded.run({"x": np.array([[2], [3]], np.float32)}, ["most"])[0].values.tolist() == [[6.0], [9.0]]
 
 
 def test_a_model_that_fails_for_reasons_of_its_own_is_reported(models):

@@ -1,0 +1,50 @@
+"""Requests and answers of ``POST /predict``: rows by entity instead of tensors by name. Pure: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import orjson
+
+from millrace_services.inference.predict import PredictRequest, bad
+from millrace_services.inference.protocol import parse_json
+from millrace_services.inference.tensors import OutputTensor
+
+
+def decode(body: bytes, *, joins: bool) -> PredictRequest:
+    """Decodes ``{"entities": {key: [...]}, "request": {input or request field: [...]}}``.
+
+    Args:
+        joins: whether the deployment joins features, so that entities are needed.
+
+    Raises:
+        RejectError: a part is missing or its lists differ in length; names it.
+    """
+    document = parse_json(body)
+    entities, fields = document.get("entities", {}), document.get("request", {})
+    if not isinstance(fields, dict):
+        raise bad('"request" is no object of values by input name', "request")
+    if not isinstance(entities, dict) or (joins and not entities):
+        raise bad('"entities" is missing; an object such as {"user_id": [1001]} is expected', "entities")
+    if entities and not joins:
+        raise bad(
+            "this deployment joins no features", "entities", 'Send the inputs in "request", or name spec.features.refs'
+        )
+    rows = -1
+    for key, values in (entities or fields).items():
+        if not isinstance(values, list) or not values:
+            raise bad(f"{values!r:.40} came, a list with one value per row is expected", f"entities.{key}")
+        if rows not in (-1, len(values)):
+            raise bad(f"{len(values)} values came, other keys have {rows}", f"entities.{key}")
+        rows = len(values)
+    return PredictRequest(entities, fields, rows)
+
+
+def encode(names: Sequence[str], results: Sequence[OutputTensor], model: Mapping[str, str]) -> bytes:
+    """``{"predictions": the first output, "outputs": all by name, "model": …}``, each output a list by row."""
+    outputs = {}
+    for name, (values, _) in zip(names, results, strict=True):
+        outputs[name] = np.ascontiguousarray(values) if not values.dtype.hasobject else values.tolist()
+    answer = {"predictions": outputs[names[0]], "outputs": outputs, "model": model}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,83 @@
+"""The model that a server serves: what it is called, which version it is, and its data plane once it is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from millrace_core.api.modeldeployment import DIGEST_PATTERN
+from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_core.identity.model_version import model_version
+from millrace_services.inference import download
+from millrace_services.inference.dataplane import DataPlane
+from millrace_services.inference.fetch import digest_file
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What answers, headers, metrics and logs call it.
+
+    Attributes:
+        name: the one in ``/v2/models/{name}``.
+        digest: of its file, ``sha256:`` and 64 hex digits.
+        deployment: name of the ModelDeployment.
+    """
+
+    name: str
+    digest: str
+    deployment: str = ""
+
+    @property
+    def version(self) -> str:
+        """The one in ``/v2/models/{name}/versions/{version}``."""
+        return model_version(self.digest)
+
+    def described(self) -> dict[str, str]:
+        """As answers of ``/predict`` have it."""
+        return {"name": self.name, "version": self.version, "deployment": self.deployment, "digest": self.digest}
+
+
+class Serving:
+    """A model, and its data plane where it is loaded; what translators and control routes ask."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self.model = model
+        self.data: DataPlane | None = None
+
+    def loaded(self) -> DataPlane:
+        """The model's data plane.
+
+        Raises:
+            RetryError: it is not loaded yet.
+        """
+        if self.data is None:
+            raise RetryError("the model is still loading", hint="Wait for /v2/health/ready", reason="NotReady", delay=1)
+        return self.data
+
+    def known(self, name: str, version: str | None = None) -> None:
+        """Checks a model's name and version.
+
+        Raises:
+            NotFoundError: this server serves another one.
+        """
+        if name != self.model.name:
+            raise NotFoundError(f"there is no model {name!r} here", hint=f"This server serves {self.model.name!r}")
+        served = self.model.version
+        if version not in (None, served):
+            raise NotFoundError(
+                f"model {name!r} has no version {version!r} here", hint=f"This server serves version {served!r}"
+            )
+
+
+def measured(path: Path) -> str:
+    """The digest of a model file: as ``fetch`` noted it, else by reading the file.
+
+    Raises:
+        RejectError: there is no such file (``BadModel``).
+    """
+    if not path.is_file():
+        raise RejectError(f"there is no model file {path}", field="MILLRACE_MODEL_PATH", reason="BadModel")
+    noted = digest_file(path)
+    text = noted.read_text() if noted.is_file() else ""
+    return text if re.fullmatch(DIGEST_PATTERN, text) else download.digest(path).digest
