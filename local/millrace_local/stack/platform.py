@@ -50,7 +50,7 @@ def _service(
     container = {
         "name": name,
         "image": image,
-        "command": ["python", "-m", f"millrace.{name}"],
+        "command": ["python", "-m", f"millrace_services.{name}"],
         "env": [
             {"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "MILLRACE_DRAIN_SECONDS", "value": DRAIN_SECONDS},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,9 @@ def test_the_platforms_objects_name_the_image_the_secret_and_the_database() -> N
     environ = {one["name"]: one.get("value") for one in registry["env"]}
     assert (registry["image"], environ["MILLRACE_DATABASE_URL"]) == ("i:1", "sqlite:////r/registry.db")
     for name in ("millrace-registry", "millrace-gateway"):
+        [container] = found["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        assert container["command"][:2] == ["python", "-m"]
+        assert find_spec(f"{container['command'][2]}.__main__")
         labels = found["Deployment", name]["spec"]["template"]["metadata"]["labels"]
         assert found["Service", name]["spec"]["selector"].items() <= labels.items()
     assert len(platform.objects((), image="i", store_url="s", registry_folder=Path("/r"))) == 2
