@@ -28,7 +28,7 @@ from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import Tabular
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
-from millrace_core.features.types.content import content_id
+from millrace_core.features.types.content_id import content_id
 from millrace_data.sources.filesystem import Credentials, explained, open_filesystem
 
 logger = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from millrace_data.online.store import Store
     from millrace_data.sources import filesystem, opening
 else:
-    every = later("millrace_core.features.history.all_entities")
+    all_entities = later("millrace_core.features.history.all_entities")
     filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
     stores = later("millrace_data.online.store")
     embedded, historical, materialization, skew, tabular, reads, pushes, registries = (

@@ -21,7 +21,7 @@ from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import Request
 from millrace_core.features.online.plan import ReadPlan
-from millrace_core.features.online.reading import NO_ENTITY
+from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import ARROW, KEY_ARROW
 from millrace_data.online.store import Store

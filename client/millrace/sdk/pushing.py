@@ -15,11 +15,11 @@ from millrace.sdk import moments
 from millrace.sdk.registry import refused
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.online import pushed
+from millrace_core.features.online import push_batch
 from millrace_core.features.online.arrow_stream import METADATA
 from millrace_core.features.online.push_request import TO
 from millrace_core.features.online.request import STREAM
-from millrace_core.features.types.content import content_id
+from millrace_core.features.types.content_id import content_id
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
 from millrace_data.sources.filesystem import Credentials
@@ -85,10 +85,10 @@ class StorePusher:
         Raises:
             RejectError: the view cannot be pushed so, or no row fits. RetryError: store or log do not answer.
         """
-        checked = pushed.from_arrow(definition, rows)
+        checked = push_batch.from_arrow(definition, rows)
         table, rejected = checked.table, [Rejected(*each) for each in checked.rejected]
         if to != "offline":
-            pushed.require_online(definition)
+            push_batch.require_online(definition)
         if rejected and not table.num_rows:
             raise RejectError(f"no row fits; the first: {rejected[0].reason}", field=f"df.{rejected[0].column}")
         logged = written = skipped = None
@@ -111,7 +111,7 @@ class StorePusher:
         store = Store(self._url())
         store.announce(definition)
         with RowWriter(store, definition, PATIENCE_SECONDS).running() as writer:
-            writer.write(pushed.rows(definition, pushed.newest(definition, table)))
+            writer.write(push_batch.rows(definition, push_batch.newest(definition, table)))
         return writer.written.changed
 
 

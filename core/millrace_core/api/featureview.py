@@ -211,7 +211,7 @@ class Materialization(ApiModel):
         ge=1,
         le=64,
         description=(
-            "How many pods do a run together, each for its share of the entities; every one of them reads the source."
+            "How many pods do a run together, each for its shard of the entities; every one of them reads the source."
         ),
     )
     resources: Resources | None = Field(

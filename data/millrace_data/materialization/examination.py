@@ -51,7 +51,7 @@ class Examination:
     def verdict(self, windows: Sequence[TimeRange], part: Part | None) -> QualityVerdict:
         """What the view's checks say of all rows of the windows; an empty one where it has none.
 
-        Every share of a run judges by the rows of all of it, unless another share has done so before.
+        Every shard of a run judges by the rows of all of it, unless another shard has done so before.
 
         Raises:
             QualityBlockedError: a check with the severity ``block`` did not pass.

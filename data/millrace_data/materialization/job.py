@@ -15,7 +15,7 @@ from millrace_core.features.history.history import NO_CREATED, DescribedSource, 
 from millrace_core.features.offline import snapshot
 from millrace_core.features.offline.latest import latest, window
 from millrace_core.features.offline.quality_verdict import CheckResult, QualityVerdict
-from millrace_core.features.online.share import SharedSource
+from millrace_core.features.online.shard import ShardedSource
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.examination import Examination
@@ -45,7 +45,7 @@ class Asked:
 class Result:
     """What a run did: ``rows`` had the latest of their entity, ``written`` of them were newer than what was there.
 
-    ``complete``: whether the run has come to its end; not while other shares of it are missing.
+    ``complete``: whether the run has come to its end; not while other shards of it are missing.
     """
 
     definition: Definition
@@ -96,7 +96,7 @@ def run(
     The watermark moves only when every row is acknowledged, and only where nothing before the stretch is missing.
 
     Args:
-        part: which share of the entities, where several processes run together; None takes all.
+        part: which shard of the entities, where several processes run together; None takes all.
         cells: through which the source is read, where the view asks for it.
 
     Raises:
@@ -105,9 +105,9 @@ def run(
     """
     rows = written = skipped = 0
     ledger, verdict = Ledger(store, definition), QualityVerdict()
-    share = None if part is None else part.share
-    shared = source if share is None else SharedSource(source, definition, share)
-    asking = Asking(covers.began, covers.news, share)
+    shard = None if part is None else part.shard
+    shared = source if shard is None else ShardedSource(source, definition, shard)
+    asking = Asking(covers.began, covers.news, shard)
     read = _Read(shared if cells is None else cells.over(shared, source.columns, asking), definition)
     if pieces := windows(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)

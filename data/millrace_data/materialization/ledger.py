@@ -9,7 +9,7 @@ import orjson
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.offline.quality_verdict import CheckResult, QualityBaseline, QualityVerdict
 from millrace_core.features.online import keys
-from millrace_core.features.online.share import Share
+from millrace_core.features.online.shard import Shard
 from millrace_data.online.store import Store
 
 # What a run that did not end leaves is of use to its own retries, and no Job lives longer.
@@ -30,16 +30,16 @@ redis.call('HSET', meta, 'run:' .. id, plan)
 return plan
 """
 
-# Notes that a share is done; when all are, moves the watermark, and what moves with it, forward but never back, and
+# Notes that a shard is done; when all are, moves the watermark, and what moves with it, forward but never back, and
 # only where nothing before the stretch is missing. Answers whether all are done: not where the store has lost some.
 _END: Final = """
 local meta, schema, after, upto = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local from, created, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local share, count, began, memory = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local shard, count, began, memory = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
 if id ~= '' then
   local names = {'run:' .. id}
   for i = 0, count - 1 do names[#names + 1] = 'run:' .. id .. ':' .. i end
-  redis.call('HSET', meta, 'run:' .. id .. ':' .. share, began .. ' ' .. ARGV[5])
+  redis.call('HSET', meta, 'run:' .. id .. ':' .. shard, began .. ' ' .. ARGV[5])
   local marks = redis.call('HMGET', meta, unpack(names))
   for i = 1, count + 1 do
     if not marks[i] then return 0 end
@@ -103,7 +103,7 @@ class Part(NamedTuple):
     """What one process does of a run that several do together: ``run`` identifies it among all runs of the view."""
 
     run: str
-    share: Share
+    shard: Shard
 
 
 class Ledger:
@@ -145,7 +145,7 @@ class Ledger:
         return _memory(orjson.loads(text))
 
     def verdict(self, part: Part) -> QualityVerdict | None:
-        """What another share of the run has found about the quality of its rows."""
+        """What another shard of the run has found about the quality of its rows."""
         with self._store.explained():
             found: Any = self._store.client.hget(self._meta, _verdict_of(part))
         return None if found is None else _verdict(found)
@@ -168,10 +168,10 @@ class Ledger:
             memory: what is to be known of this run's rows; None changes nothing.
 
         Returns:
-            Whether the run is complete: not while other shares are missing.
+            Whether the run is complete: not while other shards are missing.
         """
         definition = self._definition
-        run, share = part or ("", Share(0, 1))
+        run, shard = part or ("", Shard(0, 1))
         moments = (stretch.after, stretch.upto, definition.start_from, created)
         arguments = ["" if moment is None else str(moment) for moment in moments]
         with self._store.explained():
@@ -182,8 +182,8 @@ class Ledger:
                 definition.schema_hash,
                 *arguments,
                 run,
-                str(share.index),
-                str(share.count),
+                str(shard.index),
+                str(shard.count),
                 str(stretch.began),
                 "" if memory is None else orjson.dumps(vars(memory)),
             )

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
-from millrace_core.features.online import key_columns, row_columns
+from millrace_core.features.online import key_columns, row_encoder
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.conform import integers
 from millrace_data.online.slots import slot
@@ -50,7 +50,7 @@ def row_commands(
     columns = {key.name: column for key, column in zip(definition.join_keys, rows.keys, strict=True)}
     return write_rows(
         key_columns.store_keys(definition, columns),
-        row_columns.encode(layout, rows.event_times, rows.created_times, rows.features),
+        row_encoder.encode(layout, rows.event_times, rows.created_times, rows.features),
         _moments(definition, rows),
         fixed=not layout.has_variable,
         by_slot=by_slot,

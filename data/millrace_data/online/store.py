@@ -19,8 +19,8 @@ from redis.sentinel import MasterNotFoundError
 from millrace_core.base.errors import MillraceError, ReportError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys, store_url
-from millrace_core.features.online.reading import layouts_of
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta
 from millrace_data.online.servers import servers
 

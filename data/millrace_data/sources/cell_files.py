@@ -33,7 +33,7 @@ _BYTES: Final = 32 << 20
 
 
 class CellFiles:
-    """The folder of one view's cell logs, and below it ``<meaning>/<share>-of-<shares>/``.
+    """The folder of one view's cell logs, and below it ``<meaning>/<shard>-of-<shards>/``.
 
     Raises:
         RejectError: the URI is wrong, or access is denied. NotFoundError: there is no such bucket. RetryError: the

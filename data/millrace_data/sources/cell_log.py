@@ -1,6 +1,6 @@
 """A cell log over any source (``spec.aggregation.partials``), so that a run asks the source for new cells only.
 
-What stands in the log are the source's own rows, after the row filter and of the run's share of entities alone, in the
+What stands in the log are the source's own rows, after the row filter and of the run's shard of entities alone, in the
 source's own order, with the columns that snapshots are made from: what comes of them is to the last bit what comes of
 the source itself, as it was when they were read. Rows of equal event and created times that the source has put into
 another order since then keep the one that they had.
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from millrace_core.api.names import digest
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import NO_CREATED, History, HistorySource, TimeRange
-from millrace_core.features.online.share import Share
+from millrace_core.features.online.shard import Shard
 from millrace_core.features.types.conform import microseconds
 from millrace_core.features.windows import cells
 from millrace_core.features.windows.cells import Log, Piece, Segment
@@ -37,21 +37,21 @@ from millrace_data.sources.push_log import log_schema
 logger = logging.getLogger(__name__)
 
 _LOWEST: Final = -(2**63)
-# After so long without a run, what another meaning or another number of shares has left is removed; and what a process
+# After so long without a run, what another meaning or another number of shards has left is removed; and what a process
 # left that was killed while it wrote.
 _ABANDONED: Final = 7 * 86_400 * 1_000_000
 
 
 @dataclass(frozen=True)
 class Asking:
-    """Who asks: a run that began at ``began`` (microseconds), for its share of the entities.
+    """Who asks: a run that began at ``began`` (microseconds), for its shard of the entities.
 
     ``news``: whether it goes on from a watermark, and so may use what earlier ones wrote.
     """
 
     began: int
     news: bool
-    share: Share | None = None
+    shard: Shard | None = None
 
 
 class CellLog:
@@ -77,7 +77,7 @@ class CellLog:
         """The source, read through the log.
 
         Args:
-            source: the rows of the share.
+            source: the rows of the shard.
             types: of the source's columns, as it calls them.
             asking: the run.
         """
@@ -109,9 +109,9 @@ class LoggedSource:
         if window.created_after is not None:
             yield from self._source.scan(columns, window)
             return
-        share = self._asking.share or Share(0, 1)
+        shard = self._asking.shard or Shard(0, 1)
         meaning = _meaning(self._definition, columns, self._types)
-        scan = _Scan(self._definition, self._source, self._files, self._asking, meaning, share, columns, window)
+        scan = _Scan(self._definition, self._source, self._files, self._asking, meaning, shard, columns, window)
         yield from scan.batches()
 
 
@@ -136,7 +136,7 @@ class _Scan:
     files: CellFiles
     asking: Asking
     meaning: str
-    share: Share
+    shard: Shard
     columns: Sequence[str]
     window: TimeRange
     pieces: list[Piece] = field(default_factory=list)
@@ -145,7 +145,7 @@ class _Scan:
     def __post_init__(self) -> None:
         every, reach = self.definition.windows
         self.every = every
-        self.folder = f"{self.meaning}/{self.share.index}-of-{self.share.count}"
+        self.folder = f"{self.meaning}/{self.shard.index}-of-{self.shard.count}"
         # What is still to come by the view's own lag is in no cell yet that can be called whole.
         self.upto = min(self.window.latest, self.asking.began - self.definition.lag)
         self.bounds = ((self.window.latest - reach) // every, self.upto // every)
@@ -254,14 +254,14 @@ class _Scan:
             # Names that begin with a dot are of files that were never finished.
             if folder == self.folder:
                 self.files.remove(folder, [n for n in inside if n.startswith(".") and _older(n[1:], old)])
-            elif self.share.index == 0 and not self._beside(folder):
+            elif self.shard.index == 0 and not self._beside(folder):
                 ours = [n for n in inside if cells.beginning(n.removeprefix(".")) is not None]
                 if all(_older(n.removeprefix("."), old) for n in ours):
                     self.files.remove(folder, ours)
 
     def _beside(self, folder: str) -> bool:
-        """Whether it is the folder of another share of this run."""
-        return folder.startswith(f"{self.meaning}/") and folder.endswith(f"-of-{self.share.count}")
+        """Whether it is the folder of another shard of this run."""
+        return folder.startswith(f"{self.meaning}/") and folder.endswith(f"-of-{self.shard.count}")
 
 
 def _older(name: str, moment: int) -> bool:

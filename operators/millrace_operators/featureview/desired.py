@@ -36,7 +36,7 @@ _TRIES_AGAIN: Final = 3
 
 # What all pods of one run have in common; JOB_COMPLETION_INDEX, which Kubernetes adds, tells them apart.
 _JOB_UID: Final = "metadata.labels['batch.kubernetes.io/controller-uid']"
-_SHARED: Final = [{"name": "MILLRACE_RUN", "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}}]
+_SHARDED: Final = [{"name": "MILLRACE_RUN", "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}}]
 
 # The job's exit code for a definition or data that is wrong (docs/parts.md).
 _FINAL_EXIT_CODE: Final = 2
@@ -159,21 +159,21 @@ def _labels(view: Object) -> dict[str, str]:
 def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: int) -> dict[str, Any]:
     spec = view["spec"]
     credentials = spec["source"].get("credentialsSecretRef")
-    shares = int(spec["materialization"].get("parallelism", 1))
+    shards = int(spec["materialization"].get("parallelism", 1))
     environment = _environment(view, platform, names.store_secret(name_of(view)))
     container = {
         **_container(platform, ["run", *arguments]),
-        "env": [*environment, *(_SHARED if shares > 1 else [])],
+        "env": [*environment, *(_SHARDED if shards > 1 else [])],
         **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
         "resources": spec["materialization"].get("resources") or _RESOURCES,
     }
-    return _job_spec(container, _labels(view), deadline, shares)
+    return _job_spec(container, _labels(view), deadline, shards)
 
 
-def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, shares: int) -> dict[str, Any]:
+def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, shards: int) -> dict[str, Any]:
     final = {"containerName": CONTAINER, "operator": "In", "values": [_FINAL_EXIT_CODE]}
     return {
-        **_tries(shares),
+        **_tries(shards),
         "activeDeadlineSeconds": deadline,
         "podFailurePolicy": {
             "rules": [
@@ -194,15 +194,15 @@ def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, 
     }
 
 
-def _tries(shares: int) -> dict[str, Any]:
-    """How many pods there are, and how often each is tried again. A share that fails for good fails the run, which is
+def _tries(shards: int) -> dict[str, Any]:
+    """How many pods there are, and how often each is tried again. A shard that fails for good fails the run, which is
     of no use without it."""
-    if shares == 1:
+    if shards == 1:
         return {"backoffLimit": _TRIES_AGAIN}
     return {
         "completionMode": "Indexed",
-        "completions": shares,
-        "parallelism": shares,
+        "completions": shards,
+        "parallelism": shards,
         "backoffLimitPerIndex": _TRIES_AGAIN,
         "maxFailedIndexes": 0,
     }

@@ -153,16 +153,16 @@ def _terminated(pods: Iterable[Object], *, succeeded: bool) -> list[tuple[str, _
 
 
 def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
-    """What the pods of a run did together, each share counted once. None where none of them says that the run is
-    complete: the store has lost what a share had written, or the pod that knew is gone."""
-    shares: dict[str, Mapping[str, Any]] = {}
+    """What the pods of a run did together, each shard counted once. None where none of them says that the run is
+    complete: the store has lost what a shard had written, or the pod that knew is gone."""
+    shards: dict[str, Mapping[str, Any]] = {}
     complete: Mapping[str, Any] = {}
     for index, end in ends:
         message = _message(end)
         if not complete and "interval" in message and message.get("complete", True):
             complete = message
-        shares.setdefault(index, message)
-    told = list(shares.values())
+        shards.setdefault(index, message)
+    told = list(shards.values())
     try:
         interval = intervals.parse(complete["interval"])
     except (KeyError, TypeError, AttributeError, RejectError):
@@ -172,7 +172,7 @@ def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
         interval=interval,
         rows=_sum(told, "rows"),
         written=_sum(told, "written"),
-        # Counted when the rows of all shares were there.
+        # Counted when the rows of all shards were there.
         keys=complete.get("keys"),
         seconds=max(seconds, default=None),
         quality=next(filter(None, map(_quality, told)), None),

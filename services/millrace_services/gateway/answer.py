@@ -18,10 +18,10 @@ import numpy as np
 import orjson
 
 from millrace_core.api.featureview import FeatureType, element_type
-from millrace_core.features.online import reading
+from millrace_core.features.online import row_reader
 from millrace_core.features.online.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, JsonColumns
 from millrace_core.features.online.plan import ReadPlan, ViewRead
-from millrace_core.features.online.reading import Columns
+from millrace_core.features.online.row_reader import FeatureColumns
 from millrace_core.features.types import times
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
@@ -33,7 +33,7 @@ _BORDER: Final = b',"statuses":%b,"event_timestamps":[%b]}' + _NEXT
 _FLOATS: Final = frozenset({"float32", "float64"})
 
 
-def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[Columns]) -> bytes:
+def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[FeatureColumns]) -> bytes:
     """The JSON body; ``read`` holds what was read of each of the plan's views, in the plan's order."""
     known = _END % (_present(rows), _epochs(rows))
     results = [orjson.dumps(values, default=_text)[1:-1] + known for values in entities.values()]
@@ -65,7 +65,7 @@ def encode_plain(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: in
     return b"".join(parts)
 
 
-def _encode_each(view: ViewRead, columns: Columns, features: list[bytes]) -> None:
+def _encode_each(view: ViewRead, columns: FeatureColumns, features: list[bytes]) -> None:
     """Puts each column of a view at its position among the features."""
     moments = _moments(columns.event_times)
     # Most columns of a view share one list of statuses: it is written once.
@@ -83,7 +83,7 @@ def _encode_each(view: ViewRead, columns: Columns, features: list[bytes]) -> Non
         features[position] = values + end
 
 
-def _values(view: ViewRead, columns: Columns) -> list[bytes]:
+def _values(view: ViewRead, columns: FeatureColumns) -> list[bytes]:
     """Each column's values as JSON, without the brackets around them."""
     if view.simple:
         # All at once, because nothing in the text of numbers looks like the border of two columns.
@@ -105,7 +105,7 @@ def _names(entities: Mapping[str, Any]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _present(rows: int) -> bytes:
-    return orjson.dumps([reading.PRESENT] * rows)
+    return orjson.dumps([row_reader.PRESENT] * rows)
 
 
 @lru_cache(maxsize=256)

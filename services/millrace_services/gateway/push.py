@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.online import push_request, pushed
+from millrace_core.features.online import push_batch, push_request
 from millrace_core.features.online.push_request import PushRequest
 from millrace_core.features.online.row import Layout
 from millrace_services.gateway import push_rows
@@ -103,7 +103,7 @@ class Pushes:
 
     def _require_possible(self, definition: Definition, asked: PushRequest) -> None:
         if asked.online:
-            pushed.require_online(definition)
+            push_batch.require_online(definition)
         if asked.offline and definition.source.push is None:
             raise RejectError(
                 f"feature view {definition.view!r} keeps no log of pushed rows",

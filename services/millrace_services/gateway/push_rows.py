@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
-from millrace_core.features.online import pushed
+from millrace_core.features.online import push_batch
+from millrace_core.features.online.push_batch import RejectedRow
 from millrace_core.features.online.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
-from millrace_core.features.online.pushed import Rejected
 from millrace_data.online.commands import row_commands
 from millrace_data.online.wire import Command
 from millrace_data.sources.filtered import FilteredSource
@@ -25,7 +25,7 @@ class Work:
     """What is to be done for a push: ``table`` goes to the log, ``commands`` to the store, ``rejected`` to nobody."""
 
     table: pa.Table
-    rejected: Sequence[Rejected]
+    rejected: Sequence[RejectedRow]
     commands: Sequence[Command]
 
 
@@ -36,13 +36,13 @@ def checked(definition: Definition, asked: PushRequest, by_slot: bool) -> Work:
         RejectError: the batch as a whole means nothing, or the view's row filter fails on a row.
     """
     columns = _named(definition, asked.columns)
-    read = pushed.from_arrow if isinstance(columns, pa.Table) else pushed.from_json
+    read = push_batch.from_arrow if isinstance(columns, pa.Table) else push_batch.from_json
     found = read(definition, columns)
     commands: list[Command] = []
     if asked.online:
         wanted = _filtered(definition, found.table)
         if wanted.num_rows:
-            rows = pushed.rows(definition, pushed.newest(definition, wanted))
+            rows = push_batch.rows(definition, push_batch.newest(definition, wanted))
             commands = list(row_commands(definition, rows, by_slot=by_slot))
     return Work(found.table, found.rejected, commands)
 

@@ -14,9 +14,16 @@ from millrace_core.base.errors import NotFoundError
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import Request
 from millrace_core.features.online.plan import ReadPlan, ReadPlans, ViewRead
-from millrace_core.features.online.reading import NO_ENTITY, NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
 from millrace_core.features.online.request import FeatureRequest, is_stream, parse
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import (
+    NO_ENTITY,
+    NOT_FOUND,
+    NULL_VALUE,
+    OUTSIDE_MAX_AGE,
+    PRESENT,
+    FeatureColumns,
+)
 from millrace_data.online.wire import Keys
 from millrace_services.gateway import answer
 from millrace_services.gateway.definitions import Definitions
@@ -42,7 +49,7 @@ class ReadMetrics:
     store_seconds: Series
     unreadable: Callable[[float], None]
 
-    def statuses(self, read: Sequence[Columns], rows: int) -> None:
+    def statuses(self, read: Sequence[FeatureColumns], rows: int) -> None:
         """Counts the statuses of what was read; columns that share them are counted at once."""
         for columns in read:
             if columns.alike:
@@ -56,7 +63,7 @@ class ReadMetrics:
                         self.values[other] += statuses.count(other) * times
 
 
-def _shared(columns: Columns) -> Iterator[tuple[Sequence[str], int]]:
+def _shared(columns: FeatureColumns) -> Iterator[tuple[Sequence[str], int]]:
     last: Sequence[str] | None = None
     times = 0
     for column in columns.features:
@@ -138,7 +145,7 @@ class FeatureReads:
 
     async def _read(
         self, plan: ReadPlan, request: FeatureRequest, rows: Sequence[bytes | None], now: int
-    ) -> list[Columns]:
+    ) -> list[FeatureColumns]:
         """The columns of each view."""
         read = []
         for index, view in enumerate(plan.reads):
@@ -169,7 +176,7 @@ class FeatureReads:
 
     async def _read_other_layouts(
         self, view: ViewRead, rows: Sequence[bytes | None], now: int, request_values: Request
-    ) -> Columns:
+    ) -> FeatureColumns:
         """Reads rows of which some were written under another definition, whose layout the view's meta key keeps."""
         self._layouts[view.name] = await self.store.layouts(*view.name)
         columns = view.reader.read(rows, now, request_values, self._layouts[view.name])

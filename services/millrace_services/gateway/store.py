@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from millrace_core.base.errors import RetryError
 from millrace_core.features.online import keys, store_url
-from millrace_core.features.online.reading import layouts_of
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta
 from millrace_data.online.pipes import open_pipes
 from millrace_data.online.wire import Command, Keys, StoreError, pairs

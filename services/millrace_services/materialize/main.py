@@ -96,12 +96,12 @@ def _run(
 
 
 def _named(definition: Definition, part: Part | None) -> str:
-    return definition.view if part is None else f"{definition.view}, share {part.share.index + 1} of {part.share.count}"
+    return definition.view if part is None else f"{definition.view}, shard {part.shard.index + 1} of {part.shard.count}"
 
 
 def _about(part: Part | None) -> dict[str, Any]:
-    """What the record of one share says of the whole run."""
-    return {} if part is None else {"run": part.run, "share": part.share.index, "shares": part.share.count}
+    """What the record of one shard says of the whole run."""
+    return {} if part is None else {"run": part.run, "shard": part.shard.index, "shards": part.shard.count}
 
 
 def _asked(asked: argparse.Namespace) -> Asked:

@@ -11,7 +11,7 @@ from millrace_core.api.loading import load_object
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.online.share import Share
+from millrace_core.features.online.shard import Shard
 from millrace_data.materialization.ledger import Part
 from millrace_data.materialization.resources import EngineSettings
 
@@ -39,27 +39,27 @@ class JobSettings(EngineSettings):
         None,
         alias="JOB_COMPLETION_INDEX",
         ge=0,
-        description="Which share of the run this is, as Kubernetes numbers pods of an Indexed Job; absent: all of it",
+        description="Which shard of the run this is, as Kubernetes numbers pods of an Indexed Job; absent: all of it",
     )
 
     def part(self, definition: Definition) -> Part | None:
-        """Which share of a run this process does; None does all of it.
+        """Which shard of a run this process does; None does all of it.
 
         Raises:
-            RejectError: the index is none of the shares that the view has.
+            RejectError: the index is none of the shards that the view has.
         """
         count = definition.parallelism
         if self.index is None:
             return None
         if not self.run or self.index >= count:
             raise RejectError(
-                f"share {self.index} of run {self.run!r} is asked for, and the view has {count}",
+                f"shard {self.index} of run {self.run!r} is asked for, and the view has {count}",
                 hint="Set MILLRACE_RUN to what all pods of the run have in common, and an index below "
                 "spec.materialization.parallelism",
                 field="JOB_COMPLETION_INDEX",
                 reason="BadSettings",
             )
-        return Part(self.run, Share(self.index, count))
+        return Part(self.run, Shard(self.index, count))
 
     def definition(self) -> Definition:
         """The compiled view.

@@ -92,11 +92,11 @@ def test_whatever_comes_between_what_is_read_is_as_without_a_log(
         world.now += rng.choice([1000, GRID // 2, GRID, GRID, 2 * GRID, 26 * GRID])
         world.grow()
         world.definition = with_log
-        match rng.choice(["news"] * 4 + ["shares", "nothing", "full", "before", "unwritten", "unread", "unlogged"]):
+        match rng.choice(["news"] * 4 + ["shards", "nothing", "full", "before", "unwritten", "unread", "unlogged"]):
             case "news":
                 assert same(world, store, other, engine)
-            case "shares":
-                world.run(store, engine, shares=rng.randrange(2, 4))
+            case "shards":
+                world.run(store, engine, shards=rng.randrange(2, 4))
             case "full":
                 world.run(store, engine, Asked(full=True))
             case "before":
@@ -201,15 +201,15 @@ def test_moments_that_are_still_to_come_are_in_no_whole_cell(
 def test_shares_keep_their_own_entities_and_another_number_of_them_begins_anew(
     world: World, store: Store, other: Store, engine: Engine
 ) -> None:
-    world.run(store, engine, shares=3)
+    world.run(store, engine, shards=3)
     steady(world)
-    world.run(store, engine, shares=3)
+    world.run(store, engine, shards=3)
     reads = [window for window in world.asked if window.created_after is None]
     assert reads == [TimeRange(world.now - GRID + 1, world.now)] * 3
     rows = sum(pq.read_metadata(path).num_rows for path in files(Path(world.definition.partials[7:]), "*.parquet"))  # type: ignore[index]
     assert rows == 5 * 25
     steady(world)
-    world.run(store, engine, shares=2)
+    world.run(store, engine, shards=2)
     reads = [window for window in world.asked if window.created_after is None]
     assert reads == [TimeRange(world.now - GRID - REACH + 1, world.now)] * 2
     assert same(world, store, other, engine)

@@ -11,7 +11,7 @@ import pytest
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
-from millrace_core.features.online.share import Share
+from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Asked, Result
 from millrace_data.materialization.ledger import Ledger, Part, Position
@@ -191,14 +191,14 @@ def test_rows_that_are_written_late_are_caught_whatever_their_event_time(lake: L
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_whatever_runs_and_writes_come_between_the_next_run_has_every_row(lake: Lake, store: Store, seed: int) -> None:
-    """Rows of any event time, seen up to the lag after they were created; runs of every sort, shares that never end."""
+    """Rows of any event time, seen up to the lag after they were created; runs of every sort, shards that never end."""
     rng, lag = random.Random(seed), 1_000_000
     lake.having("spec.source.createdTimestampField", "created_timestamp")
     lake.having("spec.materialization.lag", "1s")
     now, best = 10 * lag, dict[int, tuple[int, int, float]]()
     for step in range(25):
         now += rng.randrange(1, lag // 5)
-        match rng.choice(["write", "write", "news", "news", "stretch", "shares"]):
+        match rng.choice(["write", "write", "news", "news", "stretch", "shards"]):
             case "write":
                 created = now - rng.randrange(lag)
                 rows = [
@@ -207,9 +207,9 @@ def test_whatever_runs_and_writes_come_between_the_next_run_has_every_row(lake: 
                 lake.add(*rows, created=created)
                 for user, event, amount in rows:
                     best[user] = max(best.get(user, (-1, -1, 0.0)), (event, created, amount), key=lambda row: row[:2])
-            case "shares" if lake.files:
+            case "shards" if lake.files:
                 for index in rng.sample(range(2), rng.choice([1, 2, 2])):
-                    run(lake, store, now=now, part=Part(f"run-{step}", Share(index, 2)))
+                    run(lake, store, now=now, part=Part(f"run-{step}", Shard(index, 2)))
             case "stretch" if lake.files:
                 start = rng.randrange(now)
                 run(lake, store, now=now, start=start, end=rng.randrange(start, now))
@@ -282,7 +282,7 @@ def test_a_full_run_reads_everything_again(lake: Lake, store: Store) -> None:
 def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_watermark(lake: Lake, store: Store) -> None:
     lake.having("spec.source.createdTimestampField", "created_timestamp")
     lake.add(*((user, 10 + user, float(user)) for user in range(100)), created=50)
-    parts = [Part("one", Share(index, 3)) for index in range(3)]
+    parts = [Part("one", Shard(index, 3)) for index in range(3)]
     first = run(lake, store, now=200, part=parts[2])
     again = run(lake, store, now=300, part=parts[2])
     second = run(lake, store, now=400, part=parts[0])
@@ -299,23 +299,23 @@ def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_waterma
 
 def test_a_store_that_lost_a_share_is_never_called_complete(lake: Lake, store: Store) -> None:
     lake.add(*((user, 10, 0.0) for user in range(20)))
-    run(lake, store, now=20, part=Part("one", Share(0, 2)))
+    run(lake, store, now=20, part=Part("one", Shard(0, 2)))
     store.client.flushall()
-    assert not run(lake, store, now=20, part=Part("one", Share(1, 2))).complete
+    assert not run(lake, store, now=20, part=Part("one", Shard(1, 2))).complete
     assert store.watermark(lake.definition) is None
     for index in range(2):
-        result = run(lake, store, now=20, part=Part("two", Share(index, 2)))
+        result = run(lake, store, now=20, part=Part("two", Shard(index, 2)))
     assert result.complete
     assert result.keys == 20
 
 
 def test_what_a_failed_run_of_shares_left_is_removed_in_time(lake: Lake, store: Store) -> None:
     lake.add((1, 10, 0.0))
-    run(lake, store, now=20, part=Part("dead", Share(0, 2)))
-    run(lake, store, now=2 * DAY, part=Part("next", Share(0, 2)))
+    run(lake, store, now=20, part=Part("dead", Shard(0, 2)))
+    run(lake, store, now=2 * DAY, part=Part("next", Shard(0, 2)))
     names: Any = store.client.hkeys("shop:user-stats:meta")
     assert b"run:dead" in names
-    run(lake, store, now=2 * DAY + 21, part=Part("later", Share(0, 2)))
+    run(lake, store, now=2 * DAY + 21, part=Part("later", Shard(0, 2)))
     names = store.client.hkeys("shop:user-stats:meta")
     assert b"run:dead" not in names
     assert b"run:next" in names

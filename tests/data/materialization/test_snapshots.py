@@ -19,7 +19,7 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
-from millrace_core.features.online.reading import NO_ENTITY
+from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Asked
 from millrace_data.materialization.ledger import Stretch

@@ -14,7 +14,7 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
-from millrace_core.features.online.share import Share
+from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Asked, Result
 from millrace_data.materialization.ledger import Ledger, Part
@@ -71,7 +71,7 @@ class World:
         engine: Engine,
         asked: Asked | None = None,
         *,
-        shares: int = 0,
+        shards: int = 0,
         fails: bool = False,
         **more: Any,
     ) -> Result:
@@ -80,10 +80,10 @@ class World:
         ledger = Ledger(store, self.definition)
         covers = job.stretch(self.definition, ledger.position(), self.now, asked or Asked())
         more["cells"] = open_cell_log(self.definition, Credentials())
-        if not shares:
+        if not shards:
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, **more)
-        for index in self.rng.sample(range(shares), shares):
-            part = Part(str(self.now), Share(index, shares))
+        for index in self.rng.sample(range(shards), shards):
+            part = Part(str(self.now), Shard(index, shards))
             covers = ledger.begin(part, covers)
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, part=part, **more)
         self.asked = source.asked

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace_core.features.online import keys
-from millrace_core.features.online.reading import NOT_FOUND, NULL_VALUE, PRESENT, Reader
+from millrace_core.features.online.row_reader import NOT_FOUND, NULL_VALUE, PRESENT, RowReader
 from millrace_data.online.store import Store
 from tests.core.features.histories import view
 from tests.data.online.rows import rows_of, write
@@ -54,7 +54,7 @@ def expect(store: Store, reading: Any, newest: dict[int, tuple[int, int, tuple[A
     entities = [0, 1, 2]
     rows = store.rows([key or b"" for key in keys.store_keys(reading, {"id": entities})])
     names = [feature.name for feature in reading.features]
-    columns = Reader(reading, names).read(rows, 100, store.layouts("default", "v"))
+    columns = RowReader(reading, names).read(rows, 100, store.layouts("default", "v"))
     assert not columns.unknown
     for feature, column in zip(reading.stored, columns.features, strict=True):
         for entity, value, status in zip(entities, column.values, column.statuses, strict=True):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.offline.latest import latest
-from millrace_core.features.online import keys, pushed
+from millrace_core.features.online import keys, push_batch
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types import times
 from millrace_data.online.store import Store
@@ -62,9 +62,9 @@ def test_any_order_of_runs_backfills_and_pushes_ends_in_the_same_store(
         columns = table(rows).to_pydict()
         for name in ("at", "written"):
             columns[name] = [None if at is None else times.render(times.microseconds(at)) for at in columns[name]]
-        found = pushed.from_json(DEFINITION, columns)
+        found = push_batch.from_json(DEFINITION, columns)
         assert not found.rejected
-        write(store, DEFINITION, pushed.rows(DEFINITION, pushed.newest(DEFINITION, found.table)))
+        write(store, DEFINITION, push_batch.rows(DEFINITION, push_batch.newest(DEFINITION, found.table)))
 
     cuts = [None, *sorted(rng.sample(MICROSECONDS, 2)), 2**41]
     runs = [lambda a=a, b=b: run(a, b) for a, b in pairwise(cuts)]

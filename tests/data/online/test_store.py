@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from millrace_core.base.errors import RejectError, ReportError
-from millrace_core.features.online.reading import layouts_of
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta
 from millrace_data.online import store as stores
 from millrace_data.online.store import Store

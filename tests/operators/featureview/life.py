@@ -101,11 +101,11 @@ class Life:
         message = {"interval": interval, "rows": 5, "written": 4, "keys": 3, "seconds": 1.5, **figures}
         self._end(job, "Complete", {}, 0, json.dumps(message) if pod else None)
 
-    def succeed_in_shares(self, job: str, *shares: dict[str, Any]) -> None:
+    def succeed_in_shards(self, job: str, *shards: dict[str, Any]) -> None:
         """A Job of several pods ends well; each says what it did of the run."""
         until = timestamps.render(self.now)
         self._end(job, "Complete", {}, 0, None)
-        for index, said in enumerate(shares):
+        for index, said in enumerate(shards):
             message = {"interval": {"start": None, "end": until}, "complete": False, **said}
             self._pod(job, 0, json.dumps(message), str(index))
 

@@ -310,10 +310,10 @@ def test_shares_of_a_run_are_one_run() -> None:
     life.look()
     job = life.active()
     figures = {"rows": 5, "written": 4, "keys": 15, "seconds": 1.5}
-    life.succeed_in_shares(job, figures, figures)
-    assert life.look().active is not None, "the last share's pod may still be on its way"
-    life.succeed_in_shares(job, figures | {"seconds": 2.5, "keys": 7}, figures, figures | {"complete": True})
-    life.pods.insert(0, life.pods[-3])  # a share that was done twice
+    life.succeed_in_shards(job, figures, figures)
+    assert life.look().active is not None, "the last shard's pod may still be on its way"
+    life.succeed_in_shards(job, figures | {"seconds": 2.5, "keys": 7}, figures, figures | {"complete": True})
+    life.pods.insert(0, life.pods[-3])  # a shard that was done twice
     life.look()
     last = life.view["status"]["lastRun"]
     assert (last["rows"], last["written"], last["seconds"]) == (15, 12, 2.5)
@@ -325,7 +325,7 @@ def test_a_run_whose_shares_the_store_has_lost_counts_for_nothing_and_is_run_aga
     life = Life(clicks(parallelism=2))
     life.look()
     job = life.active()
-    life.succeed_in_shares(job, {"rows": 5}, {"rows": 5})
+    life.succeed_in_shards(job, {"rows": 5}, {"rows": 5})
     assert [run.name for run in life.look().discard] == [job]
     assert "watermark" not in life.view["status"]
     life.pods.clear()

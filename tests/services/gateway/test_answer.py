@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from millrace_core.features.online.plan import ReadPlan, compile_plan
 from millrace_core.features.online.published import Snapshot
-from millrace_core.features.online.reading import NOT_FOUND
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import NOT_FOUND
 from millrace_core.features.types import times
 from millrace_services.gateway import answer
 from tests.core.features.histories import view

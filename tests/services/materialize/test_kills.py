@@ -77,13 +77,13 @@ def result(log: Path) -> dict[str, Any]:
     return {} if "error" in told else told
 
 
-def as_a_job(place: Place, rng: random.Random, shares: int, harms: int = 0, longest: float = 0.0) -> None:
-    """What a Job's controller and the operator do: shares are tried until each has ended well; a run that nobody calls
+def as_a_job(place: Place, rng: random.Random, shards: int, harms: int = 0, longest: float = 0.0) -> None:
+    """What a Job's controller and the operator do: shards are tried until each has ended well; a run that nobody calls
     complete is run again."""
     for _ in range(10):
         number = next(place.numbers)
         done: dict[int | None, dict[str, Any]] = {}
-        todo: list[int | None] = [None] if shares == 1 else list(range(shares))
+        todo: list[int | None] = [None] if shards == 1 else list(range(shards))
         while todo:
             running = {index: place.start(f"run-{number}", index) for index in todo}
             if harms:
@@ -105,26 +105,26 @@ def as_a_job(place: Place, rng: random.Random, shares: int, harms: int = 0, long
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shares", [1, 2])
-def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_store(lake: Lake, tmp_path: Path, shares: int) -> None:
-    rng = random.Random(20 + shares)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_run_that_is_killed_at_any_moment_ends_in_the_same_store(lake: Lake, tmp_path: Path, shards: int) -> None:
+    rng = random.Random(20 + shards)
     for number in range(4):
         lake.add(*((user, rng.randrange(10**6), float(user)) for user in range(number, USERS, 2)))
-    lake.having("spec.materialization.parallelism", shares)
+    lake.having("spec.materialization.parallelism", shards)
     place = Place(lake, tmp_path)
     try:
-        as_a_job(place, rng, shares)
+        as_a_job(place, rng, shards)
         expected = place.rows()
         assert len(expected) == USERS
         place.restart(empty=True)
         began = time.monotonic()
-        as_a_job(place, rng, shares)
+        as_a_job(place, rng, shards)
         longest = time.monotonic() - began
         for _ in range(2):
             place.restart(empty=True)
-            as_a_job(place, rng, shares, 3, longest)
+            as_a_job(place, rng, shards, 3, longest)
             # What is lost after a run has ended, the next one brings back, for the watermark is lost with it.
-            as_a_job(place, rng, shares)
+            as_a_job(place, rng, shards)
             assert place.rows() == expected
     finally:
         place.server.stop()

@@ -21,8 +21,8 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.online import keys
-from millrace_core.features.online.reading import Layouts, Reader
 from millrace_core.features.online.row import TIME_OFFSET
+from millrace_core.features.online.row_reader import Layouts, RowReader
 from millrace_core.features.types.conform import KEY_ARROW
 
 SHOWN = 100
@@ -110,7 +110,7 @@ def check(
         ReportError: a key or a row is none of the view.
     """
     names = [feature.name for feature in definition.stored if not feature.name.startswith("$")]
-    reader = Reader(definition, names)
+    reader = RowReader(definition, names)
     report = VerifyReport()
     moments = [_moment(each.row, watermark) for each in stored]
     if as_of is not None:

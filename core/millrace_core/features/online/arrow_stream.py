@@ -22,8 +22,8 @@ import pyarrow as pa
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online import request
 from millrace_core.features.online.plan import ReadPlan
-from millrace_core.features.online.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Columns
 from millrace_core.features.online.request import STREAM, FeatureRequest
+from millrace_core.features.online.row_reader import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, FeatureColumns
 from millrace_core.features.types.conform import ARROW, KEY_ARROW
 
 CONTENT_TYPE: Final[tuple[bytes, bytes]] = (b"content-type", STREAM)
@@ -64,7 +64,7 @@ def parse(body: bytes, default_project: str) -> FeatureRequest:
     return request.from_document({**document, "entities": table.to_pydict()}, default_project)
 
 
-def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence[Columns]) -> bytes:
+def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence[FeatureColumns]) -> bytes:
     """The answer to a read; ``read`` holds the columns of each of the plan's views, in the plan's order."""
     types = {key.name: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
     made: list[tuple[str, pa.Array]] = [(name, _keys(values, types[name])) for name, values in entities.items()]

@@ -49,8 +49,8 @@ META_CREATED: Final = b"created"
 # What quality checks compare a run with (``quality.Memory`` as JSON). It moves with the watermark, too.
 META_QUALITY: Final = b"quality"
 # Runs that several processes do together. ``run:<id>`` is what all of them cover, ``run:<id>:verdict`` what quality
-# checks found, ``run:<id>:<share>`` the newest created time that a share saw, written when all its rows are
-# acknowledged. Each begins with when the run began (microseconds, then a space). The last share to end moves the
+# checks found, ``run:<id>:<shard>`` the newest created time that a shard saw, written when all its rows are
+# acknowledged. Each begins with when the run began (microseconds, then a space). The last shard to end moves the
 # watermark and removes them, in one step; what a failed run leaves is removed two days later.
 META_RUN: Final = b"run:"
 

@@ -11,8 +11,15 @@ from typing import Any, Final
 
 from millrace_core.api.featureview import FeatureType
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.online.reading import NULL_VALUE, PRESENT, Column, Columns, Layouts, Reader
 from millrace_core.features.online.request_values import request_columns
+from millrace_core.features.online.row_reader import (
+    NULL_VALUE,
+    PRESENT,
+    FeatureColumn,
+    FeatureColumns,
+    Layouts,
+    RowReader,
+)
 
 Request = Mapping[str, Sequence[Any]]
 
@@ -46,7 +53,7 @@ class FeatureReader:
             self._inputs = read
             stored = list(dict.fromkeys(stored + read))
         self._stored = {name: index for index, name in enumerate(stored)}
-        self._reader = Reader(definition, stored)
+        self._reader = RowReader(definition, stored)
 
     def read(
         self,
@@ -54,8 +61,8 @@ class FeatureReader:
         as_of: int,
         request: Request = NO_REQUEST,
         layouts: Layouts | None = None,
-    ) -> Columns:
-        """Columns as ``reading.Reader.read``, and those computed from them and the request.
+    ) -> FeatureColumns:
+        """Columns as ``row_reader.RowReader.read``, and those computed from them and the request.
 
         Args:
             rows: as the store gave them, None where it has none.
@@ -76,10 +83,10 @@ class FeatureReader:
         computed = {name: _column(column, present) for name, column in zip(self._program.wanted, values, strict=True)}
         features = [computed.get(name) or columns.features[self._stored[name]] for name in self._names]
         alike = columns.alike and all(column.statuses is present for column in computed.values())
-        return Columns(features, columns.event_times, columns.unknown, alike, columns.row_times)
+        return FeatureColumns(features, columns.event_times, columns.unknown, alike, columns.row_times)
 
 
-def _column(values: Sequence[Any], present: Sequence[str]) -> Column:
+def _column(values: Sequence[Any], present: Sequence[str]) -> FeatureColumn:
     if None not in values:
-        return Column(values, present)
-    return Column(values, [NULL_VALUE if value is None else PRESENT for value in values])
+        return FeatureColumn(values, present)
+    return FeatureColumn(values, [NULL_VALUE if value is None else PRESENT for value in values])

@@ -3,7 +3,7 @@
 A row is *plain* if it is there, in the present layout, visible and without a null, and only finite numbers are read
 from it. Most reads meet plain rows alone. Then all views' rows of an entity are read as one record, and many records as
 one table of bytes, in a fraction of the time that view by view and value by value take. The values are those of
-``millrace_core.features.online.reading``; every read with a row that is not plain is left to that module.
+``millrace_core.features.online.row_reader``; every read with a row that is not plain is left to that module.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ offset  size                    content
 …       by type, no padding     fixed section, in the order of the features: bool 1 (0 or 1), int32 and
                                 float32 4, int64, float64 and timestamp (microseconds) 8; string, bytes and
                                 arrays 4: where the value ends, counted from the start of the variable section
-…       to the end              variable section: the strings (UTF-8), bytes and arrays (``arrays``), one
+…       to the end              variable section: the strings (UTF-8), bytes and arrays (``row_arrays``), one
                                 after another
 ======  ======================  ==========================================================================
 
@@ -34,7 +34,7 @@ The same with features (array<float32> [1.5, null], array<string> ["é", null, "
     04 0000000d 00000020 00000020 00000024
     00000002 02 3fc00000 00000000  00000003 02 00000002 00000002 00000002 c3a9  00000000
 
-This module encodes and decodes row by row; ``row_columns`` encodes by column.
+This module encodes and decodes row by row; ``row_encoder`` encodes by column.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from typing import Any, Final, NamedTuple, get_args
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition, StoredFeature
-from millrace_core.features.types import arrays
+from millrace_core.features.online import row_arrays
 
 FORMAT: Final = 1
 HEADER_BYTES: Final = 25
@@ -56,7 +56,7 @@ TIME_OFFSET: Final = 2**63
 
 ARRAYS: Final = {kind: element for kind in get_args(FeatureType) if (element := element_type(kind))}
 VARIABLE: Final = frozenset({"string", "bytes", *ARRAYS})
-STRUCT_CODE: Final[Mapping[FeatureType, str]] = {**arrays.CODES, **dict.fromkeys(ARRAYS, "I")}
+STRUCT_CODE: Final[Mapping[FeatureType, str]] = {**row_arrays.CODES, **dict.fromkeys(ARRAYS, "I")}
 _ZERO: Final[Mapping[str, Any]] = {"?": False, "i": 0, "q": 0, "f": 0.0, "d": 0.0}
 
 Value = bool | int | float | str | bytes | list[Any] | None
@@ -161,7 +161,7 @@ class Layout:
 def encode_variable(kind: FeatureType, value: Any) -> bytes:
     """A value of the variable section as it stands there."""
     if kind in ARRAYS:
-        return arrays.encode(ARRAYS[kind], value)
+        return row_arrays.encode(ARRAYS[kind], value)
     return bytes(value.encode() if kind == "string" else value)
 
 
@@ -173,7 +173,7 @@ def decode_variable(kind: FeatureType, part: bytes) -> Value:
     """
     try:
         if kind in ARRAYS:
-            return arrays.decode(ARRAYS[kind], part)
+            return row_arrays.decode(ARRAYS[kind], part)
         return part.decode() if kind == "string" else part
     except ValueError as error:
         raise corrupt(part) from error

@@ -17,7 +17,7 @@ from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.offline import point_in_time
 from millrace_core.features.offline.latest import latest
-from millrace_core.features.online import row_columns
+from millrace_core.features.online import row_encoder
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.conform import ARROW
@@ -212,6 +212,6 @@ def test_the_same_bits_come_out_of_training_and_of_stored_rows(data: st.DataObje
 def stored_rows(definition: Definition, history: TableSource, engine: Engine) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     for rows in latest(definition, history, TimeRange(None, 10), engine):
-        packed = row_columns.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
+        packed = row_encoder.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
         found |= zip(rows.keys[0].to_pylist(), packed.to_pylist(), strict=True)
     return found

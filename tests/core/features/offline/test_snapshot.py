@@ -16,10 +16,17 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline.latest import latest, window
 from millrace_core.features.offline.point_in_time import join
-from millrace_core.features.online import row_columns
+from millrace_core.features.online import row_encoder
 from millrace_core.features.online.on_demand import FeatureReader
-from millrace_core.features.online.reading import NO_ENTITY, NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, Column, Reader
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import (
+    NO_ENTITY,
+    NOT_FOUND,
+    OUTSIDE_MAX_AGE,
+    PRESENT,
+    FeatureColumn,
+    RowReader,
+)
 from tests.core.features.histories import TableSource, view
 from tests.core.features.windows.test_aggregates import bits, every_function, feature, history, table, trained
 
@@ -35,7 +42,7 @@ def materialized(definition: Definition, source: pa.Table, upto: int, engine: En
     """Stored row and expiry by key."""
     stored = {}
     for rows in latest(definition, TableSource(source), window(definition, None, upto), engine):
-        encoded = row_columns.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
+        encoded = row_encoder.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
         assert rows.expires is not None
         for key, row, until in zip(*(each.to_pylist() for each in (rows.keys[0], encoded, rows.expires)), strict=True):
             assert key not in stored
@@ -43,9 +50,9 @@ def materialized(definition: Definition, source: pa.Table, upto: int, engine: En
     return stored
 
 
-def read(definition: Definition, rows: Sequence[bytes | None], as_of: int) -> list[Column]:
-    columns = Reader(definition, [each.name for each in definition.features]).read(rows, as_of).features
-    return [Column(list(column.values), list(column.statuses)) for column in columns]
+def read(definition: Definition, rows: Sequence[bytes | None], as_of: int) -> list[FeatureColumn]:
+    columns = RowReader(definition, [each.name for each in definition.features]).read(rows, as_of).features
+    return [FeatureColumn(list(column.values), list(column.statuses)) for column in columns]
 
 
 def mixed(ttl: str | None, *, created: bool = True) -> Definition:
@@ -117,7 +124,7 @@ def test_features_of_rows_go_by_the_time_of_the_row_and_aggregates_do_not(engine
     ((row, _),) = materialized(definition, table([one(MINUTE)]), 10 * MINUTE, engine).values()
     assert read(definition, [row], 10 * MINUTE) == [([1.5], [PRESENT]), ([None], [OUTSIDE_MAX_AGE])]
     ((row, _),) = materialized(definition, table([one(9 * MINUTE)]), 10 * MINUTE, engine).values()
-    reader = Reader(definition, ["sum", "x"])
+    reader = RowReader(definition, ["sum", "x"])
     columns = reader.read([row, None], 10 * MINUTE)
     assert [tuple(map(list, column)) for column in columns.features] == [
         ([1.5, 0.0], [PRESENT, NOT_FOUND]),
@@ -163,8 +170,8 @@ def test_rows_from_before_and_after_a_view_had_aggregates_are_read_by_their_own_
     row = Layout.of(plain_view).encode(9 * MINUTE, None, [1.5])
     layouts = {layout.schema_id: layout for layout in map(Layout.of, (plain_view, windowed))}
     for at, column in ((10 * MINUTE, ([1.5], [PRESENT])), (10 * MINUTE + 1, ([None], [OUTSIDE_MAX_AGE]))):
-        assert Reader(plain_view, ["x"]).read([snapshot], at, layouts).features == [column]
-        assert Reader(windowed, ["x", "sum"]).read([row], at, layouts).features == [column, ([None], [NOT_FOUND])]
+        assert RowReader(plain_view, ["x"]).read([snapshot], at, layouts).features == [column]
+        assert RowReader(windowed, ["x", "sum"]).read([row], at, layouts).features == [column, ([None], [NOT_FOUND])]
 
 
 def test_on_demand_features_of_no_entity_see_no_window_in_training_either(engine: Engine) -> None:

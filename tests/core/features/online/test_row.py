@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import StoredFeature
-from millrace_core.features.online import row, row_columns
+from millrace_core.features.online import row, row_encoder
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.conform import ARROW
 
@@ -75,10 +75,10 @@ def test_rows_by_column_are_the_rows_one_by_one(case: Case) -> None:
     columns = [column.cast(ARROW[f.type]) for column, f in zip(columns, layout.features, strict=True)]
     events = pa.array([event for event, _, _ in rows], pa.int64())
     created = pa.array([created for _, created, _ in rows], pa.int64())
-    made = row_columns.encode(layout, events, created, columns).to_pylist()
+    made = row_encoder.encode(layout, events, created, columns).to_pylist()
     assert made == [layout.encode(*each) for each in rows]
     if all(created is None for _, created, _ in rows):
-        assert row_columns.encode(layout, events, None, columns).to_pylist() == made
+        assert row_encoder.encode(layout, events, None, columns).to_pylist() == made
 
 
 def golden(after: str = r"string \"z\"\)") -> bytes:

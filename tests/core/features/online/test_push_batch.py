@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.online import pushed
+from millrace_core.features.online import push_batch
 from tests.core.features.histories import view
 
 ALL = view(
@@ -40,9 +40,9 @@ def columns(*rows: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def test_values_of_every_type_are_taken_unchanged() -> None:
-    found = pushed.from_json(ALL, columns(GOOD))
+    found = push_batch.from_json(ALL, columns(GOOD))
     assert not found.rejected
-    rows = pushed.rows(ALL, found.table)
+    rows = push_batch.rows(ALL, found.table)
     assert rows.event_times.to_pylist() == [-1]
     [values] = zip(*(column.to_pylist() for column in rows.features), strict=True)
     assert values[:3] == (True, -(2**31), 2**63 - 1)
@@ -71,7 +71,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "value", "why"), BAD)
 def test_a_row_that_does_not_fit_is_named_and_the_others_stay(name: str, value: Any, why: str) -> None:
-    found = pushed.from_json(ALL, columns(GOOD, {**GOOD, name: value}, {**GOOD, "id": "b"}))
+    found = push_batch.from_json(ALL, columns(GOOD, {**GOOD, name: value}, {**GOOD, "id": "b"}))
     assert [(each.row, each.column) for each in found.rejected] == [(1, name)]
     assert why in found.rejected[0].reason
     assert found.table.column("id").to_pylist() == ["a", "b"]
@@ -80,7 +80,7 @@ def test_a_row_that_does_not_fit_is_named_and_the_others_stay(name: str, value: 
 def test_a_null_is_a_value_and_a_missing_created_time_is_null() -> None:
     nulls = {**GOOD, **{feature.name: None for feature in ALL.features}}
     del nulls["written"]
-    rows = pushed.rows(ALL, pushed.from_json(ALL, columns(nulls)).table)
+    rows = push_batch.rows(ALL, push_batch.from_json(ALL, columns(nulls)).table)
     assert rows.created_times is not None
     assert rows.created_times.to_pylist() == [None]
     assert [column.null_count for column in rows.features] == [1] * len(ALL.features)
@@ -93,7 +93,7 @@ def test_a_null_is_a_value_and_a_missing_created_time_is_null() -> None:
 def test_a_batch_that_lacks_a_column_is_refused(change: dict[str, Any], why: str) -> None:
     given_columns = {**columns(GOOD), **change}
     with pytest.raises(RejectError, match=why):
-        pushed.from_json(ALL, {name: column for name, column in given_columns.items() if column is not None})
+        push_batch.from_json(ALL, {name: column for name, column in given_columns.items() if column is not None})
 
 
 def test_a_table_is_taken_like_a_source() -> None:
@@ -107,8 +107,8 @@ def test_a_table_is_taken_like_a_source() -> None:
         }
     )
     with pytest.raises(RejectError, match=r"df.y: column 'y' has the type"):
-        pushed.from_arrow(definition, table)
-    found = pushed.from_arrow(definition, table.set_column(3, "y", pa.array([1, 2, 3, 4])))
+        push_batch.from_arrow(definition, table)
+    found = push_batch.from_arrow(definition, table.set_column(3, "y", pa.array([1, 2, 3, 4])))
     assert [(each.row, each.column) for each in found.rejected] == [(1, "id"), (2, "at"), (3, "x")]
     assert found.table.num_rows == 1
     assert found.table.schema.field("x").type == pa.int32()
@@ -131,13 +131,13 @@ def test_of_several_rows_of_one_entity_the_newest_is_written(rows: list[tuple[in
         at = (event, -9 if created is None else created)
         if key not in best or at >= best[key][0]:
             best[key] = at, index
-    found = pushed.newest(definition, table)
+    found = push_batch.newest(definition, table)
     assert sorted(found.column("x").to_pylist()) == sorted(index for _, index in best.values())
 
 
 def test_a_batch_that_is_bad_throughout_is_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushed, "MOST_REJECTED", 5)
+    monkeypatch.setattr(push_batch, "MOST_REJECTED", 5)
     definition = view(("x", "int32"))
     bad = {"id": [1] * 10, "at": ["2026-01-01"] * 10, "x": ["a"] * 10}
     with pytest.raises(RejectError, match=r"df.x: more than 5 rows do not fit, .*int32 is expected"):
-        pushed.from_json(definition, bad)
+        push_batch.from_json(definition, bad)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.api.featureview import FeatureType, ScalarType
+from millrace_core.features.online import row_arrays
 from millrace_core.features.online.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
-from millrace_core.features.types import arrays
 from millrace_core.features.types.conform import integers
 
 Numbers = np.ndarray[Any, Any]
@@ -84,17 +84,17 @@ def _binary(data: Numbers, count: int, size: int) -> pa.Array:
 
 
 def _arrays(column: pa.ListArray, element: ScalarType) -> pa.Array:
-    """The bytes of each array (``arrays``); empty where it is null."""
-    if element in arrays.TEXTS:
-        encoded = [b"" if values is None else arrays.encode(element, values) for values in column.to_pylist()]
+    """The bytes of each array (``row_arrays``); empty where it is null."""
+    if element in row_arrays.TEXTS:
+        encoded = [b"" if values is None else row_arrays.encode(element, values) for values in column.to_pylist()]
         return pa.array(encoded, pa.binary())
     missing = column.is_null().to_numpy(zero_copy_only=False)
     counts = np.asarray(pc.list_value_length(column).fill_null(0))
     elements = pc.list_flatten(column)
-    kind = np.dtype(_NUMPY[arrays.CODES[element]])
+    kind = np.dtype(_NUMPY[row_arrays.CODES[element]])
     numbers = _elements(elements, kind)
     nulls = elements.is_null().to_numpy(zero_copy_only=False)
-    sizes = np.where(missing, 0, arrays.COUNT.size + (counts + 7) // 8 + counts * kind.itemsize)
+    sizes = np.where(missing, 0, row_arrays.COUNT.size + (counts + 7) // 8 + counts * kind.itemsize)
     ends = np.cumsum(sizes)
     data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
     firsts = np.cumsum(counts) - counts
@@ -103,7 +103,7 @@ def _arrays(column: pa.ListArray, element: ScalarType) -> pa.Array:
         rows = np.flatnonzero((counts == count) & ~missing)
         places = firsts[rows, None] + np.arange(count)
         parts = [
-            np.broadcast_to(np.frombuffer(arrays.COUNT.pack(count), np.uint8), (len(rows), arrays.COUNT.size)),
+            np.broadcast_to(np.frombuffer(row_arrays.COUNT.pack(count), np.uint8), (len(rows), row_arrays.COUNT.size)),
             np.packbits(nulls[places], axis=1, bitorder="little"),
             np.ascontiguousarray(numbers[places]).view(np.uint8).reshape(len(rows), -1),
         ]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.online.reading import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, Reader
 from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, RowReader
 from tests.core.features.histories import view
 
 KINDS = ["bool", "int32", "string", "float64", "bytes", "int64", "string", "timestamp", "float32", "array<float32>"]
@@ -63,7 +63,7 @@ def test_columns_agree_with_decoding_row_by_row(seed: int, ttl: str | None, miss
         )
         for _ in range(rng.randint(1, 6))
     ]
-    got = Reader(definition, names).read(rows, 0)
+    got = RowReader(definition, names).read(rows, 0)
     pairs = [list(zip(c.values, c.statuses, strict=True)) for c in got.features]
     assert [list(row) for row in zip(*pairs, strict=True)] == one_by_one(definition, names, rows, 0)
     assert list(got.event_times) == [None if row is None else layout.decode(row).event_time for row in rows]
@@ -72,7 +72,7 @@ def test_columns_agree_with_decoding_row_by_row(seed: int, ttl: str | None, miss
 def test_an_age_of_exactly_the_ttl_is_present_and_one_microsecond_more_is_not() -> None:
     definition = view(("x", "int64"), ttl="1ms")
     row = Layout.of(definition).encode(0, None, [7])
-    reader = Reader(definition, ["x"])
+    reader = RowReader(definition, ["x"])
     assert [list(reader.read([row], at).features[0].statuses) for at in (-1, 0, 1000, 1001)] == [
         [OUTSIDE_MAX_AGE],
         [PRESENT],
@@ -85,7 +85,7 @@ def test_a_row_of_another_schema_is_read_by_that_schema() -> None:
     old = view(("kept", "int64"), ("dropped", "string"), ("retyped", "int32"), ("moved", "int64", "a"))
     new = view(("added", "int64"), ("retyped", "int64"), ("kept", "int64"), ("moved", "int64", "b"))
     rows = [Layout.of(old).encode(1, None, [1, "x", 2, 3]), Layout.of(new).encode(2, None, [4, 5, 6, 7]), None]
-    reader = Reader(new, ["added", "retyped", "kept", "moved"])
+    reader = RowReader(new, ["added", "retyped", "kept", "moved"])
     known = reader.read(rows, 9, {old.schema_id: Layout.of(old)})
     assert [list(column.values) for column in known.features] == [
         [None, 4, None],
@@ -100,11 +100,11 @@ def test_a_row_of_another_schema_is_read_by_that_schema() -> None:
 
 def test_a_row_of_an_unknown_schema_is_reported_and_never_misread() -> None:
     old, new = view(("x", "int64")), view(("x", "timestamp"))
-    got = Reader(new, ["x"]).read([Layout.of(old).encode(1, None, [5])], 9)
+    got = RowReader(new, ["x"]).read([Layout.of(old).encode(1, None, [5])], 9)
     assert got.unknown == {old.schema_id}
     assert got.features == [([None], [NOT_FOUND])]
 
 
 def test_bytes_that_are_no_row_are_reported() -> None:
     with pytest.raises(ReportError, match="no whole row"):
-        Reader(view(("x", "int64")), ["x"]).read([b"something else"], 9)
+        RowReader(view(("x", "int64")), ["x"]).read([b"something else"], 9)

@@ -41,7 +41,7 @@ _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.
 _FIELD: Final = "df"
 
 
-class Rejected(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row that does not land: its index in the batch (from 0), the column at fault, and why."""
 
     row: int
@@ -49,14 +49,14 @@ class Rejected(NamedTuple):
     reason: str
 
 
-class Pushed(NamedTuple):
+class PushBatch(NamedTuple):
     """A checked batch: the rows that fit, in their order and of the declared types, and those that do not."""
 
     table: pa.Table
-    rejected: list[Rejected]
+    rejected: list[RejectedRow]
 
 
-class _Wanted(NamedTuple):
+class _PushColumn(NamedTuple):
     """A column of the source: its type (None takes what comes), and what a null in it would mean, if it may not be."""
 
     name: str
@@ -82,7 +82,7 @@ def require_online(definition: Definition) -> None:
         )
 
 
-def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> Pushed:
+def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> PushBatch:
     """Checks equally long columns of JSON values.
 
     Raises:
@@ -95,7 +95,7 @@ def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> P
     return _checked(definition, columns, max(lengths, default=0), _from_values)
 
 
-def from_arrow(definition: Definition, table: pa.Table) -> Pushed:
+def from_arrow(definition: Definition, table: pa.Table) -> PushBatch:
     """Checks a table. Raises as ``from_json``, and where a column's type cannot be read as declared."""
     names = set(table.column_names)
     columns = {name: table.column(name) for name in names if table.column_names.count(name) == 1}
@@ -133,28 +133,28 @@ def rows(definition: Definition, table: pa.Table) -> Rows:
     )
 
 
-def _wanted(definition: Definition) -> Iterator[_Wanted]:
+def _wanted(definition: Definition) -> Iterator[_PushColumn]:
     for key in definition.join_keys:
-        yield _Wanted(key.name, key.type, "a join key that is null names no entity")
-    yield _Wanted(definition.timestamp_field, "timestamp", "a row needs its event time")
+        yield _PushColumn(key.name, key.type, "a join key that is null names no entity")
+    yield _PushColumn(definition.timestamp_field, "timestamp", "a row needs its event time")
     if definition.created_field:
-        yield _Wanted(definition.created_field, "timestamp", "")
+        yield _PushColumn(definition.created_field, "timestamp", "")
     for read in dict.fromkeys(feature.source_column for feature in definition.features):
         if read is not None:
-            yield _Wanted(read.column, read.type, "")
+            yield _PushColumn(read.column, read.type, "")
     if definition.source.where is not None:
         parsed = expressions.parse(definition.source.where, where="spec.source.where")
         for name in parsed.names:
-            yield _Wanted(".".join(name), None, "")
+            yield _PushColumn(".".join(name), None, "")
 
 
 def _checked(
     definition: Definition,
     columns: Mapping[str, Any],
     count: int,
-    convert: Callable[[_Wanted, Any, list[Rejected]], pa.Array],
-) -> Pushed:
-    rejected: list[Rejected] = []
+    convert: Callable[[_PushColumn, Any, list[RejectedRow]], pa.Array],
+) -> PushBatch:
+    rejected: list[RejectedRow] = []
     made: dict[str, pa.Array] = {}
     for wanted in _wanted(definition):
         if wanted.name in made and wanted.type is None:
@@ -168,13 +168,13 @@ def _checked(
             if wanted.null and array.null_count:
                 bad = {each.row for each in rejected if each.column == wanted.name}
                 empty = (index for index, there in enumerate(array.is_valid().to_pylist()) if not there)
-                _reject(rejected, (Rejected(index, wanted.name, wanted.null) for index in empty if index not in bad))
+                _reject(rejected, (RejectedRow(index, wanted.name, wanted.null) for index in empty if index not in bad))
         made.setdefault(wanted.name, array)
     table = pa.table(made)
     first = {each.row: each for each in reversed(rejected)}
     if first:
         table = table.filter(pa.array([index not in first for index in range(count)]))
-    return Pushed(table, [first[index] for index in sorted(first)])
+    return PushBatch(table, [first[index] for index in sorted(first)])
 
 
 def _missing(definition: Definition, name: str, columns: Mapping[str, Any]) -> RejectError:
@@ -186,7 +186,7 @@ def _missing(definition: Definition, name: str, columns: Mapping[str, Any]) -> R
     )
 
 
-def _reject(rejected: list[Rejected], more: Iterator[Rejected] | Sequence[Rejected]) -> None:
+def _reject(rejected: list[RejectedRow], more: Iterator[RejectedRow] | Sequence[RejectedRow]) -> None:
     for each in more:
         rejected.append(each)
         if len(rejected) > MOST_REJECTED:
@@ -197,7 +197,7 @@ def _reject(rejected: list[Rejected], more: Iterator[Rejected] | Sequence[Reject
             )
 
 
-def _from_values(wanted: _Wanted, values: Sequence[Any], rejected: list[Rejected]) -> pa.Array:
+def _from_values(wanted: _PushColumn, values: Sequence[Any], rejected: list[RejectedRow]) -> pa.Array:
     if wanted.type is None:
         try:
             return pa.array(values)
@@ -205,14 +205,14 @@ def _from_values(wanted: _Wanted, values: Sequence[Any], rejected: list[Rejected
             raise RejectError(f"the values are of no one type: {error}", field=f"{_FIELD}.{wanted.name}") from error
     convert = _converter(wanted.type)
     good: list[Any] = []
-    bad: list[Rejected] = []
+    bad: list[RejectedRow] = []
     for index, value in enumerate(values):
         try:
             good.append(None if value is None else convert(value))
         except (ValueError, TypeError, OverflowError, RejectError):
             good.append(None)
             kind = type(value).__name__
-            bad.append(Rejected(index, wanted.name, f"{value!r:.100} ({kind}) came, {wanted.type} is expected"))
+            bad.append(RejectedRow(index, wanted.name, f"{value!r:.100} ({kind}) came, {wanted.type} is expected"))
     _reject(rejected, bad)
     target = ARROW[wanted.type]
     return pa.array(good, _stored(target)).cast(target)
@@ -271,7 +271,7 @@ _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-def _from_column(wanted: _Wanted, column: pa.ChunkedArray, rejected: list[Rejected]) -> pa.Array:
+def _from_column(wanted: _PushColumn, column: pa.ChunkedArray, rejected: list[RejectedRow]) -> pa.Array:
     values = _joined(column)
     if wanted.type is None:
         return values
@@ -287,13 +287,13 @@ def _from_column(wanted: _Wanted, column: pa.ChunkedArray, rejected: list[Reject
     return conform(pc.if_else(fits, values, pa.scalar(None, values.type)), wanted.type, column=wanted.name)
 
 
-def _bad(wanted: _Wanted, values: pa.Array, first: int) -> Iterator[Rejected]:
+def _bad(wanted: _PushColumn, values: pa.Array, first: int) -> Iterator[RejectedRow]:
     """The values that do not fit, found by halves."""
     try:
         conform(values, wanted.type, column=wanted.name)
     except RejectError:
         if len(values) == 1:
-            yield Rejected(first, wanted.name, f"{values[0].as_py()!r:.100} came, {wanted.type} is expected")
+            yield RejectedRow(first, wanted.name, f"{values[0].as_py()!r:.100} came, {wanted.type} is expected")
             return
         middle = len(values) // 2
         yield from _bad(wanted, values.slice(0, middle), first)

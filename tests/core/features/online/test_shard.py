@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace_core.features.history.history import TimeRange
-from millrace_core.features.online.share import Share, SharedSource, share_of
+from millrace_core.features.online.shard import Shard, ShardedSource, shard_of
 from tests.core.features.histories import TableSource, view
 
 KEYS = pa.array([b"default:v:{1001}", b"default:v:{a\\p|}", None, b"default:v:{}"], pa.binary())
 
 
 def test_the_share_of_a_key_never_changes() -> None:
-    assert share_of(KEYS, 7).tolist() == [1, 4, -1, 1]
+    assert shard_of(KEYS, 7).tolist() == [1, 4, -1, 1]
 
 
 @settings(deadline=None, max_examples=50)
@@ -28,7 +28,7 @@ def test_shares_split_the_rows_without_a_remainder_whatever_the_width_of_the_key
     for index in range(count):
         parts = []
         for table in (whole, narrow):
-            source = SharedSource(TableSource(table, 3), view(("x", "int64")), Share(index, count))
+            source = ShardedSource(TableSource(table, 3), view(("x", "int64")), Shard(index, count))
             batches = list(source.scan(["x"], TimeRange(None, 0)))
             assert all(batch.schema.names == ["x"] for batch in batches)
             parts.append([value for batch in batches for value in batch["x"].to_pylist()])
@@ -40,6 +40,6 @@ def test_shares_split_the_rows_without_a_remainder_whatever_the_width_of_the_key
 def test_shares_are_about_equal() -> None:
     keys = pa.array([b"default:v:{%d}" % number for number in range(10_000)], pa.binary())
     for count in (2, 3, 7, 64):
-        found = share_of(keys, count).tolist()
+        found = shard_of(keys, count).tolist()
         sizes = [found.count(index) for index in range(count)]
         assert max(sizes) < 1.5 * min(sizes)

@@ -53,7 +53,7 @@ def layouts_of(meta: Mapping[bytes, bytes]) -> dict[bytes, Layout]:
     return {layout.schema_id: layout for layout in found}
 
 
-class Column(NamedTuple):
+class FeatureColumn(NamedTuple):
     """One feature of many entities; several columns may share one ``statuses`` object."""
 
     values: Sequence[Value]
@@ -61,7 +61,7 @@ class Column(NamedTuple):
 
 
 @dataclass
-class Columns:
+class FeatureColumns:
     """What was read of one view.
 
     Attributes:
@@ -72,7 +72,7 @@ class Columns:
         row_times: of the source's rows that snapshots have their features of rows from; None where there are none.
     """
 
-    features: list[Column]
+    features: list[FeatureColumn]
     event_times: Sequence[int | None]
     unknown: set[bytes] = field(default_factory=set)
     alike: bool = False
@@ -84,7 +84,7 @@ class Columns:
         return self.row_times or () if of_rows else self.event_times
 
 
-class Reader:
+class RowReader:
     """Reads chosen features of one view's rows; made once per feature set, used per request.
 
     Args:
@@ -102,7 +102,7 @@ class Reader:
         self._layout = Layout.of(definition)
         self._partial = _Partial(self._layout, self._reads)
 
-    def read(self, rows: Sequence[bytes | None], as_of: int, layouts: Layouts | None = None) -> Columns:
+    def read(self, rows: Sequence[bytes | None], as_of: int, layouts: Layouts | None = None) -> FeatureColumns:
         """Columns from rows.
 
         Args:
@@ -118,8 +118,8 @@ class Reader:
         oldest = -TIME_OFFSET if ttl is None else as_of - ttl
         found: Sequence[Any] = rows if all(rows) else [row for row in rows if row]
         if not found:
-            nothing = Column([None] * len(rows), [NOT_FOUND] * len(rows))
-            columns = Columns([nothing] * len(self.features), [None] * len(rows))
+            nothing = FeatureColumn([None] * len(rows), [NOT_FOUND] * len(rows))
+            columns = FeatureColumns([nothing] * len(self.features), [None] * len(rows))
             return self._with_empty(columns, rows) if windowed else columns
         columns = self._partial.read(found, oldest, as_of) or self._read_each(found, oldest, as_of, layouts or {})
         if windowed:
@@ -129,7 +129,7 @@ class Reader:
         columns = _spread(columns, rows)
         return self._with_empty(columns, rows) if windowed else columns
 
-    def _settled(self, columns: Columns, as_of: int) -> Columns:
+    def _settled(self, columns: FeatureColumns, as_of: int) -> FeatureColumns:
         """Snapshots at the moment of the read, by the time of the row that each of them ends with."""
         *features, last = columns.features
         # Rows from before the view had aggregates are no snapshots; their own time is that of their features.
@@ -147,9 +147,9 @@ class Reader:
                 settled.append(_of_rows(column, times, oldest, as_of))
             else:
                 settled.append(_of_windows(column, times, empty_until, empty))
-        return Columns(settled, columns.event_times, columns.unknown, row_times=times)
+        return FeatureColumns(settled, columns.event_times, columns.unknown, row_times=times)
 
-    def _with_empty(self, columns: Columns, rows: Sequence[bytes | None]) -> Columns:
+    def _with_empty(self, columns: FeatureColumns, rows: Sequence[bytes | None]) -> FeatureColumns:
         """With the values of empty windows where there is no row."""
         features = [
             column
@@ -161,7 +161,7 @@ class Reader:
         ]
         return replace(columns, features=features)
 
-    def _read_each(self, rows: Sequence[Any], oldest: int, as_of: int, layouts: Layouts) -> Columns:
+    def _read_each(self, rows: Sequence[Any], oldest: int, as_of: int, layouts: Layouts) -> FeatureColumns:
         """Row by row, for rows of which some have another layout."""
         unknown: set[bytes] = set()
         event_times: list[int | None] = []
@@ -185,7 +185,7 @@ class Reader:
         visible = [
             NOT_FOUND if at is None else PRESENT if oldest <= at <= as_of else OUTSIDE_MAX_AGE for at in event_times
         ]
-        return Columns([_column(column, visible) for column in values], event_times, unknown)
+        return FeatureColumns([_column(column, visible) for column in values], event_times, unknown)
 
 
 class _Partial:
@@ -217,7 +217,7 @@ class _Partial:
         self._fixed = struct.Struct(f">9sQQ{layout.bitmap_bytes}s{codes}")
         self._whole = not layout.has_variable
 
-    def read(self, rows: Sequence[bytes], oldest: int, as_of: int) -> Columns | None:
+    def read(self, rows: Sequence[bytes], oldest: int, as_of: int) -> FeatureColumns | None:
         """All columns of the rows; None where a row has another layout."""
         size = self._fixed.size
         try:
@@ -232,7 +232,7 @@ class _Partial:
         visible = [PRESENT] * count
         all_visible = min(event_times) >= oldest and max(event_times) <= as_of
         if self._plain is not None and all_visible and bitmaps.count(self._no_nulls) == count:
-            return Columns(_columns(fixed, self._plain, visible), event_times, alike=True)
+            return FeatureColumns(_columns(fixed, self._plain, visible), event_times, alike=True)
         if not all_visible:
             visible = [PRESENT if oldest <= at <= as_of else OUTSIDE_MAX_AGE for at in event_times]
         nulls = 0
@@ -250,8 +250,8 @@ class _Partial:
                 column = [None if mask >> bit & 1 else value for mask, value in zip(masks, column, strict=True)]
                 columns.append(_column(column, visible))
             else:
-                columns.append(Column(column, visible) if all_visible else _column(column, visible))
-        return Columns(columns, event_times)
+                columns.append(FeatureColumn(column, visible) if all_visible else _column(column, visible))
+        return FeatureColumns(columns, event_times)
 
     def _variable(
         self, rows: Sequence[bytes], feature: StoredFeature, begins: Sequence[int], ends: Sequence[int]
@@ -264,10 +264,10 @@ class _Partial:
         return [part.decode() for part in parts] if feature.type == "string" else parts
 
 
-def _columns(fixed: Sequence[Sequence[Any]], places: Sequence[int], visible: Sequence[str]) -> list[Column]:
+def _columns(fixed: Sequence[Sequence[Any]], places: Sequence[int], visible: Sequence[str]) -> list[FeatureColumn]:
     # As Column(…) makes them, in half the time; it is what small reads spend most of theirs on.
     make = tuple.__new__
-    return [make(Column, (fixed[place], visible)) for place in places]
+    return [make(FeatureColumn, (fixed[place], visible)) for place in places]
 
 
 def _empty_values(definition: Definition, wanted: Sequence[Feature]) -> list[Value]:
@@ -294,17 +294,17 @@ def _ends_needed(layout: Layout, wanted: Sequence[StoredFeature]) -> set[StoredF
     return {before for before, feature in pairwise(variable) if feature in wanted}
 
 
-def _column(values: Sequence[Any], visible: Sequence[str]) -> Column:
+def _column(values: Sequence[Any], visible: Sequence[str]) -> FeatureColumn:
     statuses = [
         status if status is not PRESENT else PRESENT if value is not None and value is not _ABSENT else _why_not(value)
         for status, value in zip(visible, values, strict=True)
     ]
-    return Column(
+    return FeatureColumn(
         [value if status is PRESENT else None for status, value in zip(statuses, values, strict=True)], statuses
     )
 
 
-def _of_rows(column: Column, times: Sequence[Any], oldest: int, as_of: int) -> Column:
+def _of_rows(column: FeatureColumn, times: Sequence[Any], oldest: int, as_of: int) -> FeatureColumn:
     """A feature of the snapshots' rows, where those are visible."""
     seen = [time is not None and oldest <= time <= as_of for time in times]
     if all(seen):
@@ -314,10 +314,10 @@ def _of_rows(column: Column, times: Sequence[Any], oldest: int, as_of: int) -> C
         status if visible or status is NOT_FOUND else OUTSIDE_MAX_AGE
         for visible, status in zip(seen, column.statuses, strict=True)
     ]
-    return Column(values, statuses)
+    return FeatureColumn(values, statuses)
 
 
-def _of_windows(column: Column, times: Sequence[Any], empty_until: int, empty: Value) -> Column:
+def _of_windows(column: FeatureColumn, times: Sequence[Any], empty_until: int, empty: Value) -> FeatureColumn:
     """An aggregate; empty where no event is left in any window."""
     over = [
         time is not None and time <= empty_until and status is not NOT_FOUND
@@ -327,14 +327,14 @@ def _of_windows(column: Column, times: Sequence[Any], empty_until: int, empty: V
         return column
     status = NULL_VALUE if empty is None else PRESENT
     values = [empty if out else value for out, value in zip(over, column.values, strict=True)]
-    return Column(values, [status if out else was for out, was in zip(over, column.statuses, strict=True)])
+    return FeatureColumn(values, [status if out else was for out, was in zip(over, column.statuses, strict=True)])
 
 
 def _why_not(value: Any) -> str:
     return NULL_VALUE if value is None else NOT_FOUND
 
 
-def _spread(columns: Columns, rows: Sequence[bytes | None]) -> Columns:
+def _spread(columns: FeatureColumns, rows: Sequence[bytes | None]) -> FeatureColumns:
     """Columns of the rows that were found, spread over all that were asked for."""
     where = [index for index, row in enumerate(rows) if row]
 
@@ -347,6 +347,8 @@ def _spread(columns: Columns, rows: Sequence[bytes | None]) -> Columns:
     # Columns that share their statuses go on sharing them.
     statuses = {id(column.statuses): column.statuses for column in columns.features}
     wide_statuses = {key: spread(values, NOT_FOUND) for key, values in statuses.items()}
-    features = [Column(spread(column.values, None), wide_statuses[id(column.statuses)]) for column in columns.features]
+    features = [
+        FeatureColumn(spread(column.values, None), wide_statuses[id(column.statuses)]) for column in columns.features
+    ]
     row_times = None if columns.row_times is None else spread(columns.row_times, None)
-    return Columns(features, spread(columns.event_times, None), columns.unknown, row_times=row_times)
+    return FeatureColumns(features, spread(columns.event_times, None), columns.unknown, row_times=row_times)

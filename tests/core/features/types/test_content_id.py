@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.types.content import content_id
+from millrace_core.features.types.content_id import content_id
 
 COLUMNS: dict[str, pa.Array] = {
     "int": pa.array([1, None, 3]),

@@ -1,7 +1,7 @@
-"""A share of a view's entities, for runs that several processes do together.
+"""A shard of a view's entities, for runs that several processes do together.
 
-Which share an entity belongs to follows from its store key alone (``keys``): the key's CRC-32, as zlib and gzip have
-it, modulo the number of shares. So it is the same in every process and on every machine, whatever versions they run.
+Which shard an entity belongs to follows from its store key alone (``keys``): the key's CRC-32, as zlib and gzip have
+it, modulo the number of shards. So it is the same in every process and on every machine, whatever versions they run.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from millrace_core.features.online import key_columns
 
 
 @dataclass(frozen=True)
-class Share:
-    """One of ``count`` shares, ``index`` from 0 on."""
+class Shard:
+    """One of ``count`` shards, ``index`` from 0 on."""
 
     index: int
     count: int
 
 
-class SharedSource:
-    """The rows of a source whose entity belongs to a share; those with a null join key belong to none."""
+class ShardedSource:
+    """The rows of a source whose entity belongs to a shard; those with a null join key belong to none."""
 
-    def __init__(self, source: HistorySource, definition: Definition, share: Share) -> None:
+    def __init__(self, source: HistorySource, definition: Definition, shard: Shard) -> None:
         self._source = source
         self._definition = definition
-        self._share = share
+        self._shard = shard
 
     def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
-        """As the source's own, less the rows of other shares."""
+        """As the source's own, less the rows of other shards."""
         join_keys = [key.name for key in self._definition.join_keys]
         for batch in self._source.scan(list(dict.fromkeys([*columns, *join_keys])), window):
             keys = key_columns.store_keys(self._definition, {name: batch.column(name) for name in join_keys})
-            mine = share_of(keys, self._share.count) == self._share.index
+            mine = shard_of(keys, self._shard.count) == self._shard.index
             yield batch.select(list(columns)).filter(pa.array(mine))
 
 
-def share_of(keys: pa.BinaryArray, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The share, of ``count``, to which each store key belongs; -1 for a null."""
+def shard_of(keys: pa.BinaryArray, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The shard, of ``count``, to which each store key belongs; -1 for a null."""
     return np.array([-1 if key is None else zlib.crc32(key) % count for key in keys.to_pylist()], np.int64)
