@@ -136,7 +136,7 @@ class ModelDeploymentSpec(ApiModel):
     )
     service: Annotated[str, Field(pattern=_SERVICE_PATTERN, min_length=1, max_length=MAX_SERVICE)] | None = Field(
         default=None,
-        description="Name that clients call; several deployments may share it. Default: the object's name.",
+        description="Name that clients call; several deployments may share it. Immutable. Default: the object's name.",
     )
     model: Model = Field(description="The model to serve.")
     features: ServingFeatures | None = Field(
@@ -213,6 +213,12 @@ class ModelDeployment(ApiModel):
             f"has(self.spec.service) || self.metadata.name.matches('{_SERVICE_PATTERN}')",
             "metadata.name is also the service's name here, so it must begin with a letter and hold only lower case "
             "letters, digits and -; or give spec.service",
+        ),
+        Rule(
+            "(has(self.spec.service) ? self.spec.service : self.metadata.name) == "
+            "(has(oldSelf.spec.service) ? oldSelf.spec.service : self.metadata.name)",
+            "spec.service is immutable, because clients, experiments and records know the deployment by it; "
+            "make another ModelDeployment for the other service",
         ),
     )
 

@@ -225,14 +225,32 @@ async def test_the_last_deployment_takes_everything_with_it(world: World) -> Non
     assert world.children() == []
 
 
-async def test_a_deployment_that_moves_to_another_service_takes_its_route_along(world: World) -> None:
-    world.apply(model())
-    await world.settle()
-    world.apply(model(service="store"))
-    await world.settle()
-    assert names(world, "Service") == ["store", "store-arms"]
-    assert names(world, "VirtualService") == ["store"]
-    assert world.condition(MD, "m", "Ready")[0] == "True"
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        ("shop", "store", True),
+        ("shop", None, True),
+        (None, "store", True),
+        (None, "m", False),
+        ("m", None, False),
+        ("shop", "shop", False),
+    ],
+)
+def test_a_deployment_stays_with_its_service(
+    world: World, before: str | None, after: str | None, refused: bool
+) -> None:
+    made = model(service=before or "")
+    if before is None:
+        made["spec"].pop("service", None)
+    world.apply(made)
+    if refused:
+        with pytest.raises(AssertionError, match=r"spec\.service is immutable"):
+            world.patch(MD, "m", {"spec": {"service": after}})
+    else:
+        world.patch(MD, "m", {"spec": {"service": after}})
+    held = world.get(MD, "m")
+    assert held is not None
+    assert held["spec"].get("service", "m") == (before or "m" if refused else after or "m")
 
 
 @pytest.mark.parametrize("device", ["gpu", "auto"])
