@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from millrace_core.api.base import GROUP
-from millrace_kube.resources import WATCHED, Object, Resource, labels_of, name_of, namespace_of
+from millrace_kube.resources import Object, Resource, labels_of, name_of, namespace_of, version_of
+from millrace_kube.watched import WATCHED, Watch
 
 Place = tuple[str, str]
 Changed = Callable[[Resource, Object], None]
@@ -22,8 +23,8 @@ _LABEL_PREFIX = f"{GROUP}/"
 class Cache:
     """Objects by resource, namespace and name."""
 
-    def __init__(self, resources: Iterable[Resource] = WATCHED) -> None:
-        self.resources = tuple(resources)
+    def __init__(self, resources: Mapping[Resource, Watch] = WATCHED) -> None:
+        self.resources = resources
         self._subscribers: list[Changed] = []
         self._stores = {resource: _Store() for resource in self.resources}
 
@@ -62,11 +63,11 @@ class Cache:
         """Takes an object from a watch event or a write's answer; False where what is held is as new."""
         store = self._stores[resource]
         store.served = True
-        place, version = _place(document), _version(document)
+        place, version = _place(document), version_of(document)
         held = store.objects.get(place)
-        if version <= max(_version(held) if held else -1, store.gone.get(place, -1)):
+        if version <= max(version_of(held) if held else -1, store.gone.get(place, -1)):
             return False
-        document = _trimmed(document, resource)
+        document = _trimmed(document, self.resources[resource])
         store.put(place, document)
         self._changed(resource, document)
         return True
@@ -74,10 +75,10 @@ class Cache:
     def remove(self, resource: Resource, document: Object) -> bool:
         """Takes the deletion of an object, at its last resource version; False where it is not held."""
         store = self._stores[resource]
-        place, version = _place(document), _version(document)
+        place, version = _place(document), version_of(document)
         held = store.objects.get(place)
         store.gone[place] = max(version, store.gone.get(place, -1))
-        if held is None or _version(held) > version:
+        if held is None or version_of(held) > version:
             return False
         store.pop(place)
         self._changed(resource, document)
@@ -92,7 +93,7 @@ class Cache:
             listed.add(_place(document))
             self.upsert(resource, document)
         for place, held in list(store.objects.items()):
-            if place not in listed and _version(held) <= int(version or 0):
+            if place not in listed and version_of(held) <= int(version or 0):
                 store.pop(place)
                 self._changed(resource, held)
         store.gone = {place: gone for place, gone in store.gone.items() if gone > int(version or 0)}
@@ -136,14 +137,10 @@ def _place(document: Object) -> Place:
     return namespace_of(document), name_of(document)
 
 
-def _version(document: Object) -> int:
-    return int(document["metadata"].get("resourceVersion") or 0)
-
-
-def _trimmed(document: Object, resource: Resource) -> Object:
+def _trimmed(document: Object, watch: Watch) -> Object:
     """The object without what nobody reads; only the changed levels are copied."""
     trimmed = _without(document, ["metadata", "managedFields"])
-    for path in resource.drop:
+    for path in watch.drop:
         trimmed = _without(trimmed, path.split("."))
     return trimmed
 

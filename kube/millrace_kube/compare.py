@@ -9,9 +9,9 @@ replaced as a whole by an apply, so it must be equal in length and order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from millrace_kube.quantities import parse
 from millrace_kube.resources import Object
 
 # Kubernetes' own list-map keys, by field name (OpenAPI: x-kubernetes-list-map-keys).
@@ -29,14 +29,6 @@ _PORT_KEYS: Final = (("containerPort", "protocol"), ("port", "protocol"))
 _DEFAULTS: Final[Mapping[str, Any]] = {"protocol": "TCP"}
 # Fields of the core kinds that hold quantities.
 _QUANTITIES: Final = frozenset({"requests", "limits", "sizeLimit", "capacity"})
-_SUFFIXES: Final = {
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "": Decimal(1),
-    **{unit: Decimal(10) ** (3 * power) for power, unit in enumerate("kMGTPE", 1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
-}
 # Groups whose lists Kubernetes itself merges; in custom resources every list counts as a whole.
 _NATIVE: Final = ("v1", "apps/", "batch/", "policy/")
 
@@ -96,14 +88,4 @@ def _same_number(desired: Any, live: Any) -> bool:
 
 
 def _same_quantity(desired: Any, live: Any) -> bool:
-    return desired == live or (live is not None and quantity(str(desired)) == quantity(str(live)) is not None)
-
-
-def quantity(text: str) -> Decimal | None:
-    """A Kubernetes quantity (``500m``, ``1Gi``) as a number, or None where it is none."""
-    digits = text.rstrip("numkKMGTPEi")
-    scale = _SUFFIXES.get(text[len(digits) :])
-    try:
-        return Decimal(digits) * scale if scale is not None else None
-    except InvalidOperation:
-        return None
+    return desired == live or (live is not None and parse(str(desired)) == parse(str(live)) is not None)

@@ -91,8 +91,8 @@ def _spy(
     registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, runtime: Runtime, resource: Resource
 ) -> None:
     where = (resource.group, resource.version, resource.plural)
-    if resource.selector:
-        settings.watching.label_selectors[where] = resource.selector
+    if labels := runtime.cluster.cache.resources[resource].labels:
+        settings.watching.label_selectors[where] = labels
 
     @kopf.on.event(*where, registry=registry, id=f"observe-{resource.plural}")
     async def observe(event: kopf.RawEvent, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The resources that the operators read and write: where each is served, and what of it is worth watching."""
+"""The resources of the API that Millrace reads and writes, and what every object's metadata says."""
 
 from __future__ import annotations
 
@@ -6,34 +6,25 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from millrace_core.api import names
 from millrace_core.api.base import GROUP, VERSION
 
-# A Kubernetes object as JSON. Objects that come from the cache are shared: never change one, build a new one.
+# A Kubernetes object as JSON. Objects that come from a cache are shared: never change one, build a new one.
 Object = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind of object as the API server serves it.
-
-    Args:
-        group: API group; empty for the core group.
-        selector: label selector of what is watched; empty: all objects.
-        drop: dotted paths that the cache does not keep, because nothing reads them and they are large.
-    """
+    """One kind of object as the API server serves it; ``group`` is empty for the core group."""
 
     group: str
     version: str
     plural: str
     kind: str
     namespaced: bool = True
-    selector: str = ""
-    drop: tuple[str, ...] = ()
 
     @property
     def api_version(self) -> str:
-        """``apiVersion`` of the objects."""
+        """``apiVersion`` of the objects, such as ``apps/v1``."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
@@ -45,57 +36,43 @@ class Resource:
         parts += [quote(part, safe="") for part in (name, subresource) if part]
         return "/".join(parts)
 
+    def typed(self, document: Object) -> Object:
+        """The object with its ``apiVersion`` and ``kind``, which the items of a list lack."""
+        return {"apiVersion": self.api_version, "kind": self.kind, **document}
 
-_OURS: Final = f"{names.MANAGED_BY}=millrace"
 
 FEATURE_VIEWS: Final = Resource(GROUP, VERSION, "featureviews", "FeatureView")
 MODEL_DEPLOYMENTS: Final = Resource(GROUP, VERSION, "modeldeployments", "ModelDeployment")
 EXPERIMENTS: Final = Resource(GROUP, VERSION, "experiments", "Experiment")
 
-CRON_JOBS: Final = Resource("batch", "v1", "cronjobs", "CronJob", selector=_OURS)
-JOBS: Final = Resource("batch", "v1", "jobs", "Job", selector=_OURS)
-PODS: Final = Resource("", "v1", "pods", "Pod", selector=_OURS, drop=("spec",))
-SERVICES: Final = Resource("", "v1", "services", "Service", selector=_OURS)
-DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment", selector=_OURS)
-POD_DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", selector=_OURS)
-SCALED_OBJECTS: Final = Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject", selector=_OURS)
-SERVICE_MONITORS: Final = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor", selector=_OURS)
-HORIZONTAL_POD_AUTOSCALERS: Final = Resource(
-    "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", selector=_OURS
-)
-# The users' own are watched too: one for a service's host makes Millrace's its delegate.
-VIRTUAL_SERVICES: Final = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
-DESTINATION_RULES: Final = Resource("networking.istio.io", "v1", "destinationrules", "DestinationRule", selector=_OURS)
-NODES: Final = Resource(
-    "", "v1", "nodes", "Node", namespaced=False, drop=("status.images", "status.conditions", "status.nodeInfo")
-)
-
-# Read and written, never watched.
-SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
+PODS: Final = Resource("", "v1", "pods", "Pod")
+SERVICES: Final = Resource("", "v1", "services", "Service")
+ENDPOINTS: Final = Resource("", "v1", "endpoints", "Endpoints")
+CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
+SECRETS: Final = Resource("", "v1", "secrets", "Secret")
+SERVICE_ACCOUNTS: Final = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 EVENTS: Final = Resource("", "v1", "events", "Event")
+DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
+REPLICA_SETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet")
+JOBS: Final = Resource("batch", "v1", "jobs", "Job")
+CRON_JOBS: Final = Resource("batch", "v1", "cronjobs", "CronJob")
+ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+POD_DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
-
-WATCHED: Final = (
-    FEATURE_VIEWS,
-    MODEL_DEPLOYMENTS,
-    EXPERIMENTS,
-    CRON_JOBS,
-    JOBS,
-    PODS,
-    SERVICES,
-    DEPLOYMENTS,
-    POD_DISRUPTION_BUDGETS,
-    SCALED_OBJECTS,
-    HORIZONTAL_POD_AUTOSCALERS,
-    SERVICE_MONITORS,
-    VIRTUAL_SERVICES,
-    DESTINATION_RULES,
-    NODES,
+HORIZONTAL_POD_AUTOSCALERS: Final = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+DEFINITIONS: Final = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
-_BY_KIND: Final = {
-    (resource.api_version, resource.kind): resource for resource in (*WATCHED, SECRETS, NAMESPACES, EVENTS, LEASES)
-}
+
+SCALED_OBJECTS: Final = Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
+SERVICE_MONITORS: Final = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
+VIRTUAL_SERVICES: Final = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
+DESTINATION_RULES: Final = Resource("networking.istio.io", "v1", "destinationrules", "DestinationRule")
+HTTP_ROUTES: Final = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
+
+_BY_KIND: Final = {(one.api_version, one.kind): one for one in list(globals().values()) if isinstance(one, Resource)}
 
 
 def resource_of(document: Object) -> Resource:
@@ -113,6 +90,11 @@ def namespace_of(document: Object) -> str:
     return str(document["metadata"].get("namespace", ""))
 
 
+def key_of(document: Object) -> str:
+    """``namespace/name``, or ``/name`` for a cluster-scoped object: the object's key in caches and queues."""
+    return f"{namespace_of(document)}/{name_of(document)}"
+
+
 def labels_of(document: Object) -> dict[str, str]:
     """``metadata.labels``; empty where there are none."""
     return document["metadata"].get("labels") or {}
@@ -123,24 +105,17 @@ def annotations_of(document: Object) -> dict[str, str]:
     return document["metadata"].get("annotations") or {}
 
 
+def version_of(document: Object) -> int:
+    """``metadata.resourceVersion`` as a number, as Kubernetes declares it comparable (KEP-5504); 0 where it is none."""
+    text = str(document["metadata"].get("resourceVersion") or "")
+    return int(text) if text.isdigit() else 0
+
+
 def deleting(document: Object) -> bool:
     """Whether deletion has begun (``metadata.deletionTimestamp`` is set)."""
     return bool(document["metadata"].get("deletionTimestamp"))
 
 
-def owner_reference(owner: Object, *, controller: bool = True) -> Object:
-    """An owner reference to ``owner``, for a child's ``metadata.ownerReferences``."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": name_of(owner),
-        "uid": owner["metadata"]["uid"],
-        "controller": controller,
-        "blockOwnerDeletion": True,
-    }
-
-
 def key_text(document: Object) -> str:
     """``Kind namespace/name``, as messages show an object."""
-    where = namespace_of(document)
-    return f"{document['kind']} {where}/{name_of(document)}" if where else f"{document['kind']} {name_of(document)}"
+    return f"{document['kind']} {key_of(document).removeprefix('/')}"

@@ -119,7 +119,8 @@ class Runtime:
         """Lists one kind and makes the cache equal to it."""
         began = asyncio.get_running_loop().time()
         try:
-            documents, version = await self.cluster.client.list(resource, selector=resource.selector)
+            labels = self.cluster.cache.resources[resource].labels
+            documents, version = await self.cluster.client.list(resource, selector=labels)
         except errors.AbsentError:
             self.cluster.cache.unserved(resource)
         else:
@@ -188,7 +189,7 @@ class Runtime:
             self._due.clear()
             stale, self._stale = self._stale, set()
             everything = loop.time() >= resync_at
-            await self._list_until_done(self.cluster.cache.resources if everything else tuple(stale))
+            await self._list_until_done(tuple(self.cluster.cache.resources) if everything else tuple(stale))
             if everything:
                 resync_at = loop.time() + self._resync
                 self._reconcile_everything()

@@ -13,16 +13,8 @@ from millrace_kube import connection, errors
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.resources import (
-    CRON_JOBS,
-    EVENTS,
-    FEATURE_VIEWS,
-    SERVICES,
-    Object,
-    annotations_of,
-    labels_of,
-    owner_reference,
-)
+from millrace_kube.owners import owner_reference
+from millrace_kube.resources import CRON_JOBS, EVENTS, FEATURE_VIEWS, SERVICES, Object, annotations_of, labels_of
 from millrace_local.apiserver.process import RunningServer
 from tests.builders import feature_view
 from tests.operators.harness import Api

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_kube.compare import covers, quantity
+from millrace_kube.compare import covers
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",
@@ -135,16 +134,3 @@ def test_lists_whose_items_cannot_be_told_apart_count_as_a_whole(env: list[Any])
     wanted = {"apiVersion": "v1", "kind": "ConfigMap", "spec": {"env": env}}
     assert covers(wanted, copy.deepcopy(wanted))
     assert not covers(wanted, {**wanted, "spec": {"env": env[:1]}})
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("500m", "0.5"), ("1", "1"), ("1Gi", str(2**30)), ("2k", "2000"), ("1.5Mi", str(3 * 2**19)), ("100n", "1e-7")],
-)
-def test_quantities(text: str, value: str) -> None:
-    assert quantity(text) == Decimal(value)
-
-
-@pytest.mark.parametrize("text", ["", "m", "1x", "Gi", "1KiB", "one"])
-def test_what_is_no_quantity(text: str) -> None:
-    assert quantity(text) is None

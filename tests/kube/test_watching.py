@@ -10,8 +10,9 @@ import pytest
 from millrace_core.api import names
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_kube.cached_client import CachedClient
+from millrace_kube.owners import owner_reference
 from millrace_kube.queue import Key, Requeue
-from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of, owner_reference
+from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of
 from millrace_kube.runtime import Controller, by_label, itself
 from millrace_local.apiserver.process import RunningServer, start
 from tests.builders import feature_view

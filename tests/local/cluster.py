@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import pytest
 
+from millrace_kube.resources import EVENTS, NAMESPACES, PODS, Resource
 from millrace_local.apiserver.process import RunningServer, start
 from millrace_local.client.api import ApiError, Client
 from millrace_local.client.config import load
 from millrace_local.client.informer import Informers
-from millrace_local.client.resources import EVENTS, NAMESPACES, PODS, Resource
 from millrace_local.controllers.run import ControllerSettings
 from millrace_local.controllers.run import run as run_controllers
 from millrace_local.node.run import run as run_node

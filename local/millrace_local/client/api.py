@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 
 from millrace_core.base.errors import RetryError
+from millrace_kube.resources import Object, Resource
 from millrace_local.client.config import Connection
-from millrace_local.client.resources import Obj, Resource
 
 PAGE = 500
 REQUEST_SECONDS = 30.0
@@ -76,25 +76,25 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Obj:
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Reads one object; ``namespace`` is "" for cluster-wide kinds."""
         return await self.request("GET", resource.path(namespace, name))
 
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
-    ) -> tuple[list[Obj], str]:
+    ) -> tuple[list[Object], str]:
         """Reads all objects in pages; returns them with the resource version to watch from."""
-        items: list[Obj] = []
+        items: list[Object] = []
         query = _query(limit=str(PAGE), labelSelector=labels, fieldSelector=fields)
         while True:
             page = await self.request("GET", resource.path(namespace), query=query)
-            items += page.get("items") or []
+            items += [resource.typed(item) for item in page.get("items") or []]
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
                 return items, metadata.get("resourceVersion", "")
             query["continue"] = metadata["continue"]
 
-    async def create(self, resource: Resource, namespace: str, body: Obj, subresource: str = "") -> Obj:
+    async def create(self, resource: Resource, namespace: str, body: Object, subresource: str = "") -> Object:
         """Creates an object, or posts to the named object's subresource (``binding``, ``token``)."""
         name = body["metadata"]["name"] if subresource else ""
         path = resource.path(namespace, name, subresource)
@@ -111,7 +111,7 @@ class Client:
         kind: PatchKind = "merge",
         subresource: str = "",
         force: bool = False,
-    ) -> Obj:
+    ) -> Object:
         """Patches one object; ``force`` takes over fields of others and belongs to ``apply`` only."""
         query = _query(fieldManager=self._manager, force="true" if force else "")
         path = resource.path(namespace, name, subresource)
@@ -128,7 +128,7 @@ class Client:
         propagation: str = "",
     ) -> None:
         """Deletes one object (with this ``uid`` only, if given); ``grace`` in seconds. Already gone is success."""
-        options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid:
             options["preconditions"] = {"uid": uid}
         if grace is not None:
@@ -149,7 +149,7 @@ class Client:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
-    ) -> Obj:
+    ) -> Object:
         """Makes one request and returns the JSON of its answer.
 
         Raises:
@@ -178,7 +178,7 @@ class Client:
         labels: str = "",
         fields: str = "",
         seconds: int = 300,
-    ) -> AsyncIterator[Obj]:
+    ) -> AsyncIterator[Object]:
         """Yields watch events from resource version ``version`` on, until the server ends the watch.
 
         Raises:
@@ -219,9 +219,9 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _event(line: bytes) -> Obj:
+def _event(line: bytes) -> Object:
     try:
-        event: Obj = orjson.loads(line)
+        event: Object = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise ApiError(f"watch: not JSON: {line[:80]!r}") from error
     if event.get("type") == "ERROR":

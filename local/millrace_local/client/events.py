@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from millrace_kube.resources import EVENTS, Object, Resource
+from millrace_kube.times import now as wall_clock
+from millrace_kube.times import stamp
 from millrace_local.client.api import ApiError, Client
-from millrace_local.client.resources import EVENTS, Obj, Resource
-from millrace_local.client.times import now as wall_clock
-from millrace_local.client.times import stamp
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,13 @@ class Happening:
     """One thing worth telling about one object."""
 
     resource: Resource
-    regarding: Obj
+    regarding: Object
     reason: str
     message: str
     kind: Literal["Normal", "Warning"] = "Normal"
 
 
-def event_of(happening: Happening, component: str, at: datetime, count: int = 1) -> Obj:
+def event_of(happening: Happening, component: str, at: datetime, count: int = 1) -> Object:
     """The Event object that says ``happening``, seen ``count`` times, last at ``at``."""
     metadata = happening.regarding["metadata"]
     message = happening.message[:LONGEST_MESSAGE]
@@ -83,7 +83,7 @@ class Recorder:
     def emit(
         self,
         resource: Resource,
-        regarding: Obj,
+        regarding: Object,
         reason: str,
         message: str,
         *,

@@ -12,27 +12,27 @@ import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from millrace_kube.resources import Object, Resource
 from millrace_local.client.api import ApiError, Client
-from millrace_local.client.resources import Obj, Resource
 
 log = logging.getLogger(__name__)
 
 # Called with (old, new): old is None for an addition, new is None for a removal.
-Listener = Callable[[Obj | None, Obj | None], None]
-Index = Callable[[Obj], Iterable[str]]
+Listener = Callable[[Object | None, Object | None], None]
+Index = Callable[[Object], Iterable[str]]
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 10.0
 WHILE_NOT_INSTALLED = 2.0
 
 
-def key_of(obj: Obj) -> str:
+def key_of(obj: Object) -> str:
     """``namespace/name``, or ``/name`` for a cluster-wide object."""
     metadata = obj["metadata"]
     return f"{metadata.get('namespace', '')}/{metadata['name']}"
 
 
-def version_of(obj: Obj) -> int:
+def version_of(obj: Object) -> int:
     """The resource version as a number; -1 when the server's versions are not numbers."""
     text = obj["metadata"].get("resourceVersion", "")
     return int(text) if text.isdigit() else -1
@@ -47,7 +47,7 @@ class Informer:
 
     def __init__(self, client: Client, resource: Resource, *, fields: str = "", labels: str = "") -> None:
         self.resource = resource
-        self.items: dict[str, Obj] = {}
+        self.items: dict[str, Object] = {}
         self.synced = asyncio.Event()
         self._client = client
         self._fields = fields
@@ -69,15 +69,15 @@ class Informer:
             for key, item in self.items.items():
                 self._enter(name, key, item)
 
-    def by(self, name: str, value: str) -> list[Obj]:
+    def by(self, name: str, value: str) -> list[Object]:
         """The items whose index ``name`` holds ``value``, in the order of their names."""
         return [self.items[key] for key in sorted(self._indices[name][1].get(value, ()))]
 
-    def get(self, namespace: str, name: str) -> Obj | None:
+    def get(self, namespace: str, name: str) -> Object | None:
         """The object of this name, if known."""
         return self.items.get(f"{namespace}/{name}")
 
-    def observe(self, obj: Obj) -> None:
+    def observe(self, obj: Object) -> None:
         """Takes the answer to one's own create or patch, unless the watch is already past it."""
         version = version_of(obj)
         known = self.items.get(key_of(obj))
@@ -142,13 +142,13 @@ class Informer:
                 self._take(obj)
             self._version = obj["metadata"].get("resourceVersion", self._version)
 
-    def _take(self, obj: Obj) -> None:
+    def _take(self, obj: Object) -> None:
         """Puts a watched object, unless a newer one is known: a stale watch must not turn time back."""
         known = self.items.get(key_of(obj))
         if known is None or version_of(obj) < 0 or version_of(obj) > version_of(known):
             self._put(obj)
 
-    def _replace(self, items: list[Obj], version: str) -> None:
+    def _replace(self, items: list[Object], version: str) -> None:
         fresh = {key_of(item): item for item in items}
         for key in [key for key in self.items if key not in fresh]:
             self._remove(key, None)
@@ -159,7 +159,7 @@ class Informer:
         self._version = version
         self.synced.set()
 
-    def _put(self, obj: Obj) -> None:
+    def _put(self, obj: Object) -> None:
         key = key_of(obj)
         # Bookkeeping of server-side apply: nobody here reads it, and it is half of an object's bytes.
         obj["metadata"].pop("managedFields", None)
@@ -171,7 +171,7 @@ class Informer:
             self._enter(name, key, obj)
         self._tell(old, obj)
 
-    def _remove(self, key: str, last: Obj | None) -> None:
+    def _remove(self, key: str, last: Object | None) -> None:
         old = self.items.get(key)
         if old is None or (last is not None and -1 < version_of(last) < version_of(old)):
             return
@@ -179,12 +179,12 @@ class Informer:
         del self.items[key]
         self._tell(old, None)
 
-    def _enter(self, name: str, key: str, obj: Obj) -> None:
+    def _enter(self, name: str, key: str, obj: Object) -> None:
         keys, table = self._indices[name]
         for value in keys(obj):
             table.setdefault(value, set()).add(key)
 
-    def _leave(self, key: str, obj: Obj) -> None:
+    def _leave(self, key: str, obj: Object) -> None:
         for keys, table in self._indices.values():
             for value in keys(obj):
                 if members := table.get(value):
@@ -192,7 +192,7 @@ class Informer:
                     if not members:
                         del table[value]
 
-    def _tell(self, old: Obj | None, new: Obj | None) -> None:
+    def _tell(self, old: Object | None, new: Object | None) -> None:
         for listener in self._listeners:
             try:
                 listener(old, new)
@@ -201,9 +201,9 @@ class Informer:
                 log.exception("%s: a listener failed", self.resource.plural)
 
 
-def _differs(known: Obj, item: Obj) -> bool:
-    ours: Obj = known["metadata"]
-    theirs: Obj = item["metadata"]
+def _differs(known: Object, item: Object) -> bool:
+    ours: Object = known["metadata"]
+    theirs: Object = item["metadata"]
     return (ours.get("uid"), ours["resourceVersion"]) != (theirs.get("uid"), theirs["resourceVersion"])
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from millrace_kube.resources import NAMESPACES, SERVICE_ACCOUNTS, Object, deleting
 from millrace_local.client.informer import Informers
-from millrace_local.client.resources import NAMESPACES, SERVICE_ACCOUNTS, Obj
 from millrace_local.controllers.actions import Create, Plan
-from millrace_local.controllers.owners import is_deleted
 
 DEFAULT = "default"
 
@@ -24,11 +23,11 @@ class AccountController:
         self._namespaces = informers.of(NAMESPACES)
         self._accounts = informers.of(SERVICE_ACCOUNTS)
 
-        def of_account(old: Obj | None, new: Obj | None) -> None:
+        def of_account(old: Object | None, new: Object | None) -> None:
             if old and new is None and old["metadata"]["name"] == DEFAULT:
                 touch(f"/{old['metadata']['namespace']}")
 
-        def of_namespace(old: Obj | None, new: Obj | None) -> None:
+        def of_namespace(old: Object | None, new: Object | None) -> None:
             if new and old is None:
                 touch(f"/{new['metadata']['name']}")
 
@@ -38,7 +37,7 @@ class AccountController:
     def plan(self, key: str, now: datetime) -> Plan:  # noqa: ARG002 - time does not matter here
         """Creates the account that a living namespace lacks."""
         namespace = self._namespaces.items.get(key)
-        if namespace is None or is_deleted(namespace):
+        if namespace is None or deleting(namespace):
             return Plan()
         name = namespace["metadata"]["name"]
         if self._accounts.get(name, DEFAULT) is not None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from millrace_kube.resources import Object, Resource
 from millrace_local.client.api import ApiError, Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informers
-from millrace_local.client.resources import Obj, Resource
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Create:
     """Create ``body``. Its name is deterministic, so one that exists already is this very wish come true."""
 
     resource: Resource
-    body: Obj
+    body: Object
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Change:
     """
 
     resource: Resource
-    before: Obj
-    after: Obj
+    before: Object
+    after: Object
     subresource: str = ""
 
 
@@ -38,7 +38,7 @@ class Delete:
     """Delete this very object (by uid)."""
 
     resource: Resource
-    target: Obj
+    target: Object
     propagation: str = "Background"
 
 
@@ -46,7 +46,7 @@ class Delete:
 class Bind:
     """Place the pod on the node."""
 
-    pod: Obj
+    pod: Object
     node: str
 
 
@@ -55,7 +55,7 @@ class Tell:
     """Write an Event about ``regarding``."""
 
     resource: Resource
-    regarding: Obj
+    regarding: Object
     reason: str
     message: str
     kind: Literal["Normal", "Warning"] = "Normal"
@@ -79,7 +79,7 @@ def soonest(*delays: float | None) -> float | None:
 
 def difference(before: Any, after: Any) -> Any:
     """The JSON merge patch (RFC 7396) from ``before`` to ``after``; ``{}`` when they are equal."""
-    patch: Obj = {name: None for name in before if name not in after}
+    patch: Object = {name: None for name in before if name not in after}
     for name, value in after.items():
         if name not in before:
             patch[name] = value
@@ -129,7 +129,7 @@ class Hands:
         body = action.body["metadata"]
         for owner in body.get("ownerReferences") or []:
             group, _, version = owner["apiVersion"].rpartition("/")
-            resource = Resource(group, version, owner["kind"], "")
+            resource = Resource(group, version, "", owner["kind"])
             regarding = {"metadata": {**owner, "namespace": body.get("namespace", "")}}
             message = f"Error creating: {error.message}"
             self._recorder.emit(resource, regarding, "FailedCreate", message, kind="Warning")

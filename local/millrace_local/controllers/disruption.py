@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from millrace_local.client.conditions import with_condition
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Obj
-from millrace_local.client.selectors import matches
+from millrace_kube.conditions import with_condition
+from millrace_kube.owners import controller_of
+from millrace_kube.resources import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Object, deleting, key_of
+from millrace_kube.selectors import matches
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Change, Plan
-from millrace_local.controllers.owners import controller_of, is_deleted
 from millrace_local.controllers.pods import is_active, is_finished, is_ready
 
 
-def plan(budget: Obj, pods: Sequence[Obj], replicas: Mapping[str, int], now: datetime) -> Plan:
+def plan(budget: Object, pods: Sequence[Object], replicas: Mapping[str, int], now: datetime) -> Plan:
     """Writes the budget's status.
 
     Args:
@@ -24,7 +24,7 @@ def plan(budget: Obj, pods: Sequence[Obj], replicas: Mapping[str, int], now: dat
         replicas: ``spec.replicas`` of the ReplicaSets there, by uid: the pods that there should be.
         now: the present time.
     """
-    if is_deleted(budget):
+    if deleting(budget):
         return Plan()
     chosen = [
         pod
@@ -45,10 +45,10 @@ def plan(budget: Obj, pods: Sequence[Obj], replicas: Mapping[str, int], now: dat
         "disruptionsAllowed": allowed,
         "conditions": with_condition(before.get("conditions"), "DisruptionAllowed", allowed > 0, reason, "", now=now),
     }
-    return Plan((Change(DISRUPTION_BUDGETS, budget, {**budget, "status": status}, "status"),))
+    return Plan((Change(POD_DISRUPTION_BUDGETS, budget, {**budget, "status": status}, "status"),))
 
 
-def _wanted(spec: Obj, chosen: Sequence[Obj], replicas: Mapping[str, int]) -> tuple[int, int]:
+def _wanted(spec: Object, chosen: Sequence[Object], replicas: Mapping[str, int]) -> tuple[int, int]:
     """(pods expected, pods that must be healthy). Percentages and ``maxUnavailable`` count what the owners want."""
     owners = {owner["uid"] for pod in chosen if (owner := controller_of(pod))}
     unowned = sum(controller_of(pod) is None for pod in chosen)
@@ -76,11 +76,11 @@ class DisruptionController:
 
     def wire(self, informers: Informers, touch: Callable[[str], None]) -> None:
         """A budget is planned when it, or a pod that it selects (or did), changes."""
-        self._budgets = informers.of(DISRUPTION_BUDGETS)
+        self._budgets = informers.of(POD_DISRUPTION_BUDGETS)
         self._pods = informers.of(PODS)
         self._sets = informers.of(REPLICA_SETS)
 
-        def of_pod(old: Obj | None, new: Obj | None) -> None:
+        def of_pod(old: Object | None, new: Object | None) -> None:
             for key, budget in self._budgets.items.items():
                 for pod in (old, new):
                     labels = pod["metadata"].get("labels") or {} if pod else {}

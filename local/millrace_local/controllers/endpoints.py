@@ -6,11 +6,12 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Obj, Resource
-from millrace_local.client.selectors import matches_map
+from millrace_kube.owners import owner_reference
+from millrace_kube.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Object, Resource, deleting, key_of
+from millrace_kube.selectors import matches_map
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan
-from millrace_local.controllers.owners import controller_reference, is_deleted, short_hash
+from millrace_local.controllers.naming import short_hash
 from millrace_local.controllers.pods import is_finished, is_ready
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -21,7 +22,7 @@ HEADLESS = "service.kubernetes.io/headless"
 LARGEST_SLICE = 100
 
 
-def plan(service: Obj, pods: Sequence[Obj], slices: Sequence[Obj], endpoints: Obj | None) -> Plan:
+def plan(service: Object, pods: Sequence[Object], slices: Sequence[Object], endpoints: Object | None) -> Plan:
     """Writes what the Service's pods are now; unchanged slices are not touched.
 
     Args:
@@ -30,7 +31,7 @@ def plan(service: Obj, pods: Sequence[Obj], slices: Sequence[Obj], endpoints: Ob
         slices: the EndpointSlices of this Service that this controller manages.
         endpoints: the Endpoints of its name, if there.
     """
-    if is_deleted(service):
+    if deleting(service):
         return Plan()
     chosen = [pod for pod in pods if _has_address(pod) and _selects(service, pod)]
     desired = endpoint_slices(service, chosen)
@@ -43,15 +44,15 @@ def plan(service: Obj, pods: Sequence[Obj], slices: Sequence[Obj], endpoints: Ob
     return Plan(tuple(actions))
 
 
-def _selects(service: Obj, pod: Obj) -> bool:
+def _selects(service: Object, pod: Object) -> bool:
     return matches_map(service["spec"].get("selector"), pod["metadata"].get("labels") or {})
 
 
-def _has_address(pod: Obj) -> bool:
+def _has_address(pod: Object) -> bool:
     return bool((pod.get("status") or {}).get("podIP")) and not is_finished(pod)
 
 
-def _write(resource: Resource, present: Obj | None, body: Obj) -> list[Action]:
+def _write(resource: Resource, present: Object | None, body: Object) -> list[Action]:
     if present is None:
         return [Create(resource, body)]
     fields = {name: value for name, value in body.items() if name != "metadata"}
@@ -61,9 +62,9 @@ def _write(resource: Resource, present: Obj | None, body: Obj) -> list[Action]:
     return [Change(resource, present, {name: value for name, value in after.items() if name not in gone})]
 
 
-def endpoint_slices(service: Obj, pods: Sequence[Obj]) -> list[Obj]:
+def endpoint_slices(service: Object, pods: Sequence[Object]) -> list[Object]:
     """The slices of a Service: one per set of port numbers (named target ports may differ from pod to pod)."""
-    groups: dict[str, tuple[list[Obj], list[Obj]]] = {}
+    groups: dict[str, tuple[list[Object], list[Object]]] = {}
     for pod in _sorted(pods):
         ports = _ports(service, pod)
         if ports or not service["spec"].get("ports"):
@@ -78,7 +79,7 @@ def endpoint_slices(service: Obj, pods: Sequence[Obj]) -> list[Obj]:
     ]
 
 
-def _slice(service: Obj, label: str, ports: list[Obj], endpoints: list[Obj]) -> Obj:
+def _slice(service: Object, label: str, ports: list[Object], endpoints: list[Object]) -> Object:
     metadata = service["metadata"]
     labels = {**(metadata.get("labels") or {}), SERVICE_NAME: metadata["name"], MANAGED_BY: MANAGER}
     if service["spec"].get("clusterIP") == "None":
@@ -88,7 +89,7 @@ def _slice(service: Obj, label: str, ports: list[Obj], endpoints: list[Obj]) -> 
             "name": f"{metadata['name']}-{label}",
             "namespace": metadata["namespace"],
             "labels": labels,
-            "ownerReferences": [controller_reference(SERVICES, service)],
+            "ownerReferences": [owner_reference(service)],
         },
         "addressType": "IPv4",
         "endpoints": endpoints,
@@ -96,9 +97,9 @@ def _slice(service: Obj, label: str, ports: list[Obj], endpoints: list[Obj]) -> 
     }
 
 
-def _endpoint(service: Obj, pod: Obj) -> Obj:
-    ready, ends = is_ready(pod), is_deleted(pod)
-    endpoint: Obj = {
+def _endpoint(service: Object, pod: Object) -> Object:
+    ready, ends = is_ready(pod), deleting(pod)
+    endpoint: Object = {
         "addresses": [pod["status"]["podIP"]],
         "conditions": {
             "ready": bool(service["spec"].get("publishNotReadyAddresses")) or (ready and not ends),
@@ -114,26 +115,26 @@ def _endpoint(service: Obj, pod: Obj) -> Obj:
     return endpoint
 
 
-def _reference(pod: Obj) -> Obj:
+def _reference(pod: Object) -> Object:
     metadata = pod["metadata"]
     return {"kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]}
 
 
-def _ports(service: Obj, pod: Obj) -> list[Obj]:
+def _ports(service: Object, pod: Object) -> list[Object]:
     """The Service's ports as this pod serves them; a named target port that it lacks is left out."""
     ports = []
     for port in service["spec"].get("ports") or []:
         number = target_port(port, pod)
         if number is None:
             continue
-        entry: Obj = {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": number}
+        entry: Object = {"name": port.get("name", ""), "protocol": port.get("protocol", "TCP"), "port": number}
         if port.get("appProtocol"):
             entry["appProtocol"] = port["appProtocol"]
         ports.append(entry)
     return ports
 
 
-def target_port(port: Obj, pod: Obj) -> int | None:
+def target_port(port: Object, pod: Object) -> int | None:
     """The number of a Service port's target on this pod; None where the pod has no port of that name."""
     target = port.get("targetPort") or port["port"]
     if isinstance(target, int):
@@ -148,33 +149,33 @@ def target_port(port: Obj, pod: Obj) -> int | None:
     return None
 
 
-def legacy_endpoints(service: Obj, pods: Sequence[Obj]) -> Obj:
+def legacy_endpoints(service: Object, pods: Sequence[Object]) -> Object:
     """The Endpoints object: addresses that are ready and not, by set of port numbers."""
-    subsets: dict[str, Obj] = {}
+    subsets: dict[str, Object] = {}
     publish = bool(service["spec"].get("publishNotReadyAddresses"))
     for pod in _sorted(pods):
-        if is_deleted(pod) and not publish:
+        if deleting(pod) and not publish:
             continue
         ports = _ports(service, pod)
-        entry: Obj = {"ip": pod["status"]["podIP"], "targetRef": _reference(pod)}
+        entry: Object = {"ip": pod["status"]["podIP"], "targetRef": _reference(pod)}
         if pod["spec"].get("nodeName"):
             entry["nodeName"] = pod["spec"]["nodeName"]
         group = "addresses" if publish or is_ready(pod) else "notReadyAddresses"
         subset = subsets.setdefault(short_hash(ports, 5), {"ports": ports} if ports else {})
         subset.setdefault(group, []).append(entry)
     metadata = service["metadata"]
-    body: Obj = {
+    body: Object = {
         "metadata": {
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": {**(metadata.get("labels") or {}), MANAGED_BY: MANAGER},
-            "ownerReferences": [controller_reference(SERVICES, service)],
+            "ownerReferences": [owner_reference(service)],
         }
     }
     return {**body, "subsets": list(subsets.values())} if subsets else body
 
 
-def _sorted(pods: Sequence[Obj]) -> list[Obj]:
+def _sorted(pods: Sequence[Object]) -> list[Object]:
     return sorted(pods, key=lambda pod: (ipaddress.ip_address(pod["status"]["podIP"]), pod["metadata"]["name"]))
 
 
@@ -194,7 +195,7 @@ class EndpointsController:
         self._pods.index("namespace", _namespace)
         self._slices.index("service", _service_of_slice)
 
-        def of_pod(old: Obj | None, new: Obj | None) -> None:
+        def of_pod(old: Object | None, new: Object | None) -> None:
             present = new or old
             if present is None or (old and new and _same_to_services(old, new)):
                 return
@@ -202,7 +203,7 @@ class EndpointsController:
                 if any(pod and _selects(service, pod) for pod in (old, new)):
                     touch(key_of(service))
 
-        def of_slice(old: Obj | None, new: Obj | None) -> None:
+        def of_slice(old: Object | None, new: Object | None) -> None:
             for key in _service_of_slice(new or old or {}):
                 touch(key)
 
@@ -220,23 +221,23 @@ class EndpointsController:
         return plan(service, pods, self._slices.by("service", key), self._endpoints.items.get(key))
 
 
-def _namespace(obj: Obj) -> list[str]:
+def _namespace(obj: Object) -> list[str]:
     return [obj["metadata"]["namespace"]]
 
 
-def _service_of_slice(item: Obj) -> list[str]:
+def _service_of_slice(item: Object) -> list[str]:
     labels = item["metadata"].get("labels") or {}
     if labels.get(MANAGED_BY) != MANAGER or SERVICE_NAME not in labels:
         return []
     return [f"{item['metadata']['namespace']}/{labels[SERVICE_NAME]}"]
 
 
-def _same_to_services(old: Obj, new: Obj) -> bool:
+def _same_to_services(old: Object, new: Object) -> bool:
     """Whether nothing changed that a Service's endpoints say; most changes of a pod are such."""
 
-    def seen(pod: Obj) -> tuple[object, ...]:
+    def seen(pod: Object) -> tuple[object, ...]:
         labels = tuple(sorted((pod["metadata"].get("labels") or {}).items()))
         address = (pod.get("status") or {}).get("podIP")
-        return labels, address, is_ready(pod), is_deleted(pod), is_finished(pod), pod["metadata"]["uid"]
+        return labels, address, is_ready(pod), deleting(pod), is_finished(pod), pod["metadata"]["uid"]
 
     return seen(old) == seen(new)

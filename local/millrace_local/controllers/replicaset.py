@@ -6,28 +6,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import PODS, REPLICA_SETS, Obj
-from millrace_local.client.selectors import matches
+from millrace_kube.owners import adoptable, adopted, controller_of, controller_uid, owner_reference, released
+from millrace_kube.resources import PODS, REPLICA_SETS, Object, deleting, key_of
+from millrace_kube.selectors import matches
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell, soonest
-from millrace_local.controllers.owners import (
-    adoptable,
-    adopted,
-    controller_of,
-    controller_reference,
-    controller_uid,
-    free_names,
-    is_deleted,
-    pod_of,
-    released,
-)
-from millrace_local.controllers.pods import doomed_first, is_active, is_ready, until_available
+from millrace_local.controllers.naming import free_names
+from millrace_local.controllers.pods import doomed_first, is_active, is_ready, pod_of, until_available
 
 # Pods made in one plan; the next follows at once.
 BURST = 500
 
 
-def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime, *, is_taken: Callable[[str], bool]) -> Plan:
+def plan(replica_set: Object, pods: Sequence[Object], now: datetime, *, is_taken: Callable[[str], bool]) -> Plan:
     """Creates or deletes pods until as many as asked for are active, and counts them in the status.
 
     Args:
@@ -36,7 +27,7 @@ def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime, *, is_taken: Call
         now: the present time, for ``minReadySeconds``.
         is_taken: whether a pod of this name exists in the namespace, whoever controls it.
     """
-    if is_deleted(replica_set):
+    if deleting(replica_set):
         return Plan()
     selector = replica_set["spec"]["selector"]
     strangers = [pod for pod in pods if not matches(selector, pod["metadata"].get("labels") or {})]
@@ -53,7 +44,7 @@ def plan(replica_set: Obj, pods: Sequence[Obj], now: datetime, *, is_taken: Call
     return Plan(tuple(actions), soonest(*(wait for wait in waits if wait)))
 
 
-def _create(replica_set: Obj, count: int, is_taken: Callable[[str], bool]) -> list[Action]:
+def _create(replica_set: Object, count: int, is_taken: Callable[[str], bool]) -> list[Action]:
     metadata = replica_set["metadata"]
     actions: list[Action] = []
     for name in islice(free_names(metadata["name"], metadata["uid"], is_taken), min(count, BURST)):
@@ -61,14 +52,14 @@ def _create(replica_set: Obj, count: int, is_taken: Callable[[str], bool]) -> li
             replica_set["spec"]["template"],
             name=name,
             namespace=metadata["namespace"],
-            owner=controller_reference(REPLICA_SETS, replica_set),
+            owner=owner_reference(replica_set),
         )
         told = Tell(REPLICA_SETS, replica_set, "SuccessfulCreate", f"Created pod: {name}")
         actions += [Create(PODS, body), told]
     return actions
 
 
-def _delete(replica_set: Obj, active: Sequence[Obj], count: int) -> list[Action]:
+def _delete(replica_set: Object, active: Sequence[Object], count: int) -> list[Action]:
     actions: list[Action] = []
     for pod in doomed_first(active)[:count]:
         message = f"Deleted pod: {pod['metadata']['name']}"
@@ -76,7 +67,7 @@ def _delete(replica_set: Obj, active: Sequence[Obj], count: int) -> list[Action]
     return actions
 
 
-def _counts(replica_set: Obj, active: Sequence[Obj], waits: Sequence[float | None]) -> Obj:
+def _counts(replica_set: Object, active: Sequence[Object], waits: Sequence[float | None]) -> Object:
     wanted = replica_set["spec"]["template"].get("metadata", {}).get("labels") or {}
     labelled = [pod for pod in active if wanted.items() <= (pod["metadata"].get("labels") or {}).items()]
     return {
@@ -101,7 +92,7 @@ class ReplicaSetController:
         self._pods.index("controller", controller_uid)
         self._pods.index("orphan", _orphan_namespace)
 
-        def of_pod(old: Obj | None, new: Obj | None) -> None:
+        def of_pod(old: Object | None, new: Object | None) -> None:
             for pod in (old, new):
                 owner = controller_of(pod) if pod else None
                 if pod and owner and owner["kind"] == "ReplicaSet":
@@ -121,11 +112,11 @@ class ReplicaSetController:
             return Plan()
         orphans = adoptable(replica_set, self._pods.by("orphan", replica_set["metadata"]["namespace"]))
         if living := [pod for pod in orphans if is_active(pod)]:
-            return Plan(tuple(Change(PODS, pod, adopted(REPLICA_SETS, replica_set, pod)) for pod in living))
+            return Plan(tuple(Change(PODS, pod, adopted(replica_set, pod)) for pod in living))
         namespace, pods = replica_set["metadata"]["namespace"], self._pods
         own = pods.by("controller", replica_set["metadata"]["uid"])
         return plan(replica_set, own, now, is_taken=lambda name: pods.get(namespace, name) is not None)
 
 
-def _orphan_namespace(pod: Obj) -> list[str]:
+def _orphan_namespace(pod: Object) -> list[str]:
     return [] if controller_of(pod) else [pod["metadata"]["namespace"]]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from millrace_kube.times import now as wall_clock
 from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informers
-from millrace_local.client.times import now as wall_clock
 from millrace_local.controllers.accounts import AccountController
 from millrace_local.controllers.actions import Hands
 from millrace_local.controllers.cronjob.controller import CronJobController

@@ -11,10 +11,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
+from millrace_kube.resources import (
+    DESTINATION_RULES,
+    ENDPOINT_SLICES,
+    HTTP_ROUTES,
+    PODS,
+    SERVICES,
+    VIRTUAL_SERVICES,
+    Object,
+    Resource,
+)
 from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer, Informers
-from millrace_local.client.resources import ENDPOINT_SLICES, PODS, SERVICES, Obj, Resource
 from millrace_local.mesh.admin import Admin
 from millrace_local.mesh.holding import Holding
 from millrace_local.mesh.model import Problem, Snapshot
@@ -24,9 +33,6 @@ from millrace_local.mesh.translate import translate
 
 log = logging.getLogger(__name__)
 
-VIRTUAL_SERVICES = Resource("networking.istio.io", "v1", "VirtualService", "virtualservices")
-DESTINATION_RULES = Resource("networking.istio.io", "v1", "DestinationRule", "destinationrules")
-HTTP_ROUTES = Resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 RESOURCES = (SERVICES, ENDPOINT_SLICES, PODS, VIRTUAL_SERVICES, DESTINATION_RULES, HTTP_ROUTES)
 
 # While objects keep changing, at least this many times the duration of the last translation is spent on other work.
@@ -117,10 +123,10 @@ class _Loop:
             self._report(problem)
         self._known = problems
 
-    def _any_changed(self, _old: Obj | None, _new: Obj | None) -> None:
+    def _any_changed(self, _old: Object | None, _new: Object | None) -> None:
         self._changed.set()
 
-    def _pod_changed(self, old: Obj | None, new: Obj | None) -> None:
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         """Of a pod only the labels count here; its address and readiness come with its EndpointSlice."""
         if _labels(old) != _labels(new):
             self._changed.set()
@@ -139,7 +145,7 @@ def snapshot(watched: dict[Resource, Informer]) -> Snapshot:
     )
 
 
-def _labels(pod: Obj | None) -> object:
+def _labels(pod: Object | None) -> object:
     return None if pod is None else pod["metadata"].get("labels") or {}
 
 

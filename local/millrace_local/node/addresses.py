@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 from millrace_core.base.errors import RejectError, ReportError
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 
 RANGE = IPv4Network("127.64.0.0/10")
 LONGEST_PREFIX = 24
@@ -69,7 +69,7 @@ def candidates(uid: str, network: IPv4Network = RANGE) -> Iterator[str]:
         attempt += 1
 
 
-def tcp_ports(pod: Obj) -> list[int]:
+def tcp_ports(pod: Object) -> list[int]:
     """The TCP ports that the pod's containers declare."""
     return [
         port["containerPort"]
@@ -94,7 +94,7 @@ def is_free(address: str, ports: Iterable[int]) -> bool:
 
 
 def allocate(
-    pod: Obj,
+    pod: Object,
     taken: Collection[str],
     network: IPv4Network = RANGE,
     *,

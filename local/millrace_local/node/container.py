@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from millrace_core.base.errors import MillraceError
-from millrace_local.client.resources import PODS, Obj
-from millrace_local.client.times import stamp
+from millrace_kube.resources import PODS, Object
+from millrace_kube.times import stamp
 from millrace_local.node import images, logs
 from millrace_local.node.launch import Launch
 from millrace_local.node.machine import Machine, oom_kills
@@ -45,11 +45,11 @@ class Container:
         record: Record,
         *,
         policy: str,
-        pod: Callable[[], Obj],
+        pod: Callable[[], Object],
         folder: Path,
         address: str,
         machine: Machine,
-        prepare: Callable[[Obj], Awaitable[Launch]],
+        prepare: Callable[[Object], Awaitable[Launch]],
         changed: Callable[[], None],
     ) -> None:
         self.record = record
@@ -126,7 +126,7 @@ class Container:
         self._tell("ImageNotRunnable", message, warning=True)
         await self._stopping.wait()
 
-    async def _once(self, launch: Launch, began: datetime) -> Obj:
+    async def _once(self, launch: Launch, began: datetime) -> Object:
         """Starts the command, waits for its end and returns the terminated state."""
         name = self.record.name
         self.message_file.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ class Container:
             reason = "OOMKilled"
         return self._terminated(code, reason, self._message(code, log_file), began, container_id)
 
-    def _terminated(self, code: int, reason: str, message: str, began: datetime, container_id: str) -> Obj:
+    def _terminated(self, code: int, reason: str, message: str, began: datetime, container_id: str) -> Object:
         return terminated(
             code,
             reason=reason,

@@ -7,11 +7,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 
 from millrace_core.base.errors import RejectError
-from millrace_local.client.resources import Obj
-from millrace_local.client.times import quantity
+from millrace_kube.quantities import quantity
+from millrace_kube.resources import Object
 
 _REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
@@ -33,7 +33,7 @@ class Facts:
         allocatable: what the node offers, which stands for limits that a container lacks.
     """
 
-    pod: Obj
+    pod: Object
     address: str
     host_address: str
     allocatable: Mapping[str, str]
@@ -56,7 +56,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def content(obj: Obj) -> dict[str, bytes]:
+def content(obj: Object) -> dict[str, bytes]:
     """The files of a Secret or ConfigMap, by key."""
     if obj.get("kind") == "Secret":
         return {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
@@ -64,7 +64,7 @@ def content(obj: Obj) -> dict[str, bytes]:
     return {**plain, **{key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}}
 
 
-def references(container: Obj) -> Iterator[Reference]:
+def references(container: Object) -> Iterator[Reference]:
     """The Secrets and ConfigMaps that the container's environment needs."""
     for source in container.get("envFrom") or []:
         for field, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
@@ -76,7 +76,7 @@ def references(container: Obj) -> Iterator[Reference]:
                 yield kind, reference["name"]
 
 
-def environment(container: Obj, facts: Facts, sources: Sources) -> dict[str, str]:
+def environment(container: Object, facts: Facts, sources: Sources) -> dict[str, str]:
     """The container's own variables, in the order in which later ones may refer to earlier ones.
 
     Raises:
@@ -113,7 +113,7 @@ def lookup(sources: Sources, reference: Reference, *, optional: bool) -> Mapping
     return found
 
 
-def _resolve(source: Obj, container: Obj, facts: Facts, sources: Sources) -> str | None:
+def _resolve(source: Object, container: Object, facts: Facts, sources: Sources) -> str | None:
     if "fieldRef" in source:
         return field_value(source["fieldRef"]["fieldPath"], facts)
     if "resourceFieldRef" in source:
@@ -158,7 +158,7 @@ def field_value(path: str, facts: Facts) -> str:
     return str(values[path])
 
 
-def resource_value(reference: Obj, container: Obj, facts: Facts) -> str:
+def resource_value(reference: Object, container: Object, facts: Facts) -> str:
     """The value of a ``resourceFieldRef``, a whole number of ``divisor``s, rounded up.
 
     A limit that the container lacks is what the node offers; a request that it lacks is 0.
@@ -169,7 +169,7 @@ def resource_value(reference: Obj, container: Obj, facts: Facts) -> str:
     given = ((chosen.get("resources") or {}).get(group) or {}).get(name)
     if given is None:
         given = facts.allocatable.get(name, "0") if group == "limits" else "0"
-    divisor = quantity(reference.get("divisor") or "1") or Decimal(1)
+    divisor = quantity(reference.get("divisor") or "1") or Fraction(1)
     return str(math.ceil(quantity(given) / divisor))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millrace_core.base.errors import RejectError
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 from millrace_local.node.environment import expand
 from millrace_local.node.paths import rewrite
 
@@ -24,13 +24,13 @@ class Launch:
     folder: Path
 
 
-def message_mount(container: Obj) -> str:
+def message_mount(container: Object) -> str:
     """The path under which the container knows the file of its termination message."""
     return str(container.get("terminationMessagePath") or DEFAULT_MESSAGE_PATH)
 
 
 def launch(
-    container: Obj,
+    container: Object,
     own: Mapping[str, str],
     *,
     base: Mapping[str, str],

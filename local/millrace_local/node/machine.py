@@ -12,10 +12,10 @@ from pathlib import Path
 import aiohttp
 
 from millrace_core.base.errors import RetryError
+from millrace_kube.quantities import quantity
+from millrace_kube.resources import Object
 from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
-from millrace_local.client.resources import Obj
-from millrace_local.client.times import quantity
 from millrace_local.node.processes import Processes
 from millrace_local.node.settings import NodeSettings
 
@@ -53,7 +53,7 @@ class Machine:
     inherited: Mapping[str, str] = field(default_factory=dict)
     _gpus: dict[int, str] = field(default_factory=dict)
 
-    def gpus(self, pod: Obj) -> Mapping[str, str]:
+    def gpus(self, pod: Object) -> Mapping[str, str]:
         """Environment that shows the pod its GPUs and no others; nothing on a machine without any.
 
         Raises:
@@ -73,13 +73,13 @@ class Machine:
         shown = ",".join(str(number) for number in sorted(mine))
         return {"CUDA_VISIBLE_DEVICES": shown or "-1", "NVIDIA_VISIBLE_DEVICES": shown or "void"}
 
-    def release(self, pod: Obj) -> None:
+    def release(self, pod: Object) -> None:
         """Gives the pod's GPUs to others."""
         uid = pod["metadata"]["uid"]
         self._gpus = {number: owner for number, owner in self._gpus.items() if owner != uid}
 
 
-def _wanted_gpus(pod: Obj) -> int:
+def _wanted_gpus(pod: Object) -> int:
     containers = pod["spec"]["containers"]
     return sum(int(quantity(((c.get("resources") or {}).get("limits") or {}).get(GPU, 0))) for c in containers)
 

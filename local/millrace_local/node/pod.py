@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RetryError
-from millrace_local.client.resources import PODS, Obj
-from millrace_local.client.times import moment_of
+from millrace_kube.resources import PODS, Object
 from millrace_local.node import volumes
 from millrace_local.node.container import Container
 from millrace_local.node.environment import Facts, MissingError, environment, references
@@ -36,7 +36,7 @@ class Pod:
         machine: the node's means.
     """
 
-    def __init__(self, obj: Obj, address: str, machine: Machine) -> None:
+    def __init__(self, obj: Object, address: str, machine: Machine) -> None:
         self.address = address
         self.uid = str(obj["metadata"]["uid"])
         self.finished = asyncio.Event()
@@ -56,7 +56,7 @@ class Pod:
         self._frozen = False
 
     @property
-    def obj(self) -> Obj:
+    def obj(self) -> Object:
         """The pod as last seen."""
         return self._writer.obj
 
@@ -84,7 +84,7 @@ class Pod:
             self._machine.release(self.obj)
             self.finished.set()
 
-    def update(self, obj: Obj) -> None:
+    def update(self, obj: Object) -> None:
         """Takes a newer version of the pod; the first that is marked as deleted begins its end."""
         self._writer.observe(obj)
         if not obj["metadata"].get("deletionTimestamp"):
@@ -205,7 +205,7 @@ class Pod:
         if seconds is None:
             return
         since = (self.obj.get("status") or {}).get("startTime")
-        end = (moment_of(since) if since else self._place.started) + timedelta(seconds=seconds)
+        end = (timestamps.parse(since) if since else self._place.started) + timedelta(seconds=seconds)
         await asyncio.sleep((end - self._machine.now()).total_seconds())
         message = "Pod was active on the node longer than the specified deadline"
         self._stage = replace(self._stage, verdict=("Failed", "DeadlineExceeded", message))
@@ -219,7 +219,7 @@ class Pod:
     async def _stop(self, records: Iterable[Record], grace: float) -> None:
         await asyncio.gather(*(self._containers[id(record)].stop(grace) for record in records))
 
-    async def _prepare(self, spec: Obj) -> Launch:
+    async def _prepare(self, spec: Object) -> Launch:
         """What to start for a container, from the Secrets and ConfigMaps as they are now.
 
         Raises:
@@ -266,11 +266,11 @@ class Pod:
         if not self._frozen:
             self._writer.changed()
 
-    def _status(self, obj: Obj) -> Obj:
+    def _status(self, obj: Object) -> Object:
         return pod_status(obj, self._inits, self._mains, self._stage, self._place, self._machine.now())
 
 
-def _records(obj: Obj, field: str, statuses: str, machine: Machine) -> list[Record]:
+def _records(obj: Object, field: str, statuses: str, machine: Machine) -> list[Record]:
     known = {status["name"]: status for status in (obj.get("status") or {}).get(statuses) or []}
     init = field == "initContainers"
     return [

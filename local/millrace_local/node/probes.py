@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 
 Kind = Literal["startup", "readiness", "liveness"]
 
@@ -33,7 +33,7 @@ class Probe:
     eager: float
 
     @classmethod
-    def of(cls, kind: Kind, spec: Obj) -> Probe:
+    def of(cls, kind: Kind, spec: Object) -> Probe:
         """Reads a container's probe, with Kubernetes' defaults."""
         return cls(
             kind=kind,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from millrace_core.base.errors import RetryError
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 
 # A command's exit code and output.
 Run = Callable[[list[str], float], Awaitable[tuple[int, str]]]
@@ -30,7 +30,7 @@ class Prober:
         self._session = session
         self._address = address
 
-    async def look(self, action: Obj, container: Obj, patience: float, run: Run) -> None:
+    async def look(self, action: Object, container: Object, patience: float, run: Run) -> None:
         """Performs one of ``httpGet``, ``tcpSocket``, ``exec``, ``sleep``.
 
         Args:
@@ -57,7 +57,7 @@ class Prober:
         except TimeoutError as error:
             raise ProbeFailedError(f"no answer within {patience:g} s") from error
 
-    async def _http(self, get: Obj, container: Obj) -> None:
+    async def _http(self, get: Object, container: Object) -> None:
         scheme = (get.get("scheme") or "HTTP").lower()
         path = get.get("path") or "/"
         url = f"{scheme}://{get.get('host') or self._address}:{port(get['port'], container)}/{path.removeprefix('/')}"
@@ -69,7 +69,7 @@ class Prober:
         except (aiohttp.ClientError, OSError) as error:
             raise ProbeFailedError(f"Get {url!r}: {error or type(error).__name__}") from error
 
-    async def _tcp(self, socket: Obj, container: Obj) -> None:
+    async def _tcp(self, socket: Object, container: Object) -> None:
         host, number = socket.get("host") or self._address, port(socket["port"], container)
         try:
             _, writer = await asyncio.open_connection(host, number)
@@ -86,7 +86,7 @@ class Prober:
             raise ProbeFailedError(output[-LONGEST_OUTPUT:].strip() or f"command failed with exit code {code}")
 
 
-def port(value: int | str, container: Obj) -> int:
+def port(value: int | str, container: Object) -> int:
     """A port by number or by the name of a container port.
 
     Raises:

@@ -12,10 +12,10 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from millrace_kube.conditions import with_condition
+from millrace_kube.resources import LEASES, NODES, Object
+from millrace_kube.times import micro_stamp, stamp
 from millrace_local.client.api import ApiError, Client
-from millrace_local.client.conditions import with_condition
-from millrace_local.client.resources import LEASES, NODES, Obj
-from millrace_local.client.times import micro_stamp, stamp
 from millrace_local.node.machine import GPU, HOST_ADDRESS
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def holder(root: Path) -> str:
     return f"{platform.node()}:{root}"
 
 
-def node_object(name: str) -> Obj:
+def node_object(name: str) -> Object:
     """The Node to register."""
     labels = {
         "kubernetes.io/hostname": name,
@@ -66,7 +66,9 @@ def node_object(name: str) -> Obj:
     return {"metadata": {"name": name, "labels": labels}, "spec": {}}
 
 
-def node_status(present: Obj, *, ready: bool, has: Mapping[str, str], offers: Mapping[str, str], now: datetime) -> Obj:
+def node_status(
+    present: Object, *, ready: bool, has: Mapping[str, str], offers: Mapping[str, str], now: datetime
+) -> Object:
     """The Node's status: addresses, capacity, conditions with this heartbeat."""
     conditions = present.get("conditions")
     verdicts = (

@@ -6,9 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from millrace_kube.resources import PODS, Object, version_of
 from millrace_local.client.api import ApiError, Client
-from millrace_local.client.informer import version_of
-from millrace_local.client.resources import PODS, Obj
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +26,18 @@ class StatusWriter:
         logs: the folder of the pod's logs, noted in an annotation for ``kubectl logs``.
     """
 
-    def __init__(self, client: Client, obj: Obj, build: Callable[[Obj], Obj], logs: str) -> None:
+    def __init__(self, client: Client, obj: Object, build: Callable[[Object], Object], logs: str) -> None:
         self.obj = obj
         self.is_gone = False
         self._client = client
         self._build = build
         self._logs = logs
-        self._sent: Obj | None = None
+        self._sent: Object | None = None
         self._dirty = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
 
-    def observe(self, obj: Obj) -> None:
+    def observe(self, obj: Object) -> None:
         """Takes a newer version of the pod."""
         if version_of(obj) < 0 or version_of(obj) >= version_of(self.obj):
             self.obj = obj
@@ -97,7 +96,7 @@ class StatusWriter:
         self.observe(written)
 
 
-async def remove(client: Client, obj: Obj) -> None:
+async def remove(client: Client, obj: Object) -> None:
     """Removes a pod whose end has come from the API server; tries until it is gone."""
     metadata, delay = obj["metadata"], FIRST_RETRY
     while True:
@@ -111,6 +110,6 @@ async def remove(client: Client, obj: Obj) -> None:
             return
 
 
-def _cleared(before: Obj, after: Obj) -> Obj:
+def _cleared(before: Object, after: Object) -> Object:
     """The status as a merge patch: what is no longer said is taken out."""
     return {**{name: None for name in before if name not in after}, **after}

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from millrace_core.base.errors import ReportError
+from millrace_kube.resources import PODS, Object
+from millrace_kube.times import now as wall_clock
 from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer
-from millrace_local.client.resources import PODS, Obj
-from millrace_local.client.times import now as wall_clock
 from millrace_local.node import volumes
 from millrace_local.node.addresses import allocate, check_local
 from millrace_local.node.machine import Machine, count_gpus, inherited
@@ -43,7 +43,7 @@ class Node:
         self._ended: set[str] = set()
         self._closed = False
 
-    def changed(self, old: Obj | None, new: Obj | None) -> None:
+    def changed(self, old: Object | None, new: Object | None) -> None:
         """Takes a change of a pod bound to this node."""
         obj = new or old
         if obj is None or self._closed:
@@ -82,7 +82,7 @@ class Node:
             if present.name not in known:
                 volumes.remove(present)
 
-    def _start(self, obj: Obj) -> None:
+    def _start(self, obj: Object) -> None:
         taken = {pod.address for pod in self._pods.values()}
         try:
             address = allocate(obj, taken, self._machine.settings.pod_cidr)
@@ -94,7 +94,7 @@ class Node:
         self._do(self._live(pod))
         pod.update(obj)
 
-    def _again(self, obj: Obj) -> None:
+    def _again(self, obj: Object) -> None:
         metadata = obj["metadata"]
         if present := self._informer.get(metadata["namespace"], metadata["name"]):
             self.changed(present, present)
@@ -108,13 +108,13 @@ class Node:
         if pod.obj["metadata"].get("deletionTimestamp") and not self._closed:
             await remove(self._machine.client, pod.obj)
 
-    def _update(self, pod: Pod, obj: Obj) -> None:
+    def _update(self, pod: Pod, obj: Object) -> None:
         was_deleted = bool(pod.obj["metadata"].get("deletionTimestamp"))
         pod.update(obj)
         if pod.finished.is_set() and obj["metadata"].get("deletionTimestamp") and not was_deleted:
             self._do(remove(self._machine.client, obj))
 
-    def _gone(self, obj: Obj) -> None:
+    def _gone(self, obj: Object) -> None:
         """The pod is no more in the API server: whatever is left of it goes now."""
         uid = obj["metadata"]["uid"]
         if pod := self._pods.pop(uid, None):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from millrace_kube.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Object
 from millrace_local.client.api import ApiError, Client
-from millrace_local.client.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Obj
 from millrace_local.node.environment import Reference, content
 from millrace_local.node.volumes import TOKEN
 
@@ -15,7 +15,7 @@ TOKEN_SECONDS = 3600
 
 
 async def fetch(
-    client: Client, pod: Obj, references: Iterable[Reference]
+    client: Client, pod: Object, references: Iterable[Reference]
 ) -> dict[Reference, Mapping[str, bytes] | None]:
     """Fetches all at once; None for what does not exist.
 
@@ -27,7 +27,7 @@ async def fetch(
     return dict(zip(wanted, found, strict=True))
 
 
-async def _one(client: Client, pod: Obj, reference: Reference) -> Mapping[str, bytes] | None:
+async def _one(client: Client, pod: Object, reference: Reference) -> Mapping[str, bytes] | None:
     kind, name = reference
     namespace = pod["metadata"]["namespace"]
     try:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from millrace_local.client.conditions import condition, with_condition
-from millrace_local.client.resources import Obj
-from millrace_local.client.times import stamp
+from millrace_core.api.conditions import find
+from millrace_kube.conditions import with_condition
+from millrace_kube.resources import Object
+from millrace_kube.times import stamp
 
 OURS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 KILLED = 137
@@ -29,9 +30,9 @@ class Record:
         was_lost: whether it ran under a node before this one, whose end it did not survive.
     """
 
-    spec: Obj
-    state: Obj = field(default_factory=lambda: {"waiting": {"reason": "ContainerCreating"}})
-    last: Obj = field(default_factory=dict)
+    spec: Object
+    state: Object = field(default_factory=lambda: {"waiting": {"reason": "ContainerCreating"}})
+    last: Object = field(default_factory=dict)
     restarts: int = 0
     started: bool = False
     ready: bool = False
@@ -82,12 +83,12 @@ class Place:
 
 
 def pod_status(
-    pod: Obj, inits: Sequence[Record], mains: Sequence[Record], stage: Stage, place: Place, now: datetime
-) -> Obj:
+    pod: Object, inits: Sequence[Record], mains: Sequence[Record], stage: Stage, place: Place, now: datetime
+) -> Object:
     """The whole status, keeping conditions of others."""
     phase = phase_of(pod, inits, mains, stage)
     address = place.address
-    status: Obj = {
+    status: Object = {
         **{
             name: value
             for name, value in (pod.get("status") or {}).items()
@@ -109,7 +110,7 @@ def pod_status(
     return status
 
 
-def phase_of(pod: Obj, inits: Sequence[Record], mains: Sequence[Record], stage: Stage) -> str:
+def phase_of(pod: Object, inits: Sequence[Record], mains: Sequence[Record], stage: Stage) -> str:
     """The pod's phase."""
     if stage.verdict:
         return stage.verdict[0]
@@ -125,10 +126,10 @@ def phase_of(pod: Obj, inits: Sequence[Record], mains: Sequence[Record], stage: 
     return "Pending" if never_ran and known != "Running" else "Running"
 
 
-def container_status(record: Record) -> Obj:
+def container_status(record: Record) -> Object:
     """The status of one container."""
     image = record.spec["image"]
-    status: Obj = {
+    status: Object = {
         "name": record.name,
         "image": image,
         "imageID": image,
@@ -149,14 +150,14 @@ def container_status(record: Record) -> Obj:
 
 
 def conditions(
-    pod: Obj, inits: Sequence[Record], mains: Sequence[Record], stage: Stage, *, phase: str, now: datetime
-) -> list[Obj]:
+    pod: Object, inits: Sequence[Record], mains: Sequence[Record], stage: Stage, *, phase: str, now: datetime
+) -> list[Object]:
     """The pod's conditions; a transition time moves only when its status does."""
-    present: list[Obj] = (pod.get("status") or {}).get("conditions") or []
+    present: list[Object] = (pod.get("status") or {}).get("conditions") or []
     over = phase in ("Succeeded", "Failed")
     unready = [record.name for record in mains if not record.ready]
     gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
-    shut = [gate for gate in gates if (condition(present, gate) or {}).get("status") != "True"]
+    shut = [gate for gate in gates if (find(present, gate) or {}).get("status") != "True"]
     if over:
         containers = (False, "PodCompleted" if phase == "Succeeded" else "PodFailed", "")
     elif unready:
@@ -191,7 +192,7 @@ def conditions(
 LOST = "NodeLost"
 
 
-def _set(present: list[Obj], kind: str, holds: bool, reason: str, message: str, now: datetime) -> list[Obj]:
+def _set(present: list[Object], kind: str, holds: bool, reason: str, message: str, now: datetime) -> list[Object]:
     updated = with_condition(present, kind, holds, reason, message, now=now)
     return [
         {name: value for name, value in entry.items() if value != "" or name not in ("reason", "message")}
@@ -203,9 +204,9 @@ def _set(present: list[Obj], kind: str, holds: bool, reason: str, message: str, 
 
 def terminated(
     code: int, *, reason: str, message: str, started: datetime, finished: datetime, container_id: str
-) -> Obj:
+) -> Object:
     """The terminated state of a container; ``code`` as a process's: negative for a signal."""
-    state: Obj = {
+    state: Object = {
         "exitCode": code if code >= 0 else 128 - code,
         "reason": reason,
         "startedAt": stamp(started),
@@ -219,7 +220,7 @@ def terminated(
     return {"terminated": state}
 
 
-def restart_policy(spec: Obj, pod: Obj, *, init: bool) -> str:
+def restart_policy(spec: Object, pod: Object, *, init: bool) -> str:
     """When a container is started again: ``Always``, ``OnFailure`` or ``Never``; an init container that failed, as its
     pod's others would be.
     """
@@ -232,7 +233,7 @@ def is_final(policy: str, code: int) -> bool:
     return policy == "Never" or (policy == "OnFailure" and code == 0)
 
 
-def restored(spec: Obj, status: Obj | None, policy: str, now: datetime) -> Record:
+def restored(spec: Object, status: Object | None, policy: str, now: datetime) -> Record:
     """A container as the node before this one left it.
 
     What ran then is gone, since processes never outlive their node: it ended unseen, by SIGKILL.

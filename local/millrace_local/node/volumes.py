@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from millrace_core.base.errors import RejectError
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 from millrace_local.node.environment import Facts, MissingError, Reference, Sources, field_value, lookup, resource_value
 
 DEFAULT_MODE = 0o644
@@ -25,7 +25,7 @@ class Content:
     mode: int
 
 
-def references(volume: Obj) -> Iterator[Reference]:
+def references(volume: Object) -> Iterator[Reference]:
     """The objects whose content the volume holds."""
     if volume.get("secret"):
         yield "Secret", volume["secret"]["secretName"]
@@ -40,7 +40,7 @@ def references(volume: Obj) -> Iterator[Reference]:
             yield TOKEN, source["serviceAccountToken"].get("audience", "")
 
 
-def files(volume: Obj, facts: Facts, sources: Sources) -> dict[str, Content] | None:
+def files(volume: Object, facts: Facts, sources: Sources) -> dict[str, Content] | None:
     """The files of a volume by relative path; None for one that is a plain directory (``emptyDir``, ``hostPath``).
 
     Raises:
@@ -68,7 +68,7 @@ def files(volume: Obj, facts: Facts, sources: Sources) -> dict[str, Content] | N
     )
 
 
-def _of_object(reference: Reference, spec: Obj, mode: int | None, sources: Sources) -> dict[str, Content]:
+def _of_object(reference: Reference, spec: Object, mode: int | None, sources: Sources) -> dict[str, Content]:
     found = lookup(sources, reference, optional=bool(spec.get("optional")))
     default = DEFAULT_MODE if mode is None else mode
     if not spec.get("items"):
@@ -82,7 +82,7 @@ def _of_object(reference: Reference, spec: Obj, mode: int | None, sources: Sourc
     return chosen
 
 
-def _downward(spec: Obj, mode: int | None, facts: Facts) -> dict[str, Content]:
+def _downward(spec: Object, mode: int | None, facts: Facts) -> dict[str, Content]:
     default = DEFAULT_MODE if mode is None else mode
     result = {}
     for item in spec.get("items") or []:
@@ -94,7 +94,7 @@ def _downward(spec: Obj, mode: int | None, facts: Facts) -> dict[str, Content]:
     return result
 
 
-def _projected(spec: Obj, facts: Facts, sources: Sources) -> dict[str, Content]:
+def _projected(spec: Object, facts: Facts, sources: Sources) -> dict[str, Content]:
     mode = spec.get("defaultMode")
     result: dict[str, Content] = {}
     for source in spec.get("sources") or []:
@@ -110,7 +110,7 @@ def _projected(spec: Obj, facts: Facts, sources: Sources) -> dict[str, Content]:
     return result
 
 
-def directory(volume: Obj, folder: Path) -> Path:
+def directory(volume: Object, folder: Path) -> Path:
     """Where the volume really is: ``folder`` below it, or the host's own path.
 
     Raises:
@@ -154,7 +154,7 @@ def fill(folder: Path, wanted: Mapping[str, Content]) -> None:
             present.unlink()
 
 
-def mounts(container: Obj, volumes: Mapping[str, Path]) -> dict[str, Path]:
+def mounts(container: Object, volumes: Mapping[str, Path]) -> dict[str, Path]:
     """The container's mount paths and where they really are.
 
     Raises:

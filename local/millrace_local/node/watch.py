@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 from millrace_local.node.launch import Launch
 from millrace_local.node.probes import Kind, Probe, Row, after, pause
 from millrace_local.node.probing import ProbeFailedError, Prober
@@ -78,14 +78,14 @@ class Watch:
                 if spec.get(field):
                     tasks.create_task(self._probe(kind, spec[field], process, begin, grace))
 
-    async def hook(self, name: str, action: Obj, patience: float) -> None:
+    async def hook(self, name: str, action: Object, patience: float) -> None:
         """Runs a lifecycle hook; its failure is told and changes nothing else."""
         try:
             await self._prober.look(action, self._record.spec, patience, self._command)
         except ProbeFailedError as error:
             self._tell(f"Failed{name}Hook", f"{name} hook failed: {error}", warning=True)
 
-    async def _probe(self, kind: Kind, action: Obj, process: Process, begin: float, grace: float) -> None:
+    async def _probe(self, kind: Kind, action: Object, process: Process, begin: float, grace: float) -> None:
         """Looks again and again, a startup probe until it passes; a startup or liveness probe may end the process."""
         loop = asyncio.get_running_loop()
         probe = Probe.of(kind, action)
@@ -105,7 +105,7 @@ class Watch:
                 return
             await asyncio.sleep(pause(probe, row, loop.time() - begin))
 
-    async def _look(self, probe: Probe, row: Row, action: Obj, begin: float) -> Row:
+    async def _look(self, probe: Probe, row: Row, action: Object, begin: float) -> Row:
         loop = asyncio.get_running_loop()
         try:
             await self._prober.look(action, self._record.spec, probe.timeout, self._command)

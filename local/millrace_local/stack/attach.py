@@ -10,20 +10,12 @@ from pathlib import Path
 
 import yaml
 
+from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError, ReportError
+from millrace_kube.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NAMESPACES, NODES, SECRETS, SERVICES, Object
+from millrace_kube.times import now
 from millrace_local.client.api import ApiError, Client
 from millrace_local.client.config import load
-from millrace_local.client.resources import (
-    DEFINITIONS,
-    DEPLOYMENTS,
-    LEASES,
-    NAMESPACES,
-    NODES,
-    SECRETS,
-    SERVICES,
-    Obj,
-)
-from millrace_local.client.times import moment_of, now
 from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS
 
 GROUP = "millrace.dev"
@@ -61,7 +53,7 @@ async def _held(client: Client, node: str) -> tuple[str, datetime]:
         if error.is_missing:
             return "", datetime.fromtimestamp(0, UTC)
         raise
-    return (lease["metadata"].get("annotations") or {}).get(HOLDER, ""), moment_of(lease["spec"]["renewTime"])
+    return (lease["metadata"].get("annotations") or {}).get(HOLDER, ""), timestamps.parse(lease["spec"]["renewTime"])
 
 
 async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
@@ -79,7 +71,7 @@ async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
             await _apply(client, item)
 
 
-def _documents(paths: Sequence[Path]) -> Iterator[Obj]:
+def _documents(paths: Sequence[Path]) -> Iterator[Object]:
     for path in paths:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
             for item in yaml.load_all(file.read_text(), _LOADER):
@@ -92,7 +84,7 @@ def _documents(paths: Sequence[Path]) -> Iterator[Obj]:
                 yield item
 
 
-async def _apply(client: Client, item: Obj) -> None:
+async def _apply(client: Client, item: Object) -> None:
     resource, metadata = _RESOURCES[item["kind"]], item["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata["name"]
     if resource is DEFINITIONS and item["spec"]["group"] != GROUP and await _is_there(client, name):

@@ -7,7 +7,7 @@ from typing import Any, Final
 from millrace_core.api import names
 from millrace_core.api.base import GROUP
 from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
-from millrace_kube.resources import owner_reference
+from millrace_kube.owners import owner_reference
 from millrace_operators.modeldeployment import pod
 from millrace_operators.routing.desired import ARMS_COMPONENT, COMPONENT, TARGET_PORT
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from millrace_core.base.errors import RejectError
+from millrace_kube.resources import PODS
 from millrace_local.agent.settings import parse
 from millrace_local.apiserver.process import RunningServer
-from millrace_local.client.resources import PODS
 from tests.local.cluster import Cluster
 from tests.local.node.test_processes import is_alive, until_dead
 

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from millrace_core.base.errors import RejectError
+from millrace_kube.resources import DEPLOYMENTS, NODES, PODS
+from millrace_kube.selectors import matches, matches_map, matches_node_terms
 from millrace_local.client.api import ApiError, Client
 from millrace_local.client.config import Connection, load
-from millrace_local.client.resources import DEPLOYMENTS, NODES, PODS
-from millrace_local.client.selectors import matches, matches_map, matches_node_terms
 
 
 def write(

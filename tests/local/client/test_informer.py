@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object, Resource, key_of
 from millrace_local.apiserver.process import RunningServer, start
 from millrace_local.client.api import ApiError, Client
 from millrace_local.client.config import load
 from millrace_local.client.events import Recorder
-from millrace_local.client.informer import Informer, Informers, key_of
-from millrace_local.client.resources import CONFIG_MAPS, EVENTS, Obj, Resource
+from millrace_local.client.informer import Informer, Informers
 from tests.local.cluster import Cluster
 
 
@@ -26,10 +26,10 @@ class Seen:
     """A copy built from what the listener was told, and from nothing else."""
 
     def __init__(self) -> None:
-        self.items: dict[str, Obj] = {}
+        self.items: dict[str, Object] = {}
         self.changes = 0
 
-    def take(self, old: Obj | None, new: Obj | None) -> None:
+    def take(self, old: Object | None, new: Object | None) -> None:
         self.changes += 1
         obj = new or old
         assert obj is not None
@@ -58,7 +58,7 @@ async def watching(cluster: Cluster) -> AsyncIterator[tuple[Informer, Seen]]:
         await running
 
 
-async def put(cluster: Cluster, name: str, value: str) -> Obj:
+async def put(cluster: Cluster, name: str, value: str) -> Object:
     try:
         return await cluster.client.patch(CONFIG_MAPS, cluster.namespace, name, {"data": {"v": value}})
     except ApiError:
@@ -129,7 +129,7 @@ async def test_a_server_that_was_killed_and_came_back_is_followed_on(tmp_path: P
 
 async def test_a_kind_that_is_not_installed_counts_as_empty(cluster: Cluster) -> None:
     informers, stop = Informers(cluster.client), asyncio.Event()
-    informer = informers.of(Resource("none.example", "v1", "None", "nones"))
+    informer = informers.of(Resource("none.example", "v1", "nones", "None"))
     running = asyncio.create_task(informers.run(stop))
     await asyncio.wait_for(informers.synced(stop), 20)
     assert informer.items == {}
@@ -137,7 +137,7 @@ async def test_a_kind_that_is_not_installed_counts_as_empty(cluster: Cluster) ->
     await running
 
 
-def cm(name: str, version: int, **labels: str) -> Obj:
+def cm(name: str, version: int, **labels: str) -> Object:
     metadata = {"namespace": "n", "name": name, "uid": name, "resourceVersion": str(version), "labels": labels}
     return {"metadata": metadata}
 
@@ -145,13 +145,13 @@ def cm(name: str, version: int, **labels: str) -> Obj:
 class Scripted:
     """A client that lists nothing and watches what it is told."""
 
-    def __init__(self, *events: tuple[str, Obj]) -> None:
+    def __init__(self, *events: tuple[str, Object]) -> None:
         self.events = events
 
-    async def list(self, *_: Any, **__: Any) -> tuple[list[Obj], str]:
+    async def list(self, *_: Any, **__: Any) -> tuple[list[Object], str]:
         return [], "10"
 
-    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Obj]:
+    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Object]:
         for kind, obj in self.events:
             yield {"type": kind, "object": copy.deepcopy(obj)}
         self.events = ()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_kube.resources import PODS, Resource
 from millrace_local.client.api import ApiError
-from millrace_local.client.resources import PODS, Resource
 from millrace_local.controllers.actions import Create, Hands, Plan, difference
 from millrace_local.controllers.loop import Loop, Queue
 from tests.local.controllers.world import START

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace_local.client.resources import CRON_JOBS, JOBS
-from millrace_local.client.times import stamp
+from millrace_kube.resources import CRON_JOBS, JOBS
+from millrace_kube.times import stamp
 from millrace_local.controllers.cronjob.plan import plan
 from millrace_local.controllers.job.ending import Ending
 from tests.local.controllers.objects import Obj, cron_job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace_local.client.resources import DISRUPTION_BUDGETS, PODS
+from millrace_kube.resources import POD_DISRUPTION_BUDGETS, PODS
 from millrace_local.controllers.disruption import plan
 from tests.local.controllers.objects import template
 from tests.local.controllers.world import Obj, World
@@ -31,9 +31,9 @@ def test_as_many_may_go_as_are_healthy_beyond_what_must_stay(
         metadata = {"name": f"p{number}", "labels": {"app": "web"}, "ownerReferences": [owner]}
         world.run(world.add(PODS, {"metadata": metadata, "spec": template()["spec"]}), ready=number < healthy)
     budget = {"metadata": {"name": "b"}, "spec": {"selector": {"matchLabels": {"app": "web"}}, **spec}}
-    world.add(DISRUPTION_BUDGETS, budget)
-    world.apply(plan(world.get(DISRUPTION_BUDGETS, "b"), world.all(PODS), {"rs": 3}, world.now))
-    status = world.get(DISRUPTION_BUDGETS, "b")["status"]
+    world.add(POD_DISRUPTION_BUDGETS, budget)
+    world.apply(plan(world.get(POD_DISRUPTION_BUDGETS, "b"), world.all(PODS), {"rs": 3}, world.now))
+    status = world.get(POD_DISRUPTION_BUDGETS, "b")["status"]
     assert (status["disruptionsAllowed"], status["desiredHealthy"], status["currentHealthy"]) == (
         allowed,
         desired,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.client.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
+from millrace_kube.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES
 from millrace_local.controllers.endpoints import LARGEST_SLICE, endpoint_slices, legacy_endpoints, plan
 from tests.local.controllers.objects import template
 from tests.local.controllers.world import Obj, World

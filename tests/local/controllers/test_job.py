@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace_local.client.conditions import condition, is_true
-from millrace_local.client.resources import JOBS, PODS
+from millrace_core.api.conditions import find, holds
+from millrace_kube.resources import JOBS, PODS
 from millrace_local.controllers.job import indexes
 from millrace_local.controllers.job.children import TRACKING
 from millrace_local.controllers.job.failures import seconds_to_wait
@@ -44,7 +44,7 @@ def test_a_job_runs_its_pod_counts_it_and_is_complete() -> None:
     world.settle_job("train")
     done = status(world)
     assert (done["succeeded"], done.get("active"), done["uncountedTerminatedPods"]) == (1, None, {})
-    assert is_true(done["conditions"], "Complete")
+    assert holds(done["conditions"], "Complete")
     assert done["completionTime"] == "2026-11-20T12:00:05Z"
     assert world.all(PODS)[0]["metadata"]["finalizers"] == []
 
@@ -60,7 +60,7 @@ def test_no_more_pods_run_than_are_still_needed() -> None:
         world.finish(pod)
     world.settle_job("train")
     assert status(world)["succeeded"] == 5
-    assert is_true(status(world)["conditions"], "Complete")
+    assert holds(status(world)["conditions"], "Complete")
 
 
 def test_a_work_queue_is_done_when_one_pod_says_so_and_the_others_have_ended() -> None:
@@ -69,11 +69,11 @@ def test_a_work_queue_is_done_when_one_pod_says_so_and_the_others_have_ended() -
     world.finish(first)
     world.settle_job("train")
     assert len(active(world)) == 2
-    assert not is_true(status(world).get("conditions"), "Complete")
+    assert not holds(status(world).get("conditions"), "Complete")
     for pod in others:
         world.finish(pod)
     world.settle_job("train")
-    assert is_true(status(world)["conditions"], "Complete")
+    assert holds(status(world)["conditions"], "Complete")
 
 
 def test_every_index_gets_a_pod_that_knows_it_and_failed_ones_are_repeated() -> None:
@@ -94,7 +94,7 @@ def test_every_index_gets_a_pod_that_knows_it_and_failed_ones_are_repeated() -> 
     assert seen == {0: 1, 1: 1, 2: 2, 3: 1}
     assert status(world)["completedIndexes"] == "0-3"
     assert status(world)["failed"] == 1
-    assert is_true(status(world)["conditions"], "Complete")
+    assert holds(status(world)["conditions"], "Complete")
 
 
 def tries_of(pod: Obj) -> str:
@@ -128,7 +128,7 @@ def test_each_index_has_tries_and_a_back_off_of_its_own() -> None:
     assert len(active(world)) == 1, "the other index goes on"
     world.finish(of_index(world, 1))
     world.settle_job("train")
-    failed = condition(status(world)["conditions"], "Failed")
+    failed = find(status(world)["conditions"], "Failed")
     assert (failed["reason"], status(world)["completedIndexes"]) == ("FailedIndexes", "1")
     assert (status(world)["failed"], status(world)["succeeded"]) == (2, 1)
     assert not [pod for pod in world.all(PODS) if pod["metadata"]["finalizers"]]
@@ -140,10 +140,10 @@ def test_more_failed_indexes_than_allowed_end_the_job_at_once() -> None:
         world.finish(of_index(world, 0), code=1)
         world.now += timedelta(seconds=10)
         world.settle_job("train")
-    assert condition(status(world)["conditions"], "FailureTarget")["reason"] == "MaxFailedIndexesExceeded"
+    assert find(status(world)["conditions"], "FailureTarget")["reason"] == "MaxFailedIndexesExceeded"
     world.bury()
     world.settle_job("train")
-    assert is_true(status(world)["conditions"], "Failed")
+    assert holds(status(world)["conditions"], "Failed")
 
 
 def test_the_failure_policy_may_fail_one_index_and_does_not_count_disruptions_against_it() -> None:
@@ -164,7 +164,7 @@ def test_the_failure_policy_may_fail_one_index_and_does_not_count_disruptions_ag
     assert status(world)["failedIndexes"] == "1"
     world.finish(of_index(world, 0))
     world.settle_job("train")
-    assert condition(status(world)["conditions"], "Failed")["reason"] == "FailedIndexes"
+    assert find(status(world)["conditions"], "Failed")["reason"] == "FailedIndexes"
 
 
 def test_retries_wait_ever_longer_and_end_at_the_limit() -> None:
@@ -180,9 +180,9 @@ def test_retries_wait_ever_longer_and_end_at_the_limit() -> None:
         assert len(active(world)) == 1
     world.finish(active(world)[0], code=1)
     world.settle_job("train")
-    failed = condition(status(world)["conditions"], "Failed")
+    failed = find(status(world)["conditions"], "Failed")
     assert (failed["reason"], status(world)["failed"]) == ("BackoffLimitExceeded", 3)
-    assert condition(status(world)["conditions"], "FailureTarget")["status"] == "True"
+    assert find(status(world)["conditions"], "FailureTarget")["status"] == "True"
 
 
 def test_a_success_ends_the_row_of_failures() -> None:
@@ -206,18 +206,18 @@ def test_restarts_in_place_count_as_tries() -> None:
     world.finish(world.all(PODS)[0], code=137)
     world.bury()
     world.settle_job("train")
-    assert condition(status(world)["conditions"], "Failed")["reason"] == "BackoffLimitExceeded"
+    assert find(status(world)["conditions"], "Failed")["reason"] == "BackoffLimitExceeded"
 
 
 def test_a_job_past_its_deadline_ends_its_pods_before_it_is_failed() -> None:
     world = started(activeDeadlineSeconds=60)
     world.now += timedelta(seconds=61)
     world.settle_job("train")
-    assert not is_true(status(world)["conditions"], "Failed")
+    assert not holds(status(world)["conditions"], "Failed")
     world.finish(world.all(PODS)[0], code=143)
     world.bury()
     world.settle_job("train")
-    assert condition(status(world)["conditions"], "Failed")["reason"] == "DeadlineExceeded"
+    assert find(status(world)["conditions"], "Failed")["reason"] == "DeadlineExceeded"
 
 
 POLICY = {
@@ -232,7 +232,7 @@ def test_the_failure_policy_ends_the_job_at_an_exit_code_that_retries_cannot_men
     world = started(podFailurePolicy=POLICY)
     world.finish(active(world)[0], code=2)
     world.settle_job("train")
-    failed = condition(status(world)["conditions"], "Failed")
+    failed = find(status(world)["conditions"], "Failed")
     assert failed["reason"] == "PodFailurePolicy"
     assert "exit code 2 matching FailJob rule at index 1" in failed["message"]
 
@@ -252,7 +252,7 @@ def test_a_suspended_job_loses_its_pods_and_counts_none_as_failed() -> None:
     world.bury()
     world.settle_job("train")
     assert (world.all(PODS), status(world).get("failed"), status(world).get("startTime")) == ([], None, None)
-    assert is_true(status(world)["conditions"], "Suspended")
+    assert holds(status(world)["conditions"], "Suspended")
     world.edit(JOBS, "train", suspend=False)
     world.settle_job("train")
     assert (len(active(world)), status(world)["startTime"]) == (2, "2026-11-20T12:00:00Z")
@@ -299,10 +299,10 @@ def test_a_controller_killed_after_any_write_counts_every_pod_exactly_once(
             world.step_job("train", limit=cut)
         except StaleError:
             continue
-        if is_true(world.get(JOBS, "train").get("status", {}).get("conditions"), "Complete"):
+        if holds(world.get(JOBS, "train").get("status", {}).get("conditions"), "Complete"):
             break
     done = status(world)
-    assert is_true(done["conditions"], "Complete")
+    assert holds(done["conditions"], "Complete")
     assert (done["succeeded"], done.get("failed", 0)) == (outcomes[0], outcomes[1])
     assert outcomes[0] == 4
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from millrace_local.client.conditions import condition, is_true
-from millrace_local.client.resources import (
+from millrace_core.api.conditions import find, holds
+from millrace_kube.resources import (
     CRON_JOBS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -40,7 +40,7 @@ async def deploy(cluster: Cluster, replicas: int = 2, **spec: Any) -> None:
 async def rolled_out(cluster: Cluster, replicas: int = 2) -> Obj:
     def holds(obj: Obj) -> bool:
         status = obj.get("status") or {}
-        done = condition(status.get("conditions"), "Progressing") or {}
+        done = find(status.get("conditions"), "Progressing") or {}
         counts = [status.get(field, 0) for field in ("replicas", "updatedReplicas", "availableReplicas")]
         current = status.get("observedGeneration") == obj["metadata"]["generation"]
         return current and counts == [replicas] * 3 and done.get("reason") == "NewReplicaSetAvailable"
@@ -106,16 +106,14 @@ async def test_jobs_retry_complete_and_fail_with_their_reasons(cluster: Cluster)
         rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}}
         fatal = template("exit 2", restartPolicy="Never")
         await cluster.create(JOBS, "fatal", spec={"template": fatal, "podFailurePolicy": {"rules": [rule]}})
-        job = await cluster.until(
-            lambda o: is_true((o.get("status") or {}).get("conditions"), "Complete"), "flaky", JOBS
-        )
+        job = await cluster.until(lambda o: holds((o.get("status") or {}).get("conditions"), "Complete"), "flaky", JOBS)
         assert (job["status"]["succeeded"], job["status"]["failed"]) == (1, 1)
         job = await cluster.until(
-            lambda o: is_true((o.get("status") or {}).get("conditions"), "Complete"), "indexed", JOBS
+            lambda o: holds((o.get("status") or {}).get("conditions"), "Complete"), "indexed", JOBS
         )
         assert job["status"]["completedIndexes"] == "0-2"
-        job = await cluster.until(lambda o: is_true((o.get("status") or {}).get("conditions"), "Failed"), "fatal", JOBS)
-        assert condition(job["status"]["conditions"], "Failed")["reason"] == "PodFailurePolicy"  # type: ignore[index]
+        job = await cluster.until(lambda o: holds((o.get("status") or {}).get("conditions"), "Failed"), "fatal", JOBS)
+        assert find(job["status"]["conditions"], "Failed")["reason"] == "PodFailurePolicy"  # type: ignore[index]
         for name in ("flaky", "indexed", "fatal"):
             await cluster.client.delete(JOBS, cluster.namespace, name, propagation="Background")
         async with asyncio.timeout(30):
@@ -148,7 +146,7 @@ async def test_a_pod_too_large_for_the_node_waits_and_starts_when_there_is_room(
         await cluster.create(PODS, "large", **asks("100000"))
 
         def refused(obj: Obj) -> bool:
-            found = condition((obj.get("status") or {}).get("conditions"), "PodScheduled")
+            found = find((obj.get("status") or {}).get("conditions"), "PodScheduled")
             return bool(found and found["reason"] == "Unschedulable" and "Insufficient cpu" in found["message"])
 
         await cluster.until(refused, "large")
@@ -182,7 +180,7 @@ async def test_whichever_write_fails_the_end_is_the_same(cluster: Cluster) -> No
             await cluster.create(JOBS, "one", spec={"template": job})
             await rolled_out(cluster)
             done = await cluster.until(
-                lambda o: is_true((o.get("status") or {}).get("conditions"), "Complete"), "one", JOBS
+                lambda o: holds((o.get("status") or {}).get("conditions"), "Complete"), "one", JOBS
             )
             assert (done["status"]["succeeded"], done["status"].get("failed", 0)) == (1, 0)
             await ready_addresses(cluster, 2)
@@ -249,7 +247,7 @@ async def test_without_prometheus_nothing_scales_and_that_is_said_once(cluster: 
         await scale_by(cluster, "http://127.0.0.1:9")
 
         def absent(obj: Obj) -> bool:
-            found = condition((obj.get("status") or {}).get("conditions"), "Ready")
+            found = find((obj.get("status") or {}).get("conditions"), "Ready")
             return bool(found and found["reason"] == "PrometheusAbsent" and found["status"] == "False")
 
         await cluster.until(absent, "web", SCALED_OBJECTS)
@@ -278,8 +276,8 @@ async def test_with_prometheus_replicas_follow_its_number(cluster: Cluster, scal
             await scale_by(cluster, f"http://127.0.0.1:{runner.addresses[0][1]}")
             await cluster.until(lambda o: o["spec"]["replicas"] == 3, "web", DEPLOYMENTS)
             ready = await cluster.until(
-                lambda o: is_true((o.get("status") or {}).get("conditions"), "Ready"), "web", SCALED_OBJECTS
+                lambda o: holds((o.get("status") or {}).get("conditions"), "Ready"), "web", SCALED_OBJECTS
             )
-            assert is_true(ready["status"]["conditions"], "Active")
+            assert holds(ready["status"]["conditions"], "Active")
     finally:
         await runner.cleanup()

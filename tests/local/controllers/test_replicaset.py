@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from millrace_local.client.resources import PODS, REPLICA_SETS
+from millrace_kube.resources import PODS, REPLICA_SETS
 from millrace_local.controllers.actions import Create
 from millrace_local.controllers.pods import is_active
 from millrace_local.controllers.replicaset import plan

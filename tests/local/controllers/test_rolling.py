@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace_local.client.conditions import condition
-from millrace_local.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from millrace_core.api.conditions import find
+from millrace_kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from millrace_local.controllers.deployment.rolling import Bounds, Size, bounds, grown, proportional, shrunk
 from millrace_local.controllers.pods import is_active, is_ready
 from tests.local.controllers.objects import Obj, deployment, rolling, template
@@ -126,7 +126,7 @@ def test_a_rolling_update_takes_exactly_these_steps() -> None:
     ]
     status = world.get(DEPLOYMENTS, "web")["status"]
     assert (status["updatedReplicas"], status["availableReplicas"], status["replicas"]) == (4, 4, 4)
-    assert condition(status["conditions"], "Progressing")["reason"] == "NewReplicaSetAvailable"
+    assert find(status["conditions"], "Progressing")["reason"] == "NewReplicaSetAvailable"
     assert status["observedGeneration"] == world.get(DEPLOYMENTS, "web")["metadata"]["generation"]
 
 
@@ -165,10 +165,10 @@ def test_a_template_that_never_gets_ready_stops_the_rollout_and_fails_at_its_dea
     assert roll(world, web, ready=False) == ["up r2 from 0 to 1"]
     status = world.get(DEPLOYMENTS, "web")["status"]
     assert status["availableReplicas"] == 3
-    assert condition(status["conditions"], "Progressing")["status"] == "True"
+    assert find(status["conditions"], "Progressing")["status"] == "True"
     world.now += timedelta(seconds=61)
     world.step_deployment(web)
-    failed = condition(world.get(DEPLOYMENTS, "web")["status"]["conditions"], "Progressing")
+    failed = find(world.get(DEPLOYMENTS, "web")["status"]["conditions"], "Progressing")
     assert (failed["status"], failed["reason"]) == ("False", "ProgressDeadlineExceeded")
 
 
@@ -207,7 +207,7 @@ def test_a_paused_deployment_scales_but_does_not_roll() -> None:
     world.edit(DEPLOYMENTS, "web", paused=True, replicas=3, template=template("millrace/millrace:2"))
     assert roll(world, web) == ["up r1 from 2 to 3"]
     assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/millrace:1"}
-    paused = condition(world.get(DEPLOYMENTS, "web")["status"]["conditions"], "Progressing")
+    paused = find(world.get(DEPLOYMENTS, "web")["status"]["conditions"], "Progressing")
     assert (paused["status"], paused["reason"]) == ("Unknown", "DeploymentPaused")
     world.edit(DEPLOYMENTS, "web", paused=False)
     roll(world, web)

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from millrace_kube.resources import DEPLOYMENTS
 from millrace_local.apiserver.process import RunningServer
-from millrace_local.client.resources import DEPLOYMENTS
 from tests.local.cluster import Cluster
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

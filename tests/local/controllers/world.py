@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millrace_local.client.resources import JOBS, PODS, REPLICA_SETS, Resource
-from millrace_local.client.times import stamp
+from millrace_kube.owners import controller_of
+from millrace_kube.resources import JOBS, PODS, REPLICA_SETS, Resource
+from millrace_kube.times import stamp
 from millrace_local.controllers.actions import Bind, Change, Create, Delete, Plan, Tell, difference
 from millrace_local.controllers.deployment.plan import Observed
 from millrace_local.controllers.deployment.plan import plan as plan_deployment
 from millrace_local.controllers.job.plan import plan as plan_job
-from millrace_local.controllers.owners import controller_of
 from millrace_local.controllers.pods import is_finished
 from millrace_local.controllers.replicaset import plan as plan_replica_set
 
@@ -38,7 +38,7 @@ class World:
 
     def add(self, resource: Resource, body: Obj) -> Obj:
         """Creates an object as an API server does."""
-        obj = copy.deepcopy(body)
+        obj = resource.typed(copy.deepcopy(body))
         number = next(self._numbers)
         obj["metadata"] |= {
             "namespace": "default",

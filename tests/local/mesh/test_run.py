@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from millrace_kube.resources import ENDPOINT_SLICES, EVENTS, PODS, SERVICES, Resource
 from millrace_local.apiserver.process import start
 from millrace_local.client.api import Client
 from millrace_local.client.config import load
-from millrace_local.client.resources import ENDPOINT_SLICES, EVENTS, PODS, SERVICES, Resource
 from millrace_local.mesh.run import DESTINATION_RULES, HTTP_ROUTES, VIRTUAL_SERVICES, run
 from tests.local.mesh import objects as o
 from tests.local.mesh.conftest import Rig

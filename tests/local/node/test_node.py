@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from millrace_local.client.resources import CONFIG_MAPS, LEASES, NODES, PODS, SECRETS
+from millrace_kube.resources import CONFIG_MAPS, LEASES, NODES, PODS, SECRETS
 from tests.local.cluster import Cluster, Obj
 from tests.local.node.test_processes import is_alive, until_dead
 

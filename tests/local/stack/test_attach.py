@@ -14,18 +14,16 @@ import pytest
 import yaml
 
 from millrace_core.base.errors import RejectError, ReportError
+from millrace_kube.resources import DEFINITIONS, DEPLOYMENTS, LEASES, MODEL_DEPLOYMENTS, NODES, PODS, Object, Resource
 from millrace_local.apiserver import process
 from millrace_local.client.api import Client
 from millrace_local.client.config import load
-from millrace_local.client.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NODES, PODS, Obj, Resource
 from millrace_local.stack import LocalStack, attach, processes
 from millrace_local.stack.launch import packaged_crds, packaged_third_party
 from tests.builders import model_deployment
 from tests.e2e.kubectl import eventually
 from tests.e2e.mesh import Service
 from tests.onnx_models import write_linear
-
-MODELS = Resource("millrace.dev", "v1alpha1", "ModelDeployment", "modeldeployments")
 
 
 @dataclass
@@ -34,13 +32,13 @@ class Foreign:
 
     kubeconfig: Path
 
-    def get(self, resource: Resource, name: str) -> Obj:
+    def get(self, resource: Resource, name: str) -> Object:
         return self._ask(lambda client: client.get(resource, "", name))
 
-    def create(self, resource: Resource, namespace: str, item: Obj) -> None:
+    def create(self, resource: Resource, namespace: str, item: Object) -> None:
         self._ask(lambda client: client.create(resource, namespace, item))
 
-    def list(self, resource: Resource, namespace: str = "") -> dict[str, Obj]:
+    def list(self, resource: Resource, namespace: str = "") -> dict[str, Object]:
         items, _ = self._ask(lambda client: client.list(resource, namespace))
         return {one["metadata"]["name"]: one for one in items}
 
@@ -79,7 +77,7 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
         assert stack.api_url == load(foreign.kubeconfig).server
         assert "apiserver" not in stack.status().components
         assert not stack.layout.kubeconfig.exists()
-        foreign.create(MODELS, "default", built)
+        foreign.create(MODEL_DEPLOYMENTS, "default", built)
         service = Service(stack.ingress_url, "fraud", "default")
         eventually(lambda: service.infer().status_code == 200, 60)
         assert service.output() == 3.0
@@ -92,11 +90,11 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
         LocalStack(root).down()
     assert processes.marked(root) == []
     assert foreign.list(NODES) == foreign.list(LEASES, "kube-node-lease") == {}
-    assert list(foreign.list(MODELS)) == ["fraud"]
+    assert list(foreign.list(MODEL_DEPLOYMENTS)) == ["fraud"]
     assert foreign.list(DEPLOYMENTS, "millrace-system").keys() == {"millrace-registry", "millrace-gateway"}
 
 
-def changed(path: Path, folder: Path, note: str) -> tuple[Path, Obj]:
+def changed(path: Path, folder: Path, note: str) -> tuple[Path, Object]:
     """The first object of a YAML file with an annotation more, in a file of its own."""
     item: dict[str, Any] = next(iter(yaml.load_all(path.read_text(), yaml.CSafeLoader)))
     item["metadata"]["annotations"] = {**(item["metadata"].get("annotations") or {}), "note": note}

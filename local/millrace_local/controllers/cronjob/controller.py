@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import CRON_JOBS, JOBS, Obj
+from millrace_kube.owners import controller_of, controller_uid
+from millrace_kube.resources import CRON_JOBS, JOBS, Object, key_of
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Plan
 from millrace_local.controllers.cronjob.plan import plan
-from millrace_local.controllers.owners import controller_of, controller_uid
 
 
 class CronJobController:
@@ -24,7 +24,7 @@ class CronJobController:
         self._jobs = informers.of(JOBS)
         self._jobs.index("controller", controller_uid)
 
-        def of_job(old: Obj | None, new: Obj | None) -> None:
+        def of_job(old: Object | None, new: Object | None) -> None:
             job = new or old
             if job and (owner := controller_of(job)) and owner["kind"] == "CronJob":
                 touch(f"{job['metadata']['namespace']}/{owner['name']}")

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from millrace_core.api.conditions import holds
+from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
-from millrace_local.client.conditions import is_true
-from millrace_local.client.resources import CRON_JOBS, JOBS, Obj
-from millrace_local.client.times import moment_of, stamp
+from millrace_kube.owners import owner_reference
+from millrace_kube.resources import CRON_JOBS, JOBS, Object, deleting
+from millrace_kube.times import stamp
 from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
 from millrace_local.controllers.cronjob.schedule import Schedule, parse
-from millrace_local.controllers.owners import controller_reference, is_deleted
 from millrace_local.controllers.pods import created
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -21,7 +22,7 @@ SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 MANY_MISSED = 100
 
 
-def plan(cron_job: Obj, jobs: Sequence[Obj], now: datetime) -> Plan:
+def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
     """The next step.
 
     Only the latest of the missed times is made up for. The Job's name follows from its time, so it is made once however
@@ -32,7 +33,7 @@ def plan(cron_job: Obj, jobs: Sequence[Obj], now: datetime) -> Plan:
         jobs: the Jobs that it controls.
         now: the present time.
     """
-    if is_deleted(cron_job):
+    if deleting(cron_job):
         return Plan()
     spec = cron_job["spec"]
     actions = _expire(cron_job, jobs)
@@ -74,11 +75,11 @@ class _Due:
     told: tuple[Tell, ...] = ()
 
 
-def _due(cron_job: Obj, schedule: Schedule, now: datetime) -> _Due:
+def _due(cron_job: Object, schedule: Schedule, now: datetime) -> _Due:
     """The scheduled time to run now, if one has come that was not run yet and is not too long ago."""
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     last = status.get("lastScheduleTime")
-    since = moment_of(last) if last else created(cron_job)
+    since = timestamps.parse(last) if last else created(cron_job)
     deadline = spec.get("startingDeadlineSeconds")
     at = schedule.latest(since, now)
     if at is None:
@@ -95,7 +96,7 @@ def _due(cron_job: Obj, schedule: Schedule, now: datetime) -> _Due:
     return _Due(at, told)
 
 
-def _start(cron_job: Obj, jobs: Sequence[Obj], status: Obj, at: datetime) -> tuple[Obj, list[Action]]:
+def _start(cron_job: Object, jobs: Sequence[Object], status: Object, at: datetime) -> tuple[Object, list[Action]]:
     """Starts the Job of the time ``at`` as the concurrency policy allows; returns the status with it."""
     policy = cron_job["spec"].get("concurrencyPolicy", "Allow")
     running = [job for job in jobs if not is_finished(job)]
@@ -117,7 +118,7 @@ def _start(cron_job: Obj, jobs: Sequence[Obj], status: Obj, at: datetime) -> tup
     return done, actions
 
 
-def job_of(cron_job: Obj, at: datetime) -> Obj:
+def job_of(cron_job: Object, at: datetime) -> Object:
     """The Job for the scheduled time ``at``; its name ends in the minutes since 1970."""
     template, metadata = cron_job["spec"]["jobTemplate"], cron_job["metadata"]
     inner = template.get("metadata") or {}
@@ -127,19 +128,19 @@ def job_of(cron_job: Obj, at: datetime) -> Obj:
             "namespace": metadata["namespace"],
             "labels": dict(inner.get("labels") or {}),
             "annotations": {**(inner.get("annotations") or {}), SCHEDULED_AT: stamp(at)},
-            "ownerReferences": [controller_reference(CRON_JOBS, cron_job)],
+            "ownerReferences": [owner_reference(cron_job)],
         },
         "spec": template["spec"],
     }
 
 
-def is_finished(job: Obj) -> bool:
+def is_finished(job: Object) -> bool:
     """Whether the Job is Complete or Failed."""
     conditions = (job.get("status") or {}).get("conditions")
-    return is_true(conditions, "Complete") or is_true(conditions, "Failed")
+    return holds(conditions, "Complete") or holds(conditions, "Failed")
 
 
-def _account(cron_job: Obj, jobs: Sequence[Obj]) -> tuple[Obj, list[Tell]]:
+def _account(cron_job: Object, jobs: Sequence[Object]) -> tuple[Object, list[Tell]]:
     """The status that the Jobs show, and an event for each that has ended since it was last written."""
     before = cron_job.get("status") or {}
     active = [
@@ -159,7 +160,7 @@ def _account(cron_job: Obj, jobs: Sequence[Obj]) -> tuple[Obj, list[Tell]]:
     succeeded = [job["status"]["completionTime"] for job in jobs if (job.get("status") or {}).get("completionTime")]
     if succeeded:
         times = [*succeeded, *([before["lastSuccessfulTime"]] if "lastSuccessfulTime" in before else [])]
-        status["lastSuccessfulTime"] = max(times, key=moment_of)
+        status["lastSuccessfulTime"] = max(times, key=timestamps.parse)
     were_active = {reference.get("uid") for reference in before.get("active") or []}
     ended = [job for job in jobs if is_finished(job) and job["metadata"]["uid"] in were_active]
     told = [
@@ -167,25 +168,25 @@ def _account(cron_job: Obj, jobs: Sequence[Obj]) -> tuple[Obj, list[Tell]]:
             cron_job,
             "SawCompletedJob",
             f"Saw completed job: {job['metadata']['name']}, condition: "
-            + ("Complete" if is_true(job["status"]["conditions"], "Complete") else "Failed"),
+            + ("Complete" if holds(job["status"]["conditions"], "Complete") else "Failed"),
         )
         for job in ended
     ]
     return status, told
 
 
-def _expire(cron_job: Obj, jobs: Sequence[Obj]) -> list[Action]:
+def _expire(cron_job: Object, jobs: Sequence[Object]) -> list[Action]:
     """Deletes the oldest finished Jobs beyond the history limits."""
     actions: list[Action] = []
     for field, kind, default in (
         ("successfulJobsHistoryLimit", "Complete", 3),
         ("failedJobsHistoryLimit", "Failed", 1),
     ):
-        ended = [job for job in jobs if is_true((job.get("status") or {}).get("conditions"), kind)]
+        ended = [job for job in jobs if holds((job.get("status") or {}).get("conditions"), kind)]
         limit = cron_job["spec"].get(field, default)
         oldest = sorted(ended, key=lambda job: (created(job), job["metadata"]["name"]))[: max(0, len(ended) - limit)]
         for job in oldest:
-            if not is_deleted(job):
+            if not deleting(job):
                 actions += [
                     Delete(JOBS, job),
                     _tell(cron_job, "SuccessfulDelete", f"Deleted job {job['metadata']['name']}"),
@@ -193,9 +194,9 @@ def _expire(cron_job: Obj, jobs: Sequence[Obj]) -> list[Action]:
     return actions
 
 
-def _tell(cron_job: Obj, reason: str, message: str) -> Tell:
+def _tell(cron_job: Object, reason: str, message: str) -> Tell:
     return Tell(CRON_JOBS, cron_job, reason, message)
 
 
-def _write(cron_job: Obj, status: Obj) -> list[Action]:
+def _write(cron_job: Object, status: Object) -> list[Action]:
     return [Change(CRON_JOBS, cron_job, {**cron_job, "status": status}, "status")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Obj
+from millrace_kube.owners import adoptable, adopted, controller_of, controller_uid
+from millrace_kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Object, key_of
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Change, Plan
 from millrace_local.controllers.deployment.plan import Observed, plan
-from millrace_local.controllers.owners import adoptable, adopted, controller_of, controller_uid
 from millrace_local.controllers.pods import is_finished
 
 
@@ -28,12 +28,12 @@ class DeploymentController:
         self._sets.index("namespace", lambda item: [item["metadata"]["namespace"]])
         self._pods.index("controller", controller_uid)
 
-        def of_set(old: Obj | None, new: Obj | None) -> None:
+        def of_set(old: Object | None, new: Object | None) -> None:
             item = new or old
             if item and (owner := controller_of(item)) and owner["kind"] == "Deployment":
                 touch(f"{item['metadata']['namespace']}/{owner['name']}")
 
-        def of_pod(old: Obj | None, new: Obj | None) -> None:
+        def of_pod(old: Object | None, new: Object | None) -> None:
             if old is not None and (new is None or is_finished(new)):
                 owner = controller_of(old)
                 if owner and (found := self._sets.get(old["metadata"]["namespace"], owner["name"])):
@@ -50,7 +50,7 @@ class DeploymentController:
             return Plan()
         neighbours = self._sets.by("namespace", deployment["metadata"]["namespace"])
         if orphans := adoptable(deployment, neighbours):
-            return Plan(tuple(Change(REPLICA_SETS, item, adopted(DEPLOYMENTS, deployment, item)) for item in orphans))
+            return Plan(tuple(Change(REPLICA_SETS, item, adopted(deployment, item)) for item in orphans))
         sets = self._sets.by("controller", deployment["metadata"]["uid"])
         uids = [item["metadata"]["uid"] for item in sets]
         pods = {uid: sum(not is_finished(pod) for pod in self._pods.by("controller", uid)) for uid in uids}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from millrace_local.client.resources import DEPLOYMENTS, REPLICA_SETS, Obj
+from millrace_kube.resources import DEPLOYMENTS, REPLICA_SETS, Object, deleting
 from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
 from millrace_local.controllers.deployment import revisions
 from millrace_local.controllers.deployment.rolling import Bounds, Size, bounds, grown, proportional, shrunk
 from millrace_local.controllers.deployment.status import is_complete, seconds_left, status
-from millrace_local.controllers.owners import is_deleted
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,18 @@ class Observed:
         names: names of all ReplicaSets of the namespace, whoever controls them.
     """
 
-    deployment: Obj
-    sets: Sequence[Obj]
+    deployment: Object
+    sets: Sequence[Object]
     pods: Mapping[str, int]
     names: Collection[str]
 
     @cached_property
-    def new(self) -> Obj | None:
+    def new(self) -> Object | None:
         """The ReplicaSet of the present template."""
         return revisions.current(self.deployment, self.sets)
 
     @cached_property
-    def olds(self) -> list[Obj]:
+    def olds(self) -> list[Object]:
         """All others, oldest first."""
         new = self.new
         return [item for item in revisions.by_age(self.sets) if item is not new]
@@ -52,7 +51,7 @@ class Observed:
 def plan(observed: Observed, now: datetime) -> Plan:
     """The next step. Every step is taken from what is there, so it may be taken again after any interruption."""
     deployment = observed.deployment
-    if is_deleted(deployment):
+    if deleting(deployment):
         return Plan()
     spec = deployment["spec"]
     actions: list[Action] = []
@@ -134,16 +133,16 @@ def _stop_olds(observed: Observed) -> list[Action]:
     return [action for item in running for action in _scale(observed.deployment, item, 0)]
 
 
-def _advance(observed: Observed, new: Obj, replicas: int) -> list[Action]:
+def _advance(observed: Observed, new: Object, replicas: int) -> list[Action]:
     """Scales the new ReplicaSet, and keeps its revision, annotations and minReadySeconds current."""
     deployment, number = observed.deployment, _number(observed)
     annotations = revisions.noted(new["metadata"].get("annotations") or {}, deployment, number, observed.limits)
     min_ready = deployment["spec"].get("minReadySeconds", 0)
-    changes: Obj = {"minReadySeconds": min_ready} if new["spec"].get("minReadySeconds", 0) != min_ready else {}
+    changes: Object = {"minReadySeconds": min_ready} if new["spec"].get("minReadySeconds", 0) != min_ready else {}
     return [*_scale(deployment, new, replicas, annotations, changes), *_note(deployment, number)]
 
 
-def _note(deployment: Obj, number: int) -> list[Action]:
+def _note(deployment: Object, number: int) -> list[Action]:
     """Notes the revision on the Deployment, where ``kubectl rollout history`` looks for it."""
     if revisions.revision(deployment) == number:
         return []
@@ -192,7 +191,11 @@ def _resize(observed: Observed) -> list[Action]:
 
 
 def _scale(
-    deployment: Obj, item: Obj, replicas: int, annotations: Mapping[str, str] | None = None, spec: Obj | None = None
+    deployment: Object,
+    item: Object,
+    replicas: int,
+    annotations: Mapping[str, str] | None = None,
+    spec: Object | None = None,
 ) -> list[Action]:
     metadata, before = item["metadata"], item["spec"].get("replicas", 1)
     noted = metadata.get("annotations") or {}
@@ -206,7 +209,7 @@ def _scale(
     return [Change(REPLICA_SETS, item, after), *_told(deployment, metadata["name"], before, replicas)]
 
 
-def _told(deployment: Obj, name: str, before: int, after: int) -> list[Action]:
+def _told(deployment: Object, name: str, before: int, after: int) -> list[Action]:
     if before == after:
         return []
     way = "up" if after > before else "down"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millrace_local.client.resources import DEPLOYMENTS, Obj
+from millrace_kube.owners import owner_reference
+from millrace_kube.resources import Object, deleting
 from millrace_local.controllers.deployment.rolling import Bounds, Size
-from millrace_local.controllers.owners import controller_reference, is_deleted, short_hash
+from millrace_local.controllers.naming import short_hash
 from millrace_local.controllers.pods import created
 
 HASH_LABEL = "pod-template-hash"
@@ -28,7 +29,7 @@ _OWN = frozenset(
 DEFAULT_HISTORY_LIMIT = 10
 
 
-def template_of(replica_set: Obj) -> Obj:
+def template_of(replica_set: Object) -> Object:
     """The ReplicaSet's pod template without the hash label that the Deployment added."""
     template = replica_set["spec"]["template"]
     metadata = dict(template.get("metadata") or {})
@@ -36,23 +37,23 @@ def template_of(replica_set: Obj) -> Obj:
     return {**template, "metadata": metadata}
 
 
-def same_template(one: Obj, other: Obj) -> bool:
+def same_template(one: Object, other: Object) -> bool:
     """Whether two pod templates mean the same; absent and empty metadata are equal."""
 
-    def plain(template: Obj) -> Obj:
+    def plain(template: Object) -> Object:
         metadata = {k: v for k, v in (template.get("metadata") or {}).items() if v}
         return {**template, "metadata": metadata}
 
     return plain(one) == plain(other)
 
 
-def template_hash(deployment: Obj) -> str:
+def template_hash(deployment: Object) -> str:
     """The value of the hash label for the Deployment's present template."""
     collisions = (deployment.get("status") or {}).get("collisionCount", 0)
     return short_hash([deployment["spec"]["template"], collisions])
 
 
-def current(deployment: Obj, sets: Sequence[Obj]) -> Obj | None:
+def current(deployment: Object, sets: Sequence[Object]) -> Object | None:
     """The ReplicaSet that carries the Deployment's present template; the oldest, should there be several.
 
     The hash label says so even where the API server fills defaults into one template and not into the other.
@@ -64,18 +65,18 @@ def current(deployment: Obj, sets: Sequence[Obj]) -> Obj | None:
     return next((item for item in by_age(sets) if same_template(template_of(item), template)), None)
 
 
-def by_age(sets: Sequence[Obj]) -> list[Obj]:
+def by_age(sets: Sequence[Object]) -> list[Object]:
     """Oldest first."""
     return sorted(sets, key=lambda item: (created(item), item["metadata"]["name"]))
 
 
-def revision(obj: Obj) -> int:
+def revision(obj: Object) -> int:
     """The revision noted on a ReplicaSet or Deployment; 0 without one."""
     text = (obj["metadata"].get("annotations") or {}).get(REVISION, "")
     return int(text) if text.isdigit() else 0
 
 
-def size_of(replica_set: Obj) -> Size:
+def size_of(replica_set: Object) -> Size:
     """The ReplicaSet in numbers."""
     maximum = (replica_set["metadata"].get("annotations") or {}).get(MAXIMUM, "")
     return Size(
@@ -86,7 +87,7 @@ def size_of(replica_set: Obj) -> Size:
     )
 
 
-def new_set(deployment: Obj, number: int, replicas: int, limits: Bounds) -> Obj:
+def new_set(deployment: Object, number: int, replicas: int, limits: Bounds) -> Object:
     """The ReplicaSet to create for the Deployment's present template, as revision ``number``."""
     spec, metadata = deployment["spec"], deployment["metadata"]
     template = spec["template"]
@@ -100,7 +101,7 @@ def new_set(deployment: Obj, number: int, replicas: int, limits: Bounds) -> Obj:
             "namespace": metadata["namespace"],
             "labels": labels,
             "annotations": noted({}, deployment, number, limits),
-            "ownerReferences": [controller_reference(DEPLOYMENTS, deployment)],
+            "ownerReferences": [owner_reference(deployment)],
         },
         "spec": {
             "replicas": replicas,
@@ -114,7 +115,7 @@ def new_set(deployment: Obj, number: int, replicas: int, limits: Bounds) -> Obj:
     }
 
 
-def noted(present: Mapping[str, str], deployment: Obj, number: int, limits: Bounds) -> dict[str, str]:
+def noted(present: Mapping[str, str], deployment: Object, number: int, limits: Bounds) -> dict[str, str]:
     """The annotations of the ReplicaSet of the present template: the Deployment's, the revision and the sizes.
 
     A ReplicaSet that becomes current again gets a new number and remembers its former ones.
@@ -134,13 +135,13 @@ def sizes_noted(limits: Bounds) -> dict[str, str]:
     return {DESIRED: str(limits.replicas), MAXIMUM: str(limits.replicas + limits.surge)}
 
 
-def superfluous(deployment: Obj, olds: Sequence[Obj]) -> list[Obj]:
+def superfluous(deployment: Object, olds: Sequence[Object]) -> list[Object]:
     """The old ReplicaSets beyond ``revisionHistoryLimit`` that keep no pods: those of the lowest revisions."""
     limit = deployment["spec"].get("revisionHistoryLimit", DEFAULT_HISTORY_LIMIT)
     idle = [
         item
         for item in olds
-        if not is_deleted(item)
+        if not deleting(item)
         and item["spec"].get("replicas", 1) == 0
         and (item.get("status") or {}).get("replicas", 0) == 0
         and (item.get("status") or {}).get("observedGeneration", 0) >= item["metadata"].get("generation", 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from millrace_local.client.conditions import condition, with_condition, without
-from millrace_local.client.resources import Obj
-from millrace_local.client.times import moment_of, stamp
+from millrace_core.api.conditions import find
+from millrace_core.base import timestamps
+from millrace_kube.conditions import with_condition, without
+from millrace_kube.resources import Object
+from millrace_kube.times import stamp
 from millrace_local.controllers.deployment.rolling import Bounds
 
 DEFAULT_DEADLINE = 600
@@ -20,10 +22,10 @@ DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 Verdict = tuple[bool | None, str, str]
 
 
-def counts(deployment: Obj, new: Obj | None, sets: Sequence[Obj]) -> Obj:
+def counts(deployment: Object, new: Object | None, sets: Sequence[Object]) -> Object:
     """The replica counts of the status, over all ReplicaSets; zero counts are left out, as Kubernetes does."""
 
-    def total(field: str, of: Sequence[Obj]) -> int:
+    def total(field: str, of: Sequence[Object]) -> int:
         return sum((item.get("status") or {}).get(field, 0) for item in of)
 
     replicas = total("replicas", sets)
@@ -41,7 +43,7 @@ def counts(deployment: Obj, new: Obj | None, sets: Sequence[Obj]) -> Obj:
     return {"observedGeneration": deployment["metadata"].get("generation", 0), **present}
 
 
-def is_complete(deployment: Obj, numbers: Obj) -> bool:
+def is_complete(deployment: Object, numbers: Object) -> bool:
     """Whether all wanted pods are of the present template and available, and no other is left."""
     wanted = deployment["spec"].get("replicas", 1)
     fields = ("updatedReplicas", "replicas", "availableReplicas")
@@ -49,12 +51,12 @@ def is_complete(deployment: Obj, numbers: Obj) -> bool:
 
 
 def status(
-    deployment: Obj, new: Obj | None, sets: Sequence[Obj], limits: Bounds, *, created: str, now: datetime
-) -> Obj:
+    deployment: Object, new: Object | None, sets: Sequence[Object], limits: Bounds, *, created: str, now: datetime
+) -> Object:
     """The whole status. ``created`` names the ReplicaSet that this very plan creates, "" for none."""
     before = deployment.get("status") or {}
     numbers = counts(deployment, new, sets)
-    conditions: list[Obj] = list(before.get("conditions") or [])
+    conditions: list[Object] = list(before.get("conditions") or [])
     if numbers.get("availableReplicas", 0) >= limits.least:
         available = (True, "MinimumReplicasAvailable", "Deployment has minimum availability.")
     else:
@@ -69,10 +71,10 @@ def status(
     return {**numbers, "conditions": conditions}
 
 
-def _progress(deployment: Obj, numbers: Obj, name: str, *, fresh: bool, now: datetime) -> Verdict | None:
+def _progress(deployment: Object, numbers: Object, name: str, *, fresh: bool, now: datetime) -> Verdict | None:
     """What Progressing shall say; the first case that holds, None to leave it as it is."""
     before = deployment.get("status") or {}
-    known = condition(before.get("conditions"), "Progressing")
+    known = find(before.get("conditions"), "Progressing")
     reason = known["reason"] if known else ""
     settled = reason == NEW_SET_AVAILABLE and numbers.get("replicas", 0) == numbers.get("updatedReplicas", 0)
     paused = bool(deployment["spec"].get("paused"))
@@ -98,34 +100,34 @@ def _progress(deployment: Obj, numbers: Obj, name: str, *, fresh: bool, now: dat
     return next((verdict for holds, verdict in cases if holds), None)
 
 
-def _moved(before: Obj, after: Obj) -> bool:
-    def old_pods(numbers: Obj) -> int:
+def _moved(before: Object, after: Object) -> bool:
+    def old_pods(numbers: Object) -> int:
         return int(numbers.get("replicas", 0)) - int(numbers.get("updatedReplicas", 0))
 
     grew = ("updatedReplicas", "readyReplicas", "availableReplicas")
     return old_pods(after) < old_pods(before) or any(after.get(f, 0) > before.get(f, 0) for f in grew)
 
 
-def seconds_left(deployment: Obj, conditions: Sequence[Obj] | None, now: datetime) -> float | None:
+def seconds_left(deployment: Object, conditions: Sequence[Object] | None, now: datetime) -> float | None:
     """Seconds until a rollout that does not move is given up; None when none is under way or it has no deadline."""
-    known = condition(conditions, "Progressing")
+    known = find(conditions, "Progressing")
     deadline = _deadline(deployment)
     if known is None or deadline == NO_DEADLINE or deployment["spec"].get("paused"):
         return None
     if known["reason"] in (NEW_SET_AVAILABLE, DEADLINE_EXCEEDED):
         return None
-    end = moment_of(known["lastUpdateTime"]) + timedelta(seconds=deadline)
+    end = timestamps.parse(known["lastUpdateTime"]) + timedelta(seconds=deadline)
     return max(0.0, (end - now).total_seconds())
 
 
-def _deadline(deployment: Obj) -> int:
+def _deadline(deployment: Object) -> int:
     return int(deployment["spec"].get("progressDeadlineSeconds", DEFAULT_DEADLINE))
 
 
-def _set(conditions: list[Obj], kind: str, verdict: Verdict, now: datetime, *, renew: bool = False) -> list[Obj]:
-    """Sets a condition; its update time moves only with a change, or when it is to be renewed."""
+def _set(conditions: list[Object], kind: str, verdict: Verdict, now: datetime, *, renew: bool = False) -> list[Object]:
+    """Sets a find; its update time moves only with a change, or when it is to be renewed."""
     status, reason, message = verdict
     updated = with_condition(conditions, kind, status, reason, message, now=now, lastUpdateTime=stamp(now))
-    known, fresh = condition(conditions, kind), condition(updated, kind)
+    known, fresh = find(conditions, kind), find(updated, kind)
     same = known and fresh and all(known[f] == fresh[f] for f in ("status", "reason", "message"))
     return conditions if same and not renew else updated

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from millrace_local.client.resources import JOBS, Obj
+from millrace_kube.owners import controller_of, owner_reference
+from millrace_kube.resources import Object
 from millrace_local.controllers.job.indexes import INDEX
-from millrace_local.controllers.owners import controller_of, controller_reference, pod_of
+from millrace_local.controllers.pods import pod_of
 
 # A pod that carries it has not been counted yet, so it is not gone, whoever deleted it.
 TRACKING = "batch.kubernetes.io/job-tracking"
 
 
-def pod(job: Obj, name: str, index: int | None, tries: Mapping[str, str]) -> Obj:
+def pod(job: Object, name: str, index: int | None, tries: Mapping[str, str]) -> Object:
     """A new pod of the Job; ``index`` is its completion index in an Indexed Job, ``tries`` what it carries of those
     before it."""
     metadata, template = job["metadata"], job["spec"]["template"]
-    body = pod_of(template, name=name, namespace=metadata["namespace"], owner=controller_reference(JOBS, job))
+    body = pod_of(template, name=name, namespace=metadata["namespace"], owner=owner_reference(job))
     body["metadata"]["finalizers"] = [*(body["metadata"].get("finalizers") or []), TRACKING]
     labels = {**(body["metadata"].get("labels") or {})}
     for prefix in ("", "batch.kubernetes.io/"):
@@ -34,7 +35,7 @@ def pod(job: Obj, name: str, index: int | None, tries: Mapping[str, str]) -> Obj
     return body
 
 
-def _with_index(container: Obj) -> Obj:
+def _with_index(container: Object) -> Object:
     variables: list[Any] = container.get("env") or []
     if any(variable["name"] == "JOB_COMPLETION_INDEX" for variable in variables):
         return container
@@ -42,18 +43,18 @@ def _with_index(container: Obj) -> Obj:
     return {**container, "env": [*variables, {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}]}
 
 
-def is_tracked(child: Obj) -> bool:
+def is_tracked(child: Object) -> bool:
     """Whether the pod is still to be counted."""
     return TRACKING in (child["metadata"].get("finalizers") or ())
 
 
-def untracked(child: Obj) -> Obj:
+def untracked(child: Object) -> Object:
     """The pod without the finalizer."""
     rest = [name for name in child["metadata"].get("finalizers") or [] if name != TRACKING]
     return {**child, "metadata": {**child["metadata"], "finalizers": rest}}
 
 
-def job_key(child: Obj) -> Iterator[str]:
+def job_key(child: Object) -> Iterator[str]:
     """``namespace/name`` of the Job that controls the pod: an index that works after the Job is gone."""
     owner = controller_of(child)
     if owner and owner["kind"] == "Job":

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import JOBS, PODS, Obj
+from millrace_kube.owners import controller_of
+from millrace_kube.resources import JOBS, PODS, Object, key_of
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Change, Plan
 from millrace_local.controllers.job.children import is_tracked, job_key, untracked
 from millrace_local.controllers.job.plan import BACKOFF_SECONDS, plan
-from millrace_local.controllers.owners import controller_of
 
 OURS = "kubernetes.io/job-controller"
 
@@ -34,12 +34,12 @@ class JobController:
         self._pods = informers.of(PODS)
         self._pods.index("job", job_key)
 
-        def of_pod(old: Obj | None, new: Obj | None) -> None:
+        def of_pod(old: Object | None, new: Object | None) -> None:
             if pod := new or old:
                 for key in job_key(pod):
                     touch(key)
 
-        def of_job(old: Obj | None, new: Obj | None) -> None:
+        def of_job(old: Object | None, new: Object | None) -> None:
             if job := new or old:
                 touch(key_of(job))
 

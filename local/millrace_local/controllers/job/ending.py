@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from millrace_local.client.conditions import condition, is_true
-from millrace_local.client.resources import Obj
-from millrace_local.client.times import moment_of
+from millrace_core.api.conditions import find, holds
+from millrace_core.base import timestamps
+from millrace_kube.resources import Object
 from millrace_local.controllers.job.tally import Tally
 from millrace_local.controllers.pods import phase
 
@@ -18,7 +18,7 @@ REACHED = "Reached expected number of succeeded pods"
 
 @dataclass(frozen=True)
 class Ending:
-    """How a Job ends. Its final condition follows once all its pods have ended and are counted."""
+    """How a Job ends. Its final find follows once all its pods have ended and are counted."""
 
     succeeded: bool
     reason: str
@@ -26,33 +26,33 @@ class Ending:
 
     @property
     def announced_by(self) -> str:
-        """The condition that says that the end is decided."""
+        """The find that says that the end is decided."""
         return "SuccessCriteriaMet" if self.succeeded else "FailureTarget"
 
     @property
     def final(self) -> str:
-        """The condition that says that it is reached."""
+        """The find that says that it is reached."""
         return "Complete" if self.succeeded else "Failed"
 
 
-def ending(job: Obj, tally: Tally, now: datetime) -> Ending | None:
+def ending(job: Object, tally: Tally, now: datetime) -> Ending | None:
     """The Job's end, or None while it goes on."""
     return next((found for rule in _RULES if (found := rule(job, tally, now))), None)
 
 
-def _was_announced(job: Obj, _tally: Tally, _now: datetime) -> Ending | None:
+def _was_announced(job: Object, _tally: Tally, _now: datetime) -> Ending | None:
     conditions = (job.get("status") or {}).get("conditions")
     for kind, succeeded in (("FailureTarget", False), ("SuccessCriteriaMet", True)):
-        if is_true(conditions, kind) and (found := condition(conditions, kind)):
+        if holds(conditions, kind) and (found := find(conditions, kind)):
             return Ending(succeeded, found["reason"], found["message"])
     return None
 
 
-def _policy_says_so(_job: Obj, tally: Tally, _now: datetime) -> Ending | None:
+def _policy_says_so(_job: Object, tally: Tally, _now: datetime) -> Ending | None:
     return Ending(False, "PodFailurePolicy", tally.fatal) if tally.fatal else None
 
 
-def _tried_too_often(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
+def _tried_too_often(job: Object, tally: Tally, _now: datetime) -> Ending | None:
     limit = job["spec"].get("backoffLimit", DEFAULT_BACKOFF_LIMIT)
     restarts = sum(_restarts(pod) for pod in tally.active)
     if tally.failed > limit or (restarts > 0 and restarts >= limit):
@@ -60,7 +60,7 @@ def _tried_too_often(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
     return None
 
 
-def _restarts(pod: Obj) -> int:
+def _restarts(pod: Object) -> int:
     """Restarts in place, which are the tries of a pod with ``restartPolicy: OnFailure``."""
     if pod["spec"].get("restartPolicy") != "OnFailure" or phase(pod) not in ("Running", "Pending"):
         return 0
@@ -69,22 +69,22 @@ def _restarts(pod: Obj) -> int:
     return sum(container.get("restartCount", 0) for container in containers)
 
 
-def deadline_left(job: Obj, now: datetime) -> float | None:
+def deadline_left(job: Object, now: datetime) -> float | None:
     """Seconds until ``activeDeadlineSeconds`` are over; None without a deadline or a start."""
     seconds, started = job["spec"].get("activeDeadlineSeconds"), (job.get("status") or {}).get("startTime")
     if seconds is None or not started or job["spec"].get("suspend"):
         return None
-    return (moment_of(started) + timedelta(seconds=seconds) - now).total_seconds()
+    return (timestamps.parse(started) + timedelta(seconds=seconds) - now).total_seconds()
 
 
-def _took_too_long(job: Obj, _tally: Tally, now: datetime) -> Ending | None:
+def _took_too_long(job: Object, _tally: Tally, now: datetime) -> Ending | None:
     left = deadline_left(job, now)
     if left is None or left > 0:
         return None
     return Ending(False, "DeadlineExceeded", "Job was active longer than specified deadline")
 
 
-def _indexes_failed(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
+def _indexes_failed(job: Object, tally: Tally, _now: datetime) -> Ending | None:
     spec, failed = job["spec"], len(tally.failed_indexes)
     most = spec.get("maxFailedIndexes")
     if most is not None and failed > most:
@@ -95,7 +95,7 @@ def _indexes_failed(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
     return None
 
 
-def _is_complete(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
+def _is_complete(job: Object, tally: Tally, _now: datetime) -> Ending | None:
     completions = wanted_completions(job)
     if completions is None:
         # A work queue: one success says that it is empty; the others finish what they have.
@@ -105,14 +105,14 @@ def _is_complete(job: Obj, tally: Tally, _now: datetime) -> Ending | None:
     return Ending(True, "CompletionsReached", REACHED) if done else None
 
 
-def wanted_completions(job: Obj) -> int | None:
+def wanted_completions(job: Object) -> int | None:
     """``spec.completions``; 1 where parallelism is not given either, None for a work queue."""
     spec = job["spec"]
     completions: int | None = spec.get("completions", None if "parallelism" in spec else 1)
     return completions
 
 
-_RULES: tuple[Callable[[Obj, Tally, datetime], Ending | None], ...] = (
+_RULES: tuple[Callable[[Object, Tally, datetime], Ending | None], ...] = (
     # What was announced is never taken back.
     _was_announced,
     _policy_says_so,

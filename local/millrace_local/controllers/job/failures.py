@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from millrace_local.client.resources import Obj
-from millrace_local.client.times import moment_of
+from millrace_core.base import timestamps
+from millrace_kube.resources import Object
 from millrace_local.controllers.pods import created, phase
 
 LONGEST_BACKOFF = 600.0
@@ -24,7 +24,7 @@ class Judged:
     message: str = ""
 
 
-def judge(pod: Obj, policy: Mapping[str, Any] | None) -> Judged:
+def judge(pod: Object, policy: Mapping[str, Any] | None) -> Judged:
     """The action of the first rule that holds for the failed pod; ``Count`` where none does."""
     for number, rule in enumerate((policy or {}).get("rules") or []):
         if why := _by_exit_code(pod, rule.get("onExitCodes")) or _by_condition(pod, rule.get("onPodConditions")):
@@ -33,7 +33,7 @@ def judge(pod: Obj, policy: Mapping[str, Any] | None) -> Judged:
     return Judged()
 
 
-def _by_exit_code(pod: Obj, rule: Mapping[str, Any] | None) -> str:
+def _by_exit_code(pod: Object, rule: Mapping[str, Any] | None) -> str:
     if not rule:
         return ""
     status = pod.get("status") or {}
@@ -48,7 +48,7 @@ def _by_exit_code(pod: Obj, rule: Mapping[str, Any] | None) -> str:
     return ""
 
 
-def _by_condition(pod: Obj, patterns: Iterable[Mapping[str, Any]] | None) -> str:
+def _by_condition(pod: Object, patterns: Iterable[Mapping[str, Any]] | None) -> str:
     conditions = (pod.get("status") or {}).get("conditions") or []
     for pattern in patterns or []:
         for entry in conditions:
@@ -58,7 +58,7 @@ def _by_condition(pod: Obj, patterns: Iterable[Mapping[str, Any]] | None) -> str
     return ""
 
 
-def finished_at(pod: Obj) -> datetime:
+def finished_at(pod: Object) -> datetime:
     """When its last container ended; for a pod without containers' times, when it was created or deleted."""
     ends = [
         container["state"]["terminated"]["finishedAt"]
@@ -66,12 +66,12 @@ def finished_at(pod: Obj) -> datetime:
         if ((container.get("state") or {}).get("terminated") or {}).get("finishedAt")
     ]
     if ends:
-        return max(moment_of(end) for end in ends)
+        return max(timestamps.parse(end) for end in ends)
     deleted = pod["metadata"].get("deletionTimestamp")
-    return moment_of(deleted) if deleted else created(pod)
+    return timestamps.parse(deleted) if deleted else created(pod)
 
 
-def seconds_to_wait(pods: Iterable[Obj], failed: Iterable[Obj], base: float, now: datetime) -> float:
+def seconds_to_wait(pods: Iterable[Object], failed: Iterable[Object], base: float, now: datetime) -> float:
     """How long to wait before the next pod: ``base`` seconds after one failure, doubled for each one more in a row.
 
     It is read off the pods themselves, so a restart of the controller forgets nothing. A success ends the row.

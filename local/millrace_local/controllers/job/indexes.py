@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import count, groupby
 
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -33,7 +33,7 @@ def render(indexes: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def index_of(pod: Obj) -> int:
+def index_of(pod: Object) -> int:
     """The pod's completion index; -1 where it has none."""
     text = (pod["metadata"].get("annotations") or {}).get(INDEX, "")
     return int(text) if text.isdigit() else -1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object
 from millrace_local.controllers.job.failures import Judged, finished_at, seconds_after
 from millrace_local.controllers.job.indexes import index_of
 
@@ -17,13 +17,13 @@ FAILURES = "batch.kubernetes.io/job-index-failure-count"
 IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
 
 
-def limit(spec: Obj) -> int | None:
+def limit(spec: Object) -> int | None:
     """``backoffLimitPerIndex``, where the Job is Indexed and has it."""
     found: int | None = spec.get("backoffLimitPerIndex")
     return found if spec.get("completionMode") == "Indexed" else None
 
 
-def newly_failed(failed: Iterable[Obj], judged: Mapping[str, Judged], tries: int) -> set[int]:
+def newly_failed(failed: Iterable[Object], judged: Mapping[str, Judged], tries: int) -> set[int]:
     """Indexes that a failed pod has brought to the end of their tries, or that the failure policy fails."""
     found = set()
     for pod in failed:
@@ -33,12 +33,12 @@ def newly_failed(failed: Iterable[Obj], judged: Mapping[str, Judged], tries: int
     return found
 
 
-def last_failed(failed: Iterable[Obj]) -> dict[int, Obj]:
+def last_failed(failed: Iterable[Object]) -> dict[int, Object]:
     """The failed pod of each index that is the latest of its tries."""
     return {index_of(pod): pod for pod in sorted(failed, key=lambda pod: (_tries(pod), finished_at(pod)))}
 
 
-def tries_before(last: Obj | None, judged: Mapping[str, Judged]) -> dict[str, str]:
+def tries_before(last: Object | None, judged: Mapping[str, Judged]) -> dict[str, str]:
     """What the next pod of the index carries."""
     if last is None:
         return {FAILURES: "0", IGNORED: "0"}
@@ -49,15 +49,15 @@ def tries_before(last: Obj | None, judged: Mapping[str, Judged]) -> dict[str, st
     }
 
 
-def seconds_to_wait(last: Obj | None, base: float, now: datetime) -> float:
+def seconds_to_wait(last: Object | None, base: float, now: datetime) -> float:
     """How long the next pod of the index has to wait."""
     return 0.0 if last is None else seconds_after(finished_at(last), _tries(last) + 1, base, now)
 
 
-def _tries(pod: Obj) -> int:
+def _tries(pod: Object) -> int:
     return _annotated(pod, FAILURES) + _annotated(pod, IGNORED)
 
 
-def _annotated(pod: Obj, name: str) -> int:
+def _annotated(pod: Object, name: str) -> int:
     text = (pod["metadata"].get("annotations") or {}).get(name, "")
     return int(text) if text.isdigit() else 0

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from millrace_local.client.conditions import condition, is_true, with_condition
-from millrace_local.client.resources import JOBS, PODS, Obj
-from millrace_local.client.times import moment_of, stamp
+from millrace_core.api.conditions import find, holds
+from millrace_core.base import timestamps
+from millrace_kube.conditions import with_condition
+from millrace_kube.resources import JOBS, PODS, Object, deleting
+from millrace_kube.times import stamp
 from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell, soonest
 from millrace_local.controllers.job import indexes, per_index
 from millrace_local.controllers.job.children import is_tracked, pod, untracked
 from millrace_local.controllers.job.ending import Ending, deadline_left, ending, wanted_completions
 from millrace_local.controllers.job.failures import seconds_to_wait
 from millrace_local.controllers.job.tally import Tally, replaces_failed_only, tally
-from millrace_local.controllers.owners import free_names, is_deleted
+from millrace_local.controllers.naming import free_names
 from millrace_local.controllers.pods import doomed_first, is_ready
 
 # Kubernetes' own: 10 s after the first failure, doubled for each further one.
@@ -35,8 +37,8 @@ class _Step:
 
 
 def plan(
-    job: Obj,
-    pods: Sequence[Obj],
+    job: Object,
+    pods: Sequence[Object],
     now: datetime,
     *,
     is_taken: Callable[[str], bool],
@@ -52,9 +54,9 @@ def plan(
         backoff: seconds to wait after the first failed pod.
     """
     conditions = (job.get("status") or {}).get("conditions")
-    if is_deleted(job):
+    if deleting(job):
         return Plan(_release(pods))
-    if is_true(conditions, "Complete") or is_true(conditions, "Failed"):
+    if holds(conditions, "Complete") or holds(conditions, "Failed"):
         return _after_the_end(job, pods, now)
     count = tally(job, pods)
     end = ending(job, count, now)
@@ -72,21 +74,21 @@ def plan(
     return Plan((*step.actions, *_unsupported(job), write, *_release(count.counting), *_told(job, status)), again)
 
 
-def _after_the_end(job: Obj, pods: Sequence[Obj], now: datetime) -> Plan:
+def _after_the_end(job: Object, pods: Sequence[Object], now: datetime) -> Plan:
     ttl, status = job["spec"].get("ttlSecondsAfterFinished"), job["status"]
     release = _release(pods)
     if ttl is None:
         return Plan(release)
-    final = next(found for kind in ("Complete", "Failed") if (found := condition(status["conditions"], kind)))
-    left = (moment_of(final["lastTransitionTime"]) + timedelta(seconds=ttl) - now).total_seconds()
+    final = next(found for kind in ("Complete", "Failed") if (found := find(status["conditions"], kind)))
+    left = (timestamps.parse(final["lastTransitionTime"]) + timedelta(seconds=ttl) - now).total_seconds()
     return Plan((*release, Delete(JOBS, job)) if left <= 0 else release, left if left > 0 else None)
 
 
-def _release(pods: Sequence[Obj]) -> tuple[Action, ...]:
+def _release(pods: Sequence[Object]) -> tuple[Action, ...]:
     return tuple(Change(PODS, child, untracked(child)) for child in pods if is_tracked(child))
 
 
-def _stop(job: Obj, doomed: Sequence[Obj], *, counted: bool) -> _Step:
+def _stop(job: Object, doomed: Sequence[Object], *, counted: bool) -> _Step:
     """Deletes pods. Those that shall not count as failed lose their finalizer first."""
     actions: list[Action] = []
     for child in doomed:
@@ -97,7 +99,7 @@ def _stop(job: Obj, doomed: Sequence[Obj], *, counted: bool) -> _Step:
 
 
 def _work(
-    job: Obj, pods: Sequence[Obj], count: Tally, now: datetime, backoff: float, is_taken: Callable[[str], bool]
+    job: Object, pods: Sequence[Object], count: Tally, now: datetime, backoff: float, is_taken: Callable[[str], bool]
 ) -> _Step:
     """Makes or removes pods until as many as wanted are active."""
     spec = job["spec"]
@@ -125,7 +127,7 @@ def _work(
 
 
 def _work_on_indexes(
-    job: Obj,
+    job: Object,
     count: Tally,
     present: set[int],
     amount: int,
@@ -146,7 +148,7 @@ def _work_on_indexes(
 
 
 def _make(
-    job: Obj,
+    job: Object,
     chosen: Sequence[int | None],
     is_taken: Callable[[str], bool],
     tries: Callable[[int], dict[str, str]],
@@ -164,7 +166,7 @@ def _make(
     return _Step(tuple(actions), made=len(chosen))
 
 
-def _misplaced(active: Sequence[Obj], completions: int) -> list[Obj]:
+def _misplaced(active: Sequence[Object], completions: int) -> list[Object]:
     """Active pods whose index is out of range, or that an older one has already."""
     seen: set[int] = set()
     wrong = []
@@ -176,13 +178,13 @@ def _misplaced(active: Sequence[Obj], completions: int) -> list[Obj]:
     return wrong
 
 
-def _status(job: Obj, count: Tally, step: _Step, end: Ending | None, now: datetime) -> Obj:
+def _status(job: Object, count: Tally, step: _Step, end: Ending | None, now: datetime) -> Object:
     before, spec = job.get("status") or {}, job["spec"]
     suspended = bool(spec.get("suspend")) and end is None
     active = len(count.active) + step.made - step.removed
     numbers = {"active": active, "succeeded": count.counted_succeeded, "failed": count.counted_failed}
     uncounted = {outcome: uids for outcome, uids in count.uncounted.items() if uids}
-    status: Obj = {
+    status: Object = {
         **{name: number for name, number in numbers.items() if number},
         "ready": sum(is_ready(child) for child in count.active),
         "terminating": len(count.terminating) + step.removed,
@@ -206,29 +208,29 @@ def _status(job: Obj, count: Tally, step: _Step, end: Ending | None, now: dateti
     return status
 
 
-def _suspended(conditions: list[Obj] | None, suspended: bool, now: datetime) -> list[Obj]:
+def _suspended(conditions: list[Object] | None, suspended: bool, now: datetime) -> list[Object]:
     if suspended:
         return with_condition(conditions, "Suspended", True, "JobSuspended", "Job suspended", now=now)
-    if is_true(conditions, "Suspended"):
+    if holds(conditions, "Suspended"):
         return with_condition(conditions, "Suspended", False, "JobResumed", "Job resumed", now=now)
     return list(conditions or [])
 
 
-def _told(job: Obj, status: Obj) -> list[Action]:
-    """One event for each condition that changed."""
+def _told(job: Object, status: Object) -> list[Action]:
+    """One event for each find that changed."""
     before, after = (job.get("status") or {}).get("conditions"), status.get("conditions")
     told: list[Action] = []
-    if is_true(after, "Complete"):
+    if holds(after, "Complete"):
         told.append(Tell(JOBS, job, "Completed", "Job completed"))
-    if is_true(after, "Failed") and (failed := condition(after, "Failed")):
+    if holds(after, "Failed") and (failed := find(after, "Failed")):
         told.append(Tell(JOBS, job, failed["reason"], failed["message"], "Warning"))
-    if is_true(after, "Suspended") != is_true(before, "Suspended"):
-        reason, message = ("Suspended", "Job suspended") if is_true(after, "Suspended") else ("Resumed", "Job resumed")
+    if holds(after, "Suspended") != holds(before, "Suspended"):
+        reason, message = ("Suspended", "Job suspended") if holds(after, "Suspended") else ("Resumed", "Job resumed")
         told.append(Tell(JOBS, job, reason, message))
     return told
 
 
-def _unsupported(job: Obj) -> list[Action]:
+def _unsupported(job: Object) -> list[Action]:
     """Says once, at the start, which fields of the Job are not acted on here."""
     if (job.get("status") or {}).get("startTime"):
         return []

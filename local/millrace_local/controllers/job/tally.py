@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millrace_local.client.resources import Obj
+from millrace_kube.resources import Object, deleting
 from millrace_local.controllers.job import indexes, per_index
 from millrace_local.controllers.job.children import is_tracked
 from millrace_local.controllers.job.failures import Judged, judge
-from millrace_local.controllers.owners import is_deleted
 from millrace_local.controllers.pods import is_active, is_finished, phase
 
 
@@ -37,19 +36,19 @@ class Tally:
         fatal: why the failure policy ends the Job; "" when it does not.
     """
 
-    active: list[Obj]
-    terminating: list[Obj]
+    active: list[Object]
+    terminating: list[Object]
     succeeded: int
     failed: int
     counted_succeeded: int
     counted_failed: int
     uncounted: dict[str, list[str]]
     completed: set[int]
-    counting: list[Obj]
-    failures: list[Obj]
+    counting: list[Object]
+    failures: list[Object]
     judged: dict[str, Judged]
     failed_indexes: set[int]
-    last_failed: dict[int, Obj]
+    last_failed: dict[int, Object]
     fatal: str
 
     @property
@@ -58,13 +57,13 @@ class Tally:
         return not self.counting and not any(self.uncounted.values())
 
 
-def replaces_failed_only(spec: Obj) -> bool:
+def replaces_failed_only(spec: Object) -> bool:
     """Whether a pod counts as failed only when it has ended, not as soon as its deletion begins."""
     default = "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"
     return bool(spec.get("podReplacementPolicy", default) == "Failed")
 
 
-def tally(job: Obj, pods: Sequence[Obj], *, ended: bool = False) -> Tally:
+def tally(job: Object, pods: Sequence[Object], *, ended: bool = False) -> Tally:
     """Counts the pods that the Job controls, on top of its status. ``ended``: nothing is tried again."""
     spec, status = job["spec"], job.get("status") or {}
     indexed = spec.get("completionMode") == "Indexed"
@@ -76,7 +75,7 @@ def tally(job: Obj, pods: Sequence[Obj], *, ended: bool = False) -> Tally:
     judged = {pod["metadata"]["uid"]: judge(pod, spec.get("podFailurePolicy")) for pod in pods if _failed(pod, spec)}
     failed = [pod for pod in pods if pod["metadata"]["uid"] in judged]
     tries = per_index.limit(spec)
-    failed_indexes, last_failed = set[int](), dict[int, Obj]()
+    failed_indexes, last_failed = set[int](), dict[int, Object]()
     if tries is not None:
         done = {indexes.index_of(pod) for pod in pods if phase(pod) == "Succeeded"} | completed
         failed_indexes = indexes.parse(status.get("failedIndexes", ""), spec["completions"])
@@ -102,7 +101,7 @@ def tally(job: Obj, pods: Sequence[Obj], *, ended: bool = False) -> Tally:
     counted_succeeded = len(completed) if indexed else status.get("succeeded", 0) + settled["succeeded"]
     return Tally(
         active=[pod for pod in pods if is_active(pod)],
-        terminating=[pod for pod in pods if is_deleted(pod) and not is_finished(pod)],
+        terminating=[pod for pod in pods if deleting(pod) and not is_finished(pod)],
         succeeded=counted_succeeded + len(uncounted["succeeded"]),
         failed=counted_failed + len(uncounted["failed"]),
         counted_succeeded=counted_succeeded,
@@ -118,10 +117,10 @@ def tally(job: Obj, pods: Sequence[Obj], *, ended: bool = False) -> Tally:
     )
 
 
-def _failed(pod: Obj, spec: Obj) -> bool:
+def _failed(pod: Object, spec: Object) -> bool:
     if phase(pod) == "Failed":
         return True
-    return is_deleted(pod) and phase(pod) != "Succeeded" and not replaces_failed_only(spec)
+    return deleting(pod) and phase(pod) != "Succeeded" and not replaces_failed_only(spec)
 
 
 def _blamed(judged: Judged | None) -> bool:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from millrace_core.api.conditions import find
+from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RejectError
+from millrace_kube.resources import SCALED_OBJECTS, Object, deleting
+from millrace_kube.times import stamp
 from millrace_local.client.api import ApiError, Client
-from millrace_local.client.conditions import condition
 from millrace_local.client.informer import Informers
-from millrace_local.client.resources import SCALED_OBJECTS, Obj
-from millrace_local.client.times import moment_of, stamp
 from millrace_local.controllers.actions import Change, Hands, Tell
-from millrace_local.controllers.owners import is_deleted
 from millrace_local.controllers.scaling.decide import Decision, Memory, decide
 from millrace_local.controllers.scaling.prometheus import AbsentError, Prometheus
 from millrace_local.controllers.scaling.spec import Scaling, Trigger, read
@@ -56,7 +56,7 @@ class ScalingController:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    def _changed(self, old: Obj | None, new: Obj | None) -> None:
+    def _changed(self, old: Object | None, new: Object | None) -> None:
         """Starts, restarts or ends the polling of one object; its own status writes change nothing."""
         obj = new or old
         if obj is None or (old and new and _intent(old) == _intent(new)):
@@ -64,7 +64,7 @@ class ScalingController:
         key = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
         if task := self._tasks.pop(key, None):
             task.cancel()
-        if new is not None and not is_deleted(new):
+        if new is not None and not deleting(new):
             self._tasks[key] = asyncio.get_running_loop().create_task(self._keep(key))
         else:
             self._memory.pop(key, None)
@@ -81,7 +81,7 @@ class ScalingController:
                 interval = ABSENT_SECONDS
             await asyncio.sleep(interval)
 
-    async def _poll(self, key: str, obj: Obj) -> float:
+    async def _poll(self, key: str, obj: Object) -> float:
         try:
             scaling = read(obj)
             current = await self._current(obj, scaling)
@@ -89,7 +89,7 @@ class ScalingController:
         except RejectError as error:
             await self._report(obj, ready=("False", "ScaledObjectCheckFailed", str(error)))
             return ABSENT_SECONDS
-        ready = condition((obj.get("status") or {}).get("conditions"), "Ready") or {}
+        ready = find((obj.get("status") or {}).get("conditions"), "Ready") or {}
         if isinstance(fault, AbsentError) and ready.get("reason") not in _WAS_THERE:
             await self._report(obj, ready=("False", "PrometheusAbsent", f"{fault}; replicas are left as they are"))
             return scaling.interval
@@ -128,7 +128,7 @@ class ScalingController:
             self._absent[address] = self._now() + timedelta(seconds=ABSENT_SECONDS)
             raise absent from error
 
-    async def _current(self, obj: Obj, scaling: Scaling) -> int:
+    async def _current(self, obj: Object, scaling: Scaling) -> int:
         path = scaling.target.path(obj["metadata"]["namespace"], scaling.name, "scale")
         try:
             scale = await self._client.request("GET", path)
@@ -140,18 +140,18 @@ class ScalingController:
             raise
         return int(scale["spec"].get("replicas", 0))
 
-    async def _scale(self, obj: Obj, scaling: Scaling, current: int, decision: Decision) -> None:
+    async def _scale(self, obj: Object, scaling: Scaling, current: int, decision: Decision) -> None:
         namespace = obj["metadata"]["namespace"]
         change = {"spec": {"replicas": decision.replicas}}
         await self._client.patch(scaling.target, namespace, scaling.name, change, subresource="scale")
         message = f"Scaled {scaling.name} from {current} to {decision.replicas}: {decision.reason}"
         await self._hands.perform([Tell(SCALED_OBJECTS, obj, "KEDAScaleTargetScaled", message)])
 
-    async def _report(self, obj: Obj, *, ready: tuple[str, str, str], decision: Decision | None = None) -> None:
+    async def _report(self, obj: Object, *, ready: tuple[str, str, str], decision: Decision | None = None) -> None:
         """Writes the conditions (KEDA's have no times) and one event when the readiness changes."""
         obj = self._objects.items.get(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}", obj)
         before = obj.get("status") or {}
-        known = condition(before.get("conditions"), "Ready") or {}
+        known = find(before.get("conditions"), "Ready") or {}
         conditions = [_condition("Ready", *ready)]
         status = {**before}
         if decision is not None:
@@ -180,20 +180,20 @@ def _decision(
     return decide(scaling, values, current, memory, now)
 
 
-def _condition(kind: str, status: str, reason: str, message: str) -> Obj:
+def _condition(kind: str, status: str, reason: str, message: str) -> Object:
     return {"type": kind, "status": status, "reason": reason, "message": message}
 
 
-def _intent(obj: Obj) -> tuple[object, ...]:
+def _intent(obj: Object) -> tuple[object, ...]:
     metadata = obj["metadata"]
     return metadata["uid"], obj["spec"], metadata.get("annotations"), metadata.get("deletionTimestamp")
 
 
-def _last_active(obj: Obj) -> datetime | None:
+def _last_active(obj: Object) -> datetime | None:
     text = (obj.get("status") or {}).get("lastActiveTime")
-    return moment_of(text) if text else None
+    return timestamps.parse(text) if text else None
 
 
 def _is_old(text: str | None, now: datetime) -> bool:
     """Whether the noted time of activity is worth renewing; not at every poll, which would be a write each."""
-    return text is None or now - moment_of(text) > timedelta(minutes=1)
+    return text is None or now - timestamps.parse(text) > timedelta(minutes=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from millrace_core.base.errors import RejectError
-from millrace_local.client.resources import DEPLOYMENTS, REPLICA_SETS, Obj, Resource
+from millrace_kube.resources import DEPLOYMENTS, REPLICA_SETS, Object, Resource
 
 _TARGETS = {(item.api_version, item.kind): item for item in (DEPLOYMENTS, REPLICA_SETS)}
 PAUSED_AT = "autoscaling.keda.sh/paused-replicas"
@@ -58,7 +58,7 @@ class Scaling:
     paused: int | None
 
 
-def read(scaled_object: Obj) -> Scaling:
+def read(scaled_object: Object) -> Scaling:
     """Reads a ScaledObject.
 
     Raises:
@@ -89,14 +89,14 @@ def read(scaled_object: Obj) -> Scaling:
     )
 
 
-def _paused(annotations: Obj) -> int | None:
+def _paused(annotations: Object) -> int | None:
     replicas = annotations.get(PAUSED_AT, "")
     if replicas.isdigit():
         return int(replicas)
     return -1 if annotations.get(PAUSED) == "true" else None
 
 
-def _trigger(trigger: Obj, number: int) -> Trigger:
+def _trigger(trigger: Object, number: int) -> Trigger:
     where = f"spec.triggers[{number}]"
     if trigger["type"] != "prometheus":
         raise RejectError(

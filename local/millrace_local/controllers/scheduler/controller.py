@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from millrace_local.client.informer import Informers, key_of
-from millrace_local.client.resources import NODES, PODS, Obj
+from millrace_kube.resources import NODES, PODS, Object, deleting, key_of
+from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Bind, Plan
-from millrace_local.controllers.owners import is_deleted
 from millrace_local.controllers.pods import is_finished, node_name
 from millrace_local.controllers.scheduler.plan import Candidate, plan
 from millrace_local.controllers.scheduler.resources import added, requested
@@ -24,7 +23,7 @@ class SchedulerController:
 
     def __init__(self) -> None:
         # Bindings that the watch has not shown yet, by pod uid.
-        self._placed: dict[str, tuple[str, Obj]] = {}
+        self._placed: dict[str, tuple[str, Object]] = {}
         self._waiting: set[str] = set()
 
     def wire(self, informers: Informers, touch: Callable[[str], None]) -> None:
@@ -37,7 +36,7 @@ class SchedulerController:
             for key in sorted(self._waiting):
                 touch(key)
 
-        def of_pod(old: Obj | None, new: Obj | None) -> None:
+        def of_pod(old: Object | None, new: Object | None) -> None:
             pod = new or old
             if pod and (new is None or new["spec"].get("nodeName")):
                 self._placed.pop(pod["metadata"]["uid"], None)
@@ -48,7 +47,7 @@ class SchedulerController:
             if held and (new is None or is_finished(new)):
                 retry()
 
-        def of_node(old: Obj | None, new: Obj | None) -> None:
+        def of_node(old: Object | None, new: Object | None) -> None:
             if old is None or new is None or _admits(old) != _admits(new):
                 retry()
 
@@ -71,7 +70,7 @@ class SchedulerController:
             self._placed[pod["metadata"]["uid"]] = (bound.node, pod)
         return decided
 
-    def _candidate(self, node: Obj) -> Candidate:
+    def _candidate(self, node: Object) -> Candidate:
         name = node["metadata"]["name"]
         there = self._pods.by("node", name)
         seen = {pod["metadata"]["uid"] for pod in there}
@@ -79,13 +78,13 @@ class SchedulerController:
         return Candidate(node, added(requested(pod) for pod in (*there, *coming)))
 
 
-def _is_ours(pod: Obj) -> bool:
+def _is_ours(pod: Object) -> bool:
     ours = pod["spec"].get("schedulerName", DEFAULT_SCHEDULER) == DEFAULT_SCHEDULER
     gated = bool(pod["spec"].get("schedulingGates"))
-    return ours and not gated and not pod["spec"].get("nodeName") and not is_deleted(pod) and not is_finished(pod)
+    return ours and not gated and not pod["spec"].get("nodeName") and not deleting(pod) and not is_finished(pod)
 
 
-def _admits(node: Obj) -> tuple[object, ...]:
+def _admits(node: Object) -> tuple[object, ...]:
     """What of a node decides whether pods go there; heartbeats do not."""
     status = node.get("status") or {}
     conditions = {entry["type"]: entry["status"] for entry in status.get("conditions") or []}

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from fractions import Fraction
 
-from millrace_local.client.conditions import condition, with_condition
-from millrace_local.client.resources import PODS, Obj
-from millrace_local.client.selectors import matches_map, matches_node_terms
+from millrace_core.api.conditions import find
+from millrace_kube.conditions import with_condition
+from millrace_kube.resources import PODS, Object
+from millrace_kube.selectors import matches_map, matches_node_terms
 from millrace_local.controllers.actions import Action, Bind, Change, Plan, Tell
 from millrace_local.controllers.scheduler.resources import Amounts, amounts, lacking, requested
 
@@ -19,7 +20,7 @@ from millrace_local.controllers.scheduler.resources import Amounts, amounts, lac
 class Candidate:
     """A node and what its pods take up."""
 
-    node: Obj
+    node: Object
     used: Amounts
 
     @property
@@ -33,8 +34,8 @@ class Candidate:
         return self.node["metadata"].get("labels") or {}
 
 
-def plan(pod: Obj, candidates: Sequence[Candidate], now: datetime) -> Plan:
-    """Binds the pod, or says in its PodScheduled condition and one event why it cannot be."""
+def plan(pod: Object, candidates: Sequence[Candidate], now: datetime) -> Plan:
+    """Binds the pod, or says in its PodScheduled find and one event why it cannot be."""
     against = {candidate.name: objections(pod, candidate) for candidate in candidates}
     fitting = [candidate for candidate in candidates if not against[candidate.name]]
     if fitting:
@@ -53,9 +54,9 @@ def _message(against: Mapping[str, Sequence[str]]) -> str:
     return f"0/{len(against)} nodes are available: {listed}."
 
 
-def _refuse(pod: Obj, message: str, now: datetime) -> list[Action]:
+def _refuse(pod: Object, message: str, now: datetime) -> list[Action]:
     status = pod.get("status") or {}
-    known = condition(status.get("conditions"), "PodScheduled")
+    known = find(status.get("conditions"), "PodScheduled")
     if known and known.get("reason") == "Unschedulable" and known.get("message") == message:
         return []
     conditions = with_condition(status.get("conditions"), "PodScheduled", False, "Unschedulable", message, now=now)
@@ -63,39 +64,39 @@ def _refuse(pod: Obj, message: str, now: datetime) -> list[Action]:
     return [Change(PODS, pod, after, "status"), Tell(PODS, pod, "FailedScheduling", message, "Warning")]
 
 
-def _load(candidate: Candidate) -> Decimal:
+def _load(candidate: Candidate) -> Fraction:
     """How full the node is: the largest share of cpu or memory in use."""
     room = amounts((candidate.node.get("status") or {}).get("allocatable"))
     return max(
-        (candidate.used.get(name, Decimal(0)) / room[name] for name in ("cpu", "memory") if room.get(name)),
-        default=Decimal(0),
+        (candidate.used.get(name, Fraction(0)) / room[name] for name in ("cpu", "memory") if room.get(name)),
+        default=Fraction(0),
     )
 
 
-def objections(pod: Obj, candidate: Candidate) -> list[str]:
+def objections(pod: Object, candidate: Candidate) -> list[str]:
     """What speaks against the node: the first rule that says anything; all lacking resources at once."""
     return next((found for rule in _RULES if (found := rule(pod, candidate))), [])
 
 
-def _is_closed(pod: Obj, candidate: Candidate) -> list[str]:
+def _is_closed(pod: Object, candidate: Candidate) -> list[str]:
     closed = candidate.node["spec"].get("unschedulable") if candidate.node.get("spec") else False
     taint = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
     return ["node(s) were unschedulable"] if closed and not _tolerated(pod, taint) else []
 
 
-def _is_not_ready(_pod: Obj, candidate: Candidate) -> list[str]:
-    ready = condition((candidate.node.get("status") or {}).get("conditions"), "Ready")
+def _is_not_ready(_pod: Object, candidate: Candidate) -> list[str]:
+    ready = find((candidate.node.get("status") or {}).get("conditions"), "Ready")
     return [] if ready and ready.get("status") == "True" else ["node(s) were not ready"]
 
 
-def _is_tainted(pod: Obj, candidate: Candidate) -> list[str]:
+def _is_tainted(pod: Object, candidate: Candidate) -> list[str]:
     for taint in (candidate.node.get("spec") or {}).get("taints") or []:
         if taint["effect"] in ("NoSchedule", "NoExecute") and not _tolerated(pod, taint):
             return [f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"]
     return []
 
 
-def _tolerated(pod: Obj, taint: Mapping[str, str]) -> bool:
+def _tolerated(pod: Object, taint: Mapping[str, str]) -> bool:
     def tolerates(toleration: Mapping[str, str]) -> bool:
         if toleration.get("effect") and toleration["effect"] != taint["effect"]:
             return False
@@ -107,7 +108,7 @@ def _tolerated(pod: Obj, taint: Mapping[str, str]) -> bool:
     return any(tolerates(toleration) for toleration in pod["spec"].get("tolerations") or [])
 
 
-def _is_elsewhere(pod: Obj, candidate: Candidate) -> list[str]:
+def _is_elsewhere(pod: Object, candidate: Candidate) -> list[str]:
     spec = pod["spec"]
     selector = spec.get("nodeSelector")
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
@@ -118,13 +119,13 @@ def _is_elsewhere(pod: Obj, candidate: Candidate) -> list[str]:
     return [] if by_map and by_terms else ["node(s) didn't match Pod's node affinity/selector"]
 
 
-def _is_full(pod: Obj, candidate: Candidate) -> list[str]:
+def _is_full(pod: Object, candidate: Candidate) -> list[str]:
     room = amounts((candidate.node.get("status") or {}).get("allocatable"))
     names = lacking(requested(pod), candidate.used, room)
     return ["Too many pods" if name == "pods" else f"Insufficient {name}" for name in names]
 
 
-_RULES: tuple[Callable[[Obj, Candidate], list[str]], ...] = (
+_RULES: tuple[Callable[[Object, Candidate], list[str]], ...] = (
     _is_closed,
     _is_not_ready,
     _is_tainted,

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 
+from millrace_kube.quantities import parse
 from millrace_local.apiserver.schema.cel.overloads import Table, free, member
 from millrace_local.apiserver.schema.cel.syntax import CelError
 from millrace_local.apiserver.schema.cel.values import INT_MAX, INT_MIN
-
-_QUANTITY = re.compile(
-    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)|[eE]([+-]?[0-9]+))?"
-)
-_SUFFIXES = {suffix: Fraction(10) ** (3 * power) for power, suffix in enumerate("num", start=-3)}
-_SUFFIXES |= {suffix: Fraction(1000) ** power for power, suffix in enumerate("kMGTPE", start=1)}
-_SUFFIXES |= {f"{suffix}i": Fraction(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)}
-_LARGEST_EXPONENT = 1000
 
 
 class Quantity(Fraction):
     """An exact amount."""
 
     __slots__ = ()
-
-
-def parse(text: str) -> Fraction | None:
-    """The amount that a quantity says; None if it is none."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None or abs(int(match[3] or 0)) > _LARGEST_EXPONENT:
-        return None
-    number, suffix, exponent = match.groups()
-    amount = Fraction(f"{number}0" if number.endswith(".") else number)
-    return amount * (_SUFFIXES[suffix] if suffix else Fraction(10) ** int(exponent or 0))
 
 
 def _quantity(text: str) -> Quantity:

@@ -1,0 +1,48 @@
+"""What the operators watch, and what of it they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from millrace_core.api import names
+from millrace_kube import resources as r
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched of one resource.
+
+    Args:
+        labels: label selector; empty: all objects.
+        fields: field selector; empty: all objects.
+        drop: dotted paths that are not kept, because nothing reads them and they are large.
+    """
+
+    labels: str = ""
+    fields: str = ""
+    drop: tuple[str, ...] = ()
+
+
+EVERYTHING: Final = Watch()
+_OURS: Final = Watch(f"{names.MANAGED_BY}=millrace")
+
+WATCHED: Final[Mapping[r.Resource, Watch]] = {
+    r.FEATURE_VIEWS: EVERYTHING,
+    r.MODEL_DEPLOYMENTS: EVERYTHING,
+    r.EXPERIMENTS: EVERYTHING,
+    r.CRON_JOBS: _OURS,
+    r.JOBS: _OURS,
+    r.PODS: Watch(_OURS.labels, drop=("spec",)),
+    r.SERVICES: _OURS,
+    r.DEPLOYMENTS: _OURS,
+    r.POD_DISRUPTION_BUDGETS: _OURS,
+    r.SCALED_OBJECTS: _OURS,
+    r.HORIZONTAL_POD_AUTOSCALERS: _OURS,
+    r.SERVICE_MONITORS: _OURS,
+    # The users' own are watched too: one for a service's host makes Millrace's its delegate.
+    r.VIRTUAL_SERVICES: EVERYTHING,
+    r.DESTINATION_RULES: _OURS,
+    r.NODES: Watch(drop=("status.images", "status.conditions", "status.nodeInfo")),
+}
