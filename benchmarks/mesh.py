@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp import web
 
 from millrace_local.mesh import envoy, initial
-from millrace_local.mesh.admin import Admin
-from millrace_local.mesh.model import Snapshot
+from millrace_local.mesh.admin import EnvoyAdmin
+from millrace_local.mesh.model import MeshObjects
 from millrace_local.mesh.publisher import Publisher
 from millrace_local.mesh.settings import MeshSettings
 from millrace_local.mesh.translate import translate
@@ -33,7 +33,7 @@ ADDED_LIMIT = 1.0  # milliseconds of median latency
 TRANSLATION_LIMIT = 250.0  # milliseconds
 
 
-def objects(port: int, weight: int) -> Snapshot:
+def objects(port: int, weight: int) -> MeshObjects:
     """The objects of ``SERVICES`` services, each with two arms and a split."""
     names = [f"s{n}" for n in range(SERVICES)]
     arms = {"v1": {"arm": "v1"}, "v2": {"arm": "v2"}}
@@ -42,7 +42,7 @@ def objects(port: int, weight: int) -> Snapshot:
         name: [o.destination(f"{name}-arms", "v1", 100 - weight), o.destination(f"{name}-arms", "v2", weight)]
         for name in names
     }
-    return Snapshot(
+    return MeshObjects(
         services=tuple(o.service(full) for name in names for full in (name, f"{name}-arms")),
         endpoint_slices=tuple(
             o.endpoint_slice(full, pods, port=port) for name in names for full in (name, f"{name}-arms")
@@ -82,7 +82,7 @@ async def measure(folder: Path) -> bool:
     await web.TCPSite(runner, "127.78.0.1", ports.api).start()
     process = subprocess.Popen(envoy.command(), cwd=settings.directory, stderr=subprocess.DEVNULL)
     try:
-        async with Admin(settings.directory) as admin, aiohttp.ClientSession() as session:
+        async with EnvoyAdmin(settings.directory) as admin, aiohttp.ClientSession() as session:
             while not await admin.ready():
                 await asyncio.sleep(0.02)
             publisher = Publisher(settings, admin)

@@ -1,4 +1,4 @@
-"""Envoy's bootstrap: the one listener and where the rest is read from.
+"""Envoy's bootstrap: its one listener, and the files that it reads the rest from.
 
 Reference: Envoy's ``config.bootstrap.v3`` and ``HttpConnectionManager``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.mesh import outside
+from millrace_local.mesh import egress
 from millrace_local.mesh.clusters import file_source
 from millrace_local.mesh.routes import FAULT_FILTER, TYPE
 from millrace_local.mesh.settings import MeshSettings
@@ -17,10 +17,10 @@ Json = dict[str, Any]
 CLUSTERS_FILE = "clusters.json"
 ROUTES_FILE = "routes.json"
 ROUTES_NAME = "ingress"
-# Relative to Envoy's working directory, the mesh's folder: the whole path may be too long for a socket's name.
+# Relative to Envoy's working directory: the absolute path may be too long for a socket (107 bytes).
 ADMIN_SOCKET = "admin.sock"
 
-# Envoy's own answers, by the flag it gives them, in words; %…% are Envoy's variables.
+# Messages of Envoy's own responses by their response flag; %…% are Envoy's variables.
 _FAILURES = {
     "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%",
     "DF": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%, and outside the cluster there is "
@@ -35,12 +35,12 @@ _FAILURES = {
 
 
 def bootstrap(settings: MeshSettings) -> Json:
-    """The configuration that Envoy starts with; everything that changes is in the files it names."""
+    """The configuration that Envoy starts with; everything that changes is in the files that it names."""
     return {
         "node": {"id": "millrace", "cluster": "millrace"},
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET}}},
         "dynamic_resources": {"cds_config": file_source(settings.xds / CLUSTERS_FILE)},
-        "static_resources": {"listeners": [_listener(settings)], "clusters": [outside.cluster()]},
+        "static_resources": {"listeners": [_listener(settings)], "clusters": [egress.cluster()]},
         "layered_runtime": {
             "layers": [
                 # An ingress for one machine's pods needs no limit, and Envoy warns when it has none.
@@ -69,13 +69,13 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(settings.xds / ROUTES_FILE)},
         "http_filters": [
             {"name": FAULT_FILTER, "typed_config": {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}},
-            outside.http_filter(),
+            egress.http_filter(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{TYPE}.extensions.filters.http.router.v3.Router"},
             },
         ],
-        # A client that takes the ingress for the Service itself names the ingress's port.
+        # A client that uses the ingress as the Service may put the port of the ingress into its Host header.
         "strip_matching_host_port": True,
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",

@@ -1,13 +1,12 @@
-"""Destinations, written as Envoy's clusters and endpoints.
+"""Destinations, as Envoy's clusters and endpoints.
 
-All destinations that are reached in the same way share one cluster. An endpoint carries the keys of its
-destinations as metadata, and a route picks by key (Envoy's subset load balancing). So a change of endpoints
-or weights never rebuilds a cluster, and the number of files that Envoy watches does not grow with the number
-of Services: each watch takes an inotify instance, of which a user has 128 by default, and Envoy aborts when
-there is none left.
+All destinations with one traffic policy share a cluster. An endpoint carries the keys of its destinations as metadata,
+and a route selects by key (Envoy's subset load balancing). So a change of endpoints or weights never rebuilds a
+cluster, and the number of files that Envoy watches does not grow with the number of Services: each watch takes an
+inotify instance, of which a user has 128 by default, and Envoy aborts when none is left.
 
-A copy of a request is sent to a cluster, not to a key, so each mirrored destination has a cluster of its own,
-with its endpoints in the cluster itself.
+A mirror policy names a cluster and has no metadata match, so each mirrored destination has a cluster of its own, with
+its endpoints in the cluster itself.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millrace_local.mesh.destinationrules import Policy
+from millrace_local.mesh.destinationrules import TrafficPolicy
 from millrace_local.mesh.model import Destination
 from millrace_local.mesh.routes import TYPE, duration, mirror_cluster
 
@@ -26,47 +25,46 @@ Json = dict[str, Any]
 Address = tuple[str, int]
 
 NO_LIMIT = 4_294_967_295
-# Shorter than any server's own (uvicorn's is 5 s, gunicorn's 2 s): an idle connection that the server closes
-# just as a request is sent on it would fail that request. A new connection on the loopback takes well below a
-# millisecond.
+# Shorter than any server's own (uvicorn's is 5 s, gunicorn's 2 s): a server that closes an idle connection just
+# as a request is sent on it would fail that request. A new connection on the loopback takes less than 1 ms.
 IDLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Reach:
-    """A destination, the way to it, and its ready addresses."""
+class Upstream:
+    """A destination, its traffic policy, and its ready addresses."""
 
     destination: Destination
-    policy: Policy
+    policy: TrafficPolicy
     addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """The clusters of one configuration: what routes name, and what receives copies."""
+    """The clusters of one configuration: ``upstreams`` for routes, ``mirrored`` for mirrors."""
 
-    reached: tuple[Reach, ...] = ()
-    mirrored: tuple[Reach, ...] = ()
+    upstreams: tuple[Upstream, ...] = ()
+    mirrored: tuple[Upstream, ...] = ()
 
     def names(self) -> dict[Destination, str]:
-        """The cluster that holds each destination's endpoints."""
-        return {reach.destination: cluster_name(reach.policy) for reach in self.reached}
+        """The name of each destination's cluster."""
+        return {upstream.destination: cluster_name(upstream.policy) for upstream in self.upstreams}
 
-    def policies(self) -> dict[str, Policy]:
-        """The shared clusters by name; the one of the default policy is always there."""
-        used = {Policy(), *(reach.policy for reach in self.reached)}
+    def policies(self) -> dict[str, TrafficPolicy]:
+        """The shared clusters by name; the one of the default policy always exists."""
+        used = {TrafficPolicy(), *(upstream.policy for upstream in self.upstreams)}
         return {cluster_name(policy): policy for policy in sorted(used, key=cluster_name)}
 
 
-def cluster_name(policy: Policy) -> str:
-    """``pods``, or ``pods-<hash>`` where a DestinationRule or the protocol asks for something else."""
-    if policy == Policy():
+def cluster_name(policy: TrafficPolicy) -> str:
+    """``pods``, or ``pods-<hash>`` for any policy but the default."""
+    if policy == TrafficPolicy():
         return "pods"
     return f"pods-{hashlib.sha256(repr(policy).encode()).hexdigest()[:12]}"
 
 
 def cluster_resources(clusters: Clusters, directory: Path) -> list[Json]:
-    """Envoy's Cluster resources; ``directory`` is where the endpoint files stand."""
+    """Envoy's Cluster resources; ``directory`` holds the endpoint files."""
     shared = [
         {
             **_connection(policy),
@@ -85,16 +83,16 @@ def cluster_resources(clusters: Clusters, directory: Path) -> list[Json]:
     ]
     mirrors = [
         {
-            **_connection(reach.policy),
+            **_connection(upstream.policy),
             "@type": f"{TYPE}.config.cluster.v3.Cluster",
-            "name": mirror_cluster(reach.destination),
+            "name": mirror_cluster(upstream.destination),
             "type": "STATIC",
-            "lb_policy": reach.policy.balancer,
+            "lb_policy": upstream.policy.balancer,
             "load_assignment": _assignment(
-                mirror_cluster(reach.destination), [_endpoint(address) for address in reach.addresses]
+                mirror_cluster(upstream.destination), [_endpoint(address) for address in upstream.addresses]
             ),
         }
-        for reach in sorted(clusters.mirrored, key=lambda reach: reach.destination.key)
+        for upstream in sorted(clusters.mirrored, key=lambda upstream: upstream.destination.key)
     ]
     return [*shared, *mirrors]
 
@@ -102,10 +100,10 @@ def cluster_resources(clusters: Clusters, directory: Path) -> list[Json]:
 def endpoint_resources(clusters: Clusters) -> dict[str, list[Json]]:
     """Envoy's ClusterLoadAssignment of each shared cluster, by the cluster's name."""
     keys: dict[str, dict[Address, set[str]]] = {name: {} for name in clusters.policies()}
-    for reach in clusters.reached:
-        members = keys[cluster_name(reach.policy)]
-        for address in reach.addresses:
-            members.setdefault(address, set()).add(reach.destination.key)
+    for upstream in clusters.upstreams:
+        members = keys[cluster_name(upstream.policy)]
+        for address in upstream.addresses:
+            members.setdefault(address, set()).add(upstream.destination.key)
     return {
         name: [
             {
@@ -118,23 +116,25 @@ def endpoint_resources(clusters: Clusters) -> dict[str, list[Json]]:
 
 
 def overlap(old: Clusters, new: Clusters) -> Clusters:
-    """The clusters to have while routes change from ``old`` to ``new``: all of ``new``, and what only ``old``
-    names."""
-    known = {(reach.destination, reach.policy) for reach in new.reached}
-    copied = {reach.destination for reach in new.mirrored}
+    """The clusters while routes change from ``old`` to ``new``: all of ``new``, and those that only ``old`` has."""
+    known = {(upstream.destination, upstream.policy) for upstream in new.upstreams}
+    copied = {upstream.destination for upstream in new.mirrored}
     return Clusters(
-        (*new.reached, *(reach for reach in old.reached if (reach.destination, reach.policy) not in known)),
-        (*new.mirrored, *(reach for reach in old.mirrored if reach.destination not in copied)),
+        (
+            *new.upstreams,
+            *(upstream for upstream in old.upstreams if (upstream.destination, upstream.policy) not in known),
+        ),
+        (*new.mirrored, *(upstream for upstream in old.mirrored if upstream.destination not in copied)),
     )
 
 
 def endpoints_file(cluster: str) -> str:
-    """The name of the file that holds a shared cluster's endpoints."""
+    """The name of the file with a shared cluster's endpoints."""
     return f"endpoints-{cluster}.json"
 
 
 def file_source(path: Path) -> Json:
-    """A ConfigSource that Envoy reads anew whenever ``path`` is replaced."""
+    """A ConfigSource that Envoy reads again whenever ``path`` is replaced."""
     return {"resource_api_version": "V3", "path_config_source": {"path": str(path)}}
 
 
@@ -150,14 +150,14 @@ def _endpoint(address: Address, keys: Iterable[str] = ()) -> Json:
     return written
 
 
-def _connection(policy: Policy) -> Json:
+def _connection(policy: TrafficPolicy) -> Json:
     http: Json = {"http2_protocol_options": {}} if policy.http2 else {"http_protocol_options": {}}
     common: Json = {"idle_timeout": duration(IDLE_SECONDS)}
     if policy.requests_per_connection:
         common["max_requests_per_connection"] = policy.requests_per_connection
     written: Json = {
         "connect_timeout": duration(policy.connect_timeout),
-        # No endpoint is ever used against its ejection, as in Istio.
+        # Ejected endpoints are never used, not even when few are left, as in Istio.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {
             "thresholds": [
@@ -177,12 +177,12 @@ def _connection(policy: Policy) -> Json:
             }
         },
     }
-    if policy.ejection:
+    if policy.outlier_detection:
         written["outlier_detection"] = {
-            "consecutive_5xx": policy.ejection.errors,
-            "interval": duration(policy.ejection.interval),
-            "base_ejection_time": duration(policy.ejection.base),
-            "max_ejection_percent": policy.ejection.max_percent,
+            "consecutive_5xx": policy.outlier_detection.consecutive_errors,
+            "interval": duration(policy.outlier_detection.interval),
+            "base_ejection_time": duration(policy.outlier_detection.base_ejection),
+            "max_ejection_percent": policy.outlier_detection.max_percent,
             "enforcing_success_rate": 0,
         }
     return written

@@ -1,4 +1,4 @@
-"""DestinationRules: which endpoints a subset holds, and how connections to a destination are made.
+"""DestinationRules: the endpoints of a subset, and the traffic policy of a destination.
 
 Reference: Istio's networking API, ``DestinationRule``.
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh.istio import seconds
-from millrace_local.mesh.model import Destination, Object, Problem, age_order, identity
-from millrace_local.mesh.services import Service, full_host
+from millrace_local.mesh.model import Destination, Object, RouteProblem, age_order, identity
+from millrace_local.mesh.services import MeshService, full_host
 
 DEFAULT_CONNECT_TIMEOUT = 10.0
 _BALANCERS = {
@@ -25,18 +25,18 @@ _BALANCERS = {
 
 
 @dataclass(frozen=True)
-class Ejection:
-    """When an endpoint that fails is left out for a while; times in seconds."""
+class OutlierDetection:
+    """When a failing endpoint is ejected, and for how long; times in seconds."""
 
-    errors: int = 5
+    consecutive_errors: int = 5
     interval: float = 10.0
-    base: float = 30.0
+    base_ejection: float = 30.0
     max_percent: int = 10
 
 
 @dataclass(frozen=True)
-class Policy:
-    """How requests to a destination travel. Zero means no limit; times in seconds."""
+class TrafficPolicy:
+    """Istio's ``trafficPolicy``. 0 means no limit; times in seconds."""
 
     http2: bool = False
     balancer: str = "LEAST_REQUEST"
@@ -45,34 +45,34 @@ class Policy:
     max_pending: int = 0
     max_requests: int = 0
     requests_per_connection: int = 0
-    ejection: Ejection | None = None
+    outlier_detection: OutlierDetection | None = None
 
 
 class DestinationRules:
-    """All DestinationRules, asked by destination."""
+    """All DestinationRules, by host."""
 
     def __init__(self, items: Iterable[Object]) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[RouteProblem] = []
         self._by_host: dict[str, list[Object]] = {}
         for item in sorted(items, key=age_order):
             host = full_host((item.get("spec") or {}).get("host", ""), identity(item)[0])
             self._by_host.setdefault(host, []).append(item)
         self._wildcards = sorted((host for host in self._by_host if host.startswith("*")), key=len, reverse=True)
 
-    def subset_labels(self, service: Service, subset: str) -> tuple[tuple[str, str], ...] | None:
-        """The pod labels that the subset selects by; None if no DestinationRule has such a subset."""
+    def subset_labels(self, service: MeshService, subset: str) -> tuple[tuple[str, str], ...] | None:
+        """The pod labels that a subset selects by; None if no DestinationRule has the subset."""
         for _, found in self._subsets(service, subset):
             return tuple(sorted((found.get("labels") or {}).items()))
         return None
 
-    def policy(self, service: Service, destination: Destination) -> Policy:
-        """How to reach a destination: the rule's traffic policy with the subset's laid over it."""
+    def policy(self, service: MeshService, destination: Destination) -> TrafficPolicy:
+        """The traffic policy of a destination: the rule's, overridden by the subset's."""
         port = service.port(destination.target.port)
         http2 = bool(port and port.http2)
         rule = next(self._rules(service), None)
         item, subset = next(self._subsets(service, destination.subset), (rule, {}))
         if rule is None or item is None:
-            return Policy(http2=http2)
+            return TrafficPolicy(http2=http2)
         number = destination.target.port
         general = _for_port(rule["spec"].get("trafficPolicy"), number)
         settings = general | _for_port(subset.get("trafficPolicy"), number)
@@ -80,23 +80,23 @@ class DestinationRules:
             return _policy(settings, http2=http2)
         except RejectError as error:
             self._report(item, str(error))
-            return Policy(http2=http2)
+            return TrafficPolicy(http2=http2)
 
-    def _rules(self, service: Service) -> Iterator[Object]:
-        """The rules for a Service's host, those of its own namespace first; wildcards after full names."""
+    def _rules(self, service: MeshService) -> Iterator[Object]:
+        """The rules for a Service's host: its own namespace first, wildcards last."""
         hosts = [service.host, *(host for host in self._wildcards if service.host.endswith(host[1:]))]
         for host in hosts:
             items = self._by_host.get(host, [])
             yield from sorted(items, key=lambda item: identity(item)[0] != service.namespace)
 
-    def _subsets(self, service: Service, name: str) -> Iterator[tuple[Object, Mapping[str, Any]]]:
+    def _subsets(self, service: MeshService, name: str) -> Iterator[tuple[Object, Mapping[str, Any]]]:
         for item in self._rules(service):
             for subset in item["spec"].get("subsets") or ():
                 if name and subset.get("name") == name:
                     yield item, subset
 
     def _report(self, item: Object, message: str) -> None:
-        problem = Problem("DestinationRule", *identity(item), message)
+        problem = RouteProblem("DestinationRule", *identity(item), message)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -109,12 +109,12 @@ def _for_port(policy: Mapping[str, Any] | None, port: int) -> dict[str, Any]:
     return settings
 
 
-def _policy(settings: Mapping[str, Any], *, http2: bool) -> Policy:
+def _policy(settings: Mapping[str, Any], *, http2: bool) -> TrafficPolicy:
     pool = settings.get("connectionPool") or {}
     tcp, http = pool.get("tcp") or {}, pool.get("http") or {}
     if (settings.get("tls") or {}).get("mode", "DISABLE") not in ("DISABLE", "ISTIO_MUTUAL"):
         raise RejectError("the embedded mesh speaks no TLS to pods", field="spec.trafficPolicy.tls.mode")
-    return Policy(
+    return TrafficPolicy(
         http2=http2 or http.get("h2UpgradePolicy") == "UPGRADE",
         balancer=_balancer(settings.get("loadBalancer") or {}),
         connect_timeout=seconds(tcp["connectTimeout"], "spec.trafficPolicy.connectionPool.tcp.connectTimeout")
@@ -124,7 +124,7 @@ def _policy(settings: Mapping[str, Any], *, http2: bool) -> Policy:
         max_pending=max(http.get("http1MaxPendingRequests", 0), 0),
         max_requests=max(http.get("http2MaxRequests", 0), 0),
         requests_per_connection=max(http.get("maxRequestsPerConnection", 0), 0),
-        ejection=_ejection(settings.get("outlierDetection")),
+        outlier_detection=_outlier_detection(settings.get("outlierDetection")),
     )
 
 
@@ -138,16 +138,16 @@ def _balancer(settings: Mapping[str, Any]) -> str:
     return _BALANCERS[simple]
 
 
-def _ejection(settings: Mapping[str, Any] | None) -> Ejection | None:
+def _outlier_detection(settings: Mapping[str, Any] | None) -> OutlierDetection | None:
     if settings is None:
         return None
-    errors = settings.get("consecutive5xxErrors", settings.get("consecutiveGatewayErrors", 5))
-    if not errors:
+    consecutive_errors = settings.get("consecutive5xxErrors", settings.get("consecutiveGatewayErrors", 5))
+    if not consecutive_errors:
         return None
     at = "spec.trafficPolicy.outlierDetection"
-    return Ejection(
-        errors=max(errors, 1),
+    return OutlierDetection(
+        consecutive_errors=max(consecutive_errors, 1),
         interval=seconds(settings.get("interval", "10s"), f"{at}.interval"),
-        base=seconds(settings.get("baseEjectionTime", "30s"), f"{at}.baseEjectionTime"),
+        base_ejection=seconds(settings.get("baseEjectionTime", "30s"), f"{at}.baseEjectionTime"),
         max_percent=min(max(settings.get("maxEjectionPercent", 10), 0), 100),
     )

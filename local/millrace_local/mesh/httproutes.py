@@ -1,8 +1,7 @@
-"""HTTPRoutes, read as rules.
+"""HTTPRoutes, read as route rules.
 
-Reference: the Gateway API, ``HTTPRoute`` v1. Weights are shares of their sum. Every HTTPRoute applies to the
-one ingress, whatever Gateway its ``parentRefs`` name; a parent that is a Service gives the route that
-Service's host.
+Reference: the Gateway API, ``HTTPRoute`` v1. Weights are shares of their sum. Every HTTPRoute applies to the one
+ingress, whatever Gateway its ``parentRefs`` name; with a Service as its parent a route applies to that Service's host.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from typing import Any
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh.istio import DEFAULT_RETRIES, regex, seconds
 from millrace_local.mesh.model import (
-    Answer,
     Backend,
     Destination,
+    DirectResponse,
     HeaderEdits,
-    Match,
-    Mirror,
     Object,
     Redirect,
+    RequestMatch,
+    RequestMirror,
     Rewrite,
-    Rule,
-    Text,
+    RouteRule,
+    StringMatch,
     age_order,
     identity,
 )
@@ -34,7 +33,7 @@ Fields = Mapping[str, Any]
 Resolve = Callable[[Fields, str], Destination]
 """(a BackendObjectReference, the field it stands in) to the mesh's destination."""
 
-NO_BACKENDS = Answer(500, '{"error": "the HTTPRoute\'s rule has no backend with a weight above 0"}')
+NO_BACKENDS = DirectResponse(500, '{"error": "the HTTPRoute\'s rule has no backend with a weight above 0"}')
 
 
 def hosts(item: Object) -> tuple[str, ...]:
@@ -47,48 +46,50 @@ def hosts(item: Object) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *services] or ["*"]))
 
 
-def by_precedence(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """One rule per match in the Gateway API's order: exact path, longest prefix, method, most headers, most
-    query parameters; otherwise as they come (oldest route first)."""
-    single = [replace(rule, matches=(match,)) for rule in rules for match in rule.matches or (Match(),)]
+def by_precedence(rules: Iterable[RouteRule]) -> tuple[RouteRule, ...]:
+    """One rule per match in the Gateway API's order: exact path, longest prefix, method, most headers, most query
+    parameters; otherwise in the given order (oldest route first).
+    """
+    single = [replace(rule, matches=(match,)) for rule in rules for match in rule.matches or (RequestMatch(),)]
     return tuple(sorted(single, key=lambda rule: _rank(rule.matches[0])))
 
 
-def _rank(match: Match) -> tuple[bool, int, bool, int, int]:
-    path = match.path or Text("segments", "/")
+def _rank(match: RequestMatch) -> tuple[bool, int, bool, int, int]:
+    path = match.path or StringMatch("segments", "/")
     method = any(name == ":method" for name, _ in match.headers)
     length = -len(path.value.rstrip("/"))
     return path.how != "exact", length, not method, -len(match.headers), -len(match.query)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One HTTPRoute; ``resolve`` finds a backend, ``report`` takes a sentence for each thing without effect
-    here."""
+class HttpRouteReader:
+    """Reads one HTTPRoute: ``resolve`` finds a backend, ``report`` takes a message for each field without effect
+    here.
+    """
 
     item: Object
     resolve: Resolve
     report: Callable[[str], None]
 
-    def rules(self) -> Iterator[Rule]:
-        """The rules as they stand in the route."""
+    def rules(self) -> Iterator[RouteRule]:
+        """The rules in the order of the route."""
         namespace, name = identity(self.item)
         for index, rule in enumerate((self.item.get("spec") or {}).get("rules") or ()):
             at = f"spec.rules[{index}]"
             yield self._rule(f"HTTPRoute {namespace}/{name} {at}", at, rule)
 
-    def _rule(self, origin: str, at: str, rule: Fields) -> Rule:
+    def _rule(self, origin: str, at: str, rule: Fields) -> RouteRule:
         filters = self._filters(rule.get("filters") or (), at)
         matches: tuple[Fields, ...] = tuple(rule.get("matches") or ({},))
         redirect = _redirect(filters.get("RequestRedirect"))
         backends = () if redirect else tuple(self._backends(rule.get("backendRefs") or (), at))
         timeout = (rule.get("timeouts") or {}).get("request", "0s")
-        return Rule(
+        return RouteRule(
             name=origin,
             matches=tuple(_match(match, f"{at}.matches") for match in matches),
             backends=backends,
             redirect=redirect,
-            answer=None if redirect or any(backend.weight for backend in backends) else NO_BACKENDS,
+            direct_response=None if redirect or any(backend.weight for backend in backends) else NO_BACKENDS,
             request=_edits(filters.get("RequestHeaderModifier")),
             response=_edits(filters.get("ResponseHeaderModifier")),
             mirrors=tuple(self._mirrors(rule, at)),
@@ -98,7 +99,7 @@ class Reading:
         )
 
     def _filters(self, stated: Iterable[Fields], at: str) -> dict[str, Fields]:
-        """The settings of the filters, by type, but for mirrors, of which there may be several."""
+        """The settings of the filters by type, except mirrors, of which there may be several."""
         known = {
             "RequestHeaderModifier": "requestHeaderModifier",
             "ResponseHeaderModifier": "responseHeaderModifier",
@@ -128,7 +129,7 @@ class Reading:
                 _edits(filters.get("ResponseHeaderModifier")),
             )
 
-    def _mirrors(self, rule: Fields, at: str) -> Iterator[Mirror]:
+    def _mirrors(self, rule: Fields, at: str) -> Iterator[RequestMirror]:
         for index, item in enumerate(rule.get("filters") or ()):
             if item.get("type") != "RequestMirror":
                 continue
@@ -138,44 +139,44 @@ class Reading:
             if fraction:
                 percent = 100.0 * fraction.get("numerator", 0) / (fraction.get("denominator") or 100)
             where = f"{at}.filters[{index}].requestMirror.backendRef"
-            yield Mirror(self.resolve(mirror.get("backendRef") or {}, where), percent)
+            yield RequestMirror(self.resolve(mirror.get("backendRef") or {}, where), percent)
 
 
-def merged(readings: Iterable[Reading]) -> tuple[Rule, ...]:
+def merged(readers: Iterable[HttpRouteReader]) -> tuple[RouteRule, ...]:
     """The rules of all routes of one host, in the order in which they are tried.
 
     Raises:
-        RejectError: a field has a value that the Gateway API would refuse.
+        RejectError: a field has a value that the Gateway API refuses.
     """
-    ordered = sorted(readings, key=lambda reading: age_order(reading.item))
-    return by_precedence(rule for reading in ordered for rule in reading.rules())
+    ordered = sorted(readers, key=lambda reader: age_order(reader.item))
+    return by_precedence(rule for reader in ordered for rule in reader.rules())
 
 
-def _match(match: Fields, at: str) -> Match:
+def _match(match: Fields, at: str) -> RequestMatch:
     path = match.get("path") or {}
     headers = [(item["name"].lower(), _text(item, f"{at}.headers")) for item in match.get("headers") or ()]
     if match.get("method"):
-        headers.append((":method", Text("exact", match["method"])))
-    return Match(
+        headers.append((":method", StringMatch("exact", match["method"])))
+    return RequestMatch(
         path=_path(path, f"{at}.path"),
         headers=tuple(headers),
         query=tuple((item["name"], _text(item, f"{at}.queryParams")) for item in match.get("queryParams") or ()),
     )
 
 
-def _path(path: Fields, at: str) -> Text:
+def _path(path: Fields, at: str) -> StringMatch:
     kind, value = path.get("type", "PathPrefix"), path.get("value", "/")
     if kind == "Exact":
-        return Text("exact", value)
+        return StringMatch("exact", value)
     if kind == "RegularExpression":
-        return Text("regex", regex(value, f"{at}.value"))
-    return Text("segments", value)
+        return StringMatch("regex", regex(value, f"{at}.value"))
+    return StringMatch("segments", value)
 
 
-def _text(item: Fields, at: str) -> Text:
+def _text(item: Fields, at: str) -> StringMatch:
     if item.get("type", "Exact") == "Exact":
-        return Text("exact", item["value"])
-    return Text("regex", regex(item["value"], f"{at}.value"))
+        return StringMatch("exact", item["value"])
+    return StringMatch("regex", regex(item["value"], f"{at}.value"))
 
 
 def _edits(modifier: Fields | None) -> HeaderEdits:

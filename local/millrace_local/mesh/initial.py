@@ -1,4 +1,4 @@
-"""The files that Envoy needs before its first start."""
+"""The files that must exist before Envoy's first start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace_local.mesh.settings import MeshSettings
 
 
 def prepare(settings: MeshSettings) -> None:
-    """Writes the bootstrap, and files that route nothing: what stood there names pods of an earlier time.
+    """Writes the bootstrap, and files without routes: old files name the pods of an earlier run.
 
     Raises:
         OSError: the folder cannot be written.

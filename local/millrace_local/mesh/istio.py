@@ -1,4 +1,4 @@
-"""Istio's field types, read into the mesh's own terms.
+"""Istio's field types, read into the mesh's model.
 
 Reference: Istio's networking API, ``VirtualService`` (HTTPMatchRequest, HTTPRetry, HTTPRewrite, HTTPRedirect,
 HTTPFaultInjection).
@@ -12,18 +12,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace_core.base.errors import RejectError
-from millrace_local.mesh.model import Answer, Fault, HeaderEdits, Match, Redirect, Retries, Rewrite, Text
+from millrace_local.mesh.model import (
+    DirectResponse,
+    FaultInjection,
+    HeaderEdits,
+    Redirect,
+    RequestMatch,
+    RetryPolicy,
+    Rewrite,
+    StringMatch,
+)
 
-# A request whose connection failed or whose stream was refused has not reached the pod, so trying another
-# endpoint repeats nothing. Istio's own default adds conditions that an answer of the pod can meet; those
-# would hide errors.
+# A request whose connection failed or whose stream was refused has not reached the pod, so a retry repeats
+# nothing. Istio's own default adds conditions that a pod's response can meet; those would hide errors.
 UNSENT = ("connect-failure", "refused-stream")
-DEFAULT_RETRIES = Retries(2, UNSENT)
+DEFAULT_RETRIES = RetryPolicy(2, UNSENT)
 
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
-# What Python's expressions have and RE2's, which Envoy uses, lack: looking around, atomic groups, conditions,
-# possessive repeats and references to groups.
+# Python's syntax that RE2, which Envoy uses, does not have: look-around, atomic groups, conditions, possessive
+# repeats and references to groups.
 _NOT_RE2 = re.compile(r"\(\?(?:[=!>(]|<[=!]|P[=>])|(?<!\\)(?:\\\\)*(?:\\[1-9]|[*+?}]\+)")
 
 
@@ -31,7 +39,7 @@ def seconds(text: str, field: str) -> float:
     """A Go duration such as ``1h30m`` or ``250ms`` in seconds.
 
     Raises:
-        RejectError: it is not one.
+        RejectError: ``text`` is not a duration.
     """
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -40,14 +48,14 @@ def seconds(text: str, field: str) -> float:
 
 
 def regex(pattern: str, field: str) -> str:
-    """The pattern itself, if Envoy can take it.
+    """The pattern itself, if Envoy accepts it.
 
     Raises:
-        RejectError: it is not a regular expression of RE2's syntax.
+        RejectError: it is not a regular expression in RE2's syntax.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of what RE2 gives another meaning, such as [[:alpha:]]
+            warnings.simplefilter("ignore")  # Python warns of syntax that RE2 reads differently, such as [[:alpha:]]
             re.compile(pattern)
     except re.error as error:
         raise RejectError(f"{pattern!r} is no regular expression: {error}", field=field) from error
@@ -60,26 +68,26 @@ def regex(pattern: str, field: str) -> str:
     return pattern
 
 
-def text(match: Mapping[str, Any], field: str, *, ignore_case: bool = False) -> Text:
-    """A StringMatch; an empty one asks that the header be there."""
+def text(match: Mapping[str, Any], field: str, *, ignore_case: bool = False) -> StringMatch:
+    """A StringMatch; an empty one asks that the header is present."""
     if "exact" in match:
-        return Text("exact", match["exact"], ignore_case)
+        return StringMatch("exact", match["exact"], ignore_case)
     if "prefix" in match:
-        return Text("prefix", match["prefix"], ignore_case)
+        return StringMatch("prefix", match["prefix"], ignore_case)
     if "regex" in match:
-        return Text("regex", regex(match["regex"], f"{field}.regex"))
-    return Text("present")
+        return StringMatch("regex", regex(match["regex"], f"{field}.regex"))
+    return StringMatch("present")
 
 
-def match(stated: Mapping[str, Any], field: str) -> Match:
-    """An HTTPMatchRequest, without what depends on the client or the gateway."""
+def match(stated: Mapping[str, Any], field: str) -> RequestMatch:
+    """An HTTPMatchRequest, without the fields about the client or the gateway."""
     headers = [
         (name.lower(), text(value or {}, f"{field}.headers[{name}]"))
         for name, value in sorted((stated.get("headers") or {}).items())
     ]
     for name, value in sorted((stated.get("withoutHeaders") or {}).items()):
         unwanted = text(value or {}, f"{field}.withoutHeaders[{name}]")
-        headers.append((name.lower(), Text(unwanted.how, unwanted.value, negate=True)))
+        headers.append((name.lower(), StringMatch(unwanted.how, unwanted.value, negate=True)))
     headers += [
         (f":{name}", text(stated[name], f"{field}.{name}"))
         for name in ("method", "authority", "scheme")
@@ -87,7 +95,7 @@ def match(stated: Mapping[str, Any], field: str) -> Match:
     ]
     uri, ignore_case = stated.get("uri"), bool(stated.get("ignoreUriCase"))
     query = sorted((stated.get("queryParams") or {}).items())
-    return Match(
+    return RequestMatch(
         path=text(uri, f"{field}.uri", ignore_case=ignore_case) if uri else None,
         headers=tuple(headers),
         query=tuple((name, text(value or {}, f"{field}.queryParams[{name}]")) for name, value in query),
@@ -118,11 +126,11 @@ def redirect(stated: Mapping[str, Any] | None) -> Redirect | None:
     )
 
 
-def direct_response(stated: Mapping[str, Any] | None) -> Answer | None:
+def direct_response(stated: Mapping[str, Any] | None) -> DirectResponse | None:
     """An HTTPDirectResponse with a body of text."""
     if stated is None:
         return None
-    return Answer(stated.get("status", 200), (stated.get("body") or {}).get("string", ""))
+    return DirectResponse(stated.get("status", 200), (stated.get("body") or {}).get("string", ""))
 
 
 def rewrite(stated: Mapping[str, Any] | None, field: str) -> Rewrite | None:
@@ -138,9 +146,8 @@ def rewrite(stated: Mapping[str, Any] | None, field: str) -> Rewrite | None:
     )
 
 
-def retries(stated: Mapping[str, Any] | None, field: str) -> Retries | None:
-    """An HTTPRetry; absent it is two tries more for requests that never reached a pod, with ``attempts: 0``
-    none."""
+def retries(stated: Mapping[str, Any] | None, field: str) -> RetryPolicy | None:
+    """An HTTPRetry. Without one: two retries of requests that never reached a pod. ``attempts: 0``: none."""
     if stated is None:
         return DEFAULT_RETRIES
     attempts = stated.get("attempts", 2)
@@ -148,7 +155,7 @@ def retries(stated: Mapping[str, Any] | None, field: str) -> Retries | None:
         return None
     words = [word.strip() for word in (stated.get("retryOn") or ",".join(UNSENT)).split(",")]
     per_try = stated.get("perTryTimeout")
-    return Retries(
+    return RetryPolicy(
         attempts=attempts,
         on=tuple(word for word in words if word and not word.isdigit()),
         statuses=tuple(int(word) for word in words if word.isdigit()),
@@ -156,12 +163,12 @@ def retries(stated: Mapping[str, Any] | None, field: str) -> Retries | None:
     )
 
 
-def fault(stated: Mapping[str, Any] | None, field: str) -> Fault | None:
+def fault(stated: Mapping[str, Any] | None, field: str) -> FaultInjection | None:
     """An HTTPFaultInjection of a fixed delay, an HTTP status, or both."""
     if not stated:
         return None
     delay, abort = stated.get("delay") or {}, stated.get("abort") or {}
-    return Fault(
+    return FaultInjection(
         delay=seconds(delay["fixedDelay"], f"{field}.delay.fixedDelay") if "fixedDelay" in delay else 0.0,
         delay_percent=percent(delay.get("percentage"), float(delay.get("percent", 0))),
         abort_status=abort.get("httpStatus", 0),
@@ -170,5 +177,5 @@ def fault(stated: Mapping[str, Any] | None, field: str) -> Fault | None:
 
 
 def percent(stated: Mapping[str, Any] | None, default: float) -> float:
-    """A Percent message."""
+    """A Percent message, 0 to 100."""
     return default if stated is None else float(stated.get("value", 0.0))

@@ -1,6 +1,6 @@
-"""What the mesh routes, in terms of neither Istio, the Gateway API nor Envoy.
+"""What the mesh routes, independent of Istio, the Gateway API and Envoy.
 
-VirtualServices and HTTPRoutes are both read into ``Rule``s, and ``Rule``s alone are written as Envoy routes.
+VirtualServices and HTTPRoutes are both read into ``RouteRule``; only ``RouteRule`` is written as Envoy routes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """The objects of the cluster that decide where a request goes, as the API server gives them."""
+class MeshObjects:
+    """The Kubernetes objects that decide where a request goes, as the API server returns them."""
 
     services: tuple[Object, ...] = ()
     endpoint_slices: tuple[Object, ...] = ()
@@ -25,8 +25,8 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something in an object that the mesh cannot do as it is written; the rest of the object still works."""
+class RouteProblem:
+    """A part of an object that the mesh cannot do; the rest of the object has its effect."""
 
     kind: str
     namespace: str
@@ -35,9 +35,10 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Text:
-    """A condition on a string. ``regex`` must match the whole string (RE2 syntax); ``segments`` is a path
-    prefix that ends at a slash; ``present`` needs no value."""
+class StringMatch:
+    """A condition on a string. ``regex`` must match the whole string (RE2 syntax); ``segments`` is a path prefix that
+    ends at a slash; ``present`` has no value.
+    """
 
     how: Literal["exact", "prefix", "regex", "present", "segments"]
     value: str = ""
@@ -46,17 +47,17 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Match:
-    """Conditions on a request that must all hold. Header names are lower-case and may be pseudo headers."""
+class RequestMatch:
+    """Conditions on a request, all of which must hold. Header names are lower-case; pseudo headers are allowed."""
 
-    path: Text | None = None
-    headers: tuple[tuple[str, Text], ...] = ()
-    query: tuple[tuple[str, Text], ...] = ()
+    path: StringMatch | None = None
+    headers: tuple[tuple[str, StringMatch], ...] = ()
+    query: tuple[tuple[str, StringMatch], ...] = ()
 
 
 @dataclass(frozen=True)
 class HeaderEdits:
-    """Changes to the headers of a request or an answer."""
+    """Changes to the headers of a request or a response."""
 
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
@@ -65,8 +66,7 @@ class HeaderEdits:
 
 @dataclass(frozen=True)
 class ServicePort:
-    """One port of one Service; the unit that has endpoints and subsets. Without a namespace, a host that is
-    no Service."""
+    """One port of one Service; it has endpoints and subsets. An empty namespace means a host without a Service."""
 
     namespace: str
     service: str
@@ -79,20 +79,20 @@ class ServicePort:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where requests go: the endpoints of a Service's port, or those of one subset of it."""
+    """Where requests go: the endpoints of a Service's port, or those of one of its subsets."""
 
     target: ServicePort
     subset: str = ""
 
     @property
     def key(self) -> str:
-        """The mark that the endpoints of this destination carry in Envoy's endpoint metadata."""
+        """The name of this destination in the metadata of its endpoints."""
         return f"{self.target}/{self.subset}" if self.subset else str(self.target)
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A destination with its share of the requests."""
+    """A destination and its weight."""
 
     destination: Destination
     weight: int
@@ -101,17 +101,19 @@ class Backend:
 
 
 @dataclass(frozen=True)
-class Mirror:
-    """A destination that receives a copy of some percent of the requests; its answers are dropped."""
+class RequestMirror:
+    """A destination that receives copies of some percent of the requests; its responses are dropped."""
 
     destination: Destination
     percent: float
 
 
 @dataclass(frozen=True)
-class Retries:
-    """When and how often a request is tried again: Envoy's conditions, answers' statuses; ``per_try`` in
-    seconds, 0 for no limit."""
+class RetryPolicy:
+    """When and how often a request is retried: Envoy's conditions (``on``) and response statuses; ``per_try`` in
+    seconds,
+    0 for no limit.
+    """
 
     attempts: int
     on: tuple[str, ...]
@@ -131,7 +133,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Redirect:
-    """An answer that sends the client elsewhere."""
+    """A response that sends the client to another URL."""
 
     code: int
     scheme: str | None = None
@@ -142,17 +144,16 @@ class Redirect:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer that the mesh gives by itself."""
+class DirectResponse:
+    """A response that the mesh sends itself."""
 
     status: int
     body: str = ""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Failures put in on purpose: a delay in seconds, an abort with a status, each for some percent of the
-    requests."""
+class FaultInjection:
+    """Faults on purpose: a delay in seconds and an abort with a status, each for some percent of the requests."""
 
     delay: float = 0.0
     delay_percent: float = 0.0
@@ -161,36 +162,36 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What happens to requests that satisfy one of ``matches`` (none: every request).
+class RouteRule:
+    """What happens to requests that satisfy one of ``matches`` (none: all requests).
 
-    Exactly one of ``backends``, ``redirect`` and ``answer`` is set. ``timeout`` is in seconds, 0 for none.
+    Exactly one of ``backends``, ``redirect`` and ``direct_response`` is set. ``timeout`` is in seconds, 0 for none.
     """
 
     name: str
-    matches: tuple[Match, ...] = ()
+    matches: tuple[RequestMatch, ...] = ()
     backends: tuple[Backend, ...] = ()
     redirect: Redirect | None = None
-    answer: Answer | None = None
+    direct_response: DirectResponse | None = None
     request: HeaderEdits = HeaderEdits()
     response: HeaderEdits = HeaderEdits()
-    mirrors: tuple[Mirror, ...] = ()
+    mirrors: tuple[RequestMirror, ...] = ()
     rewrite: Rewrite | None = None
-    retries: Retries | None = None
+    retries: RetryPolicy | None = None
     timeout: float = 0.0
-    fault: Fault | None = None
+    fault: FaultInjection | None = None
 
 
 @dataclass(frozen=True)
 class VirtualHost:
-    """The rules of one set of Host headers; the first rule that matches decides.
+    """The rules for a set of Host headers; the first rule that matches decides.
 
     ``origins`` are the objects that the rules were read from, as (kind, namespace, name).
     """
 
     name: str
     domains: tuple[str, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[RouteRule, ...]
     origins: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -201,5 +202,5 @@ def identity(item: Object) -> tuple[str, str]:
 
 
 def age_order(item: Object) -> tuple[str, str, str]:
-    """Sort key that puts the oldest object first, as Istio and the Gateway API settle conflicts."""
+    """Sort key, oldest object first: the order in which Istio and the Gateway API settle conflicts."""
     return item["metadata"].get("creationTimestamp") or "", *identity(item)

@@ -1,9 +1,9 @@
-"""Hands a mesh to Envoy, file by file, in an order that loses no request.
+"""Writes the mesh for Envoy, file by file, in an order that loses no request.
 
-What routes will name is there before they name it, and goes only after they have stopped naming it: endpoints and
-clusters of the old and the new configuration together, then the routes, then the new ones alone. Envoy confirms each
-step, if one runs. Envoy takes all routes or none, so one that it refuses would hold up all others; it is found and
-replaced by an answer that says so.
+A cluster exists before a route names it, and goes after no route names it any more: first the clusters and endpoints of
+the old and the new configuration together, then the routes, then the new clusters alone. Envoy confirms each step, if
+it runs. Envoy accepts all routes or none, so the publisher finds a refused virtual host by halves and replaces it by
+one that responds with the reason.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from millrace_local.mesh.admin import CLUSTERS_STAT, ROUTES_STAT, Admin, Verdict
+from millrace_local.mesh.admin import CLUSTERS_STAT, ROUTES_STAT, Acknowledgement, EnvoyAdmin
 from millrace_local.mesh.bootstrap import CLUSTERS_FILE, ROUTES_FILE
 from millrace_local.mesh.clusters import Clusters, endpoints_file, overlap
 from millrace_local.mesh.files import XdsFiles, cluster_files, routes_file
-from millrace_local.mesh.model import Problem, VirtualHost
+from millrace_local.mesh.model import RouteProblem, VirtualHost
 from millrace_local.mesh.routes import refused_host, virtual_host
 from millrace_local.mesh.settings import MeshSettings
 from millrace_local.mesh.translate import Mesh
@@ -27,9 +27,9 @@ Json = dict[str, Any]
 
 
 class Publisher:
-    """Keeps the files in ``settings.xds``; nothing else writes there. ``clusters`` is what Envoy was given last."""
+    """Writes the files in ``settings.xds``; nothing else writes there. ``clusters`` is what Envoy was given last."""
 
-    def __init__(self, settings: MeshSettings, admin: Admin) -> None:
+    def __init__(self, settings: MeshSettings, admin: EnvoyAdmin) -> None:
         self._files = XdsFiles(settings.xds)
         self._ingress_host = settings.ingress_host
         self._admin = admin
@@ -40,13 +40,13 @@ class Publisher:
 
     @property
     def confirmed(self) -> bool:
-        """Whether Envoy has taken all that was written."""
+        """Whether Envoy has accepted or rejected all that was written."""
         return not self._unconfirmed
 
-    async def publish(self, mesh: Mesh) -> tuple[Problem, ...]:
-        """Makes Envoy do what ``mesh`` says, and returns what Envoy refused of it.
+    async def publish(self, mesh: Mesh) -> tuple[RouteProblem, ...]:
+        """Makes Envoy do what ``mesh`` says; returns what Envoy refused.
 
-        Publishing the same mesh again writes nothing; it asks Envoy again if it had not confirmed yet.
+        Publishing the same mesh again writes nothing; it waits again for what Envoy has not confirmed.
 
         Raises:
             OSError: a file cannot be written.
@@ -64,10 +64,10 @@ class Publisher:
         files = cluster_files(clusters, self._files.directory)
         stats = {endpoints_file(name): _endpoints_stat(name) for name in clusters.policies()}
         written = {stats.get(name, CLUSTERS_STAT): (name, resources) for name, resources in files.items()}
-        if await self._write(written) is Verdict.REJECTED:
+        if await self._write(written) is Acknowledgement.REJECTED:
             log.error("Envoy refuses a change of clusters or endpoints; its log says which")
 
-    async def _write_routes(self, mesh: Mesh) -> tuple[Problem, ...]:
+    async def _write_routes(self, mesh: Mesh) -> tuple[RouteProblem, ...]:
         names = mesh.clusters.names()
         hosts = {host.name: host for host in mesh.hosts}
         wanted = {name: virtual_host(host, names.__getitem__) for name, host in hosts.items()}
@@ -75,46 +75,48 @@ class Publisher:
         fresh = [name for name in wanted if name not in self._refused and self._accepted.get(name) != wanted[name]]
         settled = {name: wanted[name] for name in wanted if name not in self._refused and name not in fresh}
         settled |= {name: refused_host(hosts[name], _refusal(hosts[name])) for name in self._refused}
-        await self._sort_out(settled, fresh, wanted, hosts)
+        await self._find_refused(settled, fresh, wanted, hosts)
         self._accepted = settled
         return tuple(
-            Problem(*origin, _refusal(hosts[name])) for name in self._refused for origin in hosts[name].origins
+            RouteProblem(*origin, _refusal(hosts[name])) for name in self._refused for origin in hosts[name].origins
         )
 
-    async def _sort_out(
+    async def _find_refused(
         self, settled: dict[str, Json], fresh: list[str], wanted: Mapping[str, Json], hosts: Mapping[str, VirtualHost]
     ) -> None:
-        """Adds to ``settled`` what Envoy accepts of ``fresh``, and an answer in place of what it does not."""
-        if await self._offer(settled | {name: wanted[name] for name in fresh}) is not Verdict.REJECTED:
+        """Adds to ``settled`` the hosts of ``fresh`` that Envoy accepts, and substitutes for those that it refuses."""
+        if await self._write_hosts(settled | {name: wanted[name] for name in fresh}) is not Acknowledgement.REJECTED:
             settled.update({name: wanted[name] for name in fresh})
         elif len(fresh) > 1:
             half = len(fresh) // 2
-            await self._sort_out(settled, fresh[:half], wanted, hosts)
-            await self._sort_out(settled, fresh[half:], wanted, hosts)
+            await self._find_refused(settled, fresh[:half], wanted, hosts)
+            await self._find_refused(settled, fresh[half:], wanted, hosts)
         elif fresh:
             name = fresh[0]
             self._refused[name] = wanted[name]
             substitute = refused_host(hosts[name], _refusal(hosts[name]))
-            if await self._offer(settled | {name: substitute}) is not Verdict.REJECTED:
+            if await self._write_hosts(settled | {name: substitute}) is not Acknowledgement.REJECTED:
                 settled[name] = substitute
             else:  # even its domains are refused
-                await self._offer(settled)
+                await self._write_hosts(settled)
 
-    async def _offer(self, hosts: Mapping[str, Json]) -> Verdict:
+    async def _write_hosts(self, hosts: Mapping[str, Json]) -> Acknowledgement:
         return await self._write({ROUTES_STAT: (ROUTES_FILE, routes_file(hosts, self._ingress_host))})
 
-    async def _write(self, files: Mapping[str, tuple[str, list[Json]]]) -> Verdict:
-        """Writes those that differ from what is there, and waits for Envoy to take them."""
+    async def _write(self, files: Mapping[str, tuple[str, list[Json]]]) -> Acknowledgement:
+        """Writes the files that changed, and waits for Envoy to accept or reject them."""
         pending = {stat: item for stat, item in files.items() if self._files.differ(*item)}
         self._unconfirmed |= pending.keys()
-        asked = self._unconfirmed & files.keys()
+        awaited = self._unconfirmed & files.keys()
         before = await self._admin.rejections(pending)
         for name, resources in pending.values():
             self._files.write(name, resources)
-        verdict = await self._admin.verdict({stat: self._files.version(files[stat][0]) for stat in asked}, before)
-        if verdict is not Verdict.UNKNOWN:
-            self._unconfirmed -= asked
-        return verdict
+        acknowledgement = await self._admin.acknowledgement(
+            {stat: self._files.version(files[stat][0]) for stat in awaited}, before
+        )
+        if acknowledgement is not Acknowledgement.UNKNOWN:
+            self._unconfirmed -= awaited
+        return acknowledgement
 
 
 def _endpoints_stat(cluster: str) -> str:

@@ -1,7 +1,7 @@
-"""Rules, written as Envoy's virtual hosts.
+"""Route rules, as Envoy's virtual hosts.
 
-Reference: Envoy's ``config.route.v3`` API. Requests of one destination are told from those of another by
-``metadata_match`` on the key that the destination's endpoints carry (``clusters.py``).
+Reference: Envoy's ``config.route.v3`` API. A route selects the endpoints of its destination by ``metadata_match`` on
+the destination's key, which the endpoints carry (``clusters.py``).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from millrace_local.mesh.model import (
-    Answer,
     Backend,
     Destination,
-    Fault,
+    DirectResponse,
+    FaultInjection,
     HeaderEdits,
-    Match,
     Redirect,
-    Retries,
+    RequestMatch,
+    RetryPolicy,
     Rewrite,
-    Rule,
-    Text,
+    RouteRule,
+    StringMatch,
     VirtualHost,
 )
 
@@ -44,41 +44,44 @@ Json = dict[str, Any]
 
 
 def mirror_cluster(destination: Destination) -> str:
-    """The name of the cluster that copies for a destination go to; a mirror policy takes no metadata to match
-    by."""
+    """The name of the cluster that receives copies for a destination."""
     return f"mirror {destination.key}"
 
 
 def virtual_host(host: VirtualHost, cluster_of: ClusterOf) -> Json:
-    """Envoy's VirtualHost; a request that no rule matches is answered 404."""
+    """Envoy's VirtualHost; a request that no rule matches gets 404."""
     routes = [route for rule in host.rules for route in _routes(rule, cluster_of)]
-    if not any(rule.matches in ((), (Match(),)) for rule in host.rules):
+    if not any(rule.matches in ((), (RequestMatch(),)) for rule in host.rules):
         message = f"no rule of {host.name} matches this request"
-        routes += _routes(Rule("no rule", answer=Answer(404, json.dumps({"error": message}))), cluster_of)
+        routes += _routes(
+            RouteRule("no rule", direct_response=DirectResponse(404, json.dumps({"error": message}))), cluster_of
+        )
     return {"name": host.name, "domains": list(host.domains), "routes": routes}
 
 
 def refused_host(host: VirtualHost, message: str) -> Json:
-    """A virtual host that answers everything with 503 and the reason."""
-    answer = Answer(503, json.dumps({"error": message}))
-    return virtual_host(VirtualHost(host.name, host.domains, (Rule("refused", answer=answer),)), str)
+    """A virtual host that responds to every request with 503 and the reason."""
+    direct_response = DirectResponse(503, json.dumps({"error": message}))
+    return virtual_host(
+        VirtualHost(host.name, host.domains, (RouteRule("refused", direct_response=direct_response),)), str
+    )
 
 
-def _routes(rule: Rule, cluster_of: ClusterOf) -> list[Json]:
+def _routes(rule: RouteRule, cluster_of: ClusterOf) -> list[Json]:
     shared: Json = {"name": rule.name, **_edits(rule.request, rule.response)}
     if rule.redirect:
         shared["redirect"] = _redirect(rule.redirect)
-    elif rule.answer:
+    elif rule.direct_response:
         shared["direct_response"] = {
-            "status": rule.answer.status,
-            "body": {"inline_string": rule.answer.body[:LONGEST_BODY]},
+            "status": rule.direct_response.status,
+            "body": {"inline_string": rule.direct_response.body[:LONGEST_BODY]},
         }
-        if rule.answer.body.startswith("{"):
+        if rule.direct_response.body.startswith("{"):
             _set_header(shared, "response_headers_to_add", "content-type", "application/json")
     if rule.fault:
         shared["typed_per_filter_config"] = {FAULT_FILTER: _fault(rule.fault)}
     routes = []
-    for match in rule.matches or (Match(),):
+    for match in rule.matches or (RequestMatch(),):
         route = {"match": _match(match), **shared}
         if rule.backends:
             route["route"] = _action(rule, match, cluster_of)
@@ -86,7 +89,7 @@ def _routes(rule: Rule, cluster_of: ClusterOf) -> list[Json]:
     return routes
 
 
-def _action(rule: Rule, match: Match, cluster_of: ClusterOf) -> Json:
+def _action(rule: RouteRule, match: RequestMatch, cluster_of: ClusterOf) -> Json:
     action: Json = {"timeout": duration(rule.timeout)}
     used = [backend for backend in rule.backends if backend.weight]
     action |= _host(rule.request)
@@ -120,7 +123,7 @@ def _metadata(destination: Destination) -> Json:
     return {"filter_metadata": {"envoy.lb": {"to": destination.key}}}
 
 
-def _match(match: Match) -> Json:
+def _match(match: RequestMatch) -> Json:
     written: Json = _path(match.path)
     if match.headers:
         written["headers"] = [_header(name, text) for name, text in match.headers]
@@ -134,7 +137,7 @@ def _match(match: Match) -> Json:
     return written
 
 
-def _path(path: Text | None) -> Json:
+def _path(path: StringMatch | None) -> Json:
     if path is None or (path.how == "segments" and path.value in ("", "/")):
         return {"prefix": "/"}
     case: Json = {"case_sensitive": False} if path.ignore_case else {}
@@ -145,15 +148,15 @@ def _path(path: Text | None) -> Json:
     return {"path" if path.how == "exact" else "prefix": path.value, **case}
 
 
-def _header(name: str, text: Text) -> Json:
+def _header(name: str, text: StringMatch) -> Json:
     condition: Json = {"present_match": True} if text.how == "present" else {"string_match": _string(text)}
     if text.negate and text.how != "present":
-        # An absent header has no unwanted value; without this Envoy would not let the request pass.
+        # Without this Envoy would not match a request that lacks the header.
         condition["treat_missing_header_as_empty"] = True
     return {"name": name, **condition, **({"invert_match": True} if text.negate else {})}
 
 
-def _string(text: Text) -> Json:
+def _string(text: StringMatch) -> Json:
     return {"safe_regex": {"regex": text.value}} if text.how == "regex" else {text.how: text.value}
 
 
@@ -176,11 +179,11 @@ def _set_header(written: Json, key: str, name: str, value: str, *, append: bool 
 
 
 def _host(edits: HeaderEdits) -> Json:
-    """Setting the Host header is a rewrite of the host, which Envoy does not count among the headers."""
+    """Envoy rewrites the Host header by a field of its own, not among the headers."""
     return next(({"host_rewrite_literal": value} for name, value in edits.set if name.lower() in HOST_HEADERS), {})
 
 
-def _rewrite(rewrite: Rewrite, match: Match) -> Json:
+def _rewrite(rewrite: Rewrite, match: RequestMatch) -> Json:
     written: Json = {"host_rewrite_literal": rewrite.host} if rewrite.host else {}
     if rewrite.regex:
         pattern, substitution = rewrite.regex
@@ -198,7 +201,7 @@ def _rewrite(rewrite: Rewrite, match: Match) -> Json:
     return written
 
 
-def _retries(retries: Retries) -> Json:
+def _retries(retries: RetryPolicy) -> Json:
     conditions = [*retries.on, *(["retriable-status-codes"] if retries.statuses else [])]
     written: Json = {
         "retry_on": ",".join(conditions),
@@ -209,8 +212,8 @@ def _retries(retries: Retries) -> Json:
                 "typed_config": {"@type": f"{TYPE}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
             }
         ],
-        # Of two endpoints drawn at random the less busy one is taken, and one that fails at once is never busy: of two,
-        # the dead one comes three times in four.
+        # LEAST_REQUEST takes the less busy of two random endpoints, and one that fails at once is never busy: of two
+        # endpoints, the dead one is drawn three times in four.
         "host_selection_retry_max_attempts": 50,
     }
     if retries.statuses:
@@ -232,7 +235,7 @@ def _redirect(redirect: Redirect) -> Json:
     return written | {name: value for name, value in fields.items() if value is not None}
 
 
-def _fault(fault: Fault) -> Json:
+def _fault(fault: FaultInjection) -> Json:
     written: Json = {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}
     if fault.delay:
         written["delay"] = {

@@ -1,6 +1,6 @@
 """The mesh's loop: watch, translate, write Envoy's files.
 
-The agent starts it beside the controllers and the node, with the informers they share or without.
+The agent starts it beside the controllers and the node; they may share informers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from millrace_kube.resources import (
 from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer, Informers
-from millrace_local.mesh.admin import Admin
-from millrace_local.mesh.holding import Holding
-from millrace_local.mesh.model import Problem, Snapshot
+from millrace_local.mesh.admin import EnvoyAdmin
+from millrace_local.mesh.holding import HeldSubsets
+from millrace_local.mesh.model import MeshObjects, RouteProblem
 from millrace_local.mesh.publisher import Publisher
 from millrace_local.mesh.settings import MeshSettings
 from millrace_local.mesh.translate import translate
@@ -35,22 +35,22 @@ log = logging.getLogger(__name__)
 
 RESOURCES = (SERVICES, ENDPOINT_SLICES, PODS, VIRTUAL_SERVICES, DESTINATION_RULES, HTTP_ROUTES)
 
-# While objects keep changing, at least this many times the duration of the last translation is spent on other work.
+# Under constant change the loop rests this many times as long as its last turn took: others share the process.
 REST_FACTOR = 3.0
 LONGEST_REST = 1.0
-# How soon to look again where Envoy was not there to confirm, or where a subset is held.
-ASK_AGAIN_SECONDS = 0.25
+# The pause before the next look where Envoy did not confirm, or where a subset is held.
+RECHECK_SECONDS = 0.25
 
 
 async def run(
     client: Client, settings: MeshSettings, stop: asyncio.Event, *, informers: Informers | None = None
 ) -> None:
-    """Keeps Envoy's files equal to what the cluster's Services, routes and endpoints say until ``stop`` is set.
+    """Keeps Envoy's files up to date with Services, routes and endpoints until ``stop`` is set.
 
     Args:
         client: an open client.
         settings: where to write.
-        stop: ends the loop; the files stay as they are.
+        stop: ends the loop; the files stay.
         informers: informers that somebody else runs; by default the mesh runs its own.
     """
     own = informers is None
@@ -58,31 +58,31 @@ async def run(
     watched = {resource: shared.of(resource) for resource in RESOURCES}
     recorder = Recorder(client, "millrace-mesh")
     settings.directory.mkdir(parents=True, exist_ok=True)
-    async with Admin(settings.directory) as admin, asyncio.TaskGroup() as tasks:
+    async with EnvoyAdmin(settings.directory) as admin, asyncio.TaskGroup() as tasks:
         if own:
             tasks.create_task(shared.run(stop))
         tasks.create_task(recorder.run(stop))
-        loop = _Loop(watched, Publisher(settings, admin), settings.debounce, _reporter(watched, recorder))
+        loop = _MeshLoop(watched, Publisher(settings, admin), settings.debounce, _reporter(watched, recorder))
         keeping = tasks.create_task(loop.keep())
         await stop.wait()
         keeping.cancel()
 
 
-class _Loop:
+class _MeshLoop:
     def __init__(
         self,
         watched: dict[Resource, Informer],
         publisher: Publisher,
         debounce: float,
-        report: Callable[[Problem], None],
+        report: Callable[[RouteProblem], None],
     ) -> None:
         self._watched = watched
         self._publisher = publisher
         self._debounce = debounce
         self._report = report
         self._changed = asyncio.Event()
-        self._known: set[Problem] = set()
-        self._holding = Holding()
+        self._known: set[RouteProblem] = set()
+        self._held = HeldSubsets()
 
     async def keep(self) -> None:
         """Publishes once everything has been listed, and after every change."""
@@ -105,18 +105,20 @@ class _Loop:
             took = monotonic() - started
 
     async def _next(self) -> None:
-        """Returns at a change; or after a while, if Envoy has not confirmed the last one or a subset is held."""
-        settled = self._publisher.confirmed and not self._holding.active
+        """Waits for a change; at most ``RECHECK_SECONDS`` if Envoy has not confirmed the last one or a subset is
+        held.
+        """
+        settled = self._publisher.confirmed and not self._held.active
         try:
-            async with asyncio.timeout(None if settled else ASK_AGAIN_SECONDS):
+            async with asyncio.timeout(None if settled else RECHECK_SECONDS):
                 await self._changed.wait()
         except TimeoutError:
             return
 
     async def _publish(self) -> None:
-        mesh = translate(snapshot(self._watched))
-        held = self._holding.apply(self._publisher.clusters, mesh.clusters, mesh.ready, monotonic())
-        mesh = replace(mesh, clusters=held)
+        mesh = translate(mesh_objects(self._watched))
+        clusters = self._held.apply(self._publisher.clusters, mesh.clusters, mesh.ready, monotonic())
+        mesh = replace(mesh, clusters=clusters)
         refused = await self._publisher.publish(mesh)
         problems = {*mesh.problems, *refused}
         for problem in sorted(problems - self._known, key=str):
@@ -127,15 +129,15 @@ class _Loop:
         self._changed.set()
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        """Of a pod only the labels count here; its address and readiness come with its EndpointSlice."""
+        """Only a pod's labels count; its address and readiness come with its EndpointSlice."""
         if _labels(old) != _labels(new):
             self._changed.set()
 
 
-def snapshot(watched: dict[Resource, Informer]) -> Snapshot:
-    """What the informers hold now."""
+def mesh_objects(watched: dict[Resource, Informer]) -> MeshObjects:
+    """The objects that the informers hold now."""
     items = {resource: tuple(informer.items.values()) for resource, informer in watched.items()}
-    return Snapshot(
+    return MeshObjects(
         services=items[SERVICES],
         endpoint_slices=items[ENDPOINT_SLICES],
         pods=items[PODS],
@@ -149,11 +151,11 @@ def _labels(pod: Object | None) -> object:
     return None if pod is None else pod["metadata"].get("labels") or {}
 
 
-def _reporter(watched: dict[Resource, Informer], recorder: Recorder) -> Callable[[Problem], None]:
-    """Says a problem in the log, and as an Event on the object it is about."""
+def _reporter(watched: dict[Resource, Informer], recorder: Recorder) -> Callable[[RouteProblem], None]:
+    """Writes a problem to the log, and as an Event on its object."""
     resources = {resource.kind: resource for resource in watched}
 
-    def report(problem: Problem) -> None:
+    def report(problem: RouteProblem) -> None:
         log.warning("%s %s/%s: %s", problem.kind, problem.namespace, problem.name, problem.message)
         resource = resources[problem.kind]
         item = watched[resource].get(problem.namespace, problem.name)

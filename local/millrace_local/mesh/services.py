@@ -1,4 +1,4 @@
-"""Services and their ready endpoints, by the names that clients and routes call them."""
+"""Services and their ready endpoints, by the names that clients and routes use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HIGHEST_PORT = 65535
 
 @dataclass(frozen=True)
 class Port:
-    """A port of a Service as clients see it."""
+    """A port of a Service."""
 
     number: int
     name: str
@@ -24,20 +24,20 @@ class Port:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A ready pod's address behind a Service port, with the labels that subsets select by."""
+    """A ready address behind a Service port, with the labels of its pod."""
 
     address: str
     port: int
     labels: tuple[tuple[str, str], ...]
 
     def has(self, labels: Iterable[tuple[str, str]]) -> bool:
-        """Whether every one of ``labels`` is among the endpoint's."""
+        """Whether the endpoint has all of ``labels``."""
         return set(labels) <= set(self.labels)
 
 
 @dataclass(frozen=True)
-class Service:
-    """A Service: its names and its ports."""
+class MeshService:
+    """The names and ports of a Service."""
 
     namespace: str
     name: str
@@ -50,18 +50,18 @@ class Service:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """Every spelling of the host that the ingress accepts."""
+        """All spellings of the host that the ingress accepts."""
         return self.host, f"{self.name}.{self.namespace}.svc", f"{self.name}.{self.namespace}"
 
     def default_port(self) -> Port | None:
-        """The port meant when a client or a route names none: 80, or the only one."""
+        """The port when a client or a route names none: 80, or the only one."""
         for port in self.ports:
             if port.number == 80:  # noqa: PLR2004 - the port of plain HTTP
                 return port
         return self.ports[0] if len(self.ports) == 1 else None
 
     def port(self, number: int) -> Port | None:
-        """The port of that number, if the Service has it."""
+        """The port of that number, or ``None``."""
         return next((port for port in self.ports if port.number == number), None)
 
 
@@ -75,14 +75,14 @@ class ServiceIndex:
         for item in slices:
             self._add_slice(item, labels)
 
-    def __iter__(self) -> Iterator[Service]:
+    def __iter__(self) -> Iterator[MeshService]:
         return iter(sorted(self._services.values(), key=lambda service: (service.namespace, service.name)))
 
-    def get(self, namespace: str, name: str) -> Service | None:
+    def get(self, namespace: str, name: str) -> MeshService | None:
         """The Service of that name."""
         return self._services.get((namespace, name))
 
-    def by_host(self, host: str) -> Service | None:
+    def by_host(self, host: str) -> MeshService | None:
         """The Service whose full name is ``host``."""
         if not host.endswith(CLUSTER_SUFFIX):
             return None
@@ -122,16 +122,15 @@ class ServiceIndex:
 
 
 def full_host(host: str, namespace: str) -> str:
-    """A host as Istio reads it in an object of ``namespace``: a name without a dot is a Service of that
-    namespace."""
+    """A host as Istio reads it in an object of ``namespace``: a name without a dot is a Service of that namespace."""
     lowered = host.lower()
     return lowered if "." in lowered or "*" in lowered else f"{lowered}.{namespace}{CLUSTER_SUFFIX}"
 
 
-def _service(item: Object) -> Service:
+def _service(item: Object) -> MeshService:
     namespace, name = identity(item)
     ports = (item.get("spec") or {}).get("ports") or ()
-    return Service(
+    return MeshService(
         namespace,
         name,
         tuple(

@@ -1,4 +1,4 @@
-"""What the mesh needs to know; built by the agent and by the stack from the same root folder."""
+"""The mesh's settings; agent and stack build them from the same root folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole translation: the cluster's objects to virtual hosts, clusters and problems. Pure."""
+"""Kubernetes objects to virtual hosts, clusters and problems. Pure."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh import httproutes, virtualservices
-from millrace_local.mesh.clusters import Address, Clusters, Reach
-from millrace_local.mesh.destinationrules import DestinationRules, Policy
+from millrace_local.mesh.clusters import Address, Clusters, Upstream
+from millrace_local.mesh.destinationrules import DestinationRules, TrafficPolicy
 from millrace_local.mesh.istio import DEFAULT_RETRIES
 from millrace_local.mesh.model import (
-    Answer,
     Backend,
     Destination,
+    DirectResponse,
+    MeshObjects,
     Object,
-    Problem,
-    Rule,
+    RouteProblem,
+    RouteRule,
     ServicePort,
-    Snapshot,
     VirtualHost,
     age_order,
     identity,
 )
-from millrace_local.mesh.services import CLUSTER_SUFFIX, Service, ServiceIndex, full_host
+from millrace_local.mesh.services import CLUSTER_SUFFIX, MeshService, ServiceIndex, full_host
 
 HTTP_PORT = 80
 # One cluster, and so one watched file, for each distinct traffic policy (see clusters.py).
 MOST_POLICIES = 64
 
 Report = Callable[[str], None]
-Routed = tuple[tuple[Rule, ...], tuple[tuple[str, str, str], ...]]
+Routed = tuple[tuple[RouteRule, ...], tuple[tuple[str, str, str], ...]]
 """Rules, and the objects they were read from."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """What Envoy shall do, what it cannot do of what was asked, and the addresses of all ready endpoints."""
+    """What Envoy shall do, the problems in the objects, and the addresses of all ready endpoints."""
 
     hosts: tuple[VirtualHost, ...] = ()
     clusters: Clusters = field(default_factory=Clusters)
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[RouteProblem, ...] = ()
     ready: frozenset[Address] = frozenset()
 
 
-def translate(snapshot: Snapshot) -> Mesh:
-    """The mesh of a snapshot; the same snapshot gives the same mesh, in whatever order its objects come."""
-    return _Translation(snapshot).mesh()
+def translate(objects: MeshObjects) -> Mesh:
+    """The mesh of these objects; their order does not matter."""
+    return _Translator(objects).mesh()
 
 
 @dataclass
-class _Translation:
-    snapshot: Snapshot
-    problems: dict[Problem, None] = field(default_factory=dict)
+class _Translator:
+    objects: MeshObjects
+    problems: dict[RouteProblem, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        snapshot = self.snapshot
-        self.services = ServiceIndex(snapshot.services, snapshot.endpoint_slices, snapshot.pods)
-        self.rules = DestinationRules(snapshot.destination_rules)
-        self.delegates = {identity(item): item for item in snapshot.virtual_services}
+        objects = self.objects
+        self.services = ServiceIndex(objects.services, objects.endpoint_slices, objects.pods)
+        self.rules = DestinationRules(objects.destination_rules)
+        self.delegates = {identity(item): item for item in objects.virtual_services}
         self.virtual_services = self._virtual_services_by_host()
         self.http_routes: dict[str, list[Object]] = {}
-        for item in snapshot.http_routes:
+        for item in objects.http_routes:
             for host in httproutes.hosts(item):
                 self.http_routes.setdefault(host, []).append(item)
 
@@ -74,9 +74,9 @@ class _Translation:
         return Mesh(hosts, clusters, problems, self.services.ready())
 
     def _virtual_services_by_host(self) -> dict[str, Object]:
-        """The VirtualService that decides for each host: the oldest that names it."""
+        """The VirtualService of each host: the oldest that names it."""
         found: dict[str, Object] = {}
-        for item in sorted(self.snapshot.virtual_services, key=age_order):
+        for item in sorted(self.objects.virtual_services, key=age_order):
             for host in (item.get("spec") or {}).get("hosts") or ():
                 name = full_host(host, identity(item)[0])
                 first = found.setdefault(name, item)
@@ -88,14 +88,14 @@ class _Translation:
         return found
 
     def _named_hosts(self) -> Iterator[VirtualHost]:
-        """Hosts that routes name and that are no Service's full name."""
+        """Hosts that routes name and that are not the full name of a Service."""
         for host in sorted({*self.virtual_services, *self.http_routes}):
             if self.services.by_host(host) is not None:
                 continue
             domains: tuple[str, ...] = (host,) if host.startswith("*") else (host, f"{host}:*")
             if host.endswith(CLUSTER_SUFFIX) and "*" not in host:
                 name, _, namespace = host.removesuffix(CLUSTER_SUFFIX).partition(".")
-                domains = _domains(Service(namespace, name, ()).names, "", ":*")
+                domains = _domains(MeshService(namespace, name, ()).names, "", ":*")
             rules, origins = self._routed(host, HTTP_PORT) or ((), ())
             yield VirtualHost(host, domains, rules, origins)
 
@@ -108,8 +108,8 @@ class _Translation:
                 name = f"{service.host}:{port.number}"
                 yield VirtualHost(name, _domains(service.names, *suffixes), rules, origins)
             ports = ", ".join(str(port.number) for port in service.ports) or "none"
-            answer = f"Service {service.namespace}/{service.name} has no such port; it has {ports}"
-            rule = Rule("no such port", answer=Answer(404, json.dumps({"error": answer})))
+            message = f"Service {service.namespace}/{service.name} has no such port; it has {ports}"
+            rule = RouteRule("no such port", direct_response=DirectResponse(404, json.dumps({"error": message})))
             yield VirtualHost(f"{service.host}:*", _domains(service.names, ":*", *_bare(default)), (rule,))
 
     def _routed(self, host: str, port: int) -> Routed | None:
@@ -118,20 +118,21 @@ class _Translation:
             origin = ("VirtualService", *identity(item))
             report = self._reporter("VirtualService", item)
             resolve = self._istio_resolver(identity(item)[0], port, report)
-            reading = virtualservices.Reading(item, port, resolve, self.delegates, report)
-            return self._checked(reading.rules, [item], "VirtualService"), (origin,)
+            reader = virtualservices.VirtualServiceReader(item, port, resolve, self.delegates, report)
+            return self._checked(reader.rules, [item], "VirtualService"), (origin,)
         if items := self.http_routes.get(host):
-            readings = [
-                httproutes.Reading(item, self._gateway_resolver(item), self._reporter("HTTPRoute", item))
+            readers = [
+                httproutes.HttpRouteReader(item, self._gateway_resolver(item), self._reporter("HTTPRoute", item))
                 for item in items
             ]
             origins = tuple(sorted(("HTTPRoute", *identity(item)) for item in items))
-            return self._checked(lambda: httproutes.merged(readings), items, "HTTPRoute"), origins
+            return self._checked(lambda: httproutes.merged(readers), items, "HTTPRoute"), origins
         return None
 
-    def _checked(self, read: Callable[[], tuple[Rule, ...]], items: Iterable[Object], kind: str) -> tuple[Rule, ...]:
-        """The rules, or an answer that says what is wrong with the object: half a route would be a wrong
-        route."""
+    def _checked(
+        self, read: Callable[[], tuple[RouteRule, ...]], items: Iterable[Object], kind: str
+    ) -> tuple[RouteRule, ...]:
+        """The rules, or a response with the error of the object: half a route would be a wrong route."""
         try:
             return read()
         except RejectError as error:
@@ -140,9 +141,9 @@ class _Translation:
             message = f"a field is missing or has a value of another type than its schema says ({error!r})"
         for item in items:
             self._reporter(kind, item)(message)
-        return (Rule("refused", answer=Answer(503, json.dumps({"error": f"{kind}: {message}"}))),)
+        return (RouteRule("refused", direct_response=DirectResponse(503, json.dumps({"error": f"{kind}: {message}"}))),)
 
-    def _istio_resolver(self, namespace: str, asked_port: int, report: Report) -> virtualservices.Resolve:
+    def _istio_resolver(self, namespace: str, request_port: int, report: Report) -> virtualservices.Resolve:
         def resolve(stated: Mapping[str, Any], at: str) -> Destination:
             host = full_host(stated.get("host", ""), namespace)
             service = self.services.by_host(host)
@@ -152,7 +153,7 @@ class _Translation:
                 return Destination(ServicePort("", host, number or HTTP_PORT), stated.get("subset", ""))
             if number is None:
                 sole = service.ports[0].number if len(service.ports) == 1 else 0
-                number = sole or (asked_port if service.port(asked_port) else 0)
+                number = sole or (request_port if service.port(request_port) else 0)
             if service.port(number) is None:
                 report(f"{at}.port: Service {host} has no port {number}; it has {_numbers(service)}")
             subset = stated.get("subset", "")
@@ -183,53 +184,53 @@ class _Translation:
         rules = [rule for host in hosts for rule in host.rules]
         reached = {backend.destination for rule in rules for backend in rule.backends if backend.weight}
         mirrored = {mirror.destination for rule in rules for mirror in rule.mirrors}
-        found = tuple(self._reach(destination) for destination in sorted(reached, key=lambda d: d.key))
+        found = tuple(self._upstream(destination) for destination in sorted(reached, key=lambda d: d.key))
         return Clusters(
             tuple(self._within_limit(found)),
-            tuple(self._reach(destination) for destination in sorted(mirrored, key=lambda d: d.key)),
+            tuple(self._upstream(destination) for destination in sorted(mirrored, key=lambda d: d.key)),
         )
 
-    def _reach(self, destination: Destination) -> Reach:
+    def _upstream(self, destination: Destination) -> Upstream:
         target = destination.target
         service = self.services.get(target.namespace, target.service)
         if service is None:
-            return Reach(destination, Policy(), ())
+            return Upstream(destination, TrafficPolicy(), ())
         endpoints = self.services.endpoints(target)
         if destination.subset:
             labels = self.rules.subset_labels(service, destination.subset)
             endpoints = [] if labels is None else [one for one in endpoints if one.has(labels)]
         addresses = dict.fromkeys((one.address, one.port) for one in endpoints)
-        return Reach(destination, self.rules.policy(service, destination), tuple(addresses))
+        return Upstream(destination, self.rules.policy(service, destination), tuple(addresses))
 
-    def _within_limit(self, found: Iterable[Reach]) -> Iterator[Reach]:
-        kept = {Policy()}
-        for reach in found:
+    def _within_limit(self, found: Iterable[Upstream]) -> Iterator[Upstream]:
+        kept = {TrafficPolicy()}
+        for upstream in found:
             if len(kept) < MOST_POLICIES:
-                kept.add(reach.policy)
-            if reach.policy in kept:
-                yield reach
+                kept.add(upstream.policy)
+            if upstream.policy in kept:
+                yield upstream
                 continue
-            target = reach.destination.target
+            target = upstream.destination.target
             message = (
                 f"its traffic policy has no effect: the embedded mesh takes {MOST_POLICIES} different ones at most"
             )
-            self.problems[Problem("Service", target.namespace, target.service, message)] = None
-            yield replace(reach, policy=Policy())
+            self.problems[RouteProblem("Service", target.namespace, target.service, message)] = None
+            yield replace(upstream, policy=TrafficPolicy())
 
     def _reporter(self, kind: str, item: Object) -> Report:
         namespace, name = identity(item)
 
         def report(message: str) -> None:
-            self.problems[Problem(kind, namespace, name, message)] = None
+            self.problems[RouteProblem(kind, namespace, name, message)] = None
 
         return report
 
 
-def _plain(service: Service, port: int) -> tuple[Rule, ...]:
-    """What a Service does without a route: all of its endpoints share the requests."""
+def _plain(service: MeshService, port: int) -> tuple[RouteRule, ...]:
+    """The rule of a Service without a route: all of its endpoints share the requests."""
     target = Destination(ServicePort(service.namespace, service.name, port))
     name = f"Service {service.namespace}/{service.name}"
-    return (Rule(name, backends=(Backend(target, 100),), retries=DEFAULT_RETRIES),)
+    return (RouteRule(name, backends=(Backend(target, 100),), retries=DEFAULT_RETRIES),)
 
 
 def _domains(names: Iterable[str], *suffixes: str) -> tuple[str, ...]:
@@ -237,17 +238,16 @@ def _domains(names: Iterable[str], *suffixes: str) -> tuple[str, ...]:
 
 
 def _bare(default: object) -> tuple[str, ...]:
-    """The suffix of names without a port, where no port of the Service is meant by that."""
+    """An empty suffix, for names without a port, unless the Service has a default port."""
     return ("",) if default is None else ()
 
 
-def _numbers(service: Service) -> str:
+def _numbers(service: MeshService) -> str:
     return ", ".join(str(port.number) for port in service.ports) or "none"
 
 
 def _without_shared_domains(hosts: Iterable[VirtualHost]) -> Iterator[VirtualHost]:
-    """Envoy refuses a domain that two virtual hosts have; what routes name goes before what Services are
-    called."""
+    """Each domain only once, since Envoy refuses duplicates; hosts of routes come before those of Services."""
     taken: set[str] = set()
     for host in hosts:
         free = tuple(domain for domain in dict.fromkeys(host.domains) if domain not in taken)

@@ -1,7 +1,7 @@
-"""VirtualServices, read as rules.
+"""VirtualServices, read as route rules.
 
-Reference: Istio's networking API, ``VirtualService``. The ingress acts as the sidecar of every client: it is
-the reserved gateway ``mesh``. What no ingress can know (the labels of the client's pod) never matches and is
+Reference: Istio's networking API, ``VirtualService``. The ingress acts as the sidecar of every client: it is the
+reserved gateway ``mesh``. Conditions on the client's pod, which the ingress does not know, never match and are
 reported.
 """
 
@@ -14,7 +14,16 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh import istio
-from millrace_local.mesh.model import Answer, Backend, Destination, Match, Mirror, Object, Rule, identity
+from millrace_local.mesh.model import (
+    Backend,
+    Destination,
+    DirectResponse,
+    Object,
+    RequestMatch,
+    RequestMirror,
+    RouteRule,
+    identity,
+)
 
 UNSUPPORTED = ("corsPolicy",)
 
@@ -24,15 +33,15 @@ Resolve = Callable[[Fields, str], Destination]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One VirtualService as it applies to requests to one port of one of its hosts.
+class VirtualServiceReader:
+    """Reads one VirtualService for requests to one port of one of its hosts.
 
     Attributes:
         item: the VirtualService.
         port: the port that the client names.
         resolve: finds a destination.
-        delegates: the VirtualServices that may be delegated to, by namespace and name.
-        report: takes a sentence for each thing that has no effect here.
+        delegates: all VirtualServices, by namespace and name.
+        report: takes a message for each field without effect here.
     """
 
     item: Object
@@ -41,15 +50,15 @@ class Reading:
     delegates: Mapping[tuple[str, str], Object]
     report: Callable[[str], None]
 
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[RouteRule, ...]:
         """The rules in order.
 
         Raises:
-            RejectError: a field has a value that Istio would refuse.
+            RejectError: a field has a value that Istio refuses.
         """
         return tuple(self._rules())
 
-    def _rules(self) -> Iterator[Rule]:
+    def _rules(self) -> Iterator[RouteRule]:
         namespace, name = identity(self.item)
         for at, route in _routes(self.item):
             origin = f"VirtualService {namespace}/{name} {at}"
@@ -59,16 +68,15 @@ class Reading:
             elif matches:
                 yield self._rule(origin, at, route, matches)
 
-    def _delegated(self, root: Fields, at: str, origin: str, outer: tuple[Match, ...]) -> Iterator[Rule]:
-        """The delegate's rules, under the root's conditions; what the delegate leaves out it takes from the
-        root."""
+    def _delegated(self, root: Fields, at: str, origin: str, outer: tuple[RequestMatch, ...]) -> Iterator[RouteRule]:
+        """The delegate's rules under the root's conditions; what the delegate leaves out is taken from the root."""
         reference = root["delegate"]
         key = (reference.get("namespace") or identity(self.item)[0], reference.get("name", ""))
         delegate = self.delegates.get(key)
         if delegate is None:
             missing = f"{at}.delegate: there is no VirtualService {'/'.join(key)}"
             self.report(missing)
-            yield Rule(origin, outer, answer=Answer(503, json.dumps({"error": missing})))
+            yield RouteRule(origin, outer, direct_response=DirectResponse(503, json.dumps({"error": missing})))
             return
         inherited = {name: value for name, value in root.items() if name not in ("delegate", "match", "name")}
         for inner_at, route in _routes(delegate):
@@ -81,10 +89,10 @@ class Reading:
             elif outer and inner:
                 self.report(f"{where}: no path of its match lies within the root's, so it never matches")
 
-    def _matches(self, route: Fields, at: str) -> Iterator[Match]:
+    def _matches(self, route: Fields, at: str) -> Iterator[RequestMatch]:
         stated = route.get("match")
         if not stated:
-            yield Match()
+            yield RequestMatch()
             return
         gateways = (self.item.get("spec") or {}).get("gateways") or ["mesh"]
         for index, match in enumerate(stated):
@@ -96,21 +104,21 @@ class Reading:
             elif match.get("port", self.port) == self.port:
                 yield istio.match(match, where)
 
-    def _rule(self, origin: str, at: str, route: Fields, matches: tuple[Match, ...]) -> Rule:
+    def _rule(self, origin: str, at: str, route: Fields, matches: tuple[RequestMatch, ...]) -> RouteRule:
         for name in UNSUPPORTED:
             if name in route:
                 self.report(f"{at}.{name} has no effect in the embedded mesh")
         redirect = istio.redirect(route.get("redirect"))
-        answer = None if redirect else istio.direct_response(route.get("directResponse"))
+        direct_response = None if redirect else istio.direct_response(route.get("directResponse"))
         backends: tuple[Backend, ...] = ()
-        if redirect is None and answer is None:
+        if redirect is None and direct_response is None:
             backends = tuple(self._backends(route.get("route") or (), at))
-        return Rule(
+        return RouteRule(
             name=origin,
             matches=matches,
             backends=backends,
             redirect=redirect,
-            answer=answer,
+            direct_response=direct_response,
             request=istio.edits(route.get("headers"), "request"),
             response=istio.edits(route.get("headers"), "response"),
             mirrors=tuple(self._mirrors(route, at)),
@@ -135,13 +143,13 @@ class Reading:
                 istio.edits(route.get("headers"), "response"),
             )
 
-    def _mirrors(self, route: Fields, at: str) -> Iterator[Mirror]:
+    def _mirrors(self, route: Fields, at: str) -> Iterator[RequestMirror]:
         if "mirror" in route:
             percent = istio.percent(route.get("mirrorPercentage"), float(route.get("mirrorPercent", 100)))
-            yield Mirror(self.resolve(route["mirror"], f"{at}.mirror"), percent)
+            yield RequestMirror(self.resolve(route["mirror"], f"{at}.mirror"), percent)
         for index, mirror in enumerate(route.get("mirrors") or ()):
             destination = self.resolve(mirror.get("destination") or {}, f"{at}.mirrors[{index}].destination")
-            yield Mirror(destination, istio.percent(mirror.get("percentage"), 100.0))
+            yield RequestMirror(destination, istio.percent(mirror.get("percentage"), 100.0))
 
 
 def _routes(item: Object) -> Iterator[tuple[str, Fields]]:
@@ -149,11 +157,11 @@ def _routes(item: Object) -> Iterator[tuple[str, Fields]]:
         yield f"spec.http[{index}]", route
 
 
-def _both(outer: Match, inner: Match) -> Match | None:
-    """One match that holds where both hold; None where the paths exclude each other."""
+def _both(outer: RequestMatch, inner: RequestMatch) -> RequestMatch | None:
+    """One match that holds where both hold; None if the paths exclude each other."""
     path = inner.path or outer.path
     if outer.path and inner.path and outer.path != inner.path:
         narrower = inner.path.how in ("exact", "prefix") and inner.path.value.startswith(outer.path.value)
         if outer.path.how != "prefix" or not narrower:
             return None
-    return Match(path, outer.headers + inner.headers, outer.query + inner.query)
+    return RequestMatch(path, outer.headers + inner.headers, outer.query + inner.query)

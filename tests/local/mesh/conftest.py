@@ -6,7 +6,7 @@ import asyncio
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 
 from millrace_local.mesh import envoy, initial
-from millrace_local.mesh.admin import Admin
-from millrace_local.mesh.model import Problem, Snapshot
+from millrace_local.mesh.admin import EnvoyAdmin
+from millrace_local.mesh.model import MeshObjects, RouteProblem
 from millrace_local.mesh.publisher import Publisher
 from millrace_local.mesh.settings import MeshSettings
 from millrace_local.mesh.translate import translate
@@ -36,13 +36,13 @@ class Backends:
     """HTTP servers that say who they are and what they were asked."""
 
     port: int
-    seen: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
     runners: dict[str, web.AppRunner] = field(default_factory=dict)
 
     async def start(self, address: str, name: str) -> None:
-        async def answer(request: web.Request) -> web.Response:
+        async def response(request: web.Request) -> web.Response:
             body = await request.read()
-            self.seen[name] += 1
+            self.requests[name] += 1
             if "sleep" in request.query:
                 await asyncio.sleep(float(request.query["sleep"]))
             status = int(request.query.get("status", "200"))
@@ -50,7 +50,7 @@ class Backends:
             return web.json_response({**said, "body": body.decode()}, status=status)
 
         app = web.Application()
-        app.router.add_route("*", "/{tail:.*}", answer)
+        app.router.add_route("*", "/{tail:.*}", response)
         self.runners[name] = web.AppRunner(app, access_log=None, shutdown_timeout=2)
         await self.runners[name].setup()
         await web.TCPSite(self.runners[name], address, self.port).start()
@@ -64,6 +64,7 @@ class Rig:
     """Envoy with a publisher; ``apply`` makes it follow a snapshot."""
 
     settings: MeshSettings
+    admin: EnvoyAdmin
     publisher: Publisher
     backends: Backends
     session: aiohttp.ClientSession
@@ -73,16 +74,26 @@ class Rig:
     def url(self) -> str:
         return f"http://{self.settings.ingress_host}:{self.settings.ingress_port}"
 
-    async def apply(self, **objects: Any) -> tuple[Problem, ...]:
-        mesh = translate(Snapshot(**{name: tuple(items) for name, items in objects.items()}))
+    async def apply(self, **objects: Any) -> tuple[RouteProblem, ...]:
+        mesh = translate(MeshObjects(**{name: tuple(items) for name, items in objects.items()}))
         return (*mesh.problems, *await self.publisher.publish(mesh))
 
     async def get(self, host: str, path: str = "/", *, method: str = "GET", **headers: str) -> tuple[int, Any]:
         """Status and JSON of one request."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.request(method, self.url + path, headers={"Host": host, **named}) as answer:
-            text = await answer.text()
-            return answer.status, await answer.json(content_type=None) if text.startswith("{") else text
+        async with self.session.request(method, self.url + path, headers={"Host": host, **named}) as response:
+            text = await response.text()
+            return response.status, await response.json(content_type=None) if text.startswith("{") else text
+
+    async def counter(self, pattern: str) -> int:
+        """The sum of Envoy's counters that a regular expression names."""
+        lines = (await self.admin._get(f"/stats?filter=^{pattern}$")).splitlines()
+        return sum(int(line.rpartition(": ")[2]) for line in lines)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not holds():
+                await asyncio.sleep(0.005)
 
     async def pods(self, host: str, requests: int, **headers: str) -> Counter[Any]:
         """Who answered how many of ``requests``; a failed one counts under its status."""
@@ -106,11 +117,11 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         process = subprocess.Popen(envoy.command(), cwd=settings.directory, stdout=log, stderr=log)
     backends = Backends(free_port())
     try:
-        async with Admin(settings.directory) as admin, aiohttp.ClientSession() as session:
+        async with EnvoyAdmin(settings.directory) as admin, aiohttp.ClientSession() as session:
             async with asyncio.timeout(20):
                 while not await admin.ready():
                     await asyncio.sleep(0.02)
-            rig = Rig(settings, Publisher(settings, admin), backends, session, process)
+            rig = Rig(settings, admin, Publisher(settings, admin), backends, session, process)
             yield rig
             process = rig.process
     finally:

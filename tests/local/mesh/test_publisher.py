@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from millrace_local.mesh import initial
-from millrace_local.mesh.admin import Admin
-from millrace_local.mesh.model import Snapshot
+from millrace_local.mesh.admin import EnvoyAdmin
+from millrace_local.mesh.model import MeshObjects
 from millrace_local.mesh.publisher import Publisher
 from millrace_local.mesh.settings import MeshSettings
 from millrace_local.mesh.translate import translate
@@ -20,8 +20,8 @@ def contents(settings: MeshSettings) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in settings.xds.iterdir()}
 
 
-def a_mesh(*services: str, **policy: object) -> Snapshot:
-    return Snapshot(
+def a_mesh(*services: str, **policy: object) -> MeshObjects:
+    return MeshObjects(
         services=tuple(o.service(name) for name in services),
         endpoint_slices=tuple(o.endpoint_slice(name, {"a": "127.1.1.1"}) for name in services),
         destination_rules=(o.destination_rule("rec", {}, **policy),) if policy else (),
@@ -31,7 +31,7 @@ def a_mesh(*services: str, **policy: object) -> Snapshot:
 async def test_publishing_the_same_mesh_again_writes_nothing(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
     initial.prepare(settings)
-    async with Admin(settings.directory) as admin:
+    async with EnvoyAdmin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         await publisher.publish(translate(a_mesh("rec")))
         before = contents(settings)
@@ -44,11 +44,13 @@ async def test_publishing_the_same_mesh_again_writes_nothing(tmp_path: Path) -> 
 async def test_new_endpoints_replace_one_file_only(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
     initial.prepare(settings)
-    async with Admin(settings.directory) as admin:
+    async with EnvoyAdmin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         await publisher.publish(translate(a_mesh("rec")))
         before = contents(settings)
-        moved = Snapshot(services=(o.service("rec"),), endpoint_slices=(o.endpoint_slice("rec", {"a": "127.1.1.2"}),))
+        moved = MeshObjects(
+            services=(o.service("rec"),), endpoint_slices=(o.endpoint_slice("rec", {"a": "127.1.1.2"}),)
+        )
         await publisher.publish(translate(moved))
         after = contents(settings)
         assert {name for name in after if after[name] != before[name]} == {"endpoints-pods.json"}
@@ -57,7 +59,7 @@ async def test_new_endpoints_replace_one_file_only(tmp_path: Path) -> None:
 async def test_files_of_clusters_that_are_gone_are_removed(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
     initial.prepare(settings)
-    async with Admin(settings.directory) as admin:
+    async with EnvoyAdmin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         await publisher.publish(translate(a_mesh("rec", loadBalancer={"simple": "RANDOM"})))
         assert len(contents(settings)) == 4
@@ -79,7 +81,7 @@ def test_what_stood_there_from_an_earlier_time_routes_nothing_any_more(tmp_path:
 async def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     settings = MeshSettings(tmp_path / "mesh")
     initial.prepare(settings)
-    async with Admin(settings.directory) as admin:
+    async with EnvoyAdmin(settings.directory) as admin:
         publisher = Publisher(settings, admin)
         (settings.directory / "unfinished").rmdir()
         with pytest.raises(OSError, match="unfinished"):

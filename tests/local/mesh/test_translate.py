@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace_local.mesh.clusters import Clusters, cluster_name, endpoint_resources, overlap
-from millrace_local.mesh.holding import Holding
-from millrace_local.mesh.model import Mirror, Rule, Snapshot, VirtualHost
+from millrace_local.mesh.holding import HeldSubsets
+from millrace_local.mesh.model import MeshObjects, RequestMirror, RouteRule, VirtualHost
 from millrace_local.mesh.translate import MOST_POLICIES, Mesh, translate
 from tests.local.mesh import objects as o
 
@@ -19,19 +19,19 @@ ARMS = {"v1": {"arm": "v1"}, "v2": {"arm": "v2"}}
 
 
 def mesh_of(**objects: Any) -> Mesh:
-    return translate(Snapshot(**{name: tuple(items) for name, items in objects.items()}))
+    return translate(MeshObjects(**{name: tuple(items) for name, items in objects.items()}))
 
 
 def host_of(mesh: Mesh, domain: str) -> VirtualHost:
     return next(host for host in mesh.hosts if domain in host.domains)
 
 
-def rules_of(http: list[Any], **objects: Any) -> tuple[Rule, ...]:
+def rules_of(http: list[Any], **objects: Any) -> tuple[RouteRule, ...]:
     mesh = mesh_of(services=[o.service("rec")], virtual_services=[o.virtual_service("rec", http)], **objects)
     return host_of(mesh, HOST).rules
 
 
-def targets(rule: Rule) -> list[tuple[str, int]]:
+def targets(rule: RouteRule) -> list[tuple[str, int]]:
     return [(backend.destination.key, backend.weight) for backend in rule.backends]
 
 
@@ -42,7 +42,7 @@ def messages(mesh: Mesh) -> list[str]:
 def test_a_service_without_port_80_is_reached_without_a_port_only_if_it_has_a_single_one() -> None:
     mesh = mesh_of(services=[o.service("one", 9000), o.service("two", 9000, 9001)])
     assert targets(host_of(mesh, "one.default").rules[0]) == [("one.default:9000", 100)]
-    assert host_of(mesh, "two.default").rules[0].answer is not None
+    assert host_of(mesh, "two.default").rules[0].direct_response is not None
     assert targets(host_of(mesh, "two.default:9001").rules[0]) == [("two.default:9001", 100)]
 
 
@@ -53,7 +53,7 @@ def test_endpoints_follow_the_port_of_the_service_by_name() -> None:
         o.endpoint_slice("rec", {"a": "127.1.1.1"}, port=8081, port_name="metrics"),
     ]
     mesh = mesh_of(services=[o.service("rec", *ports)], endpoint_slices=slices)
-    found = {reach.destination.key: reach.addresses for reach in mesh.clusters.reached}
+    found = {upstream.destination.key: upstream.addresses for upstream in mesh.clusters.upstreams}
     assert found == {"rec.default:80": (("127.1.1.1", 8080),), "rec.default:9090": (("127.1.1.1", 8081),)}
 
 
@@ -67,7 +67,7 @@ def test_subsets_hold_the_ready_endpoints_whose_pods_have_the_labels() -> None:
         destination_rules=[o.destination_rule("rec", ARMS)],
         virtual_services=[o.virtual_service("rec", [{"route": [o.destination("rec", "v2")]}])],
     )
-    assert [reach.addresses for reach in mesh.clusters.reached] == [(("127.1.1.2", 8080),)]
+    assert [upstream.addresses for upstream in mesh.clusters.upstreams] == [(("127.1.1.2", 8080),)]
     assert mesh.problems == ()
 
 
@@ -116,9 +116,9 @@ def test_a_route_that_istio_would_refuse_answers_503_with_the_field() -> None:
         ({"route": "rec"}, "another type than its schema says"),
     ]:
         mesh = mesh_of(services=[o.service("rec")], virtual_services=[o.virtual_service("rec", [http])])
-        answer = host_of(mesh, HOST).rules[0].answer
-        assert answer is not None
-        assert answer.status == 503
+        response = host_of(mesh, HOST).rules[0].direct_response
+        assert response is not None
+        assert response.status == 503
         assert said in messages(mesh)[0]
         assert host_of(mesh, HOST).rules[0].backends == ()
 
@@ -192,7 +192,7 @@ def test_a_delegates_rules_hold_under_the_roots_conditions() -> None:
 def test_a_delegate_that_is_missing_stops_only_its_own_rule() -> None:
     first, second = rules_of([{"match": [{"uri": {"prefix": "/a"}}], "delegate": {"name": "gone"}},
                               {"route": [o.destination("rec")]}])  # fmt: skip
-    assert (first.answer is not None, second.answer) == (True, None)
+    assert (first.direct_response is not None, second.direct_response) == (True, None)
 
 
 def test_mirrors_default_to_every_request() -> None:
@@ -204,7 +204,7 @@ def test_mirrors_default_to_every_request() -> None:
         ]
     )
     assert [mirror.percent for mirror in (*one.mirrors, *many.mirrors)] == [100.0, 0.5]
-    assert isinstance(one.mirrors[0], Mirror)
+    assert isinstance(one.mirrors[0], RequestMirror)
 
 
 def test_http_routes_are_tried_most_specific_first_and_after_virtual_services() -> None:
@@ -228,9 +228,9 @@ def test_http_routes_are_tried_most_specific_first_and_after_virtual_services() 
 def test_an_http_route_without_a_usable_backend_answers_500() -> None:
     rules = [{"backendRefs": [{"name": "rec", "port": 80, "weight": 0}]}]
     mesh = mesh_of(services=[o.service("rec")], http_routes=[o.http_route("r", rules, "shop.example.com")])
-    answer = host_of(mesh, "shop.example.com").rules[0].answer
-    assert answer is not None
-    assert answer.status == 500
+    response = host_of(mesh, "shop.example.com").rules[0].direct_response
+    assert response is not None
+    assert response.status == 500
 
 
 def test_mirrors_of_http_routes_take_percents_and_fractions() -> None:
@@ -258,7 +258,7 @@ def test_ports_that_speak_http2_are_reached_by_http2() -> None:
     ports = [{"name": "grpc-x", "port": 80}, {"name": "b", "port": 81, "appProtocol": "kubernetes.io/h2c"},
              {"name": "http", "port": 82}]  # fmt: skip
     mesh = mesh_of(services=[o.service("rec", *ports)])
-    assert [reach.policy.http2 for reach in mesh.clusters.reached] == [True, True, False]
+    assert [upstream.policy.http2 for upstream in mesh.clusters.upstreams] == [True, True, False]
 
 
 def revisions(label: str, *pods: str, unready: tuple[str, ...] = ()) -> Mesh:
@@ -274,11 +274,11 @@ def revisions(label: str, *pods: str, unready: tuple[str, ...] = ()) -> Mesh:
 
 
 def addresses(found: Clusters) -> list[str]:
-    return [address for reach in found.reached for address, _ in reach.addresses]
+    return [address for upstream in found.upstreams for address, _ in upstream.addresses]
 
 
 def test_a_subset_whose_new_pods_are_not_known_yet_keeps_the_old_ones_for_a_moment() -> None:
-    holding, old = Holding(), revisions("1", "a").clusters
+    holding, old = HeldSubsets(), revisions("1", "a").clusters
     ahead = revisions("2", "a")
     held = holding.apply(old, ahead.clusters, ahead.ready, 10.0)
     assert (addresses(held), holding.active) == (["127.1.1.1"], True)
@@ -290,7 +290,7 @@ def test_a_subset_whose_new_pods_are_not_known_yet_keeps_the_old_ones_for_a_mome
 
 
 def test_a_subset_that_stays_empty_or_whose_pods_are_unready_is_not_held() -> None:
-    holding, old = Holding(), revisions("1", "a").clusters
+    holding, old = HeldSubsets(), revisions("1", "a").clusters
     ahead = revisions("2", "a")
     held = holding.apply(old, ahead.clusters, ahead.ready, 10.0)
     assert addresses(holding.apply(held, ahead.clusters, ahead.ready, 11.0)) == []
@@ -351,8 +351,8 @@ def test_every_destination_has_its_cluster_and_no_domain_has_two_hosts(
         known = mesh.clusters.names()
         rules = [rule for host in mesh.hosts for rule in host.rules]
         assert all(backend.destination in known for rule in rules for backend in rule.backends if backend.weight)
-        assert all(bool(rule.backends) + bool(rule.answer) + bool(rule.redirect) == 1 for rule in rules)
+        assert all(bool(rule.backends) + bool(rule.direct_response) + bool(rule.redirect) == 1 for rule in rules)
     # While routes change from one to the other, all that either names is there, with its present endpoints.
     both = endpoint_resources(overlap(old.clusters, new.clusters))
-    for reach in (*old.clusters.reached, *new.clusters.reached):
-        assert cluster_name(reach.policy) in both
+    for upstream in (*old.clusters.upstreams, *new.clusters.upstreams):
+        assert cluster_name(upstream.policy) in both

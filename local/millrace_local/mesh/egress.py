@@ -1,7 +1,7 @@
-"""Hosts outside the cluster: the mesh is the plain-HTTP proxy of every pod, so it forwards what is not the cluster's.
+"""Hosts outside the cluster. The mesh is the plain-HTTP proxy of every pod, so it forwards requests to other hosts.
 
 Reference: Envoy's dynamic forward proxy (``extensions.filters.http.dynamic_forward_proxy.v3``), which resolves the
-Host header of each request and connects to what it finds.
+Host header of each request and connects to the address.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Json = dict[str, Any]
 CLUSTER = "outside"
 CONNECT_SECONDS = 10.0
 _NAME = "dynamic_forward_proxy"
-# RFC 9110 asks a proxy to name itself here; a request that comes with it has been through this mesh already.
+# A proxy names itself here (RFC 9110); a request that has it went through this mesh before, so it is a loop.
 _VIA = "1.1 millrace"
 
 
 def cluster() -> Json:
-    """The cluster whose endpoints are whatever the names of outside hosts resolve to."""
+    """The cluster of all outside hosts: its endpoints are the addresses that their names resolve to."""
     http = {
         "@type": f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
@@ -37,7 +37,7 @@ def cluster() -> Json:
             "typed_config": {
                 "@type": f"{TYPE}.extensions.clusters.{_NAME}.v3.ClusterConfig",
                 "dns_cache_config": _cache(),
-                # Those options concern TLS, which no connection from here uses.
+                # The options are about TLS, which no connection to an outside host uses.
                 "allow_insecure_cluster_options": True,
             },
         },
@@ -46,13 +46,13 @@ def cluster() -> Json:
 
 
 def http_filter() -> Json:
-    """The filter that resolves a host before its request goes to ``cluster``; other routes pass it untouched."""
+    """The filter that resolves a host before its request goes to ``cluster``; it ignores other routes."""
     config = {"@type": f"{TYPE}.extensions.filters.http.{_NAME}.v3.FilterConfig", "dns_cache_config": _cache()}
     return {"name": f"envoy.filters.http.{_NAME}", "typed_config": config}
 
 
 def virtual_host(ingress_host: str) -> Json:
-    """Takes every host that no other virtual host has, but for names of Services and the ingress's own address."""
+    """The catch-all virtual host. It refuses names of Services and the ingress's own address."""
     own = rf"(?i)(.*\.)?svc(\.cluster\.local)?\.?(:\d+)?|localhost|{re.escape(ingress_host)}"
     elsewhere = [
         {"name": ":authority", "string_match": {"safe_regex": {"regex": own}}, "invert_match": True},
