@@ -12,7 +12,7 @@ import pytest
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_yaml
 from millrace_core.features.definition import definition
-from millrace_core.features.evaluation.evaluation import Program
+from millrace_core.features.evaluation.program import Program
 from millrace_core.features.types import times
 
 SAMPLE = Path(__file__).parent.parent / "manifests" / "samples" / "features" / "expressions.yaml"

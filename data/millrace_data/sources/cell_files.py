@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from millrace_core.base.errors import RetryError
 from millrace_core.features.windows import cells
-from millrace_core.features.windows.cells import Log, Piece
+from millrace_core.features.windows.cells import CellRange, RunLog
 from millrace_data.sources import row_groups
 from millrace_data.sources.filesystem import Credentials, explained, open_filesystem
 from millrace_data.sources.parquet import FORMAT
@@ -56,7 +56,7 @@ class CellFiles:
                 found.setdefault(folder, []).append(name)
         return found
 
-    def log(self, folder: str, names: Iterable[str], began: int) -> Log | None:
+    def log(self, folder: str, names: Iterable[str], began: int) -> RunLog | None:
         """The newest log of runs that began by then."""
         beginnings = (cells.beginning(name) for name in names if cells.is_log(name))
         for each in sorted((at for at in beginnings if at is not None and at <= began), reverse=True):
@@ -68,7 +68,7 @@ class CellFiles:
                 self._refused(path, error)
         return None
 
-    def readable(self, folder: str, pieces: Sequence[Piece], columns: Sequence[str]) -> dict[str, Any]:
+    def readable(self, folder: str, pieces: Sequence[CellRange], columns: Sequence[str]) -> dict[str, Any]:
         """The files of pieces, opened; those that are not what they were written as are left out."""
         rows = {piece.file: piece.rows for piece in pieces if piece.file}
 
@@ -108,7 +108,7 @@ class CellFiles:
                 reason="SourceChanged",
             ) from error
 
-    def write_log(self, folder: str, log: Log) -> None:
+    def write_log(self, folder: str, log: RunLog) -> None:
         """Writes a log. What it lists is there before."""
         with self.writing(folder, cells.log_name(log.began)) as sink, explained(self.uri, URI_FIELD):
             sink.write(cells.write(log))

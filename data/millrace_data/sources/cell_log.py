@@ -28,7 +28,7 @@ from millrace_core.features.history.history import NO_CREATED, History, HistoryS
 from millrace_core.features.online.shard import Shard
 from millrace_core.features.types.conform import microseconds
 from millrace_core.features.windows import cells
-from millrace_core.features.windows.cells import Log, Piece, Segment
+from millrace_core.features.windows.cells import CellRange, RunLog, Segment
 from millrace_data.sources import bounds, row_groups
 from millrace_data.sources.cell_files import URI_FIELD, CellFiles, CellWriter
 from millrace_data.sources.filesystem import Credentials, explained
@@ -139,7 +139,7 @@ class _Scan:
     shard: Shard
     columns: Sequence[str]
     window: TimeRange
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[CellRange] = field(default_factory=list)
     newest: int = NO_CREATED
 
     def __post_init__(self) -> None:
@@ -167,12 +167,12 @@ class _Scan:
                 self._note(batch)
                 yield batch
         created = None if self.definition.created_field is None else min(self.newest, self.asking.began)
-        known = Log(self.asking.began, self.upto, created, tuple(self.pieces))
+        known = RunLog(self.asking.began, self.upto, created, tuple(self.pieces))
         log = cells.following(base, known, self.bounds)
         self.files.write_log(self.folder, log)
         self._tidy(names, base, log)
 
-    def _usable(self, base: Log) -> list[Piece]:
+    def _usable(self, base: RunLog) -> list[CellRange]:
         """What the log has of the window, but for cells in which rows may be that it has not."""
         first = base.pieces[0].first if base.pieces else 0
         if self.window.earliest is not None:
@@ -225,7 +225,7 @@ class _Scan:
         if writer.failure is not None:
             logger.warning("cells of %s are not kept in %s: %s", self.definition.view, self.files.uri, writer.failure)
         else:
-            self.pieces.append(Piece(first, last, name if writer.rows else "", writer.rows))
+            self.pieces.append(CellRange(first, last, name if writer.rows else "", writer.rows))
         if writer.failure is not None or not writer.rows:
             self.files.remove(self.folder, [name])
 
@@ -244,7 +244,7 @@ class _Scan:
             newest = pc.max(microseconds(batch.column(created), column=created)).as_py()
             self.newest = max(self.newest, NO_CREATED if newest is None else newest)
 
-    def _tidy(self, names: Mapping[str, Sequence[str]], base: Log | None, log: Log) -> None:
+    def _tidy(self, names: Mapping[str, Sequence[str]], base: RunLog | None, log: RunLog) -> None:
         """Removes what no later run needs, and no run that goes on at the same time as a rule."""
         if base is not None:
             kept = {piece.file for piece in (*base.pieces, *log.pieces)}

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions import expressions
-from millrace_core.features.expressions.text import quoted
+from millrace_core.features.expressions.sql_writer import quoted
 from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_data.sources.columns import WHERE_FIELD
 

@@ -27,7 +27,7 @@ from millrace_core.features.definition import quality
 from millrace_core.features.definition.aggregate import Aggregate, compile_aggregates
 from millrace_core.features.definition.quality import Check
 from millrace_core.features.expressions import expressions
-from millrace_core.features.expressions.computed import Computed, Given, compile_expressions
+from millrace_core.features.expressions.compiled import CompiledExpression, InputFeature, compile_expressions
 from millrace_core.features.types import times
 
 # Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
@@ -80,7 +80,7 @@ class Feature:
     type: FeatureType
     column: str | None = None
     aggregate: Aggregate | None = None
-    expression: Computed | None = None
+    expression: CompiledExpression | None = None
 
     @property
     def meaning(self) -> str:
@@ -290,7 +290,7 @@ def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
         for feature in spec.features
         if feature.expression is None
     }
-    given = {name: Given(feature.type, feature.meaning, feature.row_bound) for name, feature in plain.items()}
+    given = {name: InputFeature(feature.type, feature.meaning, feature.row_bound) for name, feature in plain.items()}
     computed = compile_expressions(spec, given)
     return tuple(
         plain.get(feature.name) or Feature(feature.name, feature.type, expression=computed[feature.name])

@@ -16,7 +16,7 @@ from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.expressions import Expression
-from millrace_core.features.expressions.text import literal
+from millrace_core.features.expressions.sql_writer import literal
 
 Kind = Literal[
     "maxNullRate", "range", "allowed", "pattern", "unique", "predicate", "freshness", "volume", "schemaDrift"

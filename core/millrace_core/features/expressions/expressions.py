@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.functions import WHY_NOT
-from millrace_core.features.expressions.text import SELECT, Name, Tree, Writer, quoted
+from millrace_core.features.expressions.sql_writer import SELECT, Name, SqlWriter, Tree, quoted
 
 REQUEST: Final = "request"
 MOST_CHARACTERS: Final = 8192
@@ -52,7 +52,7 @@ class Expression:
 
     def over(self, columns: Mapping[Name, str]) -> str:
         """The expression as SQL in which each name is the SQL that ``columns`` has for it."""
-        return Writer("", "", columns.__getitem__).sql(self._tree)
+        return SqlWriter("", "", columns.__getitem__).sql(self._tree)
 
 
 def parse(text: str, *, where: str) -> Expression:
@@ -88,7 +88,7 @@ def _parse(text: str, where: str) -> Expression:
         return ".".join([*name[:-1], quoted(name[-1])])
 
     tree = _tree(text, where)
-    written = Writer(text, where, named).sql(tree)
+    written = SqlWriter(text, where, named).sql(tree)
     return Expression(written, tuple(names), tree)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.evaluation.evaluation import Derivation
 from millrace_core.features.history.history import History, HistorySource, Numbers, Rows, TimeRange
 from millrace_core.features.offline import snapshot
 from millrace_core.features.types.conform import integers

@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.evaluation.evaluation import Derivation
 from millrace_core.features.history.entity_frame import NONE, EntityFrame, SortedFrame
 from millrace_core.features.history.history import NO_CREATED, History, HistorySource, Numbers, TimeRange
 from millrace_core.features.types.conform import ARROW, integers
-from millrace_core.features.windows import aggregates
+from millrace_core.features.windows import aggregate_join
 
 _LOWEST: Final = -(2**63)
 
@@ -80,7 +80,7 @@ def search(
     if columns or not windowed:
         history = _winners(definition, source, frame, winners)
     if windowed:
-        found = aggregates.join(definition, windowed, source, frame, engine)
+        found = aggregate_join.join(definition, windowed, source, frame, engine)
         values |= {feature.name: column for feature, column in zip(windowed, found, strict=True)}
 
     def fetch() -> list[pa.Array]:

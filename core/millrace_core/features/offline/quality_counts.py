@@ -14,7 +14,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.quality import Check
 from millrace_core.features.evaluation.engine import Engine, Session
 from millrace_core.features.expressions.expressions import predicate
-from millrace_core.features.expressions.text import literal
+from millrace_core.features.expressions.sql_writer import literal
 from millrace_core.features.history.history import History, HistorySource, TimeRange
 from millrace_core.features.offline.quality_verdict import CheckCount
 from millrace_core.features.types.conform import conform, conform_key

@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.evaluation.evaluation import Derivation
 from millrace_core.features.history.history import History, HistorySource, Numbers, Rows, TimeRange
 from millrace_core.features.types.conform import ARROW, KEY_ARROW, int64_array
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
-from millrace_core.features.windows.ranges import first_above
-from millrace_core.features.windows.windows import EARLIEST, Events, evaluate, grid_of
+from millrace_core.features.windows.range_queries import first_above
+from millrace_core.features.windows.window_functions import EARLIEST, Events, evaluate, grid_of
 
 # Stands for a row that does not expire: 73,000 years.
 NEVER: Final = 2**61

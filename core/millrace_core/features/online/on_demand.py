@@ -45,7 +45,7 @@ class FeatureReader:
         self._program = None
         if computed:
             # Brings DuckDB with it, which takes time and memory that a gateway without on-demand features can spare.
-            from millrace_core.features.evaluation.evaluation import Program  # noqa: PLC0415
+            from millrace_core.features.evaluation.program import Program  # noqa: PLC0415
 
             self._program = Program(definition, computed, [each.name for each in definition.stored])
             read = [each.name[0] for each in self._program.inputs if len(each.name) == 1]

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.evaluation.evaluation import Derivation
+from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns

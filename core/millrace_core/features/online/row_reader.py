@@ -277,7 +277,7 @@ def _empty_values(definition: Definition, wanted: Sequence[Feature]) -> list[Val
     if not computed:
         return empty
     # Brings DuckDB with it, which readers of other views can spare.
-    from millrace_core.features.evaluation.evaluation import Program  # noqa: PLC0415
+    from millrace_core.features.evaluation.program import Program  # noqa: PLC0415
 
     program = Program(definition, computed, ())
     given = [[definition.feature[each.name[0]].empty] for each in program.inputs]

@@ -35,7 +35,7 @@ _LOG: Final = re.compile(r"(-?\d+)\.json")
 _NONE: Final = "0-0-0-00000000.parquet"
 
 
-class Piece(NamedTuple):
+class CellRange(NamedTuple):
     """Cells after ``first`` up to ``last``, as they stand in a file of ``rows`` rows; no file where there are none."""
 
     first: int
@@ -44,14 +44,14 @@ class Piece(NamedTuple):
     rows: int
 
 
-class Log(NamedTuple):
+class RunLog(NamedTuple):
     """What a run that began at ``began`` knew; pieces in order, none over another. ``created`` is None without such
     times."""
 
     began: int
     upto: int
     created: int | None
-    pieces: tuple[Piece, ...]
+    pieces: tuple[CellRange, ...]
 
 
 class Segment(NamedTuple):
@@ -60,15 +60,15 @@ class Segment(NamedTuple):
 
     earliest: int | None
     latest: int
-    piece: Piece | None
+    piece: CellRange | None
 
 
-def write(log: Log) -> bytes:
+def write(log: RunLog) -> bytes:
     """A log as its file has it."""
     return orjson.dumps({"format": FORMAT, **log._asdict(), "pieces": [list(piece) for piece in log.pieces]})
 
 
-def read(text: bytes) -> Log:
+def read(text: bytes) -> RunLog:
     """The log of a file.
 
     Raises:
@@ -76,9 +76,9 @@ def read(text: bytes) -> Log:
     """
     try:
         found: Any = orjson.loads(text)
-        pieces = tuple(Piece(int(a), int(b), str(file), int(rows)) for a, b, file, rows in found["pieces"])
+        pieces = tuple(CellRange(int(a), int(b), str(file), int(rows)) for a, b, file, rows in found["pieces"])
         created = None if found["created"] is None else int(found["created"])
-        log = Log(int(found["began"]), int(found["upto"]), created, pieces)
+        log = RunLog(int(found["began"]), int(found["upto"]), created, pieces)
         known = found["format"] == FORMAT
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"it is no log of cells: {error}") from error
@@ -123,7 +123,7 @@ def ranges(cells: Sequence[int]) -> list[tuple[int, int]]:
     return [(cells[a] - 1, cells[b - 1]) for a, b in pairwise(edges) if a < b]
 
 
-def without(pieces: Iterable[Piece], taken: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+def without(pieces: Iterable[CellRange], taken: Sequence[tuple[int, int]]) -> Iterator[CellRange]:
     """What is left of pieces beside ranges of cells, which ascend."""
     for piece in pieces:
         first = piece.first
@@ -137,13 +137,13 @@ def without(pieces: Iterable[Piece], taken: Sequence[tuple[int, int]]) -> Iterat
             yield piece._replace(first=first)
 
 
-def within(pieces: Iterable[Piece], first: int, last: int) -> list[Piece]:
+def within(pieces: Iterable[CellRange], first: int, last: int) -> list[CellRange]:
     """The parts of pieces that lie in a range of cells."""
     cut = [piece._replace(first=max(piece.first, first), last=min(piece.last, last)) for piece in pieces]
     return [piece for piece in cut if piece.first < piece.last]
 
 
-def segments(window: TimeRange, every: int, pieces: Iterable[Piece]) -> list[Segment]:
+def segments(window: TimeRange, every: int, pieces: Iterable[CellRange]) -> list[Segment]:
     """A window as stretches that pieces hold and stretches to ask the source for, in order of time."""
     found, at = list[Segment](), window.earliest
     for piece in pieces:
@@ -177,7 +177,7 @@ def _joined(small: list[Segment]) -> Iterable[list[Segment]]:
     return [small] if len(small) >= _NEIGHBOURS else ([each] for each in small)
 
 
-def following(base: Log | None, known: Log, bounds: tuple[int, int]) -> Log:
+def following(base: RunLog | None, known: RunLog, bounds: tuple[int, int]) -> RunLog:
     """The log after a run.
 
     Args:

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.windows import cells
-from millrace_core.features.windows.cells import Log, Piece, Segment
+from millrace_core.features.windows.cells import CellRange, RunLog, Segment
 
 FILE = "1-0-9-0123abcd.parquet"
 
 
 @st.composite
-def pieces(draw: st.DrawFn) -> list[Piece]:
+def pieces(draw: st.DrawFn) -> list[CellRange]:
     edges = sorted(draw(st.sets(st.integers(-20, 40), max_size=12)))
-    kept = [Piece(a, b, FILE, 5) for a, b in pairwise(edges)]
+    kept = [CellRange(a, b, FILE, 5) for a, b in pairwise(edges)]
     return [piece for piece in kept if draw(st.booleans())]
 
 
@@ -28,7 +28,7 @@ def covered(parts: Any) -> list[int]:
 
 
 @given(pieces(), st.lists(st.integers(-25, 45), unique=True).map(sorted))
-def test_what_is_left_of_pieces_is_every_other_cell_once(kept: list[Piece], touched: list[int]) -> None:
+def test_what_is_left_of_pieces_is_every_other_cell_once(kept: list[CellRange], touched: list[int]) -> None:
     taken = cells.ranges(touched)
     assert set(touched) <= set(covered(taken))
     assert covered(cells.without(kept, taken)) == [cell for cell in covered(kept) if cell not in set(covered(taken))]
@@ -44,7 +44,7 @@ def test_ranges_are_few_and_join_where_gaps_are_smallest() -> None:
 
 @given(pieces(), st.one_of(st.none(), st.integers(-300, 300)), st.integers(-300, 450), st.sampled_from([1, 7, 10]))
 def test_segments_are_the_window_without_gap_or_overlap(
-    kept: list[Piece], earliest: int | None, latest: int, every: int
+    kept: list[CellRange], earliest: int | None, latest: int, every: int
 ) -> None:
     found = cells.segments(TimeRange(earliest, latest), every, kept)
     moments = list(range(-400 if earliest is None else earliest, latest + 1))
@@ -67,7 +67,7 @@ def test_only_whole_cells_are_kept(stretch: tuple[int | None, int], whole: tuple
 
 def test_many_small_neighbours_are_one_group_and_large_or_few_ones_are_not() -> None:
     def part(index: int, rows: int | None) -> Segment:
-        return Segment(index, index, None if rows is None else Piece(index, index + 1, FILE, rows))
+        return Segment(index, index, None if rows is None else CellRange(index, index + 1, FILE, rows))
 
     few, many = [part(index, 5) for index in range(31)], [part(index, 5) for index in range(32)]
     sizes = [len(group) for group in cells.groups([*few, part(0, None), *many, part(0, 10**6), *few])]
@@ -75,16 +75,16 @@ def test_many_small_neighbours_are_one_group_and_large_or_few_ones_are_not() -> 
 
 
 def test_a_run_of_an_earlier_moment_takes_nothing_from_the_log() -> None:
-    base = Log(5, 100, 90, (Piece(0, 10, FILE, 5),))
-    known = Log(6, 50, 95, (Piece(2, 5, "new", 1),))
+    base = RunLog(5, 100, 90, (CellRange(0, 10, FILE, 5),))
+    known = RunLog(6, 50, 95, (CellRange(2, 5, "new", 1),))
     log = cells.following(base, known, (2, 5))
-    assert log == Log(6, 100, 90, (Piece(0, 2, FILE, 5), Piece(2, 5, "new", 1), Piece(5, 10, FILE, 5)))
-    assert cells.following(base, known._replace(upto=100), (3, 5)) == Log(6, 100, 95, (Piece(3, 5, "new", 1),))
+    assert log == RunLog(6, 100, 90, (CellRange(0, 2, FILE, 5), CellRange(2, 5, "new", 1), CellRange(5, 10, FILE, 5)))
+    assert cells.following(base, known._replace(upto=100), (3, 5)) == RunLog(6, 100, 95, (CellRange(3, 5, "new", 1),))
 
 
 @given(pieces(), st.integers(-(2**63), 2**63 - 1), st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)))
-def test_a_log_is_read_as_it_was_written(kept: list[Piece], upto: int, created: int | None) -> None:
-    log = Log(1, upto, created, tuple(kept))
+def test_a_log_is_read_as_it_was_written(kept: list[CellRange], upto: int, created: int | None) -> None:
+    log = RunLog(1, upto, created, tuple(kept))
     assert cells.read(cells.write(log)) == log
 
 
@@ -93,6 +93,6 @@ def test_a_log_is_read_as_it_was_written(kept: list[Piece], upto: int, created: 
     [[[0, 1, "../x.parquet", 1]], [[0, 2, FILE, 1], [1, 3, FILE, 1]], [[0, 1]], [[0, 1, None, 1]], 3],
 )
 def test_what_is_no_log_is_refused(pieces: Any) -> None:
-    good = cells.write(Log(1, 2, None, ()))
+    good = cells.write(RunLog(1, 2, None, ()))
     with pytest.raises(ValueError, match="no log of cells"):
         cells.read(good.replace(b'"pieces":[]', b'"pieces":' + json.dumps(pieces).encode()))

@@ -20,8 +20,8 @@ from millrace_core.features.definition.aggregate import Aggregate
 from millrace_core.features.definition.definition import Feature, SourceColumn
 from millrace_core.features.history.history import Numbers
 from millrace_core.features.types.conform import ARROW
-from millrace_core.features.windows import ranges
-from millrace_core.features.windows.exact import RunningMoments, RunningSums, RunningWholes
+from millrace_core.features.windows import range_queries
+from millrace_core.features.windows.exact_sums import RunningMoments, RunningSums, RunningWholes
 
 # Moments before it, 146,000 years ago, count as it, so that no beginning of a window leaves 64 bits.
 EARLIEST: Final = -(2**62)
@@ -64,8 +64,8 @@ class _Windows:
     def __init__(self, windows: Iterable[int], events: Events, entities: Numbers, grid: Numbers) -> None:
         begin, end, times = events.begins[entities], events.begins[entities + 1], events.times
         self._values = events.values
-        self._high = ranges.first_above(times, begin, end, grid)
-        self._low = {window: ranges.first_above(times, begin, self._high, grid - window) for window in windows}
+        self._high = range_queries.first_above(times, begin, end, grid)
+        self._low = {window: range_queries.first_above(times, begin, self._high, grid - window) for window in windows}
         self._columns: dict[SourceColumn, _Column] = {}
 
     def value(self, feature: Feature, aggregate: Aggregate) -> pa.Array:
@@ -116,13 +116,15 @@ def _sum(of: _Stretches) -> Any:
 
 _VALUES: Final[Mapping[str, Callable[[_Stretches], Any]]] = {
     "count": lambda of: of.high - of.low,
-    "count_distinct": lambda of: ranges.count_below(of.column.earlier_equal, of.low, of.high, of.low + 1),
+    "count_distinct": lambda of: range_queries.count_below(of.column.earlier_equal, of.low, of.high, of.low + 1),
     "sum": _sum,
     "mean": lambda of: of.column.sums(of) / (of.high - of.low),
     "var": lambda of: of.column.variances(of),
     "stddev": lambda of: np.sqrt(of.column.variances(of)),
-    "min": lambda of: ranges.extremes(of.column.pieces.each(np.fmin, of.column.numbers), np.fmin, *of.pieces),
-    "max": lambda of: ranges.extremes(of.column.pieces.each(np.maximum, of.column.numbers), np.maximum, *of.pieces),
+    "min": lambda of: range_queries.extremes(of.column.pieces.each(np.fmin, of.column.numbers), np.fmin, *of.pieces),
+    "max": lambda of: range_queries.extremes(
+        of.column.pieces.each(np.maximum, of.column.numbers), np.maximum, *of.pieces
+    ),
     "approx_percentile": lambda of: of.column.quantiles(of.aggregate.quantile or 0.0, of.low, of.high),
 }
 
@@ -144,8 +146,8 @@ class _Column:
             self.low, self.high = {window: before[each] for window, each in low.items()}, before[high]
 
     @cached_property
-    def pieces(self) -> ranges.Pieces:
-        return ranges.Pieces(len(self.present), [*self.low.values(), self.high])
+    def pieces(self) -> range_queries.Partition:
+        return range_queries.Partition(len(self.present), [*self.low.values(), self.high])
 
     @cached_property
     def numbers(self) -> Any:
@@ -163,7 +165,7 @@ class _Column:
     @cached_property
     def earlier_equal(self) -> Numbers:
         codes = self.present.dictionary_encode().indices
-        return ranges.earlier_equal(codes.to_numpy().astype(np.int64))
+        return range_queries.earlier_equal(codes.to_numpy().astype(np.int64))
 
     @cached_property
     def wholes(self) -> RunningWholes:
@@ -216,7 +218,7 @@ class _Column:
         counts, which = np.unique(high - low, return_inverse=True)
         exactly = Fraction(repr(quantile))  # 0.07 of 100 values is the 7th, though 0.07 as a double is a little more
         places = np.array([max(-(-exactly * int(count) // 1), 1) - 1 for count in counts], np.int64)[which]
-        return values[np.minimum(ranges.smallest(ranks, low, high, places), len(values) - 1)]
+        return values[np.minimum(range_queries.smallest(ranks, low, high, places), len(values) - 1)]
 
 
 def comparable(values: pa.Array) -> pa.Array:

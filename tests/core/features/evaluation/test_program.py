@@ -8,11 +8,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.core.features.expressions.test_compiled import computed, view
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.evaluation.evaluation import Program
+from millrace_core.features.evaluation.program import Program
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.offline import point_in_time
@@ -21,7 +22,6 @@ from millrace_core.features.online import row_encoder
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.conform import ARROW
-from tests.core.features.expressions.test_computed import computed, view
 from tests.core.features.histories import TableSource, times
 
 

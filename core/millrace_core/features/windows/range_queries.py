@@ -27,7 +27,7 @@ def first_above(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) ->
     return low
 
 
-class Pieces:
+class Partition:
     """A column in pieces, so that each of some stretches is a row of whole ones.
 
     Args:

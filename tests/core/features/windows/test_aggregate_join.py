@@ -15,7 +15,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline.point_in_time import join
-from millrace_core.features.windows import aggregates
+from millrace_core.features.windows import aggregate_join
 from tests.core.features.histories import TableSource, aggregated, times, view
 
 MINUTE = 60_000_000
@@ -262,7 +262,7 @@ def test_a_long_frame_is_answered_in_parts_without_a_difference(
     definition = view(*every_function(["10m"]), created="written", every="1m")
     asked = [(rng.randrange(6), rng.choice(moments)) for _ in range(90)]
     at_once = bits(trained(definition, table(rows), asked, engine))
-    monkeypatch.setattr(aggregates, "_MOMENTS", 7)
+    monkeypatch.setattr(aggregate_join, "_MOMENTS", 7)
     assert bits(trained(definition, table(rows), asked, engine)) == at_once
 
 

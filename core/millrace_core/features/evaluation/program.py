@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.api.featureview import FeatureType, element_type
-from millrace_core.base.errors import RejectError, ReportError
-from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.base.errors import ReportError
+from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
-from millrace_core.features.expressions.computed import Computed, sql_type
+from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
 from millrace_core.features.expressions.expressions import REQUEST
-from millrace_core.features.expressions.text import Name, quoted
-from millrace_core.features.types.conform import ARROW, conform
+from millrace_core.features.expressions.sql_writer import Name, quoted
+from millrace_core.features.types.conform import ARROW
 
 _BATCH: Final = 65_536
 _VISIBLE: Final = "visible"
@@ -42,7 +42,7 @@ _CODES: Final = {
 }
 
 
-class Input(NamedTuple):
+class ProgramInput(NamedTuple):
     """A column that goes into the query; ``name`` as in ``expressions``."""
 
     name: Name
@@ -68,8 +68,8 @@ class Program:
         steps, read = _steps(definition, self.wanted, frozenset(given))
         request = dict.fromkeys(field for computed in steps.values() for field in computed.request)
         self.inputs = tuple(
-            [Input((name,), definition.feature[name].type) for name in read]
-            + [Input((REQUEST, field), definition.request[field]) for field in request]
+            [ProgramInput((name,), definition.feature[name].type) for name in read]
+            + [ProgramInput((REQUEST, field), definition.request[field]) for field in request]
         )
         fields = [pa.field(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
         self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
@@ -124,68 +124,6 @@ class Program:
             ) from error
 
 
-class Derivation:
-    """The features that are wanted of a view, made from those that are no expressions.
-
-    Args:
-        definition: of the view.
-        wanted: features in the order wanted.
-
-    Attributes:
-        reads: the features to read first, none of them an expression.
-    """
-
-    def __init__(self, definition: Definition, wanted: Sequence[Feature]) -> None:
-        self._wanted = tuple(wanted)
-        self._view = definition.view
-        names = [feature.name for feature in wanted if feature.expression is not None]
-        self._program = Program(definition, names, ()) if names else None
-        read = {feature.name: feature for feature in wanted if feature.expression is None}
-        for each in self._program.inputs if self._program else ():
-            if len(each.name) == 1:
-                read[each.name[0]] = definition.feature[each.name[0]]
-        self.reads = tuple(read.values())
-
-    def columns(
-        self,
-        found: Sequence[pa.Array],
-        visible: pa.Array,
-        request: Mapping[str, pa.Array] | None = None,
-        entity: pa.Array | None = None,
-    ) -> list[pa.Array]:
-        """The wanted features.
-
-        Args:
-            found: values of ``reads``, one Arrow array each.
-            visible: per row whether a row of the source is visible.
-            request: what on-demand expressions read of the request, by name and equally long.
-            entity: per row whether it asks for an entity at all; all do by default.
-
-        Raises:
-            RejectError: a request field is missing, or its values are of another type; names it.
-        """
-        have = {feature.name: column for feature, column in zip(self.reads, found, strict=True)}
-        if self._program is not None:
-            given = [
-                have[each.name[0]] if len(each.name) == 1 else self._requested(each, request or {})
-                for each in self._program.inputs
-            ]
-            asks = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
-            have |= zip(self._program.wanted, self._program.arrays(given, visible, asks), strict=True)
-        return [have[feature.name] for feature in self._wanted]
-
-    def _requested(self, each: Input, request: Mapping[str, pa.Array]) -> pa.Array:
-        name = each.name[1]
-        if name not in request:
-            raise RejectError(
-                f"there is no column {name!r}, which the expressions of feature view {self._view!r} read as "
-                f"request.{name}",
-                hint=f"Add a column of {each.type} with what requests would bring",
-                field=f"entity_df.{name}",
-            )
-        return conform(request[name], each.type, column=name, field=f"entity_df.{name}")
-
-
 @lru_cache(maxsize=1)
 def _database() -> Any:
     settings: dict[str, Any] = {
@@ -202,9 +140,9 @@ def _database() -> Any:
 
 def _steps(
     definition: Definition, wanted: Iterable[str], given: frozenset[str]
-) -> tuple[dict[str, Computed], list[str]]:
+) -> tuple[dict[str, CompiledExpression], list[str]]:
     """The expressions to compute, each after those that it reads; and the features to read."""
-    steps: dict[str, Computed] = {}
+    steps: dict[str, CompiledExpression] = {}
     read: dict[str, None] = {}
 
     def visit(name: str) -> None:
@@ -223,9 +161,9 @@ def _steps(
 
 
 def _query(
-    inputs: Sequence[Input],
+    inputs: Sequence[ProgramInput],
     wanted: Sequence[str],
-    steps: Mapping[str, Computed],
+    steps: Mapping[str, CompiledExpression],
     types: Mapping[str, FeatureType],
     table: str,
     *first: str,

@@ -22,7 +22,7 @@ from millrace_core.api.featureview import FeatureType, FeatureViewSpec, element_
 from millrace_core.api.names import digest
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.expressions import REQUEST, Expression, parse, require_known, type_of
-from millrace_core.features.expressions.text import Name
+from millrace_core.features.expressions.sql_writer import Name
 
 # How values of a declared type stand in SQL. Times are UTC without a zone.
 SQL: Final[Mapping[str, str]] = {
@@ -54,7 +54,7 @@ _TAKEN: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-class Given(NamedTuple):
+class InputFeature(NamedTuple):
     """A feature that is no expression, and what decides its values (``Feature.meaning``)."""
 
     type: FeatureType
@@ -63,7 +63,7 @@ class Given(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Computed:
+class CompiledExpression:
     """One compiled expression.
 
     Attributes:
@@ -91,7 +91,7 @@ def sql_type(declared: FeatureType) -> str:
     return SQL[declared] if element is None else f"{SQL[element]}[]"
 
 
-def compile_expressions(spec: FeatureViewSpec, given: Mapping[str, Given]) -> dict[str, Computed]:
+def compile_expressions(spec: FeatureViewSpec, given: Mapping[str, InputFeature]) -> dict[str, CompiledExpression]:
     """Compiles the expressions of a view.
 
     Args:
@@ -112,9 +112,9 @@ def compile_expressions(spec: FeatureViewSpec, given: Mapping[str, Given]) -> di
 
 
 class _View:
-    def __init__(self, spec: FeatureViewSpec, given: Mapping[str, Given]) -> None:
+    def __init__(self, spec: FeatureViewSpec, given: Mapping[str, InputFeature]) -> None:
         self.places = {f.name: index for index, f in enumerate(spec.features) if f.expression is not None}
-        self.done: dict[str, Computed] = {}
+        self.done: dict[str, CompiledExpression] = {}
         self._features = spec.features
         self._given = given
         self._request = {field.name: field.type for field in spec.request_fields or ()}
@@ -122,7 +122,7 @@ class _View:
         self._known += [(REQUEST, field) for field in self._request]
         self._rows_alone = all(feature.is_column for feature in given.values())
 
-    def compile(self, name: str, asking: tuple[str, ...]) -> Computed:
+    def compile(self, name: str, asking: tuple[str, ...]) -> CompiledExpression:
         """Compiles one expression, after those that it reads."""
         if name in self.done:
             return self.done[name]
@@ -152,7 +152,7 @@ class _View:
         _require_fit(came, feature.type, where)
         on_demand = bool(request) or any(each.on_demand for each in read.values())
         columns = any(self._given[use].is_column for use in uses if use in self._given)
-        self.done[name] = Computed(
+        self.done[name] = CompiledExpression(
             expression,
             uses,
             request,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from millrace_core.features.windows import exact, ranges
-from millrace_core.features.windows.exact import RunningMoments, RunningSums, RunningWholes
-from millrace_core.features.windows.ranges import Pieces
+from millrace_core.features.windows import exact_sums, range_queries
+from millrace_core.features.windows.exact_sums import RunningMoments, RunningSums, RunningWholes
+from millrace_core.features.windows.range_queries import Partition
 
 ANY = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
@@ -30,7 +30,7 @@ SQUARABLE = st.one_of(
 # Whole numbers of which few, or one alone, reach an end of int64.
 WHOLES = [-(2**63), 1 - 2**63, -(2**62) - 1, -(2**62), -1, 0, 1, 2**62 - 1, 2**62, 2**63 - 1]
 # Lengths of columns whose limbs have fewer bits than they may, and as many.
-LENGTHS = st.sampled_from([exact._BLOCK + 10, 40, 1])
+LENGTHS = st.sampled_from([exact_sums._BLOCK + 10, 40, 1])
 # Stretches that begin in one block and end in the next, or within one, and all values.
 LOW, HIGH = np.array([8185, 8190, 8192, 8180, 3, 5, 0]), np.array([8195, 8193, 8192, 8192, 4, 12, 8202])
 
@@ -65,7 +65,7 @@ def stretches(values: np.ndarray[Any, Any]) -> list[list[float]]:
 def variances(values: np.ndarray[Any, Any]) -> list[float]:
     """Of the stretches, as the code under test finds them."""
     low, high = np.minimum(LOW, len(values)), np.minimum(HIGH, len(values))
-    pieces = Pieces(len(values), [low, high])
+    pieces = Partition(len(values), [low, high])
     with np.errstate(all="ignore"):
         moments = RunningMoments(values, pieces.cuts, RunningSums(values, pieces.cuts))
         found: list[float] = moments.variances(pieces.number(low), pieces.number(high)).tolist()
@@ -74,12 +74,12 @@ def variances(values: np.ndarray[Any, Any]) -> list[float]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ANY, min_size=1, max_size=17) | st.lists(TINY, min_size=5, max_size=17), LENGTHS)
-@example([1 - 2.0**-53], exact._BLOCK + 10)
+@example([1 - 2.0**-53], exact_sums._BLOCK + 10)
 @example([1 - 2.0**-53, -1 / 3], 40)
 def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float], length: int) -> None:
     values = np.resize(np.array(drawn), length)
     low, high = np.minimum(LOW, length), np.minimum(HIGH, length)
-    pieces = Pieces(length, [low, high])
+    pieces = Partition(length, [low, high])
     with np.errstate(all="ignore"):
         found = RunningSums(values, pieces.cuts).between(pieces.number(low), pieces.number(high)).rounded()
     assert found.tolist() == [whole(stretch) for stretch in stretches(values)]
@@ -87,7 +87,7 @@ def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float],
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(SQUARABLE, min_size=1, max_size=17), LENGTHS)
-@example([1 - 2.0**-53, 1 / 3], exact._BLOCK + 10)
+@example([1 - 2.0**-53, 1 / 3], exact_sums._BLOCK + 10)
 def test_variances_of_stretches_are_exact(drawn: list[float], length: int) -> None:
     values = np.resize(np.array(drawn), length)
     assert variances(values) == [variance(stretch) for stretch in stretches(values)]
@@ -118,7 +118,7 @@ def test_sums_of_whole_numbers_are_right_or_told_to_be_beyond_int64(
 ) -> None:
     places = np.array([sorted((min(a, len(drawn)), min(b, len(drawn)))) for a, b in pairs], np.int64)
     low, high = places.T
-    pieces = Pieces(len(drawn), [low, high])
+    pieces = Partition(len(drawn), [low, high])
     found, fit = RunningWholes(np.array(drawn, np.int64), pieces.cuts).between(pieces.number(low), pieces.number(high))
     sums = [sum(drawn[a:b]) for a, b in places]
     assert fit == all(-(2**63) <= each < 2**63 for each in sums)
@@ -133,8 +133,8 @@ def test_extremes_of_stretches_are_those_of_their_values(pick: np.ufunc, data: s
     ends = st.integers(0, len(values))
     pairs = data.draw(st.lists(st.tuples(ends, ends).map(sorted), max_size=20))
     low, high = np.array(pairs, np.int64).reshape(-1, 2).T
-    pieces = ranges.Pieces(len(values), [low, high])
-    found = ranges.extremes(pieces.each(pick, values), pick, pieces.number(low), pieces.number(high))
+    pieces = range_queries.Partition(len(values), [low, high])
+    found = range_queries.extremes(pieces.each(pick, values), pick, pieces.number(low), pieces.number(high))
     assert len(found) == len(pairs)
     for each, (a, b) in zip(found, pairs, strict=True):
         assert a == b or np.array_equal(each, pick.reduce(values[a:b]), equal_nan=True)

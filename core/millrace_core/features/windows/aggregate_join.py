@@ -21,7 +21,7 @@ from millrace_core.features.history.entity_frame import NONE, EntityFrame, Sorte
 from millrace_core.features.history.history import NO_CREATED, History, HistorySource, Numbers, TimeRange
 from millrace_core.features.types.conform import ARROW, integers
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
-from millrace_core.features.windows.windows import Events, evaluate, grid_of
+from millrace_core.features.windows.window_functions import Events, evaluate, grid_of
 
 # Moments that are looked at together.
 _MOMENTS: Final = 500_000

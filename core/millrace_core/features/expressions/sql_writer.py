@@ -72,7 +72,7 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class Writer:
+class SqlWriter:
     """Writes the tree of one expression.
 
     Args:
@@ -210,15 +210,15 @@ class Writer:
         )
 
 
-_WRITERS: Final[Mapping[str, Callable[[Writer, Tree, frozenset[str]], str]]] = {
-    "BETWEEN": Writer._between,
-    "CASE": Writer._case,
-    "CAST": Writer._cast,
-    "COLUMN_REF": Writer._name,
-    "COMPARISON": Writer._comparison,
-    "CONJUNCTION": Writer._conjunction,
-    "CONSTANT": Writer._constant,
-    "FUNCTION": Writer._function,
-    "LAMBDA": Writer._lambda,
-    "OPERATOR": Writer._operator,
+_WRITERS: Final[Mapping[str, Callable[[SqlWriter, Tree, frozenset[str]], str]]] = {
+    "BETWEEN": SqlWriter._between,
+    "CASE": SqlWriter._case,
+    "CAST": SqlWriter._cast,
+    "COLUMN_REF": SqlWriter._name,
+    "COMPARISON": SqlWriter._comparison,
+    "CONJUNCTION": SqlWriter._conjunction,
+    "CONSTANT": SqlWriter._constant,
+    "FUNCTION": SqlWriter._function,
+    "LAMBDA": SqlWriter._lambda,
+    "OPERATOR": SqlWriter._operator,
 }

@@ -1,0 +1,74 @@
+"""The features that are wanted of a view, with its expressions computed from the features that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.definition.definition import Definition, Feature
+from millrace_core.features.evaluation.program import Program, ProgramInput
+from millrace_core.features.types.conform import conform
+
+
+class Derivation:
+    """The features that are wanted of a view, made from those that are no expressions.
+
+    Args:
+        definition: of the view.
+        wanted: features in the order wanted.
+
+    Attributes:
+        reads: the features to read first, none of them an expression.
+    """
+
+    def __init__(self, definition: Definition, wanted: Sequence[Feature]) -> None:
+        self._wanted = tuple(wanted)
+        self._view = definition.view
+        names = [feature.name for feature in wanted if feature.expression is not None]
+        self._program = Program(definition, names, ()) if names else None
+        read = {feature.name: feature for feature in wanted if feature.expression is None}
+        for each in self._program.inputs if self._program else ():
+            if len(each.name) == 1:
+                read[each.name[0]] = definition.feature[each.name[0]]
+        self.reads = tuple(read.values())
+
+    def columns(
+        self,
+        found: Sequence[pa.Array],
+        visible: pa.Array,
+        request: Mapping[str, pa.Array] | None = None,
+        entity: pa.Array | None = None,
+    ) -> list[pa.Array]:
+        """The wanted features.
+
+        Args:
+            found: values of ``reads``, one Arrow array each.
+            visible: per row whether a row of the source is visible.
+            request: what on-demand expressions read of the request, by name and equally long.
+            entity: per row whether it asks for an entity at all; all do by default.
+
+        Raises:
+            RejectError: a request field is missing, or its values are of another type; names it.
+        """
+        have = {feature.name: column for feature, column in zip(self.reads, found, strict=True)}
+        if self._program is not None:
+            given = [
+                have[each.name[0]] if len(each.name) == 1 else self._requested(each, request or {})
+                for each in self._program.inputs
+            ]
+            asks = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
+            have |= zip(self._program.wanted, self._program.arrays(given, visible, asks), strict=True)
+        return [have[feature.name] for feature in self._wanted]
+
+    def _requested(self, each: ProgramInput, request: Mapping[str, pa.Array]) -> pa.Array:
+        name = each.name[1]
+        if name not in request:
+            raise RejectError(
+                f"there is no column {name!r}, which the expressions of feature view {self._view!r} read as "
+                f"request.{name}",
+                hint=f"Add a column of {each.type} with what requests would bring",
+                field=f"entity_df.{name}",
+            )
+        return conform(request[name], each.type, column=name, field=f"entity_df.{name}")
