@@ -26,7 +26,7 @@ from millrace_data.materialization.ledger import Stretch
 from millrace_data.online.store import Store
 from tests.core.features.histories import TableSource
 from tests.core.features.offline.test_snapshot import mixed
-from tests.core.features.windows.test_aggregates import bits, history, table, trained
+from tests.core.features.windows.test_aggregate_join import bits, history, table, trained
 from tests.data.materialization.worlds import BEGIN, GRID, World, few, seen
 
 

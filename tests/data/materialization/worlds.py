@@ -22,7 +22,7 @@ from millrace_data.online.store import Store
 from millrace_data.sources.cell_log import open_cell_log
 from millrace_data.sources.filesystem import Credentials
 from tests.core.features.histories import TableSource, view
-from tests.core.features.windows.test_aggregates import bits, feature, history, table
+from tests.core.features.windows.test_aggregate_join import bits, feature, history, table
 
 GRID = 300_000_000
 # Far ahead, so that nothing expires by the clock.

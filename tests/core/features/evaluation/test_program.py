@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.core.features.expressions.test_compiled import computed, view
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
@@ -22,6 +21,7 @@ from millrace_core.features.online import row_encoder
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.conform import ARROW
+from tests.core.features.expressions.test_compiled import computed, view
 from tests.core.features.histories import TableSource, times
 
 

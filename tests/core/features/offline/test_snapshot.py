@@ -28,7 +28,7 @@ from millrace_core.features.online.row_reader import (
     RowReader,
 )
 from tests.core.features.histories import TableSource, view
-from tests.core.features.windows.test_aggregates import bits, every_function, feature, history, table, trained
+from tests.core.features.windows.test_aggregate_join import bits, every_function, feature, history, table, trained
 
 MINUTE = 60_000_000
 
