@@ -10,7 +10,9 @@ class Platform:
     """Constants of one installation.
 
     Args:
-        image: container image of Jobs, init containers and inference pods.
+        inference_image: container image of inference pods on CPUs.
+        gpu_image: container image of inference pods on GPUs.
+        materialize_image: container image of Jobs that materialize and purge.
         namespace: the operator's own namespace.
         registry_url: base URL of the registry, as pods reach it; empty: there is none.
         gateway_url: base URL of the online-store gateway, as pods reach it; empty: there is none.
@@ -18,7 +20,9 @@ class Platform:
         prometheus_url: base URL of Prometheus, as KEDA reaches it; empty: there is none.
     """
 
-    image: str
+    inference_image: str
+    gpu_image: str
+    materialize_image: str
     namespace: str
     registry_url: str = ""
     gateway_url: str = ""

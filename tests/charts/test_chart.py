@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from millrace_operators.operator.settings import OperatorSettings
+from millrace_services.gateway.settings import GatewaySettings
+from millrace_services.registry.settings import RegistrySettings
 from tests import kubernetes_peer
 from tests.operators import golden
 
@@ -15,6 +19,10 @@ helm = pytest.importorskip("helm_python")
 
 CHART = Path(__file__).parents[2] / "charts" / "millrace"
 STORE = {"store": {"url": "redis://store:6379"}}
+SETTINGS = {
+    f"millrace-{name}": {field.alias for field in settings.model_fields.values()}
+    for name, settings in (("operator", OperatorSettings), ("gateway", GatewaySettings), ("registry", RegistrySettings))
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": STORE,
     "existing secret": {"store": {"existingSecret": "mine"}},
@@ -57,6 +65,36 @@ def test_service_monitors_select_the_services_that_there_are() -> None:
         assert [port["name"] for port in service["spec"]["ports"]] == [monitor["spec"]["endpoints"][0]["port"]]
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert "ServiceMonitor" not in {document["kind"] for document in rendered(STORE)}
+
+
+def test_every_image_is_of_one_release_and_named_by_what_it_runs() -> None:
+    documents = rendered({**STORE, "image": {"repository": "registry.example/ml/millrace", "tag": "9"}})
+    containers = {
+        document["metadata"]["name"]: document["spec"]["template"]["spec"]["containers"][0]
+        for document in documents
+        if document["kind"] == "Deployment"
+    }
+    images = {name: container["image"] for name, container in containers.items()}
+    assert images == {
+        f"millrace-{process}": f"registry.example/ml/millrace/{process}:9"
+        for process in ("operator", "registry", "gateway")
+    }
+    environ = {one["name"]: one["value"] for one in containers["millrace-operator"]["env"] if "value" in one}
+    assert {name: value for name, value in environ.items() if name.endswith("_IMAGE")} == {
+        "MILLRACE_INFERENCE_IMAGE": "registry.example/ml/millrace/inference:9",
+        "MILLRACE_GPU_IMAGE": "registry.example/ml/millrace/inference-gpu:9",
+        "MILLRACE_MATERIALIZE_IMAGE": "registry.example/ml/millrace/materialize:9",
+    }
+
+
+def test_every_container_runs_a_module_that_there_is_with_settings_that_it_has() -> None:
+    for document in rendered(STORE):
+        if document["kind"] == "Deployment":
+            [container] = document["spec"]["template"]["spec"]["containers"]
+            python, option, module = container["command"]
+            assert (python, option) == ("python", "-m")
+            assert find_spec(f"{module}.__main__")
+            assert {variable["name"] for variable in container["env"]} <= SETTINGS[document["metadata"]["name"]]
 
 
 def test_a_chart_without_a_store_says_what_is_needed() -> None:

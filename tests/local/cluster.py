@@ -72,7 +72,7 @@ class Cluster:
 
     async def pod(self, script: str = "true", name: str = "p", *, container: Obj | None = None, **spec: Any) -> Obj:
         """A pod of one container that runs a shell script, bound to the node."""
-        main = {"name": "main", "image": "millrace/millrace:1", "command": ["sh", "-c", script], **(container or {})}
+        main = {"name": "main", "image": "millrace/materialize:1", "command": ["sh", "-c", script], **(container or {})}
         body = {"nodeName": self.node, "restartPolicy": "Never", "containers": [main], **spec}
         return await self.create(PODS, name, spec=body)
 

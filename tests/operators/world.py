@@ -34,7 +34,12 @@ from millrace_operators.modeldeployment.reconcile import reconcile as reconcile_
 from millrace_operators.routing.observe import service_of
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
 
-PLATFORM = Platform(image="millrace/millrace:test", namespace="millrace-system")
+PLATFORM = Platform(
+    inference_image="millrace/inference:test",
+    gpu_image="millrace/inference-gpu:test",
+    materialize_image="millrace/materialize:test",
+    namespace="millrace-system",
+)
 SEEN = (
     r.FEATURE_VIEWS,
     r.MODEL_DEPLOYMENTS,

@@ -1,5 +1,7 @@
+{{- /* The image of a process: (list . "gateway"). */ -}}
 {{- define "millrace.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $root := first . -}}
+{{ $root.Values.image.repository }}/{{ last . }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
 {{- end -}}
 
 {{- define "millrace.labels" -}}

@@ -28,7 +28,7 @@ class AgentSettings:
         only: which of the parts to run.
         proxy: URL of the mesh's ingress, given to containers as ``http_proxy``; "" for none.
         prometheus: URL of the Prometheus that ScaledObjects are scaled by; "" to ask the one their triggers name.
-        run_images: image repositories, beside ``millrace/millrace``, whose containers' commands run as they are.
+        run_images: image repositories, beside Millrace's own, whose containers' commands run as they are.
         pod_cidr: the addresses that pods get.
         overcommit: how many times its cores and memory the node offers to the scheduler.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-OWN = "millrace/millrace"
+# Those that the platform runs as pods; the operator runs as a process of the stack.
+OWN = tuple(f"millrace/{name}" for name in ("gateway", "inference", "inference-gpu", "materialize", "registry"))
 
 
 def repository(image: str) -> str:
@@ -17,13 +18,13 @@ def repository(image: str) -> str:
 def is_runnable(image: str, also: Collection[str]) -> bool:
     """Whether ``image`` runs as a process: Millrace's own, and those whose repository ends as one of ``also``."""
     name = repository(image)
-    return any(name == known or name.endswith(f"/{known}") for known in (OWN, *also))
+    return any(name == known or name.endswith(f"/{known}") for known in (*OWN, *also))
 
 
 def refusal(image: str) -> str:
     """What to tell the user about an image that does not run here."""
     return (
         f"image {image!r} cannot run on the embedded node, which runs commands as processes of this machine and pulls "
-        f"no images. It runs {OWN} itself; start it with --run-image {repository(image)} to run this image's commands "
-        "as they are"
+        f"no images. It runs {', '.join(OWN)}; start it with --run-image {repository(image)} to run this image's "
+        "commands as they are"
     )

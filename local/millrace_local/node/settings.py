@@ -17,7 +17,7 @@ class NodeSettings:
         name: name of the Node object.
         root: pods keep their files in ``pods/<uid>`` below it.
         proxy: URL that containers get as ``http_proxy``; "" for none.
-        run_images: image repositories, beside ``millrace/millrace``, whose commands run as they are.
+        run_images: image repositories, beside Millrace's own (``images``), whose commands run as they are.
         pod_cidr: the addresses that pods get; all must be this machine's.
         overcommit: how many times its cores and memory the node offers to the scheduler.
         settle: between a pod with a readiness probe becoming unready for good and its SIGTERM, so that endpoints and

@@ -54,8 +54,7 @@ def main() -> int:
 
 
 async def _run(settings: StackSettings) -> None:
-    image = f"millrace/millrace:{version('millrace')}"
-    prepare(settings, image)
+    prepare(settings, version("millrace"))
     if settings.given_kubeconfig:
         await attach.check_free(settings.given_kubeconfig, NODE, holder(settings.root))
         await attach.apply(settings.given_kubeconfig, [*settings.crds, settings.layout.platform])
@@ -64,7 +63,7 @@ async def _run(settings: StackSettings) -> None:
         supervisor=processes.identify(os.getpid()),
         ports=settings.to_json()["ports"],
     )
-    components = plan(settings, programs(), image)
+    components = plan(settings, programs())
     supervisor = Supervisor(settings.layout, components, environment(settings, os.environ), initial)
     stop = asyncio.Event()
     await until_signalled(stop, supervisor.run(stop))

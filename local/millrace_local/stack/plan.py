@@ -78,14 +78,14 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def plan(settings: StackSettings, programs: Programs, image: str) -> tuple[Component, ...]:
+def plan(settings: StackSettings, programs: Programs) -> tuple[Component, ...]:
     """The components of ``settings.components``."""
     every = {
         "store": _store(settings, programs),
         "apiserver": _apiserver(settings, programs),
         "mesh": _mesh(settings, programs),
         "agent": _agent(settings, programs),
-        "operator": _operator(settings, programs, image),
+        "operator": _operator(settings, programs),
         "registry": _pod(settings, "registry"),
         "gateway": _pod(settings, "gateway"),
     }
@@ -142,12 +142,11 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
     return Component("agent", check, tuple(command), stop_seconds=40.0)
 
 
-def _operator(settings: StackSettings, programs: Programs, image: str) -> Component:
+def _operator(settings: StackSettings, programs: Programs) -> Component:
     environ = {
         "KUBECONFIG": str(settings.kubeconfig),
         "MILLRACE_HOST": HOST,
         "MILLRACE_HEALTH_PORT": str(settings.ports.operator),
-        "MILLRACE_IMAGE": image,
         "MILLRACE_NAMESPACE": NAMESPACE,
         "MILLRACE_STORE_URL": settings.redis_url,
         "MILLRACE_REGISTRY_URL": service_url("registry"),

@@ -18,8 +18,11 @@ def service_url(name: str) -> str:
     return f"http://millrace-{name}.{NAMESPACE}.svc"
 
 
-def objects(components: Sequence[str], *, image: str, store_url: str, registry_folder: Path) -> list[Json]:
-    """The objects that the API server shall have from its start, in the order in which they can be created."""
+def objects(components: Sequence[str], *, version: str, store_url: str, registry_folder: Path) -> list[Json]:
+    """The objects that the API server has from its start, in the order in which they can be created.
+
+    ``version`` is the tag of the images.
+    """
     system: list[Json] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {
@@ -32,24 +35,24 @@ def objects(components: Sequence[str], *, image: str, store_url: str, registry_f
     ]
     if "registry" in components:
         database = {"name": "MILLRACE_DATABASE_URL", "value": f"sqlite:///{registry_folder / 'registry.db'}"}
-        system += _service("registry", image, [database], strategy={"type": "Recreate"})
+        system += _service("registry", version, [database], strategy={"type": "Recreate"})
     if "gateway" in components:
         reference = {"secretKeyRef": {"name": "millrace-store", "key": "url"}}
         store = {"name": "MILLRACE_STORE_URL", "valueFrom": reference}
         registry = {"name": "MILLRACE_REGISTRY_URL", "value": service_url("registry")}
-        system += _service("gateway", image, [store, registry])
+        system += _service("gateway", version, [store, registry])
     return system
 
 
 def _service(
-    name: str, image: str, environ: Sequence[Mapping[str, Any]], strategy: Mapping[str, Any] | None = None
+    name: str, version: str, environ: Sequence[Mapping[str, Any]], strategy: Mapping[str, Any] | None = None
 ) -> list[Json]:
     labels = {"app.kubernetes.io/name": f"millrace-{name}", "app.kubernetes.io/part-of": "millrace"}
     metadata = {"name": f"millrace-{name}", "namespace": NAMESPACE, "labels": labels}
     probe = {"httpGet": {"path": "/health/ready", "port": "http"}, "periodSeconds": 1}
     container = {
         "name": name,
-        "image": image,
+        "image": f"millrace/{name}:{version}",
         "command": ["python", "-m", f"millrace_services.{name}"],
         "env": [
             {"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},

@@ -11,8 +11,8 @@ from millrace_local.stack import platform
 from millrace_local.stack.settings import HOST, StackSettings
 
 
-def prepare(settings: StackSettings, image: str) -> None:
-    """Writes what the components read when they start.
+def prepare(settings: StackSettings, version: str) -> None:
+    """Writes what the components of this version of Millrace read when they start.
 
     Raises:
         OSError: the folder cannot be written.
@@ -21,7 +21,7 @@ def prepare(settings: StackSettings, image: str) -> None:
     for folder in (layout.api, layout.store, layout.mesh, layout.platform, layout.registry, layout.logs):
         folder.mkdir(parents=True, exist_ok=True)
     objects = platform.objects(
-        settings.components, image=image, store_url=settings.redis_url, registry_folder=layout.registry
+        settings.components, version=version, store_url=settings.redis_url, registry_folder=layout.registry
     )
     documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
     (layout.platform / "platform.yaml").write_text(documents)

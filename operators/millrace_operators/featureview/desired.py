@@ -212,7 +212,7 @@ def _tries(shards: int) -> dict[str, Any]:
 def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
     return {
         "name": CONTAINER,
-        "image": platform.image,
+        "image": platform.materialize_image,
         "command": _COMMAND,
         "args": arguments,
         # A crash that leaves no message leaves the end of its log.

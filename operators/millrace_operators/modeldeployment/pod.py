@@ -40,6 +40,7 @@ STARTUP_SECONDS: Final = 1800
 
 def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> Object:
     """Labels and spec of the pods of deployment ``name``, without what the revision adds; ``device`` is gpu or cpu."""
+    image = platform.gpu_image if device == GPU else platform.inference_image
     return {
         "metadata": {
             "labels": {
@@ -49,8 +50,8 @@ def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, 
             }
         },
         "spec": {
-            "initContainers": [_fetch(spec, platform)],
-            "containers": [_serve(name, namespace, spec, device, platform)],
+            "initContainers": [_fetch(spec, image)],
+            "containers": [_serve(name, namespace, spec, device, platform, image)],
             "volumes": [{"name": "model", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
             "terminationGracePeriodSeconds": _GRACE_SECONDS,
             "automountServiceAccountToken": False,
@@ -67,17 +68,17 @@ def of_revision(bare: Object, revision: str) -> Object:
     return {**bare, "metadata": {"labels": labels}}
 
 
-def _fetch(spec: ModelDeploymentSpec, platform: Platform) -> Object:
+def _fetch(spec: ModelDeploymentSpec, image: str) -> Object:
     env = {"MILLRACE_MODEL_URI": spec.model.uri, "MILLRACE_MODEL_PATH": _FILE}
     if spec.model.digest:
         env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
-    container = _container(FETCH, platform, env, read_only_model=False)
+    container = _container(FETCH, image, env, read_only_model=False)
     if spec.model.credentials_secret_ref:
         container["envFrom"] = [{"secretRef": {"name": spec.model.credentials_secret_ref.name}}]
     return container
 
 
-def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> Object:
+def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform, image: str) -> Object:
     env = {
         "MILLRACE_PORT": str(PORT),
         "MILLRACE_MODEL_NAME": service_name(name, spec),
@@ -93,7 +94,7 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         env["MILLRACE_FEATURES"] = orjson.dumps(features, option=orjson.OPT_SORT_KEYS).decode()
         if platform.gateway_url:
             env["MILLRACE_GATEWAY_URL"] = platform.gateway_url
-    container = _container(SERVE, platform, env, read_only_model=True)
+    container = _container(SERVE, image, env, read_only_model=True)
     container["env"].append({"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     resources = _resources(spec.resources, spec.inference, device)
     return {
@@ -106,10 +107,10 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
     }
 
 
-def _container(command: str, platform: Platform, env: dict[str, str], *, read_only_model: bool) -> Object:
+def _container(command: str, image: str, env: dict[str, str], *, read_only_model: bool) -> Object:
     return {
         "name": command,
-        "image": platform.image,
+        "image": image,
         "command": ["python", "-m", "millrace_services.inference", command],
         "env": [{"name": key, "value": value} for key, value in {**env, **_OWN_ENV}.items()],
         "volumeMounts": [

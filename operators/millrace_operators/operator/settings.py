@@ -11,13 +11,27 @@ from millrace_core.base.settings import Settings
 from millrace_kube.platform import Platform
 
 
+def _image(process: str) -> str:
+    return f"millrace/{process}:{version('millrace')}"
+
+
 class OperatorSettings(Settings):
     """Where the operator runs and what it tells its children."""
 
-    image: str = Field(
-        default_factory=lambda: f"millrace/millrace:{version('millrace')}",
-        alias="MILLRACE_IMAGE",
-        description="Container image of Jobs, init containers and inference pods",
+    inference_image: str = Field(
+        default_factory=lambda: _image("inference"),
+        alias="MILLRACE_INFERENCE_IMAGE",
+        description="Container image of inference pods on CPUs",
+    )
+    gpu_image: str = Field(
+        default_factory=lambda: _image("inference-gpu"),
+        alias="MILLRACE_GPU_IMAGE",
+        description="Container image of inference pods on GPUs",
+    )
+    materialize_image: str = Field(
+        default_factory=lambda: _image("materialize"),
+        alias="MILLRACE_MATERIALIZE_IMAGE",
+        description="Container image of Jobs that materialize and purge",
     )
     namespace: str = Field(
         "millrace-system",
@@ -70,7 +84,9 @@ class OperatorSettings(Settings):
     def platform(self) -> Platform:
         """What children need to know."""
         return Platform(
-            image=self.image,
+            inference_image=self.inference_image,
+            gpu_image=self.gpu_image,
+            materialize_image=self.materialize_image,
             namespace=self.namespace,
             registry_url=self.registry_url,
             gateway_url=self.gateway_url,

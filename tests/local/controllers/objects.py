@@ -7,13 +7,13 @@ from typing import Any
 Obj = dict[str, Any]
 
 
-def template(image: str = "millrace/millrace:1", **spec: Any) -> Obj:
+def template(image: str = "millrace/materialize:1", **spec: Any) -> Obj:
     """A pod template of one container."""
     container = {"name": "main", "image": image, "command": ["true"]}
     return {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container], **spec}}
 
 
-def deployment(replicas: int = 3, *, image: str = "millrace/millrace:1", **spec: Any) -> Obj:
+def deployment(replicas: int = 3, *, image: str = "millrace/materialize:1", **spec: Any) -> Obj:
     """A Deployment named web."""
     return {
         "apiVersion": "apps/v1",

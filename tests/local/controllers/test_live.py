@@ -28,7 +28,7 @@ LABELS = {"app": "web"}
 
 
 def template(script: str = "exec sleep 1000", **spec: Any) -> Obj:
-    container = {"name": "main", "image": "millrace/millrace:1", "command": ["sh", "-c", script]}
+    container = {"name": "main", "image": "millrace/materialize:1", "command": ["sh", "-c", script]}
     return {"metadata": {"labels": LABELS}, "spec": {"containers": [container], **spec}}
 
 

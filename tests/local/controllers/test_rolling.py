@@ -113,7 +113,7 @@ def test_a_rolling_update_takes_exactly_these_steps() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(4, strategy=rolling(1, 1)))
     assert roll(world, web) == ["up r1 from 0 to 4"]
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:2"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:2"))
     assert roll(world, web) == [
         "up r2 from 0 to 1",
         "down r1 from 4 to 3",
@@ -134,7 +134,7 @@ def test_with_no_surge_pods_go_before_others_come() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(2, strategy=rolling(0, 1)))
     roll(world, web)
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:2"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:2"))
     assert roll(world, web) == [
         "down r1 from 2 to 1",
         "up r2 from 0 to 1",
@@ -147,21 +147,21 @@ def test_recreate_waits_for_the_last_old_pod_to_end() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(2, strategy={"type": "Recreate"}))
     roll(world, web)
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:2"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:2"))
     for _ in range(5):
         world.step_deployment(web)
     assert len(world.all(PODS)) == 2
     assert all(not is_active(pod) for pod in world.all(PODS))
     world.bury()
     roll(world, web)
-    assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/millrace:2"}
+    assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/materialize:2"}
 
 
 def test_a_template_that_never_gets_ready_stops_the_rollout_and_fails_at_its_deadline() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(3, strategy=rolling(1, 0), progressDeadlineSeconds=60))
     roll(world, web)
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:broken"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:broken"))
     assert roll(world, web, ready=False) == ["up r2 from 0 to 1"]
     status = world.get(DEPLOYMENTS, "web")["status"]
     assert status["availableReplicas"] == 3
@@ -177,9 +177,9 @@ def test_going_back_reuses_the_old_replica_set_under_a_new_revision() -> None:
     web = world.add(DEPLOYMENTS, deployment(1))
     roll(world, web)
     first = world.all(REPLICA_SETS)[0]["metadata"]["uid"]
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:2"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:2"))
     roll(world, web)
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:1"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:1"))
     roll(world, web)
     annotations = {item["metadata"]["uid"]: item["metadata"]["annotations"] for item in world.all(REPLICA_SETS)}
     assert len(annotations) == 2
@@ -193,7 +193,7 @@ def test_only_so_many_old_revisions_are_kept() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(1, revisionHistoryLimit=2))
     for number in range(6):
-        world.edit(DEPLOYMENTS, "web", template=template(f"millrace/millrace:{number}"))
+        world.edit(DEPLOYMENTS, "web", template=template(f"millrace/materialize:{number}"))
         roll(world, web)
     revisions = sorted(_revision(item) for item in world.all(REPLICA_SETS))
     assert len(revisions) == 3
@@ -204,21 +204,21 @@ def test_a_paused_deployment_scales_but_does_not_roll() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(2))
     roll(world, web)
-    world.edit(DEPLOYMENTS, "web", paused=True, replicas=3, template=template("millrace/millrace:2"))
+    world.edit(DEPLOYMENTS, "web", paused=True, replicas=3, template=template("millrace/materialize:2"))
     assert roll(world, web) == ["up r1 from 2 to 3"]
-    assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/millrace:1"}
+    assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/materialize:1"}
     paused = find(world.get(DEPLOYMENTS, "web")["status"]["conditions"], "Progressing")
     assert (paused["status"], paused["reason"]) == ("Unknown", "DeploymentPaused")
     world.edit(DEPLOYMENTS, "web", paused=False)
     roll(world, web)
-    assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/millrace:2"}
+    assert {pod["spec"]["containers"][0]["image"] for pod in world.all(PODS)} == {"millrace/materialize:2"}
 
 
 def test_a_resize_in_mid_rollout_keeps_old_and_new_in_proportion() -> None:
     world = World()
     web = world.add(DEPLOYMENTS, deployment(10, strategy=rolling(3, 2)))
     roll(world, web)
-    world.edit(DEPLOYMENTS, "web", template=template("millrace/millrace:2"))
+    world.edit(DEPLOYMENTS, "web", template=template("millrace/materialize:2"))
     roll(world, web, ready=False)
     world.edit(DEPLOYMENTS, "web", replicas=15)
     roll(world, web, ready=False)

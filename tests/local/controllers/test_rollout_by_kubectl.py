@@ -23,13 +23,13 @@ async def kubectl(server: RunningServer, cluster: Cluster, *words: str) -> str:
 
 
 async def test_kubectl_rolls_out_restarts_and_goes_back(cluster: Cluster, server: RunningServer) -> None:
-    container = {"name": "main", "image": "millrace/millrace:1", "command": ["sleep", "1000"]}
+    container = {"name": "main", "image": "millrace/materialize:1", "command": ["sleep", "1000"]}
     template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
     spec = {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}
     async with cluster.running(controllers=True):
         await cluster.create(DEPLOYMENTS, "web", spec=spec)
         assert "successfully rolled out" in await kubectl(server, cluster, "rollout", "status", "deploy/web")
-        await kubectl(server, cluster, "set", "image", "deploy/web", "main=millrace/millrace:2")
+        await kubectl(server, cluster, "set", "image", "deploy/web", "main=millrace/materialize:2")
         await kubectl(server, cluster, "rollout", "status", "deploy/web")
         await kubectl(server, cluster, "rollout", "restart", "deploy/web")
         await kubectl(server, cluster, "rollout", "status", "deploy/web")
@@ -38,7 +38,7 @@ async def test_kubectl_rolls_out_restarts_and_goes_back(cluster: Cluster, server
         await kubectl(server, cluster, "rollout", "undo", "deploy/web", "--to-revision=1")
         await kubectl(server, cluster, "rollout", "status", "deploy/web")
         images = await kubectl(server, cluster, "get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}")
-        assert "millrace/millrace:1" in images
+        assert "millrace/materialize:1" in images
         await kubectl(server, cluster, "scale", "deploy/web", "--replicas=0")
         await kubectl(server, cluster, "wait", "deploy/web", "--for=jsonpath={.spec.replicas}=0", "--timeout=30s")
         said = await kubectl(server, cluster, "describe", "deploy", "web")

@@ -122,7 +122,7 @@ async def test_a_pod_waits_for_a_secret_and_starts_when_it_comes(cluster: Cluste
 async def test_volumes_are_shared_between_init_and_main_containers(cluster: Cluster) -> None:
     await cluster.create(CONFIG_MAPS, "c", data={"a.txt": "A"})
     mounts = [{"name": "work", "mountPath": "/work"}, {"name": "conf", "mountPath": "/etc/conf"}]
-    init = {"name": "init", "image": "millrace/millrace", "volumeMounts": mounts}
+    init = {"name": "init", "image": "millrace/materialize", "volumeMounts": mounts}
     async with cluster.running():
         await cluster.pod(
             "cat /work/one /work/two",
@@ -163,7 +163,7 @@ async def test_a_config_map_volume_follows_its_source(cluster: Cluster) -> None:
 
 
 async def test_an_init_container_is_retried_as_the_pod_allows(cluster: Cluster) -> None:
-    init = {"name": "init", "image": "millrace/millrace", "command": ["sh", "-c", "exit 3"]}
+    init = {"name": "init", "image": "millrace/materialize", "command": ["sh", "-c", "exit 3"]}
     flaky = {**init, "command": ["sh", "-c", "test -e $HOME/x || { touch $HOME/x; exit 1; }"]}
     async with cluster.running():
         await cluster.pod("echo never", "a", initContainers=[init])
@@ -179,7 +179,7 @@ async def test_an_init_container_is_retried_as_the_pod_allows(cluster: Cluster) 
 async def test_a_sidecar_runs_beside_and_ends_after_the_main_containers(cluster: Cluster) -> None:
     side = {
         "name": "side",
-        "image": "millrace/millrace",
+        "image": "millrace/materialize",
         "restartPolicy": "Always",
         "command": ["sh", "-c", "echo up > $HOME/side; exec sleep 1000"],
         "startupProbe": {"exec": {"command": ["sh", "-c", "test -e $HOME/side"]}, "periodSeconds": 1},

@@ -19,12 +19,12 @@ SETTINGS = StackSettings(Path("/root"), Ports(1, 2, 3, 4), crds=(Path("/crds"),)
 
 
 def planned(settings: StackSettings = SETTINGS) -> dict[str, Component]:
-    return {component.name: component for component in plan(settings, PROGRAMS, "millrace/millrace:9")}
+    return {component.name: component for component in plan(settings, PROGRAMS)}
 
 
 def test_every_component_that_is_waited_for_runs_before() -> None:
     seen: set[str] = set()
-    for component in plan(SETTINGS, PROGRAMS, "i"):
+    for component in plan(SETTINGS, PROGRAMS):
         assert set(component.after) <= seen
         seen.add(component.name)
     assert tuple(planned()) == COMPONENTS
@@ -94,20 +94,20 @@ def test_components_are_chosen_by_name_in_their_own_order() -> None:
 
 
 def test_the_platforms_objects_name_the_image_the_secret_and_the_database() -> None:
-    items = platform.objects(COMPONENTS, image="i:1", store_url="redis://x", registry_folder=Path("/r"))
+    items = platform.objects(COMPONENTS, version="1", store_url="redis://x", registry_folder=Path("/r"))
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
     assert next(iter(found)) == ("Namespace", "millrace-system")
     assert found["Secret", "millrace-store"]["stringData"] == {"url": "redis://x"}
     registry = found["Deployment", "millrace-registry"]["spec"]["template"]["spec"]["containers"][0]
     environ = {one["name"]: one.get("value") for one in registry["env"]}
-    assert (registry["image"], environ["MILLRACE_DATABASE_URL"]) == ("i:1", "sqlite:////r/registry.db")
+    assert (registry["image"], environ["MILLRACE_DATABASE_URL"]) == ("millrace/registry:1", "sqlite:////r/registry.db")
     for name in ("millrace-registry", "millrace-gateway"):
         [container] = found["Deployment", name]["spec"]["template"]["spec"]["containers"]
         assert container["command"][:2] == ["python", "-m"]
         assert find_spec(f"{container['command'][2]}.__main__")
         labels = found["Deployment", name]["spec"]["template"]["metadata"]["labels"]
         assert found["Service", name]["spec"]["selector"].items() <= labels.items()
-    assert len(platform.objects((), image="i", store_url="s", registry_folder=Path("/r"))) == 2
+    assert len(platform.objects((), version="1", store_url="s", registry_folder=Path("/r"))) == 2
 
 
 def test_the_environment_carries_the_stacks_mark_and_none_of_the_users_proxies() -> None:

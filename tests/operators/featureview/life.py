@@ -19,7 +19,9 @@ from millrace_operators.featureview.view import lag_of
 from tests.builders import Built
 
 PLATFORM = Platform(
-    image="millrace/millrace:test",
+    inference_image="millrace/inference:test",
+    gpu_image="millrace/inference-gpu:test",
+    materialize_image="millrace/materialize:test",
     namespace="millrace-system",
     registry_url="http://registry",
     store_url="redis://store:6379",

@@ -17,7 +17,9 @@ from tests.operators import golden
 
 GOLDEN = Path(__file__).parent / "golden"
 PLATFORM = Platform(
-    image="millrace/millrace:0.1.0",
+    inference_image="millrace/millrace:0.1.0",
+    gpu_image="millrace/millrace:0.1.0",
+    materialize_image="unused",
     namespace="millrace-system",
     gateway_url="http://millrace-gateway.millrace-system.svc",
     prometheus_url="http://prometheus.monitoring.svc:9090",

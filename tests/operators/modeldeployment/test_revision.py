@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from millrace_kube.platform import Platform
 from millrace_operators.modeldeployment import pod
 from tests import builders
 
-PLATFORM = Platform(image="millrace/millrace:1", namespace="millrace-system", gateway_url="http://gateway")
+PLATFORM = Platform(
+    inference_image="millrace/inference:1",
+    gpu_image="millrace/inference-gpu:1",
+    materialize_image="unused",
+    namespace="millrace-system",
+    gateway_url="http://gateway",
+)
 
 
 def revision(built: builders.Built, device: str = "cpu", platform: Platform = PLATFORM) -> str:
@@ -55,9 +62,16 @@ def test_what_a_pod_runs_makes_a_revision(path: str, value: Any) -> None:
 
 def test_another_image_or_device_makes_a_revision() -> None:
     assert revision(PLAIN, "gpu") != revision(PLAIN)
-    assert revision(PLAIN, platform=Platform("millrace/millrace:2", "millrace-system")) != revision(PLAIN)
+    assert revision(PLAIN, platform=replace(PLATFORM, inference_image="millrace/inference:2")) != revision(PLAIN)
+
+
+@pytest.mark.parametrize(("device", "image"), [("cpu", "millrace/inference:1"), ("gpu", "millrace/inference-gpu:1")])
+def test_both_containers_of_a_pod_run_the_image_of_its_device(device: str, image: str) -> None:
+    spec = ModelDeployment.model_validate(PLAIN.build()).spec
+    pod_spec = pod.template("m", "default", spec, device, PLATFORM)["spec"]
+    assert [each["image"] for each in (*pod_spec["initContainers"], *pod_spec["containers"])] == [image, image]
 
 
 def test_the_gateway_is_no_part_of_a_pod_that_joins_no_features() -> None:
-    elsewhere = Platform("millrace/millrace:1", "millrace-system", gateway_url="http://elsewhere")
+    elsewhere = replace(PLATFORM, gateway_url="http://elsewhere")
     assert revision(PLAIN, platform=elsewhere) == revision(PLAIN)

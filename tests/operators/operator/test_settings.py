@@ -11,12 +11,20 @@ from millrace_operators.operator.settings import OperatorSettings
 def test_defaults_suffice() -> None:
     settings = OperatorSettings.load({})
     assert settings.namespace == "millrace-system"
-    assert settings.image.startswith("millrace/millrace:")
+    images = (settings.inference_image, settings.gpu_image, settings.materialize_image)
+    assert [image.split(":")[0] for image in images] == [
+        "millrace/inference",
+        "millrace/inference-gpu",
+        "millrace/materialize",
+    ]
 
 
 def test_what_children_need_is_passed_on() -> None:
-    platform = OperatorSettings.load({"MILLRACE_STORE_URL": "redis://s", "MILLRACE_IMAGE": "i"}).platform()
-    assert (platform.store_url, platform.image) == ("redis://s", "i")
+    environ = {f"MILLRACE_{name}_IMAGE": name for name in ("INFERENCE", "GPU", "MATERIALIZE")}
+    platform = OperatorSettings.load({"MILLRACE_STORE_URL": "redis://s", **environ}).platform()
+    assert platform.store_url == "redis://s"
+    images = (platform.inference_image, platform.gpu_image, platform.materialize_image)
+    assert images == ("INFERENCE", "GPU", "MATERIALIZE")
 
 
 def test_every_setting_is_documented() -> None:
