@@ -29,6 +29,7 @@ from millrace_kube.metrics import KubeMetrics
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import Object, name_of
+from millrace_kube.watched import WATCHED
 from millrace_operators.experiment.reconcile import reconcile as reconcile_service
 from millrace_operators.modeldeployment.reconcile import reconcile as reconcile_deployment
 from millrace_operators.routing.observe import service_of
@@ -315,7 +316,7 @@ class Operator:
         """As the runtime does, but of one namespace."""
         namespace = self.namespace if resource.namespaced else ""
         try:
-            found = await self.client.list(resource, namespace=namespace, selector=resource.selector)
+            found = await self.client.list(resource, namespace=namespace, selector=WATCHED[resource].labels)
         except AbsentError:
             self.cluster.cache.unserved(resource)
         else:

@@ -29,6 +29,7 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
+from millrace_kube.watched import WATCHED
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.reconcile import Reconciler
 from tests.builders import Built
@@ -84,7 +85,7 @@ class World:
             for resource in _SEEN:
                 # Purge Jobs are elsewhere, so Jobs and pods are listed everywhere.
                 where = "" if resource in (JOBS, PODS) else self.namespace
-                listed, version = await self._client.list(resource, namespace=where, selector=resource.selector)
+                listed, version = await self._client.list(resource, namespace=where, selector=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
             await reconciler.reconcile(Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):
