@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from millrace_core.api import experiment_types
 from millrace_core.api.base import (
     ATOMIC_LIST,
     ApiModel,
@@ -82,8 +83,8 @@ class ExperimentSpec(ApiModel):
     tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
         default=None, max_length=32, description="Free labels; the registry searches by them."
     )
-    type: Literal["ABTest", "Canary"] = Field(
-        description="ABTest holds its weights until a command ends it; Canary walks its steps and promotes at the end."
+    type: str = Field(
+        description=experiment_types.description(), json_schema_extra={"enum": list(experiment_types.NAMES)}
     )
     service: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=MAX_SERVICE)] = Field(
         description="Service whose traffic is split."
@@ -124,14 +125,7 @@ class ExperimentSpec(ApiModel):
             "self.arms.map(a, has(a.weight) ? a.weight : 0).sum() <= 100",
             "the challengers' weights must not sum to more than 100",
         ),
-        Rule(
-            "self.type == 'Canary' || has(self.steps) || self.arms.all(a, a.control || has(a.weight))",
-            "each challenger of an ABTest without steps needs a weight",
-        ),
-        Rule(
-            "self.type != 'Canary' || (self.arms.size() == 2 && self.arms.all(a, !has(a.weight)))",
-            "a Canary has one control and one challenger, without weights: its weights come from spec.steps",
-        ),
+        *experiment_types.rules(),
         Rule(
             "!has(self.steps) || self.steps.map(s, s.weight).isSorted()",
             "the weights of spec.steps must not fall: a ramp never takes a user back",
@@ -171,7 +165,7 @@ class FrozenStep(StatusModel):
     hold: str = Field(description="How long the step lasts, counted after settle.")
 
 
-class Decision(StatusModel):
+class FinalDecision(StatusModel):
     """How the experiment ended, and why."""
 
     verdict: str = Field(description="Promote, Rollback or Inconclusive.")
@@ -209,7 +203,7 @@ class ExperimentStatus(StatusModel):
         description="Stretches of constant weights, oldest first.",
         json_schema_extra=ATOMIC_LIST,
     )
-    decision: Decision | None = Field(default=None, description="How the experiment ended, and why.")
+    decision: FinalDecision | None = Field(default=None, description="How the experiment ended, and why.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from millrace_core.api import experiment_types
 from millrace_core.api.base import ApiModel
 from millrace_core.api.experiment import Experiment
 from millrace_core.api.featureview import FeatureView
@@ -75,7 +76,7 @@ EXPERIMENT: Final = Kind(
     "exp",
     Experiment,
     (
-        PrinterColumn("Type", ".spec.type", description="ABTest or Canary"),
+        PrinterColumn("Type", ".spec.type", description=" or ".join(experiment_types.NAMES)),
         PrinterColumn("Service", ".spec.service", description="Service whose traffic is split"),
         PrinterColumn("Phase", ".status.phase", description="Where the experiment stands"),
         PrinterColumn("Weights", ".status.weights.applied", description="Percent of traffic by arm"),

@@ -5,66 +5,87 @@ from __future__ import annotations
 from typing import Final
 
 from millrace_core.base.errors import NotFoundError, RejectError
-from millrace_operators.experiment.observed import Observed
+from millrace_operators.experiment.observation import Observation
+from millrace_operators.experiment.types import TYPES
 from millrace_operators.routing.champion import may_control
 
 BUSY: Final = "ServiceBusy"
 WRONG_SERVICE: Final = "WrongService"
+UNKNOWN_TYPE: Final = "UnknownType"
 NOT_CHAMPION: Final = "ControlNotChampion"
 
 
-def objection(seen: Observed) -> RejectError | None:
+def objection(observation: Observation) -> RejectError | None:
     """The first thing that stands against it, or None. It may vanish when other objects change."""
-    return _unknown_service(seen) or _wrong_arm(seen) or _busy(seen) or _not_champion(seen)
+    return (
+        _unknown_type(observation)
+        or _unknown_service(observation)
+        or _wrong_arm(observation)
+        or _busy(observation)
+        or _not_champion(observation)
+    )
 
 
-def _unknown_service(seen: Observed) -> RejectError | None:
-    if seen.deployments:
+def _unknown_type(observation: Observation) -> RejectError | None:
+    """Only where the CRD is of another release than the operator: its enum refuses such a name."""
+    if observation.spec.type in TYPES:
+        return None
+    return RejectError(
+        f"this release of Millrace knows no experiment type {observation.spec.type!r}",
+        hint=f"Types: {', '.join(TYPES)}. If a newer release made the CRD, upgrade the operator too",
+        field="spec.type",
+        reason=UNKNOWN_TYPE,
+    )
+
+
+def _unknown_service(observation: Observation) -> RejectError | None:
+    if observation.deployments:
         return None
     return NotFoundError(
-        f"no ModelDeployment of this namespace serves behind {seen.spec.service!r}",
+        f"no ModelDeployment of this namespace serves behind {observation.spec.service!r}",
         hint="Name the service of a ModelDeployment, or apply one with this spec.service",
         field="spec.service",
     )
 
 
-def _wrong_arm(seen: Observed) -> RejectError | None:
-    for index, arm in enumerate(seen.spec.arms):
-        held = seen.arms[arm.name]
+def _wrong_arm(observation: Observation) -> RejectError | None:
+    for index, arm in enumerate(observation.spec.arms):
+        held = observation.arms[arm.name]
         field = f"spec.arms[{index}].deployment"
         if held.target is None:
             return NotFoundError(
                 f"there is no ModelDeployment {arm.deployment!r}",
-                hint=f"Deployments of the service {seen.spec.service!r}: {', '.join(seen.deployments)}",
+                hint=f"Deployments of the service {observation.spec.service!r}: {', '.join(observation.deployments)}",
                 field=field,
             )
-        if held.service != seen.spec.service:
+        if held.service != observation.spec.service:
             return RejectError(
-                f"the ModelDeployment {arm.deployment!r} serves behind {held.service!r}, not {seen.spec.service!r}",
-                hint=f"Deployments of the service {seen.spec.service!r}: {', '.join(seen.deployments)}",
+                f"the ModelDeployment {arm.deployment!r} serves behind {held.service!r}, "
+                f"not {observation.spec.service!r}",
+                hint=f"Deployments of the service {observation.spec.service!r}: {', '.join(observation.deployments)}",
                 field=field,
                 reason=WRONG_SERVICE,
             )
     return None
 
 
-def _busy(seen: Observed) -> RejectError | None:
-    if not seen.blocker:
+def _busy(observation: Observation) -> RejectError | None:
+    if not observation.blocker:
         return None
     return RejectError(
-        f"the Experiment {seen.blocker!r} has the service {seen.spec.service!r}",
+        f"the Experiment {observation.blocker!r} has the service {observation.spec.service!r}",
         hint="This one starts when that one has ended",
         field="spec.service",
         reason=BUSY,
     )
 
 
-def _not_champion(seen: Observed) -> RejectError | None:
-    control, champion = seen.control.deployment, seen.champion.name
-    if not champion or may_control(control, seen.champion):
+def _not_champion(observation: Observation) -> RejectError | None:
+    control, champion = observation.control.deployment, observation.champion.name
+    if not champion or may_control(control, observation.champion):
         return None
     return RejectError(
-        f"the control {control!r} is not the champion of {seen.spec.service!r}; that is {champion!r}",
+        f"the control {control!r} is not the champion of {observation.spec.service!r}; that is {champion!r}",
         hint=f"Make {champion!r} the control: all traffic that no challenger gets would move to the control",
         field="spec.arms",
         reason=NOT_CHAMPION,

@@ -1,12 +1,21 @@
-"""Commands: the annotation ``millrace.dev/command: "<id>:<verb>[ arm]"``, each id handled once."""
+"""Commands: the annotation ``millrace.dev/command: "<id>:<verb>[ arm]"``, each id handled once.
+
+What a command does depends on the phase. One that cannot be carried out is answered, and its id counts as handled.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 from millrace_core.api import conditions
 from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.experiment import FinalDecision
+from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
+from millrace_operators.experiment import verdict as verdicts
+from millrace_operators.experiment.observation import PAUSED, PENDING, READY, RUNNING, Observation
+from millrace_operators.experiment.verdict import ROLLBACK, Verdict
 
 PAUSE: Final = "pause"
 RESUME: Final = "resume"
@@ -15,7 +24,7 @@ ABORT: Final = "abort"
 _VERBS: Final = (PAUSE, RESUME, PROMOTE, ABORT)
 
 
-class Command(NamedTuple):
+class ExperimentCommand(NamedTuple):
     """A command; ``arm`` is empty where none was named."""
 
     verb: str
@@ -27,7 +36,7 @@ def identity(text: str) -> str:
     return text.partition(":")[0].strip()
 
 
-def parse(text: str) -> Command:
+def parse(text: str) -> ExperimentCommand:
     """Reads the annotation's value.
 
     Raises:
@@ -44,4 +53,80 @@ def parse(text: str) -> Command:
             field=f"metadata.annotations[{COMMAND_ANNOTATION}]",
             reason=conditions.BAD_COMMAND,
         )
-    return Command(verb, words[1] if len(words) > 1 else "")
+    return ExperimentCommand(verb, words[1] if len(words) > 1 else "")
+
+
+def commanded(observation: Observation) -> Verdict | None:
+    """What the command leads to; None where there is none that is not handled yet."""
+    handled = identity(observation.command)
+    if not observation.command or handled == observation.status.handled_command:
+        return None
+    try:
+        verdict = _carried_out(parse(observation.command), observation)
+    except RejectError as error:
+        verdict = Verdict(error.reason, str(error), warning=True)
+    answer = {"handled_command": handled, "command_result": verdict.message}
+    return Verdict(verdict.reason, verdict.message, {**verdict.changes, **answer}, warning=verdict.warning)
+
+
+def _carried_out(command: ExperimentCommand, observation: Observation) -> Verdict:
+    if command.verb == PAUSE:
+        return _pause(observation)
+    if command.verb == RESUME:
+        return _resume(observation)
+    if command.verb == PROMOTE:
+        return _promote(observation, command.arm)
+    return _abort(observation)
+
+
+def _pause(observation: Observation) -> Verdict:
+    _must_be(observation, PAUSE, RUNNING)
+    return verdicts.pause(observation, "PausedByCommand", "paused by command; the weights stay as they are")
+
+
+def _resume(observation: Observation) -> Verdict:
+    _must_be(observation, RESUME, PAUSED)
+    changes = {"phase": RUNNING, "paused_at": None, "step_started_at": _resumed_hold(observation)}
+    return Verdict("ResumedByCommand", "resumed by command; the step's hold goes on where it stood", changes)
+
+
+def _resumed_hold(observation: Observation) -> str | None:
+    """When the step would have begun for its hold to be as old now as it was when the pause began."""
+    began = observation.hold_began_at()
+    if began is None or observation.status.paused_at is None:
+        return observation.status.step_started_at
+    elapsed = max(timestamps.parse(observation.status.paused_at) - began, timedelta())
+    return timestamps.render(observation.now - elapsed)
+
+
+def _promote(observation: Observation, name: str) -> Verdict:
+    _must_be(observation, PROMOTE, RUNNING, PAUSED)
+    arms = {arm.name: arm for arm in observation.spec.arms}
+    if not name and len(observation.challengers) > 1:
+        raise _refusal("promote needs the name of an arm", f'Write "<id>:promote ARM"; arms: {", ".join(arms)}')
+    name = name or observation.challengers[0].name
+    if name not in arms:
+        raise _refusal(f"there is no arm {name!r}", f"Arms: {', '.join(arms)}")
+    if not observation.ready(arms[name]):
+        raise _refusal(f"the arm {name!r} is not ready", "Promote an arm whose deployment is Ready")
+    return verdicts.promote(name, "PromotedByCommand", f"{name} promoted by command")
+
+
+def _abort(observation: Observation) -> Verdict:
+    _must_be(observation, ABORT, PENDING, READY, RUNNING, PAUSED)
+    if observation.phase != PENDING:
+        return verdicts.roll_back(ROLLBACK, "AbortedByCommand", "aborted by command")
+    decision = FinalDecision(verdict=ROLLBACK, reason="aborted by command before it started")
+    changes = {"phase": "Failed", "decision": decision, "finished_at": timestamps.render(observation.now)}
+    return Verdict("AbortedByCommand", decision.reason, changes, warning=True)
+
+
+def _must_be(observation: Observation, verb: str, *phases: str) -> None:
+    if observation.phase not in phases:
+        raise _refusal(
+            f"cannot {verb} while the phase is {observation.phase}", f"It can while it is {' or '.join(phases)}"
+        )
+
+
+def _refusal(message: str, hint: str) -> RejectError:
+    return RejectError(message, hint=hint, field=COMMAND_ANNOTATION, reason=conditions.BAD_COMMAND)

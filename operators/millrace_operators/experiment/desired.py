@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from millrace_core.api.experiment import ExperimentSpec, ExperimentStatus
+from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.names import ARM_HEADER
-from millrace_core.base import duration
-from millrace_operators.experiment.observed import PROMOTING, ROUTED, SPLITTING
+from millrace_operators.experiment.observation import PROMOTING, ROUTED, SPLITTING, Observation
 from millrace_operators.routing.state import HeaderRule, Split
 
 
-def split(name: str, spec: ExperimentSpec, status: ExperimentStatus, ready: Mapping[str, bool]) -> Split | None:
+def split_of(observation: Observation, status: ExperimentStatus) -> Split | None:
     """The split in terms of deployments; None while the Experiment has no part in the route.
 
-    Args:
-        ready: by arm name; header rules of an arm that is not ready lead to the control.
+    Header rules of an arm that is not ready lead to the control.
     """
+    spec = observation.spec
     weights = status.weights.desired if status.weights else None
     if status.phase not in ROUTED or not weights:
         return None
     deployments = {arm.name: arm.deployment for arm in spec.arms}
-    control = next(arm.name for arm in spec.arms if arm.control)
+    control = observation.control.name
     winner = status.decision.arm if status.phase == PROMOTING and status.decision and status.decision.arm else control
     return Split(
-        experiment=name,
+        experiment=observation.name,
         champion=deployments[winner],
         weights={deployments[arm]: weight for arm, weight in weights.items()},
-        rules=_rules(spec, deployments, control, ready) if status.phase in SPLITTING else (),
+        rules=_rules(observation) if status.phase in SPLITTING else (),
         arms=tuple(deployments.values()),
-        settle=duration.seconds(spec.routing.settle),
+        settle=observation.settle.total_seconds(),
     )
 
 
-def _rules(
-    spec: ExperimentSpec, deployments: Mapping[str, str], control: str, ready: Mapping[str, bool]
-) -> tuple[HeaderRule, ...]:
+def _rules(observation: Observation) -> tuple[HeaderRule, ...]:
+    spec, control = observation.spec, observation.control
+    leads_to = {arm.name: (arm if observation.ready(arm) else control).deployment for arm in spec.arms}
     overrides = [
         (f"override-{index}", item.header, item.value, item.arm) for index, item in enumerate(spec.overrides or ())
     ]
-    assigned = [(f"arm-{arm}", ARM_HEADER, arm, arm) for arm in deployments]
-    return tuple(
-        HeaderRule(name, header, value, deployments[arm if ready[arm] else control])
-        for name, header, value, arm in (*overrides, *assigned)
-    )
+    assigned = [(f"arm-{arm}", ARM_HEADER, arm, arm) for arm in leads_to]
+    return tuple(HeaderRule(name, header, value, leads_to[arm]) for name, header, value, arm in (*overrides, *assigned))

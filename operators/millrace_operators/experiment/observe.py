@@ -1,71 +1,39 @@
-"""What the cache holds of a service's Experiments, read into plain values."""
+"""What the cache holds of a service's Experiments, read into plain values, once per turn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentSpec, ExperimentStatus
 from millrace_core.api.loading import load_object
-from millrace_core.base.errors import ReportError
+from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.cache import Cache
-from millrace_kube.resources import (
-    EXPERIMENTS,
-    MODEL_DEPLOYMENTS,
-    Object,
-    annotations_of,
-    deleting,
-    name_of,
-    namespace_of,
-)
+from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS, Object, annotations_of, deleting, name_of
 from millrace_operators.experiment import command as commands
-from millrace_operators.experiment.desired import split
-from millrace_operators.experiment.observed import ROUTED, ArmTarget, Observed
+from millrace_operators.experiment.observation import (
+    ROUTED,
+    ArmTarget,
+    Observation,
+    ServiceObservation,
+    Unreadable,
+)
 from millrace_operators.routing import observe as routes
-from millrace_operators.routing.champion import elect
-from millrace_operators.routing.plan import Wanted, fight_over_at, plan
-from millrace_operators.routing.state import DEFAULT_SETTLE_SECONDS, Champion, Live, Split, Target
+from millrace_operators.routing.changes import fight_ends_at
+from millrace_operators.routing.state import RouteObservation
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A service with its deployments and its route, at one moment."""
-
-    service: str
-    namespace: str
-    targets: Sequence[Target]
-    live: Live
-    champion: Champion
-    roots: tuple[routes.Root, ...]
-    now: datetime
-
-    def wanted(self, asked: Split | None) -> Wanted:
-        """What the route should be while ``asked`` is what an Experiment asks."""
-        return Wanted(
-            service=self.service,
-            namespace=self.namespace,
-            targets=self.targets,
-            champion=elect(self.champion, self.targets, asked),
-            split=asked,
-            settle=asked.settle if asked else DEFAULT_SETTLE_SECONDS,
-            roots=tuple(root.name for root in self.roots),
-        )
-
-
-def scene(cache: Cache, namespace: str, service: str, now: datetime) -> Scene:
-    """The service as the cache shows it."""
-    live = routes.live(cache, namespace, service)
-    return Scene(
-        service=service,
-        namespace=namespace,
-        targets=routes.targets(cache, namespace, service),
-        live=live,
-        champion=routes.recorded(live.stable),
-        roots=routes.roots(cache, namespace, service),
-        now=now,
-    )
+def observe(cache: Cache, namespace: str, service: str, now: datetime) -> ServiceObservation:
+    """The service with its route and its Experiments as the cache shows them."""
+    route = routes.observe_route(cache, namespace, service, now)
+    experiments: list[Observation] = []
+    unreadable: list[Unreadable] = []
+    for document in candidates(cache, namespace, service):
+        try:
+            experiments.append(_observe_experiment(cache, document, parse(document), route))
+        except RejectError as error:
+            unreadable.append(Unreadable(document, error))
+    return ServiceObservation(route, tuple(experiments), tuple(unreadable))
 
 
 def candidates(cache: Cache, namespace: str, service: str) -> list[Object]:
@@ -96,36 +64,20 @@ def parse(document: Object) -> Experiment:
     return parsed
 
 
-def observe(cache: Cache, document: Object, parsed: Experiment, around: Scene, blocker: str) -> Observed:
-    """An Experiment in its surroundings; ``blocker`` is the one that has the service, empty: none."""
-    status = parsed.status or ExperimentStatus()
-    seen = Observed(
+def _observe_experiment(cache: Cache, document: Object, parsed: Experiment, route: RouteObservation) -> Observation:
+    return Observation(
+        document=document,
         spec=parsed.spec,
-        status=status,
-        arms=_arms(cache, namespace_of(document), parsed.spec),
-        now=around.now,
+        status=parsed.status or ExperimentStatus(),
+        arms=_arms(cache, route.namespace, parsed.spec),
+        now=route.now,
         command=annotations_of(document).get(COMMAND_ANNOTATION, ""),
         deleting=deleting(document),
-        deployments=tuple(target.name for target in around.targets),
-        champion=around.champion,
-        blocker=blocker,
-        mesh=around.live.mesh,
-        programmed=False,
-        fight=fight_over_at(around.live, around.now) is not None,
+        deployments=tuple(target.name for target in route.targets),
+        champion=route.champion,
+        mesh=route.live.mesh,
+        fight=fight_ends_at(route.live, route.now) is not None,
     )
-    return seen.with_route(programmed=_programmed(name_of(document), seen, around))
-
-
-def asked(name: str, spec: ExperimentSpec, status: ExperimentStatus, seen: Observed) -> Split | None:
-    """What the Experiment asks of the route in this status."""
-    return split(name, spec, status, {arm.name: seen.ready(arm) for arm in spec.arms})
-
-
-def _programmed(name: str, seen: Observed, around: Scene) -> bool:
-    """Whether the live route is what the stored status asks for."""
-    wish = asked(name, seen.spec, seen.status, seen)
-    delegated = all(root.delegates for root in around.roots)
-    return wish is not None and delegated and plan(around.wanted(wish), around.live, around.now).programmed
 
 
 def _arms(cache: Cache, namespace: str, spec: ExperimentSpec) -> dict[str, ArmTarget]:

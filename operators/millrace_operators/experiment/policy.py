@@ -1,7 +1,7 @@
 """What happens next to an Experiment: an ordered list of small functions, first hit wins, its reason is written.
 
-Each looks at one fact and answers with a ``Move``, or None where the fact is not given. A move without changes still
-hits: it keeps the later ones from acting.
+Each looks at one thing and answers with a ``Verdict``, or None where there is nothing to say. A verdict without changes
+still hits: it keeps the later ones from acting.
 """
 
 from __future__ import annotations
@@ -14,172 +14,169 @@ from millrace_core.api import conditions
 from millrace_core.api.experiment import TERMINAL
 from millrace_core.base import timestamps
 from millrace_operators.experiment.acceptance import objection
-from millrace_operators.experiment.observed import (
+from millrace_operators.experiment.command import commanded
+from millrace_operators.experiment.observation import (
     ENDING,
     PAUSED,
     PENDING,
     READY,
     RUNNING,
     SPLITTING,
-    UNREADY_DEADLINE,
-    Observed,
+    Observation,
 )
-from millrace_operators.experiment.orders import obey, paused
-from millrace_operators.experiment.ramp import frozen_steps
-from millrace_operators.experiment.verdict import FINAL_PHASE, INCONCLUSIVE, ROLLBACK, Move, promote, roll_back
+from millrace_operators.experiment.types import type_of
+from millrace_operators.experiment.verdict import FINAL_PHASE, INCONCLUSIVE, ROLLBACK, Verdict, pause, roll_back
 
 
-def decide(seen: Observed) -> Move:
+def judge(observation: Observation) -> Verdict:
     """The first hit of the policy. At most one step of the ramp is taken."""
-    return next(move for verdict in POLICY if (move := verdict(seen)) is not None)
+    return next(verdict for rule in POLICY if (verdict := rule(observation)) is not None)
 
 
-def over(seen: Observed) -> Move | None:
+def over(observation: Observation) -> Verdict | None:
     """The end is final; only a command is still answered."""
-    if seen.phase not in TERMINAL:
+    if observation.phase not in TERMINAL:
         return None
-    return obey(seen) or Move("Completed", f"{seen.phase}: {_why(seen)}")
+    return commanded(observation) or Verdict("Completed", f"{observation.phase}: {_why(observation)}")
 
 
-def deleted(seen: Observed) -> Move | None:
+def deleted(observation: Observation) -> Verdict | None:
     """Deletion in the middle is a rollback; a promotion that has begun is carried through."""
-    if not seen.deleting or seen.phase in ENDING:
+    if not observation.deleting or observation.phase in ENDING:
         return None
-    if seen.phase in SPLITTING:
+    if observation.phase in SPLITTING:
         return roll_back(ROLLBACK, conditions.DELETING, "the Experiment is being deleted")
-    return Move(conditions.DELETING, "deleted before it started")
+    return Verdict(conditions.DELETING, "deleted before it started")
 
 
-def ending(seen: Observed) -> Move | None:
+def ending(observation: Observation) -> Verdict | None:
     """Traffic goes to one arm; once every proxy knows, the Experiment is over."""
-    if seen.phase not in ENDING:
+    if observation.phase not in ENDING:
         return None
-    if seen.command and (answer := obey(seen)) is not None:
+    if observation.command and (answer := commanded(observation)) is not None:
         return answer
-    applied = seen.applied_at()
-    if seen.mesh and (applied is None or seen.now < applied + seen.settle):
-        return Move(seen.phase, f"{_why(seen)}; the route is settling")
-    verdict = seen.status.decision.verdict if seen.status.decision else INCONCLUSIVE
+    applied = observation.applied_at()
+    if observation.mesh and (applied is None or observation.now < applied + observation.settle):
+        return Verdict(observation.phase, f"{_why(observation)}; the route is settling")
+    verdict = observation.status.decision.verdict if observation.status.decision else INCONCLUSIVE
     phase = FINAL_PHASE[verdict]
-    changes = {"phase": phase, "finished_at": timestamps.render(seen.now)}
-    return Move(phase, _why(seen), changes, warning=phase != "Succeeded")
+    changes = {"phase": phase, "finished_at": timestamps.render(observation.now)}
+    return Verdict(phase, _why(observation), changes, warning=phase != "Succeeded")
 
 
-def unacceptable(seen: Observed) -> Move | None:
+def unacceptable(observation: Observation) -> Verdict | None:
     """What speaks against it keeps it from starting, as long as that is so."""
-    if seen.phase not in (PENDING, READY) or (error := objection(seen)) is None:
+    if observation.phase not in (PENDING, READY) or (error := objection(observation)) is None:
         return None
-    return _back_to_pending(seen, error.reason, str(error))
+    return _back_to_pending(observation, error.reason, str(error))
 
 
-def challenger_lost(seen: Observed) -> Move | None:
+def challenger_lost(observation: Observation) -> Verdict | None:
     """A comparison without one of its arms says nothing."""
-    lost = [arm.name for arm in seen.challengers if seen.lost(arm)]
-    if not lost or seen.phase not in (RUNNING, PAUSED):
+    lost = [arm.name for arm in observation.challengers if observation.lost(arm)]
+    if not lost or observation.phase not in (RUNNING, PAUSED):
         return None
     return roll_back(INCONCLUSIVE, "ChallengerLost", f"the deployment of {', '.join(lost)} is gone")
 
 
-def control_lost(seen: Observed) -> Move | None:
+def control_lost(observation: Observation) -> Verdict | None:
     """Everything stays as it is: there is nothing to go back to."""
-    if seen.phase not in (RUNNING, PAUSED) or seen.ready(seen.control):
+    if observation.phase not in (RUNNING, PAUSED) or observation.ready(observation.control):
         return None
     message = (
-        f"the deployment {seen.control.deployment!r} of the control is not ready; weights are frozen. "
+        f"the deployment {observation.control.deployment!r} of the control is not ready; weights are frozen. "
         "Mend it, or end the Experiment by a promote or abort command"
     )
-    return Move("ControlLost", message, warning=True)
+    return Verdict("ControlLost", message, warning=True)
 
 
-def challenger_unready_too_long(seen: Observed) -> Move | None:
-    """A canary whose challenger does not come back is rolled back; an A/B test waits for it, at weight 0."""
-    since = unready_since(seen)
-    if since is None or seen.now < since + UNREADY_DEADLINE:
+def judged_by_type(observation: Observation) -> Verdict | None:
+    """What the experiment's type alone looks at, while it runs."""
+    if observation.phase not in (RUNNING, PAUSED):
         return None
-    names = ", ".join(arm.name for arm in seen.unready)
-    return roll_back(INCONCLUSIVE, "ChallengerUnready", f"{names} was not ready for {UNREADY_DEADLINE}")
+    rules = type_of(observation.spec.type).verdicts
+    return next((verdict for rule in rules if (verdict := rule(observation)) is not None), None)
 
 
-def route_fought_over(seen: Observed) -> Move | None:
+def route_fought_over(observation: Observation) -> Verdict | None:
     """Somebody else keeps editing the route: what is measured would mean nothing."""
-    if seen.phase != RUNNING or not seen.fight:
+    if observation.phase != RUNNING or not observation.fight:
         return None
     message = "the route was edited by somebody else three times in a minute; find out who, then send a resume command"
-    move = paused(seen, "RouteFight", message)
-    return Move(move.reason, move.message, move.changes, warning=True)
+    return pause(observation, "RouteFight", message, warning=True)
 
 
-def halted(seen: Observed) -> Move | None:
+def halted(observation: Observation) -> Verdict | None:
     """A pause lasts until a command ends it."""
-    if seen.phase != PAUSED:
+    if observation.phase != PAUSED:
         return None
-    return Move("Paused", "paused; weights stay as they are until a resume, promote or abort command")
+    return Verdict("Paused", "paused; weights stay as they are until a resume, promote or abort command")
 
 
-def targets_not_ready(seen: Observed) -> Move | None:
+def targets_not_ready(observation: Observation) -> Verdict | None:
     """Before the start all arms must be ready; later no step is taken while one is not."""
-    if not seen.unready:
+    if not observation.unready:
         return None
-    message = "waiting for " + ", ".join(f"{arm.name} (ModelDeployment {arm.deployment})" for arm in seen.unready)
-    if seen.phase == READY:
-        return _back_to_pending(seen, "TargetsNotReady", message)
-    return Move("TargetsNotReady", message)
+    waits_for = ", ".join(f"{arm.name} (ModelDeployment {arm.deployment})" for arm in observation.unready)
+    message = f"waiting for {waits_for}"
+    if observation.phase == READY:
+        return _back_to_pending(observation, "TargetsNotReady", message)
+    return Verdict("TargetsNotReady", message)
 
 
-def mesh_absent(seen: Observed) -> Move | None:
+def mesh_absent(observation: Observation) -> Verdict | None:
     """Without a mesh nothing can split traffic."""
-    if seen.mesh or seen.phase == RUNNING:
+    if observation.mesh or observation.phase == RUNNING:
         return None
-    return _back_to_pending(seen, "MeshAbsent", "the cluster serves no VirtualService and DestinationRule kinds")
+    return _back_to_pending(observation, "MeshAbsent", "the cluster serves no VirtualService and DestinationRule kinds")
 
 
-def startable(seen: Observed) -> Move | None:
+def startable(observation: Observation) -> Verdict | None:
     """Everything stands: freeze what was resolved, and ask for the first split."""
-    if seen.phase != PENDING:
+    if observation.phase != PENDING:
         return None
-    changes = {"phase": READY, "steps": frozen_steps(seen.spec), "step_index": 0}
-    return Move("Ready", "all arms are ready; the route is being prepared", changes)
+    changes = {"phase": READY, "steps": type_of(observation.spec.type).frozen_steps(observation.spec), "step_index": 0}
+    return Verdict("Ready", "all arms are ready; the route is being prepared", changes)
 
 
-def started(seen: Observed) -> Move | None:
+def started(observation: Observation) -> Verdict | None:
     """The route holds the first split."""
-    if seen.phase != READY:
+    if observation.phase != READY:
         return None
-    applied = seen.applied_at()
+    applied = observation.applied_at()
     if applied is None:
-        return Move("Ready", "all arms are ready; the route is being prepared")
+        return Verdict("Ready", "all arms are ready; the route is being prepared")
     at = timestamps.render(applied)
-    return Move("Running", "traffic is split", {"phase": RUNNING, "started_at": at, "step_started_at": at})
+    return Verdict("Running", "traffic is split", {"phase": RUNNING, "started_at": at, "step_started_at": at})
 
 
-def step_due(seen: Observed) -> Move | None:
-    """The step's settle and hold are over: the next one, or the promotion at the end of a canary."""
-    due = next_step_at(seen)
-    if due is None or seen.now < due:
+def step_due(observation: Observation) -> Verdict | None:
+    """The step's settle and hold are over: the next one, or what its type does after the last."""
+    due = next_step_at(observation)
+    if due is None or observation.now < due:
         return None
-    steps, index = seen.status.steps or [], seen.status.step_index or 0
+    steps, index = observation.status.steps or [], observation.status.step_index or 0
     if index + 1 == len(steps):
-        arm = seen.challengers[0].name
-        return promote(arm, "RampCompleted", f"{arm} went through every step")
+        return type_of(observation.spec.type).after_last_step(observation)
     step = steps[index + 1]
-    changes = {"step_index": index + 1, "step_started_at": timestamps.render(seen.now)}
-    return Move("StepTaken", f"step {index + 2} of {len(steps)}: {step.weight}% for {step.hold}", changes)
+    changes = {"step_index": index + 1, "step_started_at": timestamps.render(observation.now)}
+    return Verdict("StepTaken", f"step {index + 2} of {len(steps)}: {step.weight}% for {step.hold}", changes)
 
 
-def going_on(seen: Observed) -> Move | None:
+def going_on(observation: Observation) -> Verdict | None:
     """Nothing is due."""
-    return Move(seen.phase, "traffic is split; nothing is due")
+    return Verdict(observation.phase, "traffic is split; nothing is due")
 
 
-POLICY: Final[tuple[Callable[[Observed], Move | None], ...]] = (
+POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
     over,
     deleted,
     ending,
-    obey,
+    commanded,
     unacceptable,
     challenger_lost,
     control_lost,
-    challenger_unready_too_long,
+    judged_by_type,
     route_fought_over,
     halted,
     mesh_absent,
@@ -191,41 +188,32 @@ POLICY: Final[tuple[Callable[[Observed], Move | None], ...]] = (
 )
 
 
-def next_step_at(seen: Observed) -> datetime | None:
-    """When the next step or the promotion is due; None where none is."""
-    last = (seen.status.step_index or 0) + 1 >= len(seen.status.steps or [])
-    if seen.phase != RUNNING or seen.unready or (last and seen.spec.type == "ABTest"):
+def next_step_at(observation: Observation) -> datetime | None:
+    """When the next step, or what follows the last, is due; None where nothing is."""
+    last = (observation.status.step_index or 0) + 1 >= len(observation.status.steps or [])
+    if observation.phase != RUNNING or observation.unready:
         return None
-    return seen.step_due_at()
-
-
-def unready_since(seen: Observed) -> datetime | None:
-    """Since when a running canary's challenger is not ready; None where it is, or not yet recorded."""
-    if seen.spec.type != "Canary" or seen.phase != RUNNING or not seen.unready:
+    if last and type_of(observation.spec.type).after_last_step(observation) is None:
         return None
-    found = conditions.find(
-        [item.model_dump(by_alias=True) for item in seen.status.conditions or ()], conditions.TARGETS_READY
-    )
-    if found is None or found["status"] != "False":
-        return None
-    return timestamps.parse(found["lastTransitionTime"])
+    return observation.step_due_at()
 
 
-def wake_at(seen: Observed) -> datetime | None:
+def next_look(observation: Observation) -> datetime | None:
     """When to look again although nothing happens."""
-    applied, unready = seen.applied_at(), unready_since(seen)
+    applied = observation.applied_at()
     times = [
-        next_step_at(seen),
-        applied + seen.settle if applied and seen.phase in ENDING else None,
-        unready + UNREADY_DEADLINE if unready else None,
+        next_step_at(observation),
+        applied + observation.settle if applied and observation.phase in ENDING else None,
+        type_of(observation.spec.type).next_look(observation),
     ]
     return min((time for time in times if time is not None), default=None)
 
 
-def _back_to_pending(seen: Observed, reason: str, message: str) -> Move:
-    changes = {"phase": PENDING, "weights": None, "steps": None, "step_index": None} if seen.phase == READY else {}
-    return Move(reason, message, changes)
+def _back_to_pending(observation: Observation, reason: str, message: str) -> Verdict:
+    if observation.phase != READY:
+        return Verdict(reason, message)
+    return Verdict(reason, message, {"phase": PENDING, "weights": None, "steps": None, "step_index": None})
 
 
-def _why(seen: Observed) -> str:
-    return seen.status.decision.reason if seen.status.decision else ""
+def _why(observation: Observation) -> str:
+    return observation.status.decision.reason if observation.status.decision else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import conditions
@@ -11,7 +12,8 @@ from millrace_core.api.experiment import TERMINAL, ExperimentStatus
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object
 from millrace_operators.experiment.acceptance import objection
-from millrace_operators.experiment.observed import PENDING, READY, Observed
+from millrace_operators.experiment.decide import Decision
+from millrace_operators.experiment.observation import PENDING, READY, Observation
 
 PROGRAMMED: Final = "Programmed"
 SETTLING: Final = "Settling"
@@ -23,28 +25,20 @@ TARGETS_NOT_READY: Final = "TargetsNotReady"
 ARMS_READY: Final = "ArmsReady"
 
 
-def stored(
-    document: Object,
-    status: ExperimentStatus,
-    seen: Observed,
-    *,
-    problem: RejectError | None = None,
-    strangers: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The whole status as it is written.
+def stored(decision: Decision, *, refused: RejectError | None = None, strangers: Sequence[str] = ()) -> dict[str, Any]:
+    """The whole status as it is written; it describes the generation on which it was decided.
 
     Args:
-        status: what was decided.
-        problem: why an object of the route could not be written; None: all were.
+        refused: why an object of the route could not be written; None: all were.
         strangers: the user's own VirtualServices for the host that do not delegate to Millrace's.
     """
-    generation = document["metadata"]["generation"]
-    before = (document.get("status") or {}).get("conditions")
-    current = _conditions(before, status, seen, problem, strangers)
+    document = decision.observation.document
+    generation, before = document["metadata"]["generation"], (document.get("status") or {}).get("conditions")
+    current = _conditions(before, decision, refused, strangers)
     return {
-        **fields(status),
+        **fields(decision.status),
         "observedGeneration": generation,
-        "conditions": conditions.settle(before, current, generation=generation, now=seen.now),
+        "conditions": conditions.settle(before, current, generation=generation, now=decision.observation.now),
     }
 
 
@@ -59,25 +53,26 @@ def fields(status: ExperimentStatus) -> dict[str, Any]:
     return status.model_dump(by_alias=True, exclude_none=True, exclude={"conditions"})
 
 
-def rejected(document: Object, error: RejectError, seen_at: Any) -> dict[str, Any]:
+def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, Any]:
     """The status of an object whose stored spec cannot be read."""
     before, generation = document.get("status") or {}, document["metadata"]["generation"]
     refused = conditions.rejected(conditions.ACCEPTED, error)
     current = [refused, conditions.summary([refused])]
-    settled = conditions.settle(before.get("conditions"), current, generation=generation, now=seen_at)
+    settled = conditions.settle(before.get("conditions"), current, generation=generation, now=now)
     return {**before, "observedGeneration": generation, "conditions": settled}
 
 
 def _conditions(
-    before: list[ConditionDict] | None,
-    status: ExperimentStatus,
-    seen: Observed,
-    problem: RejectError | None,
-    strangers: Sequence[str],
+    before: list[ConditionDict] | None, decision: Decision, refused: RejectError | None, strangers: Sequence[str]
 ) -> list[ConditionDict]:
+    status, observation = decision.status, decision.observation
     if status.phase in TERMINAL:
         return _of_the_end(before, status)
-    checks = [_accepted(status, seen), _targets_ready(status, seen), _route(status, seen, problem, strangers)]
+    checks = [
+        _accepted(status, observation),
+        _targets_ready(status, observation),
+        _route(decision, refused, strangers),
+    ]
     completed = condition(conditions.COMPLETED, None, IN_PROGRESS, f"the phase is {status.phase}")
     return [*checks, completed, conditions.summary(checks, message=f"the phase is {status.phase}")]
 
@@ -91,44 +86,43 @@ def _of_the_end(before: list[ConditionDict] | None, status: ExperimentStatus) ->
     return [*({key: item[key] for key in ("type", "status", "reason", "message")} for item in kept), *verdicts]
 
 
-def _accepted(status: ExperimentStatus, seen: Observed) -> ConditionDict:
-    error = objection(seen) if status.phase in (PENDING, READY) else None
+def _accepted(status: ExperimentStatus, observation: Observation) -> ConditionDict:
+    error = objection(observation) if status.phase in (PENDING, READY) else None
     if error is not None:
         return conditions.rejected(conditions.ACCEPTED, error)
     return condition(conditions.ACCEPTED, True, conditions.VALID, "the spec is valid and everything it names exists")
 
 
-def _targets_ready(status: ExperimentStatus, seen: Observed) -> ConditionDict:
-    if not seen.unready:
+def _targets_ready(status: ExperimentStatus, observation: Observation) -> ConditionDict:
+    if not observation.unready:
         return condition(conditions.TARGETS_READY, True, ARMS_READY, "the deployment of every arm is ready")
-    names = ", ".join(f"{arm.name} (ModelDeployment {arm.deployment})" for arm in seen.unready)
+    names = ", ".join(f"{arm.name} (ModelDeployment {arm.deployment})" for arm in observation.unready)
     if status.phase in (PENDING, READY):
         return condition(conditions.TARGETS_READY, None, TARGETS_NOT_READY, f"waiting for {names}")
-    if seen.control in seen.unready:
+    if observation.control in observation.unready:
         message = f"not ready: {names}. The control is among them, so weights are frozen"
         return condition(conditions.TARGETS_READY, False, "ControlLost", message)
     return condition(conditions.TARGETS_READY, False, TARGETS_NOT_READY, f"not ready, so at weight 0: {names}")
 
 
-def _route(
-    status: ExperimentStatus, seen: Observed, problem: RejectError | None, strangers: Sequence[str]
-) -> ConditionDict:
+def _route(decision: Decision, refused: RejectError | None, strangers: Sequence[str]) -> ConditionDict:
+    status, observation = decision.status, decision.observation
     kind = conditions.ROUTE_PROGRAMMED
-    if not seen.mesh:
+    if not observation.mesh:
         message = "the cluster serves no VirtualService and DestinationRule; install Istio to split traffic"
         return condition(kind, False, MESH_ABSENT, message)
-    if problem is not None:
-        return conditions.rejected(kind, problem)
+    if refused is not None:
+        return conditions.rejected(kind, refused)
     if strangers:
         message = (
             f"the VirtualService {strangers[0]!r} has the host of the service; let it delegate to "
-            f"{{name: {seen.spec.service}}}, or remove it"
+            f"{{name: {observation.spec.service}}}, or remove it"
         )
         return condition(kind, False, NOT_DELEGATED, message)
     if status.phase == PENDING:
         return condition(kind, None, NOT_STARTED, "traffic is not split yet")
     weights = status.weights
-    if seen.programmed and weights is not None and weights.applied_at:
+    if decision.programmed and weights is not None and weights.applied_at:
         split = ", ".join(f"{arm} {weight}%" for arm, weight in (weights.applied or {}).items())
         return condition(kind, True, PROGRAMMED, f"the route splits traffic: {split}")
     return condition(kind, None, SETTLING, "the route is being changed")

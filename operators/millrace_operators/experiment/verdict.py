@@ -1,4 +1,4 @@
-"""A verdict about an Experiment, and the two ways in which one can end."""
+"""A verdict about an Experiment, and the ways in which one can stop or end."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from millrace_core.api.experiment import Decision
-from millrace_operators.experiment.observed import PROMOTING, ROLLING_BACK
+from millrace_core.api.experiment import FinalDecision
+from millrace_core.base import timestamps
+from millrace_operators.experiment.observation import PAUSED, PROMOTING, ROLLING_BACK, Observation
 
 PROMOTE: Final = "Promote"
 ROLLBACK: Final = "Rollback"
 INCONCLUSIVE: Final = "Inconclusive"
 
-# The last phase, by verdict.
+# The last phase, by the verdict of the final decision.
 FINAL_PHASE: Final[Mapping[str, str]] = {PROMOTE: "Succeeded", ROLLBACK: "Failed", INCONCLUSIVE: "Inconclusive"}
 
 
 @dataclass(frozen=True)
-class Move:
-    """What happens next.
+class Verdict:
+    """What happens next to an Experiment, and why.
 
     Attributes:
         reason: a CamelCase constant.
@@ -34,14 +35,19 @@ class Move:
     warning: bool = False
 
 
-def promote(arm: str, reason: str, message: str) -> Move:
+def promote(arm: str, reason: str, message: str) -> Verdict:
     """All traffic to ``arm``, which becomes the champion."""
-    decision = Decision(verdict=PROMOTE, reason=message, arm=arm)
-    return Move(reason, message, {"phase": PROMOTING, "decision": decision, "paused_at": None})
+    decision = FinalDecision(verdict=PROMOTE, reason=message, arm=arm)
+    return Verdict(reason, message, {"phase": PROMOTING, "decision": decision, "paused_at": None})
 
 
-def roll_back(verdict: str, reason: str, message: str) -> Move:
+def roll_back(verdict: str, reason: str, message: str) -> Verdict:
     """All traffic to the control; ``verdict`` is ROLLBACK or INCONCLUSIVE."""
-    decision = Decision(verdict=verdict, reason=message)
+    decision = FinalDecision(verdict=verdict, reason=message)
     changes = {"phase": ROLLING_BACK, "decision": decision, "paused_at": None}
-    return Move(reason, message, changes, warning=True)
+    return Verdict(reason, message, changes, warning=True)
+
+
+def pause(observation: Observation, reason: str, message: str, *, warning: bool = False) -> Verdict:
+    """No step is taken until a resume command; the hold's clock stands still."""
+    return Verdict(reason, message, {"phase": PAUSED, "paused_at": timestamps.render(observation.now)}, warning)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from millrace_core.api import names
-from millrace_operators.routing.state import Live, Target
+from millrace_operators.routing.state import LiveRoute, RouteTarget
 
 
-def held_by(name: str, live: Live, targets: Sequence[Target]) -> tuple[str, bool]:
+def held_by(name: str, live: LiveRoute, targets: Sequence[RouteTarget]) -> tuple[str, bool]:
     """What still leads to the deployment while another could take over, and whether it is an Experiment; empty: go.
 
     Args:
@@ -25,11 +25,11 @@ def held_by(name: str, live: Live, targets: Sequence[Target]) -> tuple[str, bool
     return "the route still leads to it", False
 
 
-def _leads_to(name: str, live: Live) -> bool:
+def _leads_to(name: str, live: LiveRoute) -> bool:
     selector = ((live.stable or {}).get("spec") or {}).get("selector") or {}
     subsets = ((live.rule or {}).get("spec") or {}).get("subsets") or []
     return selector.get(names.DEPLOYMENT) == name or any(subset.get("name") == name for subset in subsets)
 
 
-def _experiment(live: Live) -> str:
+def _experiment(live: LiveRoute) -> str:
     return str(((live.virtual or {}).get("metadata", {}).get("labels") or {}).get(names.EXPERIMENT, ""))

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from millrace_operators.routing.state import Champion, Split, Target
+from millrace_operators.routing.state import Champion, RouteTarget, Split
 
 
-def elect(recorded: Champion, targets: Sequence[Target], split: Split | None) -> Champion:
+def elect(recorded: Champion, targets: Sequence[RouteTarget], split: Split | None) -> Champion:
     """The champion now. Its ``name`` is empty while no deployment has ever been Ready."""
     by_name = {target.name: target for target in targets}
     if split is not None and split.champion in by_name:
@@ -39,7 +39,7 @@ def may_control(control: str, recorded: Champion) -> bool:
     return control == recorded.name or control in recorded.contenders
 
 
-def candidate(champion: Champion, targets: Sequence[Target]) -> Target:
+def candidate(champion: Champion, targets: Sequence[RouteTarget]) -> RouteTarget:
     """The deployment that the route points at: the champion, or before there is one the oldest deployment."""
     for target in targets:
         if target.name == champion.name:
@@ -48,5 +48,5 @@ def candidate(champion: Champion, targets: Sequence[Target]) -> Target:
     return min(staying, key=lambda target: target.age_order)
 
 
-def _oldest_ready(targets: Iterable[Target]) -> Target | None:
+def _oldest_ready(targets: Iterable[RouteTarget]) -> RouteTarget | None:
     return min((target for target in targets if target.ready), key=lambda target: target.age_order, default=None)

@@ -11,7 +11,7 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_core.api.base import API_VERSION
-from millrace_operators.routing.state import CONTENDERS, Champion, HeaderRule, Object, Split, Target
+from millrace_operators.routing.state import CONTENDERS, Champion, HeaderRule, Object, RouteTarget, Split
 from millrace_operators.routing.weights import WHOLE
 
 ISTIO: Final = "networking.istio.io/v1"
@@ -24,7 +24,7 @@ TARGET_PORT: Final = "http"
 
 
 def stable_service(
-    service: str, namespace: str, targets: Sequence[Target], champion: Champion, pointed: Target
+    service: str, namespace: str, targets: Sequence[RouteTarget], champion: Champion, pointed: RouteTarget
 ) -> Object:
     """What clients call; it selects the pods of one deployment's active revision."""
     built = _service(service, service, namespace, targets, "stable", subset_labels(pointed))
@@ -36,13 +36,13 @@ def stable_service(
     return built
 
 
-def arms_service(service: str, namespace: str, targets: Sequence[Target]) -> Object:
+def arms_service(service: str, namespace: str, targets: Sequence[RouteTarget]) -> Object:
     """All pods of the service: the host of the subsets."""
     return _service(names.arms_service(service), service, namespace, targets, ARMS_COMPONENT, {names.SERVICE: service})
 
 
 def destination_rule(
-    service: str, namespace: str, targets: Sequence[Target], subsets: Iterable[tuple[str, dict[str, str]]]
+    service: str, namespace: str, targets: Sequence[RouteTarget], subsets: Iterable[tuple[str, dict[str, str]]]
 ) -> Object:
     """The subsets, as (name, pod labels)."""
     return {
@@ -57,7 +57,13 @@ def destination_rule(
 
 
 def virtual_service(
-    service: str, namespace: str, targets: Sequence[Target], pointed: Target, split: Split | None, *, delegate: bool
+    service: str,
+    namespace: str,
+    targets: Sequence[RouteTarget],
+    pointed: RouteTarget,
+    split: Split | None,
+    *,
+    delegate: bool,
 ) -> Object:
     """The route. A delegate has no host of its own: the user's root VirtualService points at it."""
     spec: Object = {} if delegate else {"hosts": [names.cluster_host(service, namespace)]}
@@ -77,7 +83,7 @@ def virtual_service(
     return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
 
 
-def subset_labels(target: Target) -> dict[str, str]:
+def subset_labels(target: RouteTarget) -> dict[str, str]:
     """Pod labels of a deployment's active revision; of all its pods while there is none."""
     revision = {names.REVISION: target.revision} if target.revision else {}
     return {names.DEPLOYMENT: target.name, **revision}
@@ -101,7 +107,7 @@ def _destination(host: str, subset: str, weight: int) -> Object:
 
 
 def _service(
-    name: str, service: str, namespace: str, targets: Sequence[Target], component: str, selector: dict[str, str]
+    name: str, service: str, namespace: str, targets: Sequence[RouteTarget], component: str, selector: dict[str, str]
 ) -> Object:
     metadata = _metadata(name, service, namespace, targets)
     metadata["labels"][COMPONENT] = component
@@ -114,7 +120,7 @@ def _service(
     }
 
 
-def _metadata(name: str, service: str, namespace: str, targets: Sequence[Target]) -> Object:
+def _metadata(name: str, service: str, namespace: str, targets: Sequence[RouteTarget]) -> Object:
     # The route outlives each deployment but the last: all are owners, none is the controller.
     owners = [target for target in targets if not target.deleting] or targets
     return {

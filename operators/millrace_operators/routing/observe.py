@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 from millrace_core.api import names
 from millrace_core.base.errors import RetryError
@@ -20,14 +21,28 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
-from millrace_operators.routing.state import CONTENDERS, Champion, Live, Target
+from millrace_operators.routing.state import (
+    CONTENDERS,
+    Champion,
+    LiveRoute,
+    RootVirtualService,
+    RouteObservation,
+    RouteTarget,
+)
 
 
-class Root(NamedTuple):
-    """A VirtualService of the user's own for the service's host."""
-
-    name: str
-    delegates: bool
+def observe_route(cache: Cache, namespace: str, service: str, now: datetime) -> RouteObservation:
+    """A service, its deployments and its route as the cache shows them."""
+    found = live(cache, namespace, service)
+    return RouteObservation(
+        service=service,
+        namespace=namespace,
+        targets=targets(cache, namespace, service),
+        live=found,
+        champion=recorded(found.stable),
+        now=now,
+        roots=roots(cache, namespace, service),
+    )
 
 
 def must_be_served(cache: Cache, *resources: Resource) -> None:
@@ -46,11 +61,11 @@ def service_of(deployment: Object) -> str:
     return str(deployment["spec"].get("service") or name_of(deployment))
 
 
-def target(deployment: Object) -> Target:
+def target(deployment: Object) -> RouteTarget:
     """A ModelDeployment as the route sees it."""
     status = deployment.get("status") or {}
     metadata = deployment["metadata"]
-    return Target(
+    return RouteTarget(
         name=name_of(deployment),
         uid=metadata["uid"],
         created=metadata.get("creationTimestamp", ""),
@@ -60,16 +75,16 @@ def target(deployment: Object) -> Target:
     )
 
 
-def targets(cache: Cache, namespace: str, service: str) -> list[Target]:
+def targets(cache: Cache, namespace: str, service: str) -> list[RouteTarget]:
     """The deployments of a service, oldest first."""
     found = [target(item) for item in cache.all(MODEL_DEPLOYMENTS, namespace) if service_of(item) == service]
     return sorted(found, key=lambda item: item.age_order)
 
 
-def live(cache: Cache, namespace: str, service: str) -> Live:
+def live(cache: Cache, namespace: str, service: str) -> LiveRoute:
     """The four objects."""
     virtual = cache.get(VIRTUAL_SERVICES, namespace, service)
-    return Live(
+    return LiveRoute(
         stable=cache.get(SERVICES, namespace, service),
         arms=cache.get(SERVICES, namespace, names.arms_service(service)),
         rule=cache.get(DESTINATION_RULES, namespace, service),
@@ -85,10 +100,10 @@ def recorded(stable: Object | None) -> Champion:
     return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
 
 
-def roots(cache: Cache, namespace: str, service: str) -> tuple[Root, ...]:
+def roots(cache: Cache, namespace: str, service: str) -> tuple[RootVirtualService, ...]:
     """The user's own VirtualServices for the service's host, and whether each delegates to Millrace's."""
     return tuple(
-        Root(name_of(item), _delegates(item, service))
+        RootVirtualService(name_of(item), _delegates(item, service))
         for item in cache.all(VIRTUAL_SERVICES, namespace)
         if not _ours(item) and service in services_of_route(item)
     )
@@ -108,8 +123,8 @@ def services_of_route(virtual: Object) -> set[str]:
 
 def _delegates(root: Object, service: str) -> bool:
     rules: list[dict[str, Any]] = (root.get("spec") or {}).get("http") or []
-    wanted = {"name": service, "namespace": namespace_of(root)}
-    return any({"namespace": wanted["namespace"], **(rule.get("delegate") or {})} == wanted for rule in rules)
+    ours = {"name": service, "namespace": namespace_of(root)}
+    return any({"namespace": ours["namespace"], **(rule.get("delegate") or {})} == ours for rule in rules)
 
 
 def _ours(item: Object) -> bool:

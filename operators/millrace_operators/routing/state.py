@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from millrace_core.api.base import GROUP
 
@@ -23,7 +23,7 @@ DEFAULT_SETTLE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Target:
+class RouteTarget:
     """A ModelDeployment of the service.
 
     Attributes:
@@ -88,7 +88,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveRoute:
     """The four objects as they are, None where absent; ``mesh`` says whether the mesh's kinds are served."""
 
     stable: Object | None = None
@@ -102,12 +102,62 @@ class Live:
         return tuple(item for item in (self.virtual, self.rule, self.arms, self.stable) if item is not None)
 
 
+class RootVirtualService(NamedTuple):
+    """A VirtualService of the user's own for the service's host, and whether it delegates to Millrace's."""
+
+    name: str
+    delegates: bool
+
+
 @dataclass(frozen=True)
-class Plan:
-    """What to do now.
+class RouteObservation:
+    """A service with its deployments and its route, at one moment.
 
     Attributes:
-        apply: objects to apply, in order; those that are as wanted already cost nothing.
+        targets: the service's deployments, oldest first.
+        champion: as the stable Service records it.
+    """
+
+    service: str
+    namespace: str
+    targets: Sequence[RouteTarget]
+    live: LiveRoute
+    champion: Champion
+    now: datetime
+    roots: tuple[RootVirtualService, ...] = ()
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """The user's own VirtualServices that keep the route from having any effect, because they do not delegate."""
+        return tuple(root.name for root in self.roots if not root.delegates)
+
+
+@dataclass(frozen=True)
+class DesiredRoute:
+    """What the route of one service should be.
+
+    Attributes:
+        targets: the service's deployments; empty: the route has to go.
+        champion: as it is to be recorded.
+        roots: names of the user's own VirtualServices for the service's host; Millrace's is then their delegate.
+        settle: seconds that a change takes to reach every proxy.
+    """
+
+    service: str
+    namespace: str
+    targets: Sequence[RouteTarget]
+    champion: Champion
+    split: Split | None
+    settle: float
+    roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RouteChanges:
+    """What to write now so that the live route comes nearer to the desired one.
+
+    Attributes:
+        apply: objects to apply, in order; those that are as desired already cost nothing.
         delete: objects to delete, in order.
         again_at: when to look again although nothing happens; None: no need.
         programmed: whether the live route sends traffic where it should.

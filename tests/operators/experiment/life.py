@@ -12,20 +12,18 @@ from typing import Any
 from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus
 from millrace_core.api.loading import load_object
 from millrace_operators.experiment import status as statuses
-from millrace_operators.experiment.advance import advance
-from millrace_operators.experiment.observe import Scene, asked
-from millrace_operators.experiment.observed import ArmTarget, Observed
-from millrace_operators.experiment.policy import wake_at
+from millrace_operators.experiment.decide import decide
+from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
+from millrace_operators.routing.changes import desired_route, fight_ends_at, route_changes
 from millrace_operators.routing.observe import recorded
-from millrace_operators.routing.plan import fight_over_at, plan
-from millrace_operators.routing.state import Live, Target
+from millrace_operators.routing.state import LiveRoute, RouteChanges, RouteObservation, RouteTarget
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}
 
 
-def target(name: str, *, ready: bool = True) -> Target:
-    return Target(name, f"uid-{name}", f"2026-01-0{name[-1]}T00:00:00Z", f"{name}-aaaaaaaa", ready=ready)
+def target(name: str, *, ready: bool = True) -> RouteTarget:
+    return RouteTarget(name, f"uid-{name}", f"2026-01-0{name[-1]}T00:00:00Z", f"{name}-aaaaaaaa", ready=ready)
 
 
 class Life:
@@ -35,7 +33,7 @@ class Life:
         self.now = START
         self.document: dict[str, Any] = {**spec, "metadata": {**spec["metadata"], "generation": 1}}
         self.targets = {name: target(name) for name in ("v1", "v2", "v3")}
-        self.live = Live(mesh=mesh)
+        self.live = LiveRoute(mesh=mesh)
         self.command = ""
         self.deleting = False
         self.blocker = ""
@@ -75,17 +73,14 @@ class Life:
         before = (self.document.get("status"), self.live)
         parsed = load_object(self.document)
         assert isinstance(parsed, Experiment)
-        seen = self._observe(parsed)
-        status, move = advance(seen)
-        split = asked(parsed.metadata["name"], parsed.spec, status, seen)
-        again_at = self._program(split)
-        written = statuses.stored(self.document, status, seen)
-        self.document = {**self.document, "status": written}
-        if not self.moves or self.moves[-1] != move.reason:
-            self.moves.append(move.reason)
+        decided = decide(ServiceObservation(self._route(), (self._observe(parsed),)))
+        [decision] = decided.experiments
+        self._write(decided.changes)
+        self.document = {**self.document, "status": statuses.stored(decision)}
+        if not self.moves or self.moves[-1] != decision.verdict.reason:
+            self.moves.append(decision.verdict.reason)
         self._note()
-        times = [time for time in (again_at, wake_at(seen.after(status))) if time is not None]
-        self._wake = min(times, default=None)
+        self._wake = decided.next_look
         return (self.document["status"], self.live) != before
 
     def rest(self) -> None:
@@ -118,15 +113,15 @@ class Life:
     def ready(self, name: str, ready: bool) -> None:
         self.targets[name] = replace(self.targets[name], ready=ready)
 
-    def _observe(self, parsed: Experiment) -> Observed:
-        scene = self._scene()
+    def _observe(self, parsed: Experiment) -> Observation:
         arms = {
             arm.name: ArmTarget(
                 self.targets.get(arm.deployment), "other" if arm.deployment in self.elsewhere else "shop"
             )
             for arm in parsed.spec.arms
         }
-        seen = Observed(
+        return Observation(
+            document=self.document,
             spec=parsed.spec,
             status=parsed.status or ExperimentStatus(),
             arms=arms,
@@ -134,27 +129,27 @@ class Life:
             command=self.command,
             deleting=self.deleting,
             deployments=tuple(self.targets),
-            champion=scene.champion,
+            champion=recorded(self.live.stable),
             blocker=self.blocker,
             mesh=self.live.mesh,
-            fight=fight_over_at(self.live, self.now) is not None,
+            fight=fight_ends_at(self.live, self.now) is not None,
         )
-        wish = asked(parsed.metadata["name"], parsed.spec, seen.status, seen)
-        programmed = wish is not None and plan(scene.wanted(wish), self.live, self.now).programmed
-        return seen.with_route(programmed=programmed)
 
-    def _scene(self) -> Scene:
-        return Scene(
-            "shop", "default", list(self.targets.values()), self.live, recorded(self.live.stable), (), self.now
+    def _route(self) -> RouteObservation:
+        return RouteObservation(
+            "shop", "default", list(self.targets.values()), self.live, recorded(self.live.stable), self.now
         )
 
     def _program(self, split: Any) -> datetime | None:
-        planned = plan(self._scene().wanted(split), self.live, self.now)
+        changes = route_changes(desired_route(self._route(), split), self.live, self.now)
+        self._write(changes)
+        return changes.again_at
+
+    def _write(self, changes: RouteChanges) -> None:
         held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
-        for item in planned.apply:
+        for item in changes.apply:
             held[FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual")] = item
-        self.live = Live(**held, mesh=self.live.mesh)
-        return planned.again_at
+        self.live = LiveRoute(**held, mesh=self.live.mesh)
 
     def _note(self) -> None:
         """Keeps where each instant ended, where that is not where the last one did."""

@@ -9,7 +9,7 @@ import pytest
 from millrace_core.api.experiment import Experiment
 from millrace_core.base.errors import RejectError
 from millrace_operators.experiment.command import identity, parse
-from millrace_operators.experiment.ramp import split_at
+from millrace_operators.experiment.weights import weights_at
 from millrace_operators.routing.state import CONTENDERS
 from tests import builders
 from tests.operators.experiment.life import Life
@@ -256,4 +256,4 @@ def test_the_control_takes_what_is_left(weight: int, expected: int) -> None:
 
 def test_a_split_without_steps_is_what_the_arms_say() -> None:
     document = builders.experiment("ab", "shop", "v1", "v2").having("spec.arms", ARMS).build()
-    assert split_at(Experiment.model_validate(document).spec, None, 0) == {"a": 60, "b": 30, "c": 10}
+    assert weights_at(Experiment.model_validate(document).spec, None, 0) == {"a": 60, "b": 30, "c": 10}

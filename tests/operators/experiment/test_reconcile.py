@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from millrace_kube import resources as r
+from millrace_operators.routing import changes
+from millrace_operators.routing.state import DesiredRoute, RouteChanges
 from tests import builders
+from tests.operators import world as world_module
 from tests.operators.world import World
 
 EXP, MD = r.EXPERIMENTS, r.MODEL_DEPLOYMENTS
@@ -84,6 +87,28 @@ async def test_a_running_experiment_costs_no_write_while_nothing_is_due(shop: Wo
     shop.restart()
     await shop.turn()
     assert shop.writes == before
+
+
+async def test_a_turn_plans_the_route_once_whatever_it_decides(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[str] = []
+    reconciled = 0
+    plan_of, turn_of = changes._mesh_changes, world_module._RECONCILES["service"]
+
+    def counted(desired: DesiredRoute, *others: Any) -> RouteChanges:
+        planned.append(desired.service)
+        return plan_of(desired, *others)
+
+    async def reconcile(cluster: Any, key: Any) -> Any:
+        nonlocal reconciled
+        reconciled += 1
+        return await turn_of(cluster, key)
+
+    monkeypatch.setattr(changes, "_mesh_changes", counted)
+    monkeypatch.setitem(world_module._RECONCILES, "service", reconcile)
+    shop.apply(canary())
+    await shop.settle()
+    assert shop.status(EXP, "ramp")["phase"] == "Succeeded"
+    assert len(planned) == reconciled > 5
 
 
 async def test_every_transition_is_told_once(shop: World) -> None:

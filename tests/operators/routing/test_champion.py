@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from millrace_operators.routing.champion import candidate, elect, may_control
-from millrace_operators.routing.state import Champion, Split, Target
+from millrace_operators.routing.state import Champion, RouteTarget, Split
 
-V1 = Target("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
-V2 = Target("v2", "u2", "2026-01-02T00:00:00Z", "v2-aaaaaaaa", ready=True)
-
-
-def starting(target: Target) -> Target:
-    return Target(target.name, target.uid, target.created)
+V1 = RouteTarget("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
+V2 = RouteTarget("v2", "u2", "2026-01-02T00:00:00Z", "v2-aaaaaaaa", ready=True)
 
 
-def leaving(target: Target) -> Target:
-    return Target(target.name, target.uid, target.created, target.revision, target.ready, deleting=True)
+def starting(target: RouteTarget) -> RouteTarget:
+    return RouteTarget(target.name, target.uid, target.created)
+
+
+def leaving(target: RouteTarget) -> RouteTarget:
+    return RouteTarget(target.name, target.uid, target.created, target.revision, target.ready, deleting=True)
 
 
 def test_nobody_is_champion_before_a_deployment_is_ready() -> None:

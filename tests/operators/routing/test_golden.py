@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from millrace_operators.routing.plan import Wanted, plan
-from millrace_operators.routing.state import Champion, HeaderRule, Live, Split, Target
+from millrace_operators.routing.changes import route_changes
+from millrace_operators.routing.state import Champion, DesiredRoute, HeaderRule, LiveRoute, RouteTarget, Split
 from tests.operators import golden
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-V1 = Target("recommendation-v1", "uid-1", "2026-01-01T00:00:00Z", "recommendation-v1-6f1c2a7b", ready=True)
-V2 = Target("recommendation-v2", "uid-2", "2026-01-02T00:00:00Z", "recommendation-v2-0a1b2c3d", ready=True)
+V1 = RouteTarget("recommendation-v1", "uid-1", "2026-01-01T00:00:00Z", "recommendation-v1-6f1c2a7b", ready=True)
+V2 = RouteTarget("recommendation-v2", "uid-2", "2026-01-02T00:00:00Z", "recommendation-v2-0a1b2c3d", ready=True)
 SPLIT = Split(
     "recommendation-ab",
     "recommendation-v1",
@@ -26,20 +26,22 @@ SPLIT = Split(
         HeaderRule("arm-v2", "x-millrace-arm", "v2", "recommendation-v2"),
     ),
 )
-CASES: dict[str, Wanted] = {
-    "before-a-champion": Wanted(
-        "recommendation", "recsys", (Target("recommendation-v1", "uid-1", ""),), Champion(), None, 5
+CASES: dict[str, DesiredRoute] = {
+    "before-a-champion": DesiredRoute(
+        "recommendation", "recsys", (RouteTarget("recommendation-v1", "uid-1", ""),), Champion(), None, 5
     ),
-    "champion": Wanted(
+    "champion": DesiredRoute(
         "recommendation", "recsys", (V1, V2), Champion("recommendation-v1", ("recommendation-v2",)), None, 5
     ),
-    "split": Wanted("recommendation", "recsys", (V1, V2), Champion("recommendation-v1"), SPLIT, 5),
-    "delegate": Wanted("recommendation", "recsys", (V1,), Champion("recommendation-v1"), None, 5, roots=("shop",)),
+    "split": DesiredRoute("recommendation", "recsys", (V1, V2), Champion("recommendation-v1"), SPLIT, 5),
+    "delegate": DesiredRoute(
+        "recommendation", "recsys", (V1,), Champion("recommendation-v1"), None, 5, roots=("shop",)
+    ),
 }
 
 
 def objects(case: str) -> tuple[dict[str, Any], ...]:
-    return plan(CASES[case], Live(), NOW).apply
+    return route_changes(CASES[case], LiveRoute(), NOW).apply
 
 
 @pytest.mark.parametrize("case", CASES)

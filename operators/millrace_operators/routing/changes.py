@@ -8,16 +8,25 @@ restart goes on where the last operator stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from millrace_core.api import names
 from millrace_core.base import timestamps
-from millrace_operators.routing import desired
-from millrace_operators.routing.champion import candidate
-from millrace_operators.routing.state import CHANGED_AT, REWRITTEN_AT, Champion, Live, Object, Plan, Split, Target
+from millrace_operators.routing import desired as objects
+from millrace_operators.routing.champion import candidate, elect
+from millrace_operators.routing.state import (
+    CHANGED_AT,
+    DEFAULT_SETTLE_SECONDS,
+    REWRITTEN_AT,
+    DesiredRoute,
+    LiveRoute,
+    Object,
+    RouteChanges,
+    RouteObservation,
+    Split,
+)
 
 # Undone edits within this time that make a fight; the route is then left alone until the first of them is that old.
 FIGHT_WINDOW: Final = timedelta(minutes=1)
@@ -28,47 +37,41 @@ _WRITTEN: Final = f"{names.APPLIED_HASH}-spec"
 _ANCIENT: Final = timestamps.parse("1970-01-01T00:00:00Z")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the route of one service should be.
-
-    Attributes:
-        targets: the service's deployments; empty: the route has to go.
-        roots: names of the user's own VirtualServices for the service's host; Millrace's is then their delegate.
-        settle: seconds that a change takes to reach every proxy.
-    """
-
-    service: str
-    namespace: str
-    targets: Sequence[Target]
-    champion: Champion
-    split: Split | None
-    settle: float
-    roots: tuple[str, ...] = ()
-
-
-def plan(wanted: Wanted, live: Live, now: datetime) -> Plan:
-    """The next writes. Where all is as wanted they change nothing."""
-    if not wanted.targets:
-        return Plan(delete=live.objects(), settled=not live.objects())
-    place = (wanted.service, wanted.namespace, wanted.targets)
-    pointed = candidate(wanted.champion, wanted.targets)
-    services: tuple[Object, ...] = (
-        desired.arms_service(*place),
-        desired.stable_service(*place, wanted.champion, pointed),
+def desired_route(observation: RouteObservation, split: Split | None) -> DesiredRoute:
+    """What the route should be while an Experiment asks for ``split``; None: none has a part in it."""
+    return DesiredRoute(
+        service=observation.service,
+        namespace=observation.namespace,
+        targets=observation.targets,
+        champion=elect(observation.champion, observation.targets, split),
+        split=split,
+        settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
+        roots=tuple(root.name for root in observation.roots),
     )
-    if all(target.deleting for target in wanted.targets):
+
+
+def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> RouteChanges:
+    """The next writes. Where all is as desired they change nothing."""
+    if not desired.targets:
+        return RouteChanges(delete=live.objects(), settled=not live.objects())
+    place = (desired.service, desired.namespace, desired.targets)
+    pointed = candidate(desired.champion, desired.targets)
+    services: tuple[Object, ...] = (
+        objects.arms_service(*place),
+        objects.stable_service(*place, desired.champion, pointed),
+    )
+    if all(target.deleting for target in desired.targets):
         # Nothing is made anew for a service that goes: its namespace may refuse it.
         services = tuple(item for item, held in zip(services, (live.arms, live.stable), strict=True) if held)
         if live.virtual is None or live.rule is None:
-            return Plan(apply=services)
+            return RouteChanges(apply=services)
     if not live.mesh:
-        return Plan(apply=services, programmed=False)
-    route = desired.virtual_service(*place, pointed, wanted.split, delegate=bool(wanted.roots))
-    return _mesh_plan(wanted, live, route, services, now)
+        return RouteChanges(apply=services, programmed=False)
+    route = objects.virtual_service(*place, pointed, desired.split, delegate=bool(desired.roots))
+    return _mesh_changes(desired, live, route, services, now)
 
 
-def fight_over_at(live: Live, now: datetime) -> datetime | None:
+def fight_ends_at(live: LiveRoute, now: datetime) -> datetime | None:
     """When the minute is over in which edits of the route were undone three times; None where there is no fight."""
     ends = []
     for item in (live.rule, live.virtual):
@@ -78,13 +81,15 @@ def fight_over_at(live: Live, now: datetime) -> datetime | None:
     return max(ends, default=None)
 
 
-def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object, ...], now: datetime) -> Plan:
+def _mesh_changes(
+    desired: DesiredRoute, live: LiveRoute, route: Object, services: tuple[Object, ...], now: datetime
+) -> RouteChanges:
     edited = [item for item in (live.rule, live.virtual) if item is not None and _edited(item)]
-    if edited and (calm_at := fight_over_at(live, now)) is not None:
-        return Plan(apply=services, again_at=calm_at, programmed=False, settled=False)
-    settle = timedelta(seconds=wanted.settle)
+    if edited and (calm_at := fight_ends_at(live, now)) is not None:
+        return RouteChanges(apply=services, again_at=calm_at, programmed=False, settled=False)
+    settle = timedelta(seconds=desired.settle)
     present = _subsets(live.rule)
-    needed = _pointed_at(route) | _reserved(wanted)
+    needed = _pointed_at(route) | _reserved(desired)
     current = live.virtual is not None and live.virtual["spec"] == route["spec"]
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
@@ -94,12 +99,12 @@ def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object
     point = current or first or undone or (not added and now >= known_at + settle)
     free_at = _time(live.virtual, CHANGED_AT) + settle
     removable = live.virtual is None or (current and now >= free_at)
-    rule = _rule(wanted, needed if removable else needed | present.keys(), present)
+    rule = _rule(desired, needed if removable else needed | present.keys(), present)
     writes = [*services, _stamped(rule, live.rule, changed=added or live.rule is None, now=now)]
     if point:
         writes.append(_stamped(route, live.virtual, changed=not current, now=now))
     left_over = bool(present.keys() - needed)
-    return Plan(
+    return RouteChanges(
         apply=tuple(writes),
         again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
         programmed=current and not added,
@@ -108,21 +113,21 @@ def _mesh_plan(wanted: Wanted, live: Live, route: Object, services: tuple[Object
     )
 
 
-def _rule(wanted: Wanted, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
+def _rule(desired: DesiredRoute, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
     """The DestinationRule with these subsets; one whose deployment has gone keeps the labels it had."""
-    labels = dict(present) | {target.name: desired.subset_labels(target) for target in wanted.targets}
+    labels = dict(present) | {target.name: objects.subset_labels(target) for target in desired.targets}
     pairs = [(name, labels[name]) for name in sorted(subsets)]
-    return desired.destination_rule(wanted.service, wanted.namespace, wanted.targets, pairs)
+    return objects.destination_rule(desired.service, desired.namespace, desired.targets, pairs)
 
 
 def _pointed_at(route: Object) -> set[str]:
     return {target["destination"]["subset"] for rule in route["spec"]["http"] for target in rule["route"]}
 
 
-def _reserved(wanted: Wanted) -> set[str]:
+def _reserved(desired: DesiredRoute) -> set[str]:
     """Subsets of a running Experiment's arms, so that one that comes back gets its traffic at once."""
-    existing = {target.name for target in wanted.targets}
-    return existing & set(wanted.split.arms) if wanted.split else set()
+    existing = {target.name for target in desired.targets}
+    return existing & set(desired.split.arms) if desired.split else set()
 
 
 def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:

@@ -10,30 +10,40 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_operators.routing.plan import FIGHT_WINDOW, Wanted, fight_over_at, plan
-from millrace_operators.routing.state import Champion, HeaderRule, Live, Plan, Split, Target
+from millrace_operators.routing.changes import FIGHT_WINDOW, fight_ends_at, route_changes
+from millrace_operators.routing.state import (
+    Champion,
+    DesiredRoute,
+    HeaderRule,
+    LiveRoute,
+    RouteChanges,
+    RouteTarget,
+    Split,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-V1 = Target("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
-V2 = Target("v2", "u2", "2026-01-02T00:00:00Z", "v2-bbbbbbbb", ready=True)
-V3 = Target("v3", "u3", "2026-01-03T00:00:00Z", "v3-cccccccc", ready=True)
+V1 = RouteTarget("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
+V2 = RouteTarget("v2", "u2", "2026-01-02T00:00:00Z", "v2-bbbbbbbb", ready=True)
+V3 = RouteTarget("v3", "u3", "2026-01-03T00:00:00Z", "v3-cccccccc", ready=True)
 HALF = Split("exp", "v1", {"v1": 50, "v2": 50}, (HeaderRule("arm-v2", "x-millrace-arm", "v2", "v2"),), settle=5.0)
 
 
-def wanted(split: Split | None = None, targets: tuple[Target, ...] = (V1, V2), champion: str = "v1") -> Wanted:
-    return Wanted("shop", "default", targets, Champion(champion), split, settle=5.0)
+def wanted(
+    split: Split | None = None, targets: tuple[RouteTarget, ...] = (V1, V2), champion: str = "v1"
+) -> DesiredRoute:
+    return DesiredRoute("shop", "default", targets, Champion(champion), split, settle=5.0)
 
 
 class World:
-    """Objects as they stand after each plan was carried out; time moves only when told."""
+    """Objects as they stand after each turn was carried out; time moves only when told."""
 
     def __init__(self, *, mesh: bool = True) -> None:
         self.now = START
-        self.live = Live(mesh=mesh)
+        self.live = LiveRoute(mesh=mesh)
         self.writes = 0
 
-    def turn(self, want: Wanted) -> Plan:
-        planned = plan(want, self.live, self.now)
+    def turn(self, want: DesiredRoute) -> RouteChanges:
+        planned = route_changes(want, self.live, self.now)
         held = {
             "stable": self.live.stable,
             "arms": self.live.arms,
@@ -46,10 +56,10 @@ class World:
             held[field] = copy.deepcopy(item)
         for item in planned.delete:
             held[field_of(item)] = None
-        self.live = Live(**held, mesh=self.live.mesh)
+        self.live = LiveRoute(**held, mesh=self.live.mesh)
         return planned
 
-    def until_settled(self, want: Wanted) -> list[tuple[set[str], set[str]]]:
+    def until_settled(self, want: DesiredRoute) -> list[tuple[set[str], set[str]]]:
         """(subsets known, subsets pointed at) after each turn that changed either."""
         steps: list[tuple[set[str], set[str]]] = []
         for _ in range(10):
@@ -164,7 +174,7 @@ def test_a_route_without_deployments_goes_the_virtual_service_first() -> None:
 
 def test_nothing_is_made_anew_for_a_service_whose_deployments_all_go() -> None:
     gone = tuple(replace(target, deleting=True) for target in (V1, V2))
-    assert plan(wanted(targets=gone), Live(), START) == Plan()
+    assert route_changes(wanted(targets=gone), LiveRoute(), START) == RouteChanges()
 
 
 def edit(world: World) -> None:
@@ -190,19 +200,19 @@ def test_after_three_edits_in_a_minute_the_route_is_left_alone_until_the_minute_
     world = World()
     world.until_settled(wanted())
     for _ in range(3):
-        assert fight_over_at(world.live, world.now) is None
+        assert fight_ends_at(world.live, world.now) is None
         edit(world)
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=10)
     calm_at = START + FIGHT_WINDOW
-    assert fight_over_at(world.live, world.now) == calm_at
+    assert fight_ends_at(world.live, world.now) == calm_at
     edit(world)
     planned = world.turn(wanted())
     assert (planned.rewritten, planned.again_at, planned.programmed) == ((), calm_at, False)
     world.now = calm_at
     assert world.turn(wanted()).rewritten
-    assert fight_over_at(world.live, world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
-    assert fight_over_at(world.live, START + timedelta(seconds=70)) is None
+    assert fight_ends_at(world.live, world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
+    assert fight_ends_at(world.live, START + timedelta(seconds=70)) is None
 
 
 def test_edits_far_apart_are_no_fight() -> None:
@@ -212,4 +222,4 @@ def test_edits_far_apart_are_no_fight() -> None:
         edit(world)
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=31)
-    assert fight_over_at(world.live, world.now) is None
+    assert fight_ends_at(world.live, world.now) is None

@@ -1,15 +1,17 @@
-"""All that a verdict about an Experiment depends on, as plain values."""
+"""All that a decision about a service and its Experiments depends on, as plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, Weights
 from millrace_core.base import duration, timestamps
-from millrace_operators.routing.state import Champion, Target
+from millrace_core.base.errors import RejectError
+from millrace_kube.resources import Object, name_of
+from millrace_operators.routing.state import Champion, RouteObservation, RouteTarget
 
 PENDING: Final = "Pending"
 READY: Final = "Ready"
@@ -23,10 +25,6 @@ SPLITTING: Final = (READY, RUNNING, PAUSED)
 ENDING: Final = (PROMOTING, ROLLING_BACK)
 ROUTED: Final = SPLITTING + ENDING
 
-# A canary whose challenger is not Ready for so long is given up, as Deployments are after their progress deadline.
-UNREADY_DEADLINE: Final = timedelta(minutes=10)
-
-
 NO_CHAMPION: Final = Champion()
 
 
@@ -39,15 +37,16 @@ class ArmTarget:
         service: the service that it serves behind.
     """
 
-    target: Target | None = None
+    target: RouteTarget | None = None
     service: str = ""
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observation:
     """An Experiment and its surroundings at one moment.
 
     Attributes:
+        document: the object as it is stored.
         command: value of the annotation ``millrace.dev/command``; empty where absent.
         deleting: whether the Experiment's deletion has begun.
         arms: by arm name.
@@ -55,10 +54,10 @@ class Observed:
         champion: of the service, as recorded.
         blocker: name of the Experiment that has the service; empty: none.
         mesh: whether the cluster serves the mesh's kinds.
-        programmed: whether the live route is what the stored status asks for.
         fight: whether somebody else keeps editing the route.
     """
 
+    document: Object
     spec: ExperimentSpec
     status: ExperimentStatus
     arms: Mapping[str, ArmTarget]
@@ -69,16 +68,20 @@ class Observed:
     champion: Champion = NO_CHAMPION
     blocker: str = ""
     mesh: bool = True
-    programmed: bool = False
     fight: bool = False
 
-    def with_route(self, *, programmed: bool) -> Observed:
-        """The same with what is known of the route."""
-        return replace(self, programmed=programmed)
-
-    def after(self, status: ExperimentStatus) -> Observed:
+    def after(self, status: ExperimentStatus) -> Observation:
         """The same with another status."""
         return replace(self, status=status)
+
+    def blocked_by(self, name: str) -> Observation:
+        """The same while the Experiment ``name`` has the service; empty: none has it."""
+        return replace(self, blocker=name)
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return name_of(self.document)
 
     @property
     def phase(self) -> str:
@@ -135,3 +138,29 @@ class Observed:
             return None
         hold = steps[self.status.step_index or 0].hold
         return began + self.settle + timedelta(seconds=duration.seconds(hold))
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An Experiment whose stored spec cannot be read, and why."""
+
+    document: Object
+    error: RejectError
+
+
+@dataclass(frozen=True)
+class ServiceObservation:
+    """A service, its route, and its Experiments that want a turn, at one moment.
+
+    Attributes:
+        experiments: in the order in which they may have the service.
+    """
+
+    route: RouteObservation
+    experiments: tuple[Observation, ...] = ()
+    unreadable: tuple[Unreadable, ...] = field(default=())
+
+    @property
+    def now(self) -> datetime:
+        """When it was observed."""
+        return self.route.now

@@ -1,0 +1,66 @@
+"""The experiment types that the API knows: the one place from which the schema's enum, its words and its rules follow.
+
+What a type does stands in ``millrace_operators.experiment.types``, one object each. Here is only what a user can write:
+the name, one sentence for ``kubectl explain``, and what a spec of the type must hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from millrace_core.api.base import Rule
+
+
+@dataclass(frozen=True)
+class TypeSchema:
+    """What the API says of one type.
+
+    Attributes:
+        name: value of ``spec.type``.
+        behaviour: what it does, as the end of a sentence that begins with its name.
+        rules: CEL rules for the spec of an experiment of this type.
+    """
+
+    name: str
+    behaviour: str
+    rules: tuple[Rule, ...] = ()
+
+
+EXPERIMENT_TYPES: Final = (
+    TypeSchema(
+        "ABTest",
+        "holds its weights until a command ends it",
+        (
+            Rule(
+                "has(self.steps) || self.arms.all(a, a.control || has(a.weight))",
+                "each challenger of an ABTest without steps needs a weight",
+            ),
+        ),
+    ),
+    TypeSchema(
+        "Canary",
+        "walks its steps and promotes at the end",
+        (
+            Rule(
+                "self.arms.size() == 2 && self.arms.all(a, !has(a.weight))",
+                "a Canary has one control and one challenger, without weights: its weights come from spec.steps",
+            ),
+        ),
+    ),
+)
+
+NAMES: Final = tuple(schema.name for schema in EXPERIMENT_TYPES)
+
+
+def description() -> str:
+    """What ``spec.type`` says of itself."""
+    return "; ".join(f"{schema.name} {schema.behaviour}" for schema in EXPERIMENT_TYPES) + "."
+
+
+def rules() -> Iterator[Rule]:
+    """The rules of all types, each for a spec of its own type only."""
+    for schema in EXPERIMENT_TYPES:
+        for rule in schema.rules:
+            yield Rule(f"self.type != '{schema.name}' || ({rule.rule})", rule.message)

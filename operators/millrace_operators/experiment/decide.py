@@ -1,0 +1,142 @@
+"""One turn of a service, decided: from what was observed to every status, the split, the route and the next look. Pure.
+
+The policy judges each Experiment in turn; the first that nothing stands against has the service. The route is planned
+once, for what was decided, and says at the same time whether the live one is that already: then the weights count as
+applied, and the policy sees it at the next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from millrace_core.api.experiment import TERMINAL, Epoch, ExperimentStatus, Weights
+from millrace_core.base import timestamps
+from millrace_operators.experiment.acceptance import objection
+from millrace_operators.experiment.desired import split_of
+from millrace_operators.experiment.observation import ENDING, ROUTED, Observation, ServiceObservation, Unreadable
+from millrace_operators.experiment.policy import judge, next_look
+from millrace_operators.experiment.verdict import Verdict
+from millrace_operators.experiment.weights import desired_weights
+from millrace_operators.routing.changes import desired_route, route_changes
+from millrace_operators.routing.state import Champion, RouteChanges, RouteObservation, Split
+
+# As many as the schema lets the status hold; the oldest are dropped.
+MAX_EPOCHS: Final = 100
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is decided about one Experiment.
+
+    Attributes:
+        observation: what it was decided on.
+        verdict: the policy's, with its reason.
+        status: the next status, without conditions.
+        split: what it asks of the route; None while it has no part in it.
+        programmed: whether the live route is what it asks for.
+        release: whether a deleted Experiment may go: no traffic is split any more and nothing is left in the route.
+    """
+
+    observation: Observation
+    verdict: Verdict
+    status: ExperimentStatus
+    split: Split | None
+    programmed: bool = False
+    release: bool = False
+
+
+@dataclass(frozen=True)
+class ServiceDecision:
+    """What is decided about a service.
+
+    Attributes:
+        champion: as it is to be recorded.
+        changes: the next writes to the route.
+        next_look: when to look again although nothing happens; None: no need.
+    """
+
+    route: RouteObservation
+    experiments: tuple[Decision, ...]
+    unreadable: tuple[Unreadable, ...]
+    champion: Champion
+    changes: RouteChanges
+    next_look: datetime | None
+
+
+def decide(service: ServiceObservation) -> ServiceDecision:
+    """The whole turn."""
+    decisions = _in_order(service.experiments)
+    asking = next((decision for decision in decisions if decision.split is not None), None)
+    desired = desired_route(service.route, asking.split if asking else None)
+    changes = route_changes(desired, service.route.live, service.now)
+    if asking is not None and changes.programmed and not service.route.strangers:
+        decisions = [_confirmed(decision) if decision is asking else decision for decision in decisions]
+    looks = [changes.again_at, *(next_look(item.observation.after(item.status)) for item in decisions)]
+    return ServiceDecision(
+        route=service.route,
+        experiments=tuple(replace(item, release=_may_go(item, changes)) for item in decisions),
+        unreadable=service.unreadable,
+        champion=desired.champion,
+        changes=changes,
+        next_look=min((time for time in looks if time is not None), default=None),
+    )
+
+
+def _in_order(experiments: Sequence[Observation]) -> list[Decision]:
+    """Each Experiment's decision; the first that nothing stands against has the service, and blocks the others."""
+    decisions: list[Decision] = []
+    holder = ""
+    for alone in experiments:
+        observation = alone.blocked_by(holder) if holder else alone
+        decision = decide_experiment(observation)
+        decisions.append(decision)
+        phase = decision.status.phase
+        unfit = phase not in ROUTED and (observation.deleting or objection(observation) is not None)
+        if not holder and phase not in TERMINAL and not unfit:
+            holder = observation.name
+    return decisions
+
+
+def decide_experiment(observation: Observation) -> Decision:
+    """The policy's verdict, and the status and the split that follow from it."""
+    verdict = judge(observation)
+    status = observation.status.model_copy(update={"phase": observation.phase, **verdict.changes})
+    status = _with_weights(observation, status)
+    return Decision(observation, verdict, status, split_of(observation, status))
+
+
+def _with_weights(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
+    """The status with the weights wanted in its phase; a change of them is unconfirmed until the route holds it."""
+    if status.phase not in ROUTED:
+        return status
+    before = status.weights or Weights()
+    desired = desired_weights(observation, status)
+    entered = status.phase != observation.phase and (status.phase in ENDING or observation.phase not in ROUTED)
+    if desired == before.desired and not entered:
+        return status
+    return status.model_copy(update={"weights": Weights(desired=desired, applied=before.applied)})
+
+
+def _confirmed(decision: Decision) -> Decision:
+    """The live route holds what is asked: the weights are applied, since when, and the epoch that began."""
+    decision, status = replace(decision, programmed=True), decision.status
+    weights = status.weights or Weights()
+    if weights.applied_at:
+        return decision
+    now, desired = timestamps.render(decision.observation.now), weights.desired or {}
+    epochs = list(status.epochs or [])
+    if not epochs or epochs[-1].weights != desired:
+        epochs.append(Epoch(start=now, weights=desired))
+    applied = Weights(desired=desired, applied=desired, applied_at=now)
+    return replace(decision, status=status.model_copy(update={"weights": applied, "epochs": epochs[-MAX_EPOCHS:]}))
+
+
+def _may_go(decision: Decision, changes: RouteChanges) -> bool:
+    observation, phase = decision.observation, decision.status.phase
+    if not observation.deleting or phase in ROUTED:
+        return False
+    never_started = phase not in TERMINAL
+    return never_started or changes.settled or not observation.mesh

@@ -1,0 +1,41 @@
+"""What an experiment type may say. Everything here is pure, and every part of it may be left as it is.
+
+The state machine is the same for all types: arms become ready, traffic is split, steps are taken, traffic goes to one
+arm. A type adds to it where its steps come from, verdicts of its own, and what follows the last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import ClassVar
+
+from millrace_core.api.experiment import ExperimentSpec, FrozenStep
+from millrace_operators.experiment.observation import Observation
+from millrace_operators.experiment.verdict import Verdict
+
+OfType = Callable[[Observation], Verdict | None]
+
+
+class ExperimentType:
+    """A type that holds its weights until a command ends it; subclasses say what they do else.
+
+    Attributes:
+        verdicts: looked at in order while it runs and its arms exist; the first that is not None wins.
+    """
+
+    verdicts: ClassVar[tuple[OfType, ...]] = ()
+
+    def frozen_steps(self, spec: ExperimentSpec) -> list[FrozenStep] | None:
+        """The ramp as it is frozen at the start; None where the arms' weights hold from the start to the end."""
+        if not spec.steps:
+            return None
+        return [FrozenStep(weight=step.weight, hold=step.hold) for step in spec.steps]
+
+    def after_last_step(self, observation: Observation) -> Verdict | None:  # noqa: ARG002 for subclasses
+        """What follows when the last step's hold is over; None: it stays."""
+        return None
+
+    def next_look(self, observation: Observation) -> datetime | None:  # noqa: ARG002 for subclasses
+        """When one of its verdicts may turn although nothing happens."""
+        return None

@@ -1,0 +1,63 @@
+"""Canary: walks its steps, gives up a challenger that does not come back, and promotes at the end."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import ClassVar, Final
+
+from millrace_core.api import conditions
+from millrace_core.api.experiment import ExperimentSpec, FrozenStep
+from millrace_core.base import timestamps
+from millrace_operators.experiment.observation import RUNNING, Observation
+from millrace_operators.experiment.types.base import ExperimentType, OfType
+from millrace_operators.experiment.verdict import INCONCLUSIVE, Verdict, promote, roll_back
+
+DEFAULT_STEPS: Final = (
+    FrozenStep(weight=5, hold="10m"),
+    FrozenStep(weight=25, hold="10m"),
+    FrozenStep(weight=50, hold="10m"),
+    FrozenStep(weight=100, hold="0s"),
+)
+
+# A challenger that is not Ready for so long is given up, as Deployments are after their progress deadline.
+UNREADY_DEADLINE: Final = timedelta(minutes=10)
+
+
+def challenger_unready_too_long(observation: Observation) -> Verdict | None:
+    """A challenger that does not come back ends the canary."""
+    since = _unready_since(observation)
+    if since is None or observation.now < since + UNREADY_DEADLINE:
+        return None
+    names = ", ".join(arm.name for arm in observation.unready)
+    return roll_back(INCONCLUSIVE, "ChallengerUnready", f"{names} was not ready for {UNREADY_DEADLINE}")
+
+
+class Canary(ExperimentType):
+    """One challenger, step by step."""
+
+    verdicts: ClassVar[tuple[OfType, ...]] = (challenger_unready_too_long,)
+
+    def frozen_steps(self, spec: ExperimentSpec) -> list[FrozenStep] | None:
+        """The spec's steps, else 5, 25, 50 and 100 percent."""
+        return super().frozen_steps(spec) or list(DEFAULT_STEPS)
+
+    def after_last_step(self, observation: Observation) -> Verdict | None:
+        """The challenger is promoted."""
+        arm = observation.challengers[0].name
+        return promote(arm, "RampCompleted", f"{arm} went through every step")
+
+    def next_look(self, observation: Observation) -> datetime | None:
+        """When an unready challenger is given up."""
+        since = _unready_since(observation)
+        return since + UNREADY_DEADLINE if since else None
+
+
+def _unready_since(observation: Observation) -> datetime | None:
+    """Since when an arm is not ready while it runs; None where all are, or it is not recorded yet."""
+    if observation.phase != RUNNING or not observation.unready:
+        return None
+    stored = [item.model_dump(by_alias=True) for item in observation.status.conditions or ()]
+    found = conditions.find(stored, conditions.TARGETS_READY)
+    if found is None or found["status"] != "False":
+        return None
+    return timestamps.parse(found["lastTransitionTime"])
