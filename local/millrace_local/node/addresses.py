@@ -1,7 +1,7 @@
-"""Local addresses of pods: 127.64.0.0/10 unless told otherwise, so that every pod can serve on the port it likes.
+"""Local addresses of pods, by default of 127.64.0.0/10: each pod has one of its own, so ports of pods never clash.
 
-The address follows from the pod's uid, so two nodes on one machine hardly ever choose the same, and is kept in the
-pod's status, so it survives the node.
+The address follows from the pod's uid, so two nodes on one machine rarely choose the same; it is kept in the pod's
+status, so it survives the node.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TRIES = 64
 
 
 def parse_range(text: str) -> IPv4Network:
-    """The addresses of pods as an option says them.
+    """The network that ``--pod-cidr`` names.
 
     Raises:
         RejectError: it is no IPv4 network, or one of fewer than 256 addresses.
@@ -42,10 +42,10 @@ def parse_range(text: str) -> IPv4Network:
 
 
 def check_local(network: IPv4Network) -> None:
-    """Makes sure that servers of this machine can listen on the addresses of ``network``.
+    """Checks that this machine can listen on the addresses of ``network``.
 
     Raises:
-        RejectError: they cannot; says how to make them.
+        RejectError: it cannot; says how to add a route.
     """
     with socket.socket() as probe:
         try:
@@ -59,7 +59,7 @@ def check_local(network: IPv4Network) -> None:
 
 
 def candidates(uid: str, network: IPv4Network = RANGE) -> Iterator[str]:
-    """The addresses of the pod ``uid`` in ``network``, in order of preference; none ends in .0 or .255."""
+    """Addresses for the pod ``uid`` in ``network``, in order of preference; none ends in .0 or .255."""
     attempt = 0
     while True:
         digest = hashlib.sha256(f"{uid}/{attempt}".encode()).digest()
@@ -70,7 +70,7 @@ def candidates(uid: str, network: IPv4Network = RANGE) -> Iterator[str]:
 
 
 def tcp_ports(pod: Object) -> list[int]:
-    """The TCP ports that the pod's containers declare."""
+    """The TCP ports in the pod's spec."""
     return [
         port["containerPort"]
         for container in pod["spec"]["containers"]
@@ -100,7 +100,7 @@ def allocate(
     *,
     free: Callable[[str, Iterable[int]], bool] = is_free,
 ) -> str:
-    """The pod's address: the one in its status, else its first candidate that nobody has and whose ports are free.
+    """The pod's address: that of its status, or its first candidate that is not taken and whose ports are free.
 
     Raises:
         ReportError: no candidate is free.

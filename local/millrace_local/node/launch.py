@@ -1,4 +1,4 @@
-"""What to start for a container: command line, environment and folder, with mount paths made real. Pure."""
+"""The command line, environment and folder of a container, with mount paths replaced by real ones. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
 @dataclass(frozen=True)
 class Launch:
-    """A command ready to be started."""
+    """A command ready to start."""
 
     command: tuple[str, ...]
     environ: Mapping[str, str]
@@ -25,7 +25,7 @@ class Launch:
 
 
 def message_mount(container: Object) -> str:
-    """The path under which the container knows the file of its termination message."""
+    """The path at which the container expects its termination message file."""
     return str(container.get("terminationMessagePath") or DEFAULT_MESSAGE_PATH)
 
 
@@ -43,13 +43,13 @@ def launch(
     Args:
         container: the container.
         own: its own environment variables, resolved.
-        base: what every container's environment begins with.
-        mounts: real paths by mount path, the termination message's among them.
-        home: the folder in which the command runs where it names none that exists.
-        python: the interpreter that ``python`` and ``python3`` mean.
+        base: the variables that every container gets.
+        mounts: real paths by mount path, with that of the termination message.
+        home: the working directory where the container names none that exists.
+        python: the interpreter to run for ``python`` and ``python3``.
 
     Raises:
-        RejectError: the container has no command, so the image's own would be meant, which is not known here.
+        RejectError: the container has no command; that of the image is not known here.
     """
     if not container.get("command"):
         raise RejectError(
@@ -70,10 +70,10 @@ def launch(
 def base_environment(
     *, path: str, home: Path, host: str, address: str, proxy: str, marks: Mapping[str, str]
 ) -> dict[str, str]:
-    """What every container's environment begins with.
+    """The variables that every container gets.
 
     Clients read ``no_proxy`` differently: some know networks (curl, requests, Go), others exact hosts only (httpx,
-    urllib), so both forms stand there, the pod's own address among them.
+    urllib). So it has both, with the pod's own address.
     """
     environ = {
         "PATH": path,

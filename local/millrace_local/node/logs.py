@@ -1,7 +1,8 @@
-"""Logs of containers, in the form of the container runtime interface: ``<RFC 3339 time> stdout F <text>``.
+"""Log files of containers in the format of the container runtime interface: ``<RFC 3339 time> stdout F <text>``.
 
-Both outputs come through one pipe, so their order is kept. A file that grows past the limit is moved to ``.1`` and a
-new one begun. A container that writes faster than the disk waits in its ``write``, as on any full pipe.
+stdout and stderr share one pipe, so their order is kept. A file that exceeds the limit is renamed to ``.1``. A
+container
+that writes faster than the disk blocks, as on any full pipe.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from pathlib import Path
 
 LARGEST_FILE = 10 * 1024 * 1024
 LARGEST_CHUNK = 64 * 1024
-# A line longer than this is written in parts, each tagged P but the last.
+# A longer line is written in parts; all but the last are tagged P.
 LONGEST_LINE = 16 * 1024
-# Kubernetes' bounds of a termination message taken from the log.
+# Kubernetes' limits for a termination message taken from the log.
 TAIL_BYTES = 2048
 TAIL_LINES = 80
 
 
 class LogPipe:
-    """A pipe whose reading end is copied into ``file``. Give ``writing`` to a process, then call ``started``."""
+    """A pipe whose output is written to ``file``. Pass ``writing`` to a process, then call ``started``."""
 
     def __init__(self, file: Path, *, now: Callable[[], datetime], limit: int = LARGEST_FILE) -> None:
         self._file = file
@@ -38,13 +39,13 @@ class LogPipe:
         asyncio.get_running_loop().add_reader(self._reading, self._read)
 
     def started(self) -> None:
-        """Gives up this side's writing end, so that the pipe ends when the process's last copy of it does."""
+        """Closes this side's writing end, so that the pipe ends with the process's last copy of it."""
         os.close(self.writing)
 
-    async def finish(self, patience: float = 0.2) -> None:
-        """Waits for the end of the output, for ``patience`` seconds at most, and closes the file."""
+    async def finish(self, seconds: float = 0.2) -> None:
+        """Waits for the end of the output, for ``seconds`` seconds at most, and closes the file."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), patience)
+            await asyncio.wait_for(self._ended.wait(), seconds)
         if not self._ended.is_set():
             self._end()
 
@@ -86,7 +87,7 @@ class LogPipe:
 
 
 def rotate_run(folder: Path, container: str) -> Path:
-    """Keeps the log of the container's last run as ``<container>.previous.log`` and returns the file for the next."""
+    """Renames the log of the last run to ``<container>.previous.log``; returns the file for the next run."""
     file = folder / f"{container}.log"
     if file.exists():
         file.replace(folder / f"{container}.previous.log")
@@ -94,7 +95,7 @@ def rotate_run(folder: Path, container: str) -> Path:
 
 
 def tail(file: Path) -> str:
-    """The end of a log, as a termination message takes it: at most 2048 bytes and 80 lines, without the times."""
+    """The end of a log for a termination message: at most 2048 bytes and 80 lines, without the times."""
     try:
         with file.open("rb") as opened:
             opened.seek(max(0, file.stat().st_size - 4 * TAIL_BYTES))

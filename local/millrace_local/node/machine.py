@@ -24,23 +24,23 @@ GPU = "nvidia.com/gpu"
 
 
 def search_path() -> str:
-    """PATH of containers: the present environment's programs first."""
+    """The PATH of containers: programs of the agent's environment first."""
     return f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass
 class Machine:
-    """The node's means, passed to each pod.
+    """What all pods of a node share.
 
     Attributes:
         settings: the node's settings.
-        client: the way to the API server.
+        client: a client of the API server.
         processes: starts processes.
-        session: for probes.
-        recorder: writes events.
+        session: the HTTP session of probes.
+        recorder: writes Events.
         now: the clock.
         allocatable: what the node offers, as quantities.
-        inherited: variables of the agent's own environment that containers need to find the machine's libraries.
+        inherited: variables of the agent's environment that containers need to find libraries and certificates.
     """
 
     settings: NodeSettings
@@ -54,10 +54,10 @@ class Machine:
     _gpus: dict[int, str] = field(default_factory=dict)
 
     def gpus(self, pod: Object) -> Mapping[str, str]:
-        """Environment that shows the pod its GPUs and no others; nothing on a machine without any.
+        """Reserves GPUs for a pod; returns variables that show it these and no others. Empty on a machine without GPUs.
 
         Raises:
-            RetryError: fewer are free than the pod asks for (another pod is still ending).
+            RetryError: fewer are free than the pod requests (another pod is still ending).
         """
         present = int(self.allocatable.get(GPU, "0"))
         if not present:
@@ -74,7 +74,7 @@ class Machine:
         return {"CUDA_VISIBLE_DEVICES": shown or "-1", "NVIDIA_VISIBLE_DEVICES": shown or "void"}
 
     def release(self, pod: Object) -> None:
-        """Gives the pod's GPUs to others."""
+        """Frees the pod's GPUs."""
         uid = pod["metadata"]["uid"]
         self._gpus = {number: owner for number, owner in self._gpus.items() if owner != uid}
 
@@ -85,12 +85,12 @@ def _wanted_gpus(pod: Object) -> int:
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """The few variables of the agent that containers get as well."""
+    """The variables of the agent's environment that containers get."""
     return {name: environ[name] for name in ("LD_LIBRARY_PATH", "SSL_CERT_FILE", "TZ") if environ.get(name)}
 
 
 def oom_kills() -> int:
-    """How often this machine's kernel has killed a process for want of memory."""
+    """How many processes this machine's kernel has killed because memory ran out."""
     try:
         for line in Path("/proc/vmstat").read_text().splitlines():
             name, _, value = line.partition(" ")
@@ -102,10 +102,10 @@ def oom_kills() -> int:
 
 
 def is_gpu_device(name: str) -> bool:
-    """Whether a name in ``/dev`` is one NVIDIA GPU."""
+    """Whether a name in ``/dev`` is an NVIDIA GPU."""
     return name.startswith("nvidia") and name.removeprefix("nvidia").isdigit()
 
 
 def count_gpus() -> int:
-    """The NVIDIA GPUs of this machine."""
+    """The number of NVIDIA GPUs of this machine."""
     return sum(is_gpu_device(name) for name in os.listdir("/dev"))  # noqa: PTH208 - names alone are needed

@@ -1,9 +1,9 @@
-"""Mount paths in words: since a process has no mount namespace, the words that name a mount path name the real one.
+"""Mount paths in commands and variables: a process has no mount namespace, so each mount path is replaced by its
+real path.
 
-A path counts when it stands at the start of a word, after one of ``= : , ; @ ( [ { < >`` or a quote, or after
-``file://``; and ends there or goes on with ``/``. So ``--model=/models/m.onnx``, ``{"uri":"file:///models"}`` and
-``cat </data/x`` are rewritten, while ``/database`` (for the mount ``/data``), ``http://host/data`` and
-``s3://bucket/data`` stay.
+A path counts at the start of a word, after one of ``= : , ; @ ( [ { < >`` or a quote, or after ``file://``; it must end
+there or go on with ``/``. So ``--model=/models/m.onnx``, ``{"uri":"file:///models"}`` and ``cat </data/x`` are
+rewritten, while ``/database`` (for the mount ``/data``), ``http://host/data`` and ``s3://bucket/data`` stay.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _AFTER = r"(?=$|[/\s:,;?#)\]}<>|&\"'`\\])"
 
 
 def rewrite(text: str, mounts: Mapping[str, Path]) -> str:
-    """Replaces each mount path that ``text`` names by its real path; the longest mount path wins."""
+    """Replaces each mount path in ``text`` by its real path; the longest mount path wins."""
     real = {mount.rstrip("/"): str(path) for mount, path in mounts.items() if mount.rstrip("/")}
     if not real:
         return text

@@ -1,4 +1,4 @@
-"""One pod at work: volumes, init containers, containers, and an end with grace."""
+"""One pod: volumes, init containers, containers, and its end with a grace period."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ from millrace_core.base.errors import MillraceError, RetryError
 from millrace_kube.resources import PODS, Object
 from millrace_local.node import volumes
 from millrace_local.node.container import Container
-from millrace_local.node.environment import Facts, MissingError, environment, references
+from millrace_local.node.environment import DownwardApi, MissingError, environment, references
 from millrace_local.node.launch import Launch, base_environment, launch, message_mount
 from millrace_local.node.machine import HOST_ADDRESS, Machine, search_path
 from millrace_local.node.processes import NODE_MARK, POD_MARK
+from millrace_local.node.references import fetch
 from millrace_local.node.report import StatusWriter
-from millrace_local.node.sources import fetch
-from millrace_local.node.status import LOST, Place, Record, Stage, pod_status, restart_policy, restored
+from millrace_local.node.status import (
+    LOST,
+    ContainerRecord,
+    PodPlacement,
+    PodStage,
+    pod_status,
+    restart_policy,
+    restored,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +41,7 @@ class Pod:
     Args:
         obj: the pod as bound to this node.
         address: its IP address.
-        machine: the node's means.
+        machine: what all pods of the node share.
     """
 
     def __init__(self, obj: Object, address: str, machine: Machine) -> None:
@@ -42,8 +50,8 @@ class Pod:
         self.finished = asyncio.Event()
         self._machine = machine
         self._folder = machine.settings.pods / self.uid
-        self._place = Place(address, HOST_ADDRESS, machine.now())
-        self._stage = Stage()
+        self._placement = PodPlacement(address, HOST_ADDRESS, machine.now())
+        self._stage = PodStage()
         self._inits = _records(obj, "initContainers", "initContainerStatuses", machine)
         self._mains = _records(obj, "containers", "containerStatuses", machine)
         self._volumes: dict[str, Path] = {}
@@ -53,29 +61,29 @@ class Pod:
         }
         self._closing = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        self._frozen = False
+        self._reporting_stopped = False
 
     @property
     def obj(self) -> Object:
-        """The pod as last seen."""
+        """The latest known version of the pod."""
         return self._writer.obj
 
     async def run(self) -> None:
-        """Runs the pod to its end and has it reported."""
+        """Runs the pod to its end and reports its status."""
         writing = asyncio.create_task(self._writer.run())
         deadline = asyncio.create_task(self._keep_deadline())
         refreshing = asyncio.create_task(self._refresh())
         try:
             if self._was_lost():
                 message = "the node that ran the pod ended, and its restartPolicy is Never"
-                self._stage = replace(self._stage, verdict=("Failed", LOST, message))
+                self._stage = replace(self._stage, override=("Failed", LOST, message))
             else:
-                await self._live()
+                await self._run_containers()
             self._stage = replace(self._stage, ended=True)
             self._changed()
             if self._ending:
                 await self._ending
-            if not self._frozen:
+            if not self._reporting_stopped:
                 await self._writer.settled()
         finally:
             for task in (deadline, refreshing, writing):
@@ -85,7 +93,7 @@ class Pod:
             self.finished.set()
 
     def update(self, obj: Object) -> None:
-        """Takes a newer version of the pod; the first that is marked as deleted begins its end."""
+        """Takes a newer version of the pod; the first with a deletion timestamp begins its end."""
         self._writer.observe(obj)
         if not obj["metadata"].get("deletionTimestamp"):
             return
@@ -95,7 +103,7 @@ class Pod:
         self.end(30.0 if grace is None else float(grace))
 
     def end(self, grace: float) -> None:
-        """Begins the pod's end, once: out of use, then ``preStop`` and SIGTERM, after ``grace`` seconds SIGKILL."""
+        """Begins the pod's end, once: unready, then ``preStop`` and SIGTERM, after ``grace`` seconds SIGKILL."""
         if self._ending is not None or self.finished.is_set():
             return
         serving = any(record.ready and record.spec.get("readinessProbe") for record in self._mains)
@@ -108,30 +116,30 @@ class Pod:
         self._ending = asyncio.create_task(self._end(grace, settle))
 
     def kill(self) -> None:
-        """Ends all processes at once."""
+        """Ends all processes with SIGKILL."""
         self._closing.set()
         for container in self._containers.values():
             container.kill()
 
-    def vanish(self) -> None:
-        """Ends all processes at once: the pod is no more in the API server."""
+    def abandon(self) -> None:
+        """Ends all processes with SIGKILL and reports nothing: the API server has no such pod any more."""
         self._writer.give_up()
         self.kill()
         self.end(0)
 
-    def freeze(self) -> None:
-        """Writes no status any more: the node ends, and the next one finds the pod as it was."""
-        self._frozen = True
+    def stop_reporting(self) -> None:
+        """Writes no more status: the node ends, and the next one runs the pod from the status as it is."""
+        self._reporting_stopped = True
 
-    def erase(self) -> None:
+    def remove_files(self) -> None:
         """Removes the pod's files."""
         volumes.remove(self._folder)
 
-    async def _live(self) -> None:
+    async def _run_containers(self) -> None:
         for name in ("home/tmp", "logs", "termination", "volumes"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._changed()
-        await self._mount()
+        await self._mount_volumes()
         async with asyncio.TaskGroup() as tasks:
             sidecars = await self._initialize(tasks)
             if sidecars is None:
@@ -153,7 +161,7 @@ class Pod:
             if record.is_sidecar:
                 sidecars.append(container)
                 running = tasks.create_task(container.run())
-                starting = asyncio.create_task(container.watch.started.wait())
+                starting = asyncio.create_task(container.lifecycle.started.wait())
                 await asyncio.wait({running, starting}, return_when=asyncio.FIRST_COMPLETED)
                 starting.cancel()
                 continue
@@ -165,11 +173,11 @@ class Pod:
             record.ready = True
         return None if self._closing.is_set() else sidecars
 
-    async def _mount(self) -> None:
-        """Makes the volumes; waits for what they lack."""
+    async def _mount_volumes(self) -> None:
+        """Creates the volumes; waits for missing Secrets and ConfigMaps."""
         while not self._closing.is_set():
             try:
-                await self._fill()
+                await self._fill_volumes()
             except MillraceError as error:
                 self._machine.recorder.emit(PODS, self.obj, "FailedMount", str(error), kind="Warning")
                 heals = isinstance(error, MissingError | RetryError)
@@ -178,12 +186,12 @@ class Pod:
             else:
                 return
 
-    async def _fill(self) -> None:
+    async def _fill_volumes(self) -> None:
         listed = self.obj["spec"].get("volumes") or []
         needed = [reference for volume in listed for reference in volumes.references(volume)]
-        sources = await fetch(self._machine.client, self.obj, needed)
+        resolved = await fetch(self._machine.client, self.obj, needed)
         for volume in listed:
-            wanted = volumes.files(volume, self._facts(), sources)
+            wanted = volumes.files(volume, self._downward_api(), resolved)
             folder = self._volumes[volume["name"]] = volumes.directory(volume, self._folder / "volumes")
             if wanted is not None:
                 volumes.fill(folder, wanted)
@@ -191,12 +199,12 @@ class Pod:
                 folder.mkdir(parents=True, exist_ok=True)
 
     async def _refresh(self) -> None:
-        """Brings volumes from Secrets and ConfigMaps up to date, now and then."""
-        sources = ("secret", "configMap", "projected", "downwardAPI")
-        while any(volume.get(kind) for volume in self.obj["spec"].get("volumes") or [] for kind in sources):
+        """Updates volumes from Secrets and ConfigMaps now and then."""
+        kinds = ("secret", "configMap", "projected", "downwardAPI")
+        while any(volume.get(kind) for volume in self.obj["spec"].get("volumes") or [] for kind in kinds):
             await asyncio.sleep(self._machine.settings.refresh)
             try:
-                await self._fill()
+                await self._fill_volumes()
             except MillraceError as error:
                 log.info("volumes of pod %s: %s", self.obj["metadata"]["name"], error)
 
@@ -205,10 +213,10 @@ class Pod:
         if seconds is None:
             return
         since = (self.obj.get("status") or {}).get("startTime")
-        end = (timestamps.parse(since) if since else self._place.started) + timedelta(seconds=seconds)
+        end = (timestamps.parse(since) if since else self._placement.started) + timedelta(seconds=seconds)
         await asyncio.sleep((end - self._machine.now()).total_seconds())
         message = "Pod was active on the node longer than the specified deadline"
-        self._stage = replace(self._stage, verdict=("Failed", "DeadlineExceeded", message))
+        self._stage = replace(self._stage, override=("Failed", "DeadlineExceeded", message))
         self.end(float(self.obj["spec"].get("terminationGracePeriodSeconds", 30)))
 
     async def _end(self, grace: float, settle: float) -> None:
@@ -216,17 +224,17 @@ class Pod:
         await self._stop(self._mains, grace)
         await self._stop([record for record in self._inits if not record.done], grace)
 
-    async def _stop(self, records: Iterable[Record], grace: float) -> None:
+    async def _stop(self, records: Iterable[ContainerRecord], grace: float) -> None:
         await asyncio.gather(*(self._containers[id(record)].stop(grace) for record in records))
 
     async def _prepare(self, spec: Object) -> Launch:
-        """What to start for a container, from the Secrets and ConfigMaps as they are now.
+        """The command of a container, with the Secrets and ConfigMaps as they are now.
 
         Raises:
-            MillraceError: something is missing or wrong.
+            MillraceError: a reference is missing or wrong.
         """
-        sources = await fetch(self._machine.client, self.obj, references(spec))
-        own = environment(spec, self._facts(), sources)
+        resolved = await fetch(self._machine.client, self.obj, references(spec))
+        own = environment(spec, self._downward_api(), resolved)
         home = self._folder / "home"
         settings, metadata = self._machine.settings, self.obj["metadata"]
         base = base_environment(
@@ -242,10 +250,10 @@ class Pod:
         real[message_mount(spec)] = self._folder / "termination" / str(spec["name"])
         return launch(spec, own, base=environ, mounts=real, home=home, python=sys.executable)
 
-    def _facts(self) -> Facts:
-        return Facts(self.obj, self.address, HOST_ADDRESS, self._machine.allocatable)
+    def _downward_api(self) -> DownwardApi:
+        return DownwardApi(self.obj, self.address, HOST_ADDRESS, self._machine.allocatable)
 
-    def _container(self, record: Record, *, init: bool) -> Container:
+    def _container(self, record: ContainerRecord, *, init: bool) -> Container:
         return Container(
             record,
             policy=restart_policy(record.spec, self._writer.obj, init=init),
@@ -258,19 +266,19 @@ class Pod:
         )
 
     def _was_lost(self) -> bool:
-        """Whether a node before this one ran the pod and it may not be run again."""
+        """Whether an earlier node ran the pod and its restart policy forbids another run."""
         lost = [record for record in (*self._inits, *self._mains) if record.was_lost]
         return bool(lost) and self.obj["spec"].get("restartPolicy") == "Never"
 
     def _changed(self) -> None:
-        if not self._frozen:
+        if not self._reporting_stopped:
             self._writer.changed()
 
     def _status(self, obj: Object) -> Object:
-        return pod_status(obj, self._inits, self._mains, self._stage, self._place, self._machine.now())
+        return pod_status(obj, self._inits, self._mains, self._stage, self._placement, self._machine.now())
 
 
-def _records(obj: Object, field: str, statuses: str, machine: Machine) -> list[Record]:
+def _records(obj: Object, field: str, statuses: str, machine: Machine) -> list[ContainerRecord]:
     known = {status["name"]: status for status in (obj.get("status") or {}).get(statuses) or []}
     init = field == "initContainers"
     return [

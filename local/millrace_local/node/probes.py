@@ -1,7 +1,7 @@
-"""Probes: when to look, and what a row of answers means. Pure; ``probing`` does the looking.
+"""When to probe, and what the results mean. Pure; ``probing`` performs the probes.
 
-Until its first success, an HTTP or TCP probe looks ten times a second, so that a container is in use as soon as it can
-be. Failures count only at the pace of ``periodSeconds``: nothing is given up sooner than on a cluster.
+Until its first success an HTTP or TCP probe runs ten times a second, so that a container is ready as soon as it can be.
+Failures count only once per ``periodSeconds``, so nothing is given up sooner than on a cluster.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from millrace_kube.resources import Object
 Kind = Literal["startup", "readiness", "liveness"]
 
 EAGER_SECONDS = 0.1
-# Starting a command ten times a second would slow down what it waits for.
+# Starting a command ten times a second would slow down the container it waits for.
 EAGER_COMMAND_SECONDS = 0.5
-# Who is not there after so long is waited for at the usual pace.
+# After this long without success, probes go on at the usual period.
 EAGER_FOR_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe's numbers; times in seconds."""
+    """The numbers of a probe; times in seconds."""
 
     kind: Kind
     delay: float
@@ -47,37 +47,37 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What a probe has said so far.
+class ProbeState:
+    """The results of a probe so far.
 
     Attributes:
-        passed: its verdict; None while there is none.
-        run: answers in a row that agree, positive for successes and negative for failures.
+        passed: whether it passes; None while that is undecided.
+        streak: equal results in a row, positive for successes and negative for failures.
         succeeded: whether it ever succeeded.
         counted_at: when a failure was last counted.
     """
 
     passed: bool | None = None
-    run: int = 0
+    streak: int = 0
     succeeded: bool = False
     counted_at: float = float("-inf")
 
 
-def after(probe: Probe, row: Row, ok: bool, at: float) -> Row:
-    """The row with one more answer, given ``at`` seconds after the container's start."""
+def next_state(probe: Probe, probe_state: ProbeState, ok: bool, at: float) -> ProbeState:
+    """The state after one more result, ``at`` seconds after the container's start."""
     if ok:
-        run = max(0, row.run) + 1
-        passed = True if run >= probe.successes else row.passed
-        return Row(passed, run, succeeded=True, counted_at=row.counted_at)
-    # A hair less than the period: timers are not exact.
-    if at - row.counted_at < probe.period * 0.99:
-        return replace(row, run=min(0, row.run))
-    run = min(0, row.run) - 1
-    return Row(False if -run >= probe.failures else row.passed, run, row.succeeded, at)
+        streak = max(0, probe_state.streak) + 1
+        passed = True if streak >= probe.successes else probe_state.passed
+        return ProbeState(passed, streak, succeeded=True, counted_at=probe_state.counted_at)
+    # Slightly less than the period, since timers are not exact.
+    if at - probe_state.counted_at < probe.period * 0.99:
+        return replace(probe_state, streak=min(0, probe_state.streak))
+    streak = min(0, probe_state.streak) - 1
+    return ProbeState(False if -streak >= probe.failures else probe_state.passed, streak, probe_state.succeeded, at)
 
 
-def pause(probe: Probe, row: Row, at: float) -> float:
-    """Seconds until the next look."""
-    waiting = not row.succeeded or (probe.kind != "liveness" and row.passed is None)
+def pause(probe: Probe, probe_state: ProbeState, at: float) -> float:
+    """Seconds until the next attempt."""
+    waiting = not probe_state.succeeded or (probe.kind != "liveness" and probe_state.passed is None)
     eager = probe.kind != "liveness" and waiting and at - probe.delay < EAGER_FOR_SECONDS
     return min(probe.eager, probe.period) if eager else probe.period

@@ -1,4 +1,4 @@
-"""Looks by HTTP, TCP or command, as probes and ``preStop`` hooks ask."""
+"""Performs probes and hooks: by HTTP, TCP or command."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ _OK = range(200, 400)
 
 
 class ProbeFailedError(RetryError):
-    """The look found what it should not; the message is what the event says."""
+    """A probe or hook failed; the message is that of the Event."""
 
     reason = "Unhealthy"
 
 
 class Prober:
-    """Looks at one pod."""
+    """Performs the probes and hooks of one pod."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
         self._session = session
         self._address = address
 
-    async def look(self, action: Object, container: Object, patience: float, run: Run) -> None:
+    async def perform(self, action: Object, container: Object, seconds: float, run: Run) -> None:
         """Performs one of ``httpGet``, ``tcpSocket``, ``exec``, ``sleep``.
 
         Args:
             action: the probe or hook.
-            container: whose ports may be named.
-            patience: seconds.
+            container: the container, whose ports ``action`` may name.
+            seconds: the timeout.
             run: runs a command of the container.
 
         Raises:
             ProbeFailedError: it failed; says how.
         """
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 if action.get("httpGet"):
                     await self._http(action["httpGet"], container)
                 elif action.get("tcpSocket"):
                     await self._tcp(action["tcpSocket"], container)
                 elif action.get("exec") is not None:
-                    await self._command(action["exec"].get("command") or [], patience, run)
+                    await self._command(action["exec"].get("command") or [], seconds, run)
                 elif action.get("sleep"):
                     await asyncio.sleep(action["sleep"]["seconds"])
                 else:
                     raise ProbeFailedError("only httpGet, tcpSocket and exec probes work on the embedded node")
         except TimeoutError as error:
-            raise ProbeFailedError(f"no answer within {patience:g} s") from error
+            raise ProbeFailedError(f"no answer within {seconds:g} s") from error
 
     async def _http(self, get: Object, container: Object) -> None:
         scheme = (get.get("scheme") or "HTTP").lower()
@@ -77,9 +77,9 @@ class Prober:
             raise ProbeFailedError(f"dial tcp {host}:{number}: {error.strerror or error}") from error
         writer.close()
 
-    async def _command(self, command: list[str], patience: float, run: Run) -> None:
+    async def _command(self, command: list[str], seconds: float, run: Run) -> None:
         try:
-            code, output = await run(command, patience)
+            code, output = await run(command, seconds)
         except OSError as error:
             raise ProbeFailedError(f"cannot run {command!r}: {error.strerror}") from error
         if code:
@@ -103,7 +103,7 @@ def port(value: int | str, container: Object) -> int:
 
 
 def session() -> aiohttp.ClientSession:
-    """The session of all probes: each look is a connection of its own, certificates are not verified (as a kubelet)."""
+    """The HTTP session of all probes: a new connection for each, certificates not verified (as in a kubelet)."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=False, force_close=True, limit=0),
         headers={"User-Agent": "kube-probe/millrace", "Accept": "*/*"},

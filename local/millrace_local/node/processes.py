@@ -1,8 +1,7 @@
-"""Processes of containers: each the leader of a session and group of its own, and none that outlives the agent.
+"""Processes of containers: each leads a session and process group of its own, and none survives the agent.
 
-Three nets catch what would be left behind: the kernel kills a child whose parent dies (PR_SET_PDEATHSIG), the warden
-kills the groups of an agent that died, and ``sweep`` kills what carries the mark of a pod in its environment, wherever
-it hid.
+Three mechanisms end orphans: the kernel kills a child whose parent dies (PR_SET_PDEATHSIG), the reaper kills the
+process groups of an agent that died, and ``sweep`` kills every process with the mark of a pod in its environment.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import TextIO
 
 from millrace_core.base.errors import ReportError
-from millrace_local.node import warden
+from millrace_local.node import reaper
 
-# Marks in the environment of every process of a container.
+# Environment variables by which processes of containers are found again.
 POD_MARK = "MILLRACE_POD_UID"
 NODE_MARK = "MILLRACE_NODE_ROOT"
 
@@ -30,16 +29,16 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with(parent: int, warden_pipe: int | None) -> Callable[[], None]:
+def _die_with(parent: int, reaper_pipe: int | None) -> Callable[[], None]:
     """What a child does before it becomes the command. Only system calls: it runs between fork and exec.
 
-    It tells the warden of itself, because an agent that is killed as it starts a command could not.
+    It reports itself to the reaper, because an agent that is killed while it starts a command could not.
     """
 
     def prepare() -> None:
-        if warden_pipe is not None:
+        if reaper_pipe is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(warden_pipe, f"+{os.getpid()}\n".encode())
+                os.write(reaper_pipe, f"+{os.getpid()}\n".encode())
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(signal.SIGKILL + 128)
@@ -47,7 +46,7 @@ def _die_with(parent: int, warden_pipe: int | None) -> Callable[[], None]:
     return prepare
 
 
-class Process:
+class ContainerProcess:
     """A running command. ``code`` is its exit code once it has ended, negative for a signal."""
 
     def __init__(self, popen: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
@@ -67,7 +66,7 @@ class Process:
         self._exited.set()
 
     async def wait(self) -> int:
-        """Waits for its end and returns its code; what its group does is another matter."""
+        """Waits for the end of the command, not of its group; returns its exit code."""
         await self._exited.wait()
         return self.code if self.code is not None else 0
 
@@ -77,7 +76,7 @@ class Process:
             signal.pidfd_send_signal(self._pidfd, number)
 
     def send_group(self, number: int) -> bool:
-        """Sends a signal to all of its group; False when nobody is left in it. Signal 0 only asks."""
+        """Sends a signal to the process group; False if it is empty. Signal 0 only checks."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -87,7 +86,7 @@ class Process:
         return True
 
     async def stop(self, grace: float) -> None:
-        """SIGTERM to the command, then to what is left of its group; SIGKILL to all after ``grace`` seconds."""
+        """SIGTERM to the command, then to the rest of its group; SIGKILL to all after ``grace`` seconds."""
         self.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -100,20 +99,20 @@ class Process:
 
 
 class Processes:
-    """Starts processes and guards against any being left behind. An asynchronous context manager."""
+    """Starts processes and ends all of them when it closes. An asynchronous context manager."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._mark = f"{NODE_MARK}={root}"
         self._lock: TextIO | None = None
-        self._warden: subprocess.Popen[bytes] | None = None
-        self._running: set[Process] = set()
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._running: set[ContainerProcess] = set()
 
     async def __aenter__(self) -> Processes:
         self._lock = self._locked()
         sweep({self._mark})
-        self._warden = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as the program runs
-            [sys.executable, "-I", "-S", warden.__file__], stdin=subprocess.PIPE, start_new_session=True
+        self._reaper = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as the program runs
+            [sys.executable, "-I", "-S", reaper.__file__], stdin=subprocess.PIPE, start_new_session=True
         )
         return self
 
@@ -123,14 +122,14 @@ class Processes:
         for process in list(self._running):
             await process.wait()
         sweep({self._mark})
-        if self._warden and self._warden.stdin:
-            self._warden.stdin.close()
-            self._warden.wait()
+        if self._reaper and self._reaper.stdin:
+            self._reaper.stdin.close()
+            self._reaper.wait()
         if self._lock:
             self._lock.close()
 
     def _locked(self) -> TextIO:
-        """Takes the folder for this agent alone: two would kill each other's processes."""
+        """Locks the folder for this agent: two agents would kill each other's processes."""
         self._root.mkdir(parents=True, exist_ok=True)
         file = (self._root / "node.lock").open("w")
         try:
@@ -140,13 +139,13 @@ class Processes:
             raise ReportError(f"another node runs in {self._root}", hint="Stop it, or pass another --root") from error
         return file
 
-    def spawn(self, command: Sequence[str], environ: Mapping[str, str], folder: Path, output: int) -> Process:
-        """Starts ``command`` in ``folder``; ``output`` is the file descriptor of both its outputs.
+    def spawn(self, command: Sequence[str], environ: Mapping[str, str], folder: Path, output: int) -> ContainerProcess:
+        """Starts ``command`` in ``folder``; ``output`` is the file descriptor for stdout and stderr.
 
         Raises:
-            OSError: the command cannot be started, as ``execve(2)`` says.
+            OSError: the command cannot be started, as in ``execve(2)``.
         """
-        told = self._warden.stdin.fileno() if self._warden and self._warden.stdin else None
+        reaper_pipe = self._reaper.stdin.fileno() if self._reaper and self._reaper.stdin else None
         popen = subprocess.Popen(
             list(command),
             env=dict(environ),
@@ -155,52 +154,52 @@ class Processes:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid(), told),  # noqa: PLW1509 - only system calls, in the main thread
+            preexec_fn=_die_with(os.getpid(), reaper_pipe),  # noqa: PLW1509 - only system calls, in the main thread
         )
 
         def ended() -> None:
             self._running.discard(process)
             if not process.send_group(0):
-                self._tell(f"-{popen.pid}\n")
+                self._notify_reaper(f"-{popen.pid}\n")
 
-        process = Process(popen, ended)
+        process = ContainerProcess(popen, ended)
         self._running.add(process)
         return process
 
     async def output(
-        self, command: Sequence[str], environ: Mapping[str, str], folder: Path, patience: float
+        self, command: Sequence[str], environ: Mapping[str, str], folder: Path, seconds: float
     ) -> tuple[int, str]:
         """Runs a command to its end; returns its code and output.
 
         Raises:
-            TimeoutError: it did not end within ``patience`` seconds, and was killed.
+            TimeoutError: it did not end within ``seconds`` seconds, and was killed.
             OSError: it cannot be started.
         """
         with os.fdopen(os.memfd_create("output"), "rb") as file:
             process = self.spawn(command, environ, folder, file.fileno())
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(seconds):
                     code = await process.wait()
             finally:
                 self.forget(process)
-            # The file is shared with the process, and so is its position.
+            # The process shares the file's position.
             file.seek(0)
             return code, file.read().decode(errors="replace")
 
-    def forget(self, process: Process) -> None:
-        """Kills what is left of an ended command's group."""
+    def forget(self, process: ContainerProcess) -> None:
+        """Kills the rest of an ended command's group."""
         if process.send_group(signal.SIGKILL):
-            self._tell(f"-{process.pid}\n")
+            self._notify_reaper(f"-{process.pid}\n")
 
-    def _tell(self, line: str) -> None:
-        if self._warden and self._warden.stdin:
+    def _notify_reaper(self, line: str) -> None:
+        if self._reaper and self._reaper.stdin:
             with contextlib.suppress(BrokenPipeError):
-                self._warden.stdin.write(line.encode())
-                self._warden.stdin.flush()
+                self._reaper.stdin.write(line.encode())
+                self._reaper.stdin.flush()
 
 
 def sweep(marks: set[str]) -> int:
-    """Kills every process whose environment holds one of ``marks`` (``NAME=value``); returns how many."""
+    """Kills every process whose environment has one of ``marks`` (``NAME=value``); returns how many."""
     wanted = {mark.encode() for mark in marks}
     killed = 0
     for folder in Path("/proc").iterdir():

@@ -1,4 +1,4 @@
-"""The Node object and its Lease: what this machine offers, and that it lives."""
+"""The Node object and its Lease: what this machine offers, and its heartbeat."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
-# On the Lease: which node of this name renews it.
+# Annotation of the Lease: which of several nodes of this name renews it.
 HOLDER = "node.millrace.dev/holder"
 RENEW_SECONDS = 10.0
-# Every so many renewals the Node's own heartbeat is written as well.
+# The Node's own heartbeat is written with every 30th renewal of the Lease.
 HEARTBEAT_RENEWALS = 30
 # The agent may start before the API server answers, and pods wait for the node: the first tries come quickly.
 FIRST_RETRY_SECONDS = 0.1
 RETRY_SECONDS = 1.0
-# Kubernetes' own default.
+# The default of a kubelet.
 MOST_PODS = 110
-LAST_WORDS_SECONDS = 1.0
+FINAL_WRITE_SECONDS = 1.0
 
 
-def capacity(cores: int, memory_bytes: int, gpus: int, *, overcommit: float = 1.0) -> dict[str, str]:
-    """What the machine has (or, with ``overcommit``, offers), as quantities; GPUs are never offered twice."""
+def machine_resources(cores: int, memory_bytes: int, gpus: int, *, overcommit: float = 1.0) -> dict[str, str]:
+    """The machine's resources as quantities, times ``overcommit``; GPUs are never offered twice."""
     amounts = {
         "cpu": f"{int(cores * overcommit * 1000)}m" if overcommit != 1 else str(cores),
         "memory": f"{int(memory_bytes * overcommit) // 1024}Ki",
@@ -46,12 +46,11 @@ def capacity(cores: int, memory_bytes: int, gpus: int, *, overcommit: float = 1.
 
 
 def memory_bytes() -> int:
-    """The machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def holder(root: Path) -> str:
-    """Who a node is among those of its name: its machine and its folder."""
+    """Tells nodes of one name apart: the machine and the folder."""
     return f"{platform.node()}:{root}"
 
 
@@ -67,11 +66,11 @@ def node_object(name: str) -> Object:
 
 
 def node_status(
-    present: Object, *, ready: bool, has: Mapping[str, str], offers: Mapping[str, str], now: datetime
+    present: Object, *, ready: bool, capacity: Mapping[str, str], allocatable: Mapping[str, str], now: datetime
 ) -> Object:
-    """The Node's status: addresses, capacity, conditions with this heartbeat."""
+    """The Node's status: addresses, capacity, and conditions with a new heartbeat."""
     conditions = present.get("conditions")
-    verdicts = (
+    wanted = (
         ("MemoryPressure", False, "KubeletHasSufficientMemory", "the node does not limit memory"),
         ("DiskPressure", False, "KubeletHasNoDiskPressure", "the node does not limit disk"),
         ("PIDPressure", False, "KubeletHasSufficientPID", "the node does not limit processes"),
@@ -82,11 +81,11 @@ def node_status(
             "the embedded node runs" if ready else "ended",
         ),
     )
-    for kind, holds, reason, message in verdicts:
+    for kind, holds, reason, message in wanted:
         conditions = with_condition(conditions, kind, holds, reason, message, now=now, lastHeartbeatTime=stamp(now))
     return {
-        "capacity": dict(has),
-        "allocatable": dict(offers),
+        "capacity": dict(capacity),
+        "allocatable": dict(allocatable),
         "conditions": conditions,
         "addresses": [
             {"type": "InternalIP", "address": HOST_ADDRESS},
@@ -118,13 +117,14 @@ def _os_image() -> str:
 
 
 class Registration:
-    """Keeps the Node and its Lease alive.
+    """Creates and renews the Node and its Lease.
 
     Args:
-        client: the way to the API server.
+        client: a client of the API server.
         name: the node's name.
-        holder: who this node is among those of its name.
-        has, offers: capacity and allocatable.
+        holder: tells nodes of one name apart.
+        capacity: what the machine has.
+        allocatable: what it offers to the scheduler.
         now: the clock.
     """
 
@@ -134,24 +134,24 @@ class Registration:
         name: str,
         *,
         holder: str,
-        has: Mapping[str, str],
-        offers: Mapping[str, str],
+        capacity: Mapping[str, str],
+        allocatable: Mapping[str, str],
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._name = name
         self._holder = holder
-        self._has = has
-        self._offers = offers
+        self._capacity = capacity
+        self._allocatable = allocatable
         self._now = now
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Registers and renews until ``stop`` is set; then says, if anybody listens, that the node is gone."""
+        """Registers and renews until ``stop`` is set; then marks the node as not ready, if the API server answers."""
         renewals, retry = 0, FIRST_RETRY_SECONDS
         while not stop.is_set():
             try:
                 if renewals % HEARTBEAT_RENEWALS == 0:
-                    await self._beat(ready=True)
+                    await self._heartbeat(ready=True)
                 await self._renew()
             except ApiError as error:
                 log.log(logging.WARNING if error.status else logging.DEBUG, "node %s: %s", self._name, error)
@@ -164,16 +164,22 @@ class Registration:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), wait)
         with suppress(ApiError, TimeoutError):
-            await asyncio.wait_for(self._beat(ready=False), LAST_WORDS_SECONDS)
+            await asyncio.wait_for(self._heartbeat(ready=False), FINAL_WRITE_SECONDS)
 
-    async def _beat(self, *, ready: bool) -> None:
+    async def _heartbeat(self, *, ready: bool) -> None:
         try:
             node = await self._client.get(NODES, "", self._name)
         except ApiError as error:
             if not error.is_missing or not ready:
                 raise
             node = await self._client.create(NODES, "", node_object(self._name))
-        status = node_status(node.get("status") or {}, ready=ready, has=self._has, offers=self._offers, now=self._now())
+        status = node_status(
+            node.get("status") or {},
+            ready=ready,
+            capacity=self._capacity,
+            allocatable=self._allocatable,
+            now=self._now(),
+        )
         await self._client.patch(NODES, "", self._name, {"status": status}, subresource="status")
 
     async def _renew(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes a pod's status to the API server whenever it changes, the latest state only."""
+"""Writes a pod's status to the API server whenever it changes; only the latest state counts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LONGEST_RETRY = 10.0
 
 
 class StatusWriter:
-    """The status of one pod on its way to the API server.
+    """Writes the status of one pod.
 
     Args:
-        client: the way there.
+        client: a client of the API server.
         obj: the pod.
-        build: the status as it is now, given the pod as it is now.
-        logs: the folder of the pod's logs, noted in an annotation for ``kubectl logs``.
+        build: the current status, given the current pod.
+        logs: the folder of the pod's logs, for the annotation that ``kubectl logs`` reads.
     """
 
     def __init__(self, client: Client, obj: Object, build: Callable[[Object], Object], logs: str) -> None:
@@ -43,23 +43,23 @@ class StatusWriter:
             self.obj = obj
 
     def changed(self) -> None:
-        """Has the status written soon."""
+        """Schedules a write."""
         if not self.is_gone:
             self._clean.clear()
             self._dirty.set()
 
     def give_up(self) -> None:
-        """Writes nothing any more: the pod is gone."""
+        """Writes no more: the pod is gone."""
         self.is_gone = True
         self._dirty.set()
         self._clean.set()
 
     async def settled(self) -> None:
-        """Returns when the last change is written, or there is no pod any more to write it to."""
+        """Waits until the last change is written or the pod is gone."""
         await self._clean.wait()
 
     async def run(self) -> None:
-        """Writes until cancelled, or the pod is gone."""
+        """Writes until cancelled or the pod is gone."""
         delay = FIRST_RETRY
         while True:
             await self._dirty.wait()
@@ -97,7 +97,7 @@ class StatusWriter:
 
 
 async def remove(client: Client, obj: Object) -> None:
-    """Removes a pod whose end has come from the API server; tries until it is gone."""
+    """Deletes a pod that has ended; retries until it is gone."""
     metadata, delay = obj["metadata"], FIRST_RETRY
     while True:
         try:
@@ -111,5 +111,5 @@ async def remove(client: Client, obj: Object) -> None:
 
 
 def _cleared(before: Object, after: Object) -> Object:
-    """The status as a merge patch: what is no longer said is taken out."""
+    """The status as a merge patch, in which fields that are no longer set are null."""
     return {**{name: None for name in before if name not in after}, **after}

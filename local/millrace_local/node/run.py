@@ -1,4 +1,4 @@
-"""The node's loop: follows the pods bound to it, runs each, and cleans up after them."""
+"""The node's loop: watches the pods bound to it, runs each, and cleans up after them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from millrace_local.node.machine import Machine, count_gpus, inherited
 from millrace_local.node.pod import Pod
 from millrace_local.node.probing import session
 from millrace_local.node.processes import POD_MARK, Processes, sweep
-from millrace_local.node.registration import Registration, capacity, holder, memory_bytes
+from millrace_local.node.registration import Registration, holder, machine_resources, memory_bytes
 from millrace_local.node.report import remove
 from millrace_local.node.settings import NodeSettings
 
 log = logging.getLogger(__name__)
 
-# When the node ends, pods have no more grace than this: whoever stops the node waits for it.
+# The longest grace period of a pod when the node ends, since the supervisor waits for the node.
 LONGEST_GRACE = 10.0
 SWEEP_SECONDS = 1.0
 
 
-class Node:
-    """The pods of this node, by uid."""
+class NodePods:
+    """The pods that run on this node, by uid."""
 
     def __init__(self, machine: Machine, informer: Informer) -> None:
         self._machine = machine
@@ -44,28 +44,28 @@ class Node:
         self._closed = False
 
     def changed(self, old: Object | None, new: Object | None) -> None:
-        """Takes a change of a pod bound to this node."""
+        """Handles a change of a pod bound to this node."""
         obj = new or old
         if obj is None or self._closed:
             return
         if old and new and old["metadata"]["uid"] != new["metadata"]["uid"]:
-            self._gone(old)
+            self._removed(old)
         pod = self._pods.get(obj["metadata"]["uid"])
         if new is None:
-            self._gone(obj)
+            self._removed(obj)
         elif pod:
             self._update(pod, new)
         elif (new.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             if new["metadata"].get("deletionTimestamp"):
-                self._do(remove(self._machine.client, new))
+                self._spawn(remove(self._machine.client, new))
         else:
             self._start(new)
 
     async def close(self) -> None:
-        """Ends all pods with what grace there is. The API server is told nothing: the next node starts them again."""
+        """Ends all pods. Their status stays as it is, so the next node starts them again."""
         self._closed = True
         for pod in self._pods.values():
-            pod.freeze()
+            pod.stop_reporting()
             grace = float(pod.obj["spec"].get("terminationGracePeriodSeconds", 30))
             pod.end(min(grace, LONGEST_GRACE))
         if self._tasks:
@@ -74,8 +74,8 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def tidy(self) -> None:
-        """Removes the folders of pods that are no more."""
+    def remove_old_folders(self) -> None:
+        """Removes the folders of pods that no longer exist."""
         folder = self._machine.settings.pods
         known = {obj["metadata"]["uid"] for obj in self._informer.items.values()}
         for present in folder.iterdir() if folder.is_dir() else ():
@@ -88,18 +88,18 @@ class Node:
             address = allocate(obj, taken, self._machine.settings.pod_cidr)
         except ReportError as error:
             self._machine.recorder.emit(PODS, obj, "FailedCreatePodSandBox", str(error), kind="Warning")
-            asyncio.get_running_loop().call_later(self._machine.settings.refresh, self._again, obj)
+            asyncio.get_running_loop().call_later(self._machine.settings.refresh, self._retry, obj)
             return
         pod = self._pods[obj["metadata"]["uid"]] = Pod(obj, address, self._machine)
-        self._do(self._live(pod))
+        self._spawn(self._run_pod(pod))
         pod.update(obj)
 
-    def _again(self, obj: Object) -> None:
+    def _retry(self, obj: Object) -> None:
         metadata = obj["metadata"]
         if present := self._informer.get(metadata["namespace"], metadata["name"]):
             self.changed(present, present)
 
-    async def _live(self, pod: Pod) -> None:
+    async def _run_pod(self, pod: Pod) -> None:
         try:
             await pod.run()
         except Exception:
@@ -112,23 +112,23 @@ class Node:
         was_deleted = bool(pod.obj["metadata"].get("deletionTimestamp"))
         pod.update(obj)
         if pod.finished.is_set() and obj["metadata"].get("deletionTimestamp") and not was_deleted:
-            self._do(remove(self._machine.client, obj))
+            self._spawn(remove(self._machine.client, obj))
 
-    def _gone(self, obj: Object) -> None:
-        """The pod is no more in the API server: whatever is left of it goes now."""
+    def _removed(self, obj: Object) -> None:
+        """Handles a pod that the API server no longer has: ends its processes and removes its files."""
         uid = obj["metadata"]["uid"]
         if pod := self._pods.pop(uid, None):
-            pod.vanish()
-            self._do(self._bury(pod))
+            pod.abandon()
+            self._spawn(self._remove_files_later(pod))
         else:
             volumes.remove(self._machine.settings.pods / uid)
 
-    async def _bury(self, pod: Pod) -> None:
+    async def _remove_files_later(self, pod: Pod) -> None:
         await pod.finished.wait()
-        pod.erase()
+        pod.remove_files()
 
     def _sweep_later(self, uid: str) -> None:
-        """Looks for processes of ended pods that left their group; once for all that end within a second."""
+        """Ends processes of ended pods that left their group; one sweep for all pods that end within a second."""
         if not self._ended:
             asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         self._ended.add(uid)
@@ -137,7 +137,7 @@ class Node:
         sweep({f"{POD_MARK}={uid}" for uid in self._ended})
         self._ended.clear()
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -150,31 +150,36 @@ async def run(
 
     Raises:
         ReportError: another node runs in the same folder.
-        RejectError: the addresses for pods are not this machine's.
+        RejectError: this machine cannot listen on the addresses for pods.
     """
     check_local(settings.pod_cidr)
     settings.pods.mkdir(parents=True, exist_ok=True)
     machine_has = (os.cpu_count() or 1, memory_bytes(), count_gpus())
-    has, offers = capacity(*machine_has), capacity(*machine_has, overcommit=settings.overcommit)
+    capacity, allocatable = (
+        machine_resources(*machine_has),
+        machine_resources(*machine_has, overcommit=settings.overcommit),
+    )
     recorder = Recorder(client, "millrace-node", now=now)
-    registration = Registration(client, settings.name, holder=holder(settings.root), has=has, offers=offers, now=now)
+    registration = Registration(
+        client, settings.name, holder=holder(settings.root), capacity=capacity, allocatable=allocatable, now=now
+    )
     async with Processes(settings.root) as processes, session() as probes:
-        machine = Machine(settings, client, processes, probes, recorder, now, offers, inherited(os.environ))
+        machine = Machine(settings, client, processes, probes, recorder, now, allocatable, inherited(os.environ))
         informer = Informer(client, PODS, fields=f"spec.nodeName={settings.name}")
-        node = Node(machine, informer)
+        node = NodePods(machine, informer)
         informer.subscribe(node.changed)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(registration.run(stop))
             tasks.create_task(recorder.run(stop))
             tasks.create_task(informer.run(stop))
-            tidying = tasks.create_task(_tidy_once(node, informer))
+            removing = tasks.create_task(_remove_old_folders(node, informer))
             try:
                 await stop.wait()
             finally:
-                tidying.cancel()
+                removing.cancel()
                 await node.close()
 
 
-async def _tidy_once(node: Node, informer: Informer) -> None:
+async def _remove_old_folders(node: NodePods, informer: Informer) -> None:
     await informer.synced.wait()
-    node.tidy()
+    node.remove_old_folders()

@@ -1,4 +1,4 @@
-"""What the node is told."""
+"""The node's settings."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class NodeSettings:
         root: pods keep their files in ``pods/<uid>`` below it.
         proxy: URL that containers get as ``http_proxy``; "" for none.
         run_images: image repositories, beside Millrace's own (``images``), whose commands run as they are.
-        pod_cidr: the addresses that pods get; all must be this machine's.
+        pod_cidr: the addresses for pods; all must be this machine's.
         overcommit: how many times its cores and memory the node offers to the scheduler.
-        settle: between a pod with a readiness probe becoming unready for good and its SIGTERM, so that endpoints and
-            routes drop it first.
-        restart_delay: before the second restart of a container, doubled for each one more, up to ``longest_delay``.
-        retry: before a container that lacks a Secret, ConfigMap or volume is tried again.
-        refresh: how often volumes from Secrets and ConfigMaps are brought up to date.
+        settle: the time between a pod's last unready state and its SIGTERM, in which endpoints and routes drop it; only
+            for pods with a readiness probe.
+        restart_delay: the delay before the second restart of a container; doubles up to ``longest_delay``.
+        retry: the delay before a container that misses a Secret, ConfigMap or volume is tried again.
+        refresh: how often volumes from Secrets and ConfigMaps are updated.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A pod's status from what its containers do. Pure."""
+"""A pod's status, computed from the records of its containers. Pure."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ KILLED = 137
 
 
 @dataclass
-class Record:
-    """What one container does, as its status tells.
+class ContainerRecord:
+    """The state of one container.
 
     Attributes:
         spec: the container.
-        state: its present state: one of ``waiting``, ``running``, ``terminated``, as in the API.
-        last: the state in which the run before this one ended.
-        restarts: how often it was started again.
+        state: the current state: one of ``waiting``, ``running``, ``terminated``, as in the API.
+        last: the terminated state of the run before.
+        restarts: how often it was restarted.
         started: whether its startup probe has passed.
         ready: whether its readiness probe passes.
-        done: whether it has ended and will not be started again.
-        was_lost: whether it ran under a node before this one, whose end it did not survive.
+        done: whether it has ended and will not be restarted.
+        was_lost: whether it ran on an earlier node and ended with it.
     """
 
     spec: Object
@@ -41,12 +41,11 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The container's name."""
         return str(self.spec["name"])
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of the last end; None before any."""
+        """The exit code of the last run; None before it ended."""
         ended = self.state.get("terminated") or self.last.get("terminated")
         return None if ended is None else int(ended["exitCode"])
 
@@ -57,24 +56,24 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where a pod stands.
+class PodStage:
+    """How far a pod has come.
 
     Attributes:
-        initialized: whether all init containers have done their work.
+        initialized: whether all init containers have finished.
         terminating: whether its deletion has begun.
         ended: whether no container will run any more.
-        verdict: phase, reason and message where the node, not the containers, decided the end.
+        override: phase, reason and message where the node, not the containers, ended the pod.
     """
 
     initialized: bool = False
     terminating: bool = False
     ended: bool = False
-    verdict: tuple[str, str, str] | None = None
+    override: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)
-class Place:
+class PodPlacement:
     """Where a pod runs and since when."""
 
     address: str
@@ -83,11 +82,16 @@ class Place:
 
 
 def pod_status(
-    pod: Object, inits: Sequence[Record], mains: Sequence[Record], stage: Stage, place: Place, now: datetime
+    pod: Object,
+    inits: Sequence[ContainerRecord],
+    mains: Sequence[ContainerRecord],
+    stage: PodStage,
+    placement: PodPlacement,
+    now: datetime,
 ) -> Object:
-    """The whole status, keeping conditions of others."""
+    """The whole status; conditions of other writers are kept."""
     phase = phase_of(pod, inits, mains, stage)
-    address = place.address
+    address = placement.address
     status: Object = {
         **{
             name: value
@@ -95,9 +99,9 @@ def pod_status(
             if name in ("qosClass", "nominatedNodeName")
         },
         "phase": phase,
-        "hostIP": place.host_address,
-        "hostIPs": [{"ip": place.host_address}],
-        "startTime": (pod.get("status") or {}).get("startTime") or stamp(place.started),
+        "hostIP": placement.host_address,
+        "hostIPs": [{"ip": placement.host_address}],
+        "startTime": (pod.get("status") or {}).get("startTime") or stamp(placement.started),
         "containerStatuses": [container_status(record) for record in mains],
         "conditions": conditions(pod, inits, mains, stage, phase=phase, now=now),
     }
@@ -105,15 +109,14 @@ def pod_status(
         status |= {"podIP": address, "podIPs": [{"ip": address}]}
     if inits:
         status["initContainerStatuses"] = [container_status(record) for record in inits]
-    if stage.verdict:
-        status |= {"reason": stage.verdict[1], "message": stage.verdict[2]}
+    if stage.override:
+        status |= {"reason": stage.override[1], "message": stage.override[2]}
     return status
 
 
-def phase_of(pod: Object, inits: Sequence[Record], mains: Sequence[Record], stage: Stage) -> str:
-    """The pod's phase."""
-    if stage.verdict:
-        return stage.verdict[0]
+def phase_of(pod: Object, inits: Sequence[ContainerRecord], mains: Sequence[ContainerRecord], stage: PodStage) -> str:
+    if stage.override:
+        return stage.override[0]
     if stage.ended:
         failed = any(record.exit_code for record in mains) or not all(record.done for record in mains)
         failed = failed or any(record.exit_code and not record.is_sidecar for record in inits)
@@ -126,8 +129,7 @@ def phase_of(pod: Object, inits: Sequence[Record], mains: Sequence[Record], stag
     return "Pending" if never_ran and known != "Running" else "Running"
 
 
-def container_status(record: Record) -> Object:
-    """The status of one container."""
+def container_status(record: ContainerRecord) -> Object:
     image = record.spec["image"]
     status: Object = {
         "name": record.name,
@@ -150,9 +152,15 @@ def container_status(record: Record) -> Object:
 
 
 def conditions(
-    pod: Object, inits: Sequence[Record], mains: Sequence[Record], stage: Stage, *, phase: str, now: datetime
+    pod: Object,
+    inits: Sequence[ContainerRecord],
+    mains: Sequence[ContainerRecord],
+    stage: PodStage,
+    *,
+    phase: str,
+    now: datetime,
 ) -> list[Object]:
-    """The pod's conditions; a transition time moves only when its status does."""
+    """The pod's conditions; a transition time changes only with the status."""
     present: list[Object] = (pod.get("status") or {}).get("conditions") or []
     over = phase in ("Succeeded", "Failed")
     unready = [record.name for record in mains if not record.ready]
@@ -182,8 +190,8 @@ def conditions(
         ("PodScheduled", (True, "", "")),
     ):
         result = _set(result, kind, holds, reason, message, now)
-    if stage.verdict and stage.verdict[1] == LOST:
-        message = stage.verdict[2]
+    if stage.override and stage.override[1] == LOST:
+        message = stage.override[2]
         result = with_condition(result, "DisruptionTarget", True, "TerminationByKubelet", message, now=now)
     return result
 
@@ -205,7 +213,7 @@ def _set(present: list[Object], kind: str, holds: bool, reason: str, message: st
 def terminated(
     code: int, *, reason: str, message: str, started: datetime, finished: datetime, container_id: str
 ) -> Object:
-    """The terminated state of a container; ``code`` as a process's: negative for a signal."""
+    """The ``terminated`` state of a container; a negative ``code`` is a signal."""
     state: Object = {
         "exitCode": code if code >= 0 else 128 - code,
         "reason": reason,
@@ -221,32 +229,30 @@ def terminated(
 
 
 def restart_policy(spec: Object, pod: Object, *, init: bool) -> str:
-    """When a container is started again: ``Always``, ``OnFailure`` or ``Never``; an init container that failed, as its
-    pod's others would be.
-    """
+    """``Always``, ``OnFailure`` or ``Never``. An init container is restarted only after a failure."""
     policy = str(spec.get("restartPolicy") or pod["spec"].get("restartPolicy") or "Always")
     return "OnFailure" if init and policy == "Always" and not spec.get("restartPolicy") else policy
 
 
 def is_final(policy: str, code: int) -> bool:
-    """Whether a container that ended with this exit code stays so."""
+    """Whether a container that ended with this exit code is not restarted."""
     return policy == "Never" or (policy == "OnFailure" and code == 0)
 
 
-def restored(spec: Object, status: Object | None, policy: str, now: datetime) -> Record:
-    """A container as the node before this one left it.
+def restored(spec: Object, status: Object | None, policy: str, now: datetime) -> ContainerRecord:
+    """The record of a container that an earlier node ran.
 
-    What ran then is gone, since processes never outlive their node: it ended unseen, by SIGKILL.
+    A container that ran then is gone, since processes never survive their node: it counts as ended by SIGKILL.
 
     Args:
         spec: the container.
-        status: its status then; None when it has none.
+        status: its last reported status; None without one.
         policy: its restart policy.
         now: the present time.
     """
     if status is None:
-        return Record(spec)
-    record = Record(spec, status["state"], status.get("lastState") or {}, status.get("restartCount", 0))
+        return ContainerRecord(spec)
+    record = ContainerRecord(spec, status["state"], status.get("lastState") or {}, status.get("restartCount", 0))
     if running := record.state.get("running"):
         unseen = {
             "exitCode": KILLED,

@@ -1,4 +1,4 @@
-"""Volumes as directories: what each of a pod's volumes holds, and where each of its mounts really is."""
+"""Volumes as directories: the files of each volume, and the real path of each mount."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from pathlib import Path, PurePosixPath
 
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object
-from millrace_local.node.environment import Facts, MissingError, Reference, Sources, field_value, lookup, resource_value
+from millrace_local.node.environment import (
+    DownwardApi,
+    MissingError,
+    Reference,
+    Resolved,
+    field_value,
+    lookup,
+    resource_value,
+)
 
 DEFAULT_MODE = 0o644
-# What a projected volume's token is called among the sources.
+# The kind of a reference to a projected volume's token.
 TOKEN = "ServiceAccountToken"  # noqa: S105 - a kind, not a secret
 
 
@@ -26,7 +34,7 @@ class Content:
 
 
 def references(volume: Object) -> Iterator[Reference]:
-    """The objects whose content the volume holds."""
+    """The objects that the volume takes its content from."""
     if volume.get("secret"):
         yield "Secret", volume["secret"]["secretName"]
     if volume.get("configMap"):
@@ -40,25 +48,25 @@ def references(volume: Object) -> Iterator[Reference]:
             yield TOKEN, source["serviceAccountToken"].get("audience", "")
 
 
-def files(volume: Object, facts: Facts, sources: Sources) -> dict[str, Content] | None:
-    """The files of a volume by relative path; None for one that is a plain directory (``emptyDir``, ``hostPath``).
+def files(volume: Object, downward: DownwardApi, resolved: Resolved) -> dict[str, Content] | None:
+    """The files of a volume by relative path; None for a plain directory (``emptyDir``, ``hostPath``).
 
     Raises:
-        MissingError: a Secret, ConfigMap or key that is not optional is not there.
-        RejectError: the volume is of a kind that does not work here.
+        MissingError: a Secret, ConfigMap or key that is not optional does not exist.
+        RejectError: the node does not support this kind of volume.
     """
     if "emptyDir" in volume or "hostPath" in volume:
         return None
     if volume.get("secret"):
         secret = volume["secret"]
-        return _of_object(("Secret", secret["secretName"]), secret, secret.get("defaultMode"), sources)
+        return _of_object(("Secret", secret["secretName"]), secret, secret.get("defaultMode"), resolved)
     if volume.get("configMap"):
         config = volume["configMap"]
-        return _of_object(("ConfigMap", config["name"]), config, config.get("defaultMode"), sources)
+        return _of_object(("ConfigMap", config["name"]), config, config.get("defaultMode"), resolved)
     if volume.get("downwardAPI"):
-        return _downward(volume["downwardAPI"], volume["downwardAPI"].get("defaultMode"), facts)
+        return _downward(volume["downwardAPI"], volume["downwardAPI"].get("defaultMode"), downward)
     if volume.get("projected"):
-        return _projected(volume["projected"], facts, sources)
+        return _projected(volume["projected"], downward, resolved)
     kind = next((name for name in volume if name != "name"), "nothing")
     raise RejectError(
         f"volume {volume['name']!r} is of kind {kind}, which does not work on the embedded node",
@@ -68,8 +76,8 @@ def files(volume: Object, facts: Facts, sources: Sources) -> dict[str, Content] 
     )
 
 
-def _of_object(reference: Reference, spec: Object, mode: int | None, sources: Sources) -> dict[str, Content]:
-    found = lookup(sources, reference, optional=bool(spec.get("optional")))
+def _of_object(reference: Reference, spec: Object, mode: int | None, resolved: Resolved) -> dict[str, Content]:
+    found = lookup(resolved, reference, optional=bool(spec.get("optional")))
     default = DEFAULT_MODE if mode is None else mode
     if not spec.get("items"):
         return {key: Content(data, default) for key, data in found.items()}
@@ -82,39 +90,39 @@ def _of_object(reference: Reference, spec: Object, mode: int | None, sources: So
     return chosen
 
 
-def _downward(spec: Object, mode: int | None, facts: Facts) -> dict[str, Content]:
+def _downward(spec: Object, mode: int | None, downward: DownwardApi) -> dict[str, Content]:
     default = DEFAULT_MODE if mode is None else mode
     result = {}
     for item in spec.get("items") or []:
         if item.get("fieldRef"):
-            text = field_value(item["fieldRef"]["fieldPath"], facts)
+            text = field_value(item["fieldRef"]["fieldPath"], downward)
         else:
-            text = resource_value(item["resourceFieldRef"], {}, facts)
+            text = resource_value(item["resourceFieldRef"], {}, downward)
         result[item["path"]] = Content(text.encode(), item.get("mode", default))
     return result
 
 
-def _projected(spec: Object, facts: Facts, sources: Sources) -> dict[str, Content]:
+def _projected(spec: Object, downward: DownwardApi, resolved: Resolved) -> dict[str, Content]:
     mode = spec.get("defaultMode")
     result: dict[str, Content] = {}
     for source in spec.get("sources") or []:
         if source.get("secret"):
-            result |= _of_object(("Secret", source["secret"]["name"]), source["secret"], mode, sources)
+            result |= _of_object(("Secret", source["secret"]["name"]), source["secret"], mode, resolved)
         if source.get("configMap"):
-            result |= _of_object(("ConfigMap", source["configMap"]["name"]), source["configMap"], mode, sources)
+            result |= _of_object(("ConfigMap", source["configMap"]["name"]), source["configMap"], mode, resolved)
         if source.get("downwardAPI"):
-            result |= _downward(source["downwardAPI"], mode, facts)
+            result |= _downward(source["downwardAPI"], mode, downward)
         if token := source.get("serviceAccountToken"):
-            found = lookup(sources, (TOKEN, token.get("audience", "")), optional=False)
+            found = lookup(resolved, (TOKEN, token.get("audience", "")), optional=False)
             result[token["path"]] = Content(found["token"], 0o600)
     return result
 
 
 def directory(volume: Object, folder: Path) -> Path:
-    """Where the volume really is: ``folder`` below it, or the host's own path.
+    """The real directory of a volume: one below ``folder``, or the host's path.
 
     Raises:
-        RejectError: a host path that shall be there is not.
+        RejectError: a host path that must exist does not.
     """
     if "hostPath" not in volume:
         return folder / str(volume["name"])
@@ -131,7 +139,7 @@ def directory(volume: Object, folder: Path) -> Path:
 
 
 def fill(folder: Path, wanted: Mapping[str, Content]) -> None:
-    """Makes ``folder`` hold exactly these files; each changes at once and unchanged ones are not touched.
+    """Makes ``folder`` hold exactly these files. Each is replaced atomically; unchanged ones are not touched.
 
     Raises:
         RejectError: a path leads out of the volume.
@@ -155,10 +163,10 @@ def fill(folder: Path, wanted: Mapping[str, Content]) -> None:
 
 
 def mounts(container: Object, volumes: Mapping[str, Path]) -> dict[str, Path]:
-    """The container's mount paths and where they really are.
+    """The real path of each mount path of the container.
 
     Raises:
-        RejectError: a mount names no volume of the pod, or asks for ``subPathExpr``.
+        RejectError: a mount names no volume of the pod, or has ``subPathExpr``.
     """
     result = {}
     for mount in container.get("volumeMounts") or []:
@@ -173,5 +181,5 @@ def mounts(container: Object, volumes: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def remove(folder: Path) -> None:
-    """Removes a pod's folder, as far as it can be removed."""
+    """Removes a pod's folder, as far as possible."""
     shutil.rmtree(folder, ignore_errors=True)

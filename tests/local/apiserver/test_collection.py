@@ -109,7 +109,7 @@ def test_a_dependent_of_two_stays_until_both_are_gone(http: httpx.Client, maps: 
     eventually(lambda: present(http, maps) == "")
 
 
-def test_a_dependent_of_nobody_is_taken_away(http: httpx.Client, maps: str, eventually: Eventually) -> None:
+def test_a_dependent_without_an_owner_is_deleted(http: httpx.Client, maps: str, eventually: Eventually) -> None:
     ghost = {"metadata": {"name": "ghost", "uid": "00000000-0000-0000-0000-000000000000"}}
     make(http, maps, "dangling", ghost)
     eventually(lambda: present(http, maps) == "")

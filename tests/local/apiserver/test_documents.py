@@ -64,7 +64,7 @@ def test_a_head_request_has_no_body(http: httpx.Client) -> None:
     assert (last.status_code, last.headers["connection"]) == (200, "close")
 
 
-async def test_a_full_disk_is_told_and_nothing_is_half_made(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_nothing_is_half_written(tmp_path: Path) -> None:
     cluster = ApiServer(tmp_path)
     cluster.journal._connection.execute("PRAGMA max_page_count = 4")
     maps = "/api/v1/namespaces/default/configmaps"

@@ -67,7 +67,7 @@ def test_a_rule_acts_only_so_many_times_and_only_on_what_it_names(client: httpx.
     assert [create(client, n).status_code for n in ("bad-1", "good", "bad-2", "bad-3")] == [503, 201, 503, 201]
 
 
-def test_a_dropped_connection_tells_nothing_of_what_happened(client: httpx.Client) -> None:
+def test_a_dropped_connection_does_not_tell_whether_the_write_took_effect(client: httpx.Client) -> None:
     rules(client, {"name": "before", "action": "drop"}, {"name": "after", "action": "dropAfter", "verb": "create"})
     for name in ("before", "after"):
         with pytest.raises(httpx.RemoteProtocolError):

@@ -307,7 +307,7 @@ def test_logs_follow_until_the_container_ends(kubectl: Kubectl, http: httpx.Clie
     assert following.wait(timeout=20) == 0
 
 
-def test_delete_cascades_as_told(kubectl: Kubectl, eventually: Callable[..., Any]) -> None:
+def test_delete_cascades_by_the_given_policy(kubectl: Kubectl, eventually: Callable[..., Any]) -> None:
     for policy in ("background", "foreground", "orphan"):
         kubectl("create", "-f", "-", stdin=SETTINGS.replace("settings", policy))
         uid = kubectl.json("configmap", policy)["metadata"]["uid"]

@@ -158,7 +158,7 @@ def test_a_start_in_the_future_is_refused(http: httpx.Client, maps: str) -> None
     assert (answer.status_code, answer.json()["reason"]) == (504, "Timeout")
 
 
-def test_a_start_that_is_too_old_is_told_to_list_again(faulty: RunningServer) -> None:
+def test_a_watch_from_a_revision_that_is_too_old_gets_410(faulty: RunningServer) -> None:
     path = "/api/v1/namespaces/default/configmaps"
     with client_of(faulty) as http:
         start = http.get(path).json()["metadata"]["resourceVersion"]

@@ -146,7 +146,7 @@ async def test_a_destination_whose_traffic_policy_changes_loses_no_request(rig: 
     assert (await counting).keys() == {"a", "b"}
 
 
-async def test_a_pod_that_leaves_finishes_what_it_was_asked(rig: Rig) -> None:
+async def test_a_pod_that_leaves_finishes_its_requests(rig: Rig) -> None:
     objects = await two_arms(rig)
     await rig.apply(**objects)
     slow = asyncio.create_task(rig.get(HOST, "/?sleep=0.5"))
@@ -169,7 +169,7 @@ async def test_an_override_by_header_comes_before_the_split(rig: Rig) -> None:
     assert await rig.pods(HOST, 40) == {"a": 40}
 
 
-async def test_a_mirror_receives_its_percent_of_copies_and_answers_nobody(rig: Rig) -> None:
+async def test_a_mirror_receives_its_percent_of_copies_and_its_responses_are_dropped(rig: Rig) -> None:
     objects = await two_arms(rig)
     mirror = [{"destination": {"host": "rec-arms", "subset": "v2"}, "percentage": {"value": 25}}]
     route = {"route": [o.destination("rec-arms", "v1")], "mirrors": mirror}

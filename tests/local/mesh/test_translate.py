@@ -86,7 +86,7 @@ def test_a_destination_without_a_port_takes_the_only_port_or_the_one_the_client_
     assert targets(host_of(mesh, f"{HOST}:81").rules[0]) == [("rec.default:81", 1), ("one.default:9000", 1)]
 
 
-def test_the_oldest_virtual_service_of_a_host_decides_and_the_other_is_told() -> None:
+def test_the_oldest_virtual_service_of_a_host_decides_and_the_other_gets_a_problem() -> None:
     older = o.virtual_service("old", [{"route": [o.destination("rec")]}], "rec", created="2026-01-01T00:00:00Z")
     newer = o.virtual_service("new", [{"route": [o.destination("x")]}], "rec", created="2026-01-02T00:00:00Z")
     mesh = mesh_of(services=[o.service("rec")], virtual_services=[newer, older])

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from millrace_core.base.errors import RejectError
-from millrace_local.node.environment import Facts, MissingError, content, environment, expand, references
+from millrace_local.node.environment import DownwardApi, MissingError, content, environment, expand, references
 from millrace_local.node.launch import base_environment, launch
 
 Obj = dict[str, Any]
@@ -24,7 +24,7 @@ POD = {
         "containers": [{"name": "main", "resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}}}],
     },
 }
-FACTS = Facts(POD, "127.64.0.9", "127.0.0.1", {"cpu": "8", "memory": "16Gi"})
+DOWNWARD = DownwardApi(POD, "127.64.0.9", "127.0.0.1", {"cpu": "8", "memory": "16Gi"})
 SOURCES = {
     ("Secret", "s"): {"key": b"hush", "url": b"http://x"},
     ("ConfigMap", "c"): {"mode": b"fast"},
@@ -33,7 +33,7 @@ SOURCES = {
 
 
 def env(*variables: Obj, **container: Any) -> dict[str, str]:
-    return environment({"name": "main", "env": list(variables), **container}, FACTS, SOURCES)
+    return environment({"name": "main", "env": list(variables), **container}, DOWNWARD, SOURCES)
 
 
 def field(name: str, path: str) -> Obj:
@@ -88,21 +88,21 @@ def test_secrets_and_config_maps_give_single_keys_and_all_of_them() -> None:
                 {"name": "mode", "value": "slow"},
             ],
         },
-        FACTS,
+        DOWNWARD,
         SOURCES,
     )
     assert found == {"S_key": "hush", "S_url": "http://x", "mode": "slow", "KEY": "hush"}
 
 
 @pytest.mark.parametrize(
-    ("variable", "told"),
+    ("variable", "message"),
     [
         ({"secretKeyRef": {"name": "gone", "key": "k"}}, 'secret "gone" not found'),
         ({"configMapKeyRef": {"name": "c", "key": "k"}}, "couldn't find key k in ConfigMap ns/c"),
     ],
 )
-def test_what_is_missing_is_named_unless_it_is_optional(variable: Obj, told: str) -> None:
-    with pytest.raises(MissingError, match=told):
+def test_what_is_missing_is_named_unless_it_is_optional(variable: Obj, message: str) -> None:
+    with pytest.raises(MissingError, match=message):
         env({"name": "X", "valueFrom": variable})
     ((kind, reference),) = variable.items()
     assert env({"name": "X", "valueFrom": {kind: {**reference, "optional": True}}}) == {}
@@ -121,7 +121,7 @@ def test_what_is_missing_is_named_unless_it_is_optional(variable: Obj, told: str
 def test_resources_are_whole_numbers_of_the_divisor(reference: Obj, expected: str) -> None:
     container = {"name": "side"} if reference.get("containerName") else POD["spec"]["containers"][0]  # type: ignore[index]
     variable = {"name": "X", "valueFrom": {"resourceFieldRef": reference}}
-    assert environment({**container, "env": [variable]}, FACTS, {})["X"] == expected
+    assert environment({**container, "env": [variable]}, DOWNWARD, {})["X"] == expected
 
 
 def test_all_references_are_found() -> None:

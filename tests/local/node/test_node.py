@@ -207,7 +207,7 @@ async def test_a_crashing_container_is_restarted_ever_later_and_its_last_log_kep
         assert int(previous.split()[1]) >= 1
 
 
-async def test_an_image_that_does_not_run_here_is_told_once_and_waits(cluster: Cluster) -> None:
+async def test_an_image_that_does_not_run_here_gets_one_event_and_waits(cluster: Cluster) -> None:
     cluster.more = {"run_images": frozenset({"team/trainer"})}
     async with cluster.running():
         await cluster.pod(container={"image": "postgres:16"})
@@ -303,7 +303,9 @@ async def test_deletion_drains_before_it_ends(cluster: Cluster) -> None:
         await cluster.until_gone()
 
 
-async def test_who_does_not_end_in_time_is_killed_and_a_forced_deletion_does_not_wait(cluster: Cluster) -> None:
+async def test_a_container_that_does_not_end_in_time_is_killed_and_a_forced_deletion_does_not_wait(
+    cluster: Cluster,
+) -> None:
     async with cluster.running():
         script = "trap '' TERM; echo $$$$ > $HOME/pid; while :; do sleep 0.1; done"
         await cluster.pod(script, "slow", terminationGracePeriodSeconds=1)
@@ -333,7 +335,7 @@ async def test_a_pod_past_its_own_deadline_fails(cluster: Cluster) -> None:
         assert pod["status"]["reason"] == "DeadlineExceeded"
 
 
-async def test_a_volume_of_an_unknown_kind_is_told(cluster: Cluster) -> None:
+async def test_a_volume_of_an_unknown_kind_gets_an_event(cluster: Cluster) -> None:
     async with cluster.running():
         await cluster.pod(volumes=[{"name": "v", "nfs": {"server": "x", "path": "/"}}])
         assert "of kind nfs" in (await cluster.event("FailedMount"))["message"]
@@ -375,7 +377,7 @@ async def test_pods_deleted_while_no_node_ran_are_removed_by_the_next(cluster: C
         await until_erased(cluster.settings.pods / pod["metadata"]["uid"])
 
 
-async def test_a_pod_of_the_same_name_that_came_after_is_another(cluster: Cluster) -> None:
+async def test_a_later_pod_of_the_same_name_is_run_as_another_pod(cluster: Cluster) -> None:
     async with cluster.running():
         await cluster.pod("sleep 1000", terminationGracePeriodSeconds=1)
         await cluster.phase("Running")

@@ -16,8 +16,8 @@ from millrace_core.base.errors import RejectError, ReportError, RetryError
 from millrace_local.node.addresses import RANGE, allocate, candidates, check_local, is_free, parse_range
 from millrace_local.node.images import is_runnable, repository
 from millrace_local.node.machine import Machine, is_gpu_device
-from millrace_local.node.probes import Probe, Row, after, pause
-from millrace_local.node.registration import capacity
+from millrace_local.node.probes import Probe, ProbeState, next_state, pause
+from millrace_local.node.registration import machine_resources
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,13 @@ def test_an_address_whose_port_somebody_holds_is_passed_over() -> None:
 
 
 def test_the_node_offers_more_than_it_has_but_never_a_gpu_twice() -> None:
-    assert capacity(2, 4 * 2**30, 1) == {"cpu": "2", "memory": "4194304Ki", "pods": "110", "nvidia.com/gpu": "1"}
-    assert capacity(2, 4 * 2**30, 1, overcommit=4) == {
+    assert machine_resources(2, 4 * 2**30, 1) == {
+        "cpu": "2",
+        "memory": "4194304Ki",
+        "pods": "110",
+        "nvidia.com/gpu": "1",
+    }
+    assert machine_resources(2, 4 * 2**30, 1, overcommit=4) == {
         "cpu": "8000m",
         "memory": "16777216Ki",
         "pods": "110",
@@ -126,32 +131,32 @@ def readiness(**spec: Any) -> Probe:
     return Probe.of("readiness", spec)
 
 
-def row_of(probe: Probe, answers: list[bool], step: float) -> Row:
-    row = Row(counted_at=probe.delay)
+def probe_state_of(probe: Probe, answers: list[bool], step: float) -> ProbeState:
+    probe_state = ProbeState(counted_at=probe.delay)
     for number, ok in enumerate(answers, start=1):
-        row = after(probe, row, ok, number * step)
-    return row
+        probe_state = next_state(probe, probe_state, ok, number * step)
+    return probe_state
 
 
 def test_a_probe_passes_and_fails_after_its_thresholds() -> None:
     probe = readiness(periodSeconds=10, failureThreshold=2, successThreshold=2)
-    assert row_of(probe, [True], 10).passed is None
-    assert row_of(probe, [True, True], 10).passed is True
-    assert row_of(probe, [True, True, False], 10).passed is True
-    assert row_of(probe, [True, True, False, False], 10).passed is False
-    assert row_of(probe, [True, True, False, True, False], 10).passed is True
+    assert probe_state_of(probe, [True], 10).passed is None
+    assert probe_state_of(probe, [True, True], 10).passed is True
+    assert probe_state_of(probe, [True, True, False], 10).passed is True
+    assert probe_state_of(probe, [True, True, False, False], 10).passed is False
+    assert probe_state_of(probe, [True, True, False, True, False], 10).passed is True
 
 
 def test_eager_looks_do_not_use_up_the_failures() -> None:
     probe = Probe.of("startup", {"periodSeconds": 1, "failureThreshold": 3, "httpGet": {}})
-    assert pause(probe, Row(), 0.5) == 0.1
-    assert row_of(probe, [False] * 29, 0.1).passed is None
-    assert row_of(probe, [False] * 32, 0.1).passed is False
+    assert pause(probe, ProbeState(), 0.5) == 0.1
+    assert probe_state_of(probe, [False] * 29, 0.1).passed is None
+    assert probe_state_of(probe, [False] * 32, 0.1).passed is False
 
 
 def test_the_usual_pace_comes_back_with_the_first_success_or_when_it_takes_too_long() -> None:
     probe = readiness(periodSeconds=5, httpGet={})
-    assert pause(probe, row_of(probe, [True], 1), 1.0) == 5
-    assert pause(probe, Row(), 31.0) == 5
-    assert pause(readiness(periodSeconds=5, exec={}), Row(), 1.0) == 0.5
-    assert pause(Probe.of("liveness", {"periodSeconds": 5}), Row(), 1.0) == 5
+    assert pause(probe, probe_state_of(probe, [True], 1), 1.0) == 5
+    assert pause(probe, ProbeState(), 31.0) == 5
+    assert pause(readiness(periodSeconds=5, exec={}), ProbeState(), 1.0) == 0.5
+    assert pause(Probe.of("liveness", {"periodSeconds": 5}), ProbeState(), 1.0) == 5

@@ -38,7 +38,7 @@ async def until_dead(*pids: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_exit_codes_and_signals_are_told_apart(processes: Processes, tmp_path: Path) -> None:
+async def test_exit_codes_and_signals_are_distinguished(processes: Processes, tmp_path: Path) -> None:
     for script, code in (("exit 3", 3), ("kill -9 $$", -9), ("true", 0)):
         process = processes.spawn(["sh", "-c", script], ENVIRON, tmp_path, subprocess.DEVNULL)
         assert await process.wait() == code
@@ -66,7 +66,9 @@ async def test_stopping_ends_the_command_and_all_it_started(processes: Processes
     await until_dead(child)
 
 
-async def test_who_ignores_the_polite_signal_is_killed_after_the_grace(processes: Processes, tmp_path: Path) -> None:
+async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace_period(
+    processes: Processes, tmp_path: Path
+) -> None:
     process, child = await spawned_with_child(processes, tmp_path, trap="trap '' TERM;")
     await process.stop(0.2)  # type: ignore[attr-defined]
     assert process.code == -signal.SIGKILL  # type: ignore[attr-defined]
@@ -87,7 +89,7 @@ async def test_two_nodes_never_share_a_folder(processes: Processes, tmp_path: Pa
         await Processes(tmp_path).__aenter__()
 
 
-async def test_what_left_its_group_is_found_by_its_mark(tmp_path: Path) -> None:
+async def test_a_process_that_left_its_group_is_found_by_its_mark(tmp_path: Path) -> None:
     mark = f"{NODE_MARK}={tmp_path}"
     hidden = subprocess.Popen(["setsid", "sleep", "1000"], env={**ENVIRON, NODE_MARK: str(tmp_path)})
     other = subprocess.Popen(["sleep", "1000"], env={**ENVIRON, NODE_MARK: f"{tmp_path}x"})

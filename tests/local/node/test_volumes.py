@@ -12,14 +12,14 @@ import pytest
 
 from millrace_core.base.errors import RejectError
 from millrace_local.node import logs
-from millrace_local.node.environment import Facts, MissingError
+from millrace_local.node.environment import DownwardApi, MissingError
 from millrace_local.node.volumes import Content, directory, files, fill, mounts, references
 
 POD = {
     "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"b": "2", "a": "1"}},
     "spec": {"containers": []},
 }
-FACTS = Facts(POD, "127.64.0.9", "127.0.0.1", {})
+DOWNWARD = DownwardApi(POD, "127.64.0.9", "127.0.0.1", {})
 SOURCES = {
     ("Secret", "s"): {"key": b"hush"},
     ("ConfigMap", "c"): {"a.txt": b"A", "b.txt": b"B"},
@@ -28,7 +28,7 @@ SOURCES = {
 
 
 def held(volume: dict[str, Any]) -> dict[str, tuple[bytes, int]] | None:
-    found = files({"name": "v", **volume}, FACTS, SOURCES)
+    found = files({"name": "v", **volume}, DOWNWARD, SOURCES)
     return None if found is None else {path: (content.data, content.mode) for path, content in found.items()}
 
 
@@ -52,7 +52,7 @@ def test_each_kind_of_volume_holds_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("volume", "error", "told"),
+    ("volume", "error", "message"),
     [
         ({"secret": {"secretName": "none"}}, MissingError, 'secret "none" not found'),
         ({"configMap": {"name": "c", "items": [{"key": "x", "path": "x"}]}}, MissingError, "non-existent key: x"),
@@ -60,8 +60,8 @@ def test_each_kind_of_volume_holds_what_it_says() -> None:
         ({"persistentVolumeClaim": {"claimName": "x"}}, RejectError, "Use emptyDir, hostPath"),
     ],
 )
-def test_a_volume_that_cannot_be_made_says_why(volume: dict[str, Any], error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told):
+def test_a_volume_that_cannot_be_made_says_why(volume: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         held(volume)
 
 

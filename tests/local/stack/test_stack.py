@@ -58,7 +58,7 @@ def config_map(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}}
 
 
-def test_a_stack_comes_up_is_used_comes_down_and_keeps_what_it_was_told(root: Path) -> None:
+def test_a_stack_comes_up_is_used_comes_down_and_keeps_its_objects(root: Path) -> None:
     stack = a_stack(root)
     stack.up(30)
     assert stack.is_running

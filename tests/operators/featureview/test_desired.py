@@ -11,7 +11,7 @@ from millrace_core.api import names
 from millrace_core.api.featureview import MAX_NAME
 from millrace_kube.resources import Object
 from millrace_local.controllers.scheduler.resources import amounts, requested
-from millrace_local.node.registration import capacity
+from millrace_local.node.registration import machine_resources
 from millrace_local.node.settings import NodeSettings
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.intervals import BEGINNING, Interval
@@ -66,7 +66,7 @@ def test_a_run_whose_view_states_no_resources_requests_some_so_that_few_of_a_tic
     runs_of_a_tick = desired.cron_job(plain, PLATFORM, DEFINITION, suspended=False)["spec"]["jobTemplate"]["spec"]
     for spec in (runs_of_a_tick, desired.purge_job(plain, PLATFORM, 0)["spec"]):
         pod = spec["template"]
-        laptop = amounts(capacity(2, 8 << 30, 0, overcommit=NodeSettings("n", Path()).overcommit))
+        laptop = amounts(machine_resources(2, 8 << 30, 0, overcommit=NodeSettings("n", Path()).overcommit))
         assert 2 <= min(laptop[name] // needed for name, needed in requested(pod).items()) <= 16
 
 

@@ -144,7 +144,7 @@ def settled(spec: Obj) -> Obj:
 
 
 @given(specs, specs, specs)
-def test_without_force_nobody_elses_value_changes(first: Obj, updated: Obj, sent: Obj) -> None:
+def test_without_force_no_value_of_another_manager_changes(first: Obj, updated: Obj, sent: Obj) -> None:
     current = ssa(None, first, "applier")
     live = {**copy.deepcopy(current), "spec": updated}
     record_update(current, live, manager="updater", api_version="x/v1", schema=SCHEMA, now="2026-01-02T00:00:00Z")

@@ -1,7 +1,7 @@
-"""A tiny process that outlives the agent only to end what the agent started.
+"""A small process that ends what the agent started when the agent dies.
 
-It reads ``+<pid>`` and ``-<pid>`` lines from its standard input, the process groups that live; when the input ends (the
-agent is gone, however it went), it kills those left. It is run by its path and imports nothing that is slow.
+It reads ``+<pid>`` and ``-<pid>`` lines from its standard input: process groups that started and ended. When the input
+ends, because the agent is gone, it kills the groups that are left. It is run by its path and imports nothing slow.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 
 def start_time(pid: int) -> str:
-    """When the process started, in the kernel's ticks; "" when there is none."""
+    """The start time of a process in clock ticks; "" if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib would triple the start time
             return file.read().rpartition(b")")[2].split()[19].decode()
@@ -19,7 +19,6 @@ def start_time(pid: int) -> str:
 
 
 def main() -> None:
-    """Follows the agent until its end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: dict[int, str] = {}
@@ -30,7 +29,7 @@ def main() -> None:
         else:
             groups.pop(pid, None)
     for pid, started in groups.items():
-        # A leader with another start time means that the group ended and its number serves somebody else.
+        # Another start time means that the group ended and its number was given to another process.
         if start_time(pid) in (started, ""):
             try:
                 os.killpg(pid, signal.SIGKILL)

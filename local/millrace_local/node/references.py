@@ -17,7 +17,7 @@ TOKEN_SECONDS = 3600
 async def fetch(
     client: Client, pod: Object, references: Iterable[Reference]
 ) -> dict[Reference, Mapping[str, bytes] | None]:
-    """Fetches all at once; None for what does not exist.
+    """The content of all references; None for an object that does not exist.
 
     Raises:
         ApiError: the API server refused or did not answer.
