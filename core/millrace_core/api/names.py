@@ -24,7 +24,7 @@ CHAMPION: Final = f"{GROUP}/champion"
 APPLIED_HASH: Final = f"{GROUP}/applied"
 RUN: Final = f"{GROUP}/run"  # what a materialization Job is for: schedule, backfill, command, purge
 DEFINITION: Final = f"{GROUP}/definition"  # the definition that a Job runs, see featureview/progress.py
-STRETCH: Final = f"{GROUP}/stretch"  # start/end that a Job was asked to cover
+INTERVAL: Final = f"{GROUP}/interval"  # start/end that a Job was made to cover
 
 ARM_HEADER: Final = "x-millrace-arm"
 

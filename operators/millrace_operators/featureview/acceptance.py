@@ -1,4 +1,4 @@
-"""What a definition must be beyond what its schema says. Pure."""
+"""The checks of a definition that its schema cannot express. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MAX_DEFINITION: Final = 120_000
 _SOME_DAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def accept(document: Object) -> tuple[View, str]:
-    """The view and its schema hash.
+def accept(document: Object) -> View:
+    """The view that an object defines.
 
     Raises:
         RejectError: the definition is wrong; names the field and what to do.
@@ -35,17 +35,17 @@ def accept(document: Object) -> tuple[View, str]:
     _refuse_dead_schedule(loaded.spec)
     _refuse_too_large(document)
     status: Mapping[str, Any] = document.get("status") or {}
-    view = View(
+    return View(
         namespace=namespace_of(document),
         name=name_of(document),
         uid=document["metadata"]["uid"],
         spec=loaded.spec,
+        definition=compiled,
         command=annotations_of(document).get(COMMAND_ANNOTATION, "").strip(),
         handled=status.get("handledCommand") or "",
         command_result=status.get("commandResult"),
         changed=status.get("observedGeneration") != document["metadata"]["generation"],
     )
-    return view, compiled.schema_hash
 
 
 def _refuse_dead_schedule(spec: FeatureViewSpec) -> None:

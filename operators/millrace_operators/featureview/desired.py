@@ -26,7 +26,7 @@ _COMMAND: Final = ["python", "-m", "millrace_services.materialize"]
 # What a run asks for where its view states nothing: without a request all runs of a tick would start at once.
 _RESOURCES: Final[Object] = {"requests": {"cpu": "500m", "memory": "512Mi"}}
 
-# Seconds. A tick that was missed for longer waits for the next one, which covers its stretch too.
+# Seconds. A tick that was missed for longer waits for the next one, which covers its interval too.
 _STARTING_DEADLINE: Final = 3600
 _SCHEDULED_DEADLINE: Final = 6 * 3600
 _BACKFILL_DEADLINE: Final = 24 * 3600
@@ -72,13 +72,13 @@ def cron_job(view: Object, platform: Platform, definition: str, *, suspended: bo
 def one_shot_job(view: Object, platform: Platform, definition: str, request: JobRequest) -> Object:
     """A backfill's or a command's Job."""
     metadata = _metadata(view, request.name)
-    stretch = request.stretch
+    interval = request.interval
     metadata["annotations"] = {
         names.RUN: request.purpose,
         names.DEFINITION: definition,
-        **({names.STRETCH: f"{_start(stretch)}/{timestamps.render(stretch.end)}"} if stretch else {}),
+        **({names.INTERVAL: f"{_start(interval)}/{timestamps.render(interval.end)}"} if interval else {}),
     }
-    arguments = ["--full"] if request.full else _arguments(stretch)
+    arguments = ["--full"] if request.full else _arguments(interval)
     spec = _run_spec(view, platform, arguments, _BACKFILL_DEADLINE)
     return {
         "apiVersion": JOBS.api_version,
@@ -240,12 +240,12 @@ def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str
     ]
 
 
-def _arguments(stretch: Interval | None) -> list[str]:
-    if stretch is None:
+def _arguments(interval: Interval | None) -> list[str]:
+    if interval is None:
         return []
-    start = _start(stretch)
-    return [*(["--start", start] if start else []), "--end", timestamps.render(stretch.end)]
+    start = _start(interval)
+    return [*(["--start", start] if start else []), "--end", timestamps.render(interval.end)]
 
 
-def _start(stretch: Interval) -> str:
-    return "" if stretch.start == BEGINNING else timestamps.render(stretch.start)
+def _start(interval: Interval) -> str:
+    return "" if interval.start == BEGINNING else timestamps.render(interval.start)

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 
 
 def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
-    """The same stretches in order, without overlap, neighbours joined; of more than 100 the oldest are forgotten (and
+    """The same intervals in order, without overlap, neighbours joined; of more than 100 the oldest are forgotten (and
     would be covered again, which is harmless)."""
     merged: list[Interval] = []
     for interval in sorted(intervals):

@@ -1,4 +1,4 @@
-"""What to do about a view now. Pure: from the spec, the progress, the observed runs and the time to a frozen plan."""
+"""What to do about a view now. Pure: an observation to a frozen plan with reasons."""
 
 from __future__ import annotations
 
@@ -9,39 +9,44 @@ from datetime import datetime
 from millrace_core.api.featureview import Materialization
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
-from millrace_operators.featureview import intervals, next_job, runs
+from millrace_operators.featureview import command, intervals, next_job, progress, runs
+from millrace_operators.featureview.command import PendingCommand
 from millrace_operators.featureview.intervals import BEGINNING, Interval
-from millrace_operators.featureview.next_job import JobRequest, Scene, Wish
-from millrace_operators.featureview.progress import Progress
-from millrace_operators.featureview.runs import Run, State
-from millrace_operators.featureview.view import View, stale_at
+from millrace_operators.featureview.next_job import JobContext, JobDecision, JobRequest
+from millrace_operators.featureview.observe import Observation
+from millrace_operators.featureview.progress import MaterializationProgress
+from millrace_operators.featureview.runs import Run, RunState
+from millrace_operators.featureview.view import View, lag_of, stale_at
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done, in this order: delete ``discard``, bring the CronJob about, make ``job``, write status, and
-    delete ``outlived``.
+class ViewPlan:
+    """What is to be done, in this order: delete ``void_runs``, write or delete the CronJob, make ``job``, write the
+    status, delete ``prunable``.
 
     Args:
-        scheduled: whether there is a CronJob; ``suspended``: whether it stands still.
+        progress: with the results of all runs that have ended.
+        new_definition: whether this definition is seen for the first time.
+        scheduled: whether there is a CronJob; ``suspended``: whether it is suspended.
         reason: why ``job`` is made, or why none is.
-        discard: runs whose Jobs must go: of another definition, or with their result lost.
-        outlived: finished one-shot runs whose results status holds.
-        gaps: what is missing since startFrom, oldest first.
-        active: a run that is at work.
+        void_runs: runs whose Jobs must go: of another definition, or with their result lost.
+        prunable: finished one-shot runs whose results the status holds.
+        gaps: the intervals since startFrom that are missing, oldest first.
+        active: a run at work.
         stale_at: when the view stops being fresh, if no run succeeds until then.
-        wake: when to look again, though nothing happens.
+        wake: when to plan again, even if nothing happens until then.
         handled: id of the last command that is dealt with; ``command_result``: what became of it.
-        refused: a command that is none; for an Event.
+        refused: why a command is refused; for an Event.
     """
 
-    progress: Progress
+    progress: MaterializationProgress
+    new_definition: bool
     scheduled: bool
     suspended: bool
     reason: str
     job: JobRequest | None = None
-    discard: tuple[Run, ...] = ()
-    outlived: tuple[Run, ...] = ()
+    void_runs: tuple[Run, ...] = ()
+    prunable: tuple[Run, ...] = ()
     gaps: tuple[Interval, ...] = ()
     active: Run | None = None
     stale_at: datetime | None = None
@@ -51,69 +56,83 @@ class Plan:
     refused: RejectError | None = None
 
 
-def plan(view: View, progress: Progress, observed: Sequence[Run], now: datetime) -> Plan:
-    """The plan. ``progress`` holds the results of ``observed`` already (see ``progress.fold``)."""
+def plan(observed: Observation) -> ViewPlan:
+    """The plan."""
+    view, runs_seen, now = observed.view, observed.runs, observed.now
     materialization = view.spec.materialization
+    known = progress.stored(observed.status, view.definition.schema_hash)
+    begun = known or progress.begun(view.definition.schema_hash, now, lag_of(materialization))
+    folded = progress.fold(begun, runs_seen)
+    pending = command.pending(view.command, view.handled)
     if not view.spec.online.enabled or materialization is None:
-        return _offline(view, progress, observed)
-    discard = tuple(run for run in observed if _is_void(run, progress) and not run.deleting)
-    active = next((run for run in observed if run.state is State.ACTIVE and run not in discard), None)
-    gaps = _gaps(materialization, progress)
-    wish = next_job.decide(Scene(view, materialization, progress, observed, gaps, active, discard, now))
-    due = stale_at(materialization, progress)
-    settling = [run.finished_at + runs.GRACE for run in observed if run.state is State.ACTIVE and run.finished_at]
-    return Plan(
-        progress=progress,
+        return _offline(view, folded, runs_seen, pending, new_definition=known is None)
+    void_runs = tuple(run for run in runs_seen if _is_void(run, folded) and not run.deleting)
+    active = next((run for run in runs_seen if run.state is RunState.ACTIVE and run not in void_runs), None)
+    gaps = _gaps(materialization, folded)
+    context = JobContext(view, materialization, folded, runs_seen, gaps, active, void_runs, pending, now)
+    decision = next_job.decide(context)
+    due = stale_at(materialization, folded)
+    settling = [run.finished_at + runs.GRACE for run in runs_seen if run.state is RunState.ACTIVE and run.finished_at]
+    return ViewPlan(
+        progress=folded,
+        new_definition=known is None,
         scheduled=True,
-        suspended=materialization.suspend or wish.job is not None or (active is not None and active.one_shot),
-        reason=wish.reason,
-        job=wish.job,
-        discard=discard,
-        outlived=_outlived(observed, progress),
+        suspended=materialization.suspend or decision.job is not None or (active is not None and active.one_shot),
+        reason=decision.reason,
+        job=decision.job,
+        void_runs=void_runs,
+        prunable=_prunable(runs_seen, folded),
         gaps=gaps,
         active=active,
         stale_at=due,
-        wake=min((moment for moment in (due, wish.wake, *settling) if moment and moment > now), default=None),
-        handled=wish.handled or view.handled,
-        command_result=wish.result or view.command_result,
-        refused=wish.refused,
+        wake=min((moment for moment in (due, decision.wake, *settling) if moment and moment > now), default=None),
+        handled=decision.handled or view.handled,
+        command_result=decision.result or view.command_result,
+        refused=decision.refused,
     )
 
 
-def _gaps(materialization: Materialization, progress: Progress) -> tuple[Interval, ...]:
+def _gaps(materialization: Materialization, progress: MaterializationProgress) -> tuple[Interval, ...]:
     start = materialization.start_from
     begin = timestamps.parse(start, field="spec.materialization.startFrom") if start else BEGINNING
     end = max(progress.backfill_to, progress.watermark or progress.backfill_to)
     return intervals.missing(Interval(begin, end), progress.covered)
 
 
-def _is_void(run: Run, progress: Progress) -> bool:
+def _is_void(run: Run, progress: MaterializationProgress) -> bool:
     """Of another definition and still at work, or ended well without leaving its result."""
     other = run.definition != progress.definition
-    return (other and run.state is State.ACTIVE) or (run.one_shot and run.state is State.LOST)
+    return (other and run.state is RunState.ACTIVE) or (run.one_shot and run.state is RunState.LOST)
 
 
-def _outlived(observed: Sequence[Run], progress: Progress) -> tuple[Run, ...]:
+def _prunable(runs_seen: Sequence[Run], progress: MaterializationProgress) -> tuple[Run, ...]:
     """Finished one-shot runs but the latest, whose log somebody may want to read."""
-    ended = [run for run in observed if run.one_shot and run.state in (State.SUCCEEDED, State.FAILED)]
+    ended = [run for run in runs_seen if run.one_shot and run.state in (RunState.SUCCEEDED, RunState.FAILED)]
     keep = max(ended, key=lambda run: (run.definition == progress.definition, run.finished_at, run.name), default=None)
     return tuple(run for run in ended if run is not keep and not run.deleting)
 
 
-def _offline(view: View, progress: Progress, observed: Sequence[Run]) -> Plan:
-    wish = Wish("spec.online.enabled is false")
-    asked = next_job.pending_command(view)
-    if asked:
-        refused = RejectError("nothing to materialize: the view has no online part", field="spec.online.enabled")
-        wish = Wish(wish.reason, handled=asked, result=str(refused), refused=refused)
-    return Plan(
-        progress=progress,
+def _offline(
+    view: View,
+    folded: MaterializationProgress,
+    runs_seen: Sequence[Run],
+    pending: PendingCommand | None,
+    *,
+    new_definition: bool,
+) -> ViewPlan:
+    decision = JobDecision("spec.online.enabled is false")
+    if pending is not None:
+        error = RejectError("nothing to materialize: the view has no online part", field="spec.online.enabled")
+        decision = next_job.refused(pending, error, decision.reason)
+    return ViewPlan(
+        progress=folded,
+        new_definition=new_definition,
         scheduled=False,
         suspended=False,
-        reason=wish.reason,
-        discard=tuple(run for run in observed if run.state is State.ACTIVE and not run.deleting),
-        outlived=_outlived(observed, progress),
-        handled=wish.handled or view.handled,
-        command_result=wish.result or view.command_result,
-        refused=wish.refused,
+        reason=decision.reason,
+        void_runs=tuple(run for run in runs_seen if run.state is RunState.ACTIVE and not run.deleting),
+        prunable=_prunable(runs_seen, folded),
+        handled=decision.handled or view.handled,
+        command_result=decision.result or view.command_result,
+        refused=decision.refused,
     )

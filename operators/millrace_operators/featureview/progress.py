@@ -1,8 +1,8 @@
-"""What has been materialized so far: the stored status and the results of runs, folded into one.
+"""What has been materialized so far: the stored status, with the results of runs folded into it.
 
 Folding is idempotent and needs no memory, so a restart at any moment changes nothing. Only runs of the present
-definition count. It is told by its schema hash and the moment it was first seen (through ``backfillTo``), so that going
-back to an earlier one starts anew, too: the rows have been overwritten meanwhile.
+definition count. A definition is identified by its schema hash and by when it was first seen (``backfillTo``). So going
+back to an earlier definition starts anew, too: its rows have been overwritten meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from millrace_core.api import conditions
 from millrace_core.base import timestamps
 from millrace_operators.featureview import intervals
 from millrace_operators.featureview.intervals import Interval
-from millrace_operators.featureview.runs import Quality, Run, State
+from millrace_operators.featureview.runs import Quality, Run, RunState
 
 # Failing ones come first.
 MOST_RESULTS: Final = 64
@@ -37,17 +37,17 @@ class LastRun:
 
     @property
     def turn(self) -> tuple[datetime, bool]:
-        """Its place among others. Times have whole seconds; of two in one second the success is the later."""
+        """For comparing runs. Times are whole seconds; of two runs in one second the success counts as the later."""
         return self.finished_at, self.succeeded
 
 
 @dataclass(frozen=True)
-class Progress:
+class MaterializationProgress:
     """What is covered, by which definition.
 
     Args:
         backfill_to: end of what backfills cover, fixed when the definition was first seen.
-        watermark: end of the newest covered stretch.
+        watermark: end of the newest covered interval.
         keys: keys in the online store, as the last successful run counted them.
         quality: what came of the quality checks in the last run that made them.
     """
@@ -62,16 +62,16 @@ class Progress:
 
     @property
     def definition(self) -> str:
-        """Tells the Jobs of this definition from those of another."""
+        """Identifies the Jobs of this definition."""
         return f"{self.schema_hash}@{timestamps.render(self.backfill_to)}"
 
 
-def stored(status: Mapping[str, Any], schema_hash: str) -> Progress | None:
+def stored(status: Mapping[str, Any], schema_hash: str) -> MaterializationProgress | None:
     """The progress that the status holds; None where it holds none of this definition."""
     if status.get("schemaHash") != schema_hash or not status.get("backfillTo"):
         return None
     watermark = status.get("watermark")
-    return Progress(
+    return MaterializationProgress(
         schema_hash=schema_hash,
         backfill_to=timestamps.parse(status["backfillTo"]),
         covered=intervals.merge(map(intervals.parse, status.get("intervals") or ())),
@@ -82,25 +82,25 @@ def stored(status: Mapping[str, Any], schema_hash: str) -> Progress | None:
     )
 
 
-def begun(schema_hash: str, now: datetime, lag: timedelta) -> Progress:
+def begun(schema_hash: str, now: datetime, lag: timedelta) -> MaterializationProgress:
     """The progress of a definition that is seen for the first time."""
-    return Progress(schema_hash, (now - lag).replace(microsecond=0))
+    return MaterializationProgress(schema_hash, (now - lag).replace(microsecond=0))
 
 
-def fold(progress: Progress, observed: Iterable[Run]) -> Progress:
+def fold(progress: MaterializationProgress, observed: Iterable[Run]) -> MaterializationProgress:
     """The progress with what finished runs of its definition did."""
     finished = [run for run in observed if run.definition == progress.definition and run.finished_at is not None]
     covered, last, keys, quality = list(progress.covered), progress.last_run, progress.keys, progress.quality
-    for run in sorted(finished, key=lambda run: (run.finished_at, run.state is State.SUCCEEDED, run.name)):
+    for run in sorted(finished, key=lambda run: (run.finished_at, run.state is RunState.SUCCEEDED, run.name)):
         if run.result is not None:
-            covered = list(intervals.merge([*covered, _covered(run.result.interval, run.asked, covered)]))
+            covered = list(intervals.merge([*covered, _covered(run.result.interval, run.requested, covered)]))
         ended = _ended(run)
         if ended is not None and (last is None or ended.turn >= last.turn):
             last = ended
             keys = run.result.keys if run.result and run.result.keys is not None else keys
-            told = run.result or run.failure
-            quality = (told and told.quality) or quality
-    return Progress(
+            report = run.result or run.failure
+            quality = (report and report.quality) or quality
+    return MaterializationProgress(
         schema_hash=progress.schema_hash,
         backfill_to=progress.backfill_to,
         covered=tuple(covered),
@@ -111,7 +111,7 @@ def fold(progress: Progress, observed: Iterable[Run]) -> Progress:
     )
 
 
-def render(progress: Progress) -> dict[str, Any]:
+def render(progress: MaterializationProgress) -> dict[str, Any]:
     """The fields of status."""
     last = progress.last_run
     return {
@@ -125,23 +125,26 @@ def render(progress: Progress) -> dict[str, Any]:
     }
 
 
-def _covered(interval: Interval, asked: Interval | None, covered: list[Interval]) -> Interval:
-    """What a successful run covers. A backfill covers what it was asked to. Any other run began where the store's own
-    watermark stood, and the store moves that only over what is complete: so nothing is missing before it."""
-    if asked is not None:
-        return Interval(asked.start, max(asked.end, interval.end))
+def _covered(interval: Interval, requested: Interval | None, covered: list[Interval]) -> Interval:
+    """What a successful run covers.
+
+    A backfill covers what it was made for. Any other run began at the store's own watermark, which the store moves only
+    over what is complete: so nothing is missing before it.
+    """
+    if requested is not None:
+        return Interval(requested.start, max(requested.end, interval.end))
     if covered and covered[-1].end < interval.start:
         return Interval(covered[-1].end, interval.end)
     return interval
 
 
 def _ended(run: Run) -> LastRun | None:
-    if run.finished_at is None or run.state not in (State.SUCCEEDED, State.FAILED):
+    if run.finished_at is None or run.state not in (RunState.SUCCEEDED, RunState.FAILED):
         return None
     result, failure = run.result, run.failure
     return LastRun(
         name=run.name,
-        succeeded=run.state is State.SUCCEEDED,
+        succeeded=run.state is RunState.SUCCEEDED,
         finished_at=run.finished_at,
         rows=result.rows if result else None,
         written=result.written if result else None,

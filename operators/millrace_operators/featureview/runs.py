@@ -1,4 +1,4 @@
-"""What the cluster knows of a view's runs: its Jobs, read together with the pods that say how they ended."""
+"""The runs of a view: its Jobs, read together with their pods, which say how they ended. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOB_NAME: Final = "batch.kubernetes.io/job-name"
 _LEGACY_JOB_NAME: Final = "job-name"
 _INDEX: Final = "batch.kubernetes.io/job-completion-index"
 
-# States of a waiting container that do not pass without somebody's doing.
+# States of a waiting container that end only when somebody acts.
 _STUCK: Final = frozenset(
     {
         "CreateContainerConfigError",
@@ -33,8 +33,8 @@ _STUCK: Final = frozenset(
 )
 
 
-class State(StrEnum):
-    """Where a run stands. Lost: its Job ended well, but the pod that said what it did is gone."""
+class RunState(StrEnum):
+    """State of a run. LOST: its Job succeeded, but the pod that said what it did is gone."""
 
     ACTIVE = "active"
     SUCCEEDED = "succeeded"
@@ -42,13 +42,13 @@ class State(StrEnum):
     LOST = "lost"
 
 
-# Results of quality checks as the job tells them and the status shows them; None where a run made none.
+# Results of quality checks, in the form that the job reports and the status shows; None where a run made none.
 Quality = tuple[Mapping[str, Any], ...] | None
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a run says it did (docs/parts.md, "FeatureView operator → materialize job")."""
+class RunResult:
+    """What a run reports of itself (docs/parts.md, "FeatureView operator → materialize job")."""
 
     interval: Interval
     rows: int | None
@@ -59,8 +59,8 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a run failed. ``final``: the definition or the data is wrong, so trying again soon is of no use."""
+class RunFailure:
+    """Why a run failed. ``final``: the definition or the data is wrong, so a retry would fail too."""
 
     reason: str
     message: str
@@ -76,11 +76,11 @@ class Run:
     uid: str
     purpose: str
     definition: str
-    state: State
-    asked: Interval | None = None
+    state: RunState
+    requested: Interval | None = None
     finished_at: datetime | None = None
-    result: Result | None = None
-    failure: Failure | None = None
+    result: RunResult | None = None
+    failure: RunFailure | None = None
     deleting: bool = False
 
     @property
@@ -95,12 +95,15 @@ COMMAND: Final = "command"
 PURGE: Final = "purge"
 
 
-# How long the pod of a finished Job may be in coming: watches of Jobs and of pods are not in step.
+# How long to wait for the pod of a finished Job: watches of Jobs and of pods are not in step.
 GRACE: Final = timedelta(seconds=10)
 
 
-def observe(jobs: Iterable[Object], pods: Iterable[Object], now: datetime) -> tuple[Run, ...]:
-    """The runs, by name. A Job that has just ended, but whose pod is not seen to have, still counts as active."""
+def of_jobs(jobs: Iterable[Object], pods: Iterable[Object], now: datetime) -> tuple[Run, ...]:
+    """The runs, in the order of their names.
+
+    A Job that has just ended still counts as active until the end of its pod is seen, or ``GRACE`` has passed.
+    """
     by_job: dict[str, list[Object]] = {}
     for pod in pods:
         labels = labels_of(pod)
@@ -109,11 +112,11 @@ def observe(jobs: Iterable[Object], pods: Iterable[Object], now: datetime) -> tu
 
 
 def _run(job: Object, pods: list[Object], now: datetime) -> Run:
-    marks = annotations_of(job)
+    annotations = annotations_of(job)
     status = job.get("status") or {}
     conditions_ = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
     end = conditions_.get("Complete") or conditions_.get("Failed")
-    state, result, failure, finished = State.ACTIVE, None, _stuck(pods), None
+    state, result, failure, finished = RunState.ACTIVE, None, _stuck(pods), None
     if end is not None:
         finished = _time(status.get("completionTime") or end.get("lastTransitionTime")) or now
         succeeded = "Complete" in conditions_
@@ -122,14 +125,14 @@ def _run(job: Object, pods: list[Object], now: datetime) -> Run:
         if len({index for index, _ in ends}) >= awaited or finished + GRACE <= now:
             result = _result(ends) if succeeded else None
             failure = None if succeeded else _failure(end, [each for _, each in ends])
-            state = State.SUCCEEDED if result else State.FAILED if failure else State.LOST
+            state = RunState.SUCCEEDED if result else RunState.FAILED if failure else RunState.LOST
     return Run(
         name=name_of(job),
         uid=job["metadata"]["uid"],
-        purpose=marks.get(names.RUN, SCHEDULE),
-        definition=marks.get(names.DEFINITION, ""),
+        purpose=annotations.get(names.RUN, SCHEDULE),
+        definition=annotations.get(names.DEFINITION, ""),
         state=state,
-        asked=_asked(marks.get(names.STRETCH, "")),
+        requested=_requested(annotations.get(names.INTERVAL, "")),
         finished_at=finished,
         result=result,
         failure=failure,
@@ -152,9 +155,12 @@ def _terminated(pods: Iterable[Object], *, succeeded: bool) -> list[tuple[str, _
     return sorted(ends, key=lambda end: str(end[1].get("finishedAt") or ""), reverse=True)
 
 
-def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
-    """What the pods of a run did together, each shard counted once. None where none of them says that the run is
-    complete: the store has lost what a shard had written, or the pod that knew is gone."""
+def _result(ends: Iterable[tuple[str, _End]]) -> RunResult | None:
+    """What the pods of a run did together, each shard counted once.
+
+    None where no pod says that the run is complete: the store has lost what a shard had written, or the pod that knew
+    is gone.
+    """
     shards: dict[str, Mapping[str, Any]] = {}
     complete: Mapping[str, Any] = {}
     for index, end in ends:
@@ -162,26 +168,26 @@ def _result(ends: Iterable[tuple[str, _End]]) -> Result | None:
         if not complete and "interval" in message and message.get("complete", True):
             complete = message
         shards.setdefault(index, message)
-    told = list(shards.values())
+    reports = list(shards.values())
     try:
         interval = intervals.parse(complete["interval"])
     except (KeyError, TypeError, AttributeError, RejectError):
         return None
-    seconds = [message["seconds"] for message in told if message.get("seconds") is not None]
-    return Result(
+    seconds = [message["seconds"] for message in reports if message.get("seconds") is not None]
+    return RunResult(
         interval=interval,
-        rows=_sum(told, "rows"),
-        written=_sum(told, "written"),
+        rows=_sum(reports, "rows"),
+        written=_sum(reports, "written"),
         # Counted when the rows of all shards were there.
         keys=complete.get("keys"),
         seconds=max(seconds, default=None),
-        quality=next(filter(None, map(_quality, told)), None),
+        quality=next(filter(None, map(_quality, reports)), None),
     )
 
 
 def _quality(message: Mapping[str, Any]) -> Quality:
-    told = message.get("quality")
-    return tuple(told) if isinstance(told, list) and told else None
+    results = message.get("quality")
+    return tuple(results) if isinstance(results, list) and results else None
 
 
 def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:
@@ -189,8 +195,8 @@ def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:
     return sum(found) if found else None
 
 
-def _failure(condition: Mapping[str, Any], ends: list[_End]) -> Failure:
-    """The job's own words where it left some, else what Kubernetes says."""
+def _failure(condition: Mapping[str, Any], ends: list[_End]) -> RunFailure:
+    """The error that the job reported; without one, what Kubernetes says."""
     final = condition.get("reason") == "PodFailurePolicy"
     for end in ends:
         message = _message(end)
@@ -198,23 +204,23 @@ def _failure(condition: Mapping[str, Any], ends: list[_End]) -> Failure:
         if isinstance(error, Mapping):
             where = f"{error['field']}: " if error.get("field") else ""
             reason = str(error.get("reason") or conditions.RUN_FAILED)
-            return Failure(reason, f"{where}{error.get('message', '')}", final, _quality(message))
+            return RunFailure(reason, f"{where}{error.get('message', '')}", final, _quality(message))
     if ends and ends[0].get("reason") == "OOMKilled":
         text = "the run was killed for want of memory; raise spec.materialization.resources"
-        return Failure("OutOfMemory", text)
+        return RunFailure("OutOfMemory", text)
     said = str(ends[0].get("message") or "").strip().rpartition("\n")[2] if ends else ""
     code = f"exit code {ends[0].get('exitCode')}" if ends else "its pod is gone"
     text = f"the run failed ({condition.get('reason')}: {condition.get('message', '')}; {code}) {said}"
-    return Failure(conditions.RUN_FAILED, text.strip(), final)
+    return RunFailure(conditions.RUN_FAILED, text.strip(), final)
 
 
-def _stuck(pods: Iterable[Object]) -> Failure | None:
+def _stuck(pods: Iterable[Object]) -> RunFailure | None:
     """Why a pod that should run cannot start."""
     for pod in pods:
         for container in (pod.get("status") or {}).get("containerStatuses") or ():
             waiting = (container.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") in _STUCK:
-                return Failure(waiting["reason"], f"the run cannot start: {waiting.get('message', '')}")
+                return RunFailure(waiting["reason"], f"the run cannot start: {waiting.get('message', '')}")
     return None
 
 
@@ -226,7 +232,7 @@ def _message(end: _End) -> Mapping[str, Any]:
     return message if isinstance(message, Mapping) else {}
 
 
-def _asked(text: str) -> Interval | None:
+def _requested(text: str) -> Interval | None:
     start, slash, end = text.partition("/")
     return intervals.parse({"start": start, "end": end}) if slash else None
 

@@ -1,4 +1,4 @@
-"""A view as its author left it, and what follows from its schedule alone."""
+"""A feature view as its author wants it, and what follows from its schedule alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from functools import lru_cache
 from millrace_core.api.featureview import FeatureViewSpec, Materialization
 from millrace_core.base import cron, duration
 from millrace_core.base.cron import Cron
-from millrace_operators.featureview.progress import Progress
+from millrace_core.features.definition.definition import Definition
+from millrace_operators.featureview.progress import MaterializationProgress
 
 
 @dataclass(frozen=True)
 class View:
-    """A feature view, and the last command that was handled.
+    """An accepted feature view.
 
     Args:
+        definition: the spec, compiled.
         command: the annotation ``millrace.dev/command``.
+        handled: id of the command that was handled last; ``command_result``: what became of it.
         changed: whether the spec has changed since status was last written.
     """
 
@@ -25,6 +28,7 @@ class View:
     name: str
     uid: str
     spec: FeatureViewSpec
+    definition: Definition
     command: str = ""
     handled: str = ""
     command_result: str | None = None
@@ -46,14 +50,19 @@ def _parsed(line: str) -> Cron:
     return cron.parse(line, field="spec.materialization.schedule")
 
 
-def lag_of(materialization: Materialization) -> timedelta:
+def lag_of(materialization: Materialization | None) -> timedelta:
     """``spec.materialization.lag``."""
+    if materialization is None:
+        return timedelta(0)
     return timedelta(microseconds=duration.microseconds(materialization.lag, field="spec.materialization.lag"))
 
 
-def stale_at(materialization: Materialization, progress: Progress) -> datetime | None:
-    """When the watermark comes to lie before the scheduled time before last, less the lag: the run of that time has
-    then been given a whole period. None for a schedule that ends."""
+def stale_at(materialization: Materialization, progress: MaterializationProgress) -> datetime | None:
+    """When the watermark is too old.
+
+    The first run scheduled after watermark + lag must move it, and is given a whole period to do so: the watermark is
+    too old at the scheduled time after that. None for a schedule that ends.
+    """
     schedule = schedule_of(materialization)
     missed = schedule.after((progress.watermark or progress.backfill_to) + lag_of(materialization))
     return schedule.after(missed) if missed else None

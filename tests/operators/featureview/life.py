@@ -10,12 +10,12 @@ from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base import timestamps
 from millrace_kube.platform import Platform
-from millrace_operators.featureview import desired, progress, runs, status
+from millrace_operators.featureview import desired, runs, status
 from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.next_job import JobRequest
-from millrace_operators.featureview.plan import Plan, plan
-from millrace_operators.featureview.status import Situation
-from millrace_operators.featureview.view import lag_of
+from millrace_operators.featureview.observe import Observation
+from millrace_operators.featureview.plan import ViewPlan, plan
+from millrace_operators.featureview.status import StatusContext
 from tests.builders import Built
 
 PLATFORM = Platform(
@@ -45,31 +45,27 @@ class Life:
         self.made: list[JobRequest] = []
         self.writes = 0
 
-    def look(self) -> Plan:
+    def look(self) -> ViewPlan:
         """One reconcile."""
-        view, schema_hash = accept(self.view)
-        before = self.view.get("status") or {}
-        observed = runs.observe(self.jobs.values(), self.pods, self.now)
-        materialization = view.spec.materialization
-        lag = lag_of(materialization) if materialization else timedelta(0)
-        begun = progress.stored(before, schema_hash) or progress.begun(schema_hash, self.now, lag)
-        planned = plan(view, progress.fold(begun, observed), observed, self.now)
-        for run in planned.discard:
+        view, before = accept(self.view), self.view.get("status") or {}
+        observed = runs.of_jobs(self.jobs.values(), self.pods, self.now)
+        planned = plan(Observation(self.view, view, self.now, observed))
+        for run in planned.void_runs:
             del self.jobs[run.name]
         if planned.job is not None and planned.job.name not in self.jobs:
             definition = planned.progress.definition
             self.jobs[planned.job.name] = desired.one_shot_job(self.view, PLATFORM, definition, planned.job)
             self.jobs[planned.job.name]["metadata"] |= {"uid": f"uid-{planned.job.name}"}
             self.made.append(planned.job)
-        after = status.status(before, Situation(view, planned, self.now), self.view["metadata"]["generation"])
+        after = status.status(before, StatusContext(view, planned, self.now), self.view["metadata"]["generation"])
         after = {key: value for key, value in after.items() if value is not None}
         self.writes += after != before
         self.view["status"] = after
-        for run in planned.outlived:
+        for run in planned.prunable:
             self.jobs.pop(run.name, None)
         return planned
 
-    def pass_until(self, text: str) -> Plan:
+    def pass_until(self, text: str) -> ViewPlan:
         """Moves the clock, looking whenever the plan asks for it, as the work queue does."""
         planned, until = self.look(), moment(text)
         while planned.wake is not None and planned.wake <= until:

@@ -21,9 +21,9 @@ def view() -> Built:
 
 
 def test_a_view_is_accepted_with_the_hash_of_its_definition() -> None:
-    accepted, schema_hash = accept(view().build())
+    accepted = accept(view().build())
     assert (accepted.namespace, accepted.name, accepted.changed) == ("shop", "clicks", True)
-    assert schema_hash.startswith("sha256:")
+    assert accepted.definition.schema_hash.startswith("sha256:")
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 
 from millrace_operators.featureview import deletion
-from millrace_operators.featureview.deletion import ATTEMPTS, PATIENCE, Plan
-from millrace_operators.featureview.runs import PURGE, Failure, Run, State
+from millrace_operators.featureview.deletion import ATTEMPTS, PATIENCE, DeletionPlan
+from millrace_operators.featureview.runs import PURGE, Run, RunFailure, RunState
 from tests.operators.featureview.life import NOON
 
 STORE = "redis://store"
 
 
-def purge(state: State, number: int = 0) -> Run:
-    failure = Failure("StoreDown", "the store does not answer") if state is State.FAILED else None
+def purge(state: RunState, number: int = 0) -> Run:
+    failure = RunFailure("StoreDown", "the store does not answer") if state is RunState.FAILED else None
     return Run(f"fv-purge-{number}", f"uid-{number}", PURGE, "", state, finished_at=NOON, failure=failure)
 
 
-def plan(*purges: Run, children: tuple[str, ...] = (), after: timedelta = timedelta(0), store: str = STORE) -> Plan:
-    return deletion.plan(asked_at=NOON, now=NOON + after, children=children, purges=purges, store_url=store)
+def plan(
+    *purges: Run, children: tuple[str, ...] = (), after: timedelta = timedelta(0), store: str = STORE
+) -> DeletionPlan:
+    return deletion.plan(requested_at=NOON, now=NOON + after, children=children, purges=purges, store_url=store)
 
 
 def test_nothing_is_purged_while_something_can_still_write() -> None:
@@ -30,17 +32,17 @@ def test_nothing_is_purged_while_something_can_still_write() -> None:
 
 def test_the_purge_is_made_once_and_waited_for() -> None:
     assert plan().attempt == 0
-    assert plan(purge(State.ACTIVE)).attempt is None
-    assert not plan(purge(State.ACTIVE)).finished
+    assert plan(purge(RunState.ACTIVE)).attempt is None
+    assert not plan(purge(RunState.ACTIVE)).finished
 
 
 def test_the_view_goes_when_its_rows_are_gone() -> None:
-    for state in (State.SUCCEEDED, State.LOST):
-        assert plan(purge(state)) == Plan("the online rows are deleted", finished=True)
+    for state in (RunState.SUCCEEDED, RunState.LOST):
+        assert plan(purge(state)) == DeletionPlan("the online rows are deleted", finished=True)
 
 
 def test_a_failed_purge_is_tried_again_a_few_times() -> None:
-    failed = [purge(State.FAILED, number) for number in range(ATTEMPTS)]
+    failed = [purge(RunState.FAILED, number) for number in range(ATTEMPTS)]
     assert plan(*failed[:-1]).attempt == ATTEMPTS - 1
     given_up = plan(*failed)
     assert given_up.finished
@@ -48,12 +50,12 @@ def test_a_failed_purge_is_tried_again_a_few_times() -> None:
 
 
 def test_a_late_success_counts_more_than_the_failures_before() -> None:
-    assert plan(purge(State.FAILED), purge(State.SUCCEEDED, 1), after=2 * PATIENCE).left_behind == ""
+    assert plan(purge(RunState.FAILED), purge(RunState.SUCCEEDED, 1), after=2 * PATIENCE).left_behind == ""
 
 
 def test_no_namespace_waits_for_ever() -> None:
-    assert not plan(purge(State.ACTIVE), after=PATIENCE - timedelta(microseconds=1)).finished
-    assert plan(purge(State.ACTIVE), after=PATIENCE).left_behind == "the purge Job did not end within 10 minutes"
+    assert not plan(purge(RunState.ACTIVE), after=PATIENCE - timedelta(microseconds=1)).finished
+    assert plan(purge(RunState.ACTIVE), after=PATIENCE).left_behind == "the purge Job did not end within 10 minutes"
     assert plan(children=("Pod x",), after=PATIENCE).left_behind == "Pod x did not end within 10 minutes"
 
 

@@ -36,18 +36,18 @@ def rich() -> Built:
     )
 
 
-def backfill(view: Object, stretch: Interval | None) -> Object:
-    request = JobRequest(names.one_shot_job("user-stats", "x"), runs.BACKFILL, stretch)
+def backfill(view: Object, interval: Interval | None) -> Object:
+    request = JobRequest(names.one_shot_job("user-stats", "x"), runs.BACKFILL, interval)
     return desired.one_shot_job(view, PLATFORM, DEFINITION, request)
 
 
 def children() -> dict[str, list[Object]]:
     view = rich().build()
     secret = replace(PLATFORM, store_url="redis://:hunter2@store:6379")
-    stretch = Interval(moment("2026-11-01T00:00:00Z"), moment("12:00"))
+    interval = Interval(moment("2026-11-01T00:00:00Z"), moment("12:00"))
     return {
         "cron_job": [desired.cron_job(view, PLATFORM, DEFINITION, suspended=False)],
-        "backfill": [backfill(view, stretch)],
+        "backfill": [backfill(view, interval)],
         "shared": [
             desired.cron_job(
                 rich().having("spec.materialization.parallelism", 4).build(), PLATFORM, DEFINITION, suspended=False
@@ -97,8 +97,8 @@ def test_a_password_never_stands_in_a_pod() -> None:
 
 
 def test_what_a_backfill_is_asked_for_is_in_its_arguments() -> None:
-    def arguments(stretch: Interval | None) -> list[str]:
-        container = backfill(rich().build(), stretch)["spec"]["template"]["spec"]["containers"][0]
+    def arguments(interval: Interval | None) -> list[str]:
+        container = backfill(rich().build(), interval)["spec"]["template"]["spec"]["containers"][0]
         return list(container["args"])
 
     assert arguments(Interval(BEGINNING, moment("12:00"))) == ["run", "--end", "2026-11-20T12:00:00Z"]

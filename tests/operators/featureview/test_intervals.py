@@ -19,34 +19,34 @@ def hour(number: int) -> datetime:
     return DAY + timedelta(hours=number)
 
 
-stretches = st.lists(
+many = st.lists(
     st.tuples(st.integers(0, HOURS), st.integers(0, HOURS)).map(lambda pair: Interval(hour(pair[0]), hour(pair[1])))
 )
 
 
 def covered(parts: list[Interval] | tuple[Interval, ...]) -> set[int]:
-    """The hours whose end lies in one of the stretches: the meaning of (start, end], brute force."""
+    """The hours whose end lies in one of the intervals: the meaning of (start, end], brute force."""
     return {number for number in range(HOURS + 1) if any(part.start < hour(number) <= part.end for part in parts)}
 
 
-@given(stretches)
+@given(many)
 def test_merging_keeps_what_is_covered_and_nothing_more(parts: list[Interval]) -> None:
     assert covered(merge(parts)) == covered(parts)
 
 
-@given(stretches)
+@given(many)
 def test_merged_stretches_are_in_order_and_apart(parts: list[Interval]) -> None:
     merged = merge(parts)
     assert all(left.end < right.start for left, right in itertools.pairwise(merged))
     assert all(part.start < part.end for part in merged)
 
 
-@given(stretches)
+@given(many)
 def test_merging_is_idempotent_and_knows_no_order(parts: list[Interval]) -> None:
     assert merge(merge(parts)) == merge(parts) == merge(reversed(parts))
 
 
-@given(stretches, st.integers(0, HOURS), st.integers(0, HOURS))
+@given(many, st.integers(0, HOURS), st.integers(0, HOURS))
 def test_missing_is_exactly_what_is_wanted_and_not_covered(parts: list[Interval], start: int, end: int) -> None:
     wanted = Interval(hour(start), hour(end))
     assert covered(missing(wanted, parts)) == covered([wanted]) - covered(parts)

@@ -28,7 +28,7 @@ def test_a_new_view_is_materialized_at_once_without_waiting_for_its_schedule() -
     life = Life(clicks(lag="5m"), "12:01")
     planned = life.look()
     assert planned.job is not None
-    assert planned.job.stretch == Interval(BEGINNING, moment("11:56"))
+    assert planned.job.interval == Interval(BEGINNING, moment("11:56"))
     assert planned.suspended, "one Job at a time: the schedule waits for the first run"
     assert life.condition("Materialized")[:2] == ("Unknown", "Running")
     life.succeed()
@@ -56,12 +56,12 @@ def test_a_settled_view_changes_nothing_however_often_it_is_looked_at() -> None:
 def test_start_from_says_where_the_backfill_begins_and_an_earlier_one_adds_what_is_missing() -> None:
     life = Life(clicks(startFrom="2026-11-01T00:00:00Z"))
     life.look()
-    assert life.made[0].stretch == Interval(moment("2026-11-01T00:00:00Z"), moment("12:00"))
+    assert life.made[0].interval == Interval(moment("2026-11-01T00:00:00Z"), moment("12:00"))
     life.succeed()
     life.look()
     life.edit("materialization.startFrom", "2026-10-01T00:00:00Z")
     life.look()
-    assert life.made[1].stretch == Interval(moment("2026-10-01T00:00:00Z"), moment("2026-11-01T00:00:00Z"))
+    assert life.made[1].interval == Interval(moment("2026-10-01T00:00:00Z"), moment("2026-11-01T00:00:00Z"))
     assert life.holds("Materialized") == "Unknown"
     life.succeed()
     life.look()
@@ -198,7 +198,7 @@ def test_a_finished_job_whose_pod_is_gone_counts_for_nothing_and_is_run_again() 
     life.succeed(pod=False)
     assert life.look().active is not None, "the pod may still be on its way"
     life.now += runs.GRACE
-    assert [run.name for run in life.look().discard] == [first]
+    assert [run.name for run in life.look().void_runs] == [first]
     assert not life.jobs
     life.look()
     assert list(life.jobs) == [first], "the same run under the same name"
@@ -213,9 +213,9 @@ def test_another_definition_starts_anew_and_stops_the_runs_of_the_old_one() -> N
     old = life.active()
     life.now = moment("12:03")
     life.edit("features", [{"name": "amount", "type": "int64"}])
-    assert [run.name for run in life.look().discard] == [old]
+    assert [run.name for run in life.look().void_runs] == [old]
     life.look()
-    assert life.made[1].stretch == Interval(BEGINNING, moment("12:03"))
+    assert life.made[1].interval == Interval(BEGINNING, moment("12:03"))
     life.succeed()
     life.look()
     assert life.view["status"]["watermark"] == "2026-11-20T12:03:00Z"
@@ -236,7 +236,7 @@ def test_going_back_to_an_earlier_definition_does_not_count_its_old_runs() -> No
     life.edit("features", features)
     life.look()
     assert "watermark" not in life.view["status"]
-    assert life.made[-1].stretch == Interval(BEGINNING, moment("12:09"))
+    assert life.made[-1].interval == Interval(BEGINNING, moment("12:09"))
 
 
 def test_suspended_views_wait_and_say_so() -> None:
@@ -259,7 +259,7 @@ def test_commands_work_once_and_also_while_suspended() -> None:
     life.command("7:materialize")
     life.look()
     assert life.made[0].purpose == runs.COMMAND
-    assert life.made[0].stretch is None
+    assert life.made[0].interval is None
     assert life.view["status"]["handledCommand"] == "7"
     life.succeed(end="12:00")
     life.look()
@@ -275,7 +275,7 @@ def test_a_command_with_a_stretch_covers_it() -> None:
     life.look()
     life.command("a:materialize 2026-11-20T12:00:00Z 2026-11-20T12:05:00Z")
     life.look()
-    assert life.made[1].stretch == Interval(moment("12:00"), moment("12:05"))
+    assert life.made[1].interval == Interval(moment("12:00"), moment("12:05"))
     life.succeed()
     life.look()
     assert life.view["status"]["watermark"] == "2026-11-20T12:05:00Z"
@@ -300,7 +300,7 @@ def test_everything_can_be_asked_for_again() -> None:
     life.look()
     life.command("b:materialize full")
     life.look()
-    assert (life.made[1].stretch, life.made[1].full) == (None, True)
+    assert (life.made[1].interval, life.made[1].full) == (None, True)
     container = life.jobs[life.active()]["spec"]["template"]["spec"]["containers"][0]
     assert container["args"] == ["run", "--full"]
 
@@ -326,7 +326,7 @@ def test_a_run_whose_shares_the_store_has_lost_counts_for_nothing_and_is_run_aga
     life.look()
     job = life.active()
     life.succeed_in_shards(job, {"rows": 5}, {"rows": 5})
-    assert [run.name for run in life.look().discard] == [job]
+    assert [run.name for run in life.look().void_runs] == [job]
     assert "watermark" not in life.view["status"]
     life.pods.clear()
     life.look()
@@ -384,7 +384,7 @@ def test_every_job_says_which_definition_and_stretch_it_is_for() -> None:
     life.look()
     marks = annotations_of(life.jobs[life.active()])
     assert marks["millrace.dev/run"] == "backfill"
-    assert marks["millrace.dev/stretch"] == "2026-11-01T00:00:00Z/2026-11-20T12:00:00Z"
+    assert marks["millrace.dev/interval"] == "2026-11-01T00:00:00Z/2026-11-20T12:00:00Z"
     assert marks["millrace.dev/definition"].endswith("@2026-11-20T12:00:00Z")
 
 

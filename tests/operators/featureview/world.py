@@ -31,7 +31,7 @@ from millrace_kube.resources import (
 )
 from millrace_kube.watched import WATCHED
 from millrace_operators.featureview import runs
-from millrace_operators.featureview.reconcile import Reconciler
+from millrace_operators.featureview.reconcile import reconcile
 from tests.builders import Built
 from tests.operators.featureview.life import NOON, PLATFORM
 from tests.operators.harness import Api
@@ -80,14 +80,13 @@ class World:
         """One turn; whether it ended well."""
         cache = self._cache = self._cache or Cache()
         cluster = CachedClient(self._client, cache, clock=lambda: self.now)
-        reconciler = Reconciler(cluster, PLATFORM)
         try:
             for resource in _SEEN:
                 # Purge Jobs are elsewhere, so Jobs and pods are listed everywhere.
                 where = "" if resource in (JOBS, PODS) else self.namespace
                 listed, version = await self._client.list(resource, namespace=where, selector=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
-            await reconciler.reconcile(Key("featureview", self.namespace, "clicks"))
+            await reconcile(cluster, PLATFORM, Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):
             self.kills += 1
             self._cache = None
@@ -172,7 +171,7 @@ class World:
             "conditions": {item["type"]: (item["status"], item["reason"]) for item in status.get("conditions") or ()},
             "cronjobs": [item["spec"] for item in self.api.list(CRON_JOBS, self.namespace)],
             "jobs": sorted(
-                str([annotations_of(item).get(names.RUN), annotations_of(item).get(names.STRETCH), item.get("status")])
+                str([annotations_of(item).get(names.RUN), annotations_of(item).get(names.INTERVAL), item.get("status")])
                 for item in self._listed(JOBS)
             ),
         }

@@ -7,7 +7,7 @@ refused the CronJob stays as it was, so the store goes on with the definition th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from millrace_core.api import conditions
@@ -17,23 +17,27 @@ from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.evolution import evolution
 from millrace_kube.cache import Cache
-from millrace_kube.resources import CRON_JOBS, MODEL_DEPLOYMENTS, Object, deleting, name_of, namespace_of
+from millrace_kube.resources import MODEL_DEPLOYMENTS, Object, deleting, name_of
 
 # When a refused change is looked at again: readers may have gone meanwhile.
 LOOK_AGAIN_SECONDS: Final = 10.0
 
 
-def refuse_breaking(document: Object, spec: FeatureViewSpec, cron_job: str, cache: Cache) -> None:
+def refuse_breaking(changed: Definition, cron_job: Object | None, readers: Mapping[str, Sequence[str]]) -> None:
     """Refuses a change that breaks a reader.
+
+    Args:
+        changed: the definition as it is now.
+        cron_job: the view's, written for the definition that was accepted last.
+        readers: the features that each ModelDeployment reads, by its name.
 
     Raises:
         RejectError: with the readers' names; its reason is ``conditions.IN_USE``.
     """
-    namespace, name = namespace_of(document), name_of(document)
-    before = _before(cache.get(CRON_JOBS, namespace, cron_job))
+    before = _before(cron_job)
     if before is None:
         return
-    why = evolution(before, definition.compile(name, namespace, spec)).blocks(readers(cache, namespace, name))
+    why = evolution(before, changed).blocks(readers)
     if why:
         raise RejectError(
             "; ".join(why),

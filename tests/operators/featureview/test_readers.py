@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from millrace_core.api import conditions, names
-from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import RejectError
 from millrace_kube.cache import Cache
 from millrace_kube.resources import CRON_JOBS, MODEL_DEPLOYMENTS
 from millrace_operators.featureview import desired
-from millrace_operators.featureview.users import refuse_breaking
+from millrace_operators.featureview.observe import observe
+from millrace_operators.featureview.readers import refuse_breaking
 from tests.builders import Built, feature_view, model_deployment
+from tests.operators.featureview.life import NOON
 
-VIEW = feature_view("stats").having("metadata", {"name": "stats", "namespace": "shop", "uid": "u"})
+VIEW = feature_view("stats").having("metadata", {"name": "stats", "namespace": "shop", "uid": "u", "generation": 1})
 
 
 def cluster(*readers: tuple[str, list[str]], namespace: str = "shop") -> Cache:
@@ -40,8 +41,8 @@ def cron_job() -> dict[str, Any]:
 
 
 def refuse(change: Built, cache: Cache) -> None:
-    document = change.build()
-    refuse_breaking(document, FeatureViewSpec.model_validate(document["spec"]), names.cron_job("stats"), cache)
+    observed = observe(cache, change.build(), NOON)
+    refuse_breaking(observed.view.definition, observed.cron_job, observed.readers)
 
 
 RETYPED = VIEW.having("spec.features", [{"name": "amount", "type": "float32"}, {"name": "visits", "type": "int64"}])

@@ -1,0 +1,62 @@
+"""What the cache holds of a feature view and of what belongs to it, gathered once per turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from millrace_core.api import names
+from millrace_kube.cache import Cache
+from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
+from millrace_operators.featureview import runs
+from millrace_operators.featureview.acceptance import accept
+from millrace_operators.featureview.readers import readers
+from millrace_operators.featureview.runs import Run
+from millrace_operators.featureview.view import View
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A feature view at one moment.
+
+    Attributes:
+        document: the object itself.
+        view: what its author wants, accepted.
+        runs: its Jobs, whoever made them.
+        cron_job: its CronJob, where there is one.
+        readers: the features that each ModelDeployment reads of it, by the name of the ModelDeployment.
+        now: the moment.
+    """
+
+    document: Object
+    view: View
+    now: datetime
+    runs: Sequence[Run] = ()
+    cron_job: Object | None = None
+    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The stored status."""
+        return self.document.get("status") or {}
+
+
+def observe(cache: Cache, document: Object, now: datetime) -> Observation:
+    """Gathers all that a plan depends on.
+
+    Raises:
+        RejectError: the definition is wrong; names the field and what to do.
+    """
+    namespace, name = namespace_of(document), name_of(document)
+    # Purge Jobs say whose view they purge, and are no runs.
+    jobs = [job for job in cache.select(JOBS, namespace, names.VIEW, name) if names.PROJECT not in labels_of(job)]
+    return Observation(
+        document=document,
+        view=accept(document),
+        now=now,
+        runs=runs.of_jobs(jobs, cache.select(PODS, namespace, names.VIEW, name), now),
+        cron_job=cache.get(CRON_JOBS, namespace, names.cron_job(name)),
+        readers=readers(cache, namespace, name),
+    )
