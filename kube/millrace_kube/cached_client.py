@@ -172,7 +172,7 @@ class CachedClient:
         version = {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}
         body = {**patch, "metadata": {**patch.get("metadata", {}), **version}}
         try:
-            answer = await self.client.merge(resource, *place, body, subresource=subresource)
+            answer = await self.client.patch(resource, *place, body, subresource=subresource)
         except (errors.ConflictError, errors.AbsentError):
             await self.live(resource, *place)
             raise

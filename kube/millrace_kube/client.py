@@ -1,34 +1,35 @@
-"""The API server's verbs on JSON objects: the official asynchronous client's transport without its 700 model classes.
+"""The API server's verbs on JSON objects.
 
-A failed call raises, the reconcile ends, and the work queue tries it again later (``RetryError.delay`` carries
-Retry-After). Reconciles are idempotent, so that is always right. Only where a connection broke the request is sent once
-more at once, since a kept-alive one may have ended just then: every write here is an apply, conditional, or a create
-under a name of its own, so one that had taken effect after all does no harm.
+A failed call raises (see ``errors``) and is not tried again here: reconciles are idempotent, so the work queue does
+that, after Retry-After at the earliest. Only where a connection broke the request is sent once more at once, since a
+kept-alive one may have ended just then: every write here is an apply, conditional, repeatable, or a create under a name
+of its own, so one that had taken effect after all does no harm.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Self
-from urllib.parse import urlencode
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, Self
 
 import aiohttp
 import orjson
-from kubernetes.aio.client import ApiClient, Configuration
 
 from millrace_core.api.names import FIELD_MANAGER
-from millrace_kube import connection, errors
+from millrace_kube import errors
+from millrace_kube.connection import CONNECT_SECONDS, Connection
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.resources import Object, Resource
 
-APPLY: Final = "application/apply-patch+yaml"
-MERGE: Final = "application/merge-patch+json"
+PAGE: Final = 500
+# A watch that says nothing for so long (bookmarks come every minute or sooner) is taken for dead.
+SILENCE_SECONDS: Final = 90.0
 
-_PAGE = 500
-_TIMEOUT_SECONDS = 30.0
-_UNAUTHORIZED = 401
-_ERROR = 400
+_JSON: Final = "application/json"
+_MERGE: Final = "application/merge-patch+json"
+_APPLY: Final = "application/apply-patch+yaml"
+_UNAUTHORIZED: Final = 401
+_ERROR: Final = 400
 
 
 def _may_write() -> None:
@@ -39,90 +40,114 @@ class Client:
     """One connection pool to one API server. Use as an asynchronous context manager.
 
     Args:
-        configuration: from ``connection.load``.
+        connection: see ``connection``.
         fence: called before every write; raises where this process must not write (see ``lease``).
-        reconnect: makes a new configuration after a 401, because a token may have expired; None: never.
+        reconnect: makes a new connection after a 401, because a token may have expired; None: never.
+        user_agent: who we are in the server's logs; ``field_manager``: whose the fields are that we write.
     """
 
     def __init__(
         self,
-        configuration: Configuration,
+        connection: Connection,
         *,
         metrics: KubeMetrics | None = None,
         fence: Callable[[], None] = _may_write,
-        reconnect: Callable[[], Awaitable[Configuration]] | None = None,
+        reconnect: Callable[[], Awaitable[Connection]] | None = None,
         user_agent: str = "millrace-operator",
+        field_manager: str = FIELD_MANAGER,
     ) -> None:
-        self.configuration = configuration
+        self.connection = connection
         self.fence = fence
         self._metrics = metrics or KubeMetrics()
-        self._user_agent = user_agent
+        self._headers = {"Accept": "application/json", "User-Agent": user_agent}
+        self._field_manager = field_manager
         self._reconnect = reconnect
         self._reconnecting = asyncio.Lock()
-        self._api = ApiClient(configuration)
+        self._session = connection.session(self._headers)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._api.close()  # type: ignore[no-untyped-call]
+        await self._session.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """The live object, or None where there is none."""
+        """The live object, or None where there is none; ``namespace`` is "" for cluster-scoped kinds."""
         try:
-            return await self.request("GET", resource.path(namespace, name), resource)
+            return await self.request("GET", resource.path(namespace, name), kind=resource.kind)
         except errors.AbsentError:
             return None
 
-    async def list(self, resource: Resource, *, namespace: str = "", selector: str = "") -> tuple[list[Object], str]:
-        """All objects of a collection and the resource version of the list.
+    async def list(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """All objects of a collection, in pages, and the resource version to watch from.
 
         Raises:
             AbsentError: the kind is not served (its CRD is not installed).
         """
-        query = {"limit": str(_PAGE)} | ({"labelSelector": selector} if selector else {})
+        query = _query(limit=str(PAGE), labelSelector=labels, fieldSelector=fields)
         items: list[Object] = []
         while True:
-            page = await self.request("GET", resource.path(namespace), resource, query=query)
-            for item in page.get("items") or []:
-                items.append({"apiVersion": resource.api_version, "kind": resource.kind, **item})
-            query["continue"] = page["metadata"].get("continue", "")
-            if not query["continue"]:
-                return items, str(page["metadata"].get("resourceVersion", "0"))
+            page = await self.request("GET", resource.path(namespace), kind=resource.kind, query=query)
+            items += [resource.typed(item) for item in page.get("items") or []]
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
 
     async def create(self, resource: Resource, document: Object) -> Object:
         """Creates an object. Raises AlreadyExistsError where the name is taken."""
         path = resource.path(document["metadata"].get("namespace", ""))
-        return await self.request("POST", path, resource, body=document)
+        return await self.request("POST", path, kind=resource.kind, body=resource.typed(document))
 
     async def replace(self, resource: Resource, document: Object) -> Object:
         """Replaces an object as a whole; its ``metadata.resourceVersion`` must be the live one (else ConflictError)."""
         metadata = document["metadata"]
         path = resource.path(metadata.get("namespace", ""), metadata["name"])
-        return await self.request("PUT", path, resource, body=document)
+        return await self.request("PUT", path, kind=resource.kind, body=document)
 
     async def apply(self, resource: Resource, document: Object) -> Object:
-        """Server-side apply with field manager ``millrace`` and force."""
+        """Server-side apply by this client's field manager, with force."""
         metadata = document["metadata"]
         path = resource.path(metadata.get("namespace", ""), metadata["name"])
-        return await self.request("PATCH", path, resource, body=document, content_type=APPLY, query={"force": "true"})
+        force = {"force": "true"}
+        return await self.request("PATCH", path, kind=resource.kind, body=document, query=force, content_type=_APPLY)
 
-    async def merge(
-        self, resource: Resource, namespace: str, name: str, patch: Object, *, subresource: str = ""
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str = ""
     ) -> Object:
         """JSON merge patch; with ``metadata.resourceVersion`` in it the write is conditional (else ConflictError)."""
         path = resource.path(namespace, name, subresource)
-        return await self.request("PATCH", path, resource, body=patch, content_type=MERGE)
+        return await self.request("PATCH", path, kind=resource.kind, body=body, content_type=_MERGE)
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, *, propagation: str = "Background", uid: str = ""
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        uid: str = "",
+        propagation: str = "Background",
+        grace: int | None = None,
     ) -> bool:
-        """Deletes an object (only the one with ``uid``, where given); False where there was none."""
+        """Deletes an object; False where there was none.
+
+        Args:
+            uid: delete only the object with this uid.
+            propagation: Background, Foreground or Orphan.
+            grace: seconds that a pod has to end; None: as its spec says.
+
+        Raises:
+            ConflictError: the object is still there, and the server would not delete it now.
+        """
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         if uid:
             options["preconditions"] = {"uid": uid}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
         try:
-            await self.request("DELETE", resource.path(namespace, name), resource, body=options)
+            await self.request("DELETE", resource.path(namespace, name), kind=resource.kind, body=options)
         except errors.AbsentError:
             return False
         except errors.ConflictError:
@@ -136,71 +161,123 @@ class Client:
         self,
         method: str,
         path: str,
-        resource: Resource,
         *,
+        kind: str = "",
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        content_type: str = "application/json",
+        body: Any = None,
+        content_type: str = _JSON,
     ) -> Object:
         """One request; the parsed answer.
 
+        Args:
+            kind: of the objects, for the metrics.
+
         Raises:
-            ApiError, RefusedError: see ``errors``; LostLeadershipError: the fence is down, nothing was sent.
+            ApiError: see ``errors``. LostLeadershipError: the fence is down, nothing was sent.
         """
         parameters = dict(query or {})
-        if method != "GET":
-            self.fence()
-            if method != "DELETE":
-                parameters["fieldManager"] = FIELD_MANAGER
-        what, used = f"{method} {path}", self.configuration
+        if method in ("POST", "PUT", "PATCH"):
+            parameters["fieldManager"] = self._field_manager
+        data = orjson.dumps(body) if body is not None else None
+        what, used = f"{method} {path}", self.connection
         try:
             try:
-                status, headers, text = await self._send(method, path, parameters, body, content_type)
+                status, headers, content = await self._send(method, path, parameters, data, content_type)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if method != "GET":
-                    self.fence()
-                status, headers, text = await self._send(method, path, parameters, body, content_type)
+                status, headers, content = await self._send(method, path, parameters, data, content_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._metrics.requests.labels(method, resource.kind, "0").inc()
-            raise errors.ApiError(f"{what}: {error or type(error).__name__}", status=0) from error
-        self._metrics.requests.labels(method, resource.kind, str(status)).inc()
-        if status == _UNAUTHORIZED:
-            await self._renew(used)
+            self._metrics.requests.labels(method, kind, "0").inc()
+            raise errors.UnavailableError(f"{what}: {error or type(error).__name__}") from error
+        self._metrics.requests.labels(method, kind, str(status)).inc()
         if status >= _ERROR:
-            raise _error(status, what, headers, text)
-        document: Object = orjson.loads(text) if text else {}
-        return document
+            await self._refused(status, used)
+            raise _error(status, what, headers, content)
+        answer = orjson.loads(content) if content else {}
+        return answer if isinstance(answer, dict) else {"value": answer}
+
+    async def watch(
+        self, resource: Resource, version: str, *, labels: str = "", fields: str = "", seconds: int = 300
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """Event types and objects from resource version ``version`` on, until the server ends the watch.
+
+        Raises:
+            ExpiredError: ``version`` is too old (as a status or within the stream). UnavailableError: the stream broke.
+        """
+        query = _query(labelSelector=labels, fieldSelector=fields, resourceVersion=version)
+        query |= {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+        path, used = resource.path(), self.connection
+        what = f"watch {path}"
+        try:
+            async with self._session.get(
+                used.server + path, params=query, headers=used.authorization(), timeout=timeout
+            ) as response:
+                if response.status >= _ERROR:
+                    content = await response.read()
+                    await self._refused(response.status, used)
+                    raise _error(response.status, what, response.headers, content)
+                async for line in _lines(response.content):
+                    kind, found = _event(line, what)
+                    yield kind, resource.typed(found)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise errors.UnavailableError(f"{what}: {error or type(error).__name__}") from error
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str], body: Object | None, content_type: str
+        self, method: str, path: str, query: Mapping[str, str], data: bytes | None, content_type: str
     ) -> tuple[int, Mapping[str, str], bytes]:
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": self._user_agent}
-        bearer = await connection.token(self.configuration)
-        if bearer:
-            headers["authorization"] = f"Bearer {bearer}"
-        url = self.configuration.host + path + ("?" + urlencode(query) if query else "")
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            rest = self._api.rest_client
-            answer = await rest.request(method, url, headers=headers, body=body)  # type: ignore[no-untyped-call]
-            return answer.status, answer.headers, await answer.read()
+        if method != "GET":
+            self.fence()
+        headers = {**self.connection.authorization(), "Content-Type": content_type}
+        url = self.connection.server + path
+        async with self._session.request(method, url, params=query, data=data, headers=headers) as response:
+            return response.status, response.headers, await response.read()
 
-    async def _renew(self, used: Configuration) -> None:
-        """Reconnects for the next try, once however many requests were refused."""
+    async def _refused(self, status: int, used: Connection) -> None:
+        """After a 401 connects anew for the next try, once however many requests were refused."""
+        if status != _UNAUTHORIZED or self._reconnect is None:
+            return
         async with self._reconnecting:
-            if self._reconnect is not None and self.configuration is used:
-                self.configuration = await self._reconnect()
-                old, self._api = self._api, ApiClient(self.configuration)
-                await old.close()  # type: ignore[no-untyped-call]
+            if self.connection is used:
+                self.connection = await self._reconnect()
+                old, self._session = self._session, self.connection.session(self._headers)
+                await old.close()
 
 
-def _error(status: int, what: str, headers: Mapping[str, str], text: bytes) -> Exception:
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Splits the stream at newlines; unlike readline it takes lines of any length. A cut last line is dropped."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        if others:
+            for line in (b"".join(parts), *others[:-1]):
+                if line:
+                    yield line
+            parts = [others[-1]]
+
+
+def _event(line: bytes, what: str) -> tuple[str, Object]:
     try:
-        answer = orjson.loads(text)
+        event = orjson.loads(line)
+        kind, found = str(event["type"]), event["object"]
+        if kind == "ERROR":
+            message, reason = str(found.get("message", "")), str(found.get("reason", ""))
+            raise errors.of(int(found.get("code") or 0), what, message, reason)
+        found["metadata"]["resourceVersion"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise errors.UnavailableError(f"{what}: no event of a watch: {line[:80]!r}") from error
+    return kind, found
+
+
+def _error(status: int, what: str, headers: Mapping[str, str], content: bytes) -> errors.ApiError:
+    try:
+        answer = orjson.loads(content)
         message, reason = str(answer.get("message", "")), str(answer.get("reason", ""))
     except (orjson.JSONDecodeError, AttributeError):
-        message, reason = text[:200].decode("utf-8", "replace"), ""
-    try:
-        retry_after = float(headers.get("Retry-After", 0))
-    except ValueError:
-        retry_after = 0.0
-    return errors.of(status, what, message, reason, retry_after)
+        message, reason = content[:200].decode("utf-8", "replace"), ""
+    delay = headers.get("Retry-After", "")
+    return errors.of(status, what, message, reason, float(delay) if delay.isdigit() else 0.0)
+
+
+def _query(**values: str) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}

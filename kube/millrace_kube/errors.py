@@ -1,48 +1,67 @@
-"""What the API server answered that was not success, as Millrace's own errors."""
+"""What the API server answered that was not success, as Millrace's own errors: one table, by HTTP status."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.base.errors import MillraceError, RejectError, RetryError
 
 
-class ApiError(RetryError):
-    """The API server could not be reached or refused for a reason that may pass: 401, 403, 404, 409, 429, 5xx.
+class ApiError(MillraceError):
+    """Root of what a request to the API server raises.
 
     Args:
         status: HTTP status; 0 where no answer came.
+        delay: seconds to wait before another try, as the server asks (Retry-After); 0: it does not say.
     """
 
     reason = "ApiServerUnavailable"
 
-    def __init__(self, message: str, *, status: int, delay: float = 0.0, reason: str = "") -> None:
-        super().__init__(message, delay=delay, reason=reason)
+    def __init__(self, message: str, *, status: int = 0, delay: float = 0.0, reason: str = "") -> None:
+        super().__init__(message, reason=reason)
         self.status = status
+        self.delay = delay
 
 
-class ConflictError(ApiError):
-    """409: somebody else wrote first. The cache already holds what is live; reconcile again."""
-
-    reason = "Conflict"
+class UnavailableError(ApiError, RetryError):
+    """No answer, or a refusal that may pass: 401, 403, 429, 5xx."""
 
 
-class AlreadyExistsError(ApiError):
-    """409 of a create: an object of this name is there."""
-
-    reason = "AlreadyExists"
-
-
-class AbsentError(ApiError):
+class AbsentError(UnavailableError):
     """404: the object, its namespace or its whole kind is not there."""
 
     reason = "NotFound"
 
 
-class RefusedError(RejectError):
-    """400 or 422: the object is wrong in the API server's eyes, and stays wrong until it changes."""
+class ConflictError(UnavailableError):
+    """409: somebody else wrote first, or what was meant is another object now."""
+
+    reason = "Conflict"
+
+
+class AlreadyExistsError(ConflictError):
+    """409 of a create: an object of this name is there."""
+
+    reason = "AlreadyExists"
+
+
+class ExpiredError(UnavailableError):
+    """The server cannot watch from this resource version: too old (410), or of a future that it was set back from."""
+
+    reason = "Expired"
+
+
+class RefusedError(ApiError, RejectError):
+    """400, 413 or 422: the object is wrong in the API server's eyes, and stays wrong until it changes."""
 
     reason = "RefusedByApiServer"
+
+
+class PluginLoginError(RejectError):
+    """A kubeconfig's user logs in by a program or a provider."""
+
+    reason = "UnsupportedLogin"
 
 
 class NameTakenError(RejectError):
@@ -57,20 +76,21 @@ class LostLeadershipError(RetryError):
     reason = "LostLeadership"
 
 
-_REFUSED: Final = (400, 422)
-_CONFLICT: Final = 409
-_ABSENT: Final = 404
+_BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
+    400: RefusedError,
+    404: AbsentError,
+    409: ConflictError,
+    410: ExpiredError,
+    413: RefusedError,
+    422: RefusedError,
+}
 
 
-def of(status: int, what: str, message: str, reason: str, retry_after: float) -> RetryError | RejectError:
-    """The error for an answer: ``what`` is the call, ``message`` and ``reason`` are of the Status object."""
-    text = f"{what}: {status} {message}".strip()
-    if status in _REFUSED:
-        return RefusedError(text)
-    if status == _CONFLICT and reason == "AlreadyExists":
-        return AlreadyExistsError(text, status=status)
-    if status == _CONFLICT:
-        return ConflictError(text, status=status)
-    if status == _ABSENT:
-        return AbsentError(text, status=status)
-    return ApiError(text, status=status, delay=retry_after)
+def of(status: int, what: str, message: str, reason: str = "", delay: float = 0.0) -> ApiError:
+    """The error for an answer: ``what`` is the call, ``message`` and ``reason`` are those of its Status object."""
+    kind = _BY_STATUS.get(status, UnavailableError)
+    if kind is ConflictError and reason == AlreadyExistsError.reason:
+        kind = AlreadyExistsError
+    if "Too large resource version" in message:
+        kind = ExpiredError
+    return kind(f"{what}: {status} {message}".strip(), status=status, delay=delay)

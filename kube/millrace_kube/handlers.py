@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any, Final
 
 import kopf
-from kubernetes.aio.client import Configuration
 
-from millrace_kube import connection
+from millrace_kube.connection import Connection
 from millrace_kube.resources import Resource
 from millrace_kube.runtime import Runtime
 
@@ -46,13 +45,13 @@ class _NoDiffs(kopf.DiffBaseStorage):
         """Nothing is stored."""
 
 
-async def watch(runtime: Runtime, connect: Callable[[], Awaitable[Configuration]]) -> None:
+async def watch(runtime: Runtime, connect: Callable[[], Awaitable[Connection]]) -> None:
     """Streams watch events of every cached resource into ``runtime.observe`` until cancelled.
 
     kopf's tasks are started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
 
     Args:
-        connect: makes the configuration, again whenever the API server refuses the old one's token.
+        connect: connects, again whenever the API server refuses the old one's token.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry, settings = kopf.OperatorRegistry(), _settings()
@@ -99,12 +98,11 @@ def _spy(
         runtime.observe(resource, event["type"], dict(event["object"]))
 
 
-def _log_in(registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Configuration]]) -> None:
+def _log_in(registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Connection]]) -> None:
     @kopf.on.login(registry=registry, id="log-in")
-    async def log_in(**_: Any) -> kopf.ConnectionInfo:
-        configuration = await connect()
-        token = await connection.token(configuration)
-        return kopf.ConnectionInfo(token=token or None, **connection.server(configuration))
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
+        found = await connect()
+        return kopf.AiohttpSession(server=found.server, aiohttp_session=found.session(found.authorization()))
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -112,7 +110,6 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.networking.error_backoffs = _Backoffs()
-    settings.networking.trust_env = False
     settings.watching.reconnect_backoff = 0.2
     settings.queueing.idle_timeout = 0.5
     settings.queueing.exit_timeout = 0.1

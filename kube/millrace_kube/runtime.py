@@ -120,7 +120,7 @@ class Runtime:
         began = asyncio.get_running_loop().time()
         try:
             labels = self.cluster.cache.resources[resource].labels
-            documents, version = await self.cluster.client.list(resource, selector=labels)
+            documents, version = await self.cluster.client.list(resource, labels=labels)
         except errors.AbsentError:
             self.cluster.cache.unserved(resource)
         else:

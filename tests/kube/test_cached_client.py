@@ -22,8 +22,8 @@ from tests.operators.harness import Api
 
 @pytest.fixture
 async def cluster(server: RunningServer) -> AsyncIterator[CachedClient]:
-    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
-    async with Client(configuration) as client:
+    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
+    async with Client(found) as client:
         yield CachedClient(client, Cache())
 
 
@@ -224,8 +224,8 @@ async def test_a_process_without_the_lease_writes_nothing(server: RunningServer,
         raise errors.LostLeadershipError("not leading")
 
     namespace = api.namespace()
-    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
-    async with Client(configuration, fence=fence) as client:
+    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
+    async with Client(found, fence=fence) as client:
         cluster = CachedClient(client, Cache())
         api.count_writes()
         with pytest.raises(errors.LostLeadershipError):
@@ -242,8 +242,8 @@ async def test_long_lists_come_in_pages(cluster: CachedClient, api: Api, monkeyp
         api.create(
             SERVICES, {"metadata": {"name": f"s{number}", "namespace": namespace}, "spec": {"ports": [{"port": 1}]}}
         )
-    monkeypatch.setattr("millrace_kube.client._PAGE", 2)
-    items, version = await cluster.client.list(SERVICES, namespace=namespace)
+    monkeypatch.setattr("millrace_kube.client.PAGE", 2)
+    items, version = await cluster.client.list(SERVICES, namespace)
     assert [item["metadata"]["name"] for item in items] == [f"s{number}" for number in range(5)]
     assert items[0]["kind"] == "Service"
     assert int(version) > 0
@@ -257,6 +257,6 @@ def test_an_owner_reference_names_its_owner(api: Api) -> None:
 
 
 async def test_no_kubeconfig_is_said_so(tmp_path: Any) -> None:
-    with pytest.raises(Exception, match="Set KUBECONFIG") as caught:
-        await connection.load({"KUBECONFIG": str(tmp_path / "none")})
+    with pytest.raises(Exception, match="KUBECONFIG") as caught:
+        await connection.connect({"KUBECONFIG": str(tmp_path / "none")})
     assert getattr(caught.value, "reason", "") == "NoKubeconfig"

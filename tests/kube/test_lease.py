@@ -41,8 +41,8 @@ class Candidates:
 
 @pytest.fixture
 async def candidates(server: RunningServer, api: Api) -> AsyncIterator[Candidates]:
-    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
-    async with Client(configuration) as client:
+    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
+    async with Client(found) as client:
         yield Candidates(client, api.namespace())
 
 
@@ -108,8 +108,8 @@ async def test_a_leader_whose_lease_was_taken_stops_at_once(candidates: Candidat
 
 
 async def test_a_leader_that_cannot_renew_stops_at_its_deadline(server: RunningServer, api: Api) -> None:
-    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
-    async with Client(configuration) as client:
+    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
+    async with Client(found) as client:
         first = LeaderLease(
             client, api.namespace(), "operator", "first", is_dead=lambda _: False, deadline=0.3, retry=0.05
         )

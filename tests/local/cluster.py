@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
+from millrace_kube.client import Client
+from millrace_kube.connection import load
 from millrace_kube.resources import EVENTS, NAMESPACES, PODS, Resource
+from millrace_local.agent.__main__ import NAME
 from millrace_local.apiserver.process import RunningServer, start
-from millrace_local.client.api import ApiError, Client
-from millrace_local.client.config import load
 from millrace_local.client.informer import Informers
 from millrace_local.controllers.run import ControllerSettings
 from millrace_local.controllers.run import run as run_controllers
@@ -68,7 +69,7 @@ class Cluster:
 
     async def create(self, resource: Resource, name: str, **body: Any) -> Obj:
         metadata = {"name": name, "namespace": self.namespace, **body.pop("metadata", {})}
-        return await self.client.create(resource, self.namespace, {"metadata": metadata, **body})
+        return await self.client.create(resource, {"metadata": metadata, **body})
 
     async def pod(self, script: str = "true", name: str = "p", *, container: Obj | None = None, **spec: Any) -> Obj:
         """A pod of one container that runs a shell script, bound to the node."""
@@ -82,8 +83,8 @@ class Cluster:
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
-                    obj = await self.client.get(resource, self.namespace, name)
-                    if holds(obj):
+                    obj = await self.client.get(resource, self.namespace, name) or {}
+                    if obj and holds(obj):
                         return obj
                     await asyncio.sleep(0.02)
         except TimeoutError:
@@ -96,12 +97,8 @@ class Cluster:
     async def until_gone(self, name: str = "p", resource: Resource = PODS) -> None:
         async with asyncio.timeout(PATIENCE):
             while True:
-                try:
-                    await self.client.get(resource, self.namespace, name)
-                except ApiError as error:
-                    if error.is_missing:
-                        return
-                    raise
+                if await self.client.get(resource, self.namespace, name) is None:
+                    return
                 await asyncio.sleep(0.02)
 
     async def event(self, reason: str) -> Obj:
@@ -116,14 +113,15 @@ class Cluster:
     async def log(self, name: str = "p", query: str = "") -> str:
         """The pod's log, as kubectl gets it."""
         path = f"{self.client.connection.server}{PODS.path(self.namespace, name, 'log')}{query}"
-        async with self.client._open().get(path) as response:
+        async with self.client._session.get(path) as response:
             return await response.text()
 
 
 @pytest.fixture
 async def cluster(server: RunningServer, tmp_path: Path) -> AsyncIterator[Cluster]:
     connection = load(server.kubeconfig)
-    async with Client(connection, field_manager="test") as client, Client(connection) as agent:
+    test, agents = {"user_agent": "test", "field_manager": "test"}, {"user_agent": NAME, "field_manager": NAME}
+    async with Client(connection, **test) as client, Client(connection, **agents) as agent:
         namespace = f"t-{uuid4().hex[:8]}"
-        await client.create(NAMESPACES, "", {"metadata": {"name": namespace}})
+        await client.create(NAMESPACES, {"metadata": {"name": namespace}})
         yield Cluster(client, agent, namespace, tmp_path / "root", f"node-{namespace}")

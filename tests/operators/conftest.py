@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from kubernetes.aio.client import Configuration
 
 from millrace_kube.client import Client
+from millrace_kube.connection import Connection
 from millrace_local.apiserver.process import RunningServer
 from tests.operators.fixtures import faulty_server
 from tests.operators.world import START, World
@@ -56,10 +56,7 @@ def faults(http: httpx.Client) -> Iterator[Faults]:
 @pytest.fixture
 async def new_world(faulty_server: RunningServer, http: httpx.Client) -> AsyncIterator[Callable[[], World]]:
     """Makes worlds, each a namespace of its own."""
-    configuration = Configuration()
-    configuration.host = faulty_server.url
-    configuration.client_session_kwargs = {"trust_env": False}
-    async with Client(configuration) as client:
+    async with Client(Connection(faulty_server.url)) as client:
 
         def make() -> World:
             namespace = f"world-{next(_numbers)}"

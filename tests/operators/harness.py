@@ -150,13 +150,13 @@ async def operators(
 ) -> AsyncIterator[Running]:
     """Runs controllers as the operator's process does, without its Lease."""
     environ = {"KUBECONFIG": str(server.kubeconfig)}
-    configuration = await connection.load(environ)
-    async with make_client(configuration) as client:
+    found = await connection.connect(environ)
+    async with make_client(found) as client:
         cluster = CachedClient(client, Cache(), clock=clock) if clock else CachedClient(client, Cache())
         runtime = Runtime(cluster, factory(cluster), resync=resync, patience=patience, random=Random(7))
         tasks = [asyncio.create_task(runtime.run())]
         if watching:
-            tasks.append(asyncio.create_task(handlers.watch(runtime, partial(connection.load, environ))))
+            tasks.append(asyncio.create_task(handlers.watch(runtime, partial(connection.connect, environ))))
         try:
             yield Running(runtime, client)
         finally:

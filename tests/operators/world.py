@@ -316,7 +316,7 @@ class Operator:
         """As the runtime does, but of one namespace."""
         namespace = self.namespace if resource.namespaced else ""
         try:
-            found = await self.client.list(resource, namespace=namespace, selector=WATCHED[resource].labels)
+            found = await self.client.list(resource, namespace=namespace, labels=WATCHED[resource].labels)
         except AbsentError:
             self.cluster.cache.unserved(resource)
         else:

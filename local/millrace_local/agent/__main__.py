@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from millrace_core.base.errors import MillraceError
+from millrace_kube.client import Client
+from millrace_kube.connection import load
 from millrace_local.agent.settings import AgentSettings, parse
-from millrace_local.client.api import Client
-from millrace_local.client.config import load
 from millrace_local.client.informer import Informers
 from millrace_local.controllers.run import ControllerSettings
 from millrace_local.controllers.run import run as run_controllers
@@ -22,6 +22,7 @@ from millrace_local.mesh.settings import MeshSettings
 from millrace_local.node.run import run as run_node
 from millrace_local.node.settings import NodeSettings
 
+NAME = "millrace-agent"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -31,7 +32,8 @@ async def run(settings: AgentSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Client(load(settings.kubeconfig)) as client, asyncio.TaskGroup() as tasks:
+    connection = load(settings.kubeconfig)
+    async with Client(connection, user_agent=NAME, field_manager=NAME) as client, asyncio.TaskGroup() as tasks:
         informers = Informers(client)
         if settings.only & {"controllers", "mesh"}:
             tasks.create_task(informers.run(stop))

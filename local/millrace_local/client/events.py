@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from millrace_kube.client import Client
+from millrace_kube.errors import AbsentError, AlreadyExistsError, ApiError
 from millrace_kube.resources import EVENTS, Object, Resource
 from millrace_kube.times import now as wall_clock
 from millrace_kube.times import stamp
-from millrace_local.client.api import ApiError, Client
 
 log = logging.getLogger(__name__)
 
@@ -119,17 +120,17 @@ class Recorder:
         count = self._counts.get(name, 0) + 1
         if count == 1:
             try:
-                await self._client.create(EVENTS, namespace, event)
+                await self._client.create(EVENTS, event)
             except ApiError as error:
-                if not error.is_conflict:
+                if not isinstance(error, AlreadyExistsError):
                     raise
-                count = int((await self._client.get(EVENTS, namespace, name)).get("count") or 1) + 1
+                count = int((await self._client.get(EVENTS, namespace, name) or {}).get("count") or 1) + 1
         if count > 1:
             change = {"count": count, "lastTimestamp": event["lastTimestamp"]}
             try:
                 await self._client.patch(EVENTS, namespace, name, change)
             except ApiError as error:
-                if not error.is_missing:
+                if not isinstance(error, AbsentError):
                     raise
                 count = 0  # it has expired; the next one is written anew
         self._counts[name] = count

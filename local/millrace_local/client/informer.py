@@ -12,8 +12,9 @@ import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from millrace_kube.client import Client
+from millrace_kube.errors import AbsentError, ApiError, ExpiredError
 from millrace_kube.resources import Object, Resource
-from millrace_local.client.api import ApiError, Client
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +118,10 @@ class Informer:
             await asyncio.sleep(max(asked, pause * random.uniform(0.8, 1.2)))  # noqa: S311
 
     def _pause_after(self, error: ApiError, delay: float) -> float:
-        if error.is_gone:
+        if isinstance(error, ExpiredError):
             self._version = ""
             return delay
-        if error.is_missing:
+        if isinstance(error, AbsentError):
             # The kind is not installed (yet): the same as an empty list, looked at again.
             self._replace([], "")
             return min(delay, WHILE_NOT_INSTALLED)
@@ -132,13 +133,12 @@ class Informer:
 
     async def _watch(self) -> None:
         seconds = random.randint(240, 360)  # noqa: S311 - spreads reconnections
-        async for event in self._client.watch(
+        async for kind, obj in self._client.watch(
             self.resource, version=self._version, fields=self._fields, labels=self._labels, seconds=seconds
         ):
-            obj = event["object"]
-            if event["type"] == "DELETED":
+            if kind == "DELETED":
                 self._remove(key_of(obj), obj)
-            elif event["type"] != "BOOKMARK":
+            elif kind != "BOOKMARK":
                 self._take(obj)
             self._version = obj["metadata"].get("resourceVersion", self._version)
 

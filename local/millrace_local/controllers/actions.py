@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from millrace_kube.client import Client
+from millrace_kube.errors import AbsentError, AlreadyExistsError, ApiError, RefusedError
 from millrace_kube.resources import Object, Resource
-from millrace_local.client.api import ApiError, Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informers
 
@@ -93,8 +94,8 @@ def difference(before: Any, after: Any) -> Any:
     return patch
 
 
-# What the API server says to a body that it will never take as it is.
-_REFUSALS = (400, 403, 413, 422)
+# By a quota, or a rule of the cluster.
+_FORBIDDEN = 403
 
 
 class Hands:
@@ -118,9 +119,9 @@ class Hands:
             try:
                 await self._write(action)
             except ApiError as error:
-                if error.is_missing or error.reason == "AlreadyExists":
+                if isinstance(error, (AbsentError, AlreadyExistsError)):
                     continue
-                if isinstance(action, Create) and error.status in _REFUSALS:
+                if isinstance(action, Create) and (isinstance(error, RefusedError) or error.status == _FORBIDDEN):
                     self._tell_owner(action, error)
                 raise
 
@@ -136,8 +137,7 @@ class Hands:
 
     async def _write(self, action: Create | Change | Delete | Bind) -> None:
         if isinstance(action, Create):
-            namespace = action.body["metadata"].get("namespace", "")
-            made = await self._client.create(action.resource, namespace, action.body)
+            made = await self._client.create(action.resource, action.body)
             self._informers.of(action.resource).observe(made)
         elif isinstance(action, Change):
             await self._change(action)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from millrace_local.client.api import ApiError
+from millrace_kube.errors import ApiError, ConflictError
 from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Hands, Plan
 
@@ -145,7 +145,7 @@ class Loop:
         delay = min(FIRST_RETRY * 2**count, LONGEST_RETRY)
         if isinstance(error, ApiError):
             delay = max(delay, error.delay)
-        if not (isinstance(error, ApiError) and error.is_conflict):
+        if not (isinstance(error, ConflictError)):
             # Where it happened is worth saying once, and only for what nobody thought of.
             trace = error if count == 0 and not isinstance(error, ApiError) else None
             log.warning("%s %s: %r; next try in %.1f s", self._controller.name, key, error, delay, exc_info=trace)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from millrace_kube.client import Client
 from millrace_kube.times import now as wall_clock
-from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informers
 from millrace_local.controllers.accounts import AccountController

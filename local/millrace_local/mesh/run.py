@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
+from millrace_kube.client import Client
 from millrace_kube.resources import (
     DESTINATION_RULES,
     ENDPOINT_SLICES,
@@ -21,7 +22,6 @@ from millrace_kube.resources import (
     Object,
     Resource,
 )
-from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer, Informers
 from millrace_local.mesh.admin import EnvoyAdmin

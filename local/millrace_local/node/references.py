@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from millrace_kube.client import Client
+from millrace_kube.errors import AbsentError
 from millrace_kube.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Object
-from millrace_local.client.api import ApiError, Client
 from millrace_local.node.environment import Reference, content
 from millrace_local.node.volumes import TOKEN
 
@@ -39,8 +40,7 @@ async def _one(client: Client, pod: Object, reference: Reference) -> Mapping[str
             answer = await client.request("POST", path, body=body)
             return {"token": answer["status"]["token"].encode()}
         resource = _RESOURCES[kind]
-        return content({**await client.get(resource, namespace, name), "kind": kind})
-    except ApiError as error:
-        if error.is_missing:
-            return None
-        raise
+        found = await client.get(resource, namespace, name)
+        return content(found) if found else None
+    except AbsentError:
+        return None

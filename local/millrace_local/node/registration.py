@@ -12,10 +12,11 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from millrace_kube.client import Client
 from millrace_kube.conditions import with_condition
+from millrace_kube.errors import AbsentError, ApiError
 from millrace_kube.resources import LEASES, NODES, Object
 from millrace_kube.times import micro_stamp, stamp
-from millrace_local.client.api import ApiError, Client
 from millrace_local.node.machine import GPU, HOST_ADDRESS
 
 log = logging.getLogger(__name__)
@@ -167,12 +168,11 @@ class Registration:
             await asyncio.wait_for(self._heartbeat(ready=False), FINAL_WRITE_SECONDS)
 
     async def _heartbeat(self, *, ready: bool) -> None:
-        try:
-            node = await self._client.get(NODES, "", self._name)
-        except ApiError as error:
-            if not error.is_missing or not ready:
-                raise
-            node = await self._client.create(NODES, "", node_object(self._name))
+        node = await self._client.get(NODES, "", self._name)
+        if node is None:
+            if not ready:
+                return
+            node = await self._client.create(NODES, node_object(self._name))
         status = node_status(
             node.get("status") or {},
             ready=ready,
@@ -191,8 +191,6 @@ class Registration:
         metadata = {"annotations": {HOLDER: self._holder}}
         try:
             await self._client.patch(LEASES, LEASE_NAMESPACE, self._name, {"metadata": metadata, "spec": spec})
-        except ApiError as error:
-            if not error.is_missing:
-                raise
+        except AbsentError:
             lease = {"metadata": {**metadata, "name": self._name, "namespace": LEASE_NAMESPACE}, "spec": spec}
-            await self._client.create(LEASES, LEASE_NAMESPACE, lease)
+            await self._client.create(LEASES, lease)

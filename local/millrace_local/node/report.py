@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from millrace_kube.client import Client
+from millrace_kube.errors import AbsentError, ApiError, ConflictError
 from millrace_kube.resources import PODS, Object, version_of
-from millrace_local.client.api import ApiError, Client
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class StatusWriter:
             try:
                 await self._write()
             except ApiError as error:
-                if error.is_missing or (error.is_conflict and "uid" in error.message.lower()):
+                if isinstance(error, AbsentError) or (
+                    isinstance(error, ConflictError) and "uid" in error.message.lower()
+                ):
                     self.give_up()
                     return
                 log.warning("status of pod %s: %s", self.obj["metadata"]["name"], error)

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from millrace_core.base.errors import ReportError
+from millrace_kube.client import Client
 from millrace_kube.resources import PODS, Object
 from millrace_kube.times import now as wall_clock
-from millrace_local.client.api import Client
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer
 from millrace_local.node import volumes

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import yaml
 
+from millrace_core.api.conditions import holds
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError, ReportError
+from millrace_kube.client import Client
+from millrace_kube.connection import load
+from millrace_kube.errors import ApiError
 from millrace_kube.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NAMESPACES, NODES, SECRETS, SERVICES, Object
 from millrace_kube.times import now
-from millrace_local.client.api import ApiError, Client
-from millrace_local.client.config import load
 from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS
 
 GROUP = "millrace.dev"
@@ -47,12 +49,9 @@ async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
 
 async def _held(client: Client, node: str) -> tuple[str, datetime]:
     """Who renews the Lease of a node, and when that was last; nobody where there is none."""
-    try:
-        lease = await client.get(LEASES, LEASE_NAMESPACE, node)
-    except ApiError as error:
-        if error.is_missing:
-            return "", datetime.fromtimestamp(0, UTC)
-        raise
+    lease = await client.get(LEASES, LEASE_NAMESPACE, node)
+    if lease is None:
+        return "", datetime.fromtimestamp(0, UTC)
     return (lease["metadata"].get("annotations") or {}).get(HOLDER, ""), timestamps.parse(lease["spec"]["renewTime"])
 
 
@@ -66,7 +65,7 @@ async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
         ReportError: a CRD is not served in time.
         ApiError: the API server refuses an object, or does not answer.
     """
-    async with Client(load(kubeconfig), field_manager="millrace-stack") as client:
+    async with Client(load(kubeconfig), user_agent="millrace-stack", field_manager="millrace-stack") as client:
         for item in _documents(paths):
             await _apply(client, item)
 
@@ -85,31 +84,20 @@ def _documents(paths: Sequence[Path]) -> Iterator[Object]:
 
 
 async def _apply(client: Client, item: Object) -> None:
-    resource, metadata = _RESOURCES[item["kind"]], item["metadata"]
-    namespace, name = metadata.get("namespace", ""), metadata["name"]
-    if resource is DEFINITIONS and item["spec"]["group"] != GROUP and await _is_there(client, name):
+    resource, name = _RESOURCES[item["kind"]], item["metadata"]["name"]
+    if resource is DEFINITIONS and item["spec"]["group"] != GROUP and await client.get(DEFINITIONS, "", name):
         return
-    await client.patch(resource, namespace, name, item, kind="apply", force=True)
+    await client.apply(resource, item)
     if resource is DEFINITIONS:
         await _wait_established(client, name)
-
-
-async def _is_there(client: Client, name: str) -> bool:
-    try:
-        await client.get(DEFINITIONS, "", name)
-    except ApiError as error:
-        if error.is_missing:
-            return False
-        raise
-    return True
 
 
 async def _wait_established(client: Client, name: str) -> None:
     try:
         async with asyncio.timeout(ESTABLISHED_SECONDS):
             while True:
-                conditions = ((await client.get(DEFINITIONS, "", name)).get("status") or {}).get("conditions") or []
-                if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+                found = await client.get(DEFINITIONS, "", name) or {}
+                if holds((found.get("status") or {}).get("conditions"), "Established"):
                     return
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from millrace_core.base.errors import RejectError
-from millrace_local.client.config import load
+from millrace_kube.connection import load
 from millrace_local.node.addresses import check_local, parse_range
 from millrace_local.stack import health, ports
 from millrace_local.stack.settings import StackSettings

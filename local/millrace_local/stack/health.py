@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from millrace_core.base.errors import MillraceError
-from millrace_local.client.config import load
+from millrace_kube.connection import load
 
 ANSWER_SECONDS = 2.0
 HTTP_OK = 200

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
-from millrace_local.client.config import load
+from millrace_kube.connection import load
 from millrace_local.node.registration import holder
 from millrace_local.stack import attach, checks, logs, processes, state
 from millrace_local.stack.launch import packaged_crds, packaged_third_party, programs

@@ -11,13 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
-from kubernetes.aio.client import Configuration
-
 from millrace_core.base.errors import MillraceError
-from millrace_kube import connection, handlers, lease
+from millrace_kube import handlers, lease
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
+from millrace_kube.connection import Connection, connect
 from millrace_kube.lease import LeaderLease
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.platform import Platform
@@ -53,7 +52,7 @@ async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
     Raises:
         RejectError: no kubeconfig, or the health port is in use.
     """
-    operator = _Operator(settings, partial(connection.load, environ))
+    operator = _Operator(settings, partial(connect, environ))
     stop = _stop_on_signals()
     async with health.serve(settings.host, settings.health_port, operator.checks, operator.metrics):
         return await operator.run(stop)
@@ -62,7 +61,7 @@ async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
 class _Operator:
     """One life of the process."""
 
-    def __init__(self, settings: OperatorSettings, connect: Callable[[], Awaitable[Configuration]]) -> None:
+    def __init__(self, settings: OperatorSettings, connect: Callable[[], Awaitable[Connection]]) -> None:
         self.metrics = KubeMetrics()
         self._settings = settings
         self._connect = connect

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_kube.client import Client
+from millrace_kube.connection import load
+from millrace_kube.errors import ApiError
 from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object, Resource, key_of
 from millrace_local.apiserver.process import RunningServer, start
-from millrace_local.client.api import ApiError, Client
-from millrace_local.client.config import load
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer, Informers
 from tests.local.cluster import Cluster
@@ -153,7 +154,7 @@ class Scripted:
 
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[Object]:
         for kind, obj in self.events:
-            yield {"type": kind, "object": copy.deepcopy(obj)}
+            yield kind, copy.deepcopy(obj)
         self.events = ()
         await asyncio.sleep(1000)
 

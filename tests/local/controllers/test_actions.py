@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_kube import errors
 from millrace_kube.resources import PODS, Resource
-from millrace_local.client.api import ApiError
 from millrace_local.controllers.actions import Create, Hands, Plan, difference
 from millrace_local.controllers.loop import Loop, Queue
 from tests.local.controllers.world import START
@@ -104,7 +104,7 @@ class Refusing:
     """A client and informers that refuse all, and a recorder that remembers."""
 
     def __init__(self, status: int, reason: str = "") -> None:
-        self.error = ApiError("exceeded quota", status=status, reason=reason)
+        self.error = errors.of(status, "POST", "exceeded quota", reason)
         self.told: list[tuple[str, str, str]] = []
 
     async def create(self, *_: Any) -> Any:
@@ -126,9 +126,9 @@ CHILD = {
 async def test_a_child_that_the_server_will_not_have_is_told_to_its_owner() -> None:
     all_in_one = Refusing(403)
     hands = Hands(all_in_one, all_in_one, all_in_one)  # type: ignore[arg-type]
-    with pytest.raises(ApiError):
+    with pytest.raises(errors.UnavailableError):
         await hands.perform([Create(PODS, CHILD)])
-    assert all_in_one.told == [("batch/v1 Job j", "FailedCreate", "Error creating: exceeded quota")]
+    assert all_in_one.told == [("batch/v1 Job j", "FailedCreate", "Error creating: POST: 403 exceeded quota")]
 
 
 @pytest.mark.parametrize(("status", "reason"), [(409, "AlreadyExists"), (404, "NotFound")])

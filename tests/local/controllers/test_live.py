@@ -169,7 +169,7 @@ async def test_whichever_write_fails_the_end_is_the_same(cluster: Cluster) -> No
     async with cluster.running(controllers=True):
         for nth in range(1, 43, 4):
             cluster.namespace = f"{first}-{nth}"
-            await cluster.client.create(NAMESPACES, "", {"metadata": {"name": cluster.namespace}})
+            await cluster.client.create(NAMESPACES, {"metadata": {"name": cluster.namespace}})
             rule = {"userAgent": "millrace-agent", "verb": "create|patch|delete", "resource": "(?!events|leases).*"}
             rules = [{**rule, "nth": nth, **ACTIONS[nth // 4 % len(ACTIONS)]}]
             await cluster.client.request("PUT", "/faults", body=rules)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from millrace_kube.client import Client
+from millrace_kube.connection import load
 from millrace_kube.resources import ENDPOINT_SLICES, EVENTS, PODS, SERVICES, Resource
 from millrace_local.apiserver.process import start
-from millrace_local.client.api import Client
-from millrace_local.client.config import load
 from millrace_local.mesh.run import DESTINATION_RULES, HTTP_ROUTES, VIRTUAL_SERVICES, run
 from tests.local.mesh import objects as o
 from tests.local.mesh.conftest import Rig
@@ -40,8 +40,9 @@ async def following(rig: Rig, folder: Path, crds: Path) -> AsyncIterator[Client]
 
 
 async def create(client: Client, resource: Resource, item: dict[str, Any]) -> None:
-    body = {**item, "metadata": {"name": item["metadata"]["name"], "labels": item["metadata"].get("labels") or {}}}
-    await client.create(resource, "default", body)
+    labels = item["metadata"].get("labels") or {}
+    metadata = {"name": item["metadata"]["name"], "namespace": "default", "labels": labels}
+    await client.create(resource, {**item, "metadata": metadata})
 
 
 async def until_pod(rig: Rig, host: str, pod: str | int, **headers: str) -> None:

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from millrace_core.base.errors import RejectError, ReportError
+from millrace_kube.client import Client
+from millrace_kube.connection import load
 from millrace_kube.resources import DEFINITIONS, DEPLOYMENTS, LEASES, MODEL_DEPLOYMENTS, NODES, PODS, Object, Resource
 from millrace_local.apiserver import process
-from millrace_local.client.api import Client
-from millrace_local.client.config import load
 from millrace_local.stack import LocalStack, attach, processes
 from millrace_local.stack.launch import packaged_crds, packaged_third_party
 from tests.builders import model_deployment
@@ -36,7 +36,8 @@ class Foreign:
         return self._ask(lambda client: client.get(resource, "", name))
 
     def create(self, resource: Resource, namespace: str, item: Object) -> None:
-        self._ask(lambda client: client.create(resource, namespace, item))
+        typed = {**item, "metadata": {**item["metadata"], "namespace": namespace}}
+        self._ask(lambda client: client.create(resource, typed))
 
     def list(self, resource: Resource, namespace: str = "") -> dict[str, Object]:
         items, _ = self._ask(lambda client: client.list(resource, namespace))

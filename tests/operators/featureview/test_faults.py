@@ -33,10 +33,10 @@ FAULTS: list[dict[str, Any]] = [
 @pytest.fixture
 async def worlds(server: RunningServer, api: Api) -> AsyncIterator[Worlds]:
     made: list[World] = []
-    configuration = await connection.load({"KUBECONFIG": str(server.kubeconfig)})
+    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
     if api.get(NAMESPACES, "", PLATFORM.namespace) is None:
         api.create(NAMESPACES, {"metadata": {"name": PLATFORM.namespace}})
-    async with Client(configuration) as client:
+    async with Client(found) as client:
 
         def make(kill_at: int = 0) -> World:
             for world in made:

@@ -84,7 +84,7 @@ class World:
             for resource in _SEEN:
                 # Purge Jobs are elsewhere, so Jobs and pods are listed everywhere.
                 where = "" if resource in (JOBS, PODS) else self.namespace
-                listed, version = await self._client.list(resource, namespace=where, selector=WATCHED[resource].labels)
+                listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
             await reconcile(cluster, PLATFORM, Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):

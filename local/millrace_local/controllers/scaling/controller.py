@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from millrace_core.api.conditions import find
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RejectError
+from millrace_kube.client import Client
+from millrace_kube.errors import ApiError, ConflictError
 from millrace_kube.resources import SCALED_OBJECTS, Object, deleting
 from millrace_kube.times import stamp
-from millrace_local.client.api import ApiError, Client
 from millrace_local.client.informer import Informers
 from millrace_local.controllers.actions import Change, Hands, Tell
 from millrace_local.controllers.scaling.decide import Decision, Memory, decide
@@ -74,7 +75,9 @@ class ScalingController:
             try:
                 interval = await self._poll(key, obj)
             except ApiError as error:
-                log.log(logging.DEBUG if error.is_conflict else logging.WARNING, "scaling %s: %s", key, error)
+                log.log(
+                    logging.DEBUG if isinstance(error, ConflictError) else logging.WARNING, "scaling %s: %s", key, error
+                )
                 interval = RETRY_SECONDS
             except Exception:
                 log.exception("scaling %s", key)
@@ -132,12 +135,10 @@ class ScalingController:
         path = scaling.target.path(obj["metadata"]["namespace"], scaling.name, "scale")
         try:
             scale = await self._client.request("GET", path)
-        except ApiError as error:
-            if error.is_missing:
-                raise RejectError(
-                    f"there is no {scaling.target.kind} {scaling.name!r}", field="spec.scaleTargetRef.name"
-                ) from error
-            raise
+        except AbsentError as error:
+            raise RejectError(
+                f"there is no {scaling.target.kind} {scaling.name!r}", field="spec.scaleTargetRef.name"
+            ) from error
         return int(scale["spec"].get("replicas", 0))
 
     async def _scale(self, obj: Object, scaling: Scaling, current: int, decision: Decision) -> None:

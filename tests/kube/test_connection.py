@@ -1,8 +1,9 @@
-"""Kubeconfigs, selectors, and errors that say what to do."""
+"""Kubeconfigs, service accounts and logins by programs; what is missing or wrong says what to do."""
 
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -19,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from millrace_core.base.errors import RejectError
-from millrace_kube.resources import DEPLOYMENTS, NODES, PODS
-from millrace_kube.selectors import matches, matches_map, matches_node_terms
-from millrace_local.client.api import ApiError, Client
-from millrace_local.client.config import Connection, load
+from millrace_kube.client import Client
+from millrace_kube.connection import Connection, connect, in_cluster, load
+from millrace_kube.errors import ApiError
+from millrace_kube.resources import NODES, PODS
 
 
 def write(
@@ -137,7 +138,9 @@ async def test_a_server_is_trusted_by_its_authority_and_told_who_comes_by_a_clie
     try:
         known = load(write(tmp_path, server=address, user=user, **{"certificate-authority": "ca.pem"}))
         async with Client(known) as connected:
-            assert (await connected.get(NODES, "", "me"))["metadata"]["name"] == "somebody"
+            found = await connected.get(NODES, "", "me")
+            assert found is not None
+            assert found["metadata"]["name"] == "somebody"
         async with Client(load(write(tmp_path, server=address, user=user))) as stranger:
             with pytest.raises(ApiError, match="certificate verify failed"):
                 await stranger.get(NODES, "", "me")
@@ -153,39 +156,68 @@ async def test_no_server_is_an_error_of_no_status() -> None:
     assert "GET /api/v1/namespaces/default/pods/p" in str(caught.value)
 
 
-def test_paths_are_those_of_the_api() -> None:
-    assert PODS.path("ns", "p", "log") == "/api/v1/namespaces/ns/pods/p/log"
-    assert DEPLOYMENTS.path("ns") == "/apis/apps/v1/namespaces/ns/deployments"
-    assert DEPLOYMENTS.path() == "/apis/apps/v1/deployments"
-    assert NODES.path("ignored", "n") == "/api/v1/nodes/n"
+async def test_a_user_that_logs_in_by_a_program_is_logged_in_by_it(tmp_path: Path) -> None:
+    status = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "minted"}}
+    program = tmp_path / "login"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(status)}'\n")
+    program.chmod(0o755)
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(program)}}
+    path = write(tmp_path, user=user, **{"proxy-url": "http://127.0.0.1:9"})
+    found = await connect({"KUBECONFIG": str(path)})
+    assert found.authorization() == {"Authorization": "Bearer minted"}
+    assert (found.server, found.proxy) == ("http://127.0.0.1:1", "http://127.0.0.1:9")
+
+
+async def test_kubeconfigs_in_several_files_are_one(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    first, second = write(tmp_path), write(tmp_path / "more", server="http://127.0.0.1:2")
+    assert (await connect({"KUBECONFIG": f"{first}:{second}"})).server == "http://127.0.0.1:1"
+
+
+def account(folder: Path) -> Path:
+    (folder / "ca.crt").write_bytes(pem(certificate("authority")[0]))
+    (folder / "token").write_text("first")
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("rule", "selected"),
-    [
-        ({"operator": "In", "values": ["1", "2"]}, True),
-        ({"operator": "NotIn", "values": ["1"]}, False),
-        ({"operator": "Exists"}, True),
-        ({"operator": "DoesNotExist"}, False),
-        ({"operator": "Gt", "values": ["0"]}, True),
-        ({"operator": "Lt", "values": ["1"]}, False),
-    ],
+    ("host", "server"), [("10.0.0.1", "https://10.0.0.1:443"), ("fd00::1", "https://[fd00::1]:443")]
 )
-def test_selector_expressions_mean_what_kubernetes_means(rule: dict[str, Any], selected: bool) -> None:
-    assert matches({"matchExpressions": [{"key": "a", **rule}]}, {"a": "1"}) is selected
+def test_a_pod_comes_by_its_service_account_whose_token_rotates(host: str, server: str, tmp_path: Path) -> None:
+    environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"}
+    found = in_cluster(environ, account(tmp_path))
+    assert found.server == server
+    assert found.tls is not None
+    assert found.tls.verify_mode == ssl.CERT_REQUIRED
+    (tmp_path / "token").write_text("second")
+    assert found.authorization() == {"Authorization": "Bearer second"}
 
 
-def test_empty_selectors_differ() -> None:
-    assert matches({}, {"a": "1"})
-    assert not matches(None, {"a": "1"})
-    assert not matches_map({}, {"a": "1"})
-    assert matches_map({"a": "1"}, {"a": "1", "b": "2"})
-    assert not matches({"matchLabels": {"b": "1"}}, {"a": "1"})
+@pytest.mark.parametrize("missing", ["ca.crt", "token"])
+def test_a_pod_without_a_service_account_is_told(missing: str, tmp_path: Path) -> None:
+    (account(tmp_path) / missing).unlink()
+    with pytest.raises(RejectError, match=missing) as caught:
+        in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path)
+    assert caught.value.reason == "NoKubeconfig"
 
 
-def test_node_terms_are_alternatives_of_labels_and_names() -> None:
-    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
-    by_label = {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}
-    assert matches_node_terms([by_label, by_name], {}, "n")
-    assert not matches_node_terms([by_label], {}, "n")
-    assert not matches_node_terms([{}], {"gpu": ""}, "n")
+async def test_a_kubeconfig_comes_before_the_service_account(tmp_path: Path) -> None:
+    environ = {"KUBECONFIG": str(write(tmp_path)), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert (await connect(environ)).server == "http://127.0.0.1:1"
+
+
+async def test_an_environments_proxy_is_not_the_way_to_the_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def node(_: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"name": "me"}})
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    app = web.Application()
+    app.router.add_get("/api/v1/nodes/me", node)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with Client(Connection(f"http://127.0.0.1:{runner.addresses[0][1]}")) as client:
+            assert await client.get(NODES, "", "me")
+    finally:
+        await runner.cleanup()
