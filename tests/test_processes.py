@@ -1,0 +1,324 @@
+"""Each process imports and installs what it uses: nobody waits for, carries or patches what is another's.
+
+A process is started where only the libraries of its extra can be imported, which are the libraries of its image.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from pathlib import Path
+from typing import Any, Final
+
+import grimp
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT: Final = Path(__file__).parents[1]
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCAL: Final = tomllib.loads((ROOT / "local" / "pyproject.toml").read_text())["project"]
+OWN: Final = tuple(
+    path.name
+    for folder in ("core", "data", "kube", "operators", "services", "client", "local")
+    for path in (ROOT / folder).iterdir()
+    if path.is_dir()
+)
+requirements_of = runpy.run_path(str(ROOT / "images" / "requirements.py"))["requirements"]
+
+KUBERNETES: Final = {"kopf", "kubernetes"}
+WEB: Final = {"fastapi", "starlette", "uvicorn"}
+ENGINES: Final = {"duckdb", "pandas", "pyarrow"}
+MODELS: Final = {"onnxruntime"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process.
+
+    Attributes:
+        command: what is run; it reads its settings, of which one is wrong or missing, so that it ends by itself.
+        rooms: the packages that it is made of; what they import in turn belongs to it, too.
+        never: libraries that it does not load at its start, though they may be installed.
+    """
+
+    command: tuple[str, ...]
+    rooms: tuple[str, ...]
+    never: frozenset[str]
+
+
+PROCESSES: Final[Mapping[str, Process]] = {
+    "operators": Process(
+        ("millrace_operators.operator",),
+        ("millrace_operators",),
+        frozenset({*WEB, *ENGINES, *MODELS, "boto3", "numpy", "redis", "sqlalchemy"}),
+    ),
+    "gateway": Process(
+        ("millrace_services.gateway",),
+        ("millrace_services.gateway", "millrace_core.features.online"),
+        frozenset({*KUBERNETES, *ENGINES, *MODELS, "aiohttp", "boto3", "sqlalchemy"}),
+    ),
+    "registry": Process(
+        ("millrace_services.registry",),
+        ("millrace_services.registry",),
+        frozenset({*KUBERNETES, *ENGINES, *MODELS, "aiohttp", "boto3", "redis"}),
+    ),
+    "inference": Process(
+        ("millrace_services.inference", "serve"),
+        ("millrace_services.inference",),
+        frozenset({*KUBERNETES, *ENGINES, "boto3", "redis", "sqlalchemy"}),
+    ),
+    "materialize": Process(
+        ("millrace_services.materialize", "run"),
+        ("millrace_services.materialize", "millrace_data.sources"),
+        frozenset({*KUBERNETES, *WEB, *MODELS, "deltalake", "pandas", "pyiceberg", "sqlalchemy"}),
+    ),
+}
+# Imported without being named in an extra: what brings them is.
+BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis"}
+# Named in an extra without being imported by us: uvicorn's parser, drivers that a database's URL names, the parser of
+# replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
+UNSEEN: Final = {"hiredis", "httptools", "psycopg", "pymysql", "boto3"}
+
+# Stands in front of every process here: says at its end what it loaded, and refuses what it is not to have.
+AT_START: Final = """
+import atexit, json, os, sys
+
+refused = {*json.loads(os.environ["TEST_REFUSED"])}
+
+class _Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, _Refuse())
+atexit.register(lambda: print(
+    json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=open(os.environ["TEST_LOADED"], "w")
+))
+"""
+WRONG: Final = {"MILLRACE_LOG_LEVEL": "loud"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, and the libraries that it had loaded."""
+
+    code: int
+    output: str
+    loaded: frozenset[str]
+
+
+def run(folder: Path, arguments: Iterable[str], allowed: frozenset[str] | None = None) -> Ended:
+    """Runs Python with these arguments; of what is installed only the modules ``allowed`` can be imported, if given."""
+    refused = third_party() - allowed if allowed is not None else ()
+    (folder / "sitecustomize.py").write_text(AT_START)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MILLRACE_", "COV_"))}
+    environ |= WRONG | {"PYTHONPATH": str(folder), "TEST_LOADED": str(folder / "loaded.json")}
+    environ |= {"TEST_REFUSED": json.dumps([*refused]), "NO_COLOR": "1"}
+    ended = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False, env=environ
+    )
+    loaded = json.loads((folder / "loaded.json").read_text())
+    return Ended(ended.returncode, ended.stdout + ended.stderr, frozenset(loaded))
+
+
+@cache
+def modules_by_distribution() -> Mapping[str, frozenset[str]]:
+    """The top-level modules of every installed distribution, by its name in lower case with hyphens."""
+    found: dict[str, set[str]] = {}
+    for module, distributions in packages_distributions().items():
+        for name in distributions:
+            found.setdefault(canonicalize_name(name), set()).add(module)
+    return {name: frozenset(modules) for name, modules in found.items()}
+
+
+def third_party() -> frozenset[str]:
+    """The top-level modules of all that is installed but ours."""
+    return frozenset().union(*modules_by_distribution().values()) - {*OWN}
+
+
+def installed_with(requirements: Iterable[str]) -> frozenset[str]:
+    """The top-level modules that there are once these requirements are installed."""
+    wanted = [(Requirement(each), "") for each in requirements]
+    seen: set[tuple[str, str]] = set()
+    modules: set[str] = set()
+    while wanted:
+        requirement, extra = wanted.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for asked in ("", *requirement.extras):
+            if (name, asked) not in seen:
+                seen.add((name, asked))
+                modules |= modules_by_distribution().get(name, frozenset())
+                try:
+                    wanted += [(Requirement(each), asked) for each in requires(name) or ()]
+                except PackageNotFoundError:
+                    continue
+    return frozenset(modules)
+
+
+def local_requirements(*extras: str) -> list[str]:
+    """What is installed with millrace-local: its own requirements, and those of the processes that it runs."""
+    [ours] = [each for each in LOCAL["dependencies"] if each.startswith("millrace[")]
+    processes = Requirement(ours).extras
+    others = [each for each in LOCAL["dependencies"] if each != ours]
+    others += [each for extra in extras for each in LOCAL["optional-dependencies"][extra]]
+    named = PROJECT["optional-dependencies"]
+    return [*PROJECT["dependencies"], *others, *(each for extra in processes for each in requirements_of(named, extra))]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_starts_with_its_own_libraries_alone_and_waits_for_no_other(name: str, tmp_path: Path) -> None:
+    process = PROCESSES[name]
+    allowed = installed_with(requirements_of(PROJECT["optional-dependencies"], name))
+    assert "typer" not in allowed
+    ended = run(tmp_path, ("-m", *process.command), allowed)
+    # It has imported all that it starts with, and has come to its settings.
+    assert re.search("MILLRACE_(LOG_LEVEL|FEATURE_VIEW)", ended.output), ended.output
+    assert "Traceback" not in ended.output
+    assert ended.code == 2
+    assert process.rooms[0].partition(".")[0] in ended.loaded
+    assert not process.never & ended.loaded
+
+
+def test_the_client_imports_no_library_at_all_until_something_of_it_is_used(tmp_path: Path) -> None:
+    loaded, always = (run(tmp_path, ("-c", program)).loaded for program in ("import millrace", ""))
+    assert (loaded - always) & third_party() == set()
+    assert loaded & {*OWN} == {"millrace", "millrace_core"}
+
+
+def test_every_public_name_of_the_client_works_without_the_libraries_of_the_processes(tmp_path: Path) -> None:
+    allowed = installed_with(PROJECT["dependencies"])
+    assert not allowed & {*KUBERNETES, *WEB, *MODELS, "aiohttp", "sqlalchemy"}
+    ended = run(tmp_path, ("-c", "import millrace\nfor name in millrace.__all__: getattr(millrace, name)"), allowed)
+    assert (ended.code, ended.output) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["features", "--help"], ["datasets", "--help"]])
+def test_the_command_works_without_the_libraries_of_the_processes(arguments: list[str], tmp_path: Path) -> None:
+    ended = run(tmp_path, ("-m", "millrace.cli.main", *arguments), installed_with(PROJECT["dependencies"]))
+    assert ended.code == 0, ended.output
+    if "datasets" not in arguments:
+        assert not ended.loaded & {*ENGINES, "httpx", "millrace_data", "numpy", "redis", "yaml"}
+
+
+def test_local_commands_that_lack_a_library_say_what_to_install(tmp_path: Path) -> None:
+    ended = run(tmp_path, ("-m", "millrace.cli.main", "local", "up"), installed_with(PROJECT["dependencies"]))
+    assert ended.code == 1
+    assert re.search("`millrace local` needs .*Install it with: pip install millrace-local", ended.output)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("millrace.cli.main", "local", "--help"),
+        ("millrace_local.apiserver", "--help"),
+        ("millrace_local.agent", "--help"),
+        ("millrace_local.stack", "--help"),
+    ],
+)
+def test_the_laptop_mode_starts_with_the_libraries_of_its_distribution_alone(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    ended = run(tmp_path, ("-m", *command), installed_with(local_requirements()))
+    assert ended.code == 0, ended.output
+
+
+@cache
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(*OWN, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None)
+
+
+def imported_by(rooms: Iterable[str], but: Iterable[str] = ()) -> Mapping[str, str]:
+    """Per library one of the modules that import it, of these rooms and of what they import of ours, now or later."""
+    wanted = [
+        module for room in rooms for module in (room, *graph().find_descendants(room)) if module in graph().modules
+    ]
+    seen, found = {*but}, {}
+    while wanted:
+        module = wanted.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for each in graph().find_modules_directly_imported_by(module):
+            if each.partition(".")[0] in OWN:
+                wanted.append(each)
+            elif each not in sys.stdlib_module_names:
+                found[each] = module
+    return found
+
+
+def named(requirements: Iterable[str]) -> frozenset[str]:
+    """The modules of the distributions that the requirements name, without those that they bring."""
+    names = {canonicalize_name(Requirement(each).name) for each in requirements}
+    return frozenset(module for name in names for module in modules_by_distribution().get(name, frozenset()))
+
+
+def unnamed(imported: Mapping[str, str], known: frozenset[str]) -> Mapping[str, str]:
+    """What is imported of libraries that no requirement names, with a module that does."""
+    return {name: module for name, module in imported.items() if not {name, BROUGHT.get(name)} & known}
+
+
+def check(requirements: list[str], imported: Mapping[str, str]) -> None:
+    """The requirements name every library that is imported, and no other."""
+    known = named(requirements)
+    assert unnamed(imported, known) == {}
+    used = {*imported, *(BROUGHT[name] for name in imported if name in BROUGHT), *UNSEEN}
+    assert [each for each in requirements if not named([each]) & used] == []
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_an_extra_names_all_that_its_process_may_import_and_nothing_else(name: str) -> None:
+    check(requirements_of(PROJECT["optional-dependencies"], name), imported_by(PROCESSES[name].rooms))
+
+
+def test_the_client_depends_on_all_that_it_may_import_and_on_nothing_else() -> None:
+    # Opened by name, each with an extra of its own.
+    tables = {f"millrace_data.sources.{name}" for name in ("delta", "iceberg", "iceberg_files", "warehouse")}
+    imported = {**imported_by(["millrace", "millrace_data"], but=tables)}
+    for name in ("sqlalchemy", "pyiceberg", "polars"):
+        imported.pop(name, None)
+    check(PROJECT["dependencies"], imported)
+
+
+def test_the_laptop_mode_depends_on_all_that_it_may_import() -> None:
+    imported = imported_by(["millrace_local"])
+    known = named(local_requirements("demo"))
+    assert unnamed(imported, known) == {}
+
+
+def test_both_distributions_and_the_chart_are_of_one_version() -> None:
+    chart = yaml.safe_load((ROOT / "charts" / "millrace" / "Chart.yaml").read_text())
+    assert {PROJECT["version"], LOCAL["version"], chart["version"], chart["appVersion"]} == {PROJECT["version"]}
+    assert any(each.endswith(f"=={PROJECT['version']}") for each in LOCAL["dependencies"])
+
+
+def test_the_lock_and_the_constraints_for_pip_are_the_same() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    locked = {(canonicalize_name(each["name"]), each["version"]) for each in lock}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {tuple(line.partition(" ")[0].split("==")) for line in lines}
+    assert pinned <= locked
+    ours: dict[str, Any] = {each["name"]: each for each in lock if each["name"] in {"millrace", "millrace-local"}}
+    for project in (PROJECT, LOCAL):
+        metadata = ours[project["name"]]["metadata"]["requires-dist"]
+        extras = project["optional-dependencies"].values()
+        declared = {
+            Requirement(each).name for each in [*project["dependencies"], *(r for extra in extras for r in extra)]
+        }
+        assert {each["name"] for each in metadata} == {canonicalize_name(name) for name in declared}
+
+
+def test_the_installed_version_is_that_of_the_checkout() -> None:
+    assert version("millrace") == PROJECT["version"]
