@@ -35,7 +35,19 @@ CASES: dict[str, tuple[Built, list[str]]] = {
     "an unknown field": (AB.having("spec.analysis", {"alpha": 0.05}), ["analysis"]),
     "a schedule that is no cron line": (
         feature_view("v").having("spec.materialization.schedule", "every day"),
-        ["spec.materialization.schedule"],
+        ["spec.materialization", "expected five fields", "day of week (0 to 6, or sun to sat)"],
+    ),
+    "a Sunday that is 7": (
+        feature_view("v").having("spec.materialization.schedule", "0 0 * * 7"),
+        ["spec.materialization", "day of week (0 to 6, or sun to sat)"],
+    ),
+    "a schedule without fixed times": (
+        feature_view("v").having("spec.materialization.schedule", "@every 1h"),
+        ["spec.materialization", "@every"],
+    ),
+    "a schedule in a time zone": (
+        feature_view("v").having("spec.materialization.schedule", "TZ=Europe/Berlin 0 9 * * *"),
+        ["spec.materialization", "leave TZ= out"],
     ),
     "a name that passes 63 characters in a child": (feature_view("v" * 60), ["metadata.name", "49"]),
     "a model name too long": (model_deployment("m" * 50), ["metadata.name", "45"]),

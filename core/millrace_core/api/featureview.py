@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millrace_core.api.base import (
     ATOMIC_LIST,
@@ -22,6 +22,8 @@ from millrace_core.api.base import (
 )
 from millrace_core.api.quality import QualityResult, QualityRule
 from millrace_core.api.source import SourceSpec, Uri
+from millrace_core.base import cron
+from millrace_core.base.errors import RejectError
 
 EntityType = Literal["bool", "int32", "int64", "string", "bytes", "timestamp"]
 ScalarType = Literal["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp"]
@@ -63,9 +65,13 @@ def element_type(declared: FeatureType) -> ScalarType | None:
 # CronJob names end at 52 characters, because Kubernetes adds 11 to name each Job; children are called fv-<name>….
 MAX_NAME = 49
 
-_CRON_ITEM = r"(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?"
-_CRON_FIELD = rf"{_CRON_ITEM}(,{_CRON_ITEM})*"
-CRON_PATTERN = rf"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|{_CRON_FIELD}( +{_CRON_FIELD}){{4}})$"
+
+def _cron_line(text: str) -> str:
+    try:
+        cron.parse(text)
+    except RejectError as error:
+        raise ValueError(str(error)) from error
+    return text
 
 
 class Entity(ApiModel):
@@ -189,8 +195,10 @@ class Online(ApiModel):
 class Materialization(ApiModel):
     """When and how rows are brought to the online store."""
 
-    schedule: Annotated[str, Field(pattern=CRON_PATTERN, max_length=128)] = Field(
-        description='Cron line in UTC, such as "*/15 * * * *".'
+    schedule: Annotated[str, Field(max_length=128), AfterValidator(_cron_line)] = Field(
+        description=(
+            'Cron line in UTC, such as "*/15 * * * *", as Kubernetes reads it for CronJobs; without @every and TZ=.'
+        )
     )
     lag: Duration = Field(default="0s", description="How long a run waits for late rows: it reads up to now - lag.")
     lateness: Duration = Field(
@@ -218,6 +226,22 @@ class Materialization(ApiModel):
         default=None, description="Resources of each pod; by default it requests 500m of CPU and 512Mi of memory."
     )
     suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
+
+    rules: ClassVar = (
+        Rule(
+            "!self.schedule.startsWith('@every')",
+            "materialization.schedule needs fixed times, which @every has not; write such as '*/15 * * * *' or @hourly",
+        ),
+        Rule(
+            "!self.schedule.contains('TZ=')",
+            "materialization.schedule is in UTC and names no time zone; leave TZ= out",
+        ),
+        Rule(
+            f"self.schedule.contains('TZ=') || self.schedule.startsWith('@every') "
+            f"|| self.schedule.matches('{cron.PATTERN}')",
+            f"materialization.schedule is no cron line: {cron.EXPECTED}",
+        ),
+    )
 
 
 class FeatureViewSpec(ApiModel):

@@ -1,13 +1,29 @@
-"""Cron lines as Kubernetes reads them: five fields, names of months and weekdays, steps, lists, ranges and ``@hourly``.
+"""Cron lines as Kubernetes reads them: the standard parser of robfig/cron v3, on which CronJobs rest.
 
-Where both day of month and day of week are restricted, a day that matches either one matches (the rule of Vixie cron).
+A line has five fields: minute, hour, day of month, month, day of week (0 to 6, or sun to sat). A field is a list of
+numbers, names, ranges and steps, or ``*`` (also written ``?``). Of the macros there are ``@yearly``, ``@annually``,
+``@monthly``, ``@weekly``, ``@daily``, ``@midnight`` and ``@hourly``.
+
+A day matches when both its day fields do; where neither of them has a star, either one is enough. A step above 1 takes
+a star away, so ``0 0 */2 * 1`` comes on odd days and on Mondays.
+
+An instant matches when the clock of the time zone, read at that instant, shows what the line says. So a time that
+daylight saving skips does not come on that day, and a time that it repeats comes twice. robfig/cron gives the same,
+but for zones that change their clock at midnight or by half an hour, where it can lose a day or an hour.
+
+Two forms that robfig/cron reads are refused on purpose. ``@every`` has no fixed times: when it comes follows from when
+it last came, so that no two readers agree. A time zone in the line (``TZ=``, ``CRON_TZ=``) is refused for CronJobs by
+Kubernetes itself.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from millrace_core.base.errors import RejectError
 
@@ -20,109 +36,240 @@ _MACROS: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS: Final = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-# name, lowest, highest, names (the first name stands for the lowest value)
-_FIELDS: Final[tuple[tuple[str, int, int, list[str]], ...]] = (
-    ("minute", 0, 59, []),
-    ("hour", 0, 23, []),
-    ("day of month", 1, 31, []),
-    ("month", 1, 12, _MONTHS),
-    ("day of week", 0, 7, _DAYS),
+# robfig/cron looks no further than the fifth year after the one it starts in.
+_YEARS: Final = 5
+_MINUTE: Final = timedelta(minutes=1)
+_MINUTES_OF_HOUR: Final = 60
+_MINUTES_OF_DAY: Final = 1440
+
+
+class _Field(NamedTuple):
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()  # the first stands for ``low``
+
+    @property
+    def expected(self) -> str:
+        names = f", or {self.names[0]} to {self.names[-1]}" if self.names else ""
+        return f"{self.low} to {self.high}{names}"
+
+
+_FIELDS: Final = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of month", 1, 31),
+    _Field("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    _Field("day of week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
 )
-# No date repeats later than this: 29 February on a given weekday, over a century that is no leap year.
-_HORIZON_DAYS: Final = 366 * 41
+EXPECTED: Final = (
+    "expected five fields, "
+    + ", ".join(f"{field.name} ({field.expected})" for field in _FIELDS)
+    + f"; or one of {', '.join(_MACROS)}"
+)
+
+
+def _pattern() -> str:
+    numbers = ("[0-5]?[0-9]", "[01]?[0-9]|2[0-3]", "0?[1-9]|[12][0-9]|3[01]", "0?[1-9]|1[0-2]", "0?[0-6]")
+    fields = []
+    for field, number in zip(_FIELDS, numbers, strict=True):
+        value = f"({number}" + (f"|(?i:{'|'.join(field.names)}))" if field.names else ")")
+        item = f"([*?]|{value}(-{value})?)(/0*[1-9][0-9]{{0,2}})?"
+        fields.append(f"{item}(,{item})*")
+    return f"^({'|'.join(_MACROS)}|{' +'.join(fields)})$"
+
+
+# For schemas, in RE2's syntax. Of what it admits ``parse`` refuses only ranges that run backwards, such as 5-1. It
+# refuses some spellings that ``parse`` reads, as Kubernetes does: empty items, spaces at the ends, more leading zeros.
+PATTERN: Final = _pattern()
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A parsed cron line: the values that each field admits."""
+    """A parsed cron line in a time zone: the values that each field admits.
+
+    Args:
+        either_day: whether one matching day field is enough.
+    """
 
     minutes: frozenset[int]
     hours: frozenset[int]
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]
-    any_day: bool
-    any_weekday: bool
+    either_day: bool
+    zone: tzinfo
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first tick strictly after ``moment``, in its time zone; None where the line never fires."""
-        return self._search(moment.replace(second=0, microsecond=0) + timedelta(minutes=1), 1)
+        """The first tick later than ``moment``, in UTC; None where there is none until the end of the fifth year
+        after."""
+        start = moment.astimezone(UTC)
+        tick = start.replace(second=0, microsecond=0) + _MINUTE
+        last_year = (start + timedelta(seconds=1)).astimezone(self.zone).year + _YEARS
+        while True:
+            local = tick.astimezone(self.zone)
+            if local.year > last_year:
+                return None
+            step = self._minutes_ahead(local)
+            if not step:
+                return tick
+            tick = self._moved(tick, local, step)
 
-    def before(self, moment: datetime) -> datetime | None:
-        """The last tick at or before ``moment``, in its time zone; None where the line never fires."""
-        return self._search(moment.replace(second=0, microsecond=0), -1)
-
-    def _search(self, start: datetime, step: int) -> datetime | None:
-        hours = sorted(self.hours, reverse=step < 0)
-        minutes = sorted(self.minutes, reverse=step < 0)
-        for offset in range(_HORIZON_DAYS):
-            day = start + timedelta(days=offset * step)
-            if not self._matches_day(day):
-                continue
-            for hour in hours:
-                for minute in minutes:
-                    tick = day.replace(hour=hour, minute=minute)
-                    if (tick >= start) if step > 0 else (tick <= start):
-                        return tick
+    def latest(self, since: datetime, until: datetime) -> datetime | None:
+        """The last tick with ``since < tick <= until``, in UTC; None where there is none."""
+        tick = until.astimezone(UTC).replace(second=0, microsecond=0)
+        while tick > since:
+            local = tick.astimezone(self.zone)
+            step = self._minutes_back(local)
+            if not step:
+                return tick
+            tick = self._moved(tick, local, -step)
         return None
 
-    def _matches_day(self, day: datetime) -> bool:
-        if day.month not in self.months:
+    def more_than(self, count: int, since: datetime, until: datetime) -> bool:
+        """Whether there are more than ``count`` ticks with ``since < tick <= until``."""
+        for _ in range(count + 1):
+            tick = self.after(since)
+            if tick is None or tick > until:
+                return False
+            since = tick
+        return True
+
+    def _moved(self, tick: datetime, local: datetime, minutes: int) -> datetime:
+        """``minutes`` on; or a single minute where the clock is changed between, which may show other times."""
+        far = tick + minutes * _MINUTE
+        if far.astimezone(self.zone).utcoffset() == local.utcoffset():
+            return far
+        return tick + (_MINUTE if minutes > 0 else -_MINUTE)
+
+    def _minutes_ahead(self, local: datetime) -> int:
+        """How far on the next minute lies that may match; 0 where this one does."""
+        if not self._day_matches(local):
+            return _MINUTES_OF_DAY - _MINUTES_OF_HOUR * local.hour - local.minute
+        if local.hour not in self.hours:
+            return _MINUTES_OF_HOUR - local.minute
+        later = (minute for minute in self.minutes if minute >= local.minute)
+        return min(later, default=_MINUTES_OF_HOUR) - local.minute
+
+    def _minutes_back(self, local: datetime) -> int:
+        """How far back the next minute lies that may match; 0 where this one does."""
+        if not self._day_matches(local):
+            return _MINUTES_OF_HOUR * local.hour + local.minute + 1
+        if local.hour not in self.hours:
+            return local.minute + 1
+        return local.minute - max((minute for minute in self.minutes if minute <= local.minute), default=-1)
+
+    def _day_matches(self, local: datetime) -> bool:
+        if local.month not in self.months:
             return False
-        by_date = day.day in self.days
-        by_weekday = day.isoweekday() % 7 in self.weekdays
-        if self.any_day or self.any_weekday:
-            return by_date and by_weekday
-        return by_date or by_weekday
+        by_date, by_weekday = local.day in self.days, local.isoweekday() % 7 in self.weekdays
+        return (by_date or by_weekday) if self.either_day else (by_date and by_weekday)
 
 
-def parse(line: str, *, field: str = "") -> Cron:
+@lru_cache(maxsize=1024)
+def parse(line: str, zone: tzinfo = UTC, *, field: str = "") -> Cron:
     """Parses a cron line.
 
     Raises:
-        RejectError: the line is no cron line; names ``field`` and the part at fault.
+        RejectError: it is none, or of a form that is refused on purpose; names ``field`` and the part at fault.
     """
-    parts = _MACROS.get(line.strip().lower(), line).split()
-    if len(parts) != len(_FIELDS):
+    if line.startswith(("TZ=", "CRON_TZ=")):
+        hint = "The schedule of a FeatureView is in UTC; a CronJob has spec.timeZone"
+        raise RejectError(f"{line!r} names a time zone, which a cron line cannot", hint=hint, field=field)
+    if line.startswith("@every"):
+        hint = 'Write fixed times, such as "*/15 * * * *" or @hourly'
+        raise RejectError(f"{line!r} has no fixed times; @every is not accepted", hint=hint, field=field)
+    try:
+        return _parsed(line, zone)
+    except ValueError as error:
+        hint = 'Write it as "minute hour day month weekday", such as "*/15 * * * *"'
+        raise RejectError(f"{line!r} is no cron line: {error}", hint=hint, field=field) from error
+
+
+def time_zone(name: str, *, field: str = "spec.timeZone") -> tzinfo:
+    """A time zone by its IANA name.
+
+    Raises:
+        RejectError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise RejectError(
-            f"{line!r} is no cron line: {len(parts)} fields came, 5 are expected",
-            hint='Write it as "minute hour day month weekday", such as "*/15 * * * *"',
+            f"unknown time zone {name}",
+            hint="Write a name of the IANA time zone database, such as Europe/Berlin",
             field=field,
-        )
-    values = [_values(part, *spec, line=line, field=field) for part, spec in zip(parts, _FIELDS, strict=True)]
-    weekdays = frozenset(day % 7 for day in values[4])
-    return Cron(
-        values[0],
-        values[1],
-        values[2],
-        values[3],
-        weekdays,
-        parts[2].startswith(("*", "?")),
-        parts[4].startswith(("*", "?")),
-    )
+        ) from error
 
 
-def _values(part: str, name: str, low: int, high: int, names: list[str], *, line: str, field: str) -> frozenset[int]:
+def _parsed(line: str, zone: tzinfo) -> Cron:
+    if line.startswith("@") and line not in _MACROS:
+        raise ValueError(f"of macros there are {', '.join(_MACROS)}")
+    parts = _SPACE.split(_MACROS.get(line, line).strip(_SPACES))
+    if len(parts) != len(_FIELDS) or not parts[0]:
+        count = len(parts) if parts[0] else 0
+        raise ValueError(f"it has {count} fields, 5 are expected ({', '.join(field.name for field in _FIELDS)})")
+    minutes, hours, days, months, weekdays = map(_values, parts, _FIELDS)
+    either = not (_has_star(parts[2]) or _has_star(parts[4]))
+    return Cron(minutes, hours, days, months, weekdays, either, zone)
+
+
+# White space as Go has it: Python's also has the separators 1C to 1F.
+_SPACES: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a" + (
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_SPACE: Final = re.compile(f"[{_SPACES}]+")
+_NUMBER: Final = re.compile(r"\+?[0-9]+")
+_LARGEST: Final = 2**63 - 1
+
+
+def _items(part: str) -> list[str]:
+    """The items of a list; empty ones are passed over."""
+    return [item for item in part.split(",") if item]
+
+
+def _has_star(part: str) -> bool:
+    """Whether a day field counts as one that says nothing."""
+    for item in _items(part):
+        span, _, step = item.partition("/")
+        if span.partition("-")[0] in ("*", "?") and (not step or int(step) == 1):
+            return True
+    return False
+
+
+def _values(part: str, field: _Field) -> frozenset[int]:
     found: set[int] = set()
-    for item in part.split(","):
-        bounds, slash, step_text = item.partition("/")
-        try:
-            step = int(step_text) if slash else 1
-            if bounds in ("*", "?"):
-                first, last = low, high
-            else:
-                start, dash, end = bounds.partition("-")
-                first = _value(start, low, names)
-                last = _value(end, low, names) if dash else (high if slash else first)
-        except ValueError:
-            step, first, last = 0, 0, 0
-        if step < 1 or not low <= first <= last <= high:
-            raise RejectError(f"{line!r} is no cron line: {item!r} is no {name} ({low} to {high})", field=field)
-        found.update(range(first, last + 1, step))
+    for item in _items(part):
+        found.update(_item_values(item, field))
     return frozenset(found)
 
 
-def _value(text: str, low: int, names: list[str]) -> int:
-    return names.index(text.lower()) + low if text.lower() in names else int(text)
+def _item_values(item: str, field: _Field) -> range:
+    span, slash, step_text = item.partition("/")
+    first_text, dash, last_text = span.partition("-")
+    if first_text in ("*", "?"):
+        first, last = field.low, field.high
+    else:
+        first = _number(first_text, item, field)
+        last = _number(last_text, item, field) if dash else field.high if slash else first
+    for value in (first, last):
+        if not field.low <= value <= field.high:
+            raise _wrong(item, field, f"{value} is out of range, {field.expected} is expected")
+    if first > last:
+        raise _wrong(item, field, f"the range runs backwards, from {first} to {last}")
+    step = _number(step_text, item, field, named=False) if slash else 1
+    if not step:
+        raise _wrong(item, field, "a step is at least 1")
+    return range(first, last + 1, step)
+
+
+def _number(text: str, item: str, field: _Field, *, named: bool = True) -> int:
+    if named and text.lower() in field.names:
+        return field.names.index(text.lower()) + field.low
+    if not _NUMBER.fullmatch(text) or int(text) > _LARGEST:
+        raise _wrong(item, field, f"{text!r} is no number" + (f" of {field.expected}" if named else ""))
+    return int(text)
+
+
+def _wrong(item: str, field: _Field, why: str) -> ValueError:
+    return ValueError(f"{item!r} cannot be its {field.name}: {why}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from millrace_core.api.featureview import FeatureViewSpec, Materialization
 from millrace_core.base import cron, duration
@@ -41,13 +40,7 @@ def schedule_of(materialization: Materialization) -> Cron:
     Raises:
         RejectError: it is no cron line.
     """
-    return _parsed(materialization.schedule)
-
-
-@lru_cache(maxsize=1024)
-def _parsed(line: str) -> Cron:
-    """Parsed once: many views share a line."""
-    return cron.parse(line, field="spec.materialization.schedule")
+    return cron.parse(materialization.schedule, field="spec.materialization.schedule")
 
 
 def lag_of(materialization: Materialization | None) -> timedelta:

@@ -267,21 +267,6 @@ def test_selectors_and_job_templates_are_for_ever(http: httpx.Client, deployment
     assert causes(http.post(jobs, json=always)) == {"spec.template.spec.restartPolicy": "FieldValueNotSupported"}
 
 
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [({"schedule": "every day"}, "spec.schedule"), ({"schedule": "@daily", "timeZone": "Mars/Base"}, "spec.timeZone")],
-)
-def test_a_cron_job_needs_a_schedule_that_can_be_read(
-    http: httpx.Client, namespace: str, spec: Any, field: str
-) -> None:
-    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}
-    template = {"jobTemplate": {"spec": {"template": {"spec": pod}}}}
-    body = {"metadata": {"name": "c"}, "spec": {**template, **spec}}
-    assert causes(http.post(f"/apis/batch/v1/namespaces/{namespace}/cronjobs", json=body)) == {
-        field: "FieldValueInvalid"
-    }
-
-
 def test_services_get_addresses_that_stay(http: httpx.Client, namespace: str) -> None:
     services = f"/api/v1/namespaces/{namespace}/services"
     spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Iterable
 
 from millrace_core.base import cron
 from millrace_core.base.errors import RejectError
 from millrace_local.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
-from millrace_local.apiserver.schema.errors import FieldError, invalid, required
+from millrace_local.apiserver.schema.errors import FieldError, invalid, not_supported, required
 from millrace_local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
 
 _RESTARTS = ("OnFailure", "Never")
@@ -21,6 +21,8 @@ _COUNTS = (
     "activeDeadlineSeconds",
     "ttlSecondsAfterFinished",
 )
+_CONCURRENCY = ("Allow", "Forbid", "Replace")
+_CRON_JOB_COUNTS = ("successfulJobsHistoryLimit", "failedJobsHistoryLimit", "startingDeadlineSeconds")
 # Where each index has tries of its own, those of all together are not limited.
 _NO_LIMIT = 2**31 - 1
 
@@ -43,12 +45,7 @@ def _default_job_spec(spec: Obj) -> None:
 
 
 def _job_spec_errors(spec: Obj, path: str) -> list[FieldError]:
-    errors = [
-        invalid(f"{path}.{name}", spec[name], "must be greater than or equal to 0")
-        for name in _COUNTS
-        if (spec.get(name) or 0) < 0
-    ]
-    errors += _index_errors(spec, path)
+    errors = _below_zero(spec, path, _COUNTS) + _index_errors(spec, path)
     return errors + template_errors(spec["template"], _RESTARTS, f"{path}.template")
 
 
@@ -148,14 +145,29 @@ class CronJobStrategy(Strategy):
 
 
 def _schedule_errors(spec: Obj) -> list[FieldError]:
+    if not spec["schedule"]:
+        return [required("spec.schedule", "")]
     errors = []
     try:
         cron.parse(spec["schedule"])
     except RejectError as error:
         errors.append(invalid("spec.schedule", spec["schedule"], error.message))
-    if spec.get("timeZone"):
+    zone = spec.get("timeZone")
+    if zone == "":
+        errors.append(invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string"))
+    elif zone is not None:
         try:
-            ZoneInfo(spec["timeZone"])
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            errors.append(invalid("spec.timeZone", spec["timeZone"], f"unknown time zone {spec['timeZone']}"))
-    return errors
+            cron.time_zone(zone)
+        except RejectError as error:
+            errors.append(invalid("spec.timeZone", zone, error.message))
+    if spec["concurrencyPolicy"] not in _CONCURRENCY:
+        errors.append(not_supported("spec.concurrencyPolicy", spec["concurrencyPolicy"], list(_CONCURRENCY)))
+    return errors + _below_zero(spec, "spec", _CRON_JOB_COUNTS)
+
+
+def _below_zero(spec: Obj, path: str, names: Iterable[str]) -> list[FieldError]:
+    return [
+        invalid(f"{path}.{name}", spec[name], "must be greater than or equal to 0")
+        for name in names
+        if (spec.get(name) or 0) < 0
+    ]

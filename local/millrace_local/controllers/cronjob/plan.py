@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, datetime, timedelta
 
 from millrace_core.api.conditions import holds
-from millrace_core.base import timestamps
+from millrace_core.base import cron, timestamps
+from millrace_core.base.cron import Cron
 from millrace_core.base.errors import RejectError
 from millrace_kube.owners import owner_reference
 from millrace_kube.resources import CRON_JOBS, JOBS, Object, deleting
 from millrace_kube.times import stamp
 from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
-from millrace_local.controllers.cronjob.schedule import Schedule, parse
 from millrace_local.controllers.pods import created
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -41,7 +40,9 @@ def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
     if spec.get("suspend"):
         return Plan((*actions, *told, *_write(cron_job, status)))
     try:
-        schedule = parse(spec["schedule"], _zone(spec.get("timeZone")))
+        # Without a name it is UTC, as a Kubernetes controller in its usual container has it.
+        zone = cron.time_zone(spec["timeZone"]) if spec.get("timeZone") else UTC
+        schedule = cron.parse(spec["schedule"], zone, field="spec.schedule")
     except RejectError as error:
         wrong = Tell(CRON_JOBS, cron_job, "UnparseableSchedule", str(error), "Warning")
         return Plan((*actions, *told, wrong, *_write(cron_job, status)))
@@ -55,27 +56,13 @@ def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
     return Plan((*actions, *told, *_write(cron_job, status)), again)
 
 
-def _zone(name: str | None) -> tzinfo:
-    """The time zone; UTC without a name, as a Kubernetes controller in its usual container has it."""
-    if not name:
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise RejectError(
-            f"unknown time zone {name!r}",
-            hint="Expected a name of the IANA time zone database, such as Europe/Berlin",
-            field="spec.timeZone",
-        ) from error
-
-
 @dataclass(frozen=True)
 class _Due:
     at: datetime | None = None
     told: tuple[Tell, ...] = ()
 
 
-def _due(cron_job: Object, schedule: Schedule, now: datetime) -> _Due:
+def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
     """The scheduled time to run now, if one has come that was not run yet and is not too long ago."""
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     last = status.get("lastScheduleTime")
