@@ -27,7 +27,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def run(settings: AgentSettings) -> None:
-    """Runs the parts that the settings name; the first that fails ends all, and the supervisor starts anew."""
+    """Runs the parts that the settings name. The first that fails ends all, and the supervisor restarts the agent."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +61,7 @@ async def run(settings: AgentSettings) -> None:
 
 
 def main() -> int:
-    """The process; 2 is the exit code of a mistake in the arguments or the kubeconfig."""
+    """Exit code 2: a mistake in the arguments or the kubeconfig."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     code = 0
     try:

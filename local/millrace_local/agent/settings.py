@@ -1,4 +1,4 @@
-"""What the agent is told on its command line."""
+"""The agent's command line."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class AgentSettings:
     """The agent's settings.
 
     Attributes:
-        kubeconfig: how to reach the API server.
-        root: the folder below which pods (``pods/``) and the mesh (``mesh/``) keep their files.
+        kubeconfig: the kubeconfig of the API server.
+        root: the folder for the files of pods (``pods/``) and mesh (``mesh/``).
         node: name of the Node.
         only: which of the parts to run.
         proxy: URL of the mesh's ingress, given to containers as ``http_proxy``; "" for none.
-        prometheus: URL of the Prometheus that ScaledObjects are scaled by; "" to ask the one their triggers name.
+        prometheus: URL of the Prometheus that ScaledObjects are scaled by; "" for the one that their triggers name.
         run_images: image repositories, beside Millrace's own, whose containers' commands run as they are.
-        pod_cidr: the addresses that pods get.
+        pod_cidr: the addresses for pods.
         overcommit: how many times its cores and memory the node offers to the scheduler.
     """
 
@@ -45,10 +45,10 @@ class AgentSettings:
 
 
 def parse(arguments: Sequence[str]) -> AgentSettings:
-    """Reads the command line; a mistake in it ends the process with argparse's message.
+    """Reads the command line; argparse ends the process for a mistake that it finds.
 
     Raises:
-        RejectError: a value that argparse cannot judge is wrong; names the option.
+        RejectError: a value that argparse does not check is wrong; names the option.
     """
     given = _parser().parse_args(arguments)
     only = frozenset(part.strip() for part in given.only.split(",") if part.strip())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+
+from millrace_local.atomic_file import write_atomically
 
 
 def write_kubeconfig(path: Path, url: str) -> None:
@@ -19,12 +20,4 @@ def write_kubeconfig(path: Path, url: str) -> None:
         ],
         "current-context": "millrace",
     }
-    write_whole(path, json.dumps(document, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file by renaming, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
+    write_atomically(path, json.dumps(document, indent=2) + "\n")

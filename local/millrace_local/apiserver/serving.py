@@ -19,9 +19,10 @@ from millrace_core.base.errors import ReportError
 from millrace_local.apiserver.app import App
 from millrace_local.apiserver.connections import Protocol
 from millrace_local.apiserver.faults import Faults
-from millrace_local.apiserver.kubeconfig import write_kubeconfig, write_whole
+from millrace_local.apiserver.kubeconfig import write_kubeconfig
 from millrace_local.apiserver.seeding import seed
 from millrace_local.apiserver.server import ApiServer
+from millrace_local.atomic_file import write_atomically
 
 HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
@@ -101,7 +102,7 @@ def serve(
 async def _run(http_server: _UvicornServer, server: ApiServer, listener: socket.socket, ready: Path, url: str) -> None:
     cleaning = asyncio.create_task(server.run())
     # The socket listens already: clients that read the file now wait in its backlog for the first accept.
-    write_whole(ready, json.dumps({"url": url, "pid": os.getpid()}))
+    write_atomically(ready, json.dumps({"url": url, "pid": os.getpid()}))
     # What is there by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from millrace_local.commands import words
+from millrace_local.commands import messages
 from millrace_local.stack import LocalStack
-from millrace_local.stack.plan import COMPONENTS
+from millrace_local.stack.components import COMPONENTS
 
 NOT_RUNNING = 3  # as the LSB has it for a status command
 _POLL_SECONDS = 0.2
@@ -72,10 +72,10 @@ def up(
     )
     began, ran_already = time.monotonic(), stack.is_running
     with _stopped_by_signals():
-        stack.up(timeout, words.Progress(typer.echo))
+        stack.up(timeout, messages.ProgressPrinter(typer.echo))
         try:
             seconds = None if ran_already else time.monotonic() - began
-            typer.echo(words.farewell(stack, seconds, prometheus=bool(prometheus)))
+            typer.echo(messages.next_steps(stack, seconds, prometheus=bool(prometheus)))
             while foreground and not ran_already and stack.is_running:
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -111,7 +111,7 @@ def status(
     if output is Output.JSON:
         typer.echo(json.dumps(now.to_json(), indent=2))
     else:
-        typer.echo(words.table(now, root))
+        typer.echo(messages.table(now, root))
     if not now.supervisor.pid:
         raise typer.Exit(NOT_RUNNING)
     if any(one.health != "ready" for one in now.components.values()):

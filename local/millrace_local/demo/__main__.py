@@ -1,4 +1,4 @@
-"""``python -m millrace_local.demo``: brings the embedded mode up where it is not, and runs the demo on it."""
+"""``python -m millrace_local.demo``: starts the embedded mode if it does not run, and runs the demo on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UP_SECONDS = 60.0
 
 
 def main() -> int:
-    """Exit code: 0 every figure holds, 1 one does not, 2 a step failed."""
+    """Exit code 0: every figure holds; 1: one does not; 2: a step failed."""
     console = Console(soft_wrap=True)
     try:
         console.print("[bold]0. The platform[/]: API server, controllers, node, mesh, store, operators, services")
@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def _up(console: Console) -> LocalStack:
-    """The platform on its usual ports, or on free ones where somebody else has those."""
+    """The platform on its usual ports, or on free ones where those are taken."""
     stack = LocalStack(ROOT)
     try:
         stack.up(UP_SECONDS)

@@ -21,8 +21,8 @@ MICROSECOND = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written: the entity frame (patient_id, event_timestamp, malignant) and counts."""
+class DemoData:
+    """The entity frame (patient_id, event_timestamp, malignant), and the numbers of patients and events."""
 
     entities: pa.Table
     patients: int
@@ -34,8 +34,8 @@ def column_name(label: str) -> str:
     return label.replace(" ", "_")
 
 
-def write(folder: Path) -> Written:
-    """Writes ``cell-means/`` and ``cell-worst/`` below ``folder``; returns whom to diagnose and when."""
+def write(folder: Path) -> DemoData:
+    """Writes ``cell-means/`` and ``cell-worst/`` below ``folder``; returns the patients to diagnose and when."""
     from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 — slow to import, needed only here
 
     bunch = load_breast_cancer()
@@ -58,7 +58,7 @@ def write(folder: Path) -> Written:
             "malignant": np.asarray(bunch.target == 0, dtype=np.int64),
         }
     )
-    return Written(entities, len(patients), table.num_rows)
+    return DemoData(entities, len(patients), table.num_rows)
 
 
 def _visit(patient: int, visit: int) -> datetime:

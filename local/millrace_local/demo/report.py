@@ -1,4 +1,4 @@
-"""The demo's last words: one table, each figure beside what it has to be."""
+"""The demo's last table: each figure beside its bound."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ SIGMAS = 4.0
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What was measured."""
+class DemoFigures:
+    """The measured figures of one run."""
 
     requests: int
     failed: int
-    wanted: float
-    measured: float
+    expected_share: float
+    measured_share: float
     difference: float
     seconds: tuple[float, ...]
     skewed: int
     verified: int
-    unverified: int
+    mismatched: int
 
     @property
     def split_tolerance(self) -> float:
         """Largest deviation of the measured share that chance explains."""
-        return SIGMAS * float(np.sqrt(self.wanted * (1 - self.wanted) / max(self.requests, 1)))
+        return SIGMAS * float(np.sqrt(self.expected_share * (1 - self.expected_share) / max(self.requests, 1)))
 
     @property
     def holds(self) -> bool:
@@ -38,13 +38,13 @@ class Figures:
             self.failed == 0
             and self.difference <= MAX_DIFFERENCE
             and self.skewed == 0
-            and self.unverified == 0
+            and self.mismatched == 0
             and self.verified > 0
-            and abs(self.measured - self.wanted) <= self.split_tolerance
+            and abs(self.measured_share - self.expected_share) <= self.split_tolerance
         )
 
 
-def table(figures: Figures) -> Table:
+def table(figures: DemoFigures) -> Table:
     """The figures as a table for the terminal."""
     p50, p99 = np.percentile(figures.seconds, [50, 99]) * 1000 if figures.seconds else (float("nan"),) * 2
     drawn = Table(title="What the demo measured")
@@ -55,12 +55,12 @@ def table(figures: Figures) -> Table:
         ("requests failed", f"{figures.failed}", "0"),
         (
             "share of boosting",
-            f"{figures.measured:.1%}",
-            f"{figures.wanted:.0%} ± {figures.split_tolerance:.1%} (chance)",
+            f"{figures.measured_share:.1%}",
+            f"{figures.expected_share:.0%} ± {figures.split_tolerance:.1%} (chance)",
         ),
         ("served against offline, largest difference", f"{figures.difference:.1e}", f"≤ {MAX_DIFFERENCE:.0e}"),
         ("online values that differ from the training set", f"{figures.skewed}", "0"),
-        (f"skew check: of {figures.verified:,} values recomputed differ", f"{figures.unverified}", "0"),
+        (f"skew check: of {figures.verified:,} values recomputed differ", f"{figures.mismatched}", "0"),
         ("latency p50", f"{p50:.1f} ms", ""),
         ("latency p99", f"{p99:.1f} ms", ""),
     ]

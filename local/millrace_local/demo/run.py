@@ -1,4 +1,4 @@
-"""The demo, step by step: each step says what it does before it does it."""
+"""The demo, step by step; each step prints what it is about to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.offline.verify import VerifyReport
 from millrace_local.demo import data, report, traffic, training
-from millrace_local.demo.cluster import Cluster
+from millrace_local.demo.applier import Applier
 from millrace_local.stack import LocalStack
 
 SAMPLES = Path(__file__).parents[3] / "manifests" / "samples" / "breast-cancer"
@@ -36,7 +36,7 @@ READY_SECONDS = 60.0
 
 
 def run(stack: LocalStack, console: Console) -> bool:
-    """Runs the whole demo on a stack that is up; returns whether every figure is what it has to be.
+    """Runs the demo on a stack that is up; returns whether every figure holds.
 
     Raises:
         MillraceError: a step failed; says which and what to do.
@@ -48,55 +48,55 @@ def run(stack: LocalStack, console: Console) -> bool:
 
     claim(DATA)
     say("[bold]1. Data[/]: scikit-learn's breast-cancer measurements as timestamped events in Parquet")
-    written = data.write(DATA)
-    say(f"{written.patients} patients, {written.events:,} events in {DATA}")
+    demo_data = data.write(DATA)
+    say(f"{demo_data.patients} patients, {demo_data.events:,} events in {DATA}")
 
     def say_lines(text: str) -> None:
         for line in text.splitlines():
             say(line)
 
-    cluster = Cluster(stack.kubeconfig, say_lines)
+    applier = Applier(stack.kubeconfig, say_lines)
     say("[bold]2. Features[/]: two FeatureViews, materialized to the online store")
     views = SAMPLES / "feature-views.yaml"
-    cluster.apply(views)
+    applier.apply(views)
 
     say("[bold]3. Training set[/]: point-in-time correct, from the same YAML")
     refs = model_refs()
-    training_set = pull_training_set(views, written.entities, refs)
+    training_set = pull_training_set(views, demo_data.entities, refs)
     names = [ref.split(":")[1] for ref in refs]
     accuracy = training.train(training_set, names, DATA / "models")
     for name, value in accuracy.items():
         say(f"{name}: accuracy {value:.3f} on the fifth it did not see; {DATA}/models/{name}.onnx")
-    cluster.wait_ready("featureview", [view.metadata["name"] for view in feature_views()], READY_SECONDS)
+    applier.wait_ready("featureview", [view.metadata["name"] for view in feature_views()], READY_SECONDS)
     skewed = count_skew(stack, training_set, refs)
     say(f"online store against training set: {training_set.num_rows * len(refs):,} values, {skewed} differ")
     verified = check_skew(stack)
     say(f"skew check: {verified.values:,} values of the online store recomputed, {verified.different} differ")
 
     say("[bold]4. Models[/]: two ModelDeployments of one service")
-    cluster.apply(SAMPLES / "model-deployments.yaml")
-    cluster.wait_ready("modeldeployment", ["logistic", "boosting"], READY_SECONDS)
+    applier.apply(SAMPLES / "model-deployments.yaml")
+    applier.wait_ready("modeldeployment", ["logistic", "boosting"], READY_SECONDS)
 
     say("[bold]5. Experiment[/]: 80 to 20")
-    cluster.apply(SAMPLES / "experiment.yaml")
-    cluster.wait_ready("experiment", ["boosting-or-logistic"], READY_SECONDS)
+    applier.apply(SAMPLES / "experiment.yaml")
+    applier.wait_ready("experiment", ["boosting-or-logistic"], READY_SECONDS)
 
     say(f"[bold]6. Traffic[/]: {REQUESTS:,} predictions by patient id through the mesh, {CONNECTIONS} connections")
-    outcome = send_traffic(stack.ingress_url, training_set, console)
-    for failure in outcome.failures[:5]:
+    result = send_traffic(stack.ingress_url, training_set, console)
+    for failure in result.failures[:5]:
         say(f"[red]failed[/] {failure}")
 
-    figures = measure(outcome, training_set, names, skewed, verified)
+    figures = measure(result, training_set, names, skewed, verified)
     console.print(report.table(figures))
-    console.print(farewell(stack), highlight=False)
+    console.print(next_steps(stack), highlight=False)
     return figures.holds
 
 
 def claim(folder: Path) -> None:
-    """Makes the demo's folder.
+    """Creates the demo's folder.
 
     Raises:
-        RejectError: somebody else owns it.
+        RejectError: another user owns it.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
@@ -104,13 +104,12 @@ def claim(folder: Path) -> None:
 
 
 def feature_views() -> list[FeatureView]:
-    """The sample views."""
     text = (SAMPLES / "feature-views.yaml").read_text(encoding="utf-8")
     return [found for found in load_yaml(text) if isinstance(found, FeatureView)]
 
 
 def model_refs() -> list[str]:
-    """The features that the sample models take, in their order."""
+    """The features of the sample models, in their order."""
     text = (SAMPLES / "model-deployments.yaml").read_text(encoding="utf-8")
     [first, *_] = [found for found in load_yaml(text) if isinstance(found, ModelDeployment)]
     if first.spec.features is None:
@@ -119,13 +118,13 @@ def model_refs() -> list[str]:
 
 
 def pull_training_set(views: Path, entities: pa.Table, refs: list[str]) -> pa.Table:
-    """The entity frame with one column per feature, each as it was known at the diagnosis."""
+    """The entity frame with one column per feature, as known at the time of the diagnosis."""
     store = FeatureStore.from_files([views])
     return store.get_historical_features(entities, features=refs, timestamp_column="event_timestamp").to_arrow()
 
 
 def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> int:
-    """How many values of the online store differ from the training set, in any bit."""
+    """The number of values in the online store that differ from the training set in any bit."""
     store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
     patients = training_set["patient_id"].to_pylist()
     online = store.get_online_features(
@@ -139,7 +138,7 @@ def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> in
 
 
 def check_skew(stack: LocalStack) -> VerifyReport:
-    """The skew check of both views, as ``millrace features verify`` does it; their counts together."""
+    """The skew check of ``millrace features verify``, summed over both views."""
     store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
     total = VerifyReport()
     for view in store.feature_views:
@@ -150,8 +149,8 @@ def check_skew(stack: LocalStack) -> VerifyReport:
     return total
 
 
-def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traffic.Outcome:
-    """Sends the requests, for patients drawn with a fixed seed, behind a progress bar."""
+def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traffic.TrafficResult:
+    """Sends the requests, for patients drawn with a fixed seed, and shows a progress bar."""
     patients = np.random.default_rng(7).choice(training_set["patient_id"].to_numpy(), REQUESTS)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("requests", total=REQUESTS)
@@ -160,9 +159,9 @@ def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traf
 
 
 def measure(
-    outcome: traffic.Outcome, training_set: pa.Table, names: list[str], skewed: int, verified: VerifyReport
-) -> report.Figures:
-    """Compares what was served with what the exported models say of the training set."""
+    result: traffic.TrafficResult, training_set: pa.Table, names: list[str], skewed: int, verified: VerifyReport
+) -> report.DemoFigures:
+    """Compares the served probabilities with those of the exported models on the training set."""
     rows = {patient: row for row, patient in enumerate(training_set["patient_id"].to_pylist())}
     values = training.matrix(training_set, names)
     offline = {
@@ -170,25 +169,23 @@ def measure(
     }
     differences = [
         abs(served - offline[deployment][rows[patient]])
-        for served, deployment, patient in zip(
-            outcome.probabilities, outcome.deployments, outcome.patients, strict=True
-        )
+        for served, deployment, patient in zip(result.probabilities, result.deployments, result.patients, strict=True)
     ]
-    return report.Figures(
+    return report.DemoFigures(
         requests=REQUESTS,
-        failed=len(outcome.failures),
-        wanted=CHALLENGER_SHARE,
-        measured=outcome.share(CHALLENGER),
+        failed=len(result.failures),
+        expected_share=CHALLENGER_SHARE,
+        measured_share=result.share(CHALLENGER),
         difference=float(max(differences, default=np.inf)),
-        seconds=tuple(outcome.seconds),
+        seconds=tuple(result.seconds),
         skewed=skewed,
         verified=verified.values,
-        unverified=verified.different,
+        mismatched=verified.different,
     )
 
 
-def farewell(stack: LocalStack) -> str:
-    """How to go on."""
+def next_steps(stack: LocalStack) -> str:
+    """What to try next."""
     return f"""
 The platform is still up. Go on with:
 

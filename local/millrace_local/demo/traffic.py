@@ -15,8 +15,8 @@ SECONDS = 10.0
 
 
 @dataclass
-class Outcome:
-    """What clients saw: per answered request its deployment, patient, probability and latency; the rest by error."""
+class TrafficResult:
+    """Deployment, patient, probability and latency (seconds) of each answered request; messages of the failed ones."""
 
     deployments: list[str] = field(default_factory=list)
     patients: list[int] = field(default_factory=list)
@@ -25,40 +25,40 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
     def share(self, deployment: str) -> float:
-        """Part of the answered requests, 0 to 1, that ``deployment`` served."""
+        """The part of the answered requests, 0 to 1, that ``deployment`` served."""
         return self.deployments.count(deployment) / max(len(self.deployments), 1)
 
 
 async def send(
     ingress: str, host: str, patients: Sequence[int], connections: int, progress: Callable[[int], None]
-) -> Outcome:
-    """Asks for one prediction per patient; a failed request is recorded, never repeated."""
-    outcome = Outcome()
+) -> TrafficResult:
+    """Requests one prediction per patient; a failed request is recorded, never repeated."""
+    result = TrafficResult()
     queue = list(reversed(patients))
 
     async def worker(session: aiohttp.ClientSession) -> None:
         while queue:
-            await _ask(session, f"{ingress}/predict", host, queue.pop(), outcome)
-            progress(len(outcome.seconds) + len(outcome.failures))
+            await _predict(session, f"{ingress}/predict", host, queue.pop(), result)
+            progress(len(result.seconds) + len(result.failures))
 
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         await asyncio.gather(*(worker(session) for _ in range(connections)))
-    return outcome
+    return result
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, host: str, patient: int, outcome: Outcome) -> None:
+async def _predict(session: aiohttp.ClientSession, url: str, host: str, patient: int, result: TrafficResult) -> None:
     started = time.perf_counter()
     try:
-        async with session.post(url, json={"entities": {"patient_id": [patient]}}, headers={"Host": host}) as answer:
-            body = await answer.read()
+        async with session.post(url, json={"entities": {"patient_id": [patient]}}, headers={"Host": host}) as response:
+            body = await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        outcome.failures.append(f"patient {patient}: {type(error).__name__} {error}")
+        result.failures.append(f"patient {patient}: {type(error).__name__} {error}")
         return
-    if answer.status != OK:
-        outcome.failures.append(f"patient {patient}: HTTP {answer.status} {body[:200].decode(errors='replace')}")
+    if response.status != OK:
+        result.failures.append(f"patient {patient}: HTTP {response.status} {body[:200].decode(errors='replace')}")
         return
-    outcome.seconds.append(time.perf_counter() - started)
-    outcome.deployments.append(answer.headers["x-millrace-deployment"])
-    outcome.patients.append(patient)
-    outcome.probabilities.append(orjson.loads(body)["outputs"]["probabilities"][0][1])
+    result.seconds.append(time.perf_counter() - started)
+    result.deployments.append(response.headers["x-millrace-deployment"])
+    result.patients.append(patient)
+    result.probabilities.append(orjson.loads(body)["outputs"]["probabilities"][0][1])

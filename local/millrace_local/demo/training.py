@@ -1,4 +1,4 @@
-"""The demo's two models: trained on the point-in-time training set, exported to ONNX, and asked offline."""
+"""The demo's two models: trained on the point-in-time training set, exported to ONNX, and run offline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LABEL = "malignant"
 
 
 def matrix(training_set: pa.Table, features: list[str]) -> np.ndarray:
-    """The features as float32, shape (rows, features): what the models take, in training and in serving."""
+    """The features as float32, shape (rows, features), as the models take them in training and in serving."""
     return np.column_stack([training_set[name].to_numpy() for name in features]).astype(np.float32)
 
 
 def train(training_set: pa.Table, features: list[str], folder: Path) -> dict[str, float]:
-    """Trains both models and writes ``<name>.onnx``; returns each one's accuracy on the fifth it did not see."""
+    """Trains both models and writes ``<name>.onnx``; returns each one's accuracy on a held-out fifth."""
     values = matrix(training_set, features)
     labels = training_set[LABEL].to_numpy()
     held_out = np.arange(len(labels)) % 5 == 0

@@ -1,4 +1,4 @@
-"""The embedded mode as a whole: ``LocalStack`` brings it up, a supervisor process keeps it running."""
+"""The embedded mode as a whole: ``LocalStack`` starts and stops it, a supervisor process keeps it running."""
 
 from millrace_local.stack.stack import LocalStack
 

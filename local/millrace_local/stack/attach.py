@@ -1,4 +1,4 @@
-"""A cluster of somebody else's, to which a stack is attached: what it gets, and what is taken from it again."""
+"""What a stack that is attached to a foreign cluster creates there, and removes again."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECO
 
 GROUP = "millrace.dev"
 ESTABLISHED_SECONDS = 30.0
-LAST_WORDS_SECONDS = 5.0
+CLEAN_UP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-# In C where it is there: the CRDs of others are megabytes.
+# libyaml where it is installed, since the CRDs of others are megabytes.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES)}
 
 
 async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
-    """Whether no other stack is attached to a cluster: a second would take over the first one's Node and store.
+    """Checks that no other stack is attached to a cluster: a second would take over the first one's Node and store.
 
     Raises:
-        RejectError: the kubeconfig is no good, or another's node of this name is alive.
+        RejectError: the kubeconfig cannot be used, or the Node of another stack is alive.
         ApiError: the API server does not answer.
     """
     async with Client(load(kubeconfig)) as client:
-        other, renewed = await _held(client, node)
+        other, renewed = await _lease_holder(client, node)
     if other not in ("", holder) and now() - renewed < timedelta(seconds=LEASE_SECONDS):
         raise RejectError(
             f"another stack is attached to this cluster already: {other}",
@@ -47,8 +47,8 @@ async def check_free(kubeconfig: Path, node: str, holder: str) -> None:
         )
 
 
-async def _held(client: Client, node: str) -> tuple[str, datetime]:
-    """Who renews the Lease of a node, and when that was last; nobody where there is none."""
+async def _lease_holder(client: Client, node: str) -> tuple[str, datetime]:
+    """The holder of a node's Lease and its last renewal; "" and the epoch if there is none."""
     lease = await client.get(LEASES, LEASE_NAMESPACE, node)
     if lease is None:
         return "", datetime.fromtimestamp(0, UTC)
@@ -56,13 +56,13 @@ async def _held(client: Client, node: str) -> tuple[str, datetime]:
 
 
 async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
-    """Brings the objects in YAML files, or folders of them, to a cluster, in their order.
+    """Applies the objects in YAML files, or folders of them, in order.
 
-    CRDs of others are brought only where the cluster lacks them: it may have whole ones.
+    CRDs of others are created only where the cluster has none: those of the cluster are complete.
 
     Raises:
-        RejectError: the kubeconfig is no good, or an object is of another kind than a stack has.
-        ReportError: a CRD is not served in time.
+        RejectError: the kubeconfig cannot be used, or an object is of a kind that a stack does not have.
+        ReportError: a CRD is not established in time.
         ApiError: the API server refuses an object, or does not answer.
     """
     async with Client(load(kubeconfig), user_agent="millrace-stack", field_manager="millrace-stack") as client:
@@ -105,10 +105,10 @@ async def _wait_established(client: Client, name: str) -> None:
 
 
 async def remove_node(kubeconfig: Path, name: str, holder: str) -> None:
-    """Takes a Node and its Lease from a cluster, unless another holds them or the cluster is no more."""
+    """Deletes a Node and its Lease, unless another stack holds them or the cluster does not answer."""
     with suppress(ApiError, RejectError, TimeoutError):
-        async with asyncio.timeout(LAST_WORDS_SECONDS), Client(load(kubeconfig)) as client:
-            if (await _held(client, name))[0] != holder:
+        async with asyncio.timeout(CLEAN_UP_SECONDS), Client(load(kubeconfig)) as client:
+            if (await _lease_holder(client, name))[0] != holder:
                 return
             await client.delete(NODES, "", name)
             await client.delete(LEASES, LEASE_NAMESPACE, name)

@@ -1,20 +1,20 @@
-"""When a component that ended is started again. Pure."""
+"""When a component that ended is restarted. Pure."""
 
 from __future__ import annotations
 
 FIRST_SECONDS = 0.1
 LONGEST_SECONDS = 10.0
-# Whoever has run for so long has recovered; its next end is a first one again.
+# After a run of this length a component counts as healthy again, and its next end as the first.
 RECOVERED_SECONDS = 30.0
-# Whoever ends so often before it was ever ready will not become ready by itself.
-HOPELESS_EXITS = 3
+# A component that ends this often before it was ever ready will not become ready by itself.
+EXITS_BEFORE_FAILED = 3
 
 
 def failures(before: int, ran_seconds: float) -> int:
-    """How many ends in a row count, after one more following ``ran_seconds`` of work."""
+    """The number of failures in a row, after one more that followed ``ran_seconds`` of work."""
     return 1 if ran_seconds >= RECOVERED_SECONDS else before + 1
 
 
 def delay(failures: int) -> float:
-    """Seconds to wait before the next start after so many ends in a row."""
+    """Seconds before the next start after this many failures in a row."""
     return float(min(FIRST_SECONDS * 2.0 ** (failures - 1), LONGEST_SECONDS))

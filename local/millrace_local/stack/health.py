@@ -1,4 +1,4 @@
-"""Whether a component does its work, asked the way its clients reach it."""
+"""Health checks of components, made the way clients reach them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from urllib.parse import unquote, urlsplit
 from millrace_core.base.errors import MillraceError
 from millrace_kube.connection import load
 
-ANSWER_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 HTTP_OK = 200
-LONGEST_ANSWER = 300
+LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True)
 class HttpCheck:
-    """A GET that must be answered with 200, to 127.0.0.1 or over a Unix socket; ``host`` is the Host header."""
+    """A GET that must return 200, on 127.0.0.1 or over a Unix socket; ``host`` is the Host header."""
 
     port: int = 0
     path: str = "/"
@@ -35,16 +35,16 @@ class HttpCheck:
 
 @dataclass(frozen=True)
 class RedisCheck:
-    """A PING that must be answered with PONG."""
+    """A PING. Written by hand, since loading a client library takes longer than starting a store."""
 
     url: str
 
 
 @dataclass(frozen=True)
 class HeartbeatCheck:
-    """A Lease that its holder must have renewed within ``seconds``.
+    """A Lease that must have been renewed within ``seconds``.
 
-    It is read from the API server on ``port`` of 127.0.0.1, or else from that of ``kubeconfig``.
+    It is read from the API server on ``port`` of 127.0.0.1, or from that of ``kubeconfig`` if given.
     """
 
     port: int
@@ -60,8 +60,8 @@ def failure(check: Check, since: float = 0.0) -> str:
     """Why a check fails, in a few words; empty if it passes. Blocks for two seconds at most.
 
     Args:
-        check: what to ask.
-        since: when what is asked was started, in seconds since the epoch; heartbeats from before do not count.
+        check: the check.
+        since: the start time of the component, in seconds since the epoch; earlier heartbeats do not count.
     """
     try:
         return _failure(check, since)
@@ -74,7 +74,7 @@ def _failure(check: Check, since: float) -> str:
         return _redis_failure(check)
     if isinstance(check, HttpCheck):
         status, body = _get(check)
-        return "" if status == HTTP_OK else f"answered {status}: {body[:LONGEST_ANSWER]}"
+        return "" if status == HTTP_OK else f"answered {status}: {body[:LONGEST_MESSAGE]}"
     status, body = _lease(check)
     if status != HTTP_OK:
         return "not registered yet"
@@ -92,25 +92,25 @@ def _lease(check: HeartbeatCheck) -> tuple[int, str]:
     address = urlsplit(known.server)
     where, port = address.hostname or "", address.port
     connection = (
-        http.client.HTTPSConnection(where, port, timeout=ANSWER_SECONDS, context=known.tls)
+        http.client.HTTPSConnection(where, port, timeout=TIMEOUT_SECONDS, context=known.tls)
         if known.tls
-        else http.client.HTTPConnection(where, port, timeout=ANSWER_SECONDS)
+        else http.client.HTTPConnection(where, port, timeout=TIMEOUT_SECONDS)
     )
-    return _ask(connection, address.path + check.path, known.authorization())
+    return _request(connection, address.path + check.path, known.authorization())
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, whose path may be longer than a socket's name."""
+    """HTTP over a Unix socket, whose absolute path may be longer than a socket's path can be."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
         self._path = path
 
     def connect(self) -> None:
         folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
         try:
             self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(ANSWER_SECONDS)
+            self.sock.settimeout(TIMEOUT_SECONDS)
             self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
         finally:
             os.close(folder)
@@ -118,18 +118,18 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _get(check: HttpCheck) -> tuple[int, str]:
     connection = (
-        http.client.HTTPConnection("127.0.0.1", check.port, timeout=ANSWER_SECONDS)
+        http.client.HTTPConnection("127.0.0.1", check.port, timeout=TIMEOUT_SECONDS)
         if check.socket is None
         else _UnixConnection(check.socket)
     )
-    return _ask(connection, check.path, {"Host": check.host} if check.host else {})
+    return _request(connection, check.path, {"Host": check.host} if check.host else {})
 
 
-def _ask(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
+def _request(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
     try:
         connection.request("GET", path, headers=dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode(errors="replace").strip()
+        response = connection.getresponse()
+        return response.status, response.read().decode(errors="replace").strip()
     finally:
         connection.close()
 
@@ -140,14 +140,14 @@ def _redis_failure(check: RedisCheck) -> str:
     commands = [["AUTH", *login]] if login else []
     where = (address.hostname or "127.0.0.1", address.port or 6379)
     with contextlib.ExitStack() as opened:
-        one = opened.enter_context(socket.create_connection(where, ANSWER_SECONDS))
+        one = opened.enter_context(socket.create_connection(where, TIMEOUT_SECONDS))
         if address.scheme == "rediss":
             one = opened.enter_context(ssl.create_default_context().wrap_socket(one, server_hostname=where[0]))
         for command in [*commands, ["PING"]]:
             one.sendall(b"*%d\r\n" % len(command) + b"".join(_bulk(word) for word in command))
-            answer = one.recv(300).decode(errors="replace").strip()
-            if not answer.startswith("+"):
-                return answer.lstrip("-") or "closed the connection"
+            response = one.recv(300).decode(errors="replace").strip()
+            if not response.startswith("+"):
+                return response.lstrip("-") or "closed the connection"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a stack takes from the machine: programs, the environment, the installed CRDs."""
+"""What a stack takes from the machine: programs, environment, and the installed CRDs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from millrace_data.online.program import server
 from millrace_local.mesh import envoy
-from millrace_local.stack.plan import Programs
+from millrace_local.stack.components import Programs
 from millrace_local.stack.processes import MARK
 from millrace_local.stack.settings import StackSettings
 
-# The user's own proxies and cluster have no business here; the plan sets what a component needs.
+# The user's own proxies and cluster must not reach components, which get variables of their own.
 _DROPPED = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", "kubeconfig"})
 
 
 def programs() -> Programs:
-    """The programs of the embedded mode.
+    """The programs that components run.
 
     Raises:
         ReportError: one is not installed, or not for this machine.
@@ -26,7 +26,7 @@ def programs() -> Programs:
 
 
 def environment(settings: StackSettings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment that every component of a stack starts from."""
+    """The environment of every component."""
     kept = {
         name: value
         for name, value in environ.items()
@@ -41,5 +41,5 @@ def packaged_crds() -> Path:
 
 
 def packaged_third_party() -> Path:
-    """The folder of the small schemas for kinds of others that Millrace writes."""
+    """The folder of small CRDs for the kinds of others that Millrace writes."""
     return Path(__file__).parents[1] / "apiserver" / "thirdparty"

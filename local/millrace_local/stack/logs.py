@@ -1,4 +1,4 @@
-"""Log files of the components: appended by them, kept small by the supervisor."""
+"""Log files of the components: components append to them, the supervisor rotates them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _TAIL_BYTES = 4096
 
 
 def rotate(path: Path) -> None:
-    """Moves the content of a log that has grown large to ``<name>.1``, in place of what was there.
+    """Copies a large log to ``<name>.1``, in place of the previous copy, and empties it.
 
-    The writer keeps its file open and appends, so the file stays and is emptied. What it writes between the copy and
-    that is lost.
+    The component keeps its file open and appends, so the file itself stays. Lines that it writes between the
+    copy and the
+    truncation are lost.
     """
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -30,7 +31,7 @@ def rotate(path: Path) -> None:
 
 
 def tail(path: Path, lines: int, *, since: int = 0) -> str:
-    """The last lines of a log, of its last 4 KiB at most and of what stands after ``since`` bytes."""
+    """The last lines of a log: of its last 4 KiB at most, and only of what follows ``since`` bytes."""
     try:
         with path.open("rb") as log:
             log.seek(max(path.stat().st_size - _TAIL_BYTES, since, 0))
@@ -41,11 +42,11 @@ def tail(path: Path, lines: int, *, since: int = 0) -> str:
 
 
 def read(folder: Path, names: Sequence[str], *, follow: bool) -> Iterator[str]:
-    """The lines of several logs, then, if ``follow``, what is appended to them; with the component's name before each
-    where there are several logs.
+    """The lines of several logs; with ``follow`` also those to come. Several logs have the component's name before
+    each line.
 
     Raises:
-        NotFoundError: there is no log of such a name.
+        NotFoundError: there is no log of that name.
     """
     known = sorted(path.stem for path in folder.glob("*.log"))
     for name in names:
@@ -65,7 +66,7 @@ def read(folder: Path, names: Sequence[str], *, follow: bool) -> Iterator[str]:
 
 
 def _since(path: Path, place: int) -> tuple[list[str], int]:
-    """The whole lines after ``place`` bytes, and where they end; from the start of a log that was emptied."""
+    """The complete lines after ``place`` bytes, and where they end; from the start if the log was emptied."""
     try:
         size = path.stat().st_size
         with path.open("rb") as log:

@@ -1,4 +1,4 @@
-"""The platform's own objects: namespace, store Secret, registry and gateway, as a chart would install them. Pure."""
+"""The platform's own objects, as a chart would install them: namespace, store Secret, registry and gateway. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 Json = dict[str, Any]
 
 NAMESPACE = "millrace-system"
-# Nobody but this machine calls these pods, so there is nothing to wait for when they are asked to stop.
+# Only this machine calls these pods, so they need not wait for clients when they stop.
 DRAIN_SECONDS = "0"
 
 
 def service_url(name: str) -> str:
-    """Where a service of the platform is reached, in the cluster and by the mesh."""
+    """The URL of a service of the platform, in the cluster and through the mesh."""
     return f"http://millrace-{name}.{NAMESPACE}.svc"
 
 

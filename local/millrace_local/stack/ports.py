@@ -1,4 +1,4 @@
-"""The ports of a stack: the fixed ones or free ones, and who has one that is taken."""
+"""The ports of a stack: fixed or free ones, and which process holds one that is taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: Mapping[str, str] = {
 
 
 def free_ports() -> Ports:
-    """Ports that are free now, each another."""
+    """Distinct ports that are free now."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in OPTIONS]
         for one in sockets:
@@ -31,10 +31,11 @@ def free_ports() -> Ports:
 
 
 def check_free(ports: Ports, used: Iterable[str]) -> None:
-    """Makes sure that nobody listens on the ports named ``used``.
+    """Checks that the ports named ``used`` are free.
 
     Raises:
-        RejectError: one is taken or is no port; names it, its option, and the process that has it if that is known.
+        RejectError: one is taken or no valid port; names it, its option, and the process that holds it if that
+            is known.
     """
     numbers: dict[int, str] = {}
     for name in used:
@@ -50,7 +51,7 @@ def check_free(ports: Ports, used: Iterable[str]) -> None:
 
 def _check(number: int, option: str) -> None:
     with socket.socket() as one:
-        # What closed a moment ago does not count as taken; the servers listen with this option as well.
+        # A port that was closed a moment ago is free: the servers listen with this option, too.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((HOST, number))

@@ -1,4 +1,4 @@
-"""What components read when they start, written by the supervisor before them."""
+"""The files that components read when they start."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from millrace_local.stack.settings import HOST, StackSettings
 
 
 def prepare(settings: StackSettings, version: str) -> None:
-    """Writes what the components of this version of Millrace read when they start.
+    """Writes the files that components of this version of Millrace read when they start.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    layout = settings.layout
-    for folder in (layout.api, layout.store, layout.mesh, layout.platform, layout.registry, layout.logs):
+    paths = settings.paths
+    for folder in (paths.api, paths.store, paths.mesh, paths.platform, paths.registry, paths.logs):
         folder.mkdir(parents=True, exist_ok=True)
     objects = platform.objects(
-        settings.components, version=version, store_url=settings.redis_url, registry_folder=layout.registry
+        settings.components, version=version, store_url=settings.redis_url, registry_folder=paths.registry
     )
     documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
-    (layout.platform / "platform.yaml").write_text(documents)
+    (paths.platform / "platform.yaml").write_text(documents)
     if settings.given_kubeconfig is None:
-        # The API server writes the same once it listens; what starts beside it can read it now.
-        write_kubeconfig(layout.kubeconfig, settings.api_url)
-    initial.prepare(MeshSettings(layout.mesh, HOST, settings.ports.ingress))
+        # The API server writes the same file once it listens; components that start beside it read it earlier.
+        write_kubeconfig(paths.kubeconfig, settings.api_url)
+    initial.prepare(MeshSettings(paths.mesh, HOST, settings.ports.ingress))

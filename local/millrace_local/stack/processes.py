@@ -1,6 +1,6 @@
-"""Processes by what ``/proc`` says of them.
+"""Processes, by ``/proc``.
 
-Reference: proc(5). Linux only, as the embedded mode is (it gives each pod an address of 127.0.0.0/8).
+Reference: proc(5). Linux only, as is the embedded mode (it gives each pod an address of 127.0.0.0/8).
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from millrace_local.stack.state import Process
+from millrace_local.node.processes import NODE_MARK
+from millrace_local.stack.state import ProcessIdentity
 
 PROC = Path("/proc")
-# Every process of a stack carries the stack's root folder in its environment; the node marks those of its pods.
+# The environment variable by which processes of a stack are found again; those of pods have the node's own.
 MARK = "MILLRACE_LOCAL_ROOT"
-POD_MARK = "MILLRACE_NODE_ROOT"
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.02
 
 
-def identify(pid: int) -> Process:
-    """The process with this id, as it is now; no process if there is none or it has ended."""
+def identify(pid: int) -> ProcessIdentity:
+    """The identity of the process with this id; an empty one if there is none or it has ended."""
     try:
-        # The command's name stands in parentheses and may contain anything; fields are counted after it.
+        # The command's name, in parentheses, may contain anything; the fixed fields follow it.
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return Process()
+        return ProcessIdentity()
     state, started = fields[0], fields[19]
-    return Process() if state in ("Z", "X") else Process(pid, int(started))
+    return ProcessIdentity() if state in ("Z", "X") else ProcessIdentity(pid, int(started))
 
 
-def is_alive(process: Process) -> bool:
-    """Whether this very process still runs."""
+def is_alive(process: ProcessIdentity) -> bool:
+    """Whether this process still runs; another one with its id does not count."""
     return process.pid > 0 and identify(process.pid) == process
 
 
-def kill(process: Process, number: signal.Signals) -> None:
-    """Sends a signal to this very process; nothing happens if it has ended."""
+def kill(process: ProcessIdentity, number: signal.Signals) -> None:
+    """Sends a signal to this process; does nothing if it has ended."""
     if is_alive(process):
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
 
 
-def wait_ended(process: Process, seconds: float) -> bool:
-    """Waits at most ``seconds`` for a process to end; returns whether it has."""
+def wait_ended(process: ProcessIdentity, seconds: float) -> bool:
+    """Waits up to ``seconds`` for a process to end; returns whether it has."""
     deadline = time.monotonic() + seconds
     while is_alive(process):
         if time.monotonic() > deadline:
@@ -56,9 +56,9 @@ def wait_ended(process: Process, seconds: float) -> bool:
     return True
 
 
-def marked(root: Path) -> list[Process]:
-    """Every running process of the stack at ``root``, the present one aside."""
-    marks = {f"{MARK}={root}".encode(), f"{POD_MARK}={root}".encode()}
+def marked(root: Path) -> list[ProcessIdentity]:
+    """All running processes of the stack at ``root``, except the present one."""
+    marks = {f"{MARK}={root}".encode(), f"{NODE_MARK}={root}".encode()}
     found = []
     for pid in _pids():
         with suppress(OSError):
@@ -68,7 +68,7 @@ def marked(root: Path) -> list[Process]:
 
 
 def command_line(pid: int) -> str:
-    """The command of a process in one line; empty if it cannot be read."""
+    """The command line of a process; empty if it cannot be read."""
     try:
         return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -76,7 +76,7 @@ def command_line(pid: int) -> str:
 
 
 def holder(port: int) -> int:
-    """The id of the process that listens on a TCP port of this machine; 0 if it is not known."""
+    """The id of the process that listens on a TCP port of this machine; 0 if unknown."""
     inodes = set(_listening_inodes(port))
     links = {f"socket:[{inode}]" for inode in inodes}
     for pid in _pids() if links else ():
@@ -89,14 +89,14 @@ def holder(port: int) -> int:
 
 
 def follow_parent(parent: int, number: signal.Signals) -> None:
-    """Has the kernel send ``number`` to this process when the process ``parent``, which started it, ends."""
+    """Has the kernel send ``number`` to this process when its parent ``parent`` ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
-    if os.getppid() != parent:  # it ended before the call took effect
+    if os.getppid() != parent:  # the parent ended before the call took effect
         os.kill(os.getpid(), number)
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """A ``preexec_fn`` by which a child gets ``number`` when the process that is calling this now ends."""
+    """A ``preexec_fn``: the child gets ``number`` when the calling process ends."""
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def follow() -> None:

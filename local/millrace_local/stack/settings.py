@@ -1,4 +1,4 @@
-"""What one stack is made of: its folder, its ports, and what runs in it."""
+"""The settings of one stack: its folder, its ports, and what it runs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Layout:
+class StackPaths:
     """The files below the root folder of a stack."""
 
     root: Path
 
     @property
     def kubeconfig(self) -> Path:
-        """Reaches the API server of this stack."""
+        """The kubeconfig of this stack's API server."""
         return self.root / "kubeconfig"
 
     @property
     def settings(self) -> Path:
-        """What the running, or else the next, supervisor is told to run."""
+        """The settings of the running, or the next, supervisor."""
         return self.root / "stack.json"
 
     @property
@@ -43,12 +43,12 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held by the supervisor as long as it lives."""
+        """The supervisor locks it as long as it lives."""
         return self.root / "lock"
 
     @property
     def api(self) -> Path:
-        """The API server's journal."""
+        """The folder of the API server's journal."""
         return self.root / "api"
 
     @property
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def platform(self) -> Path:
-        """The platform's own objects, as the API server reads them at its start."""
+        """The platform's own objects, which the API server creates at its start."""
         return self.root / "platform"
 
     @property
@@ -87,14 +87,14 @@ class StackSettings:
 
     Attributes:
         root: absolute path of the stack's folder.
-        ports: where its servers listen.
+        ports: the ports of its servers.
         store_url: a store that runs elsewhere; empty for one of its own.
         prometheus_url: the Prometheus that the operator reads; empty for none.
-        crds: folders or files of CRDs that the API server starts with.
-        faults: whether the API server takes orders to fail, for tests.
+        crds: folders or files of CRDs that the API server creates at its start.
+        faults: whether the API server serves ``/faults``, for tests.
         components: the components to run.
         given_kubeconfig: the cluster to attach to; None for an API server of its own.
-        pod_cidr: the addresses that pods get; empty for the node's own choice.
+        pod_cidr: the addresses for pods; empty for the node's default.
     """
 
     root: Path
@@ -108,28 +108,28 @@ class StackSettings:
     pod_cidr: str = ""
 
     @property
-    def layout(self) -> Layout:
+    def paths(self) -> StackPaths:
         """The files of this stack."""
-        return Layout(self.root)
+        return StackPaths(self.root)
 
     @property
     def kubeconfig(self) -> Path:
-        """How to reach the API server."""
-        return self.given_kubeconfig or self.layout.kubeconfig
+        """The kubeconfig of the API server."""
+        return self.given_kubeconfig or self.paths.kubeconfig
 
     @property
     def api_url(self) -> str:
-        """The address of the stack's own API server."""
+        """The URL of the stack's own API server."""
         return f"http://{HOST}:{self.ports.api}"
 
     @property
     def ingress_url(self) -> str:
-        """The mesh's address, which is also the proxy of pods and operator."""
+        """The URL of the mesh, which is also the proxy of pods and operator."""
         return f"http://{HOST}:{self.ports.ingress}"
 
     @property
     def redis_url(self) -> str:
-        """The online store's address."""
+        """The URL of the online store."""
         return self.store_url or f"redis://{HOST}:{self.ports.store}/0"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The embedded mode as an object: up, down, and what is needed to use it."""
+"""The embedded mode as an object: start it, stop it, and find out how to reach it."""
 
 from __future__ import annotations
 
@@ -18,39 +18,40 @@ from typing import Literal, Self
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_kube.connection import load
+from millrace_local.atomic_file import write_atomically
 from millrace_local.node.registration import holder
-from millrace_local.stack import attach, checks, logs, processes, state
+from millrace_local.stack import attach, logs, preflight, processes, state
+from millrace_local.stack.components import NODE, choose_components
 from millrace_local.stack.launch import packaged_crds, packaged_third_party, programs
-from millrace_local.stack.plan import NODE, chosen
 from millrace_local.stack.ports import OPTIONS, free_ports
-from millrace_local.stack.settings import Layout, Ports, StackSettings
-from millrace_local.stack.state import ComponentState, State
+from millrace_local.stack.settings import Ports, StackPaths, StackSettings
+from millrace_local.stack.state import ComponentState, StackState
 
-ALREADY_RUNNING = 3  # the exit code of a supervisor that finds another in its folder
+EXIT_ALREADY_RUNNING = 3  # exit code of a supervisor whose folder has another one
 _POLL_SECONDS = 0.02
 _SUPERVISOR_STOP_SECONDS = 90.0
 _KILL_SECONDS = 5.0
 
-Progress = Callable[[State], None]
+Progress = Callable[[StackState], None]
 
 
 class LocalStack:
-    """One embedded platform, in one folder. A context manager that is up inside the ``with`` block.
+    """One embedded platform, in one folder. A context manager: the platform is up inside the ``with`` block.
 
     Args:
-        root: its folder; made if it is not there.
+        root: its folder; created if it does not exist.
         ports: ``random`` takes free ports, ``defaults`` the fixed ones, a mapping those it names (``api``, ``ingress``,
-            ``store``, ``operator``). A folder's ports are remembered: whatever is not named stays as it was.
+            ``store``, ``operator``). A folder remembers its ports: those that are not named stay as they were.
         store_url: a Redis or Valkey that runs elsewhere.
         prometheus_url: the Prometheus that guardrails and scaling read.
         crds: YAML files or folders of Millrace's CRDs; the installed ones by default.
         third_party_crds: a YAML file or folder of the CRDs of others that Millrace writes; small ones by default.
-        faults: whether the API server takes orders to fail, for tests.
+        faults: whether the API server serves ``/faults``, for tests.
         components: the components to run; all by default.
-        kubeconfig: a cluster to attach to instead of an API server of its own: it keeps its controllers, and a Node
-            of this machine joins it, where registry, gateway and models run.
-        pod_cidr: addresses of this machine for pods; the real API server refuses those of 127.0.0.0/8.
-        detach: whether the platform outlives the process that brings it up.
+        kubeconfig: a cluster to attach to instead of an API server of its own. It keeps its controllers; a Node of this
+            machine joins it and runs registry, gateway and models.
+        pod_cidr: addresses of this machine for pods; a real API server refuses those of 127.0.0.0/8.
+        detach: whether the platform outlives the process that starts it.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class LocalStack:
         pod_cidr: str | None = None,
         detach: bool = True,
     ) -> None:
-        self.layout = Layout(root.absolute())
+        self.paths = StackPaths(root.absolute())
         self._ports = ports
         self._store_url = store_url or ""
         self._prometheus_url = prometheus_url or ""
@@ -83,47 +84,48 @@ class LocalStack:
     @property
     def kubeconfig(self) -> Path:
         """The kubeconfig of the API server: the stack's own, or that of the cluster it is attached to."""
-        return self._kubeconfig or self._attached_to() or self.layout.kubeconfig
+        return self._kubeconfig or self._attached_to() or self.paths.kubeconfig
 
     @property
     def api_url(self) -> str:
-        """The API server's address."""
+        """The URL of the API server."""
         settings = self._running_settings()
         return load(settings.given_kubeconfig).server if settings.given_kubeconfig else settings.api_url
 
     @property
     def ingress_url(self) -> str:
-        """The mesh's address."""
+        """The URL of the mesh."""
         return self._running_settings().ingress_url
 
     @property
     def store_url(self) -> str:
-        """The online store's address."""
+        """The URL of the online store."""
         return self._running_settings().redis_url
 
-    def status(self) -> State:
-        """What runs now; its phase is ``stopped`` if no supervisor does."""
-        found = state.read(self.layout.state)
+    def status(self) -> StackState:
+        """The current state; its phase is ``stopped`` if no supervisor runs."""
+        found = state.read(self.paths.state)
         if processes.is_alive(found.supervisor):
             return found
         stopped = {name: ComponentState(port=one.port, health="stopped") for name, one in found.components.items()}
-        return State(version=found.version, ports=found.ports, components=stopped)
+        return StackState(version=found.version, ports=found.ports, components=stopped)
 
     @property
     def is_running(self) -> bool:
         """Whether a supervisor runs in the folder."""
-        return processes.is_alive(state.read(self.layout.state).supervisor)
+        return processes.is_alive(state.read(self.paths.state).supervisor)
 
     def up(self, timeout: float = 60.0, progress: Progress = lambda _: None) -> None:
-        """Brings everything up and returns when all of it is ready; at once if it is so already.
+        """Starts everything and returns when it is ready; returns at once if it is ready already.
 
         Args:
             timeout: seconds until everything must be ready.
-            progress: called over and over with the present state.
+            progress: called repeatedly with the current state.
 
         Raises:
-            RejectError: a port is taken, an argument is wrong, the folder is no good, or it runs with other settings.
-            ReportError: a component does not become ready; everything was ended again.
+            RejectError: a port is taken, an argument is wrong, the folder cannot be used, or it runs with other
+                settings.
+            ReportError: a component does not become ready; everything was stopped again.
         """
         deadline = time.monotonic() + timeout
         settings = self._settings()
@@ -131,9 +133,9 @@ class LocalStack:
             self._check_same(settings)
             self._wait_ready(deadline, progress)
             return
-        self._end_leftovers()
+        self._end_orphans()
         programs()
-        checks.check(settings)
+        preflight.check(settings)
         try:
             self._supervisor = self._start_supervisor(settings)
             self._wait_ready(deadline, progress)
@@ -142,25 +144,25 @@ class LocalStack:
             raise
 
     def down(self, *, purge: bool = False) -> list[int]:
-        """Ends everything; with ``purge`` removes the folder as well. Nothing to end is success.
+        """Stops everything; with ``purge`` removes the folder as well. Does nothing if nothing runs.
 
-        Of a cluster that it is attached to it takes the Node away, and leaves all else.
+        From a cluster that the stack is attached to it removes the Node, and nothing else.
 
         Returns:
-            The ids of processes that had to be killed because they did not end when asked to.
+            The ids of processes that had to be killed because they did not end on SIGTERM.
         """
-        last = state.read(self.layout.state)
+        last = state.read(self.paths.state)
         supervisor = last.supervisor
         processes.kill(supervisor, signal.SIGTERM)
         if not processes.wait_ended(supervisor, _SUPERVISOR_STOP_SECONDS):
             processes.kill(supervisor, signal.SIGKILL)
-        killed = self._end_leftovers()
+        killed = self._end_orphans()
         if self._supervisor is not None:
             self._supervisor.wait()
             self._supervisor = None
         cluster = self._attached_to()
         if cluster and last.phase != "stopped":
-            asyncio.run(attach.remove_node(cluster, NODE, holder(self.layout.root)))
+            asyncio.run(attach.remove_node(cluster, NODE, holder(self.paths.root)))
         if purge:
             self._purge()
         return killed
@@ -169,39 +171,39 @@ class LocalStack:
         """Waits until every component is ready.
 
         Raises:
-            ReportError: one is not in time; says which and why.
+            ReportError: one is not ready in time; names it and its last message.
         """
         self._wait_ready(time.monotonic() + timeout, lambda _: None)
 
     def kill(self, component: str) -> None:
-        """Kills a component's process, as a crash would, and returns when the supervisor has noticed.
+        """Kills a component's process, as a crash would; returns when the supervisor has noticed.
 
         Raises:
-            NotFoundError: no process of such a component runs.
+            NotFoundError: no process of that component runs.
         """
         self._signal(component, signal.SIGKILL, time.monotonic() + _KILL_SECONDS)
 
     def restart(self, component: str, timeout: float = 60.0) -> None:
-        """Ends a component's process cleanly, and returns when its successor is ready.
+        """Stops a component's process; returns when its successor is ready.
 
         Raises:
-            NotFoundError: no process of such a component runs.
+            NotFoundError: no process of that component runs.
             ReportError: it does not end, or its successor does not become ready.
         """
         deadline = time.monotonic() + timeout
         self._signal(component, signal.SIGTERM, deadline)
         while self.status().components[component].health != "ready":
             if time.monotonic() > deadline:
-                raise ReportError(f"{component} is not ready again", hint=f"See {self.layout.log(component)}")
+                raise ReportError(f"{component} is not ready again", hint=f"See {self.paths.log(component)}")
             time.sleep(_POLL_SECONDS)
 
     def logs(self, *components: str, follow: bool = False) -> Iterator[str]:
-        """The lines of the logs of components, or of all; with ``follow`` also those to come, without an end.
+        """The lines of the logs of components, or of all; with ``follow`` also those to come, for ever.
 
         Raises:
-            NotFoundError: there is no log of such a component.
+            NotFoundError: there is no log of that component.
         """
-        return logs.read(self.layout.logs, components, follow=follow)
+        return logs.read(self.paths.logs, components, follow=follow)
 
     def __enter__(self) -> Self:
         self.up()
@@ -213,21 +215,23 @@ class LocalStack:
         self.down()
 
     def _settings(self) -> StackSettings:
-        """What this object asks for, with the folder's remembered ports."""
+        """The settings of this object, with the ports that the folder remembers."""
         return StackSettings(
-            root=self.layout.root,
+            root=self.paths.root,
             ports=self._chosen_ports(),
             store_url=self._store_url,
             prometheus_url=self._prometheus_url,
             crds=self._crds,
             faults=self._faults,
-            components=chosen(self._components, store_url=self._store_url, attached=self._kubeconfig is not None),
+            components=choose_components(
+                self._components, store_url=self._store_url, attached=self._kubeconfig is not None
+            ),
             given_kubeconfig=self._kubeconfig,
             pod_cidr=self._pod_cidr,
         )
 
     def _chosen_ports(self) -> Ports:
-        remembered = state.read(self.layout.state).ports
+        remembered = state.read(self.paths.state).ports
         given = self._ports if isinstance(self._ports, Mapping) else {}
         fresh = free_ports() if self._ports == "random" and not remembered else Ports()
         return Ports(**{**asdict(fresh), **{name: remembered[name] for name in OPTIONS if name in remembered}, **given})
@@ -236,12 +240,12 @@ class LocalStack:
         """The settings of the running stack, or of the last one.
 
         Raises:
-            RejectError: the folder has never been up.
+            RejectError: nothing has ever run in the folder.
         """
         try:
-            return StackSettings.from_json(json.loads(self.layout.settings.read_bytes()))
+            return StackSettings.from_json(json.loads(self.paths.settings.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RejectError(f"nothing has run in {self.layout.root}", hint="Bring it up first") from error
+            raise RejectError(f"nothing has run in {self.paths.root}", hint="Bring it up first") from error
 
     def _attached_to(self) -> Path | None:
         """The kubeconfig of the cluster that the folder's stack is, or was, attached to."""
@@ -255,18 +259,18 @@ class LocalStack:
         other = sorted(name for name in wanted if wanted[name] != running[name])
         if other:
             raise RejectError(
-                f"the platform in {self.layout.root} runs already, with other {', '.join(other)}",
+                f"the platform in {self.paths.root} runs already, with other {', '.join(other)}",
                 hint="Bring it down first, or leave these options out",
                 reason="AlreadyRunning",
             )
 
     def _start_supervisor(self, settings: StackSettings) -> subprocess.Popen[bytes]:
-        self.layout.logs.mkdir(parents=True, exist_ok=True)
-        state.replace_whole(self.layout.settings, json.dumps(settings.to_json(), indent=1))
+        self.paths.logs.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.paths.settings, json.dumps(settings.to_json(), indent=1))
         follow = [] if self._detach else ["--parent", str(os.getpid())]
-        with self.layout.log("supervisor").open("ab") as log:
+        with self.paths.log("supervisor").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "millrace_local.stack", str(self.layout.root), *follow],
+                [sys.executable, "-m", "millrace_local.stack", str(self.paths.root), *follow],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -284,17 +288,17 @@ class LocalStack:
             self._check_failed(now)
             if time.monotonic() > deadline:
                 why = "; ".join(f"{name}: {now.components.get(name, ComponentState()).message}" for name in waiting)
-                raise ReportError(f"not ready in time: {why}", hint=f"See the logs in {self.layout.logs}")
+                raise ReportError(f"not ready in time: {why}", hint=f"See the logs in {self.paths.logs}")
             time.sleep(_POLL_SECONDS)
 
-    def _check_failed(self, now: State) -> None:
+    def _check_failed(self, now: StackState) -> None:
         if now.phase == "failed":
-            raise ReportError(f"the platform does not start: {now.error}", hint=f"See the logs in {self.layout.logs}")
+            raise ReportError(f"the platform does not start: {now.error}", hint=f"See the logs in {self.paths.logs}")
         if self._supervisor is None:
             return
         code = self._supervisor.poll()
-        if code is not None and code != ALREADY_RUNNING:
-            said = logs.tail(self.layout.log("supervisor"), 5)
+        if code is not None and code != EXIT_ALREADY_RUNNING:
+            said = logs.tail(self.paths.log("supervisor"), 5)
             raise ReportError(f"the supervisor ended with exit code {code}: {said}")
 
     def _signal(self, component: str, number: signal.Signals, deadline: float) -> None:
@@ -305,12 +309,12 @@ class LocalStack:
         processes.kill(process, number)
         while self.status().components[component].process == process:
             if time.monotonic() > deadline:
-                raise ReportError(f"{component} does not end", hint=f"See {self.layout.log(component)}")
+                raise ReportError(f"{component} does not end", hint=f"See {self.paths.log(component)}")
             time.sleep(_POLL_SECONDS)
 
-    def _end_leftovers(self) -> list[int]:
-        """Ends processes whose supervisor is gone; the ids of those that had to be killed."""
-        left = processes.marked(self.layout.root)
+    def _end_orphans(self) -> list[int]:
+        """Ends processes whose supervisor is gone; returns the ids of those that had to be killed."""
+        left = processes.marked(self.paths.root)
         for process in left:
             processes.kill(process, signal.SIGTERM)
         deadline = time.monotonic() + _KILL_SECONDS
@@ -321,6 +325,6 @@ class LocalStack:
         return [process.pid for process in stubborn]
 
     def _purge(self) -> None:
-        """Removes the folder, if it is one of ours: a mistaken --root must not cost anybody's files."""
-        if self.layout.settings.exists():
-            shutil.rmtree(self.layout.root)
+        """Removes the folder if a stack ran in it: a mistaken --root must not cost anybody's files."""
+        if self.paths.settings.exists():
+            shutil.rmtree(self.paths.root)

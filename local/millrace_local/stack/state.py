@@ -5,24 +5,25 @@ One JSON object, replaced as a whole at every change::
     {"version": "0.1.0", "phase": "ready", "error": "", "supervisor": {"pid": 1, "started": 2}, "ports": {…},
      "components": {"store": {"pid": 3, "started": 4, "port": 16379, "restarts": 0, "health": "ready", "message": ""}}}
 
-``started`` is the process's start time in clock ticks since boot: a process id alone may belong to another by now.
+``started`` is the process's start time in clock ticks since boot: by now the id alone may be that of another process.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
+
+from millrace_local.atomic_file import write_atomically
 
 Health = Literal["waiting", "starting", "ready", "unhealthy", "restarting", "stopped"]
 Phase = Literal["starting", "ready", "failed", "stopping", "stopped"]
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessIdentity:
     """A process by its id and start time; id 0 for none."""
 
     pid: int = 0
@@ -31,9 +32,9 @@ class Process:
 
 @dataclass(frozen=True)
 class ComponentState:
-    """One component: its process, the port it serves, how often it was started again, and how it is."""
+    """One component: its process, its port, the number of its restarts, and its health."""
 
-    process: Process = Process()
+    process: ProcessIdentity = ProcessIdentity()
     port: int = 0
     restarts: int = 0
     health: Health = "waiting"
@@ -41,13 +42,13 @@ class ComponentState:
 
 
 @dataclass(frozen=True)
-class State:
-    """The whole of ``state.json``."""
+class StackState:
+    """The content of ``state.json``."""
 
     version: str = ""
     phase: Phase = "stopped"
     error: str = ""
-    supervisor: Process = Process()
+    supervisor: ProcessIdentity = ProcessIdentity()
     ports: Mapping[str, int] = field(default_factory=dict)
     components: Mapping[str, ComponentState] = field(default_factory=dict)
 
@@ -65,7 +66,7 @@ class State:
         """The state that ``to_json`` wrote."""
         components = {
             name: ComponentState(
-                process=Process(one["pid"], one["started"]),
+                process=ProcessIdentity(one["pid"], one["started"]),
                 port=one["port"],
                 restarts=one["restarts"],
                 health=one["health"],
@@ -73,28 +74,21 @@ class State:
             )
             for name, one in document["components"].items()
         }
-        return cls(**{**document, "supervisor": Process(**document["supervisor"]), "components": components})
+        return cls(**{**document, "supervisor": ProcessIdentity(**document["supervisor"]), "components": components})
 
 
-def read(path: Path) -> State:
-    """The state at ``path``; a stopped one without ports if there is none or it cannot be read."""
+def read(path: Path) -> StackState:
+    """The state at ``path``; a stopped one without ports if it does not exist or cannot be read."""
     try:
-        return State.from_json(json.loads(path.read_bytes()))
+        return StackState.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
-        return State()
+        return StackState()
 
 
-def write(path: Path, state: State) -> None:
+def write(path: Path, state: StackState) -> None:
     """Replaces the state.
 
     Raises:
         OSError: it cannot be written.
     """
-    replace_whole(path, json.dumps(state.to_json(), indent=1))
-
-
-def replace_whole(path: Path, text: str) -> None:
-    """Writes a file by renaming, so that readers see all of it or none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
+    write_atomically(path, json.dumps(state.to_json(), indent=1))

@@ -1,7 +1,7 @@
-"""Runs the components of a plan: starts each when what it needs is ready, checks it, and starts it again when it ends.
+"""Runs components: starts each when those it needs are ready, checks its health, and restarts it when it ends.
 
 The supervisor is one process without a network interface: others read its state file, and signal it or its components.
-SIGTERM or SIGINT ends it and all of them. Whatever ends it, the kernel then ends its components (``die_with_parent``).
+SIGTERM or SIGINT stops it and all of them. If it dies otherwise, the kernel ends its components (``die_with_parent``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from time import monotonic, time
 from typing import Any
 
 from millrace_local.stack import backoff, health, logs, processes, state
-from millrace_local.stack.plan import Component
-from millrace_local.stack.settings import Layout
-from millrace_local.stack.state import ComponentState, Process, State
+from millrace_local.stack.components import Component
+from millrace_local.stack.settings import StackPaths
+from millrace_local.stack.state import ComponentState, ProcessIdentity, StackState
 
 STARTING_POLL_SECONDS = 0.03
 READY_POLL_SECONDS = 2.0
-# A component under load may be slow to answer; one that says nothing for so long is started again.
+# A component under load may be slow to respond; after this time without a response it is restarted.
 UNHEALTHY_SECONDS = 60.0
 LOG_CHECK_SECONDS = 10.0
 
@@ -31,16 +31,16 @@ class Supervisor:
     """The components of one stack.
 
     Args:
-        layout: where the state and the logs go.
+        paths: where the state and the logs are.
         components: what to run.
         environ: the environment of every component.
         initial: the state before anything runs.
     """
 
     def __init__(
-        self, layout: Layout, components: Sequence[Component], environ: Mapping[str, str], initial: State
+        self, paths: StackPaths, components: Sequence[Component], environ: Mapping[str, str], initial: StackState
     ) -> None:
-        self._layout = layout
+        self._paths = paths
         self._components = components
         self._environ = environ
         waiting = {component.name: ComponentState(port=component.port) for component in components}
@@ -49,73 +49,75 @@ class Supervisor:
         self._stopping = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs everything until ``stop`` is set, then ends it, last first."""
+        """Runs everything until ``stop`` is set, then stops it in reverse order."""
         self._set_phase("starting")
-        keepers = {component.name: asyncio.create_task(self._keep(component)) for component in self._components}
-        others = [asyncio.create_task(self._announce()), asyncio.create_task(self._keep_logs_small())]
+        tasks = {component.name: asyncio.create_task(self._keep_running(component)) for component in self._components}
+        others = [asyncio.create_task(self._wait_all_ready()), asyncio.create_task(self._rotate_logs())]
         await stop.wait()
         self._set_phase("stopping")
         self._stopping.set()
         for task in others:
             task.cancel()
         for component in reversed(self._components):
-            # What others depend on ends after them: pods write their last words to the API server.
-            keepers[component.name].cancel()
+            # A component ends before those it depends on: pods report their end to the API server.
+            tasks[component.name].cancel()
             with suppress(asyncio.CancelledError):
-                await keepers[component.name]
+                await tasks[component.name]
         self._set_phase("stopped")
 
-    async def _keep(self, component: Component) -> None:
-        """Starts one component over and over."""
+    async def _keep_running(self, component: Component) -> None:
+        """Starts a component again whenever it ends."""
         for needed in component.after:
             await self._ready[needed].wait()
         if not component.command:
-            await self._watch(component)
+            await self._follow_health(component)
         failures = 0
         while True:
             started = monotonic()
             ended = await self._run_once(component)
             failures = backoff.failures(failures, monotonic() - started)
             restarts = self._state.components[component.name].restarts + 1
-            self._update(component.name, process=Process(), health="restarting", message=ended, restarts=restarts)
-            if failures >= backoff.HOPELESS_EXITS and not self._ready[component.name].is_set():
+            self._update(
+                component.name, process=ProcessIdentity(), health="restarting", message=ended, restarts=restarts
+            )
+            if failures >= backoff.EXITS_BEFORE_FAILED and not self._ready[component.name].is_set():
                 self._state = replace(self._state, phase="failed", error=f"{component.name} {ended}")
                 self._write()
             await asyncio.sleep(backoff.delay(failures))
 
     async def _run_once(self, component: Component) -> str:
-        """Runs a component's process to its end, and says how it ended. Cancelled, it ends the process first."""
-        with self._layout.log(component.name).open("ab") as log:
+        """Runs a component's process to its end; returns how it ended. If cancelled, it ends the process first."""
+        with self._paths.log(component.name).open("ab") as log:
             log_start = log.tell()
             process = await asyncio.create_subprocess_exec(
                 *component.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=component.directory or self._layout.root,
+                cwd=component.directory or self._paths.root,
                 env={**self._environ, **component.environ},
                 start_new_session=True,
                 preexec_fn=processes.die_with_parent(signal.SIGTERM),
             )
         identity = processes.identify(process.pid)
         self._update(component.name, process=identity, health="starting", message="")
-        watching = asyncio.create_task(self._watch(component))
+        watching = asyncio.create_task(self._follow_health(component))
         ending = asyncio.create_task(process.wait())
         try:
             await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
-            if not ending.done():  # alive, and without an answer for too long
+            if not ending.done():  # it runs, but has failed its health check for too long
                 process.kill()
             code = await ending
-            said = logs.tail(self._layout.log(component.name), 5, since=log_start)
+            said = logs.tail(self._paths.log(component.name), 5, since=log_start)
             return f"ended with exit code {code}" + (f": {said}" if said else "")
         finally:
             watching.cancel()
             if process.returncode is None:
                 await _end(process, component.stop_seconds)
-                self._update(component.name, process=Process(), health="stopped", message="")
+                self._update(component.name, process=ProcessIdentity(), health="stopped", message="")
 
-    async def _watch(self, component: Component) -> None:
-        """Follows a component's health; returns when it has been bad for too long after it was good."""
+    async def _follow_health(self, component: Component) -> None:
+        """Updates a component's health; returns when it has been unhealthy for too long."""
         last_good, since = 0.0, time()
         while True:
             why = await asyncio.to_thread(health.failure, component.check, since)
@@ -131,15 +133,15 @@ class Supervisor:
                 self._update(component.name, health="starting", message=why)
             await asyncio.sleep(READY_POLL_SECONDS if last_good else STARTING_POLL_SECONDS)
 
-    async def _announce(self) -> None:
+    async def _wait_all_ready(self) -> None:
         for event in self._ready.values():
             await event.wait()
         self._set_phase("ready")
 
-    async def _keep_logs_small(self) -> None:
+    async def _rotate_logs(self) -> None:
         while True:
             await asyncio.sleep(LOG_CHECK_SECONDS)
-            for path in self._layout.logs.glob("*.log"):
+            for path in self._paths.logs.glob("*.log"):
                 with suppress(OSError):
                     logs.rotate(path)
 
@@ -155,13 +157,13 @@ class Supervisor:
         self._write()
 
     def _write(self) -> None:
-        # A full disk must not end what still runs; the next change is written again.
+        # A full disk must not end running components; the next change writes the whole state again.
         with suppress(OSError):
-            state.write(self._layout.state, self._state)
+            state.write(self._paths.state, self._state)
 
 
 async def _end(process: asyncio.subprocess.Process, seconds: float) -> None:
-    """Asks a process to end, and ends it if it does not within ``seconds``."""
+    """Sends SIGTERM, and SIGKILL to the group after ``seconds``."""
     with suppress(ProcessLookupError):
         process.terminate()
     try:

@@ -17,7 +17,7 @@ from millrace_core.base.errors import ReportError
 from millrace_local.apiserver import process
 from millrace_local.apiserver.process import RunningServer
 from millrace_local.demo import data, report, run
-from millrace_local.demo.cluster import Cluster
+from millrace_local.demo.applier import Applier
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -40,14 +40,14 @@ def test_the_sample_yaml_is_valid_and_names_features_that_exist() -> None:
 
 
 def test_the_training_set_is_what_was_measured_last_and_corrected(tmp_path: Path) -> None:
-    written = data.write(tmp_path)
+    demo_data = data.write(tmp_path)
     text = (run.SAMPLES / "feature-views.yaml").read_text().replace("/tmp/millrace-demo", str(tmp_path))
     views = tmp_path / "views.yaml"
     views.write_text(text)
     refs = run.model_refs()
     training_set = (
         FeatureStore.from_files([views])
-        .get_historical_features(written.entities, features=refs, timestamp_column="event_timestamp")
+        .get_historical_features(demo_data.entities, features=refs, timestamp_column="event_timestamp")
         .to_arrow()
     )
     from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 - each worker would read it, whatever it tests
@@ -66,19 +66,19 @@ def test_a_join_that_ignores_corrections_would_train_on_wrong_numbers(tmp_path: 
     assert (doubled == 2).sum() == 57
 
 
-def figures(**changes: object) -> report.Figures:
-    wanted = {
+def figures(**changes: object) -> report.DemoFigures:
+    given = {
         "requests": 3000,
         "failed": 0,
-        "wanted": 0.2,
-        "measured": 0.2,
+        "expected_share": 0.2,
+        "measured_share": 0.2,
         "difference": 0.0,
         "seconds": (0.001,),
         "skewed": 0,
         "verified": 11_380,
-        "unverified": 0,
+        "mismatched": 0,
     }
-    return report.Figures(**{**wanted, **changes})  # type: ignore[arg-type]
+    return report.DemoFigures(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def test_the_report_holds_only_while_every_figure_does() -> None:
@@ -86,9 +86,9 @@ def test_the_report_holds_only_while_every_figure_does() -> None:
     assert not figures(failed=1).holds
     assert not figures(difference=2e-6).holds
     assert not figures(skewed=1).holds
-    assert not figures(unverified=1).holds
+    assert not figures(mismatched=1).holds
     assert not figures(verified=0).holds
-    assert not figures(measured=0.25).holds
+    assert not figures(measured_share=0.25).holds
 
 
 def test_without_kubectl_the_python_client_applies_and_waits(
@@ -96,13 +96,13 @@ def test_without_kubectl_the_python_client_applies_and_waits(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     said: list[str] = []
-    cluster = Cluster(server.kubeconfig, said.append)
+    applier = Applier(server.kubeconfig, said.append)
     assert "kubectl is not installed; install it" in said[0]
-    cluster.apply(run.SAMPLES / "experiment.yaml")
-    cluster.apply(run.SAMPLES / "experiment.yaml")
+    applier.apply(run.SAMPLES / "experiment.yaml")
+    applier.apply(run.SAMPLES / "experiment.yaml")
     assert said[-1] == "experiment/boosting-or-logistic applied"
     with pytest.raises(ReportError, match="experiment/boosting-or-logistic is not Ready"):
-        cluster.wait_ready("experiment", ["boosting-or-logistic"], 0.3)
+        applier.wait_ready("experiment", ["boosting-or-logistic"], 0.3)
 
     path = "/apis/millrace.dev/v1alpha1/namespaces/default/experiments/boosting-or-logistic/status"
     condition = {
@@ -112,13 +112,13 @@ def test_without_kubectl_the_python_client_applies_and_waits(
         "reason": "Test",
         "message": "",
     }
-    answer = httpx.patch(
+    response = httpx.patch(
         server.url + path,
         content=json.dumps({"status": {"conditions": [condition]}}),
         headers={"content-type": "application/merge-patch+json"},
     )
-    assert answer.status_code == 200, answer.text
-    cluster.wait_ready("experiment", ["boosting-or-logistic"], 5)
+    assert response.status_code == 200, response.text
+    applier.wait_ready("experiment", ["boosting-or-logistic"], 5)
 
 
 def test_a_refused_object_stops_the_demo_with_the_servers_words(server: RunningServer, tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_a_refused_object_stops_the_demo_with_the_servers_words(server: RunningS
     bad = tmp_path / "bad.yaml"
     bad.write_text(text)
     with pytest.raises(ReportError, match="weight"):
-        Cluster(server.kubeconfig, lambda _: None).apply(bad)
+        Applier(server.kubeconfig, lambda _: None).apply(bad)

@@ -33,25 +33,25 @@ class Foreign:
     kubeconfig: Path
 
     def get(self, resource: Resource, name: str) -> Object:
-        return self._ask(lambda client: client.get(resource, "", name))
+        return self._request(lambda client: client.get(resource, "", name))
 
     def create(self, resource: Resource, namespace: str, item: Object) -> None:
         typed = {**item, "metadata": {**item["metadata"], "namespace": namespace}}
-        self._ask(lambda client: client.create(resource, typed))
+        self._request(lambda client: client.create(resource, typed))
 
     def list(self, resource: Resource, namespace: str = "") -> dict[str, Object]:
-        items, _ = self._ask(lambda client: client.list(resource, namespace))
+        items, _ = self._request(lambda client: client.list(resource, namespace))
         return {one["metadata"]["name"]: one for one in items}
 
     def apply(self, *paths: Path) -> None:
         asyncio.run(attach.apply(self.kubeconfig, paths))
 
-    def _ask(self, question: Callable[[Client], Awaitable[Any]]) -> Any:
-        async def answer() -> Any:
+    def _request(self, question: Callable[[Client], Awaitable[Any]]) -> Any:
+        async def response() -> Any:
             async with Client(load(self.kubeconfig), field_manager="kubectl") as client:
                 return await question(client)
 
-        return asyncio.run(answer())
+        return asyncio.run(response())
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
         assert stack.kubeconfig == LocalStack(root).kubeconfig == foreign.kubeconfig
         assert stack.api_url == load(foreign.kubeconfig).server
         assert "apiserver" not in stack.status().components
-        assert not stack.layout.kubeconfig.exists()
+        assert not stack.paths.kubeconfig.exists()
         foreign.create(MODEL_DEPLOYMENTS, "default", built)
         service = Service(stack.ingress_url, "fraud", "default")
         eventually(lambda: service.infer().status_code == 200, 60)

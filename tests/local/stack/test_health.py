@@ -16,7 +16,7 @@ from aiohttp import web
 
 from millrace_local.stack import health, launch
 from millrace_local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
-from tests.local.client.test_config import write
+from tests.kube.test_connection import write
 from tests.local.mesh.conftest import free_port
 
 
@@ -27,11 +27,11 @@ async def failure(check: Check, since: float = 0.0) -> str:
 
 @asynccontextmanager
 async def answering(status: int, body: str, socket: Path | None = None) -> AsyncIterator[int]:
-    async def answer(request: web.Request) -> web.Response:
+    async def response(request: web.Request) -> web.Response:
         return web.Response(status=status, text=body + request.headers["Host"].partition(":")[0])
 
     app = web.Application()
-    app.router.add_get("/{tail:.*}", answer)
+    app.router.add_get("/{tail:.*}", response)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     port = free_port()

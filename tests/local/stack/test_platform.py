@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millrace_local.stack import LocalStack, processes
-from millrace_local.stack.plan import COMPONENTS
+from millrace_local.stack.components import COMPONENTS
 
 
 def ready(stack: LocalStack, service: str) -> bool:
@@ -17,8 +17,8 @@ def ready(stack: LocalStack, service: str) -> bool:
     request = urllib.request.Request(
         f"{stack.ingress_url}/health/ready", headers={"Host": f"{service}.millrace-system"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return bool(json.load(answer)["ready"])
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return bool(json.load(response)["ready"])
 
 
 @pytest.mark.slow

@@ -50,8 +50,8 @@ def request(stack: LocalStack, method: str, path: str, body: Any = None) -> Any:
     headers = {"Content-Type": "application/json"}
     with urllib.request.urlopen(
         urllib.request.Request(stack.api_url + path, data, headers, method=method), timeout=10
-    ) as answer:
-        return json.load(answer)
+    ) as response:
+        return json.load(response)
 
 
 def config_map(name: str) -> dict[str, Any]:

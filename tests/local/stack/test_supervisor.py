@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from millrace_local.stack import backoff, processes, state, supervisor
+from millrace_local.stack.components import Component
 from millrace_local.stack.health import HttpCheck
-from millrace_local.stack.plan import Component
-from millrace_local.stack.settings import Layout
-from millrace_local.stack.state import ComponentState, State
+from millrace_local.stack.settings import StackPaths
+from millrace_local.stack.state import ComponentState, StackState
 from millrace_local.stack.supervisor import Supervisor
 from tests.local.mesh.conftest import free_port
 
@@ -40,14 +40,14 @@ def server(name: str, folder: Path, *after: str) -> Component:
 
 
 @asynccontextmanager
-async def running(folder: Path, *components: Component) -> AsyncIterator[Callable[[], State]]:
-    layout = Layout(folder)
-    layout.logs.mkdir(exist_ok=True)
+async def running(folder: Path, *components: Component) -> AsyncIterator[Callable[[], StackState]]:
+    paths = StackPaths(folder)
+    paths.logs.mkdir(exist_ok=True)
     stop = asyncio.Event()
-    task = asyncio.create_task(Supervisor(layout, components, dict(os.environ), State(version="1")).run(stop))
+    task = asyncio.create_task(Supervisor(paths, components, dict(os.environ), StackState(version="1")).run(stop))
     try:
-        await until(lambda: bool(state.read(layout.state).components))
-        yield lambda: state.read(layout.state)
+        await until(lambda: bool(state.read(paths.state).components))
+        yield lambda: state.read(paths.state)
     finally:
         stop.set()
         await task
@@ -94,13 +94,14 @@ async def test_a_component_that_does_not_answer_any_more_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "READY_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(supervisor, "UNHEALTHY_SECONDS", 0.3)
     async with running(tmp_path, server("one", tmp_path)) as now:
         await until(lambda: now().phase == "ready")
         first = now().components["one"].process
         (tmp_path / "one.status").write_text("500")
         await until(lambda: now().components["one"].health == "unhealthy")
-        await until(lambda: now().components["one"].process not in (first, state.Process()))
+        assert now().components["one"].process == first
+        monkeypatch.setattr(supervisor, "UNHEALTHY_SECONDS", 0.0)
+        await until(lambda: now().components["one"].process not in (first, state.ProcessIdentity()))
         (tmp_path / "one.status").unlink()
         await until(lambda: now().components["one"].health == "ready")
 
@@ -122,7 +123,7 @@ async def test_a_component_that_ignores_the_request_to_end_is_killed(tmp_path: P
 async def test_what_components_say_is_in_their_logs(tmp_path: Path) -> None:
     async with running(tmp_path, server("one", tmp_path)) as now:
         await until(lambda: now().phase == "ready")
-    assert "asked" in Layout(tmp_path).log("one").read_text()
+    assert "asked" in StackPaths(tmp_path).log("one").read_text()
 
 
 def test_starts_again_are_quick_first_and_ten_seconds_apart_at_most() -> None:
@@ -137,16 +138,18 @@ def test_starts_again_are_quick_first_and_ten_seconds_apart_at_most() -> None:
 
 def test_a_state_that_cannot_be_read_is_that_of_nothing(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    assert state.read(path) == State()
-    full = State("1", "ready", "", state.Process(1, 2), {"api": 3}, {"x": ComponentState(state.Process(4, 5), 6)})
+    assert state.read(path) == StackState()
+    full = StackState(
+        "1", "ready", "", state.ProcessIdentity(1, 2), {"api": 3}, {"x": ComponentState(state.ProcessIdentity(4, 5), 6)}
+    )
     state.write(path, full)
     assert state.read(path) == full
     path.write_text(path.read_text()[:50])
-    assert state.read(path) == State()
+    assert state.read(path) == StackState()
 
 
 def test_a_process_id_that_belongs_to_another_by_now_is_not_alive() -> None:
     me = processes.identify(os.getpid())
     assert processes.is_alive(me)
-    assert not processes.is_alive(state.Process(me.pid, me.started - 1))
-    assert not processes.is_alive(state.Process())
+    assert not processes.is_alive(state.ProcessIdentity(me.pid, me.started - 1))
+    assert not processes.is_alive(state.ProcessIdentity())

@@ -1,4 +1,4 @@
-"""What must hold before anything is started, so that nothing is left half started."""
+"""Checks before anything is started, so that nothing is left half started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(settings: StackSettings) -> None:
     """Checks the machine, the folder, the files, the store and the ports.
 
     Raises:
-        RejectError: what does not hold, with the option to change.
+        RejectError: a check fails; names the option to change.
     """
     if sys.platform != "linux":
         raise RejectError(
@@ -43,7 +43,7 @@ def check(settings: StackSettings) -> None:
 
 
 def check_folder(root: Path) -> None:
-    """Makes the folder, readable by its owner only, and makes sure that it can be written."""
+    """Creates the folder, readable only by its owner, and checks that it can be written."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = root / f".probe.{os.getpid()}"
@@ -64,7 +64,7 @@ def check_folder(root: Path) -> None:
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """Makes sure that every file or folder of CRDs is there."""
+    """Checks that every file or folder of CRDs exists."""
     for path in paths:
         if not path.exists():
             raise RejectError(
@@ -73,7 +73,7 @@ def check_files(paths: Iterable[Path]) -> None:
 
 
 def check_store(url: str) -> None:
-    """Makes sure that a store answers at ``url``."""
+    """Checks that a store answers at ``url``."""
     address = urlsplit(url)
     shown = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
     if address.scheme not in _STORE_SCHEMES:

@@ -1,4 +1,4 @@
-"""What ``millrace local`` says: progress, the farewell of ``up``, the table of ``status``."""
+"""What ``millrace local`` prints: progress, next steps after ``up``, the table of ``status``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from millrace_local.stack import LocalStack
 from millrace_local.stack.platform import service_url
-from millrace_local.stack.state import State
+from millrace_local.stack.state import StackState
 
 TITLES = {
     "store": "online store (Valkey)",
@@ -26,28 +26,27 @@ Without a Prometheus (--prometheus URL) nothing is scaled by its load.
 PODS = ("registry", "gateway")
 
 
-class Progress:
-    """Says each component's readiness once, in the order in which it comes."""
+class ProgressPrinter:
+    """Prints once that a component is ready or restarts."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._said: dict[str, str] = {}
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self._echo = echo
+        self._printed: dict[str, str] = {}
 
-    def __call__(self, now: State) -> None:
-        """Takes the present state."""
+    def __call__(self, now: StackState) -> None:
         for name, one in now.components.items():
-            news = ""
+            line = ""
             if one.health == "ready":
-                news = f"ready    {TITLES[name]}" + (f", 127.0.0.1:{one.port}" if one.port else "")
+                line = f"ready    {TITLES[name]}" + (f", 127.0.0.1:{one.port}" if one.port else "")
             elif one.health == "restarting":
-                news = f"again    {TITLES[name]}: {one.message}"
-            if news and self._said.get(name) != news:
-                self._said[name] = news
-                self._say(news)
+                line = f"again    {TITLES[name]}: {one.message}"
+            if line and self._printed.get(name) != line:
+                self._printed[name] = line
+                self._echo(line)
 
 
-def farewell(stack: LocalStack, seconds: float | None, *, prometheus: bool) -> str:
-    """How to use what is up; ``seconds`` it took, None if it was up before; whether it has a Prometheus."""
+def next_steps(stack: LocalStack, seconds: float | None, *, prometheus: bool) -> str:
+    """How to use the platform; ``seconds`` is how long ``up`` took, None if it ran already."""
     host = service_url("gateway").removeprefix("http://")
     ready = "The platform is running already" if seconds is None else f"The platform is ready in {seconds:.1f} s"
     return f"""{ready}.
@@ -61,8 +60,8 @@ Services answer at {stack.ingress_url} by their Host header:
 {"" if prometheus else NO_PROMETHEUS}"""
 
 
-def table(now: State, root: Path) -> str:
-    """The components in columns, as kubectl writes them."""
+def table(now: StackState, root: Path) -> str:
+    """The components in columns, in kubectl's style."""
     if not now.supervisor.pid:
         return f"Nothing runs in {root}"
     rows = [("COMPONENT", "HEALTH", "PID", "PORT", "RESTARTS", "MESSAGE")]

@@ -1,4 +1,4 @@
-"""What a stack runs: one component per duty, with its command and how to tell that it does its work. Pure."""
+"""The components of a stack: for each its command and its health check. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from millrace_local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisC
 from millrace_local.stack.platform import NAMESPACE, service_url
 from millrace_local.stack.settings import HOST, StackSettings
 
-# In the order in which a person thinks of them; what stands later may depend on what stands before.
+# In the order of ``status``; a component may depend on earlier ones.
 COMPONENTS = ("store", "apiserver", "mesh", "agent", "operator", "registry", "gateway")
 NO_PROXY = "127.0.0.0/8,127.0.0.1,localhost,::1"
 NODE = "millrace"
-HEARTBEAT_SECONDS = 40.0  # as long as Kubernetes gives a node
+HEARTBEAT_SECONDS = 40.0  # the time after which Kubernetes takes a node for lost
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs of the embedded mode on this machine."""
+    """The programs that components run."""
 
     python: str
     store: str
@@ -33,13 +33,13 @@ class Component:
 
     Attributes:
         name: its name in status and logs.
-        check: passes when it does its work.
-        command: the process to run; empty for what runs as a pod.
+        check: its health check.
+        command: the process to run; empty for a pod.
         after: components that must be ready before it starts.
-        environ: what its environment has beside the stack's own.
-        directory: where it runs; the stack's folder by default.
+        environ: variables beside those of the stack.
+        directory: its working directory; the stack's folder by default.
         port: the port it serves; 0 for none of its own.
-        stop_seconds: how long it may take to end when asked to.
+        stop_seconds: how long it may take to stop.
     """
 
     name: str
@@ -52,11 +52,11 @@ class Component:
     stop_seconds: float = 5.0
 
 
-def chosen(names: Sequence[str], *, store_url: str, attached: bool = False) -> tuple[str, ...]:
-    """The components to run, in order: those named, or all; without a store, or an API server, that is elsewhere.
+def choose_components(names: Sequence[str], *, store_url: str, attached: bool = False) -> tuple[str, ...]:
+    """The components to run, in order: those named, or all; without a store or an API server that runs elsewhere.
 
     Raises:
-        RejectError: there is no component of such a name, or one lacks another that it needs.
+        RejectError: there is no component of that name, or one lacks another that it needs.
     """
     for name in names:
         if name not in COMPONENTS:
@@ -78,8 +78,8 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def plan(settings: StackSettings, programs: Programs) -> tuple[Component, ...]:
-    """The components of ``settings.components``."""
+def components_of(settings: StackSettings, programs: Programs) -> tuple[Component, ...]:
+    """The components that ``settings.components`` names."""
     every = {
         "store": _store(settings, programs),
         "apiserver": _apiserver(settings, programs),
@@ -98,7 +98,7 @@ def _store(settings: StackSettings, programs: Programs) -> Component:
     options = {
         "bind": HOST,
         "port": str(port),
-        "dir": str(settings.layout.store),
+        "dir": str(settings.paths.store),
         "appendonly": "yes",
         "save": "",
         "maxmemory-policy": "noeviction",
@@ -109,10 +109,10 @@ def _store(settings: StackSettings, programs: Programs) -> Component:
 
 
 def _apiserver(settings: StackSettings, programs: Programs) -> Component:
-    layout, port = settings.layout, settings.ports.api
-    command = [programs.python, "-m", "millrace_local.apiserver", "--data", str(layout.api), "--port", str(port)]
-    command += ["--kubeconfig", str(layout.kubeconfig)]
-    for path in (*settings.crds, layout.platform):
+    paths, port = settings.paths, settings.ports.api
+    command = [programs.python, "-m", "millrace_local.apiserver", "--data", str(paths.api), "--port", str(port)]
+    command += ["--kubeconfig", str(paths.kubeconfig)]
+    for path in (*settings.crds, paths.platform):
         command += ["--crds", str(path)]
     if settings.faults:
         command += ["--faults"]
@@ -120,15 +120,15 @@ def _apiserver(settings: StackSettings, programs: Programs) -> Component:
 
 
 def _mesh(settings: StackSettings, programs: Programs) -> Component:
-    directory = settings.layout.mesh
+    directory = settings.paths.mesh
     check = HttpCheck(path="/ready", socket=directory / "admin.sock")
     return Component("mesh", check, programs.mesh, directory=directory, port=settings.ports.ingress)
 
 
 def _agent(settings: StackSettings, programs: Programs) -> Component:
-    layout = settings.layout
+    paths = settings.paths
     command = [programs.python, "-m", "millrace_local.agent", "--kubeconfig", str(settings.kubeconfig)]
-    command += ["--root", str(layout.root), "--node", NODE, "--proxy", settings.ingress_url]
+    command += ["--root", str(paths.root), "--node", NODE, "--proxy", settings.ingress_url]
     if settings.prometheus_url:
         command += ["--prometheus", settings.prometheus_url]
     if settings.pod_cidr:
@@ -137,8 +137,8 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
         command += ["--only", "node,mesh"]  # the cluster has controllers of its own
     lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
     check = HeartbeatCheck(settings.ports.api, lease, HEARTBEAT_SECONDS, settings.given_kubeconfig)
-    # It starts beside the API server and tries until that answers, since loading its libraries takes as long as the
-    # server's. Its pods end with it, and each may finish what it was asked.
+    # It does not wait for the API server but retries, since both take equally long to load their libraries. Its pods
+    # end with it, and may finish their requests.
     return Component("agent", check, tuple(command), stop_seconds=40.0)
 
 
@@ -166,6 +166,6 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
 
 
 def _pod(settings: StackSettings, name: str) -> Component:
-    """A service that the node runs; it is asked as every client asks it, through the mesh."""
+    """A service that the node runs as a pod; checked through the mesh, as clients reach it."""
     check = HttpCheck(settings.ports.ingress, "/health/ready", host=service_url(name).removeprefix("http://"))
     return Component(name, check, after=("agent",))

@@ -11,7 +11,7 @@ import yaml
 
 from millrace_core.base.errors import RejectError
 from millrace_local.stack import launch, platform, prepare
-from millrace_local.stack.plan import COMPONENTS, Component, Programs, chosen, plan
+from millrace_local.stack.components import COMPONENTS, Component, Programs, choose_components, components_of
 from millrace_local.stack.settings import Ports, StackSettings
 
 PROGRAMS = Programs(python="/py", store="/valkey-server", mesh=("/envoy", "-c", "bootstrap.json"))
@@ -19,12 +19,12 @@ SETTINGS = StackSettings(Path("/root"), Ports(1, 2, 3, 4), crds=(Path("/crds"),)
 
 
 def planned(settings: StackSettings = SETTINGS) -> dict[str, Component]:
-    return {component.name: component for component in plan(settings, PROGRAMS)}
+    return {component.name: component for component in components_of(settings, PROGRAMS)}
 
 
 def test_every_component_that_is_waited_for_runs_before() -> None:
     seen: set[str] = set()
-    for component in plan(SETTINGS, PROGRAMS):
+    for component in components_of(SETTINGS, PROGRAMS):
         assert set(component.after) <= seen
         seen.add(component.name)
     assert tuple(planned()) == COMPONENTS
@@ -66,15 +66,17 @@ def test_operator_and_pods_reach_services_by_the_mesh_and_the_api_server_directl
 
 
 def test_a_given_store_takes_the_place_of_the_own_one() -> None:
-    assert chosen((), store_url="redis://elsewhere") == COMPONENTS[1:]
+    assert choose_components((), store_url="redis://elsewhere") == COMPONENTS[1:]
     settings = replace(SETTINGS, store_url="redis://elsewhere:1/2", components=COMPONENTS[1:])
     assert planned(settings)["operator"].environ["MILLRACE_STORE_URL"] == "redis://elsewhere:1/2"
 
 
 def test_an_attached_stack_runs_no_api_server_and_leaves_the_cluster_its_controllers() -> None:
-    assert chosen((), store_url="", attached=True) == tuple(name for name in COMPONENTS if name != "apiserver")
-    assert chosen(["agent"], store_url="", attached=True) == ("agent",)
-    run = chosen((), store_url="", attached=True)
+    assert choose_components((), store_url="", attached=True) == tuple(
+        name for name in COMPONENTS if name != "apiserver"
+    )
+    assert choose_components(["agent"], store_url="", attached=True) == ("agent",)
+    run = choose_components((), store_url="", attached=True)
     settings = replace(SETTINGS, components=run, given_kubeconfig=Path("/k"), pod_cidr="10.201.0.0/16")
     components = planned(settings)
     agent = components["agent"].command
@@ -86,11 +88,11 @@ def test_an_attached_stack_runs_no_api_server_and_leaves_the_cluster_its_control
 
 
 def test_components_are_chosen_by_name_in_their_own_order() -> None:
-    assert chosen(["mesh", "store"], store_url="") == ("store", "mesh")
+    assert choose_components(["mesh", "store"], store_url="") == ("store", "mesh")
     with pytest.raises(RejectError, match=r"there is no component 'redis'. There are store, apiserver"):
-        chosen(["redis"], store_url="")
+        choose_components(["redis"], store_url="")
     with pytest.raises(RejectError, match="component gateway needs agent"):
-        chosen(["gateway", "apiserver", "mesh"], store_url="")
+        choose_components(["gateway", "apiserver", "mesh"], store_url="")
 
 
 def test_the_platforms_objects_name_the_image_the_secret_and_the_database() -> None:

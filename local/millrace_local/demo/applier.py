@@ -1,4 +1,4 @@
-"""How the demo applies YAML and waits: by kubectl where it is installed, else by the official Python client."""
+"""Applies YAML and waits: by kubectl if it is installed, otherwise by the official Python client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTALL_KUBECTL = (
 POLL_SECONDS = 0.2
 
 
-class Cluster:
+class Applier:
     """Applies files and waits for conditions in the namespace ``default`` of one kubeconfig."""
 
     def __init__(self, kubeconfig: Path, say: Callable[[str], None]) -> None:
@@ -36,7 +36,7 @@ class Cluster:
         """Applies every object of a YAML file.
 
         Raises:
-            ReportError: the API server refused an object; carries its words.
+            ReportError: the API server refused an object; has its message.
         """
         if self._kubectl:
             self._say(self._run("apply", "-f", str(path)))
@@ -53,7 +53,7 @@ class Cluster:
         """Waits until every named object has the condition Ready.
 
         Raises:
-            ReportError: one is not ready in ``timeout`` seconds; says which, and its conditions.
+            ReportError: one is not ready in ``timeout`` seconds; names it and its status.
         """
         if self._kubectl:
             objects = [f"{kind}/{name}" for name in names]
