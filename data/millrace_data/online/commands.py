@@ -17,7 +17,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns, row_encoder
 from millrace_core.features.online.row import Layout
-from millrace_core.features.types.conform import integers
+from millrace_core.features.types.arrow_numpy import Numbers, integers
 from millrace_data.online.slots import slot
 from millrace_data.online.wire import Command
 from millrace_data.online.write_rule import SCRIPT
@@ -28,8 +28,6 @@ KEYS_AT_ONCE: Final = 100
 BYTES_AT_ONCE: Final = 1 << 20
 # By which servers know the script that they were given by SCRIPT LOAD.
 SCRIPT_HASH: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
-
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class _Values(NamedTuple):
@@ -167,4 +165,4 @@ def moments(event_times: pa.Array, ttl: int) -> Numbers:
     The store removes a key only once its clock is past the moment; the reader's own check is exact.
     """
     last = np.clip(integers(event_times), -(2**61), 2**61) + ttl
-    return np.maximum(last // 1000 + 1, 1)  # type: ignore[no-any-return]
+    return np.maximum(last // 1000 + 1, 1)

@@ -13,14 +13,14 @@ from millrace_core.features.types.conform import conform
 
 
 class Derivation:
-    """The features that are wanted of a view, made from those that are no expressions.
+    """Makes the wanted features of a view from its features that are no expressions.
 
     Args:
         definition: of the view.
-        wanted: features in the order wanted.
+        wanted: the features, in order.
 
     Attributes:
-        reads: the features to read first, none of them an expression.
+        reads: the features to read; none of them is an expression.
     """
 
     def __init__(self, definition: Definition, wanted: Sequence[Feature]) -> None:
@@ -46,8 +46,8 @@ class Derivation:
         Args:
             found: values of ``reads``, one Arrow array each.
             visible: per row whether a row of the source is visible.
-            request: what on-demand expressions read of the request, by name and equally long.
-            entity: per row whether it asks for an entity at all; all do by default.
+            request: request fields that on-demand expressions read, by name.
+            entity: per row whether it is of an entity; by default all are.
 
         Raises:
             RejectError: a request field is missing, or its values are of another type; names it.

@@ -1,4 +1,4 @@
-"""DuckDB, set up to stay within its memory and to spill rather than die."""
+"""DuckDB within a memory limit: it spills to disk what exceeds it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from millrace_core.base.errors import MillraceError, ReportError
+from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 
 MIB: Final = 2**20
 # What a thread needs at least to sort and spill.
@@ -23,10 +24,10 @@ class Engine:
     """Resources of a computation.
 
     Attributes:
-        spill: directory for what does not fit into memory; made and emptied by DuckDB.
+        spill: directory for what does not fit into memory; DuckDB makes and empties it.
         memory: bytes that DuckDB may hold before it spills.
         threads: at most; fewer are taken where memory is too small for them to work in.
-        disk: bytes that it may spill; None takes nearly all that is free there.
+        disk: bytes that it may spill; None: 90% of the free disk.
     """
 
     spill: str
@@ -46,8 +47,7 @@ class Engine:
             "memory_limit": f"{self.memory // MIB}MiB",
             "preserve_insertion_order": False,
             "threads": max(1, min(self.threads, pa.cpu_count(), self.memory // _PER_THREAD)),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
+            **NO_DOWNLOADS,
         }
         connection = duckdb.connect(":memory:", config=settings)
         connection.execute("set enable_progress_bar = false")
@@ -71,18 +71,18 @@ def temporary() -> Iterator[Engine]:
 
 
 class Session:
-    """A DuckDB connection that is fed from Python, and keeps the errors of what feeds it."""
+    """A DuckDB connection that reads streams from Python and keeps their errors."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._fed: list[MillraceError | OSError] = []
 
     def register(self, name: str, data: pa.Table) -> None:
-        """Makes a table known, replacing one of the same name."""
+        """Makes a table known to queries; replaces one of the same name."""
         self._connection.register(name, data)
 
     def feed(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        """Makes a stream known, to be read by one query, once."""
+        """Makes a stream known to queries. One query may read it, once."""
         self._connection.register(name, pa.RecordBatchReader.from_batches(schema, self._watched(batches)))
 
     def run(self, statement: str) -> None:
@@ -98,13 +98,13 @@ class Session:
         return self._connection.sql(query).to_arrow_reader(rows)
 
     def cause(self, error: Exception, engine: Engine) -> Exception:
-        """What really went wrong: the feeding side's own error, or what is to be said of DuckDB's."""
+        """The error to raise: that of a stream, else DuckDB's, explained."""
         if self._fed:
             return self._fed[0]
         return _explained(error, engine)
 
     def _watched(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        # DuckDB pulls through C, where an exception becomes a text.
+        # DuckDB reads the stream through C, where an exception becomes a text.
         try:
             yield from batches
         except (MillraceError, OSError) as error:

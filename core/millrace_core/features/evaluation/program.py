@@ -1,8 +1,8 @@
-"""Expressions, evaluated: one DuckDB query computes all that is wanted of a view, for however many rows.
+"""Evaluation of expressions: one DuckDB query computes all wanted features of a view, for any number of rows.
 
-Training, materialization and the gateway run the same query, made by the same code from the same definition, so that a
-value is the same bits wherever it is computed. Training and materialization begin it anew for each batch; for the rows
-of requests it is begun once and stands (``standing_query``).
+Training, materialization and the gateway run the same query, made by the same code from the same definition. So a value
+has the same bits wherever it is computed. Training and materialization start the query for each batch. For the rows of
+requests it is started once and goes on running (``standing_query``).
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
 from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
+from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 from millrace_core.features.expressions.expressions import REQUEST
 from millrace_core.features.expressions.sql_writer import Name, quoted
+from millrace_core.features.types.arrow_numpy import one_array
 from millrace_core.features.types.conform import ARROW
 
 _BATCH: Final = 65_536
@@ -32,7 +34,7 @@ _VISIBLE: Final = "visible"
 _ENTITY: Final = "entity"
 
 
-# Types of which an array of Python's own has Arrow's bytes.
+# Types whose bytes are the same in Arrow and in Python's ``array``, with their type codes.
 _CODES: Final = {
     ARROW["float64"]: "d",
     ARROW["float32"]: "f",
@@ -43,23 +45,23 @@ _CODES: Final = {
 
 
 class ProgramInput(NamedTuple):
-    """A column that goes into the query; ``name`` as in ``expressions``."""
+    """An input column of the query; ``name`` as in ``expressions``."""
 
     name: Name
     type: FeatureType
 
 
 class Program:
-    """Computes features of a view from others. Not to be used by two threads at once.
+    """Computes features of a view from its other features. For one thread at a time.
 
     Args:
         definition: of the view.
         wanted: names of the features to compute, each with an expression.
-        given: names of the features that are there; what is wanted is computed from these and from request fields.
+        given: names of features with an expression that are inputs here, because they are stored.
 
     Attributes:
-        inputs: what it reads, in the order in which it is to be given.
-        wanted: names of what it computes, in this order.
+        inputs: the columns that it reads, in order.
+        wanted: names of the features that it computes, in order.
     """
 
     def __init__(self, definition: Definition, wanted: Iterable[str], given: Iterable[str]) -> None:
@@ -78,12 +80,12 @@ class Program:
         self._standing: StandingQuery | None = None
 
     def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> list[pa.Array]:
-        """Computes by column.
+        """Computes from Arrow columns.
 
         Args:
             columns: one Arrow array (``conform.ARROW``) per input.
             visible: per row whether a row of the source is visible.
-            entity: per row whether it asks for an entity at all: no join key is null.
+            entity: per row whether it is of an entity: no join key is null.
 
         Returns:
             One Arrow array (``conform.ARROW``) per wanted feature.
@@ -93,10 +95,10 @@ class Program:
         with self._explained(), _database().cursor() as cursor:
             cursor.register(GIVEN, pa.table(batch))
             table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
-        return [pc.cast(_whole(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
+        return [pc.cast(one_array(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
 
     def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
-        """Computes by column of Python values, as packed rows have them (times as microseconds), all rows visible."""
+        """Computes from columns of Python values as in packed rows: times are microseconds. All rows are visible."""
         if not rows:
             return [()] * len(self.wanted)
         fields = list(self._schema)[: len(self.inputs)]
@@ -108,7 +110,7 @@ class Program:
             try:
                 found = self._standing.rows(arrays, rows)
             except BaseException:
-                # Rows that nobody has fetched would be the answer to the next request.
+                # Rows that were not fetched would become the answer to the next request.
                 self._standing = None
                 raise
         _, *values = zip(*found, strict=True)
@@ -126,14 +128,9 @@ class Program:
 
 @lru_cache(maxsize=1)
 def _database() -> Any:
-    settings: dict[str, Any] = {
-        "threads": 1,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    database = duckdb.connect(":memory:", config=settings)
+    database = duckdb.connect(":memory:", config={"threads": 1, **NO_DOWNLOADS})
     database.execute("set global TimeZone = 'UTC'")
-    # The optimizer takes what an expression says twice out of its try(), and a row on which it fails fails them all.
+    # The optimizer moves a common subexpression out of its try(): one row on which it fails would then fail the query.
     database.execute("set global disabled_optimizers = 'common_subexpressions'")
     return database
 
@@ -141,7 +138,7 @@ def _database() -> Any:
 def _steps(
     definition: Definition, wanted: Iterable[str], given: frozenset[str]
 ) -> tuple[dict[str, CompiledExpression], list[str]]:
-    """The expressions to compute, each after those that it reads; and the features to read."""
+    """The expressions to compute, each after those that it reads, and the features to read."""
     steps: dict[str, CompiledExpression] = {}
     read: dict[str, None] = {}
 
@@ -168,9 +165,10 @@ def _query(
     table: str,
     *first: str,
 ) -> str:
-    """Computes what is wanted from a table of the inputs; ``first`` are columns of the table to put before it.
+    """The query that computes the wanted features from a table of the inputs.
 
-    Each expression is a column of a query of its own around the one before, so that it is computed once.
+    ``first`` are columns of the table that come first in the result. Each expression is a column of its own subquery
+    around the one before, so that it is computed once.
     """
     columns = {each.name: quoted(f"i{index}") for index, each in enumerate(inputs)}
     query = table
@@ -178,7 +176,7 @@ def _query(
         column = quoted(f"e{index}")
         value = f"try({_cast(computed.expression.over(columns), computed.came, types[name])})"
         if not computed.on_demand:
-            # What reads aggregates alone has a value of every entity; of none it has none, as online.
+            # An expression over aggregates alone has a value for every entity. Without an entity it is null, as online.
             value = f"case when {_VISIBLE if computed.row_bound else _ENTITY} then {value} end"
         query = f"(select *, {value} as {column} from {query})"  # noqa: S608 written anew
         columns[name,] = column
@@ -195,7 +193,7 @@ def _cast(value: str, came: str, declared: FeatureType) -> str:
 
 
 def _out(column: str, declared: FeatureType) -> str:
-    """The value as the engine is to hand it over: times as microseconds."""
+    """The column as the result has it: times as microseconds."""
     if declared == "timestamp":
         return f"try(epoch_us({column}))"
     if element_type(declared) == "timestamp":
@@ -204,7 +202,7 @@ def _out(column: str, declared: FeatureType) -> str:
 
 
 def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """The column as Arrow has it; several times as fast as by Arrow's own way where it is numbers without nulls."""
+    """The column as an Arrow array. Numbers without nulls take a way that is several times as fast as ``pa.array``."""
     embeddings = pa.types.is_list(kind)
     code = _CODES.get(kind.value_type if embeddings else kind)
     if code is not None:
@@ -228,10 +226,6 @@ def _naive(kind: pa.DataType) -> pa.DataType:
 
 
 def _without_zone(column: pa.Array) -> pa.Array:
-    """Times without their zone, which is UTC, so that DuckDB takes them for ``TIMESTAMP``; nothing is copied."""
+    """Times without their zone (UTC), so that they are ``TIMESTAMP`` in DuckDB; nothing is copied."""
     naive = _naive(column.type)
     return column if naive == column.type else column.view(naive)
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,8 +1,8 @@
-"""A query that never ends: rows go in and come out computed, without a query being begun for them.
+"""A query that never ends: it computes rows as they come, without a query being started for them.
 
-DuckDB takes several times as long to begin and end a query as to compute 50 rows (``benchmarks/on_demand.py``). So one
-query reads an endless stream, which holds the rows that are to be computed next, and a row without meaning whenever the
-engine reads on before there are others. Its result is streamed, and rows come out in the order in which they went in.
+To start and end a query takes DuckDB several times as long as to compute 50 rows (``benchmarks/on_demand.py``). So one
+query reads an endless stream. The stream holds the rows to compute next, and a padding row whenever the engine reads on
+before there are others. The result is streamed, too, and rows come out in the order in which they went in.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-# The query's table, and the column that tells rows that were given from those without meaning.
+# The query's table, and its column that is true for real rows and false for padding.
 GIVEN: Final = "given"
 REAL: Final = "real"
 
 
 class StandingQuery:
-    """Not to be used by two threads at once.
+    """For one thread at a time.
 
     Args:
-        cursor: of its own; closed with it.
+        cursor: for this query alone; closed with it.
         fields: the columns of ``given``, after ``real``.
         query: over ``given``, row by row and in its order; its first column is ``real``.
     """
@@ -34,7 +34,7 @@ class StandingQuery:
         self._cursor = cursor
         weakref.finalize(self, _close, cursor)
         cursor.execute("set enable_progress_bar = false")
-        # Else the engine computes rows without meaning until a megabyte is full.
+        # Otherwise the engine computes padding rows until a megabyte is full.
         cursor.execute("set streaming_buffer_size = '1B'")
         cursor.register(GIVEN, self._input)
         cursor.execute(query)
@@ -44,7 +44,7 @@ class StandingQuery:
 
         Args:
             columns: of ``given``, after ``real``, in order.
-            count: of rows.
+            count: number of rows.
 
         Returns:
             The rows, each with True before its outputs.
@@ -55,10 +55,10 @@ class StandingQuery:
         self._input.hold(columns, count)
         found: list[tuple[Any, ...]] = []
         while len(found) < count:
-            # One row more than is missing, because one without meaning may come before them.
+            # One row more than is missing, because a padding row may come before them.
             came = self._cursor.fetchmany(count - len(found) + 1)
             if not came:
-                raise duckdb.Error("the query that stands has come to an end")
+                raise duckdb.Error("the standing query has ended")
             found += [row for row in came if row[0]]
         return found
 

@@ -1,0 +1,4 @@
+"""SQL expressions of definitions: parsed, checked to be pure, typed and written anew. Evaluation is another room.
+
+Imports ``types``, ``api`` and ``base``.
+"""

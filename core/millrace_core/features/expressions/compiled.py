@@ -1,15 +1,15 @@
-"""The expressions of a view, compiled: what each computes, from what, and when.
+"""The expressions of a view, compiled: what each computes, from which features, and when.
 
-An expression without request fields is *stored*: evaluated when rows are materialized, and in training over the
-features as they were visible. It is *row-bound* where it reads a column feature, directly or through others, or where
-the view has no aggregates: then it is null wherever no row is visible. Otherwise it reads aggregates alone, which have
-values at all times, and so has it.
+An expression without request fields is *stored*. It is evaluated when rows are materialized, and in training over the
+features as they were visible. It is *row-bound* where it reads a column feature, directly or through other expressions,
+or where the view has no aggregates. A row-bound expression is null where no row is visible. One that is not row-bound
+reads aggregates alone, which have a value at all times, and so it has one, too.
 
-An expression that reads ``request.<field>``, directly or through others, is *on demand*: evaluated at every read, over
-features that are null where nothing is visible.
+An expression that reads ``request.<field>``, directly or through others, is *on demand*. It is evaluated at every read,
+over features that are null where nothing is visible.
 
-Its value is cast to the declared type. What cannot be computed for a row (an overflow, a text that is no number, a
-value out of range) is null for this row, wherever it is evaluated.
+The value is cast to the declared type. Where it cannot be computed for a row (an overflow, a text that is no number, a
+value out of range) it is null for this row, in training and online alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.expressions import REQUEST, Expression, parse, require_known, type_of
 from millrace_core.features.expressions.sql_writer import Name
 
-# How values of a declared type stand in SQL. Times are UTC without a zone.
+# SQL types of the declared ones. Times are UTC without a zone.
 SQL: Final[Mapping[str, str]] = {
     "bool": "BOOLEAN",
     "int32": "INTEGER",
@@ -55,7 +55,7 @@ _TAKEN: Final[Mapping[str, frozenset[str]]] = {
 
 
 class InputFeature(NamedTuple):
-    """A feature that is no expression, and what decides its values (``Feature.meaning``)."""
+    """A feature that is no expression; ``meaning`` decides its values (``Feature.meaning``)."""
 
     type: FeatureType
     meaning: str
@@ -70,10 +70,10 @@ class CompiledExpression:
         expression: as parsed.
         uses: the features that it reads itself.
         request: the request fields that it reads itself.
-        came: the SQL type that it has before it is cast.
+        came: its SQL type before the cast.
         on_demand: evaluated at every read.
-        row_bound: null where no row is visible; only of stored ones.
-        meaning: what decides its values, in one text.
+        row_bound: null where no row is visible; matters for stored ones only.
+        meaning: a text that changes whenever its values could.
     """
 
     expression: Expression
@@ -96,13 +96,13 @@ def compile_expressions(spec: FeatureViewSpec, given: Mapping[str, InputFeature]
 
     Args:
         spec: of the view.
-        given: its other features by name.
+        given: its features without an expression, by name.
 
     Returns:
-        By feature name, each after all that it reads.
+        The expressions by feature name, each after those that it reads.
 
     Raises:
-        RejectError: an expression is not pure, reads what is not there or itself, or gives another type than declared;
+        RejectError: an expression is not pure, reads an unknown name or itself, or has another type than declared;
             names the field and the token.
     """
     view = _View(spec, given)
@@ -122,7 +122,7 @@ class _View:
         self._known += [(REQUEST, field) for field in self._request]
         self._rows_alone = all(feature.is_column for feature in given.values())
 
-    def compile(self, name: str, asking: tuple[str, ...]) -> CompiledExpression:
+    def compile(self, name: str, stack: tuple[str, ...]) -> CompiledExpression:
         """Compiles one expression, after those that it reads."""
         if name in self.done:
             return self.done[name]
@@ -134,9 +134,9 @@ class _View:
                 field=f"spec.features[{self.places[name]}].expression",
             )
         where = f"spec.features[{self.places[name]}].expression"
-        if name in asking:
+        if name in stack:
             raise RejectError(
-                f"{name!r} reads itself: {' -> '.join([*asking[asking.index(name) :], name])}",
+                f"{name!r} reads itself: {' -> '.join([*stack[stack.index(name) :], name])}",
                 hint="Break the circle",
                 field=where,
                 reason="BadExpression",
@@ -145,7 +145,7 @@ class _View:
         require_known(expression, self._known, where=where, what="features and request fields of the view")
         uses = tuple(each[0] for each in expression.names if len(each) == 1)
         request = tuple(each[1] for each in expression.names if len(each) > 1)
-        read = {use: self.compile(use, (*asking, name)) for use in uses if use in self.places}
+        read = {use: self.compile(use, (*stack, name)) for use in uses if use in self.places}
         types: dict[Name, str] = {(use,): sql_type(self._types(use)) for use in uses}
         types |= {(REQUEST, field): sql_type(self._request[field]) for field in request}
         came = type_of(expression, types, where=where)

@@ -1,8 +1,8 @@
 """SQL scalar expressions: what a definition may compute from the values of one row.
 
-The text is read by DuckDB's own parser and written anew by ``expression_text``, which knows constants, operators,
-``case``, ``cast``, lambdas and the calls of ``pure_functions`` and nothing else. So nothing unknown reaches the engine,
-and one canonical text comes out whatever the spacing, comments and spelling of keywords of what came in.
+DuckDB's own parser reads the text, and ``sql_writer`` writes it anew. The writer knows constants, operators, ``case``,
+``cast``, lambdas and calls of the functions in ``functions``, and refuses all else. So nothing unknown reaches the
+engine. The result is one canonical text, whatever the spacing, comments and spelling of keywords in the original.
 
 A name is a tuple of its parts: ``("amount",)`` is the column or feature ``amount``, ``("request", "cart_amount")`` the
 field ``cart_amount`` of a request. Names are matched exactly, capitals included.
@@ -18,13 +18,14 @@ from functools import lru_cache
 from typing import Any, Final
 
 from millrace_core.base.errors import RejectError
+from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 from millrace_core.features.expressions.functions import WHY_NOT
 from millrace_core.features.expressions.sql_writer import SELECT, Name, SqlWriter, Tree, quoted
 
 REQUEST: Final = "request"
 MOST_CHARACTERS: Final = 8192
 
-# Parts of a statement that an expression has not.
+# Parts of a statement that an expression must not have.
 _CLAUSES: Final = {
     "modifiers": "distinct, order by and limit",
     "where_clause": "where",
@@ -43,7 +44,7 @@ class Expression:
 
     Attributes:
         text: its canonical text; parsed again it gives itself.
-        names: what it reads, each once, in the order of first use.
+        names: the names that it reads, each once, in the order of first use.
     """
 
     text: str
@@ -93,7 +94,7 @@ def _parse(text: str, where: str) -> Expression:
 
 
 def require_known(expression: Expression, known: Iterable[Name], *, where: str, what: str) -> None:
-    """Refuses an expression that reads what is not there.
+    """Refuses an expression with unknown names.
 
     Args:
         expression: as ``parse`` gave it.
@@ -122,10 +123,13 @@ def require_known(expression: Expression, known: Iterable[Name], *, where: str, 
 
 
 def type_of(expression: Expression, types: Mapping[Name, str], *, where: str) -> str:
-    """The SQL type that the expression has over columns of those SQL types.
+    """The SQL type of the expression's result.
+
+    Args:
+        types: SQL types of the names that it reads.
 
     Raises:
-        RejectError: the types do not go together; names the field, with what DuckDB says.
+        RejectError: the types do not go together; names the field, with DuckDB's message.
     """
     columns = {name: quoted(f"${index}") for index, name in enumerate(types)}
     typed = ", ".join(f"cast(null as {types[name]}) as {column}" for name, column in columns.items())
@@ -135,14 +139,16 @@ def type_of(expression: Expression, types: Mapping[Name, str], *, where: str) ->
         try:
             return str(engine.connection.execute(query).fetchall()[0][1])
         except engine.error as error:
-            said = str(error).splitlines()[0].partition(": ")[2].rstrip(". ")
+            message = str(error).splitlines()[0].partition(": ")[2].rstrip(". ")
             for name, column in columns.items():
-                said = said.replace(column, ".".join(name))
-            raise _refused(f"the types do not go together: {said}", where, "Cast to what is meant") from error
+                message = message.replace(column, ".".join(name))
+            raise _refused(
+                f"the types do not go together: {message}", where, "Cast the values to the types that are meant"
+            ) from error
 
 
 def predicate(text: str, types: Mapping[str, str], *, where: str, what: str) -> Expression:
-    """A condition over columns: the check behind row filters and quality rules.
+    """A condition over columns, for row filters and quality rules.
 
     Args:
         text: what the user wrote.
@@ -166,8 +172,8 @@ def _tree(text: str, where: str) -> Tree:
     """The parser's tree of the one expression that the text is."""
     answer = _serialized(text)
     if answer["error"] and answer["error_type"] == "parser":
-        said = answer["error_message"] if text.strip() else "an expression is expected, nothing came"
-        raise _refused(said, where)
+        message = answer["error_message"] if text.strip() else "an expression is expected, nothing came"
+        raise _refused(message, where)
     if answer["error"] or len(answer["statements"]) != 1:
         raise _refused("several statements came, one expression is expected", where, "Leave out the semicolon")
     node = answer["statements"][0]["node"]
@@ -202,15 +208,11 @@ class _Parser:
 
 @lru_cache(maxsize=1)
 def _parser() -> _Parser:
-    # Only where there are expressions: the import takes 0.3 s and 40 MB, which operators and registry rarely need.
+    # Imported late: it takes 0.3 s and 40 MB, and operators and registry often have no expression to parse.
     import duckdb  # noqa: PLC0415
 
-    settings: dict[str, Any] = {
-        "threads": 1,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    return _Parser(duckdb.connect(":memory:", config=settings), threading.Lock(), duckdb.Error)
+    connection = duckdb.connect(":memory:", config={"threads": 1, **NO_DOWNLOADS})
+    return _Parser(connection, threading.Lock(), duckdb.Error)
 
 
 def _refused(sentence: str, where: str, hint: str = "") -> RejectError:

@@ -1,10 +1,11 @@
-"""The functions that expressions may call: each gives the same for the same arguments, on every machine, at any time.
+"""The functions that expressions may call. Each gives the same result for the same arguments, anywhere and at any time.
 
-What is not named here is refused. Of DuckDB's scalar functions these were left out on purpose: those that read the
-clock, a setting, the catalogue or the environment; random ones; those that make unbounded values
-(``range``, ``repeat``);
-``hash``, whose result is another in another version of DuckDB (``md5_number_lower`` is the same in all of them);
-collations, structs, maps, unions and variants, which no feature can hold.
+All others are refused. Of DuckDB's scalar functions these are left out on purpose:
+
+- those that read the clock, a setting, the catalogue or the environment, and random ones;
+- those whose result has no bound (``range``, ``repeat``);
+- ``hash``, whose result differs between versions of DuckDB (``md5_number_lower`` is the same in all of them);
+- collations, structs, maps, unions and variants, which no feature can hold.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _LISTS: Final = """
 
 FUNCTIONS: Final = _words(" ".join((_MATH, _CHOICE, _TEXT, _DIGESTS, _JSON, _TIME, _LISTS)))
 
-# With so few arguments these read the clock.
+# With fewer arguments than these they read the clock.
 LEAST_ARGUMENTS: Final[Mapping[str, int]] = {"age": 2}
 
 # Types that a cast may name, as the parser spells them, in lower case.
@@ -83,7 +84,7 @@ TYPES: Final = _words(
     """
 ) | {"timestamp with time zone"}
 
-# Why some of what is refused is refused; the rest is simply not known to be pure.
+# Why these are refused. Others are refused because nobody has checked that they are pure.
 _REASONS: Final = {
     "it reads the clock; send the moment in a request field, or use a timestamp feature": """
         now today get_current_time get_current_timestamp transaction_timestamp current_date current_time

@@ -1,4 +1,4 @@
-"""The one way in which expressions are written as SQL, from the parser's tree. What it has no words for is refused."""
+"""Writes expressions as SQL from the parser's tree. Whatever it does not know is refused."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _OPERATORS: Final = {
     "OPERATOR_NOT": "(not {0})",
     "OPERATOR_TRY": "try({0})",
 }
-# How the parser writes the open end of a slice.
+# What the parser has for an open end of a slice.
 _OPEN_END: Final = "list_value()"
 _CONJUNCTIONS: Final = {"CONJUNCTION_AND": " and ", "CONJUNCTION_OR": " or "}
-# Functions whose names the grammar gives another meaning where they are not quoted.
+# Functions whose unquoted names mean something else in the grammar.
 _QUOTED_FUNCTIONS: Final = frozenset(["if", "overlay", "position", "substring", "trim"])
 # What stands between the words of ``x like y escape z``.
 _ESCAPES: Final = {
@@ -76,9 +76,9 @@ class SqlWriter:
     """Writes the tree of one expression.
 
     Args:
-        source: what the user wrote, for errors.
+        source: the user's text, for errors.
         where: the field of the definition, for errors.
-        named: the SQL of a name.
+        named: gives the SQL of a name.
     """
 
     def __init__(self, source: str, where: str, named: Callable[[Name], str]) -> None:
@@ -90,7 +90,7 @@ class SqlWriter:
         """SQL in which every operation stands in parentheses.
 
         Args:
-            tree: of the expression.
+            tree: the expression's.
             bound: parameters of the lambdas around it.
 
         Raises:

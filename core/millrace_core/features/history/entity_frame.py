@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.features.definition.definition import JoinKey
-from millrace_core.features.history.history import Numbers
-from millrace_core.features.types.conform import conform_key, int64_array, integers
+from millrace_core.features.types.arrow_numpy import Numbers, int64_array, integers
+from millrace_core.features.types.conform import conform_key
 
 # Stands for an entity or a row that there is not.
 NONE: Final = -1

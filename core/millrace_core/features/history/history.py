@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,8 @@ import pyarrow.compute as pc
 
 from millrace_core.base.errors import RetryError
 from millrace_core.features.definition.definition import Definition, Feature, SourceColumn
-from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, int64_array, microseconds
-
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
+from millrace_core.features.types.arrow_numpy import Numbers, int64_array
+from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, microseconds
 
 # Stands for a null created time in computations: lower than every real one.
 NO_CREATED = -(2**63)

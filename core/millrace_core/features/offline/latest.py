@@ -11,9 +11,9 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import History, HistorySource, Numbers, Rows, TimeRange
+from millrace_core.features.history.history import History, HistorySource, Rows, TimeRange
 from millrace_core.features.offline import snapshot
-from millrace_core.features.types.conform import integers
+from millrace_core.features.types.arrow_numpy import Numbers, integers
 
 _BATCH: Final = 100_000
 _BIT: Final = np.left_shift(1, np.arange(8)).astype(np.uint8)

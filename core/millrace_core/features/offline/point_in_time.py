@@ -24,8 +24,9 @@ from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.entity_frame import NONE, EntityFrame, SortedFrame
-from millrace_core.features.history.history import NO_CREATED, History, HistorySource, Numbers, TimeRange
-from millrace_core.features.types.conform import ARROW, integers
+from millrace_core.features.history.history import NO_CREATED, History, HistorySource, TimeRange
+from millrace_core.features.types.arrow_numpy import Numbers, integers
+from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows import aggregate_join
 
 _LOWEST: Final = -(2**63)

@@ -22,8 +22,9 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import History, HistorySource, Numbers, Rows, TimeRange
-from millrace_core.features.types.conform import ARROW, KEY_ARROW, int64_array
+from millrace_core.features.history.history import History, HistorySource, Rows, TimeRange
+from millrace_core.features.types.arrow_numpy import Numbers, int64_array
+from millrace_core.features.types.conform import ARROW, KEY_ARROW
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
 from millrace_core.features.windows.range_queries import first_above
 from millrace_core.features.windows.window_functions import EARLIEST, Events, evaluate, grid_of

@@ -32,7 +32,8 @@ from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns
 from millrace_core.features.types import times
-from millrace_core.features.types.conform import ARROW, conform, conform_key, integers, microseconds
+from millrace_core.features.types.arrow_numpy import integers, one_array
+from millrace_core.features.types.conform import ARROW, conform, conform_key, microseconds
 
 # Beyond so many bad rows the whole batch is refused: something else is wrong than single rows.
 MOST_REJECTED: Final = 10_000
@@ -272,7 +273,7 @@ _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 
 def _from_column(wanted: _PushColumn, column: pa.ChunkedArray, rejected: list[RejectedRow]) -> pa.Array:
-    values = _joined(column)
+    values = one_array(column)
     if wanted.type is None:
         return values
     try:
@@ -301,8 +302,4 @@ def _bad(wanted: _PushColumn, values: pa.Array, first: int) -> Iterator[Rejected
 
 
 def _whole(table: pa.Table, name: str) -> pa.Array:
-    return _joined(table.column(name))
-
-
-def _joined(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return one_array(table.column(name))

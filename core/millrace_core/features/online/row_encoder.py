@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from millrace_core.api.featureview import FeatureType, ScalarType
 from millrace_core.features.online import row_arrays
 from millrace_core.features.online.row import ARRAYS, STRUCT_CODE, TIME_OFFSET, VARIABLE, Layout
-from millrace_core.features.types.conform import integers
+from millrace_core.features.types.arrow_numpy import integers
 
 Numbers = np.ndarray[Any, Any]
 

@@ -1,6 +1,6 @@
-"""Arrow columns of any fitting type, made exactly the type that a definition declares.
+"""Converts Arrow columns of any type that fits to exactly the type that a definition declares.
 
-Training sets, stored rows and entity frames all pass through here, so a value is the same bits wherever it is read.
+Training sets, stored rows and entity frames all pass through here, so a value has the same bits wherever it is read.
 
 ================  ==============================================================================================
 declared          taken from
@@ -19,7 +19,7 @@ array<…>          lists of any form whose elements can be taken so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 
 from millrace_core.api.featureview import EntityType, FeatureType, ScalarType, element_type
 from millrace_core.base.errors import RejectError
+from millrace_core.features.types.arrow_numpy import int64_array, integers
 
 _SCALARS: Final[Mapping[ScalarType, pa.DataType]] = {
     "bool": pa.bool_(),
@@ -90,7 +91,7 @@ def _is_list(came: pa.DataType) -> bool:
 
 
 def require_fit(came: pa.DataType, declared: FeatureType, *, column: str, field: str) -> None:
-    """Refuses a column whose type cannot be read as declared.
+    """Checks that a column can be read as declared.
 
     Raises:
         RejectError: names the column, its type and the declared one.
@@ -136,7 +137,7 @@ def _cast(values: pa.Array, declared: FeatureType, target: pa.DataType, column: 
     if pa.types.is_timestamp(came) and came.unit == "ns":
         return _floor_to_microseconds(values).cast(target)
     if pa.types.is_timestamp(came):
-        # A zone only says how to show it: Arrow keeps UTC beneath, and cast between naive and zoned would refuse.
+        # Arrow keeps UTC under every zone, so the zone is replaced. A cast between naive and zoned times would refuse.
         values = values.cast(pa.int64()).cast(pa.timestamp(came.unit, "UTC"))
     elif pa.types.is_date(came):
         values = values.cast(pa.timestamp("ms", "UTC") if pa.types.is_date64(came) else pa.timestamp("s", "UTC"))
@@ -152,7 +153,7 @@ def _cast(values: pa.Array, declared: FeatureType, target: pa.DataType, column: 
 
 
 def _cast_elements(values: pa.Array, element: ScalarType, target: pa.DataType, column: str, field: str) -> pa.ListArray:
-    """Lists whose elements are cast one and all; a null list stays null, a null element too."""
+    """Casts the elements of lists. Null lists and null elements stay null."""
     elements = _cast(pc.list_flatten(values), element, target.value_type, column, field)
     lengths = integers(pc.list_value_length(values).fill_null(0).cast(pa.int64()))
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
@@ -163,19 +164,3 @@ def _floor_to_microseconds(values: pa.Array) -> pa.Array:
     """Nanoseconds to microseconds, rounded down also before 1970 (Arrow's own cast rounds towards zero)."""
     counts = np.floor_divide(integers(values.cast(pa.int64())), _NANOSECONDS)
     return int64_array(counts, values).cast(pa.timestamp("us", "UTC"))
-
-
-def integers(values: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """An int64 array's numbers without copying; what stands where it is null is arbitrary."""
-    data = values.buffers()[1]
-    if data is None:
-        return np.zeros(len(values), np.int64)
-    return np.frombuffer(data, np.int64, count=len(values), offset=values.offset * 8)
-
-
-def int64_array(numbers: np.ndarray[Any, Any], nulls_of: pa.Array | None = None) -> pa.Array:
-    """An int64 array around numbers, null where another array of the length is; copies nothing but the null bits."""
-    validity = None
-    if nulls_of is not None and nulls_of.null_count:
-        validity = nulls_of.is_valid().buffers()[1]
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [validity, pa.py_buffer(np.ascontiguousarray(numbers))])

@@ -1,5 +1,5 @@
-"""The content id of a table: the same for equal columns, types, nulls and values in equal order, whatever the chunks,
-the offsets or what stands in memory where a value is null.
+"""The content id of a table. It depends on its columns, types, nulls and values, and their order, and on nothing else:
+not on chunks, on offsets, or on the bytes in memory where a value is null.
 
 SHA-256 over the number of rows and, per column, its name, its type and its content:
 
@@ -9,7 +9,7 @@ bool, numbers, times, decimals  the values, little-endian, zero where null
 strings, bytes                  the lengths as int64, then the bytes of all
 lists                           the lengths as int64, then the content of the values of all
 structs                         the content of every field
-dictionaries                    the content of the values that they stand for
+dictionaries                    the content of their decoded values
 ==============================  ==============================================================================
 """
 
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.base.errors import RejectError
+from millrace_core.features.types.arrow_numpy import one_array
 
 
 def content_id(table: pa.Table) -> str:
@@ -39,7 +40,7 @@ def content_id(table: pa.Table) -> str:
 
 
 def _plain(kind: pa.DataType) -> str:
-    """The type's name, whatever form of it holds the values."""
+    """The type's name, the same for all Arrow forms of it (large, view, dictionary)."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if _is_list(kind):
@@ -51,7 +52,7 @@ def _plain(kind: pa.DataType) -> str:
 
 def _add(digest: Any, column: Any, name: str) -> None:
     if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        column = one_array(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -62,7 +63,7 @@ def _add(digest: Any, column: Any, name: str) -> None:
         _add_text(digest, column)
     elif _is_list(kind):
         _add_lengths(digest, pc.list_value_length(column))
-        # `flatten` leaves out what lies beneath nulls, and what a slice does not reach.
+        # `flatten` leaves out the values under nulls and outside of a slice.
         _add(digest, column.flatten(), name)
     elif pa.types.is_struct(kind):
         for index, field in enumerate(kind):

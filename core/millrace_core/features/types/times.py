@@ -1,4 +1,4 @@
-"""Moments as this package counts them: integers of microseconds since 1970-01-01 UTC, negative before."""
+"""Times as integers: microseconds since 1970-01-01 UTC, negative before."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime) -> int:
-    """The moment in microseconds, exactly; a moment without a zone is UTC."""
+    """A datetime in microseconds, exactly. Without a zone it is UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment(value: int) -> datetime:
-    """The aware UTC datetime of a count of microseconds.
+    """The aware UTC datetime of a number of microseconds.
 
     Raises:
         OverflowError: the year is not within 1 to 9999.
@@ -37,7 +37,7 @@ def parse(text: str, *, field: str = "") -> int:
 
 
 def render(value: int) -> str:
-    """RFC 3339; a moment outside the years 1 to 9999 as its microseconds, which is all that can be said of it."""
+    """RFC 3339. A time outside the years 1 to 9999 has no such form, and is written as its microseconds."""
     try:
         return timestamps.render(moment(value))
     except OverflowError:

@@ -18,8 +18,9 @@ from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation import engine as engines
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.entity_frame import NONE, EntityFrame, SortedFrame
-from millrace_core.features.history.history import NO_CREATED, History, HistorySource, Numbers, TimeRange
-from millrace_core.features.types.conform import ARROW, integers
+from millrace_core.features.history.history import NO_CREATED, History, HistorySource, TimeRange
+from millrace_core.features.types.arrow_numpy import Numbers, integers
+from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
 from millrace_core.features.windows.window_functions import Events, evaluate, grid_of
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Feature, SourceColumn
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.history.history import Numbers
-from millrace_core.features.types.conform import ARROW, integers
+from millrace_core.features.types.arrow_numpy import Numbers, integers
+from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows.window_functions import Events, comparable
 
 # Events that are looked at together, unless one entity has more; an entity's are never parted.

@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from millrace_core.features.types.arrow_numpy import Numbers
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 # Exponent of the least positive double.
 _LEAST: Final = -1074

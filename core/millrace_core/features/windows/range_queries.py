@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
+from millrace_core.features.types.arrow_numpy import Numbers
+
 Values = np.ndarray[Any, Any]
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.aggregate import Aggregate
 from millrace_core.features.definition.definition import Feature, SourceColumn
-from millrace_core.features.history.history import Numbers
+from millrace_core.features.types.arrow_numpy import Numbers
 from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows import range_queries
 from millrace_core.features.windows.exact_sums import RunningMoments, RunningSums, RunningWholes
