@@ -18,10 +18,10 @@ import numpy as np
 import orjson
 
 from millrace_core.api.featureview import FeatureType, element_type
-from millrace_core.features.online import row_reader
+from millrace_core.features.online import feature_columns
+from millrace_core.features.online.feature_columns import FeatureColumns
 from millrace_core.features.online.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, JsonColumns
 from millrace_core.features.online.plan import ReadPlan, ViewRead
-from millrace_core.features.online.row_reader import FeatureColumns
 from millrace_core.features.types import times
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
@@ -105,7 +105,7 @@ def _names(entities: Mapping[str, Any]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _present(rows: int) -> bytes:
-    return orjson.dumps([row_reader.PRESENT] * rows)
+    return orjson.dumps([feature_columns.PRESENT] * rows)
 
 
 @lru_cache(maxsize=256)

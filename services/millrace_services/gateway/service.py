@@ -12,18 +12,18 @@ from typing import Any
 
 from millrace_core.base.errors import NotFoundError
 from millrace_core.features.online import keys
-from millrace_core.features.online.on_demand import Request
-from millrace_core.features.online.plan import ReadPlan, ReadPlans, ViewRead
-from millrace_core.features.online.request import FeatureRequest, is_stream, parse
-from millrace_core.features.online.row import Layout
-from millrace_core.features.online.row_reader import (
-    NO_ENTITY,
+from millrace_core.features.online.feature_columns import (
     NOT_FOUND,
     NULL_VALUE,
     OUTSIDE_MAX_AGE,
     PRESENT,
     FeatureColumns,
 )
+from millrace_core.features.online.on_demand import Request
+from millrace_core.features.online.plan import ReadPlan, ReadPlans, ViewRead
+from millrace_core.features.online.request import FeatureRequest, is_stream, parse
+from millrace_core.features.online.row import Layout
+from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_data.online.wire import Keys
 from millrace_services.gateway import answer
 from millrace_services.gateway.definitions import Definitions

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace_core.features.online import keys
-from millrace_core.features.online.row_reader import NOT_FOUND, NULL_VALUE, PRESENT, RowReader
+from millrace_core.features.online.feature_columns import NOT_FOUND, NULL_VALUE, PRESENT
+from millrace_core.features.online.row_reader import RowReader
 from millrace_data.online.store import Store
 from tests.core.features.histories import view
 from tests.data.online.rows import rows_of, write

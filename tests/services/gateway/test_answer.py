@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_core.features.online.feature_columns import NOT_FOUND
 from millrace_core.features.online.plan import ReadPlan, compile_plan
 from millrace_core.features.online.published import Snapshot
 from millrace_core.features.online.row import Layout
-from millrace_core.features.online.row_reader import NOT_FOUND
 from millrace_core.features.types import times
 from millrace_services.gateway import answer
 from tests.core.features.histories import view

@@ -21,9 +21,15 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online import request
+from millrace_core.features.online.feature_columns import (
+    NOT_FOUND,
+    NULL_VALUE,
+    OUTSIDE_MAX_AGE,
+    PRESENT,
+    FeatureColumns,
+)
 from millrace_core.features.online.plan import ReadPlan
 from millrace_core.features.online.request import STREAM, FeatureRequest
-from millrace_core.features.online.row_reader import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, FeatureColumns
 from millrace_core.features.types.conform import ARROW, KEY_ARROW
 
 CONTENT_TYPE: Final[tuple[bytes, bytes]] = (b"content-type", STREAM)

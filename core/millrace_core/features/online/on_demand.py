@@ -11,15 +11,9 @@ from typing import Any, Final
 
 from millrace_core.api.featureview import FeatureType
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online.feature_columns import NULL_VALUE, PRESENT, FeatureColumn, FeatureColumns
 from millrace_core.features.online.request_values import request_columns
-from millrace_core.features.online.row_reader import (
-    NULL_VALUE,
-    PRESENT,
-    FeatureColumn,
-    FeatureColumns,
-    Layouts,
-    RowReader,
-)
+from millrace_core.features.online.row_reader import Layouts, RowReader
 
 Request = Mapping[str, Sequence[Any]]
 

@@ -17,16 +17,10 @@ from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline.latest import latest, window
 from millrace_core.features.offline.point_in_time import join
 from millrace_core.features.online import row_encoder
+from millrace_core.features.online.feature_columns import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, FeatureColumn
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row import Layout
-from millrace_core.features.online.row_reader import (
-    NO_ENTITY,
-    NOT_FOUND,
-    OUTSIDE_MAX_AGE,
-    PRESENT,
-    FeatureColumn,
-    RowReader,
-)
+from millrace_core.features.online.row_reader import NO_ENTITY, RowReader
 from tests.core.features.histories import TableSource, view
 from tests.core.features.windows.test_aggregate_join import bits, every_function, feature, history, table, trained
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.online.feature_columns import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from millrace_core.features.online.row import Layout
-from millrace_core.features.online.row_reader import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT, RowReader
+from millrace_core.features.online.row_reader import RowReader
 from tests.core.features.histories import view
 
 KINDS = ["bool", "int32", "string", "float64", "bytes", "int64", "string", "timestamp", "float32", "array<float32>"]
