@@ -37,6 +37,8 @@ WATCHED: Final[Mapping[r.Resource, Watch]] = {
     r.PODS: Watch(_OURS.labels, drop=("spec",)),
     r.SERVICES: _OURS,
     r.DEPLOYMENTS: _OURS,
+    r.CONTROLLER_REVISIONS: _OURS,
+    r.CONFIG_MAPS: _OURS,
     r.POD_DISRUPTION_BUDGETS: _OURS,
     r.SCALED_OBJECTS: _OURS,
     r.HORIZONTAL_POD_AUTOSCALERS: _OURS,

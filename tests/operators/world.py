@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -48,6 +49,8 @@ SEEN = (
     r.PODS,
     r.SERVICES,
     r.DEPLOYMENTS,
+    r.CONTROLLER_REVISIONS,
+    r.CONFIG_MAPS,
     r.POD_DISRUPTION_BUDGETS,
     r.SCALED_OBJECTS,
     r.HORIZONTAL_POD_AUTOSCALERS,
@@ -101,12 +104,12 @@ class Kubelet:
         if pod is None:
             owner = {"apiVersion": "apps/v1", "kind": "Deployment", **_reference(deployment)}
             metadata = {"name": name, "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
-            pod = _checked(self.http.post(path, json={"metadata": metadata, "spec": template["spec"]}))
+            pod = checked(self.http.post(path, json={"metadata": metadata, "spec": template["spec"]}))
         wanted = self._pod_status(deployment)
         status = pod.get("status") or {}
         if all(_without_times(status.get(key)) == value for key, value in wanted.items()):
             return False
-        _checked(self.http.patch(f"{path}/{name}/status", content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        checked(self.http.patch(f"{path}/{name}/status", content=orjson.dumps({"status": wanted}), headers=_MERGE))
         return True
 
     def _pod_status(self, deployment: Object) -> dict[str, Any]:
@@ -137,7 +140,7 @@ class Kubelet:
         if all(status.get(key, 0) == value for key, value in wanted.items()):
             return False
         path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name_of(deployment)}/status"
-        _checked(self.http.patch(path, content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        checked(self.http.patch(path, content=orjson.dumps({"status": wanted}), headers=_MERGE))
         return True
 
     def _serves(self, deployment: Object) -> bool:
@@ -145,7 +148,7 @@ class Kubelet:
         return _uri(deployment) not in self.missing | self.slow and owner not in self.down
 
     def _list(self, root: str, plural: str) -> list[Object]:
-        return list(_checked(self.http.get(f"/{root}/namespaces/{self.namespace}/{plural}"))["items"])
+        return list(checked(self.http.get(f"/{root}/namespaces/{self.namespace}/{plural}"))["items"])
 
 
 class World:
@@ -160,6 +163,7 @@ class World:
         self.http = http
         self.namespace = namespace
         self.now = now
+        self.platform = PLATFORM
         self.kubelet = Kubelet(http, namespace)
         self.absent: set[r.Resource] = set()
         self.writes = 0
@@ -187,7 +191,7 @@ class World:
     async def turn(self) -> bool:
         """One reconcile of everything; whether the operator or the cluster changed anything."""
         if self._operator is None:
-            self._operator = Operator(self._client, self.namespace, lambda: self.now)
+            self._operator = Operator(self._client, self.namespace, lambda: self.now, self.platform)
             self._changed = set(SEEN)
         self._client.fence = self._count
         before = self.writes
@@ -232,18 +236,18 @@ class World:
             content=orjson.dumps(document),
             headers={"content-type": "application/apply-patch+yaml"},
         )
-        return _checked(answer)
+        return checked(answer)
 
     def patch(self, resource: r.Resource, name: str, patch: Object) -> Object:
         path = self.touched(resource).path(self.namespace, name)
-        return _checked(self.http.patch(path, content=orjson.dumps(patch), headers=_MERGE))
+        return checked(self.http.patch(path, content=orjson.dumps(patch), headers=_MERGE))
 
     def delete(self, resource: r.Resource, name: str) -> None:
         assert self.http.delete(self.touched(resource).path(self.namespace, name)).status_code == 200
 
     def get(self, resource: r.Resource, name: str) -> Object | None:
         answer = self.http.get(resource.path(self.namespace, name))
-        return None if answer.status_code == 404 else _checked(answer)
+        return None if answer.status_code == 404 else checked(answer)
 
     def status(self, resource: r.Resource, name: str) -> dict[str, Any]:
         found = self.get(resource, name)
@@ -259,13 +263,18 @@ class World:
         found = []
         for resource in CHILDREN:
             answer = self.http.get(resource.path(self.namespace))
-            items = _checked(answer)["items"] if answer.status_code == 200 else []
+            items = checked(answer)["items"] if answer.status_code == 200 else []
             found += [{"kind": resource.kind, **item} for item in items]
         return found
 
+    def all(self, resource: r.Resource) -> list[Object]:
+        """Millrace's own objects of a kind, by name."""
+        answer = self.http.get(resource.path(self.namespace), params={"labelSelector": WATCHED[resource].labels})
+        return sorted(checked(answer)["items"], key=name_of)
+
     def events(self) -> list[tuple[str, str, str]]:
         """(object, type, reason) of each Event, in order."""
-        items = _checked(self.http.get(f"/api/v1/namespaces/{self.namespace}/events"))["items"]
+        items = checked(self.http.get(f"/api/v1/namespaces/{self.namespace}/events"))["items"]
         return [(item["involvedObject"]["name"], item["type"], item["reason"]) for item in items]
 
     def touched(self, resource: r.Resource) -> r.Resource:
@@ -280,8 +289,12 @@ class World:
 class Operator:
     """One process of the operator, as far as these tests go."""
 
-    def __init__(self, client: Client, namespace: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, client: Client, namespace: str, clock: Callable[[], datetime], platform: Platform) -> None:
         self.client = client
+        self._reconciles = {
+            "deployment": partial(reconcile_deployment, platform=platform),
+            "service": reconcile_service,
+        }
         self._metrics = KubeMetrics()
         self.cluster = CachedClient(client, Cache(), metrics=self._metrics, clock=clock)
         self.namespace = namespace
@@ -309,7 +322,7 @@ class Operator:
         wishes: list[Requeue | None] = []
         for controller, name in self._keys():
             key = Key(controller, self.namespace, name)
-            wishes.append(await _RECONCILES[controller](self.cluster, key))
+            wishes.append(await self._reconciles[controller](self.cluster, key=key))
         return min((wish.after for wish in wishes if wish is not None), default=None)
 
     async def _list(self, resource: r.Resource) -> None:
@@ -332,16 +345,6 @@ class Operator:
             *(("deployment", name_of(item)) for item in deployments),
             *(("service", name) for name in sorted(services)),
         ]
-
-
-async def _deployment(cluster: CachedClient, key: Key) -> Requeue | None:
-    return await reconcile_deployment(cluster, PLATFORM, key)
-
-
-_RECONCILES: dict[str, Callable[[CachedClient, Key], Awaitable[Requeue | None]]] = {
-    "deployment": _deployment,
-    "service": reconcile_service,
-}
 
 
 def normal(documents: list[Object]) -> list[Object]:
@@ -393,7 +396,8 @@ def _uri(deployment: Object) -> str:
     return next(str(item["value"]) for item in env if item["name"] == "MILLRACE_MODEL_URI")
 
 
-def _checked(answer: httpx.Response) -> Any:
+def checked(answer: httpx.Response) -> Any:
+    """The body of an answer that is no error."""
     assert answer.status_code < 300, answer.text
     return answer.json()
 

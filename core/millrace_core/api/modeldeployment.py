@@ -186,10 +186,12 @@ class ModelDeploymentStatus(StatusModel):
     url: str | None = Field(default=None, description="Where clients call the service, inside the cluster.")
     replicas: ReplicaStatus | None = Field(default=None, description="Pods of the active revision.")
     device: str | None = Field(default=None, description="Where the active revision runs: gpu or cpu.")
+    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    command_result: str | None = Field(default=None, description="What became of that command.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Accepted, ModelResolved, Available, ScalerReady, Ready.",
+        description="Accepted, ModelResolved, Available, ScalerReady, TemplateCurrent, Ready.",
         json_schema_extra=list_map("type"),
     )
 

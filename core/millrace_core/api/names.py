@@ -59,11 +59,6 @@ def store_secret(view: str) -> str:
     return f"fv-{view}-store"
 
 
-def revision(deployment: str, pod: Any) -> str:
-    """Revision of a ModelDeployment: its name and the hash of what the pod runs."""
-    return f"{deployment}-{short_hash(pod)}"
-
-
 def arms_service(service: str) -> str:
     """The Service that selects all pods of a service, champion's or not; host of the subsets."""
     return f"{service}-arms"

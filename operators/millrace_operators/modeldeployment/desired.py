@@ -1,4 +1,4 @@
-"""A ModelDeployment's children, built from values alone: a Deployment per revision, a budget, a monitor."""
+"""A ModelDeployment's children, built from values alone: what a revision needs, a budget, a monitor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from millrace_core.api.base import GROUP
 from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
 from millrace_kube.owners import owner_reference
 from millrace_operators.modeldeployment import pod
+from millrace_operators.modeldeployment.pods import Fetched
+from millrace_operators.modeldeployment.revisions import RevisionRecord
 from millrace_operators.routing.desired import ARMS_COMPONENT, COMPONENT, TARGET_PORT
 
 Object = dict[str, Any]
@@ -17,16 +19,11 @@ Object = dict[str, Any]
 DEVICE: Final = f"{GROUP}/device"
 
 
-def deployment(owner: Object, revision: str, bare: Object, *, device: str, replicas: int) -> Object:
-    """The Deployment of one revision.
-
-    Args:
-        owner: the ModelDeployment.
-        bare: from ``pod.template``.
-    """
-    built = pod.of_revision(bare, revision)
-    metadata = child_metadata(owner, revision, built["metadata"]["labels"])
-    metadata["annotations"] = {DEVICE: device}
+def deployment(owner: Object, record: RevisionRecord, *, replicas: int) -> Object:
+    """The Deployment of one revision, with the pod template that was rendered when the revision was made."""
+    template = dict(record.template)
+    metadata = child_metadata(owner, record.name, template["metadata"]["labels"])
+    metadata["annotations"] = {DEVICE: record.device}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -35,10 +32,32 @@ def deployment(owner: Object, revision: str, bare: Object, *, device: str, repli
             "replicas": replicas,
             "revisionHistoryLimit": 1,
             "progressDeadlineSeconds": pod.STARTUP_SECONDS,
-            "selector": {"matchLabels": {names.REVISION: revision}},
+            "selector": {"matchLabels": {names.REVISION: record.name}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
-            "template": built,
+            "template": template,
         },
+    }
+
+
+def controller_revision(owner: Object, record: RevisionRecord) -> Object:
+    """What is kept of a revision. Kubernetes refuses a change of its data."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": child_metadata(owner, record.name, record.template["metadata"]["labels"]),
+        "revision": record.number,
+        "data": record.data(),
+    }
+
+
+def pinned_model(owner: Object, record: RevisionRecord, model: Fetched) -> Object:
+    """What the pods of a revision have to serve, where the spec states no digest: their fetch reads it as it starts."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": child_metadata(owner, record.name, record.template["metadata"]["labels"]),
+        "immutable": True,
+        "data": {pod.PINNED_KEY: model.digest, "bytes": str(model.bytes)},
     }
 
 

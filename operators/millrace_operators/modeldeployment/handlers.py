@@ -10,6 +10,8 @@ from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
+    CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
     DEPLOYMENTS,
     DESTINATION_RULES,
     FEATURE_VIEWS,
@@ -39,6 +41,8 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     """One key for each ModelDeployment."""
     children = (
         DEPLOYMENTS,
+        CONTROLLER_REVISIONS,
+        CONFIG_MAPS,
         PODS,
         POD_DISRUPTION_BUDGETS,
         SERVICE_MONITORS,

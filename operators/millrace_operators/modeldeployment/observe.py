@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from millrace_core.api import names
+from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.loading import load_object
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
-from millrace_core.base.errors import ReportError
+from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.identity.revision import content, revision_name
 from millrace_kube.cache import Cache
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
+    CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
     DEPLOYMENTS,
     DESTINATION_RULES,
     FEATURE_VIEWS,
@@ -28,10 +32,13 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
-from millrace_operators.modeldeployment import device, pod
+from millrace_operators.modeldeployment import command as commands
+from millrace_operators.modeldeployment import device, pod, pods
 from millrace_operators.modeldeployment.acceptance import Surroundings
 from millrace_operators.modeldeployment.desired import DEVICE
+from millrace_operators.modeldeployment.pins import Pin, pin
 from millrace_operators.modeldeployment.plan import Revision
+from millrace_operators.modeldeployment.revisions import RevisionRecord, asked_for, differences, records
 from millrace_operators.routing.observe import recorded, service_of
 
 
@@ -43,11 +50,15 @@ class Observed:
         document: the object itself.
         revisions: its Deployments, those not being deleted.
         deployments: the same, as they are, by name.
+        records: what is kept of its revisions, oldest first.
+        target: the revision that the spec asks for, as it is kept, or as it has to be made.
         pods: by revision.
+        pins: the model of each revision, where one is known.
+        config_maps: what tells the pods of it, by revision.
         routed: revisions that the live route leads to.
         champion: whether the service's record names it.
-        device: gpu or cpu, for the revision that the spec asks for.
-        template: of the pods that the spec asks for, without what the revision adds.
+        outdated: where the target's pods differ from what this release renders.
+        command: id of a command that is not handled yet, and ``bad_command`` why it cannot be.
         keda: whether the cluster serves ScaledObjects; ``monitors``: ServiceMonitors.
         scaled_object: its ScaledObject, where there is one.
     """
@@ -56,14 +67,19 @@ class Observed:
     spec: ModelDeploymentSpec
     revisions: tuple[Revision, ...]
     deployments: Mapping[str, Object]
+    records: tuple[RevisionRecord, ...]
+    target: RevisionRecord
     pods: Mapping[str, Sequence[Object]]
+    pins: Mapping[str, Pin]
+    config_maps: Mapping[str, Object]
     routed: frozenset[str]
     champion: bool
-    device: str
-    template: Object
+    outdated: tuple[str, ...]
     keda: bool
     monitors: bool
     scaled_object: Object | None
+    command: str = ""
+    bad_command: RejectError | None = None
 
     @property
     def name(self) -> str:
@@ -71,9 +87,13 @@ class Observed:
         return name_of(self.document)
 
     @property
-    def target(self) -> str:
-        """Name of the revision that the spec asks for."""
-        return names.revision(self.name, self.template)
+    def made(self) -> bool:
+        """Whether the target is kept already."""
+        return self.target in self.records
+
+    def record(self, revision: str) -> RevisionRecord | None:
+        """What is kept of a revision."""
+        return next((item for item in self.records if item.name == revision), None)
 
     @property
     def recorded(self) -> str:
@@ -94,27 +114,101 @@ def observe(cache: Cache, document: Object, platform: Platform) -> Observed:
     """
     spec = parse(document).spec
     name, namespace = name_of(document), namespace_of(document)
-    service = service_name(name, spec)
+    kept = records(cache.select(CONTROLLER_REVISIONS, namespace, names.DEPLOYMENT, name), document["metadata"]["uid"])
     living = [item for item in cache.select(DEPLOYMENTS, namespace, names.DEPLOYMENT, name) if not deleting(item)]
-    revisions = tuple(revision(item) for item in living)
-    serving = next((r for r in revisions if r.name == (document.get("status") or {}).get("revision")), None)
+    reported = document.get("status") or {}
+    serving = next((revision(item) for item in living if name_of(item) == reported.get("revision")), None)
     gpu_serves = serving is not None and serving.device == device.GPU and serving.ready > 0
     chosen = device.choose(spec.inference, cache.all(NODES), gpu_serves=gpu_serves)
+    command, bad_command = _command(document)
+    maps = {name_of(item): item for item in cache.select(CONFIG_MAPS, namespace, names.DEPLOYMENT, name)}
+    taken = {*maps, *(name_of(item) for item in living)}
+    target = _target(document, spec, kept, chosen, command, platform, taken)
+    pods_of = {name_of(item): cache.select(PODS, namespace, names.REVISION, name_of(item)) for item in living}
+    pins = _pins(reported, (*kept, target), pods_of, maps)
+    service = service_name(name, spec)
     stable = cache.get(SERVICES, namespace, service)
     return Observed(
         document=document,
         spec=spec,
-        revisions=revisions,
+        revisions=tuple(revision(item, alike=not _strangers(pins, item)) for item in living),
         deployments={name_of(item): item for item in living},
-        pods={r.name: cache.select(PODS, namespace, names.REVISION, r.name) for r in revisions},
+        records=kept,
+        target=target,
+        pods=pods_of,
+        pins=pins,
+        config_maps=maps,
         routed=_routed(stable, cache.get(DESTINATION_RULES, namespace, service)),
         champion=recorded(stable).name == name,
-        device=chosen,
-        template=pod.template(name, namespace, spec, chosen, platform),
+        outdated=tuple(differences(target.template, _render(document, spec, target, platform))),
         keda=cache.served(SCALED_OBJECTS),
         monitors=cache.served(SERVICE_MONITORS),
         scaled_object=cache.get(SCALED_OBJECTS, namespace, name),
+        command=command,
+        bad_command=bad_command,
     )
+
+
+def _target(
+    document: Object,
+    spec: ModelDeploymentSpec,
+    kept: Sequence[RevisionRecord],
+    chosen: str,
+    command: str,
+    platform: Platform,
+    taken: Collection[str],
+) -> RevisionRecord:
+    """The record that the spec asks for: the one that there is, or as this release makes it.
+
+    Args:
+        taken: names that a revision has whose record somebody deleted; no other gets one of them.
+    """
+    name = name_of(document)
+    now, stated = (content(name, spec, chosen, defaults=defaults) for defaults in (True, False))
+    found = asked_for(kept, now, stated, command)
+    if found is not None:
+        return found
+    uid, number = document["metadata"]["uid"], max((item.number for item in kept), default=0) + 1
+    while (made := revision_name(name, uid, number, now)) in taken:
+        number += 1
+    template = pod.template(document, spec, made, chosen, platform)
+    return RevisionRecord(made, number, chosen, now, template, command)
+
+
+def _render(document: Object, spec: ModelDeploymentSpec, record: RevisionRecord, platform: Platform) -> Object:
+    return pod.template(document, spec, record.name, record.device, platform)
+
+
+def _command(document: Object) -> tuple[str, RejectError | None]:
+    """Id of a command that is not handled yet, and why it is none; empty: there is none to handle."""
+    text = annotations_of(document).get(COMMAND_ANNOTATION, "")
+    if not text or commands.identity(text) == (document.get("status") or {}).get("handledCommand"):
+        return "", None
+    try:
+        commands.check(text)
+    except RejectError as error:
+        return "", error
+    return commands.identity(text), None
+
+
+def _pins(
+    reported: Mapping[str, Any],
+    kept: Sequence[RevisionRecord],
+    pods_of: Mapping[str, Sequence[Object]],
+    maps: Mapping[str, Object],
+) -> dict[str, Pin]:
+    """The pin of each revision that has one; ``reported`` is the stored status."""
+    by_name = {item.name: item for item in kept}
+    found = {}
+    for name in {*by_name, *pods_of}:
+        model = reported.get("model") if reported.get("revision") == name else None
+        found[name] = pin(by_name.get(name), model, maps.get(name), pods.measurements(pods_of.get(name, ())))
+    return {name: item for name, item in found.items() if item is not None}
+
+
+def _strangers(pins: Mapping[str, Pin], deployment: Object) -> bool:
+    found = pins.get(name_of(deployment))
+    return found is not None and bool(found.strangers)
 
 
 def parse(document: Object) -> ModelDeployment:
@@ -129,8 +223,8 @@ def parse(document: Object) -> ModelDeployment:
     return parsed
 
 
-def revision(deployment: Object) -> Revision:
-    """A Deployment as the plan sees it."""
+def revision(deployment: Object, *, alike: bool = True) -> Revision:
+    """A Deployment as the plan sees it; ``alike`` says whether its pods measured one model."""
     status = deployment.get("status") or {}
     return Revision(
         name=name_of(deployment),
@@ -139,6 +233,7 @@ def revision(deployment: Object) -> Revision:
         current=status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0),
         created=deployment["metadata"].get("creationTimestamp", ""),
         device=annotations_of(deployment).get(DEVICE, device.CPU),
+        alike=alike,
     )
 
 

@@ -1,14 +1,15 @@
 """Which revision should run, which one serves, and which have to go.
 
 A new revision comes up beside the one that serves, with as many pods, and takes its place only when all are ready.
-The old one goes when no route leads to it any more. A revision that never becomes ready changes nothing for clients,
-and goes as soon as the spec asks for another.
+It begins with one pod; the others follow once it is known which model that one measured, so that they can be held to
+it. The old one goes when no route leads to it any more. A revision that never becomes ready changes nothing for
+clients, and goes as soon as the spec asks for another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from millrace_core.api.modeldeployment import Scaling
 from millrace_operators.modeldeployment.scaler import replicas
@@ -24,6 +25,7 @@ class Revision:
         current: whether its status describes its spec.
         created: ``metadata.creationTimestamp``.
         device: gpu or cpu.
+        alike: whether no pod measured another model than the others.
     """
 
     name: str
@@ -32,67 +34,73 @@ class Revision:
     current: bool = True
     created: str = ""
     device: str = "cpu"
-
-    @property
-    def complete(self) -> bool:
-        """Whether all its pods are ready."""
-        return self.current and self.ready >= self.replicas > 0
+    alike: bool = True
 
 
 @dataclass(frozen=True)
-class Plan:
+class RolloutPlan:
     """What to do.
 
     Attributes:
         target: the revision that the spec asks for.
-        replicas: its pods.
         active: the revision that serves; empty while none has been ready.
+        replicas: pods of the target and of the active revision, by name.
         delete: revisions that have to go.
         switched: whether ``active`` has just become the target.
     """
 
     target: str
-    replicas: int
     active: str
+    replicas: Mapping[str, int] = field(default_factory=dict)
     delete: tuple[str, ...] = ()
     switched: bool = False
 
 
 def plan(
-    target: str, revisions: Sequence[Revision], recorded: str, scaling: Scaling, *, routed: Collection[str]
-) -> Plan:
+    target: str,
+    revisions: Sequence[Revision],
+    recorded: str,
+    scaling: Scaling,
+    *,
+    pinned: Collection[str],
+    routed: Collection[str],
+) -> RolloutPlan:
     """The plan of a deployment.
 
     Args:
         target: name of the revision that the spec asks for.
         revisions: those that exist.
         recorded: the revision that served last, from the status.
+        pinned: revisions of which it is known which model their pods have to serve.
         routed: revisions that the live route leads to.
     """
     present = {revision.name: revision for revision in revisions}
-    before = recorded if recorded in present else _serving(revisions)
-    active = target if _takes_over(present.get(target), present.get(before)) else before
-    living = [present[name].replicas for name in {active, target} if name in present]
+    able = {item.name for item in revisions if item.ready > 0 and item.alike and item.name in pinned}
+    before = recorded if recorded in present else _newest(revisions, able)
+    living = [present[name].replicas for name in {before, target} if name in present]
+    wanted = replicas(scaling, *living) if scaling.min < scaling.max else scaling.min
+    active = target if target in able and _complete(present[target], present.get(before), wanted) else before
+    counts = {target: wanted if target in {active, *pinned} else 1}
+    if active and active != target:
+        counts[active] = replicas(scaling, present[active].replicas)
     keep = {target, active, *routed}
-    return Plan(
+    return RolloutPlan(
         target=target,
-        replicas=replicas(scaling, *living) if scaling.min < scaling.max else scaling.min,
         active=active,
+        replicas=counts,
         delete=tuple(sorted(name for name in present if name not in keep)),
         switched=active == target != recorded,
     )
 
 
-def _takes_over(target: Revision | None, before: Revision | None) -> bool:
-    """Whether the target serves from now on: complete, or ready at all where nothing else is."""
-    if target is None or target == before:
-        return target is not None
-    if before is not None and before.ready > 0:
-        return target.complete
-    return target.ready > 0
+def _complete(target: Revision, before: Revision | None, wanted: int) -> bool:
+    """Whether nothing is missing when the target serves from now on: it is whole, or nothing else serves anyway."""
+    if before is None or before.ready == 0 or before == target:
+        return True
+    return target.current and target.ready >= target.replicas >= wanted
 
 
-def _serving(revisions: Sequence[Revision]) -> str:
-    """The newest revision with ready pods, where the status does not say which one served; empty: none."""
-    ready = [revision for revision in revisions if revision.ready > 0]
-    return max(ready, key=lambda revision: (revision.created, revision.name)).name if ready else ""
+def _newest(revisions: Sequence[Revision], able: Collection[str]) -> str:
+    """The newest revision that can serve, where the status does not say which one served; empty: none."""
+    found = [revision for revision in revisions if revision.name in able]
+    return max(found, key=lambda revision: (revision.created, revision.name)).name if found else ""

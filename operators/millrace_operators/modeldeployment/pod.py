@@ -1,4 +1,4 @@
-"""The inference pod: what it runs, and the revision that follows from it.
+"""The inference pod: what this release runs for a spec.
 
 The init container brings the model file, the server loads and warms it and is ready only then. The server drains by
 itself on SIGTERM: it reports unready, keeps accepting while proxies learn that, and finishes what is in flight.
@@ -22,6 +22,8 @@ Object = dict[str, Any]
 FETCH: Final = "fetch"
 SERVE: Final = "serve"
 PORT: Final = 8080
+# Key of a revision's ConfigMap.
+PINNED_KEY: Final = "digest"
 
 # No path that a model's own URI may name: the embedded node rewrites mount paths wherever they stand.
 _FOLDER: Final = "/var/millrace/model"
@@ -38,8 +40,15 @@ _GRACE_SECONDS: Final = 40
 STARTUP_SECONDS: Final = 1800
 
 
-def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform) -> Object:
-    """Labels and spec of the pods of deployment ``name``, without what the revision adds; ``device`` is gpu or cpu."""
+def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: str, platform: Platform) -> Object:
+    """Labels and spec of the pods of a revision.
+
+    Args:
+        owner: the ModelDeployment.
+        device: gpu or cpu.
+    """
+    metadata = owner["metadata"]
+    name, namespace = metadata["name"], metadata["namespace"]
     image = platform.gpu_image if device == GPU else platform.inference_image
     return {
         "metadata": {
@@ -47,10 +56,11 @@ def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, 
                 names.MANAGED_BY: "millrace",
                 names.DEPLOYMENT: name,
                 names.SERVICE: service_name(name, spec),
+                names.REVISION: revision,
             }
         },
         "spec": {
-            "initContainers": [_fetch(spec, image)],
+            "initContainers": [_fetch(spec, revision, image)],
             "containers": [_serve(name, namespace, spec, device, platform, image)],
             "volumes": [{"name": "model", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
             "terminationGracePeriodSeconds": _GRACE_SECONDS,
@@ -62,17 +72,15 @@ def template(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, 
     }
 
 
-def of_revision(bare: Object, revision: str) -> Object:
-    """The template with its revision as a label."""
-    labels = {**bare["metadata"]["labels"], names.REVISION: revision}
-    return {**bare, "metadata": {"labels": labels}}
-
-
-def _fetch(spec: ModelDeploymentSpec, image: str) -> Object:
+def _fetch(spec: ModelDeploymentSpec, revision: str, image: str) -> Object:
     env = {"MILLRACE_MODEL_URI": spec.model.uri, "MILLRACE_MODEL_PATH": _FILE}
     if spec.model.digest:
         env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
     container = _container(FETCH, image, env, read_only_model=False)
+    if not spec.model.digest:
+        # Not there for the first pod, which measures what all later ones have to serve.
+        pinned = {"name": revision, "key": PINNED_KEY, "optional": True}
+        container["env"].append({"name": "MILLRACE_PINNED_DIGEST", "valueFrom": {"configMapKeyRef": pinned}})
     if spec.model.credentials_secret_ref:
         container["envFrom"] = [{"secretRef": {"name": spec.model.credentials_secret_ref.name}}]
     return container

@@ -25,6 +25,15 @@ class Fetched(NamedTuple):
     bytes: int
 
 
+class Measurement(NamedTuple):
+    """What one pod measured, and when (RFC 3339); sorts the first one first."""
+
+    at: str
+    pod: str
+    uid: str
+    model: Fetched
+
+
 class Failure(NamedTuple):
     """What keeps a pod from serving; ``fetching`` where it is the model that could not be had."""
 
@@ -33,16 +42,19 @@ class Failure(NamedTuple):
     fetching: bool = False
 
 
-def fetched(pods: Iterable[Mapping[str, Any]]) -> set[Fetched]:
-    """What the pods' finished fetches report: one value, unless the file was replaced between two pods' starts."""
-    found = set()
+def measurements(pods: Iterable[Mapping[str, Any]]) -> list[Measurement]:
+    """What the finished fetches of pods that stay report, first one first."""
+    found = []
     for pod in pods:
-        for status in _statuses(pod, "initContainerStatuses"):
+        metadata = pod["metadata"]
+        for status in _statuses(pod, "initContainerStatuses") if not metadata.get("deletionTimestamp") else ():
             terminated = (status.get("state") or {}).get("terminated") or {}
             message = _json(terminated.get("message"))
             if status.get("name") == FETCH and terminated.get("exitCode") == 0 and "digest" in message:
-                found.add(Fetched(str(message["digest"]), int(message.get("bytes", 0))))
-    return found
+                model = Fetched(str(message["digest"]), int(message.get("bytes", 0)))
+                at = str(terminated.get("finishedAt") or "")
+                found.append(Measurement(at, metadata["name"], metadata.get("uid", ""), model))
+    return sorted(found)
 
 
 def failure(pods: Iterable[Mapping[str, Any]]) -> Failure | None:

@@ -6,19 +6,23 @@ import asyncio
 from typing import Final
 
 from millrace_core.api import conditions, names
-from millrace_core.api.base import GROUP
+from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
 from millrace_core.base.errors import RejectError
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import (
+    CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
     DEPLOYMENTS,
     FEATURE_VIEWS,
     HORIZONTAL_POD_AUTOSCALERS,
     MODEL_DEPLOYMENTS,
+    PODS,
     SCALED_OBJECTS,
     SERVICES,
     Object,
+    annotations_of,
     deleting,
     labels_of,
     name_of,
@@ -28,8 +32,9 @@ from millrace_operators.modeldeployment import desired, scaler
 from millrace_operators.modeldeployment.acceptance import objection
 from millrace_operators.modeldeployment.departure import held_by
 from millrace_operators.modeldeployment.observe import Observed, observe, surroundings
-from millrace_operators.modeldeployment.plan import Plan, plan
-from millrace_operators.modeldeployment.status import rejected, status
+from millrace_operators.modeldeployment.plan import RolloutPlan, plan
+from millrace_operators.modeldeployment.revisions import superfluous
+from millrace_operators.modeldeployment.status import MODEL_REPLACED, rejected, status
 from millrace_operators.routing import observe as routes
 from millrace_operators.routing.observe import service_of
 
@@ -55,59 +60,129 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name) or document
     try:
         seen = observe(cluster.cache, document, platform)
+        if not seen.made:
+            seen = await _looked_up(cluster, platform, document)
     except RejectError as error:
         await cluster.write_status(document, rejected(document, error, cluster.now()))
         return None
     foreign = await _foreign(cluster, document)
     problem = objection(seen.name, seen.spec, surroundings(cluster.cache, document, foreign))
-    planned = plan(seen.target, seen.revisions, seen.recorded, seen.spec.scaling, routed=seen.routed)
+    planned = plan(
+        seen.target.name, seen.revisions, seen.recorded, seen.spec.scaling, pinned=seen.pins, routed=seen.routed
+    )
     refused = await _act(cluster, platform, seen, planned, accepted=problem is None)
     problem = problem or refused
     written = await cluster.write_status(document, status(seen, planned, problem, cluster.now()))
-    if written and planned.switched:
-        note = f"{planned.active} is ready and serves"
-        identity = ["active", planned.active, document["metadata"]["generation"]]
-        await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=identity)
+    await _tell(cluster, seen, planned, written=written)
     return Requeue(_REFUSED_SECONDS) if foreign or refused is not None else None
 
 
+async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> Observed:
+    """What is there, with the revisions as the API server has them: a cache that lags must not make one twice."""
+    labels = f"{names.MANAGED_BY}=millrace,{names.DEPLOYMENT}={name_of(document)}"
+    found, _ = await cluster.client.list(CONTROLLER_REVISIONS, namespace=namespace_of(document), labels=labels)
+    for item in found:
+        cluster.cache.upsert(CONTROLLER_REVISIONS, item)
+    return observe(cluster.cache, document, platform)
+
+
 async def _act(
-    cluster: CachedClient, platform: Platform, seen: Observed, planned: Plan, *, accepted: bool
+    cluster: CachedClient, platform: Platform, seen: Observed, planned: RolloutPlan, *, accepted: bool
 ) -> RejectError | None:
     """Writes the children; gives the first refusal. What is refused keeps nothing else from being done."""
-    children = _children(platform, seen, planned, accepted=accepted)
-    kinds = {child["kind"] for child in children}
+    namespace = namespace_of(seen.document)
+    shared = _shared_children(platform, seen, planned, accepted=accepted)
+    kinds = {child["kind"] for child in shared}
     for scalers in (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS):
-        held = cluster.cache.get(scalers, namespace_of(seen.document), seen.name)
+        held = cluster.cache.get(scalers, namespace, seen.name)
         if held is not None and held["kind"] not in kinds:  # before another is made: two would pull at one number
             await cluster.delete(scalers, namespace_of(held), name_of(held))
+    chains = [await _revision_children(cluster, seen, planned, name, accepted=accepted) for name in planned.replicas]
     refused: RejectError | None = None
-    for child in children:
+    for chain in (*chains, *([child] for child in shared)):
         try:
-            await cluster.apply(child)
+            for child in chain:
+                await cluster.apply(child)
         except RejectError as error:
             refused = refused or error
-    for revision in planned.delete:
-        await cluster.delete(DEPLOYMENTS, namespace_of(seen.document), revision)
+    await _remove(cluster, seen, planned)
     return refused
 
 
-def _children(platform: Platform, seen: Observed, planned: Plan, *, accepted: bool) -> list[Object]:
-    """The children as they should be. Without acceptance no new revision is made, and what exists is kept true."""
+async def _revision_children(
+    cluster: CachedClient, seen: Observed, planned: RolloutPlan, name: str, *, accepted: bool
+) -> list[Object]:
+    """What a revision needs, in order: each is made only where those before it are there.
+
+    Without acceptance no new revision is made, and what exists is kept true.
+    """
+    record = seen.record(name) or (seen.target if accepted and name == seen.target.name else None)
+    if record is None:
+        return []
+    owner, pin, held = seen.document, seen.pins.get(name), seen.config_maps.get(name)
+    children = [desired.controller_revision(owner, record)]
+    if pin is not None and not pin.stated:
+        wanted = desired.pinned_model(owner, record, pin.model)
+        if held is not None and held.get("data") != wanted["data"]:  # it is immutable
+            await cluster.delete(CONFIG_MAPS, namespace_of(held), name_of(held))
+        children.append(wanted)
+    if accepted or name in seen.deployments:
+        children.append(desired.deployment(owner, record, replicas=planned.replicas[name]))
+    return children
+
+
+def _shared_children(platform: Platform, seen: Observed, planned: RolloutPlan, *, accepted: bool) -> list[Object]:
+    """The children that all revisions share."""
     children: list[Object] = []
-    owner, exists = seen.document, planned.target in seen.deployments
+    owner, target = seen.document, seen.target.name
+    exists = target in seen.deployments
     if accepted or exists:
-        children.append(
-            desired.deployment(owner, planned.target, seen.template, device=seen.device, replicas=planned.replicas)
-        )
         children.append(desired.disruption_budget(owner, seen.spec))
         if seen.monitors:
             children.append(desired.service_monitor(owner, seen.spec))
-    if accepted or exists or planned.active:
-        revision = planned.active or planned.target
-        wanted = scaler.scaler(owner, seen.spec, revision, platform.prometheus_url, keda=seen.keda)
-        children += [wanted] if wanted else []
-    return children
+    # Not while a first pod is alone on purpose: a scaler would give it company at once.
+    scaled = planned.active or (target if target in seen.pins and (accepted or exists) else "")
+    wanted = scaler.scaler(owner, seen.spec, scaled, platform.prometheus_url, keda=seen.keda) if scaled else None
+    return [*children, *([wanted] if wanted else [])]
+
+
+async def _remove(cluster: CachedClient, seen: Observed, planned: RolloutPlan) -> None:
+    """Takes away revisions that nobody needs, and pods that hold another model than their revision serves."""
+    namespace = namespace_of(seen.document)
+    for revision in planned.delete:
+        await cluster.delete(DEPLOYMENTS, namespace, revision)
+    used = {planned.target, planned.active, *seen.deployments}
+    old = superfluous(seen.records, used)
+    for revision in old:
+        await cluster.delete(CONTROLLER_REVISIONS, namespace, revision)
+    known = {item.name for item in seen.records} - {*old}
+    for revision in seen.config_maps.keys() - known - used:
+        await cluster.delete(CONFIG_MAPS, namespace, revision)
+    for pin in seen.pins.values():
+        for pod in pin.strangers:
+            await cluster.delete(PODS, namespace, pod.pod, uid=pod.uid)
+
+
+async def _tell(cluster: CachedClient, seen: Observed, planned: RolloutPlan, *, written: bool) -> None:
+    """Events of this turn that no condition tells."""
+    document = seen.document
+    for revision, pin in seen.pins.items():
+        for pod in pin.strangers:
+            note = (
+                f"the pod {pod.pod} measured {pod.model.digest}, the revision {revision} serves {pin.model.digest}: "
+                "the pod is replaced"
+            )
+            await cluster.events.emit(document, "Warning", MODEL_REPLACED, note, identity=["replaced", pod.uid])
+    if not written:
+        return
+    if seen.bad_command is not None:
+        text = annotations_of(document).get(COMMAND_ANNOTATION, "")
+        note = f"command refused: {seen.bad_command}"
+        await cluster.events.emit(document, "Warning", seen.bad_command.reason, note, identity=["command", text])
+    if planned.switched:
+        note = f"{planned.active} is ready and serves"
+        identity = ["active", planned.active, document["metadata"]["generation"]]
+        await cluster.events.emit(document, "Normal", "RevisionActive", note, identity=identity)
 
 
 async def _foreign(cluster: CachedClient, document: Object) -> list[str]:

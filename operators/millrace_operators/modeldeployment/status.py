@@ -8,24 +8,35 @@ from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import conditions
+from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.modeldeployment import service_name
 from millrace_core.base.errors import RejectError
 from millrace_core.identity.model_version import model_version
-from millrace_kube.resources import Object, namespace_of
+from millrace_kube.resources import Object, annotations_of, namespace_of
+from millrace_operators.modeldeployment import command as commands
 from millrace_operators.modeldeployment import device, pods, scaler
 from millrace_operators.modeldeployment.observe import Observed
-from millrace_operators.modeldeployment.plan import Plan, Revision
-from millrace_operators.modeldeployment.pods import Failure, Fetched
+from millrace_operators.modeldeployment.pins import Pin, digests
+from millrace_operators.modeldeployment.plan import Revision, RolloutPlan
+from millrace_operators.modeldeployment.pods import Failure
 
 RESOLVED: Final = "Resolved"
 FETCHING: Final = "Fetching"
-DIGESTS_DIFFER: Final = "DigestsDiffer"
+MODEL_REPLACED: Final = "ModelReplaced"
 SERVING: Final = "Serving"
 STARTING: Final = "Starting"
 NO_READY_PODS: Final = "NoReadyPods"
 ROLLING_OUT: Final = "RollingOut"
 BELOW_MINIMUM: Final = "FewerPodsThanMinimum"
+CURRENT: Final = "Current"
+OLDER_TEMPLATE: Final = "OlderTemplate"
+# As many differences as a message shows.
+_SHOWN: Final = 3
+REPLACED_HINT: Final = (
+    "Give each version a URI of its own; to serve the new file, set spec.model.uri or spec.model.digest, or the "
+    f'annotation {COMMAND_ANNOTATION}="<id>:restart"'
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Progress:
 
     wanted: Revision | None
     serving: Revision | None
-    found: frozenset[Fetched]
+    pin: Pin | None
     failure: Failure | None
 
     @property
@@ -43,7 +54,7 @@ class Progress:
         return self.serving is not None and self.serving != self.wanted
 
 
-def status(seen: Observed, plan: Plan, problem: RejectError | None, now: datetime) -> dict[str, Any]:
+def status(seen: Observed, plan: RolloutPlan, problem: RejectError | None, now: datetime) -> dict[str, Any]:
     """The whole status.
 
     Args:
@@ -62,6 +73,7 @@ def status(seen: Observed, plan: Plan, problem: RejectError | None, now: datetim
         "url": f"http://{service_name(seen.name, seen.spec)}.{namespace_of(seen.document)}.svc",
         "replicas": {"ready": shown.ready, "desired": shown.replicas} if shown else None,
         "device": shown.device if shown else None,
+        **_commands(seen, made=seen.made or problem is None),
         "conditions": conditions.settle(seen.status.get("conditions"), observations, generation=generation, now=now),
     }
 
@@ -78,13 +90,13 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
     return {**before, "observedGeneration": generation, "conditions": settled}
 
 
-def _progress(seen: Observed, plan: Plan) -> Progress:
+def _progress(seen: Observed, plan: RolloutPlan) -> Progress:
     revisions = {revision.name: revision for revision in seen.revisions}
     of_target = seen.pods.get(plan.target, ())
     return Progress(
         wanted=revisions.get(plan.target),
         serving=revisions.get(plan.active),
-        found=frozenset(pods.fetched(of_target)),
+        pin=seen.pins.get(plan.target),
         failure=pods.failure(of_target) or _of_deployment(seen.deployments.get(plan.target)),
     )
 
@@ -102,23 +114,22 @@ def _conditions(seen: Observed, progress: Progress, problem: RejectError | None)
         _available(seen, progress),
         scaler.condition(seen.spec, seen.scaled_object, keda=seen.keda),
     ]
-    return [*shown, conditions.summary([*shown, *_rollout(seen, progress)])]
+    return [*shown, _template_current(seen), conditions.summary([*shown, *_rollout(seen, progress)])]
 
 
 def _model_resolved(seen: Observed, progress: Progress) -> ConditionDict:
     if progress.failure is not None and progress.failure.fetching:
         return condition(conditions.MODEL_RESOLVED, False, progress.failure.reason, progress.failure.message)
-    if len(progress.found) > 1:
-        digests = ", ".join(sorted(item.digest for item in progress.found))
+    pin = progress.pin
+    if pin is not None and pin.strangers:
         message = (
-            f"pods hold different files ({digests}): the one at {seen.spec.model.uri} was replaced; give each "
-            "version a URI of its own, or set spec.model.digest"
+            f"the revision serves {pin.model.digest}, and {len(pin.strangers)} of its pods found "
+            f"{digests(pin.strangers)}: the file at {seen.spec.model.uri} was replaced. {REPLACED_HINT}"
         )
-        return condition(conditions.MODEL_RESOLVED, False, DIGESTS_DIFFER, message)
-    known = (seen.status.get("model") or {}).get("digest") if progress.wanted == progress.serving else None
-    digest = next((item.digest for item in progress.found), known)
-    if digest:
-        return condition(conditions.MODEL_RESOLVED, True, RESOLVED, f"{seen.spec.model.uri} is {digest}")
+        return condition(conditions.MODEL_RESOLVED, False, MODEL_REPLACED, message)
+    if pin is not None:
+        message = f"{seen.spec.model.uri} is {pin.model.digest}"
+        return condition(conditions.MODEL_RESOLVED, True, RESOLVED, message)
     return condition(conditions.MODEL_RESOLVED, None, FETCHING, f"{seen.spec.model.uri} is being fetched")
 
 
@@ -137,7 +148,7 @@ def _available(seen: Observed, progress: Progress) -> ConditionDict:
 
 
 def _where(seen: Observed) -> str:
-    if seen.device == device.CPU and seen.spec.inference.device == "auto":
+    if seen.target.device == device.CPU and seen.spec.inference.device == "auto":
         return f" on CPUs, since no node offers {seen.spec.inference.gpu.resource}"
     return ""
 
@@ -154,13 +165,35 @@ def _rollout(seen: Observed, progress: Progress) -> list[ConditionDict]:
     return []
 
 
+def _template_current(seen: Observed) -> ConditionDict:
+    """Whether the target's pods are what this release makes of the spec; it is no part of Ready, as they serve on."""
+    if not seen.outdated:
+        message = "the pods are what this release of Millrace makes of the spec"
+        return condition(conditions.TEMPLATE_CURRENT, True, CURRENT, message)
+    shown = ", ".join(seen.outdated[:_SHOWN]) + (" and more" if len(seen.outdated) > _SHOWN else "")
+    message = (
+        f"the pods of {seen.target.name} are as an earlier release or other settings made them; {shown} would differ "
+        f'now. They go on so. The annotation {COMMAND_ANNOTATION}="<id>:restart" replaces them, without a gap'
+    )
+    return condition(conditions.TEMPLATE_CURRENT, False, OLDER_TEMPLATE, message)
+
+
+def _commands(seen: Observed, *, made: bool) -> dict[str, Any]:
+    """The last handled command; ``made`` says whether the target is kept now."""
+    if seen.bad_command is not None:
+        text = annotations_of(seen.document).get(COMMAND_ANNOTATION, "")
+        return {"handledCommand": commands.identity(text), "commandResult": str(seen.bad_command)}
+    if seen.command and made:
+        return {"handledCommand": seen.command, "commandResult": f"the revision {seen.target.name} was made"}
+    return {key: seen.status.get(key) for key in ("handledCommand", "commandResult")}
+
+
 def _model(seen: Observed, active: str) -> dict[str, Any] | None:
-    """The model that the active revision serves; None until one of its pods has measured it."""
-    measured = min(pods.fetched(seen.pods.get(active, ())), default=None)
-    if measured is not None:
-        version = model_version(measured.digest)
-        return {"version": version, "digest": measured.digest, "bytes": measured.bytes}
-    return seen.status.get("model") if active == seen.recorded else None
+    """The model that the active revision serves."""
+    found = seen.pins.get(active)
+    if found is None:
+        return None
+    return {"version": model_version(found.model.digest), "digest": found.model.digest, "bytes": found.model.bytes}
 
 
 def _of_deployment(deployment: Object | None) -> Failure | None:

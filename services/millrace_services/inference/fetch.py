@@ -36,18 +36,21 @@ def main(environ: Mapping[str, str]) -> int:
 def fetch(settings: FetchSettings) -> Downloaded:
     """Fetches the model to ``settings.path``, with its digest in a file beside it.
 
+    A file that this pod has fetched before stays, whatever lies at the source now: a pod serves one model.
+
     Raises:
         RejectError: no such file, no access, another digest, or no ONNX model.
         RetryError: unreachable, broken off, or no room.
     """
     source = uri.parse(settings.uri)
-    if settings.digest and settings.path.is_file() and digest(settings.path).digest == settings.digest:
-        return digest(settings.path)
+    if (present := _present(settings)) is not None:
+        return present
     began = perf_counter()
     download = Download(source, source_of(source), settings.path)
     fetched = download.fetch()
     try:
-        _check(fetched, settings.digest, source.shown, download.partial)
+        _check(fetched, settings, source.shown)
+        session.load(download.partial, "cpu", 1, shown=source.shown, optimize=False)
     except RejectError:
         download.discard()
         raise
@@ -63,12 +66,32 @@ def digest_file(model: Path) -> Path:
     return model.with_name(model.name + ".digest")
 
 
-def _check(fetched: Downloaded, expected: str | None, shown: str, file: Path) -> None:
-    if expected and fetched.digest != expected:
+def _present(settings: FetchSettings) -> Downloaded | None:
+    """The file that is there already, whole, and is the one wanted; None: it has to be fetched."""
+    if not settings.path.is_file():
+        return None
+    found, note = digest(settings.path), digest_file(settings.path)
+    wanted = settings.digest or settings.pinned or (note.read_text() if note.is_file() else "")
+    if found.digest != wanted:
+        return None
+    note.write_text(found.digest)
+    return found
+
+
+def _check(fetched: Downloaded, settings: FetchSettings, shown: str) -> None:
+    if settings.digest and fetched.digest != settings.digest:
         raise RejectError(
-            f"{shown} has the digest {fetched.digest}, {expected} is expected",
+            f"{shown} has the digest {fetched.digest}, {settings.digest} is expected",
             hint="The file was replaced or damaged; upload the right one, or correct spec.model.digest",
             field="spec.model.digest",
             reason="DigestMismatch",
         )
-    session.load(file, "cpu", 1, shown=shown, optimize=False)
+    if settings.pinned and fetched.digest != settings.pinned:
+        raise RejectError(
+            f"{shown} has the digest {fetched.digest}, while this revision serves {settings.pinned}: the file was "
+            "replaced",
+            hint="Put the file back and give each version a URI of its own; or have the new one served by a new "
+            'revision, by spec.model or the annotation millrace.dev/command="<id>:restart"',
+            field="spec.model.uri",
+            reason="ModelReplaced",
+        )

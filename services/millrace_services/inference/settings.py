@@ -39,7 +39,13 @@ class FetchSettings(Settings):
         None,
         alias="MILLRACE_MODEL_DIGEST",
         pattern=DIGEST_PATTERN,
-        description="What the file must hash to; absent: whatever it hashes to is reported",
+        description="What the file must hash to, as the spec states it; absent: whatever it hashes to is reported",
+    )
+    pinned: str | None = Field(
+        None,
+        alias="MILLRACE_PINNED_DIGEST",
+        pattern=DIGEST_PATTERN,
+        description="What the first pod of this revision measured, which later ones must have; absent in the first",
     )
     path: Path = Field(alias="MILLRACE_MODEL_PATH", description="Where the file goes")
     termination_log: Path = Field(

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from millrace_core.api import names
 from millrace_core.api.modeldeployment import ModelDeployment
+from millrace_core.identity.revision import content, revision_name
 from millrace_kube.platform import Platform
 from millrace_operators.modeldeployment import desired, pod, scaler
+from millrace_operators.modeldeployment.pods import Fetched
+from millrace_operators.modeldeployment.revisions import RevisionRecord
 from tests import builders
 from tests.operators import golden
 
 GOLDEN = Path(__file__).parent / "golden"
 PLATFORM = Platform(
-    inference_image="millrace/millrace:0.1.0",
-    gpu_image="millrace/millrace:0.1.0",
+    inference_image="millrace/inference:0.1.0",
+    gpu_image="millrace/inference-gpu:0.1.0",
     materialize_image="unused",
     namespace="millrace-system",
     gateway_url="http://millrace-gateway.millrace-system.svc",
@@ -45,23 +47,35 @@ def owner(built: builders.Built) -> dict[str, Any]:
     return document
 
 
-def children(built: builders.Built, device: str = "cpu") -> dict[str, Callable[[], dict[str, Any]]]:
+def record(built: builders.Built, device: str = "cpu") -> RevisionRecord:
+    """The first revision of a deployment, as this release makes it."""
     document = owner(built)
     spec, name = ModelDeployment.model_validate(document).spec, document["metadata"]["name"]
-    bare = pod.template(name, "recsys", spec, device, PLATFORM)
-    revision = names.revision(name, bare)
+    made_of = content(name, spec, device)
+    revision = revision_name(name, "uid-1", 1, made_of)
+    return RevisionRecord(revision, 1, device, made_of, pod.template(document, spec, revision, device, PLATFORM))
+
+
+def children(built: builders.Built, device: str = "cpu") -> dict[str, Callable[[], dict[str, Any]]]:
+    document = owner(built)
+    spec = ModelDeployment.model_validate(document).spec
+    kept = record(built, device)
+    model = Fetched("sha256:" + "cd" * 32, 1048576)
     return {
-        "deployment": lambda: desired.deployment(document, revision, bare, device=device, replicas=spec.scaling.min),
+        "deployment": lambda: desired.deployment(document, kept, replicas=spec.scaling.min),
+        "controller-revision": lambda: desired.controller_revision(document, kept),
+        "pinned-model": lambda: desired.pinned_model(document, kept, model),
         "disruption-budget": lambda: desired.disruption_budget(document, spec),
         "service-monitor": lambda: desired.service_monitor(document, spec),
-        "scaled-object": lambda: scaler.scaled_object(document, spec, revision, PLATFORM.prometheus_url),
-        "autoscaler": lambda: scaler.cpu_scaler(document, spec, revision),
+        "scaled-object": lambda: scaler.scaled_object(document, spec, kept.name, PLATFORM.prometheus_url),
+        "autoscaler": lambda: scaler.cpu_scaler(document, spec, kept.name),
     }
 
 
 CASES = {
     "plain": children(PLAIN)["deployment"],
-    **{f"full-{name}": build for name, build in children(FULL, "gpu").items()},
+    "plain-pinned-model": children(PLAIN)["pinned-model"],
+    **{f"full-{name}": build for name, build in children(FULL, "gpu").items() if name != "pinned-model"},
 }
 LONG_ONES = children(LONG)
 
@@ -84,7 +98,7 @@ def test_no_name_or_label_is_longer_than_63_characters(case: str) -> None:
     assert len(prefix + document["metadata"]["name"]) <= 63
     assert all(len(value) <= 63 for value in document["metadata"]["labels"].values())
     # A pod's name is the Deployment's with 10 and 5 characters of Kubernetes' own; its host name is cut to 63.
-    assert len(names.revision("m" * 45, {})) <= 63
+    assert len(record(LONG).name) <= 63
 
 
 @pytest.mark.parametrize("metric", ["queueDepth", "inFlight", "requestRate"])
@@ -94,3 +108,10 @@ def test_the_query_is_a_sum_over_the_pods_of_this_deployment_alone(metric: str) 
     assert trigger["query"].startswith("sum(")
     assert 'namespace="recsys",deployment="recommendation-v2"' in trigger["query"]
     assert trigger["ignoreNullValues"] == "false"
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_both_containers_of_a_pod_run_the_image_of_its_device(device: str) -> None:
+    image = PLATFORM.gpu_image if device == "gpu" else PLATFORM.inference_image
+    spec = record(FULL, device).template["spec"]
+    assert [each["image"] for each in (*spec["initContainers"], *spec["containers"])] == [image, image]

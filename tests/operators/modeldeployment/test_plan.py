@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.api.modeldeployment import Scaling
-from millrace_operators.modeldeployment.plan import Plan, Revision, plan
+from millrace_operators.modeldeployment.plan import Revision, RolloutPlan
+from millrace_operators.modeldeployment.plan import plan as plan_of
 
+ALL = frozenset(["m-old", "m-new", "m-third", "a", "b", "c", "d"])
 ONE = Scaling()
 THREE = Scaling(min=3, max=3)
 UP_TO_TEN = Scaling(min=2, max=10)
+
+
+def plan(
+    target: str,
+    revisions: Sequence[Revision],
+    recorded: str,
+    scaling: Scaling,
+    *,
+    routed: Collection[str],
+    pinned: Collection[str] = ALL,
+) -> RolloutPlan:
+    return plan_of(target, revisions, recorded, scaling, pinned=pinned, routed=routed)
 
 
 def old(ready: int = 1, replicas: int = 1) -> Revision:
@@ -22,13 +39,38 @@ def new(ready: int = 0, replicas: int = 1, *, current: bool = True) -> Revision:
 
 
 def test_the_first_revision_serves_as_soon_as_a_pod_is_ready() -> None:
-    assert plan("m-new", [], "", THREE, routed=()) == Plan("m-new", 3, "")
-    assert plan("m-new", [new(0, 3)], "", THREE, routed=()) == Plan("m-new", 3, "")
-    assert plan("m-new", [new(1, 3)], "", THREE, routed=()) == Plan("m-new", 3, "m-new", switched=True)
+    assert plan("m-new", [new(0, 3)], "", THREE, routed=()) == RolloutPlan("m-new", "", {"m-new": 3})
+    assert plan("m-new", [new(1, 3)], "", THREE, routed=()) == RolloutPlan(
+        "m-new", "m-new", {"m-new": 3}, switched=True
+    )
+
+
+def test_a_revision_begins_with_one_pod_until_it_is_known_what_that_one_measured() -> None:
+    assert plan("m-new", [], "", THREE, routed=(), pinned=()) == RolloutPlan("m-new", "", {"m-new": 1})
+    assert plan("m-new", [new(0, 1)], "", THREE, routed=(), pinned=()).replicas == {"m-new": 1}
+    assert plan("m-new", [new(0, 1)], "", THREE, routed=(), pinned=["m-new"]).replicas == {"m-new": 3}
+    both = [old(3, 3), new(0, 1)]
+    assert plan("m-new", both, "m-old", THREE, routed=(), pinned=["m-old"]).replicas == {"m-new": 1, "m-old": 3}
+
+
+def test_a_revision_that_serves_never_shrinks_because_its_model_is_not_known() -> None:
+    assert plan("m-old", [old(3, 3)], "m-old", THREE, routed=(), pinned=()).replicas == {"m-old": 3}
+
+
+def test_one_ready_pod_of_many_does_not_take_over_from_a_revision_that_serves() -> None:
+    assert plan("m-new", [old(3, 3), new(1, 1)], "m-old", THREE, routed=()).active == "m-old"
+
+
+def test_a_revision_whose_model_is_not_known_or_not_one_takes_nothing_over() -> None:
+    assert plan("m-new", [new(1, 1)], "", ONE, routed=(), pinned=()).active == ""
+    assert plan("m-new", [replace(new(1, 1), alike=False)], "", ONE, routed=()).active == ""
+    assert plan("m-new", [old(), replace(new(1, 1), alike=False)], "m-old", ONE, routed=()).active == "m-old"
 
 
 def test_a_new_revision_comes_up_beside_the_old_one() -> None:
-    assert plan("m-new", [old()], "m-old", ONE, routed=("m-old",)) == Plan("m-new", 1, "m-old")
+    assert plan("m-new", [old()], "m-old", ONE, routed=("m-old",)) == RolloutPlan(
+        "m-new", "m-old", {"m-new": 1, "m-old": 1}
+    )
 
 
 def test_the_old_revision_serves_until_every_pod_of_the_new_one_is_ready() -> None:
@@ -48,7 +90,9 @@ def test_the_old_revision_goes_when_no_route_leads_to_it() -> None:
 
 
 def test_a_failing_revision_goes_when_the_spec_changes_back() -> None:
-    assert plan("m-old", [old(), new(0)], "m-old", ONE, routed=("m-old",)) == Plan("m-old", 1, "m-old", ("m-new",))
+    assert plan("m-old", [old(), new(0)], "m-old", ONE, routed=("m-old",)) == RolloutPlan(
+        "m-old", "m-old", {"m-old": 1}, ("m-new",)
+    )
 
 
 def test_a_failing_revision_goes_when_the_spec_asks_for_a_third() -> None:
@@ -61,17 +105,17 @@ def test_a_new_revision_takes_over_at_its_first_ready_pod_where_the_old_one_serv
 
 
 def test_a_scaled_revision_keeps_the_scalers_number() -> None:
-    assert plan("m-old", [old(7, 7)], "m-old", UP_TO_TEN, routed=()).replicas == 7
+    assert plan("m-old", [old(7, 7)], "m-old", UP_TO_TEN, routed=()).replicas["m-old"] == 7
 
 
 def test_a_new_revision_comes_up_with_the_present_number_of_pods() -> None:
-    assert plan("m-new", [old(7, 7)], "m-old", UP_TO_TEN, routed=()).replicas == 7
-    assert plan("m-new", [], "", UP_TO_TEN, routed=()).replicas == 2
+    assert plan("m-new", [old(7, 7)], "m-old", UP_TO_TEN, routed=()).replicas["m-new"] == 7
+    assert plan("m-new", [], "", UP_TO_TEN, routed=()).replicas["m-new"] == 2
 
 
 def test_the_scalers_number_is_held_within_bounds_that_change() -> None:
-    assert plan("m-old", [old(7, 7)], "m-old", Scaling(min=1, max=5), routed=()).replicas == 5
-    assert plan("m-old", [old(1, 1)], "m-old", UP_TO_TEN, routed=()).replicas == 2
+    assert plan("m-old", [old(7, 7)], "m-old", Scaling(min=1, max=5), routed=()).replicas["m-old"] == 5
+    assert plan("m-old", [old(1, 1)], "m-old", UP_TO_TEN, routed=()).replicas["m-old"] == 2
 
 
 def test_a_lost_status_is_made_good_by_what_is_ready() -> None:

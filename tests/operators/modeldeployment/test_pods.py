@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from millrace_operators.modeldeployment.pods import Failure, Fetched, failure, fetched
+from millrace_operators.modeldeployment.pods import Failure, Fetched, failure, measurements
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, pod, serving, waiting
 
+OTHER = "sha256:" + "cd" * 32
 MISSING = error("s3://models/none.onnx does not exist")
 
 
-def test_a_finished_fetch_tells_the_digest_and_size() -> None:
-    assert fetched([serving("a"), serving("b")]) == {Fetched(DIGEST, 1048576)}
+def test_finished_fetches_tell_digest_and_size_first_one_first() -> None:
+    late, early = serving("a"), serving("b", OTHER)
+    late["status"]["initContainerStatuses"][0]["state"]["terminated"]["finishedAt"] = "2026-01-01T00:00:09Z"
+    early["status"]["initContainerStatuses"][0]["state"]["terminated"]["finishedAt"] = "2026-01-01T00:00:03Z"
+    found = measurements([late, early])
+    assert [(item.pod, item.model) for item in found] == [
+        ("b", Fetched(OTHER, 1048576)),
+        ("a", Fetched(DIGEST, 1048576)),
+    ]
+
+
+def test_a_pod_that_goes_or_failed_has_measured_nothing() -> None:
+    leaving = serving("a")
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    failed = pod("b", init={"state": ended(2, {"digest": DIGEST, "bytes": 1})})
+    assert measurements([leaving, failed]) == []
 
 
 def test_a_serving_pod_has_no_failure() -> None:

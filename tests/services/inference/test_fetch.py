@@ -106,6 +106,28 @@ def test_a_wrong_digest_says_both_and_leaves_nothing(models, path):
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_file_other_than_the_revisions_first_pod_measured_is_refused_with_both_digests(models, path):
+    measured = fetch(settings(models["sum"], path)).digest
+    other = path.with_name("other.onnx")
+    with pytest.raises(RejectError) as caught:
+        fetch(FetchSettings(uri=str(models["lookup"]), path=other, pinned=measured))
+    actual = hashlib.sha256(models["lookup"].read_bytes()).hexdigest()
+    assert f"has the digest sha256:{actual}, while this revision serves {measured}" in str(caught.value)
+    assert (caught.value.field, caught.value.reason) == ("spec.model.uri", "ModelReplaced")
+    assert not other.exists()
+    assert fetch(FetchSettings(uri=str(models["sum"]), path=other, pinned=measured)).digest == measured
+
+
+def test_a_pod_that_fetches_again_keeps_the_file_it_has_measured(models, path, tmp_path):
+    source = tmp_path / "source.onnx"
+    source.write_bytes(models["sum"].read_bytes())
+    first = fetch(settings(source, path))
+    source.write_bytes(models["lookup"].read_bytes())
+    assert fetch(settings(source, path)) == first
+    path.write_bytes(b"damaged")
+    assert fetch(settings(source, path)) != first, "what is damaged is fetched"
+
+
 def test_a_corrupt_model_is_named_and_leaves_nothing(models, path, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(models["sum"].read_bytes()[:50])
@@ -149,6 +171,7 @@ def test_an_object_comes_from_s3_and_what_is_wrong_is_told_apart(models, path, s
     use(monkeypatch, s3, key, secret)
     assert fetch(settings("s3://models/a/m.onnx", path)).bytes == len(content)
     assert path.read_bytes() == content
+    path = path.with_name("another.onnx")  # what was fetched stays
     assert _error("s3://models/b.onnx", path) == (RejectError, "ModelNotFound", "there is no object b.onnx")
     assert _error("s3://nope/m.onnx", path) == (RejectError, "BucketNotFound", "there is no bucket nope")
     use(monkeypatch, s3, key, "wrong-secret")

@@ -1,0 +1,227 @@
+"""One revision never serves two models, whatever happens to the file, to pods, to ConfigMaps and to the operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace_kube import resources as r
+from tests import builders
+from tests.operators.modeldeployment.pod_kubelet import PodKubelet, digest
+from tests.operators.world import World
+
+MD = r.MODEL_DEPLOYMENTS
+URI = "file:///m/model.onnx"
+FIRST, SECOND = digest("a"), digest("b")
+
+
+def model(pods: int = 1, command: str = "", **changes: Any) -> dict[str, Any]:
+    built = builders.model_deployment("m", URI, "shop").having("spec.scaling", {"min": pods, "max": pods})
+    for path, value in changes.items():
+        built = built.having(f"spec.model.{path}", value)
+    if command:
+        built = built.having("metadata.annotations", {"millrace.dev/command": command})
+    return built.build()
+
+
+@pytest.fixture
+def shop(world: World) -> World:
+    world.kubelet = PodKubelet(world.http, world.namespace, files={URI: FIRST})
+    return world
+
+
+def kubelet(world: World) -> PodKubelet:
+    assert isinstance(world.kubelet, PodKubelet)
+    return world.kubelet
+
+
+def served(world: World) -> set[str]:
+    """Every digest that a pod of any revision was ready with, each revision with one."""
+    found = kubelet(world).served
+    assert len({revision for revision, _ in found}) == len(found), f"a revision served two models: {found}"
+    return {item for _, item in found}
+
+
+def replaced(world: World) -> bool:
+    """Whether the status says that the file was replaced, and names both digests."""
+    status, reason, message = world.condition(MD, "m", "ModelResolved")
+    return (status, reason) == ("False", "ModelReplaced") and FIRST in message and SECOND in message
+
+
+async def test_the_version_is_that_of_the_file_and_all_pods_serve_it(shop: World) -> None:
+    shop.apply(model(pods=3))
+    await shop.settle()
+    status = shop.status(MD, "m")
+    assert status["model"] == {"version": "aaaaaaaa", "digest": FIRST, "bytes": 42}
+    assert status["replicas"] == {"ready": 3, "desired": 3}
+    [pinned] = shop.all(r.CONFIG_MAPS)
+    assert (pinned["metadata"]["name"], pinned["data"]["digest"]) == (status["revision"], FIRST)
+
+
+async def test_a_revision_begins_with_one_pod(shop: World) -> None:
+    shop.apply(model(pods=3))
+    await shop.turn()
+    assert len(shop.all(r.PODS)) == 1
+    await shop.settle()
+    assert len(shop.all(r.PODS)) == 3
+
+
+async def test_pods_of_a_stated_digest_begin_together(shop: World) -> None:
+    shop.apply(model(pods=3, digest=FIRST))
+    await shop.turn()
+    assert len(shop.all(r.PODS)) == 3
+    await shop.settle()
+    assert shop.all(r.CONFIG_MAPS) == []
+    assert shop.status(MD, "m")["model"]["digest"] == FIRST
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["one operator", "a new operator"])
+async def test_pods_that_scale_out_after_the_file_was_replaced_do_not_serve(shop: World, restarted: bool) -> None:
+    shop.apply(model())
+    await shop.settle()
+    kubelet(shop).files[URI] = SECOND
+    if restarted:
+        shop.restart()
+    shop.apply(model(pods=3))
+    await shop.settle()
+    assert served(shop) == {FIRST}
+    assert replaced(shop)
+    assert shop.status(MD, "m")["replicas"] == {"ready": 1, "desired": 3}
+    assert shop.condition(MD, "m", "Ready")[0] == "False"
+    kubelet(shop).files[URI] = FIRST
+    kubelet(shop).act()
+    shop.touched(r.PODS), shop.touched(r.DEPLOYMENTS)
+    await shop.settle()
+    assert shop.condition(MD, "m", "Ready")[0] == "True"
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["one operator", "a new operator"])
+async def test_a_pod_that_comes_after_a_lost_node_does_not_serve_a_replaced_file(shop: World, restarted: bool) -> None:
+    shop.apply(model())
+    await shop.settle()
+    revision = shop.status(MD, "m")["revision"]
+    kubelet(shop).files[URI] = SECOND
+    kubelet(shop).kill(revision)
+    if restarted:
+        shop.restart()
+    shop.touched(r.PODS)
+    await shop.settle()
+    assert served(shop) == {FIRST}
+    assert replaced(shop)
+    assert shop.status(MD, "m")["model"]["digest"] == FIRST, "it is what the revision serves, once it can"
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["one operator", "a new operator"])
+async def test_of_two_first_pods_that_differ_one_is_replaced_before_it_has_traffic(
+    shop: World, restarted: bool
+) -> None:
+    shop.apply(model(pods=2))
+    await shop.turn()
+    [deployment] = shop.all(r.DEPLOYMENTS)
+    # The operator is away; somebody scales by hand, and the file is replaced between the two.
+    shop.patch(r.DEPLOYMENTS, deployment["metadata"]["name"], {"spec": {"replicas": 2}})
+    kubelet(shop).files[URI] = SECOND
+    kubelet(shop).act()
+    assert {item for _, item in kubelet(shop).served} == {FIRST, SECOND}
+    if restarted:
+        shop.restart()
+    await shop.turn()
+    assert shop.status(MD, "m").get("revision") is None, "nothing serves while pods differ"
+    assert replaced(shop)
+    kubelet(shop).served.clear()
+    await shop.settle()
+    assert SECOND not in served(shop)
+    assert shop.status(MD, "m")["model"]["digest"] == FIRST
+    [event] = [
+        event
+        for event in shop.http.get(f"/api/v1/namespaces/{shop.namespace}/events").json()["items"]
+        if event["reason"] == "ModelReplaced" and "is replaced" in event["message"]
+    ]
+    assert FIRST in event["message"]
+    assert SECOND in event["message"]
+    assert replaced(shop), "the second pod is refused the new file"
+
+
+async def test_a_restart_serves_the_new_file_by_a_new_revision_and_is_handled_once(shop: World) -> None:
+    shop.apply(model())
+    await shop.settle()
+    old = shop.status(MD, "m")["revision"]
+    kubelet(shop).files[URI] = SECOND
+    shop.apply(model(command="1:restart"))
+    await shop.settle()
+    status = shop.status(MD, "m")
+    assert status["revision"] != old
+    assert (status["model"]["version"], status["handledCommand"]) == ("bbbbbbbb", "1")
+    assert served(shop) == {FIRST, SECOND}
+    made = len(shop.all(r.CONTROLLER_REVISIONS))
+    shop.restart()
+    await shop.settle()
+    assert (len(shop.all(r.CONTROLLER_REVISIONS)), shop.status(MD, "m")["revision"]) == (made, status["revision"])
+
+
+async def test_a_command_that_is_none_is_answered_and_changes_nothing(shop: World) -> None:
+    shop.apply(model())
+    await shop.settle()
+    old = shop.status(MD, "m")["revision"]
+    shop.apply(model(command="1:reboot"))
+    await shop.settle()
+    status = shop.status(MD, "m")
+    assert (status["revision"], status["handledCommand"]) == (old, "1")
+    assert '"<id>:restart"' in status["commandResult"]
+    assert shop.condition(MD, "m", "Ready")[0] == "True"
+    assert ("m", "Warning", "BadCommand") in shop.events()
+
+
+async def test_a_spec_that_goes_back_finds_its_revision_and_its_model_again(shop: World) -> None:
+    other = "file:///m/other.onnx"
+    kubelet(shop).files[other] = SECOND
+    shop.apply(model())
+    await shop.settle()
+    old = shop.status(MD, "m")["revision"]
+    shop.apply(model(uri=other))
+    await shop.settle()
+    assert shop.status(MD, "m")["model"]["digest"] == SECOND
+    kubelet(shop).files[URI] = digest("c")
+    shop.apply(model())
+    await shop.settle()
+    assert shop.status(MD, "m")["targetRevision"] == old
+    assert shop.condition(MD, "m", "ModelResolved")[1] == "ModelReplaced"
+    assert shop.status(MD, "m")["model"]["digest"] == SECOND, "the other one serves on"
+    kubelet(shop).files[URI] = FIRST
+    kubelet(shop).act()
+    shop.touched(r.PODS), shop.touched(r.DEPLOYMENTS)
+    await shop.settle()
+    assert shop.status(MD, "m")["revision"] == old
+    served(shop)
+
+
+@pytest.mark.parametrize("data", [None, {"digest": SECOND, "bytes": "1"}], ids=["deleted", "another in its place"])
+async def test_what_tells_pods_of_their_model_is_put_back(shop: World, data: dict[str, str] | None) -> None:
+    shop.apply(model())
+    await shop.settle()
+    revision = shop.status(MD, "m")["revision"]
+    [before] = shop.all(r.CONFIG_MAPS)
+    shop.delete(r.CONFIG_MAPS, revision)
+    if data is not None:
+        metadata = {"name": revision, "labels": before["metadata"]["labels"]}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True, "data": data}
+        shop.apply(document)
+    kubelet(shop).files[URI] = SECOND
+    await shop.settle()
+    [after] = shop.all(r.CONFIG_MAPS)
+    assert after["data"] == before["data"]
+    assert served(shop) == {FIRST}
+    assert shop.status(MD, "m")["replicas"] == {"ready": 1, "desired": 1}, "pods that serve rightly are left alone"
+
+
+async def test_old_revisions_are_kept_for_a_while_and_then_taken_away(shop: World) -> None:
+    for number in range(9):
+        uri = f"file:///m/{number}.onnx"
+        kubelet(shop).files[uri] = digest(str(number))
+        shop.apply(model(uri=uri))
+        await shop.settle()
+    kept = shop.all(r.CONTROLLER_REVISIONS)
+    assert sorted(item["revision"] for item in kept) == [4, 5, 6, 7, 8, 9]
+    assert [item["metadata"]["name"] for item in shop.all(r.CONFIG_MAPS)] == [item["metadata"]["name"] for item in kept]
+    assert len(shop.all(r.DEPLOYMENTS)) == 1
