@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @dataclass
-class Cluster:
+class EmbeddedCluster:
     """A client for the test, one for what it tests, and a namespace of its own."""
 
     client: Client
@@ -118,10 +118,10 @@ class Cluster:
 
 
 @pytest.fixture
-async def cluster(server: RunningServer, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(server: RunningServer, tmp_path: Path) -> AsyncIterator[EmbeddedCluster]:
     connection = load(server.kubeconfig)
     test, agents = {"user_agent": "test", "field_manager": "test"}, {"user_agent": NAME, "field_manager": NAME}
     async with Client(connection, **test) as client, Client(connection, **agents) as agent:
         namespace = f"t-{uuid4().hex[:8]}"
         await client.create(NAMESPACES, {"metadata": {"name": namespace}})
-        yield Cluster(client, agent, namespace, tmp_path / "root", f"node-{namespace}")
+        yield EmbeddedCluster(client, agent, namespace, tmp_path / "root", f"node-{namespace}")

@@ -19,8 +19,8 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 class ApiResource:
     """One resource in one version: ``deployments`` in ``apps/v1``.
 
-    Versions of one resource share ``storage`` and differ in ``version``; objects are kept in the storage
-    version and only the ``apiVersion`` differs on the way out, unless ``convert`` names a conversion.
+    Versions of one resource share ``storage``. Objects are kept in one of them; in the others only ``apiVersion``
+    differs, except for the kinds that ``versions.py`` converts.
     """
 
     group: str
@@ -166,9 +166,6 @@ BUILTIN: tuple[ApiResource, ...] = (
     _row("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", "pc", scoped=False),
     _row("storage.k8s.io/v1", "StorageClass", "storageclasses", "sc", scoped=False),
 )
-
-#: Group and version in which a built-in resource with several versions is stored.
-STORED_AS = {"events/events": "v1", "autoscaling/horizontalpodautoscalers": "autoscaling/v2"}
 
 #: Dotted paths that field selectors may name, beside metadata.name and metadata.namespace.
 SELECTABLE: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ from millrace_core.base.errors import RejectError
 from millrace_kube.resources import PODS
 from millrace_local.agent.settings import parse
 from millrace_local.apiserver.process import RunningServer
-from tests.local.cluster import Cluster
+from tests.local.cluster import EmbeddedCluster
 from tests.local.node.test_processes import is_alive, until_dead
 
 REQUIRED = ["--kubeconfig", "k", "--root", "r"]
@@ -68,7 +68,9 @@ def test_a_missing_kubeconfig_ends_the_agent_with_a_sentence(tmp_path: Path) -> 
     assert b"Traceback" not in said
 
 
-async def test_a_second_agent_in_the_same_folder_ends_with_a_sentence(cluster: Cluster, server: RunningServer) -> None:
+async def test_a_second_agent_in_the_same_folder_ends_with_a_sentence(
+    cluster: EmbeddedCluster, server: RunningServer
+) -> None:
     async with cluster.running():
         await cluster.pod("true")
         await cluster.phase("Succeeded")
@@ -79,7 +81,7 @@ async def test_a_second_agent_in_the_same_folder_ends_with_a_sentence(cluster: C
     assert b"Traceback" not in said
 
 
-async def pids_of(cluster: Cluster, uid: str) -> list[int]:
+async def pids_of(cluster: EmbeddedCluster, uid: str) -> list[int]:
     file = cluster.root / "pods" / uid / "home" / "pids"
     async with asyncio.timeout(30):
         while not file.exists():
@@ -87,7 +89,9 @@ async def pids_of(cluster: Cluster, uid: str) -> list[int]:
     return [int(pid) for pid in file.read_text().split()]
 
 
-async def test_a_killed_agent_leaves_nothing_and_the_next_goes_on(cluster: Cluster, server: RunningServer) -> None:
+async def test_a_killed_agent_leaves_nothing_and_the_next_goes_on(
+    cluster: EmbeddedCluster, server: RunningServer
+) -> None:
     script = "sleep 1000 & echo $$$$ $! > $HOME/new; mv $HOME/new $HOME/pids; wait"
     first = agent(server.kubeconfig, cluster.root, cluster.node)
     second = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +13,8 @@ import pytest
 
 from millrace_local.apiserver.process import RunningServer
 from tests.local.apiserver.conftest import client_of
+
+Eventually = Callable[..., Any]
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -87,19 +89,21 @@ def test_latency_slows_a_call_down(client: httpx.Client) -> None:
 class Watch(threading.Thread):
     """A watch in a thread; ``names`` are the objects it has seen, ``error`` what ended it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, user_agent: str = "") -> None:
         super().__init__(daemon=True)
         self.names: list[str] = []
         self.error: Exception | None = None
         self._url = url
+        self._headers = {"user-agent": user_agent}
         self.open = threading.Event()
 
     def run(self) -> None:
         """Reads until the end."""
         try:
-            with httpx.stream("GET", f"{self._url}{MAPS}?watch=1", timeout=20, verify=False) as answer:
+            url = f"{self._url}{MAPS}?watch=1"
+            with httpx.stream("GET", url, timeout=20, verify=False, headers=self._headers) as response:
                 self.open.set()
-                for line in answer.iter_lines():
+                for line in response.iter_lines():
                     self.names.append(json.loads(line)["object"]["metadata"]["name"])
         except httpx.HTTPError as error:
             self.error = error
@@ -117,20 +121,20 @@ def test_watches_are_cut_off(client: httpx.Client, faulty: RunningServer) -> Non
     assert watch.names == ["a"]
 
 
-def test_a_stale_watch_runs_behind_until_the_rule_is_gone(client: httpx.Client, faulty: RunningServer) -> None:
-    rules(client, {"resource": "configmaps", "action": "staleWatch"})
-    watch = Watch(faulty.url)
-    watch.start()
-    watch.open.wait(10)
+def test_a_stale_watch_runs_behind_until_the_rule_is_gone(
+    client: httpx.Client, faulty: RunningServer, eventually: Eventually
+) -> None:
+    rules(client, {"resource": "configmaps", "userAgent": "stale", "action": "staleWatch"})
+    stale, fresh = Watch(faulty.url, "stale"), Watch(faulty.url, "fresh")
+    for watch in (stale, fresh):
+        watch.start()
+        assert watch.open.wait(10)
     create(client, "a")
     create(client, "b")
-    time.sleep(0.2)
-    assert watch.names == []
+    eventually(lambda: fresh.names == ["a", "b"])
+    assert stale.names == []
     client.delete("/faults")
-    deadline = time.monotonic() + 10
-    while watch.names != ["a", "b"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert watch.names == ["a", "b"]
+    eventually(lambda: stale.names == ["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,22 +83,17 @@ def test_the_dynamic_client_discovers_and_applies(api: Any, namespace: str) -> N
 
 def test_a_watch_follows_changes(api: Any, namespace: str) -> None:
     core = client.CoreV1Api(api)
-
-    def change() -> None:
-        time.sleep(0.2)
-        core.create_namespaced_config_map(namespace, settings("watched"))
-        core.delete_namespaced_config_map("watched", namespace)
-
-    changing = threading.Thread(target=change)
-    changing.start()
+    core.create_namespaced_config_map(namespace, settings("present"))
     seen = []
     stream = watch.Watch()
     for event in stream.stream(core.list_namespaced_config_map, namespace, timeout_seconds=10):
         seen.append((event["type"], event["object"].metadata.name))
+        if seen[-1] == ("ADDED", "present"):
+            core.create_namespaced_config_map(namespace, settings("watched"))
+            core.delete_namespaced_config_map("watched", namespace)
         if event["type"] == "DELETED":
             stream.stop()
-    changing.join()
-    assert seen == [("ADDED", "watched"), ("DELETED", "watched")]
+    assert seen == [("ADDED", "present"), ("ADDED", "watched"), ("DELETED", "watched")]
 
 
 def test_leases_elect_one_leader_at_a_time(api: Any, namespace: str) -> None:

@@ -20,7 +20,7 @@ from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object, Resource, key_o
 from millrace_local.apiserver.process import RunningServer, start
 from millrace_local.client.events import Recorder
 from millrace_local.client.informer import Informer, Informers
-from tests.local.cluster import Cluster
+from tests.local.cluster import EmbeddedCluster
 
 
 class Seen:
@@ -47,7 +47,7 @@ class Seen:
 
 
 @asynccontextmanager
-async def watching(cluster: Cluster) -> AsyncIterator[tuple[Informer, Seen]]:
+async def watching(cluster: EmbeddedCluster) -> AsyncIterator[tuple[Informer, Seen]]:
     informer, seen, stop = Informer(cluster.client, CONFIG_MAPS), Seen(), asyncio.Event()
     informer.subscribe(seen.take)
     running = asyncio.create_task(informer.run(stop))
@@ -59,19 +59,19 @@ async def watching(cluster: Cluster) -> AsyncIterator[tuple[Informer, Seen]]:
         await running
 
 
-async def put(cluster: Cluster, name: str, value: str) -> Object:
+async def put(cluster: EmbeddedCluster, name: str, value: str) -> Object:
     try:
         return await cluster.client.patch(CONFIG_MAPS, cluster.namespace, name, {"data": {"v": value}})
     except ApiError:
         return await cluster.create(CONFIG_MAPS, name, data={"v": value})
 
 
-def values(seen: Seen, cluster: Cluster) -> dict[str, str]:
+def values(seen: Seen, cluster: EmbeddedCluster) -> dict[str, str]:
     mine = {key: obj for key, obj in seen.items.items() if key.startswith(f"{cluster.namespace}/")}
     return {key.split("/")[1]: obj["data"]["v"] for key, obj in mine.items()}
 
 
-async def test_changes_arrive_in_order_and_deletions_too(cluster: Cluster) -> None:
+async def test_changes_arrive_in_order_and_deletions_too(cluster: EmbeddedCluster) -> None:
     await put(cluster, "before", "0")
     async with watching(cluster) as (informer, seen):
         assert values(seen, cluster) == {"before": "0"}
@@ -83,7 +83,7 @@ async def test_changes_arrive_in_order_and_deletions_too(cluster: Cluster) -> No
 
 
 @pytest.mark.parametrize("fault", ["/faults/drop-watches", "/faults/forget-history"])
-async def test_nothing_is_missed_when_the_watch_is_cut(cluster: Cluster, fault: str) -> None:
+async def test_nothing_is_missed_when_the_watch_is_cut(cluster: EmbeddedCluster, fault: str) -> None:
     await put(cluster, "gone", "0")
     async with watching(cluster) as (_, seen):
         for number in range(6):
@@ -95,7 +95,7 @@ async def test_nothing_is_missed_when_the_watch_is_cut(cluster: Cluster, fault: 
         await seen.until(lambda: values(seen, cluster) == {"a": "5", "b": "5"})
 
 
-async def test_a_server_that_refuses_and_stalls_is_asked_again(cluster: Cluster) -> None:
+async def test_a_server_that_refuses_and_stalls_is_asked_again(cluster: EmbeddedCluster) -> None:
     rules = [
         {"verb": "list|watch", "resource": "configmaps", "action": "status", "code": 500, "times": 2},
         {"verb": "watch", "resource": "configmaps", "action": "drop", "times": 1},
@@ -116,7 +116,7 @@ async def test_a_server_that_was_killed_and_came_back_is_followed_on(tmp_path: P
     server = serve()
     try:
         async with Client(load(server.kubeconfig)) as client:
-            cluster = Cluster(client, client, "default", tmp_path, "n")
+            cluster = EmbeddedCluster(client, client, "default", tmp_path, "n")
             await put(cluster, "a", "1")
             async with watching(cluster) as (_, seen):
                 server.kill()
@@ -128,7 +128,7 @@ async def test_a_server_that_was_killed_and_came_back_is_followed_on(tmp_path: P
         server.stop()
 
 
-async def test_a_kind_that_is_not_installed_counts_as_empty(cluster: Cluster) -> None:
+async def test_a_kind_that_is_not_installed_counts_as_empty(cluster: EmbeddedCluster) -> None:
     informers, stop = Informers(cluster.client), asyncio.Event()
     informer = informers.of(Resource("none.example", "v1", "nones", "None"))
     running = asyncio.create_task(informers.run(stop))
@@ -201,7 +201,7 @@ def test_an_index_always_says_what_the_items_say(steps: list[tuple[str, str | No
             assert informer.by("team", value) == expected
 
 
-async def test_an_event_repeated_is_counted_also_by_the_next_recorder(cluster: Cluster) -> None:
+async def test_an_event_repeated_is_counted_also_by_the_next_recorder(cluster: EmbeddedCluster) -> None:
     obj = await cluster.create(CONFIG_MAPS, "c", data={})
     for _ in range(2):
         stop = asyncio.Event()

@@ -22,7 +22,9 @@ from millrace_kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
-from tests.local.cluster import Cluster, Obj
+from millrace_local.controllers.scaling.prometheus import Prometheus
+from millrace_local.controllers.scaling.spec import Trigger
+from tests.local.cluster import EmbeddedCluster, Obj
 
 LABELS = {"app": "web"}
 
@@ -32,12 +34,12 @@ def template(script: str = "exec sleep 1000", **spec: Any) -> Obj:
     return {"metadata": {"labels": LABELS}, "spec": {"containers": [container], **spec}}
 
 
-async def deploy(cluster: Cluster, replicas: int = 2, **spec: Any) -> None:
+async def deploy(cluster: EmbeddedCluster, replicas: int = 2, **spec: Any) -> None:
     body = {"replicas": replicas, "selector": {"matchLabels": LABELS}, "template": template(), **spec}
     await cluster.create(DEPLOYMENTS, "web", spec=body)
 
 
-async def rolled_out(cluster: Cluster, replicas: int = 2) -> Obj:
+async def rolled_out(cluster: EmbeddedCluster, replicas: int = 2) -> Obj:
     def holds(obj: Obj) -> bool:
         status = obj.get("status") or {}
         done = find(status.get("conditions"), "Progressing") or {}
@@ -48,12 +50,12 @@ async def rolled_out(cluster: Cluster, replicas: int = 2) -> Obj:
     return await cluster.until(holds, "web", DEPLOYMENTS)
 
 
-async def names(cluster: Cluster, resource: Any) -> list[str]:
+async def names(cluster: EmbeddedCluster, resource: Any) -> list[str]:
     items, _ = await cluster.client.list(resource, cluster.namespace)
     return sorted(item["metadata"]["name"] for item in items)
 
 
-async def test_a_deployment_is_rolled_out_served_scaled_and_taken_away(cluster: Cluster) -> None:
+async def test_a_deployment_is_rolled_out_served_scaled_and_taken_away(cluster: EmbeddedCluster) -> None:
     async with cluster.running(controllers=True):
         await cluster.create(SERVICES, "web", spec={"selector": LABELS, "ports": [{"port": 80, "targetPort": 8080}]})
         await deploy(cluster)
@@ -80,7 +82,7 @@ async def test_a_deployment_is_rolled_out_served_scaled_and_taken_away(cluster: 
         assert await names(cluster, SERVICE_ACCOUNTS) == ["default"]
 
 
-async def ready_addresses(cluster: Cluster, count: int) -> set[str]:
+async def ready_addresses(cluster: EmbeddedCluster, count: int) -> set[str]:
     found: set[str] = set()
     async with asyncio.timeout(30):
         while True:
@@ -92,7 +94,7 @@ async def ready_addresses(cluster: Cluster, count: int) -> set[str]:
             await asyncio.sleep(0.02)
 
 
-async def test_jobs_retry_complete_and_fail_with_their_reasons(cluster: Cluster) -> None:
+async def test_jobs_retry_complete_and_fail_with_their_reasons(cluster: EmbeddedCluster) -> None:
     flaky = "test -e /shared/done || { touch /shared/done; exit 1; }"
     async with cluster.running(controllers=True):
         shared = {"name": "shared", "hostPath": {"path": str(cluster.root / "shared"), "type": "DirectoryOrCreate"}}
@@ -121,7 +123,7 @@ async def test_jobs_retry_complete_and_fail_with_their_reasons(cluster: Cluster)
                 await asyncio.sleep(0.05)
 
 
-async def test_a_cron_job_that_missed_its_time_runs_at_once_and_only_once(cluster: Cluster) -> None:
+async def test_a_cron_job_that_missed_its_time_runs_at_once_and_only_once(cluster: EmbeddedCluster) -> None:
     await cluster.create(
         CRON_JOBS,
         "tick",
@@ -136,7 +138,7 @@ async def test_a_cron_job_that_missed_its_time_runs_at_once_and_only_once(cluste
         assert len(await names(cluster, JOBS)) <= 2  # one, unless a minute ended just now
 
 
-async def test_a_pod_too_large_for_the_node_waits_and_starts_when_there_is_room(cluster: Cluster) -> None:
+async def test_a_pod_too_large_for_the_node_waits_and_starts_when_there_is_room(cluster: EmbeddedCluster) -> None:
     def asks(cpu: str) -> Obj:
         spec = template(nodeSelector={"kubernetes.io/hostname": cluster.node})
         spec["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
@@ -163,7 +165,7 @@ ACTIONS = [
 ]
 
 
-async def test_whichever_write_fails_the_end_is_the_same(cluster: Cluster) -> None:
+async def test_whichever_write_fails_the_end_is_the_same(cluster: EmbeddedCluster) -> None:
     """Fails the n-th write of controllers and node, for every fourth n: nothing is made twice or left out."""
     first = cluster.namespace
     async with cluster.running(controllers=True):
@@ -217,7 +219,7 @@ SCALED_OBJECT_CRD = {
 
 
 @pytest.fixture
-async def scaled_objects(cluster: Cluster) -> None:
+async def scaled_objects(cluster: EmbeddedCluster) -> None:
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     try:
         await cluster.client.request("POST", path, body=SCALED_OBJECT_CRD)
@@ -226,7 +228,7 @@ async def scaled_objects(cluster: Cluster) -> None:
             raise
 
 
-async def scale_by(cluster: Cluster, address: str) -> None:
+async def scale_by(cluster: EmbeddedCluster, address: str) -> None:
     trigger = {
         "type": "prometheus",
         "metadata": {"serverAddress": address, "query": "sum(depth)", "threshold": "5"},
@@ -241,7 +243,17 @@ async def scale_by(cluster: Cluster, address: str) -> None:
     await cluster.create(SCALED_OBJECTS, "web", spec=spec)
 
 
-async def test_without_prometheus_nothing_scales_and_that_is_said_once(cluster: Cluster, scaled_objects: None) -> None:
+async def test_without_prometheus_nothing_scales_and_one_event_says_so(
+    cluster: EmbeddedCluster, scaled_objects: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls, address = 0, Prometheus.address
+
+    def counted(self: Prometheus, trigger: Trigger) -> str:
+        nonlocal polls
+        polls += 1
+        return address(self, trigger)
+
+    monkeypatch.setattr(Prometheus, "address", counted)
     async with cluster.running(controllers=True):
         await deploy(cluster, 1)
         await scale_by(cluster, "http://127.0.0.1:9")
@@ -251,14 +263,17 @@ async def test_without_prometheus_nothing_scales_and_that_is_said_once(cluster: 
             return bool(found and found["reason"] == "PrometheusAbsent" and found["status"] == "False")
 
         await cluster.until(absent, "web", SCALED_OBJECTS)
-        await asyncio.sleep(1.5)  # a poll or two more
+        before = polls
+        async with asyncio.timeout(30):
+            while polls < before + 2:
+                await asyncio.sleep(0.02)
         events, _ = await cluster.client.list(EVENTS, cluster.namespace)
         assert [e["count"] for e in events if e["reason"] == "PrometheusAbsent"] == [1]
         deployment = await cluster.client.get(DEPLOYMENTS, cluster.namespace, "web")
         assert deployment["spec"]["replicas"] == 1
 
 
-async def test_with_prometheus_replicas_follow_its_number(cluster: Cluster, scaled_objects: None) -> None:
+async def test_with_prometheus_replicas_follow_its_number(cluster: EmbeddedCluster, scaled_objects: None) -> None:
     async def answer(request: web.Request) -> web.Response:
         assert request.query["query"] == "sum(depth)"
         vector = {"resultType": "vector", "result": [{"metric": {}, "value": [0, "11"]}]}

@@ -9,12 +9,12 @@ import pytest
 
 from millrace_kube.resources import DEPLOYMENTS
 from millrace_local.apiserver.process import RunningServer
-from tests.local.cluster import Cluster
+from tests.local.cluster import EmbeddedCluster
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 
-async def kubectl(server: RunningServer, cluster: Cluster, *words: str) -> str:
+async def kubectl(server: RunningServer, cluster: EmbeddedCluster, *words: str) -> str:
     command = ["kubectl", "--kubeconfig", str(server.kubeconfig), "--namespace", cluster.namespace, *words]
     process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-2)
     said, _ = await asyncio.wait_for(process.communicate(), 60)
@@ -22,7 +22,7 @@ async def kubectl(server: RunningServer, cluster: Cluster, *words: str) -> str:
     return said.decode()
 
 
-async def test_kubectl_rolls_out_restarts_and_goes_back(cluster: Cluster, server: RunningServer) -> None:
+async def test_kubectl_rolls_out_restarts_and_goes_back(cluster: EmbeddedCluster, server: RunningServer) -> None:
     container = {"name": "main", "image": "millrace/materialize:1", "command": ["sleep", "1000"]}
     template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
     spec = {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from millrace_kube.resources import CONFIG_MAPS, LEASES, NODES, PODS, SECRETS
-from tests.local.cluster import Cluster, Obj
+from tests.local.cluster import EmbeddedCluster, Obj
 from tests.local.node.test_processes import is_alive, until_dead
 
 
@@ -30,7 +30,7 @@ def condition(pod: Obj, kind: str) -> str:
     return found[0] if found else ""
 
 
-async def test_the_node_registers_and_renews_its_lease(cluster: Cluster) -> None:
+async def test_the_node_registers_and_renews_its_lease(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         lease = await _eventually(lambda: cluster.client.get(LEASES, "kube-node-lease", cluster.node))
         assert lease["spec"]["holderIdentity"] == cluster.node
@@ -52,7 +52,7 @@ async def _eventually(work: Any) -> Any:
             await asyncio.sleep(0.05)
 
 
-async def test_a_pod_runs_to_its_end_and_says_how_it_was(cluster: Cluster) -> None:
+async def test_a_pod_runs_to_its_end_and_says_how_it_was(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         await cluster.pod("echo hello; echo to stderr >&2; printf done > /dev/termination-log")
         pod = await cluster.phase("Succeeded")
@@ -64,7 +64,7 @@ async def test_a_pod_runs_to_its_end_and_says_how_it_was(cluster: Cluster) -> No
         assert "Z hello" in await cluster.log(query="?timestamps=true")
 
 
-async def test_a_failed_pod_has_exit_code_signal_and_the_end_of_its_log(cluster: Cluster) -> None:
+async def test_a_failed_pod_has_exit_code_signal_and_the_end_of_its_log(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         container = {"terminationMessagePolicy": "FallbackToLogsOnError"}
         await cluster.pod("echo it broke; exit 7", "a", container=container)
@@ -77,7 +77,7 @@ async def test_a_failed_pod_has_exit_code_signal_and_the_end_of_its_log(cluster:
         assert len(ended(await cluster.phase("Succeeded", "c"))["message"]) == 4096
 
 
-async def test_the_environment_is_clean_and_resolved(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_is_clean_and_resolved(cluster: EmbeddedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAKED", "from the agent")
     cluster.more = {"proxy": "http://127.0.0.1:18080"}
     secret = base64.b64encode(b"hush").decode()
@@ -106,7 +106,7 @@ async def test_the_environment_is_clean_and_resolved(cluster: Cluster, monkeypat
     assert "LEAKED" not in environ
 
 
-async def test_a_pod_waits_for_a_secret_and_starts_when_it_comes(cluster: Cluster) -> None:
+async def test_a_pod_waits_for_a_secret_and_starts_when_it_comes(cluster: EmbeddedCluster) -> None:
     variable = {"name": "X", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}
     async with cluster.running():
         await cluster.pod("echo $X", container={"env": [variable]})
@@ -121,7 +121,7 @@ async def test_a_pod_waits_for_a_secret_and_starts_when_it_comes(cluster: Cluste
         assert await cluster.log() == "v\n"
 
 
-async def test_volumes_are_shared_between_init_and_main_containers(cluster: Cluster) -> None:
+async def test_volumes_are_shared_between_init_and_main_containers(cluster: EmbeddedCluster) -> None:
     await cluster.create(CONFIG_MAPS, "c", data={"a.txt": "A"})
     mounts = [{"name": "work", "mountPath": "/work"}, {"name": "conf", "mountPath": "/etc/conf"}]
     init = {"name": "init", "image": "millrace/materialize", "volumeMounts": mounts}
@@ -151,7 +151,7 @@ async def until_erased(folder: Path) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_config_map_volume_follows_its_source(cluster: Cluster) -> None:
+async def test_a_config_map_volume_follows_its_source(cluster: EmbeddedCluster) -> None:
     await cluster.create(CONFIG_MAPS, "c", data={"a": "old"})
     async with cluster.running():
         await cluster.pod(
@@ -164,7 +164,7 @@ async def test_a_config_map_volume_follows_its_source(cluster: Cluster) -> None:
         await cluster.phase("Succeeded")
 
 
-async def test_an_init_container_is_retried_as_the_pod_allows(cluster: Cluster) -> None:
+async def test_an_init_container_is_retried_as_the_pod_allows(cluster: EmbeddedCluster) -> None:
     init = {"name": "init", "image": "millrace/materialize", "command": ["sh", "-c", "exit 3"]}
     flaky = {**init, "command": ["sh", "-c", "test -e $HOME/x || { touch $HOME/x; exit 1; }"]}
     async with cluster.running():
@@ -178,7 +178,7 @@ async def test_an_init_container_is_retried_as_the_pod_allows(cluster: Cluster) 
         assert status_of(pod, "init", "initContainerStatuses")["restartCount"] == 1
 
 
-async def test_a_sidecar_runs_beside_and_ends_after_the_main_containers(cluster: Cluster) -> None:
+async def test_a_sidecar_runs_beside_and_ends_after_the_main_containers(cluster: EmbeddedCluster) -> None:
     side = {
         "name": "side",
         "image": "millrace/materialize",
@@ -193,7 +193,7 @@ async def test_a_sidecar_runs_beside_and_ends_after_the_main_containers(cluster:
         assert ended(pod, "side", "initContainerStatuses")["exitCode"] == 143
 
 
-async def test_a_crashing_container_is_restarted_ever_later_and_its_last_log_kept(cluster: Cluster) -> None:
+async def test_a_crashing_container_is_restarted_ever_later_and_its_last_log_kept(cluster: EmbeddedCluster) -> None:
     script = "n=$(cat $HOME/n 2>/dev/null || echo 0); echo run $n; echo $((n+1)) > $HOME/n; exit 1"
     async with cluster.running():
         await cluster.pod(script, restartPolicy="Always")
@@ -209,7 +209,7 @@ async def test_a_crashing_container_is_restarted_ever_later_and_its_last_log_kep
         assert int(previous.split()[1]) >= 1
 
 
-async def test_an_image_that_does_not_run_here_gets_one_event_and_waits(cluster: Cluster) -> None:
+async def test_an_image_that_does_not_run_here_gets_one_event_and_waits(cluster: EmbeddedCluster) -> None:
     cluster.more = {"run_images": frozenset({"team/trainer"})}
     async with cluster.running():
         await cluster.pod(container={"image": "postgres:16"})
@@ -224,7 +224,7 @@ async def test_an_image_that_does_not_run_here_gets_one_event_and_waits(cluster:
         await cluster.until_gone()
 
 
-async def test_a_command_that_cannot_start_says_so(cluster: Cluster) -> None:
+async def test_a_command_that_cannot_start_says_so(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         await cluster.pod(container={"command": ["/no/such/program"]})
         pod = await cluster.phase("Failed")
@@ -249,7 +249,7 @@ server.serve_forever()
 IP = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
-async def test_readiness_and_startup_probes_decide_when_a_pod_is_ready(cluster: Cluster) -> None:
+async def test_readiness_and_startup_probes_decide_when_a_pod_is_ready(cluster: EmbeddedCluster) -> None:
     container = {
         "command": ["python", "-c", SERVER],
         "env": [IP],
@@ -267,7 +267,7 @@ async def test_readiness_and_startup_probes_decide_when_a_pod_is_ready(cluster: 
         assert condition(pod, "ContainersReady") == "True"
 
 
-async def test_a_failed_liveness_probe_restarts_the_container(cluster: Cluster) -> None:
+async def test_a_failed_liveness_probe_restarts_the_container(cluster: EmbeddedCluster) -> None:
     probe = {"exec": {"command": ["sh", "-c", "test ! -e $HOME/sick"]}, "periodSeconds": 1, "failureThreshold": 1}
     async with cluster.running():
         await cluster.pod(
@@ -283,7 +283,7 @@ async def test_a_failed_liveness_probe_restarts_the_container(cluster: Cluster) 
         assert status_of(pod)["lastState"]["terminated"]["exitCode"] == 143
 
 
-async def test_deletion_drains_before_it_ends(cluster: Cluster) -> None:
+async def test_deletion_drains_before_it_ends(cluster: EmbeddedCluster) -> None:
     hook = {"exec": {"command": ["sh", "-c", "echo hooked > $HOME/hook; sleep 0.2"]}}
     container = {
         "command": ["python", "-c", SERVER],
@@ -306,7 +306,7 @@ async def test_deletion_drains_before_it_ends(cluster: Cluster) -> None:
 
 
 async def test_a_container_that_does_not_end_in_time_is_killed_and_a_forced_deletion_does_not_wait(
-    cluster: Cluster,
+    cluster: EmbeddedCluster,
 ) -> None:
     async with cluster.running():
         script = "trap '' TERM; echo $$$$ > $HOME/pid; while :; do sleep 0.1; done"
@@ -330,14 +330,14 @@ async def _read(file: Path) -> str:
     return text
 
 
-async def test_a_pod_past_its_own_deadline_fails(cluster: Cluster) -> None:
+async def test_a_pod_past_its_own_deadline_fails(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         await cluster.pod("sleep 1000", activeDeadlineSeconds=1)
         pod = await cluster.phase("Failed")
         assert pod["status"]["reason"] == "DeadlineExceeded"
 
 
-async def test_a_volume_of_an_unknown_kind_gets_an_event(cluster: Cluster) -> None:
+async def test_a_volume_of_an_unknown_kind_gets_an_event(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         await cluster.pod(volumes=[{"name": "v", "nfs": {"server": "x", "path": "/"}}])
         assert "of kind nfs" in (await cluster.event("FailedMount"))["message"]
@@ -345,7 +345,7 @@ async def test_a_volume_of_an_unknown_kind_gets_an_event(cluster: Cluster) -> No
         await cluster.until_gone()
 
 
-async def test_a_node_that_ends_takes_its_processes_and_the_next_starts_them_again(cluster: Cluster) -> None:
+async def test_a_node_that_ends_takes_its_processes_and_the_next_starts_them_again(cluster: EmbeddedCluster) -> None:
     script = "echo $$$$ > $HOME/pid; exec sleep 1000"
     async with cluster.running():
         await cluster.pod(script, "always", restartPolicy="Always")
@@ -369,7 +369,7 @@ async def test_a_node_that_ends_takes_its_processes_and_the_next_starts_them_aga
         await cluster.until_gone("always")
 
 
-async def test_pods_deleted_while_no_node_ran_are_removed_by_the_next(cluster: Cluster) -> None:
+async def test_pods_deleted_while_no_node_ran_are_removed_by_the_next(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         await cluster.pod("sleep 1000", restartPolicy="Always")
         pod = await cluster.phase("Running")
@@ -379,7 +379,7 @@ async def test_pods_deleted_while_no_node_ran_are_removed_by_the_next(cluster: C
         await until_erased(cluster.settings.pods / pod["metadata"]["uid"])
 
 
-async def test_a_later_pod_of_the_same_name_is_run_as_another_pod(cluster: Cluster) -> None:
+async def test_a_later_pod_of_the_same_name_is_run_as_another_pod(cluster: EmbeddedCluster) -> None:
     async with cluster.running():
         await cluster.pod("sleep 1000", terminationGracePeriodSeconds=1)
         await cluster.phase("Running")
