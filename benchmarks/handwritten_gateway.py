@@ -26,10 +26,10 @@ def asking(url: str, how: str) -> Callable[[Sequence[bytes]], Awaitable[Any]]:
 
         return Redis.from_url(url).mget
     from millrace_core.features.online import store_url  # noqa: PLC0415
-    from millrace_data.online.pipe import Pipe  # noqa: PLC0415
+    from millrace_data.online.connection import SharedConnection  # noqa: PLC0415
 
-    pipe = Pipe.to(store_url.parse(url), 5.0)
-    return lambda keys: pipe.ask(b"MGET", keys)
+    connection = SharedConnection.to(store_url.parse(url), 5.0)
+    return lambda keys: connection.execute(b"MGET", keys)
 
 
 mget = asking(sys.argv[1], sys.argv[3])

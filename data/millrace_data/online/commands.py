@@ -18,8 +18,8 @@ from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns, row_encoder
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.arrow_numpy import Numbers, integers
+from millrace_data.online.resp import Command
 from millrace_data.online.slots import slot
-from millrace_data.online.wire import Command
 from millrace_data.online.write_rule import SCRIPT
 
 # Keys per call of the write rule. More would gain nothing and hold up the store's other clients.

@@ -21,14 +21,14 @@ from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from millrace_core.base.errors import RetryError
 from millrace_core.features.online.store_url import Host
+from millrace_data.online.resp import Command, pack
 from millrace_data.online.servers import Servers
-from millrace_data.online.wire import Command, packed
 from millrace_data.online.write_rule import SCRIPT
 
 # Bytes that may be on their way to one server without an answer; more would only fill buffers.
 _IN_FLIGHT: Final = 4 << 20
-_ASKING: Final = packed(b"ASKING", [])
-_LOAD: Final = packed(b"SCRIPT", [b"LOAD", SCRIPT])
+_ASKING: Final = pack(b"ASKING", [])
+_LOAD: Final = pack(b"SCRIPT", [b"LOAD", SCRIPT])
 
 # What is over when the store has had some time.
 PASSING: Final = (

@@ -17,8 +17,8 @@ from millrace_core.features.history.history import Rows
 from millrace_data.online.commands import row_commands
 from millrace_data.online.delivery import PASSING, Delivery
 from millrace_data.online.patience import delays, patiently
+from millrace_data.online.resp import Command
 from millrace_data.online.store import Store
-from millrace_data.online.wire import Command
 
 # Encoded pieces that may wait for the connection, so that encoding and writing go on side by side.
 _WAITING: Final = 2

@@ -14,7 +14,7 @@ from millrace_core.features.online import push_batch
 from millrace_core.features.online.push_batch import RejectedRow
 from millrace_core.features.online.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
 from millrace_data.online.commands import row_commands
-from millrace_data.online.wire import Command
+from millrace_data.online.resp import Command
 from millrace_data.sources.filtered import FilteredSource
 
 _ALL_TIMES = TimeRange(None, 2**63 - 1)

@@ -24,7 +24,7 @@ from millrace_core.features.online.plan import ReadPlan, ReadPlans, ViewRead
 from millrace_core.features.online.request import FeatureRequest, is_stream, parse
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import NO_ENTITY
-from millrace_data.online.wire import Keys
+from millrace_data.online.resp import KeyGroup
 from millrace_services.gateway import answer
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.store import RowStore
@@ -167,7 +167,7 @@ class FeatureReads:
         some_null = any(None in view for view in entities)
         ends: Any = [[entity for entity in view if entity is not None] for view in entities] if some_null else entities
         began = perf_counter()
-        found = await self.store.rows(list(map(Keys, plan.prefixes, ends)))
+        found = await self.store.rows(list(map(KeyGroup, plan.prefixes, ends)))
         self.metrics.store_seconds.observe(perf_counter() - began)
         if not some_null:
             return found

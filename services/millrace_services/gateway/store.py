@@ -10,8 +10,9 @@ from millrace_core.features.online import keys, store_url
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta
-from millrace_data.online.pipes import open_pipes
-from millrace_data.online.wire import Command, Keys, StoreError, pairs
+from millrace_data.online.client import open_client
+from millrace_data.online.resp import Command, KeyGroup, hash_reply
+from millrace_data.online.store_errors import StoreError
 
 
 class RowStore:
@@ -23,36 +24,36 @@ class RowStore:
     def __init__(self, url: str, timeout: float) -> None:
         where = store_url.parse(url)
         self.by_slot = where.kind == "cluster"
-        self._pipes = open_pipes(where, timeout)
+        self._client = open_client(where, timeout)
 
-    async def rows(self, wanted: Sequence[Keys]) -> list[bytes | None]:
+    async def rows(self, groups: Sequence[KeyGroup]) -> list[bytes | None]:
         """The rows of these keys, None where there is none; one MGET, on a cluster one per slot, all at once."""
-        if not any(ends for _, ends in wanted):
+        if not any(ends for _, ends in groups):
             return []
         try:
-            return await self._pipes.mget(wanted)
+            return await self._client.mget(groups)
         except StoreError as error:
             raise _unavailable(error) from error
 
     async def layouts(self, project: str, view: str) -> dict[bytes, Layout]:
         """The layouts that the view's rows may have, by schema id."""
         with _explained():
-            return layouts_of(pairs(await self._pipes.ask(b"HGETALL", keys.meta(project, view), [])))
+            return layouts_of(hash_reply(await self._client.execute(b"HGETALL", keys.meta(project, view), [])))
 
     async def announce(self, project: str, view: str, layout: Layout) -> None:
         """Makes the layout of rows to come known."""
         with _explained():
             arguments = [meta.ANNOUNCE, *meta.announcement(layout)]
-            await self._pipes.ask(b"EVAL", meta.key(project, view), arguments)
+            await self._client.execute(b"EVAL", meta.key(project, view), arguments)
 
     async def write(self, commands: Sequence[Command]) -> int:
         """Calls of the write rule; how many rows were newer than what was there."""
         with _explained():
-            return sum(await self._pipes.run(commands))
+            return sum(await self._client.execute_all(commands))
 
     def close(self) -> None:
         """Closes all connections."""
-        self._pipes.close()
+        self._client.close()
 
 
 @contextmanager

@@ -12,11 +12,11 @@ import pytest
 
 from millrace_core.features.online import keys, store_url
 from millrace_data.materialization.ledger import Ledger, Stretch
-from millrace_data.online.cluster_pipes import ClusterPipes
-from millrace_data.online.pipes import open_pipes
+from millrace_data.online.client import open_client
+from millrace_data.online.cluster_client import ClusterClient
+from millrace_data.online.resp import KeyGroup
 from millrace_data.online.slots import slot
 from millrace_data.online.store import Store
-from millrace_data.online.wire import Keys
 from millrace_data.online.writer import RowWriter
 from tests.core.features.histories import view
 from tests.data.online.rows import read, rows_of, write
@@ -79,13 +79,36 @@ def test_what_is_known_of_a_view_is_kept_counted_and_purged_with_it(running: Clu
 
 async def test_the_gateway_reads_all_slots_at_once(running: Cluster, store: Store) -> None:
     write(store, FIXED, many(300))
-    pipes = open_pipes(store_url.parse(running.url), 5.0)
+    client = open_client(store_url.parse(running.url), 5.0)
     wanted = [keys.store_keys(FIXED, {"id": [i]})[0] or b"" for i in (0, 299, 7, 7, 100_000)]
-    found = await pipes.mget([Keys(b"", wanted)])
+    found = await client.mget([KeyGroup(b"", wanted)])
     assert [row is None for row in found] == [False, False, False, False, True]
     assert found == store.rows(wanted)
-    assert await pipes.ask(b"HGETALL", keys.meta("default", "v"), []) == []
-    pipes.close()
+    assert await client.execute(b"HGETALL", keys.meta("default", "v"), []) == []
+    client.close()
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_a_caller_that_is_cancelled_disturbs_no_other_on_a_cluster(
+    running: Cluster, store: Store, steps: int
+) -> None:
+    write(store, FIXED, many(60))
+    wanted = [keys.store_keys(FIXED, {"id": list(range(i, i + 10))}) for i in range(0, 60, 10)]
+    groups = [[KeyGroup(b"", [key for key in some if key is not None])] for some in wanted]
+    expected = [store.rows(group.ends) for [group] in groups]
+    async with asyncio.timeout(30):
+        client = open_client(store_url.parse(running.url), 5.0)
+        callers = [asyncio.ensure_future(client.mget(group)) for group in groups]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        unfinished = [caller for caller in callers[::2] if not caller.done()]
+        for caller in unfinished:
+            caller.cancel()
+        replies = await asyncio.gather(*callers, return_exceptions=True)
+        for caller, reply, rows in zip(callers, replies, expected, strict=True):
+            assert caller in unfinished or reply == rows
+        assert [await client.mget(group) for group in groups] == expected
+        client.close()
 
 
 def move(running: Cluster, number: int, source: Server, target: Server) -> Iterator[str]:
@@ -112,19 +135,19 @@ async def test_rows_of_a_slot_on_its_way_are_read_and_written(running: Cluster, 
     number = slot(wanted[0])
     source = next(node for node in running.nodes if node.client.execute_command("CLUSTER COUNTKEYSINSLOT", number))
     target = running.nodes[running.nodes.index(source) - 1]
-    pipes = ClusterPipes(store_url.parse(running.url), 5.0)
-    before = await pipes.mget([Keys(b"", wanted)])
+    client = ClusterClient(store_url.parse(running.url), 5.0)
+    before = await client.mget([KeyGroup(b"", wanted)])
     assert None not in before
     for event, _ in enumerate(move(running, number, source, target), 2):
-        assert await pipes.mget([Keys(b"", wanted)]) == before
+        assert await client.mget([KeyGroup(b"", wanted)]) == before
         for definition in views:
             assert write(store, definition, rows_of(definition, [(5, event, None, (event,))])).changed == 1
-        before = await pipes.mget([Keys(b"", wanted)])
+        before = await client.mget([KeyGroup(b"", wanted)])
         for definition in views:
             got = read(store, definition, 5)
             assert got is not None
             assert got.values == (event,)
-    pipes.close()
+    client.close()
     for _ in move(running, number, target, source):
         pass
 
@@ -136,9 +159,9 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
     lost = running.nodes[0]
     replica.client.execute_command("CLUSTER REPLICATE", running.id(lost))
     until(lambda: replica.client.info("replication").get("master_link_status") == "up")
-    pipes = open_pipes(store_url.parse(running.url), 1.0)
+    client = open_client(store_url.parse(running.url), 1.0)
     wanted = [keys.store_keys(FIXED, {"id": [i]})[0] or b"" for i in range(200)]
-    before = await pipes.mget([Keys(b"", wanted)])
+    before = await client.mget([KeyGroup(b"", wanted)])
     outcome: list[Any] = []
 
     def run() -> None:
@@ -159,7 +182,7 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
     lost.kill()
     for _ in range(600):
         try:
-            assert await pipes.mget([Keys(b"", wanted)]) == before
+            assert await client.mget([KeyGroup(b"", wanted)]) == before
             break
         except Exception:  # the failover lasts
             await asyncio.sleep(0.05)
@@ -169,5 +192,5 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
     assert [getattr(error, "reason", error) for error in outcome] == ["StoreRestarted"]
     write(store, FIXED, many(20_000))
     assert store.count("default", "v") == 20_000
-    pipes.close()
+    client.close()
     running.nodes[0] = replica

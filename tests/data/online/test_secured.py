@@ -21,10 +21,11 @@ import yaml
 from millrace import FeatureStore
 from millrace_core.base.errors import MillraceError, ReportError, RetryError
 from millrace_core.features.online import store_url
-from millrace_data.online.pipes import open_pipes
+from millrace_data.online.client import open_client
+from millrace_data.online.resp import KeyGroup
 from millrace_data.online.slots import slot
 from millrace_data.online.store import Store
-from millrace_data.online.wire import Keys, StoreError
+from millrace_data.online.store_errors import StoreError
 from tests.builders import feature_view
 from tests.data.online.secured import certificate, secured
 from tests.data.online.test_cluster import move
@@ -114,10 +115,10 @@ async def test_what_is_wrong_in_a_url_is_said_at_once(
         url = url.replace("@127.0.0.1:", "@127.1:").replace(",127.0.0.1:", ",127.1:")
     else:
         url = url.replace("writer%40", "nobody")
-    pipes = open_pipes(store_url.parse(url), 3.0)
+    client = open_client(store_url.parse(url), 3.0)
     with pytest.raises(StoreError, match=told):
-        await pipes.mget([Keys(b"default:", [b"x"])])
-    pipes.close()
+        await client.mget([KeyGroup(b"default:", [b"x"])])
+    client.close()
     with pytest.raises(MillraceError, match=told) as caught:
         Store(url).run_ids()
     assert isinstance(caught.value, ReportError)
@@ -127,10 +128,10 @@ async def test_what_is_wrong_in_a_url_is_said_at_once(
 
 async def test_a_password_that_sentinels_do_not_take_is_said(sentinels: Place) -> None:
     url = sentinels.url.replace("sentinel_password=guard%40", "sentinel_password=nobody")
-    pipes = open_pipes(store_url.parse(url), 3.0)
+    client = open_client(store_url.parse(url), 3.0)
     with pytest.raises(StoreError, match="a sentinel does not answer: WRONGPASS"):
-        await pipes.mget([Keys(b"default:", [b"x"])])
-    pipes.close()
+        await client.mget([KeyGroup(b"default:", [b"x"])])
+    client.close()
     with pytest.raises(ReportError, match="a sentinel does not answer: invalid username-password") as caught:
         Store(url).run_ids()
     assert (caught.value.reason, "nobody" in str(caught.value)) == ("StoreDenied", False)

@@ -10,9 +10,10 @@ import pytest
 
 from millrace_core.base.errors import ReportError
 from millrace_core.features.online import keys, store_url
-from millrace_data.online.pipes import open_pipes
+from millrace_data.online.client import open_client
+from millrace_data.online.resp import KeyGroup
 from millrace_data.online.store import Store
-from millrace_data.online.wire import Keys, StoreError
+from millrace_data.online.store_errors import StoreError
 from tests.core.features.histories import view
 from tests.data.online.rows import rows_of, write
 from tests.data.online.secured import certificate, program
@@ -49,10 +50,10 @@ async def test_rows_are_written_and_read_over_tls(server: Any) -> None:
     url = f"rediss://me:p%40ss@{HOST}:{running.port}/1?ssl_ca_certs={folder}/cert.pem&{mine}"
     assert write(Store(url), DEFINITION, rows_of(DEFINITION, [(1, 1, None, (1,))])).changed == 1
     wanted = [key for key in keys.store_keys(DEFINITION, {"id": [1, 2]}) if key is not None]
-    pipes = open_pipes(store_url.parse(url), 5.0)
-    found = await pipes.mget([Keys(b"", wanted)])
+    client = open_client(store_url.parse(url), 5.0)
+    found = await client.mget([KeyGroup(b"", wanted)])
     assert [row is None for row in found] == [False, True]
-    pipes.close()
+    client.close()
 
 
 async def test_a_certificate_of_nobody_known_is_refused(server: Any) -> None:
@@ -60,10 +61,10 @@ async def test_a_certificate_of_nobody_known_is_refused(server: Any) -> None:
     mine = f"ssl_certfile={folder}/cert.pem&ssl_keyfile={folder}/cert-key.pem"
     url = f"rediss://{HOST}:{running.port}?{mine}"
     with pytest.raises(StoreError, match="certificate verify failed"):
-        await open_pipes(store_url.parse(url), 5.0).mget([Keys(b"", [b"x"])])
+        await open_client(store_url.parse(url), 5.0).mget([KeyGroup(b"", [b"x"])])
     with pytest.raises(ReportError, match=r"is not trusted: .*certificate verify failed"):
         Store(url).run_ids()
-    unchecked = open_pipes(store_url.parse(f"{url}&ssl_cert_reqs=none"), 5.0)
-    assert await unchecked.mget([Keys(b"", [b"x"])]) == [None]
+    unchecked = open_client(store_url.parse(f"{url}&ssl_cert_reqs=none"), 5.0)
+    assert await unchecked.mget([KeyGroup(b"", [b"x"])]) == [None]
     unchecked.close()
     assert Store(f"{url}&ssl_cert_reqs=none").run_ids()
