@@ -1,24 +1,12 @@
-"""Rows that somebody pushes, checked one by one: those that fit the view, and why the others do not.
+"""A batch of pushed rows, checked row by row: the rows that fit the view, and why the others do not.
 
 Pushed rows have the columns of the view's source: its join keys, its time columns, and the columns that features and
-the row filter read. Other columns are left out of account. A missing created time is null. Values in JSON have these
-forms:
-
-==============  ==========================================================================================
-bool            true, false
-int32, int64    a number without a fraction, within the type's range
-float32/64      any number; "NaN", "Infinity" and "-Infinity"
-string          a string
-bytes           a string in base64
-timestamp       a string in RFC 3339; without a zone it is UTC
-array<…>        a list of such values
-==============  ==========================================================================================
+the row filter read. Other columns are ignored. A missing created time is null. ``json_values`` has the forms of values
+in JSON.
 """
 
 from __future__ import annotations
 
-import math
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -31,19 +19,18 @@ from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns
-from millrace_core.features.types import times
+from millrace_core.features.online.json_values import converter
 from millrace_core.features.types.arrow_numpy import integers, one_array
 from millrace_core.features.types.conform import ARROW, conform, conform_key, microseconds
 
-# Beyond so many bad rows the whole batch is refused: something else is wrong than single rows.
+# With more bad rows than these the whole batch is refused: then more is wrong than single rows.
 MOST_REJECTED: Final = 10_000
 
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _FIELD: Final = "df"
 
 
 class RejectedRow(NamedTuple):
-    """A row that does not land: its index in the batch (from 0), the column at fault, and why."""
+    """A row that does not fit: its index in the batch (from 0), the column at fault, and why."""
 
     row: int
     column: str
@@ -58,7 +45,7 @@ class PushBatch(NamedTuple):
 
 
 class _PushColumn(NamedTuple):
-    """A column of the source: its type (None takes what comes), and what a null in it would mean, if it may not be."""
+    """A column of the source: its type (None: any), and why it may not be null (empty: it may)."""
 
     name: str
     type: Any
@@ -104,7 +91,7 @@ def from_arrow(definition: Definition, table: pa.Table) -> PushBatch:
 
 
 def newest(definition: Definition, table: pa.Table) -> pa.Table:
-    """One row per entity, the newest. Of equals the later one stays."""
+    """The newest row of each entity; of equals the later one."""
     keys = key_columns.store_keys(definition, {key.name: _whole(table, key.name) for key in definition.join_keys})
     events = integers(microseconds(_whole(table, definition.timestamp_field), column=""))
     created = [None] * len(events)
@@ -121,7 +108,7 @@ def newest(definition: Definition, table: pa.Table) -> pa.Table:
 
 
 def rows(definition: Definition, table: pa.Table) -> Rows:
-    """Checked rows as the store's writers take them."""
+    """Checked rows in the form that the store's writers take."""
     created = definition.created_field
     derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
     reads = [read for feature in derivation.reads if (read := feature.source_column) is not None]
@@ -204,13 +191,13 @@ def _from_values(wanted: _PushColumn, values: Sequence[Any], rejected: list[Reje
             return pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise RejectError(f"the values are of no one type: {error}", field=f"{_FIELD}.{wanted.name}") from error
-    convert = _converter(wanted.type)
+    convert = converter(wanted.type)
     good: list[Any] = []
     bad: list[RejectedRow] = []
     for index, value in enumerate(values):
         try:
             good.append(None if value is None else convert(value))
-        except (ValueError, TypeError, OverflowError, RejectError):
+        except (TypeError, ValueError, RejectError):
             good.append(None)
             kind = type(value).__name__
             bad.append(RejectedRow(index, wanted.name, f"{value!r:.100} ({kind}) came, {wanted.type} is expected"))
@@ -220,56 +207,10 @@ def _from_values(wanted: _PushColumn, values: Sequence[Any], rejected: list[Reje
 
 
 def _stored(target: pa.DataType) -> pa.DataType:
-    """What Python's values are made into before they are cast: times come as microseconds, large floats as doubles."""
+    """The type in which converted values come, before the cast: times are microseconds."""
     if pa.types.is_list(target):
         return pa.list_(_stored(target.value_type))
     return pa.int64() if pa.types.is_timestamp(target) else target
-
-
-def _converter(kind: str) -> Callable[[Any], Any]:
-    if kind.startswith("array<"):
-        each = _converter(kind.removeprefix("array<").removesuffix(">"))
-        return lambda value: [None if item is None else each(item) for item in _a(list, value)]
-    return _CONVERTERS[kind]
-
-
-def _a(kind: type, value: Any) -> Any:
-    if type(value) is not kind:
-        raise TypeError
-    return value
-
-
-def _integer(bits: int) -> Callable[[Any], int]:
-    bound = 1 << (bits - 1)
-
-    def convert(value: Any) -> int:
-        if type(value) is not int or not -bound <= value < bound:
-            raise ValueError
-        return value
-
-    return convert
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, str):
-        if value not in _NOT_FINITE:
-            raise ValueError
-        return _NOT_FINITE[value]
-    if type(value) not in (int, float):
-        raise TypeError
-    return float(value)
-
-
-_CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "bool": lambda value: _a(bool, value),
-    "int32": _integer(32),
-    "int64": _integer(64),
-    "float32": _number,
-    "float64": _number,
-    "string": lambda value: _a(str, value),
-    "bytes": lambda value: b64decode(_a(str, value), validate=True),
-    "timestamp": lambda value: times.parse(_a(str, value)),
-}
 
 
 def _from_column(wanted: _PushColumn, column: pa.ChunkedArray, rejected: list[RejectedRow]) -> pa.Array:

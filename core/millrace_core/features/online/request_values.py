@@ -1,24 +1,15 @@
-"""What a request brings for on-demand features, checked: columns of values as packed rows have them.
-
-Taken are Python's own values and their JSON forms: RFC 3339 for times, base64 for bytes, "NaN", "Infinity" and
-"-Infinity" for floats that JSON has no number for. A null is a value like any other.
-"""
+"""The request fields of a read, checked: columns of values as packed rows have them, nulls included."""
 
 from __future__ import annotations
 
-import math
-from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from types import NoneType
 from typing import Any, Final
 
 from millrace_core.api.featureview import FeatureType, ScalarType, element_type
 from millrace_core.base.errors import RejectError
-from millrace_core.features.types import times
+from millrace_core.features.online.json_values import INTEGER_BITS, SCALARS
 
-_BITS: Final = {"int32": 31, "int64": 63}
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EXPECTED: Final[Mapping[str, str]] = {
     "bool": "true or false",
     "bytes": "base64",
@@ -34,7 +25,7 @@ def request_columns(
 
     Args:
         fields: name and type of each, in the order wanted.
-        columns: what came, by name; what is not asked for is ignored.
+        columns: what came, by name; other fields are ignored.
         rows: how many values each must have.
 
     Raises:
@@ -69,54 +60,23 @@ def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[An
     types = set(map(type, values))
     if kind in ("float32", "float64") and types <= {float, NoneType}:
         return values
-    if kind in _BITS and types == {int} and -(1 << _BITS[kind]) <= min(values) <= max(values) < 1 << _BITS[kind]:
-        return values
+    if kind in INTEGER_BITS and types == {int}:
+        bound = 1 << INTEGER_BITS[kind]
+        if -bound <= min(values) <= max(values) < bound:
+            return values
     if kind == "timestamp" and types == {str} and len(set(values)) == 1:
-        # As a rule one moment goes for all entities, and to read it takes longer than all else here.
+        # Often all entities have the same time, and to parse it once saves most of the work.
         return [_scalar(values[0], kind, f"{where}[0]")] * len(values)
     return [None if value is None else _scalar(value, kind, f"{where}[{row}]") for row, value in enumerate(values)]
 
 
-def _scalar(value: Any, kind: ScalarType, where: str) -> Any:  # noqa: PLR0911 one way out per type
-    match kind:
-        case "float32" | "float64" if type(value) in (int, float):
-            return _float(value)
-        case "float32" | "float64" if isinstance(value, str) and value in _NOT_FINITE:
-            return _NOT_FINITE[value]
-        case "int32" | "int64" if type(value) is int and -(1 << _BITS[kind]) <= value < 1 << _BITS[kind]:
-            return value
-        case "bool" if type(value) is bool:
-            return value
-        case "string" if isinstance(value, str) and _is_unicode(value):
-            return value
-        case "bytes" if isinstance(value, bytes):
-            return value
-        case "bytes" if isinstance(value, str):
-            return _decoded(value, where)
-        case "timestamp" if isinstance(value, datetime):
-            return times.microseconds(value)
-        case "timestamp" if isinstance(value, str):
-            return times.parse(value, field=where)
-    raise _mistyped(value, kind, where)
-
-
-def _float(value: float) -> float:
-    """To nearest, to infinity beyond the greatest: as a training set's columns are."""
+def _scalar(value: Any, kind: ScalarType, where: str) -> Any:
     try:
-        return float(value)
-    except OverflowError:
-        return math.copysign(math.inf, value)
-
-
-def _is_unicode(value: str) -> bool:
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _decoded(value: str, where: str) -> bytes:
-    try:
-        return b64decode(value, validate=True)
-    except ValueError as error:
-        raise _mistyped(value, "bytes", where) from error
+        return SCALARS[kind](value)
+    except RejectError as error:
+        raise RejectError(error.message, hint=error.hint, field=where, reason=error.reason) from error
+    except (TypeError, ValueError) as error:
+        raise _mistyped(value, kind, where) from error
 
 
 def _mistyped(value: Any, kind: FeatureType, where: str) -> RejectError:
