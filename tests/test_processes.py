@@ -90,18 +90,19 @@ BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis
 # replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
 UNSEEN: Final = {"hiredis", "httptools", "psycopg", "pymysql", "boto3"}
 
-# Stands in front of every process here: says at its end what it loaded, and refuses what it is not to have.
+# Runs first in every process here: says at its end what it loaded, and finds nothing that it is not to have.
 AT_START: Final = """
 import atexit, json, os, sys
+from importlib.machinery import PathFinder
 
 refused = {*json.loads(os.environ["TEST_REFUSED"])}
 
-class _Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in refused:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class _Installed(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in refused else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, _Refuse())
+sys.meta_path = [_Installed if finder is PathFinder else finder for finder in sys.meta_path]
 atexit.register(lambda: print(
     json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=open(os.environ["TEST_LOADED"], "w")
 ))
@@ -217,6 +218,27 @@ def test_local_commands_that_lack_a_library_say_what_to_install(tmp_path: Path) 
     ended = run(tmp_path, ("-m", "millrace.cli.main", "local", "up"), installed_with(PROJECT["dependencies"]))
     assert ended.code == 1
     assert re.search("`millrace local` needs .*Install it with: pip install millrace-local", ended.output)
+
+
+# What the client can do with an extra more, and what is to be installed for it.
+EXTRAS: Final = {
+    "FeatureStore.from_cluster()": "cluster",
+    "FeatureStore.from_files([], online='embedded')._store_url()": "embedded",
+    "TrainingSet(pyarrow.table({'a': [1]}), None).to_pandas()": "notebook",
+    "TrainingSet(pyarrow.table({'a': [1]}), None).to_polars()": "notebook",
+}
+
+
+@pytest.mark.parametrize("call", EXTRAS)
+def test_what_needs_an_extra_says_which_one(call: str, tmp_path: Path) -> None:
+    program = (
+        "import os, sys, pyarrow\nfrom millrace import FeatureStore, MillraceError, TrainingSet\n"
+        "os.chdir(sys.argv[1])\n"
+        f"try: {call}\nexcept MillraceError as error: print(error)"
+    )
+    ended = run(tmp_path, ("-c", program, str(tmp_path)), installed_with(PROJECT["dependencies"]))
+    assert f"pip install 'millrace[{EXTRAS[call]}]'" in ended.output
+    assert "Traceback" not in ended.output
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,53 @@
-"""The Python client: ``FeatureStore`` for training sets, online reads and materialization; ``Dataset``."""
+"""The Python client: training sets, online reads, materialization and pushes of feature views.
+
+``FeatureStore`` is where everything starts. Every error that it raises on purpose is a ``MillraceError``. Its class
+says what to do: ``RetryError`` try again later; ``RejectError`` change what was passed or defined (``NotFoundError``: it names
+something that does not exist); ``ReportError`` a person has to look. Its text says what happened and what to do
+about it, its ``field`` names the argument, or the field of the definition, at fault.
+"""
 
 from typing import TYPE_CHECKING, Any
 
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.base.later import later
 
 if TYPE_CHECKING:
     from millrace.sdk.datasets import Dataset
     from millrace.sdk.feature_store import FeatureStore
     from millrace.sdk.historical import TrainingSet
-    from millrace.sdk.materialization import Materialized
+    from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures
+    from millrace.sdk.pushing import PushResult
+    from millrace_core.features.offline.verify import VerifyReport
 
-__all__ = ["Dataset", "FeatureStore", "Materialized", "OnlineFeatures", "TrainingSet"]
+__all__ = [
+    "Dataset",
+    "FeatureStore",
+    "MaterializeResult",
+    "MillraceError",
+    "NotFoundError",
+    "OnlineFeatures",
+    "PushResult",
+    "RejectError",
+    "ReportError",
+    "RetryError",
+    "TrainingSet",
+    "VerifyReport",
+]
 
 _MODULES = {
     "Dataset": later("millrace.sdk.datasets"),
     "FeatureStore": later("millrace.sdk.feature_store"),
-    "Materialized": later("millrace.sdk.materialization"),
+    "MaterializeResult": later("millrace.sdk.materialization"),
     "OnlineFeatures": later("millrace.sdk.online"),
+    "PushResult": later("millrace.sdk.pushing"),
     "TrainingSet": later("millrace.sdk.historical"),
+    "VerifyReport": later("millrace_core.features.offline.verify"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for: each takes time that a program which does not use it need not spend."""
+    """Imports a name when it is first used: each takes time that a program which does not use it need not spend."""
     if name in _MODULES:
         return getattr(_MODULES[name], name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,7 +87,7 @@ def _show(found: Mapping[str, Any]) -> None:
         "created": found["createdAt"],
         "rows": f"{found['rows']:,}",
         "features": ", ".join(query["features"]),
-        "moments": query["timestampColumn"],
+        "timestamp column": query["timestampColumn"],
         "created cutoff": "yes" if query["createdCutoff"] else "no",
         "entity frame": found["entityFrame"]["digest"],
         "code": f"millrace {code['millrace']}{commit}",

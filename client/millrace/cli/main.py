@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Runs the command line. Exit code 0: done; 1: a fault; 2: a mistake in what was asked; 130: interrupted."""
+    """Runs the command line. Exit code 0: done; 1: a fault; 2: a mistake of the caller; 130: interrupted."""
     try:
         application(arguments)(args=list(arguments))
     except MillraceError as error:

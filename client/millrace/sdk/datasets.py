@@ -1,7 +1,7 @@
 """Datasets: training sets that stay what they are, named by their content.
 
-A dataset is a folder ``<uri>/<content id>`` with two files: ``data.parquet``, and ``manifest.json``, which says what
-was asked of which definitions. Nothing ever writes into one again, and one without its manifest does not exist.
+A dataset is a folder ``<uri>/<content id>`` with two files: ``data.parquet``, and ``manifest.json``, which says which
+query of which definitions made it. Nothing ever writes into one again, and one without its manifest does not exist.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Origin:
     """Where a training set comes from.
 
     Attributes:
-        query: what was asked: features, timestamp column, cutoff, names, entities.
+        query: the arguments: features, timestamp column, cutoff, names, entities.
         views: per view its project, name, schema hash, source and watermark.
         frame: the columns of the entity frame.
     """

@@ -14,7 +14,7 @@ from millrace_core.api.base import GROUP, VERSION
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.kinds import FEATURE_VIEW
 from millrace_core.api.loading import load_object, load_yaml
-from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.definition import definition
 from millrace_core.features.online.published import Snapshot
 
@@ -55,6 +55,7 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> L
 
     Raises:
         RejectError: there is no usable kubeconfig. RetryError: the API server does not answer or refuses.
+        ReportError: the Kubernetes client is not installed.
     """
     views: dict[tuple[str, str], FeatureView] = {}
     documents = {}
@@ -68,8 +69,15 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> L
 
 def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: str) -> list[dict[str, Any]]:
     """The objects of one of Millrace's kinds in a namespace of a cluster. Raises as ``from_cluster``."""
-    kubernetes: Any = import_module("kubernetes")  # slow to import, needed here only
-    broken: Any = import_module("urllib3.exceptions").HTTPError
+    try:
+        kubernetes: Any = import_module("kubernetes")  # slow to import, needed here only
+        broken: Any = import_module("urllib3.exceptions").HTTPError
+    except ModuleNotFoundError as error:
+        raise ReportError(
+            f"reading views from a cluster needs {error.name}, which is not installed",
+            hint="Install it with: pip install 'millrace[cluster]'",
+            reason="LibraryMissing",
+        ) from error
     config = kubernetes.config
     try:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from millrace.sdk import definitions, moments, overview
-from millrace.sdk.moments import Moment
+from millrace.sdk import definitions, overview, time_arguments
+from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.base.later import later
@@ -17,33 +17,30 @@ from millrace_core.features.online.plan import ReadPlan, ReadPlans
 from millrace_core.features.online.published import Snapshot
 
 if TYPE_CHECKING:
-    from millrace.sdk import embedded, historical, materialization, skew, tabular
-    from millrace.sdk import online as reads
-    from millrace.sdk import pushing as pushes
-    from millrace.sdk import registry as registries
+    from millrace.sdk import embedded, historical, materialization, pushing, skew, tabular
+    from millrace.sdk import online as online_features
+    from millrace.sdk import registry as registry_client
     from millrace.sdk.historical import TrainingSet
-    from millrace.sdk.materialization import Materialized
+    from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures, Reader
-    from millrace.sdk.pushing import Pushed, Pusher
+    from millrace.sdk.pushing import Pusher, PushResult
     from millrace.sdk.registry import Registry
     from millrace_core.features.history import all_entities
     from millrace_core.features.history.history import HistorySource
     from millrace_core.features.offline.verify import VerifyReport
     from millrace_data.materialization.job import Progress
-    from millrace_data.online import store as stores
+    from millrace_data.online import store as online_store
     from millrace_data.online.store import Store
     from millrace_data.sources import filesystem, opening
 else:
     all_entities = later("millrace_core.features.history.all_entities")
     filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
-    stores = later("millrace_data.online.store")
-    embedded, historical, materialization, skew, tabular, reads, pushes, registries = (
+    online_store = later("millrace_data.online.store")
+    embedded, historical, materialization, pushing, skew, tabular = (
         later(f"millrace.sdk.{name}")
-        for name in (
-            *("embedded", "historical", "materialization", "skew", "tabular"),
-            *("online", "pushing", "registry"),
-        )
+        for name in ("embedded", "historical", "materialization", "pushing", "skew", "tabular")
     )
+    online_features, registry_client = later("millrace.sdk.online"), later("millrace.sdk.registry")
 
 _NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for a store of your own in .millrace'
 
@@ -104,14 +101,14 @@ class FeatureStore:
 
         Args:
             registry_url: URL of the registry.
-            gateway_url: URL of the gateway, for online reads and pushes.
+            gateway_url: URL of the gateway, for online reads and pushing.
             project: namespace of the views.
             online: URL of the online store, for ``materialize`` and ``verify``, and for reads without a gateway.
 
         Raises:
             RetryError: the registry does not answer.
         """
-        registry = registries.Registry(registry_url)
+        registry = registry_client.Registry(registry_url)
         url = embedded.resolve(online) if online else None
         snapshot = registry.snapshot()
         documents = {(project, each["metadata"]["name"]): each for each in registry.views(project)}
@@ -129,6 +126,7 @@ class FeatureStore:
 
         Raises:
             RejectError: no usable kubeconfig. RetryError: the API server does not answer.
+            ReportError: the Kubernetes client is not installed (the extra ``cluster``).
         """
         url = embedded.resolve(online) if online else None
         return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, gateway=gateway_url, store_url=url)
@@ -179,19 +177,19 @@ class FeatureStore:
         *,
         full_feature_names: bool = False,
         entities: str | None = None,
-        start: Moment | None = None,
-        end: Moment | None = None,
+        start: TimeArgument | None = None,
+        end: TimeArgument | None = None,
     ) -> TrainingSet:
-        """The entity frame with the features as they were known at each row's moment.
+        """The entity frame with the features as they were known at each row's time.
 
         Without a frame, ``entities="all"`` asks for every entity that the views know: as of ``end``, or with ``start``
-        at each moment from start to end at which something happened to it.
+        at each time from start to end at which something happened to it.
 
         Args:
-            entity_df: pandas, Polars, Arrow or the path of a Parquet file; has the join keys and the moments.
+            entity_df: pandas, Polars, Arrow or the path of a Parquet file; has the join keys and the times.
             features: references ``view:feature``.
-            timestamp_column: the column of moments; a time without a zone is UTC.
-            created_cutoff: see only rows that were written (created timestamp) by the moment.
+            timestamp_column: the column of times; a time without a zone is UTC.
+            created_cutoff: see only rows that were written (created timestamp) by then.
             full_feature_names: call columns ``view__feature``.
             entities: ``all``, instead of a frame.
             start: of the changes that are wanted, inclusive; absent: each entity once, as of ``end``.
@@ -219,12 +217,12 @@ class FeatureStore:
         if entities is None and start is None and end is None:
             frame = tabular.arrow_table(entity_df, "entity_df")
         else:
-            stretch = historical.stretch(entities, entity_df, start, end)
-            query |= {"entities": "all", **stretch.as_dict()}
+            period = historical.period(entities, entity_df, start, end)
+            query |= {"entities": "all", **period.as_dict()}
             views = [(view.definition, opened(view.definition)) for view in plan.reads]
-            frame = all_entities.entity_frame(views, timestamp_column, stretch.start, stretch.end)
-        asked = historical.Asked(frame, timestamp_column, created_cutoff, query)
-        return historical.join(plan, asked, opened, self._known_watermark, self._registry)
+            frame = all_entities.entity_frame(views, timestamp_column, period.start, period.end)
+        request = historical.HistoricalRequest(frame, timestamp_column, created_cutoff, query)
+        return historical.join(plan, request, opened, self._known_watermark, self._registry)
 
     def get_online_features(
         self,
@@ -248,20 +246,20 @@ class FeatureStore:
         if self._reader is None:
             raise RejectError("this feature store knows no online store and no gateway", hint=_NO_STORE, field="online")
         plan = self._plan(_refs(features), full_feature_names=full_feature_names)
-        entities, brought = reads.entity_columns(entity_rows, plan, request)
-        return self._reader.read(plan, entities, brought, moments.now())
+        entities, brought = online_features.entity_columns(entity_rows, plan, request)
+        return self._reader.read(plan, entities, brought, time_arguments.now())
 
     def materialize(
         self,
         view: str,
-        end: Moment | None = None,
-        start: Moment | None = None,
+        end: TimeArgument | None = None,
+        start: TimeArgument | None = None,
         *,
         progress: Progress | None = None,
-    ) -> Materialized:
-        """Brings the latest row per entity of a stretch of event time to the online store, in this process.
+    ) -> MaterializeResult:
+        """Brings the latest row per entity of an interval of event time to the online store, in this process.
 
-        Any stretch may be materialized again, in any order: a row only ever gives way to a newer one.
+        Any interval may be materialized again, in any order: a row only ever gives way to a newer one.
 
         Args:
             view: name of the view.
@@ -274,13 +272,13 @@ class FeatureStore:
             MillraceError: why it failed, and what to do.
         """
         definition = self.definition(view)
-        since = None if start is None else moments.microseconds(start, "start")
-        upto = None if end is None else moments.microseconds(end, "end")
+        since = None if start is None else time_arguments.microseconds(start, "start")
+        upto = None if end is None else time_arguments.microseconds(end, "end")
         if since is not None and upto is not None and since >= upto:
             raise RejectError(f"start {start} is not before end {end}", field="start")
         return materialization.run(definition, self._store(), since, upto, progress)
 
-    def push(self, view: str, df: Any, to: str = "online_and_offline") -> Pushed:
+    def push(self, view: str, df: Any, to: str = "online_and_offline") -> PushResult:
         """Brings rows to the online store, to the view's log (``source.push``), or to both: through the gateway where
         there is one, else from here. The same rows pushed again change nothing.
 
@@ -296,37 +294,37 @@ class FeatureStore:
             RejectError: the view cannot be pushed so, a column is missing, or no row fits.
             RetryError: store, log or gateway do not answer.
         """
-        where = pushes.destination(to)
+        where = pushing.destination(to)
         return self._pusher.push(self.definition(view), tabular.arrow_table(df, "df"), where)
 
     def verify(
-        self, view: str, sample: int = 1000, as_of: Moment | None = None, *, seed: int | None = None
+        self, view: str, sample: int = 1000, as_of: TimeArgument | None = None, *, seed: int | None = None
     ) -> VerifyReport:
-        """The skew check: draws rows of the online store and recomputes them from the source as of the same moment.
+        """The skew check: draws rows of the online store and recomputes them from the source as of the same time.
 
         Args:
             view: name of the view.
             sample: how many rows.
-            as_of: the moment; absent: up to which the store is complete (and of later rows their own event time).
+            as_of: the time; absent: up to which the store is complete (and of later rows their own event time).
             seed: makes the draw repeatable.
 
         Raises:
             MillraceError: store or source do not answer.
         """
-        moment = None if as_of is None else moments.microseconds(as_of, "as_of")
-        return skew.check(self.definition(view), self._store(), sample, moment, seed)
+        at = None if as_of is None else time_arguments.microseconds(as_of, "as_of")
+        return skew.check(self.definition(view), self._store(), sample, at, seed)
 
     @cached_property
     def _reader(self) -> Reader | None:
         if self._gateway is not None:
-            return reads.GatewayReader(self._gateway, self._project)
-        return reads.StoreReader(self._store_url) if self._store_url else None
+            return online_features.GatewayReader(self._gateway, self._project)
+        return online_features.StoreReader(self._store_url) if self._store_url else None
 
     @cached_property
     def _pusher(self) -> Pusher:
         if self._gateway is not None:
-            return pushes.GatewayPusher(self._gateway, self._project)
-        return pushes.StorePusher(self._store_url)
+            return pushing.GatewayPusher(self._gateway, self._project)
+        return pushing.StorePusher(self._store_url)
 
     def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> ReadPlan:
         return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)
@@ -337,16 +335,16 @@ class FeatureStore:
     def _store(self) -> Store:
         if self._store_url is None:
             raise RejectError("this feature store knows no online store", hint=_NO_STORE, field="online")
-        return stores.Store(self._store_url())
+        return online_store.Store(self._store_url())
 
     def _known_watermark(self, definition: Definition) -> int | None:
-        """Up to where the view is materialized, as far as that can be asked; a training set needs no server."""
+        """Up to where the view is materialized, as far as that is known; a training set needs no server."""
         try:
             if self._store_url is not None:
                 return self._store().watermark(definition)
             status = self._document(definition.view).get("status") or {}
             if status.get("watermark") and status.get("schemaHash") == definition.schema_hash:
-                return moments.microseconds(status["watermark"], "status.watermark")
+                return time_arguments.microseconds(status["watermark"], "status.watermark")
         except MillraceError:
             pass
         return None

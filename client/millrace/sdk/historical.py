@@ -1,4 +1,4 @@
-"""Training sets: the entity frame with one column per feature, each as it was known at the row's own moment."""
+"""Training sets: the entity frame with one column per feature, each as it was known at the row's own time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.sdk import datasets, moments
+from millrace.sdk import datasets, time_arguments
 from millrace.sdk.datasets import Dataset, Origin
-from millrace.sdk.moments import Moment
 from millrace.sdk.registry import Registry
 from millrace.sdk.tabular import Tabular
+from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.entity_frame import EntityFrame
@@ -35,8 +35,8 @@ class TrainingSet(Tabular):
     """A training set: exactly the entity frame's rows, in its order, and the features beside them.
 
     Attributes:
-        table: it.
-        origin: what was asked of which definitions.
+        table: the rows.
+        origin: the query, and the definitions that it was made with.
         registry: where saved datasets are recorded.
     """
 
@@ -60,8 +60,15 @@ class TrainingSet(Tabular):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The question of a training set beside its features."""
+class HistoricalRequest:
+    """What a training set is made of, beside its features.
+
+    Attributes:
+        entities: the entity frame.
+        timestamp_column: its column of times.
+        created_cutoff: whether only rows that were written by then are seen.
+        query: the arguments, as a manifest has them.
+    """
 
     entities: pa.Table
     timestamp_column: str
@@ -70,8 +77,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Of a question without an entity frame: from ``start`` (None: each entity once) to ``end``, in microseconds."""
+class Period:
+    """In place of an entity frame: every entity, from ``start`` (None: each once) to ``end``, in microseconds."""
 
     start: int | None
     end: int
@@ -81,11 +88,11 @@ class Stretch:
         return {"start": None if self.start is None else times.render(self.start), "end": times.render(self.end)}
 
 
-def stretch(entities: str | None, entity_df: Any, start: Moment | None, end: Moment | None) -> Stretch:
-    """What was asked for instead of a frame.
+def period(entities: str | None, entity_df: Any, start: TimeArgument | None, end: TimeArgument | None) -> Period:
+    """The period that these arguments name in place of an entity frame.
 
     Raises:
-        RejectError: it means nothing; names the argument.
+        RejectError: they contradict each other; names the argument.
     """
     if entities != "all":
         raise RejectError(
@@ -95,15 +102,19 @@ def stretch(entities: str | None, entity_df: Any, start: Moment | None, end: Mom
         )
     if entity_df is not None:
         raise RejectError('an entity frame and entities="all" came; one of them is expected', field="entities")
-    since = None if start is None else moments.microseconds(start, "start")
-    upto = moments.now() if end is None else moments.microseconds(end, "end")
+    since = None if start is None else time_arguments.microseconds(start, "start")
+    upto = time_arguments.now() if end is None else time_arguments.microseconds(end, "end")
     if since is not None and since > upto:
         raise RejectError(f"start {start} is after end {end or 'now'}", field="start")
-    return Stretch(since, upto)
+    return Period(since, upto)
 
 
 def join(
-    plan: ReadPlan, asked: Asked, open_source: OpenSource, watermark: Watermark, registry: Registry | None
+    plan: ReadPlan,
+    request: HistoricalRequest,
+    open_source: OpenSource,
+    watermark: Watermark,
+    registry: Registry | None,
 ) -> TrainingSet:
     """Joins the plan's features to the entity frame, view by view.
 
@@ -111,22 +122,22 @@ def join(
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
         Other errors as ``millrace_core.features.offline.point_in_time.join``.
     """
-    entities, timestamp_column = asked.entities, asked.timestamp_column
+    entities, timestamp_column = request.entities, request.timestamp_column
     _check_columns(plan, entities, timestamp_column)
-    asked_at = microseconds(
+    as_of = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
     frame = EntityFrame(
         {key: _column(entities, key) for key in plan.join_keys},
-        asked_at,
-        asked.created_cutoff,
+        as_of,
+        request.created_cutoff,
         {name: _column(entities, name) for name in plan.request_fields if name in entities.column_names},
     )
     columns = _features(plan, open_source, frame)
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])
-    origin = Origin(asked.query, [described(view, watermark) for view in plan.reads], entities.column_names)
+    origin = Origin(request.query, [described(view, watermark) for view in plan.reads], entities.column_names)
     return TrainingSet(table, origin, registry)
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from millrace.sdk import moments
+from millrace.sdk import time_arguments
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.offline.quality_verdict import CheckResult
 from millrace_core.features.types import times
 from millrace_data.materialization import job
-from millrace_data.materialization.job import Asked, Progress
+from millrace_data.materialization.job import Progress, RunRequest
 from millrace_data.materialization.ledger import Ledger
 from millrace_data.materialization.resources import EngineSettings
 from millrace_data.online.store import Store
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Materialized:
+class MaterializeResult:
     """What a run did.
 
     Attributes:
@@ -38,8 +38,8 @@ class Materialized:
         skipped: how many it had already, or newer ones.
         keys: how many entities of the view the store holds now.
         seconds: how long it took.
-        quality: per quality check whether the rows passed it; ones that block have passed, or there were no run.
-        details: all that the run tells, as its Job would (docs/parts.md).
+        quality: per quality check whether the rows passed it; where one that blocks fails, nothing is written.
+        details: the whole report of the run, as its Job would send it (docs/parts.md).
     """
 
     view: str
@@ -60,8 +60,8 @@ def run(
     start: int | None,
     end: int | None,
     progress: Progress | None,
-) -> Materialized:
-    """Runs it. Without ``end`` it is the run that the view's schedule would start now.
+) -> MaterializeResult:
+    """Runs once. Without ``end`` it is the run that the view's schedule would start now.
 
     Raises:
         MillraceError: why it failed; the watermark has then not moved.
@@ -69,13 +69,13 @@ def run(
     began = time.monotonic()
     credentials = Credentials.load(os.environ)
     source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
-    covers = job.stretch(definition, Ledger(store, definition).position(), moments.now(), Asked(start, end))
-    told: dict[str, Any] = {"cells": kept} | ({} if progress is None else {"progress": progress})
+    covers = job.stretch(definition, Ledger(store, definition).position(), time_arguments.now(), RunRequest(start, end))
+    options: dict[str, Any] = {"cells": kept} | ({} if progress is None else {"progress": progress})
     with EngineSettings.load(os.environ).engine(definition.view) as engine:
-        result = job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, **told)
+        result = job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, **options)
     seconds = time.monotonic() - began
     after = result.stretch.after
-    return Materialized(
+    return MaterializeResult(
         view=definition.view,
         start=None if after is None else times.moment(after),
         end=times.moment(result.stretch.upto),
@@ -85,5 +85,5 @@ def run(
         keys=result.keys,
         seconds=seconds,
         quality=result.quality,
-        details=job.as_dict(result, seconds, moments.now()),
+        details=job.as_dict(result, seconds, time_arguments.now()),
     )

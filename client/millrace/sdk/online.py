@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pyarrow as pa
 
-from millrace.sdk.registry import refused
+from millrace.sdk.registry import error_of
 from millrace.sdk.tabular import Tabular
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base import timestamps
@@ -32,7 +32,7 @@ STATUS = "__status"
 
 @dataclass(frozen=True)
 class OnlineFeatures(Tabular):
-    """What an online read answered: equally long columns, the join keys and then the features as they were asked for.
+    """The result of an online read: equally long columns, the join keys, then the features in the order of the request.
 
     Attributes:
         values: by column name; None where there is no value.
@@ -63,7 +63,7 @@ class Reader(Protocol):
     """A way to read features online."""
 
     def read(self, plan: ReadPlan, entities: Mapping[str, list[Any]], request: Request, as_of: int) -> OnlineFeatures:
-        """Reads the plan's features of the entities, as of a moment in microseconds; ``request`` by request field."""
+        """Reads the plan's features of the entities, as of a time in microseconds; ``request`` by request field."""
 
 
 class StoreReader:
@@ -87,7 +87,7 @@ class StoreReader:
         store = self._store()
         values: dict[str, list[Any]] = {}
         statuses: dict[str, list[str]] = {}
-        moments: dict[str, list[datetime | None]] = {}
+        event_timestamps: dict[str, list[datetime | None]] = {}
         found = iter(store.rows([key for view in wanted for key in view if key is not None]))
         for view, part in zip(plan.reads, wanted, strict=True):
             rows: list[Any] = [NO_ENTITY if key is None else next(found) for key in part]
@@ -101,8 +101,8 @@ class StoreReader:
                 at = [None if time is None else times.moment(time) for time in columns.times_of(feature)]
                 values[plan.names[position]] = _native(kind, column.values)
                 statuses[plan.names[position]] = list(column.statuses)
-                moments[plan.names[position]] = at
-        return answered(plan, entities, values, statuses, moments)
+                event_timestamps[plan.names[position]] = at
+        return features_of(plan, entities, values, statuses, event_timestamps)
 
     def _store(self) -> Store:
         url = self._url()
@@ -138,7 +138,7 @@ class GatewayReader:
         }
         answer = self._post(orjson.dumps(body, default=_as_json))
         results = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
-        values, statuses, moments = {}, {}, {}
+        values, statuses, event_timestamps = {}, {}, {}
         for position, name in enumerate(plan.names):
             view, feature = named[position].split(":")
             result = results[f"{view}__{feature}"]
@@ -146,30 +146,30 @@ class GatewayReader:
             values[name] = _from_json(kind, result["values"])
             statuses[name] = result["statuses"]
             times_ = [timestamps.parse(text) for text in result["event_timestamps"]]
-            moments[name] = [
+            event_timestamps[name] = [
                 at if at.timestamp() or known != "NOT_FOUND" else None
                 for at, known in zip(times_, statuses[name], strict=True)
             ]
-        return answered(plan, entities, values, statuses, moments)
+        return features_of(plan, entities, values, statuses, event_timestamps)
 
     def _post(self, body: bytes) -> dict[str, Any]:
         try:
-            answer = httpx.post(self._url, content=body, timeout=SECONDS)
+            response = httpx.post(self._url, content=body, timeout=SECONDS)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetryError(f"the gateway {self._url} gives no answer: {error}", hint="Check gateway_url=") from error
-        if answer.is_success:
-            return dict(orjson.loads(answer.content))
-        raise refused(answer, f"the gateway {self._url} gives no answer")
+        if response.is_success:
+            return dict(orjson.loads(response.content))
+        raise error_of(response, f"the gateway {self._url} gives no answer")
 
 
-def answered(
+def features_of(
     plan: ReadPlan,
     entities: Mapping[str, list[Any]],
     values: Mapping[str, list[Any]],
     statuses: Mapping[str, list[str]],
-    moments: Mapping[str, list[datetime | None]],
+    event_timestamps: Mapping[str, list[datetime | None]],
 ) -> OnlineFeatures:
-    """The answer in the plan's order, with the types that the definitions declare."""
+    """The result in the plan's order, with the types that the definitions declare."""
     types = {
         plan.names[position]: ARROW[view.definition.feature[name].type]
         for view in plan.reads
@@ -179,7 +179,7 @@ def answered(
     return OnlineFeatures(
         {**entities, **{name: values[name] for name in plan.names}},
         {name: statuses[name] for name in plan.names},
-        {name: moments[name] for name in plan.names},
+        {name: event_timestamps[name] for name in plan.names},
         types,
     )
 

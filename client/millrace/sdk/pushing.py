@@ -11,8 +11,8 @@ import httpx
 import orjson
 import pyarrow as pa
 
-from millrace.sdk import moments
-from millrace.sdk.registry import refused
+from millrace.sdk import time_arguments
+from millrace.sdk.registry import error_of
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import push_batch
@@ -33,7 +33,7 @@ To = Literal["online", "offline", "online_and_offline"]
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedRow:
     """A row that did not land: its index in what was pushed, the column at fault, and why."""
 
     index: int
@@ -42,7 +42,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushResult:
     """What became of a push.
 
     Attributes:
@@ -59,13 +59,13 @@ class Pushed:
     written: int | None
     skipped: int | None
     logged: int | None
-    rejected: Sequence[Rejected]
+    rejected: Sequence[RejectedRow]
 
 
 class Pusher(Protocol):
     """A way to push."""
 
-    def push(self, definition: Definition, rows: pa.Table, to: To) -> Pushed:
+    def push(self, definition: Definition, rows: pa.Table, to: To) -> PushResult:
         """Pushes rows, of which those that do not fit are left out."""
 
 
@@ -79,14 +79,14 @@ class StorePusher:
     def __init__(self, url: Callable[[], str] | None) -> None:
         self._url = url
 
-    def push(self, definition: Definition, rows: pa.Table, to: To) -> Pushed:
+    def push(self, definition: Definition, rows: pa.Table, to: To) -> PushResult:
         """The log comes first: what it holds is the history, and a push that fails behind it is pushed again.
 
         Raises:
             RejectError: the view cannot be pushed so, or no row fits. RetryError: store or log do not answer.
         """
         checked = push_batch.from_arrow(definition, rows)
-        table, rejected = checked.table, [Rejected(*each) for each in checked.rejected]
+        table, rejected = checked.table, [RejectedRow(*each) for each in checked.rejected]
         if to != "offline":
             push_batch.require_online(definition)
         if rejected and not table.num_rows:
@@ -95,11 +95,11 @@ class StorePusher:
         if to != "online":
             log = PushLog(definition, Credentials.load(os.environ))
             # The same rows pushed again are the same push.
-            logged = table.num_rows if log.append(table, content_id(table), moments.now()) else 0
+            logged = table.num_rows if log.append(table, content_id(table), time_arguments.now()) else 0
         if to != "offline":
             written = self._write(definition, table)
             skipped = table.num_rows - written
-        return Pushed(definition.view, table.num_rows, written, skipped, logged, rejected)
+        return PushResult(definition.view, table.num_rows, written, skipped, logged, rejected)
 
     def _write(self, definition: Definition, table: pa.Table) -> int:
         if self._url is None:
@@ -122,20 +122,20 @@ class GatewayPusher:
         self._url = f"{url.rstrip('/')}/push"
         self._project = project
 
-    def push(self, definition: Definition, rows: pa.Table, to: To) -> Pushed:
+    def push(self, definition: Definition, rows: pa.Table, to: To) -> PushResult:
         """One request.
 
         Raises:
             RejectError: the view cannot be pushed so, or no row fits. RetryError: the gateway does not answer, or is
             busy.
         """
-        asked = {"view": definition.view, "to": to, "project": self._project, "id": content_id(rows)}
-        rows = rows.replace_schema_metadata({METADATA: orjson.dumps(asked)})
+        request = {"view": definition.view, "to": to, "project": self._project, "id": content_id(rows)}
+        rows = rows.replace_schema_metadata({METADATA: orjson.dumps(request)})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as stream:
             stream.write_table(rows)
         try:
-            answer = httpx.post(
+            response = httpx.post(
                 self._url,
                 content=sink.getvalue().to_pybytes(),
                 headers={"content-type": STREAM.decode()},
@@ -143,19 +143,19 @@ class GatewayPusher:
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetryError(f"the gateway {self._url} gives no answer: {error}", hint="Check gateway_url=") from error
-        if answer.status_code == _TOO_MANY:
+        if response.status_code == _TOO_MANY:
             raise RetryError(f"the gateway {self._url} is busy", hint="Push again in a moment, or fewer rows at once")
-        if not answer.is_success:
-            raise refused(answer, f"the gateway {self._url} gives no answer")
-        said: dict[str, Any] = orjson.loads(answer.content)
-        online, offline = said.get("online", {}), said.get("offline", {})
-        return Pushed(
-            said["view"],
-            said["accepted"],
+        if not response.is_success:
+            raise error_of(response, f"the gateway {self._url} gives no answer")
+        result: dict[str, Any] = orjson.loads(response.content)
+        online, offline = result.get("online", {}), result.get("offline", {})
+        return PushResult(
+            result["view"],
+            result["accepted"],
             online.get("written"),
             online.get("skipped"),
             offline.get("rows"),
-            [Rejected(each["index"], each["column"], each["reason"]) for each in said["rejected"]],
+            [RejectedRow(each["index"], each["column"], each["reason"]) for each in result["rejected"]],
         )
 
 

@@ -79,7 +79,7 @@ class Registry:
 
     def _ask(self, method: str, path: str, failing: str, content: bytes | None = None, **query: str | int) -> bytes:
         try:
-            answer = httpx.request(
+            response = httpx.request(
                 method,
                 f"{self.url}{path}",
                 params={name: value for name, value in query.items() if value != ""},
@@ -91,19 +91,19 @@ class Registry:
             raise RetryError(
                 f"the registry at {self.url} {failing}: {error}", hint="Check the URL, and that the registry is up"
             ) from error
-        if answer.is_success:
-            return answer.content
-        raise refused(answer, f"the registry at {self.url} {failing}")
+        if response.is_success:
+            return response.content
+        raise error_of(response, f"the registry at {self.url} {failing}")
 
 
-def refused(answer: httpx.Response, otherwise: str) -> MillraceError:
-    """The error that a server of Millrace answered, as this process would have raised it."""
+def error_of(response: httpx.Response, otherwise: str) -> MillraceError:
+    """The error in a response of one of Millrace's services, as this process would have raised it."""
     try:
-        said = orjson.loads(answer.content)
-        text, field, reason = str(said["error"]), str(said.get("field", "")), str(said.get("reason", ""))
+        body = orjson.loads(response.content)
+        text, field, reason = str(body["error"]), str(body.get("field", "")), str(body.get("reason", ""))
     except (ValueError, KeyError, TypeError):
-        return RetryError(f"{otherwise}: HTTP {answer.status_code} {answer.text[:200]}", hint="Check the URL")
+        return RetryError(f"{otherwise}: HTTP {response.status_code} {response.text[:200]}", hint="Check the URL")
     # The text begins with the field already.
     text = text.removeprefix(f"{field}: ")
     kinds: dict[int, type[MillraceError]] = {_BAD_REQUEST: RejectError, 422: RejectError, _NOT_FOUND: NotFoundError}
-    return kinds.get(answer.status_code, RetryError)(text, field=field, reason=reason)
+    return kinds.get(response.status_code, RetryError)(text, field=field, reason=reason)

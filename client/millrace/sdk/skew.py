@@ -34,7 +34,7 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
         definition: of the view.
         store: that has the rows.
         count: how many rows to draw.
-        as_of: the moment to compare at; absent: the watermark, and of later rows their own.
+        as_of: the time to compare at; absent: the watermark, and of later rows their own.
         seed: of the draw.
 
     Raises:
@@ -57,15 +57,15 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
 
 
 def _recomputed(definition: Definition, names: Sequence[str], frame: EntityFrame) -> OfflineValues:
-    moments = [Feature(_EVENT, "timestamp", definition.timestamp_field)]
+    row_times = [Feature(_EVENT, "timestamp", definition.timestamp_field)]
     if definition.created_field is not None:
-        moments.append(Feature(_CREATED, "timestamp", definition.created_field))
-    # The times of the row are asked for as if they were features of it.
-    asked = replace(definition, features=(*definition.features, *moments))
-    source = open_source(asked, Credentials.load(os.environ))
-    wanted = [asked.feature[name] for name in (*names, *(moment.name for moment in moments))]
+        row_times.append(Feature(_CREATED, "timestamp", definition.created_field))
+    # The times of the row are read as if they were features of it.
+    extended = replace(definition, features=(*definition.features, *row_times))
+    source = open_source(extended, Credentials.load(os.environ))
+    wanted = [extended.feature[name] for name in (*names, *(each.name for each in row_times))]
     with EngineSettings.load(os.environ).engine(definition.view) as engine:
-        joined = point_in_time.join(asked, wanted, source, frame, engine=engine)
+        joined = point_in_time.join(extended, wanted, source, frame, engine=engine)
     found = dict(zip(wanted, map(_plain, joined), strict=True))
     values = {feature.name: column for feature, column in found.items()}
     created = values.get(_CREATED, [None] * len(frame.moments))

@@ -32,8 +32,8 @@ Progress = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of a run: ``full`` is everything, else event times after ``start`` up to ``end`` (microseconds),
+class RunRequest:
+    """What a run is to cover: ``full`` is everything, else event times after ``start`` up to ``end`` (microseconds),
     else what is new."""
 
     start: int | None = None
@@ -58,19 +58,19 @@ class Result:
     quality: tuple[CheckResult, ...] = ()
 
 
-def stretch(definition: Definition, position: Position, now: int, asked: Asked = Asked()) -> Stretch:
-    """What a run covers: what was asked for, else all since the watermark up to ``now - lag``.
+def stretch(definition: Definition, position: Position, now: int, request: RunRequest = RunRequest()) -> Stretch:
+    """What a run covers: what ``request`` says, else all since the watermark up to ``now - lag``.
 
     ``spec.materialization.startFrom`` itself is covered: a row of exactly that moment belongs to the view. What is new
     includes what came late: event times are read again from ``lateness`` before the watermark on, and, where rows have
     created times, those that were written since the last run, whatever their event time. Writers' clocks differ, and a
     row may be seen some time after it was created; so that is counted from ``lag`` and ``lateness`` earlier.
     """
-    upto = now - definition.lag if asked.end is None else asked.end
-    if asked.start is not None or asked.end is not None:
+    upto = now - definition.lag if request.end is None else request.end
+    if request.start is not None or request.end is not None:
         since = _since(definition)
-        return Stretch(since if asked.start == definition.start_from else asked.start, upto, began=now)
-    if asked.full or position.watermark is None:
+        return Stretch(since if request.start == definition.start_from else request.start, upto, began=now)
+    if request.full or position.watermark is None:
         return Stretch(_since(definition), upto, began=now)
     after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
     if definition.created_field is None:

@@ -14,7 +14,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
 from millrace_data.materialization import job
 from millrace_data.materialization.examination import QualityBlockedError
-from millrace_data.materialization.job import Asked
+from millrace_data.materialization.job import RunRequest
 from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
@@ -39,12 +39,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         The exit code: 0 success, 2 the definition or the data is wrong, 1 anything else.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     settings = definition = None
     try:
         settings = JobSettings.load(environ)
         definition = settings.definition()
-        document = _purge(settings, definition) if asked.verb == "purge" else _run(settings, definition, asked, environ)
+        document = (
+            _purge(settings, definition) if options.verb == "purge" else _run(settings, definition, options, environ)
+        )
     except Exception as error:  # each has its one form
         document, code = _failure(error)
         if settings is not None and definition is not None:
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(
-    settings: JobSettings, definition: Definition, asked: argparse.Namespace, environ: Mapping[str, str]
+    settings: JobSettings, definition: Definition, options: argparse.Namespace, environ: Mapping[str, str]
 ) -> dict[str, Any]:
     began = time.monotonic()
     patience, part = settings.patience_seconds, settings.part(definition)
@@ -75,7 +77,7 @@ def _run(
     source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
     store = Store(settings.store_url)
     ledger = Ledger(store, definition)
-    covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _asked(asked))
+    covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _request(options))
     if part is not None:
         own = covers
         covers = patiently(lambda: ledger.begin(part, own), patience)
@@ -104,15 +106,15 @@ def _about(part: Part | None) -> dict[str, Any]:
     return {} if part is None else {"run": part.run, "shard": part.shard.index, "shards": part.shard.count}
 
 
-def _asked(asked: argparse.Namespace) -> Asked:
-    if asked.full and (asked.start or asked.end):
+def _request(options: argparse.Namespace) -> RunRequest:
+    if options.full and (options.start or options.end):
         raise RejectError(
-            "everything is asked for, and a part of it", hint="Give --full alone, or --start and --end", field="--full"
+            "--full came together with --start or --end", hint="Give --full alone, or --start and --end", field="--full"
         )
-    return Asked(
-        times.parse(asked.start, field="--start") if asked.start else None,
-        times.parse(asked.end, field="--end") if asked.end else None,
-        asked.full,
+    return RunRequest(
+        times.parse(options.start, field="--start") if options.start else None,
+        times.parse(options.end, field="--end") if options.end else None,
+        options.full,
     )
 
 

@@ -21,7 +21,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.windows import cells
-from millrace_data.materialization.job import Asked
+from millrace_data.materialization.job import RunRequest
 from millrace_data.online.store import Store
 from tests.core.features.histories import view
 from tests.data.materialization.worlds import BEGIN, GRID, World, few, seen
@@ -50,7 +50,7 @@ def same(world: World, store: Store, other: Store, engine: Engine) -> bool:
     upto = world.run(store, engine).stretch.upto
     other.client.flushdb()
     without = World(world.rng, replace(world.definition, partials=None), world.now, world.rows)
-    without.run(other, engine, Asked(full=True))
+    without.run(other, engine, RunRequest(full=True))
     moments = (upto, upto + GRID, upto + 25 * GRID)
     return [seen(world.definition, store, at) for at in moments] == [
         seen(world.definition, other, at) for at in moments
@@ -98,9 +98,9 @@ def test_whatever_comes_between_what_is_read_is_as_without_a_log(
             case "shards":
                 world.run(store, engine, shards=rng.randrange(2, 4))
             case "full":
-                world.run(store, engine, Asked(full=True))
+                world.run(store, engine, RunRequest(full=True))
             case "before":
-                world.run(store, engine, Asked(None, world.now - rng.randrange(30 * GRID)))
+                world.run(store, engine, RunRequest(None, world.now - rng.randrange(30 * GRID)))
             case "unwritten":
                 with suppress(ReportError):
                     world.run(store, engine, progress=enough)
@@ -152,7 +152,7 @@ def test_a_second_run_asks_the_source_for_new_cells_and_those_that_rows_came_lat
         TimeRange(before - 4 * GRID + 1, before - 3 * GRID),
         TimeRange(before + GRID + 1, world.now),
     ]
-    world.run(store, engine, Asked(full=True))
+    world.run(store, engine, RunRequest(full=True))
     assert world.asked == [TimeRange(None, world.now)]
 
 
@@ -164,7 +164,7 @@ def test_what_is_changed_or_deleted_in_place_is_seen_by_a_full_run_and_by_those_
     world.rows[-20]["x"] = -1.0
     del world.rows[-30]
     assert not same(world, store, other, engine)
-    world.run(store, engine, Asked(full=True))
+    world.run(store, engine, RunRequest(full=True))
     steady(world)
     assert same(world, store, other, engine)
 
@@ -192,7 +192,7 @@ def test_moments_that_are_still_to_come_are_in_no_whole_cell(
 ) -> None:
     world = World(random.Random(1), logged(tmp_path, few(), lag=2 * GRID), BEGIN)
     steady(world)
-    world.run(store, engine, Asked(None, world.now + GRID))
+    world.run(store, engine, RunRequest(None, world.now + GRID))
     for _ in range(4):
         steady(world)
     assert same(world, store, other, engine)

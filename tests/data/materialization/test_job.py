@@ -13,7 +13,7 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
-from millrace_data.materialization.job import Asked, Result
+from millrace_data.materialization.job import Result, RunRequest
 from millrace_data.materialization.ledger import Ledger, Part, Position
 from millrace_data.online.store import Store
 from millrace_data.sources.filesystem import Credentials
@@ -26,7 +26,7 @@ DAY = 86_400_000_000
 
 def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
     definition, part = lake.definition, options.get("part")
-    asked = Asked(start, end, options.pop("full", False))
+    asked = RunRequest(start, end, options.pop("full", False))
     covers = job.stretch(definition, Ledger(store, definition).position(), now, asked)
     if part is not None:
         covers = Ledger(store, definition).begin(part, covers)

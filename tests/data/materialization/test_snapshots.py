@@ -21,7 +21,7 @@ from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_data.materialization import job
-from millrace_data.materialization.job import Asked
+from millrace_data.materialization.job import RunRequest
 from millrace_data.materialization.ledger import Stretch
 from millrace_data.online.store import Store
 from tests.core.features.histories import TableSource
@@ -100,13 +100,13 @@ def test_what_runs_leave_unread_shows_in_nothing_that_is_read_afterwards(
             case "news":
                 upto = world.run(store, engine).stretch.upto
                 other.client.flushdb()
-                world.run(other, engine, Asked(full=True))
+                world.run(other, engine, RunRequest(full=True))
                 for as_of in (upto, upto + GRID, upto + 25 * GRID):
                     assert seen(world.definition, store, as_of) == seen(world.definition, other, as_of)
             case "full":
-                world.run(store, engine, Asked(full=True))
+                world.run(store, engine, RunRequest(full=True))
             case "before":
-                world.run(store, engine, Asked(None, world.now - rng.randrange(30 * GRID)))
+                world.run(store, engine, RunRequest(None, world.now - rng.randrange(30 * GRID)))
             case "broken":
                 with suppress(ReportError):
                     world.run(store, engine, progress=enough)

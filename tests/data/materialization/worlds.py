@@ -16,7 +16,7 @@ from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
-from millrace_data.materialization.job import Asked, Result
+from millrace_data.materialization.job import Result, RunRequest
 from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.store import Store
 from millrace_data.sources.cell_log import open_cell_log
@@ -30,16 +30,16 @@ BEGIN = 4_102_444_800_000_000
 
 
 class TableWithTypes(TableSource):
-    """A table as a source, which notes what it was asked for and fails where it is told to."""
+    """A table as a source, which notes what it was request for and fails where it is told to."""
 
     def __init__(self, table: pa.Table, batch_rows: int = 70, fails: bool = False) -> None:
         super().__init__(table, batch_rows)
         self.columns = {column.name: str(column.type) for column in table.schema}
-        self.asked: list[TimeRange] = []
+        self.request: list[TimeRange] = []
         self._fails = fails
 
     def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
-        self.asked.append(window)
+        self.request.append(window)
         yield from super().scan(columns, window)
         if self._fails:
             raise OSError("the source is gone")
@@ -53,7 +53,7 @@ class World:
     definition: Definition
     now: int = BEGIN
     rows: list[dict[str, Any]] = field(default_factory=list)
-    asked: list[TimeRange] = field(default_factory=list)
+    request: list[TimeRange] = field(default_factory=list)
 
     def grow(self) -> None:
         late = self.definition.lag + self.definition.lateness
@@ -69,7 +69,7 @@ class World:
         self,
         store: Store,
         engine: Engine,
-        asked: Asked | None = None,
+        request: RunRequest | None = None,
         *,
         shards: int = 0,
         fails: bool = False,
@@ -78,7 +78,7 @@ class World:
         """A run over what is there now, with the view's own cell log."""
         source = TableWithTypes(table(self.rows), self.rng.choice([1, 7, 100]), fails)
         ledger = Ledger(store, self.definition)
-        covers = job.stretch(self.definition, ledger.position(), self.now, asked or Asked())
+        covers = job.stretch(self.definition, ledger.position(), self.now, request or RunRequest())
         more["cells"] = open_cell_log(self.definition, Credentials())
         if not shards:
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, **more)
@@ -86,7 +86,7 @@ class World:
             part = Part(str(self.now), Shard(index, shards))
             covers = ledger.begin(part, covers)
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, part=part, **more)
-        self.asked = source.asked
+        self.request = source.request
         return result
 
 

@@ -67,10 +67,10 @@ def describe(view: View, target: Target, form: Format = Output.TABLE) -> None:
 def historical(
     features: Features,
     entities: Annotated[
-        str, typer.Option("--entities", "-e", help="File of entities and moments (.parquet, .csv, .jsonl), or `all`.")
+        str, typer.Option("--entities", "-e", help="File of entities and times (.parquet, .csv, .jsonl), or `all`.")
     ],
     target: Target,
-    timestamp_column: Annotated[str, typer.Option(help="Column of the moments.")] = "event_timestamp",
+    timestamp_column: Annotated[str, typer.Option(help="Column of the times.")] = "event_timestamp",
     created_cutoff: Annotated[
         bool, typer.Option("--created-cutoff", help="See only what was written by then.")
     ] = False,
@@ -81,7 +81,7 @@ def historical(
     save: Annotated[str | None, typer.Option(metavar="URI", help="Folder to save it to as a dataset.")] = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """Makes a training set: every row of the entities with the features as they were known at its moment.
+    """Makes a training set: every row of the entities with the features as they were known at its time.
 
     With `--entities all` it needs no file: the rows are those of the views themselves, between --start and --end.
     """
@@ -235,12 +235,12 @@ def verify(
     target: Target,
     sample: Annotated[int, typer.Option(min=1, help="How many rows to compare.")] = 1000,
     as_of: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The moment to compare at; default: the view's watermark.")
+        str | None, typer.Option(metavar="TIME", help="The time to compare at; default: the view's watermark.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Draw the same rows again.", show_default=False)] = None,
     form: Format = Output.TABLE,
 ) -> None:
-    """The skew check: reads rows of the online store and recomputes them from the source as of the same moment.
+    """The skew check: reads rows of the online store and recomputes them from the source as of the same time.
 
     Exit code 1 where a value differs.
     """

@@ -130,7 +130,7 @@ def _pairs(option: str, texts: Iterable[str], types: Mapping[str, str]) -> dict[
         name = name.strip()
         if not separator or name not in types:
             raise RejectError(
-                f"{text!r} is no NAME=VALUE of {', '.join(types) or 'anything, for nothing is asked for'}", field=option
+                f"{text!r} is no NAME=VALUE of {', '.join(types) or 'anything: these features need none'}", field=option
             )
         try:
             found[name] = _value(types[name], value)
