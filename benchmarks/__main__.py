@@ -1,7 +1,7 @@
 """``python -m benchmarks [name …]``: runs each benchmark in a process of its own, one after another.
 
-A benchmark is a module here with a ``main`` that prints its figures, each beside its limit. Nothing runs beside it, so
-a figure is the machine's; ratios to a peer or a limit are taken in one run.
+A benchmark is a module here with a ``main`` that prints its figures, each beside its limit. Nothing else runs at the
+same time; ratios to a peer or a limit are taken in one run.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Modules that benchmarks share, and what they measure beside.
-SHARED = ("__", "figures", "feast_", "handwritten_")
+# Modules that are no benchmarks: what they share, and the peers that they measure.
+SHARED = ("__", "figures", "feast_", "handwritten_", "registry_stub")
 
 
 def names() -> list[str]:
-    """Every benchmark, by name."""
+    """The names of all benchmarks."""
     return sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith(SHARED))
 
 
 def main(wanted: list[str]) -> int:
-    """Runs the wanted benchmarks (all of them where none is named); returns how many failed."""
+    """Runs the named benchmarks, or all; returns 1 if any failed."""
     unknown = set(wanted) - set(names())
     if unknown:
         print(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(names())}")

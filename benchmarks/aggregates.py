@@ -43,7 +43,7 @@ LIMIT = 2.0
 WARM_UP = (1_000, 100, 100)
 
 
-def asked() -> list[tuple[str, str, int]]:
+def aggregates() -> list[tuple[str, str, int]]:
     """Function, column and window in days of the 20 aggregates."""
     return [(function, column, days) for function, column in FUNCTIONS for days in WINDOWS][:20]
 
@@ -69,7 +69,7 @@ def generate(folder: Path, events: int, entities: int, rows: int) -> None:
             "type": "int64" if function == "count" or column == "c" else "float64",
             "aggregate": {"function": function, "column": column, "window": f"{days}d"},
         }
-        for index, (function, column, days) in enumerate(asked())
+        for index, (function, column, days) in enumerate(aggregates())
     ]
     spec = {
         "entities": [{"name": "id", "type": "int64"}],
@@ -81,14 +81,13 @@ def generate(folder: Path, events: int, entities: int, rows: int) -> None:
 
 
 def view(folder: Path) -> Definition:
-    """The view."""
     return definition.compile(
         "v", "default", FeatureViewSpec.model_validate(yaml.safe_load((folder / "view.yaml").read_text()))
     )
 
 
 def snapshots(folder: Path) -> int:
-    """What a run would write, without a store."""
+    """What a materialization run would write, without a store. Returns the number of rows."""
     compiled = view(folder)
     source = open_source(compiled, Credentials())
     with engine.temporary() as sorter:
@@ -97,12 +96,12 @@ def snapshots(folder: Path) -> int:
 
 
 def training(folder: Path) -> int:
-    """A training set."""
+    """A training set by the SDK's engine. Returns the number of rows."""
     compiled = view(folder)
     frame = pq.read_table(folder / "entities.parquet").combine_chunks()
     moments = frame["ts"].cast(pa.int64()).combine_chunks()
-    asked_of = point_in_time.EntityFrame({"id": frame["id"].combine_chunks()}, moments)
-    return len(point_in_time.join(compiled, compiled.features, open_source(compiled, Credentials()), asked_of)[0])
+    entity_frame = point_in_time.EntityFrame({"id": frame["id"].combine_chunks()}, moments)
+    return len(point_in_time.join(compiled, compiled.features, open_source(compiled, Credentials()), entity_frame)[0])
 
 
 def snapshots_by_hand(folder: Path) -> int:
@@ -141,7 +140,7 @@ def _values(end: str) -> str:
         f"{BY_HAND.get(function, function)}({column})"
         + ("" if days == max(WINDOWS) else f" filter ({moment} > {end} - interval '{days} days')")
         + f" as f{index}"
-        for index, (function, column, days) in enumerate(asked())
+        for index, (function, column, days) in enumerate(aggregates())
     )
 
 
@@ -158,7 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--entities", type=int, default=50_000)
-    parser.add_argument("--asked", type=int, default=100_000)
+    parser.add_argument("--entity-rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--way", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -168,12 +167,12 @@ def main() -> int:
         report(partial(WAYS[way], Path(folder)))
         return 0
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as warm_up:
-        generate(Path(folder), options.events, options.entities, options.asked)
+        generate(Path(folder), options.events, options.entities, options.entity_rows)
         generate(Path(warm_up), *WARM_UP)
         command = [sys.executable, "-m", "benchmarks.aggregates", "--way"]
         samples = in_turns({way: partial(measured, [*command, way, folder, warm_up]) for way in WAYS}, options.rounds)
     print(
-        f"{options.events:,} events, {options.entities:,} entities, {len(asked())} windows over 3 columns; "
+        f"{options.events:,} events, {options.entities:,} entities, {len(aggregates())} windows over 3 columns; "
         f"medians of {options.rounds}, {machine()}"
     )
     met = True

@@ -34,7 +34,7 @@ MEMORY_LIMIT = 200.0  # MiB, at most
 
 
 def feature_view(name: str) -> dict[str, Any]:
-    """A feature view as a user would write it: two features, a schedule, a retention."""
+    """A feature view with two features, a schedule and a retention."""
     return {
         "apiVersion": "millrace.dev/v1alpha1",
         "kind": "FeatureView",
@@ -52,7 +52,7 @@ def feature_view(name: str) -> dict[str, Any]:
 
 
 def post(path: str, document: Any) -> bytes:
-    """A whole POST request."""
+    """The bytes of a POST request."""
     body = json.dumps(document).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nuser-agent: bench/1\r\ncontent-type: application/json\r\n"
     return head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
@@ -86,7 +86,7 @@ async def send_all(port: int, requests: Iterator[bytes]) -> None:
 
 
 def creates_per_second(port: int, path: str, documents: list[dict[str, Any]]) -> float:
-    """Creates the objects; returns how many a second."""
+    """Creates the objects; returns the rate."""
     requests = [post(path, document) for document in documents]
     started = time.perf_counter()
     asyncio.run(send_all(port, iter(requests)))
@@ -94,7 +94,7 @@ def creates_per_second(port: int, path: str, documents: list[dict[str, Any]]) ->
 
 
 async def event_latencies(port: int) -> list[float]:
-    """Milliseconds from before a create is sent until its watch event is here, at a steady rate."""
+    """Milliseconds from the start of a create until its watch event arrives, at a steady rate."""
     sent: dict[str, float] = {}
     latencies: list[float] = []
     watch, watch_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -137,7 +137,7 @@ def _round(port: int, number: int) -> float:
 
 
 def measured(server: RunningServer) -> bool:
-    """Takes and prints all figures; whether each is within its limit."""
+    """Takes and prints all figures; returns whether each is within its limit."""
     port = int(server.url.rpartition(":")[2])
     rounds = [_round(port, number) for number in range(ROUNDS)]
     views = statistics.median(rounds)
@@ -156,7 +156,7 @@ def measured(server: RunningServer) -> bool:
 
 
 def main() -> int:
-    """Runs the benchmark; 1 where a figure misses its limit."""
+    """Returns 1 if a figure misses its limit."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         started = time.perf_counter()

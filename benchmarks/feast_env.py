@@ -1,6 +1,6 @@
-"""Feast in an environment of its own, for benchmarks to measure beside: ``python -m benchmarks.feast_env`` makes it.
+"""Feast in an environment of its own, as a peer for benchmarks: ``python -m benchmarks.feast_env`` creates it.
 
-Its packages are pinned in ``feast_requirements.txt`` and never mix with ours.
+Its packages are pinned in ``feast_requirements.txt`` and are separate from ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = ROOT / ".bench" / "feast"
 
 
 def interpreter() -> str:
-    """The environment's Python; the environment is made where it is missing or has other packages than are pinned."""
+    """Feast's Python; creates the environment if it is missing or has other packages than the pinned ones."""
     python, made_of = FOLDER / "bin" / "python", FOLDER / "requirements.txt"
     if not made_of.exists() or made_of.read_text() != REQUIREMENTS.read_text():
         uv = shutil.which("uv")

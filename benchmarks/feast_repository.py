@@ -14,7 +14,7 @@ from feast.types import Float32, Float64
 
 
 def view(name: str, path: Path, features: list[str], created: str | None = None) -> FeatureView:
-    """A view of one file; features of odd number are float32, the others float64."""
+    """A view of one file; features with odd numbers are float32, the others float64."""
     return FeatureView(
         name=name,
         entities=[Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)],
@@ -31,7 +31,7 @@ def view(name: str, path: Path, features: list[str], created: str | None = None)
 
 @contextmanager
 def opened(views: list[FeatureView], offline: str, redis: str | None = None) -> Iterator[FeatureStore]:
-    """A store of these views; ``offline`` is Feast's name of an offline store, ``redis`` the online one's host:port."""
+    """A Feast store of these views; ``offline`` is Feast's name of an offline store, ``redis`` is host:port."""
     online: dict[str, Any] | None = redis and {"type": "redis", "connection_string": redis}
     with TemporaryDirectory() as home:
         config = RepoConfig(

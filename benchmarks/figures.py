@@ -1,6 +1,6 @@
-"""What benchmarks share: work measured in a process of its own, contenders in turns, and figures beside limits.
+"""What benchmarks share: measurements in a process of their own, contenders in turns, and figures beside limits.
 
-Only the standard library is used, because scripts that run in Feast's environment measure themselves by it, too.
+It uses only the standard library, because scripts in Feast's environment use it, too.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parent.parent
 
 
 class Sample(NamedTuple):
-    """One measurement: seconds, processor seconds of all threads, peak memory in MB, and rows that came out.
+    """One measurement: seconds, processor seconds of all threads, peak memory in MB, and the number of rows.
 
-    On a busy machine the processor time says what the seconds cannot.
+    Processor time is what can be compared on a busy machine.
     """
 
     seconds: float
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
 
 
 def report(work: Callable[[], int]) -> None:
-    """Does the work (which returns its rows), and prints its sample for the process that measures."""
+    """Runs ``work``, which returns a number of rows, and prints its sample for ``measured`` to read."""
     began, busy = time.perf_counter(), time.process_time()
     rows = work()
     seconds, cpu = time.perf_counter() - began, time.process_time() - busy
@@ -39,19 +39,19 @@ def report(work: Callable[[], int]) -> None:
 
 
 def peak_memory(pid: int | str) -> float:
-    """The most memory that a process has held, in MB. Not ru_maxrss, which it inherits from the one that started it."""
+    """The peak memory of a process in MB. Not ``ru_maxrss``, which a process inherits from its parent."""
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(peak[1]) / 1024 if peak else 0.0
 
 
 def processor_seconds(pid: int) -> float:
-    """Processor time that a process has had."""
+    """The processor time of a process so far, in seconds."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def measured(command: Sequence[str], **environment: str) -> Sample:
-    """Runs a process that reports."""
+    """Runs a process that calls ``report``; returns its sample."""
     done = subprocess.run(
         command, capture_output=True, check=False, text=True, cwd=ROOT, env={**os.environ, **environment}
     )
@@ -61,7 +61,7 @@ def measured(command: Sequence[str], **environment: str) -> Sample:
 
 
 def in_turns(contenders: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
-    """Every contender once per round, so that what else the machine does meets all alike."""
+    """Measures every contender once per round, so that other load on the machine affects all of them."""
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, measure in contenders.items():
@@ -70,13 +70,13 @@ def in_turns(contenders: Mapping[str, Callable[[], Sample]], rounds: int) -> dic
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """Of each figure on its own."""
+    """The median of each figure on its own."""
     seconds, cpu, memory, rows = (statistics.median(values) for values in zip(*samples, strict=True))
     return Sample(seconds, cpu, memory, int(rows))
 
 
 def ratio(ours: Sequence[Sample], others: Sequence[Sample], figure: str = "seconds") -> float:
-    """The median over rounds of our figure divided by another's of the same round."""
+    """The median over rounds of our figure divided by the other's figure of the same round."""
     pairs = zip(ours, others, strict=True)
     return statistics.median(getattr(our, figure) / getattr(other, figure) for our, other in pairs)
 
@@ -87,6 +87,6 @@ def beside(value: str, limit: str, *, met: bool) -> str:
 
 
 def machine() -> str:
-    """Under what load figures are taken."""
+    """The load under which figures are taken."""
     loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
     return f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, load average {loads}"

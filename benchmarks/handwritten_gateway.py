@@ -1,8 +1,8 @@
-"""The limit to measure against: a bare Starlette handler that does the same MGET and answers how many rows came.
+"""The limit of the gateway: a bare Starlette handler with the same MGET, which returns the number of rows.
 
-Starlette on uvicorn (uvloop, httptools) and orjson: ``python handwritten_gateway.py STORE_URL PORT HOW``. It asks the
-store through ``client``, the Redis client library with its parser in C, as one writes such a handler, or through
-``wire``, the gateway's own connection, which leaves out all that the gateway itself leaves out.
+Starlette on uvicorn (uvloop, httptools) and orjson: ``python handwritten_gateway.py STORE_URL PORT HOW``. HOW is
+``client`` for the Redis client library with its parser in C, as such a handler is usually written, or ``wire`` for the
+gateway's own connection.
 """
 
 from __future__ import annotations

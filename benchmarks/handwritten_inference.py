@@ -1,4 +1,4 @@
-"""The limit to measure against: a hand-written server of one model, with no checks and no metrics.
+"""The limit of the inference server: a hand-written server of one model, without checks and metrics.
 
 Raw ASGI on uvicorn (uvloop, httptools), orjson, ``session.run`` inline: ``python handwritten_inference.py MODEL PORT``.
 """

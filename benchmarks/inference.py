@@ -36,10 +36,10 @@ HERE = Path(__file__).parent
 LIMIT = 0.80  # of the hand-written server's rate, small JSON
 
 
-class Load(NamedTuple):
+class LoadSample(NamedTuple):
     """One measurement: requests per second, latencies in milliseconds, the server's processor time per request in µs.
 
-    The last says on a busy machine what the first cannot.
+    Processor time is what can be compared on a busy machine.
     """
 
     rate: float
@@ -48,8 +48,8 @@ class Load(NamedTuple):
     cpu: float
 
 
-class Client(asyncio.Protocol):
-    """One keep-alive connection that sends the next request when the answer to the last is whole."""
+class KeepAliveClient(asyncio.Protocol):
+    """One keep-alive connection that sends the next request when the response to the last is complete."""
 
     def __init__(self, request: bytes, until: float) -> None:
         self._request = request
@@ -91,33 +91,33 @@ class Client(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-def load(port: int, pid: int, request: bytes, connections: int, seconds: float) -> Load:
-    """Keeps that many connections busy for that long."""
+def load(port: int, pid: int, request: bytes, connections: int, seconds: float) -> LoadSample:
+    """Keeps ``connections`` busy for ``seconds``."""
     before = processor_seconds(pid)
     took, elapsed = uvloop.run(keep_busy(port, request, connections, seconds))
     cpu = processor_seconds(pid) - before
     p50, p99 = statistics.median(took), sorted(took)[int(0.99 * len(took))]
-    return Load(len(took) / elapsed, 1e3 * p50, 1e3 * p99, 1e6 * cpu / len(took))
+    return LoadSample(len(took) / elapsed, 1e3 * p50, 1e3 * p99, 1e6 * cpu / len(took))
 
 
 async def keep_busy(port: int, request: bytes, connections: int, seconds: float) -> tuple[list[float], float]:
-    """Seconds of every request, and of all together."""
+    """Seconds of every request, and seconds in all."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     clients = [
-        (await loop.create_connection(lambda: Client(request, began + seconds), "127.0.0.1", port))[1]
+        (await loop.create_connection(lambda: KeepAliveClient(request, began + seconds), "127.0.0.1", port))[1]
         for _ in range(connections)
     ]
     await asyncio.gather(*(client.done for client in clients))
     return [second for client in clients for second in client.seconds], time.perf_counter() - began
 
 
-def told(load: Load) -> str:
+def summary(load: LoadSample) -> str:
     return f"{load.rate:>7,.0f}/s, p50 {load.p50:.2f} ms, p99 {load.p99:.2f} ms, {load.cpu:.0f} µs of CPU each"
 
 
 def http_request(rows: np.ndarray[Any, Any]) -> bytes:
-    """A v2 request as it goes over the wire."""
+    """The bytes of a v2 request."""
     tensor = {"name": "X", "datatype": "FP32", "shape": rows.shape, "data": rows.ravel().tolist()}
     body = json.dumps({"inputs": [tensor]}).encode()
     head = "POST /v2/models/gbc/infer HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -137,7 +137,7 @@ def train(path: Path) -> np.ndarray[Any, Any]:
 def server(
     arguments: list[str], port: int, ready: str = "/v2/health/ready", python: str = sys.executable, **environment: str
 ) -> Iterator[int]:
-    """A server process that is ready on ``port``, as the route ``ready`` says; gives its process id."""
+    """A server process, ready on ``port`` when the route ``ready`` says so; yields its process id."""
     process = subprocess.Popen([python, *arguments], env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 180
@@ -177,12 +177,12 @@ def in_process(model: Path, rows: np.ndarray[Any, Any], seconds: float) -> float
     return count / (time.perf_counter() - began)
 
 
-def median(loads: list[Load]) -> Load:
-    return Load(*(statistics.median(values) for values in zip(*loads, strict=True)))
+def median(loads: list[LoadSample]) -> LoadSample:
+    return LoadSample(*(statistics.median(values) for values in zip(*loads, strict=True)))
 
 
 def main() -> int:
-    """Prints one line per row of the table; returns 1 where a ratio is below its limit."""
+    """Prints one block per case; returns 1 if a ratio is below its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
     parser.add_argument("--rounds", type=int, default=4)
@@ -207,7 +207,7 @@ def main() -> int:
         }
         for rows, connections, limit in ((1, 1, LIMIT), (1, 16, LIMIT), (32, 16, None)):
             request = http_request(features[:rows])
-            results: dict[int, list[Load]] = {hand: [], ours: []}
+            results: dict[int, list[LoadSample]] = {hand: [], ours: []}
             for _ in range(options.rounds):
                 for port, loads in results.items():
                     loads.append(load(port, pids[port], request, connections, options.seconds))
@@ -218,8 +218,8 @@ def main() -> int:
             bound = f" (limit {limit:.0%})" if limit else ""
             mine, theirs = median(results[ours]), median(results[hand])
             print(f"GBC batch {rows}, {connections} connections: {ratio:.0%} of the hand-written rate{bound}")
-            print(f"  millrace       {told(mine)}, p99 {mine.p99 / theirs.p99:.1f} times the hand-written (limit 2)")
-            print(f"  hand-written   {told(theirs)}")
+            print(f"  millrace       {summary(mine)}, p99 {mine.p99 / theirs.p99:.1f} times the hand-written (limit 2)")
+            print(f"  hand-written   {summary(theirs)}")
             print(f"  session.run    {bare:>7,.0f}/s in process")
             missed += limit is not None and ratio < limit
     return 1 if missed else 0

@@ -31,7 +31,6 @@ def up(root: Path) -> float:
 
 
 def down(root: Path) -> None:
-    """Ends it as a person does."""
     LocalStack(root).down()
 
 
@@ -43,7 +42,7 @@ def crash(root: Path) -> None:
 
 
 def measure(title: str, root: Path, end: Callable[[Path], None], *, purge: bool) -> bool:
-    """Runs it up and ends it a few times; prints and judges the median."""
+    """Runs ``up`` and ``end`` a few times; prints the median beside the limit."""
     seconds = []
     for _ in range(RUNS):
         if purge:
@@ -76,7 +75,7 @@ def timeline(root: Path) -> None:
 
 
 def main() -> int:
-    """Exit code 1 if a median is above the limit."""
+    """Returns 1 if a median is above the limit."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         root = Path(folder) / "stack"
         try:

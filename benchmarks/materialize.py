@@ -86,8 +86,8 @@ def view(path: Path, ttl: str | None) -> str:
     return json.dumps({"metadata": {"name": "user-stats", "namespace": "default"}, "spec": spec})
 
 
-class Store:
-    """A store to write to, emptied where a measurement wants it, whose own processor time is counted, too."""
+class MeasuredStore:
+    """A store that is emptied before a measurement if wanted, and whose own processor time is counted."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -98,7 +98,6 @@ class Store:
         self.busy: dict[str, list[float]] = {}
 
     def measure(self, name: str, work: Callable[[], Sample], *, empty: bool) -> Sample:
-        """One measurement."""
         if empty:
             self._client.flushall()
         before = processor_seconds(self._pid)
@@ -108,7 +107,7 @@ class Store:
 
 
 def job(path: Path, url: str, ttl: str | None = None) -> Sample:
-    """One run of the job. Its processor time is that of the process, its start included; its seconds are the run's."""
+    """One run of the job. Processor time is that of the process, with its start; seconds are those of the run."""
     log = path.with_suffix(".json")
     environment = {
         "MILLRACE_FEATURE_VIEW": view(path, ttl),
@@ -130,7 +129,7 @@ def job(path: Path, url: str, ttl: str | None = None) -> Sample:
 
 
 def store_alone(port: int, count: int, *expiry: str) -> Sample:
-    """SETs of values of the row's size."""
+    """SETs of values with the row's size, by the benchmark program of Redis or Valkey."""
     arguments = ["-p", str(port), "-P", "100", "-n", str(count), "-r", str(count), "--csv"]
     command = ["SET", "default:user-stats:{__rand_int__}", "x" * ROW_BYTES, *expiry]
     said = subprocess.run([_tool(), *arguments, *command], capture_output=True, check=True, text=True).stdout
@@ -144,8 +143,8 @@ def _tool() -> str:
     return tool
 
 
-def contenders(store: Store, path: Path, entities: int, ways: Sequence[str]) -> dict[str, Callable[[], Sample]]:
-    """How each is measured; ``ways`` are Feast's offline stores."""
+def contenders(store: MeasuredStore, path: Path, entities: int, ways: Sequence[str]) -> dict[str, Callable[[], Sample]]:
+    """The measurement of each contender; ``ways`` are Feast's offline stores."""
     work: dict[str, tuple[bool, Callable[[], Sample]]] = {
         "SET": (True, partial(store_alone, store.port, entities)),
         "SET PXAT": (True, partial(store_alone, store.port, entities, "PXAT", "4000000000000")),
@@ -181,7 +180,7 @@ def main() -> int:
         generate(path, options.entities)
         generate(path.with_name("feast.parquet"), options.feast_entities)
         generate(path.with_name("warm-up.parquet"), 100)
-        store = Store(server.port)
+        store = MeasuredStore(server.port)
         samples = in_turns(contenders(store, path, options.entities, options.feast), options.rounds)
         met = show(samples, store, options.entities)
         if options.large:
@@ -189,7 +188,7 @@ def main() -> int:
     return 0 if met else 1
 
 
-def show(samples: Mapping[str, Sequence[Sample]], store: Store, entities: int) -> bool:
+def show(samples: Mapping[str, Sequence[Sample]], store: MeasuredStore, entities: int) -> bool:
     """One line per contender; returns whether the bars are met."""
     print(f"{entities:,} entities x {FEATURES} features; medians of {len(samples['SET'])}, {machine()}")
     met = True
@@ -238,8 +237,8 @@ def _feast_bars(its: Sequence[Sample], samples: Mapping[str, Sequence[Sample]]) 
     return [("times as fast is Millrace", f"{faster:.1f}", f"{FEAST_LIMIT}", faster >= FEAST_LIMIT)]
 
 
-def grown(path: Path, store: Store, entities: int, times: int) -> bool:
-    """The memory of so many times as many entities."""
+def grown(path: Path, store: MeasuredStore, entities: int, times: int) -> bool:
+    """The memory for ``times`` as many entities."""
     small = store.measure("small", partial(job, path, store.url), empty=True)
     generate(path, times * entities)
     large = store.measure("large", partial(job, path, store.url), empty=True)

@@ -71,7 +71,6 @@ def show(what: str, figure: float, limit: float) -> bool:
 
 
 async def measure(folder: Path) -> bool:
-    """Runs Envoy and measures."""
     ports = free_ports()
     settings = MeshSettings(folder / "mesh", ingress_port=ports.ingress)
     initial.prepare(settings)
@@ -109,7 +108,7 @@ async def measure(folder: Path) -> bool:
 
 
 def main() -> int:
-    """Exit code 1 if a figure is above its limit."""
+    """Returns 1 if a figure is above its limit."""
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         return 0 if asyncio.run(measure(Path(folder))) else 1
 

