@@ -1,6 +1,6 @@
 """The e2e tests know only a kubeconfig: that of the embedded mode, or of any cluster in MILLRACE_E2E_KUBECONFIG.
 
-To such a cluster the millrace node is attached, for its own nodes cannot run this checkout; its pods get addresses of
+To such a cluster the millrace node is attached, since its own nodes cannot run this checkout; its pods get addresses of
 MILLRACE_E2E_POD_CIDR.
 """
 
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass(frozen=True)
-class Target:
+class ClusterUnderTest:
     """The cluster under test: how to reach its API and, through the mesh, its services."""
 
     kubeconfig: Path
@@ -39,7 +39,7 @@ class Target:
 
 
 @pytest.fixture(scope="session")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
     given = os.environ.get("MILLRACE_E2E_KUBECONFIG")
     stack = LocalStack(
         tmp_path_factory.mktemp("stack"),
@@ -51,13 +51,13 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     )
     stack.up(UP_SECONDS)
     try:
-        yield Target(stack.kubeconfig, stack.ingress_url, stack.store_url)
+        yield ClusterUnderTest(stack.kubeconfig, stack.ingress_url, stack.store_url)
     finally:
         stack.down()
 
 
 @contextmanager
-def in_namespace(target: Target) -> Iterator[Kubectl]:
+def in_namespace(target: ClusterUnderTest) -> Iterator[Kubectl]:
     """kubectl in a fresh namespace, whose deletion begins afterwards."""
     cluster = Kubectl(target.kubeconfig, f"e2e-{uuid.uuid4().hex[:8]}")
     cluster.run("create", "namespace", cluster.namespace)
@@ -68,7 +68,7 @@ def in_namespace(target: Target) -> Iterator[Kubectl]:
 
 
 @pytest.fixture
-def kubectl(target: Target) -> Iterator[Kubectl]:
+def kubectl(target: ClusterUnderTest) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own; a module whose tests change nothing has one of its own scope."""
     with in_namespace(target) as cluster:
         yield cluster

@@ -1,4 +1,4 @@
-"""kubectl as the e2e tests use it: a process per call, its words as they are."""
+"""kubectl for the e2e tests: one process per call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Kubectl:
             pytest.skip("kubectl is not installed")
 
     def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl; with ``check`` a failure fails the test with kubectl's own words."""
+        """Runs kubectl; with ``check`` a failure fails the test with kubectl's own message."""
         finished = subprocess.run(
             [str(self._program), "--namespace", self.namespace, *arguments],
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
@@ -43,22 +43,20 @@ class Kubectl:
         return finished
 
     def apply(self, *objects: dict[str, Any], check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Applies the objects."""
         return self.run("apply", "-f", "-", stdin=yaml.safe_dump_all(objects), check=check)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        """One object."""
         found: dict[str, Any] = json.loads(self.run("get", kind, name, "-o", "json").stdout)
         return found
 
     def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
-        """Objects of one kind."""
+        """Objects of one kind, by label selector."""
         arguments = ["get", kind, "-o", "json", *(["-l", selector] if selector else [])]
         found: list[dict[str, Any]] = json.loads(self.run(*arguments).stdout)["items"]
         return found
 
     def condition(self, kind: str, name: str, condition: str) -> dict[str, Any]:
-        """One condition of an object; empty where it has none."""
+        """The status of a condition of an object; empty if it has none."""
         found = self.get(kind, name).get("status", {}).get("conditions", [])
         return next((item for item in found if item["type"] == condition), {})
 

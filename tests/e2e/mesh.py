@@ -12,7 +12,7 @@ import httpx
 INFER = {"inputs": [{"name": "features", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
 
 
-class Service:
+class ServiceClient:
     """One service of the cluster, as clients see it."""
 
     def __init__(self, ingress: str, service: str, namespace: str) -> None:
@@ -21,7 +21,6 @@ class Service:
         self._client = httpx.Client(base_url=ingress, timeout=15, trust_env=False)
 
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
-        """One POST."""
         return self._client.post(path, json=body, headers={"host": self.host, **headers})
 
     def infer(self, **headers: str) -> httpx.Response:
@@ -44,10 +43,10 @@ class Service:
         return found
 
 
-class Load:
-    """Requests without a pause from one thread for as long as the ``with`` block lasts."""
+class BackgroundLoad:
+    """Requests without a pause from one thread, inside the ``with`` block."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServiceClient) -> None:
         self._service = service
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -8,27 +8,27 @@ from dataclasses import dataclass
 import pytest
 
 from tests.builders import canary, experiment, model_deployment
-from tests.e2e.conftest import Target, in_namespace
+from tests.e2e.conftest import ClusterUnderTest, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
-from tests.e2e.mesh import Load, Service
+from tests.e2e.mesh import BackgroundLoad, ServiceClient
 from tests.onnx_models import write_linear
 
 
 @pytest.fixture(scope="module")
-def kubectl(target: Target) -> Iterator[Kubectl]:
+def kubectl(target: ClusterUnderTest) -> Iterator[Kubectl]:
     """kubectl in the one namespace of all tests here."""
     with in_namespace(target) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def service(target: Target, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Service:
+def service(target: ClusterUnderTest, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> ServiceClient:
     """A service ``ranking`` of the deployments ``v1``, which is champion first, and ``v2``."""
     for index, name in enumerate(["v1", "v2"]):
         model = write_linear(tmp_path_factory.mktemp("models") / f"{name}.onnx", factor=index + 1)
         kubectl.apply(model_deployment(name, f"file://{model}", service="ranking").build())
         kubectl.wait_ready("modeldeployment", name)
-    service = Service(target.ingress_url, "ranking", kubectl.namespace)
+    service = ServiceClient(target.ingress_url, "ranking", kubectl.namespace)
     eventually(lambda: service.infer().status_code == 200)
     return service
 
@@ -42,14 +42,14 @@ class Arms:
 
 
 @pytest.fixture
-def arms(kubectl: Kubectl, service: Service) -> Iterator[Arms]:
+def arms(kubectl: Kubectl, service: ServiceClient) -> Iterator[Arms]:
     """The two deployments with no experiment on them."""
     control = eventually(lambda: champion(kubectl, service))
     yield Arms(control, "v2" if control == "v1" else "v1")
     kubectl.run("delete", "experiment", "--all", "--timeout=60s")
 
 
-def champion(kubectl: Kubectl, service: Service) -> str:
+def champion(kubectl: Kubectl, service: ServiceClient) -> str:
     """Whom clients reach, once its status says so, and no other's; empty until then."""
     deployments = kubectl.list("modeldeployment")
     champions = [item["metadata"]["name"] for item in deployments if item.get("status", {}).get("champion")]
@@ -61,11 +61,13 @@ def phase(kubectl: Kubectl, name: str) -> str:
     return str(kubectl.get("experiment", name).get("status", {}).get("phase"))
 
 
-def test_a_second_deployment_gets_no_traffic_without_an_experiment(service: Service, arms: Arms) -> None:
+def test_a_second_deployment_gets_no_traffic_without_an_experiment(service: ServiceClient, arms: Arms) -> None:
     assert service.served_by(50) == {arms.control: 50}
 
 
-def test_an_ab_test_splits_by_weight_and_honours_overrides(kubectl: Kubectl, service: Service, arms: Arms) -> None:
+def test_an_ab_test_splits_by_weight_and_honours_overrides(
+    kubectl: Kubectl, service: ServiceClient, arms: Arms
+) -> None:
     kubectl.apply(
         experiment("ab", "ranking", arms.control, arms.challenger)
         .having("spec.overrides", [{"header": "x-try", "value": "new", "arm": "challenger"}])
@@ -83,10 +85,10 @@ def test_an_ab_test_splits_by_weight_and_honours_overrides(kubectl: Kubectl, ser
 
 
 def test_a_canary_walks_its_steps_and_the_winner_survives_its_deletion(
-    kubectl: Kubectl, service: Service, arms: Arms
+    kubectl: Kubectl, service: ServiceClient, arms: Arms
 ) -> None:
     steps = [{"weight": 25, "hold": "1s"}, {"weight": 50, "hold": "1s"}, {"weight": 100}]
-    with Load(service) as load:
+    with BackgroundLoad(service) as load:
         kubectl.apply(canary("ramp", "ranking", arms.control, arms.challenger, steps).build())
         eventually(lambda: phase(kubectl, "ramp") == "Succeeded", 60)
     assert load.failures == []
@@ -99,7 +101,7 @@ def test_a_canary_walks_its_steps_and_the_winner_survives_its_deletion(
     assert eventually(lambda: champion(kubectl, service)) == arms.challenger
 
 
-def test_abort_takes_all_traffic_back(kubectl: Kubectl, service: Service, arms: Arms) -> None:
+def test_abort_takes_all_traffic_back(kubectl: Kubectl, service: ServiceClient, arms: Arms) -> None:
     kubectl.apply(experiment("ab", "ranking", arms.control, arms.challenger).build())
     kubectl.wait_ready("experiment", "ab")
     kubectl.run("annotate", "experiment", "ab", "millrace.dev/command=1:abort")
@@ -108,7 +110,9 @@ def test_abort_takes_all_traffic_back(kubectl: Kubectl, service: Service, arms: 
     assert kubectl.get("experiment", "ab")["status"]["decision"]["verdict"] == "Rollback"
 
 
-def test_a_paused_canary_goes_no_further_until_it_is_resumed(kubectl: Kubectl, service: Service, arms: Arms) -> None:
+def test_a_paused_canary_goes_no_further_until_it_is_resumed(
+    kubectl: Kubectl, service: ServiceClient, arms: Arms
+) -> None:
     steps = [{"weight": 10, "hold": "3s"}, {"weight": 100}]
     kubectl.apply(canary("ramp", "ranking", arms.control, arms.challenger, steps).build())
     eventually(lambda: phase(kubectl, "ramp") == "Running")
@@ -120,7 +124,7 @@ def test_a_paused_canary_goes_no_further_until_it_is_resumed(kubectl: Kubectl, s
 
 
 def test_promote_ends_an_ab_test_with_the_challenger_as_champion(
-    kubectl: Kubectl, service: Service, arms: Arms
+    kubectl: Kubectl, service: ServiceClient, arms: Arms
 ) -> None:
     kubectl.apply(experiment("ab", "ranking", arms.control, arms.challenger).build())
     kubectl.wait_ready("experiment", "ab")
@@ -130,17 +134,19 @@ def test_promote_ends_an_ab_test_with_the_challenger_as_champion(
 
 
 def test_deletion_in_the_middle_returns_all_traffic_to_the_control(
-    kubectl: Kubectl, service: Service, arms: Arms
+    kubectl: Kubectl, service: ServiceClient, arms: Arms
 ) -> None:
     kubectl.apply(experiment("ab", "ranking", arms.control, arms.challenger).build())
     kubectl.wait_ready("experiment", "ab")
-    with Load(service) as load:
+    with BackgroundLoad(service) as load:
         kubectl.run("delete", "experiment", "ab", "--timeout=60s")
     assert load.failures == []
     assert service.served_by(50) == {arms.control: 50}
 
 
-def test_of_two_experiments_on_one_service_the_oldest_runs(kubectl: Kubectl, service: Service, arms: Arms) -> None:
+def test_of_two_experiments_on_one_service_the_oldest_runs(
+    kubectl: Kubectl, service: ServiceClient, arms: Arms
+) -> None:
     kubectl.apply(experiment("first", "ranking", arms.control, arms.challenger).build())
     kubectl.wait_ready("experiment", "first")
     kubectl.apply(experiment("second", "ranking", arms.control, arms.challenger).build())
@@ -150,7 +156,7 @@ def test_of_two_experiments_on_one_service_the_oldest_runs(kubectl: Kubectl, ser
     assert "first" in condition["message"]
 
 
-def test_a_route_edited_by_somebody_else_is_rewritten(kubectl: Kubectl, service: Service, arms: Arms) -> None:
+def test_a_route_edited_by_somebody_else_is_rewritten(kubectl: Kubectl, service: ServiceClient, arms: Arms) -> None:
     kubectl.apply(experiment("ab", "ranking", arms.control, arms.challenger).build())
     kubectl.wait_ready("experiment", "ab")
     before = kubectl.get("virtualservice", "ranking")["spec"]
@@ -161,7 +167,7 @@ def test_a_route_edited_by_somebody_else_is_rewritten(kubectl: Kubectl, service:
 
 @pytest.mark.parametrize("verb", ["dance", "promote nobody"])
 def test_a_bad_command_is_answered_and_changes_nothing(
-    kubectl: Kubectl, service: Service, arms: Arms, verb: str
+    kubectl: Kubectl, service: ServiceClient, arms: Arms, verb: str
 ) -> None:
     kubectl.apply(experiment("ab", "ranking", arms.control, arms.challenger).build())
     kubectl.wait_ready("experiment", "ab")

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from tests.builders import feature_view
-from tests.e2e.conftest import Target, in_namespace
+from tests.e2e.conftest import ClusterUnderTest, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
-from tests.e2e.mesh import Service
+from tests.e2e.mesh import ServiceClient
 
 
 def write_events(folder: Path, users: int = 3) -> str:
@@ -35,8 +35,8 @@ def write_events(folder: Path, users: int = 3) -> str:
     return f"file://{folder}/"
 
 
-def online(target: Target, namespace: str, refs: list[str], users: list[int]) -> dict[str, Any]:
-    gateway = Service(target.ingress_url, "millrace-gateway", "millrace-system")
+def online(target: ClusterUnderTest, namespace: str, refs: list[str], users: list[int]) -> dict[str, Any]:
+    gateway = ServiceClient(target.ingress_url, "millrace-gateway", "millrace-system")
     answer = gateway.post(
         "/get-online-features", {"features": refs, "entities": {"user_id": users}, "project": namespace}
     )
@@ -45,13 +45,13 @@ def online(target: Target, namespace: str, refs: list[str], users: list[int]) ->
     return dict(zip(body["metadata"]["feature_names"], body["results"], strict=True))
 
 
-def keys_of(target: Target, namespace: str, view: str) -> list[bytes]:
+def keys_of(target: ClusterUnderTest, namespace: str, view: str) -> list[bytes]:
     with redis.Redis.from_url(target.store_url) as store:
         return list(store.scan_iter(match=f"*{namespace}:{view}*", count=1000))
 
 
 @pytest.fixture(scope="module")
-def materialized(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def materialized(target: ClusterUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """A namespace in which the view ``stats`` is ready."""
     view = feature_view("stats", write_events(tmp_path_factory.mktemp("events"))).having(
         "spec.materialization.startFrom", "2026-01-01T00:00:00Z"
@@ -62,7 +62,9 @@ def materialized(target: Target, tmp_path_factory: pytest.TempPathFactory) -> It
         yield kubectl
 
 
-def test_rows_reach_the_online_store_and_the_status_says_what_was_done(target: Target, materialized: Kubectl) -> None:
+def test_rows_reach_the_online_store_and_the_status_says_what_was_done(
+    target: ClusterUnderTest, materialized: Kubectl
+) -> None:
     status = materialized.get("featureview", "stats")["status"]
     assert status["lastRun"]["rows"] == 3
     assert status["lastRun"]["seconds"] > 0
@@ -78,7 +80,7 @@ def test_rows_reach_the_online_store_and_the_status_says_what_was_done(target: T
     assert answered["amount"]["statuses"] == ["PRESENT", "PRESENT", "NOT_FOUND"]
 
 
-def _when_known(target: Target, namespace: str, refs: list[str], users: list[int]) -> dict[str, Any] | None:
+def _when_known(target: ClusterUnderTest, namespace: str, refs: list[str], users: list[int]) -> dict[str, Any] | None:
     try:
         return online(target, namespace, refs, users)
     except AssertionError:
@@ -104,7 +106,7 @@ def test_a_command_materializes_once(kubectl: Kubectl, tmp_path: Path) -> None:
     assert len(kubectl.list("jobs")) == len(jobs)
 
 
-def test_deletion_purges_the_rows_of_this_view_only(target: Target, kubectl: Kubectl, tmp_path: Path) -> None:
+def test_deletion_purges_the_rows_of_this_view_only(target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path) -> None:
     uri = write_events(tmp_path / "events")
     kubectl.apply(feature_view("stats", uri).build(), feature_view("stats-other", uri).build())
     kubectl.wait_ready("featureview", "stats")
@@ -128,7 +130,7 @@ UNFIT: dict[str, tuple[str, Any, list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def unfit(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def unfit(target: ClusterUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """A namespace with all of these views."""
     source = write_events(tmp_path_factory.mktemp("events"))
     with in_namespace(target) as kubectl:
@@ -140,7 +142,7 @@ def unfit(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.mark.parametrize("view", UNFIT)
 def test_a_source_that_does_not_fit_is_reported_and_nothing_is_written(
-    target: Target, unfit: Kubectl, view: str
+    target: ClusterUnderTest, unfit: Kubectl, view: str
 ) -> None:
     condition = eventually(
         lambda: (found := unfit.condition("fv", view, "Materialized")).get("status") == "False" and found

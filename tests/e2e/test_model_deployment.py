@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.builders import Built, model_deployment
-from tests.e2e.conftest import Target, in_namespace
+from tests.e2e.conftest import ClusterUnderTest, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
-from tests.e2e.mesh import Load, Service
+from tests.e2e.mesh import BackgroundLoad, ServiceClient
 from tests.onnx_models import write_linear
 
 
-def deployed(kubectl: Kubectl, target: Target, built: Built, name: str = "fraud") -> Service:
+def deployed(kubectl: Kubectl, target: ClusterUnderTest, built: Built, name: str = "fraud") -> ServiceClient:
     kubectl.apply(built.build())
     kubectl.wait_ready("modeldeployment", name)
-    return Service(target.ingress_url, name, kubectl.namespace)
+    return ServiceClient(target.ingress_url, name, kubectl.namespace)
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Served:
     """A deployment ``fraud`` that serves ``model``, for tests that leave it as it is."""
 
     kubectl: Kubectl
-    service: Service
+    service: ServiceClient
     model: Path
 
 
 @pytest.fixture(scope="module")
-def served(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(target: ClusterUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model = write_linear(tmp_path_factory.mktemp("served") / "model.onnx")
     with in_namespace(target) as kubectl:
         service = deployed(kubectl, target, model_deployment("fraud", f"file://{model}"))
@@ -51,14 +51,14 @@ def test_the_first_ready_deployment_is_champion_and_answers_through_the_mesh(ser
 
 
 def test_a_new_model_takes_over_under_load_without_one_failed_request(
-    target: Target, kubectl: Kubectl, tmp_path: Path
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     first = write_linear(tmp_path / "1.onnx", factor=1)
     second = write_linear(tmp_path / "2.onnx", factor=2)
     service = deployed(kubectl, target, model_deployment("fraud", f"file://{first}"))
     eventually(lambda: service.infer().status_code == 200)
     revision = kubectl.get("md", "fraud")["status"]["revision"]
-    with Load(service) as load:
+    with BackgroundLoad(service) as load:
         kubectl.apply(model_deployment("fraud", f"file://{second}").build())
         eventually(lambda: kubectl.get("md", "fraud")["status"]["revision"] != revision, 60)
         eventually(lambda: len(kubectl.list("deployments", "millrace.dev/deployment=fraud")) == 1, 60)
@@ -69,7 +69,7 @@ def test_a_new_model_takes_over_under_load_without_one_failed_request(
     assert service.output() == 6.0
 
 
-def test_a_change_of_scale_makes_no_new_revision(target: Target, kubectl: Kubectl, tmp_path: Path) -> None:
+def test_a_change_of_scale_makes_no_new_revision(target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path) -> None:
     uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
     deployed(kubectl, target, model_deployment("fraud", uri))
     revision = kubectl.get("md", "fraud")["status"]["revision"]
@@ -149,7 +149,7 @@ def test_wrong_requests_are_told_what_came_and_what_is_expected(served: Served) 
     assert refused("/v2/models/fraud/versions/nothing/infer", "features", [1, 2], "FP32")[0] == 404
 
 
-def test_deletion_leaves_no_child(target: Target, kubectl: Kubectl, tmp_path: Path) -> None:
+def test_deletion_leaves_no_child(target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path) -> None:
     uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
     deployed(kubectl, target, model_deployment("fraud", uri))
     kubectl.run("delete", "md", "fraud", "--timeout=60s")

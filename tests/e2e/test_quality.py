@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.builders import feature_view
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import ClusterUnderTest
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.test_feature_view import keys_of, write_events
 
@@ -27,7 +27,7 @@ def add_bad_row(folder: Path) -> None:
 
 
 def test_two_pods_share_a_run_and_bad_rows_leave_the_last_good_values(
-    target: Target, kubectl: Kubectl, tmp_path: Path
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     view = (
         feature_view("stats", write_events(tmp_path / "events", users=40))

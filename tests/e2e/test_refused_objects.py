@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import Built, canary, experiment, feature_view, model_deployment
-from tests.e2e.conftest import Target, in_namespace
+from tests.e2e.conftest import ClusterUnderTest, in_namespace
 from tests.e2e.kubectl import Kubectl
 
 ARMS: list[dict[str, Any]] = [
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Built, list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def kubectl(target: Target) -> Iterator[Kubectl]:
+def kubectl(target: ClusterUnderTest) -> Iterator[Kubectl]:
     with in_namespace(target) as cluster:
         yield cluster
 

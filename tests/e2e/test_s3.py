@@ -9,9 +9,9 @@ import boto3
 import pytest
 
 from tests.builders import feature_view, model_deployment
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import ClusterUnderTest
 from tests.e2e.kubectl import Kubectl, eventually
-from tests.e2e.mesh import Service
+from tests.e2e.mesh import ServiceClient
 from tests.e2e.test_feature_view import write_events
 from tests.onnx_models import write_linear
 from tests.s3 import s3_server
@@ -83,13 +83,13 @@ def test_a_missing_secret_is_named(kubectl: Kubectl, bucket: str) -> None:
     eventually(lambda: "nobody" in kubectl.run("get", "events").stdout, 60)
 
 
-def test_a_model_is_fetched_from_s3(target: Target, kubectl: Kubectl, endpoint: str, bucket: str) -> None:
+def test_a_model_is_fetched_from_s3(target: ClusterUnderTest, kubectl: Kubectl, endpoint: str, bucket: str) -> None:
     built = model_deployment("fraud", f"s3://{bucket}/models/1/model.onnx").having(
         "spec.model.credentialsSecretRef", {"name": "lake"}
     )
     kubectl.apply(credentials(endpoint), built.build())
     kubectl.wait_ready("modeldeployment", "fraud")
-    service = Service(target.ingress_url, "fraud", kubectl.namespace)
+    service = ServiceClient(target.ingress_url, "fraud", kubectl.namespace)
     eventually(lambda: service.infer().status_code == 200)
     assert service.output() == 15.0
 

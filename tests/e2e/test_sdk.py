@@ -12,7 +12,7 @@ import yaml
 
 from millrace import FeatureStore
 from tests.builders import feature_view, model_deployment
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import ClusterUnderTest
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.test_feature_view import write_events
 
@@ -20,14 +20,14 @@ REFS = ["stats:amount", "stats:visits"]
 USERS = [1000, 1001, 1002]
 
 
-def through_mesh(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
+def through_mesh(monkeypatch: pytest.MonkeyPatch, target: ClusterUnderTest) -> None:
     """In-cluster names resolve through the mesh, as they do for pods."""
     monkeypatch.setenv("http_proxy", target.ingress_url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 def test_files_registry_and_cluster_agree_online_and_in_training(
-    target: Target, kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = feature_view("stats", write_events(tmp_path / "events")).having("metadata.namespace", kubectl.namespace)
     kubectl.apply(document.build())
@@ -65,7 +65,7 @@ def test_files_registry_and_cluster_agree_online_and_in_training(
 
 
 def test_a_type_that_a_deployment_reads_is_not_changed_under_it(
-    target: Target, kubectl: Kubectl, tmp_path: Path
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     view = feature_view("stats", write_events(tmp_path / "events"))
     kubectl.apply(view.build())

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pyiceberg.catalog import load_catalog
 
 from tests.builders import Built, feature_view
-from tests.e2e.conftest import Target
+from tests.e2e.conftest import ClusterUnderTest
 from tests.e2e.kubectl import Kubectl, eventually
 from tests.e2e.test_feature_view import online, write_events
 from tests.iceberg_catalog import CLIENT, SECRET, rest_catalog
@@ -65,14 +65,16 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
         yield server
 
 
-def stands_in_the_store(target: Target, kubectl: Kubectl) -> None:
+def stands_in_the_store(target: ClusterUnderTest, kubectl: Kubectl) -> None:
     kubectl.wait_ready("featureview", "stats")
     assert kubectl.get("fv", "stats")["status"]["lastRun"]["rows"] == 3
     found = eventually(lambda: online(target, kubectl.namespace, ["stats:amount"], [1000, 1002]))
     assert found["amount"]["values"] == [100.0, 102.0]
 
 
-def test_a_view_reads_iceberg_by_a_rest_catalog(target: Target, kubectl: Kubectl, lake: tuple[str, str]) -> None:
+def test_a_view_reads_iceberg_by_a_rest_catalog(
+    target: ClusterUnderTest, kubectl: Kubectl, lake: tuple[str, str]
+) -> None:
     catalog, s3 = lake
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": s3}
     view = reading({"iceberg": {"catalog": {"type": "rest", "uri": catalog}, "table": "shop.events"}})
@@ -89,7 +91,7 @@ def test_a_secret_that_a_catalog_does_not_take_is_said(kubectl: Kubectl, lake: t
     assert "access to table shop.events is denied" in condition["message"]
 
 
-def test_a_view_reads_mariadb(target: Target, kubectl: Kubectl, database: MariaDb) -> None:
+def test_a_view_reads_mariadb(target: ClusterUnderTest, kubectl: Kubectl, database: MariaDb) -> None:
     query = "select user_id, event_timestamp, amount, visits from events where amount >= 0"
     kubectl.apply(secret(SQL_URL=database.url), reading({"sql": {"query": query}}).build())
     stands_in_the_store(target, kubectl)

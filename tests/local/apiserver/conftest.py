@@ -72,7 +72,7 @@ def namespace(http: httpx.Client) -> Iterator[str]:
 
 
 @dataclass
-class Kubectl:
+class KubectlProcess:
     """The real kubectl, in one namespace of one server."""
 
     kubeconfig: Path
@@ -113,13 +113,13 @@ class Kubectl:
 
 
 @pytest.fixture
-def kubectl(server: RunningServer, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+def kubectl(server: RunningServer, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> KubectlProcess:
     """kubectl in the test's namespace; skips where there is none."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     home = tmp_path_factory.getbasetemp() / "kubectl-home"
     home.mkdir(exist_ok=True)
-    return Kubectl(server.kubeconfig, namespace, home)
+    return KubectlProcess(server.kubeconfig, namespace, home)
 
 
 def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:

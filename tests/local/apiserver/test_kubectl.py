@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.local.apiserver.conftest import Kubectl
+from tests.local.apiserver.conftest import KubectlProcess
 
 WEB = textwrap.dedent("""
     apiVersion: apps/v1
@@ -35,7 +35,7 @@ WEB = textwrap.dedent("""
 SETTINGS = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {colour: red}\n"
 
 
-def test_client_side_apply_creates_configures_and_leaves_alone(kubectl: Kubectl) -> None:
+def test_client_side_apply_creates_configures_and_leaves_alone(kubectl: KubectlProcess) -> None:
     assert "deployment.apps/web created" in kubectl("apply", "-f", "-", stdin=WEB)
     again = kubectl("apply", "-f", "-", stdin=WEB)
     assert "deployment.apps/web unchanged" in again
@@ -46,14 +46,14 @@ def test_client_side_apply_creates_configures_and_leaves_alone(kubectl: Kubectl)
     assert [c["image"] for c in containers] == ["nginx:1.28", "envoy:1.30"]
 
 
-def test_client_side_apply_removes_what_the_file_no_longer_has(kubectl: Kubectl) -> None:
+def test_client_side_apply_removes_what_the_file_no_longer_has(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=SETTINGS.replace("red}", "red, size: big}"))
     kubectl("patch", "configmap", "settings", "--type=merge", "-p", '{"data":{"other":"kept"}}')
     kubectl("apply", "-f", "-", stdin=SETTINGS)
     assert kubectl.json("configmap", "settings")["data"] == {"colour": "red", "other": "kept"}
 
 
-def test_server_side_apply_reports_conflicts_and_can_be_forced(kubectl: Kubectl) -> None:
+def test_server_side_apply_reports_conflicts_and_can_be_forced(kubectl: KubectlProcess) -> None:
     kubectl("apply", "--server-side", "--field-manager=first", "-f", "-", stdin=SETTINGS)
     blue = SETTINGS.replace("red", "blue")
     said = kubectl("apply", "--server-side", "--field-manager=second", "-f", "-", stdin=blue, fails=True)
@@ -64,13 +64,13 @@ def test_server_side_apply_reports_conflicts_and_can_be_forced(kubectl: Kubectl)
     assert [(m["manager"], m["operation"]) for m in settings["metadata"]["managedFields"]] == [("second", "Apply")]
 
 
-def test_client_side_apply_can_move_to_server_side_apply(kubectl: Kubectl) -> None:
+def test_client_side_apply_can_move_to_server_side_apply(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     kubectl("apply", "--server-side", "-f", "-", stdin=WEB.replace("replicas: 2", "replicas: 3"))
     assert kubectl.json("deployment", "web")["spec"]["replicas"] == 3
 
 
-def test_apply_refuses_fields_that_do_not_exist(kubectl: Kubectl) -> None:
+def test_apply_refuses_fields_that_do_not_exist(kubectl: KubectlProcess) -> None:
     said = kubectl("apply", "-f", "-", stdin=WEB.replace("replicas:", "replicaz:"), fails=True)
     assert 'unknown field "spec.replicaz"' in said
     warned = kubectl.start("apply", "--validate=warn", "-f", "-", "--dry-run=server")
@@ -78,7 +78,7 @@ def test_apply_refuses_fields_that_do_not_exist(kubectl: Kubectl) -> None:
     warned.wait()
 
 
-def test_apply_reports_every_missing_field(kubectl: Kubectl) -> None:
+def test_apply_reports_every_missing_field(kubectl: KubectlProcess) -> None:
     said = kubectl(
         "apply", "-f", "-", stdin="apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bare}\n", fails=True
     )
@@ -86,12 +86,12 @@ def test_apply_reports_every_missing_field(kubectl: Kubectl) -> None:
     assert "spec.template" in said
 
 
-def test_a_server_dry_run_changes_nothing(kubectl: Kubectl) -> None:
+def test_a_server_dry_run_changes_nothing(kubectl: KubectlProcess) -> None:
     assert "created (server dry run)" in kubectl("apply", "--dry-run=server", "-f", "-", stdin=SETTINGS)
     assert "NotFound" in kubectl("get", "configmap", "settings", fails=True)
 
 
-def test_get_prints_tables_yaml_json_names_and_paths(kubectl: Kubectl) -> None:
+def test_get_prints_tables_yaml_json_names_and_paths(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     head, row = kubectl("get", "deployments").splitlines()
     assert head.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
@@ -107,14 +107,14 @@ def test_get_prints_tables_yaml_json_names_and_paths(kubectl: Kubectl) -> None:
     assert kubectl("get", "deploy", "--field-selector", "metadata.name=other") == ""
 
 
-def test_get_sorts_and_pages(kubectl: Kubectl) -> None:
+def test_get_sorts_and_pages(kubectl: KubectlProcess) -> None:
     for name in ("b", "c", "a"):
         kubectl("create", "-f", "-", stdin=SETTINGS.replace("settings", name))
     names = kubectl("get", "cm", "--chunk-size=1", "-o", "name", "--sort-by=.metadata.name").split()
     assert names == ["configmap/a", "configmap/b", "configmap/c"]
 
 
-def test_get_watch_prints_every_change(kubectl: Kubectl) -> None:
+def test_get_watch_prints_every_change(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     watching = kubectl.start("get", "deployments", "-w", "--output-watch-events")
     assert watching.stdout is not None
@@ -128,7 +128,7 @@ def test_get_watch_prints_every_change(kubectl: Kubectl) -> None:
     watching.wait()
 
 
-def test_describe_shows_an_object_and_its_events(kubectl: Kubectl) -> None:
+def test_describe_shows_an_object_and_its_events(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     uid = kubectl.json("deployment", "web")["metadata"]["uid"]
     event = {
@@ -158,21 +158,21 @@ def test_describe_shows_an_object_and_its_events(kubectl: Kubectl) -> None:
     assert "TargetPort:" in kubectl("describe", "service", "web")
 
 
-def test_explain_knows_every_field(kubectl: Kubectl) -> None:
+def test_explain_knows_every_field(kubectl: KubectlProcess) -> None:
     told = kubectl("explain", "deployment.spec.strategy.rollingUpdate.maxSurge")
     assert "maxSurge <IntOrString>" in told
     tree = kubectl("explain", "cronjob", "--recursive")
     assert "jobTemplate\t<JobTemplateSpec> -required-" in tree
 
 
-def test_diff_shows_what_apply_would_change(kubectl: Kubectl) -> None:
+def test_diff_shows_what_apply_would_change(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     assert kubectl("diff", "-f", "-", stdin=WEB) == ""
     shown = kubectl("diff", "-f", "-", stdin=WEB.replace("replicas: 2", "replicas: 4"), fails=True)
     assert "-  replicas: 2\n+  replicas: 4" in shown
 
 
-def test_edit_changes_the_object_in_an_editor(kubectl: Kubectl) -> None:
+def test_edit_changes_the_object_in_an_editor(kubectl: KubectlProcess) -> None:
     kubectl("create", "-f", "-", stdin=SETTINGS)
     kubectl("edit", "configmap", "settings", KUBE_EDITOR="sed -i s/red/green/")
     assert kubectl.json("configmap", "settings")["data"] == {"colour": "green"}
@@ -186,14 +186,14 @@ def test_edit_changes_the_object_in_an_editor(kubectl: Kubectl) -> None:
         ("strategic", {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "new:1"}]}}}}),
     ],
 )
-def test_patch_in_its_three_kinds(kubectl: Kubectl, kind: str, patch: Any) -> None:
+def test_patch_in_its_three_kinds(kubectl: KubectlProcess, kind: str, patch: Any) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     kubectl("patch", "deployment", "web", f"--type={kind}", "-p", json.dumps(patch))
     images = [c["image"] for c in kubectl.json("deployment", "web")["spec"]["template"]["spec"]["containers"]]
     assert images == (["new:1"] if kind == "merge" else ["new:1", "envoy:1.30"])
 
 
-def test_patch_of_the_status_leaves_the_spec(kubectl: Kubectl) -> None:
+def test_patch_of_the_status_leaves_the_spec(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     patch = '{"spec":{"replicas":9},"status":{"readyReplicas":1,"replicas":1}}'
     kubectl("patch", "deployment", "web", "--subresource=status", "--type=merge", "-p", patch)
@@ -201,7 +201,7 @@ def test_patch_of_the_status_leaves_the_spec(kubectl: Kubectl) -> None:
     assert (web["spec"]["replicas"], web["status"]["readyReplicas"], web["metadata"]["generation"]) == (2, 1, 1)
 
 
-def test_wait_returns_when_the_condition_holds(kubectl: Kubectl) -> None:
+def test_wait_returns_when_the_condition_holds(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     waiting = kubectl.start("wait", "--for=condition=Available", "deployment/web", "--timeout=20s")
     status = {"status": {"conditions": [{"type": "Available", "status": "True"}]}}
@@ -211,14 +211,14 @@ def test_wait_returns_when_the_condition_holds(kubectl: Kubectl) -> None:
     assert "timed out" in kubectl("wait", "--for=condition=Nope", "deployment/web", "--timeout=1s", fails=True)
 
 
-def test_wait_for_delete(kubectl: Kubectl) -> None:
+def test_wait_for_delete(kubectl: KubectlProcess) -> None:
     kubectl("create", "-f", "-", stdin=SETTINGS)
     waiting = kubectl.start("wait", "--for=delete", "configmap/settings", "--timeout=20s")
     kubectl("delete", "configmap", "settings")
     assert waiting.wait(timeout=20) == 0
 
 
-def test_scale_through_the_subresource(kubectl: Kubectl) -> None:
+def test_scale_through_the_subresource(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     kubectl("scale", "deployment", "web", "--replicas=3", "--current-replicas=2")
     scale = json.loads(kubectl("get", "deployment", "web", "--subresource=scale", "-o", "json"))
@@ -228,7 +228,7 @@ def test_scale_through_the_subresource(kubectl: Kubectl) -> None:
     )
 
 
-def test_rollout_status_restart_and_history(kubectl: Kubectl) -> None:
+def test_rollout_status_restart_and_history(kubectl: KubectlProcess) -> None:
     kubectl("apply", "-f", "-", stdin=WEB)
     kubectl("rollout", "restart", "deployment/web")
     web = kubectl.json("deployment", "web")
@@ -278,7 +278,7 @@ def _pod(http: httpx.Client, namespace: str, folder: Path, state: dict[str, Any]
     return f"{path}/runner/status"
 
 
-def test_logs_of_a_container_and_of_the_run_before(kubectl: Kubectl, http: httpx.Client, tmp_path: Path) -> None:
+def test_logs_of_a_container_and_of_the_run_before(kubectl: KubectlProcess, http: httpx.Client, tmp_path: Path) -> None:
     _pod(http, kubectl.namespace, tmp_path, {"running": {}})
     (tmp_path / "main.log").write_text("one\ntwo\nthree\n")
     (tmp_path / "main.previous.log").write_text("crashed\n")
@@ -292,7 +292,7 @@ def test_logs_of_a_container_and_of_the_run_before(kubectl: Kubectl, http: httpx
     )
 
 
-def test_logs_follow_until_the_container_ends(kubectl: Kubectl, http: httpx.Client, tmp_path: Path) -> None:
+def test_logs_follow_until_the_container_ends(kubectl: KubectlProcess, http: httpx.Client, tmp_path: Path) -> None:
     path = _pod(http, kubectl.namespace, tmp_path, {"running": {}})
     log = tmp_path / "main.log"
     log.write_text("2026-01-01T00:00:00.5Z stdout F one\n")
@@ -307,7 +307,7 @@ def test_logs_follow_until_the_container_ends(kubectl: Kubectl, http: httpx.Clie
     assert following.wait(timeout=20) == 0
 
 
-def test_delete_cascades_by_the_given_policy(kubectl: Kubectl, eventually: Callable[..., Any]) -> None:
+def test_delete_cascades_by_the_given_policy(kubectl: KubectlProcess, eventually: Callable[..., Any]) -> None:
     for policy in ("background", "foreground", "orphan"):
         kubectl("create", "-f", "-", stdin=SETTINGS.replace("settings", policy))
         uid = kubectl.json("configmap", policy)["metadata"]["uid"]
@@ -324,7 +324,7 @@ def test_delete_cascades_by_the_given_policy(kubectl: Kubectl, eventually: Calla
     assert "ownerReferences" not in kubectl.json("configmap", "orphan-child")["metadata"]
 
 
-def test_labels_and_annotations(kubectl: Kubectl) -> None:
+def test_labels_and_annotations(kubectl: KubectlProcess) -> None:
     kubectl("create", "-f", "-", stdin=SETTINGS)
     kubectl("label", "configmap", "settings", "tier=gold")
     kubectl("annotate", "configmap", "settings", "note=a b c")
@@ -336,7 +336,7 @@ def test_labels_and_annotations(kubectl: Kubectl) -> None:
     assert metadata["annotations"] == {"note": "a b c"}
 
 
-def test_api_resources_and_versions(kubectl: Kubectl) -> None:
+def test_api_resources_and_versions(kubectl: KubectlProcess) -> None:
     rows = {line.split()[0]: line for line in kubectl("api-resources").splitlines()}
     assert rows["deployments"].split() == ["deployments", "deploy", "apps/v1", "true", "Deployment"]
     assert rows["nodes"].split() == ["nodes", "no", "v1", "false", "Node"]
@@ -344,7 +344,7 @@ def test_api_resources_and_versions(kubectl: Kubectl) -> None:
     assert json.loads(kubectl("version", "-o", "json"))["serverVersion"]["minor"] == "32"
 
 
-def test_replace_refuses_an_outdated_object(kubectl: Kubectl) -> None:
+def test_replace_refuses_an_outdated_object(kubectl: KubectlProcess) -> None:
     kubectl("create", "-f", "-", stdin=SETTINGS)
     old = kubectl("get", "configmap", "settings", "-o", "yaml")
     kubectl("label", "configmap", "settings", "tier=gold")

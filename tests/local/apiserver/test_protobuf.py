@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_local.apiserver.protobuf import UndecodableError, UnknownMessageError, decode
-from tests.local.apiserver.conftest import Kubectl
+from tests.local.apiserver.conftest import KubectlProcess
 
 
 def field(number: int, value: bytes | str | int) -> bytes:
@@ -125,12 +125,12 @@ def test_an_unknown_kind_is_refused_with_what_to_do(http: httpx.Client, namespac
         "autoscale deployment made --max=3",
     ],
 )
-def test_kubectl_creates_by_command(kubectl: Kubectl, command: str) -> None:
+def test_kubectl_creates_by_command(kubectl: KubectlProcess, command: str) -> None:
     if command.startswith("autoscale"):
         kubectl("create", "deployment", "made", "--image=nginx")
     assert kubectl(*command.split()).split()[-1] in ("created", "autoscaled")
 
 
-def test_kubectl_asks_what_it_may_do_and_who_it_is(kubectl: Kubectl) -> None:
+def test_kubectl_asks_what_it_may_do_and_who_it_is(kubectl: KubectlProcess) -> None:
     assert kubectl("auth", "can-i", "create", "deployments") == "yes\n"
     assert "millrace" in kubectl("auth", "whoami")

@@ -22,7 +22,7 @@ from millrace_local.stack import LocalStack, attach, processes
 from millrace_local.stack.launch import packaged_crds, packaged_third_party
 from tests.builders import model_deployment
 from tests.e2e.kubectl import eventually
-from tests.e2e.mesh import Service
+from tests.e2e.mesh import ServiceClient
 from tests.onnx_models import write_linear
 
 
@@ -79,7 +79,7 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
         assert "apiserver" not in stack.status().components
         assert not stack.paths.kubeconfig.exists()
         foreign.create(MODEL_DEPLOYMENTS, "default", built)
-        service = Service(stack.ingress_url, "fraud", "default")
+        service = ServiceClient(stack.ingress_url, "fraud", "default")
         eventually(lambda: service.infer().status_code == 200, 60)
         assert service.output() == 3.0
         assert all(pod["status"]["podIP"].startswith("127.201.") for pod in foreign.list(PODS, "default").values())
