@@ -1,9 +1,9 @@
 """The Python client: training sets, online reads, materialization and pushes of feature views.
 
 ``FeatureStore`` is where everything starts. Every error that it raises on purpose is a ``MillraceError``. Its class
-says what to do: ``RetryError`` try again later; ``RejectError`` change what was passed or defined (``NotFoundError``: it names
-something that does not exist); ``ReportError`` a person has to look. Its text says what happened and what to do
-about it, its ``field`` names the argument, or the field of the definition, at fault.
+says what to do: ``RetryError`` try again later; ``RejectError`` change what was passed or defined, or, if it is a
+``NotFoundError``, the name of what does not exist; ``ReportError`` a person has to look. Its text says what happened
+and what to do about it. Its ``field`` names the argument, or the field of the definition, at fault.
 """
 
 from typing import TYPE_CHECKING, Any
