@@ -1,6 +1,16 @@
-"""The operators' way to Kubernetes.
+"""Kubernetes: the one family of client, informer, queue, lease and Events, below the operators and the embedded mode.
 
-How a controller is written on it (``handlers.py`` of each operator)::
+Data flows in a circle. ``connection`` says where the API server is; ``client`` sends requests and opens watches, and
+raises what ``errors`` has for each status. ``informer`` lists and watches and keeps each ``store`` true (of the kinds
+that users write kopf does that, behind ``kopf_streams``); listeners of stores put keys into a ``queue``, whose ``loop``
+reconciles them, again after a back-off where they failed. A reconcile reads stores, decides, and writes through the
+client; the answer goes into the store at once, so that the next one knows of it. Around this: ``lease`` (one process
+writes), ``events`` (what users are told), ``compare`` (what differs), and pure readings of Kubernetes' forms:
+``resources``, ``owners``, ``conditions``, ``selectors``, ``quantities``, ``times``. On top the operators have
+``runtime`` (all of it in one process), ``cached_client`` (reads the ``cache``, writes what differs) and ``watched``;
+the embedded mode has its planners.
+
+How an operator's controller is written on it (``handlers.py`` of each operator)::
 
     def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         async def reconcile(key: Key) -> Requeue | None:
@@ -17,9 +27,4 @@ How a controller is written on it (``handlers.py`` of each operator)::
 
 A reconcile may raise: ``RetryError`` (the work queue tries again, after ``delay`` at the earliest) or any other error
 (tried again with the same back-off). It must be idempotent, because it may end at any line.
-Modules: ``resources`` (kinds) · ``client`` (requests) · ``cache`` (what is known) · ``compare`` (is it already so) ·
-``cached_client`` (writes) · ``events`` · ``queue`` and ``runtime`` (when to reconcile) ·
-``handlers`` (kopf's watches) ·
-``sightings`` (what they missed) · ``lease`` (one at a time) · ``platform`` (what children need to know) ·
-``connection`` · ``metrics`` · ``errors``.
 """

@@ -15,7 +15,7 @@ from millrace_core.api import conditions, names
 from millrace_kube import errors
 from millrace_kube.cache import Cache
 from millrace_kube.client import Client
-from millrace_kube.compare import covers
+from millrace_kube.compare import covers, merge_patch
 from millrace_kube.events import Recorder
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.resources import (
@@ -121,7 +121,7 @@ class CachedClient:
         after = {key: value for key, value in status.items() if value is not None}
         if after == before:
             return False
-        patch = {"status": _merge_patch(before, after)}
+        patch = {"status": merge_patch(before, after)}
         await self._write_conditionally(observed, patch, "status")
         turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
         for item in turned:
@@ -198,16 +198,3 @@ def _stamped(desired: Object) -> Object:
 
 def _hash(document: Object) -> str:
     return annotations_of(document).get(names.APPLIED_HASH, "")
-
-
-def _merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
-    """RFC 7386: the patch that turns ``before`` into ``after``."""
-    patch: Object = {key: None for key in before if key not in after}
-    for key, value in after.items():
-        old = before.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            if value != old:
-                patch[key] = _merge_patch(old, value)
-        elif key not in before or value != old:
-            patch[key] = value
-    return patch

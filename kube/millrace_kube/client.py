@@ -9,7 +9,7 @@ of its own, so one that had taken effect after all does no harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, Self
 
 import aiohttp
@@ -197,7 +197,7 @@ class Client:
 
     async def watch(
         self, resource: Resource, version: str, *, labels: str = "", fields: str = "", seconds: int = 300
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object]]:
         """Event types and objects from resource version ``version`` on, until the server ends the watch.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Whether a live object already holds all that is wanted of it.
+"""Whether a live object already holds all that is wanted of it, and what differs between two states of one.
 
 The live object may hold more: defaults of the API server, fields of other writers, status. Two forms of the same value
 are equal: ``1000m`` and ``1`` CPU, an absent field and an empty one. Items of the lists that Kubernetes merges by key
@@ -89,3 +89,19 @@ def _same_number(desired: Any, live: Any) -> bool:
 
 def _same_quantity(desired: Any, live: Any) -> bool:
     return desired == live or (live is not None and parse(str(desired)) == parse(str(live)) is not None)
+
+
+def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
+    """The JSON merge patch (RFC 7396) that turns ``before`` into ``after``; empty where they are equal."""
+    patch: Object = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        if name not in before:
+            patch[name] = value
+        elif value is before[name]:
+            continue
+        elif isinstance(value, Mapping) and isinstance(before[name], Mapping):
+            if deeper := merge_patch(before[name], value):
+                patch[name] = deeper
+        elif value != before[name]:
+            patch[name] = value
+    return patch

@@ -1,4 +1,4 @@
-"""The work queue: keys that want a reconcile, each at most once in the queue and at most once at work.
+"""The work queue: keys that wait for a reconcile, each at most once in the queue and at most once at work.
 
 Keys of different controllers take turns, so that a flood of one kind does not keep the others waiting. A failed key
 comes back after a delay that doubles; a key that asks to come back at a certain time does, unless something changes
@@ -8,7 +8,10 @@ first.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -18,8 +21,8 @@ from millrace_kube.metrics import KubeMetrics
 FIRST_DELAY: Final = 0.1
 # A delay beyond this would outlast the outage that caused it.
 LONGEST_DELAY: Final = 30.0
-# Timers are re-armed at least so often, so that a clock that jumps is noticed.
-_LONGEST_TIMER: Final = 3600.0
+# Timers stand still while a laptop sleeps, so what waits for a time of day looks at the clock this often.
+_LONGEST_TIMER: Final = 30.0
 
 
 @dataclass(frozen=True, order=True)
@@ -36,7 +39,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Requeue:
-    """A reconcile's wish to run again after so many seconds, though nothing changes before."""
+    """A reconcile asks to run again after so many seconds, though nothing changes before."""
 
     after: float
 
@@ -48,19 +51,25 @@ def backoff(failures: int, random: Random) -> float:
 
 
 class WorkQueue:
-    """Must be used inside one running event loop."""
+    """Must be used inside one running event loop.
 
-    def __init__(self, metrics: KubeMetrics) -> None:
-        self._metrics = metrics
+    Args:
+        clock: the time of day in seconds; what comes back later is due by it.
+    """
+
+    def __init__(self, metrics: KubeMetrics | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics or KubeMetrics()
+        self._clock = clock
         self._turns: dict[str, deque[Key]] = {}
         self._queued: set[Key] = set()
         self._running: set[Key] = set()
         self._again: set[Key] = set()
+        self._due: dict[Key, float] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._wakeup = asyncio.Event()
 
     def add(self, key: Key) -> None:
-        """Wants a reconcile of ``key`` soon. While one is at work, another follows it."""
+        """Has ``key`` reconciled soon. While it is at work, another turn follows."""
         if key in self._running:
             self._again.add(key)
         elif key not in self._queued:
@@ -70,13 +79,11 @@ class WorkQueue:
         self._measure()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Wants a reconcile of ``key`` after ``seconds``; the earliest wish counts."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + min(max(seconds, 0.0), _LONGEST_TIMER)
-        timer = self._timers.get(key)
-        if timer is None or due < timer.when():
-            self._cancel(key)
-            self._timers[key] = loop.call_at(due, self._due, key)
+        """Has ``key`` reconciled after ``seconds``; the earliest request counts."""
+        due = self._clock() + max(seconds, 0.0)
+        if due < self._due.get(key, math.inf):
+            self._due[key] = due
+            self._arm(key)
         self._measure()
 
     async def take(self) -> Key:
@@ -108,18 +115,24 @@ class WorkQueue:
 
     def close(self) -> None:
         """Voids all timers."""
-        for key in list(self._timers):
+        for key in list(self._due):
             self._cancel(key)
 
-    def _due(self, key: Key) -> None:
-        self._timers.pop(key, None)
-        self.add(key)
+    def _arm(self, key: Key) -> None:
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        left = self._due[key] - self._clock()
+        if left > 0:
+            self._timers[key] = asyncio.get_running_loop().call_later(min(left, _LONGEST_TIMER), self._arm, key)
+        else:
+            del self._due[key]
+            self.add(key)
 
     def _cancel(self, key: Key) -> None:
-        timer = self._timers.pop(key, None)
-        if timer is not None:
+        self._due.pop(key, None)
+        if timer := self._timers.pop(key, None):
             timer.cancel()
 
     def _measure(self) -> None:
         self._metrics.depth.set(len(self._queued))
-        self._metrics.delayed.set(len(self._timers))
+        self._metrics.delayed.set(len(self._due))

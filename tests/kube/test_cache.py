@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from millrace_core.api import names
 from millrace_kube.cache import Cache
 from millrace_kube.resources import JOBS, NODES, PODS, Object, Resource
+from millrace_kube.store import Store
 
 
 def job(name: str, version: int, **labels: str) -> Object:
@@ -106,7 +107,7 @@ def test_a_kind_that_is_not_served_holds_nothing() -> None:
     cache = Cache()
     cache.upsert(JOBS, job("a", 5))
     assert cache.served(JOBS)
-    cache.unserved(JOBS)
+    cache.stores[JOBS].clear()
     assert not cache.served(JOBS)
     assert cache.all(JOBS) == []
     cache.upsert(JOBS, job("a", 6))
@@ -136,3 +137,33 @@ def test_in_whatever_order_events_come_the_newest_wins(history: list[tuple[str, 
         else:
             assert held is not None
             assert held["metadata"]["resourceVersion"] == str(last[2])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y", None])), max_size=25))
+def test_an_index_always_says_what_the_items_say(steps: list[tuple[str, str | None]]) -> None:
+    store = Store(JOBS)
+    store.index("team", lambda item: item["metadata"]["labels"].values())
+    for version, (name, team) in enumerate(steps, 1):
+        if team is None:
+            store.remove(job(name, version))
+        else:
+            store.upsert(job(name, version, team=team))
+        for value in ("x", "y"):
+            held = [item for _, item in sorted(store.items.items())]
+            expected = [item for item in held if value in item["metadata"]["labels"].values()]
+            assert store.by("team", value) == expected
+
+
+@given(versions, versions)
+def test_a_list_of_a_server_that_was_set_back_is_the_truth(
+    before: list[tuple[str, bool]], after: list[tuple[str, bool]]
+) -> None:
+    store = Store(JOBS)
+    for version, (name, deleted) in enumerate(before, 100):
+        (store.remove if deleted else store.upsert)(job(name, version))
+    store.advance(200)
+    listed = {name: job(name, version) for version, (name, deleted) in enumerate(after, 1) if not deleted}
+    store.replace(listed.values(), 50)
+    held = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in store.items.values()}
+    assert held == {name: item["metadata"]["resourceVersion"] for name, item in listed.items()}
+    assert store.upsert(job("d", 51))

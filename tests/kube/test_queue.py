@@ -8,7 +8,6 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_kube.metrics import KubeMetrics
 from millrace_kube.queue import LONGEST_DELAY, Key, WorkQueue, backoff
 
 
@@ -25,14 +24,14 @@ async def drain(queue: WorkQueue) -> list[str]:
 
 
 async def test_a_key_is_queued_once() -> None:
-    queue = WorkQueue(KubeMetrics())
+    queue = WorkQueue()
     for _ in range(3):
         queue.add(key("x"))
     assert await drain(queue) == ["x"]
 
 
 async def test_a_key_that_changes_while_at_work_runs_once_more_afterwards_and_never_twice_at_once() -> None:
-    queue = WorkQueue(KubeMetrics())
+    queue = WorkQueue()
     queue.add(key("x"))
     first = await queue.take()
     queue.add(first)
@@ -48,7 +47,7 @@ async def test_a_key_that_changes_while_at_work_runs_once_more_afterwards_and_ne
 
 
 async def test_controllers_take_turns() -> None:
-    queue = WorkQueue(KubeMetrics())
+    queue = WorkQueue()
     for number in range(4):
         queue.add(key(f"a{number}", "A"))
     for number in range(2):
@@ -57,7 +56,7 @@ async def test_controllers_take_turns() -> None:
 
 
 async def test_the_earliest_wish_counts_and_a_turn_voids_it() -> None:
-    queue = WorkQueue(KubeMetrics())
+    queue = WorkQueue()
     queue.add_after(key("x"), 0.01)
     queue.add_after(key("x"), 3600)
     async with asyncio.timeout(2):
@@ -71,7 +70,7 @@ async def test_the_earliest_wish_counts_and_a_turn_voids_it() -> None:
 
 
 async def test_closing_voids_all_timers() -> None:
-    queue = WorkQueue(KubeMetrics())
+    queue = WorkQueue()
     queue.add_after(key("x"), 0.01)
     queue.close()
     await asyncio.sleep(0.03)
@@ -83,3 +82,22 @@ def test_back_off_grows_to_a_bound_and_is_never_nothing(failures: int, seed: int
     delay = backoff(failures, Random(seed))
     assert 0.05 <= delay <= LONGEST_DELAY
     assert delay <= 0.1 * 2 ** min(failures - 1, 30)
+
+
+async def test_a_time_that_passed_while_the_machine_slept_is_noticed_by_the_clock() -> None:
+    now = [1000.0]
+    queue = WorkQueue(clock=lambda: now[0])
+    queue.add_after(key("x"), 3600)
+    now[0] += 7200
+    queue._arm(key("x"))  # what the timer does every half minute
+    assert await queue.take() == key("x")
+
+
+async def test_a_time_that_has_come_is_now() -> None:
+    queue = WorkQueue(clock=lambda: 1000.0)
+    queue.add_after(key("x"), 1000)
+    queue.add_after(key("x"), 0)
+    queue.add_after(key("x"), 2000)
+    assert await queue.take() == key("x")
+    queue.done(key("x"))
+    assert queue.idle

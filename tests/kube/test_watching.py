@@ -166,13 +166,16 @@ async def test_a_stop_that_meets_a_stream_on_its_way_to_the_next_one_stops_it_to
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("watcher for ")]
 
 
-async def test_what_no_watch_ever_tells_is_found_at_the_next_resync(server: RunningServer, api: Api) -> None:
+async def test_what_no_watch_ever_tells_is_found_by_lists(server: RunningServer, api: Api) -> None:
     namespace = api.namespace()
-    make(api, namespace)
-    async with operators(server, Toy(namespace), resync=0.5, watching=False):
+    api.fault({"verb": "watch", "action": "status", "code": 503})
+    async with operators(server, Toy(namespace), resync=0.5) as running:
+        make(api, namespace)
         await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
         api.delete(CRON_JOBS, namespace, "fv-clicks")
-        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"))
+        await eventually(lambda: api.get(CRON_JOBS, namespace, "fv-clicks"), seconds=40)
+        api.delete(FEATURE_VIEWS, namespace, "clicks")
+        await eventually(lambda: not running.runtime.cluster.cache.all(FEATURE_VIEWS, namespace))
 
 
 async def test_watches_that_run_behind_cause_no_second_write(server: RunningServer, api: Api) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from millrace_kube.client import Client
 from millrace_kube.connection import load
+from millrace_kube.informer import Informers
 from millrace_kube.resources import EVENTS, NAMESPACES, PODS, Resource
+from millrace_kube.stopping import until
 from millrace_local.agent.__main__ import NAME
 from millrace_local.apiserver.process import RunningServer, start
-from millrace_local.client.informer import Informers
 from millrace_local.controllers.run import ControllerSettings
 from millrace_local.controllers.run import run as run_controllers
 from millrace_local.node.run import run as run_node
@@ -59,7 +60,7 @@ class EmbeddedCluster:
             tasks.create_task(run_node(self.agent, self.settings, stop))
             if controllers:
                 informers = Informers(self.agent)
-                tasks.create_task(informers.run(stop))
+                tasks.create_task(until(stop, informers.run()))
                 settings = ControllerSettings(job_backoff=0.1)
                 tasks.create_task(run_controllers(self.agent, settings, stop, informers=informers))
             try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from millrace_kube import connection, handlers
+from millrace_kube import connection
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
@@ -143,20 +143,17 @@ async def operators(
     factory: Factory,
     *,
     resync: float = 300.0,
-    patience: float = 0.5,
     clock: Callable[[], datetime] | None = None,
     make_client: Callable[[Any], Client] = Client,
-    watching: bool = True,
 ) -> AsyncIterator[Running]:
     """Runs controllers as the operator's process does, without its Lease."""
     environ = {"KUBECONFIG": str(server.kubeconfig)}
     found = await connection.connect(environ)
     async with make_client(found) as client:
         cluster = CachedClient(client, Cache(), clock=clock) if clock else CachedClient(client, Cache())
-        runtime = Runtime(cluster, factory(cluster), resync=resync, patience=patience, random=Random(7))
-        tasks = [asyncio.create_task(runtime.run())]
-        if watching:
-            tasks.append(asyncio.create_task(handlers.watch(runtime, partial(connection.connect, environ))))
+        runtime = Runtime(cluster, factory(cluster), resync=resync, random=Random(7))
+        watching = runtime.watch(partial(connection.connect, environ))
+        tasks = [asyncio.create_task(runtime.run()), asyncio.create_task(watching)]
         try:
             yield Running(runtime, client)
         finally:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from millrace_core.base.errors import MillraceError
 from millrace_kube.client import Client
 from millrace_kube.connection import load
+from millrace_kube.informer import Informers
+from millrace_kube.stopping import until
 from millrace_local.agent.settings import AgentSettings, parse
-from millrace_local.client.informer import Informers
 from millrace_local.controllers.run import ControllerSettings
 from millrace_local.controllers.run import run as run_controllers
 from millrace_local.mesh.run import run as run_mesh
@@ -36,7 +37,7 @@ async def run(settings: AgentSettings) -> None:
     async with Client(connection, user_agent=NAME, field_manager=NAME) as client, asyncio.TaskGroup() as tasks:
         informers = Informers(client)
         if settings.only & {"controllers", "mesh"}:
-            tasks.create_task(informers.run(stop))
+            tasks.create_task(until(stop, informers.run()))
         if "node" in settings.only:
             node = NodeSettings(
                 name=settings.node,

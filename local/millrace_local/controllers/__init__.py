@@ -1,7 +1,7 @@
 """The controllers of the embedded mode, as far as Millrace's objects need them.
 
-Each kind has a pure planner, from what the informers hold to a ``Plan`` of actions, and a few lines of wiring that say
-which changes make an object worth planning again; ``loop`` runs them all. They behave as Kubernetes' own controllers
+Each kind has a pure planner, from what the stores hold to an ``ActionPlan``, and a few lines of wiring that say which
+changes make an object worth planning again; ``loop`` runs them all. They behave as Kubernetes' own controllers
 of the same kinds do, and say so where they do less:
 
 - Deployment, ReplicaSet, Job, CronJob: whole, but for ``Job.spec.backoffLimitPerIndex`` and ``successPolicy`` (a Job

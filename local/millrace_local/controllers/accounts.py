@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from millrace_kube.informer import Informers
 from millrace_kube.resources import NAMESPACES, SERVICE_ACCOUNTS, Object, deleting
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Create, Plan
+from millrace_local.controllers.actions import ActionPlan, Create
 
 DEFAULT = "default"
 
@@ -34,12 +34,12 @@ class AccountController:
         self._namespaces.subscribe(of_namespace)
         self._accounts.subscribe(of_account)
 
-    def plan(self, key: str, now: datetime) -> Plan:  # noqa: ARG002 - time does not matter here
+    def plan(self, key: str, now: datetime) -> ActionPlan:  # noqa: ARG002 - time does not matter here
         """Creates the account that a living namespace lacks."""
         namespace = self._namespaces.items.get(key)
         if namespace is None or deleting(namespace):
-            return Plan()
+            return ActionPlan()
         name = namespace["metadata"]["name"]
         if self._accounts.get(name, DEFAULT) is not None:
-            return Plan()
-        return Plan((Create(SERVICE_ACCOUNTS, {"metadata": {"name": DEFAULT, "namespace": name}}),))
+            return ActionPlan()
+        return ActionPlan((Create(SERVICE_ACCOUNTS, {"metadata": {"name": DEFAULT, "namespace": name}}),))

@@ -1,21 +1,22 @@
-"""What a planner may ask for, and the carrying out of it."""
+"""The actions that a plan may hold, and their executor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from millrace_kube.client import Client
+from millrace_kube.compare import merge_patch
 from millrace_kube.errors import AbsentError, AlreadyExistsError, ApiError, RefusedError
+from millrace_kube.informer import Informers
 from millrace_kube.resources import Object, Resource
 from millrace_local.client.events import Recorder
-from millrace_local.client.informer import Informers
 
 
 @dataclass(frozen=True)
 class Create:
-    """Create ``body``. Its name is deterministic, so one that exists already is this very wish come true."""
+    """Create ``body``. Its name is deterministic, so one that exists already is the result of this very action."""
 
     resource: Resource
     body: Object
@@ -52,7 +53,7 @@ class Bind:
 
 
 @dataclass(frozen=True)
-class Tell:
+class EmitEvent:
     """Write an Event about ``regarding``."""
 
     resource: Resource
@@ -62,11 +63,11 @@ class Tell:
     kind: Literal["Normal", "Warning"] = "Normal"
 
 
-Action = Create | Change | Delete | Bind | Tell
+Action = Create | Change | Delete | Bind | EmitEvent
 
 
 @dataclass(frozen=True)
-class Plan:
+class ActionPlan:
     """What to do now, in this order, and after how many seconds time alone makes it worth planning again."""
 
     actions: tuple[Action, ...] = ()
@@ -78,28 +79,12 @@ def soonest(*delays: float | None) -> float | None:
     return min((max(0.0, delay) for delay in delays if delay is not None), default=None)
 
 
-def difference(before: Any, after: Any) -> Any:
-    """The JSON merge patch (RFC 7396) from ``before`` to ``after``; ``{}`` when they are equal."""
-    patch: Object = {name: None for name in before if name not in after}
-    for name, value in after.items():
-        if name not in before:
-            patch[name] = value
-        elif value is before[name]:
-            continue
-        elif isinstance(value, dict) and isinstance(before[name], dict):
-            if deeper := difference(before[name], value):
-                patch[name] = deeper
-        elif value != before[name]:
-            patch[name] = value
-    return patch
-
-
 # By a quota, or a rule of the cluster.
 _FORBIDDEN = 403
 
 
-class Hands:
-    """Carries out actions, and lets the informers know at once what came of them."""
+class Executor:
+    """Carries out actions, and puts the answers into the stores at once, so that the next plan knows of them."""
 
     def __init__(self, client: Client, informers: Informers, recorder: Recorder) -> None:
         self._client = client
@@ -113,7 +98,7 @@ class Hands:
             ApiError: a write was refused; what is gone or there already is no refusal.
         """
         for action in actions:
-            if isinstance(action, Tell):
+            if isinstance(action, EmitEvent):
                 self._recorder.emit(action.resource, action.regarding, action.reason, action.message, kind=action.kind)
                 continue
             try:
@@ -138,7 +123,7 @@ class Hands:
     async def _write(self, action: Create | Change | Delete | Bind) -> None:
         if isinstance(action, Create):
             made = await self._client.create(action.resource, action.body)
-            self._informers.of(action.resource).observe(made)
+            self._informers.of(action.resource).upsert(made)
         elif isinstance(action, Change):
             await self._change(action)
         elif isinstance(action, Delete):
@@ -162,7 +147,7 @@ class Hands:
             await self._client.request("POST", path, body=binding)
 
     async def _change(self, action: Change) -> None:
-        patch = difference(action.before, action.after)
+        patch = merge_patch(action.before, action.after)
         if not patch:
             return
         metadata = action.before["metadata"]
@@ -174,4 +159,4 @@ class Hands:
             patch,
             subresource=action.subresource,
         )
-        self._informers.of(action.resource).observe(changed)
+        self._informers.of(action.resource).upsert(changed)

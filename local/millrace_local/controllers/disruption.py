@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from millrace_kube.conditions import with_condition
+from millrace_kube.informer import Informers
 from millrace_kube.owners import controller_of
 from millrace_kube.resources import POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, Object, deleting, key_of
 from millrace_kube.selectors import matches
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Change, Plan
+from millrace_local.controllers.actions import ActionPlan, Change
 from millrace_local.controllers.pods import is_active, is_finished, is_ready
 
 
-def plan(budget: Object, pods: Sequence[Object], replicas: Mapping[str, int], now: datetime) -> Plan:
+def plan(budget: Object, pods: Sequence[Object], replicas: Mapping[str, int], now: datetime) -> ActionPlan:
     """Writes the budget's status.
 
     Args:
@@ -25,7 +25,7 @@ def plan(budget: Object, pods: Sequence[Object], replicas: Mapping[str, int], no
         now: the present time.
     """
     if deleting(budget):
-        return Plan()
+        return ActionPlan()
     chosen = [
         pod
         for pod in pods
@@ -45,7 +45,7 @@ def plan(budget: Object, pods: Sequence[Object], replicas: Mapping[str, int], no
         "disruptionsAllowed": allowed,
         "conditions": with_condition(before.get("conditions"), "DisruptionAllowed", allowed > 0, reason, "", now=now),
     }
-    return Plan((Change(POD_DISRUPTION_BUDGETS, budget, {**budget, "status": status}, "status"),))
+    return ActionPlan((Change(POD_DISRUPTION_BUDGETS, budget, {**budget, "status": status}, "status"),))
 
 
 def _wanted(spec: Object, chosen: Sequence[Object], replicas: Mapping[str, int]) -> tuple[int, int]:
@@ -94,11 +94,11 @@ class DisruptionController:
         self._budgets.subscribe(lambda _old, new: touch(key_of(new)) if new else None)
         self._pods.subscribe(of_pod)
 
-    def plan(self, key: str, now: datetime) -> Plan:
+    def plan(self, key: str, now: datetime) -> ActionPlan:
         """The status of the budget."""
         budget = self._budgets.items.get(key)
         if budget is None:
-            return Plan()
+            return ActionPlan()
         prefix = f"{budget['metadata']['namespace']}/"
         pods = [pod for name, pod in self._pods.items.items() if name.startswith(prefix)]
         sets = [item for name, item in self._sets.items.items() if name.startswith(prefix)]

@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from millrace_kube.informer import Informers
 from millrace_kube.owners import owner_reference
 from millrace_kube.resources import ENDPOINT_SLICES, ENDPOINTS, PODS, SERVICES, Object, Resource, deleting, key_of
 from millrace_kube.selectors import matches_map
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan
+from millrace_local.controllers.actions import Action, ActionPlan, Change, Create, Delete
 from millrace_local.controllers.naming import short_hash
 from millrace_local.controllers.pods import is_finished, is_ready
 
@@ -22,7 +22,7 @@ HEADLESS = "service.kubernetes.io/headless"
 LARGEST_SLICE = 100
 
 
-def plan(service: Object, pods: Sequence[Object], slices: Sequence[Object], endpoints: Object | None) -> Plan:
+def plan(service: Object, pods: Sequence[Object], slices: Sequence[Object], endpoints: Object | None) -> ActionPlan:
     """Writes what the Service's pods are now; unchanged slices are not touched.
 
     Args:
@@ -32,7 +32,7 @@ def plan(service: Object, pods: Sequence[Object], slices: Sequence[Object], endp
         endpoints: the Endpoints of its name, if there.
     """
     if deleting(service):
-        return Plan()
+        return ActionPlan()
     chosen = [pod for pod in pods if _has_address(pod) and _selects(service, pod)]
     desired = endpoint_slices(service, chosen)
     present = {item["metadata"]["name"]: item for item in slices}
@@ -41,7 +41,7 @@ def plan(service: Object, pods: Sequence[Object], slices: Sequence[Object], endp
         actions += _write(ENDPOINT_SLICES, present.pop(body["metadata"]["name"], None), body)
     actions += [Delete(ENDPOINT_SLICES, item) for item in present.values()]
     actions += _write(ENDPOINTS, endpoints, legacy_endpoints(service, chosen))
-    return Plan(tuple(actions))
+    return ActionPlan(tuple(actions))
 
 
 def _selects(service: Object, pod: Object) -> bool:
@@ -212,11 +212,11 @@ class EndpointsController:
         self._endpoints.subscribe(lambda old, _new: touch(key_of(old)) if old else None)
         self._pods.subscribe(of_pod)
 
-    def plan(self, key: str, now: datetime) -> Plan:  # noqa: ARG002 - time does not matter here
+    def plan(self, key: str, now: datetime) -> ActionPlan:  # noqa: ARG002 - time does not matter here
         """Slices and Endpoints of the Service; none for one that selects nothing."""
         service = self._services.items.get(key)
         if service is None or not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
-            return Plan()
+            return ActionPlan()
         pods = self._pods.by("namespace", service["metadata"]["namespace"])
         return plan(service, pods, self._slices.by("service", key), self._endpoints.items.get(key))
 

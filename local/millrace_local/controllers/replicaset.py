@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 
+from millrace_kube.informer import Informers
 from millrace_kube.owners import adoptable, adopted, controller_of, controller_uid, owner_reference, released
 from millrace_kube.resources import PODS, REPLICA_SETS, Object, deleting, key_of
 from millrace_kube.selectors import matches
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell, soonest
+from millrace_local.controllers.actions import Action, ActionPlan, Change, Create, Delete, EmitEvent, soonest
 from millrace_local.controllers.naming import free_names
 from millrace_local.controllers.pods import doomed_first, is_active, is_ready, pod_of, until_available
 
@@ -18,7 +18,7 @@ from millrace_local.controllers.pods import doomed_first, is_active, is_ready, p
 BURST = 500
 
 
-def plan(replica_set: Object, pods: Sequence[Object], now: datetime, *, is_taken: Callable[[str], bool]) -> Plan:
+def plan(replica_set: Object, pods: Sequence[Object], now: datetime, *, is_taken: Callable[[str], bool]) -> ActionPlan:
     """Creates or deletes pods until as many as asked for are active, and counts them in the status.
 
     Args:
@@ -28,12 +28,12 @@ def plan(replica_set: Object, pods: Sequence[Object], now: datetime, *, is_taken
         is_taken: whether a pod of this name exists in the namespace, whoever controls it.
     """
     if deleting(replica_set):
-        return Plan()
+        return ActionPlan()
     selector = replica_set["spec"]["selector"]
     strangers = [pod for pod in pods if not matches(selector, pod["metadata"].get("labels") or {})]
     if strangers:
         # Relabelling a pod takes it out of the set: the way to debug it while another one serves.
-        return Plan(tuple(Change(PODS, pod, released(replica_set, pod)) for pod in strangers))
+        return ActionPlan(tuple(Change(PODS, pod, released(replica_set, pod)) for pod in strangers))
     active = [pod for pod in pods if is_active(pod)]
     missing = replica_set["spec"].get("replicas", 1) - len(active)
     actions = _create(replica_set, missing, is_taken) if missing > 0 else _delete(replica_set, active, -missing)
@@ -41,7 +41,7 @@ def plan(replica_set: Object, pods: Sequence[Object], now: datetime, *, is_taken
     waits = [until_available(pod, min_ready, now) for pod in active]
     status = {**(replica_set.get("status") or {}), **_counts(replica_set, active, waits)}
     actions.append(Change(REPLICA_SETS, replica_set, {**replica_set, "status": status}, "status"))
-    return Plan(tuple(actions), soonest(*(wait for wait in waits if wait)))
+    return ActionPlan(tuple(actions), soonest(*(wait for wait in waits if wait)))
 
 
 def _create(replica_set: Object, count: int, is_taken: Callable[[str], bool]) -> list[Action]:
@@ -54,7 +54,7 @@ def _create(replica_set: Object, count: int, is_taken: Callable[[str], bool]) ->
             namespace=metadata["namespace"],
             owner=owner_reference(replica_set),
         )
-        told = Tell(REPLICA_SETS, replica_set, "SuccessfulCreate", f"Created pod: {name}")
+        told = EmitEvent(REPLICA_SETS, replica_set, "SuccessfulCreate", f"Created pod: {name}")
         actions += [Create(PODS, body), told]
     return actions
 
@@ -63,7 +63,7 @@ def _delete(replica_set: Object, active: Sequence[Object], count: int) -> list[A
     actions: list[Action] = []
     for pod in doomed_first(active)[:count]:
         message = f"Deleted pod: {pod['metadata']['name']}"
-        actions += [Delete(PODS, pod), Tell(REPLICA_SETS, replica_set, "SuccessfulDelete", message)]
+        actions += [Delete(PODS, pod), EmitEvent(REPLICA_SETS, replica_set, "SuccessfulDelete", message)]
     return actions
 
 
@@ -105,14 +105,14 @@ class ReplicaSetController:
         self._sets.subscribe(lambda _old, new: touch(key_of(new)) if new else None)
         self._pods.subscribe(of_pod)
 
-    def plan(self, key: str, now: datetime) -> Plan:
+    def plan(self, key: str, now: datetime) -> ActionPlan:
         """Adopts the orphans it selects, else makes the counts right."""
         replica_set = self._sets.items.get(key)
         if replica_set is None:
-            return Plan()
+            return ActionPlan()
         orphans = adoptable(replica_set, self._pods.by("orphan", replica_set["metadata"]["namespace"]))
         if living := [pod for pod in orphans if is_active(pod)]:
-            return Plan(tuple(Change(PODS, pod, adopted(replica_set, pod)) for pod in living))
+            return ActionPlan(tuple(Change(PODS, pod, adopted(replica_set, pod)) for pod in living))
         namespace, pods = replica_set["metadata"]["namespace"], self._pods
         own = pods.by("controller", replica_set["metadata"]["uid"])
         return plan(replica_set, own, now, is_taken=lambda name: pods.get(namespace, name) is not None)

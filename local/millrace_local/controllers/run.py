@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from millrace_kube.client import Client
+from millrace_kube.informer import Informers
+from millrace_kube.stopping import until
 from millrace_kube.times import now as wall_clock
 from millrace_local.client.events import Recorder
-from millrace_local.client.informer import Informers
 from millrace_local.controllers.accounts import AccountController
-from millrace_local.controllers.actions import Hands
+from millrace_local.controllers.actions import Executor
 from millrace_local.controllers.cronjob.controller import CronJobController
 from millrace_local.controllers.deployment.controller import DeploymentController
 from millrace_local.controllers.disruption import DisruptionController
 from millrace_local.controllers.endpoints import EndpointsController
 from millrace_local.controllers.job.controller import JobController
 from millrace_local.controllers.job.plan import BACKOFF_SECONDS
-from millrace_local.controllers.loop import Controller, Loop
+from millrace_local.controllers.loop import Controller, ControllerLoop
 from millrace_local.controllers.replicaset import ReplicaSetController
 from millrace_local.controllers.scaling.controller import ScalingController
 from millrace_local.controllers.scaling.prometheus import Prometheus
@@ -52,7 +53,7 @@ async def run(
 ) -> None:
     """Runs the controllers until ``stop`` is set, on ``informers`` that the caller runs."""
     recorder = Recorder(client, "millrace-controllers", now=now)
-    hands = Hands(client, informers, recorder)
+    executor = Executor(client, informers, recorder)
     controllers: list[Controller] = [
         AccountController(),
         SchedulerController(),
@@ -63,15 +64,15 @@ async def run(
         CronJobController(),
         DisruptionController(),
     ]
-    loops = [Loop(controller, hands, now=now) for controller in controllers]
+    loops = [ControllerLoop(controller, executor, now=now) for controller in controllers]
     for loop in loops:
         loop.wire(informers)
-    scaling = ScalingController(client, hands, Prometheus(settings.prometheus, settings.proxy), now=now)
+    scaling = ScalingController(client, executor, Prometheus(settings.prometheus, settings.proxy), now=now)
     scaling.wire(informers)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recorder.run(stop))
         # Nothing is decided before everything has been seen once.
-        await informers.synced(stop)
+        await until(stop, informers.synced())
         for loop in loops:
-            tasks.create_task(loop.run(stop))
+            tasks.create_task(until(stop, loop.run()))
         tasks.create_task(scaling.run(stop))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from time import monotonic
 
 from millrace_kube.client import Client
+from millrace_kube.informer import Informers
 from millrace_kube.resources import (
     DESTINATION_RULES,
     ENDPOINT_SLICES,
@@ -22,8 +23,9 @@ from millrace_kube.resources import (
     Object,
     Resource,
 )
+from millrace_kube.stopping import until
+from millrace_kube.store import Store
 from millrace_local.client.events import Recorder
-from millrace_local.client.informer import Informer, Informers
 from millrace_local.mesh.admin import EnvoyAdmin
 from millrace_local.mesh.holding import HeldSubsets
 from millrace_local.mesh.model import MeshObjects, RouteProblem
@@ -60,7 +62,7 @@ async def run(
     settings.directory.mkdir(parents=True, exist_ok=True)
     async with EnvoyAdmin(settings.directory) as admin, asyncio.TaskGroup() as tasks:
         if own:
-            tasks.create_task(shared.run(stop))
+            tasks.create_task(until(stop, shared.run()))
         tasks.create_task(recorder.run(stop))
         loop = _MeshLoop(watched, Publisher(settings, admin), settings.debounce, _reporter(watched, recorder))
         keeping = tasks.create_task(loop.keep())
@@ -71,7 +73,7 @@ async def run(
 class _MeshLoop:
     def __init__(
         self,
-        watched: dict[Resource, Informer],
+        watched: dict[Resource, Store],
         publisher: Publisher,
         debounce: float,
         report: Callable[[RouteProblem], None],
@@ -134,7 +136,7 @@ class _MeshLoop:
             self._changed.set()
 
 
-def mesh_objects(watched: dict[Resource, Informer]) -> MeshObjects:
+def mesh_objects(watched: dict[Resource, Store]) -> MeshObjects:
     """The objects that the informers hold now."""
     items = {resource: tuple(informer.items.values()) for resource, informer in watched.items()}
     return MeshObjects(
@@ -151,7 +153,7 @@ def _labels(pod: Object | None) -> object:
     return None if pod is None else pod["metadata"].get("labels") or {}
 
 
-def _reporter(watched: dict[Resource, Informer], recorder: Recorder) -> Callable[[RouteProblem], None]:
+def _reporter(watched: dict[Resource, Store], recorder: Recorder) -> Callable[[RouteProblem], None]:
     """Writes a problem to the log, and as an Event on its object."""
     resources = {resource.kind: resource for resource in watched}
 

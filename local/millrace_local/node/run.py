@@ -11,10 +11,13 @@ from typing import Any
 
 from millrace_core.base.errors import ReportError
 from millrace_kube.client import Client
+from millrace_kube.informer import Informer
 from millrace_kube.resources import PODS, Object
+from millrace_kube.stopping import until
+from millrace_kube.store import Store
 from millrace_kube.times import now as wall_clock
+from millrace_kube.watched import Watch
 from millrace_local.client.events import Recorder
-from millrace_local.client.informer import Informer
 from millrace_local.node import volumes
 from millrace_local.node.addresses import allocate, check_local
 from millrace_local.node.machine import Machine, count_gpus, inherited
@@ -35,9 +38,9 @@ SWEEP_SECONDS = 1.0
 class NodePods:
     """The pods that run on this node, by uid."""
 
-    def __init__(self, machine: Machine, informer: Informer) -> None:
+    def __init__(self, machine: Machine, pods: Store) -> None:
         self._machine = machine
-        self._informer = informer
+        self._store = pods
         self._pods: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: set[str] = set()
@@ -77,7 +80,7 @@ class NodePods:
     def remove_old_folders(self) -> None:
         """Removes the folders of pods that no longer exist."""
         folder = self._machine.settings.pods
-        known = {obj["metadata"]["uid"] for obj in self._informer.items.values()}
+        known = {obj["metadata"]["uid"] for obj in self._store.items.values()}
         for present in folder.iterdir() if folder.is_dir() else ():
             if present.name not in known:
                 volumes.remove(present)
@@ -96,7 +99,7 @@ class NodePods:
 
     def _retry(self, obj: Object) -> None:
         metadata = obj["metadata"]
-        if present := self._informer.get(metadata["namespace"], metadata["name"]):
+        if present := self._store.get(metadata["namespace"], metadata["name"]):
             self.changed(present, present)
 
     async def _run_pod(self, pod: Pod) -> None:
@@ -165,14 +168,14 @@ async def run(
     )
     async with Processes(settings.root) as processes, session() as probes:
         machine = Machine(settings, client, processes, probes, recorder, now, allocatable, inherited(os.environ))
-        informer = Informer(client, PODS, fields=f"spec.nodeName={settings.name}")
-        node = NodePods(machine, informer)
-        informer.subscribe(node.changed)
+        pods = Store(PODS, Watch(fields=f"spec.nodeName={settings.name}"))
+        node = NodePods(machine, pods)
+        pods.subscribe(node.changed)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(registration.run(stop))
             tasks.create_task(recorder.run(stop))
-            tasks.create_task(informer.run(stop))
-            removing = tasks.create_task(_remove_old_folders(node, informer))
+            tasks.create_task(until(stop, Informer(client, pods).run()))
+            removing = tasks.create_task(_remove_old_folders(node, pods))
             try:
                 await stop.wait()
             finally:
@@ -180,6 +183,6 @@ async def run(
                 await node.close()
 
 
-async def _remove_old_folders(node: NodePods, informer: Informer) -> None:
-    await informer.synced.wait()
+async def _remove_old_folders(node: NodePods, pods: Store) -> None:
+    await pods.synced.wait()
     node.remove_old_folders()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from millrace_core.base.errors import MillraceError
-from millrace_kube import handlers, lease
+from millrace_kube import lease
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
@@ -111,7 +111,7 @@ class _Operator:
                 resync=self._settings.resync_seconds,
             )
             keeping = asyncio.create_task(held.keep(), name="keeping the Lease")
-            watching = asyncio.create_task(handlers.watch(self._runtime, self._connect), name="watching")
+            watching = asyncio.create_task(self._runtime.watch(self._connect), name="watching")
             tasks = [keeping, watching, asyncio.create_task(self._runtime.run(), name="reconciling")]
             if self._settings.registry_url:
                 mirror = Mirror(cluster.cache, self._settings.registry_url)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from millrace_kube.compare import merge_patch
 from millrace_kube.owners import controller_of
 from millrace_kube.resources import JOBS, PODS, REPLICA_SETS, Resource
 from millrace_kube.times import stamp
-from millrace_local.controllers.actions import Bind, Change, Create, Delete, Plan, Tell, difference
+from millrace_local.controllers.actions import ActionPlan, Bind, Change, Create, Delete, EmitEvent
 from millrace_local.controllers.deployment.plan import Observed
 from millrace_local.controllers.deployment.plan import plan as plan_deployment
 from millrace_local.controllers.job.plan import plan as plan_job
@@ -83,13 +84,13 @@ class World:
         else:
             del self.objects[resource.plural, name]
 
-    def apply(self, plan: Plan, limit: int | None = None) -> bool:
+    def apply(self, plan: ActionPlan, limit: int | None = None) -> bool:
         """Carries out a plan, or only its first ``limit`` writes; says whether anything changed."""
         before = self.writes
         for action in plan.actions:
             if limit is not None and self.writes - before >= limit:
                 break
-            if isinstance(action, Tell):
+            if isinstance(action, EmitEvent):
                 self.told.append(action.message)
             elif isinstance(action, Create):
                 self._create(action)
@@ -109,7 +110,7 @@ class World:
     def _change(self, action: Change) -> None:
         name = action.before["metadata"]["name"]
         present = self.objects.get((action.resource.plural, name))
-        if present is None or not difference(action.before, action.after):
+        if present is None or not merge_patch(action.before, action.after):
             return
         if present["metadata"]["resourceVersion"] != action.before["metadata"]["resourceVersion"]:
             raise StaleError(name)

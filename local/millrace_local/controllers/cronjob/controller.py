@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from millrace_kube.informer import Informers
 from millrace_kube.owners import controller_of, controller_uid
 from millrace_kube.resources import CRON_JOBS, JOBS, Object, key_of
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Plan
+from millrace_local.controllers.actions import ActionPlan
 from millrace_local.controllers.cronjob.plan import plan
 
 
@@ -32,9 +32,9 @@ class CronJobController:
         self._cron_jobs.subscribe(lambda _old, new: touch(key_of(new)) if new else None)
         self._jobs.subscribe(of_job)
 
-    def plan(self, key: str, now: datetime) -> Plan:
+    def plan(self, key: str, now: datetime) -> ActionPlan:
         """The next step of this CronJob."""
         cron_job = self._cron_jobs.items.get(key)
         if cron_job is None:
-            return Plan()
+            return ActionPlan()
         return plan(cron_job, self._jobs.by("controller", cron_job["metadata"]["uid"]), now)

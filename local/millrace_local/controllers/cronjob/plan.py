@@ -13,7 +13,7 @@ from millrace_core.base.errors import RejectError
 from millrace_kube.owners import owner_reference
 from millrace_kube.resources import CRON_JOBS, JOBS, Object, deleting
 from millrace_kube.times import stamp
-from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
+from millrace_local.controllers.actions import Action, ActionPlan, Change, Create, Delete, EmitEvent
 from millrace_local.controllers.pods import created
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -21,7 +21,7 @@ SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 MANY_MISSED = 100
 
 
-def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
+def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> ActionPlan:
     """The next step.
 
     Only the latest of the missed times is made up for. The Job's name follows from its time, so it is made once however
@@ -33,19 +33,19 @@ def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
         now: the present time.
     """
     if deleting(cron_job):
-        return Plan()
+        return ActionPlan()
     spec = cron_job["spec"]
     actions = _expire(cron_job, jobs)
     status, told = _account(cron_job, jobs)
     if spec.get("suspend"):
-        return Plan((*actions, *told, *_write(cron_job, status)))
+        return ActionPlan((*actions, *told, *_write(cron_job, status)))
     try:
         # Without a name it is UTC, as a Kubernetes controller in its usual container has it.
         zone = cron.time_zone(spec["timeZone"]) if spec.get("timeZone") else UTC
         schedule = cron.parse(spec["schedule"], zone, field="spec.schedule")
     except RejectError as error:
-        wrong = Tell(CRON_JOBS, cron_job, "UnparseableSchedule", str(error), "Warning")
-        return Plan((*actions, *told, wrong, *_write(cron_job, status)))
+        wrong = EmitEvent(CRON_JOBS, cron_job, "UnparseableSchedule", str(error), "Warning")
+        return ActionPlan((*actions, *told, wrong, *_write(cron_job, status)))
     due = _due(cron_job, schedule, now)
     actions += due.told
     if due.at is not None:
@@ -53,13 +53,13 @@ def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
         actions += started
     following = schedule.after(now)
     again = None if following is None else (following - now).total_seconds()
-    return Plan((*actions, *told, *_write(cron_job, status)), again)
+    return ActionPlan((*actions, *told, *_write(cron_job, status)), again)
 
 
 @dataclass(frozen=True)
 class _Due:
     at: datetime | None = None
-    told: tuple[Tell, ...] = ()
+    told: tuple[EmitEvent, ...] = ()
 
 
 def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
@@ -71,15 +71,15 @@ def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
     at = schedule.latest(since, now)
     if at is None:
         return _Due()
-    told: tuple[Tell, ...] = ()
+    told: tuple[EmitEvent, ...] = ()
     if deadline is not None:
         if at + timedelta(seconds=deadline) < now:
             message = f"Missed scheduled time to start a job: {stamp(at)}"
-            return _Due(None, (Tell(CRON_JOBS, cron_job, "MissSchedule", message, "Warning"),))
+            return _Due(None, (EmitEvent(CRON_JOBS, cron_job, "MissSchedule", message, "Warning"),))
         since = max(since, now - timedelta(seconds=deadline))
     if schedule.more_than(MANY_MISSED, since, now):
         message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-        told = (Tell(CRON_JOBS, cron_job, "TooManyMissedTimes", message, "Warning"),)
+        told = (EmitEvent(CRON_JOBS, cron_job, "TooManyMissedTimes", message, "Warning"),)
     return _Due(at, told)
 
 
@@ -94,7 +94,7 @@ def _start(cron_job: Object, jobs: Sequence[Object], status: Object, at: datetim
     actions: list[Action] = []
     if running and policy == "Forbid":
         message = "Not starting job because prior execution is running and concurrency policy is Forbid"
-        return status, [Tell(CRON_JOBS, cron_job, "JobAlreadyActive", message)]
+        return status, [EmitEvent(CRON_JOBS, cron_job, "JobAlreadyActive", message)]
     if policy == "Replace":
         for job in running:
             actions += [
@@ -127,7 +127,7 @@ def is_finished(job: Object) -> bool:
     return holds(conditions, "Complete") or holds(conditions, "Failed")
 
 
-def _account(cron_job: Object, jobs: Sequence[Object]) -> tuple[Object, list[Tell]]:
+def _account(cron_job: Object, jobs: Sequence[Object]) -> tuple[Object, list[EmitEvent]]:
     """The status that the Jobs show, and an event for each that has ended since it was last written."""
     before = cron_job.get("status") or {}
     active = [
@@ -181,8 +181,8 @@ def _expire(cron_job: Object, jobs: Sequence[Object]) -> list[Action]:
     return actions
 
 
-def _tell(cron_job: Object, reason: str, message: str) -> Tell:
-    return Tell(CRON_JOBS, cron_job, reason, message)
+def _tell(cron_job: Object, reason: str, message: str) -> EmitEvent:
+    return EmitEvent(CRON_JOBS, cron_job, reason, message)
 
 
 def _write(cron_job: Object, status: Object) -> list[Action]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from millrace_kube.informer import Informers
 from millrace_kube.owners import adoptable, adopted, controller_of, controller_uid
 from millrace_kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Object, key_of
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Change, Plan
+from millrace_local.controllers.actions import ActionPlan, Change
 from millrace_local.controllers.deployment.plan import Observed, plan
 from millrace_local.controllers.pods import is_finished
 
@@ -43,14 +43,14 @@ class DeploymentController:
         self._sets.subscribe(of_set)
         self._pods.subscribe(of_pod)
 
-    def plan(self, key: str, now: datetime) -> Plan:
+    def plan(self, key: str, now: datetime) -> ActionPlan:
         """Adopts the orphans it selects, else takes the next step."""
         deployment = self._deployments.items.get(key)
         if deployment is None:
-            return Plan()
+            return ActionPlan()
         neighbours = self._sets.by("namespace", deployment["metadata"]["namespace"])
         if orphans := adoptable(deployment, neighbours):
-            return Plan(tuple(Change(REPLICA_SETS, item, adopted(deployment, item)) for item in orphans))
+            return ActionPlan(tuple(Change(REPLICA_SETS, item, adopted(deployment, item)) for item in orphans))
         sets = self._sets.by("controller", deployment["metadata"]["uid"])
         uids = [item["metadata"]["uid"] for item in sets]
         pods = {uid: sum(not is_finished(pod) for pod in self._pods.by("controller", uid)) for uid in uids}

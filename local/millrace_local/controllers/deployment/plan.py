@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from millrace_kube.resources import DEPLOYMENTS, REPLICA_SETS, Object, deleting
-from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell
+from millrace_local.controllers.actions import Action, ActionPlan, Change, Create, Delete, EmitEvent
 from millrace_local.controllers.deployment import revisions
 from millrace_local.controllers.deployment.rolling import Bounds, Size, bounds, grown, proportional, shrunk
 from millrace_local.controllers.deployment.status import is_complete, seconds_left, status
@@ -48,11 +48,11 @@ class Observed:
         return bounds(spec.get("strategy") or {}, spec.get("replicas", 1))
 
 
-def plan(observed: Observed, now: datetime) -> Plan:
+def plan(observed: Observed, now: datetime) -> ActionPlan:
     """The next step. Every step is taken from what is there, so it may be taken again after any interruption."""
     deployment = observed.deployment
     if deleting(deployment):
-        return Plan()
+        return ActionPlan()
     spec = deployment["spec"]
     actions: list[Action] = []
     created = ""
@@ -68,13 +68,13 @@ def plan(observed: Observed, now: datetime) -> Plan:
         actions += _roll(observed)
     if any(isinstance(action, Change) and action.resource is DEPLOYMENTS for action in actions):
         # The Deployment itself changes, so its status is written by the plan that follows from that.
-        return Plan(tuple(actions))
+        return ActionPlan(tuple(actions))
     fresh = status(deployment, observed.new, observed.sets, observed.limits, created=created, now=now)
     if not actions and is_complete(deployment, fresh):
         actions += [Delete(REPLICA_SETS, item) for item in revisions.superfluous(deployment, observed.olds)]
     actions.append(Change(DEPLOYMENTS, deployment, {**deployment, "status": fresh}, "status"))
     left = seconds_left(deployment, fresh["conditions"], now)
-    return Plan(tuple(actions), None if left is None else left + 1)
+    return ActionPlan(tuple(actions), None if left is None else left + 1)
 
 
 def _number(observed: Observed) -> int:
@@ -214,4 +214,4 @@ def _told(deployment: Object, name: str, before: int, after: int) -> list[Action
         return []
     way = "up" if after > before else "down"
     message = f"Scaled {way} replica set {name} from {before} to {after}"
-    return [Tell(DEPLOYMENTS, deployment, "ScalingReplicaSet", message)]
+    return [EmitEvent(DEPLOYMENTS, deployment, "ScalingReplicaSet", message)]

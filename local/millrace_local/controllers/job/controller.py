@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from millrace_kube.informer import Informers
 from millrace_kube.owners import controller_of
 from millrace_kube.resources import JOBS, PODS, Object, key_of
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Change, Plan
+from millrace_local.controllers.actions import ActionPlan, Change
 from millrace_local.controllers.job.children import is_tracked, job_key, untracked
 from millrace_local.controllers.job.plan import BACKOFF_SECONDS, plan
 
@@ -46,7 +46,7 @@ class JobController:
         self._jobs.subscribe(of_job)
         self._pods.subscribe(of_pod)
 
-    def plan(self, key: str, now: datetime) -> Plan:
+    def plan(self, key: str, now: datetime) -> ActionPlan:
         """The next step of the Job; pods that a Job no longer there left behind are let go."""
         job = self._jobs.items.get(key)
         uid = job["metadata"]["uid"] if job else ""
@@ -54,9 +54,9 @@ class JobController:
         own = [pod for pod in pods if (controller_of(pod) or {}).get("uid") == uid]
         orphans = [pod for pod in pods if is_tracked(pod) and (controller_of(pod) or {}).get("uid") != uid]
         if orphans:
-            return Plan(tuple(Change(PODS, pod, untracked(pod)) for pod in orphans), 0.0)
+            return ActionPlan(tuple(Change(PODS, pod, untracked(pod)) for pod in orphans), 0.0)
         if job is None or job["spec"].get("managedBy", OURS) != OURS:
-            return Plan()
+            return ActionPlan()
         namespace = job["metadata"]["namespace"]
         return plan(
             job,

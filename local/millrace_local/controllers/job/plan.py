@@ -12,7 +12,7 @@ from millrace_core.base import timestamps
 from millrace_kube.conditions import with_condition
 from millrace_kube.resources import JOBS, PODS, Object, deleting
 from millrace_kube.times import stamp
-from millrace_local.controllers.actions import Action, Change, Create, Delete, Plan, Tell, soonest
+from millrace_local.controllers.actions import Action, ActionPlan, Change, Create, Delete, EmitEvent, soonest
 from millrace_local.controllers.job import indexes, per_index
 from millrace_local.controllers.job.children import is_tracked, pod, untracked
 from millrace_local.controllers.job.ending import Ending, deadline_left, ending, wanted_completions
@@ -43,7 +43,7 @@ def plan(
     *,
     is_taken: Callable[[str], bool],
     backoff: float = BACKOFF_SECONDS,
-) -> Plan:
+) -> ActionPlan:
     """The next step.
 
     Args:
@@ -55,7 +55,7 @@ def plan(
     """
     conditions = (job.get("status") or {}).get("conditions")
     if deleting(job):
-        return Plan(_release(pods))
+        return ActionPlan(_release(pods))
     if holds(conditions, "Complete") or holds(conditions, "Failed"):
         return _after_the_end(job, pods, now)
     count = tally(job, pods)
@@ -71,17 +71,17 @@ def plan(
     write = Change(JOBS, job, {**job, "status": status}, "status")
     again = soonest(step.again, deadline_left(job, now))
     # Only what the status has noted may lose its finalizer, so the order of these matters.
-    return Plan((*step.actions, *_unsupported(job), write, *_release(count.counting), *_told(job, status)), again)
+    return ActionPlan((*step.actions, *_unsupported(job), write, *_release(count.counting), *_told(job, status)), again)
 
 
-def _after_the_end(job: Object, pods: Sequence[Object], now: datetime) -> Plan:
+def _after_the_end(job: Object, pods: Sequence[Object], now: datetime) -> ActionPlan:
     ttl, status = job["spec"].get("ttlSecondsAfterFinished"), job["status"]
     release = _release(pods)
     if ttl is None:
-        return Plan(release)
+        return ActionPlan(release)
     final = next(found for kind in ("Complete", "Failed") if (found := find(status["conditions"], kind)))
     left = (timestamps.parse(final["lastTransitionTime"]) + timedelta(seconds=ttl) - now).total_seconds()
-    return Plan((*release, Delete(JOBS, job)) if left <= 0 else release, left if left > 0 else None)
+    return ActionPlan((*release, Delete(JOBS, job)) if left <= 0 else release, left if left > 0 else None)
 
 
 def _release(pods: Sequence[Object]) -> tuple[Action, ...]:
@@ -94,7 +94,7 @@ def _stop(job: Object, doomed: Sequence[Object], *, counted: bool) -> _Step:
     for child in doomed:
         actions += _release([child]) if not counted else ()
         message = f"Deleted pod: {child['metadata']['name']}"
-        actions += [Delete(PODS, child), Tell(JOBS, job, "SuccessfulDelete", message)]
+        actions += [Delete(PODS, child), EmitEvent(JOBS, job, "SuccessfulDelete", message)]
     return _Step(tuple(actions), removed=len(doomed))
 
 
@@ -160,7 +160,7 @@ def _make(
         if index is not None:
             base = f"{metadata['name'][:46]}-{index}"
             name = next(free_names(base, f"{metadata['uid']}/{index}", is_taken))  # noqa: PLW2901
-        told = Tell(JOBS, job, "SuccessfulCreate", f"Created pod: {name}")
+        told = EmitEvent(JOBS, job, "SuccessfulCreate", f"Created pod: {name}")
         carried = {} if index is None else tries(index)
         actions += [Create(PODS, pod(job, name, index, carried)), told]
     return _Step(tuple(actions), made=len(chosen))
@@ -221,12 +221,12 @@ def _told(job: Object, status: Object) -> list[Action]:
     before, after = (job.get("status") or {}).get("conditions"), status.get("conditions")
     told: list[Action] = []
     if holds(after, "Complete"):
-        told.append(Tell(JOBS, job, "Completed", "Job completed"))
+        told.append(EmitEvent(JOBS, job, "Completed", "Job completed"))
     if holds(after, "Failed") and (failed := find(after, "Failed")):
-        told.append(Tell(JOBS, job, failed["reason"], failed["message"], "Warning"))
+        told.append(EmitEvent(JOBS, job, failed["reason"], failed["message"], "Warning"))
     if holds(after, "Suspended") != holds(before, "Suspended"):
         reason, message = ("Suspended", "Job suspended") if holds(after, "Suspended") else ("Resumed", "Job resumed")
-        told.append(Tell(JOBS, job, reason, message))
+        told.append(EmitEvent(JOBS, job, reason, message))
     return told
 
 
@@ -236,4 +236,4 @@ def _unsupported(job: Object) -> list[Action]:
         return []
     if job["spec"].get("successPolicy") is None:
         return []
-    return [Tell(JOBS, job, "NotSupported", "the embedded mode does not act on spec.successPolicy", "Warning")]
+    return [EmitEvent(JOBS, job, "NotSupported", "the embedded mode does not act on spec.successPolicy", "Warning")]

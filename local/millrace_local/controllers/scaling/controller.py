@@ -13,10 +13,10 @@ from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube.client import Client
 from millrace_kube.errors import ApiError, ConflictError
+from millrace_kube.informer import Informers
 from millrace_kube.resources import SCALED_OBJECTS, Object, deleting
 from millrace_kube.times import stamp
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Change, Hands, Tell
+from millrace_local.controllers.actions import Change, EmitEvent, Executor
 from millrace_local.controllers.scaling.decide import Decision, Memory, decide
 from millrace_local.controllers.scaling.prometheus import AbsentError, Prometheus
 from millrace_local.controllers.scaling.spec import Scaling, Trigger, read
@@ -32,9 +32,11 @@ _WAS_THERE = ("ScaledObjectReady", "PrometheusUnavailable")
 class ScalingController:
     """One task per ScaledObject, asleep between polls."""
 
-    def __init__(self, client: Client, hands: Hands, prometheus: Prometheus, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, client: Client, executor: Executor, prometheus: Prometheus, *, now: Callable[[], datetime]
+    ) -> None:
         self._client = client
-        self._hands = hands
+        self._hands = executor
         self._prometheus = prometheus
         self._now = now
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -146,7 +148,7 @@ class ScalingController:
         change = {"spec": {"replicas": decision.replicas}}
         await self._client.patch(scaling.target, namespace, scaling.name, change, subresource="scale")
         message = f"Scaled {scaling.name} from {current} to {decision.replicas}: {decision.reason}"
-        await self._hands.perform([Tell(SCALED_OBJECTS, obj, "KEDAScaleTargetScaled", message)])
+        await self._hands.perform([EmitEvent(SCALED_OBJECTS, obj, "KEDAScaleTargetScaled", message)])
 
     async def _report(self, obj: Object, *, ready: tuple[str, str, str], decision: Decision | None = None) -> None:
         """Writes the conditions (KEDA's have no times) and one event when the readiness changes."""
@@ -166,10 +168,12 @@ class ScalingController:
             if decision.active and decision.memory.active_at and _is_old(before.get("lastActiveTime"), self._now()):
                 status["lastActiveTime"] = stamp(decision.memory.active_at)
         status["conditions"] = conditions
-        actions: list[Change | Tell] = [Change(SCALED_OBJECTS, obj, {**obj, "status": status}, "status")]
+        actions: list[Change | EmitEvent] = [Change(SCALED_OBJECTS, obj, {**obj, "status": status}, "status")]
         if (known.get("status"), known.get("reason")) != ready[:2]:
             kind = "Normal" if ready[0] == "True" else "Warning"
-            actions.append(Tell(SCALED_OBJECTS, obj, ready[1], ready[2], "Normal" if kind == "Normal" else "Warning"))
+            actions.append(
+                EmitEvent(SCALED_OBJECTS, obj, ready[1], ready[2], "Normal" if kind == "Normal" else "Warning")
+            )
         await self._hands.perform(actions)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from millrace_kube.informer import Informers
 from millrace_kube.resources import NODES, PODS, Object, deleting, key_of
-from millrace_local.client.informer import Informers
-from millrace_local.controllers.actions import Bind, Plan
+from millrace_local.controllers.actions import ActionPlan, Bind
 from millrace_local.controllers.pods import is_finished, node_name
 from millrace_local.controllers.scheduler.plan import Candidate, plan
 from millrace_local.controllers.scheduler.resources import added, requested
@@ -54,12 +54,12 @@ class SchedulerController:
         self._pods.subscribe(of_pod)
         self._nodes.subscribe(of_node)
 
-    def plan(self, key: str, now: datetime) -> Plan:
+    def plan(self, key: str, now: datetime) -> ActionPlan:
         """Places the pod, if it is to be placed here."""
         pod = self._pods.items.get(key)
         if pod is None or not _is_ours(pod):
             self._waiting.discard(key)
-            return Plan()
+            return ActionPlan()
         # Planned again after a binding: it failed, or the server now refuses a second one. Either way it may be tried.
         self._placed.pop(pod["metadata"]["uid"], None)
         decided = plan(pod, [self._candidate(node) for node in self._nodes.items.values()], now)

@@ -12,7 +12,7 @@ from millrace_core.api.conditions import find
 from millrace_kube.conditions import with_condition
 from millrace_kube.resources import PODS, Object
 from millrace_kube.selectors import matches_map, matches_node_terms
-from millrace_local.controllers.actions import Action, Bind, Change, Plan, Tell
+from millrace_local.controllers.actions import Action, ActionPlan, Bind, Change, EmitEvent
 from millrace_local.controllers.scheduler.resources import Amounts, amounts, lacking, requested
 
 
@@ -34,7 +34,7 @@ class Candidate:
         return self.node["metadata"].get("labels") or {}
 
 
-def plan(pod: Object, candidates: Sequence[Candidate], now: datetime) -> Plan:
+def plan(pod: Object, candidates: Sequence[Candidate], now: datetime) -> ActionPlan:
     """Binds the pod, or says in its PodScheduled find and one event why it cannot be."""
     against = {candidate.name: objections(pod, candidate) for candidate in candidates}
     fitting = [candidate for candidate in candidates if not against[candidate.name]]
@@ -42,8 +42,8 @@ def plan(pod: Object, candidates: Sequence[Candidate], now: datetime) -> Plan:
         best = min(fitting, key=lambda candidate: (_load(candidate), candidate.name))
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {best.name}"
-        return Plan((Bind(pod, best.name), Tell(PODS, pod, "Scheduled", message)))
-    return Plan(tuple(_refuse(pod, _message(against), now)))
+        return ActionPlan((Bind(pod, best.name), EmitEvent(PODS, pod, "Scheduled", message)))
+    return ActionPlan(tuple(_refuse(pod, _message(against), now)))
 
 
 def _message(against: Mapping[str, Sequence[str]]) -> str:
@@ -61,7 +61,7 @@ def _refuse(pod: Object, message: str, now: datetime) -> list[Action]:
         return []
     conditions = with_condition(status.get("conditions"), "PodScheduled", False, "Unschedulable", message, now=now)
     after = {**pod, "status": {"phase": "Pending", **status, "conditions": conditions}}
-    return [Change(PODS, pod, after, "status"), Tell(PODS, pod, "FailedScheduling", message, "Warning")]
+    return [Change(PODS, pod, after, "status"), EmitEvent(PODS, pod, "FailedScheduling", message, "Warning")]
 
 
 def _load(candidate: Candidate) -> Fraction:

@@ -1,0 +1,130 @@
+"""Keeps stores true by list and watch.
+
+A watch resumes where it ended, also after a silence or a broken connection; only where the server no longer knows the
+version (410) is everything listed again, and listeners then hear the differences alone. Failures are retried with a
+growing delay for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import aclosing
+from random import Random
+from typing import Final
+
+from millrace_core.base.errors import MillraceError
+from millrace_kube.client import Client
+from millrace_kube.errors import AbsentError, ApiError, ExpiredError
+from millrace_kube.queue import backoff
+from millrace_kube.resources import Resource, version_of
+from millrace_kube.store import Store
+
+_log = logging.getLogger(__name__)
+
+LONGEST_DELAY: Final = 10.0
+# How soon a kind that is not served is looked for again.
+WHILE_NOT_INSTALLED: Final = 2.0
+# After so many failures in a row everything is listed: a server that answers lists but no watch is polled.
+LIST_AFTER: Final = 5
+
+
+class Informer:
+    """Keeps one store equal to what the server holds, a moment late."""
+
+    def __init__(self, client: Client, store: Store, *, random: Random | None = None) -> None:
+        self.store = store
+        self._client = client
+        self._random = random or Random()  # noqa: S311 jitter, no secret
+        self._version = ""  # From which to watch; empty: list first.
+
+    async def relist(self) -> str:
+        """Lists everything and makes the store equal to it; the version of the list, empty where the kind is absent."""
+        watch = self.store.watch
+        try:
+            found, version = await self._client.list(self.store.resource, labels=watch.labels, fields=watch.fields)
+        except AbsentError:
+            self.store.clear()
+            return ""
+        self.store.replace(found, int(version or 0))
+        return version
+
+    async def run(self) -> None:
+        """Lists and watches until cancelled."""
+        failures = 0
+        while True:
+            before, least = self._version, 0.0
+            try:
+                self._version = self._version or await self.relist()
+                if self._version:
+                    await self._watch()
+                    failures = 0
+                else:
+                    least = WHILE_NOT_INSTALLED
+            except MillraceError as error:
+                failures += 1
+                least = self._failed(error, failures)
+            except (KeyError, TypeError, AttributeError, ValueError):
+                # Not a Kubernetes answer. Whatever it was, the next full list puts it right.
+                _log.exception("%s: an answer of unknown form", self.store.resource.plural)
+                failures, self._version = failures + 1, ""
+            if self._version not in ("", before):
+                failures = 0  # What brought something before it broke is resumed at once.
+            await asyncio.sleep(max(least, min(backoff(max(failures, 1), self._random), LONGEST_DELAY)))
+
+    async def _watch(self) -> None:
+        store, watch = self.store, self.store.watch
+        seconds = self._random.randint(240, 360)  # spreads reconnections
+        events = self._client.watch(
+            store.resource, self._version, labels=watch.labels, fields=watch.fields, seconds=seconds
+        )
+        async with aclosing(events):
+            async for kind, document in events:
+                if kind == "DELETED":
+                    store.remove(document)
+                elif kind != "BOOKMARK":
+                    store.upsert(document)
+                store.advance(version_of(document))
+                self._version = document["metadata"]["resourceVersion"]
+
+    def _failed(self, error: MillraceError, failures: int) -> float:
+        """Decides where to go on from, and after how many seconds at the earliest."""
+        if failures >= LIST_AFTER or isinstance(error, (ExpiredError, AbsentError)):
+            self._version = ""
+        # That no answer comes every other part of the process says as well; an expired version is of no concern.
+        quiet = isinstance(error, ExpiredError) or (isinstance(error, ApiError) and error.status == 0)
+        _log.log(logging.DEBUG if quiet else logging.WARNING, "%s: %s", self.store.resource.plural, error)
+        return error.delay if isinstance(error, ApiError) else 0.0
+
+
+class Informers:
+    """One informer for each store, shared by everything in this process."""
+
+    def __init__(self, client: Client, stores: Iterable[Store] = ()) -> None:
+        self._client = client
+        self._informers = {store.resource: Informer(client, store) for store in stores}
+        self._running: asyncio.TaskGroup | None = None
+
+    def of(self, resource: Resource) -> Store:
+        """The store of ``resource``; its informer starts at once when the others run already."""
+        if resource not in self._informers:
+            informer = self._informers[resource] = Informer(self._client, Store(resource))
+            if self._running:
+                self._running.create_task(informer.run())
+        return self._informers[resource].store
+
+    async def synced(self) -> None:
+        """Returns when each store has its first list."""
+        for informer in list(self._informers.values()):
+            await informer.store.synced.wait()
+
+    async def run(self) -> None:
+        """Runs the informers until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as self._running:
+                for informer in self._informers.values():
+                    self._running.create_task(informer.run())
+                await asyncio.Event().wait()
+        finally:
+            self._running = None

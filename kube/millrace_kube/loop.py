@@ -1,0 +1,88 @@
+"""Works one queue: takes keys, reconciles them, and has those that failed again after a growing delay."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+
+from millrace_core.base.errors import MillraceError, RetryError
+from millrace_kube import errors
+from millrace_kube.metrics import KubeMetrics
+from millrace_kube.queue import Key, Requeue, WorkQueue, backoff
+
+_log = logging.getLogger(__name__)
+
+Reconcile = Callable[[Key], Awaitable[Requeue | None]]
+
+
+class Loop:
+    """The workers of one queue.
+
+    Args:
+        reconciles: by the controller's name, what brings one object to what its spec says; idempotent; may raise, and
+            is then called again.
+        workers: reconciles at work at once.
+        clock: see ``WorkQueue``.
+    """
+
+    def __init__(
+        self,
+        reconciles: Mapping[str, Reconcile],
+        *,
+        workers: int,
+        metrics: KubeMetrics | None = None,
+        random: Random | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._reconciles = reconciles
+        self._workers = workers
+        self._metrics = metrics or KubeMetrics()
+        self._random = random or Random()  # noqa: S311 jitter, no secret
+        self._failures: dict[Key, int] = {}
+        self.queue = WorkQueue(self._metrics, clock=clock)
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._workers):
+                    group.create_task(self._work())
+        finally:
+            self.queue.close()
+
+    async def reconcile(self, key: Key) -> None:
+        """One turn of one key, and when its next one is."""
+        started = time.perf_counter()
+        try:
+            requeue = await self._reconciles[key.controller](key)
+        except Exception as error:
+            self._failed(key, error)
+        else:
+            self._failures.pop(key, None)
+            self._metrics.reconciles.labels(key.controller, "requeue" if requeue else "ok").inc()
+            if requeue is not None:
+                self.queue.add_after(key, requeue.after)
+        self._metrics.seconds.labels(key.controller).observe(time.perf_counter() - started)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.take()
+            try:
+                await self.reconcile(key)
+            finally:
+                self.queue.done(key)
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        known = isinstance(error, MillraceError)
+        self._metrics.reconciles.labels(key.controller, "retry" if known else "error").inc()
+        delay = backoff(failures, self._random)
+        if isinstance(error, (RetryError, errors.ApiError)):
+            delay = max(delay, error.delay)
+        if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th…: an outage is not a flood of lines
+            level = logging.INFO if isinstance(error, errors.ConflictError) else logging.WARNING
+            _log.log(level, "%s: %s; try %d follows in %.1f s", key, error, failures + 1, delay, exc_info=not known)
+        self.queue.add_after(key, delay)

@@ -1,0 +1,171 @@
+"""The last known state of one resource's objects, with indices and listeners.
+
+A store may lag behind the API server but never goes back in time: an older version of an object than the one held (a
+stale list, a late watch event after our own write) is ignored, and so is a version from before the object's deletion.
+Only a list that is older than what was already known, which means that the server itself was set back (a restored
+backup), counts for more than what is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
+
+from millrace_kube.resources import Object, Resource, key_of, version_of
+from millrace_kube.watched import EVERYTHING, Watch
+
+_log = logging.getLogger(__name__)
+
+# Called with (old, new): old is None for an addition, new is None for a removal. It must not block.
+Listener = Callable[[Object | None, Object | None], None]
+Index = Callable[[Object], Iterable[Hashable]]
+
+
+class Store:
+    """Objects of one resource by key (``namespace/name``).
+
+    Attributes:
+        synced: set once the first list is in.
+        served: whether the API server serves this kind (its CRD is installed), as of the last list or event.
+    """
+
+    def __init__(self, resource: Resource, watch: Watch = EVERYTHING) -> None:
+        self.resource = resource
+        self.watch = watch
+        self.items: dict[str, Object] = {}
+        self.synced = asyncio.Event()
+        self.served = False
+        self._known = -1  # All changes up to this version are in.
+        self._gone: dict[str, int] = {}  # Versions of deletions after it.
+        self._listeners: list[Listener] = []
+        self._indices: dict[str, tuple[Index, dict[Hashable, set[str]]]] = {}
+
+    def subscribe(self, listener: Listener) -> None:
+        """Calls ``listener`` for everything known now and for each change from now on."""
+        self._listeners.append(listener)
+        for item in list(self.items.values()):
+            listener(None, item)
+
+    def index(self, name: str, keys: Index) -> None:
+        """Keeps an index ``name`` of the items by what ``keys`` returns for each."""
+        if name not in self._indices:
+            self._indices[name] = (keys, {})
+            for key, item in self.items.items():
+                self._enter(name, key, item)
+
+    def by(self, name: str, value: Hashable) -> list[Object]:
+        """The items whose index ``name`` holds ``value``, by key."""
+        return [self.items[key] for key in sorted(self._indices[name][1].get(value, ()))]
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        """The object of this name, or None."""
+        return self.items.get(f"{namespace}/{name}")
+
+    def upsert(self, document: Object) -> bool:
+        """Takes an object from a watch event or a write's answer; False where what is known is as new."""
+        self.served = True
+        key = key_of(document)
+        held = self.items.get(key)
+        newest = version_of(held) if held else max(self._known, self._gone.get(key, -1))
+        if version_of(document) <= newest:
+            return False
+        self._put(key, held, document)
+        return True
+
+    def remove(self, document: Object) -> bool:
+        """Takes the deletion of an object, at its last resource version; False where it is not held."""
+        key, version = key_of(document), version_of(document)
+        held = self.items.get(key)
+        if version > self._known:
+            self._gone[key] = max(version, self._gone.get(key, -1))
+        if held is None or version_of(held) > version:
+            return False
+        self._pop(key)
+        return True
+
+    def advance(self, version: int) -> None:
+        """Takes that every change up to ``version`` is in: a watch tells them in order."""
+        if version > self._known:
+            self._known = version
+            self._gone = {key: gone for key, gone in self._gone.items() if gone > version}
+
+    def replace(self, documents: Iterable[Object], version: int) -> None:
+        """Takes a whole list at its resource version: what is not in it, and is not newer than it, has gone."""
+        set_back = version < self._known
+        if set_back:
+            _log.warning("%s: the API server was set back to an earlier state", self.resource.plural)
+            self._gone, self._known = {}, -1
+        listed = {key_of(document): document for document in documents}
+        for key, document in listed.items():
+            present = self.items.get(key)
+            newest = version_of(present) if present else self._gone.get(key, -1)
+            if version_of(document) > newest or (set_back and version_of(document) != newest):
+                self._put(key, present, document)
+        for key, held in list(self.items.items()):
+            if key not in listed and (set_back or version_of(held) <= version):
+                self._pop(key)
+        self.advance(version)
+        self.served = True
+        self.synced.set()
+
+    def clear(self) -> None:
+        """Takes that the kind is not served: nothing of it exists."""
+        for key in list(self.items):
+            self._pop(key)
+        self._gone, self._known = {}, -1
+        self.served = False
+        self.synced.set()
+
+    def _put(self, key: str, held: Object | None, document: Object) -> None:
+        document = _trimmed(document, self.watch)
+        if held is not None:
+            self._leave(key, held)
+        self.items[key] = document
+        for name in self._indices:
+            self._enter(name, key, document)
+        self._tell(held, document)
+
+    def _pop(self, key: str) -> None:
+        held = self.items.pop(key)
+        self._leave(key, held)
+        self._tell(held, None)
+
+    def _enter(self, name: str, key: str, document: Object) -> None:
+        keys, table = self._indices[name]
+        for value in keys(document):
+            table.setdefault(value, set()).add(key)
+
+    def _leave(self, key: str, document: Object) -> None:
+        for keys, table in self._indices.values():
+            for value in keys(document):
+                with suppress(KeyError):
+                    table[value].discard(key)
+                    if not table[value]:
+                        del table[value]
+
+    def _tell(self, old: Object | None, new: Object | None) -> None:
+        for listener in self._listeners:
+            try:
+                listener(old, new)
+            except Exception:
+                # One listener's fault must not end the watch of all.
+                _log.exception("%s: a listener failed", self.resource.plural)
+
+
+def _trimmed(document: Object, watch: Watch) -> Object:
+    """The object without what nobody reads; only the changed levels are copied."""
+    trimmed = _without(document, ["metadata", "managedFields"])
+    for path in watch.drop:
+        trimmed = _without(trimmed, path.split("."))
+    return trimmed
+
+
+def _without(node: Object, path: list[str]) -> Object:
+    if path[0] not in node:
+        return node
+    if len(path) == 1:
+        return {key: value for key, value in node.items() if key != path[0]}
+    child = node[path[0]]
+    return {**node, path[0]: _without(child, path[1:])} if isinstance(child, dict) else node
