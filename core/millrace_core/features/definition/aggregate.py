@@ -1,10 +1,10 @@
-"""Aggregates, compiled, and exactly what they are.
+"""Aggregates, compiled, and their exact meaning.
 
 The value of an aggregate at T is its function over the entity's rows with an event time in ``(g - window, g]``, where g
 is the latest multiple of the view's grid (``every``, counted from 1970 UTC, also before it) that is not after T.
-Training and materialization both take g, so neither knows more than the other. Every row of the window counts as an
-event: rows of equal event times do not replace each other. With ``created_cutoff`` only rows with a created time
-at or before T count. ``ttl`` has no say.
+Training and materialization both use g, so both see the same events. Every row of the window counts as an event: rows
+of equal event times do not replace each other. With ``created_cutoff`` only rows with a created time at or before T
+count. ``ttl`` does not matter.
 
 ====================  =====================================  ===========================================================
 function              type: from a column of                 value
@@ -19,18 +19,18 @@ var, stddev           float64, float32: numbers              of the sample (n - 
                                                              and its square root; null below two values
 min, max              numbers, timestamp: the same           NaN is greater than all numbers; -0.0 becomes 0.0
 approx_percentile     float64, float32: numbers              the value of rank ceil(quantile x n), at least 1: exact, by
-                                                             nearest rank, so always a value that there is
+                                                             nearest rank, so always one of the values
 first, last           any: the same                          by event time, then created time (null lowest), then the
                                                              source's order; -0.0 and NaN as they are
 ====================  =====================================  ===========================================================
 
-A column of numbers whose aggregate is a float is read as float64. Nulls are skipped by every function. A window
-without a (non-null) value has count and count_distinct 0, sum 0, the rest null. An entity without a row in the window,
-or in the view, is such a window; a null join key is no entity, and all its values are null. In sums, means and
-variances NaN, or infinities of both signs, make NaN; an infinity makes a sum and mean infinite and a variance NaN.
+A column of numbers whose aggregate is a float is read as float64. Every function skips nulls. In a window without a
+(non-null) value count, count_distinct and sum are 0, and the others are null. So it is for an entity without a row in
+the window, or in the view. A null join key is no entity, and all its values are null. In sums, means and variances NaN,
+or infinities of both signs, make NaN. An infinity makes a sum and a mean infinite, and a variance NaN.
 
-Exact means that the value depends on the set of the window's values alone. That is why training, materialization and
-any later way of computing agree to the last bit: no order, batch, thread or machine can show in it.
+Exact means that the value depends only on the set of values in the window, not on order, batches, threads or machines.
+That is why training, materialization and any other way of computing agree to the last bit.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from millrace_core.api.featureview import AggregateFunction, FeatureType, Featur
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
 
-# Grids that are tried, in this order, where the view names none.
+# Grids to try, in this order, where the view names none.
 _GRIDS: Final = ("1h", "15m", "5m", "1m")
-# About 36,000 years, so that no sum of a time and a window leaves 64 bits.
+# About 36,000 years, so that the sum of a time and a window fits into 64 bits.
 _LONGEST: Final = 2**60
 
 _FLOATS: Final = ("float64", "float32")
@@ -79,12 +79,12 @@ class Aggregate:
 
     @property
     def meaning(self) -> str:
-        """What decides the aggregate's values beside its type, in one text."""
+        """A text that changes whenever the aggregate's values could, its type aside."""
         quantile = "" if self.quantile is None else f", {self.quantile!r}"
         return f"{self.function}({self.column or '*'}{quantile}) over {self.window}us by {self.every}us"
 
     def read_as(self, declared: FeatureType) -> FeatureType | None:
-        """The type as which the column is read, for an aggregate of the declared type; None is the column's own."""
+        """The type as which the column is read for an aggregate of the declared type; None: the column's own."""
         match self.function:
             case "count" | "count_distinct":
                 return None
@@ -102,7 +102,7 @@ def compile_aggregates(spec: FeatureViewSpec) -> dict[str, Aggregate]:
     """The view's aggregates by feature.
 
     Raises:
-        RejectError: one means nothing; names the field and the token at fault.
+        RejectError: an aggregate has no meaning; names the field and the token at fault.
     """
     windows = {index: _window(index, f.aggregate) for index, f in enumerate(spec.features) if f.aggregate is not None}
     every = _grid(spec, windows)
@@ -110,34 +110,36 @@ def compile_aggregates(spec: FeatureViewSpec) -> dict[str, Aggregate]:
     for index, feature in enumerate(spec.features):
         if feature.aggregate is not None:
             _check(feature, feature.aggregate, f"spec.features[{index}]")
-            asked = feature.aggregate
-            compiled[feature.name] = Aggregate(asked.function, asked.column, windows[index], every, asked.quantile)
+            spec_of = feature.aggregate
+            compiled[feature.name] = Aggregate(
+                spec_of.function, spec_of.column, windows[index], every, spec_of.quantile
+            )
     return compiled
 
 
 def _window(index: int, aggregate: api.AggregateSpec) -> int:
-    return _stretch(aggregate.window, f"spec.features[{index}].aggregate.window")
+    return _duration(aggregate.window, f"spec.features[{index}].aggregate.window")
 
 
-def _stretch(text: str, field: str) -> int:
+def _duration(text: str, field: str) -> int:
     value = duration.microseconds(text, field=field)
     if not 0 < value <= _LONGEST:
-        raise RejectError(f"{text!r} is no stretch of time between 1ms and 36,000 years", field=field)
+        raise RejectError(f"{text!r} is no duration between 1ms and 36,000 years", field=field)
     return value
 
 
 def _grid(spec: FeatureViewSpec, windows: Mapping[int, int]) -> int:
-    asked = spec.aggregation and spec.aggregation.every
+    stated = spec.aggregation and spec.aggregation.every
     if not windows:
         if spec.aggregation is not None:
             raise RejectError("the view has no aggregate", hint="Leave spec.aggregation out", field="spec.aggregation")
         return 1
-    if asked:
-        every = _stretch(asked, "spec.aggregation.every")
+    if stated:
+        every = _duration(stated, "spec.aggregation.every")
         for index, window in windows.items():
             if window % every:
                 raise RejectError(
-                    f"{_shown(spec, index)!r} is no multiple of the grid {asked!r} (spec.aggregation.every)",
+                    f"{_shown(spec, index)!r} is no multiple of the grid {stated!r} (spec.aggregation.every)",
                     hint="Choose a window that is, or a finer grid",
                     field=f"spec.features[{index}].aggregate.window",
                 )

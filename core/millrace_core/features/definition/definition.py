@@ -30,7 +30,7 @@ from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.compiled import CompiledExpression, InputFeature, compile_expressions
 from millrace_core.features.types import times
 
-# Microseconds; about 36,000 years, so that no sum of a time and a ttl leaves 64 bits.
+# Microseconds; about 36,000 years, so that the sum of a time and a ttl fits into 64 bits.
 MAX_TTL: Final = 2**60
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -46,15 +46,14 @@ class JoinKey:
 
 
 class StoredFeature(NamedTuple):
-    """One feature as stored rows know it: of two with equal fields, one's values are the other's."""
+    """One feature as stored rows have it. Two with equal fields have equal values."""
 
     name: str
     type: FeatureType
     meaning: str
 
 
-# In snapshots: the event time of the latest row of the source, visible or not. No feature can have
-# this name.
+# In snapshots: the event time of the source's latest row, visible or not. No feature can have this name.
 ROW_TIME: Final = StoredFeature("$event", "timestamp", "$event")
 
 
@@ -84,14 +83,14 @@ class Feature:
 
     @property
     def meaning(self) -> str:
-        """What decides the feature's values beside its type, in one text."""
+        """A text that changes whenever the feature's values could, its type aside."""
         if self.expression is not None:
             return self.expression.meaning
         return self.aggregate.meaning if self.aggregate else str(self.column)
 
     @property
     def source_column(self) -> SourceColumn | None:
-        """The source column that it is made from; None where it needs none, or other features."""
+        """The source column that it is made from; None where it is made from rows alone or from other features."""
         if self.aggregate is None:
             return SourceColumn(self.column, self.type) if self.column else None
         column = self.aggregate.column
@@ -99,7 +98,7 @@ class Feature:
 
     @property
     def row_bound(self) -> bool:
-        """Whether its value is one row's, visible as long as that row is; aggregates have values at all times."""
+        """Whether its value belongs to one row, and is visible as long as that row is. Aggregates always have one."""
         return self.aggregate is None if self.expression is None else self.expression.row_bound
 
     @property
@@ -109,14 +108,14 @@ class Feature:
 
     @property
     def empty(self) -> int | float | None:
-        """Its value for an entity that no event is known of."""
+        """Its value for an entity without events."""
         if self.aggregate is None or self.aggregate.function not in ("count", "count_distinct", "sum"):
             return None
         return 0 if self.type == "int64" else 0.0
 
     @property
     def stored(self) -> StoredFeature:
-        """The feature as stored rows know it."""
+        """The feature as stored rows have it."""
         return StoredFeature(self.name, self.type, self.meaning)
 
 
@@ -131,12 +130,12 @@ class Definition:
         lag: how long a run waits for late rows.
         parallelism: how many processes share a run.
         lateness: how far before the last run's end the next one reads again.
-        start_from: where history begins for this view; None takes all.
-        source: as the spec has it.
-        quality: what is checked of the rows of a run before any of them is written.
+        start_from: the event time from which on rows are backfilled; None: all rows.
+        source: the spec's.
+        quality: the checks of a run's rows before any of them is written.
         online: whether rows go to the online store.
         schema_hash: ``sha256:`` and 64 hex digits.
-        request_fields: what requests bring for expressions.
+        request_fields: values that come with each request, for expressions.
         partials: folder of cell logs (``cells``); None where none is kept.
     """
 
@@ -170,7 +169,7 @@ class Definition:
 
     @cached_property
     def stored(self) -> tuple[StoredFeature, ...]:
-        """What a stored row holds, in its order; a snapshot's last value is the time of its row (``ROW_TIME``)."""
+        """The values of a stored row, in order. The last value of a snapshot is the time of its row (``ROW_TIME``)."""
         stored = tuple(feature.stored for feature in self.features if not feature.on_demand)
         return (*stored, ROW_TIME) if self.windowed else stored
 
@@ -186,7 +185,7 @@ class Definition:
 
     @cached_property
     def windows(self) -> tuple[int, int]:
-        """Of the view's aggregates the grid, and how far the longest window reaches back; 1 and 0 without any."""
+        """The grid of the view's aggregates and their longest window; 1 and 0 where there are none."""
         found = [feature.aggregate for feature in self.features if feature.aggregate]
         return (found[0].every, max(each.window for each in found)) if found else (1, 0)
 
@@ -200,7 +199,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
     """Compiles a feature view.
 
     Raises:
-        RejectError: the definition means nothing; names the field and the token at fault.
+        RejectError: the definition has no meaning; names the field and the token at fault.
     """
     for field, label in (("metadata.name", name), ("metadata.namespace", namespace)):
         if not _LABEL.fullmatch(label):

@@ -1,4 +1,4 @@
-"""What becomes of a view's users and rows when its definition changes. Pure."""
+"""What a change of a view's definition means for its rows and for those who read it. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Evolution:
     """How a definition differs from the one before, feature by feature.
 
     Attributes:
-        join_keys: the join keys before and after, where they differ; ``user_id int64``.
-        retyped: features of another type, with both.
-        redefined: features that mean something else under the same name and type.
+        join_keys: the join keys before and after, such as ``user_id int64``, where they differ.
+        retyped: features of another type, with the types before and after.
+        redefined: features of the same name and type, but with another meaning.
         removed: features that are gone.
         added: features that are new.
-        schema: whether stored rows are others, so that the view is materialized anew.
+        schema: whether the stored rows change, so that the view is materialized anew.
     """
 
     join_keys: tuple[str, str] | None
@@ -32,7 +32,7 @@ class Evolution:
         """Why the change must not happen, one sentence each: it would break what reads the view.
 
         Args:
-            users: by the name of whoever reads the view the names of the features that it reads.
+            users: the features that each reader of the view reads, by the reader's name.
         """
         found = []
         if self.join_keys is not None and users:

@@ -34,12 +34,12 @@ _OF_A_COLUMN: Final[Mapping[Kind, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a rule asks for.
+    """One check of a rule.
 
     Attributes:
         name: for people.
-        where: the rule's place in the definition, such as ``spec.quality[2]``.
-        predicate: the condition, where that is what is checked.
+        where: the rule's field, such as ``spec.quality[2]``.
+        predicate: the condition, of a check of kind ``predicate``.
     """
 
     kind: Kind
@@ -50,22 +50,22 @@ class Check:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the source that it reads, beside join keys and times."""
+        """The source columns that it reads, join keys and times aside."""
         if self.predicate is not None:
             return tuple(name[0] for name in self.predicate.names)
         return (self.rule.column,) if self.rule.column else ()
 
     @property
     def counts_rows(self) -> bool:
-        """Whether rows are counted that pass or fail."""
+        """Whether the check counts rows."""
         return self.kind not in ("freshness", "volume", "schemaDrift")
 
 
 def compile(rules: Sequence[QualityRule]) -> tuple[Check, ...]:  # noqa: A001 the term of the field
-    """The checks that the rules ask for, in their order.
+    """The checks of the rules, in their order.
 
     Raises:
-        RejectError: a rule means nothing; names the field.
+        RejectError: a rule has no meaning; names the field.
     """
     return tuple(check for index, rule in enumerate(rules) for check in _checks(rule, f"spec.quality[{index}]"))
 
@@ -79,10 +79,10 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
             hint="A rule is about exactly one of column, freshness, volume, schemaDrift, predicate, or unique alone",
             field=where,
         )
-    _refuse_what_cannot_be(rule, where)
-    asked: list[Kind] = [kind for kind, names in _OF_A_COLUMN.items() if any(_has(rule, name) for name in names)]
+    _refuse_impossible(rule, where)
+    kinds: list[Kind] = [kind for kind, names in _OF_A_COLUMN.items() if any(_has(rule, name) for name in names)]
     if rule.column is not None:
-        if not asked:
+        if not kinds:
             raise RejectError(
                 f"nothing of the column {rule.column!r} is checked",
                 hint="Give maxNullRate, min, max, allowed, pattern or unique",
@@ -91,10 +91,10 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
         if rule.pattern is not None:
             _require_pattern(rule.pattern, f"{where}.pattern")
         name = rule.name or rule.column
-        return [Check(kind, f"{name[: _NAME - len(kind) - 1]}.{kind}", where, rule) for kind in asked]
-    if asked not in ([], ["unique"]):
+        return [Check(kind, f"{name[: _NAME - len(kind) - 1]}.{kind}", where, rule) for kind in kinds]
+    if kinds not in ([], ["unique"]):
         raise RejectError(
-            f"{asked[0]} is about a column, and none is named", hint="Name it in column", field=f"{where}.column"
+            f"{kinds[0]} is about a column, and none is named", hint="Name it in column", field=f"{where}.column"
         )
     if rule.predicate is not None:
         text = expressions.parse(rule.predicate, where=f"{where}.predicate")
@@ -106,7 +106,7 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
     return [Check(kind, rule.name or kind, where, rule)]
 
 
-def _refuse_what_cannot_be(rule: QualityRule, where: str) -> None:
+def _refuse_impossible(rule: QualityRule, where: str) -> None:
     if rule.unique is False:
         raise RejectError("false came", hint="Set it to true, or leave it out", field=f"{where}.unique")
     volume = rule.volume
@@ -129,7 +129,7 @@ def _has(rule: QualityRule, name: str) -> bool:
 
 
 def _require_pattern(pattern: str, where: str) -> None:
-    """Refuses what is no regular expression, by binding a call with it."""
+    """Refuses a pattern that is no regular expression: DuckDB binds a call with it."""
     call = expressions.parse(f"regexp_matches(x, {literal(pattern)})", where=where)
     expressions.type_of(call, {("x",): "VARCHAR"}, where=where)
 

@@ -1,8 +1,7 @@
-"""Entities and moments without an entity frame: those of the history itself.
+"""The entity frame of all entities that the history knows, for training sets without an entity frame.
 
-Without a start every entity is asked for once, as of the end; with one, at each moment from start to end (both
-inclusive) at which a row of it happened. Entities whose rows have all expired by the end are left out, as they have
-nothing to show.
+Without a start it has every entity once, as of the end. With a start it has every entity at each event time of its own
+rows from start to end, both inclusive. Entities whose rows have all expired by the end are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import History, HistorySource, TimeRange
 from millrace_core.features.types.conform import KEY_ARROW
 
-# Rows that are gathered before those that are there twice are dropped.
+# Rows that are gathered before duplicates are dropped.
 _CHUNK = 1_000_000
 _LOWEST = -(2**63)
 
@@ -24,16 +23,16 @@ _LOWEST = -(2**63)
 def entity_frame(
     views: Sequence[tuple[Definition, HistorySource]], timestamp_column: str, start: int | None, end: int
 ) -> pa.Table:
-    """The frame of all views together: their join keys and ``timestamp_column``, in order, nothing twice.
+    """The frame of all views together: their join keys and ``timestamp_column``, sorted, without duplicates.
 
     Args:
         views: each with its source.
-        timestamp_column: what to call the moments.
-        start: of the changes wanted, microseconds; None: every entity once.
+        timestamp_column: name of the column of moments.
+        start: the first moment, microseconds; None: every entity once.
         end: the last moment.
 
     Raises:
-        RejectError: the views have not the same join keys, or a column does not hold what a definition says.
+        RejectError: the views have different join keys, or a column does not fit the definition.
     """
     first = views[0][0]
     keys = [key.name for key in first.join_keys]
@@ -77,7 +76,7 @@ def _distinct(
 def _earliest(definition: Definition, start: int | None, end: int) -> int | None:
     if start is not None:
         return start
-    # Windows reach further back than rows are visible.
+    # Windows reach further back than the ttl.
     if definition.ttl is None or definition.windowed:
         return None
     return max(end - definition.ttl, _LOWEST)

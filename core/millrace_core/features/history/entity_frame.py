@@ -1,4 +1,4 @@
-"""What a training set is asked for: entities and moments, sorted so that history can be looked up in them."""
+"""The entity frame of a training set: entities and moments, sorted so that rows of history find their place in it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from millrace_core.features.definition.definition import JoinKey
 from millrace_core.features.types.arrow_numpy import Numbers, int64_array, integers
 from millrace_core.features.types.conform import conform_key
 
-# Stands for an entity or a row that there is not.
+# Stands for an entity that the frame does not have, or for no row.
 NONE: Final = -1
-# Integer keys are looked up in a table by value where it has at most so many entries, at all or per value.
+# Integer keys are looked up in a table by value where it has at most this many entries, in all or per value.
 _DIRECT_LEAST: Final = 65_536
 _DIRECT_SPREAD: Final = 16
 # Bits of a number that is not negative.
 _BITS: Final = 63
-# Cells of the grid that moments are looked up in, per moment and at most.
+# Cells of the lookup grid per moment, at most.
 _CELLS: Final = 4
 
 
 @dataclass
 class EntityFrame:
-    """What is asked: one row per (entity, moment), in any order and with any duplicates. Made once for several views.
+    """One row per (entity, moment), in any order and with any duplicates. Made once for several views.
 
     Attributes:
         keys: Arrow arrays by join key.
-        moments: int64 microseconds; a null matches nothing.
-        created_cutoff: see only rows with a created time at or before the moment.
-        request: Arrow arrays of what on-demand expressions read of the request, by request field.
+        moments: int64 microseconds, the times as of which features are wanted; a null matches nothing.
+        created_cutoff: whether only rows with a created time at or before the moment are visible.
+        request: Arrow arrays of the request fields that on-demand expressions read, by name.
     """
 
     keys: Mapping[str, pa.Array]
@@ -46,16 +46,16 @@ class EntityFrame:
         self._sorted: dict[tuple[JoinKey, ...], SortedFrame] = {}
 
     def sorted(self, join_keys: tuple[JoinKey, ...]) -> SortedFrame:
-        """The frame by the entities of these join keys."""
+        """The frame, sorted by the entities of these join keys."""
         if join_keys not in self._sorted:
             self._sorted[join_keys] = _sort(join_keys, self)
         return self._sorted[join_keys]
 
 
 class _Level(NamedTuple):
-    """One join key's values in the frame, and the pairs that they make with the codes of the keys before it.
+    """One join key: its values in the frame, and the pairs of its values with the codes of the keys before it.
 
-    ``direct`` is a table of the values' places by value, for integers that lie close enough together.
+    ``direct`` is a table of places by value, for integers that are close enough together.
     """
 
     values: pa.Array
@@ -63,19 +63,19 @@ class _Level(NamedTuple):
     pairs: pa.Array | None
 
     def places(self, key: pa.Array) -> Numbers:
-        """Where each of a key's values stands among ours; -1 where it does not."""
+        """The place of each value of a key among ours; -1 where it is none of them."""
         return _places(key, self.values) if self.direct is None else self.direct.places(integers(key))
 
 
 class _Direct(NamedTuple):
-    """Places by value: entry i is that of the value ``low + i``, the last entry stands for all others."""
+    """Places by value: entry i is for the value ``low + i``, the last entry for all other values."""
 
     low: int
     table: Numbers
 
     @classmethod
     def of(cls, values: pa.Array) -> _Direct | None:
-        """The table of distinct values; None where they are no integers, or too far apart for one."""
+        """The table of distinct values; None where they are no integers, or too far apart."""
         if not pa.types.is_int64(values.type) or not len(values):
             return None
         numbers = integers(values)
@@ -87,16 +87,16 @@ class _Direct(NamedTuple):
         return cls(low, table)
 
     def places(self, numbers: Numbers) -> Numbers:
-        # Below the lowest the difference wraps around to what is above all.
+        # For values below ``low`` the difference wraps around, above all entries.
         return self.table.take(np.minimum((numbers - self.low).view(np.uint64), np.uint64(len(self.table) - 1)))
 
 
 class _Cells(NamedTuple):
-    """The moments in a grid of equal stretches of time per entity, so that few are left to be searched.
+    """A lookup grid: the moments of each entity in cells of equal length, so that few moments are left to search.
 
-    Entities have 2 to the power of ``width`` cells each, of 2 to the power of ``step`` microseconds; together they
-    reach from the moment ``low`` to ``high``. ``begins`` says per cell, entity by entity, at which place its moments
-    begin, and one more where all end; ``longest`` is the most that one holds.
+    Each entity has ``2**width`` cells of ``2**step`` microseconds. Together they reach from ``low`` to ``high``.
+    ``begins`` has, per cell and entity by entity, the place of its first moment, and at the end the number of moments.
+    ``longest`` is the greatest number of moments in one cell.
     """
 
     low: int
@@ -120,7 +120,7 @@ class _Cells(NamedTuple):
         return cells._replace(begins=begins, longest=int(sizes.max()))
 
     def number(self, entities: Numbers, moments: Numbers) -> Numbers:
-        """The cells of moments of entities; a moment beyond the grid belongs to the entity's first or last cell."""
+        """The cell of each moment of an entity. A moment beyond the grid is in the entity's first or last cell."""
         cell = np.clip(moments, self.low, self.high)
         cell -= self.low
         cell = (cell.view(np.uint64) >> np.uint64(self.step)).view(np.int64)
@@ -130,14 +130,14 @@ class _Cells(NamedTuple):
 
 @dataclass(frozen=True)
 class SortedFrame:
-    """The frame, sorted by entity and moment, without rows that can match nothing.
+    """An entity frame, sorted by entity and moment, without rows that can match nothing.
 
     Attributes:
         levels: turn join keys into entity codes 0, 1, ….
-        begins: per entity code where its moments begin; one more than there are entities.
+        begins: per entity code the place of its first moment; the last entry is the number of moments.
         entities: entity codes, ascending.
         moments: microseconds, ascending within an entity.
-        rows: where each stands in the frame.
+        rows: the row of each in the frame.
     """
 
     levels: list[_Level]
@@ -148,11 +148,11 @@ class SortedFrame:
 
     @cached_property
     def _cells(self) -> _Cells:
-        """Made when the first row is placed: a frame of aggregates alone is placed on their grid only."""
+        """Made when it is first needed: where only aggregates are wanted, only their grid needs one."""
         return _Cells.of(self.entities, self.moments)
 
     def codes(self, keys: Sequence[pa.Array]) -> Numbers:
-        """Entity codes of join keys; -1 for entities that are not asked for."""
+        """Entity codes of join keys; -1 for entities that are not in the frame."""
         codes = np.empty(0, np.int64)
         for level, key in zip(self.levels, keys, strict=True):
             places = level.places(key)
@@ -165,12 +165,12 @@ class SortedFrame:
         return codes
 
     def place(self, entities: Numbers, moments: Numbers) -> Numbers:
-        """Per row the first place of its entity at or after its moment; its entity's end where there is none."""
+        """Per row the place of its entity's first moment at or after its own; the entity's end where there is none."""
         cell = self._cells.number(entities, moments)
         place = self._cells.begins.take(cell).astype(np.int64)
         cell += 1
         end = self._cells.begins.take(cell)
-        # Moments of the cells before are earlier, and of those after it later, so most rows are placed by now.
+        # Moments in earlier cells are earlier and in later cells later. So most rows have their place by now.
         rest = np.flatnonzero(place < end)
         low, high, moments = place.take(rest), end.take(rest), moments.take(rest)
         for _ in range(self._cells.longest.bit_length()):
@@ -212,7 +212,7 @@ def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
 
 
 def _order(entities: Numbers, moments: Numbers) -> Numbers:
-    """The order by entity and moment; by one number for both, which takes a quarter of the time, where they fit."""
+    """The order by entity and moment. Where both fit into one number, sorting it takes a quarter of the time."""
     if not len(moments):
         return np.empty(0, np.int64)
     low, high = int(moments.min()), int(moments.max())
@@ -227,5 +227,5 @@ def _places(values: pa.Array, among: pa.Array) -> Numbers:
 
 
 def _pairs(codes: pa.Array, index: pa.Array, values: pa.Array) -> pa.Array:
-    """One number per pair of a code and an index into the values; null where either is."""
+    """One number per pair of a code and an index into the values; null where one of them is."""
     return pc.add(pc.multiply(codes.cast(pa.int64()), len(values)), index.cast(pa.int64()))

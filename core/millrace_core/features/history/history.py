@@ -1,8 +1,8 @@
-"""The history of a view: its source's rows within a window of event time, numbered in the source's own order.
+"""The history of a view: its source's rows within a range of event time, numbered in the source's own order.
 
-A computation over history reads it twice. First the times and join keys of all rows, to decide by number which rows
-win; then the features of the winners alone. So features are never sorted, spilled or converted on the way, and
-memory does not grow with the length of the history.
+A computation reads the history twice. First it reads the times and join keys of all rows, and decides by row number
+which rows win. Then it reads the features of the winners alone. So features are never sorted, spilled or converted for
+rows that lose, and memory does not grow with the length of the history.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ NO_CREATED = -(2**63)
 
 
 class TimeRange(NamedTuple):
-    """A stretch of event time in microseconds, both ends inclusive; None is no lower end.
+    """A range of event time in microseconds, both ends inclusive; ``earliest`` None is no lower bound.
 
-    ``created_after``, where it is given, leaves only rows that were created later (those without a created time were
-    not); the source then has a created column.
+    With ``created_after`` only rows count that were created later than it. Rows without a created time do not count
+    then. The source must have a created column.
     """
 
     earliest: int | None
@@ -37,30 +37,30 @@ class TimeRange(NamedTuple):
 
 
 class HistorySource(Protocol):
-    """Where rows come from. Opening it (paths, credentials, errors of the network) is the edge's work."""
+    """The rows of a view's source. Whoever opens it cares for paths, credentials and errors of the network."""
 
     def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
-        """Batches of the named columns, in an order that is the same in every scan of the same window.
+        """Batches of the named columns, in the same order in every scan of the same range.
 
-        Rows outside the window may be left out; all others are there.
+        Rows outside of the range may be left out; all rows inside must be there.
         """
         ...
 
 
 class DescribedSource(HistorySource, Protocol):
-    """A source that says what it holds."""
+    """A source whose columns are known."""
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """The type of every column, used or not, by name, as the source calls it."""
+        """The type of every column, used or not, by its name in the source."""
         ...
 
 
 class Rows(NamedTuple):
     """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features.
 
-    ``done`` is the share of the history that has been read with them, 0 to 1. ``expires`` says up to which moment
-    each row has something to say; None where event time and ttl alone say so.
+    ``done`` is the part of the history that has been read by now, 0 to 1. ``expires`` is when each row expires, in
+    microseconds; None where event time + ttl says that.
     """
 
     keys: list[pa.Array]
@@ -73,7 +73,7 @@ class Rows(NamedTuple):
 
 @dataclass
 class History:
-    """A view's rows within a window; ``count`` of them, once they have been numbered."""
+    """A view's rows within a range; ``count`` is their number, once they have been numbered."""
 
     definition: Definition
     source: HistorySource
@@ -84,15 +84,15 @@ class History:
         self._no_created = int64_array(np.empty(0, np.int64))
 
     def numbered_schema(self) -> pa.Schema:
-        """Of ``numbered``: k0, k1, … (join keys), event, created (``NO_CREATED`` for null), seq (row number)."""
+        """Columns of ``numbered``: join keys k0, k1, …, event, created (``NO_CREATED`` for null), seq (row number)."""
         keys = [(f"k{index}", KEY_ARROW[key.type]) for index, key in enumerate(self.definition.join_keys)]
         return pa.schema([*keys, ("event", pa.int64()), ("created", pa.int64()), ("seq", pa.int64())])
 
     def numbered(self, reads: Sequence[SourceColumn] = ()) -> Iterator[pa.RecordBatch]:
-        """Keys, times and numbers of all rows that can match: without null key or null event time.
+        """Keys, times and numbers of all rows that can match, that is, without null key and null event time.
 
         Args:
-            reads: columns that follow them, as v0, v1, …
+            reads: further columns, as v0, v1, …
         """
         names = self.numbered_schema().names + [f"v{index}" for index in range(len(reads))]
         for first, batch in self._scan(reads):
@@ -110,7 +110,7 @@ class History:
             yield numbered if pc.all(keep).as_py() else numbered.filter(keep)
 
     def event_times(self) -> Iterator[pa.Array]:
-        """Event times of all rows in the window, whatever their keys; int64 microseconds, in batches."""
+        """Event times of all rows in the range, null keys included; int64 microseconds, in batches."""
         d = self.definition
         columns = dict.fromkeys([d.timestamp_field, d.created_field or d.timestamp_field])
         for batch in self.source.scan(list(columns), self.window):
@@ -118,17 +118,17 @@ class History:
             yield event.filter(here)
 
     def within(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-        """Event times of a batch with the times of rows, and which of its rows are in the window."""
+        """Event times of a batch, and which of its rows are in the range."""
         event = self._event_times(batch)
         return event, self._in_window(event, self._created_times(batch))
 
     def rows(self, numbers: Iterable[Numbers], features: Sequence[Feature], *, keyed: bool = True) -> Iterator[Rows]:
-        """The rows of those numbers.
+        """The rows of some numbers.
 
         Args:
             numbers: row numbers, ascending over all arrays together, each once.
-            features: wanted of each row; columns of the source all of them.
-            keyed: whether the rows' keys are wanted, too.
+            features: the wanted features; all of them are columns of the source.
+            keyed: whether the join keys are wanted, too.
 
         Raises:
             RetryError: the source has changed since the numbers were found.
@@ -184,7 +184,7 @@ class History:
         return name and microseconds(batch.column(name), column=name, field="spec.source.createdTimestampField")
 
     def _never(self, count: int) -> pa.Array:
-        """So many times ``NO_CREATED``; one array for all batches."""
+        """``count`` times ``NO_CREATED``: a slice of one array for all batches."""
         if len(self._no_created) < count:
             self._no_created = int64_array(np.full(count, NO_CREATED))
         return self._no_created.slice(0, count)
@@ -199,14 +199,14 @@ class History:
 
 
 class _Ascending:
-    """Takes ascending numbers from a stream of arrays, stretch by stretch."""
+    """Takes ascending numbers from a stream of arrays, part by part."""
 
     def __init__(self, arrays: Iterable[Numbers]) -> None:
         self._arrays = iter(arrays)
         self._rest: Numbers = np.empty(0, np.int64)
 
     def below(self, bound: int) -> Numbers:
-        """All numbers smaller than the bound that were not taken yet."""
+        """The numbers below the bound that were not taken yet."""
         parts = []
         while True:
             cut = int(np.searchsorted(self._rest, bound))

@@ -22,7 +22,7 @@ _BIT: Final = np.left_shift(1, np.arange(8)).astype(np.uint8)
 def window(definition: Definition, after: int | None, upto: int) -> TimeRange:
     """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end.
 
-    Of a view with aggregates it is all that snapshots as of its end are made from (see ``snapshot``).
+    For a view with aggregates these are all event times that its snapshots are made from (``snapshot``).
     """
     if definition.windowed:
         return snapshot.window(definition, upto)
@@ -33,11 +33,11 @@ def window(definition: Definition, after: int | None, upto: int) -> TimeRange:
 
 
 def latest(definition: Definition, source: HistorySource, within: TimeRange, engine: Engine) -> Iterator[Rows]:
-    """What a run writes: the winning row of every entity that has one in the window, in the source's order, in batches.
+    """The rows that a run writes: the latest row of each entity within a range, in the source's order, in batches.
 
     The greatest event time wins, then the greatest created time (null is lowest), then the later row of the source.
-    Of a view with aggregates it is the snapshots as of the window's end instead (see ``snapshot``).
-    Memory is the engine's or some batches', and a bit per row of the history.
+    For a view with aggregates these are the snapshots as of the range's end (``snapshot``). Memory is bounded by the
+    engine, some batches, and a bit per row of the history.
 
     Raises:
         RejectError: a column does not hold what the definition says.
@@ -56,7 +56,7 @@ def latest(definition: Definition, source: HistorySource, within: TimeRange, eng
 
 
 def _winners(history: History, engine: Engine) -> _Marked:
-    """The numbers of the winning rows. The engine has given back its memory when they are known."""
+    """The numbers of the winning rows. The engine's memory is free again when this returns."""
     keys = ", ".join(f"k{index}" for index in range(len(history.definition.join_keys)))
     marked: _Marked | None = None
     with engine.connection() as session:
@@ -71,14 +71,14 @@ def _winners(history: History, engine: Engine) -> _Marked:
             _BATCH,
         )
         for batch in winners:
-            # The first winner comes when all of history has been read.
+            # The first winner comes after all of history has been read, so ``count`` is known.
             marked = marked or _Marked(history.count)
             marked.add(integers(batch.column(0)))
     return marked or _Marked(0)
 
 
 class _Marked:
-    """Some of the numbers below ``count``, a bit each: sorting them would cost time, and memory, too."""
+    """A set of numbers below ``count``, a bit each. It gives them in order without sorting."""
 
     def __init__(self, count: int) -> None:
         self._bits = np.zeros(-(-count // 8), np.uint8)
@@ -87,6 +87,6 @@ class _Marked:
         np.bitwise_or.at(self._bits, numbers >> 3, _BIT.take(numbers & 7))
 
     def ascending(self) -> Iterator[Numbers]:
-        """All that were added, in batches."""
+        """The numbers, in batches."""
         for first in range(0, len(self._bits), _BATCH):
             yield np.flatnonzero(np.unpackbits(self._bits[first : first + _BATCH], bitorder="little")) + first * 8

@@ -1,4 +1,4 @@
-"""The one pass over a source that quality checks take: counts are exact, and memory is the engine's, whatever comes."""
+"""Counts what quality checks ask for, in one pass over a source. Counts are exact; memory is bounded by the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from millrace_core.features.types.conform import conform, conform_key
 
 
 class QualityCounts(NamedTuple):
-    """What was found: ``rows`` of the first window, the newest event time of all windows, and a count per check."""
+    """The number of rows of the first range, the newest event time of all ranges, and a count per check."""
 
     rows: int
     newest: int | None
@@ -31,7 +31,7 @@ class QualityCounts(NamedTuple):
 def count_checks(
     definition: Definition, source: HistorySource, windows: Sequence[TimeRange], checks: Sequence[Check], engine: Engine
 ) -> QualityCounts:
-    """Counts for the checks that count rows, over the rows of all windows.
+    """Counts over the rows of all ranges, for the checks that count rows.
 
     Raises:
         RejectError: a check does not fit its column, or a column is not there; names the field.
@@ -43,7 +43,7 @@ def count_checks(
     if first is None:
         return QualityCounts(0, None, [CheckCount(0, 0) for _ in checks])
     with engine.connection() as session:
-        # DuckDB would compute what two conditions have in common outside of their ``try``, and fail there.
+        # The optimizer moves a common subexpression of two conditions out of their ``try``, and would fail there.
         session.run("set disabled_optimizers = 'common_subexpressions'")
         session.register("sample", pa.table(first).slice(0, 0))
         counts = [_Counted(check, columns, first.schema, len(definition.join_keys)).sql(session) for check in checks]
@@ -58,7 +58,7 @@ def count_checks(
 def _batches(
     definition: Definition, source: HistorySource, windows: Sequence[TimeRange], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the windows: columns as c0, c1, …, event time, whether it is late, and join keys as k0, k1, …"""
+    """The rows of the ranges: columns as c0, c1, …, event time, whether the row is late, and join keys as k0, k1, …"""
     keys = [key.name for key in definition.join_keys]
     times = [definition.timestamp_field, *([definition.created_field] if definition.created_field else [])]
     names = [f"c{index}" for index in range(len(columns))]
@@ -77,7 +77,7 @@ def _batches(
 
 
 def _plain(values: pa.Array, name: str) -> pa.Array:
-    """Values as expressions see them: decoded, times naive in UTC."""
+    """Values in the form that expressions need: decoded, times in UTC without a zone."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_timestamp(values.type):
@@ -87,7 +87,7 @@ def _plain(values: pa.Array, name: str) -> pa.Array:
 
 @dataclass(frozen=True)
 class _Counted:
-    """A check over the fed rows: ``columns`` are those of the source, fed as c0, c1, …"""
+    """A check as SQL; ``columns`` are the source's, which the engine has as c0, c1, …"""
 
     check: Check
     columns: Sequence[str]
@@ -95,7 +95,7 @@ class _Counted:
     keys: int
 
     def sql(self, session: Session) -> tuple[str, str]:
-        """How many values or rows the check looks at, and how many of them fail, as aggregates."""
+        """SQL aggregates: how many values or rows the check looks at, and how many of them fail."""
         rule = self.check.rule
         if self.check.predicate is not None:
             return "count(*)", self._violations(session)
@@ -127,7 +127,7 @@ class _Counted:
         return self.schema.field(self._place(self.check.rule.column or "")).type
 
     def _violations(self, session: Session) -> str:
-        """Rows that do not fulfil a condition; one that cannot be computed for a row is not fulfilled by it."""
+        """Counts rows that do not fulfil the condition. A row for which it cannot be computed does not fulfil it."""
         described = session.table("select column_name, column_type from (describe sample)")
         types = dict(zip(*(column.to_pylist() for column in described.columns), strict=True))
         mine = {name: types[self._place(name)] for name in self.columns}

@@ -12,7 +12,7 @@ from millrace_core.base import duration
 from millrace_core.features.definition.quality import Check, Kind
 from millrace_core.features.types import times
 
-# Runs without which there is nothing to compare a volume with, and most of them that are remembered.
+# A volume is compared with at least this many runs, and at most this many are kept.
 FEWEST_RUNS: Final = 3
 MOST_RUNS: Final = 100
 
@@ -21,7 +21,7 @@ _SHOWN: Final = 5
 
 
 class CheckCount(NamedTuple):
-    """Of one check: values or rows looked at, and how many of them failed."""
+    """Of one check: how many values or rows it looked at, and how many of them failed."""
 
     checked: int
     failing: int
@@ -29,11 +29,11 @@ class CheckCount(NamedTuple):
 
 @dataclass(frozen=True)
 class QualityBaseline:
-    """What is remembered of a view's good runs, beside the watermark.
+    """What is kept of a view's good runs, for the checks of later ones.
 
     Attributes:
         columns: type of each column of the source, by name; None before the first run.
-        rates: rows per hour of the last runs that brought what was new, the latest last.
+        rates: rows per hour of the last runs that read only new rows, the latest last.
         newest: the newest event time seen, in microseconds.
     """
 
@@ -44,15 +44,15 @@ class QualityBaseline:
 
 @dataclass(frozen=True)
 class QualityMeasurements:
-    """What a run found in its source.
+    """What a run measured of its source.
 
     Attributes:
-        rows: rows of the stretch, without those of earlier event times that were written late.
-        newest: the newest event time of all of them.
+        rows: number of rows in ``stretch``; late rows of earlier event times are not among them.
+        newest: the newest event time of all rows.
         counts: of each check that counts rows, in their order.
         columns: type of each column of the source.
-        stretch: event times that it reads, after the first up to the second; None where the run does not just bring
-            what is new, so that its volume says nothing.
+        stretch: the event times that it reads, after the first up to the second; None where the run does not read only
+            new rows, so that its volume cannot be compared.
         upto: the last event time that it reads.
     """
 
@@ -66,7 +66,7 @@ class QualityMeasurements:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What came of one check."""
+    """The result of one check."""
 
     name: str
     severity: str
@@ -76,20 +76,20 @@ class CheckResult:
     failing: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As results of jobs, run records and the status have it."""
+        """The form in results of jobs, in run records and in the status."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class QualityVerdict:
-    """What came of all checks of a run, and what is to be remembered if it ends well."""
+    """The results of all checks of a run, and the next baseline, for the case that the run ends well."""
 
     outcomes: tuple[CheckResult, ...] = ()
     baseline: QualityBaseline = field(default_factory=QualityBaseline)
 
     @property
     def failing(self) -> tuple[CheckResult, ...]:
-        """Those that did not pass, blocking ones first."""
+        """The results that did not pass, blocking ones first."""
         return tuple(sorted((each for each in self.outcomes if not each.passed), key=lambda each: each.severity))
 
     @property
@@ -99,7 +99,7 @@ class QualityVerdict:
 
 
 def judge(checks: Sequence[Check], measured: QualityMeasurements, baseline: QualityBaseline) -> QualityVerdict:
-    """What the measured of a run mean."""
+    """Judges what a run measured against the baseline of earlier runs."""
     counts = iter(measured.counts)
     outcomes = tuple(
         _counted(check, next(counts)) if check.counts_rows else _compared(check, measured, baseline) for check in checks

@@ -1,7 +1,7 @@
-"""Aggregates of a training set: for every (entity, moment) of a frame the values over the windows that ended then.
+"""Aggregates of a training set: for every (entity, moment) of a frame the values over the windows that end there.
 
-History is read once. Only events that some asked window holds are kept; the engine sorts them by entity (and spills
-what memory does not hold), and the windows of each entity are then looked up in its events.
+History is read once. Only events inside of a wanted window are kept. The engine sorts them by entity, and spills what
+exceeds its memory. Then the windows of each entity are looked up in its events.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows.events import Chunk, chunks, reads_of
 from millrace_core.features.windows.window_functions import Events, evaluate, grid_of
 
-# Moments that are looked at together.
+# Moments that are evaluated together.
 _MOMENTS: Final = 500_000
-# Events that are looked at together where each moment sees events of its own (``created_cutoff``).
+# Events that are evaluated together where each moment has events of its own (``created_cutoff``).
 _EXPANDED: Final = 2_000_000
 
 
@@ -40,7 +40,7 @@ def join(
     """The aggregates, one array per feature, aligned with the frame's rows; null where a join key or moment is.
 
     Raises:
-        RejectError: a column does not hold what the definition says, or a sum does not fit into its type.
+        RejectError: a column does not fit the definition, or a sum does not fit into its type.
         ReportError: memory or disk do not suffice.
     """
     ordered = frame.sorted(definition.join_keys)
@@ -51,7 +51,7 @@ def join(
     reach = max(feature.aggregate.window for feature in features if feature.aggregate)
     first, last = int(gridded.moments.min()), int(gridded.moments.max())
     history = History(definition, source, TimeRange(first - reach + 1, last))
-    # Per feature arrays of values, and for each value its place in the sorted frame.
+    # Per feature its values in parts, and per part their places in the sorted frame.
     parts: list[list[pa.Array]] = [[] for _ in features]
     places: list[Numbers] = []
     with nullcontext(engine) if engine else engines.temporary() as sorter:
@@ -67,7 +67,7 @@ def join(
 def _events(
     history: History, features: Sequence[Feature], gridded: SortedFrame, reach: int, *, cutoff: bool
 ) -> Iterator[pa.RecordBatch]:
-    """Events that some window holds, with an entity code in the place of their keys."""
+    """Events that are inside of a window, with entity codes in place of join keys."""
     keys = len(history.definition.join_keys)
     for batch in history.numbered(reads_of(features)):
         codes = gridded.codes(batch.columns[:keys])
@@ -75,7 +75,7 @@ def _events(
         known = codes != NONE
         if cutoff:
             known &= integers(batch.column(keys + 1)) != NO_CREATED
-        # The first moment of the grid that sees the event; the later ones of its entity see it for less long.
+        # The first moment of the grid at or after the event. If its window does not reach the event, no later one does.
         place = gridded.place(np.where(known, codes, 0), times)
         known &= place < gridded.begins[codes + 1]
         known &= gridded.moments.take(place, mode="clip") - times < reach
@@ -87,7 +87,7 @@ def _events(
 def _answers(
     chunk: Chunk, features: Sequence[Feature], gridded: SortedFrame, cutoff: SortedFrame | None
 ) -> Iterator[tuple[Numbers, list[pa.Array]]]:
-    """Places in the sorted frame, and the aggregates there, for all moments of the chunk's entities."""
+    """The aggregates at all moments of the chunk's entities, with their places in the sorted frame."""
     codes = integers(chunk.keys[0])
     entities, places = expanded(gridded.begins[codes], gridded.begins[codes + 1])
     if cutoff is None:
@@ -95,7 +95,7 @@ def _answers(
             here, of = places[first : first + _MOMENTS], entities[first : first + _MOMENTS]
             yield here, evaluate(features, chunk.events, of, gridded.moments[here])
         return
-    # Each moment sees events of its own, so each is given its own entity.
+    # Each moment sees events of its own, so each becomes an entity of its own.
     sizes = np.diff(chunk.events.begins)[entities]
     cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // _EXPANDED)) + 1
     for here in np.split(np.arange(len(places)), cuts):
@@ -106,21 +106,21 @@ def _answers(
 def _seen(chunk: Chunk, entities: Numbers, moments: Numbers) -> Events:
     """Per moment the events of its entity that had been created by then."""
     events = chunk.events
-    asking, rows = expanded(events.begins[entities], events.begins[entities + 1])
+    owners, rows = expanded(events.begins[entities], events.begins[entities + 1])
     if chunk.created is not None:
-        created = chunk.created[rows] <= moments[asking]
-        asking, rows = asking[created], rows[created]
-    begins = np.searchsorted(asking, np.arange(len(entities) + 1))
+        created = chunk.created[rows] <= moments[owners]
+        owners, rows = owners[created], rows[created]
+    begins = np.searchsorted(owners, np.arange(len(entities) + 1))
     taken = pa.array(rows)
     return Events(begins, events.times[rows], {read: values.take(taken) for read, values in events.values.items()})
 
 
 def expanded(begins: Numbers, ends: Numbers) -> tuple[Numbers, Numbers]:
-    """All numbers of some stretches, one after another, each with the stretch that it is from."""
+    """All numbers of some ranges, one after another, each with the index of its range (first in the result)."""
     sizes = ends - begins
-    stretch = np.repeat(np.arange(len(sizes)), sizes)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
     before = np.cumsum(sizes) - sizes
-    return stretch, np.arange(len(stretch)) - np.repeat(before - begins, sizes)
+    return owner, np.arange(len(owner)) - np.repeat(before - begins, sizes)
 
 
 def _aligned(
@@ -130,7 +130,7 @@ def _aligned(
     ordered: SortedFrame,
     count: int,
 ) -> list[pa.Array]:
-    """Values by place as values by row of the frame: those of empty windows where no event was found."""
+    """Values in the order of the frame's rows; those of empty windows where no event was found."""
     found = sum(len(place) for place in places)
     empty, null = found, found + 1
     by_place = np.full(len(ordered.rows), empty)
@@ -144,6 +144,6 @@ def _aligned(
     for feature, part in zip(features, parts, strict=True):
         part.append(pa.array([feature.empty, None], ARROW[feature.type]))
         aligned.append(pa.concat_arrays(part).take(where))
-        # It is in memory once only, but for the feature at hand.
+        # So that only one feature at a time is in memory twice.
         part.clear()
     return aligned

@@ -1,14 +1,18 @@
-"""The cell log of a view with aggregates: what the source said of which cells of the grid, and what is left to ask it.
+"""The cell log of a view with aggregates: which cells of the grid are known, and which to read from the source.
 
-Cell n holds the event times in ``((n - 1) * every, n * every]``, so a window is a range of whole cells. What a cell
-contributes is the multiset of its rows: the one mergeable partial from which all functions are exact (``aggregate``).
-Cells are kept as rows in files, each of a range of cells, and a *log* lists them as pieces. A log says what one run
-knew and is never changed: nothing is missing of the listed cells but rows that come later than the view's ``lateness``
-after ``upto`` allows, and rows that were created after ``created``.
+Cell n holds the event times in ``((n - 1) * every, n * every]``, so a window is a range of whole cells. A cell
+contributes the multiset of its rows. That is the one mergeable partial from which all functions are exact
+(``definition/aggregate.py``).
 
-From that follows what a later run asks the source for: the cells that end after ``upto - lateness``, those to which
-rows came late by their created time, and those that are not listed. All here is plain numbers: times in microseconds,
-cells as whole numbers; a range of cells is open at ``first`` and closed at ``last``.
+Rows of cells are kept in files, each for a range of cells, and a *log* lists these ranges as pieces. A log is what one
+run knew, and is never changed. Nothing is missing in the listed cells but
+
+- rows that come later than the view's ``lateness`` after ``upto`` allows, and
+- rows that were created after ``created``.
+
+So a later run reads from the source the cells that end after ``upto - lateness``, the cells that got late rows by their
+created time, and the cells that are not listed. All here is plain numbers: times in microseconds, cells as integers. A
+range of cells is open at ``first`` and closed at ``last``.
 """
 
 from __future__ import annotations
@@ -23,20 +27,20 @@ import orjson
 from millrace_core.features.history.history import TimeRange
 
 FORMAT: Final = 1
-# Ranges that are read again for rows that came late; more are joined where the gaps are smallest.
+# At most this many ranges are read again for late rows. More are joined, where the gaps between them are smallest.
 _RANGES: Final = 32
-# So many neighbours in a row are written as one, as long as they are small.
+# This many small neighbours in a row are written as one.
 _NEIGHBOURS: Final = 32
 _SMALL: Final = 200_000
 
 _FILE: Final = re.compile(r"(-?\d+)-(-?\d+)-(-?\d+)-[0-9a-f]{8}\.parquet")
 _LOG: Final = re.compile(r"(-?\d+)\.json")
-# Any name that a file may have.
+# Stands for the name of a file where a piece has none.
 _NONE: Final = "0-0-0-00000000.parquet"
 
 
 class CellRange(NamedTuple):
-    """Cells after ``first`` up to ``last``, as they stand in a file of ``rows`` rows; no file where there are none."""
+    """The cells after ``first`` up to ``last``, in a file of ``rows`` rows; without rows there is no file."""
 
     first: int
     last: int
@@ -45,8 +49,8 @@ class CellRange(NamedTuple):
 
 
 class RunLog(NamedTuple):
-    """What a run that began at ``began`` knew; pieces in order, none over another. ``created`` is None without such
-    times."""
+    """What the run that began at ``began`` knew. Pieces are in order and do not overlap. ``created`` is None where rows
+    have no created time."""
 
     began: int
     upto: int
@@ -55,8 +59,7 @@ class RunLog(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A stretch of event time, both ends inclusive (None: from the beginning), and the piece that holds it, if one
-    does."""
+    """A range of event time, both ends inclusive (None: from the beginning), and the piece that holds it, or None."""
 
     earliest: int | None
     latest: int
@@ -64,15 +67,15 @@ class Segment(NamedTuple):
 
 
 def write(log: RunLog) -> bytes:
-    """A log as its file has it."""
+    """The content of a log's file."""
     return orjson.dumps({"format": FORMAT, **log._asdict(), "pieces": [list(piece) for piece in log.pieces]})
 
 
 def read(text: bytes) -> RunLog:
-    """The log of a file.
+    """The log in a file.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no log.
     """
     try:
         found: Any = orjson.loads(text)
@@ -89,34 +92,34 @@ def read(text: bytes) -> RunLog:
 
 
 def file_name(began: int, first: int, last: int, mark: str) -> str:
-    """Of a file of cells, written by a run that began then; ``mark``, 8 hexadecimal digits, makes it the only one."""
+    """Name of a file of cells of the run that began then; ``mark``, 8 hexadecimal digits, makes it unique."""
     return f"{began}-{first}-{last}-{mark}.parquet"
 
 
 def log_name(began: int) -> str:
-    """Of the log of a run that began then."""
+    """Name of the log of the run that began then."""
     return f"{began}.json"
 
 
 def beginning(name: str) -> int | None:
-    """When the run began that wrote a log or a file of cells; None where the name is of neither."""
+    """When the run began that wrote the log or file of cells of this name; None for any other name."""
     found = _FILE.fullmatch(name) or _LOG.fullmatch(name)
     return None if found is None else int(found[1])
 
 
 def is_log(name: str) -> bool:
-    """Whether it is the name of a log."""
+    """Whether this is the name of a log."""
     return bool(_LOG.fullmatch(name))
 
 
 def cells_of(earliest: int | None, latest: int, every: int, bounds: tuple[int, int]) -> tuple[int, int]:
-    """The whole cells of a stretch that lie within bounds; none where the first is not before the last."""
+    """The whole cells in a range of event time, within bounds; no cells where the first is not before the last."""
     first = bounds[0] if earliest is None else max(-(-(earliest - 1) // every), bounds[0])
     return first, min(latest // every, bounds[1])
 
 
 def ranges(cells: Sequence[int]) -> list[tuple[int, int]]:
-    """Ascending cells as few ranges, which may hold cells between them."""
+    """Ascending cells as a few ranges, which may hold other cells between them."""
     gaps = sorted(range(1, len(cells)), key=lambda index: cells[index - 1] - cells[index])
     cuts = sorted(index for index in gaps[: _RANGES - 1] if cells[index] - cells[index - 1] > 1)
     edges = [0, *cuts, len(cells)]
@@ -124,7 +127,7 @@ def ranges(cells: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def without(pieces: Iterable[CellRange], taken: Sequence[tuple[int, int]]) -> Iterator[CellRange]:
-    """What is left of pieces beside ranges of cells, which ascend."""
+    """The parts of pieces outside of ascending ranges of cells."""
     for piece in pieces:
         first = piece.first
         for low, high in taken:
@@ -144,7 +147,7 @@ def within(pieces: Iterable[CellRange], first: int, last: int) -> list[CellRange
 
 
 def segments(window: TimeRange, every: int, pieces: Iterable[CellRange]) -> list[Segment]:
-    """A window as stretches that pieces hold and stretches to ask the source for, in order of time."""
+    """A range of event time, cut into what pieces hold and what to read from the source, in order of time."""
     found, at = list[Segment](), window.earliest
     for piece in pieces:
         low, high = piece.first * every + 1, min(piece.last * every, window.latest)
@@ -161,7 +164,7 @@ def segments(window: TimeRange, every: int, pieces: Iterable[CellRange]) -> list
 
 
 def groups(parts: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Segments that are to be one piece from now on: many small neighbours, or else each alone."""
+    """Segments that become one piece each: many small neighbours together, all others alone."""
     small = list[Segment]()
     for part in parts:
         if part.piece is not None and part.piece.rows <= _SMALL:
@@ -181,12 +184,12 @@ def following(base: RunLog | None, known: RunLog, bounds: tuple[int, int]) -> Ru
     """The log after a run.
 
     Args:
-        base: the log before.
-        known: what the run knows: pieces that it wrote or used, and up to when it has seen everything.
-        bounds: cells that later runs will ask for.
+        base: the log before it.
+        known: what the run knows: pieces that it wrote or used, and up to when it has seen all rows.
+        bounds: the cells that later runs will need.
     """
     if base is None or known.upto >= base.upto:
         return known._replace(pieces=tuple(within(known.pieces, *bounds)))
-    # A run of an earlier moment: its cells are newer, the others are as they were, and so is what is known of all.
+    # A run of an earlier moment: its own cells are newer, and all else stays as it was.
     kept = [*without(base.pieces, [piece[:2] for piece in known.pieces]), *known.pieces]
     return base._replace(began=known.began, pieces=tuple(sorted(kept)))

@@ -1,4 +1,4 @@
-"""History in the order of entities and times, in chunks of whole entities; sorted by the engine, which spills."""
+"""History in the order of entities and times, in chunks of whole entities. The engine sorts, and spills to disk."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from millrace_core.features.types.arrow_numpy import Numbers, integers
 from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows.window_functions import Events, comparable
 
-# Events that are looked at together, unless one entity has more; an entity's are never parted.
+# Events of a chunk. One entity may have more: its events stay together.
 CHUNK_ROWS: Final = 250_000
-# The same in bytes.
+# Bytes of a chunk.
 _CHUNK_BYTES: Final = 128 << 20
 _BATCH: Final = 20_000
 
 
 class Chunk(NamedTuple):
-    """Some entities, by their keys, with all their events; ``created`` times, where wanted, are the events'.
+    """Some entities, by their keys, with all their events, and the created times of these where they are wanted.
 
-    ``done`` is the share of all events that come up to its end, 0 to 1.
+    ``done`` is the part of all events that has come by the end of this chunk, 0 to 1.
     """
 
     keys: list[pa.Array]
@@ -54,12 +54,12 @@ def chunks(
     """Sorts events.
 
     Args:
-        batches: of keys (as many columns as there are types), event, created, seq and what ``reads_of`` lists.
-        key_types: of the keys.
-        features: which read the events.
+        batches: columns are the keys (as many as types), event, created, seq and those of ``reads_of``.
+        key_types: types of the keys.
+        features: the features that are computed from the events.
         engine: sorts.
         chunk_rows: least number of events in a chunk.
-        created: whether chunks are to have created times.
+        created: whether chunks have created times.
 
     Raises:
         RejectError: a column has a type whose values cannot be told apart.
@@ -83,7 +83,7 @@ def chunks(
     values = [f"v{index}" for index in range(len(reads))]
     with engine.connection() as session, ThreadPoolExecutor(1) as other:
         session.feed("events", first.schema, chain([first], fed))
-        # What is not needed is not sorted, which is most of the work: few aggregates care for the order of equal times.
+        # Sorting is most of the work, and few aggregates depend on the order of equal times: sort by what they need.
         placed = any(f.aggregate is None or f.aggregate.function in ("first", "last") for f in features)
         columns = ", ".join([*keys, "event", *values, *(["created"] if created else [])])
         order = ", ".join([*keys, "event", *(["created", "seq"] if placed else [])])
@@ -97,11 +97,11 @@ def chunks(
 def _sortable(
     batch: pa.RecordBatch, keys: int, reads: Sequence[SourceColumn], distinct: set[SourceColumn | None]
 ) -> pa.RecordBatch:
-    """The batch in types that the engine has."""
+    """The batch in types that the engine can sort."""
     columns = batch.columns[: keys + 3]
     for read, values in zip(reads, batch.columns[keys + 3 :], strict=True):
         if read.type is None and read not in distinct:
-            # To be counted only.
+            # It is only counted.
             values = pc.if_else(values.is_valid(), True, None)  # noqa: PLW2901
         elif read.type is None:
             values = comparable(values)  # noqa: PLW2901
@@ -131,7 +131,7 @@ def _whole_entities(batches: Iterable[pa.RecordBatch], keys: int, rows: int) -> 
         table = pa.Table.from_batches(waiting)
         cut = int(_begins(table, keys)[-1])
         if cut == 0:
-            # One entity alone: looking at it again and again would take ever longer.
+            # One entity alone fills the chunk. The limit grows, or finding its end would take quadratic time.
             least *= 2
             continue
         yield table.slice(0, cut)
@@ -142,9 +142,9 @@ def _whole_entities(batches: Iterable[pa.RecordBatch], keys: int, rows: int) -> 
 
 
 def _ahead(tables: Iterator[pa.Table], other: Executor) -> Iterator[pa.Table]:
-    """The tables, each fetched by another thread while the one before is worked on.
+    """The tables, each fetched by another thread while the caller works on the one before.
 
-    Not so the first: the sort comes before it, and is not to keep a signal waiting.
+    The first is fetched by the caller's thread: the sort comes before it, and must not delay a signal.
     """
     table = next(tables, None)
     while table is not None:
@@ -154,7 +154,7 @@ def _ahead(tables: Iterator[pa.Table], other: Executor) -> Iterator[pa.Table]:
 
 
 def _begins(table: pa.Table, keys: int) -> Numbers:
-    """Rows that begin an entity."""
+    """The first row of each entity."""
     changed = np.zeros(table.num_rows, bool)
     changed[:1] = True
     for index in range(keys):

@@ -1,12 +1,12 @@
-"""Sums without rounding, so that they depend on the values alone and not on their order; rounded once, at the end.
+"""Exact sums, rounded once at the end, so that they depend on the values alone and not on their order.
 
-A column of floats is written as a few columns of whole numbers (limbs) times powers of two, without loss: the highest
-bits of all values, the next ones, and so on. Whole numbers add up exactly, so a running total of each limb gives the
-exact sum of any stretch of the column as a difference of two totals, whatever its length.
+A column of floats is written, without loss, as a few columns of integers (limbs) times powers of two: the highest bits
+of all values, the next ones, and so on. Integers add up exactly. So a running total of each limb gives the exact sum of
+any range of the column as the difference of two totals, whatever its length.
 
 Rounding to the nearest double (ties to even) uses error-free sums and products of doubles (T. J. Dekker, "A
-floating-point technique for extending the available precision", 1971; D. E. Knuth, TAOCP 2, 4.2.2), and Python's whole
-numbers for the few results that 106 bits do not decide.
+floating-point technique for extending the available precision", 1971; D. E. Knuth, TAOCP 2, 4.2.2), and Python's
+integers for the few results that 106 bits do not decide.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 # Exponent of the least positive double.
 _LEAST: Final = -1074
-# Bits of a limb: its whole number and one half of it, added to 1.5 * 2^52, stay between 2^52 and 2^53.
+# Bits of a limb, so that one and a half of its integer, added to 1.5 * 2^52, stays between 2^52 and 2^53.
 _WIDEST: Final = 50
-# Above it an anchor (``_split``) would be no double.
+# Above this exponent an anchor (``_split``) would be no double.
 _HIGHEST: Final = 900
-# Values that are worked on together: so few that what they become on the way stays in the processor's cache.
+# Values that are processed together: few enough for their intermediate results to stay in the processor's cache.
 _BLOCK: Final = 8192
-# Between these sizes squares, and products of their sums, neither overflow nor lose bits.
+# Between these magnitudes squares, and products of their sums, neither overflow nor lose bits.
 _SQUARES: Final = (2.0**-400, 2.0**450)
 # n (n - 1) is a double up to so many values.
 _MOST: Final = 2**26
@@ -39,7 +39,7 @@ _VELTKAMP: Final = 2.0**27 + 1
 
 
 class Sums(NamedTuple):
-    """Exact sums, one per element: together the limbs times 2 to the power of their exponents, highest first."""
+    """Exact sums, one per element: the total of the limbs times 2 to the power of their exponents, highest first."""
 
     exponents: list[int]
     limbs: list[Numbers]
@@ -57,7 +57,7 @@ class Sums(NamedTuple):
         return high
 
     def doubles(self) -> tuple[Floats, Floats, np.ndarray[Any, np.dtype[np.bool_]]]:
-        """Pairs of doubles that together are the sums but for at most 2^-100 of them; and where they are exactly so."""
+        """Pairs of doubles whose sums are the exact ones up to a relative error of 2^-100, and where they are exact."""
         with np.errstate(over="ignore", invalid="ignore"):
             return self._doubles(self._parts())
 
@@ -76,7 +76,7 @@ class Sums(NamedTuple):
         return high, low, exact
 
     def _parts(self) -> list[Floats]:
-        """The limbs as doubles, after carrying what is too large for one to the next higher."""
+        """The limbs as doubles, after carries to the next higher limb."""
         exponents = [self.exponents[0] + _WIDEST, *self.exponents]
         limbs = [np.zeros_like(self.limbs[0]), *self.limbs]
         for index in range(len(limbs) - 1, 0, -1):
@@ -92,8 +92,8 @@ class RunningSums:
 
     Args:
         values: the column, finite doubles.
-        cuts: the places, ascending: 0, some between, and the end of the column.
-        squares: whether it is their squares that are wanted; these must neither overflow nor lose bits.
+        cuts: the places, ascending, from 0 to the end of the column.
+        squares: whether to sum the squares; these must neither overflow nor lose bits.
     """
 
     def __init__(self, values: Floats, cuts: Numbers, *, squares: bool = False) -> None:
@@ -105,7 +105,7 @@ class RunningSums:
         totals = [np.zeros(len(cuts), np.int64)]
         for first in range(0, count, _BLOCK):
             block = values[first : first + _BLOCK]
-            # Pieces that lie in the block, or some part of them does.
+            # The pieces that overlap the block.
             begin, end = np.searchsorted(cuts, first, "right"), np.searchsorted(cuts, first + len(block))
             places = np.maximum(cuts[begin - 1 : end] - first, 0)
             for place, limb in enumerate(_limbs(two_square(block) if squares else (block,), above, width)):
@@ -116,7 +116,7 @@ class RunningSums:
         self._totals = [np.cumsum(total, out=total) for total in totals]
 
     def between(self, low: Numbers, high: Numbers) -> Sums:
-        """The sums from one place up to and without another, both by their number."""
+        """The sums from one place to another (exclusive), both given by their index in the cuts."""
         return Sums(self._exponents, [total[high] - total[low] for total in self._totals])
 
 
@@ -131,7 +131,7 @@ class RunningWholes:
             self._halves = _running(values >> 32, cuts), _running(values & 0xFFFFFFFF, cuts)
 
     def between(self, low: Numbers, high: Numbers) -> tuple[Numbers, bool]:
-        """The sums from one place up to and without another, and whether all of them are int64."""
+        """The sums from one place to another (exclusive), and whether all of them fit into int64."""
         sums = self._total[high] - self._total[low]  # right in the lowest 64 bits, whatever was lost above
         if self._halves is None:
             return sums, True
@@ -141,7 +141,7 @@ class RunningWholes:
 
 
 class RunningMoments:
-    """What variances are made from: exact running totals of a column and of its squares.
+    """Exact running totals of a column and of its squares, for variances.
 
     Args:
         values: finite doubles.
@@ -160,9 +160,9 @@ class RunningMoments:
             self._squares = RunningSums(values, cuts, squares=True)
 
     def variances(self, low: Numbers, high: Numbers) -> Floats:
-        """Variances of the samples from one place up to and without another, both by their number, each rounded once.
+        """Sample variances from one place to another (exclusive), both given by their index, each rounded once.
 
-        That of fewer than two values is 0.
+        The variance of fewer than two values is 0.
         """
         begin, end = self._cuts[low], self._cuts[high]
         several = np.flatnonzero(end - begin > 1)
@@ -177,7 +177,7 @@ class RunningMoments:
 
 
 def _variances(count: Numbers, sums: Sums, squares: Sums) -> Floats:
-    """(n sum(x²) - sum(x)²) / (n (n - 1)), in pairs of doubles where they decide the result, else in whole numbers."""
+    """(n sum(x²) - sum(x)²) / (n (n - 1)), in pairs of doubles where these decide the result, else in integers."""
     n = count.astype(np.float64)
     s, s_low, _ = sums.doubles()
     q, q_low, _ = squares.doubles()
@@ -207,7 +207,7 @@ def _exact_variance(count: int, sums: Sums, squares: Sums, index: int) -> float:
 
 
 def _variance(values: Sequence[float]) -> float:
-    """Slow, for sizes that squares of doubles have no room for."""
+    """In fractions, slowly: for magnitudes whose squares are no doubles."""
     fractions = [Fraction(value) for value in values]
     n = len(fractions)
     total, squares = sum(fractions, Fraction(0)), sum((each * each for each in fractions), Fraction(0))
@@ -216,21 +216,21 @@ def _variance(values: Sequence[float]) -> float:
 
 
 def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """The rounded sum, and what rounding took away."""
+    """The rounded sum, and the rounding error."""
     total = a + b
     from_b = total - a
     return total, (a - (total - from_b)) + (b - from_b)
 
 
 def two_product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """The rounded product, and what rounding took away."""
+    """The rounded product, and the rounding error."""
     product = a * b
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
 def two_square(a: Floats) -> tuple[Floats, Floats]:
-    """The rounded square, and what rounding took away."""
+    """The rounded square, and the rounding error."""
     square = a * a
     high, low = _halves(a)
     return square, ((high * high - square) + 2 * (high * low)) + low * low
@@ -243,7 +243,7 @@ def _halves(a: Floats) -> tuple[Floats, Floats]:
 
 
 def _limbs(terms: Sequence[Floats], above: int, width: int) -> Iterator[Numbers]:
-    """The sum of the terms, each below 2 to the power of ``above``, as limbs of so many bits; at least one."""
+    """The sum of the terms, each below ``2**above``, as limbs of ``width`` bits; at least one limb."""
     rests = list(terms)
     for place in itertools.count():
         exponent = _exponent(above, width, place)
@@ -258,16 +258,17 @@ def _limbs(terms: Sequence[Floats], above: int, width: int) -> Iterator[Numbers]
 
 
 def _exponent(above: int, width: int, place: int) -> int:
-    """Of the limb at a place, from the highest."""
+    """Exponent of the limb at a place, counted from the highest."""
     return max(above - width * (place + 1), _LEAST)
 
 
 def _split(values: Floats, exponent: int) -> tuple[Numbers, Floats]:
-    """How often 2 to the power of the exponent is in each value (``_WIDEST`` bits at most), and what is left."""
+    """The multiple of ``2**exponent`` in each value (``_WIDEST`` bits at most), and the rest."""
     if exponent > _HIGHEST:
         whole = np.trunc(_scaled(values, -exponent))
         return whole.astype(np.int64), values - _scaled(whole, exponent)
-    # From 2^52 to 2^53 doubles are the whole numbers, and their bits count with them; so too at any other scale.
+    # Between 2^52 and 2^53 doubles are the integers, and their bits increase by 1 from one to the next. So they do at
+    # every other scale.
     anchor = np.float64(math.ldexp(1.5, 52 + exponent))
     near = values + anchor
     return near.view(np.int64) - anchor.view(np.int64), values - (near - anchor)
@@ -280,7 +281,7 @@ def _running(values: Numbers, cuts: Numbers) -> Numbers:
 
 
 def _scaled(values: Floats, exponent: int) -> Floats:
-    """Times a power of two, which may itself be no double."""
+    """The values times ``2**exponent``, which may itself be no double."""
     half = exponent // 2
     if abs(exponent) < -_LEAST // 2:
         return values * 2.0**exponent

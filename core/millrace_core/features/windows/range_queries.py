@@ -1,6 +1,7 @@
-"""Questions about stretches of a column, answered without walking through them, for many stretches at once.
+"""Range queries: extremes, ranks and counts of ranges of a column, for many ranges at once and without a walk through
+their values.
 
-Stretches are given by where they begin and where they end (exclusive).
+A range is given by its first place (``low``) and its end (``high``, exclusive).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Values = np.ndarray[Any, Any]
 
 
 def first_above(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) -> Numbers:
-    """Where the first value above the bound stands in each ascending stretch; its end where there is none."""
+    """The place of the first value above the bound in each ascending range; the range's end where there is none."""
     low, high = low.copy(), high.copy()
     longest = int((high - low).max()) if len(low) else 0
     for _ in range(longest.bit_length()):
@@ -29,14 +30,14 @@ def first_above(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) ->
 
 
 class Partition:
-    """A column in pieces, so that each of some stretches is a row of whole ones.
+    """A column, cut into pieces so that each of some ranges consists of whole pieces.
 
     Args:
-        count: how many values the column has.
-        places: where stretches begin and end.
+        count: number of values in the column.
+        places: beginnings and ends of the ranges.
 
     Attributes:
-        cuts: where the pieces begin, and the end of the column.
+        cuts: the beginnings of the pieces, and the end of the column.
     """
 
     def __init__(self, count: int, places: Iterable[Numbers]) -> None:
@@ -59,17 +60,17 @@ class Partition:
 
 
 def extremes(values: Values, pick: np.ufunc, low: Numbers, high: Numbers) -> Values:
-    """The extreme of each stretch; of an empty one any value.
+    """The extreme of each range; arbitrary for an empty one.
 
     Args:
         values: the column.
-        pick: chooses of two values: ``np.fmin``, ``np.maximum`` or the like.
-        low: where stretches begin.
-        high: where they end.
+        pick: chooses one of two values: ``np.fmin``, ``np.maximum`` or the like.
+        low: the beginnings.
+        high: the ends, exclusive.
     """
     if not len(values):
         return np.zeros(len(low), values.dtype)
-    # Of 1, 2, 4, … values, by the first of them; two such cover a stretch.
+    # A sparse table: extremes of 1, 2, 4, … values from each place on. Two of them cover a range.
     picked, together, size = values, 1, high - low
     found = picked[np.minimum(low, len(values) - 1)]
     longest = int(size.max(initial=0))
@@ -81,10 +82,10 @@ def extremes(values: Values, pick: np.ufunc, low: Numbers, high: Numbers) -> Val
 
 
 def count_below(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) -> Numbers:
-    """How many values of each stretch are below its bound; values and bounds are from 0 to the column's length.
+    """The number of values below a bound in each range; values and bounds are from 0 to the column's length.
 
-    The column is sorted bit by bit, from the highest (a wavelet matrix: F. Claude, G. Navarro, A. Ordóñez, "The wavelet
-    matrix", 2015), and every stretch is followed through it.
+    The column is sorted bit by bit, from the highest bit on, and every range is followed through it (a wavelet matrix:
+    F. Claude, G. Navarro, A. Ordóñez, "The wavelet matrix", 2015).
     """
     count = np.zeros(len(low), np.int64)
     for bit in range(len(values).bit_length() - 1, -1, -1):
@@ -98,7 +99,7 @@ def count_below(values: Numbers, low: Numbers, high: Numbers, bound: Numbers) ->
 
 
 def smallest(values: Numbers, low: Numbers, high: Numbers, rank: Numbers) -> Numbers:
-    """The value of that rank (0 is the least) of each stretch, which must be longer; values as in ``count_below``."""
+    """The value of a rank (0 is the least) in each range, which must be longer than the rank; see ``count_below``."""
     found = np.zeros(len(low), np.int64)
     for bit in range(len(values).bit_length() - 1, -1, -1):
         values, zeros = _split(values, bit)
@@ -112,7 +113,7 @@ def smallest(values: Numbers, low: Numbers, high: Numbers, rank: Numbers) -> Num
 
 
 def _split(values: Numbers, bit: int) -> tuple[Numbers, Numbers]:
-    """The values without the bit and then those with it, and how many without it stand before each place."""
+    """The values without the bit, then those with it; and per place how many values before it are without."""
     without = (values >> bit & 1) == 0
     zeros = np.zeros(len(values) + 1, np.int64)
     np.cumsum(without, out=zeros[1:])
@@ -120,7 +121,7 @@ def _split(values: Numbers, bit: int) -> tuple[Numbers, Numbers]:
 
 
 def earlier_equal(values: Numbers) -> Numbers:
-    """Per value one more than where the last equal one before it stands; 0 where there is none."""
+    """Per value the place of the last equal value before it, plus 1; 0 where there is none."""
     order = np.argsort(values, kind="stable")
     earlier = np.zeros(len(values), np.int64)
     equal = values[order[1:]] == values[order[:-1]]

@@ -1,7 +1,7 @@
-"""Aggregates over windows of events. What they are is said in ``aggregate``.
+"""The aggregate functions over windows of events (``definition/aggregate.py`` has their meaning).
 
-Events are sorted by entity and time, so a window is a stretch of them, and every function is a question about stretches
-(``exact``, ``ranges``): its cost does not depend on how many events a window holds.
+Events are sorted by entity and time, so a window is a range of consecutive events. Every function is a query about such
+ranges (``exact_sums``, ``range_queries``), and its cost does not depend on how many events a window holds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from millrace_core.features.types.conform import ARROW
 from millrace_core.features.windows import range_queries
 from millrace_core.features.windows.exact_sums import RunningMoments, RunningSums, RunningWholes
 
-# Moments before it, 146,000 years ago, count as it, so that no beginning of a window leaves 64 bits.
+# Earlier moments (146,000 years ago) count as this one, so that the beginning of a window fits into 64 bits.
 EARLIEST: Final = -(2**62)
 
 
 class Events(NamedTuple):
-    """Events of some entities, sorted by entity, event time, created time and place in the source.
+    """Events of some entities, sorted by entity, event time, created time and order in the source.
 
-    ``begins`` says where each entity's begin, and one more where all end; ``times`` are event times.
+    ``begins`` has the first event of each entity, and at the end the number of events; ``times`` are event times.
     """
 
     begins: Numbers
@@ -47,10 +47,10 @@ def evaluate(features: Sequence[Feature], events: Events, entities: Numbers, gri
     """Aggregates of entities at moments.
 
     Args:
-        features: aggregates, all of them.
-        events: of the entities, as far as the windows reach.
+        features: all of them aggregates.
+        events: the entities' events, as far as the windows reach.
         entities: numbers of entities in ``events``.
-        grid: moments of the grid, as many.
+        grid: for each of them a moment of the grid.
 
     Raises:
         RejectError: a sum does not fit into its type.
@@ -80,18 +80,18 @@ class _Windows:
             return column.present.take(pa.array(place, mask=low == high)).cast(ARROW[feature.type])
         few = _FEWEST.get(aggregate.function, 0)
         with np.errstate(all="ignore"):
-            values = _VALUES[aggregate.function](_Stretches(feature, aggregate, column, low, high))
+            values = _VALUES[aggregate.function](_WindowRanges(feature, aggregate, column, low, high))
             values = values.astype(_NUMPY.get(feature.type, np.int64))
         return pa.array(values, mask=high - low < few if few else None).cast(ARROW[feature.type])
 
 
 _NUMPY: Final[Mapping[str, Any]] = {"float64": np.float64, "float32": np.float32, "int32": np.int32}
-# How many values there must be, lest the aggregate is null.
+# With fewer values the aggregate is null.
 _FEWEST: Final = {"mean": 1, "min": 1, "max": 1, "approx_percentile": 1, "var": 2, "stddev": 2}
 
 
-class _Stretches(NamedTuple):
-    """One aggregate's stretches of a column."""
+class _WindowRanges(NamedTuple):
+    """The windows of one aggregate as ranges of a column: ``low`` inclusive, ``high`` exclusive."""
 
     feature: Feature
     aggregate: Aggregate
@@ -101,11 +101,11 @@ class _Stretches(NamedTuple):
 
     @property
     def pieces(self) -> tuple[Numbers, Numbers]:
-        """The same, counted in the pieces of the column."""
+        """The same ranges, counted in pieces of the column."""
         return self.column.pieces.number(self.low), self.column.pieces.number(self.high)
 
 
-def _sum(of: _Stretches) -> Any:
+def _sum(of: _WindowRanges) -> Any:
     if of.feature.type != "int64":
         return of.column.sums(of)
     sums, fit = of.column.wholes.between(*of.pieces)
@@ -114,7 +114,7 @@ def _sum(of: _Stretches) -> Any:
     return sums
 
 
-_VALUES: Final[Mapping[str, Callable[[_Stretches], Any]]] = {
+_VALUES: Final[Mapping[str, Callable[[_WindowRanges], Any]]] = {
     "count": lambda of: of.high - of.low,
     "count_distinct": lambda of: range_queries.count_below(of.column.earlier_equal, of.low, of.high, of.low + 1),
     "sum": _sum,
@@ -130,12 +130,12 @@ _VALUES: Final[Mapping[str, Callable[[_Stretches], Any]]] = {
 
 
 class _Column:
-    """A column's values that are not null, and what has been worked out of them so far.
+    """The values of a column that are not null, and what has been computed of them so far.
 
     Attributes:
         present: the values.
-        low: where the stretches of each window begin in them.
-        high: where the stretches of all windows end.
+        low: the beginnings of the ranges, by length of window.
+        high: the ends of the ranges, the same for all windows.
     """
 
     def __init__(self, values: pa.Array, low: Mapping[int, Numbers], high: Numbers) -> None:
@@ -151,7 +151,7 @@ class _Column:
 
     @cached_property
     def numbers(self) -> Any:
-        """All NaN as one, and no negative zero."""
+        """The values with one bit pattern for all NaN, and without negative zero."""
         values = self.present
         if pa.types.is_timestamp(values.type):
             values = values.cast(pa.int64())
@@ -177,7 +177,7 @@ class _Column:
 
     @cached_property
     def _odd(self) -> list[Numbers]:
-        """Running counts of NaN, infinities and negative infinities; nothing where there are none."""
+        """Running counts of NaN, of infinities and of negative infinities; empty where there are none of them."""
         numbers = self.numbers
         if np.isfinite(numbers).all():
             return []
@@ -192,7 +192,7 @@ class _Column:
     def _moments(self) -> RunningMoments:
         return RunningMoments(self._finite, self.pieces.cuts, self._running_sums)
 
-    def sums(self, of: _Stretches) -> Any:
+    def sums(self, of: _WindowRanges) -> Any:
         sums = self._running_sums.between(*of.pieces).rounded()
         if self._odd:
             nan, above, below = (count[of.high] > count[of.low] for count in self._odd)
@@ -200,7 +200,7 @@ class _Column:
             sums[nan | (above & below)] = np.nan
         return sums
 
-    def variances(self, of: _Stretches) -> Any:
+    def variances(self, of: _WindowRanges) -> Any:
         variances = self._moments.variances(*of.pieces)
         for count in self._odd:
             variances[count[of.high] > count[of.low]] = np.nan
@@ -211,18 +211,18 @@ class _Column:
         return np.unique(self.numbers, return_inverse=True)
 
     def quantiles(self, quantile: float, low: Numbers, high: Numbers) -> Any:
-        """By nearest rank; of an empty stretch any value."""
+        """By nearest rank. Of an empty range the result is arbitrary."""
         values, ranks = self._ranked
         if not len(values):
             return np.zeros(len(low))
         counts, which = np.unique(high - low, return_inverse=True)
-        exactly = Fraction(repr(quantile))  # 0.07 of 100 values is the 7th, though 0.07 as a double is a little more
+        exactly = Fraction(repr(quantile))  # 0.07 of 100 values is the 7th, but the double 0.07 is a little more
         places = np.array([max(-(-exactly * int(count) // 1), 1) - 1 for count in counts], np.int64)[which]
         return values[np.minimum(range_queries.smallest(ranks, low, high, places), len(values) - 1)]
 
 
 def comparable(values: pa.Array) -> pa.Array:
-    """A column in a form in which equal values are equal: for ``count_distinct``."""
+    """A column in which equal values have equal bits, for ``count_distinct``."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return comparable(values.dictionary_decode())

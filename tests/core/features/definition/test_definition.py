@@ -166,7 +166,7 @@ def test_moments_go_down_to_the_grid_also_before_1970(moment: int, grid: int) ->
 @pytest.mark.parametrize(
     ("built", "message"),
     [
-        (aggregated(SUM | {"window": "0s"}), r"spec.features\[0\].aggregate.window: '0s' is no stretch"),
+        (aggregated(SUM | {"window": "0s"}), r"spec.features\[0\].aggregate.window: '0s' is no duration"),
         (
             aggregated(SUM | {"window": "90s"}),
             r"spec.features\[0\].aggregate.window: '90s' is no multiple of any of",
@@ -175,7 +175,7 @@ def test_moments_go_down_to_the_grid_also_before_1970(moment: int, grid: int) ->
             aggregated(SUM, SUM | {"window": "90s"}, every="1m"),
             r"spec.features\[1\].aggregate.window: '90s' is no multiple of the grid '1m'",
         ),
-        (aggregated(SUM, every="0s"), r"spec.aggregation.every: '0s' is no stretch"),
+        (aggregated(SUM, every="0s"), r"spec.aggregation.every: '0s' is no duration"),
         (VIEW.having("spec.aggregation", {"every": "1h"}), r"spec.aggregation: the view has no aggregate"),
         (
             aggregated({"function": "sum", "window": "1h"}),
