@@ -51,7 +51,7 @@ class CachedClient:
         self.client = client
         self.cache = cache
         self.now = clock
-        self.events = Recorder(client, clock)
+        self.events = Recorder(client, clock=clock)
         self._metrics = metrics or KubeMetrics()
 
     async def apply(self, desired: Object) -> bool:

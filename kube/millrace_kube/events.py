@@ -1,50 +1,69 @@
-"""Kubernetes Events: one for each thing that happened, found by ``kubectl describe`` and ``kubectl get events``."""
+"""Kubernetes Events: what happened, found by ``kubectl describe`` and ``kubectl get events``.
+
+An Event's name follows from its object and its identity. With an identity of its own (a transition of a condition) it
+is written once, however often it is tried; without one its words are its identity, and a repetition counts it up.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import names
-from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError
 from millrace_kube import errors
 from millrace_kube.client import Client
 from millrace_kube.resources import EVENTS, Object, name_of, namespace_of
+from millrace_kube.times import now, stamp
 
 _log = logging.getLogger(__name__)
 
-_MAX_NOTE: Final = 1024
-COMPONENT: Final = "millrace-operator"
+_LONGEST_NOTE: Final = 1024
+_MOST_QUEUED: Final = 1000
+_MOST_REMEMBERED: Final = 1000
+_LAST_WRITES_SECONDS: Final = 2.0
 
 
 class Recorder:
-    """Writes Events. An Event that cannot be written is logged and forgotten: it never fails a reconcile."""
+    """Writes Events. One that cannot be written is logged and forgotten: it never holds up the work that it tells of.
 
-    def __init__(self, client: Client, clock: Callable[[], datetime]) -> None:
+    Args:
+        component: who tells it.
+        clock: the current time.
+    """
+
+    def __init__(
+        self, client: Client, component: str = "millrace-operator", *, clock: Callable[[], datetime] = now
+    ) -> None:
         self._client = client
+        self._component = component
         self._clock = clock
+        self._queued: asyncio.Queue[Object] = asyncio.Queue(_MOST_QUEUED)
+        self._counts: dict[str, int] = {}
 
     async def transition(self, about: Object, condition: dict[str, Any]) -> None:
-        """A condition turned: Normal where it is True now, Warning where it is False."""
-        kind = "Normal" if condition["status"] == "True" else "Warning"
+        """Writes that a condition turned: Normal where it is True now, Warning where it is False."""
+        kind: str = "Normal" if condition["status"] == "True" else "Warning"
         identity = [condition["type"], condition["status"], condition["reason"], condition["lastTransitionTime"]]
         note = f"{condition['type']}: {condition['message']}"
         await self.emit(about, kind, condition["reason"], note, identity=identity)
 
     async def emit(self, about: Object, kind: str, reason: str, note: str, *, identity: object) -> None:
-        """One Event.
+        """Writes one Event.
 
         Args:
             kind: Normal or Warning.
-            identity: what makes it this Event and no other (JSON); a second one with the same identity is not written.
+            identity: what makes it this one and no other (JSON).
+
+        Raises:
+            LostLeadershipError: this process must not write.
         """
-        now = timestamps.render(self._clock().replace(microsecond=0))
-        event = _event(about, kind, reason, note, identity=identity, now=now)
         try:
-            await self._client.create(EVENTS, event)
+            await self._client.create(EVENTS, self._event(about, kind, reason, note, identity))
         except errors.AlreadyExistsError:
             return
         except errors.LostLeadershipError:
@@ -52,32 +71,74 @@ class Recorder:
         except MillraceError as error:
             _log.warning("an Event was lost: %s: %s (%s)", reason, note, error)
 
+    def enqueue(self, about: Object, kind: str, reason: str, note: str) -> None:
+        """Has an Event written, or counted up, by ``run``; dropped where very many wait already."""
+        identity = [reason, note, kind, self._component]
+        with suppress(asyncio.QueueFull):
+            self._queued.put_nowait(self._event(about, kind, reason, note, identity))
 
-def _event(about: Object, kind: str, reason: str, note: str, *, identity: object, now: str) -> Object:
-    metadata = about["metadata"]
-    place = namespace_of(about) or "default"
-    return {
-        "apiVersion": EVENTS.api_version,
-        "kind": EVENTS.kind,
-        "metadata": {
-            "name": f"{name_of(about)[:200]}.{names.digest([metadata['uid'], identity])[:16]}",
-            "namespace": place,
-        },
-        "involvedObject": {
-            "apiVersion": about["apiVersion"],
-            "kind": about["kind"],
-            "name": name_of(about),
-            "namespace": namespace_of(about),
-            "uid": metadata["uid"],
-            "resourceVersion": metadata.get("resourceVersion", ""),
-        },
-        "type": kind,
-        "reason": reason,
-        "message": note[:_MAX_NOTE],
-        "source": {"component": COMPONENT},
-        "reportingComponent": COMPONENT,
-        "reportingInstance": COMPONENT,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
+    async def run(self, stop: asyncio.Event) -> None:
+        """Writes what is queued until ``stop`` is set, then what is left, for two seconds at most."""
+        writing = asyncio.create_task(self._write_all())
+        try:
+            await stop.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._queued.join(), _LAST_WRITES_SECONDS)
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
+
+    async def _write_all(self) -> None:
+        while True:
+            event = await self._queued.get()
+            try:
+                await self._write(event)
+            except MillraceError as error:
+                _log.debug("an Event was lost: %s", error)
+            finally:
+                self._queued.task_done()
+
+    async def _write(self, event: Object) -> None:
+        place = namespace_of(event), name_of(event)
+        count = self._counts.pop(place[1], 0)
+        if count == 0:
+            try:
+                await self._client.create(EVENTS, event)
+            except errors.AlreadyExistsError:
+                found = await self._client.get(EVENTS, *place) or {}
+                count = int(found.get("count") or 1)
+        if count > 0:
+            try:
+                change = {"count": count + 1, "lastTimestamp": event["lastTimestamp"]}
+                await self._client.patch(EVENTS, *place, change)
+            except errors.AbsentError:  # it has expired meanwhile
+                await self._client.create(EVENTS, event)
+                count = 0
+        self._counts[place[1]] = count + 1
+        if len(self._counts) > _MOST_REMEMBERED:
+            del self._counts[next(iter(self._counts))]
+
+    def _event(self, about: Object, kind: str, reason: str, note: str, identity: object) -> Object:
+        metadata, at = about["metadata"], stamp(self._clock())
+        uid, place = metadata.get("uid", ""), namespace_of(about)
+        name = f"{name_of(about)[:200]}.{names.digest([uid, identity])[:16]}"
+        return {
+            "metadata": {"name": name, "namespace": place or "default"},
+            "involvedObject": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": name_of(about),
+                "namespace": place,
+                "uid": uid,
+                "resourceVersion": metadata.get("resourceVersion", ""),
+            },
+            "type": kind,
+            "reason": reason,
+            "message": note[:_LONGEST_NOTE],
+            "source": {"component": self._component},
+            "reportingComponent": self._component,
+            "reportingInstance": self._component,
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "count": 1,
+        }

@@ -9,9 +9,9 @@ from typing import Literal
 from millrace_kube.client import Client
 from millrace_kube.compare import merge_patch
 from millrace_kube.errors import AbsentError, AlreadyExistsError, ApiError, RefusedError
+from millrace_kube.events import Recorder
 from millrace_kube.informer import Informers
 from millrace_kube.resources import Object, Resource
-from millrace_local.client.events import Recorder
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class Bind:
 class EmitEvent:
     """Write an Event about ``regarding``."""
 
-    resource: Resource
     regarding: Object
     reason: str
     message: str
@@ -99,7 +98,7 @@ class Executor:
         """
         for action in actions:
             if isinstance(action, EmitEvent):
-                self._recorder.emit(action.resource, action.regarding, action.reason, action.message, kind=action.kind)
+                self._recorder.enqueue(action.regarding, action.kind, action.reason, action.message)
                 continue
             try:
                 await self._write(action)
@@ -107,18 +106,15 @@ class Executor:
                 if isinstance(error, (AbsentError, AlreadyExistsError)):
                     continue
                 if isinstance(action, Create) and (isinstance(error, RefusedError) or error.status == _FORBIDDEN):
-                    self._tell_owner(action, error)
+                    self._report_to_owner(action, error)
                 raise
 
-    def _tell_owner(self, action: Create, error: ApiError) -> None:
-        """Tells the owner of a child that the API server will not have (a quota, a rule); the loop only logs."""
+    def _report_to_owner(self, action: Create, error: ApiError) -> None:
+        """Writes an Event about the owner of a child that the API server refuses (a quota, a rule)."""
         body = action.body["metadata"]
         for owner in body.get("ownerReferences") or []:
-            group, _, version = owner["apiVersion"].rpartition("/")
-            resource = Resource(group, version, "", owner["kind"])
-            regarding = {"metadata": {**owner, "namespace": body.get("namespace", "")}}
-            message = f"Error creating: {error.message}"
-            self._recorder.emit(resource, regarding, "FailedCreate", message, kind="Warning")
+            regarding = {**owner, "metadata": {**owner, "namespace": body.get("namespace", "")}}
+            self._recorder.enqueue(regarding, "Warning", "FailedCreate", f"Error creating: {error.message}")
 
     async def _write(self, action: Create | Change | Delete | Bind) -> None:
         if isinstance(action, Create):

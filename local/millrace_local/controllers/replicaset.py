@@ -54,7 +54,7 @@ def _create(replica_set: Object, count: int, is_taken: Callable[[str], bool]) ->
             namespace=metadata["namespace"],
             owner=owner_reference(replica_set),
         )
-        told = EmitEvent(REPLICA_SETS, replica_set, "SuccessfulCreate", f"Created pod: {name}")
+        told = EmitEvent(replica_set, "SuccessfulCreate", f"Created pod: {name}")
         actions += [Create(PODS, body), told]
     return actions
 
@@ -63,7 +63,7 @@ def _delete(replica_set: Object, active: Sequence[Object], count: int) -> list[A
     actions: list[Action] = []
     for pod in doomed_first(active)[:count]:
         message = f"Deleted pod: {pod['metadata']['name']}"
-        actions += [Delete(PODS, pod), EmitEvent(REPLICA_SETS, replica_set, "SuccessfulDelete", message)]
+        actions += [Delete(PODS, pod), EmitEvent(replica_set, "SuccessfulDelete", message)]
     return actions
 
 

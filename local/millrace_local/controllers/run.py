@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from millrace_kube.client import Client
+from millrace_kube.events import Recorder
 from millrace_kube.informer import Informers
 from millrace_kube.stopping import until
 from millrace_kube.times import now as wall_clock
-from millrace_local.client.events import Recorder
 from millrace_local.controllers.accounts import AccountController
 from millrace_local.controllers.actions import Executor
 from millrace_local.controllers.cronjob.controller import CronJobController
@@ -52,7 +52,7 @@ async def run(
     now: Callable[[], datetime] = wall_clock,
 ) -> None:
     """Runs the controllers until ``stop`` is set, on ``informers`` that the caller runs."""
-    recorder = Recorder(client, "millrace-controllers", now=now)
+    recorder = Recorder(client, "millrace-controllers", clock=now)
     executor = Executor(client, informers, recorder)
     controllers: list[Controller] = [
         AccountController(),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from time import monotonic
 
 from millrace_kube.client import Client
+from millrace_kube.events import Recorder
 from millrace_kube.informer import Informers
 from millrace_kube.resources import (
     DESTINATION_RULES,
@@ -25,7 +26,6 @@ from millrace_kube.resources import (
 )
 from millrace_kube.stopping import until
 from millrace_kube.store import Store
-from millrace_local.client.events import Recorder
 from millrace_local.mesh.admin import EnvoyAdmin
 from millrace_local.mesh.holding import HeldSubsets
 from millrace_local.mesh.model import MeshObjects, RouteProblem
@@ -162,6 +162,6 @@ def _reporter(watched: dict[Resource, Store], recorder: Recorder) -> Callable[[R
         resource = resources[problem.kind]
         item = watched[resource].get(problem.namespace, problem.name)
         if item is not None:
-            recorder.emit(resource, item, "NotRouted", problem.message, kind="Warning")
+            recorder.enqueue(item, "Warning", "NotRouted", problem.message)
 
     return report

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from millrace_core.base.errors import MillraceError
-from millrace_kube.resources import PODS, Object
+from millrace_kube.resources import Object
 from millrace_kube.times import stamp
 from millrace_local.node import images, logs
 from millrace_local.node.launch import Launch
@@ -219,4 +219,4 @@ class Container:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _emit(self, reason: str, message: str, *, warning: bool = False) -> None:
-        self._machine.recorder.emit(PODS, self._pod(), reason, message, kind="Warning" if warning else "Normal")
+        self._machine.recorder.enqueue(self._pod(), "Warning" if warning else "Normal", reason, message)

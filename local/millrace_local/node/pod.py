@@ -13,7 +13,7 @@ from pathlib import Path
 
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RetryError
-from millrace_kube.resources import PODS, Object
+from millrace_kube.resources import Object
 from millrace_local.node import volumes
 from millrace_local.node.container import Container
 from millrace_local.node.environment import DownwardApi, MissingError, environment, references
@@ -179,7 +179,7 @@ class Pod:
             try:
                 await self._fill_volumes()
             except MillraceError as error:
-                self._machine.recorder.emit(PODS, self.obj, "FailedMount", str(error), kind="Warning")
+                self._machine.recorder.enqueue(self.obj, "Warning", "FailedMount", str(error))
                 heals = isinstance(error, MissingError | RetryError)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), self._machine.settings.retry if heals else None)

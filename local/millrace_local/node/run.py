@@ -11,13 +11,13 @@ from typing import Any
 
 from millrace_core.base.errors import ReportError
 from millrace_kube.client import Client
+from millrace_kube.events import Recorder
 from millrace_kube.informer import Informer
 from millrace_kube.resources import PODS, Object
 from millrace_kube.stopping import until
 from millrace_kube.store import Store
 from millrace_kube.times import now as wall_clock
 from millrace_kube.watched import Watch
-from millrace_local.client.events import Recorder
 from millrace_local.node import volumes
 from millrace_local.node.addresses import allocate, check_local
 from millrace_local.node.machine import Machine, count_gpus, inherited
@@ -90,7 +90,7 @@ class NodePods:
         try:
             address = allocate(obj, taken, self._machine.settings.pod_cidr)
         except ReportError as error:
-            self._machine.recorder.emit(PODS, obj, "FailedCreatePodSandBox", str(error), kind="Warning")
+            self._machine.recorder.enqueue(obj, "Warning", "FailedCreatePodSandBox", str(error))
             asyncio.get_running_loop().call_later(self._machine.settings.refresh, self._retry, obj)
             return
         pod = self._pods[obj["metadata"]["uid"]] = Pod(obj, address, self._machine)
@@ -162,7 +162,7 @@ async def run(
         machine_resources(*machine_has),
         machine_resources(*machine_has, overcommit=settings.overcommit),
     )
-    recorder = Recorder(client, "millrace-node", now=now)
+    recorder = Recorder(client, "millrace-node", clock=now)
     registration = Registration(
         client, settings.name, holder=holder(settings.root), capacity=capacity, allocatable=allocatable, now=now
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from millrace_kube import errors
-from millrace_kube.resources import PODS, Resource
+from millrace_kube.resources import PODS
 from millrace_local.controllers.actions import ActionPlan, Create, Executor
 from millrace_local.controllers.loop import ControllerLoop
 from tests.local.controllers.world import START
@@ -47,8 +47,8 @@ class Refusing:
     async def create(self, *_: Any) -> Any:
         raise self.error
 
-    def emit(self, resource: Resource, regarding: Any, reason: str, message: str, *, kind: str) -> None:
-        self.told.append((f"{resource.api_version} {resource.kind} {regarding['metadata']['name']}", reason, message))
+    def enqueue(self, about: Any, kind: str, reason: str, note: str) -> None:
+        self.told.append((f"{about['apiVersion']} {about['kind']} {about['metadata']['name']}", reason, note))
 
 
 CHILD = {

@@ -44,7 +44,7 @@ def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> ActionPlan:
         zone = cron.time_zone(spec["timeZone"]) if spec.get("timeZone") else UTC
         schedule = cron.parse(spec["schedule"], zone, field="spec.schedule")
     except RejectError as error:
-        wrong = EmitEvent(CRON_JOBS, cron_job, "UnparseableSchedule", str(error), "Warning")
+        wrong = EmitEvent(cron_job, "UnparseableSchedule", str(error), "Warning")
         return ActionPlan((*actions, *told, wrong, *_write(cron_job, status)))
     due = _due(cron_job, schedule, now)
     actions += due.told
@@ -75,11 +75,11 @@ def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
     if deadline is not None:
         if at + timedelta(seconds=deadline) < now:
             message = f"Missed scheduled time to start a job: {stamp(at)}"
-            return _Due(None, (EmitEvent(CRON_JOBS, cron_job, "MissSchedule", message, "Warning"),))
+            return _Due(None, (EmitEvent(cron_job, "MissSchedule", message, "Warning"),))
         since = max(since, now - timedelta(seconds=deadline))
     if schedule.more_than(MANY_MISSED, since, now):
         message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-        told = (EmitEvent(CRON_JOBS, cron_job, "TooManyMissedTimes", message, "Warning"),)
+        told = (EmitEvent(cron_job, "TooManyMissedTimes", message, "Warning"),)
     return _Due(at, told)
 
 
@@ -94,7 +94,7 @@ def _start(cron_job: Object, jobs: Sequence[Object], status: Object, at: datetim
     actions: list[Action] = []
     if running and policy == "Forbid":
         message = "Not starting job because prior execution is running and concurrency policy is Forbid"
-        return status, [EmitEvent(CRON_JOBS, cron_job, "JobAlreadyActive", message)]
+        return status, [EmitEvent(cron_job, "JobAlreadyActive", message)]
     if policy == "Replace":
         for job in running:
             actions += [
@@ -182,7 +182,7 @@ def _expire(cron_job: Object, jobs: Sequence[Object]) -> list[Action]:
 
 
 def _tell(cron_job: Object, reason: str, message: str) -> EmitEvent:
-    return EmitEvent(CRON_JOBS, cron_job, reason, message)
+    return EmitEvent(cron_job, reason, message)
 
 
 def _write(cron_job: Object, status: Object) -> list[Action]:

@@ -214,4 +214,4 @@ def _told(deployment: Object, name: str, before: int, after: int) -> list[Action
         return []
     way = "up" if after > before else "down"
     message = f"Scaled {way} replica set {name} from {before} to {after}"
-    return [EmitEvent(DEPLOYMENTS, deployment, "ScalingReplicaSet", message)]
+    return [EmitEvent(deployment, "ScalingReplicaSet", message)]

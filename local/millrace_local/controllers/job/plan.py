@@ -94,7 +94,7 @@ def _stop(job: Object, doomed: Sequence[Object], *, counted: bool) -> _Step:
     for child in doomed:
         actions += _release([child]) if not counted else ()
         message = f"Deleted pod: {child['metadata']['name']}"
-        actions += [Delete(PODS, child), EmitEvent(JOBS, job, "SuccessfulDelete", message)]
+        actions += [Delete(PODS, child), EmitEvent(job, "SuccessfulDelete", message)]
     return _Step(tuple(actions), removed=len(doomed))
 
 
@@ -160,7 +160,7 @@ def _make(
         if index is not None:
             base = f"{metadata['name'][:46]}-{index}"
             name = next(free_names(base, f"{metadata['uid']}/{index}", is_taken))  # noqa: PLW2901
-        told = EmitEvent(JOBS, job, "SuccessfulCreate", f"Created pod: {name}")
+        told = EmitEvent(job, "SuccessfulCreate", f"Created pod: {name}")
         carried = {} if index is None else tries(index)
         actions += [Create(PODS, pod(job, name, index, carried)), told]
     return _Step(tuple(actions), made=len(chosen))
@@ -221,12 +221,12 @@ def _told(job: Object, status: Object) -> list[Action]:
     before, after = (job.get("status") or {}).get("conditions"), status.get("conditions")
     told: list[Action] = []
     if holds(after, "Complete"):
-        told.append(EmitEvent(JOBS, job, "Completed", "Job completed"))
+        told.append(EmitEvent(job, "Completed", "Job completed"))
     if holds(after, "Failed") and (failed := find(after, "Failed")):
-        told.append(EmitEvent(JOBS, job, failed["reason"], failed["message"], "Warning"))
+        told.append(EmitEvent(job, failed["reason"], failed["message"], "Warning"))
     if holds(after, "Suspended") != holds(before, "Suspended"):
         reason, message = ("Suspended", "Job suspended") if holds(after, "Suspended") else ("Resumed", "Job resumed")
-        told.append(EmitEvent(JOBS, job, reason, message))
+        told.append(EmitEvent(job, reason, message))
     return told
 
 
@@ -236,4 +236,4 @@ def _unsupported(job: Object) -> list[Action]:
         return []
     if job["spec"].get("successPolicy") is None:
         return []
-    return [EmitEvent(JOBS, job, "NotSupported", "the embedded mode does not act on spec.successPolicy", "Warning")]
+    return [EmitEvent(job, "NotSupported", "the embedded mode does not act on spec.successPolicy", "Warning")]

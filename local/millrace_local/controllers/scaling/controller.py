@@ -36,7 +36,7 @@ class ScalingController:
         self, client: Client, executor: Executor, prometheus: Prometheus, *, now: Callable[[], datetime]
     ) -> None:
         self._client = client
-        self._hands = executor
+        self._executor = executor
         self._prometheus = prometheus
         self._now = now
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -148,7 +148,7 @@ class ScalingController:
         change = {"spec": {"replicas": decision.replicas}}
         await self._client.patch(scaling.target, namespace, scaling.name, change, subresource="scale")
         message = f"Scaled {scaling.name} from {current} to {decision.replicas}: {decision.reason}"
-        await self._hands.perform([EmitEvent(SCALED_OBJECTS, obj, "KEDAScaleTargetScaled", message)])
+        await self._executor.perform([EmitEvent(obj, "KEDAScaleTargetScaled", message)])
 
     async def _report(self, obj: Object, *, ready: tuple[str, str, str], decision: Decision | None = None) -> None:
         """Writes the conditions (KEDA's have no times) and one event when the readiness changes."""
@@ -171,10 +171,8 @@ class ScalingController:
         actions: list[Change | EmitEvent] = [Change(SCALED_OBJECTS, obj, {**obj, "status": status}, "status")]
         if (known.get("status"), known.get("reason")) != ready[:2]:
             kind = "Normal" if ready[0] == "True" else "Warning"
-            actions.append(
-                EmitEvent(SCALED_OBJECTS, obj, ready[1], ready[2], "Normal" if kind == "Normal" else "Warning")
-            )
-        await self._hands.perform(actions)
+            actions.append(EmitEvent(obj, ready[1], ready[2], "Normal" if kind == "Normal" else "Warning"))
+        await self._executor.perform(actions)
 
 
 def _decision(

@@ -42,7 +42,7 @@ def plan(pod: Object, candidates: Sequence[Candidate], now: datetime) -> ActionP
         best = min(fitting, key=lambda candidate: (_load(candidate), candidate.name))
         metadata = pod["metadata"]
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {best.name}"
-        return ActionPlan((Bind(pod, best.name), EmitEvent(PODS, pod, "Scheduled", message)))
+        return ActionPlan((Bind(pod, best.name), EmitEvent(pod, "Scheduled", message)))
     return ActionPlan(tuple(_refuse(pod, _message(against), now)))
 
 
@@ -61,7 +61,7 @@ def _refuse(pod: Object, message: str, now: datetime) -> list[Action]:
         return []
     conditions = with_condition(status.get("conditions"), "PodScheduled", False, "Unschedulable", message, now=now)
     after = {**pod, "status": {"phase": "Pending", **status, "conditions": conditions}}
-    return [Change(PODS, pod, after, "status"), EmitEvent(PODS, pod, "FailedScheduling", message, "Warning")]
+    return [Change(PODS, pod, after, "status"), EmitEvent(pod, "FailedScheduling", message, "Warning")]
 
 
 def _load(candidate: Candidate) -> Fraction:

@@ -1,0 +1,89 @@
+"""Events: once each, or counted up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from millrace_kube import errors
+from millrace_kube.client import Client
+from millrace_kube.connection import load
+from millrace_kube.events import Recorder
+from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object
+from millrace_local.apiserver.process import RunningServer
+from tests.operators.harness import Api
+
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def client(server: RunningServer) -> AsyncIterator[Client]:
+    async with Client(load(server.kubeconfig)) as client:
+        yield client
+
+
+@pytest.fixture
+def about(api: Api) -> Object:
+    return api.create(CONFIG_MAPS, {"metadata": {"name": "c", "namespace": api.namespace()}})
+
+
+def found(api: Api, about: Object) -> list[tuple[str, str, int]]:
+    events = api.list(EVENTS, about["metadata"]["namespace"])
+    return [(event["type"], event["reason"], event["count"]) for event in events]
+
+
+async def written(recorder: Recorder) -> None:
+    stop = asyncio.Event()
+    stop.set()
+    await recorder.run(stop)
+
+
+async def test_an_event_repeated_is_counted_also_by_the_next_recorder(client: Client, api: Api, about: Object) -> None:
+    for _ in range(2):
+        recorder = Recorder(client, "test")
+        for _ in range(3):
+            recorder.enqueue(about, "Warning", "Odd", "something is odd")
+        await written(recorder)
+    assert found(api, about) == [("Warning", "Odd", 6)]
+
+
+async def test_an_event_that_has_expired_is_written_anew(client: Client, api: Api, about: Object) -> None:
+    recorder = Recorder(client, "test")
+    for _ in range(2):
+        recorder.enqueue(about, "Normal", "Odd", "something is odd")
+        await written(recorder)
+        [event] = api.list(EVENTS, about["metadata"]["namespace"])
+        api.delete(EVENTS, about["metadata"]["namespace"], event["metadata"]["name"])
+    recorder.enqueue(about, "Normal", "Odd", "something is odd")
+    await written(recorder)
+    assert found(api, about) == [("Normal", "Odd", 1)]
+
+
+async def test_an_event_of_an_identity_is_written_once_however_often_it_is_tried(
+    client: Client, api: Api, about: Object
+) -> None:
+    for _ in range(3):
+        await Recorder(client, clock=lambda: AT).emit(about, "Normal", "Turned", "it turned", identity=["a", 1])
+    await Recorder(client).emit(about, "Normal", "Turned", "it turned", identity=["a", 2])
+    assert found(api, about) == [("Normal", "Turned", 1)] * 2
+
+
+async def test_an_event_that_cannot_be_written_holds_nothing_up(client: Client, api: Api, about: Object) -> None:
+    api.fault({"verb": "create", "resource": "events", "action": "status", "code": 500})
+    recorder = Recorder(client)
+    await recorder.emit(about, "Normal", "Turned", "it turned", identity=1)
+    recorder.enqueue(about, "Normal", "Odd", "something is odd")
+    await written(recorder)
+    assert found(api, about) == []
+
+
+async def test_a_process_that_lost_the_lease_hears_so_when_it_tells_an_event(client: Client, about: Object) -> None:
+    def fence() -> None:
+        raise errors.LostLeadershipError("not leading")
+
+    client.fence = fence
+    with pytest.raises(errors.LostLeadershipError):
+        await Recorder(client).emit(about, "Normal", "Turned", "it turned", identity=1)
