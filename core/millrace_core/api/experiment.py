@@ -184,6 +184,9 @@ class ExperimentStatus(StatusModel):
         description="Pending, Ready, Running, Paused, Promoting, RollingBack, Succeeded, Failed or Inconclusive.",
     )
     started_at: Timestamp | None = Field(default=None, description="When traffic was first split.")
+    definition: str | None = Field(
+        default=None, description="What the results compare: digest of type, service and arms, as it started with them."
+    )
     finished_at: Timestamp | None = Field(default=None, description="When the experiment reached its end.")
     steps: list[FrozenStep] | None = Field(
         default=None,

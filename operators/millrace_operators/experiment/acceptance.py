@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.observation import Observation
 from millrace_operators.experiment.types import TYPES
 from millrace_operators.routing.champion import may_control
@@ -13,6 +14,7 @@ BUSY: Final = "ServiceBusy"
 WRONG_SERVICE: Final = "WrongService"
 UNKNOWN_TYPE: Final = "UnknownType"
 NOT_CHAMPION: Final = "ControlNotChampion"
+REDEFINED: Final = "Redefined"
 
 
 def objection(observation: Observation) -> RejectError | None:
@@ -23,6 +25,19 @@ def objection(observation: Observation) -> RejectError | None:
         or _wrong_arm(observation)
         or _busy(observation)
         or _not_champion(observation)
+    )
+
+
+def redefined(observation: Observation) -> RejectError | None:
+    """Where it started with another definition; the API server refuses that, unless its CRD lacks the rule."""
+    begun = observation.status.definition
+    if begun is None or begun == experiment_definition(observation.spec):
+        return None
+    return RejectError(
+        "type, service or arms are not those that the experiment started with, so its results would mix two",
+        hint="Put them back; a rerun with others is a new Experiment",
+        field="spec",
+        reason=REDEFINED,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from millrace_core.api import conditions
 from millrace_core.api.experiment import TERMINAL
 from millrace_core.base import timestamps
+from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.command import commanded
 from millrace_operators.experiment.observation import (
@@ -147,7 +148,9 @@ def started(observation: Observation) -> Verdict | None:
     if applied is None:
         return Verdict("Ready", "all arms are ready; the route is being prepared")
     at = timestamps.render(applied)
-    return Verdict("Running", "traffic is split", {"phase": RUNNING, "started_at": at, "step_started_at": at})
+    definition = experiment_definition(observation.spec)
+    changes = {"phase": RUNNING, "started_at": at, "step_started_at": at, "definition": definition}
+    return Verdict("Running", "traffic is split", changes)
 
 
 def step_due(observation: Observation) -> Verdict | None:

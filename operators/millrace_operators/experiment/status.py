@@ -11,7 +11,7 @@ from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object
-from millrace_operators.experiment.acceptance import objection
+from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decide import Decision
 from millrace_operators.experiment.observation import PENDING, READY, Observation
 
@@ -87,7 +87,7 @@ def _of_the_end(before: list[ConditionDict] | None, status: ExperimentStatus) ->
 
 
 def _accepted(status: ExperimentStatus, observation: Observation) -> ConditionDict:
-    error = objection(observation) if status.phase in (PENDING, READY) else None
+    error = objection(observation) if status.phase in (PENDING, READY) else redefined(observation)
     if error is not None:
         return conditions.rejected(conditions.ACCEPTED, error)
     return condition(conditions.ACCEPTED, True, conditions.VALID, "the spec is valid and everything it names exists")

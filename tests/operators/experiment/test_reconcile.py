@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from millrace_core.api.experiment import ExperimentSpec
+from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_kube import resources as r
 from millrace_operators.routing import changes
 from millrace_operators.routing.state import DesiredRoute, RouteChanges
@@ -213,6 +215,54 @@ async def test_an_experiment_on_an_unknown_service_waits_for_it(world: World) ->
     world.delete(EXP, "ab")
     await world.settle()
     assert world.get(EXP, "ab") is None
+
+
+ARMS = builders.experiment("ab", "shop", "v1", "v2").build()["spec"]["arms"]
+CHANGES: dict[str, dict[str, Any]] = {
+    "weight": {"arms": [ARMS[0], {**ARMS[1], "weight": 30}]},
+    "order": {"arms": ARMS[::-1]},
+    "deployment": {"arms": [ARMS[0], {**ARMS[1], "deployment": "v3"}]},
+    "name": {"arms": [ARMS[0], {**ARMS[1], "name": "other"}]},
+    "control": {
+        "arms": [
+            {"name": "control", "deployment": "v1", "weight": 5},
+            {"name": "challenger", "deployment": "v2", "control": True},
+        ]
+    },
+    "one more": {"arms": [*ARMS, {"name": "third", "deployment": "v3", "weight": 5}]},
+    "service": {"service": "store"},
+    "settle": {"routing": {"settle": "3s"}},
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+async def test_the_api_server_refuses_what_changes_the_definition_of_a_running_experiment(
+    shop: World, case: str
+) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    before = shop.get(EXP, "ab")
+    assert before is not None
+    spec = ExperimentSpec.model_validate({**before["spec"], **CHANGES[case]})
+    if experiment_definition(spec) == before["status"]["definition"]:
+        shop.patch(EXP, "ab", {"spec": CHANGES[case]})
+    else:
+        with pytest.raises(AssertionError, match="frozen once the experiment has started"):
+            shop.patch(EXP, "ab", {"spec": CHANGES[case]})
+
+
+async def test_an_experiment_whose_results_would_mix_two_definitions_says_so(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    path = f"{EXP.path(shop.namespace, 'ab')}/status"
+    other = {"status": {"definition": "sha256:" + "0" * 64}}
+    header = {"content-type": "application/merge-patch+json"}
+    assert shop.http.patch(path, json=other, headers=header).status_code == 200
+    shop.touched(EXP)
+    await shop.settle()
+    refused = shop.condition(EXP, "ab", "Accepted")
+    assert refused[:2] == ("False", "Redefined")
+    assert "a rerun with others is a new Experiment" in refused[2]
 
 
 async def test_arms_are_frozen_once_it_runs(shop: World) -> None:

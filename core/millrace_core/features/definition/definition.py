@@ -1,13 +1,6 @@
 """A feature view, compiled: the one definition that training, materialization, the gateway and inference share.
 
-``schema_hash`` covers what decides a stored row, so it changes when, and only when, one of these changes:
-
-- the join keys: their names, types and order (int32 and int64 are one type here, as they are one entity);
-- the stored features (all but those on demand): their names, types, meanings (``Feature.meaning``) and order;
-- ``source.timestampField``, ``source.createdTimestampField`` and ``source.where``.
-
-It does not change with ``ttl`` (checked when a row is read), the source's address, the schedule, or anything that is
-only about the view (description, owner, tags). Stored rows carry the first 8 bytes of the hash.
+``schema_hash`` is the view's definition (``millrace_core.identity.view_definition``, which says what changes it).
 """
 
 from __future__ import annotations
@@ -19,7 +12,6 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from millrace_core.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
-from millrace_core.api.names import digest
 from millrace_core.api.source import SOURCE_KINDS, SourceSpec
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
@@ -29,12 +21,12 @@ from millrace_core.features.definition.quality import Check
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.compiled import CompiledExpression, InputFeature, compile_expressions
 from millrace_core.features.types import times
+from millrace_core.identity.view_definition import view_definition
 
 # Microseconds; about 36,000 years, so that the sum of a time and a ttl fits into 64 bits.
 MAX_TTL: Final = 2**60
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_KEY_TYPES: Final = {"int32": "int", "int64": "int"}
 
 
 @dataclass(frozen=True)
@@ -246,15 +238,14 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
 
 
 def schema_hash(spec: FeatureViewSpec) -> str:
-    """``sha256:<hex>`` over what decides a stored row (see the module's docstring)."""
-    decisive = {
-        "entities": [[entity.name, _KEY_TYPES.get(entity.type, entity.type)] for entity in spec.entities],
-        "features": [list(feature.stored) for feature in _features(spec) if not feature.on_demand],
-        "timestamp": spec.source.timestamp_field,
-        "created": spec.source.created_timestamp_field,
-        **({} if spec.source.where is None else {"where": _where(spec.source.where)}),
-    }
-    return f"sha256:{digest(decisive)}"
+    """The view's definition: ``sha256:<hex>`` over what decides a stored row."""
+    return view_definition(
+        ((entity.name, entity.type) for entity in spec.entities),
+        (feature.stored for feature in _features(spec) if not feature.on_demand),
+        timestamp_field=spec.source.timestamp_field,
+        created_field=spec.source.created_timestamp_field,
+        where=None if spec.source.where is None else _where(spec.source.where),
+    )
 
 
 def _check_source(source: SourceSpec) -> None:
