@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import httpx
@@ -291,10 +290,7 @@ class Operator:
 
     def __init__(self, client: Client, namespace: str, clock: Callable[[], datetime], platform: Platform) -> None:
         self.client = client
-        self._reconciles = {
-            "deployment": partial(reconcile_deployment, platform=platform),
-            "service": reconcile_service,
-        }
+        self._platform = platform
         self._metrics = KubeMetrics()
         self.cluster = CachedClient(client, Cache(), metrics=self._metrics, clock=clock)
         self.namespace = namespace
@@ -322,8 +318,13 @@ class Operator:
         wishes: list[Requeue | None] = []
         for controller, name in self._keys():
             key = Key(controller, self.namespace, name)
-            wishes.append(await self._reconciles[controller](self.cluster, key=key))
+            wishes.append(await self._reconcile(controller, key))
         return min((wish.after for wish in wishes if wish is not None), default=None)
+
+    async def _reconcile(self, controller: str, key: Key) -> Requeue | None:
+        if controller == "deployment":
+            return await reconcile_deployment(self.cluster, self._platform, key)
+        return await _RECONCILES[controller](self.cluster, key)
 
     async def _list(self, resource: r.Resource) -> None:
         """As the runtime does, but of one namespace."""
@@ -345,6 +346,9 @@ class Operator:
             *(("deployment", name_of(item)) for item in deployments),
             *(("service", name) for name in sorted(services)),
         ]
+
+
+_RECONCILES: dict[str, Callable[[CachedClient, Key], Awaitable[Requeue | None]]] = {"service": reconcile_service}
 
 
 def normal(documents: list[Object]) -> list[Object]:
