@@ -108,7 +108,7 @@ class Kubelet:
         status = pod.get("status") or {}
         if all(_without_times(status.get(key)) == value for key, value in wanted.items()):
             return False
-        checked(self.http.patch(f"{path}/{name}/status", content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        self.report(f"{path}/{name}", wanted)
         return True
 
     def _pod_status(self, deployment: Object) -> dict[str, Any]:
@@ -138,9 +138,13 @@ class Kubelet:
         status = deployment.get("status") or {}
         if all(status.get(key, 0) == value for key, value in wanted.items()):
             return False
-        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name_of(deployment)}/status"
-        checked(self.http.patch(path, content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        self.report(r.DEPLOYMENTS.path(self.namespace, name_of(deployment)), wanted)
         return True
+
+    def report(self, path: str, status: dict[str, Any]) -> None:
+        """Writes a status, unless the garbage collector has taken the object meanwhile."""
+        answer = self.http.patch(f"{path}/status", content=orjson.dumps({"status": status}), headers=_MERGE)
+        assert answer.status_code in (200, 404), answer.text
 
     def _serves(self, deployment: Object) -> bool:
         owner = deployment["metadata"]["labels"][names.DEPLOYMENT]

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from millrace_kube import resources as r
 from millrace_kube.resources import Object, labels_of, name_of
 from tests.operators.modeldeployment.pod_states import ended, error, waiting
 from tests.operators.world import Kubelet, checked
-
-_MERGE = {"content-type": "application/merge-patch+json"}
 
 
 def digest(letter: str) -> str:
@@ -93,7 +89,7 @@ class PodKubelet(Kubelet):
             "initContainerStatuses": [{"name": "fetch", "image": "i", "imageID": "", "restartCount": 0, **fetch}],
             "conditions": [{"type": "Ready", "status": ready}],
         }
-        checked(self.http.patch(f"{self._path(pod)}/status", content=orjson.dumps({"status": status}), headers=_MERGE))
+        self.report(self._path(pod), status)
         return True
 
     def _asked(self, pod: Object) -> tuple[str | None, str]:
@@ -122,8 +118,7 @@ class PodKubelet(Kubelet):
         status = deployment.get("status") or {}
         if all(status.get(key, 0) == value for key, value in wanted.items()):
             return False
-        path = r.DEPLOYMENTS.path(self.namespace, name_of(deployment), "status")
-        checked(self.http.patch(path, content=orjson.dumps({"status": wanted}), headers=_MERGE))
+        self.report(r.DEPLOYMENTS.path(self.namespace, name_of(deployment)), wanted)
         return True
 
     def _path(self, pod: Object) -> str:
