@@ -11,7 +11,7 @@ import orjson
 
 from millrace_local.apiserver.documents import Documents
 from millrace_local.apiserver.errors import StatusError, no_such_path
-from millrace_local.apiserver.faults import Faults
+from millrace_local.apiserver.faults import FaultInjector
 from millrace_local.apiserver.journal import JournalFullError
 from millrace_local.apiserver.objects import Objects
 from millrace_local.apiserver.request import JSON, Request, RequestTarget, Response, Stream, parse_query
@@ -35,7 +35,7 @@ class App:
         faults: serves ``/faults`` and applies its rules to requests; ``None`` outside tests.
     """
 
-    def __init__(self, server: ApiServer, faults: Faults | None = None) -> None:
+    def __init__(self, server: ApiServer, faults: FaultInjector | None = None) -> None:
         self._router = Router(server.registry)
         self._documents = Documents(server)
         self._objects = Objects(server)
@@ -80,7 +80,7 @@ class App:
             raise no_such_path()
         return document
 
-    async def _answer_with_faults(self, request: Request, faults: Faults) -> Response | Stream:
+    async def _answer_with_faults(self, request: Request, faults: FaultInjector) -> Response | Stream:
         if request.path.startswith("/faults"):
             return faults.serve(request)
         target = self._router.target(request.path)

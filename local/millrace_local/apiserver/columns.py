@@ -33,7 +33,7 @@ _STEPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class PrinterColumn:
+class TableColumn:
     """One column: its ``TableColumnDefinition``, and ``read``, which gives the cell of an object."""
 
     name: str
@@ -85,8 +85,8 @@ def duration(seconds: float) -> str:
     return f"{whole // _YEAR}y"
 
 
-NAME = PrinterColumn("Name", lambda obj, _: obj["metadata"]["name"], format="name", description=_NAME_TEXT)
-AGE = PrinterColumn("Age", lambda obj, now: age(obj["metadata"].get("creationTimestamp"), now), description=_AGE_TEXT)
+NAME = TableColumn("Name", lambda obj, _: obj["metadata"]["name"], format="name", description=_NAME_TEXT)
+AGE = TableColumn("Age", lambda obj, now: age(obj["metadata"].get("creationTimestamp"), now), description=_AGE_TEXT)
 
 
 def _declared_cell(path: str, kind: str) -> Read:
@@ -112,12 +112,12 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def declared(columns: list[dict[str, Any]]) -> list[PrinterColumn]:
+def declared(columns: list[dict[str, Any]]) -> list[TableColumn]:
     """The columns of a CRD version: name and the declared ones, or name and age where none is declared."""
     if not columns:
         return [NAME, AGE]
     return [NAME] + [
-        PrinterColumn(
+        TableColumn(
             column["name"],
             _declared_cell(column["jsonPath"], column["type"]),
             type=column["type"],

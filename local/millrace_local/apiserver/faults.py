@@ -96,7 +96,7 @@ class FaultRule:
         return float(self.given.get(name) or 0)
 
 
-class Faults:
+class FaultInjector:
     """The rules in force."""
 
     def __init__(self, server: ApiServer) -> None:

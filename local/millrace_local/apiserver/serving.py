@@ -18,7 +18,7 @@ import uvicorn
 from millrace_core.base.errors import ReportError
 from millrace_local.apiserver.app import App
 from millrace_local.apiserver.connections import Protocol
-from millrace_local.apiserver.faults import Faults
+from millrace_local.apiserver.faults import FaultInjector
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
 from millrace_local.apiserver.seeding import seed
 from millrace_local.apiserver.server import ApiServer
@@ -78,7 +78,7 @@ def serve(
     seed(server, crds)
     url = f"http://{HOST}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        App(server, Faults(server) if faults else None),
+        App(server, FaultInjector(server) if faults else None),
         loop="uvloop",
         http=Protocol,
         ws="none",

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from millrace_local.apiserver.columns import PrinterColumn
+from millrace_local.apiserver.columns import TableColumn
 from millrace_local.apiserver.printers import columns_of
 from millrace_local.apiserver.representations import Representation, partial
 from millrace_local.apiserver.resources import ApiResource
@@ -29,7 +29,7 @@ class TableRepresentation(Representation):
         super().__init__(resource)
         self._include = include
         self._version = version
-        self._columns: Sequence[PrinterColumn] = columns_of(resource)
+        self._columns: Sequence[TableColumn] = columns_of(resource)
         self._headed = False
 
     def one(self, entry: StoreEntry) -> bytes:

@@ -26,7 +26,7 @@ Root = Annotated[Path, typer.Option("--root", envvar="MILLRACE_ROOT", help="The 
 DEFAULT_ROOT = Path(".millrace")
 
 
-class Output(StrEnum):
+class StatusFormat(StrEnum):
     """How ``status`` is written."""
 
     TABLE = "table"
@@ -103,12 +103,12 @@ def down(
 @app.command()
 def status(
     root: Root = DEFAULT_ROOT,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to write it.")] = Output.TABLE,
+    output: Annotated[StatusFormat, typer.Option("--output", "-o", help="How to write it.")] = StatusFormat.TABLE,
 ) -> None:
     """Shows every component: process, port, restarts, health. Exit code 0: all ready; 1: not; 3: nothing runs."""
     stack = LocalStack(root)
     now = stack.status()
-    if output is Output.JSON:
+    if output is StatusFormat.JSON:
         typer.echo(json.dumps(now.to_json(), indent=2))
     else:
         typer.echo(messages.table(now, root))

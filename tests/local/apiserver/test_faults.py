@@ -86,7 +86,7 @@ def test_latency_slows_a_call_down(client: httpx.Client) -> None:
     assert time.monotonic() - started >= 0.3
 
 
-class Watch(threading.Thread):
+class WatchThread(threading.Thread):
     """A watch in a thread; ``names`` are the objects it has seen, ``error`` what ended it."""
 
     def __init__(self, url: str, user_agent: str = "") -> None:
@@ -110,7 +110,7 @@ class Watch(threading.Thread):
 
 
 def test_watches_are_cut_off(client: httpx.Client, faulty: RunningServer) -> None:
-    watch = Watch(faulty.url)
+    watch = WatchThread(faulty.url)
     watch.start()
     watch.open.wait(10)
     rules(client, {"verb": "create", "nth": 2, "action": "dropWatches"})
@@ -125,7 +125,7 @@ def test_a_stale_watch_runs_behind_until_the_rule_is_gone(
     client: httpx.Client, faulty: RunningServer, eventually: Eventually
 ) -> None:
     rules(client, {"resource": "configmaps", "userAgent": "stale", "action": "staleWatch"})
-    stale, fresh = Watch(faulty.url, "stale"), Watch(faulty.url, "fresh")
+    stale, fresh = WatchThread(faulty.url, "stale"), WatchThread(faulty.url, "fresh")
     for watch in (stale, fresh):
         watch.start()
         assert watch.open.wait(10)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, declared
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, declared
 from millrace_local.apiserver.printers import cluster, network, storage, workloads
 from millrace_local.apiserver.printers.pods import PODS
 from millrace_local.apiserver.resources import ApiResource
 
-_COLUMNS: dict[str, list[PrinterColumn]] = {
+_COLUMNS: dict[str, list[TableColumn]] = {
     "/configmaps": storage.CONFIG_MAPS,
     "/endpoints": network.ENDPOINTS,
     "/limitranges": cluster.CREATED_AT,
@@ -44,7 +44,7 @@ _COLUMNS: dict[str, list[PrinterColumn]] = {
 }
 
 
-def columns_of(resource: ApiResource) -> list[PrinterColumn]:
+def columns_of(resource: ApiResource) -> list[TableColumn]:
     """The columns of a resource; name and age for kinds without a table of their own."""
     if resource.custom:
         return declared(resource.definition.get("additionalPrinterColumns") or [])

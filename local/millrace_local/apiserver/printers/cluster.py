@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, age, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, at
 
 Obj = dict[str, Any]
 _ROLE = "node-role.kubernetes.io/"
-CREATED_AT = [NAME, PrinterColumn("Created At", lambda obj, _: obj["metadata"].get("creationTimestamp"), type="date")]
-NAMESPACES = [NAME, PrinterColumn("Status", lambda obj, _: at(obj, "status.phase") or ""), AGE]
+CREATED_AT = [NAME, TableColumn("Created At", lambda obj, _: obj["metadata"].get("creationTimestamp"), type="date")]
+NAMESPACES = [NAME, TableColumn("Status", lambda obj, _: at(obj, "status.phase") or ""), AGE]
 
 
 def _node_status(node: Obj, _: datetime) -> str:
@@ -26,22 +26,22 @@ def _roles(node: Obj, _: datetime) -> str:
     return ",".join(sorted(key.removeprefix(_ROLE) for key in labels if key.startswith(_ROLE))) or "<none>"
 
 
-def _address(kind: str) -> PrinterColumn:
+def _address(kind: str) -> TableColumn:
     def read(node: Obj, _: datetime) -> str:
         found = at(node, "status.addresses") or ()
         return next((address["address"] for address in found if address["type"] == kind), "<none>")
 
-    return PrinterColumn(kind.replace("IP", "-IP"), read, priority=1)
+    return TableColumn(kind.replace("IP", "-IP"), read, priority=1)
 
 
-def _info(name: str, field: str, priority: int = 1) -> PrinterColumn:
-    return PrinterColumn(name, lambda node, _: at(node, f"status.nodeInfo.{field}") or "<unknown>", priority=priority)
+def _info(name: str, field: str, priority: int = 1) -> TableColumn:
+    return TableColumn(name, lambda node, _: at(node, f"status.nodeInfo.{field}") or "<unknown>", priority=priority)
 
 
 NODES = [
     NAME,
-    PrinterColumn("Status", _node_status),
-    PrinterColumn("Roles", _roles),
+    TableColumn("Status", _node_status),
+    TableColumn("Roles", _roles),
     AGE,
     _info("Version", "kubeletVersion", 0),
     _address("InternalIP"),
@@ -83,18 +83,18 @@ def _event_count(event: Obj, _: datetime) -> int:
 
 
 EVENTS = [
-    PrinterColumn("Last Seen", _last_seen),
-    PrinterColumn("Type", lambda event, _: event.get("type")),
-    PrinterColumn("Reason", lambda event, _: event.get("reason")),
-    PrinterColumn("Object", _event_object),
-    PrinterColumn("Subobject", lambda event, _: _involved(event).get("fieldPath") or "", priority=1),
-    PrinterColumn("Source", _event_source, priority=1),
-    PrinterColumn("Message", lambda event, _: (event.get("message") or event.get("note") or "").strip()),
-    PrinterColumn("First Seen", _first_seen, priority=1),
-    PrinterColumn("Count", _event_count, type="integer", priority=1),
-    PrinterColumn("Name", lambda event, _: event["metadata"]["name"], format="name", priority=1),
+    TableColumn("Last Seen", _last_seen),
+    TableColumn("Type", lambda event, _: event.get("type")),
+    TableColumn("Reason", lambda event, _: event.get("reason")),
+    TableColumn("Object", _event_object),
+    TableColumn("Subobject", lambda event, _: _involved(event).get("fieldPath") or "", priority=1),
+    TableColumn("Source", _event_source, priority=1),
+    TableColumn("Message", lambda event, _: (event.get("message") or event.get("note") or "").strip()),
+    TableColumn("First Seen", _first_seen, priority=1),
+    TableColumn("Count", _event_count, type="integer", priority=1),
+    TableColumn("Name", lambda event, _: event["metadata"]["name"], format="name", priority=1),
 ]
-LEASES = [NAME, PrinterColumn("Holder", lambda lease, _: at(lease, "spec.holderIdentity") or ""), AGE]
+LEASES = [NAME, TableColumn("Holder", lambda lease, _: at(lease, "spec.holderIdentity") or ""), AGE]
 
 
 def _scaler_targets(scaler: Obj, _: datetime) -> str:
@@ -123,35 +123,35 @@ def _scaler_reference(scaler: Obj, _: datetime) -> str:
 
 SCALERS = [
     NAME,
-    PrinterColumn("Reference", _scaler_reference),
-    PrinterColumn("Targets", _scaler_targets),
-    PrinterColumn("MinPods", lambda obj, _: str(obj["spec"].get("minReplicas", "<unset>"))),
-    PrinterColumn("MaxPods", lambda obj, _: obj["spec"]["maxReplicas"], type="integer"),
-    PrinterColumn("Replicas", lambda obj, _: at(obj, "status.currentReplicas") or 0, type="integer"),
+    TableColumn("Reference", _scaler_reference),
+    TableColumn("Targets", _scaler_targets),
+    TableColumn("MinPods", lambda obj, _: str(obj["spec"].get("minReplicas", "<unset>"))),
+    TableColumn("MaxPods", lambda obj, _: obj["spec"]["maxReplicas"], type="integer"),
+    TableColumn("Replicas", lambda obj, _: at(obj, "status.currentReplicas") or 0, type="integer"),
     AGE,
 ]
 
 
-def _bound(name: str) -> PrinterColumn:
+def _bound(name: str) -> TableColumn:
     shown = "Min Available" if name == "minAvailable" else "Max Unavailable"
-    return PrinterColumn(shown, lambda obj, _: str((obj.get("spec") or {}).get(name, "N/A")))
+    return TableColumn(shown, lambda obj, _: str((obj.get("spec") or {}).get(name, "N/A")))
 
 
 BUDGETS = [
     NAME,
     _bound("minAvailable"),
     _bound("maxUnavailable"),
-    PrinterColumn("Allowed Disruptions", lambda obj, _: at(obj, "status.disruptionsAllowed") or 0, type="integer"),
+    TableColumn("Allowed Disruptions", lambda obj, _: at(obj, "status.disruptionsAllowed") or 0, type="integer"),
     AGE,
 ]
 ROLE_BINDINGS = [
     NAME,
-    PrinterColumn("Role", lambda obj, _: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}"),
+    TableColumn("Role", lambda obj, _: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}"),
     AGE,
 ]
 PRIORITY_CLASSES = [
     NAME,
-    PrinterColumn("Value", lambda obj, _: obj["value"], type="integer"),
-    PrinterColumn("Global-Default", lambda obj, _: bool(obj.get("globalDefault")), type="boolean"),
+    TableColumn("Value", lambda obj, _: obj["value"], type="integer"),
+    TableColumn("Global-Default", lambda obj, _: bool(obj.get("globalDefault")), type="boolean"),
     AGE,
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, at
 from millrace_local.apiserver.scale import selector_text
 
 Obj = dict[str, Any]
@@ -33,12 +33,12 @@ def _service_ports(service: Obj, _: datetime) -> str:
 
 SERVICES = [
     NAME,
-    PrinterColumn("Type", lambda service, _: service["spec"].get("type")),
-    PrinterColumn("Cluster-IP", lambda service, _: service["spec"].get("clusterIP") or "<none>"),
-    PrinterColumn("External-IP", _external),
-    PrinterColumn("Port(s)", _service_ports),
+    TableColumn("Type", lambda service, _: service["spec"].get("type")),
+    TableColumn("Cluster-IP", lambda service, _: service["spec"].get("clusterIP") or "<none>"),
+    TableColumn("External-IP", _external),
+    TableColumn("Port(s)", _service_ports),
     AGE,
-    PrinterColumn(
+    TableColumn(
         "Selector", lambda service, _: selector_text(service["spec"].get("selector") or {}) or "<none>", priority=1
     ),
 ]
@@ -60,7 +60,7 @@ def _endpoints(obj: Obj, _: datetime) -> str:
     return _shortened(found)
 
 
-ENDPOINTS = [NAME, PrinterColumn("Endpoints", _endpoints), AGE]
+ENDPOINTS = [NAME, TableColumn("Endpoints", _endpoints), AGE]
 
 
 def _slice_addresses(obj: Obj, _: datetime) -> str:
@@ -75,9 +75,9 @@ def _slice_ports(obj: Obj, _: datetime) -> str:
 
 ENDPOINT_SLICES = [
     NAME,
-    PrinterColumn("AddressType", lambda obj, _: obj.get("addressType")),
-    PrinterColumn("Ports", _slice_ports),
-    PrinterColumn("Endpoints", _slice_addresses),
+    TableColumn("AddressType", lambda obj, _: obj.get("addressType")),
+    TableColumn("Ports", _slice_ports),
+    TableColumn("Endpoints", _slice_addresses),
     AGE,
 ]
 
@@ -94,14 +94,14 @@ def _ingress_address(ingress: Obj, _: datetime) -> str:
 
 INGRESSES = [
     NAME,
-    PrinterColumn("Class", lambda ingress, _: ingress["spec"].get("ingressClassName") or "<none>"),
-    PrinterColumn("Hosts", _hosts),
-    PrinterColumn("Address", _ingress_address),
-    PrinterColumn("Ports", lambda ingress, _: "80, 443" if ingress["spec"].get("tls") else "80"),
+    TableColumn("Class", lambda ingress, _: ingress["spec"].get("ingressClassName") or "<none>"),
+    TableColumn("Hosts", _hosts),
+    TableColumn("Address", _ingress_address),
+    TableColumn("Ports", lambda ingress, _: "80, 443" if ingress["spec"].get("tls") else "80"),
     AGE,
 ]
 POLICIES = [
     NAME,
-    PrinterColumn("Pod-Selector", lambda obj, _: selector_text(obj["spec"].get("podSelector") or {}) or "<none>"),
+    TableColumn("Pod-Selector", lambda obj, _: selector_text(obj["spec"].get("podSelector") or {}) or "<none>"),
     AGE,
 ]

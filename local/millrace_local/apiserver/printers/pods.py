@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, age, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, at
 
 Obj = dict[str, Any]
 
@@ -86,14 +86,14 @@ def _gates(pod: Obj, _: datetime) -> str:
 
 PODS = [
     NAME,
-    PrinterColumn("Ready", _ready, description="The aggregate readiness state of this pod for accepting traffic."),
-    PrinterColumn("Status", status, description="The aggregate status of the containers in this pod."),
-    PrinterColumn(
+    TableColumn("Ready", _ready, description="The aggregate readiness state of this pod for accepting traffic."),
+    TableColumn("Status", status, description="The aggregate status of the containers in this pod."),
+    TableColumn(
         "Restarts", _restarts, description="The number of times the containers in this pod have been restarted."
     ),
     AGE,
-    PrinterColumn("IP", lambda pod, _: at(pod, "status.podIP") or "<none>", priority=1),
-    PrinterColumn("Node", lambda pod, _: pod["spec"].get("nodeName") or "<none>", priority=1),
-    PrinterColumn("Nominated Node", lambda pod, _: at(pod, "status.nominatedNodeName") or "<none>", priority=1),
-    PrinterColumn("Readiness Gates", _gates, priority=1),
+    TableColumn("IP", lambda pod, _: at(pod, "status.podIP") or "<none>", priority=1),
+    TableColumn("Node", lambda pod, _: pod["spec"].get("nodeName") or "<none>", priority=1),
+    TableColumn("Nominated Node", lambda pod, _: at(pod, "status.nominatedNodeName") or "<none>", priority=1),
+    TableColumn("Readiness Gates", _gates, priority=1),
 ]

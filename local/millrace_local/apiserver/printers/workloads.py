@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, PrinterColumn, age, at, duration, parse_time
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, at, duration, parse_time
 from millrace_local.apiserver.scale import selector_text
 
 Obj = dict[str, Any]
 
 
-def _number(name: str, path: str) -> PrinterColumn:
-    return PrinterColumn(name, lambda obj, _: at(obj, path) or 0, type="integer")
+def _number(name: str, path: str) -> TableColumn:
+    return TableColumn(name, lambda obj, _: at(obj, path) or 0, type="integer")
 
 
 def _pod_spec(obj: Obj) -> Obj:
@@ -24,13 +24,13 @@ def _selector(obj: Obj, _: datetime) -> str:
     return selector_text(obj["spec"].get("selector") or {}) or "<none>"
 
 
-_CONTAINERS = PrinterColumn(
+_CONTAINERS = TableColumn(
     "Containers", lambda obj, _: ",".join(c["name"] for c in _pod_spec(obj).get("containers") or ()), priority=1
 )
-_IMAGES = PrinterColumn(
+_IMAGES = TableColumn(
     "Images", lambda obj, _: ",".join(c.get("image", "") for c in _pod_spec(obj).get("containers") or ()), priority=1
 )
-_SELECTOR = PrinterColumn("Selector", _selector, priority=1)
+_SELECTOR = TableColumn("Selector", _selector, priority=1)
 _WIDE = [_CONTAINERS, _IMAGES, _SELECTOR]
 
 
@@ -40,9 +40,9 @@ def _ready_of_wanted(obj: Obj, _: datetime) -> str:
 
 DEPLOYMENTS = [
     NAME,
-    PrinterColumn("Ready", _ready_of_wanted, description="Number of the pod with ready state"),
-    PrinterColumn("Up-to-date", lambda obj, _: str(at(obj, "status.updatedReplicas") or 0)),
-    PrinterColumn("Available", lambda obj, _: str(at(obj, "status.availableReplicas") or 0)),
+    TableColumn("Ready", _ready_of_wanted, description="Number of the pod with ready state"),
+    TableColumn("Up-to-date", lambda obj, _: str(at(obj, "status.updatedReplicas") or 0)),
+    TableColumn("Available", lambda obj, _: str(at(obj, "status.availableReplicas") or 0)),
     AGE,
     *_WIDE,
 ]
@@ -54,7 +54,7 @@ REPLICA_SETS = [
     AGE,
     *_WIDE,
 ]
-STATEFUL_SETS = [NAME, PrinterColumn("Ready", _ready_of_wanted), AGE, _CONTAINERS, _IMAGES]
+STATEFUL_SETS = [NAME, TableColumn("Ready", _ready_of_wanted), AGE, _CONTAINERS, _IMAGES]
 
 
 def _node_selector(obj: Obj, _: datetime) -> str:
@@ -68,7 +68,7 @@ DAEMON_SETS = [
     _number("Ready", "status.numberReady"),
     _number("Up-to-date", "status.updatedNumberScheduled"),
     _number("Available", "status.numberAvailable"),
-    PrinterColumn("Node Selector", _node_selector),
+    TableColumn("Node Selector", _node_selector),
     AGE,
     *_WIDE,
 ]
@@ -105,9 +105,9 @@ def _job_duration(job: Obj, now: datetime) -> str:
 
 JOBS = [
     NAME,
-    PrinterColumn("Status", _job_status, description="Status of the job."),
-    PrinterColumn("Completions", _completions),
-    PrinterColumn("Duration", _job_duration, description="Time required to complete the job."),
+    TableColumn("Status", _job_status, description="Status of the job."),
+    TableColumn("Completions", _completions),
+    TableColumn("Duration", _job_duration, description="Time required to complete the job."),
     AGE,
     *_WIDE,
 ]
@@ -120,11 +120,11 @@ def _last_schedule(job: Obj, now: datetime) -> str:
 
 CRON_JOBS = [
     NAME,
-    PrinterColumn("Schedule", lambda job, _: job["spec"]["schedule"]),
-    PrinterColumn("Timezone", lambda job, _: job["spec"].get("timeZone") or "<none>"),
-    PrinterColumn("Suspend", lambda job, _: str(bool(job["spec"].get("suspend"))).capitalize(), type="boolean"),
-    PrinterColumn("Active", lambda job, _: len(at(job, "status.active") or ()), type="integer"),
-    PrinterColumn("Last Schedule", _last_schedule),
+    TableColumn("Schedule", lambda job, _: job["spec"]["schedule"]),
+    TableColumn("Timezone", lambda job, _: job["spec"].get("timeZone") or "<none>"),
+    TableColumn("Suspend", lambda job, _: str(bool(job["spec"].get("suspend"))).capitalize(), type="boolean"),
+    TableColumn("Active", lambda job, _: len(at(job, "status.active") or ()), type="integer"),
+    TableColumn("Last Schedule", _last_schedule),
     AGE,
     *_WIDE,
 ]
@@ -141,7 +141,7 @@ def _controller(obj: Obj, _: datetime) -> str:
 
 REVISIONS = [
     NAME,
-    PrinterColumn("Controller", _controller),
-    PrinterColumn("Revision", lambda obj, _: obj.get("revision", 0), type="integer"),
+    TableColumn("Controller", _controller),
+    TableColumn("Revision", lambda obj, _: obj.get("revision", 0), type="integer"),
     AGE,
 ]

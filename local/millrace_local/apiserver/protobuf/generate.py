@@ -40,7 +40,7 @@ _PLAIN = {"string": "s", "bool": "t", "[]byte": "b", "float64": "d"}
 _INTEGERS = ("int", "int32", "int64", "uint32", "uint64")
 
 
-class Source:
+class GoTypes:
     """The Go types of a set of packages."""
 
     def __init__(self, modules: dict[str, Path]) -> None:
@@ -97,7 +97,7 @@ class Source:
         return self._code(behind, package, imports | {"resource": "k8s.io/apimachinery/pkg/api/resource"})
 
 
-def table(source: Source) -> dict[str, object]:
+def table(go_types: GoTypes) -> dict[str, object]:
     """The messages by name, and which of them stands for which kind."""
     kinds: dict[str, str] = {}
     for resource in BUILTIN:
@@ -111,7 +111,7 @@ def table(source: Source) -> dict[str, object]:
         message = waiting.pop()
         if message in messages:
             continue
-        messages[message] = {number: [name, code] for number, name, code in source.fields(message)}
+        messages[message] = {number: [name, code] for number, name, code in go_types.fields(message)}
         codes = (code.lstrip("!*[]{}") for _, code in messages[message].values())
         waiting += [code[1:] for code in codes if code.startswith("m")]
     return {"kinds": kinds, "messages": messages}
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("api", type=Path, help="folder of the Go module k8s.io/api")
     parser.add_argument("apimachinery", type=Path, help="folder of the Go module k8s.io/apimachinery")
     arguments = parser.parse_args()
-    found = table(Source({"k8s.io/apimachinery": arguments.apimachinery, "k8s.io/api": arguments.api}))
+    found = table(GoTypes({"k8s.io/apimachinery": arguments.apimachinery, "k8s.io/api": arguments.api}))
     text = json.dumps(found, separators=(",", ":"), sort_keys=True).replace('"k8s.io/', '"').replace("mk8s.io/", "m")
     Path(__file__).with_name("fields.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 

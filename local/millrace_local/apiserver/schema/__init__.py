@@ -1,4 +1,4 @@
-"""Kubernetes structural schemas: defaulting, pruning and validation, CEL rules included."""
+"""Structural schemas: defaulting, pruning and validation, with CEL rules."""
 
 from millrace_local.apiserver.schema.compiled import Schema, compile_schema
 from millrace_local.apiserver.schema.errors import FieldError, SchemaError

@@ -1,4 +1,4 @@
-"""A schema ready for use: defaulting, pruning and validation of whole objects."""
+"""A compiled schema: defaulting, pruning and validation of whole objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from millrace_local.apiserver.schema.correlation import new_problems
+from millrace_local.apiserver.schema.correlation import new_violations
 from millrace_local.apiserver.schema.defaulting import compile_defaulting
 from millrace_local.apiserver.schema.defaults import default_errors
 from millrace_local.apiserver.schema.errors import BLOCKING, FieldError, SchemaError, invalid
@@ -33,7 +33,7 @@ _UNCHECKED = invalid(
 
 
 class Schema:
-    """The compiled schema of one version of one kind; ``root`` is what patches and ownership go by."""
+    """The compiled schema of one version of one kind; patches and field ownership use ``root``."""
 
     def __init__(self, root: SchemaNode, rules: RuleNode | None = None) -> None:
         self.root = root
@@ -43,33 +43,34 @@ class Schema:
         self._check = compile_checks(root)[dict]
 
     def default(self, obj: dict[str, Any]) -> None:
-        """Fills in defaults and drops nulls that are not allowed, in place."""
+        """Sets defaults and drops nulls that are not allowed, in place."""
         if self._default is not None:
             self._default(obj)
 
     def prune(self, obj: dict[str, Any]) -> list[str]:
-        """Drops unknown fields in place; gives their paths, sorted, such as ``spec.arms[0].wieght``."""
+        """Drops unknown fields in place; returns their paths, sorted, such as ``spec.arms[0].wieght``."""
         dropped = self._prune(obj) if self._prune is not None else None
         return sorted(dotted(path) for path in dropped) if dropped else []
 
     def validate(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[FieldError]:
-        """Every fault of ``obj``; with ``old``, faults of parts that did not change pass, as Kubernetes has it."""
-        problems = (self._check(obj) if self._check is not None else None) or []
-        if problems and old is not None and self._check is not None:
-            problems = new_problems(problems, self.root, obj, old, self._check(old) or [])
-        field_errors = [problem.worded() for problem in problems]
+        """All errors of ``obj``; given ``old``, errors in parts that did not change pass, as in Kubernetes."""
+        violations = (self._check(obj) if self._check is not None else None) or []
+        if violations and old is not None and self._check is not None:
+            violations = new_violations(violations, self.root, obj, old, self._check(old) or [])
+        field_errors = [violation.worded() for violation in violations]
         if self._rules is None:
             return field_errors
         if any(field_error.type in BLOCKING for field_error in field_errors):
             return [*field_errors, _UNCHECKED]
-        return field_errors + [problem.worded() for problem in broken_rules(self._rules, obj, old)]
+        return field_errors + [violation.worded() for violation in broken_rules(self._rules, obj, old)]
 
 
 def compile_schema(open_api_v3_schema: Mapping[str, Any]) -> Schema:
-    """Compiles an ``openAPIV3Schema``; raises SchemaError with every reason for which Kubernetes would refuse it.
+    """Compiles an ``openAPIV3Schema``; raises SchemaError with every reason for which Kubernetes refuses it.
 
-    The published schemas of the built-in kinds, which name their kind, are taken on trust. The schema is JSON; equal
-    ones are compiled once.
+    The published schemas of the built-in kinds, which name their kind, are not checked. The schema is JSON;
+    equal ones are
+    compiled once.
     """
     if _KIND in open_api_v3_schema:
         return Schema(build(open_api_v3_schema, whole_object=True))
@@ -82,7 +83,7 @@ def compile_schema(open_api_v3_schema: Mapping[str, Any]) -> Schema:
 
 @functools.lru_cache(maxsize=64)
 def _compile(document: bytes) -> Schema:
-    """Versions of a CRD often have one schema, and a CRD is checked before it is used."""
+    """Cached, since versions of a CRD often have one schema, and a CRD is checked before it is used."""
     written: dict[str, Any] = orjson.loads(document)
     errors = structural_errors(written, ROOT_PATH)
     if errors:

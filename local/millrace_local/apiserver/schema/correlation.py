@@ -1,7 +1,7 @@
-"""Matching the parts of an object with those of its older self, as Kubernetes does to let old faults pass.
+"""Matches the parts of an object with those of the stored one, so that old errors pass (ratcheting).
 
-Properties are matched by name and items of list maps by their keys; items of other lists are not matched. A fault of
-a value that did not change is no fault of the change (ratcheting).
+Properties are matched by name and items of list maps by their keys; items of other lists are not matched. An error in a
+value that did not change is not an error of the change.
 Source: ``k8s.io/apiserver/pkg/cel/common/equality.go``.
 """
 
@@ -23,32 +23,32 @@ def keys_of(item: Any, keys: Iterable[str]) -> str:
 
 
 def by_keys(items: Any, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The items of a list map by identity; nothing for other lists."""
+    """The items of a list map by identity; empty for other lists."""
     return {keys_of(item, keys): item for item in items} if keys and isinstance(items, list) else {}
 
 
-def new_problems(
-    problems: list[Violation],
+def new_violations(
+    violations: list[Violation],
     root: SchemaNode,
     new: dict[str, Any],
     old: dict[str, Any],
     errors_of_old: list[Violation],
 ) -> list[Violation]:
-    """The problems that the change from ``old`` to ``new`` brought.
+    """The violations that the change from ``old`` to ``new`` introduced.
 
     Duplicates in list maps and sets count only if the old object had none at all.
     """
-    had_duplicates = any(problem.type == errors.DUPLICATE for problem in errors_of_old)
+    had_duplicates = any(violation.type == errors.DUPLICATE for violation in errors_of_old)
     return [
-        problem
-        for problem in problems
-        if not (had_duplicates and problem.type == errors.DUPLICATE)
-        and (problem.type == errors.DUPLICATE or not _unchanged(problem.at, root, new, old))
+        violation
+        for violation in violations
+        if not (had_duplicates and violation.type == errors.DUPLICATE)
+        and (violation.type == errors.DUPLICATE or not _unchanged(violation.at, root, new, old))
     ]
 
 
 def _unchanged(at: Path, root: SchemaNode, new: Any, old: Any) -> bool:
-    """Whether the value at a path, or one around it, equals the old value that it is matched with."""
+    """Whether the value at a path, or one that contains it, equals the old value that it is matched with."""
     node: SchemaNode | None = root
     for step in (*at, None):
         if new == old:

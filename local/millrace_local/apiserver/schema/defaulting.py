@@ -1,6 +1,6 @@
-"""Structural defaulting: what a schema fills in, compiled to closures.
+"""Structural defaulting, compiled to closures.
 
-Nulls at fields that are not nullable are dropped, or defaulted where there is a default, before anything is validated.
+Nulls in fields that are not nullable are dropped, or replaced by the default if there is one, before validation.
 Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting``.
 """
 
@@ -24,7 +24,7 @@ def copied(value: Any) -> Any:
 
 
 def compile_defaulting(node: SchemaNode) -> Default | None:
-    """A function that defaults a value in place; None where there is nothing to do below ``node``."""
+    """A function that sets defaults in place; None if there is nothing to set below ``node``."""
     if node.items is not None:
         return _list_defaulting(node.items)
     if node.properties or node.additional is not None:
@@ -79,7 +79,7 @@ def _map_defaulting(node: SchemaNode) -> Default:
 
 
 def _settle_nulls(obj: dict[str, Any], node: SchemaNode) -> None:
-    """Drops nulls that the schema does not allow; a default, if there is one, takes their place."""
+    """Replaces nulls that the schema does not allow by the default, or drops them."""
     for name in [name for name, value in obj.items() if value is None]:
         sub = node.children[name]
         if sub is None or sub.nullable:

@@ -1,4 +1,4 @@
-"""Whether the defaults of a schema are values that it accepts itself.
+"""Checks that the defaults of a schema are valid by it.
 
 Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting/validation.go``.
 """
@@ -35,15 +35,15 @@ def _default_errors(node: SchemaNode, rules: RuleNode | None, path: str) -> Iter
     if prune is not None and isinstance(node.default, dict | list) and prune(copied(node.default)):
         yield invalid(path, node.default, "must not have unknown fields")
     check = compile_checks(node)[type(node.default)]
-    problems = (check(node.default) if check is not None else None) or []
-    if not problems and rules is not None:
-        problems = _broken(rules, node.default)
-    for problem in problems:
-        field_error = problem.worded()
-        inside = f".{field_error.path}" if problem.at or problem.leaf else ""
+    violations = (check(node.default) if check is not None else None) or []
+    if not violations and rules is not None:
+        violations = _broken(rules, node.default)
+    for violation in violations:
+        field_error = violation.worded()
+        inside = f".{field_error.path}" if violation.at or violation.leaf else ""
         yield FieldError(field_error.type, f"{path}{inside}", field_error.message)
 
 
 def _broken(rules: RuleNode, default: object) -> list[Violation]:
-    """What rules have against a default as it stands, without the defaults of what is in it: kept, or new."""
+    """The rules that a default breaks as written, without nested defaults: as an unchanged value or as a new one."""
     return broken_rules(rules, default, default) or broken_rules(rules, default, None)

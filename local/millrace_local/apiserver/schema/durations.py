@@ -30,7 +30,7 @@ _LARGEST = Fraction(2**63 - 1, 10**9)
 
 
 def parse_duration(text: str) -> datetime.timedelta | None:
-    """The length of a Go duration such as ``1h30m`` (to the microsecond); None if it is none."""
+    """A Go duration such as ``1h30m``, to the microsecond; None if it is not one."""
     match = _GO.fullmatch(text)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""What is wrong with an object or a schema, in the words of a Kubernetes API server.
+"""Errors of objects and schemas, worded as a Kubernetes API server words them.
 
 Source of the wordings: ``k8s.io/apimachinery/pkg/util/validation/field`` and
 ``k8s.io/kube-openapi/pkg/validation/errors``.
@@ -35,7 +35,7 @@ class FieldError(NamedTuple):
 
 
 class SchemaError(RejectError):
-    """A schema that a Kubernetes API server would refuse; ``errors`` names every fault."""
+    """A schema that a Kubernetes API server refuses; ``errors`` has all reasons."""
 
     def __init__(self, errors: list[FieldError]) -> None:
         super().__init__("; ".join(f"{error.path}: {error.message}" for error in errors))
@@ -43,19 +43,19 @@ class SchemaError(RejectError):
 
 
 def quoted(text: str) -> str:
-    """A string as Go's %q writes it."""
+    """A string as Go's ``%q`` formats it."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def number(value: float) -> str:
-    """A number as Go's %v writes it."""
+    """A number as Go's ``%v`` formats it."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN_FLOAT:
         return str(int(value))
     return repr(value)
 
 
 def shown(value: Any) -> str:
-    """A bad value as it appears after ``Invalid value:``."""
+    """A bad value, as it appears after ``Invalid value:``."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, bool) or value is None:

@@ -47,7 +47,7 @@ _AUTHORITY = re.compile(r"(?:[^@/\s]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]<>\"]*)(
 
 
 def _is_uri(text: str) -> bool:
-    """An absolute URI or an absolute path, as Go's url.ParseRequestURI takes it."""
+    """An absolute URI or an absolute path, as Go's ``url.ParseRequestURI`` accepts it."""
     if not text or any(ord(char) < ord(" ") or ord(char) == 0x7F for char in text):  # noqa: PLR2004
         return False
     scheme = _SCHEME.match(text)
@@ -161,5 +161,5 @@ FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def string_format(name: str) -> Callable[[str], bool] | None:
-    """The check of a format, whichever way its name is hyphenated; None for formats that are not checked."""
+    """The check of a format, with or without hyphens in its name; None for formats that are not checked."""
     return FORMATS.get(name.replace("-", ""))

@@ -1,4 +1,4 @@
-"""The logical junctors of a schema, over checks that are already compiled."""
+"""allOf, anyOf, oneOf and not, over compiled checks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def _run(checks: Checks, value: Any) -> list[Violation]:
     return (one(value) or []) if one is not None else []
 
 
-def _junctor_problem(rule: str) -> Violation:
+def _junctor_violation(rule: str) -> Violation:
     return Violation(errors.INVALID, 'Invalid value: "": "', f'" {rule}', nameless=True)
 
 
 def _fewest(failures: Iterable[list[Violation]]) -> list[Violation]:
-    """The failures of the alternative that came closest; the first of equals."""
+    """The violations of the alternative with the fewest; the first of equals."""
     return min(failures, key=len)
 
 
@@ -27,11 +27,11 @@ def any_of_check(alternatives: list[Checks]) -> Check:
     def check(value: Any) -> list[Violation] | None:
         failures = []
         for alternative in alternatives:
-            problems = _run(alternative, value)
-            if not problems:
+            violations = _run(alternative, value)
+            if not violations:
                 return None
-            failures.append(problems)
-        return [_junctor_problem("must validate at least one schema (anyOf)"), *_fewest(failures)]
+            failures.append(violations)
+        return [_junctor_violation("must validate at least one schema (anyOf)"), *_fewest(failures)]
 
     return check
 
@@ -41,12 +41,12 @@ def one_of_check(alternatives: list[Checks]) -> Check:
 
     def check(value: Any) -> list[Violation] | None:
         outcomes = [_run(alternative, value) for alternative in alternatives]
-        matched = sum(not problems for problems in outcomes)
+        matched = sum(not violations for violations in outcomes)
         if matched == 1:
             return None
         if matched:
-            return [_junctor_problem(f"{rule} Found {matched} valid alternatives")]
-        return [_junctor_problem(f"{rule} Found none valid"), *_fewest(outcomes)]
+            return [_junctor_violation(f"{rule} Found {matched} valid alternatives")]
+        return [_junctor_violation(f"{rule} Found none valid"), *_fewest(outcomes)]
 
     return check
 
@@ -54,11 +54,11 @@ def one_of_check(alternatives: list[Checks]) -> Check:
 def all_of_check(parts: list[Checks]) -> Check:
     def check(value: Any) -> list[Violation] | None:
         outcomes = [_run(part, value) for part in parts]
-        failed = [problem for problems in outcomes for problem in problems]
+        failed = [violation for violations in outcomes for violation in violations]
         if not failed:
             return None
-        none = "" if any(not problems for problems in outcomes) else ". None validated"
-        return [*failed, _junctor_problem(f"must validate all the schemas (allOf){none}")]
+        none = "" if any(not violations for violations in outcomes) else ". None validated"
+        return [*failed, _junctor_violation(f"must validate all the schemas (allOf){none}")]
 
     return check
 
@@ -67,6 +67,6 @@ def not_check(excluded: Checks) -> Check:
     def check(value: Any) -> list[Violation] | None:
         if _run(excluded, value):
             return None
-        return [_junctor_problem("must not validate the schema (not)")]
+        return [_junctor_violation("must not validate the schema (not)")]
 
     return check

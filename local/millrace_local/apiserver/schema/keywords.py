@@ -1,4 +1,4 @@
-"""Whether the keywords of a schema have values of the right kind at all."""
+"""Checks that the keywords of a schema have values of the right type."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXPECTED = {
 
 
 def keyword_errors(raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
-    """Keywords at and below ``path`` whose values no schema can have; null is as good as absent."""
+    """Keywords at and below ``path`` with values of a wrong type; null counts as absent."""
     for keyword, value in raw.items():
         expected = _EXPECTED.get(keyword)
         if expected is None or value is None:
@@ -80,7 +80,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 
 
 def without_nulls(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a well-formed schema in which keywords that say null are left out."""
+    """A copy of a well-formed schema without keywords that are null."""
     out: dict[str, Any] = {}
     for keyword, value in raw.items():
         if value is None:

@@ -1,4 +1,4 @@
-"""Whether a schema's list type fits its items. Source: see :mod:`.structural`."""
+"""Checks that a schema's list type fits its items. Source: see :mod:`.structural`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LIST_TYPES = ["atomic", "set", "map"]
 
 
 def list_errors(raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
-    """What is wrong with x-kubernetes-list-type and x-kubernetes-list-map-keys."""
+    """Errors of x-kubernetes-list-type and x-kubernetes-list-map-keys."""
     list_type, keys = raw.get("x-kubernetes-list-type"), raw.get("x-kubernetes-list-map-keys") or []
     if keys and list_type != "map":
         detail = "must be map if x-kubernetes-list-map-keys is non-empty"

@@ -1,7 +1,7 @@
-"""One node of a structural schema, as defaulting, pruning, validation, patches and ownership read it.
+"""One node of a structural schema, for defaulting, pruning, validation, patches and field ownership.
 
-Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema`` (structural schemas) and the list and map extensions
-of the Kubernetes API conventions.
+Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema`` (structural schemas) and the list and map extensions of
+the Kubernetes API conventions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Lazy(dict[str, T]):
-    """What ``make`` makes of each property ``names`` holds, when first asked for; ``otherwise`` for other names.
+    """A table that is made on demand: ``make(name)`` for a name in ``names``, ``otherwise`` for any other.
 
     A pod template has a thousand fields, of which an object has thirty.
     """
@@ -42,10 +42,11 @@ class Lazy(dict[str, T]):
 class SchemaNode:
     """A schema node.
 
-    ``list_type`` and ``map_type`` hold the Kubernetes defaults where the schema is silent (``atomic`` lists,
-    ``granular`` maps). ``merge_key`` and ``merge_strategies`` are what strategic merge patches go by.
-    ``raw`` is the schema as written, ``properties`` the declared ones as written, ``children`` the nodes of properties,
-    declared or additional, None where nothing is said of a name.
+    ``list_type`` and ``map_type`` have Kubernetes' defaults where the schema is silent (``atomic`` lists, ``granular``
+    maps). Strategic merge patches use ``merge_key`` and ``merge_strategies``. ``raw`` is the schema as written,
+    ``properties`` are the declared ones as written, ``children`` the nodes of declared or additional
+    properties, None for
+    unknown ones.
     """
 
     raw: Mapping[str, Any]
@@ -77,7 +78,7 @@ class SchemaNode:
 def build(raw: Mapping[str, Any], *, whole_object: bool = False) -> SchemaNode:
     """Reads the structural part of an ``openAPIV3Schema``; value validations stay in ``raw``.
 
-    ``whole_object`` says that the node is a resource of its own (the root), so that it has metadata.
+    ``whole_object`` marks the root, a resource with metadata.
     """
     if whole_object or raw.get("x-kubernetes-embedded-resource"):
         raw = with_object_meta(raw)

@@ -73,7 +73,7 @@ OBJECT_META: Mapping[str, Any] = {
 
 
 def with_object_meta(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of a whole object, with what every object has: apiVersion, kind and metadata.
+    """The schema of a whole object, with apiVersion, kind and metadata.
 
     Of the schema's own ``metadata`` only the constraints on name and generateName count.
     """

@@ -1,4 +1,4 @@
-"""Pruning: dropping the fields that a structural schema does not know, compiled to closures.
+"""Pruning: drops the fields that a structural schema does not declare; compiled to closures.
 
 Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning``.
 """
@@ -14,7 +14,7 @@ Path = tuple[str | int, ...]
 
 
 class MapKey(str):
-    """A path segment that is the key of a map, where paths write ``[key]`` for it."""
+    """A path segment that is the key of a map; paths write it as ``[key]``."""
 
     __slots__ = ()
 
@@ -23,9 +23,9 @@ Prune = Callable[[Any], list[Path] | None]
 
 
 def compile_pruning(node: SchemaNode | None, *, inside_preserved_list: bool = False) -> Prune | None:
-    """A function that prunes a value in place and gives the paths of what it dropped (None: nothing).
+    """A function that prunes a value in place and returns the paths that it dropped (None: nothing).
 
-    None where nothing below ``node`` can be unknown.
+    None if nothing below ``node`` can be unknown.
     """
     if node is None:
         return _prune_everything
@@ -81,7 +81,7 @@ def _under(entries: Iterable[tuple[str | int, Any]], work: Prune) -> list[Path] 
 
 
 def _prune_everything(value: Any) -> list[Path] | None:
-    """What a schema without properties leaves of an object: nothing."""
+    """Drops all fields: the schema declares none."""
     if type(value) is dict:
         dropped: list[Path] = [(name,) for name in value]
         value.clear()

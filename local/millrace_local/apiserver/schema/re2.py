@@ -1,7 +1,7 @@
-"""Go's regular expressions (RE2 syntax) as Python ones.
+r"""Go's regular expressions (RE2 syntax) as Python's.
 
-The two differ in silence: RE2 knows no look-around or backreference, its ``$`` never matches before a final newline,
-``\\d``, ``\\w`` and ``\\b`` are ASCII, and flags may stand anywhere. Source: https://github.com/google/re2/wiki/Syntax
+They differ silently: RE2 has no look-around or backreference, its ``$`` never matches before a final newline, ``\d``,
+``\w`` and ``\b`` are ASCII, and flags may stand anywhere. Source: https://github.com/google/re2/wiki/Syntax
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _REPEAT = re.compile(r"\{([0-9]+)(,([0-9]*))?\}")
 
 
 class PatternError(ValueError):
-    """Not a regular expression that Go would compile."""
+    """A pattern that Go does not compile."""
 
 
 @functools.cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Compiles an RE2 pattern; raises :class:`PatternError` in Go's words where RE2 would refuse it."""
+    """Compiles an RE2 pattern; raises :class:`PatternError` with Go's message if RE2 refuses it."""
     translated = _Translation(pattern).run()
     try:
         return re.compile(translated, re.ASCII)

@@ -24,7 +24,7 @@ Pair = tuple[Any, Any]
 def broken_rules(
     node: RuleNode, value: Any, old: Any, *, at: Path = (), nearest: Pair | None = None
 ) -> list[Violation]:
-    """The rules that ``value`` breaks, here and below; ``old`` is None where there is nothing to compare with.
+    """The rules that ``value`` breaks, here and below; ``old`` is None if there is no older value.
 
     Rules without oldSelf may stay broken where nothing changed. Nulls break no rule of their own.
     """
@@ -61,12 +61,12 @@ def _broken_here(node: RuleNode, value: Any, old: Any, at: Path, nearest: Pair |
             if old is None and not rule.optional_old:
                 continue
             scope["oldSelf"] = OptionalValue(present=old is not None, value=before) if rule.optional_old else before
-        problem = _broken(rule, scope, node.kind)
-        if problem is None:
+        violation = _broken(rule, scope, node.kind)
+        if violation is None:
             continue
         unchanged = not rule.uses_old and nearest is not None and nearest[0] == nearest[1]
         if not unchanged:
-            found.append(problem._replace(at=at))
+            found.append(violation._replace(at=at))
     return found
 
 
@@ -93,7 +93,9 @@ def _failure(error: Exception, rule: CelRule) -> str:
 
 
 def _message(rule: CelRule, scope: dict[str, Any]) -> str:
-    """What the message expression says; the rule's plain message if it fails or says nothing fit to show."""
+    """The result of the message expression; the rule's plain message if it fails, is empty, too long or has
+    newlines.
+    """
     if rule.message_expression is None:
         return rule.message
     try:

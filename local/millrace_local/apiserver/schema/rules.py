@@ -1,4 +1,4 @@
-"""The CEL rules of a whole schema: found and costed at CRD creation, evaluated with every object.
+"""The CEL rules of a whole schema: compiled and costed when a CRD is created, evaluated for every object.
 
 Source: ``k8s.io/apiextensions-apiserver``: ``pkg/apiserver/schema/cel/validation.go`` and
 ``pkg/apis/apiextensions/validation/cel_validation.go``.
@@ -26,7 +26,7 @@ _MOST_EXPENSIVE = 4
 
 @dataclass(slots=True)
 class RuleNode:
-    """The rules at a schema node and below; parts without rules are left out."""
+    """The rules at a schema node and below; nodes without rules are left out."""
 
     kind: str
     rules: list[CelRule] = field(default_factory=list)
@@ -39,10 +39,11 @@ class RuleNode:
 
 @dataclass(slots=True)
 class _Place:
-    """Where in a schema a node stands.
+    """The place of a node in its schema.
 
-    ``repeats`` is how often an object can hold values of it (None: nothing bounds it), ``uncorrelated`` the list that
-    keeps its values from being matched with those of an older object.
+    ``repeats`` is how many values of it an object can have (None: no bound); ``uncorrelated`` is the path of
+    the list whose
+    items cannot be matched with those of an older object.
     """
 
     path: str
@@ -52,14 +53,14 @@ class _Place:
 
 @dataclass(slots=True)
 class _Found:
-    """What the walk gathers: faults, and the cost of every rule."""
+    """The results of the walk: errors, and the cost of every rule."""
 
     errors: list[FieldError] = field(default_factory=list)
     costs: list[tuple[int, str]] = field(default_factory=list)
 
 
 def compile_rules(raw: Mapping[str, Any], path: str) -> tuple[RuleNode | None, list[FieldError]]:
-    """The rules of a whole object's schema, and every reason for which Kubernetes would refuse them."""
+    """The rules of a whole object's schema, and every reason for which Kubernetes refuses them."""
     found = _Found()
     node = _compile(raw, _Place(path), found, whole_object=True)
     total = sum(cost for cost, _ in found.costs)

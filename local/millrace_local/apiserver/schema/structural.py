@@ -1,4 +1,4 @@
-"""Whether an ``openAPIV3Schema`` is structural, as a Kubernetes API server demands of every CRD.
+"""Checks that an ``openAPIV3Schema`` is structural, as Kubernetes requires of every CRD.
 
 Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema/validation.go`` and
 ``…/pkg/apis/apiextensions/validation/validation.go``.
@@ -43,7 +43,7 @@ _LEVELS = {"root": "at the root", "item": "for specified array items", "field": 
 
 
 def structural_errors(raw: Raw, path: str) -> list[FieldError]:
-    """Every reason for which the schema at ``path`` is not structural."""
+    """All reasons for which the schema at ``path`` is not structural."""
     malformed = list(keyword_errors(raw, path))
     return malformed or list(_node(raw, path, "root", metadata=False))
 
@@ -144,7 +144,7 @@ def _no_defaults(raw: Raw, path: str, reason: str) -> Errors:
 
 
 def _values(raw: Raw, path: str, *, structural: bool) -> Errors:
-    """Value validations; of the two ways to spell int-or-string, types in a junctor are right."""
+    """Value validations. Kubernetes allows types inside a junctor only for int-or-string."""
     pattern = raw.get("pattern")
     if pattern:
         try:
@@ -179,7 +179,7 @@ def _nested(raw: Raw, path: str) -> Errors:
 
 
 def _metadata(raw: Raw, path: str, level: str) -> Errors:
-    """Of a whole object, apiVersion and kind are strings; of metadata only names may be restricted."""
+    """In a whole object apiVersion and kind are strings; in metadata only names may be restricted."""
     properties = raw.get("properties") or {}
     embedded = bool(raw.get("x-kubernetes-embedded-resource"))
     if embedded and not properties and not raw.get("x-kubernetes-preserve-unknown-fields"):

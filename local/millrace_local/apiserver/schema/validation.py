@@ -52,7 +52,7 @@ def compile_checks(node: SchemaNode) -> Checks:
 
 
 def _nested_checks(raw: Mapping[str, Any]) -> Checks:
-    """The checks of a schema inside a logical junctor, which holds value validations only."""
+    """The checks of a schema inside a logical junctor, which has value validations only."""
     return _checks(raw, None)
 
 
@@ -76,7 +76,7 @@ def _checks(raw: Mapping[str, Any], node: SchemaNode | None) -> Checks:
 
 
 def _type_gates(raw: Mapping[str, Any], *, nullable: bool) -> dict[type, list[Check]]:
-    """The type check per Python type, for the types that need one."""
+    """The type checks, for the Python types that need one."""
     names = ["integer", "string"] if raw.get("x-kubernetes-int-or-string") else [raw.get("type", "")]
     if names == [""]:
         return {}
@@ -112,7 +112,9 @@ def _int64_check(expected: str) -> Check:
 
 
 def _string_checks(raw: Mapping[str, Any]) -> list[Check]:
-    """Length and pattern, of which the first to fail speaks, and format. Lengths count code points."""
+    """Length, pattern and format; of length and pattern only the first failure is reported. Lengths count code
+    points.
+    """
     low, high, pattern = raw.get("minLength"), raw.get("maxLength"), raw.get("pattern")
     checks: list[Check] = []
     if low is not None or high is not None or pattern:
@@ -152,15 +154,15 @@ def _items_check(below: Checks) -> Check:
         found: list[Violation] | None = None
         for index, value in enumerate(values):
             one = below[type(value)]
-            if one is not None and (problems := one(value)):
-                found = (found or []) + [problem.under(index) for problem in problems]
+            if one is not None and (violations := one(value)):
+                found = (found or []) + [violation.under(index) for violation in violations]
         return found
 
     return check
 
 
 def _unique_check(keys: tuple[str, ...]) -> Check:
-    """Refuses a second item of one identity: its keys in a list map, the item itself in a set (no keys)."""
+    """Refuses duplicates: of the keys in a list map, of the item itself in a set (no keys)."""
 
     def check(values: list[Any]) -> list[Violation] | None:
         if len(values) < 2 or _surely_unique(values, keys):  # noqa: PLR2004
@@ -181,7 +183,7 @@ def _unique_check(keys: tuple[str, ...]) -> Check:
 
 
 def _surely_unique(values: list[Any], keys: tuple[str, ...]) -> bool:
-    """A quick answer for the common case; false also where only a closer look can tell."""
+    """A fast check for the common case; False does not mean that there are duplicates."""
     try:
         if len(keys) == 1:
             (key,) = keys
@@ -230,8 +232,8 @@ def _properties_check(below: Lazy[Checks | None]) -> Check:
             if table is None:
                 continue
             one = table[type(value)]
-            if one is not None and (problems := one(value)):
-                found = (found or []) + [problem.under(name) for problem in problems]
+            if one is not None and (violations := one(value)):
+                found = (found or []) + [violation.under(name) for violation in violations]
         return found
 
     return check

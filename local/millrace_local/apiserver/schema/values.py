@@ -1,7 +1,7 @@
-"""Value validation: what a value must be, compiled to one table per schema node.
+"""Value validation, compiled to one table per schema node.
 
-A node's checks are a table from the Python type of a JSON value to a function, or to None where nothing is left to
-check, so that a plain field of the right type costs one look-up. Problems carry their path in pieces and are worded at
+The checks of a node are a table from the Python type of a JSON value to a function, or to None if nothing is left to
+check, so that a plain field of the right type costs one look-up. Violations keep their path in pieces and are worded at
 the end, since almost every object is valid. Source: ``k8s.io/kube-openapi/pkg/validation/validate``.
 """
 
@@ -16,9 +16,9 @@ from millrace_local.apiserver.schema.pruning import Path, dotted
 
 
 class Violation(NamedTuple):
-    """A failed check of the value at ``at``; ``leaf`` is the property below it that is meant, if one is.
+    """A failed check of the value at ``at``, or of its property ``leaf``.
 
-    The message is ``before``, then, unless ``after`` is None, the field's path and ``after``. Problems of logical
+    The message is ``before``, then, unless ``after`` is None, the field's path and ``after``. Violations of logical
     junctors are ``nameless``: a real API server gives them the field ``<nil>``.
     """
 
@@ -52,15 +52,15 @@ def wrong_type(expected: str, actual: str) -> list[Violation]:
 
 
 def all_of(checks: list[Check]) -> Check | None:
-    """One check for several; None for none."""
+    """All checks as one; None for none."""
     if len(checks) < 2:  # noqa: PLR2004
         return checks[0] if checks else None
 
     def check(value: Any) -> list[Violation] | None:
         found: list[Violation] | None = None
         for one in checks:
-            if problems := one(value):
-                found = (found or []) + problems
+            if violations := one(value):
+                found = (found or []) + violations
         return found
 
     return check

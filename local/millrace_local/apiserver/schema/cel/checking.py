@@ -49,7 +49,7 @@ def check(expr: Expr, variables: Scope) -> Type:
     return expr.type
 
 
-def _check(expr: Expr, scope: Scope) -> Type:  # noqa: PLR0911 - one answer per kind of node
+def _check(expr: Expr, scope: Scope) -> Type:  # noqa: PLR0911 - one return per kind of node
     match expr:
         case LiteralExpr(value=value):
             return Type(kind_of(value))

@@ -1,4 +1,4 @@
-"""Macros over lists and maps, as closures; and what all evaluation shares: scopes, truth, and ways to fail."""
+"""Macros over lists and maps as closures, and what all evaluation shares: scopes, conditions and failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Evaluate = Callable[[Scope], Any]
 
 
 def truth(value: Any) -> bool:
-    """The value of a condition, which must be a boolean."""
+    """The value of a condition; anything but a boolean fails."""
     if value is True or value is False:
         return bool(value)
     raise no_overload()
@@ -42,7 +42,7 @@ def _items(source: Evaluate, scope: Scope) -> Any:
 
 
 def _quantifier(variable: str, source: Evaluate, predicate: Evaluate, *, decisive: bool) -> Evaluate:
-    """``all`` or ``exists``: one decisive item is enough, whatever errors the others raise."""
+    """``all`` or ``exists``: one decisive item is enough, even if other items fail."""
 
     def evaluate(scope: Scope) -> bool:
         failure: Exception | None = None

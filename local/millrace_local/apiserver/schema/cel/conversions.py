@@ -16,7 +16,7 @@ from millrace_local.apiserver.schema.durations import parse_duration
 
 
 def uint(value: int) -> Uint:
-    """An unsigned integer, unless it overflows."""
+    """The unsigned integer; fails if it overflows."""
     return Uint(in_range(int(value), 0, 2 * INT_MAX + 1))
 
 
@@ -49,7 +49,7 @@ def _parsed_bool(text: str) -> bool:
 
 
 def to_timestamp(value: str) -> datetime.datetime:
-    """Reads RFC 3339; a day alone is its first moment in UTC."""
+    """Reads RFC 3339; a date alone is midnight UTC."""
     try:
         moment = datetime.datetime.fromisoformat(value.upper().replace("Z", "+00:00"))
     except ValueError:
@@ -66,7 +66,7 @@ def to_duration(value: str) -> datetime.timedelta:
 
 
 def double_text(value: float) -> str:
-    """A double as CEL writes it."""
+    """A double as CEL formats it."""
     if math.isinf(value) or math.isnan(value):
         return {True: "+Inf", False: "-Inf"}[value > 0] if math.isinf(value) else "NaN"
     text = repr(value)
@@ -74,19 +74,19 @@ def double_text(value: float) -> str:
 
 
 def timestamp_text(moment: datetime.datetime) -> str:
-    """A timestamp as CEL writes it: RFC 3339, in UTC."""
+    """A timestamp as CEL formats it: RFC 3339, in UTC."""
     utc = moment.astimezone(datetime.UTC)
     fraction = f".{utc.microsecond:06d}".rstrip("0") if utc.microsecond else ""
     return utc.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
 
 
 def duration_text(length: datetime.timedelta) -> str:
-    """A duration as CEL writes it: seconds."""
+    """A duration as CEL formats it: seconds."""
     return f"{double_text(length.total_seconds())}s"
 
 
 def type_of(value: Any) -> TypeValue:
-    """The type of a value, as names in expressions denote it."""
+    """The type of a value, as ``type(x)`` gives it."""
     kind = kind_of(value)
     return TypeValue(_TYPE_NAMES.get(kind, kind))
 

@@ -2,8 +2,8 @@
 
 Kubernetes refuses CRDs by this estimate, so it follows the oldest version that Millrace supports, step by step: cel-go
 0.17.8 (``checker/cost.go``) with the library of Kubernetes 1.30 (``k8s.io/apiserver/pkg/cel/library/cost.go``). Later
-versions only estimate lower. Only upper bounds are kept. A path leads from ``self`` through the declaration to where
-a value comes from, which is what bounds its size.
+versions only estimate less. Only upper bounds are kept. A path leads from ``self`` through the declaration to the place
+of a value, whose schema bounds its size.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _ITEMS, _KEYS, _VALUES = "@items", "@keys", "@values"
 
 
 def estimate(expr: Expr, root: Declaration) -> int:
-    """The most that one evaluation of a checked expression on ``root`` can cost."""
+    """The maximum cost of one evaluation of a checked expression on ``root``."""
     return _Estimate(root).cost(expr)
 
 
 def times(left: int, right: int) -> int:
-    """A product that stops at UNBOUNDED."""
+    """The product, at most UNBOUNDED."""
     return min(left * right, UNBOUNDED)
 
 
@@ -51,7 +51,7 @@ def _scaled(size: int, factor: float) -> int:
 
 
 class _Estimate:
-    """One walk over an expression; sizes and paths are kept by node."""
+    """One walk over an expression; sizes and paths by node."""
 
     def __init__(self, root: Declaration) -> None:
         self.root = root
@@ -59,7 +59,7 @@ class _Estimate:
         self.sizes: dict[Expr, int] = {}
         self.ranges: dict[str, list[Expr]] = {}
 
-    def cost(self, expr: Expr) -> int:  # noqa: PLR0911 - one answer per kind of node
+    def cost(self, expr: Expr) -> int:  # noqa: PLR0911 - one return per kind of node
         match expr:
             case IdentExpr():
                 return self._ident(expr)
@@ -135,7 +135,7 @@ class _Estimate:
         return cost
 
     def size(self, expr: Expr) -> int:
-        """The most characters, items or entries that the value can have."""
+        """The maximum number of characters, items or entries of the value."""
         known = self.sizes.get(expr)
         if known is not None:
             return known
@@ -150,7 +150,7 @@ class _Estimate:
         return 1 if expr.type.kind in _SCALARS else UNBOUNDED
 
     def declared_size(self, path: tuple[str, ...]) -> int | None:
-        """The bound that the schema sets at a path; None if it leads nowhere."""
+        """The bound that the schema sets at a path; None if there is no such path."""
         if not path:
             return None
         at: Declaration | None = self.root
@@ -176,7 +176,7 @@ Estimator = Callable[[CallExpr, list[int], _Estimate], tuple[int, int | None]]
 
 
 def _traversal(of: int, factor: float = 1.0, *, keeps_size: bool = False) -> Estimator:
-    """A cost in proportion to the size of operand ``of``."""
+    """A cost proportional to the size of operand ``of``."""
 
     def estimator(_expr: CallExpr, sizes: list[int], _estimate: _Estimate) -> tuple[int, int | None]:
         return _scaled(sizes[of], factor * _TRAVERSAL), sizes[of] if keeps_size else None

@@ -1,6 +1,6 @@
-"""What a schema says of the values CEL sees: their types, and how large they can grow.
+"""The types of values as CEL sees them, and their maximum sizes, by their schema.
 
-Sizes are those by which Kubernetes estimates costs. Source: ``k8s.io/apiserver/pkg/cel/common/schemas.go`` of 1.30.
+Kubernetes estimates costs by these sizes. Source: ``k8s.io/apiserver/pkg/cel/common/schemas.go`` of 1.30.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ _KEY = Declaration(STRING, 0, _MIN_TEXT_BYTES)
 
 
 def map_key() -> Declaration:
-    """The keys of a map, whose size nothing bounds."""
+    """The keys of a map; their size has no bound."""
     return _KEY
 
 
 def declare(raw: Mapping[str, Any], *, whole_object: bool = False) -> Declaration | None:
-    """The declaration of a schema; None if CEL sees nothing of such values."""
+    """The declaration of a schema; None if CEL cannot see such values."""
     if raw.get("x-kubernetes-int-or-string"):
         return Declaration(DYN, MAX_REQUEST_BYTES - 2, 1)
     kind = raw.get("type")
@@ -159,7 +159,7 @@ def _declare_string(raw: Mapping[str, Any]) -> Declaration:
 
 @functools.cache
 def escape(name: str) -> str | None:
-    """A property's name as CEL spells it; None if it has no spelling.
+    """A property's name in CEL; None if it cannot be written.
 
     Source: ``k8s.io/apiserver/pkg/cel/escaping.go``.
     """

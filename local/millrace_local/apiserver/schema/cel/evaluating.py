@@ -1,7 +1,6 @@
 """Checked expressions as closures over a scope of variables.
 
-JSON is read as the schema declares it: where a field is a time, a duration, bytes or a double, the value is converted
-as it is selected, and not before.
+JSON values are converted as the schema declares them, when a field is selected: to times, durations, bytes or doubles.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _FAST = {
 }
 
 
-def compile_expr(expr: Expr) -> Evaluate:  # noqa: PLR0911 - one answer per kind of node
+def compile_expr(expr: Expr) -> Evaluate:  # noqa: PLR0911 - one return per kind of node
     """A function of the variables; it raises CelError where evaluation fails."""
     match expr:
         case LiteralExpr(value=value):
@@ -64,7 +63,7 @@ def compile_expr(expr: Expr) -> Evaluate:  # noqa: PLR0911 - one answer per kind
 
 
 def converter(kind: Type) -> Convert | None:
-    """What turns JSON of a declared type into a CEL value; None where the two are the same."""
+    """Converts JSON of a declared type into a CEL value; None if they are the same."""
     if kind.kind in _FROM_JSON:
         return _FROM_JSON[kind.kind]
     if kind.kind == "list" and (item := converter(kind.params[0])):
@@ -128,7 +127,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _property(expr: SelectExpr) -> str:
-    """The name of the selected property, its CEL spelling undone."""
+    """The name of the selected property, unescaped."""
     declaration = expr.operand.type.declaration
     return expr.field if declaration is None else declaration.names.get(expr.field, expr.field)
 
@@ -162,7 +161,7 @@ def _binary(expr: CallExpr, operands: list[Expr], parts: list[Evaluate]) -> Eval
 
 
 def _unordered(expr: CallExpr, operands: list[Expr]) -> Callable[..., Any] | None:
-    """Equality of two lists that the schema declares as sets or maps: the order of their items does not count."""
+    """Equality of two lists that are sets or maps by their schema: the order of items does not matter."""
     if expr.function not in {"_==_", "_!=_"} or not all(_is_unordered(operand) for operand in operands):
         return None
     same = expr.function == "_==_"
@@ -182,7 +181,7 @@ def _is_unordered(expr: Expr) -> bool:
 
 
 def _runner(expr: CallExpr) -> Callable[..., Any]:
-    """The one implementation that applies, or a choice by the values' kinds where types are dynamic."""
+    """The only overload that applies, or a choice by the kinds of the values where types are dynamic."""
     overloads = expr.overloads
     operands = ([expr.target] if expr.target is not None else []) + expr.args
     dynamic = any(_is_dynamic(operand.type) for operand in operands) and expr.function not in _TAKES_ANYTHING
@@ -215,7 +214,7 @@ def _or(left: Evaluate, right: Evaluate) -> Evaluate:
 
 
 def _logical(left: Evaluate, right: Evaluate, *, decisive: bool) -> Evaluate:
-    """``&&`` or ``||``: an error on one side does not count if the other side decides."""
+    """``&&`` or ``||``: a failure of one side does not matter if the other side decides."""
 
     def evaluate(scope: Scope) -> bool:
         try:

@@ -19,7 +19,7 @@ class FieldPathError(ValueError):
 
 
 def field_path(path: str, raw: Mapping[str, Any]) -> str:
-    """The path as error messages append it to that of the value, such as ``spec.x`` or ``labels[a.b]``."""
+    """The path as error messages append it to the path of the value, such as ``spec.x`` or ``labels[a.b]``."""
     out = ""
     at = 0
     schema: Any = raw

@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
 
 def tokens(source: str) -> list[Token]:
-    """All tokens, closed by one of kind ``end``. The literal 2**63 is let through for ``-9223372036854775808``."""
+    """All tokens, then one of kind ``end``. The literal 2**63 is allowed for ``-9223372036854775808``."""
     out: list[Token] = []
     at = 0
     while at < len(source):

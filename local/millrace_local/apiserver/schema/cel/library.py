@@ -1,4 +1,4 @@
-"""The functions beyond operators: CEL's string and time functions, its strings and sets extensions, Kubernetes' lists.
+"""All functions but operators: CEL's string and time functions, its strings and sets extensions, Kubernetes' lists.
 
 Sources: https://github.com/google/cel-go/blob/master/ext/README.md and ``k8s.io/apiserver/pkg/cel/library``.
 """

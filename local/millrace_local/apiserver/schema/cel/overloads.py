@@ -1,4 +1,4 @@
-"""One signature of a function, and the table of all functions."""
+"""Signatures of functions, and the table of all functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RUNTIME_ANY = frozenset({"dyn", "parameter"})
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """A signature and what computes it; of a member function, the first parameter is the target."""
+    """A signature and its implementation; the first parameter of a member function is the target."""
 
     params: tuple[Type, ...]
     result: Type
@@ -24,7 +24,7 @@ class Overload:
     run: Implementation
 
     def takes(self, values: tuple[Any, ...]) -> bool:
-        """Whether values found at run time are of the parameters' kinds."""
+        """Whether the values are of the parameters' kinds."""
         return len(values) == len(self.params) and all(
             param.kind in _RUNTIME_ANY or param.kind == kind_of(value)
             for param, value in zip(self.params, values, strict=True)

@@ -1,4 +1,4 @@
-"""From source to syntax tree, macros recognised."""
+"""From source text to syntax tree; macros become nodes of their own."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class _Parser:
         return condition
 
     def binary(self, lowest: int) -> Expr:
-        """Operators that bind at least as tightly as level ``lowest``, left to right."""
+        """Operators of level ``lowest`` or tighter, left-associative."""
         left = self.unary()
         while (level := self.level()) >= lowest:
             token = self.advance()
@@ -92,7 +92,7 @@ class _Parser:
         return left
 
     def level(self) -> int:
-        """How tightly the next token binds as an operator; -1 if it is none."""
+        """The precedence of the next token as a binary operator; -1 if it is none."""
         return _LEVELS.get(self.next.value, -1) if self.next.kind in {"symbol", "name"} else -1
 
     def unary(self) -> Expr:

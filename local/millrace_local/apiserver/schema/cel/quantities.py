@@ -11,7 +11,7 @@ from millrace_local.apiserver.schema.cel.values import INT_MAX, INT_MIN
 
 
 class Quantity(Fraction):
-    """An exact amount."""
+    """The exact amount of a quantity."""
 
     __slots__ = ()
 

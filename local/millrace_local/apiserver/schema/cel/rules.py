@@ -1,4 +1,4 @@
-"""``x-kubernetes-validations``: the rules of a schema, compiled, and what a CRD is refused for because of them.
+"""``x-kubernetes-validations``: the compiled rules of a schema, and the errors for which a CRD is refused.
 
 Source: ``k8s.io/apiextensions-apiserver``: ``pkg/apiserver/schema/cel`` and
 ``pkg/apis/apiextensions/validation/{validation,cel_validation}.go``.
@@ -37,7 +37,7 @@ _REASONS = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "
 
 @dataclass(frozen=True, slots=True)
 class CelRule:
-    """A compiled rule; costs are the most that one evaluation can cost."""
+    """A compiled rule; costs are the maximum of one evaluation."""
 
     evaluate: Evaluate
     uses_old: bool
@@ -52,7 +52,7 @@ class CelRule:
 
 
 def malformed(rule: Raw, schema: Raw, path: str) -> Iterator[FieldError]:
-    """What is wrong with a rule before its expressions are looked at."""
+    """Errors of a rule that do not depend on its expressions."""
     for name in ("rule", "message", "messageExpression", "fieldPath"):
         if not isinstance(rule.get(name, ""), str):
             yield invalid(f"{path}.{name}", rule[name], "must be a string")
@@ -86,7 +86,7 @@ def _has_newline(text: str) -> bool:
 
 
 def compile_rule(rule: Raw, schema: Raw, declaration: Declaration, path: str) -> CelRule | list[FieldError]:
-    """The rule ready to run on values of ``declaration``, or the reasons why its CRD is refused."""
+    """The compiled rule for values of ``declaration``, or the errors for which its CRD is refused."""
     try:
         return _compile_rule(rule, schema, declaration, path)
     except RecursionError:
@@ -144,7 +144,7 @@ def _typed(source: str, scope: Mapping[str, Type], wanted: Type, otherwise: str)
 
 
 def mentions(expr: Expr, name: str) -> bool:
-    """Whether an expression refers to a variable, macro variables of that name aside."""
+    """Whether an expression refers to a variable; macro variables of the same name do not count."""
     if isinstance(expr, IdentExpr):
         return expr.name == name
     if isinstance(expr, MacroExpr) and expr.variable == name:

@@ -1,4 +1,4 @@
-"""The syntax tree of an expression, and the errors of reading one."""
+"""The syntax tree of an expression, and its errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from millrace_local.apiserver.schema.cel.types import DYN, Type
 
 @dataclass(eq=False, slots=True)
 class Expr:
-    """A node; ``at`` is the offset that errors point to, ``type`` is filled in by the checker."""
+    """A node; errors point to the offset ``at``; the checker sets ``type``."""
 
     at: int
     type: Type = field(default=DYN, kw_only=True)
@@ -67,7 +67,7 @@ class MacroExpr(Expr):
 
 
 class CelIssue(Exception):  # noqa: N818 - an issue of the expression, in cel-go's terms
-    """What is wrong with an expression, at an offset of its source."""
+    """An error in an expression, at an offset of its source."""
 
     def __init__(self, message: str, at: int) -> None:
         super().__init__(message)
@@ -75,7 +75,7 @@ class CelIssue(Exception):  # noqa: N818 - an issue of the expression, in cel-go
         self.at = at
 
     def shown(self, source: str) -> str:
-        """The issue with the line and a pointer, as cel-go shows it."""
+        """The message with the line and a pointer, as cel-go formats it."""
         start = source.rfind("\n", 0, self.at) + 1
         end = source.find("\n", self.at)
         line = source[start : end if end >= 0 else None]
@@ -85,4 +85,4 @@ class CelIssue(Exception):  # noqa: N818 - an issue of the expression, in cel-go
 
 
 class CelError(Exception):
-    """Evaluation failed: a key is missing, an index is out of bounds, a number overflows, an overload is missing."""
+    """An evaluation failed: a key is missing, an index out of bounds, a number overflows, no overload applies."""

@@ -129,7 +129,7 @@ def _refuse(verb: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as %s shows it."""
+    """A value as ``%s`` formats it."""
     if isinstance(value, list):
         return f"[{', '.join(shown(item) for item in value)}]"
     if isinstance(value, dict):

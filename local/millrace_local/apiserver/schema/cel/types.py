@@ -1,4 +1,4 @@
-"""CEL's static types, and when one may stand for another."""
+"""CEL's static types, and which is assignable to which."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """A type by kind and parameters; an object type also carries the declaration that it is (and is equal by it)."""
+    """A type by kind and parameters; an object type also has its declaration, which makes it unique."""
 
     kind: str
     params: tuple[Type, ...] = ()
@@ -46,7 +46,7 @@ def parameter(name: str) -> Type:
 
 
 def assignable(actual: Type, formal: Type, bindings: Bindings) -> bool:
-    """Whether a value of type ``actual`` fits ``formal``; binds the type variables of ``formal`` on the way."""
+    """Whether a value of type ``actual`` fits ``formal``; binds type variables of ``formal``."""
     if formal.kind == _PARAMETER:
         return _binds(actual, formal.params[0].kind, bindings)
     if "dyn" in {formal.kind, actual.kind}:
@@ -61,7 +61,7 @@ def assignable(actual: Type, formal: Type, bindings: Bindings) -> bool:
 
 
 def _binds(actual: Type, name: str, bindings: Bindings) -> bool:
-    """Binds a type variable, or widens what it is bound to if one of the two fits the other."""
+    """Binds a type variable, or widens its binding if one of the two types fits the other."""
     bound = bindings.get(name)
     if bound is None or bound.kind == "dyn":
         bindings[name] = actual
@@ -75,7 +75,7 @@ def _binds(actual: Type, name: str, bindings: Bindings) -> bool:
 
 
 def substituted(formal: Type, bindings: Bindings) -> Type:
-    """The type with its variables replaced by what they are bound to; dyn where they are not."""
+    """The type with its variables replaced by their bindings; dyn for unbound ones."""
     if formal.kind == _PARAMETER:
         return bindings.get(formal.params[0].kind, DYN)
     if not formal.params:
@@ -91,7 +91,7 @@ def signature(text: str) -> tuple[tuple[Type, ...], Type]:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between the commas that stand in no parentheses."""
+    """The parts between commas outside parentheses."""
     parts, depth, start = [], 0, 0
     for at, char in enumerate(text):
         depth += (char == "(") - (char == ")")

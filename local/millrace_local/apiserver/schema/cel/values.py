@@ -1,7 +1,7 @@
-"""CEL values as Python values, and the operations that all of them share.
+"""CEL values as Python values, and the operations on all of them.
 
-null, bool, int, double, string, bytes, list and map are None, bool, int, float, str, bytes, list and dict; a
-timestamp is an aware datetime and a duration a timedelta, both to the microsecond.
+null, bool, int, double, string, bytes, list and map are None, bool, int, float, str, bytes, list and dict; a timestamp
+is an aware datetime and a duration a timedelta, both to the microsecond.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Uint(int):
 
 
 class TypeValue(str):
-    """What ``type(x)`` gives."""
+    """The result of ``type(x)``."""
 
     __slots__ = ()
 
@@ -54,7 +54,7 @@ _KINDS: dict[type, str] = {
 
 
 def kind_of(value: Any) -> str:
-    """The kind of type that a value has at run time; objects are maps."""
+    """The kind of type of a value at run time; objects are maps."""
     return _KINDS.get(type(value)) or type(value).__name__.lower()
 
 
@@ -63,7 +63,7 @@ def no_overload() -> CelError:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """CEL equality: numbers by value across their types, everything else only within its type."""
+    """CEL equality: numbers by value across their types, all else only within its type."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
@@ -74,7 +74,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def in_range(value: int, low: int = INT_MIN, high: int = INT_MAX) -> int:
-    """The integer, unless it overflows."""
+    """The integer; fails if it overflows."""
     if low <= value <= high:
         return value
     raise CelError("integer overflow")
