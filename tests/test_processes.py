@@ -86,9 +86,9 @@ PROCESSES: Final[Mapping[str, Process]] = {
 }
 # Imported without being named in an extra: what brings them is.
 BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis"}
-# Named in an extra without being imported by us: uvicorn's parser, drivers that a database's URL names, the parser of
+# Named in an extra without being imported by us: uvicorn's parser, drivers that a database's URL names, and
 # replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
-UNSEEN: Final = {"hiredis", "httptools", "psycopg", "pymysql", "boto3"}
+UNSEEN: Final = {"httptools", "psycopg", "pymysql", "boto3"}
 
 # Runs first in every process here: says at its end what it loaded, and finds nothing that it is not to have.
 AT_START: Final = """
