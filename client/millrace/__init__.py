@@ -9,7 +9,7 @@ and what to do about it. Its ``field`` names the argument, or the field of the d
 from typing import TYPE_CHECKING, Any
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
-from millrace_core.base.later import later
+from millrace_core.base.lazy_import import lazy_import
 
 if TYPE_CHECKING:
     from millrace.sdk.datasets import Dataset
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Dataset": later("millrace.sdk.datasets"),
-    "FeatureStore": later("millrace.sdk.feature_store"),
-    "MaterializeResult": later("millrace.sdk.materialization"),
-    "OnlineFeatures": later("millrace.sdk.online"),
-    "PushResult": later("millrace.sdk.pushing"),
-    "TrainingSet": later("millrace.sdk.historical"),
-    "VerifyReport": later("millrace_core.features.offline.verify"),
+    "Dataset": lazy_import("millrace.sdk.datasets"),
+    "FeatureStore": lazy_import("millrace.sdk.feature_store"),
+    "MaterializeResult": lazy_import("millrace.sdk.materialization"),
+    "OnlineFeatures": lazy_import("millrace.sdk.online"),
+    "PushResult": lazy_import("millrace.sdk.pushing"),
+    "TrainingSet": lazy_import("millrace.sdk.historical"),
+    "VerifyReport": lazy_import("millrace_core.features.offline.verify"),
 }
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from millrace.cli import groups
+from millrace_core.base.blocked_import import block_imports
 from millrace_core.base.errors import MillraceError, RejectError
-from millrace_core.base.hidden import hide
 
 FAULT = 1
 MISTAKE = 2
@@ -36,7 +36,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line of this process."""
-    hide("pandas")
+    block_imports("pandas")
     run(sys.argv[1:])
 
 

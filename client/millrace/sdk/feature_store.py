@@ -11,7 +11,7 @@ from millrace.sdk import definitions, overview, time_arguments
 from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, RejectError
-from millrace_core.base.later import later
+from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online.plan import ReadPlan, ReadPlans
 from millrace_core.features.online.published import Snapshot
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from millrace_data.online.store import Store
     from millrace_data.sources import filesystem, opening
 else:
-    all_entities = later("millrace_core.features.history.all_entities")
-    filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
-    online_store = later("millrace_data.online.store")
+    all_entities = lazy_import("millrace_core.features.history.all_entities")
+    filesystem, opening = lazy_import("millrace_data.sources.filesystem"), lazy_import("millrace_data.sources.opening")
+    online_store = lazy_import("millrace_data.online.store")
     embedded, historical, materialization, pushing, skew, tabular = (
-        later(f"millrace.sdk.{name}")
+        lazy_import(f"millrace.sdk.{name}")
         for name in ("embedded", "historical", "materialization", "pushing", "skew", "tabular")
     )
-    online_features, registry_client = later("millrace.sdk.online"), later("millrace.sdk.registry")
+    online_features, registry_client = lazy_import("millrace.sdk.online"), lazy_import("millrace.sdk.registry")
 
 _NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for a store of your own in .millrace'
 

@@ -23,7 +23,7 @@ from millrace_data.materialization.ledger import Ledger, Part, Position, Stretch
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
-from millrace_data.sources.cell_log import Asking, CellLog
+from millrace_data.sources.cell_log import CellLog, CellLogRun
 
 _LOWEST: Final = -(2**63)
 
@@ -108,8 +108,8 @@ def run(
     ledger, verdict, begun = Ledger(store, definition), QualityVerdict(), part
     shard = None if part is None else part.shard
     shared = source if shard is None else ShardedSource(source, definition, shard)
-    asking = Asking(covers.began, covers.news, shard)
-    read = _Read(shared if cells is None else cells.over(shared, source.columns, asking), definition)
+    log_run = CellLogRun(covers.began, covers.news, shard)
+    read = _Read(shared if cells is None else cells.over(shared, source.columns, log_run), definition)
     if pieces := windows(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), part)

@@ -43,8 +43,8 @@ _ABANDONED: Final = 7 * 86_400 * 1_000_000
 
 
 @dataclass(frozen=True)
-class Asking:
-    """Who asks: a run that began at ``began`` (microseconds), for its shard of the entities.
+class CellLogRun:
+    """What a cell log knows of the run that reads: it began at ``began`` (microseconds), and reads one shard.
 
     ``news``: whether it goes on from a watermark, and so may use what earlier ones wrote.
     """
@@ -73,15 +73,15 @@ class CellLog:
         """
         self._files.names()
 
-    def over(self, source: HistorySource, types: Mapping[str, str], asking: Asking) -> HistorySource:
+    def over(self, source: HistorySource, types: Mapping[str, str], run: CellLogRun) -> HistorySource:
         """The source, read through the log.
 
         Args:
             source: the rows of the shard.
             types: of the source's columns, as it calls them.
-            asking: the run.
+            run: that reads.
         """
-        return LoggedSource(self._definition, source, types, self._files, asking)
+        return LoggedSource(self._definition, source, types, self._files, run)
 
 
 def open_cell_log(definition: Definition, credentials: Credentials) -> CellLog | None:
@@ -96,22 +96,22 @@ class LoggedSource:
     """
 
     def __init__(
-        self, definition: Definition, source: HistorySource, types: Mapping[str, str], files: CellFiles, asking: Asking
+        self, definition: Definition, source: HistorySource, types: Mapping[str, str], files: CellFiles, run: CellLogRun
     ) -> None:
         self._definition = definition
         self._source = source
         self._types = types
         self._files = files
-        self._asking = asking
+        self._run = run
 
     def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
         """As the source's own; a look for rows that came late is the source's alone."""
         if window.created_after is not None:
             yield from self._source.scan(columns, window)
             return
-        shard = self._asking.shard or Shard(0, 1)
+        shard = self._run.shard or Shard(0, 1)
         meaning = _meaning(self._definition, columns, self._types)
-        scan = _Scan(self._definition, self._source, self._files, self._asking, meaning, shard, columns, window)
+        scan = _Scan(self._definition, self._source, self._files, self._run, meaning, shard, columns, window)
         yield from scan.batches()
 
 
@@ -134,7 +134,7 @@ class _Scan:
     definition: Definition
     source: HistorySource
     files: CellFiles
-    asking: Asking
+    run: CellLogRun
     meaning: str
     shard: Shard
     columns: Sequence[str]
@@ -147,14 +147,14 @@ class _Scan:
         self.every = every
         self.folder = f"{self.meaning}/{self.shard.index}-of-{self.shard.count}"
         # What is still to come by the view's own lag is in no cell yet that can be called whole.
-        self.upto = min(self.window.latest, self.asking.began - self.definition.lag)
+        self.upto = min(self.window.latest, self.run.began - self.definition.lag)
         self.bounds = ((self.window.latest - reach) // every, self.upto // every)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows of the window, those of the log in place of the source's; then the log of them is written."""
         names = self.files.names()
-        base = self.files.log(self.folder, names.get(self.folder, ()), self.asking.began)
-        usable = self._usable(base) if base is not None and self.asking.news else []
+        base = self.files.log(self.folder, names.get(self.folder, ()), self.run.began)
+        usable = self._usable(base) if base is not None and self.run.news else []
         fragments = self.files.readable(self.folder, usable, self.columns)
         usable = [piece for piece in usable if not piece.file or piece.file in fragments]
         for group in cells.groups(cells.segments(self.window, self.every, usable)):
@@ -166,8 +166,8 @@ class _Scan:
             for batch in rows:
                 self._note(batch)
                 yield batch
-        created = None if self.definition.created_field is None else min(self.newest, self.asking.began)
-        known = RunLog(self.asking.began, self.upto, created, tuple(self.pieces))
+        created = None if self.definition.created_field is None else min(self.newest, self.run.began)
+        known = RunLog(self.run.began, self.upto, created, tuple(self.pieces))
         log = cells.following(base, known, self.bounds)
         self.files.write_log(self.folder, log)
         self._tidy(names, base, log)
@@ -214,7 +214,7 @@ class _Scan:
         if first >= last:
             yield from self._rows(group, fragments)
             return
-        name = cells.file_name(self.asking.began, first, last, uuid4().hex[:8])
+        name = cells.file_name(self.run.began, first, last, uuid4().hex[:8])
         with self.files.writing(self.folder, name) as sink, CellWriter(sink, self._declared()) as writer:
             for batch in self._rows(group, fragments):
                 with explained(self.files.uri, URI_FIELD):
@@ -249,7 +249,7 @@ class _Scan:
         if base is not None:
             kept = {piece.file for piece in (*base.pieces, *log.pieces)}
             self.files.remove(self.folder, [n for n in names[self.folder] if _older(n, base.began) and n not in kept])
-        old = self.asking.began - _ABANDONED
+        old = self.run.began - _ABANDONED
         for folder, inside in names.items():
             # Names that begin with a dot are of files that were never finished.
             if folder == self.folder:

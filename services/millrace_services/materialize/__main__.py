@@ -3,10 +3,10 @@
 import os
 import sys
 
-from millrace_core.base.hidden import hide
+from millrace_core.base.blocked_import import block_imports
 
 if __name__ == "__main__":
-    hide("pandas")
+    block_imports("pandas")
     from millrace_services.materialize.main import main
 
     sys.exit(main(sys.argv[1:], os.environ))

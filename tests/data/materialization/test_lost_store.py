@@ -12,7 +12,7 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
-from millrace_data.materialization.job import Asked
+from millrace_data.materialization.job import RunRequest
 from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
@@ -121,7 +121,7 @@ def test_no_watermark_moves_over_rows_that_the_store_has_lost(
         source = Eventful(source, 1 if stage == "while rows are read" else 2, event)
 
     def run() -> job.Result:
-        covers = job.stretch(definition, ledger.position(), 100, Asked())
+        covers = job.stretch(definition, ledger.position(), 100, RunRequest())
         if part is not None:
             covers = ledger.begin(part, covers)
         engine = Engine(str(lake.folder.parent / "spill"), threads=1)

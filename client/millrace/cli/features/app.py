@@ -11,16 +11,16 @@ import typer
 from millrace.cli import output
 from millrace.cli.features.target import Target, targeted
 from millrace.cli.output import Format, Output
-from millrace_core.base.later import later
+from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.types import times
 
 if TYPE_CHECKING:
     import millrace as sdk
     from millrace.cli.features import comparing, describing, reading, validating
 else:
-    sdk = later("millrace")
+    sdk = lazy_import("millrace")
     comparing, describing, reading, validating = (
-        later(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading", "validating")
+        lazy_import(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading", "validating")
     )
 
 DIFFERENT = 1

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from millrace_core.base.errors import NotFoundError, RejectError
-from millrace_core.base.later import later
+from millrace_core.base.lazy_import import lazy_import
 
 if TYPE_CHECKING:
     import millrace as sdk
     from millrace import FeatureStore
 else:
-    sdk = later("millrace")
+    sdk = lazy_import("millrace")
 
 _HERE = Path()
 

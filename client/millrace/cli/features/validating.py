@@ -19,15 +19,15 @@ from millrace_core.api.base import API_VERSION
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import Loader, mistakes
 from millrace_core.base.errors import MillraceError
-from millrace_core.base.later import later
+from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 
 if TYPE_CHECKING:
     from millrace_data.sources import cell_log, filesystem, opening
 else:
-    filesystem, opening = later("millrace_data.sources.filesystem"), later("millrace_data.sources.opening")
-    cell_log = later("millrace_data.sources.cell_log")
+    filesystem, opening = lazy_import("millrace_data.sources.filesystem"), lazy_import("millrace_data.sources.opening")
+    cell_log = lazy_import("millrace_data.sources.cell_log")
 
 MISTAKE: Final = 2
 _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")

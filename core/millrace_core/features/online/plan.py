@@ -11,7 +11,7 @@ import orjson
 
 from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
-from millrace_core.base.later import later
+from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import FeatureReader
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from millrace_core.features.online import plain as plain_rows
 else:
     # It brings numpy, which takes time that commands without online reads need not pay.
-    plain_rows = later("millrace_core.features.online.plain")
+    plain_rows = lazy_import("millrace_core.features.online.plain")
 
 _PARTS = 2
 

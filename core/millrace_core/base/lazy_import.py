@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 
-class _Later:
+class _LazyModule:
     def __init__(self, name: str) -> None:
         self._name = name
         self._module: ModuleType | None = None
@@ -18,9 +18,9 @@ class _Later:
         return getattr(self._module, attribute)
 
 
-def later(name: str) -> Any:
-    """Stands for the module of that name, and imports it once something of it is asked for.
+def lazy_import(name: str) -> Any:
+    """Stands for the module of that name, and imports it when an attribute of it is first read.
 
-    For type checkers there is the import itself, under ``TYPE_CHECKING``.
+    For type checkers write the import itself, under ``TYPE_CHECKING``.
     """
-    return _Later(name)
+    return _LazyModule(name)

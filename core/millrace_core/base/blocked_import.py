@@ -1,0 +1,25 @@
+"""Libraries that a process does without, although they are installed."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+
+
+class _Blocker:
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+        if name in self._names:
+            raise ModuleNotFoundError(f"{name} is not used by this process, and its import is blocked", name=name)
+        return None
+
+
+def block_imports(*names: str) -> None:
+    """Makes imports of these libraries fail in this process.
+
+    Only programs call it, at their start. Arrow, for one, imports pandas wherever it is installed, which takes two
+    seconds.
+    """
+    sys.meta_path.insert(0, _Blocker(frozenset(names)))
