@@ -61,6 +61,19 @@ def test_every_file_that_a_text_names_is_there() -> None:
     assert sorted(missing) == []
 
 
+def test_every_file_that_a_document_names_without_its_folder_is_somewhere() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    known = {Path(name).name for name in listed.splitlines()}
+    missing = {
+        f"{name}: {file}"
+        for name, text in texts()
+        if name.endswith(".md")
+        for file in re.findall(r"`(\w+\.py)`", text)
+        if file not in known
+    }
+    assert sorted(missing) == []
+
+
 def test_every_module_that_a_text_names_is_there() -> None:
     missing = {
         f"{name}: {module}" for name, text in texts() for module in MODULE.findall(text) if not module_is_there(module)
