@@ -1,4 +1,4 @@
-"""What the three kinds share: the model base, CEL rules as data, common field types."""
+"""Base of the API models, CEL rules as data, and field types that several kinds use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND_ANNOTATION = f"{GROUP}/command"
 
 
 class Rule(NamedTuple):
-    """A CEL rule (``x-kubernetes-validations``) and the sentence that a user reads when it fails."""
+    """A CEL rule (``x-kubernetes-validations``) and the message that a user reads when it fails."""
 
     rule: str
     message: str
@@ -32,7 +32,7 @@ class ApiModel(BaseModel):
 
 
 class StatusModel(ApiModel):
-    """Base of status parts: a newer operator may have written fields that this one does not know."""
+    """Base of status parts. Unknown fields are ignored: a newer operator may have written them."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -1,7 +1,7 @@
-"""Conditions of the three kinds: their names, their reasons, and how one status follows another.
+"""Conditions of the three kinds: types, reasons, and how a new status follows from the one before.
 
-A condition is a dictionary of Kubernetes' standard form. ``True`` means that all is well, ``False`` that something is
-wrong, ``Unknown`` that it is not decided yet; so every condition reads the same way and the summary ``Ready`` follows.
+A condition is a dictionary in Kubernetes' standard form. ``True`` means that all is well, ``False`` that something is
+wrong, and ``Unknown`` that it is not decided yet. All conditions read the same way, and the summary ``Ready`` follows.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _MAX_MESSAGE: Final = 4096
 
 
 def condition(kind: str, holds: bool | None, reason: str, message: str) -> ConditionDict:
-    """One observation, without times: ``settle`` adds them. ``holds`` None is Unknown."""
+    """A condition without its time, which ``settle`` adds. ``holds`` None is Unknown."""
     return {"type": kind, "status": _STATUS[holds], "reason": reason, "message": message[:_MAX_MESSAGE]}
 
 
 def rejected(kind: str, error: MillraceError) -> ConditionDict:
-    """The condition is False because of ``error``; the message names the field and what to do."""
+    """A condition that is False because of an error. The message names the field and what to do."""
     return condition(kind, False, error.reason, str(error))
 
 
@@ -90,8 +90,10 @@ def summary(conditions: Sequence[ConditionDict], *, message: str = "everything i
 def settle(
     previous: Iterable[ConditionDict] | None, current: Iterable[ConditionDict], *, generation: int, now: datetime
 ) -> list[ConditionDict]:
-    """The conditions as they are stored: with ``observedGeneration``, and with the old ``lastTransitionTime`` where the
-    status has not changed, so that an unchanged observation is an unchanged status."""
+    """The conditions as they are stored, with ``observedGeneration`` and ``lastTransitionTime``.
+
+    Where the status has not changed, the time stays, so that an unchanged observation gives an unchanged status.
+    """
     settled = []
     for item in current:
         before = find(previous, item["type"])
@@ -111,10 +113,10 @@ def settle(
 def transitions(
     previous: Iterable[ConditionDict] | None, current: Iterable[ConditionDict] | None
 ) -> list[ConditionDict]:
-    """The conditions worth an Event: those that became True or False, or are False for another reason than before.
+    """The conditions that deserve an Event: those that became True or False, or are False for another reason.
 
-    ``Ready`` is left out while another condition tells the same, and nothing is told of what is not decided yet or was
-    well from the start.
+    ``Ready`` is left out where another condition says the same. There is no Event for Unknown, and none for what was
+    True from the start.
     """
     changed = []
     for item in current or ():

@@ -60,13 +60,12 @@ def root_schema(model: type[ApiModel]) -> dict[str, Any]:
 def _model_schema(model: type[ApiModel]) -> dict[str, Any]:
     full = model.model_json_schema(by_alias=True, mode="validation")
     definitions = full.get("$defs", {})
-    rules = _rules_by_name(model)
-    schema = _flatten(full, definitions, rules)
+    schema = _flatten(full, definitions, _models_by_name(model))
     return _with_rules(schema, model)
 
 
-def _rules_by_name(model: type[ApiModel]) -> dict[str, type[ApiModel]]:
-    """Every model below ``model``, by the name under which pydantic refers to it."""
+def _models_by_name(model: type[ApiModel]) -> dict[str, type[ApiModel]]:
+    """All models inside of ``model``, by the names that pydantic refers to."""
     found: dict[str, type[ApiModel]] = {}
     pending: list[Any] = [model]
     while pending:

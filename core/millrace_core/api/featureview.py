@@ -155,7 +155,7 @@ class RequestFieldSpec(ApiModel):
 
 
 class Partials(ApiModel):
-    """What runs keep of past cells of the grid, so that later ones ask the source for new cells only."""
+    """Rows of past cells of the grid that runs keep, so that later runs read only new cells from the source."""
 
     uri: Uri = Field(
         description=(
@@ -185,7 +185,7 @@ class Aggregation(ApiModel):
 
 
 class Online(ApiModel):
-    """The online store's part."""
+    """Whether the view has rows in the online store."""
 
     enabled: bool = Field(
         default=True, description="Whether rows are written to the online store. False: training sets only."
@@ -193,7 +193,7 @@ class Online(ApiModel):
 
 
 class Materialization(ApiModel):
-    """When and how rows are brought to the online store."""
+    """When and how rows are written to the online store."""
 
     schedule: Annotated[str, Field(max_length=128), AfterValidator(_cron_line)] = Field(
         description=(
@@ -245,7 +245,7 @@ class Materialization(ApiModel):
 
 
 class FeatureViewSpec(ApiModel):
-    """What is wanted."""
+    """Desired state of the view."""
 
     description: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="What the view is about, for people who search the registry."
@@ -279,7 +279,7 @@ class FeatureViewSpec(ApiModel):
     ttl: Duration | None = Field(
         default=None,
         description=(
-            "How old a row may be and still count, both ends inclusive. Absent or 0s: no limit. Windows of "
+            "Greatest age of a row that still counts, both ends inclusive. Absent or 0s: no limit. Windows of "
             "aggregates are not narrowed by it."
         ),
     )
@@ -318,14 +318,14 @@ class FeatureViewSpec(ApiModel):
 
 
 class IntervalStatus(StatusModel):
-    """A covered stretch of event time: after start, up to and including end."""
+    """A covered interval of event time: after start, up to and including end."""
 
     start: Timestamp = Field(description="Exclusive lower end.")
     end: Timestamp = Field(description="Inclusive upper end.")
 
 
 class LastRunStatus(StatusModel):
-    """What the last finished run really did."""
+    """Result of the run that finished last."""
 
     name: str = Field(description="Name of the Job.")
     succeeded: bool = Field(description="Whether the run succeeded.")
@@ -338,13 +338,13 @@ class LastRunStatus(StatusModel):
 
 
 class OnlineStatus(StatusModel):
-    """What the online store holds of this view."""
+    """State of the view in the online store."""
 
-    keys: int = Field(description="Keys that the last run's view of the store held.")
+    keys: int = Field(description="Number of keys of the view, as the last run counted them.")
 
 
 class FeatureViewStatus(StatusModel):
-    """What was observed."""
+    """Observed state of the view."""
 
     observed_generation: int | None = Field(
         default=None, description="The metadata.generation that this status describes."
@@ -359,23 +359,23 @@ class FeatureViewStatus(StatusModel):
     intervals: list[IntervalStatus] | None = Field(
         default=None,
         max_length=100,
-        description="Covered stretches of event time, merged, oldest first.",
+        description="Covered intervals of event time, merged, oldest first.",
         json_schema_extra=ATOMIC_LIST,
     )
     backfill_to: Timestamp | None = Field(
         default=None,
-        description="End of the stretch that backfills have to cover, fixed when the definition was first seen.",
+        description="End of the interval that backfills cover, fixed when the definition was first seen.",
     )
-    last_run: LastRunStatus | None = Field(default=None, description="What the last finished run really did.")
-    online: OnlineStatus | None = Field(default=None, description="What the online store holds of this view.")
+    last_run: LastRunStatus | None = Field(default=None, description="Result of the run that finished last.")
+    online: OnlineStatus | None = Field(default=None, description="State of the view in the online store.")
     quality: list[QualityResult] | None = Field(
         default=None,
         max_length=64,
-        description="What came of the quality checks in the last run that made them, failing ones first.",
+        description="Results of the quality checks of the last run that made them, failing ones first.",
         json_schema_extra=ATOMIC_LIST,
     )
     handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
-    command_result: str | None = Field(default=None, description="What became of that command.")
+    command_result: str | None = Field(default=None, description="Result of that command.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
@@ -390,8 +390,8 @@ class FeatureView(ApiModel):
     api_version: str = "millrace.dev/v1alpha1"
     kind: Literal["FeatureView"] = "FeatureView"
     metadata: ObjectMeta
-    spec: FeatureViewSpec = Field(description="What is wanted.")
-    status: FeatureViewStatus | None = Field(default=None, description="What was observed.")
+    spec: FeatureViewSpec = Field(description="Desired state of the view.")
+    status: FeatureViewStatus | None = Field(default=None, description="Observed state of the view.")
 
     rules: ClassVar = (
         Rule(

@@ -1,4 +1,4 @@
-"""What the API server has to know of each kind besides its schema: names, and the columns of ``kubectl get``."""
+"""The three kinds: names, models, and the columns of ``kubectl get``."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ApiObject = FeatureView | ModelDeployment | Experiment
 
 
 class Loader(yaml.SafeLoader):
-    """Keeps times as the text that they are, as kubectl does; YAML 1.1 alone would make datetimes of them."""
+    """Keeps times as texts, as kubectl does. YAML 1.1 would make datetimes of them."""
 
 
 Loader.yaml_implicit_resolvers = {
@@ -27,17 +27,17 @@ Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
-# Kinds of mistakes of which pydantic does not say what is expected.
+# Types of errors for which pydantic does not say what is expected.
 _SAYS_LITTLE = ("missing", "string_pattern_mismatch")
 _MODELS: dict[str, type[ApiModel]] = {kind.name: kind.model for kind in KINDS}
 
 
 def load_yaml(text: str, *, origin: str = "") -> list[ApiObject]:
-    """Every object of Millrace's kinds in a YAML text of one or more documents; other kinds are passed over.
+    """The objects of Millrace's kinds in a YAML text of one or more documents. Other kinds are skipped.
 
     Args:
         text: the YAML.
-        origin: where it came from (a path), for messages.
+        origin: where the text came from, such as a path, for messages.
 
     Raises:
         RejectError: the text is no YAML, or an object is wrong; names origin, object and field.
@@ -60,23 +60,23 @@ def load_object(document: dict[str, Any], *, origin: str = "") -> ApiObject:
     try:
         return model.model_validate(document)  # type: ignore[return-value]
     except ValidationError as error:
-        field, said = next(mistakes(model, error))
-        raise RejectError(f"{where}{kind} {name}: {said}", field=field, reason="InvalidObject") from error
+        field, message = next(mistakes(model, error))
+        raise RejectError(f"{where}{kind} {name}: {message}", field=field, reason="InvalidObject") from error
 
 
 def mistakes(model: type[ApiModel], error: ValidationError) -> Iterator[tuple[str, str]]:
-    """What is wrong with an object of ``model``: fields, each with a sentence."""
+    """The wrong fields of an object of ``model``, each with a sentence."""
     for each in error.errors():
-        said = each["msg"]
+        message = each["msg"]
         if each["type"] != "missing":
-            said += f" (came: {each['input']!r:.80})"
+            message += f" (came: {each['input']!r:.80})"
         if each["type"] in _SAYS_LITTLE:
-            said += _meaning(model, each["loc"])
-        yield _path(each["loc"]), said
+            message += _meaning(model, each["loc"])
+        yield _path(each["loc"]), message
 
 
 def _meaning(model: type[ApiModel], location: tuple[int | str, ...]) -> str:
-    """What the field at a place is, as `kubectl explain` has it."""
+    """The description of a field, which `kubectl explain` shows, too."""
     description = None
     pending: Any = model
     for name in location:

@@ -1,4 +1,4 @@
-"""Labels, annotations and the deterministic names of children: the one place that makes them."""
+"""Labels, annotations and the deterministic names of children. All of them are made here."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def cron_job(view: str) -> str:
 
 
 def one_shot_job(view: str, identity: Any) -> str:
-    """A backfill, command or purge Job of a FeatureView, named by what it does: at most 63 characters."""
+    """Backfill or command Job of a FeatureView, named by what it does: at most 63 characters."""
     return f"fv-{view}-{short_hash(identity)}"
 
 
 def purge_job(namespace: str, view: str, uid: str, attempt: int) -> str:
-    """A Job, in the operator's namespace, that deletes the online rows of a view that goes."""
+    """Job in the operator's namespace that deletes the online rows of a deleted FeatureView."""
     return f"fv-purge-{digest([namespace, view, uid])[:16]}-{attempt}"
 
 

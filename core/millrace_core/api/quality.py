@@ -1,4 +1,4 @@
-"""Quality rules of a FeatureView: what the rows of a run must be before any of them is written."""
+"""Quality rules of a FeatureView, checked on the rows of a run before any of them is written."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class QualityRule(ApiModel):
 
 
 class QualityResult(StatusModel):
-    """What came of one check in the last run that made it."""
+    """Result of one check in the last run that made it."""
 
     name: str = Field(description="Name of the check: of its rule, and of what is checked.")
     severity: str = Field(description="block or warn.")

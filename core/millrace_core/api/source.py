@@ -1,4 +1,4 @@
-"""Where the rows of a feature view come from: one kind of source of several."""
+"""The source of a feature view's rows, which is one of several kinds."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ CONTAINER: Final = "materialize"
 _SCRATCH: Final = "/var/millrace/scratch"
 _COMMAND: Final = ["python", "-m", "millrace_services.materialize"]
 
-# What a run asks for where its view states nothing: without a request all runs of a tick would start at once.
+# For views without resources: without a request all runs of one scheduled time would start at once.
 _RESOURCES: Final[Object] = {"requests": {"cpu": "500m", "memory": "512Mi"}}
 
-# Seconds. A tick that was missed for longer waits for the next one, which covers its interval too.
+# Seconds. A run that was missed for longer is skipped; the next one covers its interval, too.
 _STARTING_DEADLINE: Final = 3600
 _SCHEDULED_DEADLINE: Final = 6 * 3600
 _BACKFILL_DEADLINE: Final = 24 * 3600
@@ -35,7 +35,7 @@ _KEPT: Final = 24 * 3600
 _PURGE_KEPT: Final = 600
 _TRIES_AGAIN: Final = 3
 
-# What all pods of one run have in common; JOB_COMPLETION_INDEX, which Kubernetes adds, tells them apart.
+# The same in all pods of a run; JOB_COMPLETION_INDEX, which Kubernetes sets, tells them apart.
 _JOB_UID: Final = "metadata.labels['batch.kubernetes.io/controller-uid']"
 _SHARDED: Final = [{"name": "MILLRACE_RUN", "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}}]
 
@@ -44,7 +44,7 @@ _FINAL_EXIT_CODE: Final = 2
 
 
 def cron_job(view: Object, platform: Platform, definition: str, *, suspended: bool) -> Object:
-    """The CronJob that brings what is new, on the view's schedule."""
+    """The CronJob that materializes new rows on the view's schedule."""
     name = names.cron_job(name_of(view))
     return {
         "apiVersion": CRON_JOBS.api_version,
@@ -70,7 +70,7 @@ def cron_job(view: Object, platform: Platform, definition: str, *, suspended: bo
 
 
 def one_shot_job(view: Object, platform: Platform, definition: str, request: JobRequest) -> Object:
-    """A backfill's or a command's Job."""
+    """The Job of a backfill or a command."""
     metadata = _metadata(view, request.name)
     interval = request.interval
     metadata["annotations"] = {
@@ -89,10 +89,10 @@ def one_shot_job(view: Object, platform: Platform, definition: str, request: Job
 
 
 def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
-    """The Job that deletes the online rows of a view that goes.
+    """The Job that deletes the online rows of a deleted view.
 
-    It runs in the operator's namespace and is owned by nothing: the view's namespace may be on its way out too, and a
-    foreground deletion of the view would take the Job with it.
+    It runs in the operator's namespace and has no owner: the view's namespace may be terminating, too, and a foreground
+    deletion of the view would delete the Job with it.
     """
     namespace, uid = namespace_of(view), view["metadata"]["uid"]
     name = names.purge_job(namespace, name_of(view), uid, attempt)
@@ -116,7 +116,7 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
 
 
 def store_secret(owner: Object, name: str, url: str) -> Object:
-    """The store's URL for Jobs beside ``owner``, which takes the Secret with it when it goes."""
+    """The Secret with the store's URL for Jobs in the namespace of its owner; it is deleted with the owner."""
     return {
         "apiVersion": SECRETS.api_version,
         "kind": SECRETS.kind,
@@ -131,7 +131,7 @@ def store_secret(owner: Object, name: str, url: str) -> Object:
 
 
 def definition_json(view: Object) -> str:
-    """``MILLRACE_FEATURE_VIEW``: what the job needs to know of the view."""
+    """``MILLRACE_FEATURE_VIEW``: the part of the view that the job needs."""
     definition: Mapping[str, Any] = {
         "metadata": {"name": name_of(view), "namespace": namespace_of(view)},
         "spec": view["spec"],
@@ -140,7 +140,7 @@ def definition_json(view: Object) -> str:
 
 
 def is_secret(url: str) -> bool:
-    """Whether the store's URL holds a password, and so must not stand in a pod's spec."""
+    """Whether the store's URL holds a password, and so must not be in a pod's spec."""
     return store_url.is_secret(url)
 
 
@@ -196,8 +196,7 @@ def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, 
 
 
 def _tries(shards: int) -> dict[str, Any]:
-    """How many pods there are, and how often each is tried again. A shard that fails for good fails the run, which is
-    of no use without it."""
+    """How many pods there are, and how often each is tried again. A shard that fails for good fails the run."""
     if shards == 1:
         return {"backoffLimit": _TRIES_AGAIN}
     return {
@@ -215,7 +214,7 @@ def _container(platform: Platform, arguments: list[str]) -> dict[str, Any]:
         "image": platform.materialize_image,
         "command": _COMMAND,
         "args": arguments,
-        # A crash that leaves no message leaves the end of its log.
+        # After a crash without a message this gives the end of the log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}],
         "securityContext": {
@@ -233,7 +232,7 @@ def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str
     return [
         {"name": "MILLRACE_FEATURE_VIEW", "value": definition_json(view)},
         {"name": "MILLRACE_STORE_URL", **store},
-        # By name, because what runs pods as processes has to put it somewhere else.
+        # As a variable, because the laptop mode, which runs pods as processes, puts the file elsewhere.
         {"name": "MILLRACE_TERMINATION_LOG", "value": "/dev/termination-log"},
         {"name": "TMPDIR", "value": _SCRATCH},
         *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),

@@ -1,4 +1,4 @@
-"""Stretches of event time, each after its start up to and including its end: what is covered and what is missing."""
+"""Intervals of event time, each after its start up to and including its end: which are covered, which are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from millrace_core.base import timestamps
 
-# Stands for "everything the source holds", where a view has no startFrom.
+# The start where a view has no startFrom: everything that the source holds.
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 MOST: Final = 100
 
@@ -25,8 +25,10 @@ class Interval(NamedTuple):
 
 
 def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
-    """The same intervals in order, without overlap, neighbours joined; of more than 100 the oldest are forgotten (and
-    would be covered again, which is harmless)."""
+    """The same intervals in order, without overlap, neighbours joined.
+
+    Of more than 100 the oldest are dropped. They would be covered again, which is harmless.
+    """
     merged: list[Interval] = []
     for interval in sorted(intervals):
         if interval.start >= interval.end:
@@ -63,5 +65,5 @@ def parse(document: dict[str, Any]) -> Interval:
 
 
 def render(interval: Interval) -> dict[str, str]:
-    """As status and annotations hold it."""
+    """The form in status."""
     return {"start": timestamps.render(interval.start), "end": timestamps.render(interval.end)}

@@ -1,7 +1,7 @@
-"""What Prometheus sees of feature views. Their runs are Jobs, too short to be scraped, so the operator tells of them.
+"""Metrics of feature views for Prometheus. Runs are Jobs, too short to be scraped, so the operator exports theirs.
 
-Gauges are read off the statuses at every scrape: they are as true as the statuses, and go with their view. Runs are
-counted as statuses come to tell of them; ones that ended while no operator ran count when it is back, once.
+Gauges are read from the statuses at every scrape, so they are as true as the statuses and go away with their view. Runs
+are counted when a status shows a new one. A run that ended while no operator ran is counted once, when it is back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Place = tuple[str, str]
 Read = Callable[[Mapping[str, Any]], float | None]
 
 
-def _moment(text: str | None) -> float | None:
+def _seconds(text: str | None) -> float | None:
     return timestamps.parse(text).timestamp() if text else None
 
 
@@ -35,12 +35,12 @@ def _last_run(field: str) -> Read:
     return lambda status: (status.get("lastRun") or {}).get(field)
 
 
-# Name, meaning, and how it is read from a status; None where there is nothing to tell yet.
+# Name, help text, and how to read it from a status; None where there is no value yet.
 _GAUGES: Final[tuple[tuple[str, str, Read], ...]] = (
     (
         "watermark_timestamp_seconds",
         "Event time up to which the online store is complete",
-        lambda status: _moment(status.get("watermark")),
+        lambda status: _seconds(status.get("watermark")),
     ),
     (
         "online_keys",
@@ -50,7 +50,7 @@ _GAUGES: Final[tuple[tuple[str, str, Read], ...]] = (
     (
         "last_run_timestamp_seconds",
         "When the last run ended",
-        lambda status: _moment((status.get("lastRun") or {}).get("finishedAt")),
+        lambda status: _seconds((status.get("lastRun") or {}).get("finishedAt")),
     ),
     ("last_run_success", "1 where the last run succeeded, else 0", _last_run("succeeded")),
     ("last_run_rows", "Rows that the last run read, after the latest per key was taken", _last_run("rows")),
@@ -75,7 +75,7 @@ class ViewMetrics(Collector):
         cache.subscribe(self._changed)
 
     def collect(self) -> Iterable[Metric]:
-        """All series, at this moment."""
+        """All series now."""
         views = [(*_place(view), view.get("status") or {}) for view in self._cache.all(FEATURE_VIEWS)]
         for name, meaning, read in _GAUGES:
             gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, labels=_VIEW)
@@ -91,7 +91,7 @@ class ViewMetrics(Collector):
         now = self._clock().timestamp()
         age = GaugeMetricFamily(f"{_PREFIX}_watermark_age_seconds", "Age of the watermark", labels=_VIEW)
         for namespace, view, status in views:
-            if (watermark := _moment(status.get("watermark"))) is not None:
+            if (watermark := _seconds(status.get("watermark"))) is not None:
                 age.add_metric((namespace, view), now - watermark)
         yield age
 
@@ -123,7 +123,7 @@ class ViewMetrics(Collector):
         if self._cache.get(FEATURE_VIEWS, *place) is None:
             self._forget(place)
         elif place not in self._seen:
-            # What ended before this process began was counted by another.
+            # A run that ended before this process began was counted by the one before.
             self._seen[place] = last
         elif last and last != self._seen[place]:
             self._seen[place] = last

@@ -1,13 +1,13 @@
-"""The point-in-time join of one view: for every (entity, moment) the row that was visible then, and its aggregates.
+"""The point-in-time join of one view: for every (entity, moment) the row that was visible then, and the aggregates.
 
-The frame is sorted by entity and moment. Each row of history then finds, by a binary search among its entity's moments,
-the first moment that sees it; there the greatest (event, created, row number) is kept. At the end the best of a moment
-is carried on to the later ones of its entity. So history is streamed once, in any order and never sorted, and memory
-holds the frame and some batches, whatever the length of the history. Features are fetched last, for the winners alone
-(see ``history``).
+The frame is sorted by entity and moment. Each row of history is placed, by a search among its entity's moments, at the
+first moment that sees it. There the greatest (event, created, row number) is kept. At the end the best row of each
+moment is carried on to the later moments of its entity. So history is streamed once, in any order, and never sorted.
+Memory holds the frame and some batches, whatever the length of the history. Features are read last, for the winning
+rows alone (``history``).
 
-A sorting ``ASOF`` join does more work for the same (``benchmarks/point_in_time.py``), because the frame, which is
-sorted here, is as a rule much the smaller side; and here there is nothing to spill.
+An ``ASOF`` join sorts history, which does more work for the same result (``benchmarks/point_in_time.py``): the frame,
+which is sorted here, is usually much smaller. And here nothing has to spill.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def join(
     frame: EntityFrame,
     engine: Engine | None = None,
 ) -> list[pa.Array]:
-    """The features as they were visible, one array per feature, aligned with the frame's rows; null where none was.
+    """The features as they were visible, one array per feature, aligned with the frame's rows; null where nothing was.
 
-    Aggregates are those of the windows that had ended. Expressions are computed from all that, those on demand from
-    the frame's ``request`` too.
+    Aggregates are those of the last windows that had ended. Expressions are computed from columns and aggregates, and
+    on-demand ones from the frame's ``request``, too.
 
     Args:
-        definition: of the view.
-        features: of the view, in the order wanted.
+        definition: the view's.
+        features: the wanted features of the view, in order.
         source: the view's.
         frame: entities and moments.
-        engine: sorts the events of aggregates; one with a spill directory of its own by default.
+        engine: sorts the events of aggregates. By default one with a spill directory of its own.
 
     Raises:
-        RejectError: a column does not hold what the definition says, or a request field is missing.
+        RejectError: a column does not fit the definition, or a request field is missing.
         ReportError: memory or disk do not suffice.
         RetryError: the source changed meanwhile.
     """
@@ -69,8 +69,8 @@ def search(
     """The first half of a ``join``: finds the rows that were visible, and computes aggregates.
 
     Returns:
-        The other half, to be called once: fetches the features of those rows. It may be called in another thread while
-        another view is searched, because the one is mostly reading and the other mostly computing.
+        The second half, to be called once: reads the features of these rows. It may run in another thread while another
+        view is searched: one mostly reads, the other mostly computes.
     """
     derivation = Derivation(definition, features)
     columns = [feature for feature in derivation.reads if not feature.aggregate]
@@ -94,22 +94,22 @@ def search(
 
 
 def _entities(definition: Definition, frame: EntityFrame) -> pa.Array:
-    """Which rows of the frame are of an entity at a moment: those without a null."""
+    """Which rows of the frame have an entity and a moment, that is, no null."""
     found = np.zeros(len(frame.moments), bool)
     found[frame.sorted(definition.join_keys).rows] = True
     return pa.array(found)
 
 
 def _winners(definition: Definition, source: HistorySource, frame: EntityFrame, winners: Numbers) -> History | None:
-    """Writes down which row of history each row of the frame sees; None where the frame asks for nothing."""
+    """Sets ``winners`` to the row of history that each row of the frame sees; None where no row can see any."""
     ordered = frame.sorted(definition.join_keys)
     if not len(ordered.rows):
         return None
     earliest = None if definition.ttl is None else max(int(ordered.moments.min()) - definition.ttl, _LOWEST)
     history = History(definition, source, TimeRange(earliest, int(ordered.moments.max())))
-    best = _Best(len(ordered.rows))
-    for seen in _placed(history, ordered, cutoff=frame.created_cutoff):
-        best.merge(seen)
+    best = _BestRows(len(ordered.rows))
+    for placed in _placed(history, ordered, cutoff=frame.created_cutoff):
+        best.merge(placed)
     best.carry_on(ordered, cutoff=frame.created_cutoff)
     winners[ordered.rows] = best.seq
     if definition.ttl is not None:
@@ -118,8 +118,8 @@ def _winners(definition: Definition, source: HistorySource, frame: EntityFrame, 
     return history
 
 
-class _Seen(NamedTuple):
-    """Rows of history, each with the place (in the sorted frame) of the first moment that sees it.
+class _PlacedRows(NamedTuple):
+    """Rows of history, each with its place: the first moment in the sorted frame that sees it.
 
     ``created`` is None where rows have no created times.
     """
@@ -130,17 +130,17 @@ class _Seen(NamedTuple):
     seq: Numbers
 
 
-class _Best:
-    """Per place of the sorted frame the best row of history."""
+class _BestRows:
+    """The best row of history per place of the sorted frame."""
 
     def __init__(self, count: int) -> None:
         self.event = np.full(count, _LOWEST)
         self.created = np.full(count, NO_CREATED)
         self.seq = np.full(count, NONE)
 
-    def merge(self, seen: _Seen) -> None:
-        """Keeps per place the greatest (event, created, row number)."""
-        place, event, created, seq = seen
+    def merge(self, placed: _PlacedRows) -> None:
+        """Keeps the greatest (event, created, row number) per place."""
+        place, event, created, seq = placed
         before = self.event[place]
         ahead = event >= before
         place, event, before, created, seq = _those(ahead, place, event, before, created, seq)
@@ -155,14 +155,14 @@ class _Best:
         np.maximum.at(self.seq, place, seq)
 
     def carry_on(self, ordered: SortedFrame, *, cutoff: bool) -> None:
-        """Lets every place see what earlier places of its entity saw."""
+        """Gives every place the best row of its entity so far."""
         found = np.flatnonzero(self.seq != NONE)
-        # A row that is seen first at a later moment is newer, unless it is its created time that made it so late.
+        # A row that is first seen at a later moment is newer, unless it was seen late because of its created time.
         ranked = np.lexsort((self.seq[found], self.created[found], self.event[found])) if cutoff else slice(None)
         by_rank = np.concatenate([[0], found[ranked]])
         rank = np.zeros(len(self.seq), np.int64)
         rank[by_rank[1:]] = np.arange(1, len(by_rank))
-        # Ranks of a later entity begin above all of an earlier one, so nothing is carried over.
+        # Ranks of a later entity begin above all ranks of an earlier one, so nothing is carried across entities.
         begin = ordered.entities * len(by_rank)
         winner = np.maximum.accumulate(begin + rank) - begin
         source = by_rank[winner]
@@ -170,9 +170,9 @@ class _Best:
         self.seq = np.where(winner, self.seq[source], NONE)
 
 
-def _placed(history: History, ordered: SortedFrame, *, cutoff: bool) -> Iterator[_Seen]:
-    """All rows of history that some moment sees; batches are looked up side by side."""
-    waiting: deque[Future[_Seen]] = deque()
+def _placed(history: History, ordered: SortedFrame, *, cutoff: bool) -> Iterator[_PlacedRows]:
+    """All rows of history that some moment sees. Batches are placed in parallel."""
+    waiting: deque[Future[_PlacedRows]] = deque()
     created = history.definition.created_field is not None
     workers = pa.cpu_count()
     with ThreadPoolExecutor(workers) as pool:
@@ -184,7 +184,7 @@ def _placed(history: History, ordered: SortedFrame, *, cutoff: bool) -> Iterator
             yield waiting.popleft().result()
 
 
-def _place(batch: pa.RecordBatch, ordered: SortedFrame, *, created: bool, cutoff: bool) -> _Seen:
+def _place(batch: pa.RecordBatch, ordered: SortedFrame, *, created: bool, cutoff: bool) -> _PlacedRows:
     *keys, event, written, seq = batch.columns
     entities = ordered.codes(keys)
     known = entities != NONE
@@ -194,11 +194,11 @@ def _place(batch: pa.RecordBatch, ordered: SortedFrame, *, created: bool, cutoff
     entities, times, moments, numbers = _those(known, entities, times, moments, integers(seq))
     place = ordered.place(entities, times if not cutoff or moments is None else np.maximum(times, moments))
     seen = place < ordered.begins.take(entities + 1)
-    return _Seen(*_those(seen, place, times, moments, numbers))
+    return _PlacedRows(*_those(seen, place, times, moments, numbers))
 
 
 def _those(chosen: Any, *columns: Any) -> Sequence[Any]:
-    """The columns' values that are chosen; None stays."""
+    """The chosen values of each column; a column that is None stays None."""
     if chosen.all():
         return columns
     rows = np.flatnonzero(chosen)

@@ -1,14 +1,16 @@
-"""What materialization writes of a view with aggregates: per entity a snapshot as of the end of the run.
+"""What materialization writes of a view with aggregates: a snapshot per entity as of the end of the run.
 
-A snapshot's event time is the end of the run, so the newest snapshot wins; it has no created time. Its last value is
-the time of the entity's latest row (``definition.ROW_TIME``), by which readers know how long the features of that row
-are visible and when a window has run empty. There is a snapshot of every entity with an event in some window, or with
-a visible row where the view has features of rows; any other entity's would be empty, and no row says the same. What a
-run writes depends on its end alone.
+A snapshot's event time is the end of the run, so the newest snapshot wins. It has no created time. Its last value is
+the time of the entity's latest row (``definition.ROW_TIME``). By it readers know how long the row-bound features are
+visible, and when a window has run empty.
 
-A run that has the whole history before it writes all snapshots. One that goes on from an earlier run leaves those that
-stay as they are: of entities without an event in any window, now or at the end of the earlier run, and without a new
-row. Readers know of them that the windows are empty, and their row is the same.
+There is a snapshot of every entity with an event in some window, and, where the view has row-bound features, of every
+entity with a visible row. The snapshot of any other entity would be empty, and having no row means the same. What a run
+writes depends on its end alone.
+
+A run over the whole history writes all snapshots. A run that continues an earlier one leaves out those that stay as
+they are: of entities without a new row, and without an event in any window now or at the end of the earlier run.
+Readers know that the windows of these are empty, and their row is the same.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from millrace_core.features.windows.events import Chunk, chunks, reads_of
 from millrace_core.features.windows.range_queries import first_above
 from millrace_core.features.windows.window_functions import EARLIEST, Events, evaluate, grid_of
 
-# Stands for a row that does not expire: 73,000 years.
+# Stands for a time that never comes: in 73,000 years.
 NEVER: Final = 2**61
 
 
@@ -49,17 +51,17 @@ def changed(
 ) -> TimeRange:
     """The event times that a run which ends at ``upto`` reads where the store holds the snapshots of earlier runs.
 
-    An entity whose last window has run empty since then is among them: what an expression over its row and its
-    windows gives has changed. A row that came late, with an event time before all these, may be the latest of its
-    entity; then it is all that ``window`` says.
+    Entities whose last window has run empty since then are included: an expression over their row and their windows may
+    have changed. A late row, with an event time before all these, may be the latest of its entity. If there is one, the
+    run reads the whole range of ``window``.
 
     Args:
-        definition: of the view.
-        source: is looked through for rows that came late.
-        known: up to which event time earlier runs have read.
-        after: from which event time on rows are new.
+        definition: the view's.
+        source: is searched for late rows.
+        known: the event time up to which earlier runs have read.
+        after: rows of later event times are new.
         upto: the end of the run.
-        created_after: rows of any event time are new that were created later than this; None where that is not known.
+        created_after: rows that were created later than this are new, whatever their event time; None: unknown.
     """
     everything = window(definition, upto)
     every, reach = definition.windows
@@ -74,12 +76,12 @@ def changed(
 
 
 def snapshots(definition: Definition, source: HistorySource, within: TimeRange, engine: Engine) -> Iterator[Rows]:
-    """The snapshots as of the window's end, in batches; ``expires`` says up to when each has something to say.
+    """The snapshots as of the range's end, in batches, with the times at which they expire (``expires``).
 
-    Memory is the engine's and one chunk's; an entity's events must fit into it.
+    Memory is bounded by the engine and one chunk. The events of one entity must fit into it.
 
     Raises:
-        RejectError: a column does not hold what the definition says, or a sum does not fit into its type.
+        RejectError: a column does not fit the definition, or a sum does not fit into its type.
         ReportError: memory or disk do not suffice.
     """
     history = History(definition, source, within)
@@ -93,7 +95,7 @@ def snapshots(definition: Definition, source: HistorySource, within: TimeRange, 
 
 
 def _rows(definition: Definition, derivation: Derivation, chunk: Chunk, upto: int) -> Rows:
-    """The snapshots of the chunk's entities, as far as they say anything."""
+    """The snapshots of the chunk's entities, without empty ones."""
     begins, times, _ = chunk.events
     every, reach = definition.windows
     count = len(begins) - 1
@@ -122,7 +124,7 @@ def _rows(definition: Definition, derivation: Derivation, chunk: Chunk, upto: in
 def _values(
     features: Sequence[Feature], events: Events, entities: Numbers, grid: Numbers, visible: np.ndarray[Any, Any]
 ) -> list[pa.Array]:
-    """The features of entities: aggregates at the grid's moment, columns of the latest row where it is visible."""
+    """The features of entities: aggregates at moments of the grid, columns of the latest row where it is visible."""
     windowed = [feature for feature in features if feature.aggregate]
     aggregates = iter(evaluate(windowed, events, entities, grid))
     latest = pa.array(events.begins[entities + 1] - 1, mask=~visible)
@@ -133,7 +135,7 @@ def _values(
 
 
 def _expires(definition: Definition, latest: Numbers) -> Numbers:
-    """Up to when a snapshot says anything: until its last window is empty and its row is no longer visible."""
+    """When a snapshot expires: when its last window is empty and its row no longer visible."""
     every, reach = definition.windows
     windows = -(-(latest + reach) // every) * every - 1
     if not _row_bound(definition):

@@ -1,12 +1,12 @@
-"""The skew check: rows of the online store beside what the view's history says that they must be.
+"""The skew check: compares rows of the online store with the same features computed from the view's history.
 
-Both are taken as of the same moment. For a row at or before the view's watermark that is the watermark, up to which the
-store claims to be complete; for a later one (pushed, or written by a run that is still going) its own event time. Two
-differences are no skew, only a store and a source that are not equally far, and are counted beside the mismatches:
+Both are taken as of the same moment. For a row at or before the view's watermark this is the watermark, up to which the
+store claims to be complete. For a later row (pushed, or written by a run that has not ended) it is its own event time.
+Two kinds of difference are no skew: the store and the source are only not equally far. They are counted separately.
 
-- *ahead*: a row later than the watermark that the source does not hold yet;
-- *waiting*: the source's row came after the last run, by its created time or, where there is none, within
-  ``lateness``; the next run takes it.
+- *ahead*: the row is later than the watermark, and the source does not hold it yet.
+- *waiting*: the source's row came after the last run, by its created time or, where there is none, within ``lateness``.
+  The next run takes it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from millrace_core.features.online.row_reader import Layouts, RowReader
 from millrace_core.features.types.conform import KEY_ARROW
 
 SHOWN = 100
-# Where every row has its event time (see ``row``).
+# The bytes of the event time in every row (``online/row.py``).
 _EVENT = slice(9, 17)
 
 
 class StoredRow(NamedTuple):
-    """One row as the store holds it."""
+    """One row of the online store."""
 
     key: bytes
     row: bytes
@@ -48,8 +48,11 @@ class Mismatch(NamedTuple):
 
 
 class OfflineValues(NamedTuple):
-    """What history says of some entities at some moments, one entry each: values by feature, and of the row that they
-    come from the event and created time in microseconds (None where there is no row, or nothing is known of it)."""
+    """Features computed from history, one entry per entity and moment.
+
+    Beside the values there are the event and created times, in microseconds, of the row that they come from; None where
+    there is no row, or where they are unknown.
+    """
 
     values: Mapping[str, Sequence[Any]]
     event_times: Sequence[int | None]
@@ -58,15 +61,15 @@ class OfflineValues(NamedTuple):
 
 @dataclass
 class VerifyReport:
-    """What a check found.
+    """The result of a skew check.
 
     Attributes:
-        rows: how many were compared.
-        values: how many values that were.
+        rows: number of rows compared.
+        values: number of values compared.
         mismatches: the first ``SHOWN`` of ``different``.
-        different: values that differ and must not.
-        ahead: rows that the source does not hold yet.
-        waiting: rows that the next run brings.
+        different: number of values that differ.
+        ahead: number of rows that the source does not hold yet.
+        waiting: number of rows that the next run brings.
     """
 
     rows: int = 0
@@ -78,7 +81,7 @@ class VerifyReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing differs that must not."""
+        """Whether no value differs."""
         return self.different == 0
 
 
@@ -98,16 +101,16 @@ def check(
     """Compares rows with their history.
 
     Args:
-        definition: of the view.
-        stored: rows of it; their order does not matter.
-        watermark: up to which event time the store is complete, microseconds; None where it never was.
-        recompute: the view's features as of a frame of entities and moments, by name (see ``OfflineValues``).
-        created: up to which created time runs have read the source, microseconds; None where that is not known.
-        layouts: those that rows of earlier definitions have.
+        definition: the view's.
+        stored: rows of the view, in any order.
+        watermark: the event time up to which the store is complete, microseconds; None where it never was.
+        recompute: computes features, by name, for a frame of entities and moments.
+        created: the created time up to which runs have read the source, microseconds; None where unknown.
+        layouts: layouts of rows of earlier definitions.
         as_of: the moment to compare at, instead of the watermark; later rows are left out.
 
     Raises:
-        ReportError: a key or a row is none of the view.
+        ReportError: a key or a row is not of the view.
     """
     names = [feature.name for feature in definition.stored if not feature.name.startswith("$")]
     reader = RowReader(definition, names)
@@ -143,7 +146,7 @@ def check(
 
 
 def same(online: Any, offline: Any) -> bool:
-    """Whether two values are the same in every bit but those by which one NaN differs from another."""
+    """Whether two values have the same bits, where all NaN count as the same."""
     if isinstance(online, float) and isinstance(offline, float):
         if math.isnan(online) or math.isnan(offline):
             return math.isnan(online) and math.isnan(offline)
@@ -154,7 +157,7 @@ def same(online: Any, offline: Any) -> bool:
 
 
 class _Progress(NamedTuple):
-    """How far runs have come: what of a difference follows from that alone."""
+    """How far runs have come, to tell differences that follow from that alone."""
 
     windowed: bool
     watermark: int | None
@@ -162,13 +165,13 @@ class _Progress(NamedTuple):
     lateness: int
 
     def ahead(self, online: int, offline: int | None) -> bool:
-        """Whether the stored row is one that the source does not hold yet; both by their event times."""
+        """Whether the source does not hold the stored row yet, by the event times of both."""
         if self.windowed:
-            return False  # a snapshot is a run's, and its time is the run's end
+            return False  # snapshots come from runs alone, and their time is the run's end
         return (self.watermark is None or online > self.watermark) and (offline is None or offline < online)
 
     def waiting(self, online: int, offline: int | None, written: int | None) -> bool:
-        """Whether the source's row came after the last run, and the next one is going to read it."""
+        """Whether the source's row came after the last run, and the next run will read it."""
         if self.watermark is None or offline is None:
             return False
         if written is not None and self.created is not None:

@@ -1,4 +1,4 @@
-"""Store keys by column: what ``keys`` makes one by one, for whole Arrow columns at once."""
+"""Store keys from whole Arrow columns; ``keys`` makes the same one by one."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Keys of the online store. Written by the materialize job, read by the gateway, inference and the SDK.
+"""Keys of the online store. Runs and pushes write them; the gateway and the SDK read them.
 
-Row of one entity in one view::
+The row of one entity in one view::
 
     {project}:{view}:{<entity key>}          default:user-stats:{1001}
 
-The braces are literally there: what they enclose is the hash tag of Redis Cluster, so all views' rows of one entity
-live in one slot. Project and view are DNS labels, so they hold neither ``:`` nor ``{``. What else is known of a view:
+The braces are part of the key: they enclose the hash tag of Redis Cluster, so the rows of one entity are in one slot in
+all views. Project and view are DNS labels, so they hold neither ``:`` nor ``{``. All else that is known of a view::
 
     {project}:{view}:meta                    default:user-stats:meta   (a hash, see ``META_*``)
 
@@ -19,7 +19,7 @@ string          UTF-8, with ``\\``, ``|``, ``{`` and ``}`` written as ``\\\\``, 
 bytes           the same, over the bytes themselves
 ==============  ============================================================================================
 
-No two different entities of a view have one key. This module makes keys one by one and needs nothing but Python;
+Different entities of a view have different keys. This module makes keys one by one and needs only Python;
 ``key_columns`` makes them by column.
 """
 
@@ -38,20 +38,20 @@ SEPARATOR: Final = b"|"
 # Braces would end the hash tag early; the order matters, because the escape itself must be escaped first.
 ESCAPES: Final = ((b"\\", b"\\\\"), (b"|", b"\\p"), (b"{", b"\\o"), (b"}", b"\\c"))
 
-# Fields of the meta hash: the event time up to which the view is complete (microseconds, decimal), the schema hash of
-# the rows that are written now, and per schema that rows may have (8 bytes in hex) its ``row.Layout`` as JSON.
+# Fields of the meta hash: the event time up to which the view is complete (microseconds, decimal); the schema hash of
+# the rows that are written now; and for each schema that rows may have (8 bytes in hex) its ``row.Layout`` as JSON.
 META_WATERMARK: Final = b"watermark"
 META_SCHEMA: Final = b"schema"
 META_LAYOUT: Final = b"layout:"
-# The newest created time (microseconds) that runs have seen, where the view has created times: rows written later are
-# caught whatever their event time. It moves with the watermark, in one step.
+# The newest created time (microseconds) that runs have seen, where the view has created times. By it the next run finds
+# late rows, whatever their event time. It moves together with the watermark, atomically.
 META_CREATED: Final = b"created"
-# What quality checks compare a run with (``quality.Memory`` as JSON). It moves with the watermark, too.
+# What quality checks compare a run with (``QualityBaseline`` as JSON). It moves together with the watermark, too.
 META_QUALITY: Final = b"quality"
-# Runs that several processes do together. ``run:<id>`` is what all of them cover, ``run:<id>:verdict`` what quality
-# checks found, ``run:<id>:<shard>`` the newest created time that a shard saw, written when all its rows are
-# acknowledged. Each begins with when the run began (microseconds, then a space). The last shard to end moves the
-# watermark and removes them, in one step; what a failed run leaves is removed two days later.
+# Runs that several processes do together. ``run:<id>`` is the interval that all of them cover, ``run:<id>:verdict`` the
+# verdict of quality checks, and ``run:<id>:<shard>`` the newest created time that a shard saw, written when all its
+# rows are acknowledged. Each value begins with the time when the run began (microseconds, then a space). The last shard
+# to end moves the watermark and removes these fields, atomically. What a failed run leaves is removed two days later.
 META_RUN: Final = b"run:"
 
 _INTEGERS: Final = {int}
@@ -60,7 +60,7 @@ _INT_BITS: Final = {"int32": 31, "int64": 63}
 
 
 def prefix(project: str, view: str) -> bytes:
-    """What the keys of all rows of a view begin with, up to the opening brace."""
+    """The beginning of the keys of all rows of a view, up to the opening brace."""
     return f"{project}:{view}:{{".encode()
 
 
@@ -70,7 +70,7 @@ def meta(project: str, view: str) -> bytes:
 
 
 def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
-    """Store keys of many entities, from equally long columns of Python values (JSON's forms count) by join key.
+    """Store keys of many entities, from equally long columns of Python values or their JSON forms, by join key.
 
     Returns:
         One key per row; None where a join key is null, because a null matches nothing.
@@ -84,9 +84,9 @@ def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> 
 
 
 def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
-    """What store keys of entities end with, the same for all views with the same join keys.
+    """The ends of store keys, the same for all views with the same join keys.
 
-    Takes and raises what ``store_keys`` does.
+    Arguments and errors are those of ``store_keys``.
     """
     parts = []
     for key in definition.join_keys:
@@ -110,7 +110,7 @@ def canonical(key: JoinKey, values: Sequence[Any]) -> list[bytes | None]:
     """
     kind = key.type
     if kind in _INT_BITS:
-        # By far the most frequent case, and a bool is an int in Python but not here.
+        # The most frequent case by far. The exact type is compared, because in Python a bool is an int.
         if set(map(type, values)) == _INTEGERS:
             bound = 1 << _INT_BITS[kind]
             if -bound <= min(values) and max(values) < bound:
@@ -161,10 +161,10 @@ def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
 
 
 def entity(definition: Definition, store_key: bytes) -> dict[str, Any]:
-    """The join keys that a store key of the view was made of; times are microseconds.
+    """The join keys of a store key of the view; times are microseconds.
 
     Raises:
-        ReportError: this is no key of a row of the view.
+        ReportError: this is not the key of a row of the view.
     """
     head = prefix(definition.project, definition.view)
     inner = store_key[len(head) : -1]

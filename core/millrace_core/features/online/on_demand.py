@@ -1,7 +1,7 @@
-"""Reads of stored rows with the features that are computed at the read.
+"""Reads features of a view: stored ones from rows, on-demand ones computed from them and from the request.
 
-The value of an on-demand feature is PRESENT, or NULL_VALUE where its expression gives null, also where there is no row:
-it is computed from the request and from features that are null where nothing is visible.
+The value of an on-demand feature is PRESENT, or NULL_VALUE where its expression gives null. This holds also where there
+is no row: features that are not visible are null in the expression.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NO_REQUEST: Final[Request] = {}
 
 
 class FeatureReader:
-    """Reads chosen features of one view; made once per feature set, used per request, by one thread at a time.
+    """Reads chosen features of one view. Made once per feature set, used per request, by one thread at a time.
 
     Args:
-        definition: of the view.
-        names: of the wanted features, in the order wanted.
+        definition: the view's.
+        names: the wanted features, in order.
 
     Attributes:
         request_fields: what the request must bring: names and types.
@@ -38,7 +38,7 @@ class FeatureReader:
         self.request_fields: tuple[tuple[str, FeatureType], ...] = ()
         self._program = None
         if computed:
-            # Brings DuckDB with it, which takes time and memory that a gateway without on-demand features can spare.
+            # Imported late, with DuckDB: a gateway without on-demand features needs neither its time nor its memory.
             from millrace_core.features.evaluation.program import Program  # noqa: PLC0415
 
             self._program = Program(definition, computed, [each.name for each in definition.stored])
@@ -56,12 +56,12 @@ class FeatureReader:
         request: Request = NO_REQUEST,
         layouts: Layouts | None = None,
     ) -> FeatureColumns:
-        """Columns as ``row_reader.RowReader.read``, and those computed from them and the request.
+        """The wanted columns (see ``RowReader.read``), on-demand ones computed.
 
         Args:
-            rows: as the store gave them, None where it has none.
+            rows: the store's answers; None where it has no row.
             as_of: the moment of the read, microseconds.
-            request: what came with the request, by field; what is not needed is ignored.
+            request: columns of request fields by name; others are ignored.
             layouts: other layouts that rows may have, by schema id.
 
         Raises:

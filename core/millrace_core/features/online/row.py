@@ -1,4 +1,4 @@
-"""The packed row: everything one view knows of one entity, as one value of the online store.
+"""The packed row: all features of one entity in one view, as one value of the online store.
 
 All numbers are big-endian.
 
@@ -17,8 +17,8 @@ offset  size                    content
                                 after another
 ======  ======================  ==========================================================================
 
-Times are unsigned because of the offset, so rows compare by (event, created) as two pairs of 32-bit words, which is
-what the store's write rule does (Lua has no 64-bit integers). A null is zero in the fixed section and empty in the
+The offset makes times unsigned. So rows compare by (event, created) as two pairs of 32-bit words, as the store's write
+rule does (Lua has no 64-bit integers). A null is zero in the fixed section and empty in the
 variable one.
 
 Golden bytes: schema id ``0102030405060708``, event time -1, created null; features (bool true, int32 -2, float32 1.5,
@@ -60,7 +60,7 @@ STRUCT_CODE: Final[Mapping[FeatureType, str]] = {**row_arrays.CODES, **dict.from
 _ZERO: Final[Mapping[str, Any]] = {"?": False, "i": 0, "q": 0, "f": 0.0, "d": 0.0}
 
 Value = bool | int | float | str | bytes | list[Any] | None
-# Their JSON holds no brackets, no commas, and no letter n but in null.
+# In JSON their values have no brackets and no commas, and no letter n except in null.
 NUMBERS: Final = frozenset[FeatureType](["int32", "int64", "float32", "float64"])
 
 
@@ -74,7 +74,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values stand in rows of one schema."""
+    """The layout of the rows of one schema."""
 
     schema_id: bytes
     features: tuple[StoredFeature, ...]
@@ -90,7 +90,7 @@ class Layout:
         return cls(bytes.fromhex(document["id"]), tuple(StoredFeature(*feature) for feature in document["features"]))
 
     def as_dict(self) -> dict[str, Any]:
-        """The layout as JSON, so that rows can be read after their definition is gone."""
+        """The layout as JSON. With it rows can be read after their definition is gone."""
         return {"id": self.schema_id.hex(), "features": [list(feature) for feature in self.features]}
 
     @cached_property
@@ -100,13 +100,13 @@ class Layout:
 
     @cached_property
     def fixed(self) -> struct.Struct:
-        """The row up to the variable section: version and schema id in one, times, null bitmap, fixed section."""
+        """The row up to the variable section: version with schema id, times, null bitmap, fixed section."""
         codes = "".join(STRUCT_CODE[feature.type] for feature in self.features)
         return struct.Struct(f">9sQQ{self.bitmap_bytes}s{codes}")
 
     @cached_property
     def head(self) -> bytes:
-        """What every row of this layout begins with: format version and schema id."""
+        """The first bytes of every row of this layout: format version and schema id."""
         return bytes([FORMAT]) + self.schema_id
 
     @cached_property
@@ -135,7 +135,7 @@ class Layout:
         """Unpacks one row.
 
         Raises:
-            ReportError: the bytes are no whole row of this layout.
+            ReportError: the bytes are not a whole row of this layout.
         """
         start = self.fixed.size
         if row[:9] != self.head or len(row) < start or (not self.has_variable and len(row) != start):
@@ -159,17 +159,17 @@ class Layout:
 
 
 def encode_variable(kind: FeatureType, value: Any) -> bytes:
-    """A value of the variable section as it stands there."""
+    """The bytes of a value in the variable section."""
     if kind in ARRAYS:
         return row_arrays.encode(ARRAYS[kind], value)
     return bytes(value.encode() if kind == "string" else value)
 
 
 def decode_variable(kind: FeatureType, part: bytes) -> Value:
-    """The value of its bytes in the variable section.
+    """The value of some bytes of the variable section.
 
     Raises:
-        ReportError: they are no such value.
+        ReportError: they are no value of this type.
     """
     try:
         if kind in ARRAYS:
@@ -183,7 +183,7 @@ def schema_id(row: bytes) -> bytes:
     """Schema id of a stored row.
 
     Raises:
-        ReportError: these bytes are no row that this version of Millrace can read.
+        ReportError: this version of Millrace cannot read these bytes as a row.
     """
     if len(row) < HEADER_BYTES or row[0] != FORMAT:
         raise corrupt(row)

@@ -11,7 +11,7 @@ elements x size       the elements one after another, in the size that they have
 to the end            the strings (UTF-8) and bytes themselves
 ====================  ================================================================================
 
-A null element is zero, and empty where it is a string or bytes. A null array is no bytes at all, an empty one four.
+A null element is zero, or empty where it is a string or bytes. A null array has no bytes at all, an empty one has four.
 
 Golden bytes: ``array<float32>`` [1.5, null], ``array<string>`` ["é", null, ""]::
 
@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from millrace_core.api.featureview import FeatureType, ScalarType
 
-# Codes of ``struct``; of strings and bytes those of their ends.
+# Codes of ``struct``. For strings and bytes it is the code of their ends.
 CODES: Final[Mapping[FeatureType, str]] = {
     "bool": "?",
     "int32": "i",
@@ -56,10 +56,10 @@ def encode(element: ScalarType, values: Sequence[Any]) -> bytes:
 
 
 def decode(element: ScalarType, data: bytes) -> list[Any]:
-    """The array of such bytes; times are microseconds.
+    """The array that some bytes are; times are microseconds.
 
     Raises:
-        ValueError: the bytes are no whole array of this type.
+        ValueError: the bytes are not a whole array of this type.
     """
     try:
         (count,) = COUNT.unpack_from(data)

@@ -1,4 +1,4 @@
-"""Packed rows by column: what ``row.Layout.encode`` packs one by one, for whole Arrow columns at once."""
+"""Encodes packed rows from whole Arrow columns; ``row.Layout.encode`` does the same row by row."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None
     """Packs many rows.
 
     Args:
-        layout: of the rows.
+        layout: the rows'.
         event_times: int64 microseconds, without nulls.
-        created_times: the same, with nulls; None where the view has no created time.
+        created_times: the same, with nulls; None where the view has no created times.
         columns: one Arrow array per feature, of type ``conform.ARROW[feature.type]``.
 
     Returns:
@@ -98,7 +98,7 @@ def _arrays(column: pa.ListArray, element: ScalarType) -> pa.Array:
     ends = np.cumsum(sizes)
     data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
     firsts = np.cumsum(counts) - counts
-    # Arrays of one length are written together; the arrays of an embedding all have one.
+    # Arrays of equal length are written together. Embeddings all have one length.
     for count in np.unique(counts[~missing]):
         rows = np.flatnonzero((counts == count) & ~missing)
         places = firsts[rows, None] + np.arange(count)

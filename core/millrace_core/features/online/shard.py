@@ -1,7 +1,7 @@
-"""A shard of a view's entities, for runs that several processes do together.
+"""Shards of a view's entities, for runs that several processes do together.
 
-Which shard an entity belongs to follows from its store key alone (``keys``): the key's CRC-32, as zlib and gzip have
-it, modulo the number of shards. So it is the same in every process and on every machine, whatever versions they run.
+The shard of an entity follows from its store key alone (``keys``): it is the key's CRC-32, as in zlib and gzip, modulo
+the number of shards. So it is the same in every process, on every machine and in every version.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from millrace_core.features.online import key_columns
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` shards, ``index`` from 0 on."""
+    """One of ``count`` shards; ``index`` counts from 0."""
 
     index: int
     count: int
 
 
 class ShardedSource:
-    """The rows of a source whose entity belongs to a shard; those with a null join key belong to none."""
+    """The rows of a source whose entities are in a shard. Rows with a null join key are in none."""
 
     def __init__(self, source: HistorySource, definition: Definition, shard: Shard) -> None:
         self._source = source
@@ -36,7 +36,7 @@ class ShardedSource:
         self._shard = shard
 
     def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
-        """As the source's own, less the rows of other shards."""
+        """The source's batches without the rows of other shards."""
         join_keys = [key.name for key in self._definition.join_keys]
         for batch in self._source.scan(list(dict.fromkeys([*columns, *join_keys])), window):
             keys = key_columns.store_keys(self._definition, {name: batch.column(name) for name in join_keys})
@@ -45,5 +45,5 @@ class ShardedSource:
 
 
 def shard_of(keys: pa.BinaryArray, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The shard, of ``count``, to which each store key belongs; -1 for a null."""
+    """The shard, of ``count``, of each store key; -1 for a null."""
     return np.array([-1 if key is None else zlib.crc32(key) % count for key in keys.to_pylist()], np.int64)

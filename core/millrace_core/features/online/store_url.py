@@ -1,4 +1,4 @@
-"""URLs of online stores, taken apart: the one grammar that writers, the gateway, the SDK and the operator share.
+"""URLs of online stores, parsed. Writers, the gateway, the SDK and the operator share this one grammar.
 
 ::
 
@@ -7,9 +7,9 @@
     redis+sentinel://[user][:password@]host[:port][,host[:port]…]/service[/database]
     redis+cluster://[user][:password@]host[:port][,host[:port]…]
 
-``rediss`` in place of ``redis`` speaks TLS with every server, sentinels too; ``valkey`` and ``valkeys`` mean the same
-as ``redis`` and ``rediss``. Ports are 6379, of sentinels 26379, where none is given. User and password
-(percent-encoded where they hold ``:/?#@%``) are those of the servers that hold the rows. Parameters:
+``rediss`` in place of ``redis`` uses TLS with every server and sentinel. ``valkey`` and ``valkeys`` mean the same as
+``redis`` and ``rediss``. The default port is 6379, and 26379 for sentinels. User and password are those of the servers
+that hold the rows; the characters ``:/?#@%`` in them are percent-encoded. Parameters:
 
 ========================================  ==========================================================================
 ``ssl_ca_certs``                          file of the authorities to trust; those of the system by default
@@ -51,7 +51,7 @@ class Host(NamedTuple):
 
 
 class Login(NamedTuple):
-    """Who enters; without a password nobody says a name."""
+    """User and password; without a password there is no user either."""
 
     user: str = ""
     password: str = ""
@@ -59,7 +59,7 @@ class Login(NamedTuple):
 
 @dataclass(frozen=True)
 class Tls:
-    """How connections are protected; empty texts are absent ones."""
+    """Settings of TLS; an empty text is an absent setting."""
 
     ca_certs: str = ""
     certfile: str = ""
@@ -73,9 +73,9 @@ class StoreUrl:
     """A store's address.
 
     Attributes:
-        hosts: the server; of a cluster some of its nodes; the sentinels.
-        path: of the socket, where there is one; ``hosts`` is empty then.
-        service: what the sentinels call the servers.
+        hosts: the server, some nodes of a cluster, or the sentinels.
+        path: path of a Unix socket; ``hosts`` is empty then.
+        service: name of the servers for the sentinels.
         shown: the URL without passwords and parameters, for messages.
     """
 
@@ -91,10 +91,10 @@ class StoreUrl:
 
 
 def parse(url: str, *, field: str = FIELD) -> StoreUrl:
-    """Takes a URL apart.
+    """Parses a URL.
 
     Raises:
-        RejectError: it is none of this grammar; names the part at fault, and no password.
+        RejectError: it does not follow the grammar; names the part at fault, and no password.
     """
     scheme, separator, rest = url.partition("://")
     rest, _, query = rest.partition("?")
@@ -126,12 +126,12 @@ def parse(url: str, *, field: str = FIELD) -> StoreUrl:
 
 
 def is_secret(url: str) -> bool:
-    """Whether a URL holds a password, and so must not stand where many can read it."""
+    """Whether a URL holds a password, and so must not be where many can read it."""
     return ":" in url.partition("://")[2].rpartition("@")[0] or "sentinel_password=" in url
 
 
 class _Parameters:
-    """The part after the question mark; what nobody takes is refused."""
+    """The parameters after the question mark; unknown ones are refused."""
 
     def __init__(self, query: str, shown: str, field: str) -> None:
         self._given = dict(parse_qsl(query, keep_blank_values=True))
