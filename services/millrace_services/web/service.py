@@ -206,10 +206,12 @@ class Service:
     async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = CLIENT_GONE
         left = self.settings.max_body_bytes
+        gone = False  # before anything was answered
 
         async def counted() -> Message:
-            nonlocal left
+            nonlocal left, gone
             message = await receive()
+            gone = message["type"] == "http.disconnect" and status == CLIENT_GONE
             left -= len(message.get("body", b""))
             if left < 0:
                 raise too_large(self.settings.max_body_bytes)
@@ -231,7 +233,7 @@ class Service:
             if status == CLIENT_GONE:
                 raise
             logger.debug("already answered with %d: %s", status, error)
-        return status
+        return CLIENT_GONE if gone else status
 
     def _finish_headers(self, scope: Scope, status: int, headers: list[Header]) -> None:
         headers += self._headers

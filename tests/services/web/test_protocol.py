@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.services.web.raw_client import answer, connected, received, request
 
 TOY = str(Path(__file__).with_name("toy_service.py"))
 
@@ -20,36 +19,6 @@ TOY = str(Path(__file__).with_name("toy_service.py"))
 @pytest.fixture(scope="module")
 def toy(start_service):
     return start_service(TOY, MILLRACE_MAX_BODY_BYTES="1000")
-
-
-@contextmanager
-def connected(toy) -> Iterator[socket.socket]:
-    at = urlsplit(toy.url)
-    with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
-        yield connection
-
-
-def request(body: bytes, *headers: str, path: str = "/echo", version: str = "1.1") -> bytes:
-    lines = [f"POST {path} HTTP/{version}", "host: toy", f"content-length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def answer(connection: socket.socket, before: bytes = b"") -> tuple[bytes, bytes, bytes]:
-    """Head, body, and what came after them."""
-    came = before
-    while b"\r\n\r\n" not in came:
-        came += received(connection)
-    head, _, rest = came.partition(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    while len(rest) < length:
-        rest += received(connection)
-    return head, rest[:length], rest[length:]
-
-
-def received(connection: socket.socket) -> bytes:
-    part = connection.recv(65536)
-    assert part, "the server closed the connection"
-    return part
 
 
 @given(st.binary(max_size=999), st.lists(st.integers(0, 1100), max_size=4))

@@ -28,6 +28,7 @@ ERRORS = {
 
 
 LEFT: list[bytes] = []
+NOTES: list[bytes] = []
 
 
 class Doubled(BaseModel):
@@ -52,6 +53,38 @@ async def waits(call: Call) -> Answer:
     return Answer(200, b"still here")
 
 
+async def until_draining(service: Service) -> None:
+    while not service.health.draining:
+        await asyncio.sleep(0.01)
+
+
+async def note(call: Call) -> Answer:
+    """Remembers its body."""
+    NOTES.append(call.body)
+    return Answer(200, call.body)
+
+
+async def large(call: Call) -> Answer:
+    return Answer(200, bytes(30_000_000))
+
+
+async def notes(call: Call) -> Answer:
+    return Answer(200, b",".join(NOTES))
+
+
+class Open:
+    """A gate through which all requests go."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def enter(self, size: int) -> None:
+        self.taken += size
+
+    def leave(self, size: int) -> None:
+        self.taken -= size
+
+
 async def left(call: Call) -> Answer:
     return Answer(200, b",".join(LEFT))
 
@@ -72,10 +105,28 @@ def build(settings: ServerSettings) -> Service:
     service.hot("GET", "/trace", trace_headers)
     service.hot("POST", "/wait", waits)
     service.hot("GET", "/left", left)
+    gate = Open()
+    service.hot("POST", "/note", note)
+    service.hot("GET", "/notes", notes)
+    service.hot("POST", "/large", large)
+    service.hot("POST", "/gated-large", large, gate=gate)
+    service.hot("POST", "/gated", note, gate=gate)
+    service.hot("POST", "/gated-wait", waits, gate=gate)
+    service.metrics.gauge("toy_gate_bytes", "Bytes behind the gate", lambda: gate.taken)
 
     @service.api.post("/double")
     async def double(body: Doubled) -> int:
         return body.number * 2
+
+    async def drained(call: Call) -> Answer:
+        await until_draining(service)
+        return Answer(200, call.body)
+
+    service.hot("POST", "/drained", drained)
+
+    @service.api.get("/control-drained")
+    async def control_drained() -> None:
+        await until_draining(service)
 
     @service.api.get("/bug")
     async def bug() -> None:
