@@ -25,7 +25,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Runs the server until SIGTERM or SIGINT; 2 is the exit code of a mistake in the arguments."""
     arguments = _arguments()
-    # What a wrong argument does not need is not loaded: the server's modules take most of the start.
+    # Imported only now: the server's modules take most of the start, and a wrong argument needs none of them.
     from millrace_local.apiserver.serving import serve  # noqa: PLC0415
 
     try:

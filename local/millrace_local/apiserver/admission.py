@@ -56,7 +56,7 @@ def _metadata_of(metadata: Any, resource: ApiResource) -> Obj:
         raise bad_request(f"metadata: expected an object, got {type(metadata).__name__}")
     if field_errors := meta.shape_errors(metadata):
         raise invalid(resource.kind, resource.group, "", field_errors)
-    # Empty parts are absent ones; an empty list of managers is an order to forget them.
+    # Empty fields count as absent, except an empty managedFields, which asks to clear the list.
     return {name: value for name, value in metadata.items() if name == "managedFields" or value not in _EMPTY}
 
 
@@ -133,7 +133,7 @@ def _general_errors(resource: ApiResource, obj: Obj, old: Obj | None, schema: Sc
     if old is not None:
         errors += meta.finalizer_errors(obj["metadata"], old["metadata"])
     field_errors = schema.validate(obj, old)
-    # Go cannot even decode a built-in object with a wrong type in it; custom resources are only data to it.
+    # A wrong type in a built-in kind fails in Go's decoder (400); custom resources are validated by schema (422).
     if not resource.custom and (
         wrong := [field_error for field_error in field_errors if field_error.type == TYPE_INVALID]
     ):

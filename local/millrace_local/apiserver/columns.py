@@ -19,7 +19,7 @@ _AGE_TEXT = "CreationTimestamp is a timestamp representing the server time when 
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _YEAR = 365 * _DAY
-#: Below how many seconds which unit is shown, and which lesser one beside it.
+#: (below this many seconds, unit, its name, lesser unit, its name)
 _STEPS = (
     (2 * _MINUTE, 1, "s", 0, ""),
     (10 * _MINUTE, _MINUTE, "m", 1, "s"),
@@ -127,10 +127,3 @@ def declared(columns: list[dict[str, Any]]) -> list[TableColumn]:
         )
         for column in columns
     ]
-
-
-def at(obj: Any, path: str) -> Any:
-    """The value of a dotted path, ``None`` where absent."""
-    for part in path.split("."):
-        obj = obj.get(part) if isinstance(obj, dict) else None
-    return obj

@@ -52,7 +52,7 @@ def _protobuf(body: bytes) -> Any:
 
 
 def _yaml(body: bytes) -> Any:
-    # What says that it is YAML is mostly JSON, which is YAML too and read a hundred times faster.
+    # Most bodies with the media type of YAML are JSON, which is YAML too and is parsed a hundred times faster.
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

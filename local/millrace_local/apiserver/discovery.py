@@ -23,7 +23,7 @@ VERSION = {
 }
 
 _AGGREGATED = "g=apidiscovery.k8s.io"
-#: The kind that a subresource takes where it is not the resource's own: (group, version, kind).
+#: (group, version, kind) of subresources whose kind is not that of the resource.
 _SUBRESOURCE_KINDS = {
     "scale": ("autoscaling", "v1", "Scale"),
     "eviction": ("policy", "v1", "Eviction"),

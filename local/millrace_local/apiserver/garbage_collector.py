@@ -75,7 +75,7 @@ class GarbageCollector:
                     self._due[key] = None
                     await asyncio.sleep(_RETRY_SECONDS)
                 except Exception:
-                    # One object that cannot be dealt with must not keep all others from being.
+                    # One object that fails must not block all others.
                     _log.exception("garbage collection of %s failed", "/".join(key))
                 await asyncio.sleep(0)
 
@@ -145,7 +145,7 @@ class GarbageCollector:
             references = dependent.object()["metadata"]["ownerReferences"]
             blocking |= any(r["uid"] == owner.uid and r.get("blockOwnerDeletion") for r in references)
             self._dependent(dependent) if not dependent.deleting else None
-        # Deleting may have finished at once; those that remain report back when they are gone.
+        # Some dependents may be gone already; the end of each of the others queues the owner again.
         remaining = self._store.dependents(owner.uid)
         if not remaining or not blocking:
             self._release(owner, FOREGROUND)

@@ -178,7 +178,7 @@ class Journal:
             self._connection.executemany("DELETE FROM writes WHERE revision = ?", batch)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            # Compaction is only thrift: on a full disk the rows stay until the next start.
+            # Compaction only saves space: on a full disk the rows stay until the next start.
             _log.warning("journal %s: compaction put off: %s", self.path, error)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -54,6 +54,13 @@ def find(document: Any, path: str) -> list[Any]:
     return nodes
 
 
+def value_at(obj: Any, path: str) -> Any:
+    """The value at a dotted path, ``None`` where absent."""
+    for part in path.split("."):
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj
+
+
 def _follow(node: Any, step: re.Match[str]) -> Iterator[Any]:
     if step["key"] is not None or step["quoted"] is not None:
         key = re.sub(r"\\(.)", r"\1", step["key"]) if step["key"] is not None else step["quoted"]

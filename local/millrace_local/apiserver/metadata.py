@@ -45,7 +45,7 @@ _LABEL_VALUE_RULE = (
 _LABEL_LIMIT, _SUBDOMAIN_LIMIT = 63, 253
 _ANNOTATIONS_LIMIT = 256 * 1024
 
-#: How names of a resource are checked; everything else takes an RFC 1123 subdomain.
+#: Resources whose names are not RFC 1123 subdomains, by the rule for their names.
 _LABEL_NAMED = {"/namespaces"}
 _DNS1035_NAMED = {"/services"}
 _PATH_NAMED = {

@@ -78,7 +78,7 @@ def _check_budget(budget: StoreEntry, pod: StoreEntry) -> None:
     if not labels or any(pod.labels.get(key) != value for key, value in labels.items()):
         return
     status = obj.get("status") or {}
-    # Nobody counts disruptions before a controller has written the status.
+    # Before a controller has written the status, no budget is known and the eviction is allowed.
     if "disruptionsAllowed" in status and status["disruptionsAllowed"] <= 0:
         needed, healthy = status.get("desiredHealthy", 0), status.get("currentHealthy", 0)
         cause = {

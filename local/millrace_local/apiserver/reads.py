@@ -26,7 +26,7 @@ from millrace_local.apiserver.selectors import Matches, matcher
 from millrace_local.apiserver.store import ObjectStore, StoreEntry, WatchEvent
 from millrace_local.apiserver.watching import Watcher, WatchHub
 
-#: Limited lists that clients may still be paging through.
+#: The number of lists kept for clients that are still paging through them.
 _SNAPSHOTS = 64
 _WATCH_SECONDS = 1800.0
 

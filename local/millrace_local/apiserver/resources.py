@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-#: Storage keys that the server itself treats specially.
+#: Storage keys that the server's own code names.
 CRDS = "apiextensions.k8s.io/customresourcedefinitions"
 EVENTS = "events/events"
 NAMESPACES = "/namespaces"

@@ -63,7 +63,7 @@ def verb_of(method: str, target: RequestTarget, *, watch: bool) -> str:
     if method in ("GET", "HEAD"):
         return "watch" if watch else "get" if target.name else "list"
     if target.resource.namespaced and not target.namespace:
-        return ""  # objects of all namespaces can only be looked at
+        return ""  # across all namespaces there are only list and watch
     if method == "POST":
         return "create" if not target.name or target.subresource else ""
     if method == "DELETE":

@@ -53,7 +53,7 @@ class _UvicornServer(uvicorn.Server):
         self.should_exit = True
 
     def _parent_ended(self) -> None:
-        # The kernel signals when the thread that started this process ends; the process may well go on.
+        # The kernel signals the end of the thread that started this process; its process may still run.
         if os.getppid() != self._parent:
             self._stop()
 
@@ -101,9 +101,9 @@ def serve(
 
 async def _run(http_server: _UvicornServer, server: ApiServer, listener: socket.socket, ready: Path, url: str) -> None:
     cleaning = asyncio.create_task(server.run())
-    # The socket listens already: clients that read the file now wait in its backlog for the first accept.
+    # The socket listens already: clients that read the file now wait in its backlog.
     write_atomically(ready, json.dumps({"url": url, "pid": os.getpid()}))
-    # What is there by now stays: the collector need not look at it again and again.
+    # Objects of the start stay for ever, so Python's garbage collector need not scan them again.
     gc.collect()
     gc.freeze()
     try:
@@ -131,7 +131,9 @@ def _listen(port: int) -> socket.socket:
 
 def _follow(parent: int) -> None:
     """Has the kernel signal this process when its parent ends."""
-    signal.signal(_PARENT_SIGNAL, signal.SIG_IGN)  # until the loop listens, which then looks for itself
+    signal.signal(
+        _PARENT_SIGNAL, signal.SIG_IGN
+    )  # until the loop handles the signal; it checks the parent itself at its start
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _PARENT_SIGNAL)
-    if os.getppid() != parent:  # it ended before the call took effect
+    if os.getppid() != parent:  # the parent ended before the call took effect
         raise ReportError("the process that started the API server has ended")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from millrace_local.apiserver.journal import Journal, Write
+from millrace_local.apiserver.jsonpath import value_at
 from millrace_local.apiserver.resources import SELECTABLE
 
 #: Events kept per resource for watches that start in the past; older starts get 410.
@@ -61,12 +62,10 @@ _NO_STRINGS: Mapping[str, str] = {}
 
 def field_value(obj: Mapping[str, Any], path: str) -> str:
     """The value at a dotted path as field selectors compare it; empty where absent."""
-    node: Any = obj
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    if node is None:
+    value = value_at(obj, path)
+    if value is None:
         return ""
-    return str(node).lower() if isinstance(node, bool) else str(node)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def entry_of(resource: str, namespace: str, name: str, obj: Mapping[str, Any]) -> StoreEntry:
@@ -130,7 +129,7 @@ class ObjectStore:
         obsolete = []
         for write in writes:
             if write.revision != self.revision + 1:
-                # Compaction took rows out before this one: watches may only start after the gap.
+                # Compaction removed rows before this one, so watches can start only after the gap.
                 self.revision = write.revision - 1
                 self.forget_history()
             old = self.get(write.resource, write.namespace, write.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+from millrace_local.apiserver.jsonpath import value_at
 from millrace_local.apiserver.registry import ResourceRegistry
 from millrace_local.apiserver.schema.errors import FieldError, invalid
 from millrace_local.apiserver.store import ObjectStore
@@ -84,17 +85,10 @@ def immutable(obj: Obj, old: Obj | None, *paths: str) -> list[FieldError]:
         return []
     errors = []
     for path in paths:
-        new, before = _at(obj, path), _at(old, path)
+        new, before = value_at(obj, path), value_at(old, path)
         if new != before:
             errors.append(invalid(path, new, "field is immutable"))
     return errors
-
-
-def _at(obj: Obj, path: str) -> Any:
-    node: Any = obj
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
 
 
 def fill(holder: Obj, defaults: Obj) -> None:

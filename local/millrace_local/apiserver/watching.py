@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from millrace_local.apiserver.selectors import Matches
 from millrace_local.apiserver.store import WatchEvent
 
-#: A client that falls this far behind is cut off; it lists anew.
+#: A watch with this many unsent events ends; its client lists again.
 BACKLOG = 20_000
 BOOKMARK_SECONDS = 60.0
 
-#: Writes one change as a watch event in the form the client asked for.
+#: Encodes one change as a watch event in the client's representation.
 Encode = Callable[[str, WatchEvent], bytes]
 
 
@@ -72,7 +72,7 @@ class WatchHub:
     def __init__(self) -> None:
         self._watchers: defaultdict[str, set[Watcher]] = defaultdict(set)
         self.revision: Callable[[], int] = lambda: 0
-        #: Awaited before events are handed out; faults use it to make watches stale.
+        #: Awaited before events are sent; fault rules make watches stale by it.
         self.hold: Callable[[str, Watcher], Awaitable[None]] | None = None
 
     def publish(self, event: WatchEvent) -> None:

@@ -22,7 +22,7 @@ from millrace_local.apiserver.store import ObjectStore, StoreEntry, entry_of
 from millrace_local.apiserver.strategy import Draft, Obj
 from millrace_local.apiserver.versions import served_object, to_stored
 
-#: Takes the object as it is and answers it as it is to be.
+#: Returns the new object, given the stored one.
 Change = Callable[[Obj], Obj]
 _NAME_ATTEMPTS = 8
 _MINUTE = timedelta(minutes=1)
@@ -54,7 +54,7 @@ class ObjectWriter:
         self._registry = registry
         self._schemas = schemas
         self._clock = clock
-        # The text of a second is made once: at thousands of writes a second it would cost more than their routing.
+        # Formatted once a second: at thousands of writes per second it would cost more than routing.
         self._written_at = clock()
         self._written_now = meta.timestamp(self._written_at)
 
@@ -155,7 +155,7 @@ class ObjectWriter:
         resource = target.resource
         stored = to_stored(obj, resource)
         if options.dry_run:
-            # A resourceVersion is what a dry run cannot know; the object's own, if it has one, stays.
+            # A dry run has no new resourceVersion; the object keeps the one it has.
             return entry_of(resource.storage, target.namespace, name, stored)
         return self._store.put(resource.storage, target.namespace, name, stored)
 

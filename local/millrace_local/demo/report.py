@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 MAX_DIFFERENCE = 1e-6
-# Chance alone moves the split of n requests by less than this many standard deviations in all but 1 of 15,000 runs.
+# Chance alone exceeds 4 standard deviations in 1 of 15,000 runs.
 SIGMAS = 4.0
 
 

@@ -24,7 +24,7 @@ from millrace_local.demo.applier import Applier
 from millrace_local.stack import LocalStack
 
 SAMPLES = Path(__file__).parents[3] / "manifests" / "samples" / "breast-cancer"
-# The sample YAML names this folder.
+# The sample YAML has this path.
 DATA = Path("/tmp/millrace-demo")  # noqa: S108 — samples need one absolute path; ownership is checked
 HOST = "breast-cancer.default.svc.cluster.local"
 CHALLENGER = "boosting"

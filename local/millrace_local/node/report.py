@@ -92,7 +92,7 @@ class StatusWriter:
         status = self._build(self.obj)
         if status == self._sent:
             return
-        # The uid makes sure that a pod of the same name that came after this one is not meant.
+        # With the uid the patch cannot change a later pod of the same name.
         change = {"metadata": {"uid": metadata["uid"]}, "status": _cleared(self.obj.get("status") or {}, status)}
         written = await self._client.patch(PODS, metadata["namespace"], metadata["name"], change, subresource="status")
         self._sent = status

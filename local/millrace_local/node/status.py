@@ -144,7 +144,7 @@ def container_status(record: ContainerRecord) -> Object:
     ended = record.state.get("running") or record.state.get("terminated") or record.last.get("terminated")
     if ended and ended.get("containerID"):
         status["containerID"] = ended["containerID"]
-    # A running state carries no id of its own in the API.
+    # The API's running state has no containerID.
     if "running" in record.state:
         running = {key: value for key, value in record.state["running"].items() if key != "containerID"}
         status["state"] = {"running": running}
@@ -196,7 +196,7 @@ def conditions(
     return result
 
 
-# The reason of a pod whose processes went with the node that ran them.
+# The reason of a pod whose processes ended with their node.
 LOST = "NodeLost"
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from millrace_local.apiserver.fieldmanager.fieldset import Fields, union
 
-MAX_UPDATERS = 10  # the oldest entries of updates beyond this are merged into one
+MAX_UPDATERS = 10  # above this number the oldest entries of updates are merged into one
 _ANCIENT = "ancient-changes"
 
 

@@ -23,7 +23,7 @@ _COUNTS = (
 )
 _CONCURRENCY = ("Allow", "Forbid", "Replace")
 _CRON_JOB_COUNTS = ("successfulJobsHistoryLimit", "failedJobsHistoryLimit", "startingDeadlineSeconds")
-# Where each index has tries of its own, those of all together are not limited.
+# The default of backoffLimit if each index has a limit of its own.
 _NO_LIMIT = 2**31 - 1
 
 
@@ -73,7 +73,7 @@ class JobStrategy(Strategy):
     """Jobs. Their pods carry labels with the Job's uid, which the Job's selector selects."""
 
     has_spec = True
-    # For the sake of old clients, a delete of a batch/v1 Job that names no policy leaves its pods behind.
+    # As in Kubernetes, for old clients: a delete of a batch/v1 Job without a policy orphans its pods.
     orphans = True
 
     def default(self, obj: Obj) -> None:

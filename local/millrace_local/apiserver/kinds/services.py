@@ -18,7 +18,7 @@ from millrace_local.apiserver.schema.errors import (
 from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, fill, immutable
 
 SERVICES = "/services"
-#: Where cluster addresses come from; nothing listens there, the mesh goes by host names.
+#: The range of cluster IPs. Nothing listens there: the mesh routes by host name.
 _RANGE = ipaddress.ip_network("10.96.0.0/12")
 _NODE_PORTS = range(30000, 32768)
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

@@ -13,7 +13,7 @@ import orjson
 from millrace_core.base.errors import NotFoundError
 from millrace_local.apiserver.schema.validation import QUANTITY_FORMAT
 
-KUBERNETES_VERSION = "v1.32.0"  # whose API the server imitates
+KUBERNETES_VERSION = "v1.32.0"  # the version of Kubernetes that the server imitates
 DATA_FILE = "builtin.json.gz"
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -39,13 +39,13 @@ _OPAQUE: dict[str, dict[str, Any]] = {
     f"{_CRD}CustomResourceSubresourceStatus": _ANY_OBJECT,
 }
 
-#: Defaults of list-map keys, without which items could not be told apart.
+#: Defaults of list-map keys, without which items would have no identity.
 _KEY_DEFAULTS = {
     (f"{_CORE}ContainerPort", "protocol"): "TCP",
     (f"{_CORE}ServicePort", "protocol"): "TCP",
 }
 
-#: Fields published as required that a real server takes as empty when they are left out.
+#: Fields that are published as required and that a real server accepts as absent.
 _NOT_REQUIRED = {
     ("io.k8s.api.networking.v1.NetworkPolicySpec", "podSelector"),
     ("io.k8s.api.apps.v1.StatefulSetSpec", "serviceName"),

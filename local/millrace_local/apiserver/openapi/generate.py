@@ -21,7 +21,7 @@ from millrace_local.apiserver.resources import BUILTIN
 _SOURCE = f"kubernetes-json-schema/{KUBERNETES_VERSION}-local/_definitions.json"
 _REF = "#/$defs/"
 
-# Kinds that no resource row names: bodies of subresources and of the API itself.
+# Kinds without a resource of their own: bodies of subresources and of the API itself.
 _ALSO = {
     ("autoscaling", "v1", "Scale"),
     ("policy", "v1", "Eviction"),

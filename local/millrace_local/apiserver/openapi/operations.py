@@ -71,7 +71,7 @@ _QUERY: dict[str, tuple[tuple[str, str, str], ...]] = {
     "deletecollection": (*_DELETE, *_LIST),
 }
 _METHODS = {"list": "get", "deletecollection": "delete"}
-_VERBS = {"post": "create", "put": "update"}  # of an action; the action's own name otherwise
+_VERBS = {"post": "create", "put": "update"}  # verbs of actions, where they differ from the action's name
 
 
 def prefix(resource: ApiResource) -> str:

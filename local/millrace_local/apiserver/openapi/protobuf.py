@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-#: The media type of this form, and the older spelling by which clients may ask for it, which Go no longer parses.
+#: The media type, and an older spelling that old clients send and Go no longer parses.
 MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 OLD_MEDIA_TYPE = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
@@ -107,7 +107,7 @@ def _response(response: Mapping[str, Any]) -> bytes:
     return _block(1, _text(1, response["description"]) + schema)
 
 
-#: Where a non-body parameter's fields stand, by the place it is in: (its own message, type, uniqueItems).
+#: Field numbers of a non-body parameter by its location: (its own message, type, uniqueItems).
 _PLACES = {"query": (3, 6, 20), "path": (4, 5, 19)}
 
 

@@ -128,7 +128,7 @@ def _replace(holder: Any, pointer: tuple[str, ...], value: Any) -> None:
 def _test(holder: Any, pointer: tuple[str, ...], value: Any) -> None:
     actual = _get(holder, pointer)
     if actual is _MISSING:
-        actual = None  # as Kubernetes' library has it: a test for null passes where nothing is
+        actual = None  # as in Kubernetes' library, a test for null passes if there is no value
     if not _same(actual, value):
         raise PatchError(f"testing value {_shown(pointer)} failed: test failed")
 

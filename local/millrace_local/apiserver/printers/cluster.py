@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age
+from millrace_local.apiserver.jsonpath import value_at
 
 Obj = dict[str, Any]
 _ROLE = "node-role.kubernetes.io/"
 CREATED_AT = [NAME, TableColumn("Created At", lambda obj, _: obj["metadata"].get("creationTimestamp"), type="date")]
-NAMESPACES = [NAME, TableColumn("Status", lambda obj, _: at(obj, "status.phase") or ""), AGE]
+NAMESPACES = [NAME, TableColumn("Status", lambda obj, _: value_at(obj, "status.phase") or ""), AGE]
 
 
 def _node_status(node: Obj, _: datetime) -> str:
-    ready = next((c for c in at(node, "status.conditions") or () if c["type"] == "Ready"), None)
+    ready = next((c for c in value_at(node, "status.conditions") or () if c["type"] == "Ready"), None)
     words = ["Unknown" if ready is None else "Ready" if ready["status"] == "True" else "NotReady"]
     if (node.get("spec") or {}).get("unschedulable"):
         words.append("SchedulingDisabled")
@@ -28,14 +29,16 @@ def _roles(node: Obj, _: datetime) -> str:
 
 def _address(kind: str) -> TableColumn:
     def read(node: Obj, _: datetime) -> str:
-        found = at(node, "status.addresses") or ()
+        found = value_at(node, "status.addresses") or ()
         return next((address["address"] for address in found if address["type"] == kind), "<none>")
 
     return TableColumn(kind.replace("IP", "-IP"), read, priority=1)
 
 
 def _info(name: str, field: str, priority: int = 1) -> TableColumn:
-    return TableColumn(name, lambda node, _: at(node, f"status.nodeInfo.{field}") or "<unknown>", priority=priority)
+    return TableColumn(
+        name, lambda node, _: value_at(node, f"status.nodeInfo.{field}") or "<unknown>", priority=priority
+    )
 
 
 NODES = [
@@ -94,11 +97,11 @@ EVENTS = [
     TableColumn("Count", _event_count, type="integer", priority=1),
     TableColumn("Name", lambda event, _: event["metadata"]["name"], format="name", priority=1),
 ]
-LEASES = [NAME, TableColumn("Holder", lambda lease, _: at(lease, "spec.holderIdentity") or ""), AGE]
+LEASES = [NAME, TableColumn("Holder", lambda lease, _: value_at(lease, "spec.holderIdentity") or ""), AGE]
 
 
 def _scaler_targets(scaler: Obj, _: datetime) -> str:
-    current = at(scaler, "status.currentMetrics") or ()
+    current = value_at(scaler, "status.currentMetrics") or ()
     shown = []
     for index, metric in enumerate(scaler["spec"].get("metrics") or ()):
         source = next((value for value in metric.values() if isinstance(value, dict)), {})
@@ -127,7 +130,7 @@ SCALERS = [
     TableColumn("Targets", _scaler_targets),
     TableColumn("MinPods", lambda obj, _: str(obj["spec"].get("minReplicas", "<unset>"))),
     TableColumn("MaxPods", lambda obj, _: obj["spec"]["maxReplicas"], type="integer"),
-    TableColumn("Replicas", lambda obj, _: at(obj, "status.currentReplicas") or 0, type="integer"),
+    TableColumn("Replicas", lambda obj, _: value_at(obj, "status.currentReplicas") or 0, type="integer"),
     AGE,
 ]
 
@@ -141,7 +144,7 @@ BUDGETS = [
     NAME,
     _bound("minAvailable"),
     _bound("maxUnavailable"),
-    TableColumn("Allowed Disruptions", lambda obj, _: at(obj, "status.disruptionsAllowed") or 0, type="integer"),
+    TableColumn("Allowed Disruptions", lambda obj, _: value_at(obj, "status.disruptionsAllowed") or 0, type="integer"),
     AGE,
 ]
 ROLE_BINDINGS = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, TableColumn, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn
+from millrace_local.apiserver.jsonpath import value_at
 from millrace_local.apiserver.scale import selector_text
 
 Obj = dict[str, Any]
@@ -18,7 +19,7 @@ def _external(service: Obj, _: datetime) -> str:
     if spec.get("type") == "ExternalName":
         return str(spec.get("externalName"))
     if spec.get("type") == "LoadBalancer":
-        found = [i.get("ip") or i.get("hostname") for i in at(service, "status.loadBalancer.ingress") or ()]
+        found = [i.get("ip") or i.get("hostname") for i in value_at(service, "status.loadBalancer.ingress") or ()]
         return ",".join([*found, *fixed]) or "<pending>"
     return ",".join(fixed) or "<none>"
 
@@ -88,7 +89,7 @@ def _hosts(ingress: Obj, _: datetime) -> str:
 
 
 def _ingress_address(ingress: Obj, _: datetime) -> str:
-    found = at(ingress, "status.loadBalancer.ingress") or ()
+    found = value_at(ingress, "status.loadBalancer.ingress") or ()
     return ",".join(entry.get("ip") or entry.get("hostname") or "" for entry in found)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age
+from millrace_local.apiserver.jsonpath import value_at
 
 Obj = dict[str, Any]
 
@@ -55,7 +56,7 @@ def _running(pod: Obj, phase: str) -> str:
         elif status.get("ready") and "running" in state:
             any_running = True
     if reason == "Completed" and any_running:
-        conditions = at(pod, "status.conditions") or ()
+        conditions = value_at(pod, "status.conditions") or ()
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
         return "Running" if ready else "NotReady"
     return reason
@@ -64,15 +65,15 @@ def _running(pod: Obj, phase: str) -> str:
 def status(pod: Obj, _: datetime) -> str:
     """The pod's status in one word, as kubectl shows it."""
     if "deletionTimestamp" in pod["metadata"]:
-        return "Unknown" if at(pod, "status.reason") == "NodeLost" else "Terminating"
-    phase = at(pod, "status.reason") or at(pod, "status.phase") or "Unknown"
+        return "Unknown" if value_at(pod, "status.reason") == "NodeLost" else "Terminating"
+    phase = value_at(pod, "status.reason") or value_at(pod, "status.phase") or "Unknown"
     return _initializing(pod) or _running(pod, phase)
 
 
 def _restarts(pod: Obj, now: datetime) -> str:
     statuses = _statuses(pod)
     count = sum(status.get("restartCount", 0) for status in statuses)
-    ends = [end for status in statuses if (end := at(status, "lastState.terminated.finishedAt"))]
+    ends = [end for status in statuses if (end := value_at(status, "lastState.terminated.finishedAt"))]
     return f"{count} ({age(max(ends), now)} ago)" if count and ends else str(count)
 
 
@@ -80,7 +81,7 @@ def _gates(pod: Obj, _: datetime) -> str:
     gates = pod["spec"].get("readinessGates")
     if not gates:
         return "<none>"
-    true = {c["type"] for c in at(pod, "status.conditions") or () if c["status"] == "True"}
+    true = {c["type"] for c in value_at(pod, "status.conditions") or () if c["status"] == "True"}
     return f"{sum(gate['conditionType'] in true for gate in gates)}/{len(gates)}"
 
 
@@ -92,8 +93,8 @@ PODS = [
         "Restarts", _restarts, description="The number of times the containers in this pod have been restarted."
     ),
     AGE,
-    TableColumn("IP", lambda pod, _: at(pod, "status.podIP") or "<none>", priority=1),
+    TableColumn("IP", lambda pod, _: value_at(pod, "status.podIP") or "<none>", priority=1),
     TableColumn("Node", lambda pod, _: pod["spec"].get("nodeName") or "<none>", priority=1),
-    TableColumn("Nominated Node", lambda pod, _: at(pod, "status.nominatedNodeName") or "<none>", priority=1),
+    TableColumn("Nominated Node", lambda pod, _: value_at(pod, "status.nominatedNodeName") or "<none>", priority=1),
     TableColumn("Readiness Gates", _gates, priority=1),
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, TableColumn, at
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn
+from millrace_local.apiserver.jsonpath import value_at
 
 Obj = dict[str, Any]
 _SHORT_MODES = {
@@ -35,7 +36,7 @@ def _modes(modes: list[str] | None) -> str:
 
 
 def _phase(obj: Obj, _: datetime) -> str:
-    return "Terminating" if "deletionTimestamp" in obj["metadata"] else at(obj, "status.phase") or ""
+    return "Terminating" if "deletionTimestamp" in obj["metadata"] else value_at(obj, "status.phase") or ""
 
 
 def _claim(volume: Obj, _: datetime) -> str:
@@ -47,21 +48,21 @@ CLAIMS = [
     NAME,
     TableColumn("Status", _phase),
     TableColumn("Volume", lambda obj, _: obj["spec"].get("volumeName") or ""),
-    TableColumn("Capacity", lambda obj, _: at(obj, "status.capacity.storage") or ""),
-    TableColumn("Access Modes", lambda obj, _: _modes(at(obj, "status.accessModes"))),
+    TableColumn("Capacity", lambda obj, _: value_at(obj, "status.capacity.storage") or ""),
+    TableColumn("Access Modes", lambda obj, _: _modes(value_at(obj, "status.accessModes"))),
     TableColumn("StorageClass", lambda obj, _: obj["spec"].get("storageClassName") or ""),
     AGE,
     TableColumn("VolumeMode", lambda obj, _: obj["spec"].get("volumeMode") or "<unset>", priority=1),
 ]
 VOLUMES = [
     NAME,
-    TableColumn("Capacity", lambda obj, _: at(obj, "spec.capacity.storage") or ""),
+    TableColumn("Capacity", lambda obj, _: value_at(obj, "spec.capacity.storage") or ""),
     TableColumn("Access Modes", lambda obj, _: _modes(obj["spec"].get("accessModes"))),
     TableColumn("Reclaim Policy", lambda obj, _: obj["spec"].get("persistentVolumeReclaimPolicy")),
     TableColumn("Status", _phase),
     TableColumn("Claim", _claim),
     TableColumn("StorageClass", lambda obj, _: obj["spec"].get("storageClassName") or ""),
-    TableColumn("Reason", lambda obj, _: at(obj, "status.reason") or ""),
+    TableColumn("Reason", lambda obj, _: value_at(obj, "status.reason") or ""),
     AGE,
     TableColumn("VolumeMode", lambda obj, _: obj["spec"].get("volumeMode") or "<unset>", priority=1),
 ]

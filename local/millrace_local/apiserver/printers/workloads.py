@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, at, duration, parse_time
+from millrace_local.apiserver.columns import AGE, NAME, TableColumn, age, duration, parse_time
+from millrace_local.apiserver.jsonpath import value_at
 from millrace_local.apiserver.scale import selector_text
 
 Obj = dict[str, Any]
 
 
 def _number(name: str, path: str) -> TableColumn:
-    return TableColumn(name, lambda obj, _: at(obj, path) or 0, type="integer")
+    return TableColumn(name, lambda obj, _: value_at(obj, path) or 0, type="integer")
 
 
 def _pod_spec(obj: Obj) -> Obj:
@@ -35,14 +36,14 @@ _WIDE = [_CONTAINERS, _IMAGES, _SELECTOR]
 
 
 def _ready_of_wanted(obj: Obj, _: datetime) -> str:
-    return f"{at(obj, 'status.readyReplicas') or 0}/{obj['spec'].get('replicas', 0)}"
+    return f"{value_at(obj, 'status.readyReplicas') or 0}/{obj['spec'].get('replicas', 0)}"
 
 
 DEPLOYMENTS = [
     NAME,
     TableColumn("Ready", _ready_of_wanted, description="Number of the pod with ready state"),
-    TableColumn("Up-to-date", lambda obj, _: str(at(obj, "status.updatedReplicas") or 0)),
-    TableColumn("Available", lambda obj, _: str(at(obj, "status.availableReplicas") or 0)),
+    TableColumn("Up-to-date", lambda obj, _: str(value_at(obj, "status.updatedReplicas") or 0)),
+    TableColumn("Available", lambda obj, _: str(value_at(obj, "status.availableReplicas") or 0)),
     AGE,
     *_WIDE,
 ]
@@ -75,7 +76,7 @@ DAEMON_SETS = [
 
 
 def _job_status(job: Obj, _: datetime) -> str:
-    true = {c["type"]: c for c in at(job, "status.conditions") or () if c["status"] == "True"}
+    true = {c["type"]: c for c in value_at(job, "status.conditions") or () if c["status"] == "True"}
     for kind, shown in (("Complete", "Complete"), ("Failed", "Failed")):
         if kind in true:
             return shown
@@ -88,7 +89,7 @@ def _job_status(job: Obj, _: datetime) -> str:
 
 
 def _completions(job: Obj, _: datetime) -> str:
-    succeeded, wanted = at(job, "status.succeeded") or 0, job["spec"].get("completions")
+    succeeded, wanted = value_at(job, "status.succeeded") or 0, job["spec"].get("completions")
     if wanted is not None:
         return f"{succeeded}/{wanted}"
     parallel = job["spec"].get("parallelism") or 0
@@ -96,10 +97,10 @@ def _completions(job: Obj, _: datetime) -> str:
 
 
 def _job_duration(job: Obj, now: datetime) -> str:
-    start = parse_time(at(job, "status.startTime") or "")
+    start = parse_time(value_at(job, "status.startTime") or "")
     if start is None:
         return ""
-    end = parse_time(at(job, "status.completionTime") or "") or now
+    end = parse_time(value_at(job, "status.completionTime") or "") or now
     return duration((end - start).total_seconds())
 
 
@@ -114,7 +115,7 @@ JOBS = [
 
 
 def _last_schedule(job: Obj, now: datetime) -> str:
-    last = at(job, "status.lastScheduleTime")
+    last = value_at(job, "status.lastScheduleTime")
     return age(last, now) if last else "<none>"
 
 
@@ -123,7 +124,7 @@ CRON_JOBS = [
     TableColumn("Schedule", lambda job, _: job["spec"]["schedule"]),
     TableColumn("Timezone", lambda job, _: job["spec"].get("timeZone") or "<none>"),
     TableColumn("Suspend", lambda job, _: str(bool(job["spec"].get("suspend"))).capitalize(), type="boolean"),
-    TableColumn("Active", lambda job, _: len(at(job, "status.active") or ()), type="integer"),
+    TableColumn("Active", lambda job, _: len(value_at(job, "status.active") or ()), type="integer"),
     TableColumn("Last Schedule", _last_schedule),
     AGE,
     *_WIDE,

@@ -62,7 +62,7 @@ def decode(body: bytes) -> dict[str, Any]:
         envelope = dict(_fields(body[len(_MAGIC) :]))
         named = dict(_fields(envelope.get(1, b"")))
         api_version, kind = named.get(1, b"").decode(), named.get(2, b"").decode()
-        # DeleteOptions are the same in every group, under the group's own version.
+        # Each group has the same DeleteOptions under its own version.
         message = _table()["kinds"].get(f"{'v1' if kind == 'DeleteOptions' else api_version} {kind}")
         if message is None:
             raise UnknownMessageError(f"{kind} in {api_version!r} is not read as protobuf", hint="Send JSON")

@@ -22,7 +22,7 @@ _ROOTS = [
     ("k8s.io/api/autoscaling/v1.Scale", "autoscaling/v1", "Scale"),
     ("k8s.io/api/policy/v1.Eviction", "policy/v1", "Eviction"),
 ]
-#: Types that the protobuf form writes as messages of their own and JSON as plain values.
+#: Types that are messages in protobuf and plain values in JSON.
 _SPECIAL = {
     "k8s.io/apimachinery/pkg/api/resource.Quantity": "q",
     "k8s.io/apimachinery/pkg/util/intstr.IntOrString": "n",

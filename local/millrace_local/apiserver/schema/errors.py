@@ -20,7 +20,7 @@ TYPE_INVALID = "FieldValueTypeInvalid"
 TOO_LONG = "FieldValueTooLong"
 TOO_MANY = "FieldValueTooMany"
 
-# Cause types after which CEL rules are not evaluated, since they could not rely on the schema.
+# Error types after which CEL rules are not evaluated, since the value does not fit the schema.
 BLOCKING = frozenset({NOT_SUPPORTED, REQUIRED, TOO_LONG, TOO_MANY, TYPE_INVALID})
 
 _LARGEST_PLAIN_FLOAT = 1e21  # Go's %v writes an exponent from here on

@@ -17,7 +17,7 @@ from millrace_local.apiserver.schema.values import Violation
 
 _LONGEST_MESSAGE = 5 * 1024
 
-#: A value and the older value it is matched with, the nearest such pair at or above a place.
+#: A value and the older value that it is matched with.
 Pair = tuple[Any, Any]
 
 

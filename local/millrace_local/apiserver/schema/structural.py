@@ -22,7 +22,7 @@ _UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "de
 _JUNCTORS = ("allOf", "anyOf", "oneOf")
 _META = frozenset({"apiVersion", "kind", "metadata"})
 
-#: What value validations inside a junctor must not say, and what they must be instead.
+#: Keywords that are forbidden inside a junctor, with the error message.
 _NESTED = {
     "type": "must be empty to be structural",
     "additionalProperties": "must be undefined to be structural",

@@ -8,7 +8,7 @@ from typing import Any
 from millrace_local.apiserver.schema.cel.syntax import CelError
 from millrace_local.apiserver.schema.cel.values import no_overload
 
-#: What evaluation raises. Nulls where the schema lets them through fail as Python's own errors.
+#: The exceptions of evaluation. Nulls that the schema allows fail with Python's own.
 FAILURES = (CelError, TypeError, AttributeError, OverflowError, ValueError, RecursionError)
 
 Scope = dict[str, Any]

@@ -29,7 +29,7 @@ from millrace_local.apiserver.schema.cel.values import OptionalValue, TypeValue,
 
 Convert = Callable[[Any], Any]
 
-_IDENTITY = frozenset({"string", "int", "bool"})  # kinds that Python's own == and < compare as CEL does
+_IDENTITY = frozenset({"string", "int", "bool"})  # kinds for which Python's == and < do what CEL's do
 _FAST = {
     "_==_": operator.eq,
     "_!=_": operator.ne,

@@ -109,7 +109,7 @@ def _comparisons() -> None:
     free(OPERATORS, "@in", ("A, list(A) -> bool", is_member), ("A, map(A, B) -> bool", is_member))
     free(OPERATORS, "_[_]", ("list(A), int -> A", index), ("map(A, B), A -> B", index))
     free(OPERATORS, "!_", ("bool -> bool", operator.not_))
-    # Evaluated by the evaluator itself, since not every operand of theirs is.
+    # Here for their signatures only: the evaluator does not evaluate all of their operands.
     for name, text in (("_&&_", "bool, bool -> bool"), ("_||_", "bool, bool -> bool"), ("_?_:_", "bool, A, A -> A")):
         free(OPERATORS, name, (text, lambda *values: values))
 
