@@ -1,9 +1,10 @@
-"""What documents, comments and docstrings name is there: files by their path, modules by their dotted name."""
+"""What documents, comments and messages name is there: files, modules by their dotted name, extras to install."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -72,6 +73,24 @@ def test_every_file_that_a_document_names_without_its_folder_is_somewhere() -> N
         if file not in known
     }
     assert sorted(missing) == []
+
+
+def test_every_extra_that_a_text_names_is_there() -> None:
+    extras = {
+        distribution: {*tomllib.loads(project.read_text())["project"]["optional-dependencies"]}
+        for distribution, project in (
+            ("millrace", ROOT / "pyproject.toml"),
+            ("millrace-local", ROOT / "local" / "pyproject.toml"),
+        )
+    }
+    named = [
+        (name, distribution, extra)
+        for name, text in texts()
+        for distribution, list_ in re.findall(r"(?<![\w-])(millrace|millrace-local)\[([a-z,-]+)\]", text)
+        for extra in list_.split(",")
+    ]
+    assert named
+    assert [each for each in named if each[2] not in extras[each[1]]] == []
 
 
 def test_every_module_that_a_text_names_is_there() -> None:
