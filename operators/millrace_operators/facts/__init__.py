@@ -1,0 +1,25 @@
+"""Facts: what operators need to know and their cache of Kubernetes objects does not hold.
+
+The middle stage of a turn. An operator observes its cache, asks for the facts that the observation lacks, and decides
+on both. Pure code says *what* it needs (a ``FactRequest``, a plain value) and reads *what is known* (a ``Fact``:
+``Known`` with its source and its time, ``Absent``, ``Stale`` or ``Failed``); only sources do I/O. They stand here,
+beside the operators and not inside one, because gates, drift and experiments ask the same sources of the same things.
+
+To add a source, write a file with its request and its ``FactSource`` (``live_objects`` is a short one), and add its
+line below. ``fact`` (what is known) · ``source`` (the seam) · ``gathering`` (the stage).
+"""
+
+from __future__ import annotations
+
+from millrace_kube.cached_client import CachedClient
+from millrace_operators.facts.live_objects import LiveObjects
+from millrace_operators.facts.served_kinds import ServedKinds
+from millrace_operators.facts.source import FactSource
+
+
+def sources(cluster: CachedClient) -> list[FactSource]:
+    """Every source, one line each."""
+    return [
+        LiveObjects(cluster),
+        ServedKinds(cluster),
+    ]
