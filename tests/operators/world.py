@@ -31,10 +31,14 @@ from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import Object, name_of
 from millrace_kube.watched import WATCHED
 from millrace_operators.experiment.reconcile import reconcile as reconcile_service
+from millrace_operators.facts import sources
+from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.modeldeployment.reconcile import reconcile as reconcile_deployment
 from millrace_operators.routing.observe import service_of
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
 
+# Far more than the API server takes where no test makes it slow.
+FACTS_SECONDS = 10.0
 PLATFORM = Platform(
     inference_image="millrace/inference:test",
     gpu_image="millrace/inference-gpu:test",
@@ -228,7 +232,7 @@ class World:
     def unserved(self, resource: r.Resource) -> None:
         """The operator's cache takes a kind for not installed."""
         assert self._operator is not None
-        self._operator.cluster.cache.unserved(resource)
+        self._operator.cluster.cache.stores[resource].clear()
 
     def apply(self, document: Object) -> Object:
         """As kubectl applies it, server-side."""
@@ -336,7 +340,7 @@ class Operator:
         try:
             found = await self.client.list(resource, namespace=namespace, labels=WATCHED[resource].labels)
         except AbsentError:
-            self.cluster.cache.unserved(resource)
+            self.cluster.cache.stores[resource].clear()
         else:
             self.cluster.cache.replace(resource, *found)
 
@@ -352,7 +356,12 @@ class Operator:
         ]
 
 
-_RECONCILES: dict[str, Callable[[CachedClient, Key], Awaitable[Requeue | None]]] = {"service": reconcile_service}
+async def _service(cluster: CachedClient, key: Key) -> Requeue | None:
+    facts = FactGatherer(sources(cluster), deadline=FACTS_SECONDS, clock=cluster.now)
+    return await reconcile_service(cluster, facts, key)
+
+
+_RECONCILES: dict[str, Callable[[CachedClient, Key], Awaitable[Requeue | None]]] = {"service": _service}
 
 
 def normal(documents: list[Object]) -> list[Object]:

@@ -28,6 +28,7 @@ TEMPLATE_CURRENT: Final = "TemplateCurrent"
 TARGETS_READY: Final = "TargetsReady"
 ROUTE_PROGRAMMED: Final = "RouteProgrammed"
 COMPLETED: Final = "Completed"
+FACTS_AVAILABLE: Final = "FactsAvailable"
 
 # Reasons that more than one kind has.
 VALID: Final = "Valid"

@@ -210,7 +210,7 @@ class ExperimentStatus(StatusModel):
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Accepted, TargetsReady, RouteProgrammed, Completed, Ready.",
+        description="Accepted, TargetsReady, RouteProgrammed, Completed and Ready; FactsAvailable once one failed.",
         json_schema_extra=list_map("type"),
     )
 

@@ -54,7 +54,7 @@ def _unknown_type(observation: Observation) -> RejectError | None:
 
 
 def _unknown_service(observation: Observation) -> RejectError | None:
-    if observation.deployments:
+    if observation.deployments or observation.unknown:
         return None
     return NotFoundError(
         f"no ModelDeployment of this namespace serves behind {observation.spec.service!r}",
@@ -67,6 +67,8 @@ def _wrong_arm(observation: Observation) -> RejectError | None:
     for index, arm in enumerate(observation.spec.arms):
         held = observation.arms[arm.name]
         field = f"spec.arms[{index}].deployment"
+        if held.unknown:
+            continue
         if held.target is None:
             return NotFoundError(
                 f"there is no ModelDeployment {arm.deployment!r}",

@@ -21,7 +21,12 @@ from millrace_operators.routing.state import RouteChanges
 FINALIZER: Final = f"{GROUP}/experiment"
 
 # Conditions whose turns become Events; the phase has Events of its own, which tell what the others would.
-_REPORTED: Final = (conditions.ACCEPTED, conditions.TARGETS_READY, conditions.ROUTE_PROGRAMMED)
+_REPORTED: Final = (
+    conditions.ACCEPTED,
+    conditions.TARGETS_READY,
+    conditions.ROUTE_PROGRAMMED,
+    conditions.FACTS_AVAILABLE,
+)
 
 
 async def act(cluster: CachedClient, decision: ServiceDecision) -> RejectError | None:

@@ -17,7 +17,7 @@ from millrace_core.base import timestamps
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
 from millrace_operators.experiment.observation import ENDING, ROUTED, Observation, ServiceObservation, Unreadable
-from millrace_operators.experiment.policy import judge, next_look
+from millrace_operators.experiment.policy import ASK_AGAIN, judge, next_look
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.experiment.weights import desired_weights
 from millrace_operators.routing.changes import desired_route, route_changes
@@ -74,7 +74,8 @@ def decide(service: ServiceObservation) -> ServiceDecision:
     changes = route_changes(desired, service.route.live, service.now)
     if asking is not None and changes.programmed and not service.route.strangers:
         decisions = [_confirmed(decision) if decision is asking else decision for decision in decisions]
-    looks = [changes.again_at, *(next_look(item.observation.after(item.status)) for item in decisions)]
+    unknown = service.now + ASK_AGAIN if service.route.unknown else None
+    looks = [changes.again_at, unknown, *(next_look(item.observation.after(item.status)) for item in decisions)]
     return ServiceDecision(
         route=service.route,
         experiments=tuple(replace(item, release=_may_go(item, changes)) for item in decisions),

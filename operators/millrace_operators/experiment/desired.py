@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.names import ARM_HEADER
-from millrace_operators.experiment.observation import PROMOTING, ROUTED, SPLITTING, Observation
+from millrace_operators.experiment.observation import ENDING, PROMOTING, ROUTED, SPLITTING, Observation
 from millrace_operators.routing.state import HeaderRule, Split
 
 
@@ -27,6 +27,7 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
         rules=_rules(observation) if status.phase in SPLITTING else (),
         arms=tuple(deployments.values()),
         settle=observation.settle.total_seconds(),
+        final=status.phase in ENDING,
     )
 
 

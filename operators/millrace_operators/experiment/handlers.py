@@ -25,6 +25,8 @@ from millrace_kube.resources import (
 )
 from millrace_kube.runtime import Controller, Mapper, by_label
 from millrace_operators.experiment.reconcile import reconcile
+from millrace_operators.facts import sources
+from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.routing.observe import service_of, services_of_route
 
 CONTROLLER: Final = "service"
@@ -39,7 +41,8 @@ def controllers(cluster: CachedClient, _platform: Platform) -> list[Controller]:
         DESTINATION_RULES: by_label(names.SERVICE),
         VIRTUAL_SERVICES: _of_route,
     }
-    return [Controller(CONTROLLER, partial(reconcile, cluster), watches)]
+    facts = FactGatherer(sources(cluster), clock=cluster.now)
+    return [Controller(CONTROLLER, partial(reconcile, cluster, facts), watches)]
 
 
 def _of_experiment(document: Object) -> Iterable[tuple[str, str]]:

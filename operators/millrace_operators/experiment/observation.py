@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, Weights
 from millrace_core.base import duration, timestamps
 from millrace_core.base.errors import RejectError
-from millrace_kube.resources import Object, name_of
+from millrace_kube.resources import Object, name_of, namespace_of
+from millrace_operators.facts.fact import NO_FACTS, Facts
 from millrace_operators.routing.state import Champion, RouteObservation, RouteTarget
 
 PENDING: Final = "Pending"
@@ -35,10 +36,12 @@ class ArmTarget:
     Attributes:
         target: the ModelDeployment; None where there is none of the name.
         service: the service that it serves behind.
+        unknown: whether ``target`` is None only because nobody could say if there is one.
     """
 
     target: RouteTarget | None = None
     service: str = ""
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Observation:
         blocker: name of the Experiment that has the service; empty: none.
         mesh: whether the cluster serves the mesh's kinds.
         fight: whether somebody else keeps editing the route.
+        facts: what was asked for because the cache does not hold it.
     """
 
     document: Object
@@ -69,6 +73,7 @@ class Observation:
     blocker: str = ""
     mesh: bool = True
     fight: bool = False
+    facts: Facts = NO_FACTS
 
     def after(self, status: ExperimentStatus) -> Observation:
         """The same with another status."""
@@ -82,6 +87,11 @@ class Observation:
     def name(self) -> str:
         """``metadata.name``."""
         return name_of(self.document)
+
+    @property
+    def namespace(self) -> str:
+        """``metadata.namespace``."""
+        return namespace_of(self.document)
 
     @property
     def phase(self) -> str:
@@ -108,10 +118,17 @@ class Observation:
         """Arms that must not get traffic."""
         return [arm for arm in self.spec.arms if not self.ready(arm)]
 
+    @property
+    def unknown(self) -> list[Arm]:
+        """Arms of which nobody could say whether their deployment exists."""
+        return [arm for arm in self.spec.arms if self.arms[arm.name].unknown]
+
     def lost(self, arm: Arm) -> bool:
-        """Whether the arm's deployment is gone, going, or serves behind another service."""
+        """Whether the arm's deployment is gone, going, or serves behind another service; not where that is unknown."""
         held = self.arms[arm.name]
-        return held.target is None or held.target.deleting or held.service != self.spec.service
+        if held.target is None:
+            return not held.unknown
+        return held.target.deleting or held.service != self.spec.service
 
     def ready(self, arm: Arm) -> bool:
         """Whether the arm may get traffic."""
@@ -158,7 +175,8 @@ class ServiceObservation:
 
     route: RouteObservation
     experiments: tuple[Observation, ...] = ()
-    unreadable: tuple[Unreadable, ...] = field(default=())
+    unreadable: tuple[Unreadable, ...] = ()
+    facts: Facts = NO_FACTS
 
     @property
     def now(self) -> datetime:

@@ -18,38 +18,29 @@ from millrace_operators.experiment.observation import (
     ServiceObservation,
     Unreadable,
 )
+from millrace_operators.facts.fact import NO_FACTS, Absent, Facts, Known
 from millrace_operators.routing import observe as routes
 from millrace_operators.routing.changes import fight_ends_at
 from millrace_operators.routing.state import RouteObservation
 
 
-def observe(cache: Cache, namespace: str, service: str, now: datetime) -> ServiceObservation:
-    """The service with its route and its Experiments as the cache shows them."""
-    route = routes.observe_route(cache, namespace, service, now)
+def observe(cache: Cache, namespace: str, service: str, now: datetime, facts: Facts = NO_FACTS) -> ServiceObservation:
+    """The service with its route and its Experiments as the cache and the facts show them."""
+    route = routes.observe_route(cache, namespace, service, now, facts)
     experiments: list[Observation] = []
     unreadable: list[Unreadable] = []
     for document in candidates(cache, namespace, service):
         try:
-            experiments.append(_observe_experiment(cache, document, parse(document), route))
+            experiments.append(_observe_experiment(cache, document, parse(document), route, facts))
         except RejectError as error:
             unreadable.append(Unreadable(document, error))
-    return ServiceObservation(route, tuple(experiments), tuple(unreadable))
+    return ServiceObservation(route, tuple(experiments), tuple(unreadable), facts)
 
 
 def candidates(cache: Cache, namespace: str, service: str) -> list[Object]:
     """The service's Experiments that want a turn: started ones first, then the oldest; finished ones are left out."""
     found = [item for item in cache.all(EXPERIMENTS, namespace) if item["spec"].get("service") == service]
     return sorted((item for item in found if not _at_rest(item)), key=_precedence)
-
-
-def missing_deployments(cache: Cache, namespace: str, service: str) -> set[str]:
-    """Deployments that the route or an Experiment of the service names, and the cache does not hold."""
-    live = routes.live(cache, namespace, service)
-    named = {owner["name"] for item in live.objects() for owner in item["metadata"].get("ownerReferences") or ()}
-    named |= {routes.recorded(live.stable).name} - {""}
-    for document in candidates(cache, namespace, service):
-        named |= {arm["deployment"] for arm in document["spec"].get("arms") or ()}
-    return {name for name in named if cache.get(MODEL_DEPLOYMENTS, namespace, name) is None}
 
 
 def parse(document: Object) -> Experiment:
@@ -64,12 +55,14 @@ def parse(document: Object) -> Experiment:
     return parsed
 
 
-def _observe_experiment(cache: Cache, document: Object, parsed: Experiment, route: RouteObservation) -> Observation:
+def _observe_experiment(
+    cache: Cache, document: Object, parsed: Experiment, route: RouteObservation, facts: Facts
+) -> Observation:
     return Observation(
         document=document,
         spec=parsed.spec,
         status=parsed.status or ExperimentStatus(),
-        arms=_arms(cache, route.namespace, parsed.spec),
+        arms=_arms(cache, route.namespace, parsed.spec, facts),
         now=route.now,
         command=annotations_of(document).get(COMMAND_ANNOTATION, ""),
         deleting=deleting(document),
@@ -77,15 +70,22 @@ def _observe_experiment(cache: Cache, document: Object, parsed: Experiment, rout
         champion=route.champion,
         mesh=route.live.mesh,
         fight=fight_ends_at(route.live, route.now) is not None,
+        facts=facts,
     )
 
 
-def _arms(cache: Cache, namespace: str, spec: ExperimentSpec) -> dict[str, ArmTarget]:
-    arms = {}
-    for arm in spec.arms:
-        item = cache.get(MODEL_DEPLOYMENTS, namespace, arm.deployment)
-        arms[arm.name] = ArmTarget(routes.target(item), routes.service_of(item)) if item else ArmTarget()
-    return arms
+def _arms(cache: Cache, namespace: str, spec: ExperimentSpec, facts: Facts) -> dict[str, ArmTarget]:
+    return {arm.name: _arm_target(cache, namespace, arm.deployment, facts) for arm in spec.arms}
+
+
+def _arm_target(cache: Cache, namespace: str, name: str, facts: Facts) -> ArmTarget:
+    item = cache.get(MODEL_DEPLOYMENTS, namespace, name)
+    if item is None:
+        fact = facts.get(routes.deployment_request(namespace, name))
+        if not isinstance(fact, Known):
+            return ArmTarget(unknown=not isinstance(fact, Absent))
+        item = fact.value
+    return ArmTarget(routes.target(item), routes.service_of(item))
 
 
 def _at_rest(document: Object) -> bool:

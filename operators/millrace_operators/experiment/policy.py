@@ -7,7 +7,7 @@ still hits: it keeps the later ones from acting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from millrace_core.api import conditions
@@ -16,6 +16,7 @@ from millrace_core.base import timestamps
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.command import commanded
+from millrace_operators.experiment.needs import missing_facts
 from millrace_operators.experiment.observation import (
     ENDING,
     PAUSED,
@@ -27,6 +28,11 @@ from millrace_operators.experiment.observation import (
 )
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import FINAL_PHASE, INCONCLUSIVE, ROLLBACK, Verdict, pause, roll_back
+
+# How soon a fact that could not be had is asked for again.
+ASK_AGAIN: Final = timedelta(seconds=10)
+# How soon it is looked again whether there is a mesh, while an Experiment waits for one: nothing tells of new kinds.
+LOOK_FOR_MESH: Final = timedelta(seconds=10)
 
 
 def judge(observation: Observation) -> Verdict:
@@ -73,11 +79,22 @@ def unacceptable(observation: Observation) -> Verdict | None:
 
 
 def challenger_lost(observation: Observation) -> Verdict | None:
-    """A comparison without one of its arms says nothing."""
+    """A comparison without one of its arms says nothing. A control that may come back is waited for first."""
     lost = [arm.name for arm in observation.challengers if observation.lost(arm)]
+    control = observation.control
     if not lost or observation.phase not in (RUNNING, PAUSED):
         return None
+    if not observation.ready(control) and not observation.lost(control):
+        return None
     return roll_back(INCONCLUSIVE, "ChallengerLost", f"the deployment of {', '.join(lost)} is gone")
+
+
+def deployment_unknown(observation: Observation) -> Verdict | None:
+    """Nothing is decided on a deployment that is missing from the cache, while the API server does not confirm it."""
+    if not observation.unknown or observation.phase not in (RUNNING, PAUSED):
+        return None
+    names = ", ".join(arm.deployment for arm in observation.unknown)
+    return Verdict("DeploymentUnknown", f"it is not known whether {names} exists; weights are frozen until it is")
 
 
 def control_lost(observation: Observation) -> Verdict | None:
@@ -178,6 +195,7 @@ POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
     commanded,
     unacceptable,
     challenger_lost,
+    deployment_unknown,
     control_lost,
     judged_by_type,
     route_fought_over,
@@ -205,6 +223,8 @@ def next_look(observation: Observation) -> datetime | None:
     """When to look again although nothing happens."""
     applied = observation.applied_at()
     times = [
+        observation.now + ASK_AGAIN if missing_facts(observation) else None,
+        observation.now + LOOK_FOR_MESH if not observation.mesh and observation.phase == PENDING else None,
         next_step_at(observation),
         applied + observation.settle if applied and observation.phase in ENDING else None,
         type_of(observation.spec.type).next_look(observation),

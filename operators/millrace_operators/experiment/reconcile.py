@@ -5,6 +5,7 @@ All Experiments of a service are handled in one reconcile, and the route only he
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from millrace_kube.cached_client import CachedClient
@@ -12,23 +13,30 @@ from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS
 from millrace_operators.experiment.act import act
 from millrace_operators.experiment.decide import decide
-from millrace_operators.experiment.observe import missing_deployments, observe
+from millrace_operators.experiment.needs import needed
+from millrace_operators.experiment.observation import ServiceObservation
+from millrace_operators.experiment.observe import observe
+from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.routing.observe import must_be_served
+
+_log = logging.getLogger(__name__)
 
 # How soon to try again what the API server refused.
 _REFUSED_SECONDS: Final = 30.0
 
 
-async def reconcile(cluster: CachedClient, key: Key) -> Requeue | None:
+async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Requeue | None:
     """One turn of the service ``key.name``; idempotent.
 
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
     must_be_served(cluster.cache, MODEL_DEPLOYMENTS, EXPERIMENTS)
-    await _look_for_missing(cluster, key)
-    observation = observe(cluster.cache, key.namespace, key.name, cluster.now())
+    observation = await _gather(cluster, facts, key)
     decision = decide(observation)
+    if decision.changes.waits_for:
+        names = ", ".join(decision.changes.waits_for)
+        _log.warning("%s: the route stays as it is until it is known whether %s exists", key, names)
     refused = await act(cluster, decision)
     waits = [_REFUSED_SECONDS] if refused is not None else []
     if decision.next_look is not None:
@@ -36,10 +44,11 @@ async def reconcile(cluster: CachedClient, key: Key) -> Requeue | None:
     return Requeue(min(waits)) if waits else None
 
 
-async def _look_for_missing(cluster: CachedClient, key: Key) -> None:
-    """Asks the API server for deployments that the cache lacks though the route or an Experiment names them.
-
-    That one is gone moves traffic for good, so no cache is believed in it.
-    """
-    for name in missing_deployments(cluster.cache, key.namespace, key.name):
-        await cluster.live(MODEL_DEPLOYMENTS, key.namespace, name)
+async def _gather(cluster: CachedClient, facts: FactGatherer, key: Key) -> ServiceObservation:
+    """What the cache holds, and what it does not; seen once more where asking has taken time."""
+    observation = observe(cluster.cache, key.namespace, key.name, cluster.now())
+    requests = needed(observation)
+    if not requests:
+        return observation
+    found = await facts.gather(requests)
+    return observe(cluster.cache, key.namespace, key.name, cluster.now(), found)

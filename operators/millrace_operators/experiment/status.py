@@ -13,7 +13,9 @@ from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object
 from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decide import Decision
-from millrace_operators.experiment.observation import PENDING, READY, Observation
+from millrace_operators.experiment.needs import missing_facts
+from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation
+from millrace_operators.facts.fact import describe
 
 PROGRAMMED: Final = "Programmed"
 SETTLING: Final = "Settling"
@@ -23,6 +25,9 @@ MESH_ABSENT: Final = "MeshAbsent"
 NOT_DELEGATED: Final = "NotDelegated"
 TARGETS_NOT_READY: Final = "TargetsNotReady"
 ARMS_READY: Final = "ArmsReady"
+DEPLOYMENT_UNKNOWN: Final = "DeploymentUnknown"
+FACTS_MISSING: Final = "FactsMissing"
+ALL_KNOWN: Final = "AllKnown"
 
 
 def stored(decision: Decision, *, refused: RejectError | None = None, strangers: Sequence[str] = ()) -> dict[str, Any]:
@@ -72,6 +77,7 @@ def _conditions(
         _accepted(status, observation),
         _targets_ready(status, observation),
         _route(decision, refused, strangers),
+        *_facts_available(before, observation),
     ]
     completed = condition(conditions.COMPLETED, None, IN_PROGRESS, f"the phase is {status.phase}")
     return [*checks, completed, conditions.summary(checks, message=f"the phase is {status.phase}")]
@@ -96,6 +102,10 @@ def _accepted(status: ExperimentStatus, observation: Observation) -> ConditionDi
 def _targets_ready(status: ExperimentStatus, observation: Observation) -> ConditionDict:
     if not observation.unready:
         return condition(conditions.TARGETS_READY, True, ARMS_READY, "the deployment of every arm is ready")
+    if observation.unknown:
+        names = ", ".join(arm.deployment for arm in observation.unknown)
+        message = f"it is not known whether {names} exists, so weights stay as they are"
+        return condition(conditions.TARGETS_READY, None, DEPLOYMENT_UNKNOWN, message)
     names = ", ".join(f"{arm.name} (ModelDeployment {arm.deployment})" for arm in observation.unready)
     if status.phase in (PENDING, READY):
         return condition(conditions.TARGETS_READY, None, TARGETS_NOT_READY, f"waiting for {names}")
@@ -103,6 +113,17 @@ def _targets_ready(status: ExperimentStatus, observation: Observation) -> Condit
         message = f"not ready: {names}. The control is among them, so weights are frozen"
         return condition(conditions.TARGETS_READY, False, "ControlLost", message)
     return condition(conditions.TARGETS_READY, False, TARGETS_NOT_READY, f"not ready, so at weight 0: {names}")
+
+
+def _facts_available(before: list[ConditionDict] | None, observation: Observation) -> list[ConditionDict]:
+    """Only where a fact that a decision needs could not be had, now or before."""
+    missing = missing_facts(observation)
+    if missing:
+        said = "; ".join(describe(request, fact) for request, fact in missing.items())
+        return [condition(conditions.FACTS_AVAILABLE, False, FACTS_MISSING, said)]
+    if conditions.find(before, conditions.FACTS_AVAILABLE) is None:
+        return []
+    return [condition(conditions.FACTS_AVAILABLE, True, ALL_KNOWN, "everything that a decision needs is known")]
 
 
 def _route(decision: Decision, refused: RejectError | None, strangers: Sequence[str]) -> ConditionDict:
@@ -119,10 +140,16 @@ def _route(decision: Decision, refused: RejectError | None, strangers: Sequence[
             f"{{name: {observation.spec.service}}}, or remove it"
         )
         return condition(kind, False, NOT_DELEGATED, message)
+    if observation.unknown and status.phase in SPLITTING:
+        return condition(kind, None, DEPLOYMENT_UNKNOWN, "the route stays as it is while a deployment is unknown")
     if status.phase == PENDING:
         return condition(kind, None, NOT_STARTED, "traffic is not split yet")
-    weights = status.weights
+    return _splitting(decision)
+
+
+def _splitting(decision: Decision) -> ConditionDict:
+    weights = decision.status.weights
     if decision.programmed and weights is not None and weights.applied_at:
         split = ", ".join(f"{arm} {weight}%" for arm, weight in (weights.applied or {}).items())
-        return condition(kind, True, PROGRAMMED, f"the route splits traffic: {split}")
-    return condition(kind, None, SETTLING, "the route is being changed")
+        return condition(conditions.ROUTE_PROGRAMMED, True, PROGRAMMED, f"the route splits traffic: {split}")
+    return condition(conditions.ROUTE_PROGRAMMED, None, SETTLING, "the route is being changed")

@@ -12,14 +12,16 @@ from millrace_operators.routing.weights import WHOLE, only, ramp, without_unread
 def desired_weights(observation: Observation, status: ExperimentStatus) -> dict[str, int]:
     """Percent by arm name in the phase of ``status``, which is one in which traffic is routed; sums to 100.
 
-    While the control is not ready nothing is moved: there is nowhere to move it to.
+    While the control is not ready nothing is moved: there is nowhere to move it to. Nor is anything while nobody can
+    say whether an arm's deployment exists.
     """
     arms = [arm.name for arm in observation.spec.arms]
     if status.phase == PROMOTING and status.decision is not None and status.decision.arm is not None:
         return only(status.decision.arm, arms)
     if status.phase not in SPLITTING:
         return only(observation.control.name, arms)
-    if not observation.ready(observation.control) and status.weights is not None and status.weights.desired:
+    frozen = not observation.ready(observation.control) or bool(observation.unknown)
+    if frozen and status.weights is not None and status.weights.desired:
         return status.weights.desired
     ready = {arm.name: observation.ready(arm) for arm in observation.spec.arms}
     nominal = weights_at(observation.spec, status.steps, status.step_index or 0)

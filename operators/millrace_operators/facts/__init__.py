@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from millrace_kube.cached_client import CachedClient
 from millrace_operators.facts.live_objects import LiveObjects
-from millrace_operators.facts.served_kinds import ServedKinds
 from millrace_operators.facts.source import FactSource
 
 
@@ -21,5 +20,4 @@ def sources(cluster: CachedClient) -> list[FactSource]:
     """Every source, one line each."""
     return [
         LiveObjects(cluster),
-        ServedKinds(cluster),
     ]

@@ -4,7 +4,7 @@ The record is the annotation ``millrace.dev/champion`` of the stable Service; it
 a person may change it there while no Experiment runs. Rules in order, first hit wins:
 
 1. While an Experiment runs, its control; once it promotes, the winner.
-2. The recorded one, as long as it exists and is not being deleted.
+2. The recorded one, as long as it exists and is not being deleted. One of which that is not known counts as there.
 3. A champion that goes leaves its place to the oldest Ready deployment of the service: the service's name keeps
    answering, and an Event says so. Where no other is Ready the leaving one stays to its end.
 4. The first deployment that becomes Ready. The others of that moment are remembered as contenders: the race between
@@ -13,18 +13,24 @@ a person may change it there while no Experiment runs. Rules in order, first hit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from millrace_operators.routing.state import Champion, RouteTarget, Split
 
 
-def elect(recorded: Champion, targets: Sequence[RouteTarget], split: Split | None) -> Champion:
-    """The champion now. Its ``name`` is empty while no deployment has ever been Ready."""
+def elect(
+    recorded: Champion, targets: Sequence[RouteTarget], split: Split | None, unknown: Collection[str] = ()
+) -> Champion:
+    """The champion now. Its ``name`` is empty while no deployment has ever been Ready.
+
+    Args:
+        unknown: deployments that are not among ``targets`` and may exist all the same.
+    """
     by_name = {target.name: target for target in targets}
     if split is not None and split.champion in by_name:
         return Champion(split.champion)
     holder = by_name.get(recorded.name)
-    if holder is not None and not holder.deleting:
+    if recorded.name in unknown or (holder is not None and not holder.deleting):
         return recorded
     heir = _oldest_ready(target for target in targets if not target.deleting)
     if heir is None:

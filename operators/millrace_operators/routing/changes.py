@@ -43,15 +43,18 @@ def desired_route(observation: RouteObservation, split: Split | None) -> Desired
         service=observation.service,
         namespace=observation.namespace,
         targets=observation.targets,
-        champion=elect(observation.champion, observation.targets, split),
+        champion=elect(observation.champion, observation.targets, split, observation.unknown),
         split=split,
         settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
         roots=tuple(root.name for root in observation.roots),
+        unknown=observation.unknown,
     )
 
 
 def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> RouteChanges:
     """The next writes. Where all is as desired they change nothing."""
+    if _must_wait(desired):
+        return RouteChanges(programmed=False, settled=False, waits_for=tuple(sorted(desired.unknown)))
     if not desired.targets:
         return RouteChanges(delete=live.objects(), settled=not live.objects())
     place = (desired.service, desired.namespace, desired.targets)
@@ -69,6 +72,15 @@ def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> Rout
         return RouteChanges(apply=services, programmed=False)
     route = objects.virtual_service(*place, pointed, desired.split, delegate=bool(desired.roots))
     return _mesh_changes(desired, live, route, services, now)
+
+
+def _must_wait(desired: DesiredRoute) -> bool:
+    """Whether the route has to stay as it is: that a deployment is gone must be known before anything follows from it.
+
+    What was decided does not follow from it: all traffic may go to an arm that is known.
+    """
+    decided = desired.split is not None and desired.split.final and bool(desired.targets)
+    return bool(desired.unknown) and (desired.champion.name in desired.unknown or not decided)
 
 
 def fight_ends_at(live: LiveRoute, now: datetime) -> datetime | None:
@@ -116,7 +128,7 @@ def _mesh_changes(
 def _rule(desired: DesiredRoute, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
     """The DestinationRule with these subsets; one whose deployment has gone keeps the labels it had."""
     labels = dict(present) | {target.name: objects.subset_labels(target) for target in desired.targets}
-    pairs = [(name, labels[name]) for name in sorted(subsets)]
+    pairs = [(name, labels.get(name, {names.DEPLOYMENT: name})) for name in sorted(subsets)]
     return objects.destination_rule(desired.service, desired.namespace, desired.targets, pairs)
 
 

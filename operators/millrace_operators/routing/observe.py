@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,8 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
+from millrace_operators.facts.fact import Absent, Facts, Known
+from millrace_operators.facts.live_objects import LiveObject
 from millrace_operators.routing.state import (
     CONTENDERS,
     Champion,
@@ -31,18 +34,31 @@ from millrace_operators.routing.state import (
 )
 
 
-def observe_route(cache: Cache, namespace: str, service: str, now: datetime) -> RouteObservation:
-    """A service, its deployments and its route as the cache shows them."""
+def observe_route(cache: Cache, namespace: str, service: str, now: datetime, facts: Facts) -> RouteObservation:
+    """A service, its deployments and its route as the cache and the facts show them."""
     found = live(cache, namespace, service)
+    champion = recorded(found.stable)
+    named = {owner["name"] for item in found.objects() for owner in item["metadata"].get("ownerReferences") or ()}
+    named |= {champion.name} - {""}
+    missing = frozenset(name for name in named if cache.get(MODEL_DEPLOYMENTS, namespace, name) is None)
+    asked = {name: facts.get(deployment_request(namespace, name)) for name in missing}
+    uncached = [fact.value for fact in asked.values() if isinstance(fact, Known)]
     return RouteObservation(
         service=service,
         namespace=namespace,
-        targets=targets(cache, namespace, service),
+        targets=_targets_of(service, [*cache.all(MODEL_DEPLOYMENTS, namespace), *uncached]),
         live=found,
-        champion=recorded(found.stable),
+        champion=champion,
         now=now,
         roots=roots(cache, namespace, service),
+        missing=missing,
+        unknown=frozenset(name for name, fact in asked.items() if not isinstance(fact, Known | Absent)),
     )
+
+
+def deployment_request(namespace: str, name: str) -> LiveObject:
+    """Asks for a deployment that the cache lacks: that one is gone moves traffic for good, so no cache is believed."""
+    return LiveObject(MODEL_DEPLOYMENTS, namespace, name)
 
 
 def must_be_served(cache: Cache, *resources: Resource) -> None:
@@ -77,7 +93,11 @@ def target(deployment: Object) -> RouteTarget:
 
 def targets(cache: Cache, namespace: str, service: str) -> list[RouteTarget]:
     """The deployments of a service, oldest first."""
-    found = [target(item) for item in cache.all(MODEL_DEPLOYMENTS, namespace) if service_of(item) == service]
+    return _targets_of(service, cache.all(MODEL_DEPLOYMENTS, namespace))
+
+
+def _targets_of(service: str, deployments: Iterable[Object]) -> list[RouteTarget]:
+    found = [target(item) for item in deployments if service_of(item) == service]
     return sorted(found, key=lambda item: item.age_order)
 
 

@@ -69,6 +69,7 @@ class Split:
         rules: header rules in order.
         arms: all deployments of the Experiment: their subsets stay while it runs, whatever their weights.
         settle: seconds that a change takes to reach every proxy.
+        final: whether it is decided, and all traffic goes to the champion.
     """
 
     experiment: str
@@ -77,6 +78,7 @@ class Split:
     rules: tuple[HeaderRule, ...] = ()
     arms: tuple[str, ...] = ()
     settle: float = DEFAULT_SETTLE_SECONDS
+    final: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class RouteObservation:
     Attributes:
         targets: the service's deployments, oldest first.
         champion: as the stable Service records it.
+        missing: deployments that the route or the record names, and the cache does not hold.
+        unknown: those of them of which nobody could say whether they are gone.
     """
 
     service: str
@@ -125,6 +129,8 @@ class RouteObservation:
     champion: Champion
     now: datetime
     roots: tuple[RootVirtualService, ...] = ()
+    missing: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
 
     @property
     def strangers(self) -> tuple[str, ...]:
@@ -141,6 +147,7 @@ class DesiredRoute:
         champion: as it is to be recorded.
         roots: names of the user's own VirtualServices for the service's host; Millrace's is then their delegate.
         settle: seconds that a change takes to reach every proxy.
+        unknown: deployments that are not among ``targets`` and may exist all the same.
     """
 
     service: str
@@ -150,6 +157,7 @@ class DesiredRoute:
     split: Split | None
     settle: float
     roots: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,7 @@ class RouteChanges:
         programmed: whether the live route sends traffic where it should.
         settled: ``programmed``, and nothing is left to take away.
         rewritten: objects that somebody else edited and that are put right.
+        waits_for: deployments of which it must be known first whether they exist; until then the route stays as it is.
     """
 
     apply: tuple[Object, ...] = ()
@@ -171,3 +180,4 @@ class RouteChanges:
     programmed: bool = True
     settled: bool = True
     rewritten: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()

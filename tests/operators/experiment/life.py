@@ -14,6 +14,7 @@ from millrace_core.api.loading import load_object
 from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import decide
 from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
+from millrace_operators.facts.fact import NO_FACTS
 from millrace_operators.routing.changes import desired_route, fight_ends_at, route_changes
 from millrace_operators.routing.observe import recorded
 from millrace_operators.routing.state import LiveRoute, RouteChanges, RouteObservation, RouteTarget
@@ -38,6 +39,9 @@ class Life:
         self.deleting = False
         self.blocker = ""
         self.elsewhere: set[str] = set()
+        # Deployments that the cache lacks while nobody says whether they are gone.
+        self.unknown: set[str] = set()
+        self.facts = NO_FACTS
         self.log: list[tuple[str, str, str]] = []
         self.moves: list[str] = []
         self._wake: datetime | None = None
@@ -115,9 +119,9 @@ class Life:
 
     def _observe(self, parsed: Experiment) -> Observation:
         arms = {
-            arm.name: ArmTarget(
-                self.targets.get(arm.deployment), "other" if arm.deployment in self.elsewhere else "shop"
-            )
+            arm.name: ArmTarget(unknown=True)
+            if arm.deployment in self.unknown
+            else ArmTarget(self.targets.get(arm.deployment), "other" if arm.deployment in self.elsewhere else "shop")
             for arm in parsed.spec.arms
         }
         return Observation(
@@ -128,17 +132,22 @@ class Life:
             now=self.now,
             command=self.command,
             deleting=self.deleting,
-            deployments=tuple(self.targets),
+            deployments=tuple(target.name for target in self._targets()),
             champion=recorded(self.live.stable),
             blocker=self.blocker,
             mesh=self.live.mesh,
             fight=fight_ends_at(self.live, self.now) is not None,
+            facts=self.facts,
         )
 
     def _route(self) -> RouteObservation:
+        champion, unknown = recorded(self.live.stable), frozenset(self.unknown)
         return RouteObservation(
-            "shop", "default", list(self.targets.values()), self.live, recorded(self.live.stable), self.now
+            "shop", "default", self._targets(), self.live, champion, self.now, missing=unknown, unknown=unknown
         )
+
+    def _targets(self) -> list[RouteTarget]:
+        return [target for name, target in self.targets.items() if name not in self.unknown]
 
     def _program(self, split: Any) -> datetime | None:
         changes = route_changes(desired_route(self._route(), split), self.live, self.now)

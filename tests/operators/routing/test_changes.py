@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -175,6 +176,31 @@ def test_a_route_without_deployments_goes_the_virtual_service_first() -> None:
 def test_nothing_is_made_anew_for_a_service_whose_deployments_all_go() -> None:
     gone = tuple(replace(target, deleting=True) for target in (V1, V2))
     assert route_changes(wanted(targets=gone), LiveRoute(), START) == RouteChanges()
+
+
+FINAL = Split("exp", "v1", {"v1": 100, "v2": 0}, arms=("v1", "v2"), settle=5.0, final=True)
+
+
+@pytest.mark.parametrize("split", [None, HALF, FINAL], ids=["none", "half", "final"])
+def test_a_route_is_not_taken_away_while_it_is_not_known_that_its_deployments_are_gone(split: Split | None) -> None:
+    world = World()
+    world.until_settled(wanted(HALF))
+    before = world.live
+    planned = world.turn(replace(wanted(split, targets=()), unknown=frozenset({"v2"})))
+    assert (planned.apply, planned.delete, planned.waits_for, world.live) == ((), (), ("v2",), before)
+    assert not planned.programmed
+    assert not planned.settled
+
+
+def test_a_subset_that_somebody_removed_comes_back_though_its_deployment_has_gone() -> None:
+    """A control that was deleted keeps its share; the labels that its subset had are not known any more."""
+    world = World()
+    world.until_settled(wanted(HALF))
+    world.live = replace(world.live, rule=None)
+    world.turn(wanted(HALF, targets=(V2,)))
+    assert world.known() == {"v1", "v2"}
+    assert world.live.rule is not None
+    assert world.live.rule["spec"]["subsets"][0]["labels"] == {"millrace.dev/deployment": "v1"}
 
 
 def edit(world: World) -> None:

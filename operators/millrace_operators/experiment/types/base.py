@@ -1,18 +1,20 @@
 """What an experiment type may say. Everything here is pure, and every part of it may be left as it is.
 
 The state machine is the same for all types: arms become ready, traffic is split, steps are taken, traffic goes to one
-arm. A type adds to it where its steps come from, verdicts of its own, and what follows the last step.
+arm. A type adds to it what it has to know, where its steps come from, verdicts of its own, and what follows the last
+step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from millrace_core.api.experiment import ExperimentSpec, FrozenStep
 from millrace_operators.experiment.observation import Observation
 from millrace_operators.experiment.verdict import Verdict
+from millrace_operators.facts.fact import FactRequest
 
 OfType = Callable[[Observation], Verdict | None]
 
@@ -25,6 +27,10 @@ class ExperimentType:
     """
 
     verdicts: ClassVar[tuple[OfType, ...]] = ()
+
+    def facts(self, observation: Observation) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
+        """What its verdicts have to know beside the observation; they find it in ``observation.facts``."""
+        return ()
 
     def frozen_steps(self, spec: ExperimentSpec) -> list[FrozenStep] | None:
         """The ramp as it is frozen at the start; None where the arms' weights hold from the start to the end."""
