@@ -36,7 +36,7 @@ def ready_since(pod: Object) -> datetime | None:
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether its Ready find is True."""
+    """Whether its Ready condition is True."""
     return ready_since(pod) is not None
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from millrace_core.base.errors import RejectError
+from millrace_local.go_duration import parse_duration
 from millrace_local.mesh.model import (
     DirectResponse,
     FaultInjection,
@@ -28,8 +30,6 @@ from millrace_local.mesh.model import (
 UNSENT = ("connect-failure", "refused-stream")
 DEFAULT_RETRIES = RetryPolicy(2, UNSENT)
 
-_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 # Python's syntax that RE2, which Envoy uses, does not have: look-around, atomic groups, conditions, possessive
 # repeats and references to groups.
 _NOT_RE2 = re.compile(r"\(\?(?:[=!>(]|<[=!]|P[=>])|(?<!\\)(?:\\\\)*(?:\\[1-9]|[*+?}]\+)")
@@ -39,12 +39,12 @@ def seconds(text: str, field: str) -> float:
     """A Go duration such as ``1h30m`` or ``250ms`` in seconds.
 
     Raises:
-        RejectError: ``text`` is not a duration.
+        RejectError: ``text`` is not a duration, or a negative one.
     """
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    length = parse_duration(text)
+    if length is None or length < timedelta(0):
         raise RejectError(f"{text!r} is no duration", hint="Write it as 250ms, 10s or 1m30s", field=field)
-    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    return length.total_seconds()
 
 
 def regex(pattern: str, field: str) -> str:

@@ -18,7 +18,7 @@ HOOK_SECONDS = 600.0
 _PROBES: tuple[tuple[Kind, str], ...] = (("readiness", "readinessProbe"), ("liveness", "livenessProbe"))
 
 
-class EmitEvent(Protocol):
+class EventEmitter(Protocol):
     """Writes an Event about the container's pod."""
 
     def __call__(self, reason: str, message: str, *, warning: bool = False) -> None:
@@ -42,7 +42,7 @@ class ContainerLifecycle:
         prober: Prober,
         processes: Processes,
         *,
-        emit: EmitEvent,
+        emit: EventEmitter,
         changed: Callable[[], None],
     ) -> None:
         self.started = asyncio.Event()

@@ -125,7 +125,7 @@ def _deadline(deployment: Object) -> int:
 
 
 def _set(conditions: list[Object], kind: str, verdict: Verdict, now: datetime, *, renew: bool = False) -> list[Object]:
-    """Sets a find; its update time moves only with a change, or when it is to be renewed."""
+    """Sets a condition; its update time moves only with a change, or when it is to be renewed."""
     status, reason, message = verdict
     updated = with_condition(conditions, kind, status, reason, message, now=now, lastUpdateTime=stamp(now))
     known, fresh = find(conditions, kind), find(updated, kind)

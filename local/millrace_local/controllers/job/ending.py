@@ -18,7 +18,7 @@ REACHED = "Reached expected number of succeeded pods"
 
 @dataclass(frozen=True)
 class Ending:
-    """How a Job ends. Its final find follows once all its pods have ended and are counted."""
+    """How a Job ends. Its final condition follows once all its pods have ended and are counted."""
 
     succeeded: bool
     reason: str
@@ -26,12 +26,12 @@ class Ending:
 
     @property
     def announced_by(self) -> str:
-        """The find that says that the end is decided."""
+        """The condition that says that the end is decided."""
         return "SuccessCriteriaMet" if self.succeeded else "FailureTarget"
 
     @property
     def final(self) -> str:
-        """The find that says that it is reached."""
+        """The condition that says that it is reached."""
         return "Complete" if self.succeeded else "Failed"
 
 

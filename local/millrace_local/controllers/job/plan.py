@@ -217,7 +217,7 @@ def _suspended(conditions: list[Object] | None, suspended: bool, now: datetime) 
 
 
 def _told(job: Object, status: Object) -> list[Action]:
-    """One event for each find that changed."""
+    """One Event for each condition that changed."""
     before, after = (job.get("status") or {}).get("conditions"), status.get("conditions")
     told: list[Action] = []
     if holds(after, "Complete"):

@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
-from millrace_local.apiserver.schema.durations import parse_duration
 from millrace_local.apiserver.schema.formats import string_format
 from millrace_local.apiserver.schema.re2 import PatternError, compile_pattern
+from millrace_local.go_duration import parse_duration
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 from millrace_local.apiserver.schema.cel.overloads import Table, free, member
 from millrace_local.apiserver.schema.cel.syntax import CelError
 from millrace_local.apiserver.schema.cel.values import INT_MAX, TypeValue, Uint, in_range, kind_of
-from millrace_local.apiserver.schema.durations import parse_duration
+from millrace_local.go_duration import parse_duration
 
 
 def uint(value: int) -> Uint:
