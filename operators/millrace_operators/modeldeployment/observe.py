@@ -106,15 +106,22 @@ class Observed:
         return self.document.get("status") or {}
 
 
-def observe(cache: Cache, document: Object, platform: Platform) -> Observed:
+def observe(
+    cache: Cache, document: Object, platform: Platform, *, revisions: Sequence[Object] | None = None
+) -> Observed:
     """Gathers all that a plan depends on.
+
+    Args:
+        revisions: its ControllerRevisions as the API server has them; None: those of the cache.
 
     Raises:
         RejectError: the stored spec is not valid (the API server took it under an older schema).
     """
     spec = parse(document).spec
     name, namespace = name_of(document), namespace_of(document)
-    kept = records(cache.select(CONTROLLER_REVISIONS, namespace, names.DEPLOYMENT, name), document["metadata"]["uid"])
+    if revisions is None:
+        revisions = cache.select(CONTROLLER_REVISIONS, namespace, names.DEPLOYMENT, name)
+    kept = records(revisions, document["metadata"]["uid"])
     living = [item for item in cache.select(DEPLOYMENTS, namespace, names.DEPLOYMENT, name) if not deleting(item)]
     reported = document.get("status") or {}
     serving = next((revision(item) for item in living if name_of(item) == reported.get("revision")), None)

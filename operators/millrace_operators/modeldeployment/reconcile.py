@@ -81,9 +81,7 @@ async def _looked_up(cluster: CachedClient, platform: Platform, document: Object
     """What is there, with the revisions as the API server has them: a cache that lags must not make one twice."""
     labels = f"{names.MANAGED_BY}=millrace,{names.DEPLOYMENT}={name_of(document)}"
     found, _ = await cluster.client.list(CONTROLLER_REVISIONS, namespace=namespace_of(document), labels=labels)
-    for item in found:
-        cluster.cache.upsert(CONTROLLER_REVISIONS, item)
-    return observe(cluster.cache, document, platform)
+    return observe(cluster.cache, document, platform, revisions=found)
 
 
 async def _act(

@@ -18,6 +18,8 @@ ISTIO: Final = "networking.istio.io/v1"
 COMPONENT: Final = "app.kubernetes.io/component"
 ARMS_COMPONENT: Final = "arms"
 
+# No revision has this name.
+_NOT_YET: Final = "none"
 # Where clients call, and where pods listen.
 PORT: Final = 80
 TARGET_PORT: Final = "http"
@@ -84,9 +86,11 @@ def virtual_service(
 
 
 def subset_labels(target: RouteTarget) -> dict[str, str]:
-    """Pod labels of a deployment's active revision; of all its pods while there is none."""
-    revision = {names.REVISION: target.revision} if target.revision else {}
-    return {names.DEPLOYMENT: target.name, **revision}
+    """Pod labels of a deployment's active revision; of no pod while there is none.
+
+    A pod that is ready may still hold another model than the others, until its ModelDeployment says what serves.
+    """
+    return {names.DEPLOYMENT: target.name, names.REVISION: target.revision or _NOT_YET}
 
 
 def arms_host(service: str, namespace: str) -> str:

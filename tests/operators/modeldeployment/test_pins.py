@@ -43,6 +43,14 @@ def served(world: World) -> set[str]:
     return {item for _, item in found}
 
 
+def selected(world: World) -> list[str]:
+    """The pods that the service's stable Service leads to."""
+    service = world.get(r.SERVICES, "shop")
+    assert service is not None
+    wanted = service["spec"]["selector"].items()
+    return [item["metadata"]["name"] for item in world.all(r.PODS) if wanted <= item["metadata"]["labels"].items()]
+
+
 def replaced(world: World) -> bool:
     """Whether the status says that the file was replaced, and names both digests."""
     status, reason, message = world.condition(MD, "m", "ModelResolved")
@@ -57,6 +65,7 @@ async def test_the_version_is_that_of_the_file_and_all_pods_serve_it(shop: World
     assert status["replicas"] == {"ready": 3, "desired": 3}
     [pinned] = shop.all(r.CONFIG_MAPS)
     assert (pinned["metadata"]["name"], pinned["data"]["digest"]) == (status["revision"], FIRST)
+    assert len(selected(shop)) == 3
 
 
 async def test_a_revision_begins_with_one_pod(shop: World) -> None:
@@ -128,6 +137,7 @@ async def test_of_two_first_pods_that_differ_one_is_replaced_before_it_has_traff
         shop.restart()
     await shop.turn()
     assert shop.status(MD, "m").get("revision") is None, "nothing serves while pods differ"
+    assert selected(shop) == []
     assert replaced(shop)
     kubelet(shop).served.clear()
     await shop.settle()
