@@ -47,6 +47,10 @@ def test_the_first_ready_deployment_is_champion_and_answers_through_the_mesh(ser
     assert status["device"] == "cpu"
     assert status["model"]["digest"] == f"sha256:{hashlib.sha256(served.model.read_bytes()).hexdigest()}"
     assert status["model"]["bytes"] == served.model.stat().st_size
+    version = hashlib.sha256(served.model.read_bytes()).hexdigest()[:8]
+    assert status["model"]["version"] == version
+    answer = served.service.infer()
+    assert (answer.json()["model_version"], answer.headers["x-millrace-model-version"]) == (version, version)
     assert status["replicas"] == {"ready": 1, "desired": 1}
 
 
@@ -67,6 +71,30 @@ def test_a_new_model_takes_over_under_load_without_one_failed_request(
     assert load.answers[3.0] > 0
     assert load.answers[6.0] > 0
     assert service.output() == 6.0
+
+
+def test_a_replaced_file_is_served_by_no_pod_of_the_old_revision_and_by_a_new_one_on_command(
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    model = write_linear(tmp_path / "model.onnx", factor=1)
+    service = deployed(kubectl, target, model_deployment("fraud", f"file://{model}"))
+    eventually(lambda: service.infer().status_code == 200)
+    before = kubectl.get("md", "fraud")["status"]
+    write_linear(model, factor=2)
+    replaced = hashlib.sha256(model.read_bytes()).hexdigest()
+    kubectl.apply(model_deployment("fraud", f"file://{model}").having("spec.scaling", {"min": 2, "max": 2}).build())
+    condition = eventually(
+        lambda: (found := kubectl.condition("md", "fraud", "ModelResolved")).get("status") == "False" and found, 60
+    )
+    assert condition["reason"] == "ModelReplaced"
+    assert replaced in condition["message"]
+    assert before["model"]["digest"] in condition["message"]
+    assert {service.output() for _ in range(20)} == {3.0}
+    assert kubectl.get("md", "fraud")["status"]["revision"] == before["revision"]
+    kubectl.run("annotate", "md", "fraud", "millrace.dev/command=1:restart")
+    eventually(lambda: kubectl.get("md", "fraud")["status"]["model"]["version"] == replaced[:8], 60)
+    kubectl.wait_ready("modeldeployment", "fraud")
+    eventually(lambda: service.output() == 6.0, 60)
 
 
 def test_a_change_of_scale_makes_no_new_revision(target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path) -> None:
@@ -153,5 +181,6 @@ def test_deletion_leaves_no_child(target: ClusterUnderTest, kubectl: Kubectl, tm
     uri = f"file://{write_linear(tmp_path / 'model.onnx')}"
     deployed(kubectl, target, model_deployment("fraud", uri))
     kubectl.run("delete", "md", "fraud", "--timeout=60s")
-    for kind in ("deployments", "services", "virtualservices", "destinationrules", "pods"):
+    revision = ("controllerrevisions", "configmaps", "deployments", "pods")
+    for kind in (*revision, "services", "virtualservices", "destinationrules"):
         eventually(lambda kind=kind: kubectl.list(kind, "app.kubernetes.io/managed-by=millrace") == [], 60)

@@ -21,12 +21,12 @@ class Surroundings:
 
     Attributes:
         views: specs of the namespace's FeatureViews, by name.
-        elders: services of the namespace's older ModelDeployments that may need the same objects.
+        older: services of the namespace's older ModelDeployments that may need the same objects.
         foreign: names of Services that somebody else has made under the names needed here.
     """
 
     views: Mapping[str, Mapping[str, Any]]
-    elders: Sequence[str] = ()
+    older: Sequence[str] = ()
     foreign: Sequence[str] = ()
 
 
@@ -37,19 +37,19 @@ def objection(name: str, spec: ModelDeploymentSpec, around: Surroundings) -> Rej
 
 
 def _name_taken(service: str, around: Surroundings) -> RejectError | None:
-    for elder in around.elders:
-        if service == names.arms_service(elder) or elder == names.arms_service(service):
+    for other in around.older:
+        if service == names.arms_service(other) or other == names.arms_service(service):
             return RejectError(
-                f"the service {service!r} and the older service {elder!r} both need a Service "
-                f"{max(service, elder, key=len)!r}",
-                hint="Choose a service name that does not end in -arms",
+                f"the service {service!r} and the older service {other!r} both need a Service "
+                f"{max(service, other, key=len)!r}",
+                hint="Make the ModelDeployment anew with a service name that does not end in -arms",
                 field="spec.service",
                 reason=conditions.NAME_TAKEN,
             )
     if around.foreign:
         return RejectError(
             f"the Service {around.foreign[0]!r} exists and is not managed by Millrace",
-            hint="Delete or rename it, or choose another service name here",
+            hint="Delete or rename it, or make the ModelDeployment anew with another service name",
             field="spec.service",
             reason=conditions.NAME_TAKEN,
         )

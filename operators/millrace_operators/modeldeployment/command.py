@@ -7,6 +7,7 @@ from typing import Final
 from millrace_core.api import conditions
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
+from millrace_kube.resources import Object, annotations_of
 
 RESTART: Final = "restart"
 
@@ -30,3 +31,15 @@ def check(text: str) -> None:
             field=f"metadata.annotations[{COMMAND_ANNOTATION}]",
             reason=conditions.BAD_COMMAND,
         )
+
+
+def unhandled(document: Object) -> tuple[str, RejectError | None]:
+    """Id of a command that is not handled yet, and why it is none; empty: there is none to handle."""
+    text = annotations_of(document).get(COMMAND_ANNOTATION, "")
+    if not text or identity(text) == (document.get("status") or {}).get("handledCommand"):
+        return "", None
+    try:
+        check(text)
+    except RejectError as error:
+        return "", error
+    return identity(text), None

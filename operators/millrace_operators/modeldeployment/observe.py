@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from millrace_core.api import names
-from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.loading import load_object
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
 from millrace_core.base.errors import RejectError, ReportError
-from millrace_core.identity.revision import content, revision_name
 from millrace_kube.cache import Cache
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
@@ -33,17 +31,18 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_operators.modeldeployment import command as commands
-from millrace_operators.modeldeployment import device, pod, pods
+from millrace_operators.modeldeployment import device, pods
 from millrace_operators.modeldeployment.acceptance import Surroundings
 from millrace_operators.modeldeployment.desired import DEVICE
 from millrace_operators.modeldeployment.pins import Pin, pin
 from millrace_operators.modeldeployment.plan import Revision
-from millrace_operators.modeldeployment.revisions import RevisionRecord, asked_for, differences, records
+from millrace_operators.modeldeployment.revisions import RevisionRecord, records
+from millrace_operators.modeldeployment.target import outdated, target_record
 from millrace_operators.routing.observe import recorded, service_of
 
 
 @dataclass(frozen=True)
-class Observed:
+class DeploymentObservation:
     """A ModelDeployment at one moment.
 
     Attributes:
@@ -108,7 +107,7 @@ class Observed:
 
 def observe(
     cache: Cache, document: Object, platform: Platform, *, revisions: Sequence[Object] | None = None
-) -> Observed:
+) -> DeploymentObservation:
     """Gathers all that a plan depends on.
 
     Args:
@@ -123,19 +122,16 @@ def observe(
         revisions = cache.select(CONTROLLER_REVISIONS, namespace, names.DEPLOYMENT, name)
     kept = records(revisions, document["metadata"]["uid"])
     living = [item for item in cache.select(DEPLOYMENTS, namespace, names.DEPLOYMENT, name) if not deleting(item)]
-    reported = document.get("status") or {}
-    serving = next((revision(item) for item in living if name_of(item) == reported.get("revision")), None)
-    gpu_serves = serving is not None and serving.device == device.GPU and serving.ready > 0
-    chosen = device.choose(spec.inference, cache.all(NODES), gpu_serves=gpu_serves)
-    command, bad_command = _command(document)
+    command, bad_command = commands.unhandled(document)
     maps = {name_of(item): item for item in cache.select(CONFIG_MAPS, namespace, names.DEPLOYMENT, name)}
     taken = {*maps, *(name_of(item) for item in living)}
-    target = _target(document, spec, kept, chosen, command, platform, taken)
+    chosen = _device(cache, document, spec, living)
+    target = target_record(document, spec, kept, chosen, command, platform, taken=taken)
     pods_of = {name_of(item): cache.select(PODS, namespace, names.REVISION, name_of(item)) for item in living}
-    pins = _pins(reported, (*kept, target), pods_of, maps)
+    pins = _pins(document.get("status") or {}, (*kept, target), pods_of, maps)
     service = service_name(name, spec)
     stable = cache.get(SERVICES, namespace, service)
-    return Observed(
+    return DeploymentObservation(
         document=document,
         spec=spec,
         revisions=tuple(revision(item, alike=not _strangers(pins, item)) for item in living),
@@ -147,7 +143,7 @@ def observe(
         config_maps=maps,
         routed=_routed(stable, cache.get(DESTINATION_RULES, namespace, service)),
         champion=recorded(stable).name == name,
-        outdated=tuple(differences(target.template, _render(document, spec, target, platform))),
+        outdated=outdated(document, spec, target, platform),
         keda=cache.served(SCALED_OBJECTS),
         monitors=cache.served(SERVICE_MONITORS),
         scaled_object=cache.get(SCALED_OBJECTS, namespace, name),
@@ -156,46 +152,12 @@ def observe(
     )
 
 
-def _target(
-    document: Object,
-    spec: ModelDeploymentSpec,
-    kept: Sequence[RevisionRecord],
-    chosen: str,
-    command: str,
-    platform: Platform,
-    taken: Collection[str],
-) -> RevisionRecord:
-    """The record that the spec asks for: the one that there is, or as this release makes it.
-
-    Args:
-        taken: names that a revision has whose record somebody deleted; no other gets one of them.
-    """
-    name = name_of(document)
-    now, stated = (content(name, spec, chosen, defaults=defaults) for defaults in (True, False))
-    found = asked_for(kept, now, stated, command)
-    if found is not None:
-        return found
-    uid, number = document["metadata"]["uid"], max((item.number for item in kept), default=0) + 1
-    while (made := revision_name(name, uid, number, now)) in taken:
-        number += 1
-    template = pod.template(document, spec, made, chosen, platform)
-    return RevisionRecord(made, number, chosen, now, template, command)
-
-
-def _render(document: Object, spec: ModelDeploymentSpec, record: RevisionRecord, platform: Platform) -> Object:
-    return pod.template(document, spec, record.name, record.device, platform)
-
-
-def _command(document: Object) -> tuple[str, RejectError | None]:
-    """Id of a command that is not handled yet, and why it is none; empty: there is none to handle."""
-    text = annotations_of(document).get(COMMAND_ANNOTATION, "")
-    if not text or commands.identity(text) == (document.get("status") or {}).get("handledCommand"):
-        return "", None
-    try:
-        commands.check(text)
-    except RejectError as error:
-        return "", error
-    return commands.identity(text), None
+def _device(cache: Cache, document: Object, spec: ModelDeploymentSpec, living: Sequence[Object]) -> str:
+    """gpu or cpu, for pods that are made now."""
+    active = (document.get("status") or {}).get("revision")
+    serving = next((revision(item) for item in living if name_of(item) == active), None)
+    gpu_serves = serving is not None and serving.device == device.GPU and serving.ready > 0
+    return device.choose(spec.inference, cache.all(NODES), gpu_serves=gpu_serves)
 
 
 def _pins(
@@ -255,7 +217,7 @@ def surroundings(cache: Cache, document: Object, foreign: Sequence[str]) -> Surr
     rivals = {names.arms_service(service), service.removesuffix("-arms")} - {service}
     return Surroundings(
         views={name: item["spec"] for name, item in found.items() if item is not None and not deleting(item)},
-        elders=[
+        older=[
             service_of(item)
             for item in cache.all(MODEL_DEPLOYMENTS, namespace)
             if service_of(item) in rivals and _age(item) < _age(document) and not deleting(item)

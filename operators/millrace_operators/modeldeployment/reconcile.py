@@ -30,8 +30,8 @@ from millrace_kube.resources import (
 )
 from millrace_operators.modeldeployment import desired, scaler
 from millrace_operators.modeldeployment.acceptance import objection
-from millrace_operators.modeldeployment.departure import held_by
-from millrace_operators.modeldeployment.observe import Observed, observe, surroundings
+from millrace_operators.modeldeployment.deletion import held_by
+from millrace_operators.modeldeployment.observe import DeploymentObservation, observe, surroundings
 from millrace_operators.modeldeployment.plan import RolloutPlan, plan
 from millrace_operators.modeldeployment.revisions import superfluous
 from millrace_operators.modeldeployment.status import MODEL_REPLACED, rejected, status
@@ -55,29 +55,34 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
     if document is None:
         return None
     if deleting(document):
-        return await _leave(cluster, document)
+        return await _delete(cluster, document)
     if await cluster.add_finalizer(document, FINALIZER):
         document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name) or document
     try:
-        seen = observe(cluster.cache, document, platform)
-        if not seen.made:
-            seen = await _looked_up(cluster, platform, document)
+        observed = observe(cluster.cache, document, platform)
+        if not observed.made:
+            observed = await _looked_up(cluster, platform, document)
     except RejectError as error:
         await cluster.write_status(document, rejected(document, error, cluster.now()))
         return None
     foreign = await _foreign(cluster, document)
-    problem = objection(seen.name, seen.spec, surroundings(cluster.cache, document, foreign))
+    problem = objection(observed.name, observed.spec, surroundings(cluster.cache, document, foreign))
     planned = plan(
-        seen.target.name, seen.revisions, seen.recorded, seen.spec.scaling, pinned=seen.pins, routed=seen.routed
+        observed.target.name,
+        observed.revisions,
+        observed.recorded,
+        observed.spec.scaling,
+        pinned=observed.pins,
+        routed=observed.routed,
     )
-    refused = await _act(cluster, platform, seen, planned, accepted=problem is None)
+    refused = await _act(cluster, platform, observed, planned, accepted=problem is None)
     problem = problem or refused
-    written = await cluster.write_status(document, status(seen, planned, problem, cluster.now()))
-    await _tell(cluster, seen, planned, written=written)
+    written = await cluster.write_status(document, status(observed, planned, problem, cluster.now()))
+    await _emit_events(cluster, observed, planned, written=written)
     return Requeue(_REFUSED_SECONDS) if foreign or refused is not None else None
 
 
-async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> Observed:
+async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> DeploymentObservation:
     """What is there, with the revisions as the API server has them: a cache that lags must not make one twice."""
     labels = f"{names.MANAGED_BY}=millrace,{names.DEPLOYMENT}={name_of(document)}"
     found, _ = await cluster.client.list(CONTROLLER_REVISIONS, namespace=namespace_of(document), labels=labels)
@@ -85,17 +90,19 @@ async def _looked_up(cluster: CachedClient, platform: Platform, document: Object
 
 
 async def _act(
-    cluster: CachedClient, platform: Platform, seen: Observed, planned: RolloutPlan, *, accepted: bool
+    cluster: CachedClient, platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, accepted: bool
 ) -> RejectError | None:
     """Writes the children; gives the first refusal. What is refused keeps nothing else from being done."""
-    namespace = namespace_of(seen.document)
-    shared = _shared_children(platform, seen, planned, accepted=accepted)
+    namespace = namespace_of(observed.document)
+    shared = _shared_children(platform, observed, planned, accepted=accepted)
     kinds = {child["kind"] for child in shared}
     for scalers in (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS):
-        held = cluster.cache.get(scalers, namespace, seen.name)
+        held = cluster.cache.get(scalers, namespace, observed.name)
         if held is not None and held["kind"] not in kinds:  # before another is made: two would pull at one number
             await cluster.delete(scalers, namespace_of(held), name_of(held))
-    chains = [await _revision_children(cluster, seen, planned, name, accepted=accepted) for name in planned.replicas]
+    chains = [
+        await _revision_children(cluster, observed, planned, name, accepted=accepted) for name in planned.replicas
+    ]
     refused: RejectError | None = None
     for chain in (*chains, *([child] for child in shared)):
         try:
@@ -103,68 +110,74 @@ async def _act(
                 await cluster.apply(child)
         except RejectError as error:
             refused = refused or error
-    await _remove(cluster, seen, planned)
+    await _remove(cluster, observed, planned)
     return refused
 
 
 async def _revision_children(
-    cluster: CachedClient, seen: Observed, planned: RolloutPlan, name: str, *, accepted: bool
+    cluster: CachedClient, observed: DeploymentObservation, planned: RolloutPlan, name: str, *, accepted: bool
 ) -> list[Object]:
     """What a revision needs, in order: each is made only where those before it are there.
 
     Without acceptance no new revision is made, and what exists is kept true.
     """
-    record = seen.record(name) or (seen.target if accepted and name == seen.target.name else None)
+    record = observed.record(name) or (observed.target if accepted and name == observed.target.name else None)
     if record is None:
         return []
-    owner, pin, held = seen.document, seen.pins.get(name), seen.config_maps.get(name)
+    owner, pin, held = observed.document, observed.pins.get(name), observed.config_maps.get(name)
     children = [desired.controller_revision(owner, record)]
     if pin is not None and not pin.stated:
         wanted = desired.pinned_model(owner, record, pin.model)
         if held is not None and held.get("data") != wanted["data"]:  # it is immutable
             await cluster.delete(CONFIG_MAPS, namespace_of(held), name_of(held))
         children.append(wanted)
-    if accepted or name in seen.deployments:
+    if accepted or name in observed.deployments:
         children.append(desired.deployment(owner, record, replicas=planned.replicas[name]))
     return children
 
 
-def _shared_children(platform: Platform, seen: Observed, planned: RolloutPlan, *, accepted: bool) -> list[Object]:
+def _shared_children(
+    platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, accepted: bool
+) -> list[Object]:
     """The children that all revisions share."""
     children: list[Object] = []
-    owner, target = seen.document, seen.target.name
-    exists = target in seen.deployments
+    owner, target = observed.document, observed.target.name
+    exists = target in observed.deployments
     if accepted or exists:
-        children.append(desired.disruption_budget(owner, seen.spec))
-        if seen.monitors:
-            children.append(desired.service_monitor(owner, seen.spec))
+        children.append(desired.disruption_budget(owner, observed.spec))
+        if observed.monitors:
+            children.append(desired.service_monitor(owner, observed.spec))
     # Not while a first pod is alone on purpose: a scaler would give it company at once.
-    scaled = planned.active or (target if target in seen.pins and (accepted or exists) else "")
-    wanted = scaler.scaler(owner, seen.spec, scaled, platform.prometheus_url, keda=seen.keda) if scaled else None
+    scaled = planned.active or (target if target in observed.pins and (accepted or exists) else "")
+    wanted = (
+        scaler.scaler(owner, observed.spec, scaled, platform.prometheus_url, keda=observed.keda) if scaled else None
+    )
     return [*children, *([wanted] if wanted else [])]
 
 
-async def _remove(cluster: CachedClient, seen: Observed, planned: RolloutPlan) -> None:
+async def _remove(cluster: CachedClient, observed: DeploymentObservation, planned: RolloutPlan) -> None:
     """Takes away revisions that nobody needs, and pods that hold another model than their revision serves."""
-    namespace = namespace_of(seen.document)
+    namespace = namespace_of(observed.document)
     for revision in planned.delete:
         await cluster.delete(DEPLOYMENTS, namespace, revision)
-    used = {planned.target, planned.active, *seen.deployments}
-    old = superfluous(seen.records, used)
+    used = {planned.target, planned.active, *observed.deployments}
+    old = superfluous(observed.records, used)
     for revision in old:
         await cluster.delete(CONTROLLER_REVISIONS, namespace, revision)
-    known = {item.name for item in seen.records} - {*old}
-    for revision in seen.config_maps.keys() - known - used:
+    known = {item.name for item in observed.records} - {*old}
+    for revision in observed.config_maps.keys() - known - used:
         await cluster.delete(CONFIG_MAPS, namespace, revision)
-    for pin in seen.pins.values():
+    for pin in observed.pins.values():
         for pod in pin.strangers:
             await cluster.delete(PODS, namespace, pod.pod, uid=pod.uid)
 
 
-async def _tell(cluster: CachedClient, seen: Observed, planned: RolloutPlan, *, written: bool) -> None:
+async def _emit_events(
+    cluster: CachedClient, observed: DeploymentObservation, planned: RolloutPlan, *, written: bool
+) -> None:
     """Events of this turn that no condition tells."""
-    document = seen.document
-    for revision, pin in seen.pins.items():
+    document = observed.document
+    for revision, pin in observed.pins.items():
         for pod in pin.strangers:
             note = (
                 f"the pod {pod.pod} measured {pod.model.digest}, the revision {revision} serves {pin.model.digest}: "
@@ -173,10 +186,10 @@ async def _tell(cluster: CachedClient, seen: Observed, planned: RolloutPlan, *, 
             await cluster.events.emit(document, "Warning", MODEL_REPLACED, note, identity=["replaced", pod.uid])
     if not written:
         return
-    if seen.bad_command is not None:
+    if observed.bad_command is not None:
         text = annotations_of(document).get(COMMAND_ANNOTATION, "")
-        note = f"command refused: {seen.bad_command}"
-        await cluster.events.emit(document, "Warning", seen.bad_command.reason, note, identity=["command", text])
+        note = f"command refused: {observed.bad_command}"
+        await cluster.events.emit(document, "Warning", observed.bad_command.reason, note, identity=["command", text])
     if planned.switched:
         note = f"{planned.active} is ready and serves"
         identity = ["active", planned.active, document["metadata"]["generation"]]
@@ -193,7 +206,7 @@ async def _foreign(cluster: CachedClient, document: Object) -> list[str]:
     return [name_of(item) for item in found if item is not None and labels_of(item).get(names.MANAGED_BY) != "millrace"]
 
 
-async def _leave(cluster: CachedClient, document: Object) -> Requeue | None:
+async def _delete(cluster: CachedClient, document: Object) -> Requeue | None:
     """Lets the object go once no traffic needs it; its children follow it by their owner references."""
     if FINALIZER not in (document["metadata"].get("finalizers") or []):
         return None

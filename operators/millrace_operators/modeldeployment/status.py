@@ -16,7 +16,7 @@ from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, annotations_of, namespace_of
 from millrace_operators.modeldeployment import command as commands
 from millrace_operators.modeldeployment import device, pods, scaler
-from millrace_operators.modeldeployment.observe import Observed
+from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.pins import Pin, digests
 from millrace_operators.modeldeployment.plan import Revision, RolloutPlan
 from millrace_operators.modeldeployment.pods import Failure
@@ -40,7 +40,7 @@ REPLACED_HINT: Final = (
 
 
 @dataclass(frozen=True)
-class Progress:
+class RolloutState:
     """What the pods of the wanted and of the serving revision say."""
 
     wanted: Revision | None
@@ -54,27 +54,31 @@ class Progress:
         return self.serving is not None and self.serving != self.wanted
 
 
-def status(seen: Observed, plan: RolloutPlan, problem: RejectError | None, now: datetime) -> dict[str, Any]:
+def status(
+    observed: DeploymentObservation, plan: RolloutPlan, problem: RejectError | None, now: datetime
+) -> dict[str, Any]:
     """The whole status.
 
     Args:
         problem: why the spec, or a child made from it, is not accepted; None: it is.
     """
-    progress = _progress(seen, plan)
-    shown = progress.serving or progress.wanted
-    observations = _conditions(seen, progress, problem)
-    generation = seen.document["metadata"]["generation"]
+    state = _state(observed, plan)
+    shown = state.serving or state.wanted
+    observations = _conditions(observed, state, problem)
+    generation = observed.document["metadata"]["generation"]
     return {
         "observedGeneration": generation,
-        "model": _model(seen, plan.active),
+        "model": _model(observed, plan.active),
         "revision": plan.active or None,
         "targetRevision": plan.target,
-        "champion": seen.champion,
-        "url": f"http://{service_name(seen.name, seen.spec)}.{namespace_of(seen.document)}.svc",
+        "champion": observed.champion,
+        "url": f"http://{service_name(observed.name, observed.spec)}.{namespace_of(observed.document)}.svc",
         "replicas": {"ready": shown.ready, "desired": shown.replicas} if shown else None,
         "device": shown.device if shown else None,
-        **_commands(seen, made=seen.made or problem is None),
-        "conditions": conditions.settle(seen.status.get("conditions"), observations, generation=generation, now=now),
+        **_commands(observed, made=observed.made or problem is None),
+        "conditions": conditions.settle(
+            observed.status.get("conditions"), observations, generation=generation, now=now
+        ),
     }
 
 
@@ -90,18 +94,20 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
     return {**before, "observedGeneration": generation, "conditions": settled}
 
 
-def _progress(seen: Observed, plan: RolloutPlan) -> Progress:
-    revisions = {revision.name: revision for revision in seen.revisions}
-    of_target = seen.pods.get(plan.target, ())
-    return Progress(
+def _state(observed: DeploymentObservation, plan: RolloutPlan) -> RolloutState:
+    revisions = {revision.name: revision for revision in observed.revisions}
+    of_target = observed.pods.get(plan.target, ())
+    return RolloutState(
         wanted=revisions.get(plan.target),
         serving=revisions.get(plan.active),
-        pin=seen.pins.get(plan.target),
-        failure=pods.failure(of_target) or _of_deployment(seen.deployments.get(plan.target)),
+        pin=observed.pins.get(plan.target),
+        failure=pods.failure(of_target) or _of_deployment(observed.deployments.get(plan.target)),
     )
 
 
-def _conditions(seen: Observed, progress: Progress, problem: RejectError | None) -> list[ConditionDict]:
+def _conditions(
+    observed: DeploymentObservation, state: RolloutState, problem: RejectError | None
+) -> list[ConditionDict]:
     if problem is None:
         accepted = condition(
             conditions.ACCEPTED, True, conditions.VALID, "the spec is valid and everything it names exists"
@@ -110,87 +116,87 @@ def _conditions(seen: Observed, progress: Progress, problem: RejectError | None)
         accepted = conditions.rejected(conditions.ACCEPTED, problem)
     shown = [
         accepted,
-        _model_resolved(seen, progress),
-        _available(seen, progress),
-        scaler.condition(seen.spec, seen.scaled_object, keda=seen.keda),
+        _model_resolved(observed, state),
+        _available(observed, state),
+        scaler.condition(observed.spec, observed.scaled_object, keda=observed.keda),
     ]
-    return [*shown, _template_current(seen), conditions.summary([*shown, *_rollout(seen, progress)])]
+    return [*shown, _template_current(observed), conditions.summary([*shown, *_rollout(observed, state)])]
 
 
-def _model_resolved(seen: Observed, progress: Progress) -> ConditionDict:
-    if progress.failure is not None and progress.failure.fetching:
-        return condition(conditions.MODEL_RESOLVED, False, progress.failure.reason, progress.failure.message)
-    pin = progress.pin
+def _model_resolved(observed: DeploymentObservation, state: RolloutState) -> ConditionDict:
+    if state.failure is not None and state.failure.fetching:
+        return condition(conditions.MODEL_RESOLVED, False, state.failure.reason, state.failure.message)
+    pin = state.pin
     if pin is not None and pin.strangers:
         message = (
             f"the revision serves {pin.model.digest}, and {len(pin.strangers)} of its pods found "
-            f"{digests(pin.strangers)}: the file at {seen.spec.model.uri} was replaced. {REPLACED_HINT}"
+            f"{digests(pin.strangers)}: the file at {observed.spec.model.uri} was replaced. {REPLACED_HINT}"
         )
         return condition(conditions.MODEL_RESOLVED, False, MODEL_REPLACED, message)
     if pin is not None:
-        message = f"{seen.spec.model.uri} is {pin.model.digest}"
+        message = f"{observed.spec.model.uri} is {pin.model.digest}"
         return condition(conditions.MODEL_RESOLVED, True, RESOLVED, message)
-    return condition(conditions.MODEL_RESOLVED, None, FETCHING, f"{seen.spec.model.uri} is being fetched")
+    return condition(conditions.MODEL_RESOLVED, None, FETCHING, f"{observed.spec.model.uri} is being fetched")
 
 
-def _available(seen: Observed, progress: Progress) -> ConditionDict:
-    serving, where = progress.serving, _where(seen)
+def _available(observed: DeploymentObservation, state: RolloutState) -> ConditionDict:
+    serving, where = state.serving, _where(observed)
     if serving is not None and serving.ready > 0:
         message = f"{serving.ready} of {serving.replicas} pods of {serving.name} serve{where}"
-        if progress.switching:
+        if state.switching:
             message += "; the revision that the spec asks for is not ready yet"
         return condition(conditions.AVAILABLE, True, SERVING, message)
-    if progress.failure is not None:
-        return condition(conditions.AVAILABLE, False, progress.failure.reason, progress.failure.message)
+    if state.failure is not None:
+        return condition(conditions.AVAILABLE, False, state.failure.reason, state.failure.message)
     if serving is not None:
         return condition(conditions.AVAILABLE, False, NO_READY_PODS, f"no pod of {serving.name} is ready")
     return condition(conditions.AVAILABLE, None, STARTING, "pods are starting")
 
 
-def _where(seen: Observed) -> str:
-    if seen.target.device == device.CPU and seen.spec.inference.device == "auto":
-        return f" on CPUs, since no node offers {seen.spec.inference.gpu.resource}"
+def _where(observed: DeploymentObservation) -> str:
+    if observed.target.device == device.CPU and observed.spec.inference.device == "auto":
+        return f" on CPUs, since no node offers {observed.spec.inference.gpu.resource}"
     return ""
 
 
-def _rollout(seen: Observed, progress: Progress) -> list[ConditionDict]:
+def _rollout(observed: DeploymentObservation, state: RolloutState) -> list[ConditionDict]:
     """What stands between availability and all that the spec asks for; it has no condition of its own."""
-    if progress.switching:
-        if progress.failure is not None:
-            return [condition(ROLLING_OUT, False, progress.failure.reason, progress.failure.message)]
+    if state.switching:
+        if state.failure is not None:
+            return [condition(ROLLING_OUT, False, state.failure.reason, state.failure.message)]
         return [condition(ROLLING_OUT, None, ROLLING_OUT, "the new revision is not ready yet; the old one serves")]
-    if progress.serving is not None and progress.serving.ready < seen.spec.scaling.min:
-        message = f"{progress.serving.ready} pods are ready, {seen.spec.scaling.min} is the minimum"
+    if state.serving is not None and state.serving.ready < observed.spec.scaling.min:
+        message = f"{state.serving.ready} pods are ready, {observed.spec.scaling.min} is the minimum"
         return [condition(ROLLING_OUT, None, BELOW_MINIMUM, message)]
     return []
 
 
-def _template_current(seen: Observed) -> ConditionDict:
+def _template_current(observed: DeploymentObservation) -> ConditionDict:
     """Whether the target's pods are what this release makes of the spec; it is no part of Ready, as they serve on."""
-    if not seen.outdated:
+    if not observed.outdated:
         message = "the pods are what this release of Millrace makes of the spec"
         return condition(conditions.TEMPLATE_CURRENT, True, CURRENT, message)
-    shown = ", ".join(seen.outdated[:_SHOWN]) + (" and more" if len(seen.outdated) > _SHOWN else "")
+    shown = ", ".join(observed.outdated[:_SHOWN]) + (" and more" if len(observed.outdated) > _SHOWN else "")
     message = (
-        f"the pods of {seen.target.name} are as an earlier release or other settings made them; {shown} would differ "
-        f'now. They go on so. The annotation {COMMAND_ANNOTATION}="<id>:restart" replaces them, without a gap'
+        f"the pods of {observed.target.name} are as an earlier release or other settings made them; {shown} would "
+        f'differ now. They go on so. The annotation {COMMAND_ANNOTATION}="<id>:restart" replaces them, without a gap'
     )
     return condition(conditions.TEMPLATE_CURRENT, False, OLDER_TEMPLATE, message)
 
 
-def _commands(seen: Observed, *, made: bool) -> dict[str, Any]:
+def _commands(observed: DeploymentObservation, *, made: bool) -> dict[str, Any]:
     """The last handled command; ``made`` says whether the target is kept now."""
-    if seen.bad_command is not None:
-        text = annotations_of(seen.document).get(COMMAND_ANNOTATION, "")
-        return {"handledCommand": commands.identity(text), "commandResult": str(seen.bad_command)}
-    if seen.command and made:
-        return {"handledCommand": seen.command, "commandResult": f"the revision {seen.target.name} was made"}
-    return {key: seen.status.get(key) for key in ("handledCommand", "commandResult")}
+    if observed.bad_command is not None:
+        text = annotations_of(observed.document).get(COMMAND_ANNOTATION, "")
+        return {"handledCommand": commands.identity(text), "commandResult": str(observed.bad_command)}
+    if observed.command and made:
+        return {"handledCommand": observed.command, "commandResult": f"the revision {observed.target.name} was made"}
+    return {key: observed.status.get(key) for key in ("handledCommand", "commandResult")}
 
 
-def _model(seen: Observed, active: str) -> dict[str, Any] | None:
+def _model(observed: DeploymentObservation, active: str) -> dict[str, Any] | None:
     """The model that the active revision serves."""
-    found = seen.pins.get(active)
+    found = observed.pins.get(active)
     if found is None:
         return None
     return {"version": model_version(found.model.digest), "digest": found.model.digest, "bytes": found.model.bytes}

@@ -46,9 +46,9 @@ def test_features_that_are_not_online_cannot_be_served() -> None:
 
 
 def test_a_service_whose_name_needs_the_same_objects_as_an_older_ones_is_refused() -> None:
-    assert "'shop-arms'" in said(spec(service="shop-arms"), Surroundings(VIEWS, elders=["shop"]))
-    assert "'shop-arms'" in said(spec(service="shop"), Surroundings(VIEWS, elders=["shop-arms"]))
-    assert said(spec(service="shop"), Surroundings(VIEWS, elders=["shop", "other-arms"])) == ""
+    assert "'shop-arms'" in said(spec(service="shop-arms"), Surroundings(VIEWS, older=["shop"]))
+    assert "'shop-arms'" in said(spec(service="shop"), Surroundings(VIEWS, older=["shop-arms"]))
+    assert said(spec(service="shop"), Surroundings(VIEWS, older=["shop", "other-arms"])) == ""
 
 
 def test_a_service_of_somebody_else_is_left_alone() -> None:

@@ -17,7 +17,7 @@ from millrace_kube.cache import Cache
 from millrace_kube.platform import Platform
 from millrace_kube.resources import CONTROLLER_REVISIONS, DEPLOYMENTS, MODEL_DEPLOYMENTS, NODES, PODS, Object
 from millrace_operators.modeldeployment import desired, pod
-from millrace_operators.modeldeployment.observe import Observed, observe
+from millrace_operators.modeldeployment.observe import DeploymentObservation, observe
 from millrace_operators.modeldeployment.plan import plan
 from tests import builders
 from tests.operators.modeldeployment.test_golden import FULL, GOLDEN, PLAIN, PLATFORM, owner
@@ -39,7 +39,7 @@ def kept(case: str) -> Object:
     return found
 
 
-def look(case: str, built: builders.Built, platform: Platform = UPGRADED, **changes: Any) -> Observed:
+def look(case: str, built: builders.Built, platform: Platform = UPGRADED, **changes: Any) -> DeploymentObservation:
     """What this release sees where the last one left its revision and a Deployment that serves."""
     document, record = owner(built), {**kept(case), **changes}
     name = record["metadata"]["name"]
@@ -73,12 +73,19 @@ def look(case: str, built: builders.Built, platform: Platform = UPGRADED, **chan
 @pytest.mark.parametrize("case", CASES)
 def test_an_upgrade_leaves_pods_as_the_last_release_made_them(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod, "_DRAIN_SECONDS", 99)  # a default of the code
-    seen = look(case, CASES[case])
-    assert seen.made
-    planned = plan(seen.target.name, seen.revisions, seen.recorded, seen.spec.scaling, pinned=seen.pins, routed=())
-    assert (planned.active, planned.target, planned.delete) == (seen.recorded, seen.recorded, ())
-    built = desired.deployment(seen.document, seen.target, replicas=1)
-    assert built["metadata"]["name"] == seen.recorded
+    observed = look(case, CASES[case])
+    assert observed.made
+    planned = plan(
+        observed.target.name,
+        observed.revisions,
+        observed.recorded,
+        observed.spec.scaling,
+        pinned=observed.pins,
+        routed=(),
+    )
+    assert (planned.active, planned.target, planned.delete) == (observed.recorded, observed.recorded, ())
+    built = desired.deployment(observed.document, observed.target, replicas=1)
+    assert built["metadata"]["name"] == observed.recorded
     assert built["spec"]["template"] == kept(case)["data"]["template"]
 
 
@@ -97,13 +104,20 @@ def test_an_upgrade_is_told_by_what_would_differ(case: str) -> None:
     ],
 )
 def test_a_changed_spec_makes_a_revision_of_this_release(case: str, path: str, value: Any) -> None:
-    seen = look(case, CASES[case].having(path, value))
-    assert not seen.made
-    assert (seen.target.number, seen.outdated) == (2, ())
-    [server] = seen.target.template["spec"]["containers"]
+    observed = look(case, CASES[case].having(path, value))
+    assert not observed.made
+    assert (observed.target.number, observed.outdated) == (2, ())
+    [server] = observed.target.template["spec"]["containers"]
     assert server["image"].endswith(":9.9.9")
-    planned = plan(seen.target.name, seen.revisions, seen.recorded, seen.spec.scaling, pinned=seen.pins, routed=())
-    assert (planned.active, planned.delete) == (seen.recorded, ()), "the old one serves until the new one is ready"
+    planned = plan(
+        observed.target.name,
+        observed.revisions,
+        observed.recorded,
+        observed.spec.scaling,
+        pinned=observed.pins,
+        routed=(),
+    )
+    assert (planned.active, planned.delete) == (observed.recorded, ()), "the old one serves until the new one is ready"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -115,18 +129,18 @@ def test_a_change_that_no_pod_sees_makes_none_after_an_upgrade_either(case: str)
 def test_what_is_kept_of_another_object_of_that_name_counts_for_nothing(case: str) -> None:
     metadata = deepcopy(kept(case)["metadata"])
     metadata["ownerReferences"][0]["uid"] = "uid-of-one-that-was-deleted"
-    seen = look(case, CASES[case], metadata=metadata)
-    assert not seen.made
-    assert seen.target.name != metadata["name"]
+    observed = look(case, CASES[case], metadata=metadata)
+    assert not observed.made
+    assert observed.target.name != metadata["name"]
 
 
 def test_a_revision_that_this_release_made_is_not_told_to_differ() -> None:
-    seen = look("plain", PLAIN.having("spec.model.uri", "file:///new.onnx"))
+    observed = look("plain", PLAIN.having("spec.model.uri", "file:///new.onnx"))
     document = owner(PLAIN.having("spec.model.uri", "file:///new.onnx"))
     again = look(
         "plain",
         PLAIN.having("spec.model.uri", "file:///new.onnx"),
-        **desired.controller_revision(document, seen.target),
+        **desired.controller_revision(document, observed.target),
     )
     assert again.made
     assert again.outdated == ()
