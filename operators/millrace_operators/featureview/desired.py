@@ -35,7 +35,7 @@ _KEPT: Final = 24 * 3600
 _PURGE_KEPT: Final = 600
 _TRIES_AGAIN: Final = 3
 
-# The same in all pods of a run; JOB_COMPLETION_INDEX, which Kubernetes sets, tells them apart.
+# The same in all pods of a run. JOB_COMPLETION_INDEX, which Kubernetes sets, differs.
 _JOB_UID: Final = "metadata.labels['batch.kubernetes.io/controller-uid']"
 _SHARDED: Final = [{"name": "MILLRACE_RUN", "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}}]
 

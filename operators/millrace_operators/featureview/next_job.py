@@ -142,7 +142,7 @@ _RULES: Final[tuple[Callable[[JobContext], JobDecision | None], ...]] = (
 def _job(it: JobContext, purpose: str, interval: Interval | None, full: bool = False, *, turn: str) -> JobRequest:
     """A Job whose name follows from what it does, so that planning it twice makes one Job.
 
-    ``turn`` tells it from an earlier Job of the same purpose and interval.
+    ``turn`` makes the name differ from that of an earlier Job of the same purpose and interval.
     """
     what: Any = intervals.render(interval) if interval else FULL if full else None
     identity = [it.view.uid, it.progress.definition, purpose, what, turn]

@@ -208,9 +208,9 @@ def _failure(condition: Mapping[str, Any], ends: list[_End]) -> RunFailure:
     if ends and ends[0].get("reason") == "OOMKilled":
         text = "the run was killed for want of memory; raise spec.materialization.resources"
         return RunFailure("OutOfMemory", text)
-    said = str(ends[0].get("message") or "").strip().rpartition("\n")[2] if ends else ""
+    last_line = str(ends[0].get("message") or "").strip().rpartition("\n")[2] if ends else ""
     code = f"exit code {ends[0].get('exitCode')}" if ends else "its pod is gone"
-    text = f"the run failed ({condition.get('reason')}: {condition.get('message', '')}; {code}) {said}"
+    text = f"the run failed ({condition.get('reason')}: {condition.get('message', '')}; {code}) {last_line}"
     return RunFailure(conditions.RUN_FAILED, text.strip(), final)
 
 

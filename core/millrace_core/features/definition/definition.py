@@ -193,19 +193,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
     Raises:
         RejectError: the definition has no meaning; names the field and the token at fault.
     """
-    for field, label in (("metadata.name", name), ("metadata.namespace", namespace)):
-        if not _LABEL.fullmatch(label):
-            raise RejectError(
-                f"{label!r} cannot be part of a store key",
-                hint="Use lower case letters, digits and -, 63 at most",
-                field=field,
-            )
-    if len(name) > MAX_NAME:
-        raise RejectError(
-            f"{name!r} has {len(name)} characters",
-            hint=f"Choose a name of at most {MAX_NAME}; the names of CronJobs and Jobs are made from it",
-            field="metadata.name",
-        )
+    _check_names(name, namespace)
     _refuse_repeated("spec.entities", [entity.name for entity in spec.entities])
     _refuse_repeated("spec.features", [feature.name for feature in spec.features])
     _refuse_repeated("spec.requestFields", [field.name for field in spec.request_fields or ()])
@@ -246,6 +234,22 @@ def schema_hash(spec: FeatureViewSpec) -> str:
         created_field=spec.source.created_timestamp_field,
         where=None if spec.source.where is None else _where(spec.source.where),
     )
+
+
+def _check_names(name: str, namespace: str) -> None:
+    for field, label in (("metadata.name", name), ("metadata.namespace", namespace)):
+        if not _LABEL.fullmatch(label):
+            raise RejectError(
+                f"{label!r} cannot be part of a store key",
+                hint="Use lower case letters, digits and -, 63 at most",
+                field=field,
+            )
+    if len(name) > MAX_NAME:
+        raise RejectError(
+            f"{name!r} has {len(name)} characters",
+            hint=f"Choose a name of at most {MAX_NAME}; the names of CronJobs and Jobs are made from it",
+            field="metadata.name",
+        )
 
 
 def _check_source(source: SourceSpec) -> None:

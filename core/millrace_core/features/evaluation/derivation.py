@@ -58,8 +58,8 @@ class Derivation:
                 have[each.name[0]] if len(each.name) == 1 else self._requested(each, request or {})
                 for each in self._program.inputs
             ]
-            asks = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
-            have |= zip(self._program.wanted, self._program.arrays(given, visible, asks), strict=True)
+            entities = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
+            have |= zip(self._program.wanted, self._program.arrays(given, visible, entities), strict=True)
         return [have[feature.name] for feature in self._wanted]
 
     def _requested(self, each: ProgramInput, request: Mapping[str, pa.Array]) -> pa.Array:

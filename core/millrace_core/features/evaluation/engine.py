@@ -114,11 +114,11 @@ class Session:
 
 def _explained(error: Exception, engine: Engine) -> Exception:
     text = str(error)
-    said = text.splitlines()[0].rstrip(".")
+    message = text.splitlines()[0].rstrip(".")
     full = "max_temp_directory_size" in text or "No space left" in text
     if full or (isinstance(error, duckdb.IOException) and engine.spill in text):
         return ReportError(
-            f"there is no {'free disk' if full else 'way'} to spill to {engine.spill}: {said}",
+            f"there is no {'free disk' if full else 'way'} to spill to {engine.spill}: {message}",
             hint="Free some space, set MILLRACE_SPILL_DIR to another directory, or give the run more memory",
             reason="NoDiskSpace",
         )
@@ -128,4 +128,4 @@ def _explained(error: Exception, engine: Engine) -> Exception:
             hint="Give the run more memory (spec.materialization.resources), or set MILLRACE_ENGINE_BYTES",
             reason="OutOfMemory",
         )
-    return ReportError(f"the query engine failed: {said}", reason="EngineFailed")
+    return ReportError(f"the query engine failed: {message}", reason="EngineFailed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-# DuckDB downloads extensions by itself where it is not told otherwise.
+# By default DuckDB downloads extensions by itself.
 NO_DOWNLOADS: Final[Mapping[str, Any]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,

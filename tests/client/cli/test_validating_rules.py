@@ -15,7 +15,7 @@ from millrace_core.api.featureview import FeatureView
 from millrace_local.apiserver.schema import Schema, compile_schema
 from tests.builders import feature_view
 
-CRD = Path(__file__).parent.parent / "crds" / "featureviews.yaml"
+CRD = Path(__file__).parents[3] / "crds" / "featureviews.yaml"
 COUNT = {"function": "count", "window": "1h"}
 SOURCE = {"timestampField": "event_timestamp"}
 
@@ -28,6 +28,17 @@ def features(**first: Any) -> list[dict[str, Any]]:
 CASES: dict[str, tuple[str, Any, str]] = {
     "a long name": ("metadata.name", "a" * 50, "metadata.name"),
     "online without a schedule": ("spec.materialization", None, "spec"),
+    "a schedule without fixed times": ("spec.materialization.schedule", "@every 1h", "spec.materialization.schedule"),
+    "a schedule in a time zone": (
+        "spec.materialization.schedule",
+        "TZ=Europe/Berlin 0 0 * * *",
+        "spec.materialization.schedule",
+    ),
+    "a schedule that is no cron line": (
+        "spec.materialization.schedule",
+        "0 0 * * 7",
+        "spec.materialization.schedule",
+    ),
     "a feature called as a key": ("spec.features", [{"name": "user_id", "type": "int64"}], "spec.features[0].name"),
     "a request field called as a key": (
         "spec.requestFields",
@@ -98,7 +109,7 @@ def changed(case: str) -> tuple[dict[str, Any], str]:
 def refused(schema: Schema, case: str) -> list[str]:
     document, _ = changed(case)
     schema.default(document)
-    return [str(error) for error in schema.validate(document)]
+    return [error.message for error in schema.validate(document)]
 
 
 def rules(model: type[ApiModel], seen: set[type]) -> Iterator[Rule]:

@@ -15,7 +15,7 @@ from millrace_core.features.definition import definition
 from millrace_core.features.evaluation.program import Program
 from millrace_core.features.types import times
 
-SAMPLE = Path(__file__).parent.parent / "manifests" / "samples" / "features" / "expressions.yaml"
+SAMPLE = Path(__file__).parents[2] / "manifests" / "samples" / "features" / "expressions.yaml"
 VIEWS = {view.metadata["name"]: view for view in load_yaml(SAMPLE.read_text()) if isinstance(view, FeatureView)}
 SATURDAY = datetime(2026, 1, 3, 23, 30, tzinfo=UTC)
 

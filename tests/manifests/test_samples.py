@@ -11,7 +11,7 @@ from millrace_core.api.loading import load_yaml
 from millrace_core.features.definition import definition
 from millrace_local.apiserver.schema import Schema, compile_schema
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "manifests" / "samples").rglob("*.yaml"))
 
 
