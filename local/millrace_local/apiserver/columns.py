@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 
+from millrace_core.base import timestamps
+from millrace_core.base.errors import RejectError
 from millrace_local.apiserver import jsonpath
 
 Read = Callable[[dict[str, Any], datetime], Any]
@@ -59,10 +61,9 @@ class TableColumn:
 def parse_time(text: str) -> datetime | None:
     """An RFC 3339 time, or ``None`` where it is none."""
     try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return timestamps.parse(text)
+    except RejectError:
         return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def age(text: str | None, now: datetime) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from millrace_kube.times import stamp
 from millrace_local.apiserver.decoding import decode_object
 from millrace_local.apiserver.errors import bad_request, conflict, invalid
 from millrace_local.apiserver.errors import forbidden as refused
 from millrace_local.apiserver.kinds import strategy_of
-from millrace_local.apiserver.metadata import timestamp
 from millrace_local.apiserver.request import Request
 from millrace_local.apiserver.resources import NAMESPACES, ApiResource
 from millrace_local.apiserver.schema.errors import forbidden, not_supported
@@ -115,7 +115,7 @@ class ObjectDeleter:
             return False
         if "deletionTimestamp" not in metadata and metadata.get("generation"):
             metadata["generation"] += 1
-        metadata["deletionTimestamp"] = timestamp(self._clock() + timedelta(seconds=grace))
+        metadata["deletionTimestamp"] = stamp(self._clock() + timedelta(seconds=grace))
         metadata["deletionGracePeriodSeconds"] = grace
         if finalizers:
             metadata["finalizers"] = finalizers

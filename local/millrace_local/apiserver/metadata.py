@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from millrace_local.apiserver.schema.errors import TYPE_INVALID, FieldError, forbidden, invalid, required
@@ -54,11 +53,6 @@ _PATH_NAMED = {
 
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED_LIMIT = _LABEL_LIMIT - 5
-
-
-def timestamp(now: datetime) -> str:
-    """RFC 3339 in whole seconds, UTC, as ``metav1.Time`` writes it."""
-    return f"{now.astimezone(UTC).isoformat(timespec='seconds')[:19]}Z"
 
 
 def new_uid() -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from millrace_kube.times import now
 from millrace_local.apiserver.columns import parse_time
 from millrace_local.apiserver.crds import resources_of
 from millrace_local.apiserver.deletion import ObjectDeleter
@@ -31,10 +32,6 @@ _EVENT_SWEEP_SECONDS = 60
 _SCALE = ApiResource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _last_seen(event: dict[str, Any]) -> datetime:
     series = (event.get("series") or {}).get("lastObservedTime")
     text = series or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
@@ -49,7 +46,7 @@ class ApiServer:
         clock: the present time.
     """
 
-    def __init__(self, data: Path, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, data: Path, clock: Callable[[], datetime] = now) -> None:
         self._clock = clock
         self.journal = Journal(data / "journal.db")
         self.registry = ResourceRegistry()
@@ -127,9 +124,9 @@ class ApiServer:
 
     async def expire_events(self) -> None:
         """Removes events an hour after they were last seen, as a real API server does."""
-        now = self._clock()
+        present = self._clock()
         for entry in self.store.entries(EVENTS):
-            if now - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
+            if present - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
                 with contextlib.suppress(JournalFullError):
                     self.store.remove(entry)
                 await asyncio.sleep(0)

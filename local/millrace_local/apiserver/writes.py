@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from millrace_kube.times import stamp
 from millrace_local.apiserver import metadata as meta
 from millrace_local.apiserver.admission import Schemas, admit, check_envelope, keep_part
 from millrace_local.apiserver.errors import StatusError, already_exists, conflict, forbidden, not_found
@@ -56,13 +57,13 @@ class ObjectWriter:
         self._clock = clock
         # Formatted once a second: at thousands of writes per second it would cost more than routing.
         self._written_at = clock()
-        self._written_now = meta.timestamp(self._written_at)
+        self._written_now = stamp(self._written_at)
 
     def now(self) -> str:
         """The present time as metadata writes it."""
         now = self._clock()
         if now.second != self._written_at.second or abs(now - self._written_at) >= _MINUTE:
-            self._written_at, self._written_now = now, meta.timestamp(now)
+            self._written_at, self._written_now = now, stamp(now)
         return self._written_now
 
     def _draft(self, obj: Obj, old: Obj | None, subresource: str = "") -> Draft:

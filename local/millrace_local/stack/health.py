@@ -11,10 +11,10 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError
 from millrace_kube.connection import load
 
@@ -78,7 +78,7 @@ def _failure(check: Check, since: float) -> str:
     status, body = _lease(check)
     if status != HTTP_OK:
         return "not registered yet"
-    renewed = datetime.fromisoformat(json.loads(body)["spec"]["renewTime"]).timestamp()
+    renewed = timestamps.parse(json.loads(body)["spec"]["renewTime"]).timestamp()
     age = time.time() - renewed
     if renewed < since:
         return "no heartbeat since its start yet"
