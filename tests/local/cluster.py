@@ -1,4 +1,4 @@
-"""The real API server, and a node (with or without controllers) in this process."""
+"""The real API server, and a node in this process, with or without controllers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @dataclass
 class EmbeddedCluster:
-    """A client for the test, one for what it tests, and a namespace of its own."""
+    """A client for the test, one for the code under test, and a namespace of its own."""
 
     client: Client
     agent: Client
@@ -54,7 +54,7 @@ class EmbeddedCluster:
 
     @asynccontextmanager
     async def running(self, *, controllers: bool = False) -> AsyncIterator[None]:
-        """The node at work, and the controllers if wanted."""
+        """Runs the node, and the controllers if wanted."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_node(self.agent, self.settings, stop))
@@ -79,7 +79,7 @@ class EmbeddedCluster:
         return await self.create(PODS, name, spec=body)
 
     async def until(self, holds: Callable[[Obj], Any], name: str = "p", resource: Resource = PODS) -> Obj:
-        """The object, once ``holds`` is true of it."""
+        """Waits until ``holds`` is true of the object; returns it."""
         obj: Obj = {}
         try:
             async with asyncio.timeout(PATIENCE):
@@ -92,7 +92,7 @@ class EmbeddedCluster:
             raise AssertionError(f"never came true; the last status was {obj.get('status')}") from None
 
     async def phase(self, phase: str, name: str = "p") -> Obj:
-        """The pod, once it is in this phase; its only container's status comes with it."""
+        """Waits until the pod is in this phase; returns it."""
         return await self.until(lambda pod: pod["status"].get("phase") == phase, name)
 
     async def until_gone(self, name: str = "p", resource: Resource = PODS) -> None:

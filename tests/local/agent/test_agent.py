@@ -1,4 +1,4 @@
-"""The agent as a process: its arguments, its end, and what is left when it is killed."""
+"""The agent as a process: its arguments, how it ends, and that nothing is left when it is killed."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def faulty(faulty_server: RunningServer) -> Iterator[RunningServer]:
 
 
 def client_of(server: RunningServer, **headers: str) -> httpx.Client:
-    """A client of a server; reading the certificates that it needs none of would take most of a test."""
+    """An HTTP client of a server; loading certificates, which it does not need, would take most of a test."""
     return httpx.Client(base_url=server.url, timeout=10, verify=False, headers=headers)
 
 
@@ -80,11 +80,10 @@ class KubectlProcess:
     home: Path
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Its environment: nothing of the user's."""
         return {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig), **more}
 
     def __call__(self, *arguments: str, stdin: str = "", fails: bool = False, **environment: str) -> str:
-        """Runs it; returns what it printed, errors included when it is to fail."""
+        """Runs kubectl; returns its output, with errors if it is expected to fail."""
         done = subprocess.run(
             ["kubectl", "-n", self.namespace, *arguments],
             input=stdin,
@@ -102,7 +101,7 @@ class KubectlProcess:
         return json.loads(self("get", *arguments, "-o", "json"))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts it and leaves it running."""
+        """Starts kubectl and leaves it running."""
         return subprocess.Popen(
             ["kubectl", "-n", self.namespace, *arguments],
             env=self.environment(),
@@ -123,7 +122,7 @@ def kubectl(server: RunningServer, namespace: str, tmp_path_factory: pytest.Temp
 
 
 def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true answer of ``check``; fails after ``seconds``."""
+    """The first true result of ``check``; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         found = check()

@@ -1,4 +1,4 @@
-"""What goes when something is deleted: grace, finalizers, dependents, namespaces."""
+"""What is deleted together: grace periods, finalizers, dependents, namespaces."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(http: httpx.Client, path: str, name: str, *owners: dict[str, Any], **me
 
 
 def present(http: httpx.Client, path: str) -> str:
-    """The names that are there."""
+    """The names that exist."""
     return " ".join(item["metadata"]["name"] for item in http.get(path).json()["items"])
 
 

@@ -1,4 +1,4 @@
-"""Discovery, OpenAPI and health; and what a full disk and a fault of the server's own look like."""
+"""Discovery, OpenAPI and health; responses on a full disk and to a fault of the server itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults on demand: what a rule says is what the client meets."""
+"""Faults on demand: each rule has its effect on the client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client(faulty: RunningServer) -> Iterator[httpx.Client]:
 
 
 def rules(client: httpx.Client, *given: dict[str, Any]) -> None:
-    """Puts the rules in force."""
+    """Sets the rules."""
     client.put("/faults", json=list(given)).raise_for_status()
 
 
@@ -87,7 +87,7 @@ def test_latency_slows_a_call_down(client: httpx.Client) -> None:
 
 
 class WatchThread(threading.Thread):
-    """A watch in a thread; ``names`` are the objects it has seen, ``error`` what ended it."""
+    """A watch in a thread; ``names`` are the objects of its events, ``error`` is how it ended."""
 
     def __init__(self, url: str, user_agent: str = "") -> None:
         super().__init__(daemon=True)
@@ -98,7 +98,6 @@ class WatchThread(threading.Thread):
         self.open = threading.Event()
 
     def run(self) -> None:
-        """Reads until the end."""
         try:
             url = f"{self._url}{MAPS}?watch=1"
             with httpx.stream("GET", url, timeout=20, verify=False, headers=self._headers) as response:

@@ -1,4 +1,4 @@
-"""The journal: what was appended is read again, however the file was left."""
+"""The journal: appended writes are read again, in whatever state the file was left."""
 
 from __future__ import annotations
 

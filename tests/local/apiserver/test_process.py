@@ -1,4 +1,4 @@
-"""The server as a process: start, stop, crash, and what is there afterwards."""
+"""The server as a process: start, stop, crash, and what a restart finds."""
 
 from __future__ import annotations
 

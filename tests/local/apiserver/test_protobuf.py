@@ -1,4 +1,4 @@
-"""Protobuf bodies: what Go clients send is read, and nothing that is not whole is."""
+"""Protobuf bodies: those of Go clients are read, damaged ones refused."""
 
 from __future__ import annotations
 

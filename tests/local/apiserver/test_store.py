@@ -1,4 +1,4 @@
-"""The store: objects, their order, their history, and what a restart keeps."""
+"""The store: objects, their order, their history, and what a restart finds."""
 
 from __future__ import annotations
 

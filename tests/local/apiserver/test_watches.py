@@ -42,7 +42,7 @@ def put(http: httpx.Client, path: str, name: str, **labels: str) -> dict[str, An
 
 
 def seen(event: dict[str, Any]) -> tuple[str, str]:
-    """The type of an event and the name it is about."""
+    """The type of an event and the name of its object."""
     return event["type"], event["object"]["metadata"].get("name", "")
 
 

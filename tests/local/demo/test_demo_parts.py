@@ -1,4 +1,4 @@
-"""The demo's parts: its data, its report, and how it goes on where kubectl is missing."""
+"""The demo's parts: its data, its report, and how it applies YAML without kubectl."""
 
 from __future__ import annotations
 

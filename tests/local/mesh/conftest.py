@@ -33,7 +33,7 @@ def free_port() -> int:
 
 @dataclass
 class Backends:
-    """HTTP servers that say who they are and what they were asked."""
+    """HTTP servers that respond with their name and the request."""
 
     port: int
     requests: Counter[str] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ class Backends:
 
 @dataclass
 class Rig:
-    """Envoy with a publisher; ``apply`` makes it follow a snapshot."""
+    """Envoy with a publisher; ``apply`` publishes objects."""
 
     settings: MeshSettings
     admin: EnvoyAdmin
@@ -96,7 +96,7 @@ class Rig:
                 await asyncio.sleep(0.005)
 
     async def pods(self, host: str, requests: int, **headers: str) -> Counter[Any]:
-        """Who answered how many of ``requests``; a failed one counts under its status."""
+        """Which pod answered how many of ``requests``; a failed request counts under its status."""
         found: Counter[Any] = Counter()
 
         async def some(count: int) -> None:

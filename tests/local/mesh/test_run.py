@@ -1,4 +1,4 @@
-"""The loop against the embedded API server: what is applied there is what Envoy does."""
+"""The loop against the embedded API server: Envoy does what is applied there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CRDS = [PACKAGE / "apiserver" / "thirdparty", *([REAL_CRDS] if REAL_CRDS.is_dir(
 
 @asynccontextmanager
 async def following(rig: Rig, folder: Path, crds: Path) -> AsyncIterator[Client]:
-    """The mesh's loop behind the rig's Envoy, and a client of the API server that it follows."""
+    """The mesh's loop with the rig's Envoy, and a client of the API server that it follows."""
     server = await asyncio.to_thread(start, folder / "api", kubeconfig=folder / "kubeconfig", crds=[crds])
     stop = asyncio.Event()
     try:

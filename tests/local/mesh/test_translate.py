@@ -1,4 +1,4 @@
-"""The translation: which rules a host gets, and what is said about what cannot be."""
+"""The translation: the rules of each host, and the problems that are reported."""
 
 from __future__ import annotations
 

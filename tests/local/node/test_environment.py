@@ -1,4 +1,4 @@
-"""Environments: references, expansion, and what is missing."""
+"""Environments: references, expansion, and missing objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mount paths in words: which are rewritten, and which are left alone."""
+"""Mount paths in commands: which are rewritten, and which are not."""
 
 from __future__ import annotations
 

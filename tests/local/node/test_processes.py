@@ -1,4 +1,4 @@
-"""Processes of containers, and that none is left behind whatever happens to the agent."""
+"""Processes of containers; none is left behind, whatever happens to the agent."""
 
 from __future__ import annotations
 

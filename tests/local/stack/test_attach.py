@@ -1,4 +1,4 @@
-"""A stack attached to a cluster of somebody else's: an API server with controllers and without a node."""
+"""A stack attached to a foreign cluster: an API server with controllers and without a node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.onnx_models import write_linear
 
 @dataclass
 class Foreign:
-    """Somebody else's cluster."""
+    """A cluster that is not the stack's."""
 
     kubeconfig: Path
 
@@ -96,7 +96,7 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
 
 
 def changed(path: Path, folder: Path, note: str) -> tuple[Path, Object]:
-    """The first object of a YAML file with an annotation more, in a file of its own."""
+    """The first object of a YAML file with one more annotation, in a file of its own."""
     item: dict[str, Any] = next(iter(yaml.load_all(path.read_text(), yaml.CSafeLoader)))
     item["metadata"]["annotations"] = {**(item["metadata"].get("annotations") or {}), "note": note}
     file = folder / f"{note}.yaml"

@@ -1,4 +1,4 @@
-"""What a stack runs, and what is said about a wrong choice."""
+"""The components of a stack, and the errors for a wrong choice."""
 
 from __future__ import annotations
 

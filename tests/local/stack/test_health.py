@@ -21,7 +21,7 @@ from tests.local.mesh.conftest import free_port
 
 
 async def failure(check: Check, since: float = 0.0) -> str:
-    """The check from another thread, since the servers here are of this one."""
+    """Runs the check in another thread, since the servers run in this one."""
     return await asyncio.to_thread(health.failure, check, since)
 
 

@@ -1,4 +1,4 @@
-"""Ports that are taken, and by whom."""
+"""Ports that are taken, and which process has them."""
 
 from __future__ import annotations
 

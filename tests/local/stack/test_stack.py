@@ -1,4 +1,4 @@
-"""A real stack: up, down, killed, and up again over what it left."""
+"""A real stack: up, down, killed, and up again."""
 
 from __future__ import annotations
 

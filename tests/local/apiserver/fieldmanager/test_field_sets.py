@@ -23,7 +23,7 @@ elements = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"y"'])
 
 
 def tidy(fields: Fields) -> Fields:
-    """No bare ``.`` (that is an empty set of its own)."""
+    """The set without a lone ``.``, which is an empty set of its own."""
     out = {}
     for element, below in fields.items():
         kept = tidy(below)
@@ -139,7 +139,7 @@ def test_a_sole_applier_gets_exactly_what_it_applied_last(first: Obj, second: Ob
 
 
 def settled(spec: Obj) -> Obj:
-    """Without what nobody can own: list maps and sets that hold nothing."""
+    """The spec without what nobody can own: empty list maps and sets."""
     return {key: value for key, value in spec.items() if key not in {"items", "set"} or value}
 
 

@@ -1,4 +1,4 @@
-"""Whatever a CRD's author writes, the answer is a compiled schema or a refusal, never a crash."""
+"""Any schema gives a compiled schema or a refusal, never a crash."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The real CRDs of others, and our own, compile within the cost bounds and take and refuse what they should."""
+"""Real CRDs, of others and our own, compile within the cost limits and accept and refuse the right objects."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""CEL rules of a schema: where they are evaluated, what they say, and what a CRD with wrong ones is refused for."""
+"""CEL rules of a schema: where they are evaluated, their messages, and the errors for which a CRD is refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Faults of values, in the words of a Kubernetes API server."""
+"""Errors of values, worded as a Kubernetes API server words them."""
 
 from typing import Any
 
