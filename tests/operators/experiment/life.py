@@ -68,9 +68,18 @@ class Life:
     def champion(self) -> str:
         return recorded(self.live.stable).name
 
+    @property
+    def wakes_after(self) -> timedelta | None:
+        """How long after now the next look is due."""
+        return self._wake - self.now if self._wake is not None else None
+
     def condition(self, kind: str) -> str:
         found = next(item for item in self.document["status"]["conditions"] if item["type"] == kind)
         return f"{found['status']} {found['reason']}"
+
+    def message(self, kind: str) -> str:
+        found = next(item for item in self.document["status"]["conditions"] if item["type"] == kind)
+        return str(found["message"])
 
     def turn(self) -> bool:
         """One reconcile; whether anything changed."""
