@@ -78,7 +78,7 @@ def console() -> Console:
 
 @contextmanager
 def progress(what: str) -> Iterator[Any]:
-    """A bar on stderr, where that is a terminal; gives what is told (rows, share done)."""
+    """A bar on stderr, where that is a terminal; yields a function of the rows so far and the share done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -90,11 +90,11 @@ def progress(what: str) -> Iterator[Any]:
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task(what, total=1.0, rows=0, rate=0.0)
 
-        def tell(count: int, done: float) -> None:
+        def report(count: int, done: float) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             bar.update(task, completed=done, rows=count, rate=count / elapsed if elapsed else 0.0)
 
-        yield tell
+        yield report
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 one line per kind of value

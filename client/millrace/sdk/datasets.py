@@ -159,13 +159,13 @@ def _described(table: pa.Table, origin: Origin, identity: str) -> dict[str, Any]
 def _commit() -> dict[str, Any]:
     """The commit of the present folder, and whether anything differs from it; nothing where there is none."""
     try:
-        said = [
+        outputs = [
             subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"commit": said[0], "clean": not said[1]}
+    return {"commit": outputs[0], "clean": not outputs[1]}
 
 
 def _manifest(uri: str, system: fs.FileSystem, path: str) -> dict[str, Any]:

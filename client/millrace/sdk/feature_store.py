@@ -246,8 +246,8 @@ class FeatureStore:
         if self._reader is None:
             raise RejectError("this feature store knows no online store and no gateway", hint=_NO_STORE, field="online")
         plan = self._plan(_refs(features), full_feature_names=full_feature_names)
-        entities, brought = online_features.entity_columns(entity_rows, plan, request)
-        return self._reader.read(plan, entities, brought, time_arguments.now())
+        entities, request_columns = online_features.entity_columns(entity_rows, plan, request)
+        return self._reader.read(plan, entities, request_columns, time_arguments.now())
 
     def materialize(
         self,
@@ -266,7 +266,7 @@ class FeatureStore:
             end: inclusive upper end; absent: what the view's schedule would bring now (since the last run, up to now
                 less ``lag``).
             start: exclusive lower end; absent: from the beginning.
-            progress: is told the rows so far and the share of the source read.
+            progress: is called with the rows so far and the share of the source that was read.
 
         Raises:
             MillraceError: why it failed, and what to do.

@@ -193,8 +193,8 @@ def entity_columns(
         RejectError: a row lacks a join key or has another one; names the row.
     """
     known = {*plan.join_keys, *plan.request_fields}
-    brought = {name: [_plain(value) for value in values] for name, values in (request or {}).items()}
-    for name in brought:
+    request_columns = {name: [_plain(value) for value in values] for name, values in (request or {}).items()}
+    for name in request_columns:
         if name not in plan.request_fields:
             fields = ", ".join(sorted(plan.request_fields)) or "none"
             raise RejectError(
@@ -208,7 +208,7 @@ def entity_columns(
             )
     columns = {key: [_plain(row[key]) for row in rows] for key in (rows[0] if rows else plan.join_keys)}
     entities = {key: columns[key] for key in plan.join_keys}
-    return entities, {name: columns[name] for name in plan.request_fields if name in columns} | brought
+    return entities, {name: columns[name] for name in plan.request_fields if name in columns} | request_columns
 
 
 def _plain(value: Any) -> Any:

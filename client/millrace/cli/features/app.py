@@ -174,8 +174,8 @@ def materialize(
     store = target.store()
     made = []
     for view in target.views(store, views):
-        with output.progress(view) as tell:
-            made.append(store.materialize(view, end, start, progress=tell))
+        with output.progress(view) as report:
+            made.append(store.materialize(view, end, start, progress=report))
     results = [{**asdict(each), **each.details} for each in made]
     for each in made:
         for outcome in each.quality:

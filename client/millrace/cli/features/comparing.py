@@ -62,14 +62,14 @@ def show(changes: Sequence[Change], form: Output) -> None:
     for change in changes:
         console.print(Text(f"{change.view}: {change.kind}", style=_STYLE[change.kind]))
         for path, old, new in change.fields:
-            said = (
+            change_text = (
                 f"+ {_short(new)}"
                 if old is None
                 else f"- {_short(old)}"
                 if new is None
                 else f"{_short(old)} → {_short(new)}"
             )
-            console.print(Text(f"  {path}: {said}"))
+            console.print(Text(f"  {path}: {change_text}"))
         for effect in change.effects:
             console.print(Text(f"  ⇒ {effect}", style="bold"))
 

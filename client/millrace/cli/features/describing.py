@@ -61,14 +61,14 @@ def report(view: str, found: VerifyReport) -> str:
     """What a skew check found, in a sentence."""
     if not found.rows:
         return f"{view}: the online store has no rows to compare; materialize the view first"
-    said = f"{view}: {found.rows:,} rows, {found.values:,} values compared, {found.different:,} differ"
+    sentence = f"{view}: {found.rows:,} rows, {found.values:,} values compared, {found.different:,} differ"
     if found.ahead:
-        said += f"; {found.ahead:,} rows are ahead of the source (pushed, and not in it yet)"
+        sentence += f"; {found.ahead:,} rows are ahead of the source (pushed, and not in it yet)"
     if found.waiting:
-        said += f"; {found.waiting:,} rows wait for the next run"
+        sentence += f"; {found.waiting:,} rows wait for the next run"
     if found.different > len(found.mismatches):
-        said += f"; the first {len(found.mismatches)} are shown"
-    return said
+        sentence += f"; the first {len(found.mismatches)} are shown"
+    return sentence
 
 
 def _facts(found: Mapping[str, Any]) -> Table:

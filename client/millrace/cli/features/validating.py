@@ -112,8 +112,8 @@ def _check(
     try:
         view = FeatureView.model_validate(document)
     except ValidationError as error:
-        for where, said in mistakes(FeatureView, error):
-            mistaken(where, said)
+        for where, message in mistakes(FeatureView, error):
+            mistaken(where, message)
         return
     project = view.metadata.get("namespace", definitions.DEFAULT_PROJECT)
     if (project, name) in seen:
@@ -181,8 +181,8 @@ def _documents(path: Path, checked: Checked) -> Iterator[tuple[yaml.Node, Mappin
         documents = list(yaml.load_all(text, Loader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        said = getattr(error, "problem", None) or str(error)
-        checked.mistakes.append(Mistake(str(path), mark.line + 1 if mark else 1, "", "", f"no YAML: {said}"))
+        problem = getattr(error, "problem", None) or str(error)
+        checked.mistakes.append(Mistake(str(path), mark.line + 1 if mark else 1, "", "", f"no YAML: {problem}"))
         return
     for node, document in zip(nodes, documents, strict=True):
         wanted = {"apiVersion": API_VERSION, "kind": "FeatureView"}
