@@ -91,7 +91,7 @@ def snapshots(folder: Path) -> int:
     compiled = view(folder)
     source = open_source(compiled, Credentials())
     with engine.temporary() as sorter:
-        within = latest.window(compiled, None, UPTO)
+        within = latest.time_range(compiled, None, UPTO)
         return sum(len(rows.event_times) for rows in latest.latest(compiled, source, within, sorter))
 
 

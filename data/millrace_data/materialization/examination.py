@@ -48,7 +48,7 @@ class Examination:
     covers: Stretch
     patience: float
 
-    def verdict(self, windows: Sequence[TimeRange], part: Part | None) -> QualityVerdict:
+    def verdict(self, time_ranges: Sequence[TimeRange], part: Part | None) -> QualityVerdict:
         """What the view's checks say of all rows of the windows; an empty one where it has none.
 
         Every shard of a run judges by the rows of all of it, unless another shard has done so before.
@@ -59,10 +59,10 @@ class Examination:
         if not self.definition.quality:
             return QualityVerdict()
         if part is None:
-            found = self._judged(windows)
+            found = self._judged(time_ranges)
         else:
             known = patiently(lambda: self.ledger.verdict(part), self.patience)
-            found = known or self._settled(part, self._judged(windows))
+            found = known or self._settled(part, self._judged(time_ranges))
         if found.blocked:
             raise QualityBlockedError(found)
         return found
@@ -70,13 +70,13 @@ class Examination:
     def _settled(self, part: Part, own: QualityVerdict) -> QualityVerdict:
         return patiently(lambda: self.ledger.settle(part, self.covers, own), self.patience)
 
-    def _judged(self, windows: Sequence[TimeRange]) -> QualityVerdict:
+    def _judged(self, time_ranges: Sequence[TimeRange]) -> QualityVerdict:
         checks, covers = self.definition.quality, self.covers
         counting = [check for check in checks if check.counts_rows]
         # What columns a source has is known without a look at its rows.
         looks = any(check.kind != "schemaDrift" for check in checks)
         seen = (
-            count_checks(self.definition, self.source, windows, counting, self.engine)
+            count_checks(self.definition, self.source, time_ranges, counting, self.engine)
             if looks
             else QualityCounts(0, None, [])
         )

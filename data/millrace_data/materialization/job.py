@@ -13,7 +13,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import NO_CREATED, DescribedSource, HistorySource, TimeRange
 from millrace_core.features.offline import snapshot
-from millrace_core.features.offline.latest import latest, window
+from millrace_core.features.offline.latest import latest, time_range
 from millrace_core.features.offline.quality_verdict import CheckResult, QualityVerdict
 from millrace_core.features.online.shard import Shard, ShardedSource
 from millrace_core.features.types import times
@@ -110,7 +110,7 @@ def run(
     shared = source if shard is None else ShardedSource(source, definition, shard)
     log_run = CellLogRun(covers.began, covers.news, shard)
     read = _Read(shared if cells is None else cells.over(shared, source.columns, log_run), definition)
-    if pieces := windows(definition, read, covers):
+    if pieces := time_ranges(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), part)
         patiently(lambda: store.announce(definition), patience)
@@ -130,13 +130,13 @@ def run(
     return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
 
 
-def windows(definition: Definition, source: HistorySource, covers: Stretch) -> list[TimeRange]:
+def time_ranges(definition: Definition, source: HistorySource, covers: Stretch) -> list[TimeRange]:
     """What a run reads: what is new to it, but for snapshots all that they are made from."""
     if not definition.windowed or covers.empty:
         return news(definition, covers)
     if covers.known is None or covers.after is None:
-        return [window(definition, covers.after, covers.upto)]
-    return [snapshot.changed(definition, source, covers.known, covers.after, covers.upto, covers.created_after)]
+        return [time_range(definition, covers.after, covers.upto)]
+    return [snapshot.changed_range(definition, source, covers.known, covers.after, covers.upto, covers.created_after)]
 
 
 def news(definition: Definition, covers: Stretch) -> list[TimeRange]:
@@ -154,7 +154,7 @@ def _new(definition: Definition, after: int | None, upto: int) -> TimeRange:
     # A ttl rules rows, and snapshots see rows of any age.
     if definition.windowed:
         return TimeRange(None if after is None else after + 1, upto)
-    return window(definition, after, upto)
+    return time_range(definition, after, upto)
 
 
 def _since(definition: Definition) -> int | None:

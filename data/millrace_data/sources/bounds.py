@@ -17,17 +17,17 @@ _MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOSECONDS: Final = 1_000
 
 
-def of_rows(timestamp: str, created: str | None, schema: pa.Schema, window: TimeRange) -> pc.Expression:
+def of_rows(timestamp: str, created: str | None, schema: pa.Schema, time_range: TimeRange) -> pc.Expression:
     """Holds for every row of a window; ``timestamp`` and ``created`` are the columns of its times."""
-    found = within(timestamp, schema.field(timestamp).type, window)
-    if window.created_after is not None and created is not None:
-        found &= written_after(created, schema.field(created).type, window.created_after)
+    found = within(timestamp, schema.field(timestamp).type, time_range)
+    if time_range.created_after is not None and created is not None:
+        found &= written_after(created, schema.field(created).type, time_range.created_after)
     return found
 
 
-def within(column: str, kind: pa.DataType, window: TimeRange) -> pc.Expression:
+def within(column: str, kind: pa.DataType, time_range: TimeRange) -> pc.Expression:
     """Holds for every row whose time, rounded down to the microsecond, lies in the window; and for few others."""
-    low, high = _counts(kind, window)
+    low, high = _counts(kind, time_range)
     field = pc.field(column)
     upto = field <= _scalar(kind, high)
     return upto if low is None else (field >= _scalar(kind, low)) & upto
@@ -39,14 +39,14 @@ def written_after(column: str, kind: pa.DataType, moment: int) -> pc.Expression:
     return pc.field(column) >= _scalar(kind, low or 0)
 
 
-def _counts(kind: pa.DataType, window: TimeRange) -> tuple[int | None, int]:
+def _counts(kind: pa.DataType, time_range: TimeRange) -> tuple[int | None, int]:
     """The window's ends in the column's own units."""
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        low = None if window.earliest is None else window.earliest * _NANOSECONDS
-        return low, window.latest * _NANOSECONDS + _NANOSECONDS - 1
+        low = None if time_range.earliest is None else time_range.earliest * _NANOSECONDS
+        return low, time_range.latest * _NANOSECONDS + _NANOSECONDS - 1
     size = _DAY if pa.types.is_date32(kind) else _MICROSECONDS[getattr(kind, "unit", "ms")]
     # Rounding down keeps at the lower end at most one unit too much.
-    return None if window.earliest is None else window.earliest // size, window.latest // size
+    return None if time_range.earliest is None else time_range.earliest // size, time_range.latest // size
 
 
 def _scalar(kind: pa.DataType, count: int) -> pa.Scalar:

@@ -104,14 +104,14 @@ class LoggedSource:
         self._files = files
         self._run = run
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """As the source's own; a look for rows that came late is the source's alone."""
-        if window.created_after is not None:
-            yield from self._source.scan(columns, window)
+        if time_range.created_after is not None:
+            yield from self._source.scan(columns, time_range)
             return
         shard = self._run.shard or Shard(0, 1)
         meaning = _meaning(self._definition, columns, self._types)
-        scan = _Scan(self._definition, self._source, self._files, self._run, meaning, shard, columns, window)
+        scan = _Scan(self._definition, self._source, self._files, self._run, meaning, shard, columns, time_range)
         yield from scan.batches()
 
 
@@ -138,7 +138,7 @@ class _Scan:
     meaning: str
     shard: Shard
     columns: Sequence[str]
-    window: TimeRange
+    time_range: TimeRange
     pieces: list[CellRange] = field(default_factory=list)
     newest: int = NO_CREATED
 
@@ -147,8 +147,8 @@ class _Scan:
         self.every = every
         self.folder = f"{self.meaning}/{self.shard.index}-of-{self.shard.count}"
         # What is still to come by the view's own lag is in no cell yet that can be called whole.
-        self.upto = min(self.window.latest, self.run.began - self.definition.lag)
-        self.bounds = ((self.window.latest - reach) // every, self.upto // every)
+        self.upto = min(self.time_range.latest, self.run.began - self.definition.lag)
+        self.bounds = ((self.time_range.latest - reach) // every, self.upto // every)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows of the window, those of the log in place of the source's; then the log of them is written."""
@@ -157,7 +157,7 @@ class _Scan:
         usable = self._usable(base) if base is not None and self.run.news else []
         fragments = self.files.readable(self.folder, usable, self.columns)
         usable = [piece for piece in usable if not piece.file or piece.file in fragments]
-        for group in cells.groups(cells.segments(self.window, self.every, usable)):
+        for group in cells.groups(cells.segments(self.time_range, self.every, usable)):
             if len(group) == 1 and group[0].piece is not None:
                 self.pieces.append(group[0].piece)
                 rows = self._rows(group, fragments)
@@ -175,10 +175,10 @@ class _Scan:
     def _usable(self, base: RunLog) -> list[CellRange]:
         """What the log has of the window, but for cells in which rows may be that it has not."""
         first = base.pieces[0].first if base.pieces else 0
-        if self.window.earliest is not None:
-            first = max(first, (self.window.earliest - 1) // self.every)
+        if self.time_range.earliest is not None:
+            first = max(first, (self.time_range.earliest - 1) // self.every)
         last = (base.upto - self.definition.lateness) // self.every
-        pieces = cells.within(base.pieces, first, min(last, -(-self.window.latest // self.every)))
+        pieces = cells.within(base.pieces, first, min(last, -(-self.time_range.latest // self.every)))
         if base.created is None or not pieces:
             return pieces
         after = max(base.created - self.definition.lag - self.definition.lateness, _LOWEST)

@@ -43,9 +43,9 @@ class RenamedSource:
         self._source = source
         self._files = files
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """The batches of the files, by the table's names."""
-        for batch in self._source.scan([self._files[name] for name in columns], window):
+        for batch in self._source.scan([self._files[name] for name in columns], time_range):
             yield batch.rename_columns(list(columns))
 
 

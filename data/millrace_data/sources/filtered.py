@@ -46,12 +46,12 @@ class FilteredSource:
         if schema is not None:
             self._check(condition, schema)
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """The batches of the source, filtered; in its order."""
         read = list(dict.fromkeys([*columns, *self._columns]))
         with duckdb.connect(":memory:", config=_SETTINGS) as engine:
             engine.execute("set TimeZone = 'UTC'")
-            for batch in self._source.scan(read, window):
+            for batch in self._source.scan(read, time_range):
                 yield batch.filter(self._mask(engine, batch)).select(list(columns))
 
     def _mask(self, engine: duckdb.DuckDBPyConnection, batch: pa.RecordBatch) -> pa.Array:

@@ -56,25 +56,25 @@ class IcebergSource:
         self._created = definition.created_field
         self._schema = schema
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns, file by file; files outside the window are not read."""
         if self._snapshot is None:
             return
         with explained(".".join(self._table.name()), opened=True):
             scan = self._table.scan(
-                row_filter=self._within(window), selected_fields=tuple(columns), snapshot_id=self._snapshot
+                row_filter=self._within(time_range), selected_fields=tuple(columns), snapshot_id=self._snapshot
             )
-            within = bounds.of_rows(self._timestamp, self._created, self._schema, window)
+            within = bounds.of_rows(self._timestamp, self._created, self._schema, time_range)
             yield from iceberg_files.stream(scan, self._schema, columns, within)
 
-    def _within(self, window: TimeRange) -> BooleanExpression:
-        created = None if self._created is None else window.created_after
+    def _within(self, time_range: TimeRange) -> BooleanExpression:
+        created = None if self._created is None else time_range.created_after
         # Their declared arguments are those of a model, not of the constructor.
         at_least, at_most = cast("Any", GreaterThanOrEqual), cast("Any", LessThanOrEqual)
         found: BooleanExpression = AlwaysTrue()
         for column, compare, microseconds in (
-            (self._timestamp, at_least, window.earliest),
-            (self._timestamp, at_most, window.latest),
+            (self._timestamp, at_least, time_range.earliest),
+            (self._timestamp, at_most, time_range.latest),
             (self._created or "", at_least, created),
         ):
             bound = None if microseconds is None else self._bound(column, microseconds)

@@ -55,9 +55,9 @@ class ParquetSource:
         self._fragments = fragments
         self._schema = schema
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns; row groups outside the window are not read."""
-        within = bounds.of_rows(self._timestamp, self._created, self._schema, window)
+        within = bounds.of_rows(self._timestamp, self._created, self._schema, time_range)
         with unchanged(self._uri, self._field), explained(self._uri, self._field):
             yield from row_groups.stream(self._groups(within), self._schema, columns, self._kept)
 

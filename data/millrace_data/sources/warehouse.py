@@ -79,10 +79,10 @@ class WarehouseSource:
         others_in_order = (sa.cast(rows.c[name], sa.LargeBinary) if exact else rows.c[name] for name in others)
         self._order = [self._timestamp, *others_in_order]
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns within the window, in order."""
         query = sa.select(*(self._value(name) for name in columns))
-        query = query.where(*self._within(window))
+        query = query.where(*self._within(time_range))
         kinds = dict(self._kinds)
         with explained(self._field):
             found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
@@ -104,12 +104,12 @@ class WarehouseSource:
         # MySQL shows six digits of a single, and all of a double.
         return column * sa.literal_column("1e0") if isinstance(column.type, mysql.FLOAT) else column
 
-    def _within(self, window: TimeRange) -> Iterator[Any]:
-        created = None if self._created is None else window.created_after
+    def _within(self, time_range: TimeRange) -> Iterator[Any]:
+        created = None if self._created is None else time_range.created_after
         wider = _SPELLING if self._connection.dialect.name == "sqlite" else timedelta()
         bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None, timedelta], ...] = (
-            (self._timestamp, operator.ge, window.earliest, -wider),
-            (self._timestamp, operator.le, window.latest, wider),
+            (self._timestamp, operator.ge, time_range.earliest, -wider),
+            (self._timestamp, operator.le, time_range.latest, wider),
             (self._created, operator.gt, created, -wider),
         )
         for column, compare, microseconds, change in bounds:

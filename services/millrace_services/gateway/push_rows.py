@@ -57,7 +57,7 @@ class _Pushed:
     def columns(self) -> Mapping[str, str]:
         return {field.name: str(field.type) for field in self._table.schema}
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 all rows
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:  # noqa: ARG002 all rows
         return iter(self._table.select(list(columns)).to_batches())
 
 

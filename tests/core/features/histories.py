@@ -23,7 +23,7 @@ class TableSource:
         self.table = table
         self.batch_rows = batch_rows
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         yield from self.table.select(list(columns)).to_batches(self.batch_rows)
 
 

@@ -127,9 +127,9 @@ class Breaking:
         self.columns = source.columns
         self._left = [scans, batches]
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[Any]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[Any]:
         self._left[0] -= 1
-        for count, batch in enumerate(self._source.scan(columns, window)):
+        for count, batch in enumerate(self._source.scan(columns, time_range)):
             if self._left[0] == 0 and count == self._left[1]:
                 raise RetryError("the network is gone")
             yield batch

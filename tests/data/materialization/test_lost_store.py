@@ -60,9 +60,9 @@ class Eventful:
         self._left = scan
         self._event = event
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[Any]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[Any]:
         self._left -= 1
-        yield from self._source.scan(columns, window)
+        yield from self._source.scan(columns, time_range)
         if self._left == 0:
             self._event()
 

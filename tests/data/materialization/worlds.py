@@ -38,9 +38,9 @@ class TableWithTypes(TableSource):
         self.request: list[TimeRange] = []
         self._fails = fails
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
-        self.request.append(window)
-        yield from super().scan(columns, window)
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
+        self.request.append(time_range)
+        yield from super().scan(columns, time_range)
         if self._fails:
             raise OSError("the source is gone")
 

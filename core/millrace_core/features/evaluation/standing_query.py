@@ -30,7 +30,7 @@ class StandingQuery:
     """
 
     def __init__(self, cursor: Any, fields: Sequence[pa.Field], query: str) -> None:
-        self._input = _Endless(pa.schema([(REAL, pa.bool_()), *fields]))
+        self._input = _EndlessStream(pa.schema([(REAL, pa.bool_()), *fields]))
         self._cursor = cursor
         weakref.finalize(self, _close, cursor)
         cursor.execute("set enable_progress_bar = false")
@@ -68,7 +68,7 @@ def _close(cursor: Any) -> None:
         cursor.close()
 
 
-class _Endless:
+class _EndlessStream:
     """The stream that the query reads."""
 
     def __init__(self, schema: pa.Schema) -> None:

@@ -105,13 +105,13 @@ def compile_expressions(spec: FeatureViewSpec, given: Mapping[str, InputFeature]
         RejectError: an expression is not pure, reads an unknown name or itself, or has another type than declared;
             names the field and the token.
     """
-    view = _View(spec, given)
+    view = _Compiler(spec, given)
     for name in view.places:
         view.compile(name, ())
     return view.done
 
 
-class _View:
+class _Compiler:
     def __init__(self, spec: FeatureViewSpec, given: Mapping[str, InputFeature]) -> None:
         self.places = {f.name: index for index, f in enumerate(spec.features) if f.expression is not None}
         self.done: dict[str, CompiledExpression] = {}

@@ -52,14 +52,14 @@ class EntityFrame:
         return self._sorted[join_keys]
 
 
-class _Level(NamedTuple):
+class _KeyLevel(NamedTuple):
     """One join key: its values in the frame, and the pairs of its values with the codes of the keys before it.
 
     ``direct`` is a table of places by value, for integers that are close enough together.
     """
 
     values: pa.Array
-    direct: _Direct | None
+    direct: _DirectTable | None
     pairs: pa.Array | None
 
     def places(self, key: pa.Array) -> Numbers:
@@ -67,14 +67,14 @@ class _Level(NamedTuple):
         return _places(key, self.values) if self.direct is None else self.direct.places(integers(key))
 
 
-class _Direct(NamedTuple):
+class _DirectTable(NamedTuple):
     """Places by value: entry i is for the value ``low + i``, the last entry for all other values."""
 
     low: int
     table: Numbers
 
     @classmethod
-    def of(cls, values: pa.Array) -> _Direct | None:
+    def of(cls, values: pa.Array) -> _DirectTable | None:
         """The table of distinct values; None where they are no integers, or too far apart."""
         if not pa.types.is_int64(values.type) or not len(values):
             return None
@@ -91,7 +91,7 @@ class _Direct(NamedTuple):
         return self.table.take(np.minimum((numbers - self.low).view(np.uint64), np.uint64(len(self.table) - 1)))
 
 
-class _Cells(NamedTuple):
+class _LookupGrid(NamedTuple):
     """A lookup grid: the moments of each entity in cells of equal length, so that few moments are left to search.
 
     Each entity has ``2**width`` cells of ``2**step`` microseconds. Together they reach from ``low`` to ``high``.
@@ -107,7 +107,7 @@ class _Cells(NamedTuple):
     longest: int
 
     @classmethod
-    def of(cls, entities: Numbers, moments: Numbers) -> _Cells:
+    def of(cls, entities: Numbers, moments: Numbers) -> _LookupGrid:
         if not len(moments):
             return cls(0, 0, 0, 0, np.zeros(2, np.int64), 0)
         count, low, high = int(entities[-1]) + 1, int(moments.min()), int(moments.max())
@@ -140,16 +140,16 @@ class SortedFrame:
         rows: the row of each in the frame.
     """
 
-    levels: list[_Level]
+    levels: list[_KeyLevel]
     begins: Numbers
     entities: Numbers
     moments: Numbers
     rows: Numbers
 
     @cached_property
-    def _cells(self) -> _Cells:
+    def _cells(self) -> _LookupGrid:
         """Made when it is first needed: where only aggregates are wanted, only their grid needs one."""
-        return _Cells.of(self.entities, self.moments)
+        return _LookupGrid.of(self.entities, self.moments)
 
     def codes(self, keys: Sequence[pa.Array]) -> Numbers:
         """Entity codes of join keys; -1 for entities that are not in the frame."""
@@ -194,7 +194,7 @@ def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
         usable = pc.and_(usable, key.is_valid())
     rows = np.flatnonzero(usable.to_numpy(zero_copy_only=False))
     moments = integers(frame.moments)[rows]
-    levels: list[_Level] = []
+    levels: list[_KeyLevel] = []
     codes: pa.Array = None
     for key in keys:
         known = key.filter(usable)
@@ -202,7 +202,7 @@ def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
         index = pc.index_in(known, values)
         paired = None if codes is None else _pairs(codes, index, values)
         pairs = None if paired is None else paired.unique()
-        levels.append(_Level(values, _Direct.of(values), pairs))
+        levels.append(_KeyLevel(values, _DirectTable.of(values), pairs))
         codes = index if paired is None else pc.index_in(paired, pairs)
     entities = integers(codes.cast(pa.int64()))
     order = _order(entities, moments)

@@ -39,7 +39,7 @@ class TimeRange(NamedTuple):
 class HistorySource(Protocol):
     """The rows of a view's source. Whoever opens it cares for paths, credentials and errors of the network."""
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the named columns, in the same order in every scan of the same range.
 
         Rows outside of the range may be left out; all rows inside must be there.
@@ -77,7 +77,7 @@ class History:
 
     definition: Definition
     source: HistorySource
-    window: TimeRange
+    time_range: TimeRange
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class History:
         """Event times of all rows in the range, null keys included; int64 microseconds, in batches."""
         d = self.definition
         columns = dict.fromkeys([d.timestamp_field, d.created_field or d.timestamp_field])
-        for batch in self.source.scan(list(columns), self.window):
+        for batch in self.source.scan(list(columns), self.time_range):
             event, here = self.within(batch)
             yield event.filter(here)
 
@@ -155,7 +155,7 @@ class History:
         names = [key.name for key in d.join_keys if keyed]
         names += [d.timestamp_field, d.created_field or d.timestamp_field]
         first = 0
-        for batch in self.source.scan(list(dict.fromkeys(names + [read.column for read in reads])), self.window):
+        for batch in self.source.scan(list(dict.fromkeys(names + [read.column for read in reads])), self.time_range):
             yield first, batch
             first += batch.num_rows
 
@@ -190,11 +190,11 @@ class History:
         return self._no_created.slice(0, count)
 
     def _in_window(self, event: pa.Array, created: pa.Array | None) -> pa.Array:
-        keep = pc.less_equal(event, self.window.latest)
-        if self.window.earliest is not None:
-            keep = pc.and_(keep, pc.greater_equal(event, self.window.earliest))
-        if self.window.created_after is not None and created is not None:
-            keep = pc.and_(keep, pc.greater(created, self.window.created_after))
+        keep = pc.less_equal(event, self.time_range.latest)
+        if self.time_range.earliest is not None:
+            keep = pc.and_(keep, pc.greater_equal(event, self.time_range.earliest))
+        if self.time_range.created_after is not None and created is not None:
+            keep = pc.and_(keep, pc.greater(created, self.time_range.created_after))
         return keep.fill_null(False)
 
 

@@ -19,13 +19,13 @@ _BATCH: Final = 100_000
 _BIT: Final = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
-def window(definition: Definition, after: int | None, upto: int) -> TimeRange:
+def time_range(definition: Definition, after: int | None, upto: int) -> TimeRange:
     """The event times that a run over ``(after, upto]`` reads: those that are still visible at its end.
 
     For a view with aggregates these are all event times that its snapshots are made from (``snapshot``).
     """
     if definition.windowed:
-        return snapshot.window(definition, upto)
+        return snapshot.time_range(definition, upto)
     bounds = [] if after is None else [after + 1]
     if definition.ttl is not None:
         bounds.append(upto - definition.ttl)
@@ -55,10 +55,10 @@ def latest(definition: Definition, source: HistorySource, within: TimeRange, eng
         yield rows._replace(features=derivation.columns(rows.features, visible))
 
 
-def _winners(history: History, engine: Engine) -> _Marked:
+def _winners(history: History, engine: Engine) -> _NumberSet:
     """The numbers of the winning rows. The engine's memory is free again when this returns."""
     keys = ", ".join(f"k{index}" for index in range(len(history.definition.join_keys)))
-    marked: _Marked | None = None
+    marked: _NumberSet | None = None
     with engine.connection() as session:
         session.feed("history", history.numbered_schema(), history.numbered())
         winners = session.stream(
@@ -72,12 +72,12 @@ def _winners(history: History, engine: Engine) -> _Marked:
         )
         for batch in winners:
             # The first winner comes after all of history has been read, so ``count`` is known.
-            marked = marked or _Marked(history.count)
+            marked = marked or _NumberSet(history.count)
             marked.add(integers(batch.column(0)))
-    return marked or _Marked(0)
+    return marked or _NumberSet(0)
 
 
-class _Marked:
+class _NumberSet:
     """A set of numbers below ``count``, a bit each. It gives them in order without sorting."""
 
     def __init__(self, count: int) -> None:

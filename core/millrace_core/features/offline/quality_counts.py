@@ -29,7 +29,11 @@ class QualityCounts(NamedTuple):
 
 
 def count_checks(
-    definition: Definition, source: HistorySource, windows: Sequence[TimeRange], checks: Sequence[Check], engine: Engine
+    definition: Definition,
+    source: HistorySource,
+    time_ranges: Sequence[TimeRange],
+    checks: Sequence[Check],
+    engine: Engine,
 ) -> QualityCounts:
     """Counts over the rows of all ranges, for the checks that count rows.
 
@@ -38,7 +42,7 @@ def count_checks(
         ReportError: memory or disk do not suffice.
     """
     columns = list(dict.fromkeys(name for check in checks for name in check.columns))
-    batches = _batches(definition, source, windows, columns)
+    batches = _batches(definition, source, time_ranges, columns)
     first = next(batches, None)
     if first is None:
         return QualityCounts(0, None, [CheckCount(0, 0) for _ in checks])
@@ -46,7 +50,7 @@ def count_checks(
         # The optimizer moves a common subexpression of two conditions out of their ``try``, and would fail there.
         session.run("set disabled_optimizers = 'common_subexpressions'")
         session.register("sample", pa.table(first).slice(0, 0))
-        counts = [_Counted(check, columns, first.schema, len(definition.join_keys)).sql(session) for check in checks]
+        counts = [_CheckSql(check, columns, first.schema, len(definition.join_keys)).sql(session) for check in checks]
         wanted = ["count(*) filter (not late)", "max(event)", *chain.from_iterable(counts)]
         session.feed("history", first.schema, chain([first], batches))
         named = ", ".join(f"{sql} as f{index}" for index, sql in enumerate(wanted))
@@ -56,16 +60,16 @@ def count_checks(
 
 
 def _batches(
-    definition: Definition, source: HistorySource, windows: Sequence[TimeRange], columns: Sequence[str]
+    definition: Definition, source: HistorySource, time_ranges: Sequence[TimeRange], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the ranges: columns as c0, c1, …, event time, whether the row is late, and join keys as k0, k1, …"""
     keys = [key.name for key in definition.join_keys]
     times = [definition.timestamp_field, *([definition.created_field] if definition.created_field else [])]
     names = [f"c{index}" for index in range(len(columns))]
     names += ["event", "late", *(f"k{index}" for index in range(len(keys)))]
-    for place, window in enumerate(windows):
-        history = History(definition, source, window)
-        for batch in source.scan(list(dict.fromkeys([*keys, *times, *columns])), window):
+    for place, time_range in enumerate(time_ranges):
+        history = History(definition, source, time_range)
+        for batch in source.scan(list(dict.fromkeys([*keys, *times, *columns])), time_range):
             event, keep = history.within(batch)
             made = [
                 *(_plain(batch.column(name), name) for name in columns),
@@ -86,7 +90,7 @@ def _plain(values: pa.Array, name: str) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class _Counted:
+class _CheckSql:
     """A check as SQL; ``columns`` are the source's, which the engine has as c0, c1, …"""
 
     check: Check

@@ -35,7 +35,7 @@ from millrace_core.features.windows.window_functions import EARLIEST, Events, ev
 NEVER: Final = 2**61
 
 
-def window(definition: Definition, upto: int) -> TimeRange:
+def time_range(definition: Definition, upto: int) -> TimeRange:
     """The event times that a run which ends at ``upto`` reads."""
     every, reach = definition.windows
     begins = max(upto, EARLIEST) // every * every - reach + 1
@@ -46,14 +46,14 @@ def window(definition: Definition, upto: int) -> TimeRange:
     return TimeRange(begins, upto)
 
 
-def changed(
+def changed_range(
     definition: Definition, source: HistorySource, known: int, after: int, upto: int, created_after: int | None
 ) -> TimeRange:
     """The event times that a run which ends at ``upto`` reads where the store holds the snapshots of earlier runs.
 
     Entities whose last window has run empty since then are included: an expression over their row and their windows may
     have changed. A late row, with an event time before all these, may be the latest of its entity. If there is one, the
-    run reads the whole range of ``window``.
+    run reads the whole range of ``time_range``.
 
     Args:
         definition: the view's.
@@ -63,7 +63,7 @@ def changed(
         upto: the end of the run.
         created_after: rows that were created later than this are new, whatever their event time; None: unknown.
     """
-    everything = window(definition, upto)
+    everything = time_range(definition, upto)
     every, reach = definition.windows
     earliest = min(int(grid_of(np.array([known]), every)[0]) - reach, known, after) + 1
     if everything.earliest is not None and everything.earliest >= earliest:

@@ -35,10 +35,10 @@ class ShardedSource:
         self._definition = definition
         self._shard = shard
 
-    def scan(self, columns: Sequence[str], window: TimeRange) -> Iterator[pa.RecordBatch]:
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """The source's batches without the rows of other shards."""
         join_keys = [key.name for key in self._definition.join_keys]
-        for batch in self._source.scan(list(dict.fromkeys([*columns, *join_keys])), window):
+        for batch in self._source.scan(list(dict.fromkeys([*columns, *join_keys])), time_range):
             keys = key_columns.store_keys(self._definition, {name: batch.column(name) for name in join_keys})
             mine = shard_of(keys, self._shard.count) == self._shard.index
             yield batch.select(list(columns)).filter(pa.array(mine))

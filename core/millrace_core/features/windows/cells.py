@@ -146,11 +146,11 @@ def within(pieces: Iterable[CellRange], first: int, last: int) -> list[CellRange
     return [piece for piece in cut if piece.first < piece.last]
 
 
-def segments(window: TimeRange, every: int, pieces: Iterable[CellRange]) -> list[Segment]:
+def segments(time_range: TimeRange, every: int, pieces: Iterable[CellRange]) -> list[Segment]:
     """A range of event time, cut into what pieces hold and what to read from the source, in order of time."""
-    found, at = list[Segment](), window.earliest
+    found, at = list[Segment](), time_range.earliest
     for piece in pieces:
-        low, high = piece.first * every + 1, min(piece.last * every, window.latest)
+        low, high = piece.first * every + 1, min(piece.last * every, time_range.latest)
         low = low if at is None else max(low, at)
         if low > high:
             continue
@@ -158,8 +158,8 @@ def segments(window: TimeRange, every: int, pieces: Iterable[CellRange]) -> list
             found.append(Segment(at, low - 1, None))
         found.append(Segment(low, high, piece))
         at = high + 1
-    if at is None or at <= window.latest:
-        found.append(Segment(at, window.latest, None))
+    if at is None or at <= time_range.latest:
+        found.append(Segment(at, time_range.latest, None))
     return found
 
 

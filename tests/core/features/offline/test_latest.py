@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import ReportError
 from millrace_core.features.evaluation.engine import Engine
-from millrace_core.features.offline.latest import latest, window
+from millrace_core.features.offline.latest import latest, time_range
 from tests.core.features.histories import TableSource, times, view, visible
 
 
@@ -60,7 +60,7 @@ def test_the_latest_rows_agree_with_the_rules(
         if row:
             expected[key] = (row["at"], row["created"], row["x"])
     got = {}
-    for batch in latest(definition, TableSource(source), window(definition, after, 0), engine):
+    for batch in latest(definition, TableSource(source), time_range(definition, after, 0), engine):
         created_times = batch.created_times or pa.nulls(len(batch.event_times))
         for *key, at, written, x in zip(
             *(column.to_pylist() for column in [*batch.keys, batch.event_times, created_times, *batch.features]),
@@ -81,7 +81,7 @@ def test_a_view_larger_than_memory_spills_and_leaves_nothing_behind(tmp_path: Pa
     small = Engine(str(tmp_path / "spill"), memory=24 * 2**20, threads=1)
     source = many(1_000_000)
     count = 0
-    for batch in latest(definition, source, window(definition, None, 2**40), small):
+    for batch in latest(definition, source, time_range(definition, None, 2**40), small):
         assert batch.event_times.equals(batch.features[0])
         count += len(batch.event_times)
     assert count == 1_000_000
@@ -92,7 +92,7 @@ def test_no_free_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
     definition = view(("x", "int64"))
     small = Engine(str(tmp_path / "spill"), memory=24 * 2**20, threads=1, disk=2**20)
     with pytest.raises(ReportError, match=r"no free disk to spill to .*Free some space") as caught:
-        list(latest(definition, many(1_000_000), window(definition, None, 2**40), small))
+        list(latest(definition, many(1_000_000), time_range(definition, None, 2**40), small))
     assert caught.value.reason == "NoDiskSpace"
 
 
@@ -101,4 +101,4 @@ def test_a_spill_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory can be made below this")
     small = Engine(str(tmp_path / "file" / "spill"), memory=24 * 2**20, threads=1)
     with pytest.raises(ReportError, match=r"no way to spill to .*file/spill.*Not a directory"):
-        list(latest(definition, many(1_000_000), window(definition, None, 2**40), small))
+        list(latest(definition, many(1_000_000), time_range(definition, None, 2**40), small))

@@ -14,7 +14,7 @@ from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.entity_frame import EntityFrame
-from millrace_core.features.offline.latest import latest, window
+from millrace_core.features.offline.latest import latest, time_range
 from millrace_core.features.offline.point_in_time import join
 from millrace_core.features.online import row_encoder
 from millrace_core.features.online.feature_columns import NOT_FOUND, OUTSIDE_MAX_AGE, PRESENT, FeatureColumn
@@ -35,7 +35,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 def materialized(definition: Definition, source: pa.Table, upto: int, engine: Engine) -> dict[Any, tuple[bytes, int]]:
     """Stored row and expiry by key."""
     stored = {}
-    for rows in latest(definition, TableSource(source), window(definition, None, upto), engine):
+    for rows in latest(definition, TableSource(source), time_range(definition, None, upto), engine):
         encoded = row_encoder.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
         assert rows.expires is not None
         for key, row, until in zip(*(each.to_pylist() for each in (rows.keys[0], encoded, rows.expires)), strict=True):
