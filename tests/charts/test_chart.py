@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from millrace_kube import resources as r
+from millrace_kube.watched import WATCHED
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.registry.settings import RegistrySettings
@@ -119,3 +121,24 @@ def test_an_existing_secret_is_used_and_none_is_made() -> None:
 def test_the_chart_passes_helm_lint() -> None:
     result = helm.lint(str(CHART), values=STORE)
     assert result["errors"] == []
+
+
+def test_the_operator_may_do_what_it_does() -> None:
+    [role] = [
+        document
+        for document in rendered(STORE)
+        if document["kind"] == "ClusterRole" and document["metadata"]["name"] == "millrace-operator"
+    ]
+    may = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    made = WATCHED.keys() - {r.FEATURE_VIEWS, r.MODEL_DEPLOYMENTS, r.EXPERIMENTS, r.PODS, r.NODES}
+    needed = {(one.group, one.plural, verb) for one in WATCHED for verb in ("get", "list", "watch")}
+    needed |= {(one.group, one.plural, verb) for one in made for verb in ("create", "patch", "delete")}
+    needed.add(("", "pods", "delete"))
+    everything = {(group, verb) for group, resource, verb in may if resource == "*"}
+    assert {one for one in needed - may if (one[0], one[2]) not in everything} == set()

@@ -53,7 +53,7 @@ class DeploymentObservation:
         target: the revision that the spec asks for, as it is kept, or as it has to be made.
         pods: by revision.
         pins: the model of each revision, where one is known.
-        config_maps: what tells the pods of it, by revision.
+        config_maps: where the pods read it, by revision.
         routed: revisions that the live route leads to.
         champion: whether the service's record names it.
         outdated: where the target's pods differ from what this release renders.

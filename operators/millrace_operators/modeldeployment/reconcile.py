@@ -40,7 +40,7 @@ from millrace_operators.routing.observe import service_of
 
 FINALIZER: Final = f"{GROUP}/route"
 
-# How soon to look again at what no watch tells: a Service of somebody else, a refusal of the API server.
+# How soon to look again at what no watch reports: a Service of somebody else, a refusal of the API server.
 _REFUSED_SECONDS: Final = 30.0
 
 
@@ -175,7 +175,7 @@ async def _remove(cluster: CachedClient, observed: DeploymentObservation, planne
 async def _emit_events(
     cluster: CachedClient, observed: DeploymentObservation, planned: RolloutPlan, *, written: bool
 ) -> None:
-    """Events of this turn that no condition tells."""
+    """Events of this turn beside those of conditions."""
     document = observed.document
     for revision, pin in observed.pins.items():
         for pod in pin.strangers:

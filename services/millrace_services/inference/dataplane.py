@@ -28,7 +28,7 @@ Gone = Callable[[], Awaitable[bool]]
 
 
 class Meters(NamedTuple):
-    """Who is told of a run: its ``seconds`` and its ``rows``."""
+    """Metrics of a run, each called with its figure: how long it took, and how many rows it had."""
 
     seconds: Callable[[float], None] = lambda _: None
     rows: Callable[[float], None] = lambda _: None
@@ -39,7 +39,7 @@ class DataPlane:
 
     Args:
         join: reads the features that the model takes; None where the deployment joins none.
-        lost: told when the GPU has ceased to work, which only another process mends.
+        lost: called when the GPU has ceased to work, which only another process mends.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class FeatureJoin:
     """Reads the features of a deployment and puts them into the model's inputs.
 
     Args:
-        seconds: told how long each read took.
+        seconds: called with the seconds that each read took.
 
     Raises:
         RejectError: the features do not fit the model's inputs; names both (``BadFeatures``).
@@ -83,8 +83,8 @@ class FeatureJoin:
             input's type. DeadlineError: no answer within the timeout. RetryError: the gateway cannot be reached.
         """
         began = perf_counter()
-        asked = {**self._fixed, "entities": {**entities, **(fields or {})}}
-        request = orjson.dumps({**asked, "request": also} if also else asked)
+        body = {**self._fixed, "entities": {**entities, **(fields or {})}}
+        request = orjson.dumps({**body, "request": also} if also else body)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 status, content = await self._post(request)

@@ -29,8 +29,8 @@ class Lane:
     Args:
         max_waiting: requests that may wait; one more is shed (429).
         timeout: seconds that a request may wait (504).
-        queue_seconds: told how long each request waited.
-        shed: told of each request refused.
+        queue_seconds: called with the seconds that each request waited.
+        shed: called for each request refused.
     """
 
     def __init__(

@@ -76,6 +76,18 @@ async def test_a_revision_begins_with_one_pod(shop: World) -> None:
     assert len(shop.all(r.PODS)) == 3
 
 
+async def test_no_scaler_gives_the_first_pod_company(shop: World) -> None:
+    document = model()
+    document["spec"]["scaling"] = {"min": 2, "max": 5}
+    shop.apply(document)
+    await shop.turn()
+    assert shop.all(r.SCALED_OBJECTS) == []
+    await shop.settle()
+    [scaled] = shop.all(r.SCALED_OBJECTS)
+    assert scaled["spec"]["scaleTargetRef"]["name"] == shop.status(MD, "m")["revision"]
+    assert len(shop.all(r.PODS)) == 2
+
+
 async def test_pods_of_a_stated_digest_begin_together(shop: World) -> None:
     shop.apply(model(pods=3, digest=FIRST))
     await shop.turn()
