@@ -29,7 +29,7 @@ from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation import engine
 from millrace_core.features.offline import latest, point_in_time
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 
 BEGIN, DAY = 1_700_006_400_000_000, 86_400_000_000

@@ -29,7 +29,9 @@ from millrace.sdk.tabular import Tabular
 from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
 from millrace_core.features.types.content_id import content_id
-from millrace_data.sources.filesystem import Credentials, explained, open_filesystem
+from millrace_data.objects.faults import explained
+from millrace_data.objects.filesystem import open_filesystem
+from millrace_data.sources.credentials import Credentials
 
 logger = logging.getLogger(__name__)
 

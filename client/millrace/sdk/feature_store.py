@@ -31,10 +31,13 @@ if TYPE_CHECKING:
     from millrace_data.materialization.job import Progress
     from millrace_data.online import store as online_store
     from millrace_data.online.store import Store
-    from millrace_data.sources import filesystem, opening
+    from millrace_data.sources import credentials, opening
 else:
     all_entities = lazy_import("millrace_core.features.history.all_entities")
-    filesystem, opening = lazy_import("millrace_data.sources.filesystem"), lazy_import("millrace_data.sources.opening")
+    credentials, opening = (
+        lazy_import("millrace_data.sources.credentials"),
+        lazy_import("millrace_data.sources.opening"),
+    )
     online_store = lazy_import("millrace_data.online.store")
     embedded, historical, materialization, pushing, skew, tabular = (
         lazy_import(f"millrace.sdk.{name}")
@@ -203,10 +206,10 @@ class FeatureStore:
         """
         refs = _refs(features)
         plan = self._plan(refs, full_feature_names=full_feature_names)
-        credentials = filesystem.Credentials.load(os.environ)
+        loaded = credentials.Credentials.load(os.environ)
 
         def opened(definition: Definition) -> HistorySource:
-            return opening.open_source(definition, credentials)
+            return opening.open_source(definition, loaded)
 
         query: dict[str, Any] = {
             "features": list(refs),

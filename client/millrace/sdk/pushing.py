@@ -22,7 +22,7 @@ from millrace_core.features.online.request import STREAM
 from millrace_core.features.types.content_id import content_id
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.push_log import PushLog
 
 SECONDS: Final = 60.0

@@ -19,7 +19,7 @@ from millrace_data.materialization.ledger import Ledger
 from millrace_data.materialization.resources import EngineSettings
 from millrace_data.online.sampling import sample
 from millrace_data.online.store import Store
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 
 # No feature can be called so.

@@ -20,8 +20,10 @@ from pyarrow import fs
 from millrace_core.base.errors import RetryError
 from millrace_core.features.windows import cells
 from millrace_core.features.windows.cells import CellRange, RunLog
+from millrace_data.objects.faults import explained
+from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import row_groups
-from millrace_data.sources.filesystem import Credentials, explained, open_filesystem
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.parquet import FORMAT
 
 logger = logging.getLogger(__name__)

@@ -29,9 +29,10 @@ from millrace_core.features.online.shard import Shard
 from millrace_core.features.types.conform import microseconds
 from millrace_core.features.windows import cells
 from millrace_core.features.windows.cells import CellRange, RunLog, Segment
+from millrace_data.objects.faults import explained
 from millrace_data.sources import bounds, row_groups
 from millrace_data.sources.cell_files import URI_FIELD, CellFiles, CellWriter
-from millrace_data.sources.filesystem import Credentials, explained
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.push_log import log_schema
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import exc
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
-from millrace_data.sources.filesystem import CREDENTIALS_FIELD
+from millrace_data.sources.credentials import CREDENTIALS_FIELD
 
 # What servers say, in their words, that no other attempt mends.
 _DENIED: Final = (

@@ -18,9 +18,11 @@ from pyarrow import fs
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import DescribedSource, TimeRange
+from millrace_data.objects.faults import explained, missing
+from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import columns
 from millrace_data.sources.columns import Place
-from millrace_data.sources.filesystem import Credentials, explained, missing, open_filesystem
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.parquet import FORMAT, ParquetSource, read_footers
 
 URI_FIELD: Final = "spec.source.delta.uri"

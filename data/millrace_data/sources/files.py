@@ -16,8 +16,8 @@ from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types.conform import ARROW
+from millrace_data.objects.faults import missing
 from millrace_data.sources import columns
-from millrace_data.sources.filesystem import missing
 
 _EXTENSION: Final = "parquet"
 _WILDCARD: Final = re.compile(r"\*\*/?|\*")

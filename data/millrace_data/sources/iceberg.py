@@ -20,9 +20,10 @@ from millrace_core.api.source import IcebergSourceSpec as Spec
 from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
+from millrace_data.objects.filesystem import ATTEMPTS, CONNECT_SECONDS, REQUEST_SECONDS
 from millrace_data.sources import bounds, columns, iceberg_files
 from millrace_data.sources.columns import Place
-from millrace_data.sources.filesystem import ATTEMPTS, CONNECT_SECONDS, REQUEST_SECONDS, Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.iceberg_errors import FIELD, explained
 
 # How long a catalog may take to tell of a table.

@@ -20,8 +20,9 @@ from pyiceberg.exceptions import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_data.objects.faults import denied, gone
 from millrace_data.sources import database_errors
-from millrace_data.sources.filesystem import CREDENTIALS_FIELD, denied, gone
+from millrace_data.sources.credentials import CREDENTIALS_FIELD
 
 FIELD: Final = "spec.source.iceberg"
 

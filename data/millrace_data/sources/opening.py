@@ -9,7 +9,7 @@ from typing import Final
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import DescribedSource
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.filtered import FilteredSource
 
 # Per kind the module that opens it, and the extra of the distribution that it needs. Each has

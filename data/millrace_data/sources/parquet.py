@@ -14,10 +14,12 @@ import pyarrow.dataset as ds
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
+from millrace_data.objects.faults import explained, listing, unchanged
+from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import bounds, columns, row_groups
 from millrace_data.sources.columns import Place
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.files import find, partitioning
-from millrace_data.sources.filesystem import Credentials, explained, open_filesystem, unchanged
 
 URI_FIELD: Final = "spec.source.parquet.uri"
 
@@ -77,8 +79,8 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     if definition.source.parquet is None:  # the door opens by kind
         raise ReportError(f"feature view {definition.view!r} has no Parquet source")
     uri = definition.source.parquet.uri
-    with explained(uri, URI_FIELD):
-        system, path = open_filesystem(uri, credentials, URI_FIELD)
+    system, path = open_filesystem(uri, credentials, URI_FIELD)
+    with explained(uri, URI_FIELD, ask=listing(system, path.partition("*")[0].rstrip("/"))):
         paths = find(uri, system, path, URI_FIELD)
         folders = partitioning(definition, paths, URI_FIELD)
         fragments = [FORMAT.make_fragment(each, system, folders.of(each)) for each in paths]

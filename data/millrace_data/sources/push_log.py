@@ -22,9 +22,11 @@ from pyarrow import fs
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types.conform import ARROW
+from millrace_data.objects.faults import explained, listing, missing
+from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import columns
 from millrace_data.sources.columns import Place
-from millrace_data.sources.filesystem import Credentials, explained, missing, open_filesystem
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.parquet import FORMAT, ParquetSource, read_footers
 
 URI_FIELD: Final = "spec.source.push.uri"
@@ -109,8 +111,8 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
         another type. RetryError: the storage cannot be reached.
     """
     uri = _uri(definition)
-    with explained(uri, URI_FIELD):
-        system, folder = open_filesystem(uri, credentials, URI_FIELD)
+    system, folder = open_filesystem(uri, credentials, URI_FIELD)
+    with explained(uri, URI_FIELD, ask=listing(system, folder)):
         inside = system.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         if not inside and uri.startswith("s3:") and not _exists(system, folder.partition("/")[0]):
             raise missing(uri, URI_FIELD)

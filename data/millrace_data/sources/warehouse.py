@@ -28,9 +28,9 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import columns, database_columns
 from millrace_data.sources.columns import Place
+from millrace_data.sources.credentials import CREDENTIALS_FIELD, Credentials
 from millrace_data.sources.database_columns import Column
 from millrace_data.sources.database_errors import explained
-from millrace_data.sources.filesystem import CREDENTIALS_FIELD, Credentials
 
 _ROWS: Final = 20_000
 _CONNECT_SECONDS: Final = 10

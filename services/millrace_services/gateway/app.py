@@ -91,7 +91,7 @@ class Gateway:
         return await self._pushes.handle(call)
 
     def _append(self, definition: Definition, rows: Any, push: str) -> None:
-        from millrace_data.sources.filesystem import Credentials  # noqa: PLC0415 Arrow comes with it
+        from millrace_data.sources.credentials import Credentials  # noqa: PLC0415 Arrow comes with it
         from millrace_data.sources.push_log import PushLog  # noqa: PLC0415
 
         PushLog(definition, Credentials.load(self._environ)).append(rows, push, now_microseconds())

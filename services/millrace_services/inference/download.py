@@ -23,8 +23,8 @@ from typing import Final, NamedTuple
 import orjson
 
 from millrace_core.base.errors import RejectError, RetryError
-from millrace_services.inference.sources import Piece, Source
-from millrace_services.inference.uri import ModelUri
+from millrace_data.objects.base import ObjectRange, ObjectReader
+from millrace_data.objects.uri import ObjectUri
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +41,19 @@ class Downloaded(NamedTuple):
 
 
 class Download:
-    """One file on its way from ``source`` to ``path``.
+    """One file on its way from ``reader`` to ``path``.
 
     Args:
         part: bytes of one range.
         pause: seconds before the first retry; doubled for each further one.
     """
 
-    def __init__(self, uri: ModelUri, source: Source, path: Path, *, part: int = PART, pause: float = 0.5) -> None:
+    def __init__(
+        self, uri: ObjectUri, reader: ObjectReader, path: Path, *, part: int = PART, pause: float = 0.5
+    ) -> None:
         self.partial = path.with_name(path.name + ".part")
         self._uri = uri
-        self._source = source
+        self._reader = reader
         self._path = path
         self._note = path.with_name(path.name + ".part.json")
         self._part = part
@@ -92,7 +94,7 @@ class Download:
 
     def _once(self) -> None:
         # The first read says how large the file is and whether ranges work, and is the first part at once.
-        with self._source.open(0, self._part) as piece:
+        with self._reader.open(0, self._part) as piece:
             if piece.size == 0:
                 raise RejectError(f"{self._uri.shown} is empty", field="spec.model.uri", reason="BadModel")
             if piece.size is None or not piece.ranged:
@@ -102,7 +104,7 @@ class Download:
             with self.partial.open("r+b") as file:
                 self._parts(file.fileno(), piece, done)
 
-    def _whole(self, piece: Piece) -> None:
+    def _whole(self, piece: ObjectRange) -> None:
         with self.partial.open("wb") as file:
             written = 0
             for chunk in piece.chunks:
@@ -112,7 +114,7 @@ class Download:
             file.flush()
             os.fsync(file.fileno())
 
-    def _noted(self, piece: Piece) -> set[int]:
+    def _noted(self, piece: ObjectRange) -> set[int]:
         """The parts that an earlier run of the very same file left; none where there is nothing to go on with."""
         try:
             note = orjson.loads(self._note.read_bytes())
@@ -124,14 +126,14 @@ class Download:
             logger.info("resuming", extra={"uri": self._uri.shown, "parts": len(done)})
         return done
 
-    def _prepared(self, piece: Piece) -> set[int]:
+    def _prepared(self, piece: ObjectRange) -> set[int]:
         """An empty file of full size, and no part done."""
         self._note.unlink(missing_ok=True)
         with self.partial.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, piece.size or 0)
         return set()
 
-    def _parts(self, descriptor: int, first: Piece, done: set[int]) -> None:
+    def _parts(self, descriptor: int, first: ObjectRange, done: set[int]) -> None:
         size = first.size or 0
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
             try:
@@ -148,15 +150,15 @@ class Download:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _part_from(self, descriptor: int, first: Piece, start: int, done: set[int]) -> None:
-        with self._source.open(start, min(start + self._part, first.size or 0)) as piece:
+    def _part_from(self, descriptor: int, first: ObjectRange, start: int, done: set[int]) -> None:
+        with self._reader.open(start, min(start + self._part, first.size or 0)) as piece:
             if (piece.size, piece.tag, piece.ranged) != (first.size, first.tag, True):
                 raise RetryError(
                     f"{self._uri.shown} changed while it was read", field="spec.model.uri", reason="Changed"
                 )
             self._write(descriptor, piece, start, done)
 
-    def _write(self, descriptor: int, piece: Piece, start: int, done: set[int]) -> None:
+    def _write(self, descriptor: int, piece: ObjectRange, start: int, done: set[int]) -> None:
         stop = min(start + self._part, piece.size or 0)
         position = start
         for chunk in piece.chunks:
@@ -171,7 +173,7 @@ class Download:
             fresh.write_bytes(orjson.dumps(note))
             fresh.replace(self._note)
 
-    def _identity(self, piece: Piece) -> dict[str, object]:
+    def _identity(self, piece: ObjectRange) -> dict[str, object]:
         return {"uri": self._uri.shown, "size": piece.size, "tag": piece.tag, "part": self._part}
 
     def _broke_off(self, got: int, expected: int) -> RetryError:

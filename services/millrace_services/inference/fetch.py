@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 
 from millrace_core.base.errors import MillraceError, RejectError
-from millrace_services.inference import result, session, uri
+from millrace_data.objects import uri
+from millrace_data.objects.reader import reader_of
+from millrace_services.inference import result, session
 from millrace_services.inference.download import Download, Downloaded, digest
 from millrace_services.inference.settings import FetchSettings
-from millrace_services.inference.sources import source_of
 from millrace_services.web import logs
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         settings = FetchSettings.load(environ)
         logs.configure(settings.log_level)
-        fetched = fetch(settings)
+        fetched = fetch(settings, environ)
     except MillraceError as error:
         print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
         result.report(termination_log, result.of_error(error))
@@ -33,7 +35,7 @@ def main(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def fetch(settings: FetchSettings) -> Downloaded:
+def fetch(settings: FetchSettings, environ: Mapping[str, str] = os.environ) -> Downloaded:
     """Fetches the model to ``settings.path``, with its digest in a file beside it.
 
     A file that this pod has fetched before stays, whatever lies at the source now: a pod serves one model.
@@ -46,7 +48,7 @@ def fetch(settings: FetchSettings) -> Downloaded:
     if (present := _present(settings)) is not None:
         return present
     began = perf_counter()
-    download = Download(source, source_of(source), settings.path)
+    download = Download(source, reader_of(source, environ), settings.path)
     fetched = download.fetch()
     try:
         _check(fetched, settings, source.shown)

@@ -19,7 +19,7 @@ from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
 from millrace_data.sources.cell_log import open_cell_log
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from millrace_services.materialize.progress import ProgressLine
 from millrace_services.materialize.reports import record_run, write_termination_log

@@ -16,7 +16,7 @@ from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
 from millrace_data.materialization.ledger import Ledger, Part, Position
 from millrace_data.online.store import Store
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.core.features.histories import TableSource
 from tests.lake import Lake

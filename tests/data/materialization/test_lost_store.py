@@ -16,7 +16,7 @@ from millrace_data.materialization.job import RunRequest
 from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.lake import Lake
 

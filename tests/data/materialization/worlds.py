@@ -20,7 +20,7 @@ from millrace_data.materialization.job import Result, RunRequest
 from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.store import Store
 from millrace_data.sources.cell_log import open_cell_log
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from tests.core.features.histories import TableSource, view
 from tests.core.features.windows.test_aggregate_join import bits, feature, history, table
 

@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.history.history import TimeRange
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from tests.data.sources.test_kinds import Place, read, rows
 
 # Digits of base 85 as https://rfc.zeromq.org/spec/32/ has them, in which vectors stand within the log.

@@ -17,7 +17,7 @@ from pyiceberg.types import DoubleType, LongType
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import iceberg
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.data.sources.iceberg_deletes import delete_equal, delete_positions
 from tests.data.sources.test_kinds import EVERYTHING, Place, read, rows, view

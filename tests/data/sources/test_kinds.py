@@ -25,7 +25,7 @@ from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import History, TimeRange
 from millrace_core.features.types.conform import conform
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from millrace_data.sources.push_log import PushLog
 from millrace_services.materialize.main import main

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.features.history.history import History, TimeRange
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.data.sources.test_warehouse import DAY, EVERYTHING, compiled, values
 from tests.mariadb import MariaDb, mariadb_server

@@ -17,7 +17,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.types.conform import microseconds
 from millrace_data.sources import bounds
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 
 EVERYTHING = TimeRange(None, 2**62)

@@ -10,7 +10,7 @@ from moto import settings as moto_settings
 
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.features.history.history import TimeRange
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.data.sources.test_parquet import EVERYTHING, table, view
 from tests.s3 import s3_bucket, s3_server

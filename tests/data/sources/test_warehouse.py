@@ -17,7 +17,7 @@ from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import History, TimeRange
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.postgres import ENVIRONMENT, USER, Postgres, postgres_server
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from millrace_core.features.history.history import TimeRange
-from millrace_data.sources.filesystem import Credentials
+from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.builders import feature_view
 from tests.running_service import RunningService, StartService

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from millrace_core.base.errors import RejectError, RetryError
-from millrace_services.inference import uri
+from millrace_data.objects import uri
+from millrace_data.objects.reader import reader_of
 from millrace_services.inference.download import Download
-from millrace_services.inference.sources import source_of
 
 PART = 1000
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes: eleven parts, the last one short
@@ -78,7 +78,7 @@ def path(tmp_path):
 
 def download(server, path) -> Download:
     source = uri.parse(server.url)
-    return Download(source, source_of(source), path, part=PART, pause=0.001)
+    return Download(source, reader_of(source, {}), path, part=PART, pause=0.001)
 
 
 def test_a_file_comes_in_parts_and_arrives_whole(server, path):
@@ -184,10 +184,10 @@ def test_an_empty_file_is_no_model(tmp_path, path):
     (tmp_path / "empty").touch()
     source = uri.parse(str(tmp_path / "empty"))
     with pytest.raises(RejectError, match="is empty"):
-        Download(source, source_of(source), path).fetch()
+        Download(source, reader_of(source, {}), path).fetch()
 
 
 def test_a_folder_is_no_model(tmp_path, path):
     source = uri.parse(str(tmp_path))
     with pytest.raises(RejectError, match=r"cannot read .*Is a directory"):
-        Download(source, source_of(source), path).fetch()
+        Download(source, reader_of(source, {}), path).fetch()

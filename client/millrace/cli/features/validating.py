@@ -24,9 +24,12 @@ from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 
 if TYPE_CHECKING:
-    from millrace_data.sources import cell_log, filesystem, opening
+    from millrace_data.sources import cell_log, credentials, opening
 else:
-    filesystem, opening = lazy_import("millrace_data.sources.filesystem"), lazy_import("millrace_data.sources.opening")
+    credentials, opening = (
+        lazy_import("millrace_data.sources.credentials"),
+        lazy_import("millrace_data.sources.opening"),
+    )
     cell_log = lazy_import("millrace_data.sources.cell_log")
 
 MISTAKE: Final = 2
@@ -135,9 +138,9 @@ def _check(
 
 
 def _look_at(compiled: Definition) -> str:
-    credentials = filesystem.Credentials.load(os.environ)
-    opening.open_source(compiled, credentials)
-    if kept := cell_log.open_cell_log(compiled, credentials):
+    loaded = credentials.Credentials.load(os.environ)
+    opening.open_source(compiled, loaded)
+    if kept := cell_log.open_cell_log(compiled, loaded):
         kept.check()
     return "fits"
 

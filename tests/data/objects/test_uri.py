@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from millrace_core.base.errors import RejectError
-from millrace_services.inference import uri
+from millrace_data.objects import uri
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Model URIs: what is accepted, and how they are shown without their secrets."""
+"""URIs of single objects: what is accepted, and how they are shown without their secrets."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from millrace_core.base.errors import RejectError
 
 Scheme = Literal["file", "s3", "http", "https"]
 
+FIELD: Final = "spec.model.uri"
 _SCHEMES: Final = ("file", "s3", "http", "https")
 
 
-class ModelUri(NamedTuple):
-    """A checked URI. ``shown`` is what logs and messages may have: no user, password or query."""
+class ObjectUri(NamedTuple):
+    """A checked URI. ``shown`` is what logs and messages may have: no user, password or query. ``field`` is where it
+    came from."""
 
     scheme: Scheme
     text: str
     shown: str
     host: str
     path: str
+    field: str = FIELD
 
     @property
     def file(self) -> Path:
@@ -33,7 +36,7 @@ class ModelUri(NamedTuple):
         return self.path.removeprefix("/")
 
 
-def parse(text: str) -> ModelUri:
+def parse(text: str) -> ObjectUri:
     """Checks a URI or an absolute path.
 
     Raises:
@@ -57,7 +60,7 @@ def parse(text: str) -> ModelUri:
     if not path.strip("/") or path.endswith("/"):
         raise _bad(f"{shown} names no file", "Give the path of the ONNX file itself, not of its folder")
     host = parts.netloc if scheme == "s3" else parts.hostname or ""
-    return ModelUri(scheme, text, shown, host, path)
+    return ObjectUri(scheme, text, shown, host, path)
 
 
 def _split(text: str) -> SplitResult:
@@ -78,4 +81,4 @@ def _shown(parts: SplitResult) -> str:
 
 
 def _bad(sentence: str, hint: str) -> RejectError:
-    return RejectError(sentence, hint=hint, field="spec.model.uri", reason="BadUri")
+    return RejectError(sentence, hint=hint, field=FIELD, reason="BadUri")

@@ -1,0 +1,231 @@
+"""What can be wrong with an object store, in one table: how each fault shows, and what is to be done about it.
+
+S3 answers HEAD without a body, so such an answer tells a status and no code: a token that has expired is a bare 400,
+a wrong secret a bare 403. What failed so is asked again by a listing, whose answer has a code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_data.objects.filesystem import REQUEST_SECONDS
+
+
+class Purpose(NamedTuple):
+    """What the objects are for: which fields and reasons its errors have.
+
+    Attributes:
+        secret: the field that names the Secret with the credentials.
+        missing: reason where there is no such bucket, folder or object.
+        unavailable: reason of what may work next time.
+    """
+
+    secret: str
+    missing: str
+    unavailable: str
+
+
+TABLES: Final = Purpose("spec.source.credentialsSecretRef", "SourceNotFound", "SourceUnavailable")
+MODELS: Final = Purpose("spec.model.credentialsSecretRef", "ModelNotFound", "Unreachable")
+
+
+class Fault(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        marks: what the file system's message has in it; one is enough.
+        error: the class says whether to retry.
+        said: the sentence; ``{uri}`` and ``{bucket}`` are filled in, and ``{text}`` with what the store said.
+        reason: of its own; "" takes that of the purpose.
+    """
+
+    marks: tuple[str, ...]
+    error: type[MillraceError]
+    said: str
+    hint: str
+    reason: str = ""
+
+
+_KEYS: Final = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the Secret"
+_DENIED: Final = "AccessDenied"
+# In this order: the first whose mark is found. Names in capitals are those that Arrow has for S3's codes.
+TABLE: Final = (
+    Fault(("NO_SUCH_BUCKET",), NotFoundError, "there is no bucket {bucket}, of {uri}", "Check the address"),
+    Fault(
+        ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "REQUEST_EXPIRED"),
+        RejectError,
+        "access to {uri} is denied: the session token has expired or is not valid",
+        "Renew AWS_SESSION_TOKEN in the Secret, with the keys that it belongs to",
+        _DENIED,
+    ),
+    Fault(
+        ("SIGNATURE_DOES_NOT_MATCH", "SignatureDoesNotMatch"),
+        RejectError,
+        "access to {uri} is denied: AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID",
+        _KEYS,
+        _DENIED,
+    ),
+    Fault(
+        ("INVALID_ACCESS_KEY_ID", "INVALID_CLIENT_TOKEN_ID", "UNRECOGNIZED_CLIENT"),
+        RejectError,
+        "access to {uri} is denied: the server does not know AWS_ACCESS_KEY_ID",
+        _KEYS,
+        _DENIED,
+    ),
+    Fault(
+        ("REQUEST_TIME_TOO_SKEWED",),
+        RetryError,
+        "{uri} could not be read: the clock of this machine is not that of the server",
+        "Set the clock of the node",
+    ),
+    Fault(
+        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "status 301"),
+        RejectError,
+        "the bucket {bucket}, of {uri}, is in another region than AWS_REGION says",
+        "Set AWS_REGION in the Secret to the region of the bucket",
+        "WrongRegion",
+    ),
+    Fault(
+        ("ACCESS_DENIED", "Forbidden", "status 403"),
+        RejectError,
+        "access to {uri} is denied: {text}",
+        f"{_KEYS}, and what they may read",
+        _DENIED,
+    ),
+    Fault(
+        ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "does not exist", "No such file"),
+        NotFoundError,
+        "there is no bucket or path {uri}",
+        "Check the address",
+    ),
+    Fault(
+        ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "status 503"),
+        RetryError,
+        "{uri} could not be read: the store asks for fewer requests (SlowDown)",
+        "Run it again later",
+    ),
+    Fault(
+        ("curlCode: 6,", "curlCode: 7,"),
+        RetryError,
+        "{uri} could not be read: cannot connect to the store: {text}",
+        "Check AWS_ENDPOINT_URL in the Secret, and that the server is up",
+    ),
+    Fault(
+        ("curlCode: 28,",),
+        RetryError,
+        f"{{uri}} could not be read: no data for {REQUEST_SECONDS:g} s",
+        "Check that the store is up, and the way to it",
+    ),
+    Fault(
+        ("curlCode: 18,", "curlCode: 52,", "curlCode: 56,"),
+        RetryError,
+        "{uri} could not be read: the connection broke off: {text}",
+        "Run it again",
+    ),
+)
+_UNKNOWN: Final = Fault((), RetryError, "{uri} could not be read: {text}", "")
+# What HEAD cannot say more of.
+_WITHOUT_BODY: Final = "No response body"
+
+
+def listing(system: fs.FileSystem, path: str) -> Callable[[], object]:
+    """Asks for the code of a fault at ``path``: by a call for names below it, the answer of which has a body."""
+    return lambda: system.get_file_info(fs.FileSelector(path))
+
+
+@contextmanager
+def explained(
+    uri: str, field: str = "uri", *, purpose: Purpose = TABLES, ask: Callable[[], object] | None = None
+) -> Iterator[None]:
+    """Turns errors of reading ``uri``, which came in ``field``, into what is to be done about them.
+
+    Args:
+        ask: raises the same fault with its code; called where the first answer had none.
+
+    Raises:
+        NotFoundError: bucket, folder or file is not there.
+        RejectError: access is denied, the region is wrong, or a file is no Parquet file.
+        RetryError: anything else; the network, as a rule.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise _explained(uri, field, purpose, _with_code(error, ask)) from error
+
+
+@contextmanager
+def unchanged(uri: str, field: str) -> Iterator[None]:
+    """Says of a file that was there when the source was opened, and is not any more, that the next run may do better.
+
+    Raises:
+        RetryError: instead of NotFoundError.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        raise RetryError(
+            f"a file of {uri} was deleted while it was read",
+            hint="Run it again; keep files for as long as a run takes",
+            field=field,
+            reason="SourceChanged",
+        ) from error
+
+
+def denied(error: Exception) -> bool:
+    """Whether a file system's error says that access is denied."""
+    return isinstance(error, PermissionError) or _fault(error).reason == _DENIED
+
+
+def gone(error: Exception) -> bool:
+    """Whether a file system's error says that something is not there."""
+    return isinstance(error, FileNotFoundError) or _fault(error).error is NotFoundError
+
+
+def missing(uri: str, field: str, purpose: Purpose = TABLES) -> NotFoundError:
+    """The error for a file, folder or bucket that is not there."""
+    what = "bucket or path" if uri.startswith("s3:") else "file or folder"
+    return NotFoundError(f"there is no {what} {uri}", hint="Check the address", field=field, reason=purpose.missing)
+
+
+def _with_code(error: Exception, ask: Callable[[], object] | None) -> Exception:
+    if ask is not None and (_WITHOUT_BODY in str(error) or isinstance(error, FileNotFoundError)):
+        try:
+            ask()
+        except OSError as found:
+            return found
+    return error
+
+
+def _fault(error: Exception) -> Fault:
+    text = str(error)
+    return next((fault for fault in TABLE if any(mark in text for mark in fault.marks)), _UNKNOWN)
+
+
+def _explained(uri: str, field: str, purpose: Purpose, error: Exception) -> MillraceError:
+    lines = str(error).splitlines()
+    text = lines[0].rstrip(".") if lines else type(error).__name__
+    if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
+        return RejectError(
+            f"{uri} holds a file that cannot be read as Parquet: {text}",
+            hint="Write it again; write under another name first and rename, so that no half file is ever seen",
+            field=field,
+            reason="CorruptFile",
+        )
+    if isinstance(error, FileNotFoundError):
+        return missing(uri, field, purpose)
+    if isinstance(error, PermissionError):
+        return RejectError(
+            f"access to {uri} is denied: {text}", hint="Let the process read it", field=field, reason=_DENIED
+        )
+    fault = _fault(error)
+    reason = fault.reason or (purpose.missing if fault.error is NotFoundError else purpose.unavailable)
+    of_secret = fault.error is RejectError and uri.startswith("s3:")
+    said = fault.said.format(uri=uri, bucket=urlsplit(uri).netloc, text=text)
+    return fault.error(said, hint=fault.hint, field=purpose.secret if of_secret else field, reason=reason)

@@ -1,0 +1,45 @@
+"""Files of this machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from millrace_core.base.errors import RejectError
+from millrace_data.objects.base import CHUNK, ObjectRange
+from millrace_data.objects.uri import ObjectUri
+
+
+class FileReader:
+    """A regular file of this machine."""
+
+    def __init__(self, uri: ObjectUri) -> None:
+        self._uri = uri
+
+    @contextmanager
+    def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
+        """Reads a range of the file."""
+        try:
+            file = self._uri.file.open("rb")
+        except OSError as error:
+            reason = "AccessDenied" if isinstance(error, PermissionError) else "ModelNotFound"
+            raise RejectError(
+                f"cannot read {self._uri.shown}: {error.strerror}", field=self._uri.field, reason=reason
+            ) from error
+        with file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise RejectError(
+                    f"{self._uri.shown} is no regular file", field=self._uri.field, reason="ModelNotFound"
+                )
+            file.seek(start)
+            yield ObjectRange(_bounded(file, stop - start), status.st_size, f"{status.st_mtime_ns}", True)
+
+
+def _bounded(file: Any, left: int) -> Iterator[bytes]:
+    while left > 0 and (chunk := file.read(min(CHUNK, left))):
+        left -= len(chunk)
+        yield chunk

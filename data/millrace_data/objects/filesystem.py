@@ -1,0 +1,67 @@
+"""The one door to object stores: Arrow's file systems, which tables are read through in bulk and models by ranges.
+
+Another store (Google's, Azure's) is one more branch of ``open_filesystem``, and its words in ``faults``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from pyarrow import fs
+from pydantic import Field
+
+from millrace_core.base.errors import RejectError
+from millrace_core.base.settings import Settings
+
+CONNECT_SECONDS: Final = 5.0
+REQUEST_SECONDS: Final = 30.0
+ATTEMPTS: Final = 3
+
+
+class ObjectStoreSettings(Settings):
+    """How S3, or what speaks its protocol, is reached.
+
+    Keys that are absent are looked for as AWS's own clients do (web identity, instance metadata).
+    """
+
+    access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID", description="Access key")
+    secret_access_key: str | None = Field(None, alias="AWS_SECRET_ACCESS_KEY", description="Its secret")
+    session_token: str | None = Field(None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials")
+    endpoint_url: str | None = Field(None, alias="AWS_ENDPOINT_URL", description="Another server than AWS's own")
+    region: str = Field("us-east-1", alias="AWS_REGION", description="Region of the bucket")
+
+
+def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri") -> tuple[fs.FileSystem, str]:
+    """The file system that a ``file://`` or ``s3://`` URI is on, and the path there. Touches no network.
+
+    Raises:
+        RejectError: the URI names a host; ``field`` is where it came from.
+    """
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise RejectError(
+                f"{uri!r} names the host {parts.netloc!r}",
+                hint="Write file:/// and the absolute path, with three slashes",
+                field=field,
+            )
+        return fs.LocalFileSystem(), path.rstrip("/") or "/"
+    return s3_filesystem(settings), (parts.netloc + path).rstrip("/")
+
+
+def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = REQUEST_SECONDS) -> fs.FileSystem:
+    """S3. Paths begin with the bucket. Touches no network."""
+    endpoint = urlsplit(settings.endpoint_url or "")
+    return fs.S3FileSystem(
+        access_key=settings.access_key_id,
+        secret_key=settings.secret_access_key,
+        session_token=settings.session_token,
+        region=settings.region,
+        endpoint_override=endpoint.netloc or None,
+        scheme=endpoint.scheme or "https",
+        connect_timeout=CONNECT_SECONDS,
+        request_timeout=request_seconds,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    )

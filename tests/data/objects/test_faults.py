@@ -1,0 +1,128 @@
+"""What can be wrong with an object store is said alike of tables and of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_data.objects import filesystem
+from millrace_data.objects.reader import reader_of
+from millrace_data.objects.uri import parse
+from millrace_data.sources.credentials import Credentials
+from millrace_data.sources.opening import open_source
+from tests.data.sources.test_parquet import EVERYTHING, view
+from tests.s3_faults import s3_that
+
+Use = Callable[[str], None]
+URI = "s3://lake/a/b.parquet"
+
+
+def environ(endpoint: str) -> dict[str, str]:
+    return {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "hidden", "AWS_ENDPOINT_URL": endpoint}
+
+
+def table(endpoint: str) -> None:
+    list(open_source(view(URI), Credentials.load(environ(endpoint))).scan(["x"], EVERYTHING))
+
+
+def model(endpoint: str) -> None:
+    with reader_of(parse(URI), environ(endpoint)).open(0, 1000) as found:
+        list(found.chunks)
+
+
+USES = pytest.mark.parametrize(
+    ("use", "field"), [(table, "spec.source.parquet.uri"), (model, "spec.model.uri")], ids=["table", "model"]
+)
+
+
+def fault(use: Use, endpoint: str) -> MillraceError:
+    with pytest.raises(MillraceError) as caught:
+        use(endpoint)
+    assert URI in caught.value.message
+    assert caught.value.hint
+    assert "hidden" not in str(caught.value)
+    return caught.value
+
+
+@USES
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "reason", "part"),
+    [
+        (404, "NoSuchBucket", NotFoundError, "NotFound", "there is no bucket"),
+        (404, "NoSuchKey", NotFoundError, "NotFound", "there is no bucket or path"),
+        (403, "AccessDenied", RejectError, "AccessDenied", "is denied"),
+        (403, "InvalidAccessKeyId", RejectError, "AccessDenied", "does not know AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", RejectError, "AccessDenied", "AWS_SECRET_ACCESS_KEY is not the secret"),
+        (400, "ExpiredToken", RejectError, "AccessDenied", "token has expired"),
+        (400, "InvalidToken", RejectError, "AccessDenied", "token has expired or is not valid"),
+        (301, "PermanentRedirect", RejectError, "WrongRegion", "another region than AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", RejectError, "WrongRegion", "another region than AWS_REGION"),
+        (403, "RequestTimeTooSkewed", RetryError, "", "clock"),
+        (503, "SlowDown", RetryError, "", "fewer requests"),
+    ],
+)
+def test_what_a_store_answers(
+    use: Use, field: str, status: int, code: str, kind: type[MillraceError], reason: str, part: str
+) -> None:
+    with s3_that(status, code) as endpoint:
+        found = fault(use, endpoint)
+    assert type(found) is kind
+    assert part in found.message
+    assert reason in found.reason
+    root = ".".join(field.split(".")[:2])
+    assert found.field == (f"{root}.credentialsSecretRef" if reason in ("AccessDenied", "WrongRegion") else field)
+
+
+@USES
+def test_a_store_that_nobody_listens_at(use: Use, field: str) -> None:
+    found = fault(use, "http://127.0.0.1:1")
+    assert isinstance(found, RetryError)
+    assert "cannot connect" in found.message
+    assert "AWS_ENDPOINT_URL" in found.hint
+    assert found.field == field
+
+
+@USES
+def test_a_store_that_breaks_off(use: Use, field: str) -> None:
+    with s3_that(200, cut=300) as endpoint:
+        found = fault(use, endpoint)
+    assert isinstance(found, RetryError)
+    assert "broke off" in found.message
+
+
+@USES
+def test_a_store_that_does_not_answer_in_time(use: Use, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One attempt, and a second rather than half a minute.
+    opened = filesystem.s3_filesystem
+    monkeypatch.setattr(filesystem, "ATTEMPTS", 1)
+    monkeypatch.setattr(filesystem, "s3_filesystem", lambda settings: opened(settings, 1.0))
+    with s3_that(200, wait=3.0) as endpoint:
+        found = fault(use, endpoint)
+    assert isinstance(found, RetryError)
+    assert "no data for" in found.message
+
+
+def test_a_range_of_an_object_that_stays_the_same() -> None:
+    with s3_that(200) as endpoint, reader_of(parse(URI), environ(endpoint)).open(990, 2000) as found:
+        assert b"".join(found.chunks) == b"x" * 10
+        assert (found.size, found.tag, found.ranged) == (1000, '"1"', True)
+
+
+def test_an_object_that_changes_while_it_is_read_is_noticed() -> None:
+    def read(endpoint: str) -> None:
+        with reader_of(parse(URI), environ(endpoint)).open(0, 10) as found:
+            list(found.chunks)
+
+    with s3_that(200, tags=["1", "2"]) as endpoint, pytest.raises(RetryError, match="changed while it was read"):
+        read(endpoint)
+
+
+def test_a_file_that_is_a_folder_or_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(RejectError) as caught, reader_of(parse(str(path)), {}).open(0, 1):
+            pass
+        assert caught.value.reason == "ModelNotFound"
+        assert str(path) in caught.value.message
