@@ -327,7 +327,7 @@ def test_snapshots_are_made_from_all_that_they_need_and_their_quality_is_that_of
     lake.having("spec.ttl", "1h")
     lake.having("spec.features", [total])
     covers = job.stretch(lake.definition, Position(2 * DAY, DAY), 3 * DAY)
-    assert job.windows(lake.definition, TableSource(pa.table({})), covers) == [TimeRange(-4 * DAY + 1, 3 * DAY)]
+    assert job.time_ranges(lake.definition, TableSource(pa.table({})), covers) == [TimeRange(-4 * DAY + 1, 3 * DAY)]
     assert job.news(lake.definition, covers) == [TimeRange(2 * DAY + 1, 3 * DAY), TimeRange(None, 2 * DAY, DAY)]
 
 

@@ -122,7 +122,7 @@ def test_a_run_that_goes_on_reads_the_windows_alone_unless_an_older_row_came_lat
     rows = [{"id": 1, "at": known - 24 * GRID, "written": known, "x": 1.0}, {"id": 2, "at": upto, "x": 1.0}]
     covers = Stretch(known, upto, known, upto, known)
     within = TimeRange(known - 24 * GRID + 1, upto)
-    assert job.windows(definition, TableSource(table(rows)), covers) == [within]
+    assert job.time_ranges(definition, TableSource(table(rows)), covers) == [within]
     late = [*rows, {"id": 3, "at": BEGIN, "written": known + 1, "x": 1.0}]
-    assert job.windows(definition, TableSource(table(late)), covers) == [TimeRange(None, upto)]
-    assert job.windows(definition, TableSource(table(late)), covers._replace(known=None)) == [TimeRange(None, upto)]
+    assert job.time_ranges(definition, TableSource(table(late)), covers) == [TimeRange(None, upto)]
+    assert job.time_ranges(definition, TableSource(table(late)), covers._replace(known=None)) == [TimeRange(None, upto)]
