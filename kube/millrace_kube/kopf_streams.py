@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 # How kopf names the tasks that hold its streams.
 STREAMS: Final = ("watcher for ", "resource observer")
+_KOPFS_FILES: Final = str(Path(kopf.__file__).parent)
 _CANCEL_AGAIN_SECONDS: Final = 0.5
 # How long after a list of kopf's our own begins: long enough for kopf to have told of what it listed.
 _SETTLE_SECONDS: Final = 1.0
@@ -40,6 +42,8 @@ async def follow(
     informers: Sequence[Informer], connect: Callable[[], Awaitable[Connection]], *, relist: float = 300.0
 ) -> None:
     """Keeps the informers' stores true until cancelled, or until kopf, which takes the signals over, gets one.
+
+    One at a time in an event loop: the end of one ends all of kopf's tasks.
 
     Args:
         connect: logs in, again whenever the API server refuses the old token.
@@ -85,7 +89,16 @@ async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
         for task in asyncio.all_tasks():
             if task.cancelling() and task.get_name().startswith(STREAMS):
                 task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    # A scan for kinds that is cut off leaves its requests behind, which wait for a log-in that never comes.
+    left = [task for task in asyncio.all_tasks() if _is_kopfs(task)]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*tasks, *left, return_exceptions=True)
+
+
+def _is_kopfs(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename.startswith(_KOPFS_FILES)
 
 
 async def _list_after_kopf(informer: Informer, listed_by_kopf: asyncio.Event, relist: float) -> None:

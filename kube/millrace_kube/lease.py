@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube import errors
 from millrace_kube.client import Client
 from millrace_kube.resources import LEASES, Object
+from millrace_kube.times import micro_stamp, now
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class LeaderLease:
         client: a client without a fence.
         identity: this process; see ``identity``.
         is_dead: whether the process of an identity is known to have ended.
+        clock: seconds by which validity and silence are measured; ``wall``: the time of day, which the Lease tells.
         duration: seconds of silence after which others take over; ``deadline``: after which this process stops leading;
             ``retry``: between tries.
     """
@@ -59,6 +61,7 @@ class LeaderLease:
         *,
         is_dead: Callable[[str], bool],
         clock: Callable[[], float] = elapsed,
+        wall: Callable[[], datetime] = now,
         duration: float = DURATION,
         deadline: float = DEADLINE,
         retry: float = RETRY,
@@ -68,10 +71,12 @@ class LeaderLease:
         self._identity = identity
         self._is_dead = is_dead
         self._clock = clock
+        self._wall = wall
         self._duration = duration
         self._deadline = deadline
         self._retry = retry
         self._valid_until = float("-inf")
+        self._may_be_ours = False  # A write of our name was sent; whether it took effect is another matter.
         self._seen: tuple[str, float] = ("", 0.0)
         self._trouble = ""
 
@@ -104,9 +109,9 @@ class LeaderLease:
                     await self._try()
 
     async def release(self) -> None:
-        """Lets go, so that the next one need not wait. Best effort."""
-        held, self._valid_until = self.held, float("-inf")
-        if held:
+        """Lets go, so that the next one need not wait; also of a Lease whose writing was cut short. Best effort."""
+        ours, self._may_be_ours, self._valid_until = self._may_be_ours, False, float("-inf")
+        if ours:
             lease = await self._client.get(LEASES, *self._place)
             if lease and lease["spec"].get("holderIdentity") == self._identity:
                 free = {key: value for key, value in lease["spec"].items() if key != "holderIdentity"}
@@ -118,13 +123,12 @@ class LeaderLease:
         try:
             async with asyncio.timeout(self._retry * 2):
                 lease = await self._client.get(LEASES, *self._place)
-                if lease is None:
-                    await self._client.create(LEASES, self._written(None))
-                elif self._is_free(lease):
-                    await self._client.replace(LEASES, self._written(lease))
-                else:
-                    self._valid_until = float("-inf")
+                if lease is not None and not self._is_free(lease):
+                    self._may_be_ours, self._valid_until = False, float("-inf")
                     return False
+                self._may_be_ours = True
+                write = self._client.create if lease is None else self._client.replace
+                await write(LEASES, self._written(lease))
         except RejectError:
             raise
         except (MillraceError, TimeoutError) as error:
@@ -150,18 +154,18 @@ class LeaderLease:
         duration = float(spec.get("leaseDurationSeconds") or self._duration)
         if self._clock() - self._seen[1] > duration or self._is_dead(holder):
             return True
-        renewed = timestamps.parse(spec["renewTime"]) if spec.get("renewTime") else datetime.now(UTC)
-        return datetime.now(UTC) - renewed > _ANCIENT + timedelta(seconds=duration)
+        renewed = timestamps.parse(spec["renewTime"]) if spec.get("renewTime") else self._wall()
+        return self._wall() - renewed > _ANCIENT + timedelta(seconds=duration)
 
     def _written(self, lease: Object | None) -> Object:
         before = (lease or {}).get("spec") or {}
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        renewed = micro_stamp(self._wall())
         mine = before.get("holderIdentity") == self._identity
         spec = {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": math.ceil(self._duration),
-            "acquireTime": before.get("acquireTime", now) if mine else now,
-            "renewTime": now,
+            "acquireTime": before.get("acquireTime", renewed) if mine else renewed,
+            "renewTime": renewed,
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + (0 if mine or lease is None else 1),
         }
         if lease is not None:

@@ -236,6 +236,22 @@ async def test_a_process_without_the_lease_writes_nothing(server: RunningServer,
     assert api.writes() == 0
 
 
+async def test_a_request_is_not_sent_again_by_who_has_lost_the_lease_meanwhile(server: RunningServer, api: Api) -> None:
+    asked: list[None] = []
+
+    def fence() -> None:
+        asked.append(None)
+        if len(asked) > 1:
+            raise errors.LostLeadershipError("not leading any more")
+
+    namespace = api.namespace()
+    async with Client(await connection.connect({"KUBECONFIG": str(server.kubeconfig)}), fence=fence) as client:
+        api.fault({"verb": "patch", "action": "drop", "times": 1})
+        with pytest.raises(errors.LostLeadershipError):
+            await client.apply(CRON_JOBS, cron_job(namespace))
+    assert api.get(CRON_JOBS, namespace, "nightly") is None
+
+
 async def test_long_lists_come_in_pages(cluster: CachedClient, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace = api.namespace()
     for number in range(5):

@@ -88,10 +88,10 @@ class _Operator:
         namespace = self._settings.namespace
         async with Client(await self._connect(), reconnect=self._connect) as client:
             self._lease = LeaderLease(client, namespace, LEASE_NAME, lease.identity(), is_dead=lease.is_dead)
-            if await _first(stop, [asyncio.create_task(self._lease.acquire())]) is None:
-                return 0
-            self.metrics.leading.set(1)
             try:
+                if await _first(stop, [asyncio.create_task(self._lease.acquire())]) is None:
+                    return 0
+                self.metrics.leading.set(1)
                 return await self._lead(stop, self._lease)
             finally:
                 with contextlib.suppress(MillraceError, TimeoutError):
