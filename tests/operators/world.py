@@ -64,6 +64,8 @@ SEEN = (
 )
 CHILDREN = (
     r.DEPLOYMENTS,
+    r.CONTROLLER_REVISIONS,
+    r.CONFIG_MAPS,
     r.SERVICES,
     r.POD_DISRUPTION_BUDGETS,
     r.SCALED_OBJECTS,
@@ -269,7 +271,8 @@ class World:
         """Every object that operators make, as it is."""
         found = []
         for resource in CHILDREN:
-            answer = self.http.get(resource.path(self.namespace))
+            labels = {"labelSelector": WATCHED[resource].labels}
+            answer = self.http.get(resource.path(self.namespace), params=labels)
             items = checked(answer)["items"] if answer.status_code == 200 else []
             found += [{"kind": resource.kind, **item} for item in items]
         return found

@@ -23,10 +23,12 @@ class PodKubelet(Kubelet):
     Attributes:
         files: digest of the file at each URI, now.
         served: every (revision, digest) that a pod was ready with.
+        measured: what each pod measured, by its name.
     """
 
     files: dict[str, str] = field(default_factory=dict)
     served: set[tuple[str, str]] = field(default_factory=set)
+    measured: dict[str, str] = field(default_factory=dict)
     _started: int = 0
 
     def act(self) -> bool:
@@ -81,6 +83,7 @@ class PodKubelet(Kubelet):
             done = ended(0, {"digest": found, "bytes": 42}, "Completed")
             done["terminated"]["finishedAt"] = at
             fetch, ready = {"state": done, "ready": True}, "True"
+            self.measured[name_of(pod)] = found
             self.served.add((labels_of(pod)["millrace.dev/revision"], found))
         else:
             failed = ended(2, error(f"{uri} has the digest {found}, while {wanted}", "ModelReplaced"))

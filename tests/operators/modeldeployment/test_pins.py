@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from random import Random
 from typing import Any
 
 import pytest
@@ -247,3 +249,90 @@ async def test_old_revisions_are_kept_for_a_while_and_then_taken_away(shop: Worl
     assert sorted(item["revision"] for item in kept) == [4, 5, 6, 7, 8, 9]
     assert [item["metadata"]["name"] for item in shop.all(r.CONFIG_MAPS)] == [item["metadata"]["name"] for item in kept]
     assert len(shop.all(r.DEPLOYMENTS)) == 1
+
+
+async def test_the_revision_that_serves_is_put_back_while_another_comes_up(shop: World) -> None:
+    other = "file:///m/other.onnx"
+    kubelet(shop).files[other] = SECOND
+    shop.apply(model())
+    await shop.settle()
+    [serving] = shop.all(r.DEPLOYMENTS)
+    shop.apply(model(uri=other))
+    shop.patch(r.DEPLOYMENTS, serving["metadata"]["name"], {"spec": {"replicas": 0}})
+    await shop.turn()
+    found = {item["metadata"]["name"]: item["spec"]["replicas"] for item in shop.all(r.DEPLOYMENTS)}
+    assert len(found) == 2
+    assert found[serving["metadata"]["name"]] == 1
+
+
+class Mishaps:
+    """What may happen to a deployment, in an order that a seed decides.
+
+    A pin is deleted only while the operator is there: a pod that starts before it is put back is held by nothing.
+    """
+
+    def __init__(self, world: World, seed: int) -> None:
+        self._world = world
+        self._chance = Random(seed)
+        self._command = ""
+
+    async def one(self) -> None:
+        """One of them, and as a rule a turn of the operator after it."""
+        kinds = (self.scale, self.lose_nodes, self.delete_pins, self.change, self.restart, self.replace, self.act)
+        kind = self._chance.choice(kinds)
+        kind()
+        if kind == self.delete_pins or self._chance.random() < 0.7:
+            await self._world.turn()
+
+    def scale(self) -> None:
+        for item in self._world.all(r.DEPLOYMENTS):
+            count = {"spec": {"replicas": self._chance.randint(1, 3)}}
+            self._world.patch(r.DEPLOYMENTS, item["metadata"]["name"], count)
+
+    def lose_nodes(self) -> None:
+        for item in self._world.all(r.DEPLOYMENTS):
+            kubelet(self._world).kill(item["metadata"]["name"])
+        self._world.touched(r.PODS)
+
+    def delete_pins(self) -> None:
+        for item in self._world.all(r.CONFIG_MAPS):
+            self._world.delete(r.CONFIG_MAPS, item["metadata"]["name"])
+
+    def change(self) -> None:
+        self._command = self._chance.choice([self._command, f"{self._chance.random()}:restart"])
+        self._world.apply(model(pods=self._chance.randint(1, 3), command=self._command))
+
+    def restart(self) -> None:
+        self._world.restart()
+
+    def replace(self) -> None:
+        kubelet(self._world).files[URI] = digest(self._chance.choice("abc"))
+
+    def act(self) -> None:
+        kubelet(self._world).act()
+        self._world.touched(r.PODS)
+        self._world.touched(r.DEPLOYMENTS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_revision_ever_leads_traffic_to_two_models(shop: World, seed: int) -> None:
+    mishaps = Mishaps(shop, seed)
+    led_to: dict[str, set[str]] = defaultdict(set)
+    mishaps.change()
+    for _ in range(40):
+        await mishaps.one()
+        for item in ready_pods(shop):
+            revision = item["metadata"]["labels"]["millrace.dev/revision"]
+            led_to[revision].add(kubelet(shop).measured[item["metadata"]["name"]])
+        assert all(len(found) == 1 for found in led_to.values()), led_to
+    assert led_to
+
+
+def ready_pods(world: World) -> list[dict[str, Any]]:
+    """The ready pods that the service's stable Service leads to."""
+    chosen = selected(world) if world.get(r.SERVICES, "shop") else []
+    return [
+        item
+        for item in world.all(r.PODS)
+        if item["metadata"]["name"] in chosen and item["status"]["conditions"][0]["status"] == "True"
+    ]

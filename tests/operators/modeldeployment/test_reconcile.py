@@ -279,6 +279,8 @@ async def test_a_cluster_without_mesh_keda_and_prometheus_operator_serves_all_th
     assert scaler is not None
     assert scaler["spec"]["scaleTargetRef"]["name"] == world.status(MD, "m")["revision"]
     assert {item["kind"] for item in world.children()} == {
+        "ControllerRevision",
+        "ConfigMap",
         "Deployment",
         "Service",
         "PodDisruptionBudget",
