@@ -23,6 +23,7 @@ import grimp
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).parents[1]
@@ -334,12 +335,14 @@ def test_the_lock_and_the_constraints_for_pip_are_the_same() -> None:
     assert pinned <= locked
     ours: dict[str, Any] = {each["name"]: each for each in lock if each["name"] in {"millrace", "millrace-local"}}
     for project in (PROJECT, LOCAL):
-        metadata = ours[project["name"]]["metadata"]["requires-dist"]
         extras = project["optional-dependencies"].values()
-        declared = {
-            Requirement(each).name for each in [*project["dependencies"], *(r for extra in extras for r in extra)]
-        }
-        assert {each["name"] for each in metadata} == {canonicalize_name(name) for name in declared}
+        declared = [Requirement(each) for each in [*project["dependencies"], *(r for extra in extras for r in extra)]]
+        listed = ours[project["name"]]["metadata"]["requires-dist"]
+        for name in {each["name"] for each in listed} | {canonicalize_name(each.name) for each in declared}:
+            bounds = {each.specifier for each in declared if canonicalize_name(each.name) == name}
+            assert (
+                name in ours or {SpecifierSet(each["specifier"]) for each in listed if each["name"] == name} == bounds
+            )
 
 
 def test_the_installed_version_is_that_of_the_checkout() -> None:
