@@ -93,7 +93,7 @@ async def _report_route(cluster: CachedClient, decision: ServiceDecision) -> Non
     splitting = (item.observation.document for item in decision.experiments if item.split is not None)
     about, rewritten = next(splitting, document), decision.changes.rewritten
     if rewritten and about is not None:
-        versions = [item["metadata"].get("resourceVersion", "") for item in route.live.objects()]
+        versions = [item["metadata"].get("resourceVersion", "") for item in route.live.objects]
         note = f"{' and '.join(rewritten)} was edited by somebody else and has been put right"
         await cluster.events.emit(about, "Warning", "RouteRewritten", note, identity=["rewritten", versions])
 

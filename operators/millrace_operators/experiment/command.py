@@ -107,7 +107,7 @@ def _promote(observation: Observation, name: str) -> Verdict:
     name = name or observation.challengers[0].name
     if name not in arms:
         raise _refusal(f"there is no arm {name!r}", f"Arms: {', '.join(arms)}")
-    if not observation.ready(arms[name]):
+    if name not in observation.ready:
         raise _refusal(f"the arm {name!r} is not ready", "Promote an arm whose deployment is Ready")
     return verdicts.promote(name, "PromotedByCommand", f"{name} promoted by command")
 

@@ -91,7 +91,7 @@ def _in_order(experiments: Sequence[Observation]) -> list[Decision]:
     decisions: list[Decision] = []
     holder = ""
     for alone in experiments:
-        observation = alone.blocked_by(holder) if holder else alone
+        observation = replace(alone, blocker=holder) if holder else alone
         decision = decide_experiment(observation)
         decisions.append(decision)
         phase = decision.status.phase

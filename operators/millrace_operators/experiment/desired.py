@@ -33,7 +33,7 @@ def split_of(observation: Observation, status: ExperimentStatus) -> Split | None
 
 def _rules(observation: Observation) -> tuple[HeaderRule, ...]:
     spec, control = observation.spec, observation.control
-    leads_to = {arm.name: (arm if observation.ready(arm) else control).deployment for arm in spec.arms}
+    leads_to = {arm.name: (arm if arm.name in observation.ready else control).deployment for arm in spec.arms}
     overrides = [
         (f"override-{index}", item.header, item.value, item.arm) for index, item in enumerate(spec.overrides or ())
     ]

@@ -79,10 +79,6 @@ class Observation:
         """The same with another status."""
         return replace(self, status=status)
 
-    def blocked_by(self, name: str) -> Observation:
-        """The same while the Experiment ``name`` has the service; empty: none has it."""
-        return replace(self, blocker=name)
-
     @property
     def name(self) -> str:
         """``metadata.name``."""
@@ -116,24 +112,27 @@ class Observation:
     @property
     def unready(self) -> list[Arm]:
         """Arms that must not get traffic."""
-        return [arm for arm in self.spec.arms if not self.ready(arm)]
+        return [arm for arm in self.spec.arms if arm.name not in self.ready]
 
     @property
     def unknown(self) -> list[Arm]:
         """Arms of which nobody could say whether their deployment exists."""
         return [arm for arm in self.spec.arms if self.arms[arm.name].unknown]
 
-    def lost(self, arm: Arm) -> bool:
-        """Whether the arm's deployment is gone, going, or serves behind another service; not where that is unknown."""
-        held = self.arms[arm.name]
-        if held.target is None:
-            return not held.unknown
-        return held.target.deleting or held.service != self.spec.service
+    @property
+    def lost(self) -> frozenset[str]:
+        """Names of arms whose deployment is gone, going, or serves elsewhere; not those that are unknown."""
+        return frozenset(name for name, held in self.arms.items() if not held.unknown and not self._stays(held))
 
-    def ready(self, arm: Arm) -> bool:
-        """Whether the arm may get traffic."""
-        target = self.arms[arm.name].target
-        return target is not None and target.ready and not self.lost(arm)
+    @property
+    def ready(self) -> frozenset[str]:
+        """Names of arms that may get traffic."""
+        return frozenset(
+            name for name, held in self.arms.items() if held.target and held.target.ready and self._stays(held)
+        )
+
+    def _stays(self, held: ArmTarget) -> bool:
+        return held.target is not None and not held.target.deleting and held.service == self.spec.service
 
     def applied_at(self) -> datetime | None:
         """Since when the route holds what is wanted; None while it is being changed."""

@@ -80,11 +80,11 @@ def unacceptable(observation: Observation) -> Verdict | None:
 
 def challenger_lost(observation: Observation) -> Verdict | None:
     """A comparison without one of its arms says nothing. A control that may come back is waited for first."""
-    lost = [arm.name for arm in observation.challengers if observation.lost(arm)]
-    control = observation.control
+    lost = [arm.name for arm in observation.challengers if arm.name in observation.lost]
+    control = observation.control.name
     if not lost or observation.phase not in (RUNNING, PAUSED):
         return None
-    if not observation.ready(control) and not observation.lost(control):
+    if control not in observation.ready and control not in observation.lost:
         return None
     return roll_back(INCONCLUSIVE, "ChallengerLost", f"the deployment of {', '.join(lost)} is gone")
 
@@ -99,7 +99,7 @@ def deployment_unknown(observation: Observation) -> Verdict | None:
 
 def control_lost(observation: Observation) -> Verdict | None:
     """Everything stays as it is: there is nothing to go back to."""
-    if observation.phase not in (RUNNING, PAUSED) or observation.ready(observation.control):
+    if observation.phase not in (RUNNING, PAUSED) or observation.control.name in observation.ready:
         return None
     message = (
         f"the deployment {observation.control.deployment!r} of the control is not ready; weights are frozen. "

@@ -1,12 +1,16 @@
-"""What share of the traffic each arm should have: by the steps, by who is ready, and by how the experiment ends."""
+"""What share of the traffic each arm should have: by the steps, by who is ready, and by how the experiment ends.
+
+Percentages are integers that sum to 100, by largest remainder, on a ramp that never takes a unit back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
 
 from millrace_core.api.experiment import ExperimentSpec, ExperimentStatus, FrozenStep
 from millrace_operators.experiment.observation import PROMOTING, SPLITTING, Observation
-from millrace_operators.routing.weights import WHOLE, only, ramp, without_unready
+from millrace_operators.routing.state import WHOLE
 
 
 def desired_weights(observation: Observation, status: ExperimentStatus) -> dict[str, int]:
@@ -20,12 +24,11 @@ def desired_weights(observation: Observation, status: ExperimentStatus) -> dict[
         return only(status.decision.arm, arms)
     if status.phase not in SPLITTING:
         return only(observation.control.name, arms)
-    frozen = not observation.ready(observation.control) or bool(observation.unknown)
+    frozen = observation.control.name not in observation.ready or bool(observation.unknown)
     if frozen and status.weights is not None and status.weights.desired:
         return status.weights.desired
-    ready = {arm.name: observation.ready(arm) for arm in observation.spec.arms}
     nominal = weights_at(observation.spec, status.steps, status.step_index or 0)
-    return without_unready(nominal, observation.control.name, ready)
+    return without_unready(nominal, observation.control.name, observation.ready)
 
 
 def weights_at(spec: ExperimentSpec, steps: Sequence[FrozenStep] | None, index: int) -> dict[str, int]:
@@ -41,3 +44,51 @@ def weights_at(spec: ExperimentSpec, steps: Sequence[FrozenStep] | None, index: 
         return {control: WHOLE - sum(given.values()), **dict.fromkeys(weights, 0), **given}
     shares = given if given.keys() == weights.keys() and any(given.values()) else dict.fromkeys(weights, 1)
     return ramp(control, shares, [step.weight for step in steps[: index + 1]])
+
+
+def apportion(total: int, shares: Mapping[str, int], at_least: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Divides ``total`` among the keys of ``shares``, in proportion and in integers.
+
+    From zero it is the method of largest remainders (ties go to the earlier key). ``at_least`` holds what each key
+    has already (together at most ``total``): nobody falls below it, which plain largest remainders do not promise when
+    the total grows (the Alabama paradox).
+    """
+    given = {key: (at_least or {}).get(key, 0) for key in shares}
+    whole = sum(shares.values())
+    if whole == 0:
+        return given
+    quotas = {key: Fraction(total * share, whole) for key, share in shares.items()}
+    for _ in range(total - sum(given.values())):
+        neediest = max(given, key=lambda key: quotas[key] - given[key])
+        given[neediest] += 1
+    return given
+
+
+def ramp(control: str, shares: Mapping[str, int], totals: Sequence[int]) -> dict[str, int]:
+    """The split after the steps ``totals``: the last one's percentage to the challengers, the rest to the control.
+
+    Args:
+        control: name of the control.
+        shares: each challenger's share among the challengers.
+        totals: percentages of all challengers together, step by step, never falling.
+    """
+    challengers: dict[str, int] = dict.fromkeys(shares, 0)
+    for total in totals:
+        challengers = apportion(total, shares, challengers)
+    return {control: WHOLE - sum(challengers.values()), **challengers}
+
+
+def only(winner: str, names: Iterable[str]) -> dict[str, int]:
+    """All traffic to one."""
+    return {name: WHOLE if name == winner else 0 for name in names}
+
+
+def without_unready(split: Mapping[str, int], control: str, ready: Collection[str]) -> dict[str, int]:
+    """The split with the shares of unready challengers given to the control.
+
+    An unready control keeps its share: nothing else may take it.
+    """
+    lost = sum(weight for name, weight in split.items() if name != control and name not in ready)
+    return {
+        name: weight + lost if name == control else (weight if name in ready else 0) for name, weight in split.items()
+    }

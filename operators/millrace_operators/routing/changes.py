@@ -56,7 +56,7 @@ def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> Rout
     if _must_wait(desired):
         return RouteChanges(programmed=False, settled=False, waits_for=tuple(sorted(desired.unknown)))
     if not desired.targets:
-        return RouteChanges(delete=live.objects(), settled=not live.objects())
+        return RouteChanges(delete=live.objects, settled=not live.objects)
     place = (desired.service, desired.namespace, desired.targets)
     pointed = candidate(desired.champion, desired.targets)
     services: tuple[Object, ...] = (

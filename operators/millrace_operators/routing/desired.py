@@ -11,8 +11,7 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_core.api.base import API_VERSION
-from millrace_operators.routing.state import CONTENDERS, Champion, HeaderRule, Object, RouteTarget, Split
-from millrace_operators.routing.weights import WHOLE
+from millrace_operators.routing.state import CONTENDERS, WHOLE, Champion, HeaderRule, Object, RouteTarget, Split
 
 ISTIO: Final = "networking.istio.io/v1"
 COMPONENT: Final = "app.kubernetes.io/component"

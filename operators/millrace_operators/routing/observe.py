@@ -38,7 +38,7 @@ def observe_route(cache: Cache, namespace: str, service: str, now: datetime, fac
     """A service, its deployments and its route as the cache and the facts show them."""
     found = live(cache, namespace, service)
     champion = recorded(found.stable)
-    named = {owner["name"] for item in found.objects() for owner in item["metadata"].get("ownerReferences") or ()}
+    named = {owner["name"] for item in found.objects for owner in item["metadata"].get("ownerReferences") or ()}
     named |= {champion.name} - {""}
     missing = frozenset(name for name in named if cache.get(MODEL_DEPLOYMENTS, namespace, name) is None)
     asked = {name: facts.get(deployment_request(namespace, name)) for name in missing}

@@ -21,6 +21,9 @@ REWRITTEN_AT: Final = f"{GROUP}/rewritten-at"
 # How long a change takes to reach every proxy, where no Experiment says otherwise.
 DEFAULT_SETTLE_SECONDS: Final = 5.0
 
+# All of the traffic, in percent.
+WHOLE: Final = 100
+
 
 @dataclass(frozen=True)
 class RouteTarget:
@@ -99,6 +102,7 @@ class LiveRoute:
     virtual: Object | None = None
     mesh: bool = True
 
+    @property
     def objects(self) -> tuple[Object, ...]:
         """Those that exist, in the order in which they are taken away: the route before what it points at."""
         return tuple(item for item in (self.virtual, self.rule, self.arms, self.stable) if item is not None)
