@@ -43,7 +43,7 @@ async def act(cluster: CachedClient, decision: ServiceDecision) -> RejectError |
     if refused is None:
         await _report_route(cluster, decision)
     for experiment in decision.experiments:
-        written = statuses.stored(experiment, refused=refused, strangers=decision.route.strangers)
+        written = statuses.stored(experiment, refused=refused, undelegated=decision.route.undelegated)
         await cluster.write_status(_newest(cluster, experiment), written, reported=_REPORTED)
         if experiment.release:
             await cluster.remove_finalizer(_newest(cluster, experiment), FINALIZER)
@@ -51,7 +51,7 @@ async def act(cluster: CachedClient, decision: ServiceDecision) -> RejectError |
 
 
 async def _write_intent(cluster: CachedClient, decision: Decision) -> None:
-    """Writes what was decided before anything is done about it, and tells of it once.
+    """Writes what was decided before anything is done about it, with one Event.
 
     From its start on an Experiment has the finalizer: it is not deleted before traffic is back.
     """
@@ -62,8 +62,8 @@ async def _write_intent(cluster: CachedClient, decision: Decision) -> None:
         return
     document = _newest(cluster, decision)
     await cluster.write_status(document, statuses.intent(document, status))
-    told = ("phase", "step_index", "handled_command")
-    if any(getattr(status, name) != getattr(before, name) for name in told):
+    reported = ("phase", "step_index", "handled_command")
+    if any(getattr(status, name) != getattr(before, name) for name in reported):
         kind = "Warning" if verdict.warning else "Normal"
         identity = [status.phase, status.step_index, status.handled_command, status.started_at, status.paused_at]
         await cluster.events.emit(document, kind, verdict.reason, verdict.message, identity=identity)

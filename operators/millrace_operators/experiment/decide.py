@@ -67,12 +67,12 @@ class ServiceDecision:
 
 
 def decide(service: ServiceObservation) -> ServiceDecision:
-    """The whole turn."""
+    """What becomes of every Experiment of the service and of its route."""
     decisions = _in_order(service.experiments)
     asking = next((decision for decision in decisions if decision.split is not None), None)
     desired = desired_route(service.route, asking.split if asking else None)
     changes = route_changes(desired, service.route.live, service.now)
-    if asking is not None and changes.programmed and not service.route.strangers:
+    if asking is not None and changes.programmed and not service.route.undelegated:
         decisions = [_confirmed(decision) if decision is asking else decision for decision in decisions]
     unknown = service.now + ASK_AGAIN if service.route.unknown else None
     looks = [changes.again_at, unknown, *(next_look(item.observation.after(item.status)) for item in decisions)]

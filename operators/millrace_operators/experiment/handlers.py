@@ -7,11 +7,9 @@ from functools import partial
 from typing import Final
 
 from millrace_core.api import names
-from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
-    DEPLOYMENTS,
     DESTINATION_RULES,
     EXPERIMENTS,
     MODEL_DEPLOYMENTS,
@@ -20,7 +18,6 @@ from millrace_kube.resources import (
     Object,
     Resource,
     labels_of,
-    name_of,
     namespace_of,
 )
 from millrace_kube.runtime import Controller, Mapper, by_label
@@ -36,7 +33,7 @@ def controllers(cluster: CachedClient, _platform: Platform) -> list[Controller]:
     """One key for each service."""
     watches: dict[Resource, Mapper] = {
         EXPERIMENTS: _of_experiment,
-        MODEL_DEPLOYMENTS: partial(_of_deployment, cluster.cache),
+        MODEL_DEPLOYMENTS: _of_deployment,
         SERVICES: by_label(names.SERVICE),
         DESTINATION_RULES: by_label(names.SERVICE),
         VIRTUAL_SERVICES: _of_route,
@@ -49,12 +46,8 @@ def _of_experiment(document: Object) -> Iterable[tuple[str, str]]:
     return [(namespace_of(document), document["spec"]["service"])]
 
 
-def _of_deployment(cache: Cache, document: Object) -> Iterable[tuple[str, str]]:
-    """Its service, and the one that it served behind before its spec.service changed."""
-    namespace, name = namespace_of(document), name_of(document)
-    children = cache.select(DEPLOYMENTS, namespace, names.DEPLOYMENT, name)
-    before = {labels_of(child).get(names.SERVICE, "") for child in children}
-    return [(namespace, service) for service in {service_of(document), *before} if service]
+def _of_deployment(document: Object) -> Iterable[tuple[str, str]]:
+    return [(namespace_of(document), service_of(document))]
 
 
 def _of_route(document: Object) -> Iterable[tuple[str, str]]:

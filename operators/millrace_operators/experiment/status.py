@@ -30,16 +30,18 @@ FACTS_MISSING: Final = "FactsMissing"
 ALL_KNOWN: Final = "AllKnown"
 
 
-def stored(decision: Decision, *, refused: RejectError | None = None, strangers: Sequence[str] = ()) -> dict[str, Any]:
+def stored(
+    decision: Decision, *, refused: RejectError | None = None, undelegated: Sequence[str] = ()
+) -> dict[str, Any]:
     """The whole status as it is written; it describes the generation on which it was decided.
 
     Args:
         refused: why an object of the route could not be written; None: all were.
-        strangers: the user's own VirtualServices for the host that do not delegate to Millrace's.
+        undelegated: the user's own VirtualServices for the host that do not delegate to Millrace's.
     """
     document = decision.observation.document
     generation, before = document["metadata"]["generation"], (document.get("status") or {}).get("conditions")
-    current = _conditions(before, decision, refused, strangers)
+    current = _conditions(before, decision, refused, undelegated)
     return {
         **fields(decision.status),
         "observedGeneration": generation,
@@ -68,7 +70,7 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
 
 
 def _conditions(
-    before: list[ConditionDict] | None, decision: Decision, refused: RejectError | None, strangers: Sequence[str]
+    before: list[ConditionDict] | None, decision: Decision, refused: RejectError | None, undelegated: Sequence[str]
 ) -> list[ConditionDict]:
     status, observation = decision.status, decision.observation
     if status.phase in TERMINAL:
@@ -76,7 +78,7 @@ def _conditions(
     checks = [
         _accepted(status, observation),
         _targets_ready(status, observation),
-        _route(decision, refused, strangers),
+        _route(decision, refused, undelegated),
         *_facts_available(before, observation),
     ]
     completed = condition(conditions.COMPLETED, None, IN_PROGRESS, f"the phase is {status.phase}")
@@ -126,7 +128,7 @@ def _facts_available(before: list[ConditionDict] | None, observation: Observatio
     return [condition(conditions.FACTS_AVAILABLE, True, ALL_KNOWN, "everything that a decision needs is known")]
 
 
-def _route(decision: Decision, refused: RejectError | None, strangers: Sequence[str]) -> ConditionDict:
+def _route(decision: Decision, refused: RejectError | None, undelegated: Sequence[str]) -> ConditionDict:
     status, observation = decision.status, decision.observation
     kind = conditions.ROUTE_PROGRAMMED
     if not observation.mesh:
@@ -134,9 +136,9 @@ def _route(decision: Decision, refused: RejectError | None, strangers: Sequence[
         return condition(kind, False, MESH_ABSENT, message)
     if refused is not None:
         return conditions.rejected(kind, refused)
-    if strangers:
+    if undelegated:
         message = (
-            f"the VirtualService {strangers[0]!r} has the host of the service; let it delegate to "
+            f"the VirtualService {undelegated[0]!r} has the host of the service; let it delegate to "
             f"{{name: {observation.spec.service}}}, or remove it"
         )
         return condition(kind, False, NOT_DELEGATED, message)

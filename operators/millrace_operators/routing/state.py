@@ -137,7 +137,7 @@ class RouteObservation:
     unknown: frozenset[str] = frozenset()
 
     @property
-    def strangers(self) -> tuple[str, ...]:
+    def undelegated(self) -> tuple[str, ...]:
         """The user's own VirtualServices that keep the route from having any effect, because they do not delegate."""
         return tuple(root.name for root in self.roots if not root.delegates)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from millrace_core.base import timestamps
 from millrace_kube import resources as r
+from millrace_operators.facts.live_objects import LiveObject, LiveObjects
 from tests import builders
 from tests.operators import world as world_module
 from tests.operators.conftest import Faults
@@ -82,6 +85,45 @@ async def test_a_service_without_an_experiment_keeps_its_champion_while_nobody_s
     await world.settle(horizon=SOON)
     assert (champion(world), versions(world), world.kills) == ("v1", before, 0)
     assert world.wish == 10
+
+
+async def test_what_is_decided_is_dated_when_the_facts_have_come_and_not_when_they_were_asked_for(
+    running: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock moves during I/O."""
+    read = LiveObjects.read
+
+    async def slowly(source: LiveObjects, request: LiveObject) -> Any:
+        running.now += timedelta(hours=1)
+        return await read(source, request)
+
+    monkeypatch.setattr(LiveObjects, "read", slowly)
+    await running.turn()
+    running.forget(MD)
+    command(running, "ab", "1:pause")
+    asked_at = running.now
+    await running.turn()
+    paused_at = timestamps.parse(running.status(EXP, "ab")["pausedAt"])
+    assert paused_at == running.now >= asked_at + timedelta(hours=2)
+
+
+async def test_a_turn_that_is_cancelled_while_it_asks_writes_nothing_and_the_next_one_goes_on(
+    running: World, faults: Faults
+) -> None:
+    before, writes = versions(running), running.writes
+    faults.put({**READS, "action": "latency", "seconds": 60})
+    running.forget(MD)
+    command(running, "ab", "1:abort")
+    turn = asyncio.create_task(running.turn())
+    while faults.fired() < 2:
+        await asyncio.sleep(0.01)
+    turn.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await turn
+    assert (versions(running), running.writes) == (before, writes)
+    faults.put()
+    await running.settle()
+    assert (running.status(EXP, "ab")["phase"], split(running)) == ("Failed", {"v1": 100})
 
 
 async def test_a_deployment_that_has_really_gone_is_gone_once_the_api_server_says_so(
