@@ -137,15 +137,15 @@ def test_a_second_run_asks_the_source_for_new_cells_and_those_that_rows_came_lat
 ) -> None:
     world.run(store, engine)
     before = world.now
-    assert world.asked == [TimeRange(None, before)], "the first run reads everything"
+    assert world.scanned == [TimeRange(None, before)], "the first run reads everything"
     steady(world)
     assert same(world, store, other, engine)
     world.run(store, engine)
     steady(world, GRID // 2)
     world.rows += [{"id": 6, "at": before - age * GRID - 7, "written": world.now, "x": 1.0} for age in (9, 10, 3)]
     assert same(world, store, other, engine)
-    looks = [window for window in world.asked if window.created_after is not None]
-    reads = [window for window in world.asked if window.created_after is None]
+    looks = [scan for scan in world.scanned if scan.created_after is not None]
+    reads = [scan for scan in world.scanned if scan.created_after is None]
     assert [window.latest for window in looks] == [before - REACH + GRID, before + GRID]
     assert reads == [
         TimeRange(before - 11 * GRID + 1, before - 9 * GRID),
@@ -153,7 +153,7 @@ def test_a_second_run_asks_the_source_for_new_cells_and_those_that_rows_came_lat
         TimeRange(before + GRID + 1, world.now),
     ]
     world.run(store, engine, RunRequest(full=True))
-    assert world.asked == [TimeRange(None, world.now)]
+    assert world.scanned == [TimeRange(None, world.now)]
 
 
 def test_what_is_changed_or_deleted_in_place_is_seen_by_a_full_run_and_by_those_after_it(
@@ -180,7 +180,7 @@ def test_a_run_that_failed_after_it_had_read_need_not_read_that_again(
             world.run(store, engine, progress=enough)
     steady(world)
     world.run(store, engine)
-    older, newer = [window for window in world.asked if window.created_after is None]
+    older, newer = [scan for scan in world.scanned if scan.created_after is None]
     assert newer == TimeRange(began + 5 * GRID + 1, world.now)
     assert older == TimeRange(began - REACH + 1, began + 5 * GRID - REACH), "what left the windows meanwhile"
     steady(world)
@@ -204,13 +204,13 @@ def test_shares_keep_their_own_entities_and_another_number_of_them_begins_anew(
     world.run(store, engine, shards=3)
     steady(world)
     world.run(store, engine, shards=3)
-    reads = [window for window in world.asked if window.created_after is None]
+    reads = [scan for scan in world.scanned if scan.created_after is None]
     assert reads == [TimeRange(world.now - GRID + 1, world.now)] * 3
     rows = sum(pq.read_metadata(path).num_rows for path in files(Path(world.definition.partials[7:]), "*.parquet"))  # type: ignore[index]
     assert rows == 5 * 25
     steady(world)
     world.run(store, engine, shards=2)
-    reads = [window for window in world.asked if window.created_after is None]
+    reads = [scan for scan in world.scanned if scan.created_after is None]
     assert reads == [TimeRange(world.now - GRID - REACH + 1, world.now)] * 2
     assert same(world, store, other, engine)
 

@@ -35,11 +35,11 @@ class TableWithTypes(TableSource):
     def __init__(self, table: pa.Table, batch_rows: int = 70, fails: bool = False) -> None:
         super().__init__(table, batch_rows)
         self.columns = {column.name: str(column.type) for column in table.schema}
-        self.request: list[TimeRange] = []
+        self.scanned: list[TimeRange] = []
         self._fails = fails
 
     def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
-        self.request.append(time_range)
+        self.scanned.append(time_range)
         yield from super().scan(columns, time_range)
         if self._fails:
             raise OSError("the source is gone")
@@ -53,7 +53,7 @@ class World:
     definition: Definition
     now: int = BEGIN
     rows: list[dict[str, Any]] = field(default_factory=list)
-    request: list[TimeRange] = field(default_factory=list)
+    scanned: list[TimeRange] = field(default_factory=list)
 
     def grow(self) -> None:
         late = self.definition.lag + self.definition.lateness
@@ -86,7 +86,7 @@ class World:
             part = Part(str(self.now), Shard(index, shards))
             covers = ledger.begin(part, covers)
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, part=part, **more)
-        self.request = source.request
+        self.scanned = source.scanned
         return result
 
 
