@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
-from millrace_data.objects.filesystem import REQUEST_SECONDS
+from millrace_core.base.timeouts import IDLE_SECONDS
 
 
 class Purpose(NamedTuple):
@@ -120,7 +120,7 @@ TABLE: Final = (
     Fault(
         ("curlCode: 28,",),
         RetryError,
-        f"{{uri}} could not be read: no data for {REQUEST_SECONDS:g} s",
+        f"{{uri}} could not be read: no data for {IDLE_SECONDS:g} s",
         "Check that the store is up, and the way to it",
     ),
     Fault(

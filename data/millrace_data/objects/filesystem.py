@@ -13,9 +13,8 @@ from pydantic import Field
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import Settings
+from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 
-CONNECT_SECONDS: Final = 5.0
-REQUEST_SECONDS: Final = 30.0
 ATTEMPTS: Final = 3
 
 
@@ -51,7 +50,7 @@ def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri")
     return s3_filesystem(settings), (parts.netloc + path).rstrip("/")
 
 
-def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = REQUEST_SECONDS) -> fs.FileSystem:
+def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = IDLE_SECONDS) -> fs.FileSystem:
     """S3. Paths begin with the bucket. Touches no network."""
     endpoint = urlsplit(settings.endpoint_url or "")
     return fs.S3FileSystem(

@@ -9,11 +9,9 @@ from typing import Final
 import httpx
 
 from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_data.objects.base import CHUNK, ObjectRange
 from millrace_data.objects.uri import ObjectUri
-
-CONNECT_SECONDS: Final = 5.0
-READ_SECONDS: Final = 30.0
 
 _OK: Final = 200
 _PARTIAL: Final = 206
@@ -27,7 +25,7 @@ class HttpReader:
 
     def __init__(self, uri: ObjectUri) -> None:
         self._uri = uri
-        timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+        timeout = httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS)
         self._client = httpx.Client(timeout=timeout, follow_redirects=True)
 
     @contextmanager
@@ -79,7 +77,7 @@ def _size(response: httpx.Response) -> int | None:
 
 def _sentence(error: httpx.HTTPError) -> str:
     kinds = {
-        "ReadTimeout": f"no data for {READ_SECONDS:g} s",
+        "ReadTimeout": f"no data for {IDLE_SECONDS:g} s",
         "ConnectError": f"cannot connect: {error}",
         "RemoteProtocolError": f"the download broke off: {error}",
     }

@@ -11,8 +11,8 @@ from millrace_data.objects import faults, filesystem
 from millrace_data.objects.base import ObjectRange
 from millrace_data.objects.uri import ObjectUri
 
-# A chunk is a request of its own.
-_CHUNK: Final = 8 * 1024 * 1024
+# A chunk is a request of its own, and several are held at once: larger ones are no faster and take more memory.
+_CHUNK: Final = 2 * 1024 * 1024
 
 
 class S3Reader:

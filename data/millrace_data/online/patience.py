@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from millrace_core.base.errors import RetryError
+from millrace_core.base.retry import delays
 
 T = TypeVar("T")
-
-_FIRST_DELAY: Final = 0.1
-_LONGEST_DELAY: Final = 2.0
 
 
 class StoreRestartedError(RetryError):
@@ -25,16 +23,6 @@ class StoreRestartedError(RetryError):
             "written",
             hint="Run it again; the watermark has not moved",
         )
-
-
-def delays(patience: float) -> Iterator[float]:
-    """Seconds to wait before each new attempt: growing, and ``patience`` in all."""
-    away = 0.0
-    delay = _FIRST_DELAY
-    while away < patience:
-        yield delay
-        away += delay
-        delay = min(2 * delay, _LONGEST_DELAY)
 
 
 def patiently(call: Callable[[], T], patience: float, sleep: Callable[[float], None] = time.sleep) -> T:

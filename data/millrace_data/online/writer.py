@@ -12,11 +12,12 @@ from queue import Queue
 from typing import Final
 
 from millrace_core.base.errors import MillraceError
+from millrace_core.base.retry import delays
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
 from millrace_data.online.commands import row_commands
 from millrace_data.online.delivery import PASSING, Delivery
-from millrace_data.online.patience import StoreRestartedError, delays, patiently
+from millrace_data.online.patience import StoreRestartedError, patiently
 from millrace_data.online.resp import Command
 from millrace_data.online.store import Store
 

@@ -18,9 +18,10 @@ from pyiceberg.table import Table
 
 from millrace_core.api.source import IcebergSourceSpec as Spec
 from millrace_core.base.errors import NotFoundError, ReportError, RetryError
+from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
-from millrace_data.objects.filesystem import ATTEMPTS, CONNECT_SECONDS, REQUEST_SECONDS
+from millrace_data.objects.filesystem import ATTEMPTS
 from millrace_data.sources import bounds, columns, iceberg_files
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
@@ -190,7 +191,7 @@ def _properties(spec: Spec, credentials: Credentials) -> Mapping[str, Any]:
         "s3.endpoint": credentials.endpoint_url,
         "glue.endpoint": credentials.endpoint_url,
         "s3.connect-timeout": str(CONNECT_SECONDS),
-        "s3.request-timeout": str(REQUEST_SECONDS),
+        "s3.request-timeout": str(IDLE_SECONDS),
         "glue.max-retries": ATTEMPTS,
     }
     return {name: value for name, value in known.items() if value}

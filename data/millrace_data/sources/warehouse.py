@@ -24,6 +24,7 @@ from sqlalchemy.dialects import mysql
 from millrace_core.api.source import PostgresSourceSpec as Postgres
 from millrace_core.api.source import SqlSourceSpec as Sql
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_core.base.timeouts import CONNECT_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import columns, database_columns
@@ -33,7 +34,6 @@ from millrace_data.sources.database_columns import Column
 from millrace_data.sources.database_errors import explained
 
 _ROWS: Final = 20_000
-_CONNECT_SECONDS: Final = 10
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
 # compare as times do only where the days differ.
@@ -198,7 +198,7 @@ def _address(spec: Postgres | Sql, credentials: Credentials) -> sa.URL:
             spec.host,
             spec.port,
             spec.database,
-            {"sslmode": spec.ssl_mode, "connect_timeout": str(_CONNECT_SECONDS)},
+            {"sslmode": spec.ssl_mode, "connect_timeout": str(int(CONNECT_SECONDS))},
         )
     if not credentials.sql_url:
         raise RejectError(

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import aiohttp
 
+from millrace_core.base import retry
+from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_kube.cache import Cache
 from millrace_kube.resources import (
     EXPERIMENTS,
@@ -57,7 +59,7 @@ class Mirror:
 
     async def run(self) -> None:
         """Sends until cancelled."""
-        timeout = aiohttp.ClientTimeout(total=10)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         failures = 0
         async with aiohttp.ClientSession(trust_env=True, timeout=timeout) as session:
             while True:
@@ -68,7 +70,7 @@ class Mirror:
                     failures += 1
                     if failures == 1:
                         _log.warning("the registry %s does not take the catalogue, trying on: %r", self._url, error)
-                    await asyncio.sleep(min(2.0**failures, _POLL_SECONDS))
+                    await asyncio.sleep(retry.delay(failures, first=2.0, longest=_POLL_SECONDS))
                     continue
                 if failures:
                     _log.info("the registry %s has the catalogue again", self._url)

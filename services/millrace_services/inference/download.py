@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from millrace_core.base import retry
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_data.objects.base import ObjectRange, ObjectReader
 from millrace_data.objects.uri import ObjectUri
@@ -45,7 +46,7 @@ class Download:
 
     Args:
         part: bytes of one range.
-        pause: seconds before the first retry; doubled for each further one.
+        pause: seconds before the first retry; later ones wait longer (``base.retry``).
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Download:
                     if attempt == ATTEMPTS - 1:
                         raise
                     logger.warning("trying again: %s", error)
-                    time.sleep(self._pause * 2**attempt)
+                    time.sleep(retry.delay(attempt + 1, first=self._pause))
             return digest(self.partial)
 
     def arrive(self) -> None:

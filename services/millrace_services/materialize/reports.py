@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import urllib.request
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
 
+from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
 
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 # Kubernetes cuts a termination message off there.
 _MOST_BYTES: Final = 4096
 _MOST_MESSAGE: Final = 2000
-_SECONDS: Final = 5.0
 
 
 def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
@@ -62,11 +61,11 @@ def record_run(registry_url: str | None, definition: Definition, document: dict[
     url = f"{registry_url.rstrip('/')}/v1/runs/{quote(f'{definition.view}-{finished}')}"
     about = {"kind": "materialize", "namespace": definition.project, "view": definition.view}
     body = orjson.dumps({"finishedAt": times.render(finished), **about, **document})
-    request = urllib.request.Request(  # noqa: S310 the operator's own URL
-        url, body, {"content-type": "application/json"}, method="PUT"
-    )
+    import httpx  # noqa: PLC0415 a run that failed early, or has no registry, need not wait for it
+
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
-            pass
-    except OSError as error:
+        httpx.put(
+            url, content=body, headers={"content-type": "application/json"}, timeout=ANSWER_SECONDS
+        ).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         logger.warning("the registry at %s does not record the run: %s", registry_url, error)

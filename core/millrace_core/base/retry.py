@@ -1,0 +1,29 @@
+"""The one retry policy: waits that double from attempt to attempt, up to a longest one.
+
+Only what raises ``RetryError`` is tried again. Kubernetes' reconciles have a policy of their own (``millrace_kube``),
+which adds chance, because many of them begin at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+FIRST_SECONDS: Final = 0.1
+LONGEST_SECONDS: Final = 2.0
+# Doublings beyond this change nothing, and would one day be too large for a float.
+_DOUBLINGS: Final = 30
+
+
+def delay(failures: int, *, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS) -> float:
+    """Seconds to wait after so many failures in a row, at least one."""
+    return float(min(first * 2.0 ** min(failures - 1, _DOUBLINGS), longest))
+
+
+def delays(patience: float) -> Iterator[float]:
+    """Seconds to wait before each new attempt: ``patience`` in all, or a little more."""
+    waited, failures = 0.0, 0
+    while waited < patience:
+        failures += 1
+        yield (seconds := delay(failures))
+        waited += seconds

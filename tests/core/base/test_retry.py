@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace_core.base import retry
+
+
+@given(st.floats(0, 100))
+def test_waits_double_up_to_the_longest_and_are_as_much_as_there_is_patience(patience: float) -> None:
+    waits = list(retry.delays(patience))
+    assert waits == list(islice((min(0.1 * 2**n, 2.0) for n in range(100)), len(waits)))
+    assert sum(waits) >= patience
+    assert sum(waits[:-1]) < patience or not waits
+
+
+def test_however_many_failures_the_wait_is_a_number() -> None:
+    assert retry.delay(1, first=0.5) == 0.5
+    assert retry.delay(3, first=0.5) == 2.0
+    assert retry.delay(10_000, longest=30.0) == 30.0
