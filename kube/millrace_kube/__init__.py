@@ -5,10 +5,10 @@ raises what ``errors`` has for each status. ``informer`` lists and watches and k
 that users write kopf does that, behind ``kopf_streams``); listeners of stores put keys into a ``queue``, whose ``loop``
 reconciles them, again after a back-off where they failed. A reconcile reads stores, decides, and writes through the
 client; the answer goes into the store at once, so that the next one knows of it. Around this: ``lease`` (one process
-writes), ``events`` (what users are told), ``compare`` (what differs), and pure readings of Kubernetes' forms:
-``resources``, ``owners``, ``conditions``, ``selectors``, ``quantities``, ``times``. On top the operators have
-``runtime`` (all of it in one process), ``cached_client`` (reads the ``cache``, writes what differs) and ``watched``;
-the embedded mode has its planners.
+writes), ``events`` (for ``kubectl describe``), ``compare`` (what differs), ``metrics``, ``stopping``; pure readings of
+Kubernetes' forms are ``resources``, ``owners``, ``conditions``, ``selectors``, ``quantities``, ``times``. On top the
+operators have ``runtime`` (all of it in one process), ``cached_client`` (reads the ``cache``, writes what differs) and
+``watched``; the embedded mode has its planners.
 
 How an operator's controller is written on it (``handlers.py`` of each operator)::
 

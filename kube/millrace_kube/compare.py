@@ -65,7 +65,7 @@ def _list_holds(desired: Sequence[Any], live: Sequence[Any], field: str, *, nati
 
 
 def _map_keys(desired: Sequence[Any], field: str) -> tuple[str, ...]:
-    """By what the items of a list are told apart; nothing where they cannot be, so that the list counts as a whole."""
+    """The keys that identify the items of a list; none where items share them, so that the list counts as a whole."""
     if not desired or not isinstance(desired[0], Mapping):
         return ()
     keys = _KEYS.get(field, ())

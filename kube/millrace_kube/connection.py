@@ -2,7 +2,7 @@
 
 A ``Connection`` says all that a request needs, and ``Connection.session`` is the only place where connections to an API
 server are made: the client's requests and kopf's streams go through it. Kubeconfigs and service accounts are read here;
-the official client, which takes a second to import, is asked only where a user logs in by a program or a provider.
+the official client, which takes a second to import, is used only where a user logs in by a program or a provider.
 """
 
 from __future__ import annotations

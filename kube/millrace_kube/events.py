@@ -29,10 +29,10 @@ _LAST_WRITES_SECONDS: Final = 2.0
 
 
 class Recorder:
-    """Writes Events. One that cannot be written is logged and forgotten: it never holds up the work that it tells of.
+    """Writes Events. One that cannot be written is logged and forgotten: it never holds up the work that it is about.
 
     Args:
-        component: who tells it.
+        component: the reporting component.
         clock: the current time.
     """
 

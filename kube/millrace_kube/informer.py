@@ -1,8 +1,8 @@
 """Keeps stores true by list and watch.
 
 A watch resumes where it ended, also after a silence or a broken connection; only where the server no longer knows the
-version (410) is everything listed again, and listeners then hear the differences alone. Failures are retried with a
-growing delay for as long as it takes.
+version (410) is everything listed again, and listeners are then called with the differences alone. Failures are
+retried with a growing delay for as long as it takes.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ kopf watches the kinds that users write: it finds their CRDs when they are insta
 ``kopf.on.event`` handlers only look (kopf calls them low-level spies), so no handler state, annotation or finalizer of
 kopf's ever lands on an object, and nothing can fight a GitOps tool. What kopf does not do is done here around it:
 
-- It tells neither when its list is complete nor what has gone since its last one: a list of ours follows each of its.
+- It reports neither when its list is complete nor what was deleted since its last one: we list after it does.
 - It copies every object to find out what changed, which nobody asks for: ``_NoDiffs``.
 - It gives up a request after a while: ``_Backoffs``.
 - It swallows a cancel that comes while a stream gives way to its next one: ``_end``, which leans on names of its tasks.
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 STREAMS: Final = ("watcher for ", "resource observer")
 _KOPFS_FILES: Final = str(Path(kopf.__file__).parent)
 _CANCEL_AGAIN_SECONDS: Final = 0.5
-# How long after a list of kopf's our own begins: long enough for kopf to have told of what it listed.
+# How long after a list of kopf's our own begins: long enough for kopf to have delivered what it listed.
 _SETTLE_SECONDS: Final = 1.0
 _USER_AGENT: Final = {"User-Agent": "millrace-operator-kopf"}
 

@@ -47,7 +47,7 @@ class LeaderLease:
         client: a client without a fence.
         identity: this process; see ``identity``.
         is_dead: whether the process of an identity is known to have ended.
-        clock: seconds by which validity and silence are measured; ``wall``: the time of day, which the Lease tells.
+        clock: seconds by which validity and silence are measured; ``wall``: the time of day, as ``renewTime`` has it.
         duration: seconds of silence after which others take over; ``deadline``: after which this process stops leading;
             ``retry``: between tries.
     """

@@ -86,13 +86,13 @@ class Store:
         return True
 
     def advance(self, version: int) -> None:
-        """Takes that every change up to ``version`` is in: a watch tells them in order."""
+        """Notes that every change up to ``version`` is in: a watch delivers them in order."""
         if version > self._known:
             self._known = version
             self._gone = {key: gone for key, gone in self._gone.items() if gone > version}
 
     def replace(self, documents: Iterable[Object], version: int) -> None:
-        """Takes a whole list at its resource version: what is not in it, and is not newer than it, has gone."""
+        """Takes a whole list at its resource version: what is not in it, and not newer than it, was deleted."""
         set_back = version < self._known
         if set_back:
             _log.warning("%s: the API server was set back to an earlier state", self.resource.plural)
@@ -111,7 +111,7 @@ class Store:
         self.synced.set()
 
     def clear(self) -> None:
-        """Takes that the kind is not served: nothing of it exists."""
+        """Empties the store, because the kind is not served."""
         for key in list(self.items):
             self._pop(key)
         self._gone, self._known = {}, -1

@@ -1,4 +1,4 @@
-"""ReplicaSets: as many pods of one template as asked for."""
+"""ReplicaSets: as many pods of one template as spec.replicas says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BURST = 500
 
 
 def plan(replica_set: Object, pods: Sequence[Object], now: datetime, *, is_taken: Callable[[str], bool]) -> ActionPlan:
-    """Creates or deletes pods until as many as asked for are active, and counts them in the status.
+    """Creates or deletes pods until as many as spec.replicas says are active, and counts them in the status.
 
     Args:
         replica_set: the ReplicaSet.
@@ -54,8 +54,8 @@ def _create(replica_set: Object, count: int, is_taken: Callable[[str], bool]) ->
             namespace=metadata["namespace"],
             owner=owner_reference(replica_set),
         )
-        told = EmitEvent(replica_set, "SuccessfulCreate", f"Created pod: {name}")
-        actions += [Create(PODS, body), told]
+        event = EmitEvent(replica_set, "SuccessfulCreate", f"Created pod: {name}")
+        actions += [Create(PODS, body), event]
     return actions
 
 

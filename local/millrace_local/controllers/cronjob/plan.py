@@ -36,30 +36,30 @@ def plan(cron_job: Object, jobs: Sequence[Object], now: datetime) -> ActionPlan:
         return ActionPlan()
     spec = cron_job["spec"]
     actions = _expire(cron_job, jobs)
-    status, told = _account(cron_job, jobs)
+    status, events = _account(cron_job, jobs)
     if spec.get("suspend"):
-        return ActionPlan((*actions, *told, *_write(cron_job, status)))
+        return ActionPlan((*actions, *events, *_write(cron_job, status)))
     try:
         # Without a name it is UTC, as a Kubernetes controller in its usual container has it.
         zone = cron.time_zone(spec["timeZone"]) if spec.get("timeZone") else UTC
         schedule = cron.parse(spec["schedule"], zone, field="spec.schedule")
     except RejectError as error:
         wrong = EmitEvent(cron_job, "UnparseableSchedule", str(error), "Warning")
-        return ActionPlan((*actions, *told, wrong, *_write(cron_job, status)))
+        return ActionPlan((*actions, *events, wrong, *_write(cron_job, status)))
     due = _due(cron_job, schedule, now)
-    actions += due.told
+    actions += due.events
     if due.at is not None:
         status, started = _start(cron_job, jobs, status, due.at)
         actions += started
     following = schedule.after(now)
     again = None if following is None else (following - now).total_seconds()
-    return ActionPlan((*actions, *told, *_write(cron_job, status)), again)
+    return ActionPlan((*actions, *events, *_write(cron_job, status)), again)
 
 
 @dataclass(frozen=True)
 class _Due:
     at: datetime | None = None
-    told: tuple[EmitEvent, ...] = ()
+    events: tuple[EmitEvent, ...] = ()
 
 
 def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
@@ -71,7 +71,7 @@ def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
     at = schedule.latest(since, now)
     if at is None:
         return _Due()
-    told: tuple[EmitEvent, ...] = ()
+    events: tuple[EmitEvent, ...] = ()
     if deadline is not None:
         if at + timedelta(seconds=deadline) < now:
             message = f"Missed scheduled time to start a job: {stamp(at)}"
@@ -79,8 +79,8 @@ def _due(cron_job: Object, schedule: Cron, now: datetime) -> _Due:
         since = max(since, now - timedelta(seconds=deadline))
     if schedule.more_than(MANY_MISSED, since, now):
         message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-        told = (EmitEvent(cron_job, "TooManyMissedTimes", message, "Warning"),)
-    return _Due(at, told)
+        events = (EmitEvent(cron_job, "TooManyMissedTimes", message, "Warning"),)
+    return _Due(at, events)
 
 
 def _start(cron_job: Object, jobs: Sequence[Object], status: Object, at: datetime) -> tuple[Object, list[Action]]:
@@ -150,7 +150,7 @@ def _account(cron_job: Object, jobs: Sequence[Object]) -> tuple[Object, list[Emi
         status["lastSuccessfulTime"] = max(times, key=timestamps.parse)
     were_active = {reference.get("uid") for reference in before.get("active") or []}
     ended = [job for job in jobs if is_finished(job) and job["metadata"]["uid"] in were_active]
-    told = [
+    events = [
         _tell(
             cron_job,
             "SawCompletedJob",
@@ -159,7 +159,7 @@ def _account(cron_job: Object, jobs: Sequence[Object]) -> tuple[Object, list[Emi
         )
         for job in ended
     ]
-    return status, told
+    return status, events
 
 
 def _expire(cron_job: Object, jobs: Sequence[Object]) -> list[Action]:

@@ -18,7 +18,7 @@ class Size:
 
     Attributes:
         name: its name.
-        desired: pods it is told to keep.
+        desired: pods that its spec.replicas keeps.
         available: pods of it that are available.
         maximum: the most pods its Deployment allowed when it was last scaled, 0 when never noted.
     """

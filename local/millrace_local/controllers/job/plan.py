@@ -160,9 +160,9 @@ def _make(
         if index is not None:
             base = f"{metadata['name'][:46]}-{index}"
             name = next(free_names(base, f"{metadata['uid']}/{index}", is_taken))  # noqa: PLW2901
-        told = EmitEvent(job, "SuccessfulCreate", f"Created pod: {name}")
+        event = EmitEvent(job, "SuccessfulCreate", f"Created pod: {name}")
         carried = {} if index is None else tries(index)
-        actions += [Create(PODS, pod(job, name, index, carried)), told]
+        actions += [Create(PODS, pod(job, name, index, carried)), event]
     return _Step(tuple(actions), made=len(chosen))
 
 
@@ -219,15 +219,15 @@ def _suspended(conditions: list[Object] | None, suspended: bool, now: datetime) 
 def _told(job: Object, status: Object) -> list[Action]:
     """One Event for each condition that changed."""
     before, after = (job.get("status") or {}).get("conditions"), status.get("conditions")
-    told: list[Action] = []
+    events: list[Action] = []
     if holds(after, "Complete"):
-        told.append(EmitEvent(job, "Completed", "Job completed"))
+        events.append(EmitEvent(job, "Completed", "Job completed"))
     if holds(after, "Failed") and (failed := find(after, "Failed")):
-        told.append(EmitEvent(job, failed["reason"], failed["message"], "Warning"))
+        events.append(EmitEvent(job, failed["reason"], failed["message"], "Warning"))
     if holds(after, "Suspended") != holds(before, "Suspended"):
         reason, message = ("Suspended", "Job suspended") if holds(after, "Suspended") else ("Resumed", "Job resumed")
-        told.append(EmitEvent(job, reason, message))
-    return told
+        events.append(EmitEvent(job, reason, message))
+    return events
 
 
 def _unsupported(job: Object) -> list[Action]:

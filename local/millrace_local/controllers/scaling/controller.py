@@ -23,7 +23,7 @@ from millrace_local.controllers.scaling.spec import Scaling, Trigger, read
 
 log = logging.getLogger(__name__)
 
-# An address where nobody answered is not asked again for so long, by any ScaledObject.
+# After no answer from an address, no ScaledObject queries it again for so long.
 ABSENT_SECONDS = 30.0
 RETRY_SECONDS = 5.0
 _WAS_THERE = ("ScaledObjectReady", "PrometheusUnavailable")
@@ -103,10 +103,10 @@ class ScalingController:
         self._memory[key] = decision.memory
         if decision.replicas != current:
             await self._scale(obj, scaling, current, decision)
-        said = ("True", "ScaledObjectReady", "ScaledObject is defined correctly and is ready for scaling")
+        healthy = ("True", "ScaledObjectReady", "ScaledObject is defined correctly and is ready for scaling")
         await self._report(
             obj,
-            ready=said if fault is None else ("False", "PrometheusUnavailable", str(fault)),
+            ready=healthy if fault is None else ("False", "PrometheusUnavailable", str(fault)),
             decision=decision,
         )
         return scaling.interval

@@ -44,7 +44,7 @@ def decide(scaling: Scaling, values: Sequence[float | None], current: int, memor
     Args:
         scaling: the ScaledObject.
         values: each trigger's value, None where the query failed.
-        current: replicas asked for at present.
+        current: the target's present spec.replicas.
         memory: of the poll before.
         now: the present time.
     """
@@ -63,7 +63,7 @@ def decide(scaling: Scaling, values: Sequence[float | None], current: int, memor
     wanted = max((_of_trigger(trigger, value, current) for trigger, value in known), default=current)
     wanted = max(scaling.least, 1, min(wanted, scaling.most))
     if failures:
-        # An unknown trigger could have asked for more: nothing is taken away on half the knowledge.
+        # A trigger without a value could want more replicas, so none are removed.
         wanted = max(wanted, min(current, scaling.most))
     wanted, memory = _stabilized(scaling, wanted, current, memory, now)
     return Decision(wanted, "by the triggers", active=active or scaling.least > 0, memory=memory)

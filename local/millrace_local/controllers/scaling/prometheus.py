@@ -33,7 +33,7 @@ class Prometheus:
         self._proxy = proxy
 
     def address(self, trigger: Trigger) -> str:
-        """The server that is asked for this trigger; "" when there is none."""
+        """The Prometheus server that this trigger is queried from; "" when there is none."""
         return self._server or trigger.server
 
     async def value(self, trigger: Trigger) -> float:
