@@ -9,12 +9,13 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.online.published import Snapshot, snapshot
 
 SECONDS = 10.0
 _BAD_REQUEST = 400
 _NOT_FOUND = 404
+_INTERNAL = 500
 
 
 class Registry:
@@ -105,5 +106,10 @@ def error_of(response: httpx.Response, otherwise: str) -> MillraceError:
         return RetryError(f"{otherwise}: HTTP {response.status_code} {response.text[:200]}", hint="Check the URL")
     # The text begins with the field already.
     text = text.removeprefix(f"{field}: ")
-    kinds: dict[int, type[MillraceError]] = {_BAD_REQUEST: RejectError, 422: RejectError, _NOT_FOUND: NotFoundError}
+    kinds: dict[int, type[MillraceError]] = {
+        _BAD_REQUEST: RejectError,
+        422: RejectError,
+        _NOT_FOUND: NotFoundError,
+        _INTERNAL: ReportError,
+    }
     return kinds.get(response.status_code, RetryError)(text, field=field, reason=reason)

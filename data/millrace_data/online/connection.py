@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
-from millrace_core.features.online.store_url import Host, Login, StoreUrl, Tls
+from millrace_core.base.errors import RejectError
+from millrace_core.features.online.store_url import FIELD, Host, Login, StoreUrl, Tls
 from millrace_data.online.resp import Reply, RespProtocol, ignore_failure, pack
-from millrace_data.online.store_errors import CLOSED, TIMEOUT, StoreError, no_connection
+from millrace_data.online.store_errors import CLOSED, REFUSED, TIMEOUT, StoreError, connection_error
 
 Check = Callable[[RespProtocol], Awaitable[None]]
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """What TLS connections are made with; None where there are none."""
+    """What TLS connections are made with; None where there are none.
+
+    Raises:
+        RejectError: a file that the store's URL names cannot be used.
+    """
     if tls is None:
         return None
+    files = {"ssl_ca_certs": tls.ca_certs, "ssl_certfile": tls.certfile, "ssl_keyfile": tls.keyfile}
+    for name, path in files.items():
+        if path and not os.access(path, os.R_OK):
+            raise RejectError(f"{name} is {path!r}, which cannot be read", hint="Name a readable file", field=FIELD)
+    try:
+        return _tls_context(tls)
+    except ssl.SSLError as error:
+        named = ", ".join(f"{name} {path!r}" for name, path in files.items() if path)
+        hint = "Name PEM files, and the key that belongs to the certificate"
+        raise RejectError(f"{named}: no certificate or key: {error}", hint=hint, field=FIELD) from error
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=tls.ca_certs or None)
     context.check_hostname = tls.check_hostname
     if not tls.verify:
@@ -134,7 +153,7 @@ class SharedConnection:
             if isinstance(error, TimeoutError):
                 raise StoreError(f"no connection within {self._timeout:g} s", TIMEOUT) from error
             if isinstance(error, OSError | UnicodeError):
-                raise no_connection(error) from error
+                raise connection_error(error, REFUSED) from error
             raise
         return protocol
 

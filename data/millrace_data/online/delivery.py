@@ -6,20 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from redis.exceptions import (
-    AskError,
-    BusyLoadingError,
-    ClusterDownError,
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisClusterException,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import TimeoutError as StoreTimeoutError
+from redis.exceptions import AskError, MovedError
 
-from millrace_core.base.errors import RetryError
 from millrace_core.features.online.store_url import Host
 from millrace_data.online.resp import Command, pack
 from millrace_data.online.servers import Servers
@@ -29,20 +17,6 @@ from millrace_data.online.write_rule import SCRIPT
 _IN_FLIGHT: Final = 4 << 20
 _ASKING: Final = pack(b"ASKING", [])
 _LOAD: Final = pack(b"SCRIPT", [b"LOAD", SCRIPT])
-
-# What is over when the store has had some time.
-PASSING: Final = (
-    StoreConnectionError,
-    StoreTimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    ClusterDownError,
-    TryAgainError,
-    NoScriptError,
-    RedisClusterException,
-    OSError,
-    RetryError,
-)
 
 Answered = Callable[[Command, int], None]
 

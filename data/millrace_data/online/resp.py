@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 
-from millrace_data.online.store_errors import CLOSED, FOREIGN, TIMEOUT, StoreError, error_reply
+from millrace_data.online.store_errors import CLOSED, FOREIGN, TIMEOUT, StoreError, connection_error, error_reply
 
 # Simple and bulk strings are bytes, integers are int, null is None; an array holds any of these.
 Reply = list[Any] | bytes | int | None
@@ -106,7 +106,8 @@ class RespProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.fail(StoreError(str(exc or "the store closed the connection"), CLOSED))
+        lost = exc if isinstance(exc, OSError) else ConnectionResetError("the store closed the connection")
+        self.fail(connection_error(lost, CLOSED))
 
     def send(self, wire: bytes) -> asyncio.Future[Reply]:
         """Sends a packed command; a future of its reply, which fails with ``StoreError``."""

@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    InvalidResponse,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import TimeoutError as StoreTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from millrace_core.features.online.store_url import Host, StoreUrl
+from millrace_data.online.connection import tls_context
+from millrace_data.online.store_errors import (
+    CLOSED,
+    FAULTS,
+    FOREIGN,
+    NO_MASTER,
+    REFUSED,
+    TIMEOUT,
+    StoreError,
+    code_of_text,
+    connection_error,
+    error_reply,
+)
 
 
 class Servers(Protocol):
@@ -36,8 +67,56 @@ class Servers(Protocol):
         """Forgets what was known of the servers."""
 
 
+# Codes of the client library's errors; the first that fits counts, because some of them are kinds of others.
+_CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (AuthenticationError, "WRONGPASS"),
+    (AuthenticationWrongNumberOfArgsError, "WRONGPASS"),
+    (NoPermissionError, "NOPERM"),
+    (OutOfMemoryError, "OOM"),
+    (BusyLoadingError, "LOADING"),
+    (ReadOnlyError, "READONLY"),
+    (NoScriptError, "NOSCRIPT"),
+    (ClusterDownError, "CLUSTERDOWN"),
+    (TryAgainError, "TRYAGAIN"),
+    (MasterDownError, "MASTERDOWN"),
+    (MovedError, "MOVED"),
+    (AskError, "ASK"),
+    (ClusterCrossSlotError, "CROSSSLOT"),
+    (InvalidResponse, FOREIGN),
+    (StoreTimeoutError, TIMEOUT),
+)
+
+
+def store_error(error: BaseException) -> StoreError:
+    """An error of the client library, with its code."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, RedisClusterException | MasterNotFoundError) and error.__cause__ is not None:
+        return StoreError(text, store_error(error.__cause__).code)  # why no node, or sentinel, could be asked
+    if isinstance(error, MasterNotFoundError):
+        return StoreError(text, NO_MASTER)
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return StoreError(text, code)
+    if isinstance(error, ResponseError):
+        reply = error_reply(text)
+        # The client library takes the word ERR away.
+        return reply if reply.code in FAULTS else StoreError(text, code_of_text(text, "ERR"))
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError | UnicodeError):
+            at_once = isinstance(error, OSError) or "connecting" in text
+            return StoreError(text, connection_error(cause, REFUSED if at_once else CLOSED).code)
+        cause = cause.__cause__ or cause.__context__
+    return StoreError(text, code_of_text(text, CLOSED))
+
+
 def servers(where: StoreUrl, timeout: float) -> Servers:
-    """The servers of a store. Nothing is connected yet."""
+    """The servers of a store. Nothing is connected yet.
+
+    Raises:
+        RejectError: a file for TLS that the URL names cannot be used.
+    """
+    tls_context(where.tls)  # the client library would call an unreadable file a broken connection
     # Protocol 2, because its answers are the same from every server since Redis 6.
     options: dict[str, Any] = {
         "protocol": 2,
@@ -48,15 +127,15 @@ def servers(where: StoreUrl, timeout: float) -> Servers:
         **_tls(where),
     }
     if where.kind == "cluster":
-        return Cluster(where, options)
+        return ClusterServers(where, options)
     options["db"] = where.database
     if where.kind == "sentinel":
-        asked = {**options, "db": 0, **_login(*where.sentinel_login)}
-        sentinel: Any = _Sentinels([(host.name, host.port) for host in where.hosts], sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
-        return One(sentinel.master_for(where.service, **options))
+        sentinel_options = {**options, "db": 0, **_login(*where.sentinel_login)}
+        sentinel: Any = _Sentinels([(host.name, host.port) for host in where.hosts], sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
+        return SingleServer(sentinel.master_for(where.service, **options))
     if where.path:
-        return One(redis.Redis(unix_socket_path=where.path, **options))
-    return One(redis.Redis(where.hosts[0].name, where.hosts[0].port, **options))
+        return SingleServer(redis.Redis(unix_socket_path=where.path, **options))
+    return SingleServer(redis.Redis(where.hosts[0].name, where.hosts[0].port, **options))
 
 
 def _login(user: str, password: str) -> dict[str, Any]:
@@ -95,22 +174,22 @@ class _Sentinels(Sentinel):
         raise MasterNotFoundError(why) from cause
 
 
-class One:
+class SingleServer:
     """A single server, or a single one at a time: the client finds the present master whenever it connects."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
 
     def masters(self) -> dict[str, Any]:
-        """The one."""
+        """The server, under an empty name."""
         return {"": self.client}
 
     def holder(self, slot: int) -> str:  # noqa: ARG002 it holds all
-        """The one."""
+        """Its empty name."""
         return ""
 
     def at(self, name: str) -> Any:  # noqa: ARG002 there is no other
-        """The one."""
+        """Its client."""
         return self.client
 
     def look_again(self) -> None:
@@ -118,7 +197,7 @@ class One:
         self.client.connection_pool.disconnect(inuse_connections=False)
 
 
-class Cluster:
+class ClusterServers:
     """The nodes of a cluster, called ``host:port``."""
 
     def __init__(self, where: StoreUrl, options: dict[str, Any]) -> None:

@@ -6,23 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis.exceptions import (
-    AuthenticationError,
-    NoPermissionError,
-    OutOfMemoryError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-)
-from redis.sentinel import MasterNotFoundError
+from redis.exceptions import RedisClusterException, RedisError
 
-from millrace_core.base.errors import MillraceError, ReportError, RetryError
+from millrace_core.base.errors import MillraceError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys, store_url
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
-from millrace_data.online import meta
-from millrace_data.online.servers import servers
+from millrace_data.online import meta, store_errors
+from millrace_data.online.servers import servers, store_error
+from millrace_data.online.store_errors import SDK, Caller
 
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -40,10 +33,15 @@ class Store:
     Args:
         url: as ``millrace_core.features.online.store_url`` has it.
         timeout: seconds that one answer may take.
+        caller: who is told of errors.
+
+    Raises:
+        RejectError: the URL is none of a store, or a file that it names cannot be used.
     """
 
-    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS, caller: Caller = SDK) -> None:
         self.where = store_url.parse(url)
+        self._caller = caller
         self.shown = self.where.shown
         self.servers = servers(self.where, timeout)
 
@@ -54,42 +52,15 @@ class Store:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns errors of the client into ones that say what to do."""
+        """Turns errors of the client library into ones that say what to do."""
         try:
             yield
-        except (RedisError, RedisClusterException, OSError) as error:
+        except (RedisError, RedisClusterException, OSError, UnicodeError) as error:
             raise self.explain(error) from error
 
     def explain(self, error: Exception) -> MillraceError:
-        """What is to be done about an error of the client."""
-        said = str(error) or type(error).__name__
-        if isinstance(error, RedisClusterException | MasterNotFoundError) and error.__cause__ is not None:
-            error = error.__cause__  # type: ignore[assignment]  # why no node, or sentinel, could be asked
-        if "certificate verify failed" in said:  # other faults of TLS come with servers that die
-            return ReportError(
-                f"the online store {self.shown} is not trusted: {said}",
-                hint="Check ssl_ca_certs in the store's URL, and that the certificate names the host as the URL does "
-                "(ssl_check_hostname)",
-                reason="StoreUntrusted",
-            )
-        if isinstance(error, AuthenticationError | NoPermissionError):
-            return ReportError(
-                f"the online store {self.shown} refuses: {said}",
-                hint="Check user, password and rights (ACL) in the store's URL",
-                reason="StoreDenied",
-            )
-        if isinstance(error, OutOfMemoryError):
-            return ReportError(
-                f"the online store {self.shown} is full: {said}",
-                hint="Raise its maxmemory, or set a ttl on the views so that old rows expire",
-                reason="StoreFull",
-            )
-        fails = isinstance(error, ResponseError)
-        return RetryError(
-            f"the online store {self.shown} {'reports a fault' if fails else 'does not answer'}: {said}",
-            hint="See its log" if fails else "Check that it is up and reachable",
-            reason="StoreUnavailable",
-        )
+        """The error of the client library as the table of store errors has it."""
+        return store_errors.explain(store_error(error), self.where, self._caller)
 
     def run_ids(self) -> set[str]:
         """Identities of the processes that hold rows: others after a restart or a failover."""

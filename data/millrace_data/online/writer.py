@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Final
 
-from millrace_core.base.errors import MillraceError
+from redis.exceptions import RedisClusterException, RedisError
+
+from millrace_core.base.errors import MillraceError, RetryError
 from millrace_core.base.retry import delays
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
 from millrace_data.online.commands import row_commands
-from millrace_data.online.delivery import PASSING, Delivery
+from millrace_data.online.delivery import Delivery
 from millrace_data.online.patience import StoreRestartedError, patiently
 from millrace_data.online.resp import Command
+from millrace_data.online.servers import store_error
 from millrace_data.online.store import Store
+from millrace_data.online.store_errors import passes
 
 # Encoded pieces that may wait for the connection, so that encoding and writing go on side by side.
 _WAITING: Final = 2
@@ -110,8 +114,10 @@ class RowWriter:
                 self._delivery.exchange(unanswered, self._answered)
             except StoreRestartedError:
                 raise
-            except PASSING:
+            except (RetryError, RedisError, RedisClusterException, OSError, UnicodeError) as error:
                 self._delivery.close()
+                if not isinstance(error, RetryError) and not passes(store_error(error)):
+                    raise
                 if len(unanswered) < before:
                     waiting = delays(self._patience)
                 delay = next(waiting, None)

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
@@ -18,6 +18,7 @@ from millrace_data.materialization.job import RunRequest
 from millrace_data.materialization.ledger import Ledger, Part
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
+from millrace_data.online.store_errors import Caller
 from millrace_data.sources.cell_log import open_cell_log
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
@@ -29,6 +30,12 @@ logger = logging.getLogger(__name__)
 
 FAILED = 1
 REJECTED = 2
+# What the owner of a view reads in its status.
+JOB: Final = Caller(
+    "MILLRACE_STORE_URL of the operator, which hands it to its Jobs",
+    "To mend it, {advice}",
+    "The run is tried again; if it lasts, {advice}",
+)
 _NANOSECONDS = 1000
 
 
@@ -75,7 +82,7 @@ def _run(
     patience, part = settings.patience_seconds, settings.part(definition)
     credentials = Credentials.load(environ)
     source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, caller=JOB)
     ledger = Ledger(store, definition)
     covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _request(options))
     if part is not None:
@@ -119,7 +126,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
 
 
 def _purge(settings: JobSettings, definition: Definition) -> dict[str, Any]:
-    store = Store(settings.store_url)
+    store = Store(settings.store_url, caller=JOB)
     purged = patiently(lambda: store.purge(definition.project, definition.view), settings.patience_seconds)
     print(f"{definition.view}: {purged:,} rows deleted", file=sys.stderr)  # noqa: T201 for the person who looks
     return {"view": definition.view, "purged": purged, "finishedAt": times.render(_now())}

@@ -72,11 +72,12 @@ def render(error: BaseException) -> tuple[int, bytes, list[Header]]:
     The trace id of a 500 goes into the body, so that a user can quote what the log can be searched for.
     """
     status = status_of(error)
-    if status == INTERNAL:
-        logger.error("unexpected error", exc_info=error)
     if not isinstance(error, MillraceError):
+        logger.error("unexpected error", exc_info=error)
         sentence = f"internal error; the server's log has it under trace id {trace.current().trace_id}"
         return status, body_of(sentence, "Internal"), []
+    if status == INTERNAL:  # a person has to act, and the sentence says how; where it was raised would not help
+        logger.error("%s", error)
     headers = []
     if isinstance(error, RetryError):
         headers.append((b"retry-after", str(max(1, math.ceil(error.delay))).encode()))

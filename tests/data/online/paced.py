@@ -13,7 +13,8 @@ class PacedLine:
     """Passes commands on at once, and of the replies at most ``allowed`` bytes."""
 
     def __init__(self, server_port: int) -> None:
-        self.connections = 0
+        # The first bytes of each connection. A client of another test may try a port that it knew before.
+        self.greetings: list[bytes] = []
         self.port = 0
         self._server_port = server_port
         self._allowed: int | None = 0
@@ -47,7 +48,6 @@ class PacedLine:
             await self._ended.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         server_reader, server_writer = await asyncio.open_connection(HOST, self._server_port)
         ways = [self._pass_all(reader, server_writer), self._pass_some(server_reader, writer)]
         tasks = [asyncio.create_task(way) for way in ways]
@@ -64,7 +64,11 @@ class PacedLine:
             self._ended.set()
 
     async def _pass_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = True
         while data := await reader.read(65536):
+            if first:
+                self.greetings.append(data)
+                first = False
             writer.write(data)
 
     async def _pass_some(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

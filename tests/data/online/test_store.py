@@ -74,7 +74,7 @@ def test_a_user_of_the_acl_needs_no_more_than_the_rows_and_the_scripts(store: St
     assert (writer.count("default", "v"), writer.purge("default", "v")) == (1, 1)
     reader = Store(f"redis://reader:s3cret@{host}/0")
     assert reader.rows([b"default:v:{1}"]) == [None]
-    with pytest.raises(ReportError, match=r"refuses: .*Check user, password and rights") as caught:
+    with pytest.raises(ReportError, match=r"does not permit this: .*To mend it, give the user in") as caught:
         reader.announce(OLD)
     assert "s3cret" not in str(caught.value)
     with pytest.raises(ReportError, match="refuses"):

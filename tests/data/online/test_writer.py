@@ -55,7 +55,7 @@ def test_a_connection_that_breaks_is_made_again_and_no_row_is_lost(server: Any, 
 
 
 def test_a_store_that_is_not_there_is_said_without_its_password() -> None:
-    with pytest.raises(RetryError, match=r"redis://127.0.0.1:1/0 does not answer") as caught:
+    with pytest.raises(RetryError, match=r"redis://127.0.0.1:1/0 accepts no connection") as caught:
         write(Store("redis://me:hidden@127.0.0.1:1/0"), DEFINITION, many(1))
     assert "hidden" not in str(caught.value)
 
@@ -72,7 +72,7 @@ def test_a_store_that_goes_away_for_good_ends_the_run_cleanly(tmp_path: Path) ->
             for first in range(0, 20_000, 1000):
                 writer.write(many(1000, first))
 
-    with pytest.raises(RetryError, match="does not answer"):
+    with pytest.raises(RetryError, match="accepts no connection|closed the connection"):
         run()
 
 
@@ -122,7 +122,7 @@ def test_a_store_that_is_replaced_after_it_took_the_last_row_is_noticed() -> Non
 def test_a_full_store_is_said_so() -> None:
     with ValkeyServer(config={"save": "", "maxmemory": "3mb", "maxmemory-policy": "noeviction"}) as server:
         store = Store(f"redis://127.0.0.1:{server.port}/0")
-        with pytest.raises(ReportError, match=r"is full: .*Raise its maxmemory"):
+        with pytest.raises(ReportError, match=r"is full: .*To mend it, raise its maxmemory"):
             write(store, DEFINITION, *(many(5000, first) for first in range(0, 100_000, 5000)))
 
 
@@ -130,6 +130,6 @@ def test_a_wrong_password_is_said_so() -> None:
     with ValkeyServer(config={"save": ""}) as server:
         Store(f"redis://127.0.0.1:{server.port}/0").client.config_set("requirepass", "right")
         assert write(Store(f"redis://:right@127.0.0.1:{server.port}/0"), DEFINITION, many(1)).changed == 1
-        with pytest.raises(ReportError, match=r"refuses: .*Check user, password and rights") as caught:
+        with pytest.raises(ReportError, match=r"refuses the login: .*To mend it, check user and password") as caught:
             write(Store(f"redis://:wrong@127.0.0.1:{server.port}/0"), DEFINITION, many(1))
     assert "wrong@" not in str(caught.value)
