@@ -1,6 +1,6 @@
 """What was decided about a service, carried out.
 
-Intent is written to status first, then the route, then what was seen of both. So a turn that ends in the middle is
+Intent is written to status first, then the route, then the conditions of both. So a turn that ends in the middle is
 taken up by the next one, which follows from status and route alone.
 """
 
@@ -70,7 +70,7 @@ async def _write_intent(cluster: CachedClient, decision: Decision) -> None:
 
 
 async def _write_route(cluster: CachedClient, changes: RouteChanges) -> RejectError | None:
-    """Writes the route. What the API server refuses, or a name that somebody else has, is told, not tried for ever."""
+    """Writes the route; gives the first refusal: by the API server, or because somebody else has the name."""
     refused: RejectError | None = None
     for item in changes.apply:
         try:

@@ -14,7 +14,7 @@ Requests = list[FactRequest[Any]]
 
 
 def needed(service: ServiceObservation) -> Requests:
-    """What has to be asked for before anything is decided about the service."""
+    """The facts without which nothing is decided about the service."""
     of_route: Requests = [deployment_request(service.route.namespace, name) for name in sorted(service.route.missing)]
     return [*of_route, *(request for item in service.experiments for request in needed_by(item))]
 

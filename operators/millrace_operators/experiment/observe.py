@@ -20,7 +20,6 @@ from millrace_operators.experiment.observation import (
 )
 from millrace_operators.facts.fact import NO_FACTS, Absent, Facts, Known
 from millrace_operators.routing import observe as routes
-from millrace_operators.routing.changes import fight_ends_at
 from millrace_operators.routing.state import RouteObservation
 
 
@@ -69,7 +68,7 @@ def _observe_experiment(
         deployments=tuple(target.name for target in route.targets),
         champion=route.champion,
         mesh=route.live.mesh,
-        fight=fight_ends_at(route.live, route.now) is not None,
+        fight=route.fight,
         facts=facts,
     )
 

@@ -45,7 +45,7 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
 
 
 async def _gather(cluster: CachedClient, facts: FactGatherer, key: Key) -> ServiceObservation:
-    """What the cache holds, and what it does not; seen once more where asking has taken time."""
+    """What the cache holds, and the facts that it does not. It is read again after asking, which takes time."""
     observation = observe(cluster.cache, key.namespace, key.name, cluster.now())
     requests = needed(observation)
     if not requests:

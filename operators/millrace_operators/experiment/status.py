@@ -50,7 +50,7 @@ def stored(
 
 
 def intent(document: Object, status: ExperimentStatus) -> dict[str, Any]:
-    """The status with what was decided, and the conditions of before: they are told after the work."""
+    """The status with what was decided, and the conditions of before: the new ones follow after the work."""
     before = (document.get("status") or {}).get("conditions")
     return {**fields(status), **({"conditions": before} if before else {})}
 

@@ -36,7 +36,7 @@ class FactGatherer:
     Args:
         sources: one for each class of requests.
         deadline: seconds after which what has not come counts as failed.
-        clock: the current time, aware, UTC: how old a reading is is told when all have come, not when they were asked.
+        clock: the current time, aware, UTC. Ages are measured when all answers have come, not when they were asked for.
     """
 
     def __init__(

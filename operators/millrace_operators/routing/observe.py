@@ -24,6 +24,7 @@ from millrace_kube.resources import (
 )
 from millrace_operators.facts.fact import Absent, Facts, Known
 from millrace_operators.facts.live_objects import LiveObject
+from millrace_operators.routing.changes import fight_ends_at
 from millrace_operators.routing.state import (
     CONTENDERS,
     Champion,
@@ -51,6 +52,7 @@ def observe_route(cache: Cache, namespace: str, service: str, now: datetime, fac
         champion=champion,
         now=now,
         roots=roots(cache, namespace, service),
+        fight=fight_ends_at(found, now) is not None,
         missing=missing,
         unknown=frozenset(name for name, fact in asked.items() if not isinstance(fact, Known | Absent)),
     )

@@ -122,6 +122,7 @@ class RouteObservation:
     Attributes:
         targets: the service's deployments, oldest first.
         champion: as the stable Service records it.
+        fight: whether somebody else keeps editing the route.
         missing: deployments that the route or the record names, and the cache does not hold.
         unknown: those of them of which nobody could say whether they are gone.
     """
@@ -133,6 +134,7 @@ class RouteObservation:
     champion: Champion
     now: datetime
     roots: tuple[RootVirtualService, ...] = ()
+    fight: bool = False
     missing: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
 
