@@ -25,7 +25,7 @@ ifeq ($(UV),)
 	$(PYTHON) -m venv .venv
 	$(PIP) --upgrade pip==26.3
 	$(PIP) --requirement constraints.txt
-	$(PIP) --editable . --editable local
+	$(PIP) --no-build-isolation --editable . --editable local
 else
 	$(UV) sync --quiet --frozen --all-packages --python $(PYTHON)
 endif
