@@ -69,16 +69,18 @@ def run(
     began = time.monotonic()
     credentials = Credentials.load(os.environ)
     source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
-    covers = job.stretch(definition, Ledger(store, definition).position(), time_arguments.now(), RunRequest(start, end))
+    covers = job.run_interval(
+        definition, Ledger(store, definition).position(), time_arguments.now(), RunRequest(start, end)
+    )
     options: dict[str, Any] = {"cells": kept} | ({} if progress is None else {"progress": progress})
     with EngineSettings.load(os.environ).engine(definition.view) as engine:
         result = job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, **options)
     seconds = time.monotonic() - began
-    after = result.stretch.after
+    after = result.interval.after
     return MaterializeResult(
         view=definition.view,
         start=None if after is None else times.moment(after),
-        end=times.moment(result.stretch.upto),
+        end=times.moment(result.interval.upto),
         rows=result.rows,
         written=result.written,
         skipped=result.skipped,

@@ -13,7 +13,7 @@ from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_core.features.offline import quality_verdict
 from millrace_core.features.offline.quality_counts import QualityCounts, count_checks
 from millrace_core.features.offline.quality_verdict import QualityMeasurements, QualityVerdict
-from millrace_data.materialization.ledger import Ledger, Part, Stretch
+from millrace_data.materialization.ledger import Ledger, RunInterval, RunShard
 from millrace_data.online.patience import patiently
 
 _SHOWN: Final = 3
@@ -45,10 +45,10 @@ class Examination:
     source: DescribedSource
     ledger: Ledger
     engine: Engine
-    covers: Stretch
+    covers: RunInterval
     patience: float
 
-    def verdict(self, time_ranges: Sequence[TimeRange], part: Part | None) -> QualityVerdict:
+    def verdict(self, time_ranges: Sequence[TimeRange], part: RunShard | None) -> QualityVerdict:
         """What the view's checks say of all rows of the windows; an empty one where it has none.
 
         Every shard of a run judges by the rows of all of it, unless another shard has done so before.
@@ -67,7 +67,7 @@ class Examination:
             raise QualityBlockedError(found)
         return found
 
-    def _settled(self, part: Part, own: QualityVerdict) -> QualityVerdict:
+    def _settled(self, part: RunShard, own: QualityVerdict) -> QualityVerdict:
         return patiently(lambda: self.ledger.settle(part, self.covers, own), self.patience)
 
     def _judged(self, time_ranges: Sequence[TimeRange]) -> QualityVerdict:

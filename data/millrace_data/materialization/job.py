@@ -1,4 +1,4 @@
-"""A run: the latest visible row per entity of a stretch of event time, from the source into the online store."""
+"""A run: the latest visible row per entity of an interval of event time, from the source into the online store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from millrace_core.features.online.shard import Shard, ShardedSource
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.examination import Examination
-from millrace_data.materialization.ledger import Ledger, Part, Position, Stretch
+from millrace_data.materialization.ledger import Ledger, Position, RunInterval, RunShard
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
@@ -27,7 +27,7 @@ from millrace_data.sources.cell_log import CellLog, CellLogRun
 
 _LOWEST: Final = -(2**63)
 
-# Told the rows handed to the store so far, and the share of the source that has been read with them.
+# Called with the number of rows handed to the store so far, and the share (0 to 1) of the source read for them.
 Progress = Callable[[int, float], None]
 
 
@@ -49,7 +49,7 @@ class Result:
     """
 
     definition: Definition
-    stretch: Stretch
+    interval: RunInterval
     rows: int
     written: int
     skipped: int
@@ -58,7 +58,9 @@ class Result:
     quality: tuple[CheckResult, ...] = ()
 
 
-def stretch(definition: Definition, position: Position, now: int, request: RunRequest = RunRequest()) -> Stretch:
+def run_interval(
+    definition: Definition, position: Position, now: int, request: RunRequest = RunRequest()
+) -> RunInterval:
     """What a run covers: what ``request`` says, else all since the watermark up to ``now - lag``.
 
     ``spec.materialization.startFrom`` itself is covered: a row of exactly that moment belongs to the view. What is new
@@ -69,14 +71,14 @@ def stretch(definition: Definition, position: Position, now: int, request: RunRe
     upto = now - definition.lag if request.end is None else request.end
     if request.start is not None or request.end is not None:
         since = _since(definition)
-        return Stretch(since if request.start == definition.start_from else request.start, upto, began=now)
+        return RunInterval(since if request.start == definition.start_from else request.start, upto, began=now)
     if request.full or position.watermark is None:
-        return Stretch(_since(definition), upto, began=now)
+        return RunInterval(_since(definition), upto, began=now)
     after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
     if definition.created_field is None:
-        return Stretch(after, upto, began=now, known=position.watermark)
+        return RunInterval(after, upto, began=now, known=position.watermark)
     written = NO_CREATED if position.created is None else position.created - definition.lag - definition.lateness
-    return Stretch(after, upto, max(written, _LOWEST), now, position.watermark)
+    return RunInterval(after, upto, max(written, _LOWEST), now, position.watermark)
 
 
 def run(
@@ -84,16 +86,16 @@ def run(
     source: DescribedSource,
     store: Store,
     engine: Engine,
-    covers: Stretch,
+    covers: RunInterval,
     *,
     patience: float,
-    progress: Progress = lambda rows, done: None,  # noqa: ARG005 nobody is told by default
-    part: Part | None = None,
+    progress: Progress = lambda rows, done: None,  # noqa: ARG005 nobody watches by default
+    part: RunShard | None = None,
     cells: CellLog | None = None,
 ) -> Result:
-    """Materializes a stretch. Running it again, or any other in between, is harmless.
+    """Materializes an interval. Running it again, or any other in between, is harmless.
 
-    The watermark moves only when every row is acknowledged, and only where nothing before the stretch is missing.
+    The watermark moves only when every row is acknowledged, and only where nothing before the interval is missing.
 
     Args:
         part: which shard of the entities, where several processes run together; None takes all.
@@ -115,7 +117,7 @@ def run(
         verdict = examined.verdict(news(definition, covers), part)
         patiently(lambda: store.announce(definition), patience)
         if part is None:
-            begun = Part(f"whole-{covers.began}", Shard(0, 1))
+            begun = RunShard(f"whole-{covers.began}", Shard(0, 1))
             patiently(lambda: ledger.begin(begun, covers), patience)
         with RowWriter(store, definition, patience).running() as writer:
             for place, within in enumerate(pieces):
@@ -130,7 +132,7 @@ def run(
     return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
 
 
-def time_ranges(definition: Definition, source: HistorySource, covers: Stretch) -> list[TimeRange]:
+def time_ranges(definition: Definition, source: HistorySource, covers: RunInterval) -> list[TimeRange]:
     """What a run reads: what is new to it, but for snapshots all that they are made from."""
     if not definition.windowed or covers.empty:
         return news(definition, covers)
@@ -139,8 +141,8 @@ def time_ranges(definition: Definition, source: HistorySource, covers: Stretch) 
     return [snapshot.changed_range(definition, source, covers.known, covers.after, covers.upto, covers.created_after)]
 
 
-def news(definition: Definition, covers: Stretch) -> list[TimeRange]:
-    """What is new to a run: its stretch of event time, and before it the rows that were written late."""
+def news(definition: Definition, covers: RunInterval) -> list[TimeRange]:
+    """What is new to a run: its interval of event time, and before it the rows that were written late."""
     if covers.empty:
         return []
     within = [_new(definition, covers.after, covers.upto)]
@@ -179,7 +181,7 @@ class _Read:
             yield batch
 
 
-def _created(definition: Definition, covers: Stretch, read: _Read) -> int | None:
+def _created(definition: Definition, covers: RunInterval, read: _Read) -> int | None:
     """Up to which created time all rows have been read, at this run's end. A created time that lies in the future says
     nothing of what is to come before it."""
     everything = covers.after is None or covers.after == _since(definition)
@@ -190,7 +192,7 @@ def _created(definition: Definition, covers: Stretch, read: _Read) -> int | None
 
 def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, object]:
     """The result as docs/parts.md has it."""
-    after = result.stretch.after
+    after = result.interval.after
     since = result.definition.start_from
     # A start that was moved to take in startFrom itself is shown as startFrom.
     start = since if since is not None and after == since - 1 else after
@@ -199,7 +201,7 @@ def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, objec
         "schemaHash": result.definition.schema_hash,
         "interval": {
             "start": None if start is None else times.render(start),
-            "end": times.render(result.stretch.upto),
+            "end": times.render(result.interval.upto),
         },
         "rows": result.rows,
         "written": result.written,

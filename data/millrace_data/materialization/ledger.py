@@ -32,7 +32,7 @@ return plan
 """
 
 # Notes that a shard is done; when all are, moves the watermark, and what moves with it, forward but never back, and
-# only where nothing before the stretch is missing. Answers 1 where all are done, 0 where some are not, -1 where the
+# only where nothing before the interval is missing. Answers 1 where all are done, 0 where some are not, -1 where the
 # store no longer knows that the run began: it was emptied or replaced since, and rows are lost with what it knew. A run
 # that ended, and asks again because the answer did not come, is told so again.
 _END: Final = """
@@ -76,7 +76,7 @@ class Position(NamedTuple):
     created: int | None = None
 
 
-class Stretch(NamedTuple):
+class RunInterval(NamedTuple):
     """What a run covers: event times after ``after`` (None: from the beginning) up to and including ``upto``.
 
     ``created_after``: rows of earlier event times are read too, where they were created later than this; None where
@@ -103,7 +103,7 @@ class Stretch(NamedTuple):
         return self.after > self.upto or (self.after == self.upto and self.created_after is None)
 
 
-class Part(NamedTuple):
+class RunShard(NamedTuple):
     """What one process does of a run that several do together: ``run`` identifies it among all runs of the view."""
 
     run: str
@@ -133,12 +133,12 @@ class Ledger:
             return Position()
         return Position(int(watermark), None if created is None else int(created))
 
-    def begin(self, part: Part, stretch: Stretch) -> Stretch:
+    def begin(self, part: RunShard, interval: RunInterval) -> RunInterval:
         """What the run covers: what the first of its processes said."""
-        plan = b"%d %b" % (stretch.began, orjson.dumps(list(stretch)))
+        plan = b"%d %b" % (interval.began, orjson.dumps(list(interval)))
         with self._store.explained():
-            fixed: Any = self._store.client.eval(_BEGIN, 1, self._meta, part.run, plan, str(stretch.began - _KEPT))
-        return Stretch(*orjson.loads(fixed.partition(b" ")[2]))
+            fixed: Any = self._store.client.eval(_BEGIN, 1, self._meta, part.run, plan, str(interval.began - _KEPT))
+        return RunInterval(*orjson.loads(fixed.partition(b" ")[2]))
 
     def memory(self) -> QualityBaseline:
         """What is known of earlier runs' rows; nothing where the rows in the store are of another schema."""
@@ -148,22 +148,24 @@ class Ledger:
             return QualityBaseline()
         return _memory(orjson.loads(text))
 
-    def verdict(self, part: Part) -> QualityVerdict | None:
+    def verdict(self, part: RunShard) -> QualityVerdict | None:
         """What another shard of the run has found about the quality of its rows."""
         with self._store.explained():
             found: Any = self._store.client.hget(self._meta, _verdict_of(part))
         return None if found is None else _verdict(found)
 
-    def settle(self, part: Part, stretch: Stretch, verdict: QualityVerdict) -> QualityVerdict:
+    def settle(self, part: RunShard, interval: RunInterval, verdict: QualityVerdict) -> QualityVerdict:
         """Makes a verdict that of the whole run, unless there is one; gives the one that counts."""
         document = {"outcomes": [each.as_dict() for each in verdict.outcomes], "memory": vars(verdict.baseline)}
         with self._store.explained():
-            self._store.client.hsetnx(self._meta, _verdict_of(part), b"%d %b" % (stretch.began, orjson.dumps(document)))
+            self._store.client.hsetnx(
+                self._meta, _verdict_of(part), b"%d %b" % (interval.began, orjson.dumps(document))
+            )
             found: Any = self._store.client.hget(self._meta, _verdict_of(part))
         return verdict if found is None else _verdict(found)
 
     def end(
-        self, stretch: Stretch, created: int | None, part: Part | None, memory: QualityBaseline | None = None
+        self, interval: RunInterval, created: int | None, part: RunShard | None, memory: QualityBaseline | None = None
     ) -> bool:
         """Notes that all rows are acknowledged, and moves the watermark where that completes the run.
 
@@ -180,7 +182,7 @@ class Ledger:
         """
         definition = self._definition
         run, shard = part or ("", Shard(0, 1))
-        moments = (stretch.after, stretch.upto, definition.start_from, created)
+        moments = (interval.after, interval.upto, definition.start_from, created)
         arguments = ["" if moment is None else str(moment) for moment in moments]
         with self._store.explained():
             done: Any = self._store.client.eval(
@@ -192,7 +194,7 @@ class Ledger:
                 run,
                 str(shard.index),
                 str(shard.count),
-                str(stretch.began),
+                str(interval.began),
                 "" if memory is None else orjson.dumps(vars(memory)),
             )
         if done < 0:
@@ -200,7 +202,7 @@ class Ledger:
         return bool(done)
 
 
-def _verdict_of(part: Part) -> bytes:
+def _verdict_of(part: RunShard) -> bytes:
     return keys.META_RUN + part.run.encode() + b":verdict"
 
 

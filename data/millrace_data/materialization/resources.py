@@ -1,4 +1,4 @@
-"""What a computation may take of a machine, by the environment: of a Job's pod, or of whoever uses the SDK."""
+"""Memory, threads and disk that a computation may take, from the environment: of a Job's pod, or of the SDK's user."""
 
 from __future__ import annotations
 

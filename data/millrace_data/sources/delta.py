@@ -59,7 +59,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
         be read, or a column does not fit. RetryError: the storage cannot be reached.
     """
     spec = definition.source.delta
-    if spec is None:  # the door opens by kind
+    if spec is None:  # opening.py chooses the module by the kind of the source
         raise ReportError(f"feature view {definition.view!r} has no Delta source")
     with _explained(spec.uri, spec.version), explained(spec.uri, URI_FIELD):
         system, path = open_filesystem(spec.uri, credentials, URI_FIELD)

@@ -27,7 +27,7 @@ from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.iceberg_errors import FIELD, explained
 
-# How long a catalog may take to tell of a table.
+# How long a catalog may take to load a table.
 _SECONDS: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -115,7 +115,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Icebe
         RetryError: the catalog or the storage cannot be reached.
     """
     spec = definition.source.iceberg
-    if spec is None:  # the door opens by kind
+    if spec is None:  # opening.py chooses the module by the kind of the source
         raise ReportError(f"feature view {definition.view!r} has no Iceberg source")
     with explained(spec.table, opened=False):
         table = _in_time(lambda: _table(spec, credentials))

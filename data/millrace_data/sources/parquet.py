@@ -76,7 +76,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
         RejectError: access is denied, a file is corrupt, a column is not there or has another type.
         RetryError: the storage cannot be reached.
     """
-    if definition.source.parquet is None:  # the door opens by kind
+    if definition.source.parquet is None:  # opening.py chooses the module by the kind of the source
         raise ReportError(f"feature view {definition.view!r} has no Parquet source")
     uri = definition.source.parquet.uri
     system, path = open_filesystem(uri, credentials, URI_FIELD)

@@ -150,7 +150,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Wareh
         a column does not fit. RetryError: the database cannot be reached. ReportError: the driver is not installed.
     """
     spec = definition.source.postgres or definition.source.sql
-    if spec is None:  # the door opens by kind
+    if spec is None:  # opening.py chooses the module by the kind of the source
         raise ReportError(f"feature view {definition.view!r} has no database")
     field = f"spec.source.{definition.source_kind}"
     with explained(field):

@@ -15,7 +15,7 @@ from millrace_core.features.types import times
 from millrace_data.materialization import job
 from millrace_data.materialization.examination import QualityBlockedError
 from millrace_data.materialization.job import RunRequest
-from millrace_data.materialization.ledger import Ledger, Part
+from millrace_data.materialization.ledger import Ledger, RunShard
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
 from millrace_data.online.store_errors import Caller
@@ -84,7 +84,7 @@ def _run(
     source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
     store = Store(settings.store_url, caller=JOB)
     ledger = Ledger(store, definition)
-    covers = job.stretch(definition, patiently(ledger.position, patience), _now(), _request(options))
+    covers = job.run_interval(definition, patiently(ledger.position, patience), _now(), _request(options))
     if part is not None:
         own = covers
         covers = patiently(lambda: ledger.begin(part, own), patience)
@@ -104,11 +104,11 @@ def _run(
     return document
 
 
-def _named(definition: Definition, part: Part | None) -> str:
+def _named(definition: Definition, part: RunShard | None) -> str:
     return definition.view if part is None else f"{definition.view}, shard {part.shard.index + 1} of {part.shard.count}"
 
 
-def _about(part: Part | None) -> dict[str, Any]:
+def _about(part: RunShard | None) -> dict[str, Any]:
     """What the record of one shard says of the whole run."""
     return {} if part is None else {"run": part.run, "shard": part.shard.index, "shards": part.shard.count}
 
@@ -133,7 +133,7 @@ def _purge(settings: JobSettings, definition: Definition) -> dict[str, Any]:
 
 
 def _failure(error: Exception) -> tuple[dict[str, Any], int]:
-    """What is told of a failed run, and its exit code."""
+    """The result document of a failed run, and its exit code."""
     if not isinstance(error, MillraceError):
         logger.error("unexpected error", exc_info=error)
         error = ReportError(f"unexpected {type(error).__name__}: {error}", hint="The run's log has more")

@@ -1,4 +1,4 @@
-"""Where the end of a run is told: the termination log, which the operator reads, and the registry."""
+"""Where the result of a run goes: the termination log, which the operator reads, and the registry."""
 
 from __future__ import annotations
 

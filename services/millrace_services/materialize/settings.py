@@ -12,7 +12,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online.shard import Shard
-from millrace_data.materialization.ledger import Part
+from millrace_data.materialization.ledger import RunShard
 from millrace_data.materialization.resources import EngineSettings
 
 
@@ -42,7 +42,7 @@ class JobSettings(EngineSettings):
         description="Which shard of the run this is, as Kubernetes numbers pods of an Indexed Job; absent: all of it",
     )
 
-    def part(self, definition: Definition) -> Part | None:
+    def part(self, definition: Definition) -> RunShard | None:
         """Which shard of a run this process does; None does all of it.
 
         Raises:
@@ -59,7 +59,7 @@ class JobSettings(EngineSettings):
                 field="JOB_COMPLETION_INDEX",
                 reason="BadSettings",
             )
-        return Part(self.run, Shard(self.index, count))
+        return RunShard(self.run, Shard(self.index, count))
 
     def definition(self) -> Definition:
         """The compiled view.

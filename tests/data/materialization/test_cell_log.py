@@ -47,7 +47,7 @@ def files(folder: Path, pattern: str = "*") -> list[Path]:
 
 def same(world: World, store: Store, other: Store, engine: Engine) -> bool:
     """Whether readers are told what a full run into an empty store, without any log, would tell them."""
-    upto = world.run(store, engine).stretch.upto
+    upto = world.run(store, engine).interval.upto
     other.client.flushdb()
     without = World(world.rng, replace(world.definition, partials=None), world.now, world.rows)
     without.run(other, engine, RunRequest(full=True))

@@ -14,7 +14,7 @@ from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
-from millrace_data.materialization.ledger import Ledger, Part, Position
+from millrace_data.materialization.ledger import Ledger, Position, RunShard
 from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
@@ -27,7 +27,7 @@ DAY = 86_400_000_000
 def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
     definition, part = lake.definition, options.get("part")
     asked = RunRequest(start, end, options.pop("full", False))
-    covers = job.stretch(definition, Ledger(store, definition).position(), now, asked)
+    covers = job.run_interval(definition, Ledger(store, definition).position(), now, asked)
     if part is not None:
         covers = Ledger(store, definition).begin(part, covers)
     source = options.pop("source", None) or open_source(definition, Credentials())
@@ -53,9 +53,9 @@ def test_the_latest_row_of_every_entity_is_written(lake: Lake, store: Store) -> 
 def test_a_run_goes_on_from_the_watermark_and_waits_for_the_lag(lake: Lake, store: Store) -> None:
     lake.having("spec.materialization.lag", "1s")
     lake.add((1, 1_000_000, 1.0), (1, 1_000_001, 2.0))
-    assert run(lake, store, now=2_000_000).stretch[:2] == (None, 1_000_000)
+    assert run(lake, store, now=2_000_000).interval[:2] == (None, 1_000_000)
     assert amounts(lake, store, range(1, 2)) == [1.0]
-    assert run(lake, store, now=2_000_001).stretch[:2] == (1_000_000, 1_000_001)
+    assert run(lake, store, now=2_000_001).interval[:2] == (1_000_000, 1_000_001)
     assert amounts(lake, store, range(1, 2)) == [2.0]
     assert run(lake, store, now=2_000_001).rows == 0
 
@@ -92,7 +92,7 @@ def test_a_new_schema_begins_from_the_beginning_and_replaces_the_rows(lake: Lake
     run(lake, store, now=50)
     lake.having("spec.features", [{"name": "amount", "type": "float32"}])
     result = run(lake, store, now=60)
-    assert (result.stretch[:2], result.rows, result.written) == ((None, 60), 2, 2)
+    assert (result.interval[:2], result.rows, result.written) == ((None, 60), 2, 2)
     assert amounts(lake, store, range(1, 3)) == [1.0, 2.0]
 
 
@@ -209,7 +209,7 @@ def test_whatever_runs_and_writes_come_between_the_next_run_has_every_row(lake: 
                     best[user] = max(best.get(user, (-1, -1, 0.0)), (event, created, amount), key=lambda row: row[:2])
             case "shards" if lake.files:
                 for index in rng.sample(range(2), rng.choice([1, 2, 2])):
-                    run(lake, store, now=now, part=Part(f"run-{step}", Shard(index, 2)))
+                    run(lake, store, now=now, part=RunShard(f"run-{step}", Shard(index, 2)))
             case "stretch" if lake.files:
                 start = rng.randrange(now)
                 run(lake, store, now=now, start=start, end=rng.randrange(start, now))
@@ -266,7 +266,7 @@ def test_without_created_times_lateness_says_how_far_back_is_read_again(lake: La
     lake.add((1, 2_000_000, 1.0))
     run(lake, store, now=3_000_000)
     lake.add((2, 2_000_001, 2.0), (3, 2_000_000, 3.0))
-    assert run(lake, store, now=4_000_000).stretch[:2] == (2_000_000, 4_000_000)
+    assert run(lake, store, now=4_000_000).interval[:2] == (2_000_000, 4_000_000)
     assert amounts(lake, store, range(1, 4)) == [1.0, 2.0, None]
 
 
@@ -282,7 +282,7 @@ def test_a_full_run_reads_everything_again(lake: Lake, store: Store) -> None:
 def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_watermark(lake: Lake, store: Store) -> None:
     lake.having("spec.source.createdTimestampField", "created_timestamp")
     lake.add(*((user, 10 + user, float(user)) for user in range(100)), created=50)
-    parts = [Part("one", Shard(index, 3)) for index in range(3)]
+    parts = [RunShard("one", Shard(index, 3)) for index in range(3)]
     first = run(lake, store, now=200, part=parts[2])
     again = run(lake, store, now=300, part=parts[2])
     second = run(lake, store, now=400, part=parts[0])
@@ -290,7 +290,7 @@ def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_waterma
     assert store.watermark(lake.definition) is None
     last = run(lake, store, now=500, part=parts[1])
     assert last.complete
-    assert {each.stretch.upto for each in (first, again, second, last)} == {200}
+    assert {each.interval.upto for each in (first, again, second, last)} == {200}
     assert first.rows + second.rows + last.rows == 100
     assert Ledger(store, lake.definition).position() == Position(200, 50)
     assert amounts(lake, store, range(100)) == [float(user) for user in range(100)]
@@ -299,23 +299,23 @@ def test_shares_of_a_run_cover_one_stretch_and_the_last_to_end_moves_the_waterma
 
 def test_a_store_that_lost_a_share_is_never_called_complete(lake: Lake, store: Store) -> None:
     lake.add(*((user, 10, 0.0) for user in range(20)))
-    run(lake, store, now=20, part=Part("one", Shard(0, 2)))
+    run(lake, store, now=20, part=RunShard("one", Shard(0, 2)))
     store.client.flushall()
-    assert not run(lake, store, now=20, part=Part("one", Shard(1, 2))).complete
+    assert not run(lake, store, now=20, part=RunShard("one", Shard(1, 2))).complete
     assert store.watermark(lake.definition) is None
     for index in range(2):
-        result = run(lake, store, now=20, part=Part("two", Shard(index, 2)))
+        result = run(lake, store, now=20, part=RunShard("two", Shard(index, 2)))
     assert result.complete
     assert result.keys == 20
 
 
 def test_what_a_failed_run_of_shares_left_is_removed_in_time(lake: Lake, store: Store) -> None:
     lake.add((1, 10, 0.0))
-    run(lake, store, now=20, part=Part("dead", Shard(0, 2)))
-    run(lake, store, now=2 * DAY, part=Part("next", Shard(0, 2)))
+    run(lake, store, now=20, part=RunShard("dead", Shard(0, 2)))
+    run(lake, store, now=2 * DAY, part=RunShard("next", Shard(0, 2)))
     names: Any = store.client.hkeys("shop:user-stats:meta")
     assert b"run:dead" in names
-    run(lake, store, now=2 * DAY + 21, part=Part("later", Shard(0, 2)))
+    run(lake, store, now=2 * DAY + 21, part=RunShard("later", Shard(0, 2)))
     names = store.client.hkeys("shop:user-stats:meta")
     assert b"run:dead" not in names
     assert b"run:next" in names
@@ -326,7 +326,7 @@ def test_snapshots_are_made_from_all_that_they_need_and_their_quality_is_that_of
     lake.having("spec.source.createdTimestampField", "created_timestamp")
     lake.having("spec.ttl", "1h")
     lake.having("spec.features", [total])
-    covers = job.stretch(lake.definition, Position(2 * DAY, DAY), 3 * DAY)
+    covers = job.run_interval(lake.definition, Position(2 * DAY, DAY), 3 * DAY)
     assert job.time_ranges(lake.definition, TableSource(pa.table({})), covers) == [TimeRange(-4 * DAY + 1, 3 * DAY)]
     assert job.news(lake.definition, covers) == [TimeRange(2 * DAY + 1, 3 * DAY), TimeRange(None, 2 * DAY, DAY)]
 

@@ -13,7 +13,7 @@ from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import RunRequest
-from millrace_data.materialization.ledger import Ledger, Part
+from millrace_data.materialization.ledger import Ledger, RunShard
 from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
@@ -102,11 +102,11 @@ def once(event: Event) -> tuple[Event, list[int]]:
 STAGES = ["before the first row", "while rows are read", "when the last row was read", "before the watermark"]
 
 
-@pytest.mark.parametrize("part", [None, Part("one", Shard(0, 1))], ids=["alone", "shard"])
+@pytest.mark.parametrize("part", [None, RunShard("one", Shard(0, 1))], ids=["alone", "shard"])
 @pytest.mark.parametrize("loss", ["replace", "empty"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_watermark_moves_over_rows_that_the_store_has_lost(
-    lake: Lake, losable: Losable, monkeypatch: pytest.MonkeyPatch, stage: str, loss: str, part: Part | None
+    lake: Lake, losable: Losable, monkeypatch: pytest.MonkeyPatch, stage: str, loss: str, part: RunShard | None
 ) -> None:
     lake.add(*((user, 10, float(user)) for user in range(50)))
     store, definition = losable.store, lake.definition
@@ -121,7 +121,7 @@ def test_no_watermark_moves_over_rows_that_the_store_has_lost(
         source = Eventful(source, 1 if stage == "while rows are read" else 2, event)
 
     def run() -> job.Result:
-        covers = job.stretch(definition, ledger.position(), 100, RunRequest())
+        covers = job.run_interval(definition, ledger.position(), 100, RunRequest())
         if part is not None:
             covers = ledger.begin(part, covers)
         engine = Engine(str(lake.folder.parent / "spill"), threads=1)

@@ -11,7 +11,7 @@ import pytest
 
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization.examination import QualityBlockedError
-from millrace_data.materialization.ledger import Ledger, Part
+from millrace_data.materialization.ledger import Ledger, RunShard
 from millrace_data.online.store import Store
 from millrace_services.materialize.reports import write_termination_log
 from tests.data.materialization.test_job import amounts, run
@@ -64,10 +64,10 @@ def test_shares_are_blocked_by_rows_of_any_of_them_and_agree(lake: Lake, store: 
     lake.add(*((user, 10, -1.0 if user == 7 else 1.0) for user in range(40)))
     for index in range(2):
         with pytest.raises(QualityBlockedError, match="1 of 40 values"):
-            run(lake, store, now=20, part=Part("one", Shard(index, 2)))
+            run(lake, store, now=20, part=RunShard("one", Shard(index, 2)))
     lake.add((41, 10, -1.0))
     with pytest.raises(QualityBlockedError, match="1 of 40 values"):
-        run(lake, store, now=20, part=Part("one", Shard(0, 2)))
+        run(lake, store, now=20, part=RunShard("one", Shard(0, 2)))
     assert store.count("shop", "user-stats") == 0
 
 
@@ -78,7 +78,7 @@ def test_good_runs_are_remembered_with_the_watermark_and_bad_ones_are_not(lake: 
     for hour in range(1, 4):
         lake.add(*((user, hour * HOUR + 1, 0.0) for user in range(10)))
         for index in range(2):
-            run(lake, store, now=(hour + 1) * HOUR, part=Part(f"run-{hour}", Shard(index, 2)))
+            run(lake, store, now=(hour + 1) * HOUR, part=RunShard(f"run-{hour}", Shard(index, 2)))
     memory = Ledger(store, lake.definition).memory()
     assert memory.rates == (10.0, 10.0, 10.0)
     assert memory.newest == 3 * HOUR + 1

@@ -22,7 +22,7 @@ from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_data.materialization import job
 from millrace_data.materialization.job import RunRequest
-from millrace_data.materialization.ledger import Stretch
+from millrace_data.materialization.ledger import RunInterval
 from millrace_data.online.store import Store
 from tests.core.features.histories import TableSource
 from tests.core.features.offline.test_snapshot import mixed
@@ -60,7 +60,7 @@ def test_what_is_read_online_is_the_training_set_of_that_moment_bit_by_bit(
     for upto in sorted(rng.choice(moments) + rng.choice([-1, 0, 1, GRID, rng.randrange(40 * GRID)]) for _ in range(4)):
         # Runs of earlier moments come between, and change nothing.
         for end in (upto, *rng.sample(past, min(len(past), 1))):
-            job.run(definition, source, store, engine, Stretch(None, end, began=end), patience=0.2)
+            job.run(definition, source, store, engine, RunInterval(None, end, began=end), patience=0.2)
         past.append(upto)
         offline = trained(definition, rows, [(user, upto) for user in users], engine)
         assert bits(online(definition, store, users, upto)) == bits(offline)
@@ -69,7 +69,7 @@ def test_what_is_read_online_is_the_training_set_of_that_moment_bit_by_bit(
 def test_rows_expire_when_nothing_is_to_be_said_any_more(store: Store, engine: Engine, tmp_path: Path) -> None:
     definition = mixed("1d")
     source = TableSource(table([{"id": 1, "at": BEGIN, "x": 1.0}]))
-    job.run(definition, source, store, engine, Stretch(None, BEGIN, began=BEGIN), patience=0.2)
+    job.run(definition, source, store, engine, RunInterval(None, BEGIN, began=BEGIN), patience=0.2)
     (key,) = keys.store_keys(definition, {"id": [1]})
     assert store.client.pexpiretime(key or b"") == BEGIN // 1000 + 86_400_000 + 1
 
@@ -98,7 +98,7 @@ def test_what_runs_leave_unread_shows_in_nothing_that_is_read_afterwards(
         world.grow()
         match rng.choice(["news", "news", "news", "nothing", "full", "before", "broken"]):
             case "news":
-                upto = world.run(store, engine).stretch.upto
+                upto = world.run(store, engine).interval.upto
                 other.client.flushdb()
                 world.run(other, engine, RunRequest(full=True))
                 for as_of in (upto, upto + GRID, upto + 25 * GRID):
@@ -120,7 +120,7 @@ def test_a_run_that_goes_on_reads_the_windows_alone_unless_an_older_row_came_lat
     definition, upto = few(None, created=True), BEGIN + 100 * GRID
     known = upto - GRID
     rows = [{"id": 1, "at": known - 24 * GRID, "written": known, "x": 1.0}, {"id": 2, "at": upto, "x": 1.0}]
-    covers = Stretch(known, upto, known, upto, known)
+    covers = RunInterval(known, upto, known, upto, known)
     within = TimeRange(known - 24 * GRID + 1, upto)
     assert job.time_ranges(definition, TableSource(table(rows)), covers) == [within]
     late = [*rows, {"id": 3, "at": BEGIN, "written": known + 1, "x": 1.0}]

@@ -17,7 +17,7 @@ from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
-from millrace_data.materialization.ledger import Ledger, Part
+from millrace_data.materialization.ledger import Ledger, RunShard
 from millrace_data.online.store import Store
 from millrace_data.sources.cell_log import open_cell_log
 from millrace_data.sources.credentials import Credentials
@@ -78,12 +78,12 @@ class World:
         """A run over what is there now, with the view's own cell log."""
         source = TableWithTypes(table(self.rows), self.rng.choice([1, 7, 100]), fails)
         ledger = Ledger(store, self.definition)
-        covers = job.stretch(self.definition, ledger.position(), self.now, request or RunRequest())
+        covers = job.run_interval(self.definition, ledger.position(), self.now, request or RunRequest())
         more["cells"] = open_cell_log(self.definition, Credentials())
         if not shards:
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, **more)
         for index in self.rng.sample(range(shards), shards):
-            part = Part(str(self.now), Shard(index, shards))
+            part = RunShard(str(self.now), Shard(index, shards))
             covers = ledger.begin(part, covers)
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, part=part, **more)
         self.scanned = source.scanned

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from millrace_core.features.online import keys, store_url
-from millrace_data.materialization.ledger import Ledger, Stretch
+from millrace_data.materialization.ledger import Ledger, RunInterval
 from millrace_data.online.client import open_client
 from millrace_data.online.cluster_client import ClusterClient
 from millrace_data.online.resp import KeyGroup
@@ -66,7 +66,7 @@ def test_rows_are_spread_over_the_nodes_and_found_again(running: Cluster, store:
 
 def test_what_is_known_of_a_view_is_kept_counted_and_purged_with_it(running: Cluster, store: Store) -> None:
     store.announce(FIXED)
-    Ledger(store, FIXED).end(Stretch(None, 17), None, None)
+    Ledger(store, FIXED).end(RunInterval(None, 17), None, None)
     write(store, FIXED, many(2000))
     write(store, VARIABLE, rows_of(VARIABLE, [(i, 2**60, None, (i, "x")) for i in range(500)]))
     assert store.watermark(FIXED) == 17
