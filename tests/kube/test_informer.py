@@ -286,3 +286,30 @@ async def test_a_listener_that_fails_ends_no_watch() -> None:
     store.subscribe(lambda _old, new: heard.append(new))
     await played(store, ("ADDED", cm("a", 11)), ("ADDED", cm("b", 12)))
     assert len(heard) == 2
+
+
+class Ending(Scripted):
+    """A client each of whose watches ends after one event, and that remembers from where they began."""
+
+    def __init__(self, *events: tuple[str, Object]) -> None:
+        super().__init__(*events)
+        self.began: list[str] = []
+
+    async def watch(self, _: Any, version: str, **__: Any) -> AsyncIterator[tuple[str, Object]]:
+        self.began.append(version)
+        if not self.events:
+            await asyncio.sleep(1000)
+        (kind, obj), *self.events = self.events  # type: ignore[assignment]
+        yield kind, copy.deepcopy(obj)
+
+
+async def test_each_watch_begins_where_the_last_one_ended() -> None:
+    bookmark = ("BOOKMARK", {"metadata": {"resourceVersion": "15"}})
+    client = Ending(("ADDED", cm("a", 11)), ("DELETED", cm("a", 13)), bookmark)
+    running = asyncio.create_task(Informer(client, Store(CONFIG_MAPS)).run())  # type: ignore[arg-type]
+    async with asyncio.timeout(20):
+        while len(client.began) < 4:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    assert client.began == ["10", "11", "13", "15"]
