@@ -258,6 +258,12 @@ def test_the_laptop_mode_starts_with_the_libraries_of_its_distribution_alone(
     assert ended.code == 0, ended.output
 
 
+def test_the_demo_says_which_extra_it_needs(tmp_path: Path) -> None:
+    ended = run(tmp_path, ("-m", "millrace_local.demo"), installed_with(local_requirements()))
+    assert ended.code == 2
+    assert re.search(r"The demo stopped: it needs sklearn, .*pip install 'millrace-local\[demo\]'", ended.output)
+
+
 @cache
 def graph() -> grimp.ImportGraph:
     return grimp.build_graph(*OWN, include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None)

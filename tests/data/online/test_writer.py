@@ -72,7 +72,7 @@ def test_a_store_that_goes_away_for_good_ends_the_run_cleanly(tmp_path: Path) ->
             for first in range(0, 20_000, 1000):
                 writer.write(many(1000, first))
 
-    with pytest.raises(RetryError, match="accepts no connection|closed the connection"):
+    with pytest.raises(RetryError, match=r"accepts no connection|closed the connection"):
         run()
 
 
