@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from millrace_core.api import names
 from millrace_kube import connection
 from millrace_kube.client import Client
-from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, NAMESPACES
+from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, NAMESPACES, annotations_of, name_of
 from millrace_local.apiserver.process import RunningServer
 from millrace_operators.featureview.purge import FINALIZER
 from tests.builders import Built, feature_view
@@ -119,6 +121,28 @@ async def test_a_lost_or_refused_answer_to_any_write_changes_nothing_in_the_end(
         assert await scenario(world) == wanted, f"{fault} at write {number}"
         assert api.rules()[0]["fired"] == 1
         api.no_faults()
+
+
+async def test_a_restart_a_minute_later_keeps_every_job_that_was_made(worlds: Worlds) -> None:
+    unharmed = worlds()
+    unharmed.create(clicks())
+    await unharmed.settle()
+    for number in range(1, unharmed.writes + 1):
+        world = worlds(number)
+        world.create(clicks())
+        await world.turn()
+        made = {name_of(job) for job in world.jobs()}
+        world.now += timedelta(minutes=1)
+        await world.settle()
+        assert made <= {name_of(job) for job in world.jobs()}, f"killed before write {number}"
+        assert len(world.jobs()) == 1
+
+
+async def test_of_finished_one_shot_jobs_the_last_alone_stays(worlds: Worlds) -> None:
+    world = worlds()
+    await live(world)
+    [last] = world.api.list(JOBS, world.namespace)
+    assert annotations_of(last)[names.RUN] == "backfill"
 
 
 async def test_a_settled_view_is_not_written(worlds: Worlds) -> None:

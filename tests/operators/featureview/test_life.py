@@ -268,7 +268,19 @@ def test_commands_work_once_and_also_while_suspended() -> None:
     assert life.view["status"]["watermark"] == "2026-11-20T12:00:00Z"
 
 
-def test_a_command_with_a_stretch_covers_it() -> None:
+def test_a_command_that_is_taken_away_again_is_no_new_one() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.command("1:materialize")
+    life.look()
+    life.succeed()
+    life.command("")
+    planned = life.look()
+    assert (planned.job, planned.refused, planned.handled) == (None, None, "1")
+
+
+def test_a_command_with_an_interval_covers_it() -> None:
     life = Life(clicks())
     life.look()
     life.succeed()
@@ -379,7 +391,7 @@ def test_finished_jobs_are_cleared_away_but_the_last_one() -> None:
     assert life.view["status"]["lastRun"]["name"] in life.jobs
 
 
-def test_every_job_says_which_definition_and_stretch_it_is_for() -> None:
+def test_every_job_says_which_definition_and_interval_it_is_for() -> None:
     life = Life(clicks(startFrom="2026-11-01T00:00:00Z"))
     life.look()
     marks = annotations_of(life.jobs[life.active()])
