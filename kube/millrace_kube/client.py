@@ -83,13 +83,23 @@ class Client:
     ) -> tuple[list[Object], str]:
         """All objects of a collection, in pages, and the resource version to watch from.
 
+        A server that forgets a list while its pages are read (etcd is compacted) is asked for the whole of it at once:
+        pages that came too late would come too late again.
+
         Raises:
             AbsentError: the kind is not served (its CRD is not installed).
         """
-        query = _query(limit=str(PAGE), labelSelector=labels, fieldSelector=fields)
+        selected = _query(labelSelector=labels, fieldSelector=fields)
+        query = {**selected, "limit": str(PAGE)}
         items: list[Object] = []
         while True:
-            page = await self.request("GET", resource.path(namespace), kind=resource.kind, query=query)
+            try:
+                page = await self.request("GET", resource.path(namespace), kind=resource.kind, query=query)
+            except errors.ExpiredError:
+                if "limit" not in query:
+                    raise
+                items, query = [], selected
+                continue
             items += [resource.typed(item) for item in page.get("items") or []]
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -113,10 +113,48 @@ async def test_a_pod_whose_deletion_conflicts_is_deleted_later(client: Client, a
     assert api.get(PODS, namespace, "p") is None
 
 
+class ForgetfulServer:
+    """A server whose pages expire before the next one is asked for."""
+
+    def __init__(self) -> None:
+        self.lists: list[dict[str, str]] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.lists.append(dict(request.query))
+        if "continue" in request.query:
+            expired = {"kind": "Status", "code": 410, "reason": "Expired", "message": "the continue token is too old"}
+            return web.json_response(expired, status=410)
+        names, metadata = ["a", "b", "c"], {"resourceVersion": str(len(self.lists))}
+        if "limit" in request.query:
+            names, metadata["continue"] = names[:2], "token"
+        return web.json_response({"items": [{"metadata": {"name": name}} for name in names], "metadata": metadata})
+
+
+async def test_a_list_that_the_server_forgets_between_two_pages_is_asked_for_as_a_whole() -> None:
+    forgetful = ForgetfulServer()
+    async with serving(forgetful.answer) as url, Client(Connection(url)) as client:
+        items, version = await client.list(CONFIG_MAPS, "n", labels="team=a")
+    assert [item["metadata"]["name"] for item in items] == ["a", "b", "c"]
+    assert version == "3"
+    assert forgetful.lists[2] == {"labelSelector": "team=a"}
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
 class Guarded:
     """A server that takes only the newest token, and counts what is under way."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.token = "old"
         self.logins = 0
         self.may_log_in = asyncio.Event()
@@ -142,21 +180,11 @@ class Guarded:
         self.logins += 1
         return self.connection()
 
-    async def serve(self) -> AsyncIterator[None]:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield
-        await runner.cleanup()
-
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[Guarded]:
     server = Guarded()
-    async for _ in server.serve():
+    async with serving(server.answer) as server.url:
         yield server
 
 
