@@ -30,7 +30,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     groups.missing(arguments, known)
     for name, group in known.items():
         commands = groups.load(group) if name in arguments[:1] else _stand_in()
-        app.add_typer(commands, name=name, help=groups.summary(group))
+        app.add_typer(commands, name=name, help=_plain(groups.summary(group)))
     return app
 
 
@@ -68,6 +68,15 @@ Version = Annotated[
 
 def _options(_version: Version = False) -> None:
     """Takes the options of ``millrace`` itself; each acts by its callback."""
+
+
+def _plain(text: str) -> str:
+    """A text that help shows as it is: brackets would be markup, and a tag that closes nothing ends the help."""
+    if "[" not in text:
+        return text
+    from rich.markup import escape  # noqa: PLC0415 a quarter of a second, which few need
+
+    return escape(text)
 
 
 def _stand_in() -> typer.Typer:

@@ -23,6 +23,7 @@ app = typer.Typer()
 app.callback()(lambda: None)
 app.command("now")(lambda: print("it runs"))
 '''
+SERVE = {"serve": "commands:app"}
 # What a module may do wrong, and what the caller of its command is told.
 BROKEN = {
     "raises": ('"""Raises."""\nraise RuntimeError("half written")\n', "RuntimeError: half written"),
@@ -83,6 +84,15 @@ def test_a_broken_group_harms_only_its_own_commands(installed: Installed, fault:
     assert told in ran.stderr
     assert "others" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_brackets_in_a_summary_are_shown_and_are_no_markup(installed: Installed) -> None:
+    said = "Serves [red]views[/bold] of [1]."
+    installed.add("others", {"commands": WORKING.replace("Serves what was not served before.", said)}, SERVE)
+    for arguments in (["--help"], ["serve", "--help"]):
+        ran = installed.millrace(*arguments)
+        assert said in ran.stdout
+        assert ran.returncode == 0
 
 
 def test_a_group_whose_module_is_gone_harms_only_its_own_commands(installed: Installed) -> None:
