@@ -1,9 +1,10 @@
 """Online reads through the gateway beside bare Starlette handlers with the same MGET, and beside Feast's server.
 
 The limit is the handler with the Redis client library. The one with the gateway's own connection to the store has no
-limit, since it becomes faster with each improvement of that connection. 30 features over 3 views, for 1 and for 50
-entities, at 1 and at 16 connections; medians of rounds that alternate between the servers. The processor time per
-request is printed as well: on a busy machine it can be compared and rates cannot.
+limit, since it becomes faster with each improvement of that connection. 30 features over 3 views, of numbers and of
+texts, nulls and aggregates, for 1 and for 50 entities, at 1 and at 16 connections; medians of rounds that alternate
+between the servers. The processor time per request is printed as well: on a busy machine it can be compared and rates
+cannot.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +35,34 @@ from millrace_core.features.online.row import Layout
 HERE = Path(__file__).parent
 VIEWS, FEATURES, USERS = 3, 10, 1000
 LIMITS = {1: 0.8, 50: 0.6}
+KINDS = {"v": "numbers", "m": "texts, nulls and aggregates"}
+# Part of the values of the views with texts that are null.
+NULLS = 0.1
 P99_LIMIT = 2.0
 # Times Feast's rate, by entities, at 16 connections: at one the clients wait longer than the servers work, and the bare
 # handler itself is only some 7 times as fast as Feast.
 FEAST_LIMITS = {1: 7, 50: 25}
 
 
-def spec() -> dict[str, Any]:
-    """The spec of every view."""
+def specs() -> dict[str, dict[str, Any]]:
+    """The views: ``v0`` to ``v2`` are numbers; ``m0`` to ``m2`` are texts and numbers, aggregates, and other types."""
+    numbers = [{"name": f"f{i}", "type": "float32" if i % 2 else "float64"} for i in range(FEATURES)]
+    texts = [{"name": f"f{i}", "type": "string" if i % 2 else "float64"} for i in range(FEATURES)]
+    sums = [
+        {"name": f"f{i}", "type": "float64", "aggregate": {"function": "sum", "column": f"c{i}", "window": "7d"}}
+        for i in range(FEATURES)
+    ]
+    types = ("string", "int64", "bool", "timestamp", "float64")
+    others = [{"name": f"f{i}", "type": types[i % len(types)]} for i in range(FEATURES)]
+    made = {f"v{view}": numbers for view in range(VIEWS)} | {"m0": texts, "m1": sums, "m2": others}
     return {
-        "entities": [{"name": "user_id", "type": "int64"}],
-        "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "event_timestamp"},
-        "features": [{"name": f"f{i}", "type": "float32" if i % 2 else "float64"} for i in range(FEATURES)],
-        "ttl": "365d",
+        name: {
+            "entities": [{"name": "user_id", "type": "int64"}],
+            "source": {"parquet": {"uri": "file:///nowhere"}, "timestampField": "event_timestamp"},
+            "features": features,
+            "ttl": "365d",
+        }
+        for name, features in made.items()
     }
 
 
@@ -54,18 +71,33 @@ def fill(url: str) -> None:
     client = redis.Redis.from_url(url)
     rng = np.random.default_rng(0)
     now = time.time_ns() // 1000
-    for view in range(VIEWS):
-        compiled = definition.compile(f"v{view}", "default", FeatureViewSpec.model_validate(spec()))
+    for name, spec in specs().items():
+        compiled = definition.compile(name, "default", FeatureViewSpec.model_validate(spec))
         layout = Layout.of(compiled)
         wanted = keys.store_keys(compiled, {"user_id": list(range(USERS))})
         ages = rng.integers(0, 86_400_000_000, USERS).tolist()  # all different, which is what costs most
-        rows = [layout.encode(now - age, None, rng.random(FEATURES).tolist()) for age in ages]
+        rows = []
+        for age in ages:
+            values = [_value(feature.type, now - age, rng) for feature in layout.features]
+            if name in ("m0", "m2"):
+                values = [None if rng.random() < NULLS else value for value in values]
+            rows.append(layout.encode(now - age, None, values))
         client.mset({key: row for key, row in zip(wanted, rows, strict=True) if key is not None})
 
 
-def request(entities: int) -> bytes:
-    """The bytes of a request."""
-    refs = [f"v{view}:f{i}" for view in range(VIEWS) for i in range(FEATURES)]
+def _value(kind: str, event_time: int, rng: np.random.Generator) -> Any:
+    values = {
+        "string": "x" * int(rng.integers(3, 30)),
+        "int64": int(rng.integers(0, 1_000_000)),
+        "bool": bool(rng.integers(0, 2)),
+        "timestamp": event_time,
+    }
+    return values.get(kind, float(rng.random()))
+
+
+def request(entities: int, kind: str) -> bytes:
+    """The bytes of a request to the views whose names begin with ``kind``."""
+    refs = [f"{kind}{view}:f{i}" for view in range(VIEWS) for i in range(FEATURES)]
     users = list(range(7, 7 + entities))
     body = json.dumps({"features": refs, "entities": {"user_id": users}, "full_feature_names": True}).encode()
     head = "POST /get-online-features HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -84,7 +116,7 @@ def main() -> int:
         store = stack.enter_context(ValkeyServer(config={"save": ""}))
         url = f"redis://127.0.0.1:{store.port}/0"
         fill(url)
-        registry = registry_stub.start({f"v{view}": spec() for view in range(VIEWS)})
+        registry = registry_stub.start(specs())
         hand, wire, ours = free_port(), free_port(), free_port()
         environment = {
             "PYTHONPATH": str(HERE.parent),
@@ -109,27 +141,34 @@ def main() -> int:
             )
             pids[feast] = _worker(pid)
         print(machine())
-        for entities, limit in LIMITS.items():
+        for (entities, limit), kind in product(LIMITS.items(), KINDS):
             for connections in (1, 16):
-                results: dict[int, list[LoadSample]] = {port: [] for port in pids}
+                results: dict[int, list[LoadSample]] = {
+                    port: [] for port in pids if kind == "v" or port in (hand, wire, ours)
+                }
                 for _ in range(options.rounds):
                     for port, loads in results.items():
-                        loads.append(load(port, pids[port], request(entities), connections, options.seconds))
-                missed |= _print(entities, connections, results[hand], results[ours], limit)
+                        loads.append(load(port, pids[port], request(entities, kind), connections, options.seconds))
+                print(KINDS[kind])
+                # The bare handler does not decode rows, so for types that take long to decode there is no limit.
+                missed |= _print(entities, connections, results[hand], results[ours], limit if kind == "v" else None)
                 _print_wire(results[wire], results[ours])
-                if options.feast:
+                if options.feast and kind == "v":
                     limit_now = FEAST_LIMITS[entities] if connections > 1 else None
                     missed |= _print_feast(results[feast], results[ours], results[hand], limit_now)
         registry.shutdown()
     return missed
 
 
-def _print(entities: int, connections: int, hand: list[LoadSample], ours: list[LoadSample], limit: float) -> int:
+def _print(entities: int, connections: int, hand: list[LoadSample], ours: list[LoadSample], limit: float | None) -> int:
     ratio = statistics.median(our.rate / its.rate for our, its in zip(ours, hand, strict=True))
     tail = statistics.median(our.p99 / its.p99 for our, its in zip(ours, hand, strict=True))
     print(f"{entities} entities x {VIEWS * FEATURES} features, {connections} connections")
     print(f"  gateway      {summary(median(ours))}")
     print(f"  bare handler {summary(median(hand))}")
+    if limit is None:
+        print(f"  rate {ratio:.0%} of the bare handler's, p99 {tail:.1f} times")
+        return 0
     print(f"  rate {ratio:.0%} of the bare handler's (limit {limit:.0%}), p99 {tail:.1f} times (limit {P99_LIMIT:g})")
     return int(ratio < limit or (connections > 1 and tail > P99_LIMIT))
 

@@ -36,8 +36,9 @@ mget = asking(sys.argv[1], sys.argv[3])
 
 
 async def read(request: Request) -> Response:
-    users = orjson.loads(await request.body())["entities"]["user_id"]
-    rows = await mget([b"default:v%d:{%d}" % (view, user) for view in range(3) for user in users])
+    document = orjson.loads(await request.body())
+    users, kind = document["entities"]["user_id"], document["features"][0][:1].encode()
+    rows = await mget([b"default:%b%d:{%d}" % (kind, view, user) for view in range(3) for user in users])
     return Response(orjson.dumps({"rows": len(rows)}), media_type="application/json")
 
 
