@@ -67,20 +67,20 @@ class Pushes:
         """One push; raises what ``millrace_services.web.errors`` maps to statuses."""
         key = (call.header(b"idempotency-key") or b"").decode("latin-1")
         digest = sha256(call.body).digest()
-        asked = await self._in_thread(
+        request = await self._in_thread(
             len(call.body), push_request.parse, call.body, call.header(b"content-type"), self.default_project, key
         )
-        name = (asked.project, asked.view, asked.id)
-        known = self._answers.get(name) if asked.id else None
+        name = (request.project, request.view, request.id)
+        known = self._answers.get(name) if request.id else None
         if known is not None:
             if known[0] != digest:
-                raise ConflictError(f"the push {asked.id!r} came before with other rows", field="id")
+                raise ConflictError(f"the push {request.id!r} came before with other rows", field="id")
             return known[1]
-        definition = await self._definition(asked)
-        self._require_possible(definition, asked)
-        work = await self._in_thread(len(call.body), push_rows.checked, definition, asked, self.store.by_slot)
-        answer = await self._land(definition, asked, work, digest)
-        if asked.id:
+        definition = await self._definition(request)
+        self._require_possible(definition, request)
+        work = await self._in_thread(len(call.body), push_rows.checked, definition, request, self.store.by_slot)
+        answer = await self._land(definition, request, work, digest)
+        if request.id:
             self._answers[name] = digest, answer
             if len(self._answers) > _ANSWERS_KEPT:
                 self._answers.popitem(last=False)
@@ -92,48 +92,48 @@ class Pushes:
         async with self._checking:
             return await asyncio.to_thread(call, *arguments)
 
-    async def _definition(self, asked: PushRequest) -> Definition:
+    async def _definition(self, request: PushRequest) -> Definition:
         try:
-            return self.definitions.current.view(asked.project, asked.view)
+            return self.definitions.current.view(request.project, request.view)
         except NotFoundError:
             # It may have been applied a moment ago.
             if not await self.definitions.look_again():
                 raise
-            return self.definitions.current.view(asked.project, asked.view)
+            return self.definitions.current.view(request.project, request.view)
 
-    def _require_possible(self, definition: Definition, asked: PushRequest) -> None:
-        if asked.online:
+    def _require_possible(self, definition: Definition, request: PushRequest) -> None:
+        if request.online:
             push_batch.require_online(definition)
-        if asked.offline and definition.source.push is None:
+        if request.offline and definition.source.push is None:
             raise RejectError(
                 f"feature view {definition.view!r} keeps no log of pushed rows",
                 hint="Give it spec.source.push, or push to online",
                 field="to",
             )
 
-    async def _land(self, definition: Definition, asked: PushRequest, work: Work, digest: bytes) -> Answer:
+    async def _land(self, definition: Definition, request: PushRequest, work: Work, digest: bytes) -> Answer:
         rows, rejected = work.table.num_rows, work.rejected
-        said: dict[str, Any] = {"view": asked.view, "rows": rows + len(rejected), "accepted": rows}
-        if rows and asked.offline:
+        document: dict[str, Any] = {"view": request.view, "rows": rows + len(rejected), "accepted": rows}
+        if rows and request.offline:
             # An id that comes again with other rows (after a restart nobody knows) must not lose them.
-            identity = sha256(asked.id.encode() + digest).hexdigest()
+            identity = sha256(request.id.encode() + digest).hexdigest()
             await asyncio.to_thread(self.append, definition, work.table, identity)
-            said["offline"] = {"rows": rows}
+            document["offline"] = {"rows": rows}
             self.counts["logged"] += rows
-        if rows and asked.online:
+        if rows and request.online:
             await self.store.announce(definition.project, definition.view, Layout.of(definition))
             written = await self.store.write(work.commands)
-            said["online"] = {"written": written, "skipped": rows - written}
+            document["online"] = {"written": written, "skipped": rows - written}
             self.counts["written"] += written
             self.counts["skipped"] += rows - written
-        said["rejected"] = [
+        document["rejected"] = [
             {"index": each.row, "column": each.column, "reason": each.reason} for each in rejected[:_SHOWN]
         ]
-        said["rejected_rows"] = len(rejected)
+        document["rejected_rows"] = len(rejected)
         if rejected:
             self.counts["rejected"] += len(rejected)
-            logger.warning("rows of a push do not fit", extra={"view": asked.view, "rejected": len(rejected)})
+            logger.warning("rows of a push do not fit", extra={"view": request.view, "rejected": len(rejected)})
         if rejected and not rows:
-            said |= {"error": f"no row fits; the first: {rejected[0].reason}", "reason": "Invalid"}
-            return Answer(400, orjson.dumps(said))
-        return Answer(200, orjson.dumps(said), (JSON,))
+            document |= {"error": f"no row fits; the first: {rejected[0].reason}", "reason": "Invalid"}
+            return Answer(400, orjson.dumps(document))
+        return Answer(200, orjson.dumps(document), (JSON,))

@@ -29,17 +29,17 @@ class Work:
     commands: Sequence[Command]
 
 
-def checked(definition: Definition, asked: PushRequest, by_slot: bool) -> Work:
+def checked(definition: Definition, request: PushRequest, by_slot: bool) -> Work:
     """Checks and encodes; takes as long as it takes, so not for the event loop.
 
     Raises:
         RejectError: the batch as a whole means nothing, or the view's row filter fails on a row.
     """
-    columns = _named(definition, asked.columns)
+    columns = _named(definition, request.columns)
     read = push_batch.from_arrow if isinstance(columns, pa.Table) else push_batch.from_json
     found = read(definition, columns)
     commands: list[Command] = []
-    if asked.online:
+    if request.online:
         wanted = _filtered(definition, found.table)
         if wanted.num_rows:
             rows = push_batch.rows(definition, push_batch.newest(definition, wanted))

@@ -55,8 +55,8 @@ class ClientGoneError(Exception):
     """Raised by a handler that found out that nobody waits for its answer any more."""
 
 
-def heard_by(receive: Receive) -> Callable[[], Awaitable[bool]]:
-    """A ``Call``'s ``gone`` from what ASGI has."""
+def disconnect_check(receive: Receive) -> Callable[[], Awaitable[bool]]:
+    """A ``Call``'s ``gone``, made of ASGI's ``receive``."""
 
     async def gone() -> bool:
         waiting = asyncio.ensure_future(receive())
@@ -94,9 +94,9 @@ async def read_body(first: Message, scope: Scope, receive: Receive, limit: int) 
 
 
 def size_of(scope: Scope, unknown: int) -> int:
-    """Bytes of a request's body as its head says, ``unknown`` where it does not."""
-    said = dict(scope["headers"]).get(b"content-length", b"")
-    return int(said) if said.isdigit() else unknown
+    """The length of a request's body in bytes as its head has it; ``unknown`` where it has none."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() else unknown
 
 
 def too_large(limit: int) -> TooLargeError:

@@ -23,12 +23,12 @@ from millrace_services.web.service import Route, Service
 _WORTH_A_COPY: Final = 16384
 
 
-class _Unheard:
-    """uvicorn rings when a client goes; here ``disconnected`` says it to whoever asks."""
+class _NoEvent:
+    """Stands for the event that uvicorn sets when a client goes; handlers here look at ``disconnected`` instead."""
 
     @staticmethod
     def set() -> None:
-        """Nobody listens."""
+        """Does nothing: nobody waits for it."""
 
 
 class _Request:
@@ -49,7 +49,7 @@ class _Request:
         "size",
         "task",
     )
-    message_event = _Unheard
+    message_event = _NoEvent
     task: asyncio.Task[None]
 
     def __init__(self, route: Route, *, keep_alive: bool) -> None:
@@ -110,7 +110,7 @@ class HotProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         request = self.cycle
         if type(request) is _Request and not request.answering:
-            self._begin(request, _left)  # it counts, though its body never came
+            self._begin(request, _client_gone)  # it counts, though its body never came
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
@@ -184,7 +184,7 @@ def _head(answer: Answer, state: ServerState, *, keep_alive: bool) -> bytes:
     return b"".join(parts)
 
 
-async def _left(_: Call) -> Answer:
+async def _client_gone(_: Call) -> Answer:
     raise ClientGoneError
 
 

@@ -22,7 +22,7 @@ from millrace_services.web.hot import (
     ClientGoneError,
     Gate,
     Handler,
-    heard_by,
+    disconnect_check,
     read_body,
     size_of,
     too_large,
@@ -196,7 +196,7 @@ class Service:
             body: bytes = message.get("body", b"")
             if message.get("more_body", True) or len(body) > limit:
                 body = await read_body(message, scope, receive, limit)
-            answer = await self._answered(route.handler, Call(scope, body, heard_by(receive)))
+            answer = await self._answered(route.handler, Call(scope, body, disconnect_check(receive)))
             return CLIENT_GONE if answer is None else await _sent(answer, send)
         except ClientGoneError:
             return CLIENT_GONE
