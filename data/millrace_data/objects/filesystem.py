@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import Settings
@@ -27,8 +27,16 @@ class ObjectStoreSettings(Settings):
     access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID", description="Access key")
     secret_access_key: str | None = Field(None, alias="AWS_SECRET_ACCESS_KEY", description="Its secret")
     session_token: str | None = Field(None, alias="AWS_SESSION_TOKEN", description="Token of temporary credentials")
-    endpoint_url: str | None = Field(None, alias="AWS_ENDPOINT_URL", description="Another server than AWS's own")
-    region: str = Field("us-east-1", alias="AWS_REGION", description="Region of the bucket")
+    endpoint_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        description="Another server than AWS's own; where both are set, the first of the two names counts",
+    )
+    region: str = Field(
+        "us-east-1",
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="Region of the bucket; where both are set, the first of the two names counts",
+    )
 
 
 def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri") -> tuple[fs.FileSystem, str]:
