@@ -29,7 +29,7 @@ from millrace_services.materialize.main import JOB
 from millrace_services.web.errors import render
 from tests.core.features.histories import view
 from tests.data.online.secured import certificate, program
-from tests.data.online.topologies import HOST, Cluster, Server, cluster, free_port, until
+from tests.data.online.topologies import HOST, Cluster, Server, cluster, free_cluster_ports, free_port, until
 
 DEFINITION = view(("x", "int64"))
 SECRET = "hunter2"
@@ -148,7 +148,8 @@ def no_login(stack: ExitStack, folder: Path) -> str:
 
 
 def empty_cluster(stack: ExitStack, folder: Path) -> str:
-    server = started(stack, folder, "--cluster-enabled", "yes")
+    [port] = free_cluster_ports(1)  # its bus listens 10,000 above
+    server = started(stack, folder, "--port", str(port), "--cluster-enabled", "yes")
     return f"redis+cluster://{HOST}:{server.port}"
 
 
