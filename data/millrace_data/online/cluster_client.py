@@ -14,14 +14,14 @@ from millrace_core.features.online.store_url import Host, StoreUrl
 from millrace_data.online.connection import SharedConnection, tls_context
 from millrace_data.online.resp import Command, KeyGroup, Reply, pack, pack_for_key
 from millrace_data.online.slots import SLOTS, slot
-from millrace_data.online.store_errors import CLOSED, REFUSED, TIMEOUT, UNRESOLVED, StoreError
+from millrace_data.online.store_errors import CLOSED, READONLY, REFUSED, TIMEOUT, UNRESOLVED, StoreError
 
 _ASKING: Final = pack(b"ASKING", [])
 # How often a command may be redirected, and the pause before it is sent again where no node can execute it yet.
 _REDIRECTS: Final = 8
 _PAUSE_SECONDS: Final = 0.05
 # Codes after which the map of slots is fetched again, and the command sent to the holder that it names.
-_LOST: Final = (CLOSED, TIMEOUT, REFUSED, UNRESOLVED, "CLUSTERDOWN", "LOADING", "READONLY")
+_LOST: Final = (CLOSED, TIMEOUT, REFUSED, UNRESOLVED, "CLUSTERDOWN", "LOADING", READONLY)
 
 
 class ClusterClient:

@@ -97,7 +97,8 @@ class SharedConnection:
     @property
     def connected(self) -> bool:
         """Whether commands go out at once."""
-        return self._protocol is not None and not self._protocol.broken
+        protocol = self._protocol
+        return protocol is not None and not protocol.broken and not protocol.replica
 
     def execute(self, command: bytes, arguments: Sequence[bytes]) -> asyncio.Future[Reply]:
         """A future of the reply to a command.
@@ -109,7 +110,7 @@ class SharedConnection:
     def send(self, *wires: bytes) -> asyncio.Future[Reply]:
         """A future of the reply to the last of some packed commands, which go out together. Fails as ``execute``."""
         protocol = self._protocol
-        if protocol is None or protocol.broken:
+        if protocol is None or protocol.broken or protocol.replica:
             return asyncio.ensure_future(self._send_once_connected(wires))
         return _send_all(protocol, wires)
 

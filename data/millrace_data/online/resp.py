@@ -14,7 +14,15 @@ from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 
-from millrace_data.online.store_errors import CLOSED, FOREIGN, TIMEOUT, StoreError, connection_error, error_reply
+from millrace_data.online.store_errors import (
+    CLOSED,
+    FOREIGN,
+    READONLY,
+    TIMEOUT,
+    StoreError,
+    connection_error,
+    error_reply,
+)
 
 # Simple and bulk strings are bytes, integers are int, null is None; an array holds any of these.
 Reply = list[Any] | bytes | int | None
@@ -91,10 +99,16 @@ class RespProtocol(asyncio.Protocol):
 
     Args:
         timeout: seconds that a reply may take; after that the connection ends.
+
+    Attributes:
+        broken: why the connection has ended; None while it has not.
+        replica: whether the server has refused a write because it is a replica. After a failover the name that led to
+            it leads to another server, so no further command belongs here; the connection ends with its last reply.
     """
 
     def __init__(self, timeout: float) -> None:
         self.broken: StoreError | None = None
+        self.replica = False
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -130,13 +144,17 @@ class RespProtocol(asyncio.Protocol):
                 if reply is _INCOMPLETE:
                     return
                 future, _ = waiting.popleft()
+                failed = isinstance(reply, StoreError)
+                self.replica = self.replica or (failed and reply.code == READONLY)
                 if future.done():  # its caller was cancelled; the reply is dropped so that the next one gets its own
                     continue
-                if isinstance(reply, StoreError):
+                if failed:
                     future.set_exception(reply)
                 else:
                     future.set_result(reply)
-            if reader.has_data():
+            if self.replica:
+                self.fail(StoreError("the server has become a replica", READONLY))
+            elif reader.has_data():
                 # Whatever it is, with it replies would no longer match commands. Servers that turn a client away say
                 # so before any command comes.
                 reply = reader.gets()

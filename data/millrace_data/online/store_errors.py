@@ -28,6 +28,8 @@ DATABASE: Final = "database"
 CLIENTS: Final = "clients"
 NO_CLUSTER: Final = "no-cluster"
 
+READONLY: Final = "READONLY"
+
 _TEXTS: Final = (
     ("DB index", DATABASE),
     ("SELECT is not allowed", DATABASE),
@@ -37,6 +39,8 @@ _TEXTS: Final = (
     ("invalid password", "WRONGPASS"),
     ("without any password configured", "WRONGPASS"),
     ("no password is set", "WRONGPASS"),
+    # What a script met, as servers before Redis 7 and Dragonfly say it.
+    *((f": -{code} ", code) for code in (READONLY, "OOM", "MISCONF", "NOREPLICAS")),
 )
 # Faults of TLS that stay; others come with servers that die.
 _TLS_REASONS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "ALERT")
@@ -191,7 +195,7 @@ FAULTS: Final = {
         "holds something else under a key of Millrace",
         "give Millrace a database of its own in {setting}",
     ),
-    "READONLY": Fault(
+    READONLY: Fault(
         RetryError,
         _UNAVAILABLE,
         "takes no writes, because it is a replica",

@@ -139,6 +139,43 @@ async def test_a_connection_that_breaks_fails_what_waits_and_is_made_again(url: 
     shared.close()
 
 
+async def test_a_master_that_became_a_replica_is_left_for_the_server_that_its_name_leads_to_now(tmp_path: Path) -> None:
+    """A failover behind one name, such as a Kubernetes Service: the old master keeps its connections."""
+    name, old, new = (tmp_path / each for each in ("name", "old", "new"))
+    options = {"save": "", "appendonly": "no"}
+    with (
+        ValkeyServer(port=0, unix_socket_path=old, config=options),
+        ValkeyServer(port=0, unix_socket_path=new, config=options),
+    ):
+        name.symlink_to(old)
+        shared = connection_to(f"unix://{name}", 5.0)
+        assert await shared.execute(b"SET", [b"k", b"1"]) == b"OK"
+        redis.Redis(unix_socket_path=str(old)).replicaof("127.0.0.1", 1)
+        name.unlink()
+        name.symlink_to(new)
+        write, read = shared.execute(b"SET", [b"k", b"2"]), shared.execute(b"GET", [b"k"])
+        with pytest.raises(StoreError, match="READONLY"):
+            await write
+        assert await read == b"1"
+        assert not shared.connected
+        assert await shared.execute(b"SET", [b"k", b"2"]) == b"OK"
+        assert redis.Redis(unix_socket_path=str(new)).get("k") == b"2"
+        shared.close()
+
+
+async def test_a_replica_is_left_although_the_caller_whose_write_it_refused_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with ValkeyServer(port=0, unix_socket_path=path, config={"save": ""}):
+        shared = connection_to(f"unix://{path}", 5.0)
+        assert await shared.execute(b"PING", []) == b"PONG"
+        redis.Redis(unix_socket_path=str(path)).replicaof("127.0.0.1", 1)
+        write, read = shared.execute(b"SET", [b"k", b"2"]), shared.execute(b"GET", [b"k"])
+        write.cancel()
+        assert await read is None
+        assert not shared.connected
+        shared.close()
+
+
 async def test_a_store_that_hangs_fails_within_the_timeout(url: str) -> None:
     shared = connection_to(url, 0.2)
     await shared.execute(b"PING", [])

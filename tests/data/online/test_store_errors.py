@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys, store_url
 from millrace_core.features.online.row import Layout
 from millrace_data.online.resp import KeyGroup
+from millrace_data.online.servers import store_error
 from millrace_data.online.slots import slot
 from millrace_data.online.store import Store
-from millrace_data.online.store_errors import Caller
+from millrace_data.online.store_errors import Caller, error_reply
 from millrace_services.gateway.store import RowStore
 from millrace_services.materialize.main import JOB
 from millrace_services.web.errors import render
@@ -356,3 +358,11 @@ def test_a_file_of_the_url_that_cannot_be_used_is_named_before_anything_is_conne
         with pytest.raises(RejectError, match=name) as caught:
             opened()
         assert "wrong.pem" in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["READONLY", "OOM", "MISCONF", "NOREPLICAS"])
+def test_what_a_script_met_is_known_also_where_the_server_wraps_it(code: str) -> None:
+    """As Redis 6 does. The client library takes the word ERR away."""
+    text = f"Error running script (call to f_0a1b): @user_script:9: @user_script: 9: -{code} said by the server"
+    assert error_reply(f"ERR {text}").code == code
+    assert store_error(redis.ResponseError(text)).code == code
