@@ -116,10 +116,12 @@ class ClusterClient:
         """Sends a command that failed again, to where it is executed."""
         try:
             async with asyncio.timeout(self._timeout):
+                connection = self._holders[number]
                 for redirect in range(_REDIRECTS):
                     if not isinstance(error, StoreError):
                         return error
-                    target = await self._redirected(number, error, _PAUSE_SECONDS if redirect else 0)
+                    pause = _PAUSE_SECONDS if redirect else 0
+                    target = await self._redirected(number, error, connection, pause)
                     if target is None:
                         return error
                     connection, before = target
@@ -134,13 +136,13 @@ class ClusterClient:
         return StoreError(f"slot {number} is redirected again and again: {error}", "CLUSTERDOWN")
 
     async def _redirected(
-        self, number: int, error: StoreError, pause: float
+        self, number: int, error: StoreError, failed: SharedConnection | None, pause: float
     ) -> tuple[SharedConnection, tuple[bytes, ...]] | None:
         """Where to send a command after an error, and what must go before it; None where the error is final."""
         if error.code == "ASK":
-            return self._connection(_target(str(error))), (_ASKING,)
+            return self._connection(_target(str(error), failed)), (_ASKING,)
         if error.code == "MOVED":
-            connection = self._holders[number] = self._connection(_target(str(error)))
+            connection = self._holders[number] = self._connection(_target(str(error), failed))
             return connection, ()
         if error.code not in _LOST:
             return None
@@ -193,7 +195,9 @@ class ClusterClient:
         return connection
 
 
-def _target(reply: str) -> Host:
-    """The node in ``MOVED 3999 127.0.0.1:6381``."""
+def _target(reply: str, sender: SharedConnection | None) -> Host:
+    """The node in ``MOVED 3999 127.0.0.1:6381``; without a name, as in ``MOVED 3999 :6381``, it is the sender's."""
     name, _, port = reply.split(" ")[2].rpartition(":")
+    if not name and sender is not None and sender.host is not None:
+        name = sender.host.name
     return Host(name, int(port))

@@ -72,7 +72,7 @@ class SharedConnection:
         tls: ssl.SSLContext | None = None,
         check: Check = _accept,
     ) -> None:
-        self._host = host
+        self.host = host
         self._path = path
         self._timeout = timeout
         self._tls = tls
@@ -142,10 +142,10 @@ class SharedConnection:
         protocol = RespProtocol(self._timeout)
         try:
             async with asyncio.timeout(self._timeout):
-                if self._host is None:
+                if self.host is None:
                     await loop.create_unix_connection(lambda: protocol, self._path)
                 else:
-                    await loop.create_connection(lambda: protocol, self._host.name, self._host.port, ssl=self._tls)
+                    await loop.create_connection(lambda: protocol, self.host.name, self.host.port, ssl=self._tls)
                 for hello in self._hello:
                     await protocol.send(hello)
                 await self._check(protocol)

@@ -24,7 +24,8 @@ Answered = Callable[[Command, int], None]
 class _Lane:
     """One server's connection, the commands that wait for it, and those that wait for its answers."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, name: str, client: Any) -> None:
+        self.host = name.rpartition(":")[0]
         self.waiting: deque[Command] = deque()
         self.sent: deque[Command] = deque()
         self.asking: set[int] = set()
@@ -103,7 +104,7 @@ class Delivery:
                         answered(command, answer)
                     else:
                         unanswered.append(command)
-                        self._redirect(command, answer)
+                        self._redirect(command, answer, lane.host)
                         unanswered.pop()
         except Exception:
             for lane in self._lanes.values():
@@ -124,11 +125,12 @@ class Delivery:
 
     def _lane(self, name: str) -> _Lane:
         if name not in self._lanes:
-            self._lanes[name] = _Lane(self._servers.at(name))
+            self._lanes[name] = _Lane(name, self._servers.at(name))
         return self._lanes[name]
 
-    def _redirect(self, command: Command, elsewhere: AskError) -> None:
-        name = str(Host(elsewhere.host, elsewhere.port))
+    def _redirect(self, command: Command, elsewhere: AskError, sender: str) -> None:
+        # A node that tells a port alone has the host of the one that sent the answer.
+        name = str(Host(elsewhere.host, elsewhere.port)) if elsewhere.host else f"{sender}:{elsewhere.port}"
         lane = self._lane(name)
         if isinstance(elsewhere, MovedError):
             self._moved[command.slot] = name

@@ -210,7 +210,8 @@ class ClusterServers:
     def client(self) -> Any:
         """Follows keys as they move; connects at once, to learn who holds what."""
         nodes = [ClusterNode(host.name, host.port) for host in self._where.hosts]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, **{**self._options, "retry": Retry(NoBackoff(), 1)})
+        options = {**self._options, "retry": Retry(NoBackoff(), 1), "address_remap": self._reachable}
+        return RedisCluster(startup_nodes=nodes, **options)
 
     def masters(self) -> dict[str, Any]:
         """Those that hold slots."""
@@ -231,6 +232,10 @@ class ClusterServers:
     def look_again(self) -> None:
         """Asks the nodes again who holds what."""
         self.client.nodes_manager.initialize()
+
+    def _reachable(self, address: tuple[str | None, int]) -> tuple[str, int]:
+        """Where a node is: nodes behind a load balancer may tell a port alone (``unknown-endpoint``)."""
+        return address[0] or self._where.hosts[0].name, address[1]
 
 
 def _host(node: Any) -> Host:

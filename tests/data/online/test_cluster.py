@@ -152,6 +152,39 @@ async def test_rows_of_a_slot_on_its_way_are_read_and_written(running: Cluster, 
         pass
 
 
+@pytest.fixture
+def ports_alone(running: Cluster) -> Iterator[None]:
+    """Nodes that tell no hosts of one another, as behind a load balancer."""
+    for node in running.nodes:
+        node.client.config_set("cluster-preferred-endpoint-type", "unknown-endpoint")
+    yield
+    for node in running.nodes:
+        node.client.config_set("cluster-preferred-endpoint-type", "ip")
+
+
+@pytest.mark.usefixtures("ports_alone")
+async def test_nodes_that_tell_a_port_alone_are_at_the_host_that_was_asked(running: Cluster, store: Store) -> None:
+    views = [view(("x", "int64"), name=f"moved-{i}") for i in range(6)]
+    for definition in views:
+        write(store, definition, rows_of(definition, [(5, 1, None, (1,))]))
+    assert [store.count("default", definition.view) for definition in views] == [1] * len(views)
+    wanted = [keys.store_keys(definition, {"id": [5]})[0] or b"" for definition in views]
+    number = slot(wanted[0])
+    source = next(node for node in running.nodes if node.client.execute_command("CLUSTER COUNTKEYSINSLOT", number))
+    target = running.nodes[running.nodes.index(source) - 1]
+    client = ClusterClient(store_url.parse(running.url), 5.0)
+    seen = await client.mget([KeyGroup(b"", wanted)])
+    for event, _ in enumerate(move(running, number, source, target), 2):
+        assert await client.mget([KeyGroup(b"", wanted)]) == seen
+        for definition in views:
+            assert write(store, definition, rows_of(definition, [(5, event, None, (event,))])).changed == 1
+        seen = await client.mget([KeyGroup(b"", wanted)])
+    assert store.rows(wanted) == seen
+    client.close()
+    for _ in move(running, number, target, source):
+        pass
+
+
 @pytest.mark.slow
 async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(running: Cluster, store: Store) -> None:
     write(store, FIXED, many(1000))
