@@ -17,7 +17,7 @@ from millrace_core.base import timestamps
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
 from millrace_operators.experiment.observation import ENDING, ROUTED, Observation, ServiceObservation, Unreadable
-from millrace_operators.experiment.policy import ASK_AGAIN, judge, next_look
+from millrace_operators.experiment.policy import ASK_AGAIN, judge, times_to_look
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.experiment.weights import desired_weights
 from millrace_operators.routing.changes import desired_route, route_changes
@@ -55,7 +55,7 @@ class ServiceDecision:
     Attributes:
         champion: as it is to be recorded.
         changes: the next writes to the route.
-        next_look: when to look again although nothing happens; None: no need.
+        next_look: when to look again although nothing happens, later than now; None: no need.
     """
 
     route: RouteObservation
@@ -75,14 +75,16 @@ def decide(service: ServiceObservation) -> ServiceDecision:
     if asking is not None and changes.programmed and not service.route.undelegated:
         decisions = [_confirmed(decision) if decision is asking else decision for decision in decisions]
     unknown = service.now + ASK_AGAIN if service.route.unknown else None
-    looks = [changes.again_at, unknown, *(next_look(item.observation.after(item.status)) for item in decisions)]
+    looks = [time for item in decisions for time in times_to_look(item.observation.after(item.status))]
+    looks += [time for time in (changes.again_at, unknown) if time is not None]
     return ServiceDecision(
         route=service.route,
         experiments=tuple(replace(item, release=_may_go(item, changes)) for item in decisions),
         unreadable=service.unreadable,
         champion=desired.champion,
         changes=changes,
-        next_look=min((time for time in looks if time is not None), default=None),
+        # What is due already and was not done waits for something to happen, not for the time.
+        next_look=min((time for time in looks if time > service.now), default=None),
     )
 
 

@@ -219,8 +219,8 @@ def next_step_at(observation: Observation) -> datetime | None:
     return observation.step_due_at()
 
 
-def next_look(observation: Observation) -> datetime | None:
-    """When to look again although nothing happens."""
+def times_to_look(observation: Observation) -> list[datetime]:
+    """When to look again although nothing happens; what is due already stands among them."""
     applied = observation.applied_at()
     times = [
         observation.now + ASK_AGAIN if missing_facts(observation) else None,
@@ -229,7 +229,7 @@ def next_look(observation: Observation) -> datetime | None:
         applied + observation.settle if applied and observation.phase in ENDING else None,
         type_of(observation.spec.type).next_look(observation),
     ]
-    return min((time for time in times if time is not None), default=None)
+    return [time for time in times if time is not None]
 
 
 def _back_to_pending(observation: Observation, reason: str, message: str) -> Verdict:

@@ -40,7 +40,7 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
     refused = await act(cluster, decision)
     waits = [_REFUSED_SECONDS] if refused is not None else []
     if decision.next_look is not None:
-        waits.append(max((decision.next_look - observation.now).total_seconds(), 0.0))
+        waits.append((decision.next_look - observation.now).total_seconds())
     return Requeue(min(waits)) if waits else None
 
 
