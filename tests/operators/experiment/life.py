@@ -100,7 +100,7 @@ class Life:
         """Turns until nothing changes without time going on."""
         for _ in range(20):
             if not self.turn():
-                assert self._wake is None or self._wake > self.now, f"{self.moves[-1]}: looked at again at once, in vain"
+                assert self._wake is None or self._wake > self.now, f"{self.moves[-1]}: a turn at once, in vain"
                 return
         raise AssertionError(f"no rest: {self.log[-5:]}, {self.moves[-5:]}")
 

@@ -108,7 +108,7 @@ def test_a_command_ends_an_experiment_of_any_type_whatever_its_facts_are(toy: Li
     assert (toy.phase, toy.routed) == ("Failed", "v1:100")
 
 
-def test_a_step_that_a_types_verdict_holds_back_is_not_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_a_types_verdict_holds_back_causes_no_turns_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TYPES, "Toy", Toy())
     steps = [{"weight": 10, "hold": "1m"}, {"weight": 50, "hold": "1m"}]
     life = Life(builders.canary("try", "shop", "v1", "v2", steps).having("spec.type", "Toy").build())
