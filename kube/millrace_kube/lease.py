@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 DURATION: Final = 15.0
 DEADLINE: Final = 10.0
 RETRY: Final = 3.0
+# Until the next try of a leader that could not renew: a request that got no answer leaves it no time for ``RETRY``.
+_SOON: Final = 0.5
 # A Lease older than this by the wall clock is of the past, whatever the skew of clocks (a machine that was off).
 _ANCIENT: Final = timedelta(seconds=60)
 
@@ -103,10 +105,11 @@ class LeaderLease:
     async def keep(self) -> None:
         """Renews until leadership is lost, then returns at once."""
         with contextlib.suppress(TimeoutError):
+            renewed = True
             while self.held:
                 async with asyncio.timeout(self._valid_until - self._clock()):
-                    await asyncio.sleep(self._retry)
-                    await self._try()
+                    await asyncio.sleep(self._retry if renewed else min(_SOON, self._retry))
+                    renewed = await self._try()
 
     async def release(self) -> None:
         """Lets go, so that the next one need not wait; also of a Lease whose writing was cut short. Best effort."""

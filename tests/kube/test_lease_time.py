@@ -7,6 +7,7 @@ import copy
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from millrace_kube import lease
 from millrace_kube.errors import AlreadyExistsError, ConflictError
 from millrace_kube.lease import LeaderLease
 from millrace_kube.resources import Object, Resource
+from tests import virtual_time
 
 START = datetime(2026, 11, 30, tzinfo=UTC)
 
@@ -114,6 +116,33 @@ async def test_silence_is_measured_from_when_the_lease_was_seen_and_not_from_the
     time.now = lease.DURATION + 1.0
     assert holder.held
     assert not await other._try(), "it saw the Lease at 9 only"
+
+
+@pytest.mark.parametrize("stalled", range(1, 5), ids=["get there", "get back", "put there", "put back"])
+def test_one_request_without_an_answer_does_not_end_leadership(stalled: int) -> None:
+    """As where a packet is lost, or the API server's etcd elects a leader."""
+    left = iter([0.05] * (4 + stalled - 1) + [3600.0])
+
+    async def passes() -> None:
+        await asyncio.sleep(next(left, 0.05))
+
+    async def lead() -> bool:
+        clock = asyncio.get_running_loop().time
+        leader = LeaderLease(
+            SlowServer(passes),  # type: ignore[arg-type]
+            "ns",
+            "operator",
+            "first",
+            is_dead=lambda _: False,
+            clock=clock,
+        )
+        await leader.acquire()
+        keeping = asyncio.create_task(leader.keep())
+        await asyncio.wait([keeping], timeout=60.0)
+        keeping.cancel()
+        return leader.held
+
+    assert virtual_time.run(lead())
 
 
 @settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])  # to shrink a failure takes minutes
