@@ -42,20 +42,23 @@ class ObjectStoreSettings(Settings):
 def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri") -> tuple[fs.FileSystem, str]:
     """The file system that a ``file://`` or ``s3://`` URI is on, and the path there. Touches no network.
 
+    A URI means what it means for a model (``uri.parse``): keys of S3 stand in it as they are, paths of files are
+    percent-decoded, and ``?`` and ``#`` are parts of names.
+
     Raises:
         RejectError: the URI names a host; ``field`` is where it came from.
     """
-    parts = urlsplit(uri)
-    path = unquote(parts.path)
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    if scheme == "file":
+        if host not in ("", "localhost"):
             raise RejectError(
-                f"{uri!r} names the host {parts.netloc!r}",
+                f"{uri!r} names the host {host!r}",
                 hint="Write file:/// and the absolute path, with three slashes",
                 field=field,
             )
-        return fs.LocalFileSystem(), path.rstrip("/") or "/"
-    return s3_filesystem(settings), (parts.netloc + path).rstrip("/")
+        return fs.LocalFileSystem(), "/" + unquote(path).strip("/")
+    return s3_filesystem(settings), f"{host}{slash}{path}".rstrip("/")
 
 
 def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = IDLE_SECONDS) -> fs.FileSystem:

@@ -24,6 +24,7 @@ def endpoint() -> Iterator[str]:
             content = io.BytesIO()
             pq.write_table(table(rows), content, row_group_size=100)
             client.put_object(Bucket="lake", Key=f"events/{name}.parquet", Body=content.getvalue())
+            client.put_object(Bucket="lake", Key=f"day=1 00%3A00/brand#{name}/x.parquet", Body=content.getvalue())
         client.put_object(Bucket="lake", Key="corrupt/a.parquet", Body=b"nothing of the kind")
         yield url
 
@@ -43,6 +44,12 @@ def test_a_folder_and_a_file_of_a_bucket_are_read(endpoint: str) -> None:
     assert read(endpoint, "s3://lake/events/") == [*range(10, 1000), *range(10)]
     assert read(endpoint, "s3://lake/events/b.parquet") == list(range(10))
     assert read(endpoint, "s3://lake/events", TimeRange(500, 509)) == list(range(410, 510))  # a row group
+
+
+def test_a_key_is_written_as_it_is(endpoint: str) -> None:
+    """Writers escape the values of partitions, and the escapes are parts of the key."""
+    assert read(endpoint, "s3://lake/day=1 00%3A00/brand#b") == list(range(10))
+    assert read(endpoint, "s3://lake/day=1 00%3A00/brand#*/x.parquet") == [*range(10, 1000), *range(10)]
 
 
 @pytest.mark.parametrize("uri", ["s3://lake/nothing", "s3://lake/events/c.parquet", "s3://elsewhere/events"])
