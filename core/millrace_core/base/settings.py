@@ -23,10 +23,13 @@ class Settings(BaseModel):
     def load(cls, environ: Mapping[str, str]) -> Self:
         """Builds the settings from environment variables; empty values count as absent.
 
+        Line ends behind a value are left out: they are what ``echo`` puts into a Secret.
+
         Raises:
             RejectError: a variable is missing or has a value of the wrong form; names the variable.
         """
-        present = {name: value for name, value in environ.items() if value != ""}
+        stripped = {name: value.rstrip("\r\n") for name, value in environ.items()}
+        present = {name: value for name, value in stripped.items() if value != ""}
         try:
             return cls.model_validate(present)
         except ValidationError as error:
