@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -227,5 +226,5 @@ def _explained(uri: str, field: str, purpose: Purpose, error: Exception) -> Mill
     fault = _fault(error)
     reason = fault.reason or (purpose.missing if fault.error is NotFoundError else purpose.unavailable)
     of_secret = fault.error is RejectError and uri.startswith("s3:")
-    said = fault.said.format(uri=uri, bucket=urlsplit(uri).netloc, text=text)
+    said = fault.said.format(uri=uri, bucket=uri.partition("://")[2].partition("/")[0], text=text)
     return fault.error(said, hint=fault.hint, field=purpose.secret if of_secret else field, reason=reason)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import RejectError, RetryError
 from millrace_data.objects.base import CHUNK, ObjectRange
 from millrace_data.objects.uri import ObjectUri
 
@@ -21,9 +21,10 @@ class FileReader:
 
     @contextmanager
     def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
-        """Reads a range of the file."""
+        """Reads a range of the file, and looks afterwards whether it is still the same."""
         try:
-            file = self._uri.file.open("rb")
+            # A pipe is opened at once, too, so that it can be refused.
+            file = os.fdopen(os.open(self._uri.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         except OSError as error:
             reason = "AccessDenied" if isinstance(error, PermissionError) else "ModelNotFound"
             raise RejectError(
@@ -37,6 +38,9 @@ class FileReader:
                 )
             file.seek(start)
             yield ObjectRange(_bounded(file, stop - start), status.st_size, f"{status.st_mtime_ns}", True)
+            now = os.fstat(file.fileno())
+        if (now.st_mtime_ns, now.st_size) != (status.st_mtime_ns, status.st_size):
+            raise RetryError(f"{self._uri.shown} changed while it was read", field=self._uri.field, reason="Changed")
 
 
 def _bounded(file: Any, left: int) -> Iterator[bytes]:

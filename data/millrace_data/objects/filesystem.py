@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field
 from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import Settings
 from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
+from millrace_data.objects.uri import s3_problem
 
 ATTEMPTS: Final = 3
 
@@ -46,7 +47,7 @@ def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri")
     percent-decoded, and ``?`` and ``#`` are parts of names.
 
     Raises:
-        RejectError: the URI names a host; ``field`` is where it came from.
+        RejectError: the URI names a host, or no bucket or path that there can be; ``field`` is where it came from.
     """
     scheme, _, rest = uri.partition("://")
     host, slash, path = rest.partition("/")
@@ -58,6 +59,13 @@ def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri")
                 field=field,
             )
         return fs.LocalFileSystem(), "/" + unquote(path).strip("/")
+    if problem := s3_problem(host, slash + path):
+        raise RejectError(
+            f"s3://{host.rpartition('@')[2]}{slash}{path} {problem}",
+            hint="Write s3://bucket/path; keys are in the Secret",
+            field=field,
+            reason="BadUri",
+        )
     return s3_filesystem(settings), f"{host}{slash}{path}".rstrip("/")
 
 

@@ -1,7 +1,13 @@
-"""Objects behind HTTP, by ranges where the server knows them; redirects are followed."""
+"""Objects behind HTTP, by ranges where the server knows them; redirects are followed.
+
+An answer is a part only where it says which one, of how many bytes and of which version of the object: parts of
+another place, or of two versions, would make a file that no server ever had. Where it does not say all that, the whole
+object is asked for instead.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,6 +24,8 @@ _PARTIAL: Final = 206
 _FORBIDDEN: Final = (401, 403)
 _MISSING: Final = (404, 410)
 _EMPTY_RANGE: Final = 416
+# Of RFC 9110; no object has a size of 19 digits.
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 
 
 class HttpReader:
@@ -32,19 +40,42 @@ class HttpReader:
     def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
         """Reads a range of the object, or the whole of it."""
         # Compressed ranges would be ranges of something else.
-        headers = {"range": f"bytes={start}-{stop - 1}", "accept-encoding": "identity"}
+        identity = {"accept-encoding": "identity"}
         try:
-            with self._client.stream("GET", self._uri.text, headers=headers) as response:
-                self._check(response)
-                ranged = response.status_code == _PARTIAL
-                tag = response.headers.get("etag") or response.headers.get("last-modified", "")
-                yield ObjectRange(response.iter_bytes(CHUNK), _size(response), tag, ranged)
+            with self._answer({**identity, "range": f"bytes={start}-{stop - 1}"}) as response:
+                if response.status_code != _PARTIAL:
+                    yield _whole(response)
+                    return
+                if (part := self._part(response, start)) is not None:
+                    yield part
+                    return
+            with self._answer(identity) as response:
+                yield _whole(response)
         except httpx.ConnectTimeout as error:
             raise self._retry(f"no connection within {CONNECT_SECONDS:g} s") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects, UnicodeError) as error:
             raise self._reject(f"{self._uri.shown}: {error}", "BadUri") from error
         except httpx.HTTPError as error:
             raise self._retry(_sentence(error)) from error
+
+    @contextmanager
+    def _answer(self, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        with self._client.stream("GET", self._uri.text, headers=headers) as response:
+            self._check(response)
+            yield response
+
+    def _part(self, response: httpx.Response, start: int) -> ObjectRange | None:
+        """The part that begins at ``start``; None where the answer does not say what is needed to join parts.
+
+        Raises:
+            RetryError: it is another part.
+        """
+        tag, found = _tag(response), _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        if found is None or not tag or _encoded(response):
+            return None
+        if int(found[1]) != start:
+            raise self._retry(f"the server sends bytes from {found[1]} on where those from {start} on were asked for")
+        return ObjectRange(response.iter_bytes(CHUNK), int(found[2]), tag, True)
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -67,12 +98,20 @@ class HttpReader:
         return RetryError(f"{self._uri.shown}: {said}", field=self._uri.field, reason="Unreachable")
 
 
-def _size(response: httpx.Response) -> int | None:
-    if response.status_code == _PARTIAL:
-        total = response.headers.get("content-range", "").rpartition("/")[2]
-    else:
-        total = response.headers.get("content-length", "")
-    return int(total) if total.isdigit() else None
+def _whole(response: httpx.Response) -> ObjectRange:
+    """The whole object; its size where the answer says that of the bytes themselves."""
+    length = "" if _encoded(response) else response.headers.get("content-length", "")
+    size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
+    return ObjectRange(response.iter_bytes(CHUNK), size, _tag(response), False)
+
+
+def _tag(response: httpx.Response) -> str:
+    return str(response.headers.get("etag") or response.headers.get("last-modified", ""))
+
+
+def _encoded(response: httpx.Response) -> bool:
+    """Whether the body is compressed, although it was asked not to be: then sizes and ranges are not the object's."""
+    return str(response.headers.get("content-encoding", "identity")) != "identity"
 
 
 def _sentence(error: httpx.HTTPError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -55,12 +56,21 @@ def parse(text: str) -> ObjectUri:
     if scheme == "file":
         if parts.netloc not in ("", "localhost") or not path.startswith("/"):
             raise _bad(f"{shown} is no absolute path of this machine", "Write file:///absolute/path/model.onnx")
+    elif scheme == "s3" and (problem := s3_problem(parts.netloc, path)):
+        raise _bad(f"{shown} {problem}", "Write s3://bucket/path/model.onnx; keys are in the Secret")
     elif not parts.hostname:
         raise _bad(f"{shown} has no {'bucket' if scheme == 's3' else 'host'}", "Write scheme://name/path/model.onnx")
     if not path.strip("/") or path.endswith("/"):
         raise _bad(f"{shown} names no file", "Give the path of the ONNX file itself, not of its folder")
     host = parts.netloc if scheme == "s3" else parts.hostname or ""
     return ObjectUri(scheme, text, shown, host, path)
+
+
+def s3_problem(bucket: str, path: str) -> str:
+    """What no bucket or no path has; empty: nothing. Arrow would say it only of a file that it opens."""
+    if re.fullmatch(r"[A-Za-z0-9._-]*", bucket) is None:
+        return "has more than the name of a bucket before its path"
+    return "has a folder without a name (//) in its path" if "//" in path else ""
 
 
 def _split(text: str) -> SplitResult:
@@ -70,8 +80,9 @@ def _split(text: str) -> SplitResult:
     except ValueError as error:
         raise _bad(f"{text!r:.100} is no URI: {error}", "Write file, s3, http or https and a path") from error
     if parts.scheme in ("file", "s3", ""):  # here ? and # are part of the name
-        rest = text[len(parts.scheme) + 3 :] if parts.scheme else text
-        netloc, slash, path = rest.partition("/") if parts.scheme else ("", "", rest)
+        rest = text[len(parts.scheme) + 1 :] if parts.scheme else text
+        has_netloc = bool(parts.scheme) and rest.startswith("//")
+        netloc, slash, path = rest[2:].partition("/") if has_netloc else ("", "", rest)
         return SplitResult(parts.scheme, netloc, slash + path, "", "")
     return parts
 

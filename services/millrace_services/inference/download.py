@@ -97,7 +97,7 @@ class Download:
         # The first read says how large the file is and whether ranges work, and is the first part at once.
         with self._reader.open(0, self._part) as piece:
             if piece.size == 0:
-                raise RejectError(f"{self._uri.shown} is empty", field="spec.model.uri", reason="BadModel")
+                raise self._empty()
             if piece.size is None or not piece.ranged:
                 self._whole(piece)
                 return
@@ -112,6 +112,8 @@ class Download:
                 written += file.write(chunk)
             if piece.size is not None and written != piece.size:
                 raise self._broke_off(written, piece.size)
+            if written == 0:
+                raise self._empty()
             file.flush()
             os.fsync(file.fileno())
 
@@ -176,6 +178,9 @@ class Download:
 
     def _identity(self, piece: ObjectRange) -> dict[str, object]:
         return {"uri": self._uri.shown, "size": piece.size, "tag": piece.tag, "part": self._part}
+
+    def _empty(self) -> RejectError:
+        return RejectError(f"{self._uri.shown} is empty", field="spec.model.uri", reason="BadModel")
 
     def _broke_off(self, got: int, expected: int) -> RetryError:
         return RetryError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +29,8 @@ class Server:
         self.etag = '"1"'
         self.ranges = True
         self.length = True
+        self.content_range = "bytes {first}-{last}/{size}"
+        self.encoding = ""
         self.status = 200
         self.cut: Callable[[int, int], int | None] = lambda _number, _start: None
         self.starts: list[int] = []
@@ -41,14 +45,20 @@ def server() -> Iterator[Server]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            start, stop = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
+            ranged = state.ranges and "range" in self.headers
+            asked = self.headers.get("range", "bytes=0-0").removeprefix("bytes=")
+            start, stop = map(int, asked.split("-"))
             number = len(state.starts)
             state.starts.append(start)
             size = len(state.content)
-            body = state.content[start : stop + 1] if state.ranges else state.content
-            self.send_response(state.status if state.status != 200 else 206 if state.ranges else 200)
-            if state.ranges:
-                self.send_header("content-range", f"bytes {start}-{start + len(body) - 1}/{size}")
+            body = state.content[start : stop + 1] if ranged else state.content
+            self.send_response(state.status if state.status != 200 else 206 if ranged else 200)
+            if ranged and state.content_range:
+                shown = state.content_range.format(first=start, last=start + len(body) - 1, size=size)
+                self.send_header("content-range", shown)
+            if state.encoding:
+                body = gzip.compress(body)
+                self.send_header("content-encoding", state.encoding)
             if state.length:
                 self.send_header("content-length", str(len(body)))
             if state.etag:
@@ -103,6 +113,54 @@ def test_a_server_without_ranges_is_read_in_one_go(server, path, length):
     server.ranges, server.length = False, length
     assert download(server, path).fetch().digest == DIGEST
     assert server.starts == [0]
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [
+        "",
+        "bytes {first}-{last}/*",
+        "bytes */{size}",
+        f"bytes 0-1/{10**30}",
+        "bytes 0-1/\xb2",
+        "bytes 0-1/" + "9" * 5000,
+        "?",
+    ],
+    ids=["absent", "no size", "no place", "size of no file", "a digit of no number", "no int of Python", "nothing"],
+)
+def test_an_answer_that_does_not_say_which_part_it_is_is_no_part(server, path, content_range):
+    server.content_range = content_range
+    fetched = download(server, path).fetch()
+    assert (fetched.digest, fetched.bytes) == (DIGEST, len(CONTENT))
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_a_body_that_is_compressed_unasked_is_read_whole(server, path, ranges):
+    server.encoding, server.ranges = "gzip", ranges
+    assert download(server, path).fetch().digest == DIGEST
+
+
+def test_parts_of_another_place_are_not_taken(server, path):
+    server.content_range = "bytes 0-999/{size}"
+    with pytest.raises(RetryError, match=r"sends bytes from 0 on where those from \d+ on were asked for"):
+        download(server, path).fetch()
+
+
+def test_without_a_tag_no_two_versions_are_mixed(server, path):
+    versions = [bytes([number]) * len(CONTENT) for number in range(100)]
+
+    def change(number: int, _: int) -> None:
+        server.content = versions[number + 1]
+
+    server.etag, server.content, server.cut = "", versions[0], change
+    download(server, path).fetch()
+    assert path.with_name("model.onnx.part").read_bytes() in versions
+
+
+def test_a_body_of_unknown_length_that_is_empty_is_no_model(server, path):
+    server.content, server.ranges, server.length = b"", False, False
+    with pytest.raises(RejectError, match="is empty"):
+        download(server, path).fetch()
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(server, path):
@@ -185,6 +243,36 @@ def test_an_empty_file_is_no_model(tmp_path, path):
     source = uri.parse(str(tmp_path / "empty"))
     with pytest.raises(RejectError, match="is empty"):
         Download(source, reader_of(source, {}), path).fetch()
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_noticed(tmp_path):
+    written = tmp_path / "m.onnx"
+    written.write_bytes(b"old" * 100)
+    os.utime(written, ns=(1, 1))
+    source = uri.parse(str(written))
+
+    def read() -> None:
+        with reader_of(source, {}).open(0, 300) as piece:
+            written.write_bytes(b"new" * 100)
+            list(piece.chunks)
+
+    with pytest.raises(RetryError, match="changed while it was read"):
+        read()
+
+
+def test_a_pipe_is_no_model_and_nobody_waits_for_its_writer(tmp_path, path):
+    os.mkfifo(tmp_path / "pipe")
+    source = uri.parse(str(tmp_path / "pipe"))
+    with pytest.raises(RejectError, match="is no regular file"):
+        Download(source, reader_of(source, {}), path).fetch()
+
+
+@pytest.mark.parametrize("host", ["xn--", "a..b", "a" * 300], ids=["no punycode", "empty label", "long label"])
+def test_a_host_that_no_name_can_be_is_named(path, host):
+    source = uri.parse(f"http://{host}/m.onnx")
+    with pytest.raises(RejectError) as caught:
+        Download(source, reader_of(source, {}), path).fetch()
+    assert caught.value.reason == "BadUri"
 
 
 def test_a_folder_is_no_model(tmp_path, path):
