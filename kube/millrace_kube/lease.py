@@ -2,7 +2,9 @@
 
 The protocol is client-go's: whoever writes its name into the Lease leads, and keeps on leading as long as it renews. It
 stops by itself (the fence) before anybody else may take over: ``DEADLINE`` after its last renewal, while others wait
-``DURATION``. Others measure that on their own clock from when they saw the Lease change, so clocks need not agree.
+``DURATION``. Others measure that on their own clock from when they saw the Lease change, never by its ``renewTime``:
+clocks need not agree. So after a crash the next one waits ``DURATION``, however long ago the crash was; only of a
+process of its own machine and boot it knows at once that it has ended.
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from millrace_core.base import timestamps
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube import errors
 from millrace_kube.client import Client
@@ -33,8 +34,6 @@ DEADLINE: Final = 10.0
 RETRY: Final = 3.0
 # Until the next try of a leader that could not renew: a request that got no answer leaves it no time for ``RETRY``.
 _SOON: Final = 0.5
-# A Lease older than this by the wall clock is of the past, whatever the skew of clocks (a machine that was off).
-_ANCIENT: Final = timedelta(seconds=60)
 
 
 def elapsed() -> float:
@@ -155,10 +154,7 @@ class LeaderLease:
         if version != self._seen[0]:
             self._seen = (version, self._clock())
         duration = float(spec.get("leaseDurationSeconds") or self._duration)
-        if self._clock() - self._seen[1] > duration or self._is_dead(holder):
-            return True
-        renewed = timestamps.parse(spec["renewTime"]) if spec.get("renewTime") else self._wall()
-        return self._wall() - renewed > _ANCIENT + timedelta(seconds=duration)
+        return self._clock() - self._seen[1] > duration or self._is_dead(holder)
 
     def _written(self, lease: Object | None) -> Object:
         before = (lease or {}).get("spec") or {}

@@ -130,12 +130,6 @@ async def test_a_leader_that_is_known_to_be_dead_is_replaced_at_once(candidates:
     await asyncio.wait_for(candidates("second").acquire(), 2)
 
 
-async def test_a_lease_of_long_ago_is_taken_at_once(candidates: Candidates, api: Api) -> None:
-    await candidates("first").acquire()
-    api.merge(LEASES, candidates.namespace, "operator", {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}})
-    await asyncio.wait_for(candidates("second").acquire(), 2)
-
-
 async def test_of_two_that_come_at_once_one_leads(candidates: Candidates) -> None:
     both = [candidates("first"), candidates("second")]
     tasks = [asyncio.create_task(one.acquire()) for one in both]
