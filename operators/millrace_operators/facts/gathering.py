@@ -85,7 +85,8 @@ class FactGatherer:
         task.cancel()
 
     def _finished(self, request: FactRequest[Any], task: asyncio.Task[_Answer]) -> None:
-        self._unfinished.pop(request, None)
+        if self._unfinished.get(request) is task:  # else another turn's read of the same goes on
+            del self._unfinished[request]
         if not task.cancelled():
             task.exception()  # too late to matter; asked for, so that asyncio does not complain of it
 

@@ -226,6 +226,20 @@ def test_a_source_that_heeds_nothing_holds_one_task_however_many_turns_there_are
     assert isinstance(fact, Known)
 
 
+def test_of_two_turns_that_ask_the_same_deaf_source_at_once_both_reads_must_end_before_it_is_asked_again() -> None:
+    async def turns() -> list[str]:
+        numbers = Numbers(a=deaf)  # each read goes on for 100 s
+        gatherer = FactGatherer([numbers], deadline=DEADLINE, clock=now)
+        first = asyncio.create_task(gatherer.gather([Number("a")]))
+        await asyncio.sleep(3)
+        await asyncio.gather(first, gatherer.gather([Number("a")]))
+        await asyncio.sleep(101 - asyncio.get_running_loop().time())
+        await gatherer.gather([Number("a")])
+        return numbers.asked
+
+    assert run(turns()) == ["a", "a"]
+
+
 def test_a_turn_that_needs_nothing_waits_for_nothing() -> None:
     async def turn() -> tuple[Facts, float]:
         return await FactGatherer([], clock=now).gather([]), asyncio.get_running_loop().time()
