@@ -5,8 +5,9 @@ Another store (Google's, Azure's) is one more branch of ``open_filesystem``, and
 
 from __future__ import annotations
 
+import re
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pyarrow import fs
 from pydantic import AliasChoices, Field
@@ -70,16 +71,49 @@ def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri")
 
 
 def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = IDLE_SECONDS) -> fs.FileSystem:
-    """S3. Paths begin with the bucket. Touches no network."""
-    endpoint = urlsplit(settings.endpoint_url or "")
+    """S3. Paths begin with the bucket. Touches no network.
+
+    Raises:
+        RejectError: the endpoint is no address of a server, or a part of the credentials is missing.
+    """
+    _require_both_keys(settings)
+    scheme, server = _endpoint(settings.endpoint_url)
     return fs.S3FileSystem(
         access_key=settings.access_key_id,
         secret_key=settings.secret_access_key,
         session_token=settings.session_token,
         region=settings.region,
-        endpoint_override=endpoint.netloc or None,
-        scheme=endpoint.scheme or "https",
+        endpoint_override=server,
+        scheme=scheme,
         connect_timeout=CONNECT_SECONDS,
         request_timeout=request_seconds,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     )
+
+
+def _endpoint(url: str | None) -> tuple[str, str | None]:
+    """Scheme and server. An endpoint that is not understood is refused: without it AWS would get the requests."""
+    if url is None:
+        return "https", None
+    scheme, _, rest = url.partition("://")
+    server = rest.rstrip("/")
+    if scheme not in ("http", "https") or not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?", server):
+        raise RejectError(
+            f"{'…@' if '@' in url else ''}{url.rpartition('@')[2]!r} is no endpoint of S3",
+            hint="Write it as https://host or http://host:9000, without user and path",
+            field="AWS_ENDPOINT_URL",
+            reason="BadEndpoint",
+        )
+    return scheme, server
+
+
+def _require_both_keys(settings: ObjectStoreSettings) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": settings.access_key_id, "AWS_SECRET_ACCESS_KEY": settings.secret_access_key}
+    missing = [name for name, value in keys.items() if not value]
+    if missing and (len(missing) < len(keys) or settings.session_token):
+        raise RejectError(
+            f"credentials of S3 came without {' and '.join(missing)}",
+            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_SESSION_TOKEN for temporary ones; or none",
+            field=missing[0],
+            reason="AccessDenied",
+        )

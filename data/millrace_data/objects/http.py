@@ -24,6 +24,10 @@ _PARTIAL: Final = 206
 _FORBIDDEN: Final = (401, 403)
 _MISSING: Final = (404, 410)
 _EMPTY_RANGE: Final = 416
+_BAD_REQUEST: Final = 400
+_INTERNAL: Final = 500
+# Time-out, too early, too many requests: the same request may be answered later.
+_PASSING: Final = (408, 425, 429)
 # Of RFC 9110; no object has a size of 19 digits.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 
@@ -42,7 +46,7 @@ class HttpReader:
         # Compressed ranges would be ranges of something else.
         identity = {"accept-encoding": "identity"}
         try:
-            with self._answer({**identity, "range": f"bytes={start}-{stop - 1}"}) as response:
+            with self._answer({**identity, "range": f"bytes={start}-{stop - 1}"}, start) as response:
                 if response.status_code != _PARTIAL:
                     yield _whole(response)
                     return
@@ -59,9 +63,9 @@ class HttpReader:
             raise self._retry(_sentence(error)) from error
 
     @contextmanager
-    def _answer(self, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    def _answer(self, headers: dict[str, str], start: int = 0) -> Iterator[httpx.Response]:
         with self._client.stream("GET", self._uri.text, headers=headers) as response:
-            self._check(response)
+            self._check(response, start)
             yield response
 
     def _part(self, response: httpx.Response, start: int) -> ObjectRange | None:
@@ -77,7 +81,7 @@ class HttpReader:
             raise self._retry(f"the server sends bytes from {found[1]} on where those from {start} on were asked for")
         return ObjectRange(response.iter_bytes(CHUNK), int(found[2]), tag, True)
 
-    def _check(self, response: httpx.Response) -> None:
+    def _check(self, response: httpx.Response, start: int) -> None:
         status = response.status_code
         if status in (_OK, _PARTIAL):
             return
@@ -87,8 +91,12 @@ class HttpReader:
             raise self._reject(f"{self._uri.shown}: {said}", "AccessDenied", hint)
         if status in _MISSING:
             raise self._reject(f"{self._uri.shown}: {said}", "ModelNotFound", "Check the URI's path")
+        if status == _EMPTY_RANGE and start:
+            raise RetryError(f"{self._uri.shown} changed while it was read", field=self._uri.field, reason="Changed")
         if status == _EMPTY_RANGE:
             raise self._reject(f"{self._uri.shown} is empty", "BadModel")
+        if _BAD_REQUEST <= status < _INTERNAL and status not in _PASSING:
+            raise self._reject(f"{self._uri.shown}: {said}", "BadUri", "Check the URI, its query and signature too")
         raise self._retry(said)
 
     def _reject(self, sentence: str, reason: str, hint: str = "") -> RejectError:

@@ -29,6 +29,7 @@ class Server:
         self.etag = '"1"'
         self.ranges = True
         self.length = True
+        self.most = PART
         self.content_range = "bytes {first}-{last}/{size}"
         self.encoding = ""
         self.status = 200
@@ -51,8 +52,9 @@ def server() -> Iterator[Server]:
             number = len(state.starts)
             state.starts.append(start)
             size = len(state.content)
-            body = state.content[start : stop + 1] if ranged else state.content
-            self.send_response(state.status if state.status != 200 else 206 if ranged else 200)
+            body = state.content[start : stop + 1][: state.most] if ranged else state.content
+            status = 200 if not ranged else 206 if body else 416
+            self.send_response(state.status if state.status != 200 else status)
             if ranged and state.content_range:
                 shown = state.content_range.format(first=start, last=start + len(body) - 1, size=size)
                 self.send_header("content-range", shown)
@@ -201,6 +203,21 @@ def test_a_file_that_changes_while_it_is_read_is_read_anew_and_never_mixed(serve
     assert fetched.digest == f"sha256:{hashlib.sha256(CONTENT[::-1]).hexdigest()}"
 
 
+def test_a_file_that_becomes_shorter_while_it_is_read_is_read_anew(server, path):
+    def shorten(number: int, _: int) -> None:
+        if number == 0:
+            server.content, server.etag = CONTENT[:500], '"2"'
+
+    server.cut = shorten
+    assert download(server, path).fetch().bytes == 500
+
+
+def test_a_server_that_sends_less_than_the_range_leaves_no_hole(server, path):
+    server.most = 500
+    with pytest.raises(RetryError, match="broke off after 500 of 1000 bytes"):
+        download(server, path).fetch()
+
+
 def test_a_download_that_always_breaks_off_says_so(server, path):
     server.ranges = False
     server.cut = lambda *_: 5000
@@ -226,6 +243,10 @@ def test_a_torn_note_is_no_harm(server, path):
         (403, RejectError, "AccessDenied"),
         (404, RejectError, "ModelNotFound"),
         (416, RejectError, "BadModel"),
+        (400, RejectError, "BadUri"),
+        (405, RejectError, "BadUri"),
+        (408, RetryError, "Unreachable"),
+        (429, RetryError, "Unreachable"),
         (500, RetryError, "Unreachable"),
         (503, RetryError, "Unreachable"),
     ],
