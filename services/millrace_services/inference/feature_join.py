@@ -18,7 +18,7 @@ from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, TensorSpec, cast
 from millrace_services.web import trace
-from millrace_services.web.errors import DeadlineError
+from millrace_services.web.errors import DeadlineError, TooLargeError
 
 Entities = Mapping[str, Sequence[Any]]
 Feeds = dict[str, Array]
@@ -28,6 +28,7 @@ KEEP_ALIVE_SECONDS: Final = 60
 
 _BAD_REQUEST: Final = 400
 _NOT_FOUND: Final = 404
+_TOO_LARGE: Final = 413
 _OK: Final = 200
 _MATRIX: Final = 2
 
@@ -79,8 +80,9 @@ class FeatureJoin:
 
         Raises:
             NotFoundError: a value is missing and ``onMissing`` is ``fail``; or the gateway knows no such view or
-            feature. RejectError: the gateway refuses the entities. ReportError: a feature's values are not of the
-            input's type. DeadlineError: no answer within the timeout. RetryError: the gateway cannot be reached.
+            feature. RejectError: the gateway refuses the entities; TooLargeError: they are too many. ReportError: a
+            feature's values are not of the input's type, or the answer cannot be read. DeadlineError: no answer within
+            the timeout. RetryError: the gateway cannot be reached.
         """
         began = perf_counter()
         body = {**self._fixed, "entities": {**entities, **(fields or {})}}
@@ -96,9 +98,8 @@ class FeatureJoin:
             ) from None
         finally:
             self._seconds(perf_counter() - began)
-        answer = _read(status, content)
         try:
-            columns = self._columns(answer, entities)
+            columns = self._columns(_read(status, content), entities)
         except (KeyError, ValueError, TypeError) as error:
             raise ReportError(f"the gateway's answer cannot be read: {error!r}") from error
         return {name: _tensor(spec, refs, columns) for name, (spec, refs) in self._layout.items()}
@@ -202,6 +203,8 @@ def _read(status: int, content: bytes) -> dict[str, Any]:
         raise NotFoundError(f"features: {said}")
     if status == _BAD_REQUEST:
         raise RejectError(f"features: {said}")
+    if status == _TOO_LARGE:
+        raise TooLargeError(f"features: {said}")
     raise RetryError(f"the gateway answers {status}: {said}", delay=1)
 
 

@@ -78,8 +78,13 @@ class Lane:
         finally:
             self.waiting -= 1
         self._queue_seconds(perf_counter() - began)
-        if await gone():
-            self._free.release()
+        left = True  # also where the caller is cancelled while it asks
+        try:
+            left = await gone()
+        finally:
+            if left:
+                self._free.release()
+        if left:
             raise ClientGoneError
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from millrace_services.inference.feature_join import FeatureJoin, layout
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
-from millrace_services.web.errors import DeadlineError
+from millrace_services.web.errors import DeadlineError, TooLargeError
 
 MATRIX = Signature([TensorSpec("x", "FP32", (-1, 2))], [])
 REFS = ["u:age", "v:height"]
@@ -168,7 +168,8 @@ async def test_values_that_do_not_fit_the_model_are_reported_not_converted(gatew
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(404, NotFoundError), (400, RejectError), (503, RetryError), (500, RetryError)]
+    ("status", "error"),
+    [(404, NotFoundError), (400, RejectError), (413, TooLargeError), (503, RetryError), (500, RetryError)],
 )
 async def test_what_the_gateway_refuses_is_passed_on_with_its_reason(gateway, status, error):
     gateway.answer = lambda _: (status, b'{"error": "no view u"}')
@@ -194,7 +195,9 @@ async def test_a_gateway_that_is_not_there_may_be_tried_again(gateway):
     await join.aclose()
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b'{"metadata": {"feature_names": ["u__age"]}, "results": []}'])
+@pytest.mark.parametrize(
+    "content", [b"<html>", b"", b"{}", b"[]", b'{"metadata": {"feature_names": ["u__age"]}, "results": []}']
+)
 async def test_an_answer_that_is_none_is_reported(gateway, content):
     gateway.answer = lambda _: (200, content)
     with pytest.raises(ReportError, match="the gateway's answer cannot be read"):

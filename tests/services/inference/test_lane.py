@@ -93,3 +93,28 @@ async def test_failed_work_frees_its_turn():
         await way.run(fail, present)
     assert await way.run(lambda: 5, present) == 5
     way.close()
+
+
+async def test_a_caller_that_is_cancelled_at_any_moment_frees_its_turn():
+    way = lane([])
+    gate = Gate()
+
+    async def undecided() -> bool:
+        await asyncio.sleep(30)
+        return False
+
+    undecided_task = asyncio.create_task(way.run(gate.work(0), undecided))  # it has the turn
+    waiting = asyncio.create_task(way.run(gate.work(1), present))  # it waits for the turn
+    await asyncio.sleep(0.01)
+    working = asyncio.create_task(way.run(gate.work(2), present))
+    for task in (waiting, undecided_task):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await asyncio.sleep(0.01)
+    working.cancel()  # in the thread
+    gate.opened.set()
+    async with asyncio.timeout(5):
+        assert await way.run(gate.work(3), present) == 3
+    assert gate.done == [2, 3]
+    way.close()
