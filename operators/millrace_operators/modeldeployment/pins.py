@@ -3,6 +3,9 @@
 Where it is kept, the most reliable first: the spec's own digest; the status, for the revision that serves, since
 nobody but the operator writes it; the revision's ConfigMap, which is there for the pods to read. Only a revision that
 has none of these takes what its first pod measured.
+
+Where the status and the ConfigMap differ, somebody edited one of them. What the oldest pod measured says which: that
+one has served longest. One edit must not take away every pod that serves rightly.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def pin(
         measured: what its pods say, first one first.
     """
     stated = record.stated_digest if record else ""
-    model = _reported(reported) or _held(config_map) or next((item.model for item in measured), None)
+    model = _kept(_reported(reported), _held(config_map), next((item.model for item in measured), None))
     if stated and (model is None or model.digest != stated):
         model = next((item.model for item in measured if item.model.digest == stated), Fetched(stated, 0))
     if model is None:
@@ -61,8 +64,15 @@ def digests(pins: Iterable[Measurement]) -> str:
     return ", ".join(sorted({item.model.digest for item in pins}))
 
 
+def _kept(reported: Fetched | None, held: Fetched | None, first: Fetched | None) -> Fetched | None:
+    """The model that is kept of a revision; ``first`` is what its oldest pod measured."""
+    if reported and held and first and reported.digest != held.digest == first.digest:
+        return held
+    return reported or held or first
+
+
 def _reported(model: Mapping[str, Any] | None) -> Fetched | None:
-    return Fetched(model["digest"], model["bytes"]) if model and model.get("digest") else None
+    return Fetched(model["digest"], model.get("bytes") or 0) if model and model.get("digest") else None
 
 
 def _held(config_map: Object | None) -> Fetched | None:

@@ -50,8 +50,10 @@ def measurements(pods: Iterable[Mapping[str, Any]]) -> list[Measurement]:
         for status in _statuses(pod, "initContainerStatuses") if not metadata.get("deletionTimestamp") else ():
             terminated = (status.get("state") or {}).get("terminated") or {}
             message = _json(terminated.get("message"))
-            if status.get("name") == FETCH and terminated.get("exitCode") == 0 and "digest" in message:
-                model = Fetched(str(message["digest"]), int(message.get("bytes", 0)))
+            digest, size = message.get("digest"), message.get("bytes", 0)
+            succeeded = status.get("name") == FETCH and terminated.get("exitCode") == 0
+            if succeeded and isinstance(digest, str) and isinstance(size, int):
+                model = Fetched(digest, size)
                 at = str(terminated.get("finishedAt") or "")
                 found.append(Measurement(at, metadata["name"], metadata.get("uid", ""), model))
     return sorted(found)

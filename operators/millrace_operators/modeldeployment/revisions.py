@@ -101,13 +101,16 @@ def _owned(document: Object, uid: str) -> bool:
 def _record(document: Object) -> RevisionRecord | None:
     data = document.get("data") or {}
     try:
+        content, template = data["content"], data["template"]
+        if not all(isinstance(part, Mapping) for part in (content["model"], template["metadata"]["labels"])):
+            return None
         return RevisionRecord(
             name=name_of(document),
             number=int(document["revision"]),
             device=data["device"],
-            content=data["content"],
-            template=data["template"],
+            content=content,
+            template=template,
             command=data.get("command", ""),
         )
-    except (KeyError, TypeError, ValueError):  # a label of ours on something that is not ours
+    except (KeyError, TypeError, ValueError):  # somebody made it by hand, with our label and owner
         return None

@@ -11,7 +11,7 @@ import pytest
 from millrace_kube import resources as r
 from tests import builders
 from tests.operators.modeldeployment.pod_kubelet import PodKubelet, digest
-from tests.operators.world import World
+from tests.operators.world import World, checked
 
 MD = r.MODEL_DEPLOYMENTS
 URI = "file:///m/model.onnx"
@@ -237,6 +237,51 @@ async def test_what_tells_pods_of_their_model_is_put_back(shop: World, data: dic
     assert after["data"] == before["data"]
     assert served(shop) == {FIRST}
     assert shop.status(MD, "m")["replicas"] == {"ready": 1, "desired": 1}, "pods that serve rightly are left alone"
+
+
+@pytest.mark.parametrize("replaced_too", [False, True], ids=["the file as it was", "the file replaced, too"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["one operator", "a new operator"])
+async def test_an_edit_of_the_status_takes_no_pod_away(shop: World, restarted: bool, replaced_too: bool) -> None:
+    shop.apply(model(pods=2))
+    await shop.settle()
+    before, pods = shop.status(MD, "m")["model"], {item["metadata"]["uid"] for item in shop.all(r.PODS)}
+    edit_status(shop, {"digest": SECOND, "bytes": 7, "version": "bbbbbbbb"})
+    if replaced_too:
+        kubelet(shop).files[URI] = SECOND
+    if restarted:
+        shop.restart()
+    await shop.settle()
+    assert {item["metadata"]["uid"] for item in shop.all(r.PODS)} == pods
+    assert shop.status(MD, "m")["model"] == before
+    [pinned] = shop.all(r.CONFIG_MAPS)
+    assert pinned["data"]["digest"] == FIRST
+    assert served(shop) == {FIRST}
+
+
+def edit_status(world: World, changes: dict[str, Any]) -> None:
+    document = world.get(MD, "m")
+    assert document is not None
+    document["status"]["model"] = changes
+    path = f"{MD.path(world.namespace, 'm')}/status"
+    checked(world.http.put(path, json=document))
+    world.touched(MD)
+
+
+@pytest.mark.parametrize("content", ["x", {}, {"model": "x"}], ids=["a text", "empty", "a text in it"])
+@pytest.mark.parametrize("template", [[], {}, {"metadata": {"labels": "x"}}], ids=["a list", "empty", "a text in it"])
+async def test_a_record_that_somebody_made_by_hand_keeps_nothing_from_being_done(
+    shop: World, content: Any, template: Any
+) -> None:
+    shop.apply(model())
+    await shop.settle()
+    [kept] = shop.all(r.CONTROLLER_REVISIONS)
+    metadata = {key: kept["metadata"][key] for key in ("labels", "ownerReferences")}
+    data = {**kept["data"], "content": content, "template": template}
+    shop.apply({**kept, "metadata": {"name": "by-hand", **metadata}, "revision": 99, "data": data})
+    shop.apply(model(pods=2))
+    await shop.settle()
+    assert shop.status(MD, "m")["replicas"] == {"ready": 2, "desired": 2}
+    assert shop.status(MD, "m")["revision"] == kept["metadata"]["name"]
 
 
 async def test_old_revisions_are_kept_for_a_while_and_then_taken_away(shop: World) -> None:
