@@ -13,9 +13,10 @@ from millrace_core.base.errors import MillraceError, NotFoundError, RejectError,
 from millrace_core.features.online.published import Snapshot, snapshot
 
 SECONDS = 10.0
-_BAD_REQUEST = 400
 _NOT_FOUND = 404
 _INTERNAL = 500
+# Time-out, too many requests: the same request may be answered later.
+_PASSING = (408, 429)
 
 
 class Registry:
@@ -106,10 +107,8 @@ def error_of(response: httpx.Response, otherwise: str) -> MillraceError:
         return RetryError(f"{otherwise}: HTTP {response.status_code} {response.text[:200]}", hint="Check the URL")
     # The text begins with the field already.
     text = text.removeprefix(f"{field}: ")
-    kinds: dict[int, type[MillraceError]] = {
-        _BAD_REQUEST: RejectError,
-        422: RejectError,
-        _NOT_FOUND: NotFoundError,
-        _INTERNAL: ReportError,
-    }
-    return kinds.get(response.status_code, RetryError)(text, field=field, reason=reason)
+    status = response.status_code
+    if status in _PASSING or status > _INTERNAL:
+        return RetryError(text, field=field, reason=reason)
+    kind = ReportError if status == _INTERNAL else NotFoundError if status == _NOT_FOUND else RejectError
+    return kind(text, field=field, reason=reason)

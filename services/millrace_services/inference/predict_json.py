@@ -31,12 +31,12 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
         raise bad(
             "this deployment joins no features", "entities", 'Send the inputs in "request", or name spec.features.refs'
         )
-    rows = -1
+    where, rows = "entities" if entities else "request", -1
     for key, values in (entities or fields).items():
         if not isinstance(values, list) or not values:
-            raise bad(f"{values!r:.40} came, a list with one value per row is expected", f"entities.{key}")
+            raise bad(f"{values!r:.40} came, a list with one value per row is expected", f"{where}.{key}")
         if rows not in (-1, len(values)):
-            raise bad(f"{len(values)} values came, other keys have {rows}", f"entities.{key}")
+            raise bad(f"{len(values)} values came, others have {rows}", f"{where}.{key}")
         rows = len(values)
     return PredictRequest(entities, fields, rows)
 

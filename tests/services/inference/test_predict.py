@@ -30,13 +30,26 @@ def body(**parts) -> bytes:
         ({"entities": []}, 'entities: "entities" is missing'),
         ({"entities": {"u": 5}}, "entities.u: 5 came, a list with one value per row is expected"),
         ({"entities": {"u": []}}, "entities.u: [] came"),
-        ({"entities": {"u": [1], "v": [1, 2]}}, "entities.v: 2 values came, other keys have 1"),
+        ({"entities": {"u": [1], "v": [1, 2]}}, "entities.v: 2 values came, others have 1"),
         ({"entities": {"u": [1]}, "request": []}, 'request: "request" is no object'),
     ],
 )
 def test_what_is_wrong_with_entities_is_named(parts, sentence):
     with pytest.raises(RejectError) as caught:
         predict_json.decode(body(**parts), joins=True)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"x": 5}, "request.x: 5 came, a list with one value per row is expected"),
+        ({"x": [[1, 2]], "s": ["a", "b"]}, "request.s: 2 values came, others have 1"),
+    ],
+)
+def test_without_features_rows_are_counted_by_the_requests_fields_which_errors_name(fields, sentence):
+    with pytest.raises(RejectError) as caught:
+        predict_json.decode(body(request=fields), joins=False)
     assert sentence in str(caught.value)
 
 
