@@ -154,6 +154,23 @@ async def test_a_settled_view_is_not_written(worlds: Worlds) -> None:
     assert world.writes == before
 
 
+async def test_a_spec_that_changes_while_a_turn_writes_is_not_said_to_be_observed(worlds: Worlds) -> None:
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    world.edit({"spec": {"features": [{"name": "amount", "type": "int64"}]}})
+    # The first write says which definition it is, the second one is a child's.
+    world.before_write(world.writes + 2, lambda: world.edited_as_watched({"spec": {"ttl": "30d"}}))
+    assert not await world.turn(), "what is left of the turn is void"
+    view = world.view()
+    assert view is not None
+    assert view["status"]["observedGeneration"] == view["metadata"]["generation"] - 1
+    await world.settle()
+    view = world.view()
+    assert view is not None
+    assert view["status"]["observedGeneration"] == view["metadata"]["generation"]
+
+
 async def test_each_turn_of_a_condition_is_one_event(worlds: Worlds) -> None:
     world = worlds()
     await live(world)

@@ -7,6 +7,7 @@ kill: the next one begins with an empty cache, as a new process does.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,12 +60,26 @@ class World:
         self.writes = 0
         self.kills = 0
         self._kill_at = kill_at
+        self._meanwhile: dict[int, Callable[[], None]] = {}
         self._client = client
         self._cache: Cache | None = None
         client.fence = self._before_write
 
+    def before_write(self, number: int, happens: Callable[[], None]) -> None:
+        """What somebody else does before the write of this number is sent."""
+        self._meanwhile[number] = happens
+
+    def edited_as_watched(self, patch: dict[str, Any]) -> None:
+        """A user changes the view, and the operator's watch brings it at once."""
+        self.edit(patch)
+        found = self.view()
+        assert found is not None
+        assert self._cache is not None
+        self._cache.upsert(FEATURE_VIEWS, FEATURE_VIEWS.typed(found))
+
     def _before_write(self) -> None:
         self.writes += 1
+        self._meanwhile.pop(self.writes, lambda: None)()
         if self.writes == self._kill_at:
             raise KilledError
 
