@@ -91,6 +91,8 @@ _CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
 def store_error(error: BaseException) -> StoreError:
     """An error of the client library, with its code."""
     text = str(error) or type(error).__name__
+    if isinstance(error, RedisClusterException) and isinstance(error.__context__, ResponseError):
+        return store_error(error.__context__)  # the client library takes any refusal for "no cluster"
     if isinstance(error, RedisClusterException | MasterNotFoundError) and error.__cause__ is not None:
         return StoreError(text, store_error(error.__cause__).code)  # why no node, or sentinel, could be asked
     if isinstance(error, MasterNotFoundError):

@@ -179,6 +179,14 @@ def _holder(running: Cluster) -> Server:
     return running.nodes[next(i for i, last in enumerate((5460, 10922, 16383)) if number <= last)]
 
 
+def cluster_without_map(stack: ExitStack, folder: Path) -> str:
+    """A user that may not ask who holds what."""
+    running = three_nodes(stack, folder)
+    for node in running.nodes:
+        node.client.execute_command("ACL", "SETUSER", "reader", "on", f">{SECRET}", "~*", "+@all", "-cluster")
+    return running.url.replace("://", f"://reader:{SECRET}@")
+
+
 def loading(stack: ExitStack, folder: Path) -> str:
     options = ("--port", str(free_port()), "--bind", HOST, "--dbfilename", "d.rdb", "--save", "")
     server = Server(folder, *options)
@@ -233,6 +241,9 @@ CASES = {
     "loading": Case(loading, RetryError, UNAVAILABLE, "is still loading its data"),
     "a cluster without slots": Case(empty_cluster, RetryError, UNAVAILABLE, ""),
     "a lost node of a cluster": Case(lost_node, RetryError, UNAVAILABLE, ""),
+    "no permission to ask for a cluster's map": Case(
+        cluster_without_map, ReportError, "StoreDenied", "does not permit this"
+    ),
     "a node of a cluster by a single URL": Case(
         single_url_of_a_cluster, ReportError, "StoreIsCluster", "is a node of a cluster"
     ),
