@@ -88,8 +88,15 @@ TABLE: Final = (
         ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "status 301"),
         RejectError,
         "the bucket {bucket}, of {uri}, is in another region than AWS_REGION says",
-        "Set AWS_REGION in the Secret to the region of the bucket",
+        "Set AWS_REGION in the Secret to the region of the bucket, and leave AWS_ENDPOINT_URL out for AWS's own S3",
         "WrongRegion",
+    ),
+    Fault(
+        ("ExceptionName: KMS.",),
+        RejectError,
+        "access to {uri} is denied: the key of KMS that it is encrypted with cannot be used: {text}",
+        "Enable the key, and let AWS_ACCESS_KEY_ID decrypt with it (kms:Decrypt)",
+        _DENIED,
     ),
     Fault(
         ("ACCESS_DENIED", "Forbidden", "status 403"),
@@ -105,7 +112,7 @@ TABLE: Final = (
         "Check the address",
     ),
     Fault(
-        ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "status 503"),
+        ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "status 503", "status 429"),
         RetryError,
         "{uri} could not be read: the store asks for fewer requests (SlowDown)",
         "Run it again later",

@@ -91,12 +91,11 @@ _CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
 def store_error(error: BaseException) -> StoreError:
     """An error of the client library, with its code."""
     text = str(error) or type(error).__name__
-    if isinstance(error, RedisClusterException) and isinstance(error.__context__, ResponseError):
-        return store_error(error.__context__)  # the client library takes any refusal for "no cluster"
-    if isinstance(error, RedisClusterException | MasterNotFoundError) and error.__cause__ is not None:
-        return StoreError(text, store_error(error.__cause__).code)  # why no node, or sentinel, could be asked
+    why = error.__cause__ or error.__context__
     if isinstance(error, MasterNotFoundError):
-        return StoreError(text, NO_MASTER)
+        return StoreError(text, NO_MASTER if why is None else store_error(why).code)
+    if isinstance(error, RedisClusterException) and why is not None:
+        return store_error(why)  # the client library itself takes any refusal for "no cluster"
     for kind, code in _CODES:
         if isinstance(error, kind):
             return StoreError(text, code)

@@ -61,7 +61,9 @@ def fault(use: Use, endpoint: str) -> MillraceError:
         (301, "PermanentRedirect", RejectError, "WrongRegion", "another region than AWS_REGION"),
         (400, "AuthorizationHeaderMalformed", RejectError, "WrongRegion", "another region than AWS_REGION"),
         (403, "RequestTimeTooSkewed", RetryError, "", "clock"),
+        (400, "KMS.DisabledException", RejectError, "AccessDenied", "the key of KMS"),
         (503, "SlowDown", RetryError, "", "fewer requests"),
+        (429, "TooManyRequests", RetryError, "", "fewer requests"),
     ],
 )
 def test_what_a_store_answers(
