@@ -52,7 +52,7 @@ class Definitions:
             self._looked = monotonic()
             try:
                 await self._fetch()
-            except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            except Exception as error:  # whatever came: nobody waits for ``run``, so nobody would see that it ended
                 if not self._failing:
                     logger.warning("the registry gives no definitions (%r); the last good ones stay", error)
                 self._failing = True

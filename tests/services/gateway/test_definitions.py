@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import orjson
+import pytest
 
 from millrace_services.gateway.definitions import Definitions
 from tests.builders import feature_view
@@ -48,3 +50,22 @@ async def test_definitions_that_are_known_are_not_fetched_again(start: StartServ
         await definitions.refresh()
         assert answers == [(200, True)]
         assert not definitions.current.views
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"featureViews": [], "modelDeployments": [{"metadata": {"name": "m"}, "spec": null}]}'],
+)
+async def test_an_answer_that_is_none_leaves_what_is_known_and_the_next_one_counts(content: bytes) -> None:
+    good = orjson.dumps({"featureViews": [view("first")], "modelDeployments": []})
+    answers = iter([good, content, good])
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=next(answers)))
+    async with httpx.AsyncClient(base_url="http://registry", transport=transport) as client:
+        definitions = Definitions(client, 1.0)
+        await definitions.refresh()
+        known = definitions.current
+        await definitions.refresh()
+        assert definitions.current is known
+        await definitions.refresh()
+        assert definitions.current is not known
+        assert definitions.current.view("rides", "first")
