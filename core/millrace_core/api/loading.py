@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from millrace_core.api.base import API_VERSION, ApiModel
 from millrace_core.api.experiment import Experiment
@@ -16,6 +18,8 @@ from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.base.errors import RejectError
 
 ApiObject = FeatureView | ModelDeployment | Experiment
+Location = tuple[int | str, ...]
+M = TypeVar("M", bound=ApiModel)
 
 
 class Loader(yaml.SafeLoader):
@@ -58,36 +62,56 @@ def load_object(document: dict[str, Any], *, origin: str = "") -> ApiObject:
     name = (document.get("metadata") or {}).get("name", "without a name")
     where = f"{origin}: " if origin else ""
     try:
-        return model.model_validate(document)  # type: ignore[return-value]
+        return validated(model, document)  # type: ignore[return-value]
     except ValidationError as error:
         field, message = next(mistakes(model, error))
         raise RejectError(f"{where}{kind} {name}: {message}", field=field, reason="InvalidObject") from error
 
 
+def validated(model: type[M], document: Any) -> M:
+    """The object of a document, whose fields have the names that the API server takes, and no others.
+
+    Raises:
+        ValidationError: see ``mistakes``.
+    """
+    return model.model_validate(document, by_alias=True, by_name=False)
+
+
 def mistakes(model: type[ApiModel], error: ValidationError) -> Iterator[tuple[str, str]]:
     """The wrong fields of an object of ``model``, each with a sentence."""
-    for each in error.errors():
-        message = each["msg"]
-        if each["type"] != "missing":
-            message += f" (came: {each['input']!r:.80})"
-        if each["type"] in _SAYS_LITTLE:
-            message += _meaning(model, each["loc"])
-        yield _path(each["loc"]), message
+    # A field that is not there is named first: where another one is missing, this may be what was meant for it.
+    for each in sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden"):
+        yield _path(each["loc"]), _sentence(model, each)
 
 
-def _meaning(model: type[ApiModel], location: tuple[int | str, ...]) -> str:
+def _sentence(model: type[ApiModel], mistake: ErrorDetails) -> str:
+    kind, location = mistake["type"], mistake["loc"]
+    if kind == "value_error":  # one of ours, which says what came
+        return str(mistake["ctx"]["error"])
+    if kind == "extra_forbidden":
+        names = sorted({str(field.alias) for field in _fields(model, location[:-1])})
+        return f"there is no such field; the fields here are {', '.join(names)}"
+    came = "" if kind == "missing" else f" (came: {mistake['input']!r:.80})"
+    return mistake["msg"] + came + (_meaning(model, location) if kind in _SAYS_LITTLE else "")
+
+
+def _meaning(model: type[ApiModel], location: Location) -> str:
     """The description of a field, which `kubectl explain` shows, too."""
-    description = None
+    found = [field for field in _fields(model, location[:-1]) if field.alias == location[-1]]
+    return f": {found[0].description}" if found and found[0].description else ""
+
+
+def _fields(model: type[ApiModel], location: Location) -> list[FieldInfo]:
+    """The fields of what is at a place of an object."""
     pending: Any = model
-    for name in location:
-        if isinstance(name, int):
-            continue
-        fields = [field for inner in _models(pending) for field in inner.model_fields.values()]
-        found = [field for field in fields if field.alias == name]
-        if not found:
-            return ""
-        description, pending = found[0].description, found[0].annotation
-    return f": {description}" if description else ""
+    for name in (each for each in location if isinstance(each, str)):
+        pending = next((field.annotation for field in _fields_of(pending) if field.alias == name), None)
+    return list(_fields_of(pending))
+
+
+def _fields_of(annotation: Any) -> Iterator[FieldInfo]:
+    for model in _models(annotation):
+        yield from model.model_fields.values()
 
 
 def _models(annotation: Any) -> Iterator[type[ApiModel]]:
@@ -107,7 +131,7 @@ def _documents(text: str, origin: str) -> Iterator[dict[str, Any]]:
             yield document
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _path(location: Location) -> str:
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"

@@ -1,9 +1,11 @@
 """Objects from YAML: what is right loads, what is wrong names file, object and field."""
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from millrace_core.api.featureview import FeatureView
-from millrace_core.api.loading import load_object, load_yaml
+from millrace_core.api.loading import Loader, load_object, load_yaml, mistakes, validated
 from millrace_core.base.errors import RejectError
 
 VIEW = """
@@ -35,6 +37,39 @@ def test_a_wrong_field_is_named_with_file_object_and_value() -> None:
 def test_an_unknown_field_is_refused_rather_than_ignored() -> None:
     with pytest.raises(RejectError, match=r"spec\.featurez"):
         load_yaml(VIEW.replace("features:", "featurez:") + "  features: [{name: a, type: int64}]\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "wrongly", "place"),
+    [
+        ("timestampField", "timestamp_field", "spec.source.timestamp_field"),
+        ("apiVersion: millrace.dev/v1alpha1", "apiVersion: millrace.dev/v1alpha1\napi_version: v1", "api_version"),
+    ],
+)
+def test_a_name_that_the_api_server_would_refuse_is_refused(written: str, wrongly: str, place: str) -> None:
+    text = VIEW.replace(written, wrongly)
+    assert f"{place}: there is no such field" in mistakes_of(text)
+    with pytest.raises(RejectError, match="there is no such field"):
+        load_yaml(text)
+
+
+def mistakes_of(text: str) -> str:
+    """All mistakes of the first view of a text, a line each."""
+    document = yaml.load(text, Loader)
+    with pytest.raises(ValidationError) as caught:
+        validated(FeatureView, document)
+    return "\n".join(f"{where}: {message}" for where, message in mistakes(FeatureView, caught.value))
+
+
+def test_an_unknown_field_is_answered_with_the_fields_that_are_there() -> None:
+    said = mistakes_of(VIEW.replace("type: int64}]", "type: int64, typ: int64}]"))
+    assert said == "spec.entities[0].typ: there is no such field; the fields here are name, type"
+
+
+def test_what_came_is_said_once() -> None:
+    said = mistakes_of(VIEW.replace("*/15 * * * *", "0 0 * * 7"))
+    assert said.startswith("spec.materialization.schedule: '0 0 * * 7' is no cron line")
+    assert said.count("0 0 * * 7") == 1
 
 
 def test_a_schedule_that_is_no_cron_line_is_refused() -> None:

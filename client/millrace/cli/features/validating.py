@@ -17,7 +17,7 @@ from millrace.cli.output import Output
 from millrace.sdk import definitions
 from millrace_core.api.base import API_VERSION
 from millrace_core.api.featureview import FeatureView
-from millrace_core.api.loading import Loader, mistakes
+from millrace_core.api.loading import Loader, mistakes, validated
 from millrace_core.base.errors import MillraceError
 from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition import definition
@@ -113,7 +113,7 @@ def _check(
         checked.mistakes.append(Mistake(file, line_of(node, where), name, where, message))
 
     try:
-        view = FeatureView.model_validate(document)
+        view = validated(FeatureView, document)
     except ValidationError as error:
         for where, message in mistakes(FeatureView, error):
             mistaken(where, message)
@@ -129,7 +129,7 @@ def _check(
         if look_at_data:
             made["data"] = _look_at(compiled)
     except MillraceError as error:
-        mistaken(error.field, error.message + (f". {error.hint}" if error.hint else ""))
+        mistaken(error.field, error.advice())
         return
     if view.spec.online.enabled and view.spec.materialization is None:
         mistaken("spec", "materialization.schedule is missing; add it, or set online.enabled to false")
