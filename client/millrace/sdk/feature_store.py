@@ -45,7 +45,10 @@ else:
     )
     online_features, registry_client = lazy_import("millrace.sdk.online"), lazy_import("millrace.sdk.registry")
 
-_NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for a store of your own in .millrace'
+_NO_STORE = (
+    'Pass online="redis://host:6379" (in a terminal --online), or online="embedded" for one of your own in .millrace'
+)
+_NO_GATEWAY = f"{_NO_STORE}; or a gateway's URL with gateway= (--gateway)"
 
 
 class FeatureStore:
@@ -247,7 +250,9 @@ class FeatureStore:
             MillraceError: what is wrong with a reference or an entity, or that the store does not answer.
         """
         if self._reader is None:
-            raise RejectError("this feature store knows no online store and no gateway", hint=_NO_STORE, field="online")
+            raise RejectError(
+                "this feature store knows no online store and no gateway", hint=_NO_GATEWAY, field="online"
+            )
         plan = self._plan(_refs(features), full_feature_names=full_feature_names)
         entities, request_columns = online_features.entity_columns(entity_rows, plan, request)
         return self._reader.read(plan, entities, request_columns, time_arguments.now())

@@ -201,6 +201,12 @@ def entity_columns(
                 "no feature reads this", hint=f"The request fields are: {fields}", field=f"request.{name}"
             )
     for index, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise RejectError(
+                f"{row!r:.80} came, an object is expected",
+                hint=f"Pass a list such as [{{{plan.join_keys[0]!r}: ...}}]",
+                field=f"entity_rows[{index}]",
+            )
         if not set(plan.join_keys) <= set(row) <= known or set(row) != set(rows[0]):
             raise RejectError(
                 f"has {', '.join(row) or 'nothing'}, expected {', '.join([*plan.join_keys, *plan.request_fields])}",

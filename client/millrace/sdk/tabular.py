@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from millrace_core.base.errors import NotFoundError, RejectError
 
+_NOTEBOOK = "Install it with: pip install 'millrace[notebook]'"
+
 
 class Tabular:
     """What is a table and can be had as any other form of one."""
@@ -31,7 +33,7 @@ class Tabular:
         try:
             return self.table.to_pandas()
         except ImportError as error:
-            raise RejectError("pandas is not installed", hint="pip install 'millrace[notebook]'") from error
+            raise RejectError("pandas is not installed", hint=_NOTEBOOK) from error
 
     def to_polars(self) -> Any:
         """As a Polars DataFrame.
@@ -42,7 +44,7 @@ class Tabular:
         try:
             import polars  # noqa: PLC0415 — an extra
         except ImportError as error:
-            raise RejectError("Polars is not installed", hint="pip install 'millrace[notebook]'") from error
+            raise RejectError("Polars is not installed", hint=_NOTEBOOK) from error
         return polars.from_arrow(self.table)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:

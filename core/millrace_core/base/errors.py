@@ -30,13 +30,16 @@ class MillraceError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.field}: " if self.field else ""
-        after = f". {self.hint}" if self.hint else ""
-        return f"{where}{self.message}{after}"
+        return f"{where}{self.advice()}"
+
+    def advice(self) -> str:
+        """The message with the hint. What this one quotes of others may end with a mark of its own."""
+        end = "" if self.message.endswith(("?", "!")) else "."
+        return f"{self.message.rstrip('.')}{end} {self.hint}" if self.hint else self.message
 
     def as_dict(self) -> dict[str, str]:
         """The error as job results and HTTP bodies carry it: reason, message (with the hint) and field."""
-        after = f". {self.hint}" if self.hint else ""
-        return {"reason": self.reason, "message": f"{self.message}{after}", "field": self.field}
+        return {"reason": self.reason, "message": self.advice(), "field": self.field}
 
 
 class RetryError(MillraceError):

@@ -121,7 +121,7 @@ TABLE: Final = (
         ("curlCode: 6,", "curlCode: 7,"),
         RetryError,
         "{uri} could not be read: cannot connect to the store: {text}",
-        "Check AWS_ENDPOINT_URL in the Secret, and that the server is up",
+        "Check the bucket's name, AWS_ENDPOINT_URL where it is set, and that the server is up",
     ),
     Fault(
         ("curlCode: 28,",),

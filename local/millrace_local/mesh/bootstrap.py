@@ -22,7 +22,8 @@ ADMIN_SOCKET = "admin.sock"
 
 # Messages of Envoy's own responses by their response flag; %…% are Envoy's variables.
 _FAILURES = {
-    "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%",
+    "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%; "
+    "send the header Host: <service>.<namespace>.svc",
     "DF": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%, and outside the cluster there is "
     "none of this name either: %RESPONSE_CODE_DETAILS%",
     "UH": "no ready endpoint behind %ROUTE_NAME%",

@@ -56,7 +56,11 @@ async def test_unknown_hosts_and_ports_are_refused_with_a_sentence_that_names_th
     await rig.apply(**await two_arms(rig))
     for host in ("nobody.default.svc", "nobody.default.svc:81", "NOBODY.default.svc.cluster.local"):
         status, said = await rig.get(host)
-        assert (status, said["error"]) == (404, f"no Service, VirtualService or HTTPRoute has the host {host}")
+        assert (status, said["error"]) == (
+            404,
+            f"no Service, VirtualService or HTTPRoute has the host {host}; send the header "
+            "Host: <service>.<namespace>.svc",
+        )
     status, said = await rig.get("rec.default:9090")
     assert (status, said["error"]) == (404, "Service default/rec has no such port; it has 80")
 

@@ -17,6 +17,7 @@ from millrace.cli.output import Output, plain
 from millrace.sdk.tabular import arrow_table, write_parquet
 from millrace_core.base import timestamps
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.features.online.plan import split_ref
 
 _BOOLEANS: Final = {"true": True, "false": False}
 _READ: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -120,7 +121,7 @@ def online_row(found: OnlineFeatures, row: int, form: Output) -> dict[str, Any]:
 
 
 def _views(refs: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(ref.partition(":")[0] for ref in refs))
+    return list(dict.fromkeys(split_ref(ref)[0] for ref in refs))
 
 
 def _pairs(option: str, texts: Iterable[str], types: Mapping[str, str]) -> dict[str, Any]:
@@ -130,7 +131,10 @@ def _pairs(option: str, texts: Iterable[str], types: Mapping[str, str]) -> dict[
         name = name.strip()
         if not separator or name not in types:
             raise RejectError(
-                f"{text!r} is no NAME=VALUE of {', '.join(types) or 'anything: these features need none'}", field=option
+                f"{text!r} came, NAME=VALUE is expected"
+                + (f", where NAME is {' or '.join(types)}" if types else "; but these features need none"),
+                hint="" if types else "Leave it out",
+                field=option,
             )
         try:
             found[name] = _value(types[name], value)

@@ -114,9 +114,10 @@ def require_known(expression: Expression, known: Iterable[Name], *, where: str, 
             raise _refused(f"{token!r} is not allowed in an expression: {WHY_NOT[token.lower()]}", where)
         alike = [each for each in names if ".".join(each).lower() == token.lower()]
         shown = ", ".join(".".join(each) for each in (alike or list(names))[:_SHOWN])
+        begin = "Capitals count; the" if alike else "The"
         raise RejectError(
             f"{token!r} is not known",
-            hint=f"{'Capitals count; ' if alike else ''}the {what} are: {shown}" if names else f"There are no {what}",
+            hint=f"{begin} {what} are: {shown}" if names else f"There are no {what}",
             field=where,
             reason="UnknownName",
         )

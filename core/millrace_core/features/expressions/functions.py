@@ -90,7 +90,7 @@ _REASONS: Final = {
         now today get_current_time get_current_timestamp transaction_timestamp current_date current_time
         current_timestamp current_localtime current_localtimestamp localtime localtimestamp ago
     """,
-    "it is another value at every call": """
+    "its value changes with every call": """
         random uuid uuidv4 uuidv7 gen_random_uuid setseed nextval currval txid_current
     """,
     "it reads where it runs, which training and serving do not share": """

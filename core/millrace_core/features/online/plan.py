@@ -126,7 +126,7 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
     wanted: dict[str, list[tuple[str, int]]] = {}
     names = []
     for position, ref in enumerate(refs):
-        view, feature = _split(ref)
+        view, feature = split_ref(ref)
         if feature not in snapshot.view(project, view).feature:
             known = ", ".join(list(snapshot.view(project, view).feature)[:20])
             raise NotFoundError(
@@ -143,7 +143,7 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
     return ReadPlan(tuple(names), tuple(join_keys), reads)
 
 
-def _split(ref: str) -> tuple[str, str]:
+def split_ref(ref: str) -> tuple[str, str]:
     parts = ref.split(":")
     if len(parts) != _PARTS or not all(parts):
         raise RejectError(f"{ref!r} is no reference; view:feature is expected", field="features")

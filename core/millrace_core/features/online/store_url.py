@@ -120,7 +120,12 @@ def parse(url: str, *, field: str = FIELD) -> StoreUrl:
         sentinel = Login(*(given.take(name) for name in _SENTINEL_TEXTS)) if kind == "sentinel" else Login()
         found = StoreUrl(kind, hosts, "", _login(userinfo), database, service, tls, sentinel, shown)
     else:
-        raise _refused(shown, f"{scheme!r} is no scheme of one", "Write it as redis://host:6379/0", field)
+        raise _refused(
+            shown,
+            f"{scheme!r} came as its scheme, {' or '.join(_SCHEMES)} is expected",
+            "Write it as redis://host:6379/0",
+            field,
+        )
     given.refuse_others()
     return found
 

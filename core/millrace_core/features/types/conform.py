@@ -49,6 +49,7 @@ KEY_ARROW: Final[Mapping[EntityType, pa.DataType]] = {
 }
 
 _NANOSECONDS: Final = 1_000
+_DECLARE: Final = "Declare the type that the column has, or name another column"
 
 
 def fits(came: pa.DataType, declared: FeatureType) -> bool:
@@ -99,7 +100,7 @@ def require_fit(came: pa.DataType, declared: FeatureType, *, column: str, field:
     if not fits(came, declared):
         raise RejectError(
             f"column {column!r} has the type {came}, which cannot be read as {declared}",
-            hint="Declare the type that the column has, or name another column",
+            hint=_DECLARE if field.startswith("spec.") else f"Convert the column to {declared}",
             field=field,
             reason="WrongColumnType",
         )
