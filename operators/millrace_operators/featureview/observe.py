@@ -18,7 +18,7 @@ from millrace_operators.featureview.view import View
 
 
 @dataclass(frozen=True)
-class Observation:
+class ViewObservation:
     """A feature view at one moment.
 
     Attributes:
@@ -43,7 +43,7 @@ class Observation:
         return self.document.get("status") or {}
 
 
-def observe(cache: Cache, document: Object, now: datetime) -> Observation:
+def observe(cache: Cache, document: Object, now: datetime) -> ViewObservation:
     """Gathers all that a plan depends on.
 
     Raises:
@@ -52,7 +52,7 @@ def observe(cache: Cache, document: Object, now: datetime) -> Observation:
     namespace, name = namespace_of(document), name_of(document)
     # Purge Jobs say whose view they purge, and are no runs.
     jobs = [job for job in cache.select(JOBS, namespace, names.VIEW, name) if names.PROJECT not in labels_of(job)]
-    return Observation(
+    return ViewObservation(
         document=document,
         view=accept(document),
         now=now,

@@ -13,7 +13,7 @@ from millrace_operators.featureview import command, intervals, next_job, progres
 from millrace_operators.featureview.command import PendingCommand
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from millrace_operators.featureview.next_job import JobContext, JobDecision, JobRequest
-from millrace_operators.featureview.observe import Observation
+from millrace_operators.featureview.observe import ViewObservation
 from millrace_operators.featureview.progress import MaterializationProgress
 from millrace_operators.featureview.runs import Run, RunState
 from millrace_operators.featureview.view import View, lag_of, stale_at
@@ -56,7 +56,7 @@ class ViewPlan:
     refused: RejectError | None = None
 
 
-def plan(observed: Observation) -> ViewPlan:
+def plan(observed: ViewObservation) -> ViewPlan:
     """The plan."""
     view, runs_seen, now = observed.view, observed.runs, observed.now
     materialization = view.spec.materialization

@@ -24,7 +24,7 @@ from millrace_kube.resources import (
 )
 from millrace_operators.featureview import desired, purge
 from millrace_operators.featureview import status as statuses
-from millrace_operators.featureview.observe import Observation, observe
+from millrace_operators.featureview.observe import ViewObservation, observe
 from millrace_operators.featureview.plan import ViewPlan, plan
 from millrace_operators.featureview.readers import LOOK_AGAIN_SECONDS, refuse_breaking
 from millrace_operators.featureview.status import StatusContext
@@ -51,7 +51,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
     return Requeue((planned.wake - now).total_seconds() + 0.01) if planned.wake else None
 
 
-async def _carry_out(cluster: CachedClient, platform: Platform, observed: Observation, planned: ViewPlan) -> None:
+async def _carry_out(cluster: CachedClient, platform: Platform, observed: ViewObservation, planned: ViewPlan) -> None:
     document, view = observed.document, observed.view
     context = StatusContext(view, planned, observed.now, _no_store(planned, platform))
     if planned.scheduled:
@@ -71,7 +71,7 @@ async def _carry_out(cluster: CachedClient, platform: Platform, observed: Observ
 
 
 async def _write_children(
-    cluster: CachedClient, platform: Platform, observed: Observation, planned: ViewPlan
+    cluster: CachedClient, platform: Platform, observed: ViewObservation, planned: ViewPlan
 ) -> RejectError | None:
     """Writes the children; gives the API server's refusal, where there is one."""
     document, namespace, name = observed.document, observed.view.namespace, observed.view.name

@@ -13,7 +13,7 @@ from millrace_kube.platform import Platform
 from millrace_operators.featureview import desired, runs, status
 from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.next_job import JobRequest
-from millrace_operators.featureview.observe import Observation
+from millrace_operators.featureview.observe import ViewObservation
 from millrace_operators.featureview.plan import ViewPlan, plan
 from millrace_operators.featureview.status import StatusContext
 from tests.builders import Built
@@ -49,7 +49,7 @@ class Life:
         """One reconcile."""
         view, before = accept(self.view), self.view.get("status") or {}
         observed = runs.of_jobs(self.jobs.values(), self.pods, self.now)
-        planned = plan(Observation(self.view, view, self.now, observed))
+        planned = plan(ViewObservation(self.view, view, self.now, observed))
         for run in planned.void_runs:
             del self.jobs[run.name]
         if planned.job is not None and planned.job.name not in self.jobs:
