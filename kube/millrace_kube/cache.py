@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from millrace_core.api.base import GROUP
+from millrace_core.base.errors import RetryError
 from millrace_kube.resources import Object, Resource, labels_of, namespace_of
 from millrace_kube.store import Store
 from millrace_kube.watched import WATCHED, Watch
@@ -60,6 +61,17 @@ class Cache:
     def replace(self, resource: Resource, documents: Iterable[Object], version: str) -> None:
         """See ``Store.replace``."""
         self.stores[resource].replace(documents, int(version or 0))
+
+
+def must_be_served(cache: Cache, *resources: Resource) -> None:
+    """Stops a reconcile while kinds of our own are not served: that nothing of them is there means nothing then.
+
+    Raises:
+        RetryError: one is not; a CRD may be on its way, or the API server is starting.
+    """
+    for resource in resources:
+        if not cache.served(resource):
+            raise RetryError(f"the API server does not serve {resource.plural}.{resource.group} just now", delay=5.0)
 
 
 def _listener(resource: Resource, changed: Changed) -> Callable[[Object | None, Object | None], None]:

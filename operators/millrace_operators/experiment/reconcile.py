@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS
@@ -17,7 +18,6 @@ from millrace_operators.experiment.needs import needed
 from millrace_operators.experiment.observation import ServiceObservation
 from millrace_operators.experiment.observe import observe
 from millrace_operators.facts.gathering import FactGatherer
-from millrace_operators.routing.observe import must_be_served
 
 _log = logging.getLogger(__name__)
 

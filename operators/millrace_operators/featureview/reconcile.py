@@ -9,6 +9,7 @@ from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
 from millrace_kube import errors
+from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
@@ -16,6 +17,7 @@ from millrace_kube.resources import (
     CRON_JOBS,
     FEATURE_VIEWS,
     JOBS,
+    MODEL_DEPLOYMENTS,
     Object,
     annotations_of,
     deleting,
@@ -31,7 +33,12 @@ from millrace_operators.featureview.status import StatusContext
 
 
 async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:
-    """One turn; idempotent."""
+    """One turn; idempotent.
+
+    Raises:
+        RetryError: the API server does not serve Millrace's own kinds just now.
+    """
+    must_be_served(cluster.cache, FEATURE_VIEWS, MODEL_DEPLOYMENTS)
     document = cluster.cache.get(FEATURE_VIEWS, key.namespace, key.name)
     if document is None:
         await purge.delete_jobs(cluster, platform, key.namespace, key.name)

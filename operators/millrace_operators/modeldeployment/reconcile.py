@@ -8,6 +8,7 @@ from typing import Final
 from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
 from millrace_core.base.errors import RejectError
+from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
@@ -50,7 +51,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
-    routes.must_be_served(cluster.cache, MODEL_DEPLOYMENTS, FEATURE_VIEWS)
+    must_be_served(cluster.cache, MODEL_DEPLOYMENTS, FEATURE_VIEWS)
     document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name)
     if document is None:
         return None

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from millrace_core.api import names
-from millrace_core.base.errors import RetryError
 from millrace_kube.cache import Cache
 from millrace_kube.resources import (
     DESTINATION_RULES,
@@ -15,7 +14,6 @@ from millrace_kube.resources import (
     SERVICES,
     VIRTUAL_SERVICES,
     Object,
-    Resource,
     annotations_of,
     deleting,
     labels_of,
@@ -61,17 +59,6 @@ def observe_route(cache: Cache, namespace: str, service: str, now: datetime, fac
 def deployment_request(namespace: str, name: str) -> LiveObject:
     """Asks for a deployment that the cache lacks: that one is gone moves traffic for good, so no cache is believed."""
     return LiveObject(MODEL_DEPLOYMENTS, namespace, name)
-
-
-def must_be_served(cache: Cache, *resources: Resource) -> None:
-    """Stops a reconcile while kinds of our own are not served: that nothing of them is there means nothing then.
-
-    Raises:
-        RetryError: one is not; a CRD may be on its way, or the API server is starting.
-    """
-    for resource in resources:
-        if not cache.served(resource):
-            raise RetryError(f"the API server does not serve {resource.plural}.{resource.group} just now", delay=5.0)
 
 
 def service_of(deployment: Object) -> str:

@@ -11,7 +11,16 @@ import pytest
 from millrace_core.api import names
 from millrace_kube import connection
 from millrace_kube.client import Client
-from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, NAMESPACES, annotations_of, name_of
+from millrace_kube.resources import (
+    CRON_JOBS,
+    FEATURE_VIEWS,
+    JOBS,
+    MODEL_DEPLOYMENTS,
+    NAMESPACES,
+    Resource,
+    annotations_of,
+    name_of,
+)
 from millrace_local.apiserver.process import RunningServer
 from millrace_operators.featureview.purge import FINALIZER
 from tests.builders import Built, feature_view
@@ -169,6 +178,21 @@ async def test_a_spec_that_changes_while_a_turn_writes_is_not_said_to_be_observe
     view = world.view()
     assert view is not None
     assert view["status"]["observedGeneration"] == view["metadata"]["generation"]
+
+
+@pytest.mark.parametrize("resource", [FEATURE_VIEWS, MODEL_DEPLOYMENTS], ids=lambda resource: resource.kind)
+async def test_nothing_is_done_while_our_own_kinds_are_not_served(worlds: Worlds, resource: Resource) -> None:
+    """Neither readers nor the view itself have gone because the cache has none of them."""
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    world.edit({"spec": {"features": [{"name": "amount", "type": "int64"}]}})
+    world.absent, before = {resource}, world.writes
+    assert not await world.turn()
+    assert world.writes == before
+    world.absent = set()
+    await world.settle()
+    assert world.writes > before
 
 
 async def test_each_turn_of_a_condition_is_one_event(worlds: Worlds) -> None:

@@ -23,6 +23,7 @@ from millrace_kube.resources import (
     EVENTS,
     FEATURE_VIEWS,
     JOBS,
+    MODEL_DEPLOYMENTS,
     PODS,
     Object,
     Resource,
@@ -37,7 +38,7 @@ from tests.builders import Built
 from tests.operators.featureview.life import NOON, PLATFORM
 from tests.operators.harness import Api
 
-_SEEN = (FEATURE_VIEWS, CRON_JOBS, JOBS, PODS)
+_SEEN = (FEATURE_VIEWS, MODEL_DEPLOYMENTS, CRON_JOBS, JOBS, PODS)
 _TURNS = 25
 
 
@@ -58,6 +59,7 @@ class World:
         self.namespace = api.namespace()
         self.now: datetime = NOON
         self.writes = 0
+        self.absent: set[Resource] = set()
         self.kills = 0
         self._kill_at = kill_at
         self._meanwhile: dict[int, Callable[[], None]] = {}
@@ -97,6 +99,9 @@ class World:
         cluster = CachedClient(self._client, cache, clock=lambda: self.now)
         try:
             for resource in _SEEN:
+                if resource in self.absent:
+                    cache.stores[resource].clear()
+                    continue
                 # Purge Jobs are elsewhere, so Jobs and pods are listed everywhere.
                 where = "" if resource in (JOBS, PODS) else self.namespace
                 listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
