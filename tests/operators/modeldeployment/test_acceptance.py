@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
+from millrace_kube.cache import Cache
+from millrace_kube.resources import MODEL_DEPLOYMENTS
 from millrace_operators.modeldeployment.acceptance import Surroundings, objection
+from millrace_operators.modeldeployment.observe import surroundings
 from tests import builders
 
 VIEWS: dict[str, dict[str, Any]] = {
@@ -54,3 +59,28 @@ def test_a_service_whose_name_needs_the_same_objects_as_an_older_ones_is_refused
 def test_a_service_of_somebody_else_is_left_alone() -> None:
     text = said(spec(), Surroundings(VIEWS, foreign=["shop"]))
     assert "'shop' exists and is not managed by Millrace" in text
+
+
+@pytest.mark.parametrize(
+    ("created", "services"),
+    [
+        ({"a": "2026-01-01T00:00:00Z", "b": "2026-01-02T00:00:00Z"}, {"a": [], "b": ["shop"]}),
+        ({"a": "2026-01-02T00:00:00Z", "b": "2026-01-01T00:00:00Z"}, {"a": ["shop-arms"], "b": []}),
+        ({"a": "2026-01-01T00:00:00Z", "b": "2026-01-01T00:00:00Z"}, {"a": [], "b": ["shop"]}),
+    ],
+    ids=["a is older", "b is older", "of one second"],
+)
+def test_of_two_that_need_the_same_name_the_younger_alone_gives_way(
+    created: dict[str, str], services: dict[str, list[str]]
+) -> None:
+    cache = Cache()
+    documents = {
+        name: {
+            "metadata": {"name": name, "namespace": "n", "resourceVersion": "1", "creationTimestamp": created[name]},
+            "spec": {"service": service},
+        }
+        for name, service in (("a", "shop"), ("b", "shop-arms"))
+    }
+    for document in documents.values():
+        cache.upsert(MODEL_DEPLOYMENTS, document)
+    assert {name: surroundings(cache, item, ()).older for name, item in documents.items()} == services
