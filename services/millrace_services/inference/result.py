@@ -9,13 +9,11 @@ from typing import Any, Final
 import orjson
 
 from millrace_core.base.errors import MillraceError, RejectError
+from millrace_services.web import termination
 
 logger = logging.getLogger(__name__)
 
 KUBERNETES: Final = Path("/dev/termination-log")
-# Kubernetes cuts what is longer, and half a JSON object says nothing.
-MAX_BYTES: Final = 4096
-_MAX_MESSAGE: Final = 1000
 
 
 def report(path: Path, result: dict[str, Any]) -> None:
@@ -23,14 +21,14 @@ def report(path: Path, result: dict[str, Any]) -> None:
     if path == KUBERNETES and not path.exists():
         return
     try:
-        path.write_bytes(orjson.dumps(result)[:MAX_BYTES])
+        path.write_bytes(orjson.dumps(result))
     except OSError as error:
         logger.warning("cannot write the result to %s: %s", path, error.strerror)
 
 
 def of_error(error: MillraceError) -> dict[str, Any]:
     """``{"error": {"reason", "message", "field"}}``, short enough for the termination message."""
-    return {"error": {name: text[:_MAX_MESSAGE] for name, text in error.as_dict().items()}}
+    return {"error": termination.shortened(error.as_dict())}
 
 
 def exit_code(error: MillraceError) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -12,12 +12,9 @@ import orjson
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
+from millrace_services.web import termination
 
 logger = logging.getLogger(__name__)
-
-# Kubernetes cuts a termination message off there.
-_MOST_BYTES: Final = 4096
-_MOST_MESSAGE: Final = 2000
 
 
 def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
@@ -33,25 +30,13 @@ def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
 
 def _bounded(document: dict[str, Any]) -> dict[str, Any]:
     """What of the document fits: an error's message is cut, and of quality results failing ones stay the longest."""
-    if "error" in document and _size(document["error"]) > _MOST_MESSAGE:
-        error = document["error"]
-        document = {**document, "error": {**error, "message": f"{_cut(error['message'], _MOST_MESSAGE)}…"}}
+    if "error" in document:
+        document = {**document, "error": termination.shortened(document["error"])}
     if results := sorted(document.get("quality") or (), key=lambda each: (each["passed"], each["severity"])):
         document = {**document, "quality": results}
-    while results and _size(document) > _MOST_BYTES:
+    while results and termination.size(document) > termination.MOST_BYTES:
         results.pop()
     return document
-
-
-def _size(document: Any) -> int:
-    return len(orjson.dumps(document))
-
-
-def _cut(text: str, size: int) -> str:
-    """The beginning of the text, so that it takes at most so many bytes of JSON."""
-    while _size(text) > size:
-        text = text[: len(text) * 9 // 10]
-    return text
 
 
 def record_run(registry_url: str | None, definition: Definition, document: dict[str, Any], finished: int) -> None:
