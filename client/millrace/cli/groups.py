@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +29,14 @@ _ELSEWHERE: Final[Mapping[str, str]] = {"local": "millrace-local"}
 
 
 def groups() -> Mapping[str, EntryPoint]:
-    """Every group by name, in the order of the help; no other distribution takes the name of one of the SDK's own."""
-    own = {each.name: each for each in BUILT_IN}
-    added = sorted(entry_points(group=ENTRY_POINTS), key=lambda each: each.name)
-    return own | {each.name: each for each in added if each.name not in own}
+    """Every group by name, in the order of the help; no other distribution takes the name of one of the SDK's own.
+
+    Where two distributions add a group of one name, ``load`` refuses it.
+    """
+    found = {each.name: each for each in BUILT_IN}
+    for each in sorted(_added(), key=lambda each: (each.name, _distribution(each))):
+        found.setdefault(each.name, each)
+    return found
 
 
 def summary(group: EntryPoint) -> str:
@@ -48,8 +52,16 @@ def load(group: EntryPoint) -> typer.Typer:
     """The commands of a group.
 
     Raises:
-        ReportError: a library that the group needs is not installed, or the group's module is broken.
+        ReportError: a library that the group needs is not installed, the group's module is broken, or two distributions
+            add a group of this name.
     """
+    rivals = sorted({_distribution(each) for each in _added() if each.name == group.name} - {_distribution(group)})
+    if rivals and group not in BUILT_IN:
+        raise ReportError(
+            f"`millrace {group.name}` is added by {_distribution(group)} and by {', '.join(rivals)}",
+            hint="Uninstall all of them but one",
+            reason="BrokenCommands",
+        )
     try:
         app = group.load()
     except ModuleNotFoundError as error:
@@ -86,6 +98,21 @@ def missing(arguments: Iterable[str], known: Mapping[str, EntryPoint]) -> None:
             hint=f"Install it with: pip install {_ELSEWHERE[name]}",
             reason="LibraryMissing",
         )
+
+
+def _added() -> list[EntryPoint]:
+    """The entry points of every installed distribution; one whose list cannot be read harms no other."""
+    found: list[EntryPoint] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            name = distribution.name
+            if name not in seen:  # further down the path it is hidden by this one
+                seen.add(name)
+                found += distribution.entry_points.select(group=ENTRY_POINTS)
+        except (ValueError, TypeError, KeyError, AttributeError, OSError):
+            continue
+    return found
 
 
 def _source(module: str) -> bytes:

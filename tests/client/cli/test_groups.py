@@ -51,6 +51,11 @@ class Installed:
         lines = "".join(f"{group} = {value}\n" for group, value in commands.items())
         (metadata / "entry_points.txt").write_text(f"[{groups.ENTRY_POINTS}]\n{lines}")
 
+    def spoil(self, name: str, entry_points: str) -> None:
+        """A distribution whose entry points are this text, as it is."""
+        self.add(name, {}, {})
+        (self._folder / f"{name}-1.0.dist-info" / "entry_points.txt").write_bytes(entry_points.encode("latin-1"))
+
     def millrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the command line where they are installed."""
         command = [sys.executable, "-m", "millrace.cli.main", *arguments]
@@ -110,6 +115,25 @@ def test_no_distribution_takes_the_name_of_a_group_of_the_sdk(installed: Install
     installed.add("others", {"commands": WORKING}, {"features": "commands:app"})
     assert "Serves" not in installed.millrace("--help").stdout
     assert "historical" in installed.millrace("features", "--help").stdout
+
+
+def test_a_group_that_two_distributions_add_is_refused_with_both_their_names(installed: Installed) -> None:
+    installed.add("others", {"commands": WORKING}, SERVE)
+    installed.add("rivals", {"commands2": WORKING}, {"serve": "commands2:app"})
+    assert installed.millrace("--help").stdout.count(" serve ") == 1
+    ran = installed.millrace("serve", "now")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "`millrace serve` is added by others and by rivals" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["no section\n", "[millrace.commands]\nserve\n", "[millrace.commands]\n= x:y\n", "\xff"]
+)
+def test_entry_points_that_cannot_be_read_harm_no_other_distribution(installed: Installed, text: str) -> None:
+    installed.add("others", {"commands": WORKING}, SERVE)
+    installed.spoil("broken", text)
+    assert installed.millrace("--help").returncode == 0
+    assert installed.millrace("serve", "now").stdout == "it runs\n"
 
 
 def test_a_group_of_a_distribution_that_is_not_installed_says_what_to_install() -> None:
