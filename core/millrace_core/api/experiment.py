@@ -72,13 +72,13 @@ class Step(ApiModel):
 
 
 class ExperimentSpec(ApiModel):
-    """What is wanted."""
+    """Desired state of the experiment."""
 
     description: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="What is tried and why, for people who search the registry."
     )
     owner: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Who answers for it; the registry searches by it."
+        default=None, description="Team or person that is responsible for it; the registry searches by it."
     )
     tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
         default=None, max_length=32, description="Free labels; the registry searches by them."
@@ -221,7 +221,7 @@ class Experiment(ApiModel):
     api_version: str = "millrace.dev/v1alpha1"
     kind: Literal["Experiment"] = "Experiment"
     metadata: ObjectMeta
-    spec: ExperimentSpec = Field(description="What is wanted.")
+    spec: ExperimentSpec = Field(description="Desired state of the experiment.")
     status: ExperimentStatus | None = Field(default=None, description="What was observed and decided.")
 
     rules: ClassVar = (

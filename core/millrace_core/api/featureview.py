@@ -251,7 +251,7 @@ class FeatureViewSpec(ApiModel):
         default=None, description="What the view is about, for people who search the registry."
     )
     owner: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Who answers for the view; the registry searches by it."
+        default=None, description="Team or person that is responsible for the view; the registry searches by it."
     )
     tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
         default=None, max_length=32, description="Free labels; the registry searches by them."

@@ -123,13 +123,13 @@ class Scaling(ApiModel):
 
 
 class ModelDeploymentSpec(ApiModel):
-    """What is wanted."""
+    """Desired state of the deployment."""
 
     description: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="What the deployment is about, for people who search the registry."
     )
     owner: Annotated[str, Field(max_length=253)] | None = Field(
-        default=None, description="Who answers for it; the registry searches by it."
+        default=None, description="Team or person that is responsible for it; the registry searches by it."
     )
     tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
         default=None, max_length=32, description="Free labels; the registry searches by them."
@@ -202,7 +202,7 @@ class ModelDeployment(ApiModel):
     api_version: str = "millrace.dev/v1alpha1"
     kind: Literal["ModelDeployment"] = "ModelDeployment"
     metadata: ObjectMeta
-    spec: ModelDeploymentSpec = Field(description="What is wanted.")
+    spec: ModelDeploymentSpec = Field(description="Desired state of the deployment.")
     status: ModelDeploymentStatus | None = Field(default=None, description="What was observed.")
 
     rules: ClassVar = (

@@ -179,7 +179,7 @@ def _source_changed(it: StatusContext) -> ConditionState | None:
 
 
 def _no_rules(it: StatusContext) -> ConditionState | None:
-    return None if it.view.spec.quality else (True, conditions.NO_RULES, "spec.quality asks for nothing")
+    return None if it.view.spec.quality else (True, conditions.NO_RULES, "spec.quality has no rules")
 
 
 def _not_checked(it: StatusContext) -> ConditionState | None:
