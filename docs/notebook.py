@@ -1,6 +1,6 @@
 """A session with the feature store, from an empty folder and no server: run it as it is, or cell by cell.
 
-pip install 'millrace[embedded,notebook]'
+In a checkout: pip install '.[embedded,notebook]'
 """
 
 # %% Some history: purchases of users, in Parquet, and a feature view over it.
