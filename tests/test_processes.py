@@ -86,7 +86,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
     ),
 }
 # Imported without being named in an extra: what brings them is.
-BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis"}
+BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis", "pydantic_core": "pydantic"}
 # Named in an extra without being imported by us: uvicorn's parser, drivers that a database's URL names, and
 # replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
 UNSEEN: Final = {"httptools", "psycopg", "pymysql", "boto3"}
