@@ -43,7 +43,7 @@ def summary(group: EntryPoint) -> str:
     """What the group is for, in one line; empty where its module is not there or cannot be read."""
     try:
         text = ast.get_docstring(ast.parse(_source(group.module)))
-    except (ImportError, OSError, SyntaxError, ValueError):
+    except Exception:  # whatever another distribution has there, the other groups are shown; load() says what is wrong
         return ""
     return (text or "").partition("\n")[0]
 

@@ -68,7 +68,9 @@ def parse(text: str) -> ObjectUri:
 
 def s3_problem(bucket: str, path: str) -> str:
     """What no bucket or no path has; empty: nothing. Arrow would say it only of a file that it opens."""
-    if re.fullmatch(r"[A-Za-z0-9._-]*", bucket) is None:
+    if not bucket:
+        return "has no bucket"
+    if re.fullmatch(r"[A-Za-z0-9._-]+", bucket) is None:
         return "has more than the name of a bucket before its path"
     return "has a folder without a name (//) in its path" if "//" in path else ""
 

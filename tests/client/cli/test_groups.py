@@ -106,6 +106,21 @@ def test_a_group_whose_module_is_gone_harms_only_its_own_commands(installed: Ins
     assert "needs gone, which is not installed" in installed.millrace("serve", "now").stderr
 
 
+@pytest.mark.parametrize("value", ["???", "", "no module:app", ":app"], ids=["signs", "empty", "a space", "no module"])
+def test_an_entry_point_that_names_no_module_harms_only_its_own_commands(installed: Installed, value: str) -> None:
+    installed.add("others", {"serving_commands": WORKING}, {"broken": value, "serve": "serving_commands:app"})
+    assert "Serves what was not served before." in installed.millrace("--help").stdout
+    assert installed.millrace("serve", "now").stdout == "it runs\n"
+    refused = installed.millrace("broken")
+    assert "`millrace broken` cannot be loaded" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_module_that_no_parser_can_hold_harms_only_its_own_commands(installed: Installed) -> None:
+    installed.add("others", {"deep": "-" * 200_000 + "1\n"}, {"deep": "deep:app"})
+    assert "deep" in installed.millrace("--help").stdout
+
+
 def test_a_group_that_lacks_a_library_says_which_extra_to_install(installed: Installed) -> None:
     installed.add("others", {"commands": BROKEN["library"][0]}, {"serve": "commands:app [registry,gateway]"})
     assert "Install it with: pip install 'others[registry,gateway]'" in installed.millrace("serve").stderr

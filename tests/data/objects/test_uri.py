@@ -53,7 +53,7 @@ def test_a_bad_uri_is_named_with_its_mend(text, sentence):
     assert (caught.value.field, caught.value.reason) == ("spec.model.uri", "BadUri")
 
 
-@pytest.mark.parametrize("uri_of", ["s3://bucket//a", "s3://key:s3cret@bucket/a", "s3://bucket:80/a"])
+@pytest.mark.parametrize("uri_of", ["s3:///a", "s3://bucket//a", "s3://key:s3cret@bucket/a", "s3://bucket:80/a"])
 def test_an_address_of_s3_that_there_cannot_be_is_named_for_tables_as_for_models(uri_of):
     with pytest.raises(RejectError) as of_table:
         filesystem.open_filesystem(uri_of, filesystem.ObjectStoreSettings.load({}), "spec.source.parquet.uri")
