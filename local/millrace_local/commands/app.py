@@ -97,7 +97,7 @@ def down(
         typer.echo(f"process {pid} did not end when asked to, and was killed", err=True)
     typer.echo("The platform is down" if ran else f"Nothing runs in {root}")
     if purge:
-        typer.echo(f"{root} is removed")
+        typer.echo(f"{root} stays: no platform ran in it" if root.exists() else f"{root} is removed")
 
 
 @app.command()

@@ -61,6 +61,13 @@ def test_up_says_what_is_ready_and_how_to_go_on_and_down_ends_it(root: Path) -> 
     assert millrace(root, "down").stdout == f"Nothing runs in {root}\n"
 
 
+def test_a_purge_of_a_folder_in_which_no_platform_ran_says_that_it_stays(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    ended = millrace(root, "down", "--purge")
+    assert ended.stdout.splitlines() == [f"Nothing runs in {root}", f"{root} stays: no platform ran in it"]
+    assert root.exists()
+
+
 def test_a_mistake_is_one_line_with_the_option_and_exit_code_2(root: Path) -> None:
     ran = millrace(root, "up", "--only", "mesh", "--ingress-port", "70000")
     assert ran.returncode == 2
@@ -68,7 +75,7 @@ def test_a_mistake_is_one_line_with_the_option_and_exit_code_2(root: Path) -> No
     ran = millrace(root, "logs", "sotre")
     assert (ran.returncode, ran.stderr) == (
         2,
-        "millrace: there is no log of 'sotre'. There are logs of nothing\n",
+        "millrace: there is no log of 'sotre'. There are no logs\n",
     )
 
 
