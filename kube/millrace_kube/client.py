@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import aiohttp
@@ -100,7 +101,9 @@ class Client:
                     raise
                 items, query = [], selected
                 continue
-            items += [resource.typed(item) for item in page.get("items") or []]
+            if "items" not in page:  # taken for an empty list it would empty a cache
+                raise errors.UnavailableError(f"GET {resource.path(namespace)}: the answer is no list: no items in it")
+            items += [resource.typed(item) for item in page["items"] or []]
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
@@ -202,8 +205,7 @@ class Client:
         if status >= _ERROR:
             await self._refused(status, used)
             raise _error(status, what, headers, content)
-        answer = orjson.loads(content) if content else {}
-        return answer if isinstance(answer, dict) else {"value": answer}
+        return _object(what, status, content)
 
     async def watch(
         self, resource: Resource, version: str, *, labels: str = "", fields: str = "", seconds: int = 300
@@ -277,6 +279,15 @@ def _event(line: bytes, what: str) -> tuple[str, Object]:
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise errors.UnavailableError(f"{what}: no event of a watch: {line[:80]!r}") from error
     return kind, found
+
+
+def _object(what: str, status: int, content: bytes) -> Object:
+    """The object of an answer that was success. A proxy's page is none: the API server is not there just now."""
+    with suppress(orjson.JSONDecodeError):
+        answer = orjson.loads(content)
+        if isinstance(answer, dict):
+            return answer
+    raise errors.UnavailableError(f"{what}: the answer is no JSON object: {content[:80]!r}", status=status)
 
 
 def _error(status: int, what: str, headers: Mapping[str, str], content: bytes) -> errors.ApiError:

@@ -139,6 +139,16 @@ async def test_a_list_that_the_server_forgets_between_two_pages_is_asked_for_as_
     assert forgetful.lists[2] == {"labelSelector": "team=a"}
 
 
+@pytest.mark.parametrize("body", ["", "<html>Log in</html>", '{"items": [', "[]", '"ok"', "{}", '{"kind": "Status"}'])
+async def test_an_answer_of_200_that_is_no_list_is_tried_again_and_not_taken_for_an_empty_one(body: str) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=body)
+
+    async with serving(answer) as url, Client(Connection(url)) as client:
+        with pytest.raises(errors.UnavailableError, match="GET /api/v1/namespaces/n/configmaps: the answer is no"):
+            await client.list(CONFIG_MAPS, "n")
+
+
 @asynccontextmanager
 async def serving(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     app = web.Application()
