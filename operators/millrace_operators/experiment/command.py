@@ -8,8 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.command import command_id
 from millrace_core.api.experiment import FinalDecision
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
@@ -22,6 +23,7 @@ RESUME: Final = "resume"
 PROMOTE: Final = "promote"
 ABORT: Final = "abort"
 _VERBS: Final = (PAUSE, RESUME, PROMOTE, ABORT)
+_USAGE: Final = '"<id>:pause", "<id>:resume", "<id>:promote [arm]" or "<id>:abort"'
 
 
 class ExperimentCommand(NamedTuple):
@@ -31,34 +33,22 @@ class ExperimentCommand(NamedTuple):
     arm: str = ""
 
 
-def identity(text: str) -> str:
-    """The part that tells one command from the next, whatever the rest is."""
-    return text.partition(":")[0].strip()
-
-
 def parse(text: str) -> ExperimentCommand:
     """Reads the annotation's value.
 
     Raises:
         RejectError: it is no command; says what is.
     """
-    _, colon, rest = text.partition(":")
-    words = rest.split()
-    verb = words[0] if words else ""
-    arguments = 1 if verb == PROMOTE else 0
-    if not colon or not identity(text) or verb not in _VERBS or len(words) > 1 + arguments:
-        raise RejectError(
-            f"{text!r} is no command",
-            hint='Write "<id>:pause", "<id>:resume", "<id>:promote [arm]" or "<id>:abort", with an id not used before',
-            field=f"metadata.annotations[{COMMAND_ANNOTATION}]",
-            reason=conditions.BAD_COMMAND,
-        )
-    return ExperimentCommand(verb, words[1] if len(words) > 1 else "")
+    command = commands.parse(text, _USAGE)
+    most = 1 if command.verb == PROMOTE else 0
+    if command.verb not in _VERBS or len(command.arguments) > most:
+        raise commands.no_command(text, _USAGE)
+    return ExperimentCommand(command.verb, *command.arguments)
 
 
 def commanded(observation: Observation) -> Verdict | None:
     """What the command leads to; None where there is none that is not handled yet."""
-    handled = identity(observation.command)
+    handled = command_id(observation.command)
     if not observation.command or handled == observation.status.handled_command:
         return None
     try:
@@ -129,4 +119,4 @@ def _must_be(observation: Observation, verb: str, *phases: str) -> None:
 
 
 def _refusal(message: str, hint: str) -> RejectError:
-    return RejectError(message, hint=hint, field=COMMAND_ANNOTATION, reason=conditions.BAD_COMMAND)
+    return RejectError(message, hint=hint, field=commands.FIELD, reason=conditions.BAD_COMMAND)

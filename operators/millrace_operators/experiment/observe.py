@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.command import command_id
 from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentSpec, ExperimentStatus
 from millrace_core.api.loading import load_object
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.cache import Cache
 from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS, Object, annotations_of, deleting, name_of
-from millrace_operators.experiment import command as commands
 from millrace_operators.experiment.observation import (
     ROUTED,
     ArmTarget,
@@ -95,7 +95,7 @@ def _at_rest(document: Object) -> bool:
         and not deleting(document)
         and status.get("observedGeneration") == document["metadata"]["generation"]
         and (status.get("handledCommand") or "")
-        == commands.identity(annotations_of(document).get(COMMAND_ANNOTATION, status.get("handledCommand") or ""))
+        == command_id(annotations_of(document).get(COMMAND_ANNOTATION, status.get("handledCommand") or ""))
     )
 
 

@@ -1,18 +1,19 @@
-"""Commands: the annotation ``millrace.dev/command: "<id>:materialize[ full| start end]"``. Each id is handled once."""
+"""The command of a FeatureView: ``materialize``, what is new, everything (``full``), or an interval."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.api.command import command_id
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview.intervals import Interval
 
 MATERIALIZE: Final = "materialize"
 FULL: Final = "full"
-_FIELD: Final = f"metadata.annotations[{COMMAND_ANNOTATION}]"
+_USAGE: Final = '"<id>:materialize", "<id>:materialize full" or "<id>:materialize <start> <end>"'
 
 
 class MaterializeCommand(NamedTuple):
@@ -32,13 +33,13 @@ class PendingCommand(NamedTuple):
 
 def pending(text: str, handled: str) -> PendingCommand | None:
     """The annotation's command; None where there is none, or where it is the one that was handled last."""
-    command_id = _id(text) or text
-    if not command_id or command_id == handled:
+    identity = command_id(text)
+    if not identity or identity == handled:
         return None
     try:
-        return PendingCommand(command_id, parse(text))
+        return PendingCommand(identity, parse(text))
     except RejectError as error:
-        return PendingCommand(command_id, refused=error)
+        return PendingCommand(identity, refused=error)
 
 
 def parse(text: str) -> MaterializeCommand:
@@ -47,29 +48,19 @@ def parse(text: str) -> MaterializeCommand:
     Raises:
         RejectError: the text is no command; says what one looks like.
     """
-    _, colon, rest = text.partition(":")
-    words = rest.split()
-    full = words[1:] == [FULL]
-    if not colon or not _id(text) or words[:1] != [MATERIALIZE] or not (full or len(words) in (1, 3)):
-        raise RejectError(
-            f"{text!r} is no command",
-            hint='Write "<id>:materialize", "<id>:materialize full" or "<id>:materialize <start> <end>", with an id '
-            "not used before",
-            field=_FIELD,
-            reason=conditions.BAD_COMMAND,
-        )
-    if len(words) < 3:  # noqa: PLR2004 the verb, start and end
+    command = commands.parse(text, _USAGE)
+    full = command.arguments == (FULL,)
+    if command.verb != MATERIALIZE or not (full or len(command.arguments) in (0, 2)):
+        raise commands.no_command(text, _USAGE)
+    if len(command.arguments) < 2:  # noqa: PLR2004 start and end
         return MaterializeCommand(full=full)
-    interval = Interval(timestamps.parse(words[1], field=_FIELD), timestamps.parse(words[2], field=_FIELD))
+    start, end = (timestamps.parse(each, field=commands.FIELD) for each in command.arguments)
+    interval = Interval(start, end)
     if interval.start >= interval.end:
         raise RejectError(
             f"the interval {interval} is empty",
             hint="Give the earlier time first",
-            field=_FIELD,
+            field=commands.FIELD,
             reason=conditions.BAD_COMMAND,
         )
     return MaterializeCommand(interval)
-
-
-def _id(text: str) -> str:
-    return text.partition(":")[0].strip()

@@ -6,9 +6,10 @@ import copy
 
 import pytest
 
+from millrace_core.api.command import command_id
 from millrace_core.api.experiment import Experiment
 from millrace_core.base.errors import RejectError
-from millrace_operators.experiment.command import identity, parse
+from millrace_operators.experiment.command import parse
 from millrace_operators.experiment.weights import weights_at
 from millrace_operators.routing.state import CONTENDERS
 from tests import builders
@@ -181,7 +182,7 @@ def test_what_is_no_command_is_refused(text: str) -> None:
 
 
 def test_the_id_is_all_before_the_first_colon() -> None:
-    assert identity("2026-01-01:promote b") == "2026-01-01"
+    assert command_id("2026-01-01:promote b") == "2026-01-01"
 
 
 def test_a_fight_over_the_route_pauses_it() -> None:

@@ -1,0 +1,65 @@
+"""Commands of all kinds: the annotation ``millrace.dev/command: "<id>:<verb>[ arguments]"``, each id handled once.
+
+The id tells one command from the next. It goes into the status, and what was refused into ``commandResult``, so both
+are bounded here whatever the annotation holds.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from millrace_core.api import conditions
+from millrace_core.api.base import COMMAND_ANNOTATION
+from millrace_core.base.errors import RejectError
+
+FIELD: Final = f"metadata.annotations[{COMMAND_ANNOTATION}]"
+LONGEST_ID: Final = 63
+_LONGEST_SHOWN: Final = 100
+
+
+class Command(NamedTuple):
+    """A command as it was written; its kind says which verbs there are."""
+
+    id: str
+    verb: str
+    arguments: tuple[str, ...]
+
+
+def command_id(text: str) -> str:
+    """What is recorded as handled: the id, of one that is too long the beginning; of a text without an id its own."""
+    before, _, rest = text.partition(":")
+    return (before.strip() or rest.strip())[:LONGEST_ID]
+
+
+def parse(text: str, usage: str) -> Command:
+    """Reads the annotation's value.
+
+    Args:
+        usage: how commands of this kind are written, for the hint.
+
+    Raises:
+        RejectError: it has no id, no verb, or too long an id.
+    """
+    before, colon, rest = text.partition(":")
+    words = rest.split()
+    if not colon or not before.strip() or not words:
+        raise no_command(text, usage)
+    if len(before.strip()) > LONGEST_ID:
+        raise RejectError(
+            f"the id of the command has {len(before.strip())} characters, at most {LONGEST_ID} are expected",
+            hint=f"Write {usage}, with an id not used before",
+            field=FIELD,
+            reason=conditions.BAD_COMMAND,
+        )
+    return Command(before.strip(), words[0], tuple(words[1:]))
+
+
+def no_command(text: str, usage: str) -> RejectError:
+    """The refusal of a text that is no command of a kind."""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return RejectError(
+        f"{shown!r} is no command",
+        hint=f"Write {usage}, with an id not used before",
+        field=FIELD,
+        reason=conditions.BAD_COMMAND,
+    )

@@ -1,0 +1,39 @@
+"""Commands of all kinds: the id, the verb, and bounds on what goes into a status."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millrace_core.api.command import LONGEST_ID, Command, command_id, parse
+from millrace_core.base.errors import RejectError
+
+USAGE = '"<id>:go"'
+
+
+def test_a_command_is_an_id_a_verb_and_its_arguments() -> None:
+    assert parse(" 7 : promote  v2 ", USAGE) == Command("7", "promote", ("v2",))
+    assert parse("a:go", USAGE) == Command("a", "go", ())
+
+
+@pytest.mark.parametrize("text", ["", "go", ":go", " :go", "7:", "7: "])
+def test_a_text_without_id_or_verb_is_refused_with_the_usage(text: str) -> None:
+    with pytest.raises(RejectError, match=r"is no command.*<id>:go.*not used before"):
+        parse(text, USAGE)
+
+
+def test_an_id_has_63_characters_at_most() -> None:
+    assert parse(f"{'x' * LONGEST_ID}:go", USAGE).id == "x" * LONGEST_ID
+    with pytest.raises(RejectError, match="has 64 characters, at most 63"):
+        parse(f"{'x' * (LONGEST_ID + 1)}:go", USAGE)
+
+
+@given(st.text(max_size=300) | st.text(min_size=1).map(lambda text: text * 1000))
+def test_whatever_comes_what_goes_into_the_status_is_short_and_stays_the_same(text: str) -> None:
+    assert len(command_id(text)) <= LONGEST_ID
+    try:
+        answer = parse(text, USAGE).id
+    except RejectError as error:
+        answer = str(error)
+    assert len(answer) < 1300
