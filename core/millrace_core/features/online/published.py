@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
@@ -18,6 +18,28 @@ from millrace_core.features.definition.definition import Definition
 logger = logging.getLogger(__name__)
 
 Name = tuple[str, str]
+Compiled = TypeVar("Compiled")
+
+
+class _Metadata(BaseModel):
+    name: str
+    namespace: str = "default"
+
+
+class _Named(BaseModel):
+    """What every document has."""
+
+    metadata: _Metadata
+
+
+class _Features(BaseModel):
+    refs: list[str]
+
+
+class _Serving(BaseModel):
+    """What is read of a ModelDeployment's spec; the rest is not this module's."""
+
+    features: _Features | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +50,7 @@ class Snapshot:
     views: Mapping[Name, Definition] = field(default_factory=dict)
     broken: Mapping[Name, str] = field(default_factory=dict)
     feature_services: Mapping[Name, tuple[str, ...]] = field(default_factory=dict)
+    broken_services: Mapping[Name, str] = field(default_factory=dict)
 
     def view(self, project: str, name: str) -> Definition:
         """The compiled view.
@@ -52,15 +75,21 @@ class Snapshot:
 
         Raises:
             NotFoundError: there is no ModelDeployment of that name that reads features.
+            RejectError: it is there, but its definition means nothing.
         """
         found = self.feature_services.get((project, name))
-        if found is None:
-            raise NotFoundError(
-                f"there is no ModelDeployment {name!r} with features in project {project!r}",
-                hint=_known("deployments with features", project, self.feature_services),
+        if found is not None:
+            return found
+        if (project, name) in self.broken_services:
+            raise RejectError(
+                f"ModelDeployment {name!r} is not usable: {self.broken_services[project, name]}",
                 field="feature_service",
             )
-        return found
+        raise NotFoundError(
+            f"there is no ModelDeployment {name!r} with features in project {project!r}",
+            hint=_known("deployments with features", project, self.feature_services),
+            field="feature_service",
+        )
 
 
 def _known(what: str, project: str, names: Mapping[Name, Any]) -> str:
@@ -69,26 +98,39 @@ def _known(what: str, project: str, names: Mapping[Name, Any]) -> str:
 
 
 def snapshot(body: bytes, etag: str) -> Snapshot:
-    """The registry's answer to ``GET /v1/definitions``, compiled; a definition that is wrong spoils no other."""
+    """The registry's answer to ``GET /v1/definitions``, compiled; a document that is wrong spoils no other."""
     answer = orjson.loads(body)
-    views: dict[Name, Definition] = {}
+    views, broken = _usable("feature view", answer["featureViews"], _view)
+    services, broken_services = _usable("ModelDeployment", answer["modelDeployments"], _refs)
+    with_features = {name: refs for name, refs in services.items() if refs is not None}
+    return Snapshot(etag, views, broken, with_features, broken_services)
+
+
+def _usable(
+    kind: str, documents: Sequence[Any], compiled: Callable[[Name, Any], Compiled]
+) -> tuple[dict[Name, Compiled], dict[Name, str]]:
+    """What the documents mean, and why those that mean nothing do not."""
+    found: dict[Name, Compiled] = {}
     broken: dict[Name, str] = {}
-    for document in answer["featureViews"]:
-        name = _name(document)
+    for number, document in enumerate(documents):
         try:
-            spec = FeatureViewSpec.model_validate(document["spec"])
-            views[name] = definition.compile(name[1], name[0], spec)
+            metadata = _Named.model_validate(document).metadata
+        except ValidationError as error:
+            logger.warning("%s number %d of the registry's answer has no usable name: %s", kind, number, error)
+            continue
+        name = metadata.namespace, metadata.name
+        try:
+            found[name] = compiled(name, document.get("spec"))
         except (ValidationError, MillraceError) as error:
             broken[name] = str(error)
-            logger.warning("feature view %s/%s is not usable: %s", *name, error)
-    services = {
-        _name(document): tuple(document["spec"]["features"]["refs"])
-        for document in answer["modelDeployments"]
-        if document["spec"].get("features")
-    }
-    return Snapshot(etag, views, broken, services)
+            logger.warning("%s %s/%s is not usable: %s", kind, *name, error)
+    return found, broken
 
 
-def _name(document: Mapping[str, Any]) -> Name:
-    metadata = document["metadata"]
-    return metadata.get("namespace", "default"), metadata["name"]
+def _view(name: Name, spec: Any) -> Definition:
+    return definition.compile(name[1], name[0], FeatureViewSpec.model_validate(spec))
+
+
+def _refs(_: Name, spec: Any) -> tuple[str, ...] | None:
+    features = _Serving.model_validate(spec).features
+    return None if features is None else tuple(features.refs)
