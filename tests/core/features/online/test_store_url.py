@@ -49,9 +49,9 @@ def test_tls_is_said_by_the_scheme_and_its_parameters() -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("http://store", "'http' is no scheme"),
-        ("redis", "'redis' is no scheme"),
-        ("redis+ring://store", r"'redis\+ring' is no scheme"),
+        ("http://store", "'http' came as its scheme"),
+        ("redis", "'redis' came as its scheme"),
+        ("redis+ring://store", r"'redis\+ring' came as its scheme"),
         ("redis://a,b", "several hosts"),
         ("redis://store:port", "'port' is no port"),
         ("redis://store:0", "'0' is no port"),
