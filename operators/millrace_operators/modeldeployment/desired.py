@@ -32,7 +32,8 @@ def deployment(owner: Object, record: RevisionRecord, *, replicas: int) -> Objec
             "replicas": replicas,
             "revisionHistoryLimit": 1,
             "progressDeadlineSeconds": pod.STARTUP_SECONDS,
-            "selector": {"matchLabels": {names.REVISION: record.name}},
+            # All labels by which the route finds pods: one that loses a label is replaced, not left without traffic.
+            "selector": {"matchLabels": dict(template["metadata"]["labels"])},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
             "template": template,
         },

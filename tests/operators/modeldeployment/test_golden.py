@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from millrace_kube.platform import Platform
 from millrace_operators.modeldeployment import desired, pod, scaler
 from millrace_operators.modeldeployment.pods import Fetched
 from millrace_operators.modeldeployment.revisions import RevisionRecord
+from millrace_operators.routing.changes import route_changes
+from millrace_operators.routing.state import Champion, DesiredRoute, LiveRoute, RouteTarget
 from tests import builders
 from tests.operators import golden
 
@@ -88,6 +91,20 @@ def test_golden_children(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_those_who_read_the_children_accept_them(case: str) -> None:
     golden.check_schema(CASES[case]())
+
+
+def test_a_pod_that_the_route_no_longer_finds_is_not_its_deployments_either_and_is_replaced() -> None:
+    deployment = children(PLAIN)["deployment"]()
+    labels, name = deployment["spec"]["template"]["metadata"]["labels"], deployment["metadata"]["name"]
+    target = RouteTarget("recommendation-v2", "uid-1", "2026-01-01T00:00:00Z", name, ready=True)
+    champion = DesiredRoute("recommendation", "recsys", (target,), Champion("recommendation-v2"), None, 5)
+    route = route_changes(champion, LiveRoute(), datetime(2026, 1, 1, tzinfo=UTC)).apply
+    finds = [item["spec"]["selector"] for item in route if item["kind"] == "Service"]
+    finds += [subset["labels"] for item in route for subset in item["spec"].get("subsets", [])]
+    assert len(finds) == 3
+    for selector in finds:
+        assert selector.items() <= labels.items()
+        assert selector.items() <= deployment["spec"]["selector"]["matchLabels"].items()
 
 
 @pytest.mark.parametrize("case", LONG_ONES)
