@@ -15,13 +15,22 @@ BODY: Final = b"x" * 1000
 
 @contextmanager
 def s3_that(
-    status: int, code: str = "", *, wait: float = 0.0, cut: int | None = None, tags: Iterable[str] = repeat("1")
+    status: int,
+    code: str = "",
+    *,
+    text: str = "",
+    head: int = 0,
+    wait: float = 0.0,
+    cut: int | None = None,
+    tags: Iterable[str] = repeat("1"),
 ) -> Iterator[str]:
     """Its address.
 
     Args:
         status: of every answer; 200 gives an object of 1000 bytes.
         code: S3's error code.
+        text: what it says beside the code; the code again where it is absent.
+        head: status of answers to HEAD, where it is another.
         wait: seconds before each answer.
         cut: bytes of the object that are sent before the connection breaks.
         tags: of the object, one for each HEAD.
@@ -34,14 +43,18 @@ def s3_that(
 
         def do_HEAD(self) -> None:
             time.sleep(wait)
-            self.send_response(status)
-            self.send_header("content-length", str(len(BODY)) if status == 200 else "0")
+            self.send_response(head or status)
+            self.send_header("content-length", str(len(BODY)) if (head or status) == 200 else "0")
             self.send_header("etag", f'"{next(each)}"')
             self.end_headers()
 
         def do_GET(self) -> None:
             time.sleep(wait)
-            body = BODY if status == 200 else f"<Error><Code>{code}</Code><Message>{code}.</Message></Error>".encode()
+            body = (
+                BODY
+                if status == 200
+                else f"<Error><Code>{code}</Code><Message>{text or f'{code}.'}</Message></Error>".encode()
+            )
             partial = status == 200 and "range" in self.headers
             self.send_response(206 if partial else status)
             if partial:

@@ -6,6 +6,7 @@ a wrong secret a bare 403. What failed so is asked again by a listing, whose ans
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -54,7 +55,23 @@ class Fault(NamedTuple):
 
 _KEYS: Final = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the Secret"
 _DENIED: Final = "AccessDenied"
-# In this order: the first whose mark is found. Names in capitals are those that Arrow has for S3's codes.
+# Arrow loses the code of most answers to GET, so this may also come as _REFUSED.
+_ARCHIVED: Final = "ObjectArchived"
+_REFUSED: Final = Fault(
+    ("ACCESS_DENIED", "AccessDenied", "Unable to locate credentials", "Forbidden", "status 403"),
+    RejectError,
+    "access to {uri} is denied: {text}",
+    f"{_KEYS}, and what they may read; an object that is archived has to be restored first",
+    _DENIED,
+)
+_NO_OBJECT: Final = Fault(
+    ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "status 404", "does not exist", "No such file"),
+    NotFoundError,
+    "there is no bucket or path {uri}",
+    "Check the address",
+)
+# In this order: the first whose mark is found. Names in capitals are those that Arrow has for S3's codes; the others
+# are S3's own, and those of AWS's other services.
 TABLE: Final = (
     Fault(("NO_SUCH_BUCKET",), NotFoundError, "there is no bucket {bucket}, of {uri}", "Check the address"),
     Fault(
@@ -65,14 +82,20 @@ TABLE: Final = (
         _DENIED,
     ),
     Fault(
-        ("SIGNATURE_DOES_NOT_MATCH", "SignatureDoesNotMatch"),
+        ("SIGNATURE_DOES_NOT_MATCH", "SignatureDoesNotMatch", "InvalidSignature"),
         RejectError,
         "access to {uri} is denied: AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID",
         _KEYS,
         _DENIED,
     ),
     Fault(
-        ("INVALID_ACCESS_KEY_ID", "INVALID_CLIENT_TOKEN_ID", "UNRECOGNIZED_CLIENT"),
+        (
+            "INVALID_ACCESS_KEY_ID",
+            "INVALID_CLIENT_TOKEN_ID",
+            "InvalidClientTokenId",
+            "UNRECOGNIZED_CLIENT",
+            "UnrecognizedClient",
+        ),
         RejectError,
         "access to {uri} is denied: the server does not know AWS_ACCESS_KEY_ID",
         _KEYS,
@@ -99,18 +122,14 @@ TABLE: Final = (
         _DENIED,
     ),
     Fault(
-        ("ACCESS_DENIED", "Forbidden", "status 403"),
+        ("InvalidObjectState", "operation is not valid for the"),
         RejectError,
-        "access to {uri} is denied: {text}",
-        f"{_KEYS}, and what they may read",
-        _DENIED,
+        "{uri} is archived: the store gives none of its bytes",
+        "Restore the object, or move it to a storage class that can be read at once",
+        _ARCHIVED,
     ),
-    Fault(
-        ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "does not exist", "No such file"),
-        NotFoundError,
-        "there is no bucket or path {uri}",
-        "Check the address",
-    ),
+    _REFUSED,
+    _NO_OBJECT,
     Fault(
         ("SLOW_DOWN", "THROTTLING", "SERVICE_UNAVAILABLE", "status 503", "status 429"),
         RetryError,
@@ -139,6 +158,10 @@ TABLE: Final = (
 _UNKNOWN: Final = Fault((), RetryError, "{uri} could not be read: {text}", "")
 # What HEAD cannot say more of.
 _WITHOUT_BODY: Final = "No response body"
+# Errors as they come: the code, or the words of the store, after names that may hold any of the table's marks.
+_OF_KEY: Final = re.compile(r"[^']*'(?P<names>.*)': (?=AWS Error )", re.DOTALL)
+_OF_SERVICE: Final = re.compile(r"An error occurred \((?P<code>\w+)\) when calling the \w+ operation")
+_URL: Final = re.compile(r"\w+://\S+")
 
 
 def listing(system: fs.FileSystem, path: str) -> Callable[[], object]:
@@ -186,12 +209,17 @@ def unchanged(uri: str, field: str) -> Iterator[None]:
 
 def denied(error: Exception) -> bool:
     """Whether a file system's error says that access is denied."""
-    return isinstance(error, PermissionError) or _fault(error).reason == _DENIED
+    return _fault(error).reason == _DENIED
 
 
 def gone(error: Exception) -> bool:
     """Whether a file system's error says that something is not there."""
-    return isinstance(error, FileNotFoundError) or _fault(error).error is NotFoundError
+    return _fault(error).error is NotFoundError
+
+
+def of_store(error: Exception) -> bool:
+    """Whether S3 refuses or does not answer; not where the object alone is gone, or its bytes mean nothing."""
+    return _said(error).startswith("AWS Error ") and _fault(error) is not _NO_OBJECT
 
 
 def missing(uri: str, field: str, purpose: Purpose = TABLES) -> NotFoundError:
@@ -209,9 +237,28 @@ def _with_code(error: Exception, ask: Callable[[], object] | None) -> Exception:
     return error
 
 
-def _fault(error: Exception) -> Fault:
-    text = str(error)
+def _fault(error: Exception, uri: str = "") -> Fault:
+    if isinstance(error, FileNotFoundError):
+        return _NO_OBJECT
+    if isinstance(error, PermissionError):
+        return _REFUSED
+    text = _said(error, uri)
     return next((fault for fault in TABLE if any(mark in text for mark in fault.marks)), _UNKNOWN)
+
+
+def _said(error: Exception, uri: str = "") -> str:
+    """What the store says, without the names of what was asked for: a key may be called like a fault."""
+    text = str(error)
+    if found := _OF_SERVICE.match(text):
+        return f"status {found['code']}"  # a number where the answer had no code
+    if found := _OF_KEY.match(text):
+        key, _, bucket = found["names"].rpartition("' in bucket '")
+        return text[found.end() :].replace(f"{bucket}/{key}" if key else bucket, "")
+    path = uri.partition("://")[2]
+    for name in (uri, path, path.partition("/")[2] if uri.startswith("s3:") else ""):
+        if name:
+            text = re.sub(rf"(?<!\w){re.escape(name)}[^\s'\"]*", "", text)
+    return _URL.sub("", text)
 
 
 def _explained(uri: str, field: str, purpose: Purpose, error: Exception) -> MillraceError:
@@ -230,8 +277,8 @@ def _explained(uri: str, field: str, purpose: Purpose, error: Exception) -> Mill
         return RejectError(
             f"access to {uri} is denied: {text}", hint="Let the process read it", field=field, reason=_DENIED
         )
-    fault = _fault(error)
+    fault = _fault(error, uri)
     reason = fault.reason or (purpose.missing if fault.error is NotFoundError else purpose.unavailable)
-    of_secret = fault.error is RejectError and uri.startswith("s3:")
+    of_secret = fault.error is RejectError and fault.reason != _ARCHIVED and uri.startswith("s3:")
     said = fault.said.format(uri=uri, bucket=uri.partition("://")[2].partition("/")[0], text=text)
     return fault.error(said, hint=fault.hint, field=purpose.secret if of_secret else field, reason=reason)

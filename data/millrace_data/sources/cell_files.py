@@ -20,7 +20,7 @@ from pyarrow import fs
 from millrace_core.base.errors import RetryError
 from millrace_core.features.windows import cells
 from millrace_core.features.windows.cells import CellRange, RunLog
-from millrace_data.objects.faults import explained
+from millrace_data.objects.faults import explained, of_store
 from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import row_groups
 from millrace_data.sources.credentials import Credentials
@@ -100,7 +100,7 @@ class CellFiles:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            if not _of_network(error):
+            if not of_store(error):
                 with suppress(OSError):
                     self._system.delete_file(fragment.path)
             raise RetryError(
@@ -155,7 +155,7 @@ class CellFiles:
         Raises:
             MillraceError: instead, where it is the network's fault.
         """
-        if _of_network(error):
+        if of_store(error):
             with explained(self.uri, URI_FIELD):
                 raise error
         logger.warning("%s cannot be used, and the source is read instead: %s", path, _first_line(error))
@@ -227,12 +227,6 @@ class CellWriter:
 
 def _size(batch: pa.RecordBatch) -> int:
     return int(batch.nbytes)
-
-
-def _of_network(error: Exception) -> bool:
-    # Arrow's S3 client begins so whatever the server, or nobody, answers.
-    text = str(error)
-    return "AWS Error" in text and not any(mark in text for mark in ("NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "status 404"))
 
 
 def _first_line(error: Exception) -> str:

@@ -26,15 +26,6 @@ from millrace_data.sources.credentials import CREDENTIALS_FIELD
 
 FIELD: Final = "spec.source.iceberg"
 
-# What Glue says of keys that it does not take.
-_AWS_DENIALS: Final = (
-    "AccessDenied",
-    "UnrecognizedClient",
-    "InvalidSignature",
-    "InvalidClientTokenId",
-    "ExpiredToken",
-    "Unable to locate credentials",
-)
 _DENIALS: Final = (UnauthorizedError, ForbiddenError, OAuthError, AuthorizationExpiredError)
 _UNREADABLE: Final = (ValidationError, PydanticError, ValueError, NotImplementedError)
 
@@ -98,11 +89,7 @@ def _of_files(name: str, error: Exception, *, opened: bool) -> MillraceError:
 
 
 def _is_denial(error: Exception) -> bool:
-    return (
-        isinstance(error, _DENIALS)
-        or any(mark in str(error) for mark in _AWS_DENIALS)
-        or (isinstance(error, OSError) and denied(error))
-    )
+    return isinstance(error, _DENIALS) or (not isinstance(error, _UNREADABLE) and denied(error))
 
 
 def _said(error: Exception) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
-from millrace_data.objects import filesystem
+from millrace_data.objects import faults, filesystem
 from millrace_data.objects.reader import reader_of
 from millrace_data.objects.uri import parse
 from millrace_data.sources.credentials import Credentials
@@ -62,6 +65,7 @@ def fault(use: Use, endpoint: str) -> MillraceError:
         (400, "AuthorizationHeaderMalformed", RejectError, "WrongRegion", "another region than AWS_REGION"),
         (403, "RequestTimeTooSkewed", RetryError, "", "clock"),
         (400, "KMS.DisabledException", RejectError, "AccessDenied", "the key of KMS"),
+        (403, "InvalidObjectState", RejectError, "ObjectArchived", "is archived"),
         (503, "SlowDown", RetryError, "", "fewer requests"),
         (429, "TooManyRequests", RetryError, "", "fewer requests"),
     ],
@@ -105,6 +109,67 @@ def test_a_store_that_does_not_answer_in_time(use: Use, field: str, monkeypatch:
         found = fault(use, endpoint)
     assert isinstance(found, RetryError)
     assert "no data for" in found.message
+
+
+@USES
+def test_an_archived_object_whose_size_is_told(use: Use, field: str) -> None:
+    """As S3 does: HEAD is answered, GET is not. Arrow may lose the code of that."""
+    text = "The operation is not valid for the object's storage class"
+    with s3_that(403, "InvalidObjectState", text=text, head=200) as endpoint:
+        found = fault(use, endpoint)
+    assert isinstance(found, RejectError)
+    assert "archived" in found.message + found.hint
+
+
+@pytest.mark.parametrize("text", ["InvalidObjectState", "The operation is not valid for the object's storage class"])
+def test_an_archived_object_is_refused_at_its_address(text: str) -> None:
+    with pytest.raises(RejectError, match="s3://lake/a is archived") as caught, faults.explained("s3://lake/a"):
+        raise OSError(f"When reading key 'a' in bucket 'lake': AWS Error [code 136] during GetObject operation: {text}")
+    assert (caught.value.reason, caught.value.field) == ("ObjectArchived", "uri")
+
+
+MARKS = [mark for row in faults.TABLE for mark in row.marks]
+NAMES = st.lists(st.sampled_from([*MARKS, "AWS Error ", "' in bucket 'b': ", "a", "/", " "]), min_size=1, max_size=5)
+# What the table has to say of each, however the key is called.
+ANSWERS = {
+    "AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7, no server": (RetryError, "cannot connect"),
+    "AWS Error SLOW_DOWN during GetObject operation: SlowDown": (RetryError, "fewer requests"),
+    "AWS Error UNKNOWN (HTTP status 500) during GetObject operation: broken": (RetryError, "broken"),
+    "AWS Error ACCESS_DENIED during GetObject operation: no right to arn:aws:s3:::{path}": (RejectError, "is denied"),
+    "AWS Error NO_SUCH_KEY during GetObject operation: there is no {path}": (NotFoundError, "no bucket or path"),
+}
+
+
+PLACES = ["When reading information for key '{key}/x' in bucket 'lake': ", "Could not open source 'lake/{key}/x': "]
+
+
+@given(NAMES, st.sampled_from(PLACES), st.sampled_from(sorted(ANSWERS)))
+def test_a_key_that_is_called_like_a_fault_is_none(name: list[str], place: str, answer: str) -> None:
+    key = "".join(name)
+    said = place.format(key=key) + answer.format(path=f"lake/{key}/x")
+    kind, part = ANSWERS[answer]
+    with pytest.raises(MillraceError) as caught, faults.explained(f"s3://lake/{key}"):
+        raise OSError(said)
+    assert type(caught.value) is kind
+    assert part in caught.value.message
+    assert faults.denied(OSError(said)) == (kind is RejectError)
+    assert faults.gone(OSError(said)) == (kind is NotFoundError)
+    assert faults.of_store(OSError(said)) == (kind is not NotFoundError)
+
+
+@given(NAMES, st.sampled_from(["{uri} in 3 s: broken off", "for url ({url}/x): 500", "at location {key}, 'no way'"]))
+def test_a_path_that_is_called_like_a_fault_is_none_in_the_words_of_other_libraries(name: list[str], said: str) -> None:
+    key = "".join(name).strip(" ") or "a"
+    text = said.format(uri=f"s3://lake/{key}", url=f"http://store/lake/{quote(key)}", key=key)
+    with pytest.raises(RetryError, match="could not be read"), faults.explained(f"s3://lake/{key}"):
+        raise OSError(text)
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, PermissionError])
+@pytest.mark.parametrize("mark", MARKS)
+def test_the_kind_of_an_error_says_more_than_the_path_in_it(kind: type[OSError], mark: str) -> None:
+    error = kind(f"[Errno 1] '/data/{mark}/x'")
+    assert (faults.gone(error), faults.denied(error)) == (kind is FileNotFoundError, kind is PermissionError)
 
 
 def test_a_range_of_an_object_that_stays_the_same() -> None:
