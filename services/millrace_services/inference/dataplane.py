@@ -72,8 +72,8 @@ class DataPlane:
             ReportError: the model or its device fails.
         """
         session = self.session
-        first = next(iter(feeds.values()))
-        rows = first.shape[0] if first.ndim else 1
+        first = next(iter(feeds.values()), None)  # a model may have no inputs
+        rows = first.shape[0] if first is not None and first.ndim else 1
         self.in_flight += 1
         try:
             if session.expected_seconds(rows) <= INLINE_SECONDS:

@@ -88,6 +88,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             [tensor("value", T.FLOAT, [None])],
             [helper.make_tensor("table", T.FLOAT, [3], [1.5, 2.5, 3.5])],
         ),
+        "constant": write(
+            folder / "constant.onnx",
+            [helper.make_node("Identity", ["table"], ["value"])],
+            [],
+            [tensor("value", T.FLOAT, [3])],
+            [helper.make_tensor("table", T.FLOAT, [3], [1.5, 2.5, 3.5])],
+        ),
         "pairs": write(
             folder / "pairs.onnx",
             [

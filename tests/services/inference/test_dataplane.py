@@ -102,3 +102,10 @@ async def test_input_that_the_memory_does_not_hold_is_413(models):
     with pytest.raises(TooLargeError, match="takes more memory than the CPU has left"):
         await data.infer({"x": np.zeros((8388608, 1), np.float32)}, ["most"], here)
     data.lane.close()
+
+
+async def test_a_model_without_inputs_gives_what_it_has(models):
+    data = data_of(session.load_warm(models["constant"], "cpu", 1), [])
+    [found] = await data.infer({}, ["value"], here)
+    assert found[0].tolist() == [1.5, 2.5, 3.5]
+    data.lane.close()
