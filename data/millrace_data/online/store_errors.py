@@ -6,6 +6,7 @@ each a code; the table turns a code into an error that says whether to retry, an
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from socket import gaierror
@@ -29,6 +30,9 @@ CLIENTS: Final = "clients"
 NO_CLUSTER: Final = "no-cluster"
 
 READONLY: Final = "READONLY"
+
+# Letters of a password that is part of so many words that the message is unreadable without them.
+_SHORT: Final = 3
 
 _TEXTS: Final = (
     ("DB index", DATABASE),
@@ -260,5 +264,6 @@ def _without_secrets(text: str, where: StoreUrl) -> str:
     text = text.partition(", with args beginning with")[0].rstrip(".")
     for secret in (where.login.password, where.sentinel_login.password):
         if secret:
-            text = text.replace(secret, "***")
+            whole = re.escape(secret) if len(secret) > _SHORT else rf"(?<!\w){re.escape(secret)}(?!\w)"
+            text = re.sub(whole, "***", text)
     return text

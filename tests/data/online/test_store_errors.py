@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -25,7 +26,7 @@ from millrace_data.online.resp import KeyGroup
 from millrace_data.online.servers import store_error
 from millrace_data.online.slots import slot
 from millrace_data.online.store import Store
-from millrace_data.online.store_errors import Caller, error_reply
+from millrace_data.online.store_errors import SDK, Caller, error_reply, explain
 from millrace_services.gateway.store import RowStore
 from millrace_services.materialize.main import JOB
 from millrace_services.web.errors import render
@@ -377,3 +378,20 @@ def test_what_a_script_met_is_known_also_where_the_server_wraps_it(code: str) ->
     text = f"Error running script (call to f_0a1b): @user_script:9: @user_script: 9: -{code} said by the server"
     assert error_reply(f"ERR {text}").code == code
     assert store_error(redis.ResponseError(text)).code == code
+
+
+@pytest.mark.parametrize("secret", ["e", "a", "is", "s t", "not", "."])
+def test_a_short_password_leaves_the_message_readable(secret: str) -> None:
+    where = store_url.parse(f"redis://:{quote(secret)}@{HOST}")
+    said = f"ERR the store is not at rest, arguments '{secret}' and \"{secret}\""
+    found = explain(error_reply(said), where, SDK).message
+    for word in ("store", "rest", "arguments"):
+        assert word in found
+    assert f"'{secret}'" not in found
+    assert f'"{secret}"' not in found
+
+
+@pytest.mark.parametrize("secret", ["word", "hunter2", "[a-z]+"])
+def test_a_longer_password_is_told_in_no_word(secret: str) -> None:
+    where = store_url.parse(f"redis://:{quote(secret, safe='')}@{HOST}")
+    assert secret not in explain(error_reply(f"ERR user=me{secret}x {secret}"), where, SDK).message
