@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import PRIMARY, ClusterNode, RedisCluster
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -212,7 +212,14 @@ class ClusterServers:
         """Follows keys as they move; connects at once, to learn who holds what."""
         nodes = [ClusterNode(host.name, host.port) for host in self._where.hosts]  # type: ignore[no-untyped-call]
         options = {**self._options, "retry": Retry(NoBackoff(), 1), "address_remap": self._reachable}
-        return RedisCluster(startup_nodes=nodes, **options)
+        client = RedisCluster(startup_nodes=nodes, **options)
+        known = client.nodes_manager.get_node
+
+        def node(host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
+            return known(host, port, node_name) or (self._beyond_map(node_name) if node_name else None)
+
+        client.nodes_manager.get_node = node  # type: ignore[method-assign]
+        return client
 
     def masters(self) -> dict[str, Any]:
         """Those that hold slots."""
@@ -237,6 +244,14 @@ class ClusterServers:
     def _reachable(self, address: tuple[str | None, int]) -> tuple[str, int]:
         """Where a node is: nodes behind a load balancer may tell a port alone (``unknown-endpoint``)."""
         return address[0] or self._where.hosts[0].name, address[1]
+
+    def _beyond_map(self, name: str) -> ClusterNode:
+        """The node that an ASK names and that the map does not: one that is new, or that tells a port alone.
+
+        The client library fails with an AttributeError at such.
+        """
+        host, _, port = name.rpartition(":")
+        return ClusterNode(*self._reachable((host, int(port))), PRIMARY)  # type: ignore[no-untyped-call]
 
 
 def _host(node: Any) -> Host:

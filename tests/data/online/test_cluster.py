@@ -175,12 +175,32 @@ async def test_nodes_that_tell_a_port_alone_are_at_the_host_that_was_asked(runni
     client = ClusterClient(store_url.parse(running.url), 5.0)
     seen = await client.mget([KeyGroup(b"", wanted)])
     for event, _ in enumerate(move(running, number, source, target), 2):
+        assert [store.client.get(name) for name in wanted] == store.rows(wanted) == seen
         assert await client.mget([KeyGroup(b"", wanted)]) == seen
         for definition in views:
             assert write(store, definition, rows_of(definition, [(5, event, None, (event,))])).changed == 1
         seen = await client.mget([KeyGroup(b"", wanted)])
     assert store.rows(wanted) == seen
     client.close()
+    for _ in move(running, number, target, source):
+        pass
+
+
+def test_a_node_that_is_new_is_asked_for_rows_of_a_slot_on_its_way_to_it(running: Cluster, store: Store) -> None:
+    """A node without slots is in no map of the cluster, and gets its first slot."""
+    views = [view(("x", "int64"), name=f"moved-{i}") for i in range(6)]
+    for definition in views:
+        write(store, definition, rows_of(definition, [(5, 1, None, (1,))]))
+    wanted = [keys.store_keys(definition, {"id": [5]})[0] or b"" for definition in views]
+    number = slot(wanted[0])
+    source = next(node for node in running.nodes if node.client.execute_command("CLUSTER COUNTKEYSINSLOT", number))
+    target = running.nodes[running.nodes.index(source) - 1]
+    before = store.rows(wanted)
+    for _ in move(running, number, source, target):
+        del store.client.nodes_manager.nodes_cache[f"{HOST}:{target.port}"]
+        assert [store.client.get(name) for name in wanted] == before
+        store.servers.look_again()
+    assert store.rows(wanted) == before
     for _ in move(running, number, target, source):
         pass
 
