@@ -25,7 +25,13 @@ class ApiError(MillraceError):
 
 
 class UnavailableError(ApiError, RetryError):
-    """No answer, or a refusal that may pass: 401, 403, 429, 5xx."""
+    """No answer, or one that says nothing about the object: 401, 429, 5xx."""
+
+
+class ForbiddenError(UnavailableError):
+    """403: a quota, an admission webhook or RBAC is against it, which may change while the object does not."""
+
+    reason = "Forbidden"
 
 
 class AbsentError(UnavailableError):
@@ -78,6 +84,7 @@ class LostLeadershipError(RetryError):
 
 _BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
     400: RefusedError,
+    403: ForbiddenError,
     404: AbsentError,
     409: ConflictError,
     410: ExpiredError,

@@ -35,7 +35,7 @@ async def client(server: RunningServer) -> AsyncIterator[Client]:
         (0, "", errors.UnavailableError, True),
         (400, "BadRequest", errors.RefusedError, False),
         (401, "Unauthorized", errors.UnavailableError, True),
-        (403, "Forbidden", errors.UnavailableError, True),
+        (403, "Forbidden", errors.ForbiddenError, True),
         (404, "NotFound", errors.AbsentError, True),
         (409, "Conflict", errors.ConflictError, True),
         (409, "AlreadyExists", errors.AlreadyExistsError, True),

@@ -9,8 +9,8 @@ A rule is an object; what is absent matches everything:
 - ``verb``, ``resource``, ``name``, ``userAgent``: regular expressions that must match wholly (``userAgent`` in part);
   ``resource`` is the plural, with the subresource if there is one (``pods``, ``deployments/scale``);
 - ``nth``: only the n-th matching call, from 1; ``times``: only that many calls;
-- ``action``: ``status`` (respond with ``code`` 409, 429, 500 or 503, and ``retryAfter`` seconds), ``drop`` (cut the
-  connection before the request takes effect), ``dropAfter`` (cut it after the request took effect), ``dropWatches``
+- ``action``: ``status`` (respond with ``code`` 403, 409, 429, 500 or 503, and ``retryAfter`` seconds), ``drop`` (cut
+  the connection before the request takes effect), ``dropAfter`` (cut it after the request took effect), ``dropWatches``
   (cut all watches, then go on), ``staleWatch`` (delay watch events by ``seconds``, or until the rule is removed),
   ``latency`` (wait ``seconds``, then go on).
 """
@@ -31,7 +31,13 @@ from millrace_local.apiserver.server import ApiServer
 from millrace_local.apiserver.watching import ConnectionCut, Watcher
 
 _ACTIONS = ("status", "drop", "dropAfter", "dropWatches", "staleWatch", "latency")
-_REASONS = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+_REASONS = {
+    403: "Forbidden",
+    409: "Conflict",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
 _PATTERNS = ("verb", "resource", "name", "userAgent")
 _NUMBERS = ("nth", "times", "code", "retryAfter", "seconds")
 _HOLD_POLL_SECONDS = 0.02

@@ -10,10 +10,21 @@ from typing import Final
 
 from millrace_core.api import conditions
 from millrace_core.api.base import GROUP
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import MillraceError
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.errors import ConflictError
-from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS, Object, deleting, name_of, namespace_of, resource_of
+from millrace_kube.refusals import Refusals
+from millrace_kube.resources import (
+    DESTINATION_RULES,
+    EXPERIMENTS,
+    MODEL_DEPLOYMENTS,
+    VIRTUAL_SERVICES,
+    Object,
+    deleting,
+    name_of,
+    namespace_of,
+    resource_of,
+)
 from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import Decision, ServiceDecision
 from millrace_operators.routing.state import RouteChanges
@@ -29,7 +40,7 @@ _REPORTED: Final = (
 )
 
 
-async def act(cluster: CachedClient, decision: ServiceDecision) -> RejectError | None:
+async def act(cluster: CachedClient, decision: ServiceDecision) -> MillraceError | None:
     """Writes everything; gives the first refusal of an object of the route."""
     for unreadable in decision.unreadable:
         if deleting(unreadable.document):
@@ -42,6 +53,8 @@ async def act(cluster: CachedClient, decision: ServiceDecision) -> RejectError |
     refused = await _write_route(cluster, decision.changes)
     if refused is None:
         await _report_route(cluster, decision)
+    elif not decision.experiments:
+        await _report_refusal(cluster, decision, refused)
     for experiment in decision.experiments:
         written = statuses.stored(experiment, refused=refused, undelegated=decision.route.undelegated)
         await cluster.write_status(_newest(cluster, experiment), written, reported=_REPORTED)
@@ -69,17 +82,20 @@ async def _write_intent(cluster: CachedClient, decision: Decision) -> None:
         await cluster.events.emit(document, kind, verdict.reason, verdict.message, identity=identity)
 
 
-async def _write_route(cluster: CachedClient, changes: RouteChanges) -> RejectError | None:
+async def _write_route(cluster: CachedClient, changes: RouteChanges) -> MillraceError | None:
     """Writes the route; gives the first refusal: by the API server, or because somebody else has the name."""
-    refused: RejectError | None = None
+    refusals, written = Refusals(), set[str]()
+    kinds = {item["kind"] for item in changes.apply}
     for item in changes.apply:
-        try:
+        if item["kind"] == VIRTUAL_SERVICES.kind and DESTINATION_RULES.kind in kinds - written:
+            continue  # it may name subsets that only the refused one would have made
+        with refusals.noted():
             await cluster.apply(item)
-        except RejectError as error:
-            refused = refused or error
+            written.add(item["kind"])
     for item in changes.delete:
-        await cluster.delete(resource_of(item), namespace_of(item), name_of(item), uid=item["metadata"]["uid"])
-    return refused
+        with refusals.noted():
+            await cluster.delete(resource_of(item), namespace_of(item), name_of(item), uid=item["metadata"]["uid"])
+    return refusals.first
 
 
 async def _report_route(cluster: CachedClient, decision: ServiceDecision) -> None:
@@ -96,6 +112,14 @@ async def _report_route(cluster: CachedClient, decision: ServiceDecision) -> Non
         versions = [item["metadata"].get("resourceVersion", "") for item in route.live.objects]
         note = f"{' and '.join(rewritten)} was edited by somebody else and has been put right"
         await cluster.events.emit(about, "Warning", "RouteRewritten", note, identity=["rewritten", versions])
+
+
+async def _report_refusal(cluster: CachedClient, decision: ServiceDecision, refused: MillraceError) -> None:
+    """An Event at the champion, because a service without an Experiment has no condition about its route."""
+    document = cluster.cache.get(MODEL_DEPLOYMENTS, decision.route.namespace, decision.champion.name)
+    if document is not None:
+        note = f"the route of {decision.route.service} could not be written: {refused}"
+        await cluster.events.emit(document, "Warning", refused.reason, note, identity=["route refused", str(refused)])
 
 
 def _newest(cluster: CachedClient, decision: Decision) -> Object:

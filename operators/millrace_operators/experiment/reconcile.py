@@ -6,11 +6,11 @@ All Experiments of a service are handled in one reconcile, and the route only he
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Key, Requeue
+from millrace_kube.refusals import REFUSED_SECONDS
 from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS
 from millrace_operators.experiment.act import act
 from millrace_operators.experiment.decide import decide
@@ -20,9 +20,6 @@ from millrace_operators.experiment.observe import observe
 from millrace_operators.facts.gathering import FactGatherer
 
 _log = logging.getLogger(__name__)
-
-# How soon to try again what the API server refused.
-_REFUSED_SECONDS: Final = 30.0
 
 
 async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Requeue | None:
@@ -38,7 +35,7 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
         names = ", ".join(decision.changes.waits_for)
         _log.warning("%s: the route stays as it is until it is known whether %s exists", key, names)
     refused = await act(cluster, decision)
-    waits = [_REFUSED_SECONDS] if refused is not None else []
+    waits = [REFUSED_SECONDS] if refused is not None else []
     if decision.next_look is not None:
         waits.append((decision.next_look - observation.now).total_seconds())
     return Requeue(min(waits)) if waits else None

@@ -9,7 +9,7 @@ from typing import Any, Final
 from millrace_core.api import conditions
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube.resources import Object
 from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decide import Decision
@@ -31,7 +31,7 @@ ALL_KNOWN: Final = "AllKnown"
 
 
 def stored(
-    decision: Decision, *, refused: RejectError | None = None, undelegated: Sequence[str] = ()
+    decision: Decision, *, refused: MillraceError | None = None, undelegated: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The whole status as it is written; it describes the generation on which it was decided.
 
@@ -70,7 +70,7 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
 
 
 def _conditions(
-    before: list[ConditionDict] | None, decision: Decision, refused: RejectError | None, undelegated: Sequence[str]
+    before: list[ConditionDict] | None, decision: Decision, refused: MillraceError | None, undelegated: Sequence[str]
 ) -> list[ConditionDict]:
     status, observation = decision.status, decision.observation
     if status.phase in TERMINAL:
@@ -128,7 +128,7 @@ def _facts_available(before: list[ConditionDict] | None, observation: Observatio
     return [condition(conditions.FACTS_AVAILABLE, True, ALL_KNOWN, "everything that a decision needs is known")]
 
 
-def _route(decision: Decision, refused: RejectError | None, undelegated: Sequence[str]) -> ConditionDict:
+def _route(decision: Decision, refused: MillraceError | None, undelegated: Sequence[str]) -> ConditionDict:
     status, observation = decision.status, decision.observation
     kind = conditions.ROUTE_PROGRAMMED
     if not observation.mesh:

@@ -11,6 +11,7 @@ from millrace_core.base import timestamps
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Requeue
+from millrace_kube.refusals import REFUSED_SECONDS, Refusals
 from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
 from millrace_operators.featureview import deletion, desired, runs, status
 from millrace_operators.featureview.runs import Run, RunState
@@ -24,7 +25,8 @@ async def advance(cluster: CachedClient, platform: Platform, document: Object, n
     """One step of the deletion."""
     if FINALIZER not in (document["metadata"].get("finalizers") or ()):
         return None
-    children = await _end_children(cluster, document)
+    refusals = Refusals()
+    children = await _end_children(cluster, document, refusals)
     purges = _purges(cluster, platform, namespace_of(document), name_of(document), now)
     planned = deletion.plan(
         requested_at=timestamps.parse(document["metadata"]["deletionTimestamp"]),
@@ -37,10 +39,15 @@ async def advance(cluster: CachedClient, platform: Platform, document: Object, n
         await _finish(cluster, platform, document, purges, planned.left_behind)
         return None
     if planned.attempt is not None:
-        await _make_job(cluster, platform, document, planned.attempt)
+        with refusals.noted():
+            await _make_job(cluster, platform, document, planned.attempt)
     before, generation = document.get("status") or {}, int(document["metadata"]["generation"])
-    await cluster.write_status(document, status.purging(before, planned.reason, generation, now))
-    return Requeue((planned.wake - now).total_seconds() + 0.01) if planned.wake else None
+    message = planned.reason if refusals.first is None else f"{planned.reason}: {refusals.first}"
+    await cluster.write_status(document, status.purging(before, message, generation, now))
+    waits = [REFUSED_SECONDS] if refusals.first is not None else []
+    if planned.wake:
+        waits.append((planned.wake - now).total_seconds() + 0.01)
+    return Requeue(min(waits)) if waits else None
 
 
 async def delete_jobs(cluster: CachedClient, platform: Platform, namespace: str, name: str) -> None:
@@ -64,7 +71,7 @@ async def _delete(cluster: CachedClient, platform: Platform, purges: Iterable[Ru
         await cluster.delete(JOBS, platform.namespace, run.name, uid=run.uid)
 
 
-async def _end_children(cluster: CachedClient, document: Object) -> list[str]:
+async def _end_children(cluster: CachedClient, document: Object, refusals: Refusals) -> list[str]:
     """Deletes what writes rows of the view; gives what is left of it afterwards."""
     cache, namespace, view = cluster.cache, namespace_of(document), name_of(document)
     makers = [
@@ -74,7 +81,8 @@ async def _end_children(cluster: CachedClient, document: Object) -> list[str]:
         if names.PROJECT not in labels_of(child)
     ]
     for resource, child in makers:
-        await cluster.delete(resource, namespace, name_of(child), uid=child["metadata"]["uid"])
+        with refusals.noted():
+            await cluster.delete(resource, namespace, name_of(child), uid=child["metadata"]["uid"])
     left = [
         f"{resource.kind} {name_of(child)}"
         for resource, child in makers

@@ -7,12 +7,13 @@ from typing import Any
 
 from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube import errors
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
+from millrace_kube.refusals import REFUSED_SECONDS, Refusals
 from millrace_kube.resources import (
     CRON_JOBS,
     FEATURE_VIEWS,
@@ -54,38 +55,49 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         await cluster.write_status(document, status)
         return Requeue(LOOK_AGAIN_SECONDS) if error.reason == conditions.IN_USE else None
     planned = plan(observed)
-    await _carry_out(cluster, platform, observed, planned)
-    return Requeue((planned.wake - now).total_seconds() + 0.01) if planned.wake else None
+    refused = await _carry_out(cluster, platform, observed, planned)
+    waits = [REFUSED_SECONDS] if refused is not None else []
+    if planned.wake:
+        waits.append((planned.wake - now).total_seconds() + 0.01)
+    return Requeue(min(waits)) if waits else None
 
 
-async def _carry_out(cluster: CachedClient, platform: Platform, observed: ViewObservation, planned: ViewPlan) -> None:
-    document, view = observed.document, observed.view
+async def _carry_out(
+    cluster: CachedClient, platform: Platform, observed: ViewObservation, planned: ViewPlan
+) -> MillraceError | None:
+    """Does and says what was planned; gives the first refusal of the API server."""
+    document, view, refusals = observed.document, observed.view, Refusals()
     context = StatusContext(view, planned, observed.now, _no_store(planned, platform))
     if planned.scheduled:
         await cluster.add_finalizer(document, purge.FINALIZER)
+    unhandled = replace(planned, handled=view.handled, command_result=view.command_result)
     if planned.new_definition:
         # The names of Jobs follow from what is stored here, so it is stored before there are any.
-        unhandled = replace(planned, handled=view.handled, command_result=view.command_result)
         await _write_status(cluster, document, context._replace(plan=unhandled))
     if context.obstacle is None:
-        context = context._replace(obstacle=await _write_children(cluster, platform, observed, planned))
+        await _write_children(cluster, platform, observed, planned, refusals)
+    if refusals.first is not None:  # a command whose Job was not made is still to be handled
+        context = context._replace(obstacle=refusals.first, plan=planned if planned.job is None else unhandled)
     await _write_status(cluster, document, context)
     if planned.refused is not None:
         note, identity = f"command refused: {planned.refused}", [conditions.BAD_COMMAND, view.command]
         await cluster.events.emit(document, "Warning", conditions.BAD_COMMAND, note, identity=identity)
-    for run in planned.prunable:
-        await cluster.delete(JOBS, view.namespace, run.name, uid=run.uid)
+    for run in planned.prunable:  # their results are in the status now
+        with refusals.noted():
+            await cluster.delete(JOBS, view.namespace, run.name, uid=run.uid)
+    return refusals.first
 
 
 async def _write_children(
-    cluster: CachedClient, platform: Platform, observed: ViewObservation, planned: ViewPlan
-) -> RejectError | None:
-    """Writes the children; gives the API server's refusal, where there is one."""
+    cluster: CachedClient, platform: Platform, observed: ViewObservation, planned: ViewPlan, refusals: Refusals
+) -> None:
+    """Writes the children. A Job needs the Secret, and the CronJob, which holds the definition in force."""
     document, namespace, name = observed.document, observed.view.namespace, observed.view.name
     for run in planned.void_runs:
-        await cluster.delete(JOBS, namespace, run.name, uid=run.uid)
+        with refusals.noted():
+            await cluster.delete(JOBS, namespace, run.name, uid=run.uid)
     definition = planned.progress.definition
-    try:
+    with refusals.noted():
         if planned.scheduled:
             if desired.is_secret(platform.store_url):
                 await cluster.apply(desired.store_secret(document, names.store_secret(name), platform.store_url))
@@ -94,9 +106,6 @@ async def _write_children(
             await cluster.delete(CRON_JOBS, namespace, names.cron_job(name))
         if planned.job is not None:
             await cluster.apply(desired.one_shot_job(document, platform, definition, planned.job))
-    except RejectError as error:
-        return error
-    return None
 
 
 async def _write_status(cluster: CachedClient, document: Object, context: StatusContext) -> None:

@@ -7,11 +7,12 @@ from typing import Final
 
 from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
+from millrace_kube.refusals import REFUSED_SECONDS, Refusals
 from millrace_kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
@@ -41,8 +42,7 @@ from millrace_operators.routing.observe import service_of
 
 FINALIZER: Final = f"{GROUP}/route"
 
-# How soon to look again at what no watch reports: a Service of somebody else, a refusal of the API server.
-_REFUSED_SECONDS: Final = 30.0
+_SCALERS: Final = (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS)
 
 
 async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:
@@ -77,10 +77,10 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         routed=observed.routed,
     )
     refused = await _act(cluster, platform, observed, planned, accepted=problem is None)
-    problem = problem or refused
-    written = await cluster.write_status(document, status(observed, planned, problem, cluster.now()))
+    written = await cluster.write_status(document, status(observed, planned, problem or refused, cluster.now()))
     await _emit_events(cluster, observed, planned, written=written)
-    return Requeue(_REFUSED_SECONDS) if foreign or refused is not None else None
+    # No watch reports a Service of somebody else either.
+    return Requeue(REFUSED_SECONDS) if foreign or refused is not None else None
 
 
 async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> DeploymentObservation:
@@ -92,27 +92,27 @@ async def _looked_up(cluster: CachedClient, platform: Platform, document: Object
 
 async def _act(
     cluster: CachedClient, platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, accepted: bool
-) -> RejectError | None:
+) -> MillraceError | None:
     """Writes the children; gives the first refusal. What is refused keeps nothing else from being done."""
-    namespace = namespace_of(observed.document)
+    namespace, refusals = namespace_of(observed.document), Refusals()
     shared = _shared_children(platform, observed, planned, accepted=accepted)
     kinds = {child["kind"] for child in shared}
-    for scalers in (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS):
+    for scalers in _SCALERS:
         held = cluster.cache.get(scalers, namespace, observed.name)
         if held is not None and held["kind"] not in kinds:  # before another is made: two would pull at one number
-            await cluster.delete(scalers, namespace_of(held), name_of(held))
-    chains = [
-        await _revision_children(cluster, observed, planned, name, accepted=accepted) for name in planned.replicas
-    ]
-    refused: RejectError | None = None
-    for chain in (*chains, *([child] for child in shared)):
-        try:
-            for child in chain:
+            with refusals.noted():
+                await cluster.delete(scalers, namespace_of(held), name_of(held))
+    if refusals.first is not None:
+        shared = [child for child in shared if child["kind"] not in {scalers.kind for scalers in _SCALERS}]
+    for name in planned.replicas:
+        with refusals.noted():
+            for child in await _revision_children(cluster, observed, planned, name, accepted=accepted):
                 await cluster.apply(child)
-        except RejectError as error:
-            refused = refused or error
-    await _remove(cluster, observed, planned)
-    return refused
+    for child in shared:
+        with refusals.noted():
+            await cluster.apply(child)
+    await _remove(cluster, observed, planned, refusals)
+    return refusals.first
 
 
 async def _revision_children(
@@ -156,21 +156,23 @@ def _shared_children(
     return [*children, *([wanted] if wanted else [])]
 
 
-async def _remove(cluster: CachedClient, observed: DeploymentObservation, planned: RolloutPlan) -> None:
+async def _remove(
+    cluster: CachedClient, observed: DeploymentObservation, planned: RolloutPlan, refusals: Refusals
+) -> None:
     """Takes away revisions that nobody needs, and pods that hold another model than their revision serves."""
     namespace = namespace_of(observed.document)
-    for revision in planned.delete:
-        await cluster.delete(DEPLOYMENTS, namespace, revision)
     used = {planned.target, planned.active, *observed.deployments}
     old = superfluous(observed.records, used)
-    for revision in old:
-        await cluster.delete(CONTROLLER_REVISIONS, namespace, revision)
     known = {item.name for item in observed.records} - {*old}
-    for revision in observed.config_maps.keys() - known - used:
-        await cluster.delete(CONFIG_MAPS, namespace, revision)
-    for pin in observed.pins.values():
-        for pod in pin.strangers:
-            await cluster.delete(PODS, namespace, pod.pod, uid=pod.uid)
+    gone = [
+        *((DEPLOYMENTS, revision, "") for revision in planned.delete),
+        *((CONTROLLER_REVISIONS, revision, "") for revision in old),
+        *((CONFIG_MAPS, revision, "") for revision in observed.config_maps.keys() - known - used),
+        *((PODS, pod.pod, pod.uid) for pin in observed.pins.values() for pod in pin.strangers),
+    ]
+    for resource, name, uid in gone:
+        with refusals.noted():
+            await cluster.delete(resource, namespace, name, uid=uid)
 
 
 async def _emit_events(

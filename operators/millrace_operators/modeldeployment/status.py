@@ -12,7 +12,7 @@ from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.command import command_id
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.modeldeployment import service_name
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, annotations_of, namespace_of
 from millrace_operators.modeldeployment import device, pods, scaler
@@ -55,7 +55,7 @@ class RolloutState:
 
 
 def status(
-    observed: DeploymentObservation, plan: RolloutPlan, problem: RejectError | None, now: datetime
+    observed: DeploymentObservation, plan: RolloutPlan, problem: MillraceError | None, now: datetime
 ) -> dict[str, Any]:
     """The whole status.
 
@@ -106,7 +106,7 @@ def _state(observed: DeploymentObservation, plan: RolloutPlan) -> RolloutState:
 
 
 def _conditions(
-    observed: DeploymentObservation, state: RolloutState, problem: RejectError | None
+    observed: DeploymentObservation, state: RolloutState, problem: MillraceError | None
 ) -> list[ConditionDict]:
     if problem is None:
         accepted = condition(

@@ -15,6 +15,7 @@ from millrace_operators.routing import changes
 from millrace_operators.routing.state import DesiredRoute, RouteChanges
 from tests import builders
 from tests.operators import world as world_module
+from tests.operators.conftest import Faults
 from tests.operators.world import World
 
 EXP, MD = r.EXPERIMENTS, r.MODEL_DEPLOYMENTS
@@ -272,6 +273,29 @@ async def test_arms_are_frozen_once_it_runs(shop: World) -> None:
     changed["spec"]["arms"][1]["deployment"] = "v3"
     with pytest.raises(AssertionError, match="frozen once the experiment has started"):
         shop.apply(changed)
+
+
+@pytest.mark.parametrize("plural", ["services", "destinationrules", "virtualservices"])
+async def test_a_route_that_a_webhook_forbids_is_told_with_the_servers_words_and_written_once_it_is_allowed(
+    shop: World, faults: Faults, plural: str
+) -> None:
+    shop.delete(r.SERVICES, "shop-arms")
+    faults.put({"verb": "create|update|patch", "resource": plural, "action": "status", "code": 403})
+    shop.apply(ab_test())
+    for _ in range(8):  # a world in which each turn tries in vain does not settle
+        await shop.turn()
+        shop.now += timedelta(seconds=6)
+    assert faults.fired() >= 2, "it is tried again"
+    assert shop.wish is not None
+    assert shop.wish <= 30
+    assert shop.kills == 0, "and no turn is broken off"
+    refused = shop.condition(EXP, "ab", "RouteProgrammed")
+    assert refused[:2] == ("False", "Forbidden")
+    assert plural in refused[2]
+    assert "fault injected: 403" in refused[2]
+    faults.put()
+    await shop.settle()
+    assert shop.status(EXP, "ab")["phase"] == "Running"
 
 
 async def test_an_edited_route_is_rewritten_and_a_fight_pauses_the_experiment(shop: World) -> None:

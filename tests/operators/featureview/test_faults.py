@@ -248,6 +248,57 @@ async def test_a_name_that_is_taken_is_left_alone_and_said(worlds: Worlds, api: 
     assert api.list(CRON_JOBS, world.namespace)[0]["spec"]["schedule"] == "1 1 1 1 1"
 
 
+@pytest.mark.parametrize("plural", ["cronjobs", "jobs"])
+async def test_a_child_that_a_quota_forbids_is_told_with_the_servers_words_and_made_once_it_is_allowed(
+    worlds: Worlds, api: Api, plural: str
+) -> None:
+    world = worlds()
+    api.fault({"verb": "create|patch", "resource": plural, "userAgent": AGENT, "action": "status", "code": 403})
+    world.create(clicks())
+    world.edit({"metadata": {"annotations": {"millrace.dev/command": "1:materialize"}}})
+    await world.turn()
+    assert world.kills == 0, "no turn is broken off"
+    assert world.wake is not None
+    assert world.wake.after <= 30, "it is tried again"
+    view = world.view()
+    assert view is not None
+    assert world.condition("Materialized") == ("False", "Forbidden")
+    [said] = [item["message"] for item in view["status"]["conditions"] if item["type"] == "Materialized"]
+    assert plural in said
+    assert "fault injected: 403" in said
+    assert "handledCommand" not in view["status"], "its Job is still to be made"
+    api.no_faults()
+    await world.settle()
+    view = world.view()
+    assert view is not None
+    assert view["status"]["handledCommand"] == "1"
+    assert len(world.jobs()) == 1
+
+
+@pytest.mark.parametrize(("verb", "plural"), [("delete", "cronjobs"), ("create|patch", "jobs")])
+async def test_a_purge_that_is_forbidden_is_told_and_done_once_it_is_allowed(
+    worlds: Worlds, api: Api, verb: str, plural: str
+) -> None:
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    world.api.delete(FEATURE_VIEWS, world.namespace, "clicks")
+    api.fault({"verb": verb, "resource": plural, "userAgent": AGENT, "action": "status", "code": 403})
+    await world.turn()
+    await world.turn()
+    assert world.kills == 0
+    assert world.wake is not None
+    assert world.wake.after <= 30
+    view = world.view()
+    assert view is not None
+    [said] = [item["message"] for item in view["status"]["conditions"] if item["type"] == "Ready"]
+    assert "fault injected: 403" in said
+    api.no_faults()
+    await world.settle()
+    [purge] = world.jobs()
+    assert purge["spec"]["template"]["spec"]["containers"][0]["args"] == ["purge"]
+
+
 async def test_a_view_whose_rows_cannot_be_deleted_goes_nevertheless_and_says_what_stays(worlds: Worlds) -> None:
     world = worlds()
     world.create(clicks())

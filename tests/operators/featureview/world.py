@@ -17,7 +17,7 @@ from millrace_core.base.errors import MillraceError
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
-from millrace_kube.queue import Key
+from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import (
     CRON_JOBS,
     EVENTS,
@@ -61,6 +61,7 @@ class World:
         self.writes = 0
         self.absent: set[Resource] = set()
         self.kills = 0
+        self.wake: Requeue | None = None
         self._kill_at = kill_at
         self._meanwhile: dict[int, Callable[[], None]] = {}
         self._client = client
@@ -106,7 +107,7 @@ class World:
                 where = "" if resource in (JOBS, PODS) else self.namespace
                 listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
-            await reconcile(cluster, PLATFORM, Key("featureview", self.namespace, "clicks"))
+            self.wake = await reconcile(cluster, PLATFORM, Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):
             self.kills += 1
             self._cache = None

@@ -8,6 +8,7 @@ import pytest
 
 from millrace_kube import resources as r
 from tests import builders
+from tests.operators.conftest import Faults
 from tests.operators.world import World
 
 MD = r.MODEL_DEPLOYMENTS
@@ -303,4 +304,78 @@ async def test_a_child_of_somebody_else_is_left_alone_and_told(world: World) -> 
     assert "PodDisruptionBudget" in refused[2]
     world.delete(r.POD_DISRUPTION_BUDGETS, "m")
     await world.settle()
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+async def turns(world: World) -> None:
+    """Some turns: a world in which each turn tries in vain does not settle."""
+    for _ in range(8):
+        await world.turn()
+
+
+CHILDREN = [
+    "controllerrevisions",
+    "configmaps",
+    "deployments",
+    "poddisruptionbudgets",
+    "servicemonitors",
+    "scaledobjects",
+    "services",
+    "destinationrules",
+    "virtualservices",
+]
+
+
+@pytest.mark.parametrize("plural", CHILDREN)
+async def test_a_child_that_a_quota_forbids_is_told_with_the_servers_words_and_made_once_it_is_allowed(
+    world: World, faults: Faults, plural: str
+) -> None:
+    scaling = {"min": 1, "max": 3}
+    of_the_route = plural in ("services", "destinationrules", "virtualservices")
+    faults.put({"verb": "create|update|patch", "resource": plural, "action": "status", "code": 403})
+    world.apply(model(scaling=scaling))
+    await turns(world)
+    assert faults.fired() >= 2, "it is tried again"
+    assert world.wish is not None
+    assert world.wish <= 30
+    assert world.kills == 0, "and no turn is broken off"
+    if plural == "destinationrules":
+        assert names(world, "VirtualService") == [], "no route to a subset that was not made"
+    if of_the_route:
+        assert ("m", "Warning", "Forbidden") in world.events()
+    else:
+        refused = world.condition(MD, "m", "Accepted")
+        assert refused[:2] == ("False", "Forbidden")
+        assert plural in refused[2]
+        assert "fault injected: 403" in refused[2]
+    made = {item["kind"] for item in world.children()}
+    assert {"PodDisruptionBudget", "ServiceMonitor", "Service"} - made <= {KINDS.get(plural, "")}, "others are made"
+    faults.put()
+    await world.settle()
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+KINDS = {
+    "poddisruptionbudgets": "PodDisruptionBudget",
+    "servicemonitors": "ServiceMonitor",
+    "services": "Service",
+}
+
+
+async def test_a_deletion_that_a_webhook_forbids_keeps_nothing_else_from_being_done(
+    world: World, faults: Faults
+) -> None:
+    world.apply(model())
+    await world.settle()
+    faults.put({"verb": "delete", "action": "status", "code": 403})
+    world.apply(model(uri=BETTER))
+    await turns(world)
+    assert world.kills == 0
+    assert faults.fired() >= 2
+    refused = world.condition(MD, "m", "Accepted")
+    assert (refused[:2], "DELETE" in refused[2]) == (("False", "Forbidden"), True)
+    assert len(names(world, "Deployment")) == 2
+    faults.put()
+    await world.settle()
+    assert len(names(world, "Deployment")) == 1
     assert world.condition(MD, "m", "Ready")[0] == "True"
