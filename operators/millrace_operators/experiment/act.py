@@ -12,7 +12,7 @@ from millrace_core.api import conditions
 from millrace_core.api.base import GROUP
 from millrace_core.base.errors import MillraceError
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.errors import ConflictError
+from millrace_kube.errors import ApiError, ConflictError
 from millrace_kube.refusals import Refusals
 from millrace_kube.resources import (
     DESTINATION_RULES,
@@ -53,7 +53,7 @@ async def act(cluster: CachedClient, decision: ServiceDecision) -> MillraceError
     refused = await _write_route(cluster, decision.changes)
     if refused is None:
         await _report_route(cluster, decision)
-    elif not decision.experiments:
+    elif isinstance(refused, ApiError) and not decision.experiments:
         await _report_refusal(cluster, decision, refused)
     for experiment in decision.experiments:
         written = statuses.stored(experiment, refused=refused, undelegated=decision.route.undelegated)
