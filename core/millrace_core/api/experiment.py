@@ -197,6 +197,11 @@ class ExperimentStatus(StatusModel):
     step_index: int | None = Field(default=None, description="The current step, counted from 0.")
     step_started_at: Timestamp | None = Field(default=None, description="When the current step was applied.")
     paused_at: Timestamp | None = Field(default=None, description="When the current pause began.")
+    challenger_unready_since: Timestamp | None = Field(
+        default=None,
+        description="Since when a challenger of a Running experiment is not ready while its control is; absent where "
+        "all are. A Canary is rolled back after 10 minutes.",
+    )
     handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
     command_result: str | None = Field(default=None, description="What became of that command.")
     weights: Weights | None = Field(default=None, description="The traffic split.")

@@ -16,7 +16,14 @@ from millrace_core.api.experiment import TERMINAL, Epoch, ExperimentStatus, Weig
 from millrace_core.base import timestamps
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
-from millrace_operators.experiment.observation import ENDING, ROUTED, Observation, ServiceObservation, Unreadable
+from millrace_operators.experiment.observation import (
+    ENDING,
+    ROUTED,
+    RUNNING,
+    Observation,
+    ServiceObservation,
+    Unreadable,
+)
 from millrace_operators.experiment.policy import ASK_AGAIN, judge, times_to_look
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.experiment.weights import desired_weights
@@ -107,8 +114,15 @@ def decide_experiment(observation: Observation) -> Decision:
     """The policy's verdict, and the status and the split that follow from it."""
     verdict = judge(observation)
     status = observation.status.model_copy(update={"phase": observation.phase, **verdict.changes})
-    status = _with_weights(observation, status)
+    status = _with_weights(observation, _with_unready_since(observation, status))
     return Decision(observation, verdict, status, split_of(observation, status))
+
+
+def _with_unready_since(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
+    """The status with the time since when a challenger is not ready; a pause and an unready control end it."""
+    running = status.phase == RUNNING and observation.challenger_unready
+    since = (status.challenger_unready_since or timestamps.render(observation.now)) if running else None
+    return status.model_copy(update={"challenger_unready_since": since})
 
 
 def _with_weights(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:

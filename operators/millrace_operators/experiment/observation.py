@@ -115,6 +115,11 @@ class Observation:
         return [arm for arm in self.spec.arms if arm.name not in self.ready]
 
     @property
+    def challenger_unready(self) -> bool:
+        """Whether a challenger is known not to be ready while the control is: its own fault, as far as is known."""
+        return bool(self.unready) and not self.unknown and self.control not in self.unready
+
+    @property
     def unknown(self) -> list[Arm]:
         """Arms of which nobody could say whether their deployment exists."""
         return [arm for arm in self.spec.arms if self.arms[arm.name].unknown]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,6 +132,41 @@ def test_a_challenger_that_stays_unready_is_given_up_after_ten_minutes() -> None
     assert life.phase == "Inconclusive"
     assert life.log[-2:] == [("0:11:00", "RollingBack", "v1:100"), ("0:11:30", "Inconclusive", "v1:100")]
     assert life.champion == "v1"
+
+
+@pytest.mark.parametrize("before", ["an unready control", "an unknown arm", "a pause"])
+def test_the_ten_minutes_of_an_unready_challenger_begin_when_it_becomes_unready_itself(before: str) -> None:
+    life = canary([{"weight": 5, "hold": "1h"}, {"weight": 100}])
+    life.run(60)
+    if before == "an unready control":
+        life.ready("v1", False)
+    elif before == "an unknown arm":
+        life.unknown.add("v2")
+    else:
+        life.command = "1:pause"
+        life.rest()
+        life.ready("v2", False)
+    life.run(20 * 60)
+    life.ready("v2", False)
+    life.ready("v1", True)
+    life.unknown.clear()
+    if before == "a pause":
+        life.command = "2:resume"
+    life.run(599)
+    assert life.phase == "Running"
+    life.run(1)
+    assert life.phase == "RollingBack"
+
+
+def test_a_challenger_that_comes_back_has_its_whole_ten_minutes_again() -> None:
+    life = canary([{"weight": 5, "hold": "1h"}, {"weight": 100}])
+    life.run(60)
+    for ready in (False, True, False):
+        life.ready("v2", ready)
+        life.run(360)
+    assert life.phase == "Running"
+    life.run(240)
+    assert life.phase == "RollingBack"
 
 
 def test_a_deleted_challenger_ends_the_canary() -> None:

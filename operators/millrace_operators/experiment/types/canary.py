@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
-from millrace_core.api import conditions
 from millrace_core.api.experiment import ExperimentSpec, FrozenStep
 from millrace_core.base import timestamps
 from millrace_operators.experiment.observation import RUNNING, Observation
@@ -53,11 +52,8 @@ class Canary(ExperimentType):
 
 
 def _unready_since(observation: Observation) -> datetime | None:
-    """Since when an arm is not ready while it runs; None where all are, or it is not recorded yet."""
-    if observation.phase != RUNNING or not observation.unready:
+    """Since when a challenger is not ready while it runs; None where all are, or it is not recorded yet."""
+    since = observation.status.challenger_unready_since
+    if observation.phase != RUNNING or not observation.challenger_unready or since is None:
         return None
-    stored = [item.model_dump(by_alias=True) for item in observation.status.conditions or ()]
-    found = conditions.find(stored, conditions.TARGETS_READY)
-    if found is None or found["status"] != "False":
-        return None
-    return timestamps.parse(found["lastTransitionTime"])
+    return timestamps.parse(since)
