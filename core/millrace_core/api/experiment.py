@@ -108,7 +108,8 @@ class ExperimentSpec(ApiModel):
         default=None,
         min_length=1,
         max_length=20,
-        description="The ramp. A Canary without steps takes 5, 25, 50 (10m each) and 100.",
+        description="The ramp; frozen once the experiment is Ready. A Canary without steps takes 5, 25, 50 (10m each) "
+        "and 100.",
         json_schema_extra=ATOMIC_LIST,
     )
 
@@ -240,7 +241,14 @@ class Experiment(ApiModel):
             "self.spec.arms.size() == oldSelf.spec.arms.size() && "
             "self.spec.arms.all(a, oldSelf.spec.arms.exists(o, o.name == a.name && o.deployment == a.deployment && "
             "o.control == a.control)))",
-            "type, service and arms are frozen once the experiment has started; only weights may change. "
+            "type, service and arms are frozen once the experiment has started; of arms only weights may change. "
             "A rerun is a new object",
+        ),
+        Rule(
+            "!has(oldSelf.status) || !(has(oldSelf.status.startedAt) || has(oldSelf.status.steps)) || "
+            "(has(self.spec.steps) ? has(oldSelf.spec.steps) && self.spec.steps == oldSelf.spec.steps : "
+            "!has(oldSelf.spec.steps))",
+            "steps are frozen once the experiment is Ready, in status.steps. Pause or end it by a command; "
+            "a rerun with other steps is a new object",
         ),
     )

@@ -252,6 +252,38 @@ async def test_the_api_server_refuses_what_changes_the_definition_of_a_running_e
             shop.patch(EXP, "ab", {"spec": CHANGES[case]})
 
 
+RAMPS: dict[str, list[dict[str, Any]] | None] = {
+    "a weight": [{**STEPS[0], "weight": 20}, *STEPS[1:]],
+    "a hold": [{**STEPS[0], "hold": "1m"}, *STEPS[1:]],
+    "one less": STEPS[:-1],
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("case", RAMPS)
+async def test_the_api_server_refuses_an_edit_of_the_steps_from_the_freeze_of_the_ramp_on(
+    shop: World, case: str
+) -> None:
+    shop.apply(canary())
+    shop.patch(EXP, "ramp", {"spec": {"steps": RAMPS[case]}})
+    shop.patch(EXP, "ramp", {"spec": {"steps": STEPS}})
+    while shop.status(EXP, "ramp").get("phase") != "Ready":
+        await shop.turn()
+    for _ in ("Ready", "Running"):
+        with pytest.raises(AssertionError, match="steps are frozen once the experiment is Ready"):
+            shop.patch(EXP, "ramp", {"spec": {"steps": RAMPS[case]}})
+        shop.patch(EXP, "ramp", {"spec": {"steps": STEPS, "description": "the same steps"}})
+        await shop.settle(horizon=SOON)
+    assert shop.status(EXP, "ramp")["phase"] == "Running"
+
+
+async def test_steps_cannot_be_added_to_a_running_experiment_that_has_none(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    with pytest.raises(AssertionError, match="steps are frozen once the experiment is Ready"):
+        shop.patch(EXP, "ab", {"spec": {"steps": STEPS}})
+
+
 async def test_an_experiment_whose_results_would_mix_two_definitions_says_so(shop: World) -> None:
     shop.apply(ab_test())
     await shop.settle()
