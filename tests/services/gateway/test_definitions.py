@@ -54,7 +54,13 @@ async def test_definitions_that_are_known_are_not_fetched_again(start: StartServ
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[]", b"{}", b'{"featureViews": [], "modelDeployments": [{"metadata": {"name": "m"}, "spec": null}]}'],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"featureViews": [], "modelDeployments": 7}',
+        b'{"featureViews": null, "modelDeployments": []}',
+    ],
 )
 async def test_an_answer_that_is_none_leaves_what_is_known_and_the_next_one_counts(content: bytes) -> None:
     good = orjson.dumps({"featureViews": [view("first")], "modelDeployments": []})
