@@ -56,7 +56,7 @@ class Lake:
         return self.settings().definition()
 
     def settings(self) -> JobSettings:
-        return JobSettings.load({"MILLRACE_STORE_URL": "redis://nowhere", **self._view()})
+        return JobSettings.load({"MILLRACE_STORE_URL": "redis://nowhere", **self.environ()})
 
     def read(self, store: Store, user: int) -> Row | None:
         (key,) = keys.store_keys(self.definition, {"user_id": [user]})
@@ -69,7 +69,7 @@ class Lake:
         log.unlink(missing_ok=True)
         done = subprocess.run(
             [sys.executable, "-m", "millrace_services.materialize", *arguments],
-            env={**os.environ, **self._view(), "MILLRACE_TERMINATION_LOG": str(log), **self.environment, **environment},
+            env={**os.environ, **self.environ(), "MILLRACE_TERMINATION_LOG": str(log), **self.environment, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -77,7 +77,8 @@ class Lake:
         )
         return done.returncode, json.loads(log.read_bytes()) if log.exists() else {}, done.stderr
 
-    def _view(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
+        """The view, as a Job is told it."""
         document = self.built.build()
         metadata = {**document["metadata"], "namespace": "shop"}
         return {"MILLRACE_FEATURE_VIEW": json.dumps({"metadata": metadata, "spec": document["spec"]})}

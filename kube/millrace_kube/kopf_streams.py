@@ -35,6 +35,8 @@ _KOPFS_FILES: Final = str(Path(kopf.__file__).parent)
 _CANCEL_AGAIN_SECONDS: Final = 0.5
 # How long after a list of kopf's our own begins: long enough for kopf to have delivered what it listed.
 _SETTLE_SECONDS: Final = 1.0
+# Nobody sees it, for there are no peers. Without one kopf asks for the user's name, which a pod's user need not have.
+_IDENTITY: Final[Any] = "millrace-operator"
 _USER_AGENT: Final = {"User-Agent": "millrace-operator-kopf"}
 
 
@@ -59,7 +61,9 @@ async def follow(
         listing.append(asyncio.create_task(_list_after_kopf(informer, listed_by_kopf, relist)))
     # Started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
     spawning = asyncio.create_task(
-        kopf.spawn_tasks(registry=registry, settings=settings, standalone=True, clusterwide=True)
+        kopf.spawn_tasks(
+            registry=registry, settings=settings, identity=_IDENTITY, standalone=True, clusterwide=True
+        )
     )
     try:
         tasks = await asyncio.shield(spawning)  # a cancel here would leave kopf's tasks to nobody

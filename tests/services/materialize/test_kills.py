@@ -55,7 +55,7 @@ class Place:
         log.unlink(missing_ok=True)
         environment = {
             **self.lake.environment,
-            **self.lake._view(),
+            **self.lake.environ(),
             "MILLRACE_STORE_URL": f"redis://127.0.0.1:{self.server.port}/0",
             "MILLRACE_STORE_PATIENCE_SECONDS": "3",
             "MILLRACE_TERMINATION_LOG": str(log),
