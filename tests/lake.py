@@ -69,7 +69,13 @@ class Lake:
         log.unlink(missing_ok=True)
         done = subprocess.run(
             [sys.executable, "-m", "millrace_services.materialize", *arguments],
-            env={**os.environ, **self.environ(), "MILLRACE_TERMINATION_LOG": str(log), **self.environment, **environment},
+            env={
+                **os.environ,
+                **self.environ(),
+                "MILLRACE_TERMINATION_LOG": str(log),
+                **self.environment,
+                **environment,
+            },
             capture_output=True,
             text=True,
             check=False,

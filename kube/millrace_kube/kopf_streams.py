@@ -61,9 +61,7 @@ async def follow(
         listing.append(asyncio.create_task(_list_after_kopf(informer, listed_by_kopf, relist)))
     # Started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
     spawning = asyncio.create_task(
-        kopf.spawn_tasks(
-            registry=registry, settings=settings, identity=_IDENTITY, standalone=True, clusterwide=True
-        )
+        kopf.spawn_tasks(registry=registry, settings=settings, identity=_IDENTITY, standalone=True, clusterwide=True)
     )
     try:
         tasks = await asyncio.shield(spawning)  # a cancel here would leave kopf's tasks to nobody

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DefaultResources:
+    """Requests and limits of each kind of container, where the object that it is made for states none.
+
+    Args:
+        materialize: of runs of a view.
+        purge: of Jobs that delete a view's online rows.
+        fetch: of the init container that brings a model.
+        serve: of the container that serves it.
+    """
+
+    materialize: Mapping[str, Any] = field(default_factory=lambda: _amounts(("500m", "512Mi"), ("2", "2Gi")))
+    purge: Mapping[str, Any] = field(default_factory=lambda: _amounts(("500m", "512Mi"), ("1", "1Gi")))
+    fetch: Mapping[str, Any] = field(default_factory=lambda: _amounts(("100m", "128Mi"), ("1", "512Mi")))
+    serve: Mapping[str, Any] = field(default_factory=lambda: _amounts(("250m", "256Mi"), ("4", "4Gi")))
+
+
+def _amounts(request: tuple[str, str], limit: tuple[str, str]) -> dict[str, Any]:
+    names = ("cpu", "memory")
+    return {"requests": dict(zip(names, request, strict=True)), "limits": dict(zip(names, limit, strict=True))}
 
 
 @dataclass(frozen=True)
@@ -18,6 +42,8 @@ class Platform:
         gateway_url: base URL of the online-store gateway, as pods reach it; empty: there is none.
         store_url: URL of the online store, as pods reach it; empty: there is none.
         prometheus_url: base URL of Prometheus, as KEDA reaches it; empty: there is none.
+        resources: of containers whose object states none.
+        image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
     """
 
     inference_image: str
@@ -28,3 +54,10 @@ class Platform:
     gateway_url: str = ""
     store_url: str = ""
     prometheus_url: str = ""
+    resources: DefaultResources = field(default_factory=DefaultResources)
+    image_pull_secrets: tuple[str, ...] = ()
+
+    def image_pulls(self) -> dict[str, Any]:
+        """The part of a pod's spec that says how its images are pulled; empty where that needs no Secret."""
+        secrets = [{"name": name} for name in self.image_pull_secrets]
+        return {"imagePullSecrets": secrets} if secrets else {}

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from millrace_kube import resources as r
+from millrace_kube.platform import DefaultResources
 from millrace_kube.watched import WATCHED
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_services.gateway.settings import GatewaySettings
@@ -25,12 +26,40 @@ SETTINGS = {
     f"millrace-{name}": {field.alias for field in settings.model_fields.values()}
     for name, settings in (("operator", OperatorSettings), ("gateway", GatewaySettings), ("registry", RegistrySettings))
 }
+PROCESSES = ("operator", "registry", "gateway")
+PLACED: dict[str, Any] = {
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "team", "operator": "Equal", "value": "ml", "effect": "NoSchedule"}],
+    "affinity": {
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 1,
+                    "podAffinityTerm": {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}},
+                }
+            ]
+        }
+    },
+    "podAnnotations": {"example.dev/scrape": "true"},
+    "extraEnv": [
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "TEAM", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+    ],
+    "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/millrace"}},
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": STORE,
     "existing secret": {"store": {"existingSecret": "mine"}},
     "postgres": {**STORE, "registry": {"databaseUrl": "postgresql+psycopg://db/registry"}},
     "monitoring": {**STORE, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
     "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
+    "everything": {
+        **STORE,
+        "image": {"digests": {"operator": "sha256:" + "ab" * 32}},
+        "imagePullSecrets": ["one", "two"],
+        "workloads": {"resources": {"serve": {"limits": {"cpu": 8, "memory": "16Gi"}}}},
+        **dict.fromkeys(PROCESSES, PLACED),
+    },
 }
 
 
@@ -97,6 +126,133 @@ def test_every_container_runs_a_module_that_there_is_with_settings_that_it_has()
             assert (python, option) == ("python", "-m")
             assert find_spec(f"{module}.__main__")
             assert {variable["name"] for variable in container["env"]} <= SETTINGS[document["metadata"]["name"]]
+
+
+def deployment(documents: list[dict[str, Any]], process: str) -> dict[str, Any]:
+    """The Deployment of a process."""
+    return one(documents, "Deployment", f"millrace-{process}")
+
+
+def one(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """The one object of this kind and name."""
+    [found] = [each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pod_specs(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The spec of every pod that the chart makes."""
+    return [each["spec"]["template"]["spec"] for each in documents if each["kind"] in ("Deployment", "Job")]
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("field", ["nodeSelector", "tolerations", "affinity"])
+def test_a_process_runs_where_its_values_say(process: str, field: str) -> None:
+    made = deployment(rendered({**STORE, process: {field: PLACED[field]}}), process)
+    assert made["spec"]["template"]["spec"][field] == PLACED[field]
+    assert field not in deployment(rendered(STORE), process)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_has_the_annotations_and_variables_of_its_values(process: str) -> None:
+    documents = rendered({**STORE, process: PLACED})
+    template = deployment(documents, process)["spec"]["template"]
+    assert template["metadata"]["annotations"] == PLACED["podAnnotations"]
+    [container] = template["spec"]["containers"]
+    assert container["env"][-2:] == PLACED["extraEnv"]
+    account = one(documents, "ServiceAccount", f"millrace-{process}")
+    assert account["metadata"]["annotations"] == PLACED["serviceAccount"]["annotations"]
+    assert template["spec"]["serviceAccountName"] == account["metadata"]["name"]
+
+
+@pytest.mark.parametrize("process", ["registry", "gateway"])
+def test_a_process_that_asks_kubernetes_nothing_has_an_account_of_its_own_without_a_token(process: str) -> None:
+    documents = rendered(STORE)
+    pod = deployment(documents, process)["spec"]["template"]["spec"]
+    account = one(documents, "ServiceAccount", pod["serviceAccountName"])
+    assert pod["automountServiceAccountToken"] is account["automountServiceAccountToken"] is False
+    bound = [each["subjects"] for each in documents if each["kind"].endswith("RoleBinding")]
+    assert account["metadata"]["name"] not in {subject["name"] for subjects in bound for subject in subjects}
+
+
+def test_a_digest_stands_in_place_of_the_tag() -> None:
+    names = ("operator", "registry", "gateway", "materialize", "inference", "inference-gpu")
+    digests = {name: f"sha256:{number:064x}" for number, name in enumerate(names)}
+    documents = rendered({**STORE, "image": {"digests": digests}})
+    text = yaml.safe_dump(documents)
+    for name, digest in digests.items():
+        assert f"millrace/{name}@{digest}" in text
+        assert f"millrace/{name}:" not in text
+
+
+def test_images_are_pulled_by_the_secrets_of_the_values_by_the_operators_pods_too() -> None:
+    documents = rendered({**STORE, "imagePullSecrets": ["one", "two"]})
+    for spec in pod_specs(documents):
+        assert spec["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
+    assert operator_environment(documents)["MILLRACE_IMAGE_PULL_SECRETS"] == "one,two"
+
+
+def operator_environment(documents: list[dict[str, Any]]) -> dict[str, str]:
+    [container] = deployment(documents, "operator")["spec"]["template"]["spec"]["containers"]
+    return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+
+
+def test_resources_of_the_workloads_reach_the_operators_settings() -> None:
+    stated = {
+        name: {"requests": {"cpu": f"{number}m"}, "limits": {"memory": "3Gi"}}
+        for number, name in enumerate(("materialize", "purge", "fetch", "serve"), start=1)
+    }
+    stated["serve"]["limits"]["cpu"] = "8"
+    as_numbers = {**stated, "serve": {**stated["serve"], "limits": {"memory": "3Gi", "cpu": 8}}}
+    environ = operator_environment(rendered({**STORE, "workloads": {"resources": as_numbers}}))
+    made = OperatorSettings.load(environ).platform().resources
+    assert {name: getattr(made, name) for name in stated} == stated
+    assert OperatorSettings.load(operator_environment(rendered(STORE))).platform().resources == DefaultResources()
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_quota_of_requests_and_limits_takes_every_pod_of_the_chart(values: dict[str, Any]) -> None:
+    for spec in pod_specs(rendered(values)):
+        for container in spec["containers"]:
+            for part in ("requests", "limits"):
+                assert {"cpu", "memory"} <= container["resources"][part].keys(), container["name"]
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://user:hunter2@db/registry"])
+def test_the_registrys_password_is_in_a_secret_of_the_chart_or_of_the_user(url: str) -> None:
+    made = rendered({**STORE, "registry": {"databaseUrl": url}})
+    assert one(made, "Secret", "millrace-registry")["stringData"] == {"url": url}
+    assert "hunter2" not in yaml.safe_dump(deployment(made, "registry"))
+    given = rendered({**STORE, "registry": {"existingSecret": "mine"}})
+    assert "millrace-registry" not in {each["metadata"]["name"] for each in given if each["kind"] == "Secret"}
+    for documents, secret in ((made, "millrace-registry"), (given, "mine")):
+        assert "PersistentVolumeClaim" not in {document["kind"] for document in documents}
+        spec = deployment(documents, "registry")["spec"]["template"]["spec"]
+        [database] = [v for v in spec["containers"][0]["env"] if v["name"] == "MILLRACE_DATABASE_URL"]
+        assert database["valueFrom"]["secretKeyRef"] == {"name": secret, "key": "url"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("imagePullSecrets", [{"name": "one"}]),
+        ("image.digests.operator", "sha256:short"),
+        ("image.digests.other", "sha256:" + "ab" * 32),
+        ("gateway.tolerations", [{"key": "a", "effect": "Never"}]),
+        ("gateway.podAnnotations.number", 1),
+        ("gateway.extraEnv", [{"value": "nameless"}]),
+        ("gateway.resources.limits.memory", "much"),
+        ("workloads.resources.pod", {}),
+        ("registry.serviceAccount.name", "mine"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_refused_by_its_name(path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    values: dict[str, Any] = {last: value}
+    for parent in reversed(parents):
+        values = {parent: values}
+    named = parents[0] if parents else last
+    with pytest.raises(helm.HelmError, match=named):
+        rendered({**STORE, **values})
 
 
 def test_a_chart_without_a_store_says_what_is_needed() -> None:

@@ -1,7 +1,34 @@
-{{- /* The image of a process: (list . "gateway"). */ -}}
+{{- /* The image of a process: (list . "gateway"). A digest stands in place of the tag. */ -}}
 {{- define "millrace.image" -}}
 {{- $root := first . -}}
-{{ $root.Values.image.repository }}/{{ last . }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- $image := printf "%s/%s" $root.Values.image.repository (last .) -}}
+{{- with index $root.Values.image.digests (last .) -}}
+{{ $image }}@{{ . }}
+{{- else -}}
+{{ $image }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- /* Where and as whom a pod runs: (list . .Values.gateway). */ -}}
+{{- define "millrace.placement" -}}
+{{- $root := first . -}}
+{{- $process := last . -}}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- {name: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $process $field }}
+{{ $field }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The Secret that has a URL with a password in it: (list "millrace-store" .Values.store.existingSecret). */ -}}
+{{- define "millrace.secret" -}}
+{{ last . | default (first .) }}
 {{- end -}}
 
 {{- define "millrace.labels" -}}
@@ -11,11 +38,25 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 
 {{- define "millrace.storeSecret" -}}
-{{- if .Values.store.existingSecret -}}
-{{ .Values.store.existingSecret }}
-{{- else -}}
-millrace-store
+{{ include "millrace.secret" (list "millrace-store" .Values.store.existingSecret) }}
 {{- end -}}
+
+{{- /* Whether the registry's database is a file on a volume of the chart's. */ -}}
+{{- define "millrace.registryOnVolume" -}}
+{{- if not (or .Values.registry.databaseUrl .Values.registry.existingSecret) }}yes{{ end -}}
+{{- end -}}
+
+{{- /* Resources as JSON, each amount as text, which a value may give as a number. */ -}}
+{{- define "millrace.amounts" -}}
+{{- $resources := dict -}}
+{{- range $part, $amounts := . -}}
+{{- $texts := dict -}}
+{{- range $name, $amount := $amounts -}}
+{{- $_ := set $texts $name (toString $amount) -}}
+{{- end -}}
+{{- $_ := set $resources $part $texts -}}
+{{- end -}}
+{{ toJson $resources }}
 {{- end -}}
 
 {{- define "millrace.probes" -}}

@@ -223,7 +223,11 @@ class Materialization(ApiModel):
         ),
     )
     resources: Resources | None = Field(
-        default=None, description="Resources of each pod; by default it requests 500m of CPU and 512Mi of memory."
+        default=None,
+        description=(
+            "Resources of each pod. What is not stated of CPU and memory, requests or limits, the operator's settings "
+            "say: 500m and 512Mi requested, 2 and 2Gi at most, if nobody changed them."
+        ),
     )
     suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
 

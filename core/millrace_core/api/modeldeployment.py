@@ -145,7 +145,13 @@ class ModelDeploymentSpec(ApiModel):
     inference: Inference = Field(
         default_factory=Inference, json_schema_extra={"default": {}}, description="How the model runs."
     )
-    resources: Resources | None = Field(default=None, description="Compute resources of each pod.")
+    resources: Resources | None = Field(
+        default=None,
+        description=(
+            "Compute resources of the container that serves. What is not stated of CPU and memory, requests or limits, "
+            "the operator's settings say: 250m and 256Mi requested, 4 and 4Gi at most, if nobody changed them."
+        ),
+    )
     scaling: Scaling = Field(
         default_factory=Scaling,
         # The rule is put to the default as it stands, before the defaults of its fields are filled in.

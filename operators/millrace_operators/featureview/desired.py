@@ -14,6 +14,7 @@ from millrace_core.features.online import store_url
 from millrace_kube.owners import owner_reference
 from millrace_kube.platform import Platform
 from millrace_kube.resources import CRON_JOBS, JOBS, SECRETS, Object, name_of, namespace_of
+from millrace_operators.compute import complete
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from millrace_operators.featureview.next_job import JobRequest
@@ -22,9 +23,6 @@ CONTAINER: Final = "materialize"
 # Where the query engine spills what exceeds its memory.
 _SCRATCH: Final = "/var/millrace/scratch"
 _COMMAND: Final = ["python", "-m", "millrace_services.materialize"]
-
-# For views without resources: without a request all runs of one scheduled time would start at once.
-_RESOURCES: Final[Object] = {"requests": {"cpu": "500m", "memory": "512Mi"}}
 
 # Seconds. A run that was missed for longer is skipped; the next one covers its interval, too.
 _STARTING_DEADLINE: Final = 3600
@@ -100,7 +98,7 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
     container = {
         **_container(platform, ["purge"]),
         "env": _environment(view, platform, name),
-        "resources": _RESOURCES,
+        "resources": complete(None, platform.resources.purge),
     }
     return {
         "apiVersion": JOBS.api_version,
@@ -111,7 +109,7 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
             "labels": labels,
             "annotations": {names.RUN: runs.PURGE},
         },
-        "spec": {**_job_spec(container, labels, _PURGE_DEADLINE, 1), "ttlSecondsAfterFinished": _PURGE_KEPT},
+        "spec": {**_job_spec(platform, container, labels, _PURGE_DEADLINE, 1), "ttlSecondsAfterFinished": _PURGE_KEPT},
     }
 
 
@@ -166,12 +164,15 @@ def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: 
         **_container(platform, ["run", *arguments]),
         "env": [*environment, *(_SHARDED if shards > 1 else [])],
         **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
-        "resources": spec["materialization"].get("resources") or _RESOURCES,
+        # Also a request: without one all runs of one scheduled time would start at once.
+        "resources": complete(spec["materialization"].get("resources"), platform.resources.materialize),
     }
-    return _job_spec(container, _labels(view), deadline, shards)
+    return _job_spec(platform, container, _labels(view), deadline, shards)
 
 
-def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, shards: int) -> dict[str, Any]:
+def _job_spec(
+    platform: Platform, container: dict[str, Any], labels: dict[str, str], deadline: int, shards: int
+) -> dict[str, Any]:
     final = {"containerName": CONTAINER, "operator": "In", "values": [_FINAL_EXIT_CODE]}
     return {
         **_tries(shards),
@@ -190,6 +191,7 @@ def _job_spec(container: dict[str, Any], labels: dict[str, str], deadline: int, 
                 "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [container],
                 "volumes": [{"name": "scratch", "emptyDir": {}}],
+                **platform.image_pulls(),
             },
         },
     }

@@ -14,6 +14,7 @@ from millrace_core.api import names
 from millrace_core.api.base import Resources
 from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, service_name
 from millrace_kube.platform import Platform
+from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
 from millrace_operators.routing.desired import TARGET_PORT
 
@@ -60,23 +61,25 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
             }
         },
         "spec": {
-            "initContainers": [_fetch(spec, revision, image)],
+            "initContainers": [_fetch(spec, revision, platform, image)],
             "containers": [_serve(name, namespace, spec, device, platform, image)],
             "volumes": [{"name": "model", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
             "terminationGracePeriodSeconds": _GRACE_SECONDS,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            **platform.image_pulls(),
             **(_gpu_placement(spec.inference) if device == GPU else {}),
         },
     }
 
 
-def _fetch(spec: ModelDeploymentSpec, revision: str, image: str) -> Object:
+def _fetch(spec: ModelDeploymentSpec, revision: str, platform: Platform, image: str) -> Object:
     env = {"MILLRACE_MODEL_URI": spec.model.uri, "MILLRACE_MODEL_PATH": _FILE}
     if spec.model.digest:
         env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
     container = _container(FETCH, image, env, read_only_model=False)
+    container["resources"] = complete(None, platform.resources.fetch)
     if not spec.model.digest:
         # Not there for the first pod, which measures what all later ones have to serve.
         pinned = {"name": revision, "key": PINNED_KEY, "optional": True}
@@ -104,14 +107,14 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
             env["MILLRACE_GATEWAY_URL"] = platform.gateway_url
     container = _container(SERVE, image, env, read_only_model=True)
     container["env"].append({"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
-    resources = _resources(spec.resources, spec.inference, device)
+    resources = _resources(spec.resources, spec.inference, device, platform)
     return {
         **container,
         "ports": [{"name": TARGET_PORT, "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": _probe("/health/ready", period=1, failures=STARTUP_SECONDS),
         "readinessProbe": _probe("/health/ready", period=2, failures=2),
         "livenessProbe": _probe("/health/live", period=10, failures=3),
-        **({"resources": resources} if resources else {}),
+        "resources": resources,
     }
 
 
@@ -140,11 +143,11 @@ def _probe(path: str, *, period: int, failures: int) -> Object:
     return {"httpGet": request, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
 
 
-def _resources(resources: Resources | None, inference: Inference, device: str) -> Object:
-    stated = resources.model_dump(exclude_none=True) if resources else {}
+def _resources(resources: Resources | None, inference: Inference, device: str, platform: Platform) -> Object:
+    stated = complete(resources.model_dump(exclude_none=True) if resources else None, platform.resources.serve)
     if device == GPU:
         # Extended resources are not overcommitted: the limit is the request.
-        stated["limits"] = {**stated.get("limits", {}), inference.gpu.resource: str(inference.gpu.count)}
+        stated["limits"] = {**stated["limits"], inference.gpu.resource: str(inference.gpu.count)}
     return stated
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, Json
 
+from millrace_core.api.base import Resources
 from millrace_core.base.settings import Settings
-from millrace_kube.platform import Platform
+from millrace_kube.platform import DefaultResources, Platform
 
 
 def _image(process: str) -> str:
@@ -58,6 +59,33 @@ class OperatorSettings(Settings):
     prometheus_url: str = Field(
         "", alias="MILLRACE_PROMETHEUS_URL", description="Base URL of Prometheus, where KEDA reads load. Empty: none"
     )
+    materialize_resources: Json[Resources] | None = Field(
+        None,
+        alias="MILLRACE_MATERIALIZE_RESOURCES",
+        description="JSON {requests, limits} of a view's runs, for what the view states none of. Empty: built-in ones",
+    )
+    purge_resources: Json[Resources] | None = Field(
+        None,
+        alias="MILLRACE_PURGE_RESOURCES",
+        description="JSON {requests, limits} of Jobs that purge deleted views. Empty: built-in ones",
+    )
+    fetch_resources: Json[Resources] | None = Field(
+        None,
+        alias="MILLRACE_FETCH_RESOURCES",
+        description="JSON {requests, limits} of the init container that brings a model. Empty: built-in ones",
+    )
+    serve_resources: Json[Resources] | None = Field(
+        None,
+        alias="MILLRACE_SERVE_RESOURCES",
+        description="JSON {requests, limits} of the container that serves a model, for what the deployment states none "
+        "of. Empty: built-in ones",
+    )
+    image_pull_secrets: str = Field(
+        "",
+        alias="MILLRACE_IMAGE_PULL_SECRETS",
+        description="Names, with commas between them, of Secrets in the namespace of each pod that is made, by which "
+        "its image is pulled",
+    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104 a pod's only address
         alias="MILLRACE_HOST",
@@ -92,4 +120,15 @@ class OperatorSettings(Settings):
             gateway_url=self.gateway_url,
             store_url=self.store_url,
             prometheus_url=self.prometheus_url,
+            resources=self._resources(),
+            image_pull_secrets=tuple(name.strip() for name in self.image_pull_secrets.split(",") if name.strip()),
         )
+
+    def _resources(self) -> DefaultResources:
+        stated = {
+            "materialize": self.materialize_resources,
+            "purge": self.purge_resources,
+            "fetch": self.fetch_resources,
+            "serve": self.serve_resources,
+        }
+        return DefaultResources(**{name: each.model_dump(exclude_none=True) for name, each in stated.items() if each})

@@ -71,10 +71,13 @@ def test_a_run_whose_view_states_no_resources_requests_some_so_that_few_of_a_tic
 
 
 def test_resources_that_a_view_states_are_taken_as_they_are() -> None:
-    limits = {"limits": {"memory": "8Gi"}}
-    view = rich().having("spec.materialization.resources", limits).build()
+    stated = {"requests": {"cpu": "3"}, "limits": {"memory": "8Gi"}}
+    view = rich().having("spec.materialization.resources", stated).build()
     [container] = backfill(view, None)["spec"]["template"]["spec"]["containers"]
-    assert container["resources"] == limits
+    assert container["resources"] == {
+        "requests": {"cpu": "3", "memory": "8Gi"},
+        "limits": {"cpu": "3", "memory": "8Gi"},
+    }
 
 
 NAMES = ["cron_job", "backfill", "shared", "purge", "with_password"]
