@@ -7,8 +7,9 @@ reconciles them, again after a back-off where they failed. A reconcile reads sto
 client; the answer goes into the store at once, so that the next one knows of it. Around this: ``lease`` (one process
 writes), ``events`` (for ``kubectl describe``), ``compare`` (what differs), ``metrics``, ``stopping``; pure readings of
 Kubernetes' forms are ``resources``, ``owners``, ``conditions``, ``selectors``, ``quantities``, ``times``. On top the
-operators have ``runtime`` (all of it in one process), ``cached_client`` (reads the ``cache``, writes what differs) and
-``watched``; the embedded mode has its planners.
+operators have ``runtime`` (all of it in one process), ``cached_client`` (reads the ``cache``, writes what differs),
+``writes`` (a turn's writes as plain values, and the loop that carries them out) and ``watched``; the embedded mode has
+its planners.
 
 How an operator's controller is written on it (``handlers.py`` of each operator)::
 
@@ -18,9 +19,7 @@ How an operator's controller is written on it (``handlers.py`` of each operator)
             if observed is None:
                 return None                                 # gone: nothing to do
             plan = plan_of(observed, cluster.now())         # pure
-            for child in plan.children:
-                await cluster.apply(child)                  # writes only what differs
-            await cluster.write_status(observed.object, plan.status)
+            refused = await carry_out(cluster, writes(plan), partial(report, plan))  # writes only what differs
             return Requeue(plan.next_look) if plan.next_look else None
 
         return [Controller("FeatureView", reconcile, {FEATURE_VIEWS: itself, JOBS: by_label(names.VIEW)})]

@@ -102,7 +102,7 @@ class CachedClient:
 
     async def write_status(
         self, observed: Object, status: Mapping[str, Any], *, reported: Iterable[str] | None = None
-    ) -> bool:
+    ) -> Object:
         """Writes the status subresource if it differs, and then one Event for each condition that turned.
 
         ``status`` is the whole status; fields that it lacks or that are None are removed. Events are sent only after
@@ -112,7 +112,7 @@ class CachedClient:
             observed: the object as it was read; its resource version is the condition of the write.
             reported: condition types whose transitions become Events; None: all.
 
-        Returns: whether the status was written.
+        Returns: the object after the write; ``observed`` itself where nothing was to be written.
 
         Raises:
             ConflictError: the object has changed; the cache holds the newer one, reconcile again.
@@ -120,34 +120,32 @@ class CachedClient:
         before = observed.get("status") or {}
         after = {key: value for key, value in status.items() if value is not None}
         if after == before:
-            return False
+            return observed
         patch = {"status": merge_patch(before, after)}
-        await self._write_conditionally(observed, patch, "status")
+        written = await self._write_conditionally(observed, patch, "status")
         turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
         for item in turned:
             if reported is None or item["type"] in reported:
                 await self.events.transition(observed, item)
-        return True
+        return written
 
-    async def add_finalizer(self, observed: Object, finalizer: str) -> bool:
-        """Adds the finalizer; False where it is there, or where the object is already being deleted."""
+    async def add_finalizer(self, observed: Object, finalizer: str) -> Object:
+        """The object with the finalizer; ``observed`` itself where it has it, or is already being deleted."""
         present = observed["metadata"].get("finalizers") or []
         if finalizer in present or deleting(observed):
-            return False
-        await self._write_conditionally(observed, {"metadata": {"finalizers": [*present, finalizer]}}, "")
-        return True
+            return observed
+        return await self._write_conditionally(observed, {"metadata": {"finalizers": [*present, finalizer]}}, "")
 
-    async def remove_finalizer(self, observed: Object, finalizer: str) -> bool:
-        """Removes the finalizer; False where it is not there or the object has gone."""
+    async def remove_finalizer(self, observed: Object, finalizer: str) -> Object:
+        """The object without the finalizer; ``observed`` itself where it has none, or has gone."""
         present = observed["metadata"].get("finalizers") or []
         if finalizer not in present:
-            return False
+            return observed
         rest = [item for item in present if item != finalizer]
         try:
-            await self._write_conditionally(observed, {"metadata": {"finalizers": rest}}, "")
+            return await self._write_conditionally(observed, {"metadata": {"finalizers": rest}}, "")
         except errors.AbsentError:
-            return False
-        return True
+            return observed
 
     async def live(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object as the API server holds it now; the cache takes it too."""
@@ -166,7 +164,7 @@ class CachedClient:
         held = self.cache.get(resource, *place) if self.cache.watches(resource) else None
         return held or await self.client.get(resource, *place)
 
-    async def _write_conditionally(self, observed: Object, patch: Object, subresource: str) -> None:
+    async def _write_conditionally(self, observed: Object, patch: Object, subresource: str) -> Object:
         resource, metadata = resource_of(observed), observed["metadata"]
         place = namespace_of(observed), name_of(observed)
         version = {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}
@@ -177,6 +175,7 @@ class CachedClient:
             await self.live(resource, *place)
             raise
         self._took(resource, answer, subresource or "finalizers")
+        return answer
 
     def _took(self, resource: Resource, answer: Object, verb: str) -> None:
         self._metrics.writes.labels(verb, resource.kind).inc()

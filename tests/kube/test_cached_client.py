@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,13 +17,6 @@ from millrace_kube.resources import CRON_JOBS, EVENTS, FEATURE_VIEWS, SERVICES, 
 from millrace_local.apiserver.process import RunningServer
 from tests.builders import feature_view
 from tests.operators.harness import Api
-
-
-@pytest.fixture
-async def cluster(server: RunningServer) -> AsyncIterator[CachedClient]:
-    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
-    async with Client(found) as client:
-        yield CachedClient(client, Cache())
 
 
 def cron_job(namespace: str, **spec: Any) -> Object:
@@ -126,12 +118,13 @@ async def test_finalizers_come_and_go_and_those_of_others_stay(cluster: CachedCl
     namespace = api.namespace()
     document = view(api, namespace)
     document = api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"finalizers": ["others.io/x"]}})
-    assert await cluster.add_finalizer(document, "millrace.dev/purge")
+    written = await cluster.add_finalizer(document, "millrace.dev/purge")
     held = cluster.cache.get(FEATURE_VIEWS, namespace, "clicks")
     assert held is not None
+    assert written["metadata"]["resourceVersion"] == held["metadata"]["resourceVersion"]
     assert held["metadata"]["finalizers"] == ["others.io/x", "millrace.dev/purge"]
-    assert not await cluster.add_finalizer(held, "millrace.dev/purge")
-    assert await cluster.remove_finalizer(held, "millrace.dev/purge")
+    assert await cluster.add_finalizer(held, "millrace.dev/purge") is held
+    assert await cluster.remove_finalizer(held, "millrace.dev/purge") is not held
     last = api.get(FEATURE_VIEWS, namespace, "clicks")
     assert last is not None
     assert last["metadata"]["finalizers"] == ["others.io/x"]
@@ -161,14 +154,15 @@ def said(cluster: CachedClient, holds: bool | None, reason: str, before: Object 
 async def test_status_is_written_when_it_differs_and_only_then(cluster: CachedClient, api: Api) -> None:
     document = view(api, api.namespace())
     status = {"observedGeneration": 1, "schemaHash": "sha256:a", "conditions": said(cluster, None, "Pending")}
-    assert await cluster.write_status(document, status)
+    written = await cluster.write_status(document, status)
     place = document["metadata"]["namespace"], "clicks"
     held = cluster.cache.get(FEATURE_VIEWS, *place)
     assert held is not None
+    assert written["metadata"]["resourceVersion"] == held["metadata"]["resourceVersion"]
     api.count_writes()
-    assert not await cluster.write_status(held, {**status, "watermark": None})
+    assert await cluster.write_status(held, {**status, "watermark": None}) is held
     assert api.writes() == 0
-    assert await cluster.write_status(held, {"observedGeneration": 1})
+    assert await cluster.write_status(held, {"observedGeneration": 1}) is not held
     bare = api.get(FEATURE_VIEWS, *place)
     assert bare is not None
     assert bare["status"] == {"observedGeneration": 1}, "what is not in the new status is removed"

@@ -6,17 +6,19 @@ All Experiments of a service are handled in one reconcile, and the route only he
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.refusals import REFUSED_SECONDS
 from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS
-from millrace_operators.experiment.act import act
+from millrace_kube.writes import carry_out
 from millrace_operators.experiment.decide import decide
 from millrace_operators.experiment.needs import needed
 from millrace_operators.experiment.observation import ServiceObservation
 from millrace_operators.experiment.observe import observe
+from millrace_operators.experiment.writes import report, writes
 from millrace_operators.facts.gathering import FactGatherer
 
 _log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
     if decision.changes.waits_for:
         names = ", ".join(decision.changes.waits_for)
         _log.warning("%s: the route stays as it is until it is known whether %s exists", key, names)
-    refused = await act(cluster, decision)
+    refused = await carry_out(cluster, writes(decision), partial(report, decision))
     waits = [REFUSED_SECONDS] if refused is not None else []
     if decision.next_look is not None:
         waits.append((decision.next_look - observation.now).total_seconds())

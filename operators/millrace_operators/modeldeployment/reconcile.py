@@ -57,8 +57,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         return None
     if deleting(document):
         return await _delete(cluster, document)
-    if await cluster.add_finalizer(document, FINALIZER):
-        document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name) or document
+    document = await cluster.add_finalizer(document, FINALIZER)
     try:
         observed = observe(cluster.cache, document, platform)
         if not observed.made:
@@ -77,8 +76,8 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         routed=observed.routed,
     )
     refused = await _act(cluster, platform, observed, planned, accepted=problem is None)
-    written = await cluster.write_status(document, status(observed, planned, problem or refused, cluster.now()))
-    await _emit_events(cluster, observed, planned, written=written)
+    after = await cluster.write_status(document, status(observed, planned, problem or refused, cluster.now()))
+    await _emit_events(cluster, observed, planned, written=after is not document)
     # No watch reports a Service of somebody else either.
     return Requeue(REFUSED_SECONDS) if foreign or refused is not None else None
 

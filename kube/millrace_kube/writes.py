@@ -1,0 +1,153 @@
+"""What a turn writes, as plain values, and the one loop that carries it out.
+
+An operator decides first and writes then: pure code lists the writes, ``carry_out`` does them in order. Two things are
+not known before: what the API server refuses, which is why the report of a turn (its conditions and Events) is asked
+for after its writes; and the resource versions that those writes give, which ``carry_out`` follows by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millrace_core.base.errors import MillraceError
+from millrace_kube.cached_client import CachedClient
+from millrace_kube.refusals import Refusals
+from millrace_kube.resources import Object, Resource
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A child is to be as ``desired``. A refusal keeps nothing else from being done."""
+
+    desired: Object
+
+
+@dataclass(frozen=True)
+class Delete:
+    """A child has to go; with ``uid`` only the object that has it. A refusal keeps nothing else from being done."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Writes of children of which each needs those before it: a refusal ends them."""
+
+    writes: tuple[Apply | Delete, ...]
+
+
+@dataclass(frozen=True)
+class AddFinalizer:
+    """``about`` gets the finalizer, unless it is being deleted."""
+
+    about: Object
+    finalizer: str
+
+
+@dataclass(frozen=True)
+class RemoveFinalizer:
+    """``about`` may go, as far as this finalizer holds it."""
+
+    about: Object
+    finalizer: str
+
+
+@dataclass(frozen=True)
+class Emit:
+    """One Event; see ``Recorder.emit``."""
+
+    about: Object
+    kind: str
+    reason: str
+    note: str
+    identity: object
+
+
+@dataclass(frozen=True)
+class WriteStatus:
+    """The whole status of ``about``; see ``CachedClient.write_status``.
+
+    Attributes:
+        reported: condition types whose transitions become Events; None: all.
+        events: what else to tell once the status was written; nothing where it was so already.
+    """
+
+    about: Object
+    status: Mapping[str, Any]
+    reported: tuple[str, ...] | None = None
+    events: tuple[Emit, ...] = ()
+
+
+Write = Apply | Delete | InOrder | AddFinalizer | RemoveFinalizer | WriteStatus | Emit
+# The writes that follow from the first refusal of those before, or from there being none.
+Report = Callable[[MillraceError | None], Iterable[Write]]
+
+
+async def carry_out(cluster: CachedClient, writes: Iterable[Write], report: Report) -> MillraceError | None:
+    """Does ``writes``, then what ``report`` makes of them; gives the first refusal of a child's write.
+
+    Raises:
+        ConflictError: somebody else has changed an object whose status or finalizers are written; decide again.
+        RetryError: no answer came. What was written stays, the rest is not done.
+    """
+    turn = _Turn(cluster)
+    for write in writes:
+        await turn.do(write)
+    for write in report(turn.refusals.first):
+        await turn.do(write)
+    return turn.refusals.first
+
+
+class _Turn:
+    """The writes of one turn, as far as they depend on each other."""
+
+    def __init__(self, cluster: CachedClient) -> None:
+        self.refusals = Refusals()
+        self._cluster = cluster
+        # Objects as our own writes of this turn left them, by uid. A write of anybody else makes a conflict.
+        self._written: dict[str, Object] = {}
+
+    async def do(self, write: Write) -> None:
+        match write:
+            case Apply() | Delete():
+                await self._children((write,))
+            case InOrder():
+                await self._children(write.writes)
+            case AddFinalizer():
+                self._took(await self._cluster.add_finalizer(self._newest(write.about), write.finalizer))
+            case RemoveFinalizer():
+                self._took(await self._cluster.remove_finalizer(self._newest(write.about), write.finalizer))
+            case WriteStatus():
+                await self._status(write)
+            case Emit():
+                await self._emit(write)
+
+    async def _children(self, writes: Iterable[Apply | Delete]) -> None:
+        with self.refusals.noted():
+            for write in writes:
+                if isinstance(write, Apply):
+                    await self._cluster.apply(write.desired)
+                else:
+                    await self._cluster.delete(write.resource, write.namespace, write.name, uid=write.uid)
+
+    async def _status(self, write: WriteStatus) -> None:
+        before = self._newest(write.about)
+        after = await self._cluster.write_status(before, write.status, reported=write.reported)
+        self._took(after)
+        for event in write.events if after is not before else ():
+            await self._emit(event)
+
+    async def _emit(self, event: Emit) -> None:
+        about = self._newest(event.about)
+        await self._cluster.events.emit(about, event.kind, event.reason, event.note, identity=event.identity)
+
+    def _newest(self, about: Object) -> Object:
+        return self._written.get(about["metadata"]["uid"], about)
+
+    def _took(self, after: Object) -> None:
+        self._written[after["metadata"]["uid"]] = after

@@ -1,0 +1,138 @@
+"""What is written of a decision about a service, in order. Pure.
+
+Intent is written to status first, then the route; the report, the conditions of both, follows once it is known what
+was refused. So a turn that ends in the middle is taken up by the next one, which follows from status and route alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from millrace_core.api import conditions
+from millrace_core.api.base import GROUP
+from millrace_core.base.errors import MillraceError
+from millrace_kube.errors import ApiError
+from millrace_kube.resources import (
+    DESTINATION_RULES,
+    MODEL_DEPLOYMENTS,
+    VIRTUAL_SERVICES,
+    Object,
+    deleting,
+    name_of,
+    namespace_of,
+    resource_of,
+)
+from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, RemoveFinalizer, Write, WriteStatus
+from millrace_operators.experiment import status as statuses
+from millrace_operators.experiment.decide import Decision, ServiceDecision
+from millrace_operators.experiment.observation import Unreadable
+from millrace_operators.routing.state import RouteChanges, RouteObservation
+
+FINALIZER: Final = f"{GROUP}/experiment"
+
+# Conditions whose turns become Events; the phase has Events of its own, which tell what the others would.
+_REPORTED: Final = (
+    conditions.ACCEPTED,
+    conditions.TARGETS_READY,
+    conditions.ROUTE_PROGRAMMED,
+    conditions.FACTS_AVAILABLE,
+)
+
+
+def writes(decision: ServiceDecision) -> list[Write]:
+    """Everything but the report."""
+    return [
+        *(_of_unreadable(item, decision) for item in decision.unreadable),
+        *(write for item in decision.experiments for write in _intent(item)),
+        *_route(decision.changes),
+    ]
+
+
+def report(decision: ServiceDecision, refused: MillraceError | None) -> list[Write]:
+    """Conditions and Events, once the route is written; ``refused``: the first refusal of an object of it."""
+    return [
+        *_route_events(decision, refused),
+        *(write for item in decision.experiments for write in _outcome(item, decision.route, refused)),
+    ]
+
+
+def _of_unreadable(item: Unreadable, decision: ServiceDecision) -> Write:
+    if deleting(item.document):
+        return RemoveFinalizer(item.document, FINALIZER)
+    return WriteStatus(item.document, statuses.rejected(item.document, item.error, decision.route.now))
+
+
+def _intent(decision: Decision) -> list[Write]:
+    """What was decided, before anything is done about it, with one Event.
+
+    From its start on an Experiment has the finalizer: it is not deleted before traffic is back.
+    """
+    observation, status, verdict = decision.observation, decision.status, decision.verdict
+    document, before = observation.document, observation.status
+    guard = AddFinalizer(document, FINALIZER)
+    if statuses.fields(status) == statuses.fields(before.model_copy(update={"phase": observation.phase})):
+        return [guard]
+    told: tuple[Emit, ...] = ()
+    reported = ("phase", "step_index", "handled_command")
+    if any(getattr(status, name) != getattr(before, name) for name in reported):
+        kind = "Warning" if verdict.warning else "Normal"
+        identity = [status.phase, status.step_index, status.handled_command, status.started_at, status.paused_at]
+        told = (Emit(document, kind, verdict.reason, verdict.message, identity),)
+    return [guard, WriteStatus(document, statuses.intent(document, status), events=told)]
+
+
+def _route(changes: RouteChanges) -> list[Write]:
+    """The route; a VirtualService may name subsets that only the DestinationRule before it makes."""
+    mesh = (DESTINATION_RULES.kind, VIRTUAL_SERVICES.kind)
+    apart = [Apply(item) for item in changes.apply if item["kind"] not in mesh]
+    together = tuple(Apply(item) for item in changes.apply if item["kind"] in mesh)
+    gone = [
+        Delete(resource_of(item), namespace_of(item), name_of(item), item["metadata"]["uid"]) for item in changes.delete
+    ]
+    return [*apart, InOrder(together), *gone]
+
+
+def _outcome(decision: Decision, route: RouteObservation, refused: MillraceError | None) -> list[Write]:
+    document = decision.observation.document
+    status = statuses.stored(decision, refused=refused, undelegated=route.undelegated)
+    release = [RemoveFinalizer(document, FINALIZER)] if decision.release else []
+    return [WriteStatus(document, status, reported=_REPORTED), *release]
+
+
+def _route_events(decision: ServiceDecision, refused: MillraceError | None) -> list[Write]:
+    """A new champion, an edit that was undone, or a refusal that no Experiment has a condition for."""
+    champion = _champion(decision)
+    if refused is not None:
+        if champion is None or decision.experiments or not isinstance(refused, ApiError):
+            return []
+        note = f"the route of {decision.route.service} could not be written: {refused}"
+        return [Emit(champion, "Warning", refused.reason, note, identity=["route refused", str(refused)])]
+    splitting = next((item.observation.document for item in decision.experiments if item.split is not None), champion)
+    return [*_champion_changed(decision, champion), *_rewritten(decision, splitting)]
+
+
+def _champion_changed(decision: ServiceDecision, document: Object | None) -> list[Write]:
+    route, champion, before = decision.route, decision.champion.name, decision.route.champion.name
+    if document is None or champion == before:
+        return []
+    note = f"{champion} is the champion of {route.service}" + (f", after {before}" if before else "")
+    version = ((route.live.stable or {}).get("metadata") or {}).get("resourceVersion", "")
+    return [Emit(document, "Normal", "ChampionChanged", note, identity=["champion", before, version])]
+
+
+def _rewritten(decision: ServiceDecision, about: Object | None) -> list[Write]:
+    rewritten = decision.changes.rewritten
+    if not rewritten or about is None:
+        return []
+    versions = [item["metadata"].get("resourceVersion", "") for item in decision.route.live.objects]
+    note = f"{' and '.join(rewritten)} was edited by somebody else and has been put right"
+    return [Emit(about, "Warning", "RouteRewritten", note, identity=["rewritten", versions])]
+
+
+def _champion(decision: ServiceDecision) -> Object | None:
+    """The champion, as far as an Event has to know it."""
+    found = next((item for item in decision.route.targets if item.name == decision.champion.name), None)
+    if found is None:
+        return None
+    place = {"namespace": decision.route.namespace, "name": found.name, "uid": found.uid}
+    return MODEL_DEPLOYMENTS.typed({"metadata": place})
