@@ -1,7 +1,8 @@
 """Local addresses of pods, by default of 127.64.0.0/10: each pod has one of its own, so ports of pods never clash.
 
-The address follows from the pod's uid, so two nodes on one machine rarely choose the same; it is kept in the pod's
-status, so it survives the node.
+The address follows from the pod's uid, so two nodes on one machine rarely choose the same. A pod that the next node
+starts again has another, as after the restart of a machine in Kubernetes: endpoints and routes still have the old one
+as ready, and must not reach a process that was not seen to be ready.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def check_local(network: IPv4Network) -> None:
             ) from error
 
 
-def candidates(uid: str, network: IPv4Network = RANGE) -> Iterator[str]:
-    """Addresses for the pod ``uid`` in ``network``, in order of preference; none ends in .0 or .255."""
+def candidates(identity: str, network: IPv4Network = RANGE) -> Iterator[str]:
+    """Addresses for ``identity`` in ``network``, in order of preference; none ends in .0 or .255."""
     attempt = 0
     while True:
-        digest = hashlib.sha256(f"{uid}/{attempt}".encode()).digest()
+        digest = hashlib.sha256(f"{identity}/{attempt}".encode()).digest()
         middle = int.from_bytes(digest[:2]) % (network.num_addresses // 256)
         last = digest[2] % 254 + 1
         yield str(IPv4Address(int(network.network_address) + middle * 256 + last))
@@ -100,19 +101,20 @@ def allocate(
     *,
     free: Callable[[str, Iterable[int]], bool] = is_free,
 ) -> str:
-    """The pod's address: that of its status, or its first candidate that is not taken and whose ports are free.
+    """An address for a pod that starts: its first candidate that is not taken, not the one that it had with an earlier
+    node, and whose ports are free.
 
     Raises:
         ReportError: no candidate is free.
     """
     if pod["spec"].get("hostNetwork"):
         return "127.0.0.1"
-    known = (pod.get("status") or {}).get("podIP")
-    if known and known not in taken and IPv4Address(known) in network:
-        return str(known)
+    status = pod.get("status") or {}
+    restarts = sum(one.get("restartCount", 0) for one in status.get("containerStatuses") or [])
+    not_these = {*taken, status.get("podIP")}
     ports = tcp_ports(pod)
-    for address in islice(candidates(pod["metadata"]["uid"], network), _TRIES):
-        if address not in taken and free(address, ports):
+    for address in islice(candidates(f"{pod['metadata']['uid']}/{restarts}", network), _TRIES):
+        if address not in not_these and free(address, ports):
             return address
     raise ReportError(
         f"no free address in {network} after {_TRIES} tries for ports {ports}",

@@ -36,6 +36,7 @@ class Component:
         check: its health check.
         command: the process to run; empty for a pod.
         after: components that must be ready before it starts.
+        needs: components without which it is not ready, whatever its check says; those are earlier ones.
         environ: variables beside those of the stack.
         directory: its working directory; the stack's folder by default.
         port: the port it serves; 0 for none of its own.
@@ -46,6 +47,7 @@ class Component:
     check: Check
     command: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     directory: Path | None = None
     port: int = 0
@@ -74,7 +76,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "agent": ("apiserver",),
     "operator": ("apiserver",),
     "registry": ("agent", "mesh"),
-    "gateway": ("agent", "mesh", "registry"),
+    "gateway": ("agent", "mesh", "registry", "store"),
 }
 
 
@@ -90,7 +92,13 @@ def components_of(settings: StackSettings, programs: Programs) -> tuple[Componen
         "gateway": _pod(settings, "gateway"),
     }
     run = settings.components
-    return tuple(replace(every[name], after=tuple(one for one in every[name].after if one in run)) for name in run)
+
+    def running(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in run)
+
+    return tuple(
+        replace(every[name], after=running(every[name].after), needs=running(_NEEDS.get(name, ()))) for name in run
+    )
 
 
 def _store(settings: StackSettings, programs: Programs) -> Component:
@@ -168,4 +176,4 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
 def _pod(settings: StackSettings, name: str) -> Component:
     """A service that the node runs as a pod; checked through the mesh, as clients reach it."""
     check = HttpCheck(settings.ports.ingress, "/health/ready", host=service_url(name).removeprefix("http://"))
-    return Component(name, check, after=("agent",))
+    return Component(name, check)

@@ -61,7 +61,8 @@ def failure(check: Check, since: float = 0.0) -> str:
 
     Args:
         check: the check.
-        since: the start time of the component, in seconds since the epoch; earlier heartbeats do not count.
+        since: when the component, or what it needs, started last, in seconds since the epoch; earlier heartbeats do
+            not count.
     """
     try:
         return _failure(check, since)
@@ -81,7 +82,7 @@ def _failure(check: Check, since: float) -> str:
     renewed = timestamps.parse(json.loads(body)["spec"]["renewTime"]).timestamp()
     age = time.time() - renewed
     if renewed < since:
-        return "no heartbeat since its start yet"
+        return "no new heartbeat yet"
     return "" if age <= check.seconds else f"its last heartbeat was {age:.0f} s ago"
 
 

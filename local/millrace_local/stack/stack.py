@@ -20,8 +20,8 @@ from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_kube.connection import load
 from millrace_local.atomic_file import write_atomically
 from millrace_local.node.registration import holder
-from millrace_local.stack import attach, logs, preflight, processes, state
-from millrace_local.stack.components import NODE, choose_components
+from millrace_local.stack import attach, health, logs, preflight, processes, state
+from millrace_local.stack.components import NODE, choose_components, components_of
 from millrace_local.stack.launch import packaged_crds, packaged_third_party, programs
 from millrace_local.stack.ports import OPTIONS, free_ports
 from millrace_local.stack.settings import Ports, StackPaths, StackSettings
@@ -278,16 +278,24 @@ class LocalStack:
             )
 
     def _wait_ready(self, deadline: float, progress: Progress) -> None:
-        wanted = self._running_settings().components
+        wanted = components_of(self._running_settings(), programs())
         while True:
             now = self.status()
             progress(now)
-            waiting = [name for name in wanted if name not in now.components or now.components[name].health != "ready"]
+            waiting = {
+                one.name: now.components.get(one.name, ComponentState()).message
+                for one in wanted
+                if now.components.get(one.name, ComponentState()).health != "ready"
+            }
             if not waiting and now.supervisor.pid:
-                return
+                # The state is as old as the supervisor's last look at each; what is said here is true now.
+                failures = {one.name: health.failure(one.check) for one in wanted}
+                waiting = {name: why for name, why in failures.items() if why}
+                if not waiting:
+                    return
             self._check_failed(now)
             if time.monotonic() > deadline:
-                why = "; ".join(f"{name}: {now.components.get(name, ComponentState()).message}" for name in waiting)
+                why = "; ".join(f"{name}: {message}" for name, message in waiting.items())
                 raise ReportError(f"not ready in time: {why}", hint=f"See the logs in {self.paths.logs}")
             time.sleep(_POLL_SECONDS)
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from millrace_local.atomic_file import write_atomically
 
 Health = Literal["waiting", "starting", "ready", "unhealthy", "restarting", "stopped"]
-Phase = Literal["starting", "ready", "failed", "stopping", "stopped"]
+Phase = Literal["starting", "ready", "degraded", "failed", "stopping", "stopped"]
 
 
 @dataclass(frozen=True)

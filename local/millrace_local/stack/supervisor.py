@@ -15,7 +15,7 @@ from dataclasses import replace
 from time import monotonic, time
 from typing import Any
 
-from millrace_local.stack import backoff, health, logs, processes, state
+from millrace_local.stack import backoff, health, logs, processes, readiness, state
 from millrace_local.stack.components import Component
 from millrace_local.stack.settings import StackPaths
 from millrace_local.stack.state import ComponentState, ProcessIdentity, StackState
@@ -46,18 +46,19 @@ class Supervisor:
         waiting = {component.name: ComponentState(port=component.port) for component in components}
         self._state = replace(initial, components=waiting)
         self._ready = {component.name: asyncio.Event() for component in components}
+        # Set, and replaced by another, when something that the component needs is not ready any more.
+        self._losses = {component.name: asyncio.Event() for component in components}
         self._stopping = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs everything until ``stop`` is set, then stops it in reverse order."""
         self._set_phase("starting")
         tasks = {component.name: asyncio.create_task(self._keep_running(component)) for component in self._components}
-        others = [asyncio.create_task(self._wait_all_ready()), asyncio.create_task(self._rotate_logs())]
+        rotating = asyncio.create_task(self._rotate_logs())
         await stop.wait()
         self._set_phase("stopping")
         self._stopping.set()
-        for task in others:
-            task.cancel()
+        rotating.cancel()
         for component in reversed(self._components):
             # A component ends before those it depends on: pods report their end to the API server.
             tasks[component.name].cancel()
@@ -118,25 +119,31 @@ class Supervisor:
 
     async def _follow_health(self, component: Component) -> None:
         """Updates a component's health; returns when it has been unhealthy for too long."""
-        last_good, since = 0.0, time()
+        name, last_good = component.name, 0.0
+        lost, since, is_settled = self._losses[name], time(), False
         while True:
-            why = await asyncio.to_thread(health.failure, component.check, since)
+            if lost.is_set():
+                lost, since, is_settled = self._losses[name], time(), False
+            lacking = readiness.lacking(component.needs, self._state.components)
+            why = lacking or await asyncio.to_thread(health.failure, component.check, since)
+            if lost.is_set():
+                continue  # what the check saw may have been from before
             if not why:
-                last_good = monotonic()
-                self._update(component.name, health="ready", message="")
-                self._ready[component.name].set()
+                last_good, is_settled = monotonic(), True
+                self._update(name, health="ready", message="")
+                self._ready[name].set()
+            elif lacking:
+                last_good = last_good and monotonic()  # a restart would not help
+                self._update(name, health="waiting", message=why)
             elif last_good:
-                self._update(component.name, health="unhealthy", message=why)
+                self._update(name, health="unhealthy", message=why)
                 if component.command and monotonic() - last_good > UNHEALTHY_SECONDS:
                     return
             else:
-                self._update(component.name, health="starting", message=why)
-            await asyncio.sleep(READY_POLL_SECONDS if last_good else STARTING_POLL_SECONDS)
-
-    async def _wait_all_ready(self) -> None:
-        for event in self._ready.values():
-            await event.wait()
-        self._set_phase("ready")
+                self._update(name, health="starting", message=why)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READY_POLL_SECONDS if is_settled else STARTING_POLL_SECONDS):
+                    await lost.wait()
 
     async def _rotate_logs(self) -> None:
         while True:
@@ -148,9 +155,24 @@ class Supervisor:
     def _update(self, name: str, **changes: Any) -> None:
         before = self._state.components[name]
         after = replace(before, **changes)
-        if after != before:
-            self._state = replace(self._state, components={**self._state.components, name: after})
-            self._write()
+        if after == before:
+            return
+        states = {**self._state.components, name: after}
+        if before.health == "ready" and after.health != "ready":
+            self._lose(name, states)
+        phase = readiness.phase(self._state.phase, states)
+        error = "" if phase == "ready" else self._state.error
+        self._state = replace(self._state, components=states, phase=phase, error=error)
+        self._write()
+
+    def _lose(self, name: str, states: dict[str, ComponentState]) -> None:
+        """Has all that needs ``name`` seen again, in the same write: nobody reads that they are ready without it."""
+        for other in readiness.dependents(self._components, name):
+            self._losses[other].set()
+            self._losses[other] = asyncio.Event()
+            if states[other].health == "ready":
+                why = f"for {name}, which is {states[name].health}"
+                states[other] = replace(states[other], health="waiting", message=why)
 
     def _set_phase(self, phase: state.Phase) -> None:
         self._state = replace(self._state, phase=phase, error="")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,14 @@ def test_strings_of_10_mb_are_stored_and_returned_unchanged(store: Store) -> Non
 
 
 def test_a_connection_that_breaks_is_made_again_and_no_row_is_lost(server: Any, store: Store) -> None:
-    def broken() -> None:
-        store.client.client_kill_filter(_type="normal", skipme=True)
-
-    with RowWriter(Store(f"redis://127.0.0.1:{server.port}/0"), DEFINITION, patience=30.0).running() as writer:
-        for first in range(0, 40_000, 4000):
-            threading.Timer(0.01, broken).start()
-            writer.write(many(4000, first))
+    # One connection that asks for all of them, so that no thread breaks that of another.
+    with ThreadPoolExecutor(1) as breaking, store.client.client() as own:
+        with RowWriter(Store(f"redis://127.0.0.1:{server.port}/0"), DEFINITION, patience=30.0).running() as writer:
+            broken = []
+            for first in range(0, 40_000, 4000):
+                broken.append(breaking.submit(own.client_kill_filter, _type="normal", skipme=True))
+                writer.write(many(4000, first))
+        assert sum(one.result() for one in broken) > 0
     assert store.client.dbsize() == 40_000
     assert writer.written.changed + writer.written.skipped == 40_000
 

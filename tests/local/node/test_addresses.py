@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from ipaddress import IPv4Address
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -15,9 +15,10 @@ from millrace_core.base.errors import RejectError, ReportError
 from millrace_local.node.addresses import RANGE, allocate, candidates, check_local, is_free, parse_range
 
 
-def pod(uid: str = "u", ip: str = "", port: int = 0, **spec: Any) -> dict[str, Any]:
+def pod(uid: str = "u", ip: str = "", port: int = 0, restarts: int = 0, **spec: Any) -> dict[str, Any]:
     container = {"name": "c", "ports": [{"containerPort": port}] if port else []}
-    return {"metadata": {"uid": uid}, "spec": {"containers": [container], **spec}, "status": {"podIP": ip}}
+    status = {"podIP": ip, "containerStatuses": [{"name": "c", "restartCount": restarts}]} if ip else {}
+    return {"metadata": {"uid": uid}, "spec": {"containers": [container], **spec}, "status": status}
 
 
 @given(st.uuids().map(str))
@@ -27,13 +28,25 @@ def test_addresses_follow_from_the_uid_and_lie_in_their_range(uid: str) -> None:
     assert all(IPv4Address(address) in RANGE and address.rsplit(".", 1)[1] not in ("0", "255") for address in first)
 
 
-def test_an_address_is_kept_over_restarts_and_never_shared() -> None:
-    first, second = islice(candidates("u"), 2)
+def test_an_address_is_never_shared() -> None:
+    first, second = islice(candidates("u/0"), 2)
     assert allocate(pod(), ()) == first
     assert allocate(pod(), {first}) == second
-    assert allocate(pod(ip="127.70.1.2"), ()) == "127.70.1.2"
-    assert allocate(pod(ip=first), {first}) == second
     assert allocate(pod(hostNetwork=True), ()) == "127.0.0.1"
+
+
+@given(st.uuids().map(str), st.integers(2, 6))
+def test_a_pod_has_another_address_with_every_node_that_starts_it(uid: str, nodes: int) -> None:
+    lives = [allocate(pod(uid), (), free=lambda _address, _ports: True)]
+    for restarts in range(nodes):
+        lives.append(allocate(pod(uid, lives[-1], restarts=restarts), (), free=lambda _address, _ports: True))
+    assert all(one != other for one, other in pairwise(lives))
+
+
+def test_a_pod_does_not_come_back_to_the_address_before_the_last_one() -> None:
+    first = allocate(pod(), ())
+    second = allocate(pod(ip=first), ())
+    assert len({first, second, allocate(pod(ip=second, restarts=1), ())}) == 3
 
 
 def test_pods_get_addresses_of_the_given_range_and_leave_those_of_another() -> None:
@@ -53,7 +66,7 @@ def test_a_range_that_pods_cannot_use_is_refused_with_what_to_do() -> None:
 
 
 def test_an_address_whose_port_is_in_use_is_skipped() -> None:
-    first, second = islice(candidates("u"), 2)
+    first, second = islice(candidates("u/0"), 2)
     with socket.socket() as held:
         held.bind((first, 0))
         held.listen()

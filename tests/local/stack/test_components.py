@@ -25,7 +25,7 @@ def planned(settings: StackSettings = SETTINGS) -> dict[str, Component]:
 def test_every_component_that_is_waited_for_runs_before() -> None:
     seen: set[str] = set()
     for component in components_of(SETTINGS, PROGRAMS):
-        assert set(component.after) <= seen
+        assert set(component.after) | set(component.needs) <= seen
         seen.add(component.name)
     assert tuple(planned()) == COMPONENTS
 
@@ -85,6 +85,14 @@ def test_an_attached_stack_runs_no_api_server_and_leaves_the_cluster_its_control
     assert components["operator"].environ["KUBECONFIG"] == "/k"
     assert components["operator"].after == ()
     assert StackSettings.from_json(settings.to_json()) == settings
+
+
+def test_pods_are_ready_only_with_the_agent_that_runs_them_and_the_mesh_that_reaches_them() -> None:
+    components = planned()
+    assert components["gateway"].needs == ("agent", "mesh", "registry", "store")
+    assert components["registry"].needs == ("agent", "mesh")
+    attached = planned(replace(SETTINGS, components=("mesh", "agent", "registry")))
+    assert (attached["agent"].needs, attached["registry"].needs) == ((), ("agent", "mesh"))
 
 
 def test_components_are_chosen_by_name_in_their_own_order() -> None:

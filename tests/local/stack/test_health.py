@@ -61,7 +61,7 @@ async def test_a_unix_socket_deep_in_the_tree_is_reached(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(
     ("ago", "since", "said"),
-    [(1, 5, ""), (60, 100, "its last heartbeat was 60 s ago"), (3, 2, "no heartbeat since its start yet")],
+    [(1, 5, ""), (60, 100, "its last heartbeat was 60 s ago"), (3, 2, "no new heartbeat yet")],
 )
 async def test_a_heartbeat_counts_while_it_is_fresh_and_of_this_life(
     ago: int, since: int, said: str, tmp_path: Path

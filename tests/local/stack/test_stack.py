@@ -109,6 +109,20 @@ def test_a_component_comes_back_from_a_kill_and_from_a_restart(root: Path) -> No
             stack.kill("redis")
 
 
+def test_ready_is_what_is_seen_now_and_not_what_the_supervisor_saw_last(root: Path) -> None:
+    with a_stack(root) as stack:
+        was = stack.status()
+        os.kill(was.supervisor.pid, signal.SIGSTOP)
+        try:
+            processes.kill(was.components["store"].process, signal.SIGKILL)
+            with pytest.raises(ReportError, match=r"not ready in time: store: .*refused"):
+                stack.wait_ready(0.1)
+        finally:
+            os.kill(was.supervisor.pid, signal.SIGCONT)
+        stack.wait_ready(20)
+        assert redis.Redis.from_url(stack.store_url).ping()
+
+
 def test_a_second_up_finds_the_first_and_other_settings_are_refused(root: Path) -> None:
     with a_stack(root) as stack:
         supervisor = stack.status().supervisor

@@ -6,13 +6,15 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from millrace_local.stack import backoff, processes, state, supervisor
+from millrace_local.stack import backoff, health, processes, state, supervisor
 from millrace_local.stack.components import Component
 from millrace_local.stack.health import HttpCheck
 from millrace_local.stack.settings import StackPaths
@@ -20,6 +22,7 @@ from millrace_local.stack.state import ComponentState, StackState
 from millrace_local.stack.supervisor import Supervisor
 from tests.local.mesh.conftest import free_port
 
+SLOW = HttpCheck(1, "/slow")
 # Answers 200 to everything, or the status in the file that its second argument names.
 SERVER = """
 import http.server, pathlib, sys
@@ -81,6 +84,66 @@ async def test_a_component_that_is_killed_is_started_again_and_counted(tmp_path:
         await until(lambda: now().components["one"].restarts == 1 and now().components["one"].health == "ready")
         assert now().components["one"].process != first
         assert now().phase == "ready"
+
+
+async def test_what_needs_a_component_that_ended_is_ready_only_when_seen_since(tmp_path: Path) -> None:
+    first, third = server("first", tmp_path), server("third", tmp_path)
+    second = Component("second", HttpCheck(first.port), needs=("first",))
+    third = replace(third, needs=("second",))
+    async with running(tmp_path, first, second, third) as now:
+        await until(lambda: now().phase == "ready")
+        (tmp_path / "first.status").write_text("503")
+        os.kill(now().components["first"].process.pid, signal.SIGKILL)
+        await until(lambda: now().components["first"].health != "ready")
+        # As one write says that the first ended, and the others were ready a moment ago.
+        assert [now().components[name].health for name in ("second", "third")] == ["waiting", "waiting"]
+        assert now().components["third"].message.startswith(("for first, which is ", "for second, which is "))
+        assert now().phase == "degraded"
+        await until(lambda: now().components["first"].message.startswith("answered 503"))
+        assert now().components["second"].health == "waiting"
+        (tmp_path / "first.status").unlink()
+        await until(lambda: now().phase == "ready")
+        assert now().components["third"].restarts == 0
+
+
+async def test_a_check_that_began_before_the_end_of_what_is_needed_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer, real = threading.Event(), threading.Event(), health.failure
+
+    def slow(check: health.Check, since: float) -> str:
+        if check != SLOW:
+            return real(check, since)
+        asked.set()
+        answer.wait(20)
+        return ""
+
+    monkeypatch.setattr(health, "failure", slow)
+    first = server("first", tmp_path)
+    async with running(tmp_path, first, Component("second", SLOW, needs=("first",))) as now:
+        await asyncio.to_thread(asked.wait, 20)
+        (tmp_path / "first.status").write_text("503")
+        os.kill(now().components["first"].process.pid, signal.SIGKILL)
+        await until(lambda: now().components["first"].message.startswith("answered 503"))
+        answer.set()
+        await until(lambda: now().components["second"].health == "waiting")
+        (tmp_path / "first.status").unlink()
+        await until(lambda: now().phase == "ready")
+
+
+async def test_a_component_is_not_started_again_for_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "READY_POLL_SECONDS", 0.02)
+    async with running(tmp_path, server("first", tmp_path), replace(server("two", tmp_path), needs=("first",))) as now:
+        await until(lambda: now().phase == "ready")
+        (tmp_path / "first.status").write_text("503")
+        await until(lambda: now().components["two"].health == "waiting")
+        monkeypatch.setattr(supervisor, "UNHEALTHY_SECONDS", 0.0)
+        await until(lambda: now().components["first"].restarts > 0)
+        (tmp_path / "first.status").unlink()
+        await until(lambda: now().phase == "ready")
+        assert now().components["two"].restarts == 0
 
 
 async def test_a_component_that_never_comes_up_fails_the_start_with_its_last_words(tmp_path: Path) -> None:
