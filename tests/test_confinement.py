@@ -174,6 +174,12 @@ def test_the_operator_leads(pods: Callable[[str], Pod], cluster: RunningServer) 
     pod.until(ready(port))
 
 
+def test_an_uninstall_ends_well(pods: Callable[[str], Pod], cluster: RunningServer) -> None:
+    pod = pods("uninstall")
+    pod.start("millrace_operators.uninstall", KUBECONFIG=str(cluster.kubeconfig))
+    assert pod.ended() == 0, pod.log()
+
+
 def test_registry_and_gateway_serve(pods: Callable[[str], Pod], store: str) -> None:
     registry, gateway = pods("registry"), pods("gateway")
     url = f"sqlite:///{registry.volume}/registry.db"

@@ -13,6 +13,7 @@ from millrace_kube import resources as r
 from millrace_kube.platform import DefaultResources
 from millrace_kube.watched import WATCHED
 from millrace_operators.operator.settings import OperatorSettings
+from millrace_operators.uninstall.settings import UninstallSettings
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.registry.settings import RegistrySettings
 from tests import kubernetes_peer
@@ -24,7 +25,12 @@ CHART = Path(__file__).parents[2] / "charts" / "millrace"
 STORE = {"store": {"url": "redis://store:6379"}}
 SETTINGS = {
     f"millrace-{name}": {field.alias for field in settings.model_fields.values()}
-    for name, settings in (("operator", OperatorSettings), ("gateway", GatewaySettings), ("registry", RegistrySettings))
+    for name, settings in (
+        ("operator", OperatorSettings),
+        ("gateway", GatewaySettings),
+        ("registry", RegistrySettings),
+        ("uninstall", UninstallSettings),
+    )
 }
 PROCESSES = ("operator", "registry", "gateway")
 PLACED: dict[str, Any] = {
@@ -120,7 +126,7 @@ def test_every_image_is_of_one_release_and_named_by_what_it_runs() -> None:
 
 def test_every_container_runs_a_module_that_there_is_with_settings_that_it_has() -> None:
     for document in rendered(STORE):
-        if document["kind"] == "Deployment":
+        if document["kind"] in ("Deployment", "Job"):
             [container] = document["spec"]["template"]["spec"]["containers"]
             python, option, module = container["command"]
             assert (python, option) == ("python", "-m")
@@ -253,6 +259,23 @@ def test_a_value_of_the_wrong_form_is_refused_by_its_name(path: str, value: obje
     named = parents[0] if parents else last
     with pytest.raises(helm.HelmError, match=named):
         rendered({**STORE, **values})
+
+
+def test_an_uninstall_deletes_objects_only_where_that_was_chosen() -> None:
+    for chosen in (False, True):
+        documents = rendered({**STORE, "uninstall": {"deleteObjects": chosen}})
+        [container] = one(documents, "Job", "millrace-uninstall")["spec"]["template"]["spec"]["containers"]
+        environ = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert UninstallSettings.load(environ).delete_objects is chosen
+        [rule] = one(documents, "ClusterRole", "millrace-uninstall")["rules"]
+        assert ("delete" in rule["verbs"]) is chosen
+    kinds = {each["kind"] for each in rendered({**STORE, "uninstall": {"hook": False}})}
+    assert "Job" not in kinds
+
+
+def test_the_volume_of_the_registry_outlives_the_release() -> None:
+    volume = one(rendered(STORE), "PersistentVolumeClaim", "millrace-registry")
+    assert volume["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
 def test_a_chart_without_a_store_says_what_is_needed() -> None:
