@@ -15,9 +15,11 @@ from millrace_core.api import conditions, names
 from millrace_kube import errors
 from millrace_kube.cache import Cache
 from millrace_kube.client import Client
-from millrace_kube.compare import covers, merge_patch
+from millrace_kube.compare import merge_patch
+from millrace_kube.contests import Contests
 from millrace_kube.events import Recorder
 from millrace_kube.metrics import KubeMetrics
+from millrace_kube.ownership import Difference, difference, taken_over, without_scaled
 from millrace_kube.resources import (
     Object,
     Resource,
@@ -31,6 +33,8 @@ from millrace_kube.resources import (
 )
 
 MANAGED: Final = {names.MANAGED_BY: "millrace"}
+# Reason of the Event about a child that somebody else had changed.
+PUT_BACK: Final = "ChildPutBack"
 
 
 class CachedClient:
@@ -53,33 +57,62 @@ class CachedClient:
         self.now = clock
         self.events = Recorder(client, clock=clock)
         self._metrics = metrics or KubeMetrics()
+        self._contests = Contests()
 
     async def apply(self, desired: Object) -> bool:
         """Makes the object be as ``desired``: server-side apply, field manager ``millrace``, force.
 
         The label ``app.kubernetes.io/managed-by`` and the annotation ``millrace.dev/applied`` are added. Nothing is
-        sent where the live object carries the hash of ``desired`` and still holds every value of it.
+        sent where the live object carries the hash of ``desired`` and is as ``ownership`` wants it. What others changed
+        is put back, with one Event about the object's owner.
 
         Returns: whether anything was written.
 
         Raises:
             NameTakenError: an object of this name exists that Millrace did not make; it is left as it is.
+            ContestedError: somebody keeps changing it; it is left as it is for up to a minute.
+            ConflictError: it has changed meanwhile; the cache holds the newer one, reconcile again.
             AbsentError: the namespace or the kind does not exist. RefusedError: the API server finds it invalid.
         """
         resource = resource_of(desired)
         wanted = _stamped(desired)
         live = await self._live(resource, wanted)
-        if live is not None:
-            if labels_of(live).get(names.MANAGED_BY) != "millrace":
-                raise errors.NameTakenError(
-                    f"{key_text(live)} exists and is not managed by Millrace",
-                    hint="Delete or rename it, or choose another name here",
-                    field="metadata.name",
-                )
-            if _hash(live) == _hash(wanted) and covers(wanted, live):
-                return False
-        self._took(resource, await self.client.apply(resource, wanted), "apply")
+        key, stamp = (resource, namespace_of(wanted), name_of(wanted)), _hash(wanted)
+        if live is None:
+            self._took(resource, await self.client.apply(resource, wanted), "apply")
+            self._contests.note(key, stamp, self.now())
+            return True
+        if labels_of(live).get(names.MANAGED_BY) != "millrace":
+            raise errors.NameTakenError(
+                f"{key_text(live)} exists and is not managed by Millrace",
+                hint="Delete or rename it, or choose another name here",
+                field="metadata.name",
+            )
+        found, same = difference(wanted, live), _hash(live) == stamp
+        if same and not found:
+            return False
+        self._contests.refuse(key, stamp, f"{key_text(live)} was changed: {found.edits}", self.now())
+        if found.added:
+            entries = {"metadata": {"managedFields": taken_over(live, found.added)}}
+            await self._write_conditionally(live, entries, "", "owners")
+        self._took(resource, await self.client.apply(resource, found.desired), "apply")
+        self._contests.note(key, stamp, self.now())
+        if same:
+            await self._report(live, found)
         return True
+
+    async def _report(self, live: Object, found: Difference) -> None:
+        """An Event at the child's owner, where people look; at the child itself where it has none."""
+        if not found.edits:
+            return
+        owner = next(iter(live["metadata"].get("ownerReferences") or ()), None)
+        about = live
+        if owner is not None:
+            metadata = {"name": owner["name"], "namespace": namespace_of(live), "uid": owner["uid"]}
+            about = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata}
+        note = f"{key_text(live)} was changed and is put back: {found.edits}"
+        identity = [live["metadata"]["uid"], live["metadata"]["resourceVersion"]]
+        await self.events.emit(about, "Warning", PUT_BACK, note, identity=identity)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, propagation: str = "Background", uid: str = ""
@@ -164,7 +197,9 @@ class CachedClient:
         held = self.cache.get(resource, *place) if self.cache.watches(resource) else None
         return held or await self.client.get(resource, *place)
 
-    async def _write_conditionally(self, observed: Object, patch: Object, subresource: str) -> Object:
+    async def _write_conditionally(
+        self, observed: Object, patch: Object, subresource: str, verb: str = "finalizers"
+    ) -> Object:
         resource, metadata = resource_of(observed), observed["metadata"]
         place = namespace_of(observed), name_of(observed)
         version = {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}
@@ -174,7 +209,7 @@ class CachedClient:
         except (errors.ConflictError, errors.AbsentError):
             await self.live(resource, *place)
             raise
-        self._took(resource, answer, subresource or "finalizers")
+        self._took(resource, answer, subresource or verb)
         return answer
 
     def _took(self, resource: Resource, answer: Object, verb: str) -> None:
@@ -190,7 +225,7 @@ class CachedClient:
 def _stamped(desired: Object) -> Object:
     metadata = dict(desired["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **MANAGED}
-    stamp = {names.APPLIED_HASH: names.digest({**desired, "metadata": metadata})[:16]}
+    stamp = {names.APPLIED_HASH: names.digest(without_scaled({**desired, "metadata": metadata}))[:16]}
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **stamp}
     return {**desired, "metadata": metadata}
 

@@ -76,6 +76,12 @@ class NameTakenError(RejectError):
     reason = "NameTaken"
 
 
+class ContestedError(RejectError):
+    """Somebody keeps changing an object of ours; it is left as it is for a while."""
+
+    reason = "Contested"
+
+
 class LostLeadershipError(RetryError):
     """A write was attempted without a valid Lease; nothing was sent."""
 

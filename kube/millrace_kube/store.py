@@ -157,6 +157,9 @@ class Store:
 def _trimmed(document: Object, watch: Watch) -> Object:
     """The object without what nobody reads; only the changed levels are copied."""
     trimmed = _without(document, ["metadata", "managedFields"])
+    if watch.owners and (entries := document["metadata"].get("managedFields")):
+        kept = [entry for entry in entries if entry.get("subresource") != "status"]
+        trimmed = {**trimmed, "metadata": {**trimmed["metadata"], "managedFields": kept}}
     for path in watch.drop:
         trimmed = _without(trimmed, path.split("."))
     return trimmed

@@ -18,15 +18,17 @@ class Watch:
         labels: label selector; empty: all objects.
         fields: field selector; empty: all objects.
         drop: dotted paths that are not kept, because nothing reads them and they are large.
+        owners: whether ``metadata.managedFields`` is kept, but for those of status: see ``ownership``.
     """
 
     labels: str = ""
     fields: str = ""
     drop: tuple[str, ...] = ()
+    owners: bool = False
 
 
 EVERYTHING: Final = Watch()
-_OURS: Final = Watch(f"{names.MANAGED_BY}=millrace")
+_OURS: Final = Watch(f"{names.MANAGED_BY}=millrace", owners=True)
 
 WATCHED: Final[Mapping[r.Resource, Watch]] = {
     r.FEATURE_VIEWS: EVERYTHING,
@@ -44,7 +46,7 @@ WATCHED: Final[Mapping[r.Resource, Watch]] = {
     r.HORIZONTAL_POD_AUTOSCALERS: _OURS,
     r.SERVICE_MONITORS: _OURS,
     # The users' own are watched too: one for a service's host makes Millrace's its delegate.
-    r.VIRTUAL_SERVICES: EVERYTHING,
+    r.VIRTUAL_SERVICES: Watch(owners=True),
     r.DESTINATION_RULES: _OURS,
     r.NODES: Watch(drop=("status.images", "status.conditions", "status.nodeInfo")),
 }

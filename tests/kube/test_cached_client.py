@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,65 @@ async def test_drift_by_somebody_else_is_mended_and_their_own_fields_stay(cluste
     assert made is not None
     assert made["spec"]["schedule"] == "0 0 * * *"
     assert labels_of(made)["team"] == "x"
+
+
+async def test_what_others_add_is_put_back_with_one_event_and_in_two_writes(cluster: CachedClient, api: Api) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    paused = {"spec": {"jobTemplate": {"spec": {"parallelism": 0, "suspend": True}}}}
+    api.merge(CRON_JOBS, namespace, "nightly", paused)
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    api.count_writes()
+    assert await cluster.apply(cron_job(namespace))
+    assert not await cluster.apply(cron_job(namespace))
+    assert api.writes() == 3, "the owners, the object, the Event"
+    made = api.get(CRON_JOBS, namespace, "nightly")
+    assert made is not None
+    assert not {"parallelism", "suspend"} & made["spec"]["jobTemplate"]["spec"].keys()
+    [event] = api.list(EVENTS, namespace)
+    assert (event["reason"], event["involvedObject"]["name"]) == ("ChildPutBack", "nightly")
+    assert "spec.jobTemplate.spec.parallelism" in event["message"]
+
+
+async def test_two_writers_of_one_field_do_not_drive_each_other_for_ever(cluster: CachedClient, api: Api) -> None:
+    namespace = api.namespace()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    cluster.now = lambda: now
+    await cluster.apply(cron_job(namespace))
+    written = 0
+    for _ in range(20):
+        api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": "Europe/Berlin"}})
+        await cluster.live(CRON_JOBS, namespace, "nightly")
+        now += timedelta(seconds=1)
+        try:
+            written += await cluster.apply(cron_job(namespace))
+        except errors.ContestedError as error:
+            said = str(error)
+    assert written == 3
+    assert "spec.timeZone by" in said
+    assert "until 2026-01-01T00:01:01" in said
+    now += timedelta(minutes=1)
+    assert await cluster.apply(cron_job(namespace)), "a later try may find the other writer gone"
+    assert len(api.list(EVENTS, namespace)) == 4
+
+
+async def test_what_we_want_ourselves_is_written_in_a_contest_too(cluster: CachedClient, api: Api) -> None:
+    namespace = api.namespace()
+    for minute in range(6):
+        assert await cluster.apply(cron_job(namespace, schedule=f"{minute} * * * *"))
+
+
+async def test_an_edit_that_comes_between_reading_and_putting_back_is_a_conflict(
+    cluster: CachedClient, api: Api
+) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": "Europe/Berlin"}})
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    api.merge(CRON_JOBS, namespace, "nightly", {"metadata": {"labels": {"x": "y"}}})
+    with pytest.raises(errors.ConflictError):
+        await cluster.apply(cron_job(namespace))
+    assert await cluster.apply(cron_job(namespace)), "the conflict brought the newer one into the cache"
 
 
 async def test_a_field_that_is_no_longer_wanted_goes(cluster: CachedClient, api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -153,6 +154,84 @@ async def test_what_somebody_changes_in_a_child_is_put_right(world: World) -> No
     assert deployment is not None
     assert deployment["spec"]["replicas"] == 1
     assert world.get(r.POD_DISRUPTION_BUDGETS, "m") is not None
+
+
+@pytest.mark.parametrize(
+    ("resource", "child", "patch"),
+    [
+        (r.SERVICES, "shop-arms", {"spec": {"selector": {"a": "b"}}}),
+        (r.SERVICES, "shop", {"spec": {"selector": {"a": "b"}}}),
+        (r.SERVICES, "shop", {"spec": {"publishNotReadyAddresses": True}}),
+        (r.DEPLOYMENTS, "", {"spec": {"paused": True}}),
+        (r.DEPLOYMENTS, "", {"spec": {"template": {"spec": {"nodeSelector": {"disk": "none"}}}}}),
+        (r.DESTINATION_RULES, "shop", {"spec": {"trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 1}}}}}),
+        (r.VIRTUAL_SERVICES, "shop", {"spec": {"gateways": ["other"]}}),
+        (r.SCALED_OBJECTS, "m", {"metadata": {"annotations": {"autoscaling.keda.sh/paused": "true"}}}),
+        (r.SCALED_OBJECTS, "m", {"spec": {"idleReplicaCount": 0}}),
+        (r.POD_DISRUPTION_BUDGETS, "m", {"spec": {"selector": {"matchLabels": {"a": "b"}}}}),
+        (r.SERVICE_MONITORS, "m", {"spec": {"jobLabel": "x"}}),
+    ],
+)
+async def test_what_somebody_adds_to_a_child_is_put_back_and_told(
+    world: World, resource: r.Resource, child: str, patch: dict[str, Any]
+) -> None:
+    world.apply(model(scaling={"min": 1, "max": 3}))
+    await world.settle()
+    child = child or world.status(MD, "m")["revision"]
+    before = world.get(resource, child)
+    assert before is not None
+    world.patch(resource, child, patch)
+    edited = world.get(resource, child)
+    assert edited is not None
+    assert (edited["spec"], edited["metadata"].get("annotations")) != (
+        before["spec"],
+        before["metadata"].get("annotations"),
+    )
+    await world.settle()
+    after = world.get(resource, child)
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert "autoscaling.keda.sh/paused" not in after["metadata"]["annotations"]
+    told = [entry for entry in world.events() if entry[2] in ("ChildPutBack", "RouteRewritten")]
+    assert [entry[:2] for entry in told] == [("m", "Warning")]
+    writes = world.writes
+    await world.settle()
+    assert world.writes == writes
+
+
+async def test_a_writer_that_does_not_give_way_is_named_in_the_condition_and_costs_few_writes(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    revision = world.status(MD, "m")["revision"]
+    before = world.writes
+    for _ in range(12):
+        world.patch(r.DEPLOYMENTS, revision, {"spec": {"paused": True}})
+        await world.turn()
+        world.now += timedelta(seconds=1)
+    assert world.writes - before <= 3 * 3 + 2, "owners, Deployment and Event of each; the condition and its Event"
+    assert world.condition(MD, "m", "Ready")[:2] == ("False", "Contested")
+    assert "spec.paused by" in world.condition(MD, "m", "Ready")[2]
+    assert world.wish is not None, "it is tried again"
+    world.now += timedelta(minutes=1)
+    await world.settle()
+    deployment = world.get(r.DEPLOYMENTS, revision)
+    assert deployment is not None
+    assert "paused" not in deployment["spec"]
+    assert world.condition(MD, "m", "Ready")[0] == "True"
+
+
+async def test_a_restart_by_kubectl_is_left_to_who_asked_for_it(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    revision = world.status(MD, "m")["revision"]
+    marks = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    world.patch(r.DEPLOYMENTS, revision, {"spec": {"template": {"metadata": {"annotations": marks}}}})
+    writes = world.writes
+    await world.turn()
+    assert world.writes == writes
+    deployment = world.get(r.DEPLOYMENTS, revision)
+    assert deployment is not None
+    assert deployment["spec"]["template"]["metadata"]["annotations"] == marks
 
 
 async def test_unknown_features_are_refused_until_the_view_appears(world: World) -> None:
