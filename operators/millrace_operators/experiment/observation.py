@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, Weights
 from millrace_core.base import duration, timestamps
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object, name_of, namespace_of
-from millrace_operators.facts.fact import NO_FACTS, Facts
+from millrace_operators.facts.fact import NO_FACTS, Fact, FactRequest, Facts
 from millrace_operators.routing.state import Champion, RouteObservation, RouteTarget
 
 PENDING: Final = "Pending"
@@ -27,6 +27,8 @@ ENDING: Final = (PROMOTING, ROLLING_BACK)
 ROUTED: Final = SPLITTING + ENDING
 
 NO_CHAMPION: Final = Champion()
+
+MissingFacts = Mapping[FactRequest[Any], Fact[Any]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Observation:
         mesh: whether the cluster serves the mesh's kinds.
         fight: whether somebody else keeps editing the route.
         facts: what was asked for because the cache does not hold it.
+        missing: those facts that a decision about this Experiment needs and that nobody answered.
     """
 
     document: Object
@@ -74,6 +77,7 @@ class Observation:
     mesh: bool = True
     fight: bool = False
     facts: Facts = NO_FACTS
+    missing: MissingFacts = field(default_factory=dict)
 
     def after(self, status: ExperimentStatus) -> Observation:
         """The same with another status."""
@@ -180,7 +184,6 @@ class ServiceObservation:
     route: RouteObservation
     experiments: tuple[Observation, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
-    facts: Facts = NO_FACTS
 
     @property
     def now(self) -> datetime:

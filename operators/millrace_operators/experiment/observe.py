@@ -1,104 +1,69 @@
-"""What the cache holds of a service's Experiments, read into plain values, once per turn."""
+"""What the snapshot and the facts say of a service and its Experiments, as plain values. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.api.command import command_id
-from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentSpec, ExperimentStatus
-from millrace_core.api.loading import load_object
-from millrace_core.base.errors import RejectError, ReportError
-from millrace_kube.cache import Cache
-from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS, Object, annotations_of, deleting, name_of
-from millrace_operators.experiment.observation import (
-    ROUTED,
-    ArmTarget,
-    Observation,
-    ServiceObservation,
-    Unreadable,
-)
-from millrace_operators.facts.fact import NO_FACTS, Absent, Facts, Known
-from millrace_operators.routing import observe as routes
+from millrace_core.api.experiment import ExperimentStatus
+from millrace_kube.resources import annotations_of, deleting
+from millrace_operators.experiment.needs import deployment_request, needed_by
+from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
+from millrace_operators.experiment.snapshot import Snapshot, StoredExperiment
+from millrace_operators.facts.fact import Absent, Facts, Known
+from millrace_operators.routing.observe import recorded, roots, service_of, target
 from millrace_operators.routing.state import RouteObservation
 
 
-def observe(cache: Cache, namespace: str, service: str, now: datetime, facts: Facts = NO_FACTS) -> ServiceObservation:
-    """The service with its route and its Experiments as the cache and the facts show them."""
-    route = routes.observe_route(cache, namespace, service, now, facts)
-    experiments: list[Observation] = []
-    unreadable: list[Unreadable] = []
-    for document in candidates(cache, namespace, service):
-        try:
-            experiments.append(_observe_experiment(cache, document, parse(document), route, facts))
-        except RejectError as error:
-            unreadable.append(Unreadable(document, error))
-    return ServiceObservation(route, tuple(experiments), tuple(unreadable), facts)
+def observe(snapshot: Snapshot, facts: Facts, now: datetime) -> ServiceObservation:
+    """The service with its route and its Experiments."""
+    asked = {name: facts.get(deployment_request(snapshot.namespace, name)) for name in snapshot.missing}
+    found = {name: fact.value for name, fact in asked.items() if isinstance(fact, Known)}
+    deployments = {
+        **{name: ArmTarget(unknown=not isinstance(fact, Absent)) for name, fact in asked.items()},
+        **{name: ArmTarget(target(item), service_of(item)) for name, item in {**snapshot.deployments, **found}.items()},
+    }
+    route = _observe_route(snapshot, deployments, now)
+    experiments = [_observe_experiment(snapshot, item, route, deployments, facts) for item in snapshot.experiments]
+    return ServiceObservation(route, tuple(experiments), snapshot.unreadable)
 
 
-def candidates(cache: Cache, namespace: str, service: str) -> list[Object]:
-    """The service's Experiments that want a turn: started ones first, then the oldest; finished ones are left out."""
-    found = [item for item in cache.all(EXPERIMENTS, namespace) if item["spec"].get("service") == service]
-    return sorted((item for item in found if not _at_rest(item)), key=_precedence)
-
-
-def parse(document: Object) -> Experiment:
-    """The typed object.
-
-    Raises:
-        RejectError: a field has no valid value.
-    """
-    parsed = load_object(document)
-    if not isinstance(parsed, Experiment):
-        raise ReportError(f"{document['kind']} came where an Experiment was expected")
-    return parsed
+def _observe_route(snapshot: Snapshot, deployments: Mapping[str, ArmTarget], now: datetime) -> RouteObservation:
+    found = [item.target for item in deployments.values() if item.target and item.service == snapshot.service]
+    return RouteObservation(
+        service=snapshot.service,
+        namespace=snapshot.namespace,
+        targets=sorted(found, key=lambda item: item.age_order),
+        live=snapshot.live,
+        champion=recorded(snapshot.live.stable),
+        now=now,
+        roots=roots(snapshot.virtual_services, snapshot.service),
+        fight=snapshot.live.fight_ends_at(now) is not None,
+        unknown=frozenset(name for name, item in deployments.items() if item.unknown and name in snapshot.routed),
+    )
 
 
 def _observe_experiment(
-    cache: Cache, document: Object, parsed: Experiment, route: RouteObservation, facts: Facts
+    snapshot: Snapshot,
+    stored: StoredExperiment,
+    route: RouteObservation,
+    deployments: Mapping[str, ArmTarget],
+    facts: Facts,
 ) -> Observation:
+    spec = stored.parsed.spec
     return Observation(
-        document=document,
-        spec=parsed.spec,
-        status=parsed.status or ExperimentStatus(),
-        arms=_arms(cache, route.namespace, parsed.spec, facts),
+        document=stored.document,
+        spec=spec,
+        status=stored.parsed.status or ExperimentStatus(),
+        arms={arm.name: deployments[arm.deployment] for arm in spec.arms},
         now=route.now,
-        command=annotations_of(document).get(COMMAND_ANNOTATION, ""),
-        deleting=deleting(document),
+        command=annotations_of(stored.document).get(COMMAND_ANNOTATION, ""),
+        deleting=deleting(stored.document),
         deployments=tuple(target.name for target in route.targets),
         champion=route.champion,
         mesh=route.live.mesh,
         fight=route.fight,
         facts=facts,
+        missing=facts.missing(needed_by(snapshot, stored.parsed)),
     )
-
-
-def _arms(cache: Cache, namespace: str, spec: ExperimentSpec, facts: Facts) -> dict[str, ArmTarget]:
-    return {arm.name: _arm_target(cache, namespace, arm.deployment, facts) for arm in spec.arms}
-
-
-def _arm_target(cache: Cache, namespace: str, name: str, facts: Facts) -> ArmTarget:
-    item = cache.get(MODEL_DEPLOYMENTS, namespace, name)
-    if item is None:
-        fact = facts.get(routes.deployment_request(namespace, name))
-        if not isinstance(fact, Known):
-            return ArmTarget(unknown=not isinstance(fact, Absent))
-        item = fact.value
-    return ArmTarget(routes.target(item), routes.service_of(item))
-
-
-def _at_rest(document: Object) -> bool:
-    """Whether the Experiment is over, with nothing left to say or do."""
-    status = document.get("status") or {}
-    return (
-        status.get("phase") in TERMINAL
-        and not deleting(document)
-        and status.get("observedGeneration") == document["metadata"]["generation"]
-        and (status.get("handledCommand") or "")
-        == command_id(annotations_of(document).get(COMMAND_ANNOTATION, status.get("handledCommand") or ""))
-    )
-
-
-def _precedence(document: Object) -> tuple[bool, str, str]:
-    started = (document.get("status") or {}).get("phase") in ROUTED
-    return not started, document["metadata"].get("creationTimestamp", ""), name_of(document)

@@ -16,7 +16,6 @@ from millrace_core.base import timestamps
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.command import commanded
-from millrace_operators.experiment.needs import missing_facts
 from millrace_operators.experiment.observation import (
     ENDING,
     PAUSED,
@@ -223,7 +222,7 @@ def times_to_look(observation: Observation) -> list[datetime]:
     """When to look again although nothing happens; what is due already stands among them."""
     applied = observation.applied_at()
     times = [
-        observation.now + ASK_AGAIN if missing_facts(observation) else None,
+        observation.now + ASK_AGAIN if observation.missing else None,
         observation.now + LOOK_FOR_MESH if not observation.mesh and observation.phase == PENDING else None,
         next_step_at(observation),
         applied + observation.settle if applied and observation.phase in ENDING else None,

@@ -8,17 +8,17 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.refusals import REFUSED_SECONDS
-from millrace_kube.resources import EXPERIMENTS, MODEL_DEPLOYMENTS
 from millrace_kube.writes import carry_out
 from millrace_operators.experiment.decide import decide
 from millrace_operators.experiment.needs import needed
 from millrace_operators.experiment.observation import ServiceObservation
 from millrace_operators.experiment.observe import observe
+from millrace_operators.experiment.snapshot import take
 from millrace_operators.experiment.writes import report, writes
+from millrace_operators.facts.fact import NO_FACTS
 from millrace_operators.facts.gathering import FactGatherer
 
 _log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
-    must_be_served(cluster.cache, MODEL_DEPLOYMENTS, EXPERIMENTS)
     observation = await _gather(cluster, facts, key)
     decision = decide(observation)
     if decision.changes.waits_for:
         names = ", ".join(decision.changes.waits_for)
         _log.warning("%s: the route stays as it is until it is known whether %s exists", key, names)
-    refused = await carry_out(cluster, writes(decision), partial(report, decision))
+    planned = writes(decision)
+    refused = await carry_out(cluster, planned, partial(report, decision))
     waits = [REFUSED_SECONDS] if refused is not None else []
     if decision.next_look is not None:
         waits.append((decision.next_look - observation.now).total_seconds())
@@ -44,10 +44,9 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
 
 
 async def _gather(cluster: CachedClient, facts: FactGatherer, key: Key) -> ServiceObservation:
-    """What the cache holds, and the facts that it does not. It is read again after asking, which takes time."""
-    observation = observe(cluster.cache, key.namespace, key.name, cluster.now())
-    requests = needed(observation)
-    if not requests:
-        return observation
-    found = await facts.gather(requests)
-    return observe(cluster.cache, key.namespace, key.name, cluster.now(), found)
+    """What the cache holds, and the facts that it does not; asking for them takes time, so it is read anew then."""
+    snapshot, found = take(cluster.cache, key.namespace, key.name), NO_FACTS
+    if requests := needed(snapshot):
+        found = await facts.gather(requests)
+        snapshot = take(cluster.cache, key.namespace, key.name)
+    return observe(snapshot, found, cluster.now())

@@ -13,7 +13,6 @@ from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube.resources import Object
 from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decide import Decision
-from millrace_operators.experiment.needs import missing_facts
 from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation
 from millrace_operators.facts.fact import describe
 
@@ -119,9 +118,8 @@ def _targets_ready(status: ExperimentStatus, observation: Observation) -> Condit
 
 def _facts_available(before: list[ConditionDict] | None, observation: Observation) -> list[ConditionDict]:
     """Only where a fact that a decision needs could not be had, now or before."""
-    missing = missing_facts(observation)
-    if missing:
-        said = "; ".join(describe(request, fact) for request, fact in missing.items())
+    if observation.missing:
+        said = "; ".join(describe(request, fact) for request, fact in observation.missing.items())
         return [condition(conditions.FACTS_AVAILABLE, False, FACTS_MISSING, said)]
     if conditions.find(before, conditions.FACTS_AVAILABLE) is None:
         return []

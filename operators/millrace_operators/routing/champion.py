@@ -45,13 +45,13 @@ def may_control(control: str, recorded: Champion) -> bool:
     return control == recorded.name or control in recorded.contenders
 
 
-def candidate(champion: Champion, targets: Sequence[RouteTarget]) -> RouteTarget:
-    """The deployment that the route points at: the champion, or before there is one the oldest deployment."""
+def candidate(champion: Champion, targets: Sequence[RouteTarget]) -> RouteTarget | None:
+    """The deployment that the route points at: the champion, or before there is one the oldest; None without any."""
     for target in targets:
         if target.name == champion.name:
             return target
     staying = [target for target in targets if not target.deleting] or targets
-    return min(staying, key=lambda target: target.age_order)
+    return min(staying, key=lambda target: target.age_order, default=None)
 
 
 def _oldest_ready(targets: Iterable[RouteTarget]) -> RouteTarget | None:

@@ -19,6 +19,7 @@ from millrace_operators.routing.champion import candidate, elect
 from millrace_operators.routing.state import (
     CHANGED_AT,
     DEFAULT_SETTLE_SECONDS,
+    FIGHT_EDITS,
     REWRITTEN_AT,
     DesiredRoute,
     LiveRoute,
@@ -26,11 +27,8 @@ from millrace_operators.routing.state import (
     RouteChanges,
     RouteObservation,
     Split,
+    notes_of,
 )
-
-# Undone edits within this time that make a fight; the route is then left alone until the first of them is that old.
-FIGHT_WINDOW: Final = timedelta(minutes=1)
-FIGHT_EDITS: Final = 3
 
 # Annotation of the VirtualService and the DestinationRule: hash of the spec that Millrace wrote.
 _WRITTEN: Final = f"{names.APPLIED_HASH}-spec"
@@ -39,11 +37,13 @@ _ANCIENT: Final = timestamps.parse("1970-01-01T00:00:00Z")
 
 def desired_route(observation: RouteObservation, split: Split | None) -> DesiredRoute:
     """What the route should be while an Experiment asks for ``split``; None: none has a part in it."""
+    champion = elect(observation.champion, observation.targets, split, observation.unknown)
     return DesiredRoute(
         service=observation.service,
         namespace=observation.namespace,
         targets=observation.targets,
-        champion=elect(observation.champion, observation.targets, split, observation.unknown),
+        champion=champion,
+        pointed=candidate(champion, observation.targets),
         split=split,
         settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
         roots=tuple(root.name for root in observation.roots),
@@ -55,10 +55,10 @@ def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> Rout
     """The next writes. Where all is as desired they change nothing."""
     if _must_wait(desired):
         return RouteChanges(programmed=False, settled=False, waits_for=tuple(sorted(desired.unknown)))
-    if not desired.targets:
+    pointed = desired.pointed
+    if pointed is None:
         return RouteChanges(delete=live.objects, settled=not live.objects)
     place = (desired.service, desired.namespace, desired.targets)
-    pointed = candidate(desired.champion, desired.targets)
     services: tuple[Object, ...] = (
         objects.arms_service(*place),
         objects.stable_service(*place, desired.champion, pointed),
@@ -83,21 +83,11 @@ def _must_wait(desired: DesiredRoute) -> bool:
     return bool(desired.unknown) and (desired.champion.name in desired.unknown or not decided)
 
 
-def fight_ends_at(live: LiveRoute, now: datetime) -> datetime | None:
-    """When the minute is over in which edits of the route were undone three times; None where there is no fight."""
-    ends = []
-    for item in (live.rule, live.virtual):
-        undone = [timestamps.parse(text) for text in _annotations(item).get(REWRITTEN_AT, "").split(",") if text]
-        if len(undone) >= FIGHT_EDITS and now < undone[-FIGHT_EDITS] + FIGHT_WINDOW:
-            ends.append(undone[-FIGHT_EDITS] + FIGHT_WINDOW)
-    return max(ends, default=None)
-
-
 def _mesh_changes(
     desired: DesiredRoute, live: LiveRoute, route: Object, services: tuple[Object, ...], now: datetime
 ) -> RouteChanges:
     edited = [item for item in (live.rule, live.virtual) if item is not None and _edited(item)]
-    if edited and (calm_at := fight_ends_at(live, now)) is not None:
+    if edited and (calm_at := live.fight_ends_at(now)) is not None:
         return RouteChanges(apply=services, again_at=calm_at, programmed=False, settled=False)
     settle = timedelta(seconds=desired.settle)
     present = _subsets(live.rule)
@@ -107,7 +97,7 @@ def _mesh_changes(
     added = bool(needed - present.keys())
     known_at = now if added else _time(live.rule, CHANGED_AT)
     # What was already routed so, before somebody edited it, every proxy knows.
-    undone = not added and _annotations(live.virtual).get(_WRITTEN) == _digest(route)
+    undone = not added and notes_of(live.virtual).get(_WRITTEN) == _digest(route)
     point = current or first or undone or (not added and now >= known_at + settle)
     free_at = _time(live.virtual, CHANGED_AT) + settle
     removable = live.virtual is None or (current and now >= free_at)
@@ -149,7 +139,7 @@ def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:
 
 def _stamped(item: Object, live: Object | None, *, changed: bool, now: datetime) -> Object:
     """The object with its notes: when it changed, what was written, and when edits of others were undone."""
-    before = _annotations(live)
+    before = notes_of(live)
     notes = {_WRITTEN: _digest(item), CHANGED_AT: timestamps.render(now) if changed else before.get(CHANGED_AT, "")}
     rewrites = before.get(REWRITTEN_AT, "").split(",") if before.get(REWRITTEN_AT) else []
     if live is not None and _edited(live):
@@ -162,7 +152,7 @@ def _stamped(item: Object, live: Object | None, *, changed: bool, now: datetime)
 
 
 def _edited(live: Object) -> bool:
-    written = _annotations(live).get(_WRITTEN)
+    written = notes_of(live).get(_WRITTEN)
     return written is not None and written != _digest(live)
 
 
@@ -171,9 +161,5 @@ def _digest(item: Object) -> str:
 
 
 def _time(item: Object | None, annotation: str) -> datetime:
-    text = _annotations(item).get(annotation)
+    text = notes_of(item).get(annotation)
     return timestamps.parse(text) if text else _ANCIENT
-
-
-def _annotations(item: Object | None) -> Mapping[str, str]:
-    return ((item or {}).get("metadata") or {}).get("annotations") or {}

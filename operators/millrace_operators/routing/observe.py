@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from millrace_core.api import names
@@ -20,45 +19,19 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
-from millrace_operators.facts.fact import Absent, Facts, Known
-from millrace_operators.facts.live_objects import LiveObject
-from millrace_operators.routing.changes import fight_ends_at
 from millrace_operators.routing.state import (
     CONTENDERS,
     Champion,
     LiveRoute,
     RootVirtualService,
-    RouteObservation,
     RouteTarget,
 )
 
 
-def observe_route(cache: Cache, namespace: str, service: str, now: datetime, facts: Facts) -> RouteObservation:
-    """A service, its deployments and its route as the cache and the facts show them."""
-    found = live(cache, namespace, service)
-    champion = recorded(found.stable)
-    named = {owner["name"] for item in found.objects for owner in item["metadata"].get("ownerReferences") or ()}
-    named |= {champion.name} - {""}
-    missing = frozenset(name for name in named if cache.get(MODEL_DEPLOYMENTS, namespace, name) is None)
-    asked = {name: facts.get(deployment_request(namespace, name)) for name in missing}
-    uncached = [fact.value for fact in asked.values() if isinstance(fact, Known)]
-    return RouteObservation(
-        service=service,
-        namespace=namespace,
-        targets=_targets_of(service, [*cache.all(MODEL_DEPLOYMENTS, namespace), *uncached]),
-        live=found,
-        champion=champion,
-        now=now,
-        roots=roots(cache, namespace, service),
-        fight=fight_ends_at(found, now) is not None,
-        missing=missing,
-        unknown=frozenset(name for name, fact in asked.items() if not isinstance(fact, Known | Absent)),
-    )
-
-
-def deployment_request(namespace: str, name: str) -> LiveObject:
-    """Asks for a deployment that the cache lacks: that one is gone moves traffic for good, so no cache is believed."""
-    return LiveObject(MODEL_DEPLOYMENTS, namespace, name)
+def named_by(live: LiveRoute) -> frozenset[str]:
+    """The deployments that the route or its record names."""
+    owners = {owner["name"] for item in live.objects for owner in item["metadata"].get("ownerReferences") or ()}
+    return frozenset(owners | {recorded(live.stable).name}) - {""}
 
 
 def service_of(deployment: Object) -> str:
@@ -109,11 +82,11 @@ def recorded(stable: Object | None) -> Champion:
     return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
 
 
-def roots(cache: Cache, namespace: str, service: str) -> tuple[RootVirtualService, ...]:
+def roots(virtual_services: Iterable[Object], service: str) -> tuple[RootVirtualService, ...]:
     """The user's own VirtualServices for the service's host, and whether each delegates to Millrace's."""
     return tuple(
         RootVirtualService(name_of(item), _delegates(item, service))
-        for item in cache.all(VIRTUAL_SERVICES, namespace)
+        for item in virtual_services
         if not _ours(item) and service in services_of_route(item)
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from millrace_core.api.base import GROUP
+from millrace_core.base import timestamps
 
 Object = dict[str, Any]
 
@@ -17,6 +18,10 @@ CONTENDERS: Final = f"{GROUP}/contenders"
 CHANGED_AT: Final = f"{GROUP}/changed-at"
 # Annotation of the VirtualService and the DestinationRule: the last times at which somebody else's edit was undone.
 REWRITTEN_AT: Final = f"{GROUP}/rewritten-at"
+
+# Undone edits within this time that make a fight; the route is then left alone until the first of them is that old.
+FIGHT_WINDOW: Final = timedelta(minutes=1)
+FIGHT_EDITS: Final = 3
 
 # How long a change takes to reach every proxy, where no Experiment says otherwise.
 DEFAULT_SETTLE_SECONDS: Final = 5.0
@@ -107,6 +112,20 @@ class LiveRoute:
         """Those that exist, in the order in which they are taken away: the route before what it points at."""
         return tuple(item for item in (self.virtual, self.rule, self.arms, self.stable) if item is not None)
 
+    def fight_ends_at(self, now: datetime) -> datetime | None:
+        """When the minute is over in which edits of it were undone three times; None where there is no fight."""
+        ends = []
+        for item in (self.rule, self.virtual):
+            undone = [timestamps.parse(text) for text in notes_of(item).get(REWRITTEN_AT, "").split(",") if text]
+            if len(undone) >= FIGHT_EDITS and now < undone[-FIGHT_EDITS] + FIGHT_WINDOW:
+                ends.append(undone[-FIGHT_EDITS] + FIGHT_WINDOW)
+        return max(ends, default=None)
+
+
+def notes_of(item: Object | None) -> Mapping[str, str]:
+    """The annotations of an object of the route; none where it does not exist."""
+    return ((item or {}).get("metadata") or {}).get("annotations") or {}
+
 
 class RootVirtualService(NamedTuple):
     """A VirtualService of the user's own for the service's host, and whether it delegates to Millrace's."""
@@ -123,8 +142,7 @@ class RouteObservation:
         targets: the service's deployments, oldest first.
         champion: as the stable Service records it.
         fight: whether somebody else keeps editing the route.
-        missing: deployments that the route or the record names, and the cache does not hold.
-        unknown: those of them of which nobody could say whether they are gone.
+        unknown: deployments that the route or the record names, and of which nobody can say whether they exist.
     """
 
     service: str
@@ -135,7 +153,6 @@ class RouteObservation:
     now: datetime
     roots: tuple[RootVirtualService, ...] = ()
     fight: bool = False
-    missing: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
 
     @property
@@ -149,8 +166,9 @@ class DesiredRoute:
     """What the route of one service should be.
 
     Attributes:
-        targets: the service's deployments; empty: the route has to go.
+        targets: the service's deployments.
         champion: as it is to be recorded.
+        pointed: the deployment that plain clients reach; None: there is none, and the route has to go.
         roots: names of the user's own VirtualServices for the service's host; Millrace's is then their delegate.
         settle: seconds that a change takes to reach every proxy.
         unknown: deployments that are not among ``targets`` and may exist all the same.
@@ -160,6 +178,7 @@ class DesiredRoute:
     namespace: str
     targets: Sequence[RouteTarget]
     champion: Champion
+    pointed: RouteTarget | None
     split: Split | None
     settle: float
     roots: tuple[str, ...] = ()

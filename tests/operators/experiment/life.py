@@ -14,8 +14,9 @@ from millrace_core.api.loading import load_object
 from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import decide
 from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
+from millrace_operators.experiment.types import type_of
 from millrace_operators.facts.fact import NO_FACTS
-from millrace_operators.routing.changes import desired_route, fight_ends_at, route_changes
+from millrace_operators.routing.changes import desired_route, route_changes
 from millrace_operators.routing.observe import recorded
 from millrace_operators.routing.state import LiveRoute, RouteChanges, RouteObservation, RouteTarget
 
@@ -146,15 +147,14 @@ class Life:
             champion=recorded(self.live.stable),
             blocker=self.blocker,
             mesh=self.live.mesh,
-            fight=fight_ends_at(self.live, self.now) is not None,
+            fight=self.live.fight_ends_at(self.now) is not None,
             facts=self.facts,
+            missing=self.facts.missing(type_of(parsed.spec.type).facts(parsed)),
         )
 
     def _route(self) -> RouteObservation:
         champion, unknown = recorded(self.live.stable), frozenset(self.unknown)
-        return RouteObservation(
-            "shop", "default", self._targets(), self.live, champion, self.now, missing=unknown, unknown=unknown
-        )
+        return RouteObservation("shop", "default", self._targets(), self.live, champion, self.now, unknown=unknown)
 
     def _targets(self) -> list[RouteTarget]:
         return [target for name, target in self.targets.items() if name not in self.unknown]

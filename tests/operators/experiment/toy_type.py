@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from millrace_core.api.experiment import Experiment
 from millrace_operators.experiment.observation import RUNNING, Observation
 from millrace_operators.experiment.types.base import ExperimentType, OfType
 from millrace_operators.experiment.verdict import ROLLBACK, Verdict, promote, roll_back
@@ -58,8 +59,9 @@ def lift_decided(observation: Observation) -> Verdict | None:
 class Toy(ExperimentType):
     verdicts: ClassVar[tuple[OfType, ...]] = (lift_unknown, lift_decided)
 
-    def facts(self, observation: Observation) -> Sequence[FactRequest[Any]]:
-        return [Lift(observation.name)] if observation.phase == RUNNING else []
+    def facts(self, experiment: Experiment) -> Sequence[FactRequest[Any]]:
+        running = experiment.status is not None and experiment.status.phase == RUNNING
+        return [Lift(experiment.metadata["name"])] if running else []
 
     def next_look(self, observation: Observation) -> datetime | None:
         return observation.now + timedelta(minutes=1) if observation.phase == RUNNING else None

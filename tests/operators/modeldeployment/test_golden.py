@@ -97,7 +97,7 @@ def test_a_pod_that_the_route_no_longer_finds_is_not_its_deployments_either_and_
     deployment = children(PLAIN)["deployment"]()
     labels, name = deployment["spec"]["template"]["metadata"]["labels"], deployment["metadata"]["name"]
     target = RouteTarget("recommendation-v2", "uid-1", "2026-01-01T00:00:00Z", name, ready=True)
-    champion = DesiredRoute("recommendation", "recsys", (target,), Champion("recommendation-v2"), None, 5)
+    champion = DesiredRoute("recommendation", "recsys", (target,), Champion("recommendation-v2"), target, None, 5)
     route = route_changes(champion, LiveRoute(), datetime(2026, 1, 1, tzinfo=UTC)).apply
     finds = [item["spec"]["selector"] for item in route if item["kind"] == "Service"]
     finds += [subset["labels"] for item in route for subset in item["spec"].get("subsets", [])]

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_operators.routing.changes import FIGHT_WINDOW, fight_ends_at, route_changes
+from millrace_operators.routing.champion import candidate
+from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.state import (
+    FIGHT_WINDOW,
     Champion,
     DesiredRoute,
     HeaderRule,
@@ -33,7 +35,8 @@ HALF = Split("exp", "v1", {"v1": 50, "v2": 50}, (HeaderRule("arm-v2", "x-millrac
 def wanted(
     split: Split | None = None, targets: tuple[RouteTarget, ...] = (V1, V2), champion: str = "v1"
 ) -> DesiredRoute:
-    return DesiredRoute("shop", "default", targets, Champion(champion), split, settle=5.0)
+    pointed = candidate(Champion(champion), targets)
+    return DesiredRoute("shop", "default", targets, Champion(champion), pointed, split, settle=5.0)
 
 
 class World:
@@ -230,19 +233,19 @@ def test_after_three_edits_in_a_minute_the_route_is_left_alone_until_the_minute_
     world = World()
     world.until_settled(wanted())
     for _ in range(3):
-        assert fight_ends_at(world.live, world.now) is None
+        assert world.live.fight_ends_at(world.now) is None
         edit(world)
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=10)
     calm_at = START + FIGHT_WINDOW
-    assert fight_ends_at(world.live, world.now) == calm_at
+    assert world.live.fight_ends_at(world.now) == calm_at
     edit(world)
     planned = world.turn(wanted())
     assert (planned.rewritten, planned.again_at, planned.programmed) == ((), calm_at, False)
     world.now = calm_at
     assert world.turn(wanted()).rewritten
-    assert fight_ends_at(world.live, world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
-    assert fight_ends_at(world.live, START + timedelta(seconds=70)) is None
+    assert world.live.fight_ends_at(world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
+    assert world.live.fight_ends_at(START + timedelta(seconds=70)) is None
 
 
 def test_edits_far_apart_are_no_fight() -> None:
@@ -252,4 +255,4 @@ def test_edits_far_apart_are_no_fight() -> None:
         edit(world)
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=31)
-    assert fight_ends_at(world.live, world.now) is None
+    assert world.live.fight_ends_at(world.now) is None

@@ -26,16 +26,16 @@ SPLIT = Split(
         HeaderRule("arm-v2", "x-millrace-arm", "v2", "recommendation-v2"),
     ),
 )
+NEW = RouteTarget("recommendation-v1", "uid-1", "")
+
 CASES: dict[str, DesiredRoute] = {
-    "before-a-champion": DesiredRoute(
-        "recommendation", "recsys", (RouteTarget("recommendation-v1", "uid-1", ""),), Champion(), None, 5
-    ),
+    "before-a-champion": DesiredRoute("recommendation", "recsys", (NEW,), Champion(), NEW, None, 5),
     "champion": DesiredRoute(
-        "recommendation", "recsys", (V1, V2), Champion("recommendation-v1", ("recommendation-v2",)), None, 5
+        "recommendation", "recsys", (V1, V2), Champion("recommendation-v1", ("recommendation-v2",)), V1, None, 5
     ),
-    "split": DesiredRoute("recommendation", "recsys", (V1, V2), Champion("recommendation-v1"), SPLIT, 5),
+    "split": DesiredRoute("recommendation", "recsys", (V1, V2), Champion("recommendation-v1"), V1, SPLIT, 5),
     "delegate": DesiredRoute(
-        "recommendation", "recsys", (V1,), Champion("recommendation-v1"), None, 5, roots=("shop",)
+        "recommendation", "recsys", (V1,), Champion("recommendation-v1"), V1, None, 5, roots=("shop",)
     ),
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from millrace_core.api.experiment import ExperimentSpec, FrozenStep
+from millrace_core.api.experiment import Experiment, ExperimentSpec, FrozenStep
 from millrace_operators.experiment.observation import Observation
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.facts.fact import FactRequest
@@ -28,8 +28,8 @@ class ExperimentType:
 
     verdicts: ClassVar[tuple[OfType, ...]] = ()
 
-    def facts(self, observation: Observation) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
-        """What its verdicts have to know beside the observation; they find it in ``observation.facts``."""
+    def facts(self, experiment: Experiment) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
+        """What its verdicts have to know beside the cluster; they find it in ``observation.facts``."""
         return ()
 
     def frozen_steps(self, spec: ExperimentSpec) -> list[FrozenStep] | None:
