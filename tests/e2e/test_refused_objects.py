@@ -101,12 +101,12 @@ def test_it_is_refused_with_a_message_and_nothing_is_stored(kubectl: Kubectl, ca
     assert kubectl.run("get", kind, "-o", "name").stdout == ""
 
 
-def test_arms_are_frozen_once_an_experiment_has_started(kubectl: Kubectl) -> None:
+def test_arms_are_frozen_once_an_experiment_is_ready(kubectl: Kubectl) -> None:
     kubectl.apply(AB.build())
-    status = '{"status": {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}}'
+    status = '{"status": {"phase": "Running", "definition": "sha256:0"}}'
     kubectl.run("patch", "experiment", "ab", "--subresource=status", "--type=merge", "-p", status)
     refused = kubectl.apply(
         AB.having("spec.arms", [ARMS[0], {"name": "b", "deployment": "other", "weight": 1}]).build(), check=False
     )
     assert refused.returncode != 0
-    assert "frozen once the experiment has started" in refused.stderr
+    assert "frozen once the experiment is Ready" in refused.stderr

@@ -21,10 +21,20 @@ from millrace_core.api.base import (
 )
 from millrace_core.api.modeldeployment import MAX_SERVICE
 
+MAX_STEPS = 20
+
 Phase = Literal[
     "Pending", "Ready", "Running", "Paused", "Promoting", "RollingBack", "Succeeded", "Failed", "Inconclusive"
 ]
 TERMINAL: tuple[Phase, ...] = ("Succeeded", "Failed", "Inconclusive")
+
+# CEL: nothing is frozen yet, and the steps that have been taken are those of the status.
+_UNBEGUN = "!has(oldSelf.status) || !has(oldSelf.status.definition)"
+_STEPS_TAKEN = (
+    f"{list(range(MAX_STEPS))}.all(i, i > oldSelf.status.stepIndex || i < self.spec.steps.size() && "
+    "self.spec.steps[i].weight == oldSelf.status.steps[i].weight && "
+    "self.spec.steps[i].hold == oldSelf.status.steps[i].hold)"
+)
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
@@ -92,7 +102,8 @@ class ExperimentSpec(ApiModel):
     arms: list[Arm] = Field(
         min_length=2,
         max_length=10,
-        description="The deployments that are compared; frozen once the experiment has started.",
+        description="The deployments that are compared; frozen once the experiment is Ready, but for the weights. A "
+        "new revision of one opens an epoch.",
         json_schema_extra=list_map("name"),
     )
     routing: Routing = Field(
@@ -107,9 +118,9 @@ class ExperimentSpec(ApiModel):
     steps: list[Step] | None = Field(
         default=None,
         min_length=1,
-        max_length=20,
-        description="The ramp; frozen once the experiment is Ready. A Canary without steps takes 5, 25, 50 (10m each) "
-        "and 100.",
+        max_length=MAX_STEPS,
+        description="The ramp. Once the experiment is Ready, the steps up to the current one are frozen; those still "
+        "ahead may be changed. A Canary without steps takes 5, 25, 50 (10m each) and 100.",
         json_schema_extra=ATOMIC_LIST,
     )
 
@@ -153,10 +164,16 @@ class Weights(StatusModel):
 
 
 class Epoch(StatusModel):
-    """A stretch of time with constant weights."""
+    """A stretch of time in which weights, ramp and the arms' revisions are the same."""
 
-    start: Timestamp = Field(description="When the weights were applied.")
+    start: Timestamp = Field(description="When it began: what it says was in force.")
     weights: dict[str, int] = Field(description="The weights, in percent, by arm.")
+    revisions: dict[str, str] | None = Field(
+        default=None, description="The revision of the ModelDeployment that served, by arm."
+    )
+    reason: str | None = Field(
+        default=None, description="Why it began: WeightsChanged, StepsChanged or RevisionChanged."
+    )
 
 
 class FrozenStep(StatusModel):
@@ -186,13 +203,14 @@ class ExperimentStatus(StatusModel):
     )
     started_at: Timestamp | None = Field(default=None, description="When traffic was first split.")
     definition: str | None = Field(
-        default=None, description="What the results compare: digest of type, service and arms, as it started with them."
+        default=None,
+        description="What the results compare: digest of type, service and arms, frozen when it became Ready.",
     )
     finished_at: Timestamp | None = Field(default=None, description="When the experiment reached its end.")
     steps: list[FrozenStep] | None = Field(
         default=None,
-        max_length=20,
-        description="The ramp, frozen at the start.",
+        max_length=MAX_STEPS,
+        description="The ramp: frozen up to the current step, as the spec has it from there on.",
         json_schema_extra=ATOMIC_LIST,
     )
     step_index: int | None = Field(default=None, description="The current step, counted from 0.")
@@ -209,7 +227,7 @@ class ExperimentStatus(StatusModel):
     epochs: list[Epoch] | None = Field(
         default=None,
         max_length=100,
-        description="Stretches of constant weights, oldest first.",
+        description="Stretches of constant weights, ramp and revisions, oldest first.",
         json_schema_extra=ATOMIC_LIST,
     )
     decision: FinalDecision | None = Field(default=None, description="How the experiment ended, and why.")
@@ -236,19 +254,24 @@ class Experiment(ApiModel):
             "metadata.name must have at most 63 characters, because it is written to labels; choose a shorter one",
         ),
         Rule(
-            "!has(oldSelf.status) || !has(oldSelf.status.startedAt) || ("
+            f"{_UNBEGUN} || ("
             "self.spec.type == oldSelf.spec.type && self.spec.service == oldSelf.spec.service && "
             "self.spec.arms.size() == oldSelf.spec.arms.size() && "
             "self.spec.arms.all(a, oldSelf.spec.arms.exists(o, o.name == a.name && o.deployment == a.deployment && "
             "o.control == a.control)))",
-            "type, service and arms are frozen once the experiment has started; of arms only weights may change. "
+            "type, service and arms are frozen once the experiment is Ready; of arms only weights may change. "
             "A rerun is a new object",
         ),
         Rule(
-            "!has(oldSelf.status) || !(has(oldSelf.status.startedAt) || has(oldSelf.status.steps)) || "
-            "(has(self.spec.steps) ? has(oldSelf.spec.steps) && self.spec.steps == oldSelf.spec.steps : "
-            "!has(oldSelf.spec.steps))",
-            "steps are frozen once the experiment is Ready, in status.steps. Pause or end it by a command; "
-            "a rerun with other steps is a new object",
+            f"{_UNBEGUN} || (has(self.spec.steps) ? "
+            "has(oldSelf.spec.steps) && self.spec.steps == oldSelf.spec.steps || "
+            f"has(oldSelf.status.steps) && {_STEPS_TAKEN} : !has(oldSelf.spec.steps))",
+            "the steps up to the current one, status.stepIndex, are frozen in status.steps; only those still ahead may "
+            "be changed. Pause or end it by a command; a rerun with other steps is a new object",
+        ),
+        Rule(
+            f"{_UNBEGUN} || !has(self.spec.steps) || !has(oldSelf.spec.steps) || self.spec.steps == oldSelf.spec.steps "
+            "|| oldSelf.status.phase in ['Ready', 'Running', 'Paused']",
+            "no step is ahead any more: the experiment is ending or over. A rerun with other steps is a new object",
         ),
     )

@@ -7,6 +7,7 @@ from typing import Final
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.observation import Observation
+from millrace_operators.experiment.ramp import keeps_frozen_steps
 from millrace_operators.experiment.types import TYPES
 from millrace_operators.routing.champion import may_control
 
@@ -15,6 +16,7 @@ WRONG_SERVICE: Final = "WrongService"
 UNKNOWN_TYPE: Final = "UnknownType"
 NOT_CHAMPION: Final = "ControlNotChampion"
 REDEFINED: Final = "Redefined"
+STEPS_FROZEN: Final = "StepsFrozen"
 
 
 def objection(observation: Observation) -> RejectError | None:
@@ -29,16 +31,23 @@ def objection(observation: Observation) -> RejectError | None:
 
 
 def redefined(observation: Observation) -> RejectError | None:
-    """Where it started with another definition; the API server refuses that, unless its CRD lacks the rule."""
+    """Where it denies what is frozen since it was Ready; the API server refuses that, unless its CRD lacks the rule."""
     begun = observation.status.definition
-    if begun is None or begun == experiment_definition(observation.spec):
-        return None
-    return RejectError(
-        "type, service or arms are not those that the experiment started with, so its results would mix two",
-        hint="Put them back; a rerun with others is a new Experiment",
-        field="spec",
-        reason=REDEFINED,
-    )
+    if begun is not None and begun != experiment_definition(observation.spec):
+        return RejectError(
+            "type, service or arms are not those that the experiment started with, so its results would mix two",
+            hint="Put them back; a rerun with others is a new Experiment",
+            field="spec",
+            reason=REDEFINED,
+        )
+    if not keeps_frozen_steps(observation):
+        return RejectError(
+            "the steps up to the current one are not those of status.steps, so the ramp stays as it is there",
+            hint="Put them back; steps still ahead may be changed, and a rerun with others is a new Experiment",
+            field="spec.steps",
+            reason=STEPS_FROZEN,
+        )
+    return None
 
 
 def _unknown_type(observation: Observation) -> RejectError | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
-from millrace_core.api.experiment import TERMINAL, Epoch, ExperimentStatus, Weights
+from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
 from millrace_core.base import timestamps
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
+from millrace_operators.experiment.epochs import with_epoch, with_epoch_of_steps
 from millrace_operators.experiment.observation import (
     ENDING,
     ROUTED,
@@ -25,13 +25,11 @@ from millrace_operators.experiment.observation import (
     Unreadable,
 )
 from millrace_operators.experiment.policy import ASK_AGAIN, judge, times_to_look
+from millrace_operators.experiment.ramp import with_steps_ahead
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.experiment.weights import desired_weights
 from millrace_operators.routing.changes import desired_route, route_changes
 from millrace_operators.routing.state import Champion, RouteChanges, RouteObservation, Split
-
-# As many as the schema lets the status hold; the oldest are dropped.
-MAX_EPOCHS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,9 @@ def _in_order(experiments: Sequence[Observation]) -> list[Decision]:
 
 def decide_experiment(observation: Observation) -> Decision:
     """The policy's verdict, and the status and the split that follow from it."""
-    verdict = judge(observation)
-    status = observation.status.model_copy(update={"phase": observation.phase, **verdict.changes})
+    current = with_epoch_of_steps(observation, with_steps_ahead(observation))
+    verdict = judge(observation.after(current))
+    status = current.model_copy(update={"phase": observation.phase, **verdict.changes})
     status = _with_weights(observation, _with_unready_since(observation, status))
     return Decision(observation, verdict, status, split_of(observation, status))
 
@@ -138,17 +137,14 @@ def _with_weights(observation: Observation, status: ExperimentStatus) -> Experim
 
 
 def _confirmed(decision: Decision) -> Decision:
-    """The live route holds what is asked: the weights are applied, since when, and the epoch that began."""
-    decision, status = replace(decision, programmed=True), decision.status
+    """The live route holds what is asked: the weights are applied, since when, and the epoch that is in force."""
+    observation, status = decision.observation, decision.status
     weights = status.weights or Weights()
-    if weights.applied_at:
-        return decision
-    now, desired = timestamps.render(decision.observation.now), weights.desired or {}
-    epochs = list(status.epochs or [])
-    if not epochs or epochs[-1].weights != desired:
-        epochs.append(Epoch(start=now, weights=desired))
-    applied = Weights(desired=desired, applied=desired, applied_at=now)
-    return replace(decision, status=status.model_copy(update={"weights": applied, "epochs": epochs[-MAX_EPOCHS:]}))
+    if not weights.applied_at:
+        now, desired = timestamps.render(observation.now), weights.desired or {}
+        weights = Weights(desired=desired, applied=desired, applied_at=now)
+        status = status.model_copy(update={"weights": weights})
+    return replace(decision, programmed=True, status=with_epoch(observation, status))
 
 
 def _may_go(decision: Decision, changes: RouteChanges) -> bool:

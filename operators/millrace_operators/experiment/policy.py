@@ -28,6 +28,8 @@ from millrace_operators.experiment.observation import (
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import FINAL_PHASE, INCONCLUSIVE, ROLLBACK, Verdict, pause, roll_back
 
+# What is resolved when all stands ready, and let go when it does not any more.
+_FROZEN: Final = ("definition", "steps", "step_index")
 # How soon a fact that could not be had is asked for again.
 ASK_AGAIN: Final = timedelta(seconds=10)
 # How soon it is looked again whether there is a mesh, while an Experiment waits for one: nothing tells of new kinds.
@@ -152,7 +154,12 @@ def startable(observation: Observation) -> Verdict | None:
     """Everything stands: freeze what was resolved, and ask for the first split."""
     if observation.phase != PENDING:
         return None
-    changes = {"phase": READY, "steps": type_of(observation.spec.type).frozen_steps(observation.spec), "step_index": 0}
+    changes = {
+        "phase": READY,
+        "definition": experiment_definition(observation.spec),
+        "steps": type_of(observation.spec.type).frozen_steps(observation.spec),
+        "step_index": 0,
+    }
     return Verdict("Ready", "all arms are ready; the route is being prepared", changes)
 
 
@@ -164,8 +171,7 @@ def started(observation: Observation) -> Verdict | None:
     if applied is None:
         return Verdict("Ready", "all arms are ready; the route is being prepared")
     at = timestamps.render(applied)
-    definition = experiment_definition(observation.spec)
-    changes = {"phase": RUNNING, "started_at": at, "step_started_at": at, "definition": definition}
+    changes = {"phase": RUNNING, "started_at": at, "step_started_at": at}
     return Verdict("Running", "traffic is split", changes)
 
 
@@ -234,7 +240,7 @@ def times_to_look(observation: Observation) -> list[datetime]:
 def _back_to_pending(observation: Observation, reason: str, message: str) -> Verdict:
     if observation.phase != READY:
         return Verdict(reason, message)
-    return Verdict(reason, message, {"phase": PENDING, "weights": None, "steps": None, "step_index": None})
+    return Verdict(reason, message, dict.fromkeys(_FROZEN) | {"phase": PENDING, "weights": None})
 
 
 def _why(observation: Observation) -> str:

@@ -94,7 +94,7 @@ def _of_the_end(before: list[ConditionDict] | None, status: ExperimentStatus) ->
 
 
 def _accepted(status: ExperimentStatus, observation: Observation) -> ConditionDict:
-    error = objection(observation) if status.phase in (PENDING, READY) else redefined(observation)
+    error = (objection(observation) if status.phase in (PENDING, READY) else None) or redefined(observation)
     if error is not None:
         return conditions.rejected(conditions.ACCEPTED, error)
     return condition(conditions.ACCEPTED, True, conditions.VALID, "the spec is valid and everything it names exists")

@@ -25,6 +25,7 @@ from millrace_kube.resources import (
 from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import Decision, ServiceDecision
+from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED, steps_changed
 from millrace_operators.experiment.observation import Unreadable
 from millrace_operators.routing.state import RouteChanges, RouteObservation
 
@@ -72,13 +73,37 @@ def _intent(decision: Decision) -> list[Write]:
     guard = AddFinalizer(document, FINALIZER)
     if statuses.fields(status) == statuses.fields(before.model_copy(update={"phase": observation.phase})):
         return [guard]
-    told: tuple[Emit, ...] = ()
+    told = [*_edited_ramp(decision), *_new_revisions(decision)]
     reported = ("phase", "step_index", "handled_command")
     if any(getattr(status, name) != getattr(before, name) for name in reported):
         kind = "Warning" if verdict.warning else "Normal"
         identity = [status.phase, status.step_index, status.handled_command, status.started_at, status.paused_at]
-        told = (Emit(document, kind, verdict.reason, verdict.message, identity),)
-    return [guard, WriteStatus(document, statuses.intent(document, status), events=told)]
+        told.append(Emit(document, kind, verdict.reason, verdict.message, identity))
+    return [guard, WriteStatus(document, statuses.intent(document, status), events=tuple(told))]
+
+
+def _edited_ramp(decision: Decision) -> list[Emit]:
+    observation, status = decision.observation, decision.status
+    if not steps_changed(observation, status):
+        return []
+    left = (status.steps or [])[(status.step_index or 0) + 1 :]
+    ahead = ", ".join(f"{step.weight}% for {step.hold}" for step in left)
+    note = f"the steps still ahead were changed; now they are: {ahead or 'none'}"
+    document = observation.document
+    return [Emit(document, "Normal", STEPS_CHANGED, note, ["steps", document["metadata"]["generation"]])]
+
+
+def _new_revisions(decision: Decision) -> list[Emit]:
+    """Arms that serve from another revision than in the epoch before."""
+    before, after = decision.observation.status.epochs or [], decision.status.epochs or []
+    if not before or not after:
+        return []
+    old, new = before[-1].revisions or {}, after[-1].revisions or {}
+    changed = [f"{arm} from {old[arm]} to {new[arm]}" for arm in new if arm in old and old[arm] != new[arm]]
+    if not changed:
+        return []
+    note = f"an arm has another revision, so an epoch begins: {', '.join(changed)}"
+    return [Emit(decision.observation.document, "Normal", REVISION_CHANGED, note, ["revisions", after[-1].start])]
 
 
 def _route(changes: RouteChanges) -> list[Write]:

@@ -248,39 +248,87 @@ async def test_the_api_server_refuses_what_changes_the_definition_of_a_running_e
     if experiment_definition(spec) == before["status"]["definition"]:
         shop.patch(EXP, "ab", {"spec": CHANGES[case]})
     else:
-        with pytest.raises(AssertionError, match="frozen once the experiment has started"):
+        with pytest.raises(AssertionError, match="frozen once the experiment is Ready"):
             shop.patch(EXP, "ab", {"spec": CHANGES[case]})
 
 
-RAMPS: dict[str, list[dict[str, Any]] | None] = {
+FROZEN: dict[str, list[dict[str, Any]] | None] = {
     "a weight": [{**STEPS[0], "weight": 20}, *STEPS[1:]],
     "a hold": [{**STEPS[0], "hold": "1m"}, *STEPS[1:]],
-    "one less": STEPS[:-1],
+    "all but the last": STEPS[-1:],
     "none": None,
 }
 
 
-@pytest.mark.parametrize("case", RAMPS)
-async def test_the_api_server_refuses_an_edit_of_the_steps_from_the_freeze_of_the_ramp_on(
-    shop: World, case: str
-) -> None:
+@pytest.mark.parametrize("case", FROZEN)
+async def test_the_api_server_refuses_an_edit_of_the_steps_up_to_the_current_one(shop: World, case: str) -> None:
     shop.apply(canary())
-    shop.patch(EXP, "ramp", {"spec": {"steps": RAMPS[case]}})
+    shop.patch(EXP, "ramp", {"spec": {"steps": FROZEN[case]}})
     shop.patch(EXP, "ramp", {"spec": {"steps": STEPS}})
     while shop.status(EXP, "ramp").get("phase") != "Ready":
         await shop.turn()
     for _ in ("Ready", "Running"):
-        with pytest.raises(AssertionError, match="steps are frozen once the experiment is Ready"):
-            shop.patch(EXP, "ramp", {"spec": {"steps": RAMPS[case]}})
+        with pytest.raises(AssertionError, match="steps up to the current one"):
+            shop.patch(EXP, "ramp", {"spec": {"steps": FROZEN[case]}})
         shop.patch(EXP, "ramp", {"spec": {"steps": STEPS, "description": "the same steps"}})
         await shop.settle(horizon=SOON)
     assert shop.status(EXP, "ramp")["phase"] == "Running"
 
 
+AHEAD: dict[str, list[dict[str, Any]]] = {
+    "a weight": [STEPS[0], {**STEPS[1], "weight": 20}, STEPS[2]],
+    "a hold": [STEPS[0], {**STEPS[1], "hold": "1h"}, STEPS[2]],
+    "one less": STEPS[:2],
+    "one more": [STEPS[0], {"weight": 20, "hold": "1h"}, *STEPS[1:]],
+}
+
+
+@pytest.mark.parametrize("case", AHEAD)
+async def test_steps_still_ahead_may_be_changed_with_an_event_and_an_epoch(shop: World, case: str) -> None:
+    shop.apply(canary())
+    await shop.settle(horizon=SOON)
+    shop.patch(EXP, "ramp", {"spec": {"steps": AHEAD[case]}})
+    await shop.settle(horizon=SOON)
+    status, stored = shop.status(EXP, "ramp"), shop.get(EXP, "ramp")
+    assert stored is not None
+    assert status["steps"] == stored["spec"]["steps"]
+    assert [epoch["reason"] for epoch in status["epochs"]] == ["WeightsChanged", "StepsChanged"]
+    assert shop.events().count(("ramp", "Normal", "StepsChanged")) == 1
+    shop.patch(EXP, "ramp", {"spec": {"steps": STEPS}})
+    await shop.settle(horizon=SOON)
+    assert shop.events().count(("ramp", "Normal", "StepsChanged")) == 2
+
+
+async def test_steps_of_an_experiment_that_is_ending_or_over_cannot_be_changed(shop: World) -> None:
+    shop.apply(canary())
+    await shop.settle(horizon=SOON)
+    command(shop, "ramp", "1:abort")
+    while shop.status(EXP, "ramp")["phase"] != "RollingBack":
+        await shop.turn()
+    for _ in ("RollingBack", "Failed"):
+        with pytest.raises(AssertionError, match="no step is ahead any more"):
+            shop.patch(EXP, "ramp", {"spec": {"steps": AHEAD["a hold"]}})
+        await shop.settle()
+    assert shop.status(EXP, "ramp")["phase"] == "Failed"
+
+
+async def test_a_new_revision_of_an_arm_begins_an_epoch_with_one_event(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    before = shop.status(EXP, "ab")["epochs"]
+    shop.apply(builders.model_deployment("v2", "file:///m/new.onnx", "shop").build())
+    await shop.settle()
+    after = shop.status(EXP, "ab")["epochs"]
+    assert [epoch["reason"] for epoch in after] == ["WeightsChanged", "RevisionChanged"]
+    assert after[1]["revisions"]["control"] == before[0]["revisions"]["control"]
+    assert after[1]["revisions"]["challenger"] == shop.status(MD, "v2")["revision"]
+    assert shop.events().count(("ab", "Normal", "RevisionChanged")) == 1
+
+
 async def test_steps_cannot_be_added_to_a_running_experiment_that_has_none(shop: World) -> None:
     shop.apply(ab_test())
     await shop.settle()
-    with pytest.raises(AssertionError, match="steps are frozen once the experiment is Ready"):
+    with pytest.raises(AssertionError, match="steps up to the current one"):
         shop.patch(EXP, "ab", {"spec": {"steps": STEPS}})
 
 
@@ -303,7 +351,7 @@ async def test_arms_are_frozen_once_it_runs(shop: World) -> None:
     await shop.settle()
     changed = ab_test()
     changed["spec"]["arms"][1]["deployment"] = "v3"
-    with pytest.raises(AssertionError, match="frozen once the experiment has started"):
+    with pytest.raises(AssertionError, match="frozen once the experiment is Ready"):
         shop.apply(changed)
 
 
