@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from millrace_operators.featureview.runs import Run, RunState
+from millrace_operators.featureview.runs import GRACE, Run, RunState
 
 PATIENCE: Final = timedelta(minutes=10)
 ATTEMPTS: Final = 3
@@ -24,13 +24,15 @@ class DeletionPlan:
     Args:
         reason: what is done or waited for, for people.
         attempt: number of the purge Job to make; None: none now.
+        at_work: name of the purge Job at work, whose Secret has to be there; empty: none is.
         finished: the finalizer can be removed.
         left_behind: why rows may be left in the store; empty where none are.
-        wake: when ``PATIENCE`` ends.
+        wake: when to look again, even if nothing happens until then: when ``PATIENCE`` ends, or before.
     """
 
     reason: str
     attempt: int | None = None
+    at_work: str = ""
     finished: bool = False
     left_behind: str = ""
     wake: datetime | None = None
@@ -57,8 +59,12 @@ def plan(
         return DeletionPlan("", finished=True, left_behind=why)
     if children:
         return DeletionPlan(f"waiting for the end of {children[0]}", wake=until)
-    if any(run.state is RunState.ACTIVE for run in purges):
-        return DeletionPlan("deleting the online rows", wake=until)
+    active = next((run for run in purges if run.state is RunState.ACTIVE), None)
+    if active is not None:
+        stuck = f": {active.failure.message}" if active.failure else ""
+        # One that has just ended still counts as active, and nothing else happens when it no longer does.
+        settled = active.finished_at + GRACE if active.finished_at else until
+        return DeletionPlan(f"deleting the online rows{stuck}", at_work=active.name, wake=min(until, settled))
     return DeletionPlan("deleting the online rows", attempt=len(failed), wake=until)
 
 

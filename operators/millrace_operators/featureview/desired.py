@@ -121,7 +121,8 @@ def store_secret(owner: Object, name: str, url: str) -> Object:
         "metadata": {
             "name": name,
             "namespace": namespace_of(owner),
-            "ownerReferences": [owner_reference(owner)],
+            # Blocking the deletion of a Job would need a right on Jobs' finalizers, where the cluster enforces that.
+            "ownerReferences": [owner_reference(owner, blocks=owner["kind"] != JOBS.kind)],
         },
         "type": "Opaque",
         "data": {"url": base64.b64encode(url.encode()).decode()},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from millrace_operators.featureview import deletion
 from millrace_operators.featureview.deletion import ATTEMPTS, PATIENCE, DeletionPlan
-from millrace_operators.featureview.runs import PURGE, Run, RunFailure, RunState
+from millrace_operators.featureview.runs import GRACE, PURGE, Run, RunFailure, RunState
 from tests.operators.featureview.life import NOON
 
 STORE = "redis://store"
@@ -34,6 +35,22 @@ def test_the_purge_is_made_once_and_waited_for() -> None:
     assert plan().attempt == 0
     assert plan(purge(RunState.ACTIVE)).attempt is None
     assert not plan(purge(RunState.ACTIVE)).finished
+
+
+def test_the_purge_at_work_is_named_so_that_its_secret_is_made_again() -> None:
+    assert plan(purge(RunState.ACTIVE)).at_work == "fv-purge-0"
+    assert plan(purge(RunState.FAILED), purge(RunState.ACTIVE, 1)).at_work == "fv-purge-1"
+
+
+def test_a_purge_that_ended_is_looked_at_again_as_soon_as_its_pod_must_have_been_seen() -> None:
+    ended = purge(RunState.ACTIVE)
+    assert plan(ended).wake == NOON + GRACE
+    assert plan(replace(ended, finished_at=None)).wake == NOON + PATIENCE
+
+
+def test_a_purge_that_cannot_start_says_why() -> None:
+    stuck = replace(purge(RunState.ACTIVE), failure=RunFailure("ErrImagePull", "the run cannot start: no such image"))
+    assert "no such image" in plan(stuck).reason
 
 
 def test_the_view_goes_when_its_rows_are_gone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from millrace_kube.resources import (
     JOBS,
     MODEL_DEPLOYMENTS,
     NAMESPACES,
+    SECRETS,
     Resource,
     annotations_of,
     name_of,
@@ -297,6 +299,28 @@ async def test_a_purge_that_is_forbidden_is_told_and_done_once_it_is_allowed(
     await world.settle()
     [purge] = world.jobs()
     assert purge["spec"]["template"]["spec"]["containers"][0]["args"] == ["purge"]
+
+
+@pytest.mark.parametrize("code", [403, 500])
+async def test_the_secret_of_a_purge_is_made_again_after_it_failed_once(worlds: Worlds, api: Api, code: int) -> None:
+    world = worlds()
+    world.platform = replace(PLATFORM, store_url="redis://:password@store:6379")
+    world.create(clicks())
+    await world.settle()
+    world.api.delete(FEATURE_VIEWS, world.namespace, "clicks")
+    api.fault({"verb": "create|patch", "resource": "secrets", "userAgent": AGENT, "action": "status", "code": code})
+    for _ in range(3):
+        await world.turn()
+    [purge] = world.jobs()
+    place = PLATFORM.namespace, purge["metadata"]["name"]
+    assert api.get(SECRETS, *place) is None
+    api.no_faults()
+    await world.settle()
+    made = api.get(SECRETS, *place)
+    assert made is not None
+    [owner] = made["metadata"]["ownerReferences"]
+    assert owner["name"] == purge["metadata"]["name"]
+    assert "blockOwnerDeletion" not in owner, "that would need a right on the finalizers of Jobs"
 
 
 async def test_a_view_whose_rows_cannot_be_deleted_goes_nevertheless_and_says_what_stays(worlds: Worlds) -> None:

@@ -58,6 +58,7 @@ class World:
         self.api = api
         self.namespace = api.namespace()
         self.now: datetime = NOON
+        self.platform = PLATFORM
         self.writes = 0
         self.absent: set[Resource] = set()
         self.kills = 0
@@ -107,7 +108,7 @@ class World:
                 where = "" if resource in (JOBS, PODS) else self.namespace
                 listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
-            self.wake = await reconcile(cluster, PLATFORM, Key("featureview", self.namespace, "clicks"))
+            self.wake = await reconcile(cluster, self.platform, Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):
             self.kills += 1
             self._cache = None
