@@ -17,15 +17,16 @@ from millrace_core.features.online.plan import ReadPlan, ReadPlans
 from millrace_core.features.online.published import Snapshot
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from millrace.sdk import embedded, historical, materialization, pushing, skew, tabular
     from millrace.sdk import online as online_features
     from millrace.sdk import registry as registry_client
-    from millrace.sdk.historical import TrainingSet
+    from millrace.sdk.historical import Period, TrainingSet
     from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures, Reader
     from millrace.sdk.pushing import Pusher, PushResult
     from millrace.sdk.registry import Registry
-    from millrace_core.features.history import all_entities
     from millrace_core.features.history.history import HistorySource
     from millrace_core.features.offline.verify import VerifyReport
     from millrace_data.materialization.job import Progress
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from millrace_data.online.store import Store
     from millrace_data.sources import credentials, opening
 else:
-    all_entities = lazy_import("millrace_core.features.history.all_entities")
     credentials, opening = (
         lazy_import("millrace_data.sources.credentials"),
         lazy_import("millrace_data.sources.opening"),
@@ -211,24 +211,24 @@ class FeatureStore:
         plan = self._plan(refs, full_feature_names=full_feature_names)
         loaded = credentials.Credentials.load(os.environ)
 
-        def opened(definition: Definition) -> HistorySource:
-            return opening.open_source(definition, loaded)
-
         query: dict[str, Any] = {
             "features": list(refs),
             "timestampColumn": timestamp_column,
             "createdCutoff": created_cutoff,
             "fullFeatureNames": full_feature_names,
         }
+        rows: pa.Table | Period
         if entities is None and start is None and end is None:
-            frame = tabular.arrow_table(entity_df, "entity_df")
+            rows = tabular.arrow_table(entity_df, "entity_df")
         else:
-            period = historical.period(entities, entity_df, start, end)
-            query |= {"entities": "all", **period.as_dict()}
-            views = [(view.definition, opened(view.definition)) for view in plan.reads]
-            frame = all_entities.entity_frame(views, timestamp_column, period.start, period.end)
-        request = historical.HistoricalRequest(frame, timestamp_column, created_cutoff, query)
-        return historical.join(plan, request, opened, self._known_watermark, self._registry)
+            rows = historical.period(entities, entity_df, start, end)
+            query |= {"entities": "all", **rows.as_dict()}
+
+        def opened(definition: Definition) -> HistorySource:
+            return opening.open_source(definition, loaded)
+
+        request = historical.HistoricalRequest(rows, timestamp_column, created_cutoff, query)
+        return opening.read_whole(lambda: historical.join(plan, request, opened, self._known_watermark, self._registry))
 
     def get_online_features(
         self,

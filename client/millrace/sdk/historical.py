@@ -18,6 +18,7 @@ from millrace.sdk.tabular import Tabular
 from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.history import all_entities
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.history.history import HistorySource
 from millrace_core.features.offline import point_in_time
@@ -64,13 +65,13 @@ class HistoricalRequest:
     """What a training set is made of, beside its features.
 
     Attributes:
-        entities: the entity frame.
+        entities: the entity frame, or the period whose entities are wanted.
         timestamp_column: its column of times.
         created_cutoff: whether only rows that were written by then are seen.
         query: the arguments, as a manifest has them.
     """
 
-    entities: pa.Table
+    entities: pa.Table | Period
     timestamp_column: str
     created_cutoff: bool
     query: Mapping[str, Any]
@@ -116,13 +117,18 @@ def join(
     watermark: Watermark,
     registry: Registry | None,
 ) -> TrainingSet:
-    """Joins the plan's features to the entity frame, view by view.
+    """Joins the plan's features to the entity frame, view by view. Each view's source is opened once.
 
     Raises:
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
         Other errors as ``millrace_core.features.offline.point_in_time.join``.
     """
+    opened: dict[str, HistorySource] = {}
     entities, timestamp_column = request.entities, request.timestamp_column
+    if isinstance(entities, Period):  # the frame is of the very sources that the features are of
+        opened = {view.definition.view: open_source(view.definition) for view in plan.reads}
+        views = [(view.definition, opened[view.definition.view]) for view in plan.reads]
+        entities = all_entities.entity_frame(views, timestamp_column, entities.start, entities.end)
     _check_columns(plan, entities, timestamp_column)
     as_of = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
@@ -133,7 +139,7 @@ def join(
         request.created_cutoff,
         {name: _column(entities, name) for name in plan.request_fields if name in entities.column_names},
     )
-    columns = _features(plan, open_source, frame)
+    columns = _features(plan, lambda view: opened.pop(view.view, None) or open_source(view), frame)
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])

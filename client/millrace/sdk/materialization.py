@@ -14,13 +14,13 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.offline.quality_verdict import CheckResult
 from millrace_core.features.types import times
 from millrace_data.materialization import job
-from millrace_data.materialization.job import Progress, RunRequest
+from millrace_data.materialization.job import Progress, Result, RunRequest
 from millrace_data.materialization.ledger import Ledger
 from millrace_data.materialization.resources import EngineSettings
 from millrace_data.online.store import Store
 from millrace_data.sources.cell_log import open_cell_log
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.opening import open_source
+from millrace_data.sources.opening import open_source, read_whole
 
 PATIENCE_SECONDS = 10.0
 
@@ -68,13 +68,17 @@ def run(
     """
     began = time.monotonic()
     credentials = Credentials.load(os.environ)
-    source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
     covers = job.run_interval(
         definition, Ledger(store, definition).position(), time_arguments.now(), RunRequest(start, end)
     )
-    options: dict[str, Any] = {"cells": kept} | ({} if progress is None else {"progress": progress})
-    with EngineSettings.load(os.environ).engine(definition.view) as engine:
-        result = job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, **options)
+    options: dict[str, Any] = {} if progress is None else {"progress": progress}
+
+    def attempt() -> Result:
+        source, cells = open_source(definition, credentials), open_cell_log(definition, credentials)
+        with EngineSettings.load(os.environ).engine(definition.view) as engine:
+            return job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, cells=cells, **options)
+
+    result = read_whole(attempt)
     seconds = time.monotonic() - began
     after = result.interval.after
     return MaterializeResult(

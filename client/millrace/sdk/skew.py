@@ -20,7 +20,7 @@ from millrace_data.materialization.resources import EngineSettings
 from millrace_data.online.sampling import sample
 from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.opening import open_source
+from millrace_data.sources.opening import open_source, read_whole
 
 # No feature can be called so.
 _EVENT = "$row_event"
@@ -49,7 +49,7 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
     layouts = store.layouts(definition.project, definition.view)
 
     def recompute(names: Sequence[str], frame: EntityFrame) -> OfflineValues:
-        return _recomputed(definition, names, frame)
+        return read_whole(lambda: _recomputed(definition, names, frame))
 
     return verify.check(
         definition, stored, position.watermark, recompute, created=position.created, layouts=layouts, as_of=as_of

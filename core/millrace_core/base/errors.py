@@ -52,6 +52,16 @@ class RetryError(MillraceError):
         self.delay = delay
 
 
+class SourceChangedError(RetryError):
+    """A source is no longer what it was when it was opened, so what was read of it may be of two versions."""
+
+    reason = "SourceChanged"
+
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
+        hint = hint or "Run it again; write new files beside the old ones rather than over them"
+        super().__init__(message, hint=hint, field=field)
+
+
 class RejectError(MillraceError):
     """The input is wrong and will stay wrong until its author changes it."""
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, SourceChangedError
 from millrace_core.base.timeouts import IDLE_SECONDS
 
 
@@ -194,16 +194,15 @@ def unchanged(uri: str, field: str) -> Iterator[None]:
     """Says of a file that was there when the source was opened, and is not any more, that the next run may do better.
 
     Raises:
-        RetryError: instead of NotFoundError.
+        SourceChangedError: instead of NotFoundError.
     """
     try:
         yield
     except NotFoundError as error:
-        raise RetryError(
+        raise SourceChangedError(
             f"a file of {uri} was deleted while it was read",
             hint="Run it again; keep files for as long as a run takes",
             field=field,
-            reason="SourceChanged",
         ) from error
 
 

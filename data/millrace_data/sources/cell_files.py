@@ -17,14 +17,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from millrace_core.base.errors import RetryError
+from millrace_core.base.errors import SourceChangedError
 from millrace_core.features.windows import cells
 from millrace_core.features.windows.cells import CellRange, RunLog
 from millrace_data.objects.faults import explained, of_store
 from millrace_data.objects.filesystem import open_filesystem
-from millrace_data.sources import row_groups
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.parquet import FORMAT
+from millrace_data.sources.pinned import AT_ONCE, File, PinnedFiles
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +43,7 @@ class CellFiles:
 
     def __init__(self, uri: str, folder: str, credentials: Credentials) -> None:
         self.uri = uri
+        self.pinned = PinnedFiles(uri, URI_FIELD)
         self._system, root = open_filesystem(uri, credentials, URI_FIELD)
         self._folder = f"{root.rstrip('/')}/{folder}"
 
@@ -77,8 +77,7 @@ class CellFiles:
         def opened(file: str) -> ds.ParquetFileFragment | None:
             path = self._path(folder, file)
             try:
-                fragment = FORMAT.make_fragment(path, self._system)
-                fragment.ensure_complete_metadata()
+                (fragment,) = self.pinned.fragments([File(self._system, path)])
             except (OSError, pa.ArrowException) as error:
                 self._refused(path, error)
                 return None
@@ -87,7 +86,7 @@ class CellFiles:
                 return None
             return fragment
 
-        with ThreadPoolExecutor(row_groups.AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             return {file: found for file, found in zip(rows, pool.map(opened, rows), strict=True) if found is not None}
 
     @contextmanager
@@ -95,7 +94,7 @@ class CellFiles:
         """While rows of a file are read. One that cannot be is removed, so that the next attempt asks the source.
 
         Raises:
-            RetryError: it cannot be read, or is gone.
+            SourceChangedError: it cannot be read, or is gone.
         """
         try:
             yield
@@ -103,11 +102,10 @@ class CellFiles:
             if not of_store(error):
                 with suppress(OSError):
                     self._system.delete_file(fragment.path)
-            raise RetryError(
+            raise SourceChangedError(
                 f"{fragment.path} could not be read: {_first_line(error)}",
                 hint="Run it again; what cannot be read here is read from the source",
                 field=URI_FIELD,
-                reason="SourceChanged",
             ) from error
 
     def write_log(self, folder: str, log: RunLog) -> None:

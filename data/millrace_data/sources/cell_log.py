@@ -207,7 +207,9 @@ class _Scan:
         schema, name = fragment.physical_schema, self.definition.timestamp_field
         within = bounds.within(name, schema.field(name).type, TimeRange(segment.earliest, segment.latest))
         with self.files.reading(fragment):
-            yield from row_groups.stream(fragment.split_by_row_group(within, schema), schema, self.columns)
+            yield from row_groups.stream(
+                fragment.split_by_row_group(within, schema), self.files.pinned, schema, self.columns
+            )
 
     def _written(self, group: Sequence[Segment], fragments: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
         """The rows of segments, written into one file as far as they are of whole cells."""

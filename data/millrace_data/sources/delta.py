@@ -10,7 +10,6 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow import fs
@@ -23,7 +22,8 @@ from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import columns
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.parquet import FORMAT, ParquetSource, read_footers
+from millrace_data.sources.parquet import ParquetSource
+from millrace_data.sources.pinned import File, PinnedFiles
 
 URI_FIELD: Final = "spec.source.delta.uri"
 # What a table may ask of its readers.
@@ -67,14 +67,14 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
         _require_readable(table, spec.uri)
         whole = pa.schema(table.schema().to_arrow())
         names = {field.name: _in_files(field) for field in whole}
-        fragments = _fragments(table, whole, names, fs.SubTreeFileSystem(path, system))
-        kept = _kept(table)
-        read_footers(fragments)
+        pinned = PinnedFiles(spec.uri, URI_FIELD)
+        fragments = pinned.fragments(_files(table, whole, names, system, path))
+        kept = {f"{path}/{name}": rows for name, rows in _kept(table).items()}
     name = f"{spec.uri} (version {table.version()})"
     places = [Place(name, whole)]
     schema, types = columns.checked(definition, places, address=name), columns.types(places)
     if all(name == other for name, other in names.items()):
-        return ParquetSource(definition, spec.uri, URI_FIELD, fragments, schema, types, kept), schema
+        return ParquetSource(definition, spec.uri, URI_FIELD, pinned, fragments, schema, types, kept), schema
     created = definition.created_field
     within = replace(
         definition,
@@ -82,7 +82,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
         created_field=None if created is None else names[created],
     )
     physical = pa.schema([field.with_name(names[field.name]) for field in schema])
-    source = ParquetSource(within, spec.uri, URI_FIELD, fragments, physical, types, kept)
+    source = ParquetSource(within, spec.uri, URI_FIELD, pinned, fragments, physical, types, kept)
     return RenamedSource(source, names, types), schema
 
 
@@ -114,13 +114,13 @@ def _in_files(field: pa.Field) -> str:
     return str(field.name) if physical is None else str(physical.decode())
 
 
-def _fragments(
-    table: DeltaTable, whole: pa.Schema, names: Mapping[str, str], system: fs.FileSystem
-) -> list[ds.ParquetFileFragment]:
+def _files(
+    table: DeltaTable, whole: pa.Schema, names: Mapping[str, str], system: fs.FileSystem, root: str
+) -> list[File]:
     """The table's files, in the order of their paths, with what their folders and statistics say."""
     physical = pa.schema([field.with_name(names[field.name]) for field in whole])
     files = table._table.dataset_partitions(physical, None)
-    return [FORMAT.make_fragment(path, system, known) for path, known in sorted(files, key=itemgetter(0))]
+    return [File(system, f"{root}/{path}", known) for path, known in sorted(files, key=itemgetter(0))]
 
 
 def _kept(table: DeltaTable) -> dict[str, pa.BooleanArray]:

@@ -26,6 +26,7 @@ from millrace_data.sources import bounds, columns, iceberg_files
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.iceberg_errors import FIELD, explained
+from millrace_data.sources.pinned import PinnedFiles
 
 # How long a catalog may take to load a table.
 _SECONDS: Final = 60.0
@@ -54,6 +55,7 @@ class IcebergSource:
         self.columns = columns
         self._table = table
         self._snapshot = snapshot
+        self._files = PinnedFiles(".".join(table.name()), FIELD)
         self._timestamp = definition.timestamp_field
         self._created = definition.created_field
         self._schema = schema
@@ -67,7 +69,7 @@ class IcebergSource:
                 row_filter=self._within(time_range), selected_fields=tuple(columns), snapshot_id=self._snapshot
             )
             within = bounds.of_rows(self._timestamp, self._created, self._schema, time_range)
-            yield from iceberg_files.stream(scan, self._schema, columns, within)
+            yield from iceberg_files.stream(scan, self._files, self._schema, columns, within)
 
     def _within(self, time_range: TimeRange) -> BooleanExpression:
         created = None if self._created is None else time_range.created_after

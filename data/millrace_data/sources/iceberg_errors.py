@@ -19,7 +19,7 @@ from pyiceberg.exceptions import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, SourceChangedError
 from millrace_data.objects.faults import denied, gone
 from millrace_data.sources import database_errors
 from millrace_data.sources.credentials import CREDENTIALS_FIELD
@@ -76,11 +76,10 @@ def _of_files(name: str, error: Exception, *, opened: bool) -> MillraceError:
             reason="AccessDenied",
         )
     if away and opened:
-        return RetryError(
+        return SourceChangedError(
             f"a file of table {name} was deleted while it was read",
             hint="Run it again; keep snapshots for as long as a run takes",
             field=FIELD,
-            reason="SourceChanged",
         )
     if away or isinstance(error, _UNREADABLE):
         hint = "Let the table's engine rewrite its data files (compaction)" if "equality deletes" in said else ""

@@ -18,52 +18,71 @@ from pyiceberg.manifest import FileFormat
 from pyiceberg.table import DataScan, FileScanTask
 
 from millrace_data.sources import row_groups
-from millrace_data.sources.parquet import FORMAT, read_footers
+from millrace_data.sources.pinned import File, PinnedFiles
 
 _FIELD_ID: Final = b"PARQUET:field_id"
 _ROWS: Final = 65_536
 
 
 def stream(
-    scan: DataScan, schema: pa.Schema, columns: Sequence[str], within: pc.Expression
+    scan: DataScan, files: PinnedFiles, schema: pa.Schema, columns: Sequence[str], within: pc.Expression
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a scan's files, in the order of their paths.
 
     Args:
         scan: of the columns; its filter is applied as far as whole files go.
+        files: of the table, as they were first read.
         schema: names and types of the columns, and of those that ``within`` is about.
         columns: wanted, in the order wanted.
         within: rules out row groups.
     """
     tasks = sorted(scan.plan_files(), key=lambda task: task.file.file_path)
-    fragments = _fragments(scan, tasks)
+    fragments = _fragments(scan, tasks, files)
     numbers = {name: scan.projection().find_field(name).field_id for name in columns}
     reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter)
     wanted = pa.schema([schema.field(name) for name in columns])
     plain = {path: each for path, each in fragments.items() if _has(each.physical_schema, numbers)}
-    for as_parquet, files in groupby(tasks, key=lambda task: task.file.file_path in plain):
-        if as_parquet:
-            groups = (
-                group for task in files for group in plain[task.file.file_path].split_by_row_group(within, schema)
-            )
-            yield from row_groups.stream(groups, schema, columns)
-            continue
-        for task in files:
-            for batch in _batches(reader, task):
-                yield from pa.Table.from_batches([batch]).select(list(columns)).cast(wanted).to_batches(_ROWS)
+    with files.reading() as read:
+        for as_parquet, some in groupby(tasks, key=lambda task: task.file.file_path in plain):
+            if as_parquet:
+                chosen = [plain[task.file.file_path] for task in some]
+                read.extend(File(fragment.filesystem, fragment.path) for fragment in chosen)
+                groups = (group for fragment in chosen for group in fragment.split_by_row_group(within, schema))
+                yield from row_groups.stream(groups, files, schema, columns)
+                continue
+            for task in some:
+                read.extend(_pinned(scan, task, files))
+                for batch in _batches(reader, task):
+                    yield from pa.Table.from_batches([batch]).select(list(columns)).cast(wanted).to_batches(_ROWS)
 
 
-def _fragments(scan: DataScan, tasks: Sequence[FileScanTask]) -> Mapping[str, ds.ParquetFileFragment]:
+def _fragments(
+    scan: DataScan, tasks: Sequence[FileScanTask], files: PinnedFiles
+) -> Mapping[str, ds.ParquetFileFragment]:
     """The Parquet files without deletes, their footers read, by location."""
+    found = {
+        task.file.file_path: file
+        for task in tasks
+        if task.file.file_format == FileFormat.PARQUET and not task.delete_files
+        for file in _located(scan, task.file.file_path)
+    }
+    return dict(zip(found, files.fragments(list(found.values())), strict=True))
+
+
+def _located(scan: DataScan, location: str) -> Sequence[File]:
+    """A file where Arrow has it; none where the table is read through something else."""
     io = scan.io
     if not isinstance(io, PyArrowFileIO):
-        return {}
-    found = {}
-    for task in tasks:
-        if task.file.file_format == FileFormat.PARQUET and not task.delete_files:
-            scheme, host, path = PyArrowFileIO.parse_location(task.file.file_path, io.properties)
-            found[task.file.file_path] = FORMAT.make_fragment(path, io.fs_by_scheme(scheme, host))
-    read_footers(list(found.values()))
+        return ()
+    scheme, host, path = PyArrowFileIO.parse_location(location, io.properties)
+    return (File(io.fs_by_scheme(scheme, host), path),)
+
+
+def _pinned(scan: DataScan, task: FileScanTask, files: PinnedFiles) -> Sequence[File]:
+    """The files that Iceberg's own reader opens for a task, held to the versions that they have."""
+    found = [file for each in (task.file, *task.delete_files) for file in _located(scan, each.file_path)]
+    for file in found:
+        files.pin(file.system, file.path)
     return found
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Final
+from typing import Final, TypeVar
 
-from millrace_core.base.errors import ReportError
+from millrace_core.base.errors import ReportError, SourceChangedError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import DescribedSource
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.filtered import FilteredSource
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Per kind the module that opens it, and the extra of the distribution that it needs. Each has
 # ``open_source(definition, credentials) -> (source, schema of the needed columns)``.
@@ -32,7 +38,7 @@ def open_source(definition: Definition, credentials: Credentials) -> DescribedSo
     Raises:
         NotFoundError: the file, folder, bucket, table or column is not there.
         RejectError: access is denied, a file is corrupt, or a column has a type that does not fit.
-        RetryError: the source cannot be reached.
+        RetryError: the source cannot be reached, or it changed meanwhile.
         ReportError: a library that this kind of source needs is not installed.
     """
     kind = definition.source_kind
@@ -40,6 +46,19 @@ def open_source(definition: Definition, credentials: Credentials) -> DescribedSo
     source, schema = _module(kind).open_source(definition, credentials)
     condition = definition.source.where
     return source if condition is None else FilteredSource(source, condition, schema)
+
+
+def read_whole(read: Callable[[], T]) -> T:
+    """What ``read`` makes of sources that it opens itself; where one changed meanwhile, it begins once more.
+
+    Raises:
+        SourceChangedError: a source changed again. Otherwise as ``read``.
+    """
+    try:
+        return read()
+    except SourceChangedError as error:
+        logger.warning("%s; it is read once more", error.message)
+        return read()
 
 
 def _module(kind: str) -> ModuleType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Final
 
@@ -20,10 +19,9 @@ from millrace_data.sources import bounds, columns, row_groups
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.files import find, partitioning
+from millrace_data.sources.pinned import File, PinnedFiles
 
 URI_FIELD: Final = "spec.source.parquet.uri"
-
-FORMAT: Final = ds.ParquetFileFormat()
 
 
 class ParquetSource:
@@ -32,6 +30,7 @@ class ParquetSource:
     Args:
         definition: of the view.
         uri: of all files, for errors; ``field`` is where it came from.
+        files: that the fragments were opened with.
         fragments: the files, in the order in which they are read.
         schema: of the needed columns, those of the folders' names included.
         columns: type of every column, needed or not.
@@ -43,6 +42,7 @@ class ParquetSource:
         definition: Definition,
         uri: str,
         field: str,
+        files: PinnedFiles,
         fragments: Sequence[ds.ParquetFileFragment],
         schema: pa.Schema,
         columns: Mapping[str, str],
@@ -54,18 +54,22 @@ class ParquetSource:
         self._field = field
         self._timestamp = definition.timestamp_field
         self._created = definition.created_field
+        self._files = files
         self._fragments = fragments
         self._schema = schema
 
     def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns; row groups outside the window are not read."""
         within = bounds.of_rows(self._timestamp, self._created, self._schema, time_range)
-        with unchanged(self._uri, self._field), explained(self._uri, self._field):
-            yield from row_groups.stream(self._groups(within), self._schema, columns, self._kept)
+        with unchanged(self._uri, self._field), explained(self._uri, self._field), self._files.reading() as read:
+            groups = self._groups(within, read)
+            yield from row_groups.stream(groups, self._files, self._schema, columns, self._kept)
 
-    def _groups(self, within: pc.Expression) -> Iterator[ds.ParquetFileFragment]:
+    def _groups(self, within: pc.Expression, read: list[File]) -> Iterator[ds.ParquetFileFragment]:
         for fragment in self._fragments:
-            yield from fragment.split_by_row_group(within, self._schema)
+            if groups := fragment.split_by_row_group(within, self._schema):
+                read.append(File(fragment.filesystem, fragment.path))
+                yield from groups
 
 
 def open_source(definition: Definition, credentials: Credentials) -> tuple[ParquetSource, pa.Schema]:
@@ -74,40 +78,22 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     Raises:
         NotFoundError: the file, folder or bucket is not there, or there is no Parquet file in it.
         RejectError: access is denied, a file is corrupt, a column is not there or has another type.
-        RetryError: the storage cannot be reached.
+        RetryError: the storage cannot be reached, or a file changed or went meanwhile.
     """
     if definition.source.parquet is None:  # opening.py chooses the module by the kind of the source
         raise ReportError(f"feature view {definition.view!r} has no Parquet source")
     uri = definition.source.parquet.uri
     system, path = open_filesystem(uri, credentials, URI_FIELD)
-    with explained(uri, URI_FIELD, ask=listing(system, path.partition("*")[0].rstrip("/"))):
+    ask = listing(system, path.partition("*")[0].rstrip("/"))
+    with explained(uri, URI_FIELD, ask=ask):
         paths = find(uri, system, path, URI_FIELD)
-        folders = partitioning(definition, paths, URI_FIELD)
-        fragments = [FORMAT.make_fragment(each, system, folders.of(each)) for each in paths]
-        read_footers(fragments)
-    return checked_source(definition, uri, URI_FIELD, paths, fragments, folders.schema)
-
-
-def read_footers(fragments: Sequence[ds.ParquetFileFragment]) -> None:
-    """Reads the metadata of many files, side by side."""
-    with ThreadPoolExecutor(row_groups.AT_ONCE) as pool:
-        list(pool.map(lambda fragment: fragment.ensure_complete_metadata(), fragments))
-
-
-def checked_source(
-    definition: Definition,
-    uri: str,
-    field: str,
-    paths: Sequence[str],
-    fragments: Sequence[ds.ParquetFileFragment],
-    folders: pa.Schema,
-) -> tuple[ParquetSource, pa.Schema]:
-    """The source over these files, once their columns fit; ``folders`` are the columns of folders' names."""
-    places = [
-        Place(path, _with(fragment.physical_schema, folders)) for path, fragment in zip(paths, fragments, strict=True)
-    ]
+    folders = partitioning(definition, paths, URI_FIELD)
+    files = PinnedFiles(uri, URI_FIELD)
+    with unchanged(uri, URI_FIELD), explained(uri, URI_FIELD, ask=ask):
+        fragments = files.fragments([File(system, each, folders.of(each)) for each in paths])
+    places = [Place(each.path, _with(each.physical_schema, folders.schema)) for each in fragments]
     schema = columns.checked(definition, places, address=uri)
-    return ParquetSource(definition, uri, field, fragments, schema, columns.types(places)), schema
+    return ParquetSource(definition, uri, URI_FIELD, files, fragments, schema, columns.types(places)), schema
 
 
 def _with(schema: pa.Schema, folders: pa.Schema) -> pa.Schema:

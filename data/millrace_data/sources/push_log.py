@@ -22,12 +22,13 @@ from pyarrow import fs
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types.conform import ARROW
-from millrace_data.objects.faults import explained, listing, missing
+from millrace_data.objects.faults import explained, listing, missing, unchanged
 from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import columns
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.parquet import FORMAT, ParquetSource, read_footers
+from millrace_data.sources.parquet import ParquetSource
+from millrace_data.sources.pinned import File, PinnedFiles
 
 URI_FIELD: Final = "spec.source.push.uri"
 _APPENDED: Final = b"millrace.appended"
@@ -117,12 +118,13 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
         if not inside and uri.startswith("s3:") and not _exists(system, folder.partition("/")[0]):
             raise missing(uri, URI_FIELD)
         paths = sorted(info.path for info in inside if info.extension == "parquet" and info.type == fs.FileType.File)
-        fragments = [FORMAT.make_fragment(path, system) for path in paths]
-        read_footers(fragments)
+    files = PinnedFiles(uri, URI_FIELD)
+    with unchanged(uri, URI_FIELD), explained(uri, URI_FIELD):
+        fragments = files.fragments([File(system, path) for path in paths])
     fragments.sort(key=_appended)
     places = [Place(fragment.path, fragment.physical_schema) for fragment in fragments]
     schema = columns.checked(definition, [*places, Place(uri, _declared(definition, places))], address=uri)
-    return ParquetSource(definition, uri, URI_FIELD, fragments, schema, columns.types(places)), schema
+    return ParquetSource(definition, uri, URI_FIELD, files, fragments, schema, columns.types(places)), schema
 
 
 def _exists(system: fs.FileSystem, path: str) -> bool:

@@ -18,8 +18,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-# Row groups at once: each is a round trip where files are far away.
-AT_ONCE: Final = 16
+from millrace_data.sources.pinned import AT_ONCE, PinnedFiles
+
 # Bytes that may be held ahead of the reader; more would only hold memory.
 _AHEAD: Final = 48 << 20
 # What a local row group holds while it is read: buffers and pages of its columns, and a batch.
@@ -32,6 +32,7 @@ _BATCH: Final = 16 << 20
 
 def stream(
     groups: Iterable[ds.ParquetFileFragment],
+    files: PinnedFiles,
     schema: pa.Schema,
     columns: Sequence[str],
     kept: Mapping[str, pa.BooleanArray] = MappingProxyType({}),
@@ -40,6 +41,7 @@ def stream(
 
     Args:
         groups: fragments of one row group each.
+        files: that the fragments were opened with.
         schema: names and types of the columns; a group that lacks one has nulls there.
         columns: wanted, in the order wanted; those of the names of folders are among them.
         kept: by the path of a file which of its rows are there; all of what is not said.
@@ -53,7 +55,7 @@ def stream(
                 held = min(held, _LOCAL)
             while ahead and (len(ahead) >= AT_ONCE or sum(each for _, each in ahead) + held > _AHEAD):
                 yield from ahead.popleft()[0].batches()
-            ahead.append((_Lane(pool, _decoded(group, wanted, kept.get(group.path))), held))
+            ahead.append((_Lane(pool, _decoded(group, files, wanted, kept.get(group.path))), held))
         while ahead:
             yield from ahead.popleft()[0].batches()
 
@@ -76,7 +78,7 @@ class _Lane:
 
 
 def _decoded(
-    group: ds.ParquetFileFragment, wanted: pa.Schema, kept: pa.BooleanArray | None
+    group: ds.ParquetFileFragment, files: PinnedFiles, wanted: pa.Schema, kept: pa.BooleanArray | None
 ) -> Iterator[pa.RecordBatch]:
     local = _is_local(group)
     number = group.row_groups[0]
@@ -84,9 +86,11 @@ def _decoded(
     # What the names of the file's folders say of its rows; it wins over a column of the same name within.
     known = ds.get_partition_keys(group.partition_expression)
     there = [name for name in wanted.names if name in group.physical_schema.names and name not in known]
-    with pq.ParquetFile(
-        group.open(), metadata=group.metadata, buffer_size=_BUFFER if local else 0, pre_buffer=not local
-    ) as file:
+    buffer = _BUFFER if local else 0
+    with (
+        files.open(group) as opened,
+        pq.ParquetFile(opened, metadata=group.metadata, buffer_size=buffer, pre_buffer=not local) as file,
+    ):
         batches = file.iter_batches(rows, [number.id], there, use_threads=False)
         if kept is not None:
             first = sum(group.metadata.row_group(before).num_rows for before in range(number.id))

@@ -2,8 +2,9 @@
 
 A database promises no order, so one is asked for: by event time, then by all other columns that the definition uses, in
 the definition's order. Rows that are equal in all of these cannot be told apart. PostgreSQL and MySQL are read in one
-transaction (repeatable read), so that both scans of a run see the same rows; elsewhere a row that is written between
-them can show as a source that changed while it was read, and the run is tried again.
+transaction (repeatable read), so that both scans of a run see the same rows, and so is SQLite where its journal is a
+WAL. Without one a transaction would keep its writers waiting, so it is asked at the end of each scan whether somebody
+wrote. Elsewhere a row that is written between scans can show as a source that changed while it was read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sqlalchemy.dialects import mysql
 
 from millrace_core.api.source import PostgresSourceSpec as Postgres
 from millrace_core.api.source import SqlSourceSpec as Sql
-from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError, SourceChangedError
 from millrace_core.base.timeouts import CONNECT_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
@@ -50,6 +51,7 @@ _SETUP: Final[Mapping[str, Sequence[str]]] = {
     "mariadb": _MYSQL,
     "duckdb": ("set TimeZone = 'UTC'",),
 }
+_WAL: Final = "Run it again when nobody writes, or set pragma journal_mode = wal: then a run sees one state of it"
 _SELECT: Final = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 
@@ -66,6 +68,7 @@ class WarehouseSource:
     ) -> None:
         # Both scans belong to one transaction; it ends with the source.
         self._connection = connection
+        self._version = _version(connection)
         finalize(self, _close, connection)
         self.columns = {name: column.description for name, column in there.items()}
         self._rows = rows
@@ -98,6 +101,8 @@ class WarehouseSource:
             except Exception:
                 _leave(cursor)
                 raise
+            if _version(self._connection) != self._version:
+                raise SourceChangedError("the database was written to while it was read", hint=_WAL, field=self._field)
 
     def _value(self, name: str) -> Any:
         column = self._rows.c[name]
@@ -116,6 +121,11 @@ class WarehouseSource:
             moment = None if microseconds is None else _moment(column, microseconds, change)
             if moment is not None:
                 yield compare(column, moment)
+
+
+def _version(connection: sa.Connection) -> Any:
+    """Of SQLite: another where somebody else has written, unless this connection's transaction does not see that."""
+    return connection.exec_driver_sql("pragma data_version").scalar() if connection.dialect.name == "sqlite" else None
 
 
 def _close(connection: sa.Connection) -> None:
@@ -165,6 +175,8 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Wareh
 def _opened(
     definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str
 ) -> tuple[WarehouseSource, pa.Schema | None]:
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("pragma journal_mode").scalar() == "wal":
+        connection.exec_driver_sql("begin")
     there = _columns(definition, spec, connection, field)
     for name, where in columns.needed(definition).items():
         if name in there:

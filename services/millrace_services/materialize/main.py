@@ -14,14 +14,14 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
 from millrace_data.materialization import job
 from millrace_data.materialization.examination import QualityBlockedError
-from millrace_data.materialization.job import RunRequest
+from millrace_data.materialization.job import Result, RunRequest
 from millrace_data.materialization.ledger import Ledger, RunShard
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
 from millrace_data.online.store_errors import Caller
 from millrace_data.sources.cell_log import open_cell_log
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.opening import open_source
+from millrace_data.sources.opening import open_source, read_whole
 from millrace_services.materialize.progress import ProgressLine
 from millrace_services.materialize.reports import record_run, write_termination_log
 from millrace_services.materialize.settings import JobSettings
@@ -81,7 +81,6 @@ def _run(
     began = time.monotonic()
     patience, part = settings.patience_seconds, settings.part(definition)
     credentials = Credentials.load(environ)
-    source, kept = open_source(definition, credentials), open_cell_log(definition, credentials)
     store = Store(settings.store_url, caller=JOB)
     ledger = Ledger(store, definition)
     covers = job.run_interval(definition, patiently(ledger.position, patience), _now(), _request(options))
@@ -89,10 +88,15 @@ def _run(
         own = covers
         covers = patiently(lambda: ledger.begin(part, own), patience)
     line = ProgressLine(_named(definition, part), sys.stderr)
-    with settings.engine(f"{definition.project}-{definition.view}") as engine:
-        result = job.run(
-            definition, source, store, engine, covers, patience=patience, progress=line, part=part, cells=kept
-        )
+
+    def attempt() -> Result:
+        source, cells = open_source(definition, credentials), open_cell_log(definition, credentials)
+        with settings.engine(f"{definition.project}-{definition.view}") as engine:
+            return job.run(
+                definition, source, store, engine, covers, patience=patience, progress=line, part=part, cells=cells
+            )
+
+    result = read_whole(attempt)
     finished = _now()
     document = job.as_dict(result, time.monotonic() - began, finished)
     rate = result.rows / max(time.monotonic() - began, 1e-9)

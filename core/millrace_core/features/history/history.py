@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.base.errors import RetryError
+from millrace_core.base.errors import SourceChangedError
 from millrace_core.features.definition.definition import Definition, Feature, SourceColumn
 from millrace_core.features.types.arrow_numpy import Numbers, int64_array
 from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, microseconds
@@ -131,7 +131,7 @@ class History:
             keyed: whether the join keys are wanted, too.
 
         Raises:
-            RetryError: the source has changed since the numbers were found.
+            SourceChangedError: the source has changed since the numbers were found.
         """
         wanted = _Ascending(numbers)
         reads = [feature.source_column for feature in features if feature.source_column]
@@ -221,9 +221,5 @@ class _Ascending:
         return np.concatenate(parts)
 
 
-def _changed(definition: Definition) -> RetryError:
-    return RetryError(
-        f"the source of feature view {definition.view!r} changed while it was read",
-        hint="Run it again; write new files beside the old ones rather than over them",
-        reason="SourceChanged",
-    )
+def _changed(definition: Definition) -> SourceChangedError:
+    return SourceChangedError(f"the source of feature view {definition.view!r} changed while it was read")

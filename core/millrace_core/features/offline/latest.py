@@ -42,7 +42,7 @@ def latest(definition: Definition, source: HistorySource, within: TimeRange, eng
     Raises:
         RejectError: a column does not hold what the definition says.
         ReportError: memory or disk do not suffice.
-        RetryError: the source changed meanwhile.
+        SourceChangedError: the source changed meanwhile.
     """
     if definition.windowed:
         yield from snapshot.snapshots(definition, source, within, engine)

@@ -54,7 +54,7 @@ def join(
     Raises:
         RejectError: a column does not fit the definition, or a request field is missing.
         ReportError: memory or disk do not suffice.
-        RetryError: the source changed meanwhile.
+        SourceChangedError: the source changed meanwhile.
     """
     return search(definition, features, source, frame, engine)()
 
