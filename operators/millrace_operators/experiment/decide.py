@@ -73,10 +73,10 @@ class ServiceDecision:
 
 def decide(service: ServiceObservation) -> ServiceDecision:
     """What becomes of every Experiment of the service and of its route."""
-    decisions = _in_order(service.experiments)
+    held = next((item.name for item in service.unreadable if item.routed and not item.deleting), "")
+    decisions = _in_order(service.experiments, held)
     asking = next((decision for decision in decisions if decision.split is not None), None)
-    desired = desired_route(service.route, asking.split if asking else None)
-    changes = route_changes(desired, service.route.live, service.now)
+    champion, changes = _route(service, asking, held)
     if asking is not None and changes.programmed and not service.route.undelegated:
         decisions = [_confirmed(decision) if decision is asking else decision for decision in decisions]
     unknown = service.now + ASK_AGAIN if service.route.unknown else None
@@ -86,17 +86,24 @@ def decide(service: ServiceObservation) -> ServiceDecision:
         route=service.route,
         experiments=tuple(replace(item, release=_may_go(item, changes)) for item in decisions),
         unreadable=service.unreadable,
-        champion=desired.champion,
+        champion=champion,
         changes=changes,
         # What is due already and was not done waits for something to happen, not for the time.
         next_look=min((time for time in looks if time > service.now), default=None),
     )
 
 
-def _in_order(experiments: Sequence[Observation]) -> list[Decision]:
+def _route(service: ServiceObservation, asking: Decision | None, held: str) -> tuple[Champion, RouteChanges]:
+    """The champion and the next writes; none while an Experiment that cannot be read has the route."""
+    if held and asking is None:
+        return service.route.champion, RouteChanges(programmed=False, settled=False)
+    desired = desired_route(service.route, asking.split if asking else None)
+    return desired.champion, route_changes(desired, service.route.live, service.now)
+
+
+def _in_order(experiments: Sequence[Observation], holder: str) -> list[Decision]:
     """Each Experiment's decision; the first that nothing stands against has the service, and blocks the others."""
     decisions: list[Decision] = []
-    holder = ""
     for alone in experiments:
         observation = replace(alone, blocker=holder) if holder else alone
         decision = decide_experiment(observation)

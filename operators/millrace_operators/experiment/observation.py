@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus, Weights
+from millrace_core.api.experiment import TERMINAL, Arm, ExperimentSpec, ExperimentStatus, Weights
 from millrace_core.base import duration, timestamps
 from millrace_core.base.errors import RejectError
-from millrace_kube.resources import Object, name_of, namespace_of
+from millrace_kube.resources import Object, deleting, name_of, namespace_of
 from millrace_operators.facts.fact import NO_FACTS, Fact, FactRequest, Facts
 from millrace_operators.routing.state import Champion, RouteObservation, RouteTarget
 
@@ -167,10 +167,29 @@ class Observation:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An Experiment whose stored spec cannot be read, and why."""
+    """An Experiment that this release cannot read, and why.
+
+    If it runs, it runs on: the route is left as it is, and no other Experiment may have the service. Its deletion leads
+    traffic back to the champion, as always.
+    """
 
     document: Object
     error: RejectError
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return name_of(self.document)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether its deletion has begun."""
+        return deleting(self.document)
+
+    @property
+    def routed(self) -> bool:
+        """Whether it has a part in the route; one in a phase of another release counts as having it."""
+        return ((self.document.get("status") or {}).get("phase") or PENDING) not in (PENDING, *TERMINAL)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, get_args
 
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.command import command_id
-from millrace_core.api.experiment import TERMINAL, Experiment
+from millrace_core.api.experiment import TERMINAL, Experiment, Phase
 from millrace_core.api.loading import load_object
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.cache import Cache, must_be_served
@@ -20,9 +21,11 @@ from millrace_kube.resources import (
     deleting,
     name_of,
 )
-from millrace_operators.experiment.observation import ROUTED, Unreadable
+from millrace_operators.experiment.observation import PENDING, ROUTED, Unreadable
 from millrace_operators.routing.observe import live, named_by
 from millrace_operators.routing.state import LiveRoute
+
+UNKNOWN_PHASE: Final = "UnknownPhase"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Snapshot:
         routed: names of the deployments that the route or its record names.
         missing: names of deployments that the route, its record or an arm names, and that are not among them.
         experiments: the service's that want a turn: started ones first, then the oldest; finished ones are left out.
-        unreadable: those of them whose spec has no valid value.
+        unreadable: those of them that this release cannot read.
     """
 
     namespace: str
@@ -88,11 +91,23 @@ def take(cache: Cache, namespace: str, service: str) -> Snapshot:
 def _read(document: Object) -> StoredExperiment | Unreadable:
     try:
         parsed = load_object(document)
+        if not isinstance(parsed, Experiment):
+            raise ReportError(f"{document['kind']} came where an Experiment was expected")
+        _must_know_phase(parsed)
     except RejectError as error:
         return Unreadable(document, error)
-    if not isinstance(parsed, Experiment):
-        raise ReportError(f"{document['kind']} came where an Experiment was expected")
     return StoredExperiment(document, parsed)
+
+
+def _must_know_phase(experiment: Experiment) -> None:
+    phase = (experiment.status.phase if experiment.status else None) or PENDING
+    if phase not in get_args(Phase):
+        raise RejectError(
+            f"this release of Millrace knows no phase {phase!r}",
+            hint="A newer release has brought it there: upgrade the operator",
+            field="status.phase",
+            reason=UNKNOWN_PHASE,
+        )
 
 
 def _at_rest(document: Object) -> bool:

@@ -9,15 +9,16 @@ from typing import Any, Final
 from millrace_core.api import conditions
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus
-from millrace_core.base.errors import MillraceError, RejectError
+from millrace_core.base.errors import MillraceError
 from millrace_kube.resources import Object
 from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decide import Decision
-from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation
+from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation, Unreadable
 from millrace_operators.facts.fact import describe
 
 PROGRAMMED: Final = "Programmed"
 SETTLING: Final = "Settling"
+HELD: Final = "Held"
 NOT_STARTED: Final = "NotStarted"
 IN_PROGRESS: Final = "InProgress"
 MESH_ABSENT: Final = "MeshAbsent"
@@ -59,11 +60,14 @@ def fields(status: ExperimentStatus) -> dict[str, Any]:
     return status.model_dump(by_alias=True, exclude_none=True, exclude={"conditions"})
 
 
-def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, Any]:
-    """The status of an object whose stored spec cannot be read."""
-    before, generation = document.get("status") or {}, document["metadata"]["generation"]
-    refused = conditions.rejected(conditions.ACCEPTED, error)
-    current = [refused, conditions.summary([refused])]
+def rejected(item: Unreadable, now: datetime) -> dict[str, Any]:
+    """The status of an Experiment that cannot be read."""
+    before, generation = item.document.get("status") or {}, item.document["metadata"]["generation"]
+    checks = [conditions.rejected(conditions.ACCEPTED, item.error)]
+    if item.routed:
+        message = "traffic stays split as it is until the Experiment can be read; its deletion leads it to the champion"
+        checks.append(condition(conditions.ROUTE_PROGRAMMED, None, HELD, message))
+    current = [*checks, conditions.summary(checks)]
     settled = conditions.settle(before.get("conditions"), current, generation=generation, now=now)
     return {**before, "observedGeneration": generation, "conditions": settled}
 

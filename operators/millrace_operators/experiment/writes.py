@@ -17,7 +17,6 @@ from millrace_kube.resources import (
     MODEL_DEPLOYMENTS,
     VIRTUAL_SERVICES,
     Object,
-    deleting,
     name_of,
     namespace_of,
     resource_of,
@@ -43,7 +42,7 @@ _REPORTED: Final = (
 def writes(decision: ServiceDecision) -> list[Write]:
     """Everything but the report."""
     return [
-        *(_of_unreadable(item, decision) for item in decision.unreadable),
+        *(write for item in decision.unreadable for write in _of_unreadable(item, decision)),
         *(write for item in decision.experiments for write in _intent(item)),
         *_route(decision.changes),
     ]
@@ -57,10 +56,11 @@ def report(decision: ServiceDecision, refused: MillraceError | None) -> list[Wri
     ]
 
 
-def _of_unreadable(item: Unreadable, decision: ServiceDecision) -> Write:
-    if deleting(item.document):
-        return RemoveFinalizer(item.document, FINALIZER)
-    return WriteStatus(item.document, statuses.rejected(item.document, item.error, decision.route.now))
+def _of_unreadable(item: Unreadable, decision: ServiceDecision) -> list[Write]:
+    if not item.deleting:
+        return [WriteStatus(item.document, statuses.rejected(item, decision.route.now))]
+    back = decision.changes.settled or not item.routed or not decision.route.live.mesh
+    return [RemoveFinalizer(item.document, FINALIZER)] if back else []
 
 
 def _intent(decision: Decision) -> list[Write]:
