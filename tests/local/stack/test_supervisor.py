@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -110,15 +111,25 @@ async def test_a_check_that_began_before_the_end_of_what_is_needed_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, answer, real = threading.Event(), threading.Event(), health.failure
+    looks, looks_when_ready = [0], []
 
     def slow(check: health.Check, since: float) -> str:
         if check != SLOW:
             return real(check, since)
+        looks[0] += 1
         asked.set()
         answer.wait(20)
         return ""
 
+    write = state.write
+
+    def record(path: Path, what: StackState) -> None:
+        if what.components["second"].health == "ready":
+            looks_when_ready.append(looks[0])
+        write(path, what)
+
     monkeypatch.setattr(health, "failure", slow)
+    monkeypatch.setattr(state, "write", record)
     first = server("first", tmp_path)
     async with running(tmp_path, first, Component("second", SLOW, needs=("first",))) as now:
         await asyncio.to_thread(asked.wait, 20)
@@ -126,9 +137,9 @@ async def test_a_check_that_began_before_the_end_of_what_is_needed_says_nothing(
         os.kill(now().components["first"].process.pid, signal.SIGKILL)
         await until(lambda: now().components["first"].message.startswith("answered 503"))
         answer.set()
-        await until(lambda: now().components["second"].health == "waiting")
         (tmp_path / "first.status").unlink()
         await until(lambda: now().phase == "ready")
+        assert looks_when_ready[0] == 2
 
 
 async def test_a_component_is_not_started_again_for_what_it_waits_for(
@@ -139,9 +150,13 @@ async def test_a_component_is_not_started_again_for_what_it_waits_for(
         await until(lambda: now().phase == "ready")
         (tmp_path / "first.status").write_text("503")
         await until(lambda: now().components["two"].health == "waiting")
-        monkeypatch.setattr(supervisor, "UNHEALTHY_SECONDS", 0.0)
+        (tmp_path / "two.status").write_text("503")
+        later = time.monotonic() + 1000
+        monkeypatch.setattr(supervisor, "monotonic", lambda: later)
         await until(lambda: now().components["first"].restarts > 0)
         (tmp_path / "first.status").unlink()
+        await until(lambda: now().components["two"].health == "unhealthy")
+        (tmp_path / "two.status").unlink()
         await until(lambda: now().phase == "ready")
         assert now().components["two"].restarts == 0
 
