@@ -5,6 +5,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 # One more than the cores of a small machine: tests wait for a quarter of their time.
 JOBS ?= 3
+# Runs of `make test-often`, and the tests that it runs: all by default.
+N ?= 20
+ARGS ?=
 # constraints.txt holds every package that is needed, so that pip has nothing to resolve. Most of the rest of its time
 # goes into reading the index, at which the pip that Python 3.11 brings is far slower than a newer one.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps
@@ -13,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast e2e bench bench-feast-env generate generated-check golden clean
+.PHONY: help setup demo lint test fast test-often e2e bench bench-feast-env generate generated-check golden clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -45,6 +48,12 @@ test: $(READY) ## All tests, in JOBS processes (3).
 
 fast: $(READY) ## The tests without the slow ones and without e2e.
 	$(PYTEST) -n $(JOBS) -m 'not slow and not e2e'
+
+test-often: $(READY) ## N runs of the tests (20) until one fails; ARGS='tests/kube' runs those alone, in one process.
+	@for run in $$(seq $(N)); do \
+	  $(PYTEST) -q $(if $(ARGS),-n 0 $(ARGS),-n $(JOBS)) || { echo "run $$run of $(N) failed"; exit 1; }; \
+	  echo "run $$run of $(N) passed"; \
+	done
 
 e2e: $(READY) ## The e2e tests: on the embedded mode, or on any cluster with KUBECONFIG=path.
 	MILLRACE_E2E_KUBECONFIG='$(KUBECONFIG)' $(PYTEST) tests/e2e

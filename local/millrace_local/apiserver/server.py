@@ -32,10 +32,11 @@ _EVENT_SWEEP_SECONDS = 60
 _SCALE = ApiResource("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
 
 
-def _last_seen(event: dict[str, Any]) -> datetime:
-    series = (event.get("series") or {}).get("lastObservedTime")
-    text = series or event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return parse_time(text) or datetime.max.replace(tzinfo=UTC)
+def _last_written(event: dict[str, Any]) -> datetime:
+    """By this server's clock. The times that an Event itself tells are those of its writer's clock."""
+    metadata = event["metadata"]
+    texts = [metadata["creationTimestamp"], *(one.get("time", "") for one in metadata.get("managedFields") or ())]
+    return max((time for time in map(parse_time, texts) if time), default=datetime.max.replace(tzinfo=UTC))
 
 
 class ApiServer:
@@ -123,10 +124,10 @@ class ApiServer:
             await self.expire_events()
 
     async def expire_events(self) -> None:
-        """Removes events an hour after they were last seen, as a real API server does."""
+        """Removes events an hour after they were last written, as a real API server does."""
         present = self._clock()
         for entry in self.store.entries(EVENTS):
-            if present - _last_seen(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
+            if present - _last_written(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
                 with contextlib.suppress(JournalFullError):
                     self.store.remove(entry)
                 await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -79,18 +79,22 @@ async def test_a_full_disk_is_reported_and_nothing_is_half_written(tmp_path: Pat
     cluster.close()
 
 
-async def test_events_are_forgotten_after_an_hour(tmp_path: Path) -> None:
+async def test_events_are_forgotten_an_hour_after_their_last_write_whatever_time_they_tell(tmp_path: Path) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     cluster = ApiServer(tmp_path, clock=lambda: now)
     path = "/api/v1/namespaces/default/events"
     async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
-        for name, seen in (("old", "2026-01-01T00:00:00Z"), ("again", "2026-01-01T00:30:00Z")):
+        for name, seen in (("old", "2027-01-01T00:00:00Z"), ("again", "2024-01-01T00:00:00Z")):
             event = {"metadata": {"name": name}, "involvedObject": {"namespace": "default"}, "lastTimestamp": seen}
             assert (await client.post(path, json=event)).status_code == 201
-        now = datetime(2026, 1, 1, 1, 10, tzinfo=UTC)
-        await cluster.expire_events()
-        left = (await client.get(path)).json()["items"]
-    assert [event["metadata"]["name"] for event in left] == ["again"]
+        now = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
+        headers = {"Content-Type": "application/merge-patch+json"}
+        assert (await client.patch(f"{path}/again", json={"count": 2}, headers=headers)).status_code == 200
+        for minutes, names in ((50, ["again", "old"]), (70, ["again"]), (91, [])):
+            now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+            await cluster.expire_events()
+            left = (await client.get(path)).json()["items"]
+            assert [event["metadata"]["name"] for event in left] == names
     cluster.close()
 
 
