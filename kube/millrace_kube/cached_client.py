@@ -31,6 +31,7 @@ from millrace_kube.resources import (
     namespace_of,
     resource_of,
 )
+from millrace_kube.unsure import UnsureWrites
 
 MANAGED: Final = {names.MANAGED_BY: "millrace"}
 # Reason of the Event about a child that somebody else had changed.
@@ -58,6 +59,7 @@ class CachedClient:
         self.events = Recorder(client, clock=clock)
         self._metrics = metrics or KubeMetrics()
         self._contests = Contests()
+        self._unsure = UnsureWrites()
 
     async def apply(self, desired: Object) -> bool:
         """Makes the object be as ``desired``: server-side apply, field manager ``millrace``, force.
@@ -134,32 +136,44 @@ class CachedClient:
         return deleted
 
     async def write_status(
-        self, observed: Object, status: Mapping[str, Any], *, reported: Iterable[str] | None = None
+        self,
+        observed: Object,
+        status: Mapping[str, Any],
+        *,
+        reported: Iterable[str] | None = None,
+        also: Iterable[Object] = (),
     ) -> Object:
         """Writes the status subresource if it differs, and then one Event for each condition that turned.
 
         ``status`` is the whole status; fields that it lacks or that are None are removed. Events are sent only after
-        the write that records their transition, so a retried reconcile does not repeat them.
+        the write that records their transition, so a retried reconcile does not repeat them. Where its answer was lost
+        they are sent as soon as the object shows that it took effect.
 
         Args:
             observed: the object as it was read; its resource version is the condition of the write.
             reported: condition types whose transitions become Events; None: all.
+            also: Events to tell of the same write.
 
         Returns: the object after the write; ``observed`` itself where nothing was to be written.
 
         Raises:
             ConflictError: the object has changed; the cache holds the newer one, reconcile again.
         """
+        for event in self._unsure.happened(observed):
+            await self.events.tell(event)
         before = observed.get("status") or {}
         after = {key: value for key, value in status.items() if value is not None}
         if after == before:
             return observed
+        turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
+        types = [item["type"] for item in turned] if reported is None else reported
+        events = [self.events.transition(observed, item) for item in turned if item["type"] in types] + [*also]
+        self._unsure.begin(observed, after, events)
         patch = {"status": merge_patch(before, after)}
         written = await self._write_conditionally(observed, patch, "status")
-        turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
-        for item in turned:
-            if reported is None or item["type"] in reported:
-                await self.events.transition(observed, item)
+        self._unsure.forget(observed)
+        for event in events:
+            await self.events.tell(event)
         return written
 
     async def add_finalizer(self, observed: Object, finalizer: str) -> Object:

@@ -2,19 +2,22 @@
 
 An Event's name follows from its object and its identity. With an identity of its own (a transition of a condition) it
 is written once, however often it is tried; without one its words are its identity, and a repetition counts it up.
+
+An Event is tried again while the API server does not answer. It is lost where the server refuses it, where very many
+wait, and where the process ends before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.api import names
-from millrace_core.base.errors import MillraceError
+from millrace_core.base.errors import MillraceError, RetryError
 from millrace_kube import errors
 from millrace_kube.client import Client
 from millrace_kube.resources import EVENTS, Object, name_of, namespace_of
@@ -26,10 +29,12 @@ _LONGEST_NOTE: Final = 1024
 _MOST_QUEUED: Final = 1000
 _MOST_REMEMBERED: Final = 1000
 _LAST_WRITES_SECONDS: Final = 2.0
+_FIRST_RETRY_SECONDS: Final = 0.2
+_LONGEST_RETRY_SECONDS: Final = 30.0
 
 
 class Recorder:
-    """Writes Events. One that cannot be written is logged and forgotten: it never holds up the work that it is about.
+    """Writes Events. One that cannot be written now waits for ``run``: it never holds up the work that it is about.
 
     Args:
         component: the reporting component.
@@ -42,40 +47,45 @@ class Recorder:
         self._client = client
         self._component = component
         self._clock = clock
-        self._queued: asyncio.Queue[Object] = asyncio.Queue(_MOST_QUEUED)
+        # Each with the call that writes it.
+        self._queued: asyncio.Queue[tuple[Callable[[Object], Awaitable[None]], Object]] = asyncio.Queue(_MOST_QUEUED)
         self._counts: dict[str, int] = {}
 
-    async def transition(self, about: Object, condition: dict[str, Any]) -> None:
-        """Writes that a condition turned: Normal where it is True now, Warning where it is False."""
+    def transition(self, about: Object, condition: dict[str, Any]) -> Object:
+        """The Event that a condition turned: Normal where it is True now, Warning where it is False."""
         kind: str = "Normal" if condition["status"] == "True" else "Warning"
         identity = [condition["type"], condition["status"], condition["reason"], condition["lastTransitionTime"]]
         note = f"{condition['type']}: {condition['message']}"
-        await self.emit(about, kind, condition["reason"], note, identity=identity)
+        return self.event(about, kind, condition["reason"], note, identity)
 
     async def emit(self, about: Object, kind: str, reason: str, note: str, *, identity: object) -> None:
-        """Writes one Event.
+        """Writes one Event; see ``event`` and ``tell``."""
+        await self.tell(self.event(about, kind, reason, note, identity))
 
-        Args:
-            kind: Normal or Warning.
-            identity: what makes it this one and no other (JSON).
+    async def tell(self, event: Object) -> None:
+        """Writes an Event once, now or, where no answer comes, by ``run``.
 
         Raises:
             LostLeadershipError: this process must not write.
         """
         try:
-            await self._client.create(EVENTS, self._event(about, kind, reason, note, identity))
-        except errors.AlreadyExistsError:
-            return
+            await self._write_once(event)
         except errors.LostLeadershipError:
             raise
         except MillraceError as error:
-            _log.warning("an Event was lost: %s: %s (%s)", reason, note, error)
+            if _may_pass(error):
+                self._queue(self._write_once, event)
+            else:
+                _lost(event, error)
 
     def enqueue(self, about: Object, kind: str, reason: str, note: str) -> None:
         """Has an Event written, or counted up, by ``run``; dropped where very many wait already."""
         identity = [reason, note, kind, self._component]
+        self._queue(self._count_up, self.event(about, kind, reason, note, identity))
+
+    def _queue(self, write: Callable[[Object], Awaitable[None]], event: Object) -> None:
         with suppress(asyncio.QueueFull):
-            self._queued.put_nowait(self._event(about, kind, reason, note, identity))
+            self._queued.put_nowait((write, event))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Writes what is queued until ``stop`` is set, then what is left, for two seconds at most."""
@@ -90,15 +100,30 @@ class Recorder:
 
     async def _write_all(self) -> None:
         while True:
-            event = await self._queued.get()
+            write, event = await self._queued.get()
             try:
-                await self._write(event)
-            except MillraceError as error:
-                _log.debug("an Event was lost: %s", error)
+                await self._write_in_the_end(write, event)
             finally:
                 self._queued.task_done()
 
-    async def _write(self, event: Object) -> None:
+    async def _write_in_the_end(self, write: Callable[[Object], Awaitable[None]], event: Object) -> None:
+        """One at a time, in order: while the API server does not answer, the others wait."""
+        delay = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                return await write(event)
+            except MillraceError as error:
+                if not _may_pass(error):
+                    return _lost(event, error)
+                _log.debug("an Event waits: %s", error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+
+    async def _write_once(self, event: Object) -> None:
+        with suppress(errors.AlreadyExistsError):
+            await self._client.create(EVENTS, event)
+
+    async def _count_up(self, event: Object) -> None:
         place = namespace_of(event), name_of(event)
         count = self._counts.pop(place[1], 0)
         if count == 0:
@@ -118,7 +143,13 @@ class Recorder:
         if len(self._counts) > _MOST_REMEMBERED:
             del self._counts[next(iter(self._counts))]
 
-    def _event(self, about: Object, kind: str, reason: str, note: str, identity: object) -> Object:
+    def event(self, about: Object, kind: str, reason: str, note: str, identity: object) -> Object:
+        """An Event as it is written.
+
+        Args:
+            kind: Normal or Warning.
+            identity: what makes it this one and no other (JSON).
+        """
         metadata, at = about["metadata"], stamp(self._clock())
         uid, place = metadata.get("uid", ""), namespace_of(about)
         name = f"{name_of(about)[:200]}.{names.digest([uid, identity])[:16]}"
@@ -142,3 +173,13 @@ class Recorder:
             "lastTimestamp": at,
             "count": 1,
         }
+
+
+def _may_pass(error: MillraceError) -> bool:
+    """Whether the same write may succeed soon. A right or a namespace that is missing is no matter of seconds."""
+    hopeless = (errors.ForbiddenError, errors.AbsentError, errors.LostLeadershipError)
+    return isinstance(error, RetryError) and not isinstance(error, hopeless)
+
+
+def _lost(event: Object, error: MillraceError) -> None:
+    _log.warning("an Event was lost: %s: %s (%s)", event["reason"], event["message"], error)

@@ -97,6 +97,7 @@ class Runtime:
         self.synced = True
         async with asyncio.TaskGroup() as group:
             group.create_task(self._loop.run())
+            group.create_task(self.cluster.events.run(asyncio.Event()))
             group.create_task(self._reconcile_all_forever())
 
     async def watch(self, connect: Callable[[], Awaitable[Connection]]) -> None:

@@ -137,10 +137,9 @@ class _Turn:
 
     async def _status(self, write: WriteStatus) -> None:
         before = self._newest(write.about)
-        after = await self._cluster.write_status(before, write.status, reported=write.reported)
-        self._took(after)
-        for event in write.events if after is not before else ():
-            await self._emit(event)
+        build = self._cluster.events.event
+        also = [build(self._newest(one.about), one.kind, one.reason, one.note, one.identity) for one in write.events]
+        self._took(await self._cluster.write_status(before, write.status, reported=write.reported, also=also))
 
     async def _emit(self, event: Emit) -> None:
         about = self._newest(event.about)

@@ -252,6 +252,28 @@ async def test_each_transition_is_one_event_and_no_event_is_sent_for_a_write_tha
     assert warning["involvedObject"]["uid"] == first["metadata"]["uid"]
 
 
+@pytest.mark.parametrize("sent", [1, 2])
+async def test_what_a_status_write_tells_is_told_though_its_answer_was_lost(
+    cluster: CachedClient, api: Api, sent: int
+) -> None:
+    namespace = api.namespace()
+    document = view(api, namespace)
+    status = {"conditions": said(cluster, False, "StoreDown")}
+    also = [cluster.events.event(document, "Normal", "Began", "it began", ["began"])]
+    # The second sending of a request whose connection broke is refused: the first has changed the version.
+    api.fault({"verb": "patch", "resource": "featureviews/status", "action": "dropAfter", "times": sent})
+    with pytest.raises((errors.ConflictError, errors.UnavailableError)):
+        await cluster.write_status(document, status, also=also)
+    assert api.list(EVENTS, namespace) == []
+    with pytest.raises(errors.ConflictError):  # the cache is still old, and the time is another
+        await cluster.write_status(document, {"conditions": said(cluster, False, "StoreGone")}, also=also)
+    held = cluster.cache.get(FEATURE_VIEWS, namespace, "clicks")
+    assert held is not None
+    for _ in range(2):
+        assert await cluster.write_status(held, status, also=also) is held
+    assert sorted(event["reason"] for event in api.list(EVENTS, namespace)) == ["Began", "StoreDown"]
+
+
 async def test_a_throttled_request_says_when_to_come_back(cluster: CachedClient, api: Api) -> None:
     api.fault({"verb": "patch", "action": "status", "code": 429, "retryAfter": 7})
     with pytest.raises(errors.ApiError) as caught:

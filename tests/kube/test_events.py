@@ -14,7 +14,7 @@ from millrace_kube.connection import load
 from millrace_kube.events import Recorder
 from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object
 from millrace_local.apiserver.process import RunningServer
-from tests.operators.harness import Api
+from tests.operators.harness import Api, eventually
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -71,13 +71,31 @@ async def test_an_event_of_an_identity_is_written_once_however_often_it_is_tried
     assert found(api, about) == [("Normal", "Turned", 1)] * 2
 
 
-async def test_an_event_that_cannot_be_written_holds_nothing_up(client: Client, api: Api, about: Object) -> None:
-    api.fault({"verb": "create", "resource": "events", "action": "status", "code": 500})
+@pytest.mark.parametrize("fault", [{"action": "status", "code": 500}, {"action": "drop"}, {"action": "dropAfter"}])
+async def test_an_event_that_is_not_answered_holds_nothing_up_and_is_written_later(
+    client: Client, api: Api, about: Object, fault: Object
+) -> None:
+    api.fault({"verb": "create", "resource": "events", "times": 4, **fault})
     recorder = Recorder(client)
     await recorder.emit(about, "Normal", "Turned", "it turned", identity=1)
     recorder.enqueue(about, "Normal", "Odd", "something is odd")
+    stop = asyncio.Event()
+    running = asyncio.create_task(recorder.run(stop))
+    await eventually(lambda: {reason for _, reason, _ in found(api, about)} == {"Turned", "Odd"})
+    stop.set()
+    await running
+
+
+async def test_an_event_that_must_not_be_written_is_forgotten_and_those_after_it_are_not(
+    client: Client, api: Api, about: Object
+) -> None:
+    api.fault({"verb": "create", "resource": "events", "times": 2, "action": "status", "code": 403})
+    recorder = Recorder(client)
+    await recorder.emit(about, "Normal", "Turned", "it turned", identity=1)
+    recorder.enqueue(about, "Normal", "Odd", "something is odd")
+    recorder.enqueue(about, "Normal", "Even", "something is even")
     await written(recorder)
-    assert found(api, about) == []
+    assert [reason for _, reason, _ in found(api, about)] == ["Even"]
 
 
 async def test_a_process_that_lost_the_lease_hears_so_when_it_tells_an_event(client: Client, about: Object) -> None:

@@ -125,9 +125,9 @@ class ApiServer:
 
     async def expire_events(self) -> None:
         """Removes events an hour after they were last written, as a real API server does."""
-        present = self._clock()
+        oldest = self._clock() - _EVENT_LIFETIME
         for entry in self.store.entries(EVENTS):
-            if present - _last_written(entry.object()) > _EVENT_LIFETIME and self.store.get(EVENTS, *entry.key) is entry:
+            if _last_written(entry.object()) < oldest and self.store.get(EVENTS, *entry.key) is entry:
                 with contextlib.suppress(JournalFullError):
                     self.store.remove(entry)
                 await asyncio.sleep(0)
