@@ -86,9 +86,7 @@ async def test_a_candidate_that_is_cut_off_leads_only_where_the_lease_says_so_an
     namespace, number = api.namespace(), 0
 
     def candidate(name: str) -> LeaderLease:
-        return LeaderLease(
-            client, namespace, "operator", name, is_dead=lambda _: False, clock=lambda: 0.0, retry=0.02
-        )
+        return LeaderLease(client, namespace, "operator", name, is_dead=lambda _: False, clock=lambda: 0.0, retry=0.02)
 
     mine = candidate("0")
 
