@@ -23,6 +23,7 @@ PROJECT: Final = f"{GROUP}/project"  # the owner's namespace, on a child outside
 CHAMPION: Final = f"{GROUP}/champion"
 APPLIED_HASH: Final = f"{GROUP}/applied"
 RUN: Final = f"{GROUP}/run"  # what a materialization Job is for: schedule, backfill, command, purge
+RENDERED: Final = f"{GROUP}/rendered"  # digest of what a Job's pods run, and where, see featureview/desired.py
 DEFINITION: Final = f"{GROUP}/definition"  # the definition that a Job runs, see featureview/progress.py
 INTERVAL: Final = f"{GROUP}/interval"  # start/end that a Job was made to cover
 

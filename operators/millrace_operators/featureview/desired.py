@@ -59,7 +59,11 @@ def cron_job(view: Object, platform: Platform, definition: str, *, suspended: bo
             "jobTemplate": {
                 "metadata": {
                     "labels": _labels(view),
-                    "annotations": {names.RUN: runs.SCHEDULE, names.DEFINITION: definition},
+                    "annotations": {
+                        names.RUN: runs.SCHEDULE,
+                        names.DEFINITION: definition,
+                        names.RENDERED: rendering(view, platform),
+                    },
                 },
                 "spec": _run_spec(view, platform, [], _SCHEDULED_DEADLINE),
             },
@@ -74,7 +78,9 @@ def one_shot_job(view: Object, platform: Platform, definition: str, request: Job
     metadata["annotations"] = {
         names.RUN: request.purpose,
         names.DEFINITION: definition,
+        names.RENDERED: rendering(view, platform),
         **({names.INTERVAL: f"{_start(interval)}/{timestamps.render(interval.end)}"} if interval else {}),
+        **({names.INTERVAL: runs.EVERYTHING} if request.full else {}),
     }
     arguments = ["--full"] if request.full else _arguments(interval)
     spec = _run_spec(view, platform, arguments, _BACKFILL_DEADLINE)
@@ -84,6 +90,17 @@ def one_shot_job(view: Object, platform: Platform, definition: str, request: Job
         "metadata": metadata,
         "spec": {**spec, "ttlSecondsAfterFinished": _KEPT},
     }
+
+
+def rendering(view: Object, platform: Platform) -> str:
+    """Digest of all that the pods of a run follow from but its interval; empty for a view that has no runs.
+
+    A Job cannot be changed: where this differs, a run that is stuck has to be replaced.
+    """
+    if not view["spec"].get("materialization"):
+        return ""
+    # The store's URL may be in a Secret, whose name stays the same.
+    return names.digest([_run_spec(view, platform, [], _BACKFILL_DEADLINE), platform.store_url])[:16]
 
 
 def purge_job(view: Object, platform: Platform, attempt: int) -> Object:

@@ -40,6 +40,7 @@ class JobDecision:
     Args:
         handled: id of the command that this deals with; ``result``: what became of it.
         refused: why that command is refused, where it is.
+        replaced: a run at work that has to go first.
         wake: when to decide again, even if nothing happens until then.
     """
 
@@ -48,6 +49,7 @@ class JobDecision:
     handled: str = ""
     result: str | None = None
     refused: RejectError | None = None
+    replaced: Run | None = None
     wake: datetime | None = None
 
 
@@ -59,6 +61,7 @@ class JobContext(NamedTuple):
         active: a run at work.
         void_runs: runs whose Jobs have to be deleted first.
         command: a command that is not handled yet.
+        rendering: digest of what the pods of a run made now would run.
     """
 
     view: View
@@ -69,6 +72,7 @@ class JobContext(NamedTuple):
     active: Run | None
     void_runs: Sequence[Run]
     command: PendingCommand | None
+    rendering: str
     now: datetime
 
 
@@ -84,6 +88,19 @@ def refused(command: PendingCommand, error: RejectError, reason: str = "the comm
 
 def _command_refused(it: JobContext) -> JobDecision | None:
     return refused(it.command, it.command.refused) if it.command and it.command.refused else None
+
+
+def _stuck_and_mended(it: JobContext) -> JobDecision | None:
+    """A run that gets nowhere is made again with what has changed since; it does not wait for its own end."""
+    run = it.active
+    if run is None or run.failure is None or run.deleting or run.rendering == it.rendering:
+        return None
+    reason = f"Job {run.name} got nowhere ({run.failure.reason}) and was made before the last change"
+    if it.materialization.suspend and run.purpose != runs.COMMAND:
+        return JobDecision(reason, replaced=run)
+    purpose = run.purpose if run.one_shot else runs.BACKFILL
+    job = _job(it, purpose, run.requested, run.full, turn=f"{run.name} {it.rendering}")
+    return JobDecision(reason, job, replaced=run)
 
 
 def _run_active(it: JobContext) -> JobDecision | None:
@@ -129,6 +146,7 @@ def _backfill(it: JobContext) -> JobDecision:
 
 _RULES: Final[tuple[Callable[[JobContext], JobDecision | None], ...]] = (
     _command_refused,  # at once, whatever runs
+    _stuck_and_mended,
     _run_active,  # one run at a time
     _void_runs_left,  # a new Job may need the name of one of them
     _commanded,  # also while suspended

@@ -9,8 +9,9 @@ from typing import Any
 
 from millrace_core.api import names
 from millrace_kube.cache import Cache
+from millrace_kube.platform import Platform
 from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
-from millrace_operators.featureview import runs
+from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.readers import readers
 from millrace_operators.featureview.runs import Run
@@ -26,6 +27,7 @@ class ViewObservation:
         view: what its author wants, accepted.
         runs: its Jobs, whoever made them.
         cron_job: its CronJob, where there is one.
+        rendering: digest of what the pods of a run made now would run, see ``desired.rendering``.
         readers: the features that each ModelDeployment reads of it, by the name of the ModelDeployment.
         now: the moment.
     """
@@ -35,6 +37,7 @@ class ViewObservation:
     now: datetime
     runs: Sequence[Run] = ()
     cron_job: Object | None = None
+    rendering: str = ""
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
@@ -43,7 +46,7 @@ class ViewObservation:
         return self.document.get("status") or {}
 
 
-def observe(cache: Cache, document: Object, now: datetime) -> ViewObservation:
+def observe(cache: Cache, document: Object, platform: Platform, now: datetime) -> ViewObservation:
     """Gathers all that a plan depends on.
 
     Raises:
@@ -58,5 +61,6 @@ def observe(cache: Cache, document: Object, now: datetime) -> ViewObservation:
         now=now,
         runs=runs.of_jobs(jobs, cache.select(PODS, namespace, names.VIEW, name), now),
         cron_job=cache.get(CRON_JOBS, namespace, names.cron_job(name)),
+        rendering=desired.rendering(document, platform),
         readers=readers(cache, namespace, name),
     )

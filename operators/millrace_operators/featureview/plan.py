@@ -32,7 +32,7 @@ class ViewPlan:
         void_runs: runs whose Jobs must go: of another definition, or with their result lost.
         prunable: finished one-shot runs whose results the status holds.
         gaps: the intervals since startFrom that are missing, oldest first.
-        active: a run at work.
+        active: a run at work; ``kept``: what it was made for, where its Job is still as it would be made now.
         stale_at: when the view stops being fresh, if no run succeeds until then.
         wake: when to plan again, even if nothing happens until then.
         handled: id of the last command that is dealt with; ``command_result``: what became of it.
@@ -49,6 +49,7 @@ class ViewPlan:
     prunable: tuple[Run, ...] = ()
     gaps: tuple[Interval, ...] = ()
     active: Run | None = None
+    kept: JobRequest | None = None
     stale_at: datetime | None = None
     wake: datetime | None = None
     handled: str = ""
@@ -69,10 +70,15 @@ def plan(observed: ViewObservation) -> ViewPlan:
     void_runs = tuple(run for run in runs_seen if _is_void(run, folded) and not run.deleting)
     active = next((run for run in runs_seen if run.state is RunState.ACTIVE and run not in void_runs), None)
     gaps = _gaps(materialization, folded)
-    context = JobContext(view, materialization, folded, runs_seen, gaps, active, void_runs, pending, now)
+    context = JobContext(
+        view, materialization, folded, runs_seen, gaps, active, void_runs, pending, observed.rendering, now
+    )
     decision = next_job.decide(context)
+    if decision.replaced is not None:
+        void_runs, active = (*void_runs, decision.replaced), None
     due = stale_at(materialization, folded)
-    settling = [run.finished_at + runs.GRACE for run in runs_seen if run.state is RunState.ACTIVE and run.finished_at]
+    at_work = [run for run in runs_seen if run.state is RunState.ACTIVE]
+    settling = [run.finished_at + runs.GRACE if run.finished_at else run.pods_due for run in at_work]
     return ViewPlan(
         progress=folded,
         new_definition=known is None,
@@ -84,6 +90,7 @@ def plan(observed: ViewObservation) -> ViewPlan:
         prunable=_prunable(runs_seen, folded),
         gaps=gaps,
         active=active,
+        kept=_kept(active, observed.rendering),
         stale_at=due,
         wake=min((moment for moment in (due, decision.wake, *settling) if moment and moment > now), default=None),
         handled=decision.handled or view.handled,
@@ -103,6 +110,12 @@ def _is_void(run: Run, progress: MaterializationProgress) -> bool:
     """Of another definition and still at work, or ended well without leaving its result."""
     other = run.definition != progress.definition
     return (other and run.state is RunState.ACTIVE) or (run.one_shot and run.state is RunState.LOST)
+
+
+def _kept(active: Run | None, rendering: str) -> JobRequest | None:
+    if active is None or not active.one_shot or active.finished_at or active.deleting or active.rendering != rendering:
+        return None
+    return JobRequest(active.name, active.purpose, active.requested, active.full)
 
 
 def _prunable(runs_seen: Sequence[Run], progress: MaterializationProgress) -> tuple[Run, ...]:

@@ -48,7 +48,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
     if deleting(document):
         return await purge.advance(cluster, platform, document, now)
     try:
-        observed = observe(cluster.cache, document, now)
+        observed = observe(cluster.cache, document, platform, now)
         refuse_breaking(observed.view.definition, observed.cron_job, observed.readers)
     except RejectError as error:
         status = statuses.rejected(document.get("status") or {}, error, _generation(document), now)
@@ -104,8 +104,8 @@ async def _write_children(
             await cluster.apply(desired.cron_job(document, platform, definition, suspended=planned.suspended))
         elif observed.cron_job is not None:
             await cluster.delete(CRON_JOBS, namespace, names.cron_job(name))
-        if planned.job is not None:
-            await cluster.apply(desired.one_shot_job(document, platform, definition, planned.job))
+        for request in filter(None, (planned.kept, planned.job)):
+            await cluster.apply(desired.one_shot_job(document, platform, definition, request))
 
 
 async def _write_status(cluster: CachedClient, document: Object, context: StatusContext) -> None:

@@ -60,17 +60,29 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run failed. ``final``: the definition or the data is wrong, so a retry would fail too."""
+    """Why a run failed, or why one at work gets nowhere.
+
+    Attributes:
+        final: the definition or the data is wrong, so a retry would fail too.
+        passing: it is being tried again.
+    """
 
     reason: str
     message: str
     final: bool = False
     quality: Quality = None
+    passing: bool = False
 
 
 @dataclass(frozen=True)
 class Run:
-    """One Job of a view."""
+    """One Job of a view.
+
+    Attributes:
+        requested: the interval it was made for; ``full``: for everything. Neither: for what is new.
+        rendering: digest of what its pods run, see ``desired.rendering``; empty: it does not say.
+        pods_due: when a run at work that has no pod yet is stuck.
+    """
 
     name: str
     uid: str
@@ -82,6 +94,9 @@ class Run:
     result: RunResult | None = None
     failure: RunFailure | None = None
     deleting: bool = False
+    full: bool = False
+    rendering: str = ""
+    pods_due: datetime | None = None
 
     @property
     def one_shot(self) -> bool:
@@ -93,6 +108,9 @@ SCHEDULE: Final = "schedule"
 BACKFILL: Final = "backfill"
 COMMAND: Final = "command"
 PURGE: Final = "purge"
+
+# In place of an interval: a run for everything.
+EVERYTHING: Final = "full"
 
 
 # How long to wait for the pod of a finished Job: watches of Jobs and of pods are not in step.
@@ -116,8 +134,10 @@ def _run(job: Object, pods: list[Object], now: datetime) -> Run:
     status = job.get("status") or {}
     conditions_ = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
     end = conditions_.get("Complete") or conditions_.get("Failed")
-    state, result, failure, finished = RunState.ACTIVE, None, _stuck(pods), None
-    if end is not None:
+    state, result, failure, finished = RunState.ACTIVE, None, None, None
+    if end is None:
+        failure = _stuck(job, pods, now)
+    else:
         finished = _time(status.get("completionTime") or end.get("lastTransitionTime")) or now
         succeeded = "Complete" in conditions_
         ends = _terminated(pods, succeeded=succeeded)
@@ -137,6 +157,9 @@ def _run(job: Object, pods: list[Object], now: datetime) -> Run:
         result=result,
         failure=failure,
         deleting=deleting(job),
+        full=annotations.get(names.INTERVAL) == EVERYTHING,
+        rendering=annotations.get(names.RENDERED, ""),
+        pods_due=None if pods else _pods_due(job),
     )
 
 
@@ -214,14 +237,57 @@ def _failure(condition: Mapping[str, Any], ends: list[_End]) -> RunFailure:
     return RunFailure(conditions.RUN_FAILED, text.strip(), final)
 
 
-def _stuck(pods: Iterable[Object]) -> RunFailure | None:
-    """Why a pod that should run cannot start."""
-    for pod in pods:
-        for container in (pod.get("status") or {}).get("containerStatuses") or ():
-            waiting = (container.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") in _STUCK:
-                return RunFailure(waiting["reason"], f"the run cannot start: {waiting.get('message', '')}")
+def _stuck(job: Object, pods: list[Object], now: datetime) -> RunFailure | None:
+    """Why a run at work gets nowhere: the first reason of those that are known."""
+    found = (_cannot_start(pod) or _unschedulable(pod) for pod in pods if not deleting(pod))
+    return next(filter(None, found), None) or _stopped(job) or _retried(job, pods) or _without_pods(job, pods, now)
+
+
+def _cannot_start(pod: Object) -> RunFailure | None:
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _STUCK:
+            return RunFailure(waiting["reason"], f"the run cannot start: {waiting.get('message', '')}")
     return None
+
+
+def _unschedulable(pod: Object) -> RunFailure | None:
+    said = conditions.find((pod.get("status") or {}).get("conditions"), "PodScheduled")
+    if said is None or said.get("status") != "False":
+        return None
+    reason = said.get("reason") or "Unschedulable"
+    return RunFailure(reason, f"the run cannot be scheduled: {said.get('message') or 'the scheduler does not say why'}")
+
+
+def _stopped(job: Object) -> RunFailure | None:
+    if job["spec"].get("suspend"):
+        return RunFailure("JobSuspended", f"Job {name_of(job)} has spec.suspend true, so it has no pods")
+    if job["spec"].get("parallelism") == 0:
+        return RunFailure("JobSuspended", f"Job {name_of(job)} has spec.parallelism 0, so it has no pods")
+    return None
+
+
+def _retried(job: Object, pods: Iterable[Object]) -> RunFailure | None:
+    failed = int((job.get("status") or {}).get("failed") or 0)
+    if not failed:
+        return None
+    ends = [end for _, end in _terminated(pods, succeeded=False)]
+    why = _failure({"reason": "PodFailed", "message": "a pod failed"}, ends)
+    return RunFailure(why.reason, f"pods that failed: {failed}; it is tried again after: {why.message}", passing=True)
+
+
+def _without_pods(job: Object, pods: Iterable[Object], now: datetime) -> RunFailure | None:
+    since = _pods_due(job)
+    if since is None or now < since or any(True for _ in pods) or (job.get("status") or {}).get("active"):
+        return None
+    text = f"Job {name_of(job)} has no pods; `kubectl describe job {name_of(job)}` says who refuses them"
+    return RunFailure("NoPods", text)
+
+
+def _pods_due(job: Object) -> datetime | None:
+    """When a Job must have had its first pod."""
+    created = _time(job["metadata"].get("creationTimestamp"))
+    return created + GRACE if created is not None else None
 
 
 def _message(end: _End) -> Mapping[str, Any]:

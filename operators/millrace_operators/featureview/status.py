@@ -107,7 +107,12 @@ def _obstructed(it: StatusContext) -> ConditionState | None:
 
 def _stuck(it: StatusContext) -> ConditionState | None:
     active = it.plan.active
-    return (False, active.failure.reason, active.failure.message) if active and active.failure else None
+    if active is None or active.failure is None:
+        return None
+    failure = active.failure
+    if failure.passing:
+        return None, conditions.RUNNING, f"Job {active.name}: {failure.message}"
+    return False, failure.reason, failure.message
 
 
 def _failed(it: StatusContext) -> ConditionState | None:

@@ -44,17 +44,18 @@ class Life:
         self.pods: list[dict[str, Any]] = []
         self.made: list[JobRequest] = []
         self.writes = 0
+        self.platform = PLATFORM
 
     def look(self) -> ViewPlan:
         """One reconcile."""
         view, before = accept(self.view), self.view.get("status") or {}
         observed = runs.of_jobs(self.jobs.values(), self.pods, self.now)
-        planned = plan(ViewObservation(self.view, view, self.now, observed))
+        planned = plan(ViewObservation(self.view, view, self.now, observed, rendering=self.rendering()))
         for run in planned.void_runs:
             del self.jobs[run.name]
         if planned.job is not None and planned.job.name not in self.jobs:
             definition = planned.progress.definition
-            self.jobs[planned.job.name] = desired.one_shot_job(self.view, PLATFORM, definition, planned.job)
+            self.jobs[planned.job.name] = desired.one_shot_job(self.view, self.platform, definition, planned.job)
             self.jobs[planned.job.name]["metadata"] |= {"uid": f"uid-{planned.job.name}"}
             self.made.append(planned.job)
         after = status.status(before, StatusContext(view, planned, self.now), self.view["metadata"]["generation"])
@@ -64,6 +65,9 @@ class Life:
         for run in planned.prunable:
             self.jobs.pop(run.name, None)
         return planned
+
+    def rendering(self) -> str:
+        return desired.rendering(self.view, self.platform)
 
     def pass_until(self, text: str) -> ViewPlan:
         """Moves the clock, looking whenever the plan asks for it, as the work queue does."""
@@ -77,7 +81,7 @@ class Life:
     def tick(self) -> str:
         """The CronJob controller starts a Job, of the definition that the last look left."""
         made = f"{self.view['status']['schemaHash']}@{self.view['status']['backfillTo']}"
-        cron_job = desired.cron_job(self.view, PLATFORM, made, suspended=False)
+        cron_job = desired.cron_job(self.view, self.platform, made, suspended=False)
         name = f"{cron_job['metadata']['name']}-{int(self.now.timestamp()) // 60}"
         template = cron_job["spec"]["jobTemplate"]
         self.jobs[name] = {

@@ -14,6 +14,7 @@ from millrace_kube import connection
 from millrace_kube.client import Client
 from millrace_kube.resources import (
     CRON_JOBS,
+    EVENTS,
     FEATURE_VIEWS,
     JOBS,
     MODEL_DEPLOYMENTS,
@@ -299,6 +300,36 @@ async def test_a_purge_that_is_forbidden_is_told_and_done_once_it_is_allowed(
     await world.settle()
     [purge] = world.jobs()
     assert purge["spec"]["template"]["spec"]["containers"][0]["args"] == ["purge"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "patch"),
+    [
+        (JOBS, {"spec": {"suspend": True}}),
+        (JOBS, {"spec": {"parallelism": 0}}),
+        (CRON_JOBS, {"spec": {"jobTemplate": {"spec": {"parallelism": 0}}}}),
+        (CRON_JOBS, {"spec": {"jobTemplate": {"spec": {"template": {"spec": {"nodeSelector": {"disk": "none"}}}}}}}),
+        (CRON_JOBS, {"spec": {"suspend": False, "timeZone": "Europe/Berlin"}}),
+    ],
+)
+async def test_what_somebody_adds_to_a_child_is_put_back_and_told(
+    worlds: Worlds, api: Api, resource: Resource, patch: dict[str, Any]
+) -> None:
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    [child] = api.list(resource, world.namespace)
+    api.merge(resource, world.namespace, name_of(child), patch)
+    await world.settle()
+    [after] = api.list(resource, world.namespace)
+    assert after["metadata"]["uid"] == child["metadata"]["uid"]
+    # Job's defaults are written where they were not.
+    stated = {"suspend": False, "parallelism": 1} if resource is JOBS else {}
+    assert {**stated, **after["spec"]} == {**stated, **child["spec"]}
+    told = [item for item in api.list(EVENTS, world.namespace) if item["reason"] == "ChildPutBack"]
+    assert [(item["involvedObject"]["kind"], item["involvedObject"]["name"]) for item in told] == [
+        ("FeatureView", "clicks")
+    ]
 
 
 @pytest.mark.parametrize("code", [403, 500])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +17,7 @@ from millrace_kube.resources import annotations_of
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from tests.builders import Built, feature_view
-from tests.operators.featureview.life import Life, moment
+from tests.operators.featureview.life import PLATFORM, Life, moment
 
 
 def clicks(**more: object) -> Built:
@@ -485,6 +488,137 @@ def test_a_pod_that_cannot_start_is_told_of_while_it_waits() -> None:
     life.look()
     assert life.condition("Materialized")[:2] == ("False", "CreateContainerConfigError")
     assert 'secret "lake" not found' in life.condition("Materialized")[2]
+
+
+def pod_of(job: str, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "labels": {runs.JOB_NAME: job}}, "status": status}
+
+
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient memory.",
+}
+
+
+def test_a_pod_that_cannot_be_scheduled_is_told_of_in_the_schedulers_words() -> None:
+    life = Life(clicks())
+    life.look()
+    life.pods.append(pod_of(life.active(), conditions=[UNSCHEDULABLE]))
+    life.look()
+    status, reason, said = life.condition("Materialized")
+    assert (status, reason) == ("False", "Unschedulable")
+    assert "0/3 nodes are available: 3 Insufficient memory." in said
+
+
+def test_a_run_that_is_tried_again_says_why_and_is_still_at_work() -> None:
+    life = Life(clicks())
+    life.look()
+    job = life.active()
+    life.jobs[job]["status"] = {"failed": 2, "active": 1}
+    end = {"exitCode": 1, "message": json.dumps({"error": {"reason": "StoreDown", "message": "no answer"}})}
+    life.pods.append(pod_of(job, containerStatuses=[{"name": "materialize", "state": {"terminated": end}}]))
+    life.look()
+    status, reason, said = life.condition("Materialized")
+    assert (status, reason) == ("Unknown", "Running")
+    assert "pods that failed: 2" in said
+    assert "no answer" in said
+
+
+def test_a_run_without_pods_says_so_after_a_while_and_is_looked_at_then() -> None:
+    life = Life(clicks())
+    life.look()
+    job = life.active()
+    life.jobs[job]["metadata"]["creationTimestamp"] = "2026-11-20T12:00:00Z"
+    planned = life.look()
+    assert life.condition("Materialized")[1] == "Running"
+    assert planned.wake == moment("12:00") + runs.GRACE
+    life.now = planned.wake
+    life.look()
+    assert life.condition("Materialized")[:2] == ("False", "NoPods")
+    life.jobs[job]["status"] = {"active": 1}
+    life.look()
+    assert life.condition("Materialized")[1] == "Running"
+
+
+@pytest.mark.parametrize("stopped", [{"suspend": True}, {"parallelism": 0}])
+def test_a_run_that_somebody_stopped_says_so(stopped: dict[str, Any]) -> None:
+    life = Life(clicks())
+    life.look()
+    life.jobs[life.active()]["spec"] |= stopped
+    life.look()
+    assert life.condition("Materialized")[:2] == ("False", "JobSuspended")
+
+
+MENDED: dict[str, Callable[[Life], None]] = {
+    "resources": lambda life: life.edit("materialization.resources", {"requests": {"memory": "1Gi"}}),
+    "parallelism": lambda life: life.edit("materialization.parallelism", 2),
+    "lag": lambda life: life.edit("materialization.lag", "1h"),
+    "secret": lambda life: life.edit("source.credentialsSecretRef", {"name": "lake"}),
+    "store": lambda life: setattr(life, "platform", replace(PLATFORM, store_url="redis://:other@store:6379")),
+    "image": lambda life: setattr(life, "platform", replace(PLATFORM, materialize_image="millrace/materialize:new")),
+}
+
+
+@pytest.mark.parametrize("field", MENDED)
+@pytest.mark.parametrize("command", ["", "1:materialize full"])
+def test_mending_a_view_replaces_its_stuck_run_at_once_whatever_was_mended(field: str, command: str) -> None:
+    life = Life(clicks())
+    if command:
+        life.look()
+        life.succeed()
+        life.command(command)
+    life.look()
+    stuck = life.active()
+    arguments = life.jobs[stuck]["spec"]["template"]["spec"]["containers"][0]["args"]
+    life.pods.append(pod_of(stuck, conditions=[UNSCHEDULABLE]))
+    life.look()
+    assert life.active() == stuck, "nothing was mended yet"
+    MENDED[field](life)
+    planned = life.look()
+    assert life.active() != stuck
+    again = life.jobs[life.active()]
+    assert "got nowhere (Unschedulable)" in planned.reason
+    assert again["spec"]["template"]["spec"]["containers"][0]["args"] == arguments
+    assert life.condition("Materialized")[1] != "Unschedulable"
+    life.look()
+    assert life.made[-1].name == life.active(), "it is replaced once"
+
+
+def test_a_scheduled_run_that_is_stuck_is_made_again_for_what_is_new() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    stuck = life.tick()
+    life.pods.append(pod_of(stuck, conditions=[UNSCHEDULABLE]))
+    life.look()
+    MENDED["resources"](life)
+    planned = life.look()
+    assert stuck not in life.jobs
+    assert planned.job is not None
+    assert (planned.job.interval, planned.job.full) == (None, False)
+
+
+def test_a_run_that_gets_on_is_not_disturbed_by_a_change() -> None:
+    life = Life(clicks())
+    life.look()
+    job = life.active()
+    life.jobs[job]["status"] = {"active": 1}
+    MENDED["resources"](life)
+    life.look()
+    assert life.active() == job
+
+
+def test_a_stuck_run_of_a_suspended_view_goes_and_none_is_made() -> None:
+    life = Life(clicks())
+    life.look()
+    life.pods.append(pod_of(life.active(), conditions=[UNSCHEDULABLE]))
+    life.edit("materialization.suspend", True)
+    life.look()
+    assert life.at_work() == []
+    assert life.look().job is None
 
 
 def test_a_start_in_the_future_leaves_nothing_to_backfill() -> None:

@@ -14,7 +14,7 @@ from millrace_operators.featureview import desired
 from millrace_operators.featureview.observe import observe
 from millrace_operators.featureview.readers import refuse_breaking
 from tests.builders import Built, feature_view, model_deployment
-from tests.operators.featureview.life import NOON
+from tests.operators.featureview.life import NOON, PLATFORM
 
 VIEW = feature_view("stats").having("metadata", {"name": "stats", "namespace": "shop", "uid": "u", "generation": 1})
 
@@ -41,7 +41,7 @@ def cron_job() -> dict[str, Any]:
 
 
 def refuse(change: Built, cache: Cache) -> None:
-    observed = observe(cache, change.build(), NOON)
+    observed = observe(cache, change.build(), PLATFORM, NOON)
     refuse_breaking(observed.view.definition, observed.cron_job, observed.readers)
 
 
