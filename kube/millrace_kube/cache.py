@@ -22,6 +22,7 @@ class Cache:
         self.stores = {resource: Store(resource, watch) for resource, watch in watched.items()}
         for store in self.stores.values():
             store.index("label", _labels)
+            store.on_set_back(self.doubt)
 
     def subscribe(self, changed: Changed) -> None:
         """Calls ``changed`` with every object that appears, changes or goes (then with its last known state)."""
@@ -49,6 +50,22 @@ class Cache:
     def served(self, resource: Resource) -> bool:
         """Whether the API server serves this kind (its CRD is installed), as of the last list or event."""
         return self.stores[resource].served
+
+    def doubt(self) -> None:
+        """See ``Store.doubt``: one server holds all kinds, so what shows for one of them is so for all."""
+        for store in self.stores.values():
+            store.doubt()
+
+    async def current(self) -> None:
+        """Returns once every store has its list, and none is in doubt."""
+        while not self.is_current:
+            for store in self.stores.values():
+                await store.synced.wait()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether every store has its list, and none is in doubt."""
+        return all(store.synced.is_set() for store in self.stores.values())
 
     def upsert(self, resource: Resource, document: Object) -> bool:
         """See ``Store.upsert``."""

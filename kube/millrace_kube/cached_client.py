@@ -30,6 +30,7 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
     resource_of,
+    version_of,
 )
 from millrace_kube.unsure import UnsureWrites
 
@@ -196,10 +197,13 @@ class CachedClient:
 
     async def live(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object as the API server holds it now; the cache takes it too."""
+        known = self.cache.get(resource, namespace, name) if self.cache.watches(resource) else None
         found = await self.client.get(resource, namespace, name)
         if self.cache.watches(resource):
             held = self.cache.get(resource, namespace, name)
             if found is not None:
+                if known is not None and version_of(found) < version_of(known):
+                    self.cache.doubt()
                 self.cache.upsert(resource, found)
             elif held is not None:
                 self.cache.remove(resource, held)

@@ -213,7 +213,8 @@ class Client:
         """Event types and objects from resource version ``version`` on, until the server ends the watch.
 
         Raises:
-            ExpiredError: ``version`` is too old (as a status or within the stream). UnavailableError: the stream broke.
+            ExpiredError: ``version`` is too old (as a status or within the stream), or nothing comes, as from a server
+                that was set back to before it. UnavailableError: the stream broke.
         """
         query = _query(labelSelector=labels, fieldSelector=fields, resourceVersion=version)
         query |= {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
@@ -231,6 +232,8 @@ class Client:
                 async for line in _lines(response.content):
                     kind, found = _event(line, what)
                     yield kind, resource.typed(found)
+        except aiohttp.SocketTimeoutError as error:
+            raise errors.ExpiredError(f"{what}: silent for {SILENCE_SECONDS:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise errors.UnavailableError(f"{what}: {error or type(error).__name__}") from error
 

@@ -54,7 +54,7 @@ class Connection:
             return self.headers
         return {**self.headers, "Authorization": f"Bearer {self.token_file.read_text(encoding='utf-8').strip()}"}
 
-    def session(self, headers: Mapping[str, str]) -> aiohttp.ClientSession:
+    def session(self, headers: Mapping[str, str], *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
         """A pool of connections to this server, whose requests carry ``headers``; the caller closes it.
 
         The environment's proxies are left aside: ``http_proxy`` is the way to services (and the embedded mesh), never
@@ -65,6 +65,7 @@ class Connection:
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS),
             headers=headers,
             proxy=self.proxy or None,
+            trace_configs=list(traces),
         )
 
 

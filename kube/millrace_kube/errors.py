@@ -53,7 +53,9 @@ class AlreadyExistsError(ConflictError):
 
 
 class ExpiredError(UnavailableError):
-    """The server cannot watch from this resource version: too old (410), or of a future that it was set back from."""
+    """The server cannot watch from this resource version: too old (410), or of a future that it was set back from, at
+    which some servers are silent.
+    """
 
     reason = "Expired"
 

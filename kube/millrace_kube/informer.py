@@ -1,8 +1,10 @@
 """Keeps stores true by list and watch.
 
-A watch resumes where it ended, also after a silence or a broken connection; only where the server no longer knows the
-version (410) is everything listed again, and listeners are then called with the differences alone. Failures are
-retried with a growing delay for as long as it takes.
+A watch resumes where it ended, also where its connection broke. Everything is listed again, and listeners are called
+with the differences alone, where the server does not know the version (410), where the resumed watch fails too or says
+nothing (the server was away, and may be back as an earlier self, at which a watch from a later version waits in
+silence), where another store saw such a thing, and from time to time. Failures are retried with a growing delay for as
+long as it takes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from millrace_kube.client import Client
 from millrace_kube.errors import AbsentError, ApiError, ExpiredError
 from millrace_kube.queue import backoff
 from millrace_kube.resources import Resource, version_of
+from millrace_kube.stopping import until
 from millrace_kube.store import Store
 
 _log = logging.getLogger(__name__)
@@ -26,18 +29,29 @@ _log = logging.getLogger(__name__)
 LONGEST_DELAY: Final = 10.0
 # How soon a kind that is not served is looked for again.
 WHILE_NOT_INSTALLED: Final = 2.0
-# After so many failures in a row everything is listed: a server that answers lists but no watch is polled.
-LIST_AFTER: Final = 5
+# After so many failures in a row everything is listed; so a server that answers lists but no watch is polled.
+LIST_AFTER: Final = 2
+RELIST_SECONDS: Final = 300.0
+# What reading an answer raises that has not the form of Kubernetes' answers.
+UNKNOWN_FORM: Final = (KeyError, TypeError, AttributeError, ValueError)
 
 
 class Informer:
-    """Keeps one store equal to what the server holds, a moment late."""
+    """Keeps one store equal to what the server holds, a moment late.
 
-    def __init__(self, client: Client, store: Store, *, random: Random | None = None) -> None:
+    Args:
+        relist: seconds after which everything is listed again, though nothing happened.
+    """
+
+    def __init__(
+        self, client: Client, store: Store, *, relist: float = RELIST_SECONDS, random: Random | None = None
+    ) -> None:
         self.store = store
         self._client = client
+        self._relist_seconds = relist
         self._random = random or Random()  # noqa: S311 jitter, no secret
         self._version = ""  # From which to watch; empty: list first.
+        self._list_at = 0.0  # By the event loop's clock.
 
     async def relist(self) -> str:
         """Lists everything and makes the store equal to it; the version of the list, empty where the kind is absent."""
@@ -48,30 +62,30 @@ class Informer:
             self.store.clear()
             return ""
         self.store.replace(found, int(version or 0))
+        self._list_at = asyncio.get_running_loop().time() + self._relist_seconds
         return version
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""
         failures = 0
         while True:
-            before, least = self._version, 0.0
+            began, least = self._version, 0.0
             try:
-                self._version = self._version or await self.relist()
+                self._version = began = self._version or await self.relist()
                 if self._version:
-                    await self._watch()
+                    await until(self.store.doubted, self._watch())
                     failures = 0
                 else:
                     least = WHILE_NOT_INSTALLED
             except MillraceError as error:
-                failures += 1
+                # What brought something before it broke is resumed at once.
+                failures = failures + 1 if self._version in ("", began) else 1
                 least = self._failed(error, failures)
-            except (KeyError, TypeError, AttributeError, ValueError):
+            except UNKNOWN_FORM:
                 # Not a Kubernetes answer. Whatever it was, the next full list puts it right.
                 _log.exception("%s: an answer of unknown form", self.store.resource.plural)
                 failures, self._version = failures + 1, ""
-            if self._version not in ("", before):
-                failures = 0  # What brought something before it broke is resumed at once.
-            await asyncio.sleep(max(least, min(backoff(max(failures, 1), self._random), LONGEST_DELAY)))
+            await self._pause(max(least, min(backoff(max(failures, 1), self._random), LONGEST_DELAY)))
 
     async def _watch(self) -> None:
         store, watch = self.store, self.store.watch
@@ -88,6 +102,15 @@ class Informer:
                 store.advance(version_of(document))
                 self._version = document["metadata"]["resourceVersion"]
 
+    async def _pause(self, seconds: float) -> None:
+        """Waits, less long where the store comes into doubt meanwhile, which sends the next turn to a list."""
+        if not self.store.doubted.is_set():
+            await until(self.store.doubted, asyncio.sleep(seconds))
+        else:
+            await asyncio.sleep(seconds)
+        if self.store.doubted.is_set() or asyncio.get_running_loop().time() > self._list_at:
+            self._version = ""
+
     def _failed(self, error: MillraceError, failures: int) -> float:
         """Decides where to go on from, and after how many seconds at the earliest."""
         if failures >= LIST_AFTER or isinstance(error, (ExpiredError, AbsentError)):
@@ -101,18 +124,24 @@ class Informer:
 class Informers:
     """One informer for each store, shared by everything in this process."""
 
-    def __init__(self, client: Client, stores: Iterable[Store] = ()) -> None:
+    def __init__(self, client: Client, stores: Iterable[Store] = (), *, relist: float = RELIST_SECONDS) -> None:
         self._client = client
-        self._informers = {store.resource: Informer(client, store) for store in stores}
+        self._relist = relist
+        self._informers = {store.resource: Informer(client, store, relist=relist) for store in stores}
         self._running: asyncio.TaskGroup | None = None
 
     def of(self, resource: Resource) -> Store:
         """The store of ``resource``; its informer starts at once when the others run already."""
         if resource not in self._informers:
-            informer = self._informers[resource] = Informer(self._client, Store(resource))
+            informer = self._informers[resource] = Informer(self._client, Store(resource), relist=self._relist)
+            informer.store.on_set_back(self._doubt)
             if self._running:
                 self._running.create_task(informer.run())
         return self._informers[resource].store
+
+    def _doubt(self) -> None:
+        for informer in self._informers.values():
+            informer.store.doubt()
 
     async def synced(self) -> None:
         """Returns when each store has its first list."""

@@ -1,12 +1,14 @@
 """All that this house knows of kopf, behind one function: ``follow`` keeps stores true by kopf's streams.
 
-kopf watches the kinds that users write: it finds their CRDs when they are installed, logs in again, streams. Its
-``kopf.on.event`` handlers only look (kopf calls them low-level spies), so no handler state, annotation or finalizer of
-kopf's ever lands on an object, and nothing can fight a GitOps tool. What kopf does not do is done here around it:
+kopf streams the kinds that users write. Its ``kopf.on.event`` handlers only look (kopf calls them low-level spies), so
+no handler state, annotation or finalizer of kopf's ever lands on an object, and nothing can fight a GitOps tool. What
+kopf does not do is done here around it:
 
-- It reports neither when its list is complete nor what was deleted since its last one: we list after it does.
+- It tells neither when its list is complete nor what was deleted since its last one: so we list when it watches anew.
 - It copies every object to find out what changed, which nobody asks for: ``_NoDiffs``.
-- It gives up a request after a while: ``_Backoffs``.
+- A failed request (the API server is away, or was set back to before the version from which kopf watches; a CRD was
+  deleted) it repeats as it was, or lets end one of its tasks while the others seem well. So the first failure ends all
+  of kopf, and it begins again, for the kinds that are served then: ``_Lives`` and ``_trace``.
 - It swallows a cancel that comes while a stream gives way to its next one: ``_end``, which leans on names of its tasks.
 """
 
@@ -15,17 +17,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, Final
 
+import aiohttp
 import kopf
 
 from millrace_core.base.errors import MillraceError
 from millrace_kube.connection import Connection
-from millrace_kube.informer import WHILE_NOT_INSTALLED, Informer
+from millrace_kube.informer import LONGEST_DELAY, UNKNOWN_FORM, WHILE_NOT_INSTALLED, Informer
 from millrace_kube.queue import backoff
+from millrace_kube.stopping import until
 
 _log = logging.getLogger(__name__)
 
@@ -38,42 +45,161 @@ _SETTLE_SECONDS: Final = 1.0
 # Nobody sees it, for there are no peers. Without one kopf asks for the user's name, which a pod's user need not have.
 _IDENTITY: Final[Any] = "millrace-operator"
 _USER_AGENT: Final = {"User-Agent": "millrace-operator-kopf"}
+_ERROR: Final = 400
 
 
 async def follow(
     informers: Sequence[Informer], connect: Callable[[], Awaitable[Connection]], *, relist: float = 300.0
 ) -> None:
-    """Keeps the informers' stores true until cancelled, or until kopf, which takes the signals over, gets one.
+    """Keeps the informers' stores true until cancelled, or until SIGTERM or SIGINT, which kopf would take over.
 
     One at a time in an event loop: the end of one ends all of kopf's tasks.
 
     Args:
-        connect: logs in, again whenever the API server refuses the old token.
+        connect: logs in; again each time kopf begins again.
         relist: seconds after which everything is listed again, though nothing happened.
     """
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    registry, settings = kopf.OperatorRegistry(), _settings()
-    _log_in(registry, connect)
-    listing = []
-    for informer in informers:
-        listed_by_kopf = asyncio.Event()
-        _spy(registry, settings, informer, listed_by_kopf)
-        listing.append(asyncio.create_task(_list_after_kopf(informer, listed_by_kopf, relist)))
-    # Started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
-    spawning = asyncio.create_task(
-        kopf.spawn_tasks(registry=registry, settings=settings, identity=_IDENTITY, standalone=True, clusterwide=True)
-    )
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)  # what goes wrong is told here
+    kinds = [_Kind(informer) for informer in informers]
+    lives = _Lives(kinds, connect)
+    tasks = [
+        asyncio.create_task(lives.run(), name="kopf's lives"),
+        *(asyncio.create_task(kind.keep_listed(relist, lives.over)) for kind in kinds),
+    ]
     try:
-        tasks = await asyncio.shield(spawning)  # a cancel here would leave kopf's tasks to nobody
-        done, _ = await asyncio.wait([*tasks, *listing], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()  # none of them ends on its own, but by an error or a signal
+            task.result()  # none ends on its own, but by an error or a signal
     finally:
-        logging.getLogger("kopf").setLevel(logging.CRITICAL)  # what is cut off now is no error
-        for task in listing:
+        for task in tasks:
             task.cancel()
-        await _end(await spawning)
-        await asyncio.gather(*listing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Kind:
+    """One kind that kopf streams, and its lists.
+
+    Attributes:
+        due: set when a list is due soon.
+    """
+
+    def __init__(self, informer: Informer) -> None:
+        self.store = informer.store
+        self.due = asyncio.Event()
+        self._informer = informer
+
+    async def keep_listed(self, relist: float, over: asyncio.Event) -> None:
+        """Lists at the start, when in doubt, a moment after it is due, and every ``relist`` seconds.
+
+        Args:
+            over: is set where kopf must begin again: the kind is served now or no more, or the server was set back.
+        """
+        random, failures = Random(), 0  # noqa: S311 jitter, no secret
+        while True:
+            self.due.clear()
+            before = self.store.served, self.store.set_backs
+            try:
+                await self._informer.relist()
+            except (MillraceError, *UNKNOWN_FORM) as error:
+                failures += 1
+                delay = min(backoff(failures, random), LONGEST_DELAY)
+                level = logging.WARNING if failures == 1 else logging.DEBUG
+                _log.log(level, "cannot list %s: %s; again in %.1f s", self.store.resource.plural, error, delay)
+                await asyncio.sleep(delay)
+                continue
+            failures = 0
+            if (self.store.served, self.store.set_backs) != before:
+                over.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(relist if self.store.served else WHILE_NOT_INSTALLED):
+                    await until(self.store.doubted, self._due())
+
+    async def _due(self) -> None:
+        await self.due.wait()
+        await asyncio.sleep(_SETTLE_SECONDS)
+
+
+class _Lives:
+    """kopf, again and again.
+
+    Attributes:
+        over: set to end kopf's present life; the next one begins.
+    """
+
+    def __init__(self, kinds: Sequence[_Kind], connect: Callable[[], Awaitable[Connection]]) -> None:
+        self.over = asyncio.Event()
+        self._kinds = kinds
+        self._connect = connect
+        self._asked_to_stop = False
+        self._failures = 0
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Returns after a signal."""
+        random = Random()  # noqa: S311 jitter, no secret
+        for kind in self._kinds:
+            await kind.store.synced.wait()
+        while not self._asked_to_stop:
+            self.over.clear()
+            served = [kind for kind in self._kinds if kind.store.served]
+            try:
+                await until(self.over, self._live(served))
+            except Exception as error:
+                # Whatever it is that kopf ends of, its next life begins with lists.
+                self._failed(repr(error))
+            if self._failures and not self._asked_to_stop:
+                delay = min(backoff(self._failures, random), LONGEST_DELAY)
+                text = "kopf's streams broke off (%s), beginning again in %.1f s"
+                _log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, text, self._trouble, delay)
+                self.over.clear()
+                await until(self.over, asyncio.sleep(delay))
+
+    async def _live(self, kinds: Sequence[_Kind]) -> None:
+        if not kinds:
+            await asyncio.Event().wait()
+        registry, settings = kopf.OperatorRegistry(), _settings()
+        _log_in(registry, self._connect, _trace(self._failed, self._streams))
+        for kind in kinds:
+            _spy(registry, settings, kind)
+        # Started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
+        spawning = asyncio.create_task(self._spawn(registry, settings))
+        try:
+            tasks = await asyncio.shield(spawning)  # a cancel here would leave kopf's tasks to nobody
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await _end(await spawning)
+
+    async def _spawn(
+        self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings
+    ) -> Collection[asyncio.Task[None]]:
+        tasks = await kopf.spawn_tasks(
+            registry=registry, settings=settings, identity=_IDENTITY, standalone=True, clusterwide=True
+        )
+        if threading.current_thread() is threading.main_thread():
+            # kopf has taken them over, and forgets them where it ends.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self._stop)
+        return tasks
+
+    def _stop(self) -> None:
+        self._asked_to_stop = True
+        self.over.set()
+
+    def _failed(self, trouble: str) -> None:
+        self._failures += 1
+        self._trouble = trouble
+        self._list()
+        self.over.set()
+
+    def _streams(self) -> None:
+        self._failures = 0
+        self._list()
+
+    def _list(self) -> None:
+        for kind in self._kinds:
+            kind.due.set()
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
@@ -103,30 +229,8 @@ def _is_kopfs(task: asyncio.Task[Any]) -> bool:
     return code is not None and code.co_filename.startswith(_KOPFS_FILES)
 
 
-async def _list_after_kopf(informer: Informer, listed_by_kopf: asyncio.Event, relist: float) -> None:
-    """Lists at the start, a moment after each list of kopf's, and every ``relist`` seconds."""
-    random, failures = Random(), 0  # noqa: S311 jitter, no secret
-    while True:
-        listed_by_kopf.clear()
-        try:
-            await informer.relist()
-        except MillraceError as error:
-            failures += 1
-            delay = backoff(failures, random)
-            _log.warning("cannot list %s: %s; again in %.1f s", informer.store.resource.plural, error, delay)
-            await asyncio.sleep(delay)
-            continue
-        failures = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(relist if informer.store.served else WHILE_NOT_INSTALLED):
-                await listed_by_kopf.wait()
-                await asyncio.sleep(_SETTLE_SECONDS)
-
-
-def _spy(
-    registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, informer: Informer, listed_by_kopf: asyncio.Event
-) -> None:
-    store = informer.store
+def _spy(registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, kind: _Kind) -> None:
+    store = kind.store
     where = (store.resource.group, store.resource.version, store.resource.plural)
     if store.watch.labels:
         settings.watching.label_selectors[where] = store.watch.labels
@@ -138,25 +242,42 @@ def _spy(
             store.remove(document)
         else:
             store.upsert(document)
-        if event["type"] is None:  # an object of a list
-            listed_by_kopf.set()
 
 
-def _log_in(registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Connection]]) -> None:
+def _log_in(
+    registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Connection]], trace: aiohttp.TraceConfig
+) -> None:
     @kopf.on.login(registry=registry, id="log-in")
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         found = await connect()
-        session = found.session({**_USER_AGENT, **found.authorization()})
+        session = found.session({**_USER_AGENT, **found.authorization()}, trace)
         return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
 
 
-class _Backoffs:
-    """Seconds between kopf's tries of a failed request; without an end, because an outage must not end the operator."""
+def _trace(failed: Callable[[str], None], streams: Callable[[], None]) -> aiohttp.TraceConfig:
+    """Looks at each request of kopf's. One that fails is kept from kopf, whose life is over, until it is cancelled.
 
-    def __iter__(self) -> Iterator[float]:
-        yield from (0.2, 0.5, 1, 2, 5)
-        while True:
-            yield 10
+    Args:
+        failed: called with what failed.
+        streams: called when a watch begins.
+    """
+    trace = aiohttp.TraceConfig()
+
+    async def end(_: aiohttp.ClientSession, __: SimpleNamespace, answer: aiohttp.TraceRequestEndParams) -> None:
+        if answer.response.status >= _ERROR:
+            failed(f"{answer.method} {answer.url.path}: {answer.response.status}")
+            await asyncio.Event().wait()
+        elif "watch" in answer.url.query:
+            streams()
+
+    async def broken(_: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestExceptionParams) -> None:
+        if isinstance(seen.exception, Exception):  # and no cancel
+            failed(f"{seen.method} {seen.url.path}: {seen.exception or type(seen.exception).__name__}")
+            await asyncio.Event().wait()
+
+    trace.on_request_end.append(end)
+    trace.on_request_exception.append(broken)
+    return trace
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -178,8 +299,8 @@ def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffs()
-    settings.networking.error_backoffs = _Backoffs()
     settings.watching.reconnect_backoff = 0.2
+    settings.scanning.disabled = True  # which kinds are served is seen by lists
     settings.queueing.idle_timeout = 0.5
     settings.queueing.exit_timeout = 0.1
     settings.process.ultimate_exiting_timeout = None

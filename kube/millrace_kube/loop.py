@@ -26,6 +26,7 @@ class Loop:
             is then called again.
         workers: reconciles at work at once.
         clock: see ``WorkQueue``.
+        may_begin: returns when a reconcile may begin.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Loop:
         metrics: KubeMetrics | None = None,
         random: Random | None = None,
         clock: Callable[[], float] = time.time,
+        may_begin: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._reconciles = reconciles
+        self._may_begin = may_begin
         self._workers = workers
         self._metrics = metrics or KubeMetrics()
         self._random = random or Random()  # noqa: S311 jitter, no secret
@@ -71,6 +74,8 @@ class Loop:
         while True:
             key = await self.queue.take()
             try:
+                if self._may_begin is not None:
+                    await self._may_begin()
                 await self.reconcile(key)
             finally:
                 self.queue.done(key)

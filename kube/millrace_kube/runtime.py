@@ -81,34 +81,43 @@ class Runtime:
         random: Random | None = None,
     ) -> None:
         self.cluster = cluster
-        self.synced = False
         self._resync = resync
         controllers = tuple(controllers)
         reconciles = {controller.name: controller.reconcile for controller in controllers}
-        self._loop = Loop(reconciles, workers=workers, metrics=metrics, random=random)
+        self._loop = Loop(reconciles, workers=workers, metrics=metrics, random=random, may_begin=cluster.cache.current)
         self.queue = self._loop.queue
         self._mappers = _mappers(controllers)
         cluster.cache.subscribe(self._enqueue)
+        for store in cluster.cache.stores.values():
+            store.on_served(self._enqueue_all)
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything is listed, and reconciles go on."""
+        return self.cluster.cache.is_current
 
     async def run(self) -> None:
-        """Reconciles until cancelled, once everything is listed: what is not listed yet looks as if it were gone."""
-        for store in self.cluster.cache.stores.values():
-            await store.synced.wait()
-        self.synced = True
+        """Reconciles until cancelled, while everything is listed.
+
+        What is not listed yet looks as if it were gone; and of a server that was set back some stores would hold the
+        past and others the future.
+        """
+        await self.cluster.cache.current()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._loop.run())
             group.create_task(self.cluster.events.run(asyncio.Event()))
             group.create_task(self._reconcile_all_forever())
 
     async def watch(self, connect: Callable[[], Awaitable[Connection]]) -> None:
-        """Keeps the cache true until cancelled, or until kopf, which takes the signals over, gets one.
+        """Keeps the cache true until cancelled, or until SIGTERM or SIGINT, which kopf would take over.
 
         Args:
-            connect: logs in, again whenever the API server refuses the old token.
+            connect: logs in, again where the API server refuses the old token.
         """
         client, stores = self.cluster.client, self.cluster.cache.stores
         streamed = [Informer(client, store) for resource, store in stores.items() if resource in _BY_KOPF]
-        listed = Informers(client, [store for resource, store in stores.items() if resource not in _BY_KOPF])
+        others = [store for resource, store in stores.items() if resource not in _BY_KOPF]
+        listed = Informers(client, others, relist=self._resync)
         tasks = [
             asyncio.create_task(listed.run(), name="informers"),
             asyncio.create_task(kopf_streams.follow(streamed, connect, relist=self._resync), name="kopf's streams"),
@@ -125,9 +134,13 @@ class Runtime:
     async def _reconcile_all_forever(self) -> None:
         while True:
             await asyncio.sleep(self._resync)
-            for resource, store in self.cluster.cache.stores.items():
-                for document in list(store.items.values()):
-                    self._enqueue(resource, document)
+            self._enqueue_all()
+
+    def _enqueue_all(self) -> None:
+        """Also where a kind begins or ceases to be served: what depends on it need not hold objects of it."""
+        for resource, store in self.cluster.cache.stores.items():
+            for document in list(store.items.values()):
+                self._enqueue(resource, document)
 
     def _enqueue(self, resource: Resource, document: Object) -> None:
         for controller, mapper in self._mappers.get(resource, ()):

@@ -1,9 +1,13 @@
 """The last known state of one resource's objects, with indices and listeners.
 
-A store may lag behind the API server but never goes back in time: an older version of an object than the one held (a
-stale list, a late watch event after our own write) is ignored, and so is a version from before the object's deletion.
-Only a list that is older than what was already known, which means that the server itself was set back (a restored
-backup), counts for more than what is held.
+A store may lag behind the API server but does not go back in time by itself: an event or an answer that is older than
+the object held (a late watch event after our own write) is ignored, and so is a version from before its deletion.
+
+A list is the truth at its version, whatever the versions of its objects: an etcd that was restored from a backup may
+have old objects at a new version. Only what is newer than the list itself is kept. Versions can go back as well (a
+backup whose versions go on from where they were, a lost end of the journal): a list, or an object that was read, at a
+version below what was known before shows that. Then versions say nothing: all stores that share the server are in
+doubt, and what each holds is replaced by its next list as a whole.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ class Store:
     Attributes:
         synced: set once the first list is in.
         served: whether the API server serves this kind (its CRD is installed), as of the last list or event.
+        doubted: set while what is held may be of a past that the server no longer has; the next list ends it.
+        set_backs: how many lists replaced everything because the server had been set back.
     """
 
     def __init__(self, resource: Resource, watch: Watch = EVERYTHING) -> None:
@@ -37,9 +43,13 @@ class Store:
         self.items: dict[str, Object] = {}
         self.synced = asyncio.Event()
         self.served = False
+        self.doubted = asyncio.Event()
+        self.set_backs = 0
         self._known = -1  # All changes up to this version are in.
         self._gone: dict[str, int] = {}  # Versions of deletions after it.
         self._listeners: list[Listener] = []
+        self._on_set_back: list[Callable[[], None]] = []
+        self._on_served: list[Callable[[], None]] = []
         self._indices: dict[str, tuple[Index, dict[Hashable, set[str]]]] = {}
 
     def subscribe(self, listener: Listener) -> None:
@@ -47,6 +57,21 @@ class Store:
         self._listeners.append(listener)
         for item in list(self.items.values()):
             listener(None, item)
+
+    def on_set_back(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` when a list, or ``doubt``, first shows that the server was set back."""
+        self._on_set_back.append(listener)
+
+    def on_served(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` when the kind begins or ceases to be served."""
+        self._on_served.append(listener)
+
+    def doubt(self) -> None:
+        """Takes note that the server was set back: nothing held counts any more once the next list is in."""
+        if not self.doubted.is_set():
+            self.doubted.set()
+            self.synced.clear()
+            _call(self._on_set_back)
 
     def index(self, name: str, keys: Index) -> None:
         """Keeps an index ``name`` of the items by what ``keys`` returns for each."""
@@ -65,13 +90,11 @@ class Store:
 
     def upsert(self, document: Object) -> bool:
         """Takes an object from a watch event or a write's answer; False where what is known is as new."""
-        self.served = True
+        self._serve(served=True)
         key = key_of(document)
-        held = self.items.get(key)
-        newest = version_of(held) if held else max(self._known, self._gone.get(key, -1))
-        if version_of(document) <= newest:
+        if version_of(document) <= self._newest(key):
             return False
-        self._put(key, held, document)
+        self._put(key, document)
         return True
 
     def remove(self, document: Object) -> bool:
@@ -93,21 +116,22 @@ class Store:
 
     def replace(self, documents: Iterable[Object], version: int) -> None:
         """Takes a whole list at its resource version: what is not in it, and not newer than it, was deleted."""
-        set_back = version < self._known
-        if set_back:
+        if version < self._known:
+            self.doubt()
+        if self.doubted.is_set():
             _log.warning("%s: the API server was set back to an earlier state", self.resource.plural)
+            self.set_backs += 1
             self._gone, self._known = {}, -1
         listed = {key_of(document): document for document in documents}
         for key, document in listed.items():
-            present = self.items.get(key)
-            newest = version_of(present) if present else self._gone.get(key, -1)
-            if version_of(document) > newest or (set_back and version_of(document) != newest):
-                self._put(key, present, document)
+            if self.doubted.is_set() or self._newest(key) <= version:
+                self._put(key, document)
         for key, held in list(self.items.items()):
-            if key not in listed and (set_back or version_of(held) <= version):
+            if key not in listed and (self.doubted.is_set() or version_of(held) <= version):
                 self._pop(key)
         self.advance(version)
-        self.served = True
+        self.doubted.clear()
+        self._serve(served=True)
         self.synced.set()
 
     def clear(self) -> None:
@@ -115,11 +139,24 @@ class Store:
         for key in list(self.items):
             self._pop(key)
         self._gone, self._known = {}, -1
-        self.served = False
+        self.doubted.clear()
+        self._serve(served=False)
         self.synced.set()
 
-    def _put(self, key: str, held: Object | None, document: Object) -> None:
-        document = _trimmed(document, self.watch)
+    def _newest(self, key: str) -> int:
+        """The version up to which this object's past is known."""
+        held = self.items.get(key)
+        return version_of(held) if held else max(self._known, self._gone.get(key, -1))
+
+    def _serve(self, *, served: bool) -> None:
+        if served != self.served:
+            self.served = served
+            _call(self._on_served)
+
+    def _put(self, key: str, document: Object) -> None:
+        held, document = self.items.get(key), _trimmed(document, self.watch)
+        if held == document:
+            return
         if held is not None:
             self._leave(key, held)
         self.items[key] = document
@@ -152,6 +189,11 @@ class Store:
             except Exception:
                 # One listener's fault must not end the watch of all.
                 _log.exception("%s: a listener failed", self.resource.plural)
+
+
+def _call(listeners: Iterable[Callable[[], None]]) -> None:
+    for listener in listeners:
+        listener()
 
 
 def _trimmed(document: Object, watch: Watch) -> Object:
