@@ -3,11 +3,11 @@
 A store may lag behind the API server but does not go back in time by itself: an event or an answer that is older than
 the object held (a late watch event after our own write) is ignored, and so is a version from before its deletion.
 
-A list is the truth at its version, whatever the versions of its objects: an etcd that was restored from a backup may
-have old objects at a new version. Only what is newer than the list itself is kept. Versions can go back as well (a
-backup whose versions go on from where they were, a lost end of the journal): a list, or an object that was read, at a
-version below what was known before shows that. Then versions say nothing: all stores that share the server are in
-doubt, and what each holds is replaced by its next list as a whole.
+A list is the truth at its version; only what is newer than the list itself is kept. Where it, or an object in it or one
+that was read, is of a version below what was known before, the server was set back: it lost the end of its journal, or
+an etcd was restored from a backup (its versions go on from where they were then, or from beyond what was seen, with old
+objects below). Then versions say nothing: all stores that share the server are in doubt, and what each holds is
+replaced by its next list as a whole.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ class Store:
 
     def replace(self, documents: Iterable[Object], version: int) -> None:
         """Takes a whole list at its resource version: what is not in it, and not newer than it, was deleted."""
-        if version < self._known:
+        listed = {key_of(document): document for document in documents}
+        if version < self._known or any(self._is_past(key, listed[key], version) for key in listed):
             self.doubt()
         if self.doubted.is_set():
             _log.warning("%s: the API server was set back to an earlier state", self.resource.plural)
             self.set_backs += 1
             self._gone, self._known = {}, -1
-        listed = {key_of(document): document for document in documents}
         for key, document in listed.items():
             if self.doubted.is_set() or self._newest(key) <= version:
                 self._put(key, document)
@@ -147,6 +147,10 @@ class Store:
         """The version up to which this object's past is known."""
         held = self.items.get(key)
         return version_of(held) if held else max(self._known, self._gone.get(key, -1))
+
+    def _is_past(self, key: str, document: Object, version: int) -> bool:
+        """Whether a list at ``version`` has an object as it was before what is known of it up to that version."""
+        return version_of(document) < self._newest(key) <= version
 
     def _serve(self, *, served: bool) -> None:
         if served != self.served:

@@ -72,7 +72,7 @@ async def test_operators_follow_a_server_that_was_restored(restorable: Restorabl
         assert sorted(held(api.list(FEATURE_VIEWS))) == [
             f"{namespace}/{name}" for name in ("changed", "deleted", "same")
         ]
-        assert schedule(api.get(CRON_JOBS, namespace, "fv-changed")) == "0 0 1 1 *"
+        assert schedule(api.get(CRON_JOBS, namespace, "fv-changed")) == "0 0 1 1 *", "written by the lost past"
         await running.settle()
         assert running.runtime.synced
 
@@ -113,7 +113,14 @@ def test_a_list_replaces_objects_by_older_ones() -> None:
     store.remove(job("c", 171))
     store.replace([job("a", 90, team="y"), job("c", 91)], 200)
     assert held(list(store.items.values())) == {"ns/a": "90", "ns/c": "91"}
-    assert not store.doubted.is_set(), "its version says nothing of a past that is gone"
+    assert store.set_backs == 1
+
+
+def test_an_object_that_was_deleted_before_and_is_listed_again_shows_that_the_server_was_set_back() -> None:
+    store = Store(JOBS)
+    store.replace([], 100)
+    store.replace([job("a", 90)], 120)
+    assert store.set_backs == 1
 
 
 def test_a_list_does_not_undo_what_was_written_after_it() -> None:
@@ -123,6 +130,7 @@ def test_a_list_does_not_undo_what_was_written_after_it() -> None:
     store.remove(job("b", 13))
     store.replace([job("a", 5), job("b", 6)], 11)
     assert held(list(store.items.values())) == {"ns/a": "12"}
+    assert store.set_backs == 0
 
 
 def test_other_content_under_the_same_version_is_taken_from_a_list_and_told() -> None:
