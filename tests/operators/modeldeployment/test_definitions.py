@@ -65,19 +65,18 @@ async def test_third_party_crds_go_and_come_and_their_objects_with_them(fresh: R
     world.apply(document.having("spec.resources", {"requests": requests}).build())
     async with running(fresh, world):
         await eventually(lambda: all(there(world, resource) for resource in CHILDREN), 60)
-        for _ in range(2):
-            for resource in CHILDREN:
-                await asyncio.to_thread(api.delete, r.DEFINITIONS, "", crd(resource))
-            await eventually(lambda: not any(api.get(r.DEFINITIONS, "", crd(item)) for item in CHILDREN), 60)
-            await eventually(lambda: world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m"), 60)
-            for resource in CHILDREN:
-                api.create(r.DEFINITIONS, definitions()[crd(resource)])
-            await eventually(lambda: all(there(world, resource) for resource in CHILDREN), 60)
-            await eventually(lambda: world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m") is None, 60)
+        for resource in CHILDREN:
+            await asyncio.to_thread(api.delete, r.DEFINITIONS, "", crd(resource))
+        await eventually(lambda: not any(api.get(r.DEFINITIONS, "", crd(item)) for item in CHILDREN), 60)
+        await eventually(lambda: world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m"), 60)
+        for resource in CHILDREN:
+            api.create(r.DEFINITIONS, definitions()[crd(resource)])
+        await eventually(lambda: all(there(world, resource) for resource in CHILDREN), 60)
+        await eventually(lambda: world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m") is None, 60)
+        api.merge(r.SCALED_OBJECTS, world.namespace, "m", {"spec": {"maxReplicaCount": 99}})
+        await eventually(lambda: (there(world, r.SCALED_OBJECTS) or {})["spec"]["maxReplicaCount"] == 3, 60)
         for resource, name in CHILDREN.items():
             api.delete(resource, world.namespace, name)
             await eventually(lambda resource=resource: there(world, resource), 60)
-        api.merge(r.SCALED_OBJECTS, world.namespace, "m", {"spec": {"maxReplicaCount": 99}})
-        await eventually(lambda: (there(world, r.SCALED_OBJECTS) or {})["spec"]["maxReplicaCount"] == 3, 60)
         assert world.status(r.MODEL_DEPLOYMENTS, "m")["champion"] is True
     api.close()
