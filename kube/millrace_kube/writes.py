@@ -88,7 +88,11 @@ Write = Apply | Delete | InOrder | AddFinalizer | RemoveFinalizer | WriteStatus 
 Report = Callable[[MillraceError | None], Iterable[Write]]
 
 
-async def carry_out(cluster: CachedClient, writes: Iterable[Write], report: Report) -> MillraceError | None:
+def _nothing(_refused: MillraceError | None) -> Iterable[Write]:
+    return ()
+
+
+async def carry_out(cluster: CachedClient, writes: Iterable[Write], report: Report = _nothing) -> MillraceError | None:
     """Does ``writes``, then what ``report`` makes of them; gives the first refusal of a child's write.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -26,10 +25,6 @@ from tests.kube.test_cached_client import view
 from tests.operators.harness import Api
 
 FINALIZER = "millrace.dev/test"
-
-
-def silent(_refused: MillraceError | None) -> Iterable[Write]:
-    return ()
 
 
 def config_map(namespace: str, name: str, **data: Any) -> Object:
@@ -60,7 +55,7 @@ async def test_a_refusal_ends_what_needs_it_and_nothing_else(cluster: CachedClie
         Apply(config_map(namespace, "free")),
         InOrder((Apply(config_map(namespace, "a")), Apply(config_map(namespace, "b")))),
     ]
-    refused = await carry_out(cluster, writes, silent)
+    refused = await carry_out(cluster, writes)
     assert isinstance(refused, errors.NameTakenError)
     assert "/taken" in str(refused)
     assert names(api, namespace) == ["a", "b", "free"]
@@ -128,5 +123,5 @@ async def test_events_of_a_status_are_sent_when_it_is_written_and_not_when_it_wa
         event = Emit(document, "Normal", f"Turn{number}", "a note", identity=number)
         return WriteStatus(document, {"observedGeneration": 1}, events=(event,))
 
-    await carry_out(cluster, [told(1), told(2), Emit(document, "Warning", "Alone", "a note", identity="x")], silent)
+    await carry_out(cluster, [told(1), told(2), Emit(document, "Warning", "Alone", "a note", identity="x")])
     assert sorted(event["reason"] for event in api.list(EVENTS, namespace)) == ["Alone", "Turn1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from millrace_core.api import names
 from millrace_core.api.loading import load_object
@@ -18,6 +18,7 @@ from millrace_kube.resources import (
     DEPLOYMENTS,
     DESTINATION_RULES,
     FEATURE_VIEWS,
+    HORIZONTAL_POD_AUTOSCALERS,
     MODEL_DEPLOYMENTS,
     NODES,
     PODS,
@@ -40,6 +41,8 @@ from millrace_operators.modeldeployment.revisions import RevisionRecord, records
 from millrace_operators.modeldeployment.target import outdated, target_record
 from millrace_operators.routing.observe import recorded, service_of
 
+_SCALERS: Final = (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS)
+
 
 @dataclass(frozen=True)
 class DeploymentObservation:
@@ -59,7 +62,7 @@ class DeploymentObservation:
         outdated: where the target's pods differ from what this release renders.
         command: id of a command that is not handled yet, and ``bad_command`` why it cannot be.
         keda: whether the cluster serves ScaledObjects; ``monitors``: ServiceMonitors.
-        scaled_object: its ScaledObject, where there is one.
+        scalers: its ScaledObject and its HorizontalPodAutoscaler, where there are such.
     """
 
     document: Object
@@ -76,7 +79,7 @@ class DeploymentObservation:
     outdated: tuple[str, ...]
     keda: bool
     monitors: bool
-    scaled_object: Object | None
+    scalers: tuple[Object, ...]
     command: str = ""
     bad_command: RejectError | None = None
 
@@ -89,6 +92,11 @@ class DeploymentObservation:
     def made(self) -> bool:
         """Whether the target is kept already."""
         return self.target in self.records
+
+    @property
+    def scaled_object(self) -> Object | None:
+        """Its ScaledObject, where there is one."""
+        return next((item for item in self.scalers if item["kind"] == SCALED_OBJECTS.kind), None)
 
     def record(self, revision: str) -> RevisionRecord | None:
         """What is kept of a revision."""
@@ -146,7 +154,7 @@ def observe(
         outdated=outdated(document, spec, target, platform),
         keda=cache.served(SCALED_OBJECTS),
         monitors=cache.served(SERVICE_MONITORS),
-        scaled_object=cache.get(SCALED_OBJECTS, namespace, name),
+        scalers=tuple(held for kind in _SCALERS if (held := cache.get(kind, namespace, name)) is not None),
         command=command,
         bad_command=bad_command,
     )

@@ -1,0 +1,173 @@
+"""What is written of a ModelDeployment's plan, in order. Pure.
+
+The children first, then what the status says of them. What is refused keeps nothing from being done that does not need
+it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from millrace_core.api import conditions
+from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
+from millrace_core.base.errors import MillraceError, RejectError
+from millrace_kube.platform import Platform
+from millrace_kube.resources import (
+    CONFIG_MAPS,
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    PODS,
+    Object,
+    annotations_of,
+    name_of,
+    namespace_of,
+    resource_of,
+)
+from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, RemoveFinalizer, Write, WriteStatus
+from millrace_operators.modeldeployment import desired, scaler
+from millrace_operators.modeldeployment.observe import DeploymentObservation
+from millrace_operators.modeldeployment.plan import RolloutPlan
+from millrace_operators.modeldeployment.revisions import superfluous
+from millrace_operators.modeldeployment.status import MODEL_REPLACED, rejected, status
+
+FINALIZER: Final = f"{GROUP}/route"
+
+
+def writes(platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, accepted: bool) -> list[Write]:
+    """The finalizer and the children.
+
+    Without acceptance no new revision is made, and what exists is kept true.
+    """
+    made = accepted or observed.target.name in observed.deployments
+    return [
+        AddFinalizer(observed.document, FINALIZER),
+        *(InOrder(tuple(_revision(observed, planned, name, accepted=accepted))) for name in planned.replicas),
+        *(Apply(child) for child in _shared_children(observed, made=made)),
+        InOrder(tuple(_scaler(platform, observed, planned, made=made))),
+        *_gone(observed, planned),
+    ]
+
+
+def report(
+    observed: DeploymentObservation, planned: RolloutPlan, problem: MillraceError | None, now: datetime
+) -> list[Write]:
+    """The status and the Events.
+
+    Args:
+        problem: what speaks against the spec, else the first refusal of a child.
+    """
+    written = status(observed, planned, problem, now)
+    return [
+        WriteStatus(observed.document, written, events=tuple(_of_the_status(observed, planned))),
+        *_replaced_pods(observed),
+    ]
+
+
+def unaccepted(document: Object, error: RejectError, now: datetime) -> list[Write]:
+    """Of one whose spec cannot be read."""
+    return [AddFinalizer(document, FINALIZER), WriteStatus(document, rejected(document, error, now))]
+
+
+def leaving(document: Object, held: str, now: datetime, *, experiment: bool) -> list[Write]:
+    """Of one that is being deleted: it goes once no traffic needs it; its children follow it by their owner references.
+
+    Args:
+        held: what still leads to it; empty: nothing.
+        experiment: whether that is an Experiment, which only a person ends.
+    """
+    if FINALIZER not in (document["metadata"].get("finalizers") or []):
+        return []
+    if not held:
+        return [RemoveFinalizer(document, FINALIZER)]
+    before, generation = document.get("status") or {}, document["metadata"]["generation"]
+    kept = [item for item in before.get("conditions") or () if item["type"] != conditions.READY]
+    current = [*kept, conditions.condition(conditions.READY, False, conditions.DELETING, held)]
+    settled = conditions.settle(before.get("conditions"), current, generation=generation, now=now)
+    return [WriteStatus(document, {**before, "conditions": settled}, reported=None if experiment else ())]
+
+
+def _revision(
+    observed: DeploymentObservation, planned: RolloutPlan, name: str, *, accepted: bool
+) -> list[Apply | Delete]:
+    """What a revision needs: each is made only where those before it are there."""
+    record = observed.record(name) or (observed.target if accepted and name == observed.target.name else None)
+    if record is None:
+        return []
+    owner, pin, held = observed.document, observed.pins.get(name), observed.config_maps.get(name)
+    children: list[Apply | Delete] = [Apply(desired.controller_revision(owner, record))]
+    if pin is not None and not pin.stated:
+        wanted = desired.pinned_model(owner, record, pin.model)
+        if held is not None and held.get("data") != wanted["data"]:  # it is immutable
+            children.append(Delete(CONFIG_MAPS, namespace_of(held), name_of(held)))
+        children.append(Apply(wanted))
+    if accepted or name in observed.deployments:
+        children.append(Apply(desired.deployment(owner, record, replicas=planned.replicas[name])))
+    return children
+
+
+def _shared_children(observed: DeploymentObservation, *, made: bool) -> list[Object]:
+    """The children that all revisions share."""
+    if not made:
+        return []
+    budget = desired.disruption_budget(observed.document, observed.spec)
+    return [budget, *([desired.service_monitor(observed.document, observed.spec)] if observed.monitors else [])]
+
+
+def _scaler(
+    platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, made: bool
+) -> list[Apply | Delete]:
+    """The scaler. One of the other kind goes before it is made: two would pull at one number."""
+    # Not while a first pod is alone on purpose: a scaler would give it company at once.
+    scaled = planned.active or (observed.target.name if observed.target.name in observed.pins and made else "")
+    wanted = (
+        scaler.scaler(observed.document, observed.spec, scaled, platform.prometheus_url, keda=observed.keda)
+        if scaled
+        else None
+    )
+    others = [held for held in observed.scalers if wanted is None or held["kind"] != wanted["kind"]]
+    old = [Delete(resource_of(held), namespace_of(held), name_of(held)) for held in others]
+    return [*old, *([Apply(wanted)] if wanted else [])]
+
+
+def _gone(observed: DeploymentObservation, planned: RolloutPlan) -> list[Delete]:
+    """Revisions that nobody needs, and pods that hold another model than their revision serves."""
+    namespace = namespace_of(observed.document)
+    used = {planned.target, planned.active, *observed.deployments}
+    old = superfluous(observed.records, used)
+    known = {item.name for item in observed.records} - {*old}
+    return [
+        *(Delete(DEPLOYMENTS, namespace, revision) for revision in planned.delete),
+        *(Delete(CONTROLLER_REVISIONS, namespace, revision) for revision in old),
+        *(Delete(CONFIG_MAPS, namespace, revision) for revision in observed.config_maps.keys() - known - used),
+        *(Delete(PODS, namespace, pod.pod, pod.uid) for pin in observed.pins.values() for pod in pin.strangers),
+    ]
+
+
+def _replaced_pods(observed: DeploymentObservation) -> list[Emit]:
+    return [
+        Emit(
+            observed.document,
+            "Warning",
+            MODEL_REPLACED,
+            f"the pod {pod.pod} measured {pod.model.digest}, the revision {revision} serves {pin.model.digest}: "
+            "the pod is replaced",
+            identity=["replaced", pod.uid],
+        )
+        for revision, pin in observed.pins.items()
+        for pod in pin.strangers
+    ]
+
+
+def _of_the_status(observed: DeploymentObservation, planned: RolloutPlan) -> list[Emit]:
+    """Events of what the status now holds, beside those of conditions."""
+    document, told = observed.document, []
+    if observed.bad_command is not None:
+        text = annotations_of(document).get(COMMAND_ANNOTATION, "")
+        note = f"command refused: {observed.bad_command}"
+        told.append(Emit(document, "Warning", observed.bad_command.reason, note, identity=["command", text]))
+    if planned.switched:
+        note = f"{planned.active} is ready and serves"
+        identity = ["active", planned.active, document["metadata"]["generation"]]
+        told.append(Emit(document, "Normal", "RevisionActive", note, identity=identity))
+    return told
