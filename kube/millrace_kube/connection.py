@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import yaml
 
+from millrace_core.base import yaml_text
 from millrace_core.base.errors import RejectError
 from millrace_kube.errors import PluginLoginError
 
 REQUEST_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# In C where it is there.
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLUGINS: Final = {"exec", "auth-provider"}
 
 
@@ -112,8 +110,8 @@ def load(path: Path, context: str = "") -> Connection:
     """
     path = path.expanduser()
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _LOADER)  # noqa: S506
-    except (OSError, yaml.YAMLError) as error:
+        document = next(iter(yaml_text.values(path.read_text(encoding="utf-8"))), None)
+    except (OSError, ValueError) as error:
         raise _unreachable(f"cannot read the kubeconfig {path}: {error}") from error
     if not isinstance(document, dict):
         raise _unreachable(f"{path} is not a kubeconfig, which is a YAML mapping with clusters and users")

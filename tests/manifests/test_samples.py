@@ -9,7 +9,7 @@ import yaml
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_yaml
 from millrace_core.features.definition import definition
-from millrace_local.apiserver.schema import Schema, compile_schema
+from millrace_core.schema import Schema, compile_schema
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "manifests" / "samples").rglob("*.yaml"))

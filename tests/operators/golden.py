@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from millrace_local.apiserver.schema import Schema, compile_schema
+from millrace_core.schema import Schema, compile_schema
 from tests import kubernetes_peer
 
 # Third-party CRDs stand beside the checkout where they are at hand; they are not part of it.

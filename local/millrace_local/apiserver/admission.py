@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from millrace_core.schema import Schema
+from millrace_core.schema import metadata as metadata_rules
+from millrace_core.schema.errors import TYPE_INVALID, FieldError
 from millrace_local.apiserver import metadata as meta
 from millrace_local.apiserver.errors import bad_request, invalid
 from millrace_local.apiserver.fieldmanager import record_update
@@ -12,8 +15,6 @@ from millrace_local.apiserver.kinds import strategy_of
 from millrace_local.apiserver.options import WriteOptions
 from millrace_local.apiserver.request import RequestTarget
 from millrace_local.apiserver.resources import ApiResource
-from millrace_local.apiserver.schema import Schema
-from millrace_local.apiserver.schema.errors import TYPE_INVALID, FieldError
 from millrace_local.apiserver.strategy import Draft, Obj
 
 #: The compiled schema of a resource.
@@ -54,7 +55,7 @@ def _metadata_of(metadata: Any, resource: ApiResource) -> Obj:
         return {}
     if not isinstance(metadata, dict):
         raise bad_request(f"metadata: expected an object, got {type(metadata).__name__}")
-    if field_errors := meta.shape_errors(metadata):
+    if field_errors := metadata_rules.shape_errors(metadata):
         raise invalid(resource.kind, resource.group, "", field_errors)
     # Empty fields count as absent, except an empty managedFields, which asks to clear the list.
     return {name: value for name, value in metadata.items() if name == "managedFields" or value not in _EMPTY}
@@ -129,7 +130,7 @@ def admit(
 
 
 def _general_errors(resource: ApiResource, obj: Obj, old: Obj | None, schema: Schema) -> list[FieldError]:
-    errors = meta.metadata_errors(resource.storage, obj["metadata"])
+    errors = metadata_rules.metadata_errors(resource.storage, obj["metadata"])
     if old is not None:
         errors += meta.finalizer_errors(obj["metadata"], old["metadata"])
     field_errors = schema.validate(obj, old)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from typing import Any
 
 import orjson
@@ -67,29 +65,12 @@ def yaml_documents(text: bytes) -> list[Any]:
     Raises:
         StatusError: 400 for what is not YAML, or has no form in JSON.
     """
-    import yaml  # noqa: PLC0415 - costs a tenth of the start time
+    from millrace_core.base import yaml_text  # noqa: PLC0415 - costs a tenth of the start time
 
     try:
-        loaded = list(yaml.load_all(text, Loader=_yaml_loader()))
-        documents: list[Any] = orjson.loads(orjson.dumps(loaded, option=orjson.OPT_NON_STR_KEYS))
-    except (yaml.YAMLError, orjson.JSONEncodeError, UnicodeDecodeError) as error:
-        told = re.sub(r"\s+", " ", str(error))
-        raise bad_request(f"the body is not valid YAML: {told}") from None
-    return [document for document in documents if document is not None]
-
-
-@functools.cache
-def _yaml_loader() -> Any:
-    """A safe YAML loader that leaves timestamps as the strings they are in JSON."""
-    import yaml  # noqa: PLC0415 - costs a tenth of the start time
-
-    class Loader(yaml.CSafeLoader):
-        yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-        }
-
-    return Loader
+        return yaml_text.values(text.decode())
+    except (yaml_text.YamlError, UnicodeDecodeError) as error:
+        raise bad_request(f"the body is not valid YAML: {error}") from None
 
 
 _DECODERS = {"application/yaml": _yaml, protobuf.MEDIA_TYPE: _protobuf}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from millrace_core.schema.errors import forbidden, not_supported
 from millrace_kube.times import stamp
 from millrace_local.apiserver.decoding import decode_object
 from millrace_local.apiserver.errors import bad_request, conflict, invalid
@@ -14,7 +15,6 @@ from millrace_local.apiserver.errors import forbidden as refused
 from millrace_local.apiserver.kinds import strategy_of
 from millrace_local.apiserver.request import Request
 from millrace_local.apiserver.resources import NAMESPACES, ApiResource
-from millrace_local.apiserver.schema.errors import forbidden, not_supported
 from millrace_local.apiserver.store import ObjectStore, StoreEntry
 
 FOREGROUND = "foregroundDeletion"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from millrace_core.base.errors import MillraceError
-from millrace_local.apiserver.schema.errors import FieldError
+from millrace_core.schema.errors import FieldError
 
 
 class StatusError(MillraceError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace_core.schema import Schema
 from millrace_local.apiserver.decoding import decode_patch
 from millrace_local.apiserver.errors import StatusError, bad_request, not_found, unsupported_media_type
 from millrace_local.apiserver.fieldmanager import ApplyConflict, apply
 from millrace_local.apiserver.options import WriteOptions
 from millrace_local.apiserver.patches import PatchError, apply_json_patch, apply_merge_patch, apply_strategic_patch
 from millrace_local.apiserver.request import Request, RequestTarget
-from millrace_local.apiserver.schema import Schema
 from millrace_local.apiserver.store import ObjectStore
 from millrace_local.apiserver.strategy import Obj
 from millrace_local.apiserver.writes import Change, ObjectWriter, WriteResult

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from millrace_core.schema.errors import forbidden
 from millrace_local.apiserver.errors import (
     bad_request,
     expired,
@@ -21,7 +22,6 @@ from millrace_local.apiserver.negotiation import representation_of
 from millrace_local.apiserver.registry import ResourceRegistry
 from millrace_local.apiserver.representations import Representation
 from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream
-from millrace_local.apiserver.schema.errors import forbidden
 from millrace_local.apiserver.selectors import Matches, matcher
 from millrace_local.apiserver.store import ObjectStore, StoreEntry, WatchEvent
 from millrace_local.apiserver.watching import Watcher, WatchHub

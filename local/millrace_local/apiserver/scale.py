@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace_core.schema.errors import invalid
 from millrace_local.apiserver import jsonpath
 from millrace_local.apiserver.errors import StatusError
 from millrace_local.apiserver.errors import invalid as invalid_object
 from millrace_local.apiserver.resources import ApiResource
-from millrace_local.apiserver.schema.errors import invalid
 
 Obj = dict[str, Any]
 

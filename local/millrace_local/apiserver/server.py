@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from millrace_core.schema import Schema, compile_schema
 from millrace_kube.times import now
 from millrace_local.apiserver.columns import parse_time
 from millrace_local.apiserver.crds import resources_of
@@ -21,7 +22,6 @@ from millrace_local.apiserver.reads import ObjectReader
 from millrace_local.apiserver.registry import ResourceRegistry
 from millrace_local.apiserver.request import RequestTarget
 from millrace_local.apiserver.resources import CRDS, EVENTS, NAMESPACES, ApiResource
-from millrace_local.apiserver.schema import Schema, compile_schema
 from millrace_local.apiserver.store import ObjectStore, WatchEvent
 from millrace_local.apiserver.watching import WatchHub
 from millrace_local.apiserver.writes import ObjectWriter

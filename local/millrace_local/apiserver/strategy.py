@@ -5,9 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, NamedTuple
 
+from millrace_core.schema.errors import FieldError, invalid
 from millrace_local.apiserver.jsonpath import value_at
 from millrace_local.apiserver.registry import ResourceRegistry
-from millrace_local.apiserver.schema.errors import FieldError, invalid
 from millrace_local.apiserver.store import ObjectStore
 
 Obj = dict[str, Any]

@@ -11,8 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from millrace_core.base import yaml_text
 from millrace_core.base.errors import ReportError
 
 INSTALL_KUBECTL = (
@@ -42,7 +41,7 @@ class Applier:
             self._say(self._run("apply", "-f", str(path)))
             return
         client = _dynamic_client(self._kubeconfig)
-        for document in filter(None, yaml.safe_load_all(path.read_text(encoding="utf-8"))):
+        for document in yaml_text.values(path.read_text(encoding="utf-8")):
             resource = client.resources.get(api_version=document["apiVersion"], kind=document["kind"])
             client.server_side_apply(
                 resource, body=document, namespace="default", field_manager="demo", force_conflicts=True

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from millrace_core.base.errors import RejectError
-from millrace_local.go_duration import parse_duration
+from millrace_core.base.go_duration import parse_duration
 from millrace_local.mesh.model import (
     DirectResponse,
     FaultInjection,

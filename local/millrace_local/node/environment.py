@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from millrace_core.base.errors import RejectError
-from millrace_kube.quantities import quantity
+from millrace_core.base.quantities import quantity
 from millrace_kube.resources import Object
 
 _REFERENCE = re.compile(r"\$\$|\$\(([-._A-Za-z0-9]+)\)")

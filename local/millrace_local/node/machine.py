@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 
 from millrace_core.base.errors import RetryError
+from millrace_core.base.quantities import quantity
 from millrace_kube.client import Client
 from millrace_kube.events import Recorder
-from millrace_kube.quantities import quantity
 from millrace_kube.resources import Object
 from millrace_local.node.processes import Processes
 from millrace_local.node.settings import NodeSettings

@@ -8,10 +8,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import yaml
-
 from millrace_core.api.conditions import holds
-from millrace_core.base import timestamps
+from millrace_core.base import timestamps, yaml_text
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.client import Client
 from millrace_kube.connection import load
@@ -24,8 +22,6 @@ GROUP = "millrace.dev"
 ESTABLISHED_SECONDS = 30.0
 CLEAN_UP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-# libyaml where it is installed, since the CRDs of others are megabytes.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES)}
 
 
@@ -73,14 +69,19 @@ async def apply(kubeconfig: Path, paths: Sequence[Path]) -> None:
 def _documents(paths: Sequence[Path]) -> Iterator[Object]:
     for path in paths:
         for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-            for item in yaml.load_all(file.read_text(), _LOADER):
-                if item is None:
-                    continue
+            for item in _read(file):
                 if item["kind"] not in _RESOURCES:
                     raise RejectError(
                         f"{file} has a {item['kind']}", hint=f"Expected {', '.join(_RESOURCES)}", field="crds"
                     )
                 yield item
+
+
+def _read(file: Path) -> list[Object]:
+    try:
+        return yaml_text.values(file.read_text(encoding="utf-8"))
+    except (yaml_text.YamlError, UnicodeDecodeError) as error:
+        raise RejectError(f"{file} is no YAML: {error}", field="crds") from error
 
 
 async def _apply(client: Client, item: Object) -> None:

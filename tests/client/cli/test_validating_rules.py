@@ -12,7 +12,7 @@ import yaml
 from millrace.cli.features import validating
 from millrace_core.api.base import ApiModel, Rule
 from millrace_core.api.featureview import FeatureView
-from millrace_local.apiserver.schema import Schema, compile_schema
+from millrace_core.schema import Schema, compile_schema
 from tests.builders import feature_view
 
 CRD = Path(__file__).parents[3] / "crds" / "featureviews.yaml"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace_core.base.errors import RejectError
+from millrace_core.schema import Schema, SchemaNode
+from millrace_core.schema.defaulting import copied
 from millrace_local.apiserver.fieldmanager import last_applied
 from millrace_local.apiserver.fieldmanager.conflicts import ApplyConflict, conflicts_with
 from millrace_local.apiserver.fieldmanager.fieldset import Fields, difference, intersection, union
@@ -19,8 +21,6 @@ from millrace_local.apiserver.fieldmanager.ownership import (
 )
 from millrace_local.apiserver.fieldmanager.typed import field_set, with_named_fields
 from millrace_local.apiserver.fieldmanager.update import updated
-from millrace_local.apiserver.schema import Schema, SchemaNode
-from millrace_local.apiserver.schema.defaulting import copied
 
 BEFORE_FIRST_APPLY = "before-first-apply"
 

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from millrace_core.schema import Schema
 from millrace_local.apiserver.fieldmanager.fieldset import difference, paths
 from millrace_local.apiserver.fieldmanager.ownership import compare_objects, ownable
 from millrace_local.apiserver.fieldmanager.typed import field_set
-from millrace_local.apiserver.schema import Schema
 
 KUBECTL = "kubectl"
 ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"

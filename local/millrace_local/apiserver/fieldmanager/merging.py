@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from millrace_core.base.errors import RejectError
+from millrace_core.schema import SchemaNode
 from millrace_local.apiserver.fieldmanager.fieldset import Fields, is_member, shown
 from millrace_local.apiserver.fieldmanager.typed import indexed, is_granular, item_element
-from millrace_local.apiserver.schema import SchemaNode
 
 
 def merge(live: Any, applied: Any, node: SchemaNode | None) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from millrace_core.schema import SchemaNode
 from millrace_local.apiserver.fieldmanager.fieldset import SELF, Fields, difference, union
 from millrace_local.apiserver.fieldmanager.managers import Manager, Managers
 from millrace_local.apiserver.fieldmanager.typed import Comparison, compare, everything
-from millrace_local.apiserver.schema import SchemaNode
 
 _UNOWNED = frozenset(
     {

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from millrace_core.base.errors import RejectError
+from millrace_core.schema import SchemaNode
 from millrace_local.apiserver.fieldmanager.fieldset import (
     SELF,
     Fields,
@@ -18,7 +19,6 @@ from millrace_local.apiserver.fieldmanager.fieldset import (
     single_key_element,
     value_element,
 )
-from millrace_local.apiserver.schema import SchemaNode
 
 
 class Comparison(NamedTuple):

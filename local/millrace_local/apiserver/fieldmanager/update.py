@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace_core.schema import Schema
 from millrace_local.apiserver.fieldmanager.fieldset import union
 from millrace_local.apiserver.fieldmanager.managers import (
     ManagedFieldsEntry,
@@ -15,7 +16,6 @@ from millrace_local.apiserver.fieldmanager.managers import (
     is_reset,
 )
 from millrace_local.apiserver.fieldmanager.ownership import compare_objects, every_field, taken_from_others
-from millrace_local.apiserver.schema import Schema
 
 
 def record_update(

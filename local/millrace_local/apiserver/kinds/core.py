@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Any
 
-from millrace_local.apiserver.schema.errors import FieldError, forbidden, invalid
+from millrace_core.schema.errors import FieldError, forbidden, invalid
 from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, fill, immutable
 
 _DATA_LIMIT = 1024 * 1024

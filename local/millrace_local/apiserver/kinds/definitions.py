@@ -6,11 +6,11 @@ from collections import Counter
 from typing import Any
 
 from millrace_core.base.errors import RejectError
+from millrace_core.schema import SchemaError, compile_schema
+from millrace_core.schema.errors import FieldError, invalid, not_supported, required
+from millrace_core.schema.metadata import name_error
 from millrace_local.apiserver import jsonpath
 from millrace_local.apiserver.crds import CRD_FINALIZER
-from millrace_local.apiserver.metadata import name_error
-from millrace_local.apiserver.schema import SchemaError, compile_schema
-from millrace_local.apiserver.schema.errors import FieldError, invalid, not_supported, required
 from millrace_local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
 
 _COLUMN_TYPES = ("integer", "number", "string", "boolean", "date")

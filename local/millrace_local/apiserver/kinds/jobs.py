@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from millrace_core.base import cron
 from millrace_core.base.errors import RejectError
+from millrace_core.schema.errors import FieldError, invalid, not_supported, required
 from millrace_local.apiserver.kinds.podspec import default_pod_spec, selector_matches, template_errors
-from millrace_local.apiserver.schema.errors import FieldError, invalid, not_supported, required
 from millrace_local.apiserver.strategy import Draft, Obj, Strategy, fill, immutable
 
 _RESTARTS = ("OnFailure", "Never")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from millrace_core.schema.errors import FieldError
 from millrace_local.apiserver.kinds.podspec import default_pod_spec, pod_spec_errors, unchanged
-from millrace_local.apiserver.schema.errors import FieldError
 from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj
 
 _MAY_CHANGE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates")

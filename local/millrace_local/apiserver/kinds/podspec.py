@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from millrace_local.apiserver.metadata import label_errors
-from millrace_local.apiserver.schema.errors import DUPLICATE, FieldError, forbidden, invalid, not_supported, required
+from millrace_core.schema.errors import DUPLICATE, FieldError, forbidden, invalid, not_supported, required
+from millrace_core.schema.metadata import label_errors
 from millrace_local.apiserver.strategy import Obj, fill
 
 _SPEC: Obj = {

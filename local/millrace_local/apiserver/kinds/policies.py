@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace_local.apiserver.schema.errors import FieldError, invalid, not_supported
+from millrace_core.schema.errors import FieldError, invalid, not_supported
 from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, Strategy, fill, immutable
 
 _RBAC = "rbac.authorization.k8s.io"

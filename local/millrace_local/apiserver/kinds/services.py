@@ -6,8 +6,7 @@ import ipaddress
 import zlib
 from collections.abc import Iterable
 
-from millrace_local.apiserver.kinds.podspec import PORTS
-from millrace_local.apiserver.schema.errors import (
+from millrace_core.schema.errors import (
     DUPLICATE,
     FieldError,
     forbidden,
@@ -15,6 +14,7 @@ from millrace_local.apiserver.schema.errors import (
     not_supported,
     required,
 )
+from millrace_local.apiserver.kinds.podspec import PORTS
 from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, fill, immutable
 
 SERVICES = "/services"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from millrace_core.schema.errors import FieldError, invalid, required
 from millrace_local.apiserver.kinds.podspec import default_pod_spec, selector_errors, template_errors, unchanged
-from millrace_local.apiserver.schema.errors import FieldError, invalid, required
 from millrace_local.apiserver.strategy import Draft, NoGenerationStrategy, Obj, Strategy, fill, immutable
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from millrace_core.base.errors import NotFoundError
-from millrace_local.apiserver.schema.validation import QUANTITY_FORMAT
+from millrace_core.schema.validation import QUANTITY_FORMAT
 
 KUBERNETES_VERSION = "v1.32.0"  # the version of Kubernetes that the server imitates
 DATA_FILE = "builtin.json.gz"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from millrace_core.schema.defaulting import copied
 from millrace_local.apiserver.patches.errors import PatchError
-from millrace_local.apiserver.schema.defaulting import copied
 
 MAX_OPERATIONS = 10_000  # the limit of a Kubernetes API server
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace_core.schema.defaulting import copied
 from millrace_local.apiserver.patches.errors import PatchError
-from millrace_local.apiserver.schema.defaulting import copied
 
 
 def apply_merge_patch(doc: dict[str, Any], patch: Any) -> dict[str, Any]:

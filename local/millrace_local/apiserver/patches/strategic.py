@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace_core.schema import Schema, SchemaNode
+from millrace_core.schema.defaulting import copied
 from millrace_local.apiserver.patches.errors import PatchError, written
 from millrace_local.apiserver.patches.ordering import identity, ordered
-from millrace_local.apiserver.schema import Schema, SchemaNode
-from millrace_local.apiserver.schema.defaulting import copied
 
 _DIRECTIVE = "$patch"
 _RETAIN_KEYS = "$retainKeys"

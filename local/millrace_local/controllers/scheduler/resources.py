@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache
 
-from millrace_kube.quantities import quantity
+from millrace_core.base.quantities import quantity
 from millrace_kube.resources import Object
 
 Amounts = Mapping[str, Fraction]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from millrace_core.base.errors import RejectError
+from millrace_core.schema import Schema, compile_schema
 from millrace_local.apiserver.fieldmanager import ApplyConflict, apply, record_update
 from millrace_local.apiserver.openapi import builtin_schema
-from millrace_local.apiserver.schema import Schema, compile_schema
 
 DEPLOYMENT = compile_schema(builtin_schema("apps", "v1", "Deployment"))
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"

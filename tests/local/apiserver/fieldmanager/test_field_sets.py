@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_core.schema import compile_schema
 from millrace_local.apiserver.fieldmanager import ApplyConflict, apply, record_update
 from millrace_local.apiserver.fieldmanager.fieldset import (
     Fields,
@@ -17,7 +18,6 @@ from millrace_local.apiserver.fieldmanager.fieldset import (
     union,
     value_element,
 )
-from millrace_local.apiserver.schema import compile_schema
 
 elements = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"y"'])
 

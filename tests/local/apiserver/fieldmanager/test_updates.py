@@ -3,8 +3,8 @@
 import copy
 from typing import Any
 
+from millrace_core.schema import compile_schema
 from millrace_local.apiserver.fieldmanager import record_update
-from millrace_local.apiserver.schema import compile_schema
 
 NOW, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 ITEM = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "v": {"type": "integer"}}}

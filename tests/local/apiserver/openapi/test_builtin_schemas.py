@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from millrace_core.base.errors import NotFoundError
+from millrace_core.schema import Schema, compile_schema
 from millrace_local.apiserver.openapi import builtin_schema
 from millrace_local.apiserver.openapi.builtin import DATA_FILE, KUBERNETES_VERSION, definitions
 from millrace_local.apiserver.openapi.generate import published, selected
 from millrace_local.apiserver.resources import BUILTIN
-from millrace_local.apiserver.schema import Schema, compile_schema
 from tests import kubernetes_peer
 
 Obj = dict[str, Any]

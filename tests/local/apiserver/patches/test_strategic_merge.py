@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_core.schema import compile_schema
 from millrace_local.apiserver.openapi import builtin_schema
 from millrace_local.apiserver.patches import PatchError, apply_strategic_patch
-from millrace_local.apiserver.schema import compile_schema
 
 DEPLOYMENT = compile_schema(builtin_schema("apps", "v1", "Deployment"))
 SERVICE = compile_schema(builtin_schema("", "v1", "Service"))
