@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from millrace_kube.quantities import quantity
+from millrace_core.base.quantities import quantity
 
 Object = dict[str, Any]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from millrace_core.api import names
 from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.base.errors import RejectError
+from millrace_core.base.quantities import quantity
 from millrace_kube.platform import DefaultResources
-from millrace_kube.quantities import quantity
 from millrace_operators.compute import complete
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.next_job import JobRequest

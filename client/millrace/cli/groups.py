@@ -24,6 +24,8 @@ BUILT_IN: Final = (
     EntryPoint("features", "millrace.cli.features:app", ENTRY_POINTS),
     EntryPoint("datasets", "millrace.cli.datasets:app", ENTRY_POINTS),
 )
+# Commands that stand beside the groups: functions.
+COMMANDS: Final = (EntryPoint("validate", "millrace.cli.validate:validate", ENTRY_POINTS),)
 # Groups that distributions of this house add: what to install where one is called and missing.
 _ELSEWHERE: Final[Mapping[str, str]] = {"local": "millrace-local"}
 
@@ -36,7 +38,7 @@ def groups() -> Mapping[str, EntryPoint]:
     found = {each.name: each for each in BUILT_IN}
     for each in sorted(_added(), key=lambda each: (each.name, _distribution(each))):
         found.setdefault(each.name, each)
-    return found
+    return {name: each for name, each in found.items() if name not in {command.name for command in COMMANDS}}
 
 
 def summary(group: EntryPoint) -> str:

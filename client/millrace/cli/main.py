@@ -31,6 +31,9 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     for name, group in known.items():
         commands = groups.load(group) if name in arguments[:1] else _stand_in()
         app.add_typer(commands, name=name, help=_plain(groups.summary(group)))
+    for command in groups.COMMANDS:
+        called = command.load() if command.name in arguments[:1] else lambda: None
+        app.command(command.name, help=None if command.name in arguments[:1] else groups.summary(command))(called)
     return app
 
 

@@ -37,7 +37,7 @@ def from_files(paths: Sequence[str | os.PathLike[str]]) -> Loaded:
     """
     views: dict[tuple[str, str], FeatureView] = {}
     for path in expanded(paths):
-        for found in load_yaml(path.read_text(encoding="utf-8"), origin=str(path)):
+        for found in load_yaml(_text(path), origin=str(path)):
             if isinstance(found, FeatureView):
                 name = _name(found)
                 if name in views:
@@ -98,6 +98,15 @@ def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: st
     return list(found["items"])
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RejectError(f"{path} is no YAML: it is no UTF-8: {error}", reason="InvalidYaml") from error
+    except OSError as error:
+        raise RejectError(f"cannot read {path}: {error.strerror}", field="paths") from error
+
+
 def _compiled(views: Mapping[tuple[str, str], FeatureView]) -> Snapshot:
     return Snapshot(views={name: definition.compile(name[1], name[0], view.spec) for name, view in views.items()})
 
@@ -106,8 +115,8 @@ def _name(view: FeatureView) -> tuple[str, str]:
     return view.metadata.get("namespace", DEFAULT_PROJECT), view.metadata["name"]
 
 
-def expanded(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The files that paths name: a folder stands for the YAML files in it.
+def expanded(paths: Sequence[str | os.PathLike[str]], patterns: Sequence[str] = ("*.yaml", "*.yml")) -> list[Path]:
+    """The files that paths name: a folder stands for the files in it whose names match a pattern.
 
     Raises:
         NotFoundError: no such file.
@@ -117,7 +126,7 @@ def expanded(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+            files += sorted(file for pattern in patterns for file in path.glob(pattern))
         elif path.is_file():
             files.append(path)
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from millrace_core.base import duration
+from millrace_core.base import duration, timestamps
+from millrace_core.base.errors import RejectError
 
 GROUP = "millrace.dev"
 VERSION = "v1alpha1"
@@ -24,9 +25,9 @@ class Rule(NamedTuple):
 
 
 class ApiModel(BaseModel):
-    """Base of every part of a spec or status: camelCase outside, unknown fields refused, immutable."""
+    """Base of every part of a spec or status: camelCase outside, unknown fields refused, JSON types, immutable."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=True)
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -42,10 +43,28 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+def validations(*rules: Rule) -> dict[str, Any]:
+    """Schema extras of a field with rules of its own, whose errors name it rather than the object that it is in."""
+    return {"x-kubernetes-validations": [rule._asdict() for rule in rules]}
+
+
 ATOMIC_LIST: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 
 Duration = Annotated[str, Field(pattern=duration.PATTERN, max_length=32)]
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+def _timestamp(text: str) -> str:
+    expected = "a time such as 2026-01-31T00:00:00Z is expected"
+    if not timestamps.is_date_time(text):
+        raise ValueError(f"{text!r} came, {expected}")
+    try:
+        timestamps.parse(text)
+    except RejectError as error:
+        raise ValueError(f"{text!r} came, {expected}") from error
+    return text
+
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}), AfterValidator(_timestamp)]
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=63)]

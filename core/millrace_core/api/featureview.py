@@ -19,6 +19,7 @@ from millrace_core.api.base import (
     StatusModel,
     Timestamp,
     list_map,
+    validations,
 )
 from millrace_core.api.quality import QualityResult, QualityRule
 from millrace_core.api.source import SourceSpec, Uri
@@ -66,11 +67,16 @@ def element_type(declared: FeatureType) -> ScalarType | None:
 MAX_NAME = 49
 
 
+_NAME_ANOTHER_DAY = "No month that it names has such a day; write another day or month"
+
+
 def _cron_line(text: str) -> str:
     try:
-        cron.parse(text)
+        comes = cron.parse(text).comes
     except RejectError as error:
         raise ValueError(str(error)) from error
+    if not comes:
+        raise ValueError(f"{text!r} never comes. {_NAME_ANOTHER_DAY}")
     return text
 
 
@@ -192,13 +198,29 @@ class Online(ApiModel):
     )
 
 
+_SCHEDULE_RULES = (
+    Rule("!self.startsWith('@every')", "it needs fixed times, which @every has not; write such as '*/15 * * * *'"),
+    Rule("!self.contains('TZ=')", "it is in UTC and names no time zone; leave TZ= out"),
+    Rule(
+        f"self.contains('TZ=') || self.startsWith('@every') || self.matches(r'{cron.PATTERN}')",
+        f"it is no cron line: {cron.EXPECTED}",
+    ),
+    Rule(
+        f"!self.matches(r'{cron.PATTERN}') || {cron.forwards('self')}",
+        "a range runs backwards; write its lower end first",
+    ),
+    Rule(f"!self.matches(r'{cron.NEVER}')", f"it never comes. {_NAME_ANOTHER_DAY}"),
+)
+
+
 class Materialization(ApiModel):
     """When and how rows are written to the online store."""
 
     schedule: Annotated[str, Field(max_length=128), AfterValidator(_cron_line)] = Field(
         description=(
             'Cron line in UTC, such as "*/15 * * * *", as Kubernetes reads it for CronJobs; without @every and TZ=.'
-        )
+        ),
+        json_schema_extra=validations(*_SCHEDULE_RULES),
     )
     lag: Duration = Field(default="0s", description="How long a run waits for late rows: it reads up to now - lag.")
     lateness: Duration = Field(
@@ -230,22 +252,6 @@ class Materialization(ApiModel):
         ),
     )
     suspend: bool = Field(default=False, description="Stop scheduled runs and backfills; commands still work.")
-
-    rules: ClassVar = (
-        Rule(
-            "!self.schedule.startsWith('@every')",
-            "materialization.schedule needs fixed times, which @every has not; write such as '*/15 * * * *' or @hourly",
-        ),
-        Rule(
-            "!self.schedule.contains('TZ=')",
-            "materialization.schedule is in UTC and names no time zone; leave TZ= out",
-        ),
-        Rule(
-            f"self.schedule.contains('TZ=') || self.schedule.startsWith('@every') "
-            f"|| self.schedule.matches('{cron.PATTERN}')",
-            f"materialization.schedule is no cron line: {cron.EXPECTED}",
-        ),
-    )
 
 
 class FeatureViewSpec(ApiModel):

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from millrace_core.api.base import ApiModel, ColumnName, Duration, Rule, StatusModel
 
 Severity = Literal["block", "warn"]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _int_or_text(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{value!r} came, an integer or a text is expected; write it in quotes")  # noqa: TRY004
+    return value
+
+
 # As Kubernetes' own fields that take a number or a text.
-Scalar = Annotated[int | str, WithJsonSchema({"x-kubernetes-int-or-string": True})]
+Scalar = Annotated[int | str, BeforeValidator(_int_or_text), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 
 _COLUMN_CHECKS = ("maxNullRate", "min", "max", "allowed", "pattern", "unique")
 _HAS_CHECK = " || ".join(f"has(self.{name})" for name in _COLUMN_CHECKS)

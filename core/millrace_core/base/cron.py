@@ -38,6 +38,8 @@ _MACROS: Final = {
 }
 # robfig/cron looks no further than the fifth year after the one it starts in.
 _YEARS: Final = 5
+# Days of the months, from 1 on.
+_LONGEST: Final = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MINUTE: Final = timedelta(minutes=1)
 _MINUTES_OF_HOUR: Final = 60
 _MINUTES_OF_DAY: Final = 1440
@@ -69,19 +71,55 @@ EXPECTED: Final = (
 )
 
 
+# White space as Go has it, lists with empty items, numbers with a sign and leading zeros: robfig/cron takes all that.
+_BLANK: Final = r"[\t-\r\x{85}\pZ]"
+_WORD: Final = r"[^\t-\r\x{85}\pZ]"
+_STEP: Final = r"(/\+?0*[1-9][0-9]{0,17})?"
+_ANYTHING_OF_STAR: Final = r"[*?](-[^,/\t-\r\x{85}\pZ]*)?"
+
+
+def _value(numbers: str, names: tuple[str, ...] = ()) -> str:
+    return rf"(\+?0*({numbers})" + (f"|(?i:{'|'.join(names)}))" if names else ")")
+
+
+def _list(item: str) -> str:
+    return f",*{item}(,+{item})*,*"
+
+
 def _pattern() -> str:
-    numbers = ("[0-5]?[0-9]", "[01]?[0-9]|2[0-3]", "0?[1-9]|[12][0-9]|3[01]", "0?[1-9]|1[0-2]", "0?[0-6]")
+    numbers = ("[0-5]?[0-9]", "1?[0-9]|2[0-3]", "[1-9]|[12][0-9]|3[01]", "[1-9]|1[0-2]", "[0-6]")
     fields = []
     for field, number in zip(_FIELDS, numbers, strict=True):
-        value = f"({number}" + (f"|(?i:{'|'.join(field.names)}))" if field.names else ")")
-        item = f"([*?]|{value}(-{value})?)(/0*[1-9][0-9]{{0,2}})?"
-        fields.append(f"{item}(,{item})*")
-    return f"^({'|'.join(_MACROS)}|{' +'.join(fields)})$"
+        value = _value(number, field.names)
+        fields.append(_list(f"({_ANYTHING_OF_STAR}|{value}(-{value})?){_STEP}"))
+    return f"^({'|'.join(_MACROS)}|{_BLANK}*{f'{_BLANK}+'.join(fields)}{_BLANK}*)$"
 
 
-# For schemas, in RE2's syntax. Of what it admits ``parse`` refuses only ranges that run backwards, such as 5-1. It
-# refuses some spellings that ``parse`` reads, as Kubernetes does: empty items, spaces at the ends, more leading zeros.
+def _never() -> str:
+    """Lines whose days are in none of their months, as far as months are named one by one."""
+    star = rf"({_WORD}*,)?{_ANYTHING_OF_STAR}(/\+?0*1)?(,{_WORD}*)?"
+    late, last = (_list(rf"\+?0*{day}(-\+?0*{day})?(/\+?[0-9]+)?") for day in ("3[01]", "31"))
+    february = _list(_value("2", ("feb",)))
+    short = _list(_value("[2469]|11", ("feb", "apr", "jun", "sep", "nov")))
+    days = f"({late}{_BLANK}+{february}|{last}{_BLANK}+{short})"
+    return f"^{_BLANK}*{_WORD}+{_BLANK}+{_WORD}+{_BLANK}+{days}{_BLANK}+{star}{_BLANK}*$"
+
+
+# For schemas, in RE2's syntax. ``parse`` reads just what PATTERN admits, but for ranges that run backwards, which
+# ``forwards`` refuses, and steps of 19 digits; of what is left NEVER matches what no day fulfils.
 PATTERN: Final = _pattern()
+NEVER: Final = _never()
+
+
+def forwards(line: str) -> str:
+    """A CEL expression: whether the ranges of a line run forwards, where ``line`` is an expression for it."""
+    numbered = f"{line}.lowerAscii()"
+    for field in _FIELDS:
+        for number, name in enumerate(field.names, field.low):
+            numbered += f".replace('{name}', '{number}')"
+    ends = (r"r.find(r'[0-9]+-').replace('-', '')", r"r.find(r'-\+?[0-9]+').replace('-', '')")
+    ranges = rf"{numbered}.findAll(r'(^|[^-*?0-9+])\+?[0-9]+-\+?[0-9]+')"
+    return f"{ranges}.all(r, int({ends[0]}) <= int({ends[1]}))"
 
 
 @dataclass(frozen=True)
@@ -99,6 +137,13 @@ class Cron:
     weekdays: frozenset[int]
     either_day: bool
     zone: tzinfo
+
+    @property
+    def comes(self) -> bool:
+        """Whether there is any day that it names; the 30th of February is none."""
+        if not (self.minutes and self.hours and self.days and self.months and self.weekdays):
+            return False
+        return self.either_day or any(day <= _LONGEST[month] for month in self.months for day in self.days)
 
     def after(self, moment: datetime) -> datetime | None:
         """The first tick later than ``moment``, in UTC; None where there is none until the end of the fifth year

@@ -186,7 +186,7 @@ class _Reading:
 
     def _scalar(self, event: Any) -> Node:
         try:
-            if event.tag is not None and event.tag != "!":
+            if event.tag is not None:
                 value = yaml_scalars.tagged(event.value, event.tag)
             else:
                 value = yaml_scalars.plain(event.value) if event.implicit[0] else event.value

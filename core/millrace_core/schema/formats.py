@@ -7,11 +7,11 @@ Sources: ``k8s.io/apiextensions-apiserver/pkg/apiserver/validation/formats.go``,
 from __future__ import annotations
 
 import contextlib
-import datetime
 import ipaddress
 import re
 from collections.abc import Callable
 
+from millrace_core.base.timestamps import is_date, is_date_time
 from millrace_core.schema.durations import is_duration
 
 _ISBN10_LENGTH, _ISBN13_LENGTH = 10, 13
@@ -22,23 +22,6 @@ _LUHN_TWO_DIGITS = 9
 def _pattern(pattern: str, flags: int = 0) -> Callable[[str], bool]:
     matches = re.compile(pattern, re.ASCII | flags).fullmatch
     return lambda text: matches(text) is not None
-
-
-def _is_date(text: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return len(text) == len("2006-01-02") and datetime.date.fromisoformat(text) is not None
-    return False
-
-
-_TIME_OF_DAY = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})")
-
-
-def _is_date_time(text: str) -> bool:
-    parts = text.lower().split("t")
-    if len(parts) < 2 or not _is_date(parts[0]):  # noqa: PLR2004
-        return False
-    match = _TIME_OF_DAY.fullmatch(parts[1])
-    return match is not None and match[1] <= "23" and match[2] <= "59" and match[3] <= "59"
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -154,9 +137,9 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "rgbcolor": _pattern(rf"rgb\({_CHANNEL},{_CHANNEL},{_CHANNEL}\)"),
     "byte": _pattern("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})"),
     "password": lambda text: True,  # noqa: ARG005
-    "date": _is_date,
+    "date": is_date,
     "duration": is_duration,
-    "datetime": _is_date_time,
+    "datetime": is_date_time,
 }
 
 

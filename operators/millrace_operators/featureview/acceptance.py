@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from millrace_core.api import conditions
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.api.featureview import FeatureView, FeatureViewSpec
+from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_object
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import definition
 from millrace_kube.resources import Object, annotations_of, name_of, namespace_of
 from millrace_operators.featureview import desired
-from millrace_operators.featureview.view import View, schedule_of
+from millrace_operators.featureview.view import View
 
 # Linux hands a process no environment variable of 128 KiB or more.
 MAX_DEFINITION: Final = 120_000
-
-_SOME_DAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def accept(document: Object) -> View:
@@ -32,7 +28,6 @@ def accept(document: Object) -> View:
     if not isinstance(loaded, FeatureView):
         raise RejectError(f"{document.get('kind')} is no FeatureView", field="kind")
     compiled = definition.compile(name_of(document), namespace_of(document), loaded.spec)
-    _refuse_dead_schedule(loaded.spec)
     _refuse_too_large(document)
     status: Mapping[str, Any] = document.get("status") or {}
     return View(
@@ -46,16 +41,6 @@ def accept(document: Object) -> View:
         command_result=status.get("commandResult"),
         changed=status.get("observedGeneration") != document["metadata"]["generation"],
     )
-
-
-def _refuse_dead_schedule(spec: FeatureViewSpec) -> None:
-    if spec.materialization is not None and schedule_of(spec.materialization).after(_SOME_DAY) is None:
-        raise RejectError(
-            f"{spec.materialization.schedule!r} never comes: no month has such a day",
-            hint="Choose a day of month that the month has",
-            field="spec.materialization.schedule",
-            reason=conditions.NEVER_FIRES,
-        )
 
 
 def _refuse_too_large(document: Object) -> None:

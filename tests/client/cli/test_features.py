@@ -51,8 +51,8 @@ def files(lake: Lake) -> tuple[str, ...]:
 
 def test_a_field_that_is_missing_is_explained(millrace: Millrace, lake: Lake) -> None:
     path = lake.write(lake.view().without("spec.source.parquet").having("spec.source.push", {}))
-    for command in ("validate", "list"):
-        said = millrace("features", command, "--files", str(path))
+    for command in (("validate", str(path)), ("features", "list", "--files", str(path))):
+        said = millrace(*command)
         assert said.code == 2
         assert "spec.source.push.uri: " in said.err
         assert "Field required: Folder of the log, of this view alone: file:///path or s3://bucket/path." in said.err
@@ -141,20 +141,20 @@ def test_validate_names_every_mistake_by_file_and_line(millrace: Millrace, lake:
     path = lake.write(lake.view("good"), lake.view("bad").having("spec.ttl", "30y"), lake.view("good"))
     text = path.read_text().replace("type: int64\n  materialization", "type: int65\n  materialization", 2)
     path.write_text(text)
-    said = millrace("features", "validate", "--files", str(path))
+    said = millrace("validate", str(path))
     lines = text.splitlines()
     wrong = [at for at, line in enumerate(lines, 1) if "int65" in line]
     ttl = next(at for at, line in enumerate(lines, 1) if "30y" in line)
     assert said.code == 2
     for at in (*wrong, ttl):
-        assert f"{path}:{at}: " in said.err
+        assert f"{path}:{at}:" in said.err
     assert "spec.features[1].type" in said.err
 
 
 def test_validate_looks_at_the_data_where_it_is_told_to(millrace: Millrace, lake: Lake) -> None:
     path = lake.write(lake.view().having("spec.features", [{"name": "price", "type": "float64"}]))
-    assert millrace("features", "validate", "--files", str(path)).code == 0
-    said = millrace("features", "validate", "--files", str(path), "--data", "-o", "json")
+    assert millrace("validate", str(path)).code == 0
+    said = millrace("validate", str(path), "--data", "-o", "json")
     assert said.code == 2
     [mistake] = said.json["mistakes"]
     assert "no column 'price'" in mistake["message"]

@@ -20,6 +20,7 @@ from deltalake import write_deltalake
 from pyiceberg.catalog import load_catalog
 from sqlalchemy.dialects import mysql
 
+from millrace.cli import validating
 from millrace.cli.main import run
 from millrace.sdk import embedded
 from tests.mariadb import mariadb_server
@@ -154,6 +155,8 @@ def story(store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
             path = folder / f"{kind}.yaml"
             path.write_text(yaml.safe_dump({**view, "spec": spec}))
             redis.Redis.from_url(embedded.resolve(store)()).flushall()
+            [checked] = validating.check([path], look_at_data=True).objects
+            assert checked["data"] == "fits"
             return commands(folder, "--files", str(path), "--online", store, "-o", "json")
 
     def commands(folder: Path, *target: str) -> dict[str, Any]:
@@ -165,8 +168,6 @@ def story(store: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         )
         pq.write_table(frame, folder / "frame.parquet")
         asked = [f"--entity=id={number}" for number in range(12)]
-        [checked] = said("validate", "--data", *target)["views"]
-        assert checked["data"] == "fits"
         [made] = said("materialize", "--end", "2026-01-01T16:00:00Z", *target)
         counts = {name: made[name] for name in ("rows", "written", "skipped", "keys")}
         [again] = said("materialize", "--end", "2026-01-01T18:00:00Z", *target)

@@ -1,4 +1,4 @@
-"""What the API server refuses by a rule of the CRD, `millrace features validate` refuses too, by the field."""
+"""What the API server refuses by a rule of the CRD, `millrace validate` refuses too, by the field."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic.fields import FieldInfo
 
-from millrace.cli.features import validating
+from millrace.cli import validating
 from millrace_core.api.base import ApiModel, Rule
 from millrace_core.api.featureview import FeatureView
 from millrace_core.schema import Schema, compile_schema
@@ -39,6 +40,16 @@ CASES: dict[str, tuple[str, Any, str]] = {
         "0 0 * * 7",
         "spec.materialization.schedule",
     ),
+    "a range that runs backwards": (
+        "spec.materialization.schedule",
+        "0 0 * * sat-sun",
+        "spec.materialization.schedule",
+    ),
+    "a schedule that never comes": (
+        "spec.materialization.schedule",
+        "0 0 30 2 *",
+        "spec.materialization.schedule",
+    ),
     "a feature called as a key": ("spec.features", [{"name": "user_id", "type": "int64"}], "spec.features[0].name"),
     "a request field called as a key": (
         "spec.requestFields",
@@ -46,7 +57,7 @@ CASES: dict[str, tuple[str, Any, str]] = {
         "spec.requestFields[0].name",
     ),
     "a grid of nothing": ("spec.aggregation", {"every": "1h"}, "spec.aggregation"),
-    "a column and an aggregate": ("spec.features", features(column="y", aggregate=COUNT), "spec.features[0].column"),
+    "a column and an aggregate": ("spec.features", features(column="z", aggregate=COUNT), "spec.features[0].column"),
     "an aggregate and an expression": (
         "spec.features",
         features(expression="1", aggregate=COUNT),
@@ -64,7 +75,7 @@ CASES: dict[str, tuple[str, Any, str]] = {
     ),
     "a percentile without a quantile": (
         "spec.features",
-        [{"name": "x", "type": "float64", "aggregate": {**COUNT, "function": "approx_percentile", "column": "y"}}],
+        [{"name": "x", "type": "float64", "aggregate": {**COUNT, "function": "approx_percentile", "column": "z"}}],
         "spec.features[0].aggregate.quantile",
     ),
     "no source": ("spec.source", SOURCE, "spec.source"),
@@ -121,9 +132,15 @@ def rules(model: type[ApiModel], seen: set[type]) -> Iterator[Rule]:
             if current not in seen:
                 seen.add(current)
                 yield from current.rules
+                yield from (Rule(**rule) for each in current.model_fields.values() for rule in _of_field(each))
                 pending += [field.annotation for field in current.model_fields.values()]
         else:
             pending += getattr(current, "__args__", ())
+
+
+def _of_field(field: FieldInfo) -> list[dict[str, str]]:
+    extra = field.json_schema_extra
+    return list(extra.get("x-kubernetes-validations", [])) if isinstance(extra, dict) else []  # type: ignore[arg-type]
 
 
 def test_there_is_a_case_of_every_rule(schema: Schema) -> None:
@@ -136,6 +153,6 @@ def test_what_a_rule_of_the_crd_refuses_the_compiler_refuses_by_name(case: str, 
     document, field = changed(case)
     (tmp_path / "view.yaml").write_text(yaml.safe_dump(document))
     checked = validating.check([tmp_path], look_at_data=False)
-    assert checked.views == []
+    assert checked.objects == []
     assert [mistake.field for mistake in checked.mistakes] == [field]
     assert all(mistake.message for mistake in checked.mistakes)

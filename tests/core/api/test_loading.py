@@ -1,11 +1,11 @@
 """Objects from YAML: what is right loads, what is wrong names file, object and field."""
 
 import pytest
-import yaml
-from pydantic import ValidationError
 
+from millrace_core.api import checking
 from millrace_core.api.featureview import FeatureView
-from millrace_core.api.loading import Loader, load_object, load_yaml, mistakes, validated
+from millrace_core.api.loading import load_object, load_yaml
+from millrace_core.base import yaml_text
 from millrace_core.base.errors import RejectError
 
 VIEW = """
@@ -30,7 +30,7 @@ def test_a_wrong_field_is_named_with_file_object_and_value() -> None:
     with pytest.raises(RejectError) as caught:
         load_yaml(VIEW.replace("type: float64", "type: decimal"), origin="fv.yaml")
     assert caught.value.field == "spec.features[0].type"
-    assert "fv.yaml: FeatureView user-stats" in str(caught.value)
+    assert "fv.yaml:8:29: FeatureView user-stats" in str(caught.value)
     assert "'decimal'" in str(caught.value)
 
 
@@ -55,10 +55,8 @@ def test_a_name_that_the_api_server_would_refuse_is_refused(written: str, wrongl
 
 def mistakes_of(text: str) -> str:
     """All mistakes of the first view of a text, a line each."""
-    document = yaml.load(text, Loader)
-    with pytest.raises(ValidationError) as caught:
-        validated(FeatureView, document)
-    return "\n".join(f"{where}: {message}" for where, message in mistakes(FeatureView, caught.value))
+    [document] = yaml_text.values(text)
+    return "\n".join(f"{where}: {message}" for where, message in checking.check(document).faults)
 
 
 def test_an_unknown_field_is_answered_with_the_fields_that_are_there() -> None:

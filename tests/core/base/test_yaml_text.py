@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_fault_says_where_it_is(text: str, said: str) -> None:
 
 def test_aliases_that_multiply_are_refused_before_they_are_expanded() -> None:
     names = "abcdefghijklmnop"
-    lines = [f"{c}: &{c} [{', '.join([f'*{p}'] * 10)}]" for p, c in zip(names, names[1:], strict=False)]
+    lines = [f"{c}: &{c} [{', '.join([f'*{p}'] * 10)}]" for p, c in pairwise(names)]
     assert "write them out" in fault("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(lines))
 
 

@@ -16,11 +16,11 @@ from millrace_core.features.types import times
 
 if TYPE_CHECKING:
     import millrace as sdk
-    from millrace.cli.features import comparing, describing, reading, validating
+    from millrace.cli.features import comparing, describing, reading
 else:
     sdk = lazy_import("millrace")
-    comparing, describing, reading, validating = (
-        lazy_import(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading", "validating")
+    comparing, describing, reading = (
+        lazy_import(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading")
     )
 
 DIFFERENT = 1
@@ -198,20 +198,6 @@ def push(
     output.rows([asdict(made)], form, ["view", "accepted", "written", "skipped", "logged"])
     for each in made.rejected:
         output.note(f"row {each.index} is rejected: {each.column}: {each.reason}")
-
-
-@app.command()
-@targeted
-def validate(
-    target: Target,
-    data: Annotated[bool, typer.Option("--data", help="Look at the sources, too.")] = False,
-    form: Format = Output.TABLE,
-) -> None:
-    """Checks YAML files: every mistake with its file, line and field. Exit code 2 where there is one."""
-    checked = validating.check(target.files or [Path()], look_at_data=data)
-    validating.show(checked, form)
-    if checked.mistakes:
-        raise typer.Exit(validating.MISTAKE)
 
 
 @app.command()

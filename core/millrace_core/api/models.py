@@ -1,0 +1,78 @@
+"""Objects as models, and what is wrong where a document is none, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from millrace_core.api.base import ApiModel
+
+Location = tuple[int | str, ...]
+M = TypeVar("M", bound=ApiModel)
+
+# Types of errors for which pydantic does not say what is expected.
+_SAYS_LITTLE: Final = ("missing", "string_pattern_mismatch")
+
+
+def validated(model: type[M], document: Any) -> M:
+    """The object of a document, whose fields have the names that the API server takes, and no others.
+
+    Raises:
+        ValidationError: see ``mistakes``.
+    """
+    return model.model_validate(document, by_alias=True, by_name=False)
+
+
+def mistakes(model: type[ApiModel], error: ValidationError) -> Iterator[tuple[str, str]]:
+    """The wrong fields of an object of ``model``, each with a sentence."""
+    # A field that is not there is named first: where another one is missing, this may be what was meant for it.
+    for each in sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden"):
+        yield _path(each["loc"]), _sentence(model, each)
+
+
+def _sentence(model: type[ApiModel], mistake: ErrorDetails) -> str:
+    kind, location = mistake["type"], mistake["loc"]
+    if kind == "value_error":  # one of ours, which says what came
+        return str(mistake["ctx"]["error"])
+    if kind == "extra_forbidden":
+        names = sorted({str(field.alias) for field in _fields(model, location[:-1])})
+        return f"there is no such field; the fields here are {', '.join(names)}"
+    came = "" if kind == "missing" else f" (came: {mistake['input']!r:.80})"
+    return mistake["msg"] + came + (_meaning(model, location) if kind in _SAYS_LITTLE else "")
+
+
+def _meaning(model: type[ApiModel], location: Location) -> str:
+    """The description of a field, which `kubectl explain` shows, too."""
+    found = [field for field in _fields(model, location[:-1]) if field.alias == location[-1]]
+    return f": {found[0].description}" if found and found[0].description else ""
+
+
+def _fields(model: type[ApiModel], location: Location) -> list[FieldInfo]:
+    """The fields of what is at a place of an object."""
+    pending: Any = model
+    for name in (each for each in location if isinstance(each, str)):
+        pending = next((field.annotation for field in _fields_of(pending) if field.alias == name), None)
+    return list(_fields_of(pending))
+
+
+def _fields_of(annotation: Any) -> Iterator[FieldInfo]:
+    for model in _models(annotation):
+        yield from model.model_fields.values()
+
+
+def _models(annotation: Any) -> Iterator[type[ApiModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        yield annotation
+    for each in getattr(annotation, "__args__", ()):
+        yield from _models(each)
+
+
+def _path(location: Location) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.lstrip(".")
