@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
+from millrace_core.schema import Schema, compile_schema
 from millrace_kube.ownership import difference, shown, taken_over, without_scaled
 from millrace_kube.resources import Object
 from millrace_local.apiserver import thirdparty
 from millrace_local.apiserver.fieldmanager import apply, record_update
 from millrace_local.apiserver.openapi import builtin_schema
-from millrace_local.apiserver.schema import Schema, compile_schema
 
 OPERATORS = Path(__file__).parents[1] / "operators"
 NOW = "2026-01-01T00:00:00Z"

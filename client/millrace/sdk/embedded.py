@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,21 +38,34 @@ _PR_SET_PDEATHSIG: Final = 1
 _running: dict[Path, EmbeddedStore] = {}
 
 
-def resolve(online: str) -> Callable[[], str]:
-    """What gives the URL of the store that ``online`` names: itself, or an embedded store's, which then runs.
+@dataclass(frozen=True)
+class StoreUrl:
+    """Gives the URL of a store when it is called; an embedded store's runs from then on."""
+
+    url: str = ""
+    folder: Path | None = None
+
+    def __call__(self) -> str:
+        """The URL. Raises as ``EmbeddedStore.url``."""
+        if self.folder is None:
+            return self.url
+        if self.folder not in _running:
+            _running[self.folder] = EmbeddedStore(self.folder)
+        return _running[self.folder].url()
+
+
+def resolve(online: str) -> StoreUrl:
+    """What gives the URL of the store that ``online`` names: itself, or an embedded store's.
 
     Args:
         online: a URL, ``embedded``, or ``embedded:<folder>``.
     """
     name, separator, folder = online.partition(":")
     if name != _PREFIX or folder.startswith("//"):
-        return lambda: online
+        return StoreUrl(online)
     if separator and not folder:
         raise RejectError(f"{online!r} names no folder", hint="Write embedded, or embedded:<folder>", field="online")
-    place = Path(folder or FOLDER).absolute()
-    if place not in _running:
-        _running[place] = EmbeddedStore(place)
-    return _running[place].url
+    return StoreUrl(folder=Path(folder or FOLDER).absolute())
 
 
 class EmbeddedStore:

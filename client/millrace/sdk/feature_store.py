@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +19,7 @@ from millrace_core.features.online.published import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from millrace.sdk import embedded, historical, materialization, pushing, skew, tabular
+    from millrace.sdk import embedded, frames, historical, materialization, pushing, skew
     from millrace.sdk import online as online_features
     from millrace.sdk import registry as registry_client
     from millrace.sdk.historical import Period, TrainingSet
@@ -39,9 +39,9 @@ else:
         lazy_import("millrace_data.sources.opening"),
     )
     online_store = lazy_import("millrace_data.online.store")
-    embedded, historical, materialization, pushing, skew, tabular = (
+    embedded, frames, historical, materialization, pushing, skew = (
         lazy_import(f"millrace.sdk.{name}")
-        for name in ("embedded", "historical", "materialization", "pushing", "skew", "tabular")
+        for name in ("embedded", "frames", "historical", "materialization", "pushing", "skew")
     )
     online_features, registry_client = lazy_import("millrace.sdk.online"), lazy_import("millrace.sdk.registry")
 
@@ -177,7 +177,7 @@ class FeatureStore:
     def get_historical_features(
         self,
         entity_df: Any = None,
-        features: Sequence[str] = (),
+        features: Iterable[str] = (),
         timestamp_column: str = "event_timestamp",
         created_cutoff: bool = False,
         *,
@@ -192,8 +192,9 @@ class FeatureStore:
         at each time from start to end at which something happened to it.
 
         Args:
-            entity_df: pandas, Polars, Arrow or the path of a Parquet file; has the join keys and the times.
-            features: references ``view:feature``.
+            entity_df: pandas, Polars, Arrow, a dict of lists or the path of a Parquet file; has the join keys and the
+                times. It may have no rows.
+            features: references ``view:feature``, in a list or any other iterable.
             timestamp_column: the column of times; a time without a zone is UTC.
             created_cutoff: see only rows that were written (created timestamp) by then.
             full_feature_names: call columns ``view__feature``.
@@ -207,7 +208,7 @@ class FeatureStore:
         Raises:
             MillraceError: what is wrong with the frame, a reference or a source, and what to do.
         """
-        refs = _refs(features)
+        refs = frames.references(features)
         plan = self._plan(refs, full_feature_names=full_feature_names)
         loaded = credentials.Credentials.load(os.environ)
 
@@ -219,7 +220,8 @@ class FeatureStore:
         }
         rows: pa.Table | Period
         if entities is None and start is None and end is None:
-            rows = tabular.arrow_table(entity_df, "entity_df")
+            rows = frames.arrow_table(entity_df, "entity_df")
+            frames.require(entity_df, rows, {timestamp_column: "timestamp", **_keys(plan)}, "entity_df")
         else:
             rows = historical.period(entities, entity_df, start, end)
             query |= {"entities": "all", **rows.as_dict()}
@@ -232,8 +234,8 @@ class FeatureStore:
 
     def get_online_features(
         self,
-        features: Sequence[str],
-        entity_rows: Sequence[Mapping[str, Any]],
+        features: Iterable[str],
+        entity_rows: Any,
         request: Mapping[str, Sequence[Any]] | None = None,
         *,
         full_feature_names: bool = False,
@@ -241,8 +243,9 @@ class FeatureStore:
         """The latest values of the features for each entity row, such as ``{"user_id": 1001}``.
 
         Args:
-            features: references ``view:feature``.
-            entity_rows: one value per join key, and of request fields if you like.
+            features: references ``view:feature``, in a list or any other iterable.
+            entity_rows: a list of such rows, a pandas or Polars DataFrame, an Arrow table or a dict of lists: one value
+                per join key, and of request fields if you like. A NaN or NA as a key is a null, which is no entity.
             request: per request field of on-demand features a list with one value per entity row.
             full_feature_names: call columns ``view__feature``.
 
@@ -253,8 +256,9 @@ class FeatureStore:
             raise RejectError(
                 "this feature store knows no online store and no gateway", hint=_NO_GATEWAY, field="online"
             )
-        plan = self._plan(_refs(features), full_feature_names=full_feature_names)
-        entities, request_columns = online_features.entity_columns(entity_rows, plan, request)
+        plan = self._plan(frames.references(features), full_feature_names=full_feature_names)
+        rows = frames.rows(entity_rows, _keys(plan), "entity_rows")
+        entities, request_columns = online_features.entity_columns(rows, plan, request)
         return self._reader.read(plan, entities, request_columns, time_arguments.now())
 
     def materialize(
@@ -292,7 +296,8 @@ class FeatureStore:
 
         Args:
             view: name of the view.
-            df: pandas, Polars, Arrow or the path of a Parquet file, with the columns of the view's source.
+            df: pandas, Polars, Arrow, a dict of lists or the path of a Parquet file, with the columns of the view's
+                source.
             to: ``online``, ``offline`` or ``online_and_offline``.
 
         Returns:
@@ -303,7 +308,11 @@ class FeatureStore:
             RetryError: store, log or gateway do not answer.
         """
         where = pushing.destination(to)
-        return self._pusher.push(self.definition(view), tabular.arrow_table(df, "df"), where)
+        definition, table = self.definition(view), frames.arrow_table(df, "df")
+        declared = {**{key.name: key.type for key in definition.join_keys}, definition.timestamp_field: "timestamp"}
+        there = {*table.column_names, *frames.index_names(df)}
+        frames.require(df, table, {name: kind for name, kind in declared.items() if name in there}, "df")
+        return self._pusher.push(definition, frames.typed(table), where)
 
     def verify(
         self, view: str, sample: int = 1000, as_of: TimeArgument | None = None, *, seed: int | None = None
@@ -321,6 +330,14 @@ class FeatureStore:
         """
         at = None if as_of is None else time_arguments.microseconds(as_of, "as_of")
         return skew.check(self.definition(view), self._store(), sample, at, seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open, so that a store goes to other processes, as joblib sends it."""
+        return {name: value for name, value in vars(self).items() if name not in ("_reader", "_pusher", "_plans")}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._plans = ReadPlans()
 
     @cached_property
     def _reader(self) -> Reader | None:
@@ -358,7 +375,6 @@ class FeatureStore:
         return None
 
 
-def _refs(features: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(features, str) or not all(isinstance(ref, str) for ref in features) or not features:
-        raise RejectError("a list of references such as view:feature is expected", field="features")
-    return tuple(features)
+def _keys(plan: ReadPlan) -> dict[str, str]:
+    """The types of a plan's join keys."""
+    return {key.name: key.type for view in plan.reads for key in view.definition.join_keys}

@@ -129,7 +129,7 @@ def join(
         opened = {view.definition.view: open_source(view.definition) for view in plan.reads}
         views = [(view.definition, opened[view.definition.view]) for view in plan.reads]
         entities = all_entities.entity_frame(views, timestamp_column, entities.start, entities.end)
-    _check_columns(plan, entities, timestamp_column)
+    _check_names(plan, entities)
     as_of = microseconds(
         _column(entities, timestamp_column), column=timestamp_column, field=f"entity_df.{timestamp_column}"
     )
@@ -187,11 +187,7 @@ def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame) -> di
     return columns
 
 
-def _check_columns(plan: ReadPlan, entities: pa.Table, timestamp_column: str) -> None:
-    there = ", ".join(entities.column_names)
-    for needed in [timestamp_column, *plan.join_keys]:
-        if needed not in entities.column_names:
-            raise RejectError(f"there is no column {needed!r}", hint=f"The frame has: {there}", field="entity_df")
+def _check_names(plan: ReadPlan, entities: pa.Table) -> None:
     taken: Sequence[str] = [name for name in plan.names if name in entities.column_names]
     if taken:
         raise RejectError(
@@ -205,4 +201,5 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column
+    # A column of nothing has the type of nothing: pandas has float64 for it, or object.
+    return column if column.null_count < len(column) else pa.nulls(len(column))

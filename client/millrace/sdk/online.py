@@ -13,6 +13,7 @@ import httpx
 import orjson
 import pyarrow as pa
 
+from millrace.sdk import frames
 from millrace.sdk.registry import error_of
 from millrace.sdk.tabular import Tabular
 from millrace_core.api.featureview import FeatureType, element_type
@@ -193,7 +194,7 @@ def entity_columns(
         RejectError: a row lacks a join key or has another one; names the row.
     """
     known = {*plan.join_keys, *plan.request_fields}
-    request_columns = {name: [_plain(value) for value in values] for name, values in (request or {}).items()}
+    request_columns = {name: [frames.plain(value) for value in values] for name, values in (request or {}).items()}
     for name in request_columns:
         if name not in plan.request_fields:
             fields = ", ".join(sorted(plan.request_fields)) or "none"
@@ -201,27 +202,15 @@ def entity_columns(
                 "no feature reads this", hint=f"The request fields are: {fields}", field=f"request.{name}"
             )
     for index, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise RejectError(
-                f"{row!r:.80} came, an object is expected",
-                hint=f"Pass a list such as [{{{plan.join_keys[0]!r}: ...}}]",
-                field=f"entity_rows[{index}]",
-            )
         if not set(plan.join_keys) <= set(row) <= known or set(row) != set(rows[0]):
             raise RejectError(
-                f"has {', '.join(row) or 'nothing'}, expected {', '.join([*plan.join_keys, *plan.request_fields])}",
+                f"has {', '.join(map(str, row)) or 'nothing'}, "
+                f"expected {', '.join([*plan.join_keys, *plan.request_fields])}",
                 field=f"entity_rows[{index}]",
             )
-    columns = {key: [_plain(row[key]) for row in rows] for key in (rows[0] if rows else plan.join_keys)}
-    entities = {key: columns[key] for key in plan.join_keys}
-    return entities, {name: columns[name] for name in plan.request_fields if name in columns} | request_columns
-
-
-def _plain(value: Any) -> Any:
-    # numpy's scalars, which iterating over a frame gives; pandas' times are datetimes already
-    if type(value).__module__ != "numpy":
-        return value
-    return value.tolist()
+    entities = {key: [frames.key(row[key]) for row in rows] for key in plan.join_keys}
+    brought = [name for name in plan.request_fields if rows and name in rows[0]]
+    return entities, {name: [frames.plain(row[name]) for row in rows] for name in brought} | request_columns
 
 
 def _native(kind: FeatureType, values: Sequence[Any]) -> list[Any]:

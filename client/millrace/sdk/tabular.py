@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.errors import RejectError
 
 _NOTEBOOK = "Install it with: pip install 'millrace[notebook]'"
 
@@ -64,42 +64,3 @@ def write_parquet(table: pa.Table, target: Path) -> None:
         Path(partial.name).replace(target)
     except OSError as error:
         raise RejectError(f"cannot write {target}: {error.strerror or error}", field="path") from error
-
-
-def arrow_table(data: Any, field: str) -> pa.Table:
-    """Data as an Arrow table: pandas, Polars, Arrow, or a path to a Parquet file.
-
-    Args:
-        data: any of these.
-        field: what the caller calls it, for messages.
-
-    Raises:
-        RejectError: it is none of these. NotFoundError: there is no such file.
-    """
-    if isinstance(data, pa.Table):
-        return data
-    if isinstance(data, pa.RecordBatch):
-        return pa.Table.from_batches([data])
-    if isinstance(data, str | os.PathLike):
-        return _read(Path(data), field)
-    package = type(data).__module__.partition(".")[0]
-    if package == "pandas" and hasattr(data, "columns"):
-        return pa.Table.from_pandas(data, preserve_index=False)
-    if package == "polars" and hasattr(data, "collect"):
-        data = data.collect()
-    if package == "polars" and hasattr(data, "to_arrow") and hasattr(data, "columns"):
-        return data.to_arrow()
-    raise RejectError(
-        f"{type(data).__name__} came; a pandas or Polars DataFrame, an Arrow table or the path of a Parquet file "
-        "is expected",
-        field=field,
-    )
-
-
-def _read(path: Path, field: str) -> pa.Table:
-    if not path.exists():
-        raise NotFoundError(f"there is no file {path}", field=field)
-    try:
-        return pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RejectError(f"{path} is no Parquet file: {error}", field=field) from error

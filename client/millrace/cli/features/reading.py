@@ -14,7 +14,8 @@ import pyarrow.json
 
 from millrace import FeatureStore, OnlineFeatures
 from millrace.cli.output import Output, plain
-from millrace.sdk.tabular import arrow_table, write_parquet
+from millrace.sdk.frames import arrow_table
+from millrace.sdk.tabular import write_parquet
 from millrace_core.base import timestamps
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.online.plan import split_ref
