@@ -25,6 +25,8 @@ from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
 Content = dict[str, Any]
 
 _CPU: Final = "cpu"
+# Fields whose keys are the user's own: one that is gone there was taken away, not left out by a release.
+_MAPS: Final = frozenset({"requests", "limits"})
 
 
 def content(name: str, spec: ModelDeploymentSpec, device: str, *, defaults: bool = True) -> Content:
@@ -50,7 +52,7 @@ def unchanged(kept: Mapping[str, Any], now: Content, stated: Content) -> bool:
     """Whether a spec still asks for what is kept, which an older or newer release may have written.
 
     A field that only this release knows counts as unchanged while it has its default; one that only the other release
-    knew counts for nothing.
+    knew counts for nothing. That holds at any depth.
 
     Args:
         now: the content of the spec.
@@ -62,10 +64,14 @@ def unchanged(kept: Mapping[str, Any], now: Content, stated: Content) -> bool:
     )
 
 
-def _unchanged(kept: Any, now: Any, stated: Any) -> bool:
-    if not isinstance(kept, Mapping) or not isinstance(now, Mapping):
+def _unchanged(kept: Any, now: Any, stated: Any, name: str = "") -> bool:
+    if not isinstance(kept, Mapping) or not isinstance(now, Mapping) or name in _MAPS:
         return bool(kept == now)
-    return all(kept[field] == value if field in kept else field not in stated for field, value in now.items())
+    said = stated if isinstance(stated, Mapping) else {}
+    return all(
+        _unchanged(kept[field], value, said.get(field), field) if field in kept else field not in said
+        for field, value in now.items()
+    )
 
 
 def revision_name(deployment: str, uid: str, number: int, made_of: Content) -> str:

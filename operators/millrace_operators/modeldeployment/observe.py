@@ -11,6 +11,7 @@ from millrace_core.api.loading import load_object
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.cache import Cache
+from millrace_kube.owners import controller_of
 from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     CONFIG_MAPS,
@@ -129,10 +130,11 @@ def observe(
     if revisions is None:
         revisions = cache.select(CONTROLLER_REVISIONS, namespace, names.DEPLOYMENT, name)
     kept = records(revisions, document["metadata"]["uid"])
-    living = [item for item in cache.select(DEPLOYMENTS, namespace, names.DEPLOYMENT, name) if not deleting(item)]
+    alike = {kind: cache.select(kind, namespace, names.DEPLOYMENT, name) for kind in (DEPLOYMENTS, CONFIG_MAPS)}
+    taken = {name_of(item) for items in alike.values() for item in items}
+    living = [item for item in alike[DEPLOYMENTS] if not deleting(item) and _of(document, item)]
+    maps = {name_of(item): item for item in alike[CONFIG_MAPS] if _of(document, item)}
     command, bad_command = commands.unhandled(document)
-    maps = {name_of(item): item for item in cache.select(CONFIG_MAPS, namespace, names.DEPLOYMENT, name)}
-    taken = {*maps, *(name_of(item) for item in living)}
     chosen = _device(cache, document, spec, living)
     target = target_record(document, spec, kept, chosen, command, platform, taken=taken)
     pods_of = {name_of(item): cache.select(PODS, namespace, names.REVISION, name_of(item)) for item in living}
@@ -142,7 +144,10 @@ def observe(
     return DeploymentObservation(
         document=document,
         spec=spec,
-        revisions=tuple(revision(item, alike=not _strangers(pins, item)) for item in living),
+        revisions=tuple(
+            revision(item, alike=not _strangers(pins, item), ready_pods=pods.ready(pods_of[name_of(item)]))
+            for item in living
+        ),
         deployments={name_of(item): item for item in living},
         records=kept,
         target=target,
@@ -158,6 +163,15 @@ def observe(
         command=command,
         bad_command=bad_command,
     )
+
+
+def _of(document: Object, child: Object) -> bool:
+    """Whether a child of this name's label is this object's, and not its predecessor's, which goes with it.
+
+    One that nobody controls was orphaned, as by ``kubectl delete --cascade=orphan``, and is taken over.
+    """
+    controller = controller_of(child)
+    return controller is None or controller["uid"] == document["metadata"]["uid"]
 
 
 def _device(cache: Cache, document: Object, spec: ModelDeploymentSpec, living: Sequence[Object]) -> str:
@@ -200,8 +214,13 @@ def parse(document: Object) -> ModelDeployment:
     return parsed
 
 
-def revision(deployment: Object, *, alike: bool = True) -> Revision:
-    """A Deployment as the plan sees it; ``alike`` says whether its pods measured one model."""
+def revision(deployment: Object, *, alike: bool = True, ready_pods: int = 0) -> Revision:
+    """A Deployment as the plan sees it.
+
+    Args:
+        alike: whether its pods measured one model.
+        ready_pods: how many of them say that they are ready.
+    """
     status = deployment.get("status") or {}
     return Revision(
         name=name_of(deployment),
@@ -211,6 +230,7 @@ def revision(deployment: Object, *, alike: bool = True) -> Revision:
         created=deployment["metadata"].get("creationTimestamp", ""),
         device=annotations_of(deployment).get(DEVICE, device.CPU),
         alike=alike,
+        ready_pods=ready_pods,
     )
 
 

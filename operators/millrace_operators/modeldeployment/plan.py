@@ -26,6 +26,7 @@ class Revision:
         created: ``metadata.creationTimestamp``.
         device: gpu or cpu.
         alike: whether no pod measured another model than the others.
+        ready_pods: ready pods as the pods themselves say. They are watched apart from their Deployment.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Revision:
     created: str = ""
     device: str = "cpu"
     alike: bool = True
+    ready_pods: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether a pod is ready by any account: that none is would move all traffic at once."""
+        return self.ready > 0 or self.ready_pods > 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def plan(
 
 def _complete(target: Revision, before: Revision | None, wanted: int) -> bool:
     """Whether nothing is missing when the target serves from now on: it is whole, or nothing else serves anyway."""
-    if before is None or before.ready == 0 or before == target:
+    if before is None or not before.serves or before == target:
         return True
     return target.current and target.ready >= target.replicas >= wanted
 

@@ -69,6 +69,11 @@ def failure(pods: Iterable[Mapping[str, Any]]) -> Failure | None:
     return None
 
 
+def ready(pods: Iterable[Mapping[str, Any]]) -> int:
+    """How many pods are ready and stay."""
+    return sum(_ready(pod) and not pod["metadata"].get("deletionTimestamp") for pod in pods)
+
+
 def _of_pod(pod: Mapping[str, Any]) -> Failure | None:
     for status in _statuses(pod, "initContainerStatuses"):
         if (found := _of_container(status, fetching=True)) is not None:

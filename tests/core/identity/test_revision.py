@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
-from millrace_core.api.modeldeployment import ModelDeployment
-from millrace_core.identity.revision import content, revision_name, unchanged
+from millrace_core.api.base import Resources
+from millrace_core.api.modeldeployment import Gpu, Model, ModelDeployment, ServingFeatures
+from millrace_core.identity.revision import _MAPS, content, revision_name, unchanged
 from tests import builders
 
 PLAIN = builders.model_deployment("m")
@@ -110,3 +113,35 @@ def test_a_revisions_name_never_comes_back_for_another() -> None:
     }
     assert len(found) == 4
     assert all(name.startswith("m-") and len(name) == len("m-") + 8 for name in found)
+
+
+CREDENTIALS = PLAIN.having("spec.model.credentialsSecretRef", {"name": "lake"})
+
+
+def test_a_nested_field_that_another_release_knew_makes_no_revision_either() -> None:
+    now, stated = of(CREDENTIALS), of(CREDENTIALS, defaults=False)
+    kept = copy.deepcopy(now)
+    kept["model"]["credentialsSecretRef"]["namespace"] = "theirs"
+    assert unchanged(kept, now, stated), "a newer one knew it"
+    now["model"]["credentialsSecretRef"]["key"] = "a default"
+    assert unchanged(kept, now, stated), "only this one knows it"
+    stated["model"]["credentialsSecretRef"]["key"] = "a default"
+    assert not unchanged(kept, now, stated), "and it is asked for"
+
+
+def test_a_key_that_is_gone_from_a_map_of_the_users_own_was_taken_away() -> None:
+    both = PLAIN.having("spec.resources", {"requests": {"cpu": "2", "memory": "1Gi"}})
+    assert not asks_for_the_same(both, PLAIN.having("spec.resources", {"requests": {"cpu": "2"}}))
+
+
+def test_every_map_of_the_users_own_is_known() -> None:
+    found: set[str] = set()
+    models: list[type[BaseModel]] = [Model, ServingFeatures, Resources, Gpu]
+    while models:
+        for field in models.pop().model_fields.values():
+            for kind in (field.annotation, *get_args(field.annotation)):
+                if get_origin(kind) is dict:
+                    found.add(str(field.alias))
+                elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                    models.append(kind)
+    assert found == _MAPS

@@ -104,6 +104,11 @@ def test_a_new_revision_takes_over_at_its_first_ready_pod_where_the_old_one_serv
     assert plan("m-new", [old(0, 3), new(1, 3)], "m-old", THREE, routed=("m-old",)).active == "m-new"
 
 
+def test_one_stale_status_of_the_old_revision_moves_no_traffic() -> None:
+    stale = replace(old(0, 3), ready_pods=3)
+    assert plan("m-new", [stale, new(1, 3)], "m-old", THREE, routed=("m-old",)).active == "m-old"
+
+
 def test_a_scaled_revision_keeps_the_scalers_number() -> None:
     assert plan("m-old", [old(7, 7)], "m-old", UP_TO_TEN, routed=()).replicas["m-old"] == 7
 

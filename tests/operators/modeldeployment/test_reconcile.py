@@ -220,6 +220,28 @@ async def test_a_writer_that_does_not_give_way_is_named_in_the_condition_and_cos
     assert world.condition(MD, "m", "Ready")[0] == "True"
 
 
+@pytest.mark.parametrize("controlled", [True, False])
+async def test_children_are_told_by_their_owner_and_not_by_a_label_alone(world: World, *, controlled: bool) -> None:
+    world.apply(model())
+    world.apply(model("other"))
+    await world.settle()
+    mine, other = world.get(r.DEPLOYMENTS, world.status(MD, "m")["revision"]), world.get(MD, "other")
+    assert mine is not None
+    assert other is not None
+    owner = {"apiVersion": other["apiVersion"], "kind": other["kind"], "name": "other", "uid": other["metadata"]["uid"]}
+    metadata = {
+        "name": "m-stranger",
+        "labels": mine["metadata"]["labels"],
+        "ownerReferences": [{**owner, "controller": True}] if controlled else [],
+    }
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": mine["spec"]}
+    path = world.touched(r.DEPLOYMENTS).path(world.namespace)
+    assert world.http.post(path, json=document).status_code == 201
+    await world.settle()
+    left = world.get(r.DEPLOYMENTS, "m-stranger")
+    assert (left is not None) == controlled, "one that nobody controls is an old revision of ours"
+
+
 async def test_a_restart_by_kubectl_is_left_to_who_asked_for_it(world: World) -> None:
     world.apply(model())
     await world.settle()
