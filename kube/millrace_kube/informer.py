@@ -16,10 +16,10 @@ from contextlib import aclosing
 from random import Random
 from typing import Final
 
+from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError
 from millrace_kube.client import Client
 from millrace_kube.errors import AbsentError, ApiError, ExpiredError
-from millrace_kube.queue import backoff
 from millrace_kube.resources import Resource, version_of
 from millrace_kube.stopping import until
 from millrace_kube.store import Store
@@ -85,7 +85,7 @@ class Informer:
                 # Not a Kubernetes answer. Whatever it was, the next full list puts it right.
                 _log.exception("%s: an answer of unknown form", self.store.resource.plural)
                 failures, self._version = failures + 1, ""
-            await self._pause(max(least, min(backoff(max(failures, 1), self._random), LONGEST_DELAY)))
+            await self._pause(max(least, retry.delay(max(failures, 1), longest=LONGEST_DELAY, random=self._random)))
 
     async def _watch(self) -> None:
         store, watch = self.store, self.store.watch

@@ -28,10 +28,10 @@ from typing import Any, Final
 import aiohttp
 import kopf
 
+from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError
 from millrace_kube.connection import Connection
 from millrace_kube.informer import LONGEST_DELAY, UNKNOWN_FORM, WHILE_NOT_INSTALLED, Informer
-from millrace_kube.queue import backoff
 from millrace_kube.stopping import until
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class _Kind:
                 await self._informer.relist()
             except (MillraceError, *UNKNOWN_FORM) as error:
                 failures += 1
-                delay = min(backoff(failures, random), LONGEST_DELAY)
+                delay = retry.delay(failures, longest=LONGEST_DELAY, random=random)
                 level = logging.WARNING if failures == 1 else logging.DEBUG
                 _log.log(level, "cannot list %s: %s; again in %.1f s", self.store.resource.plural, error, delay)
                 await asyncio.sleep(delay)
@@ -148,7 +148,7 @@ class _Lives:
                 # Whatever it is that kopf ends of, its next life begins with lists.
                 self._failed(repr(error))
             if self._failures and not self._asked_to_stop:
-                delay = min(backoff(self._failures, random), LONGEST_DELAY)
+                delay = retry.delay(self._failures, longest=LONGEST_DELAY, random=random)
                 text = "kopf's streams broke off (%s), beginning again in %.1f s"
                 _log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, text, self._trouble, delay)
                 self.over.clear()

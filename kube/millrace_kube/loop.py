@@ -7,13 +7,18 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
+from typing import Final
 
+from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_kube import errors
 from millrace_kube.metrics import KubeMetrics
-from millrace_kube.queue import Key, Requeue, WorkQueue, backoff
+from millrace_kube.queue import Key, Requeue, WorkQueue
 
 _log = logging.getLogger(__name__)
+
+# A delay beyond this would outlast the outage that caused it.
+LONGEST_DELAY: Final = 30.0
 
 Reconcile = Callable[[Key], Awaitable[Requeue | None]]
 
@@ -84,7 +89,7 @@ class Loop:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         known = isinstance(error, MillraceError)
         self._metrics.reconciles.labels(key.controller, "retry" if known else "error").inc()
-        delay = backoff(failures, self._random)
+        delay = retry.delay(failures, longest=LONGEST_DELAY, random=self._random)
         if isinstance(error, (RetryError, errors.ApiError)):
             delay = max(delay, error.delay)
         if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th…: an outage is not a flood of lines

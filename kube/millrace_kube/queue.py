@@ -13,14 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import Final
 
 from millrace_kube.metrics import KubeMetrics
 
-FIRST_DELAY: Final = 0.1
-# A delay beyond this would outlast the outage that caused it.
-LONGEST_DELAY: Final = 30.0
 # Timers stand still while a laptop sleeps, so what waits for a time of day looks at the clock this often.
 _LONGEST_TIMER: Final = 30.0
 
@@ -42,12 +38,6 @@ class Requeue:
     """A reconcile asks to run again after so many seconds, though nothing changes before."""
 
     after: float
-
-
-def backoff(failures: int, random: Random) -> float:
-    """Seconds until the next try after so many failures in a row: doubling, at most 30 s, jittered by half."""
-    ceiling = min(FIRST_DELAY * 2.0 ** min(failures - 1, 30), LONGEST_DELAY)
-    return ceiling * random.uniform(0.5, 1.0)
 
 
 class WorkQueue:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from millrace_kube import resources as r
-from millrace_kube.platform import DefaultResources
 from millrace_kube.watched import WATCHED
 from millrace_operators.operator.settings import OperatorSettings
+from millrace_operators.platform import DefaultResources
 from millrace_operators.uninstall.settings import UninstallSettings
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.registry.settings import RegistrySettings

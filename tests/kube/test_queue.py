@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from random import Random
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from millrace_kube.queue import LONGEST_DELAY, Key, WorkQueue, backoff
+from millrace_kube.queue import Key, WorkQueue
 
 
 def key(name: str, controller: str = "A") -> Key:
@@ -75,13 +71,6 @@ async def test_closing_voids_all_timers() -> None:
     queue.close()
     await asyncio.sleep(0.03)
     assert queue.idle
-
-
-@given(st.integers(1, 10_000), st.integers())
-def test_back_off_grows_to_a_bound_and_is_never_nothing(failures: int, seed: int) -> None:
-    delay = backoff(failures, Random(seed))
-    assert 0.05 <= delay <= LONGEST_DELAY
-    assert delay <= 0.1 * 2 ** min(failures - 1, 30)
 
 
 async def test_a_time_that_passed_while_the_machine_slept_is_noticed_by_the_clock() -> None:

@@ -13,12 +13,12 @@ from millrace_core.api import names
 from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.base.errors import RejectError
 from millrace_core.base.quantities import quantity
-from millrace_kube.platform import DefaultResources
 from millrace_operators.compute import complete
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.next_job import JobRequest
 from millrace_operators.modeldeployment import pod
 from millrace_operators.operator.settings import OperatorSettings
+from millrace_operators.platform import DefaultResources
 from tests.builders import feature_view, model_deployment
 from tests.operators.world import PLATFORM
 

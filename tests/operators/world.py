@@ -26,7 +26,6 @@ from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
 from millrace_kube.errors import AbsentError
 from millrace_kube.metrics import KubeMetrics
-from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import Object, name_of
 from millrace_kube.watched import WATCHED
@@ -34,6 +33,7 @@ from millrace_operators.experiment.reconcile import reconcile as reconcile_servi
 from millrace_operators.facts import sources
 from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.modeldeployment.reconcile import reconcile as reconcile_deployment
+from millrace_operators.platform import Platform
 from millrace_operators.routing.observe import service_of
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
 

@@ -1,12 +1,12 @@
 """The one retry policy: waits that double from attempt to attempt, up to a longest one.
 
-Only what raises ``RetryError`` is tried again. Kubernetes' reconciles have a policy of their own (``millrace_kube``),
-which adds chance, because many of them begin at once.
+Only what raises ``RetryError`` is tried again. Where many begin at once, as reconciles and watches do, chance is added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 from typing import Final
 
 FIRST_SECONDS: Final = 0.1
@@ -15,9 +15,16 @@ LONGEST_SECONDS: Final = 2.0
 _DOUBLINGS: Final = 30
 
 
-def delay(failures: int, *, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS) -> float:
-    """Seconds to wait after so many failures in a row, at least one."""
-    return float(min(first * 2.0 ** min(failures - 1, _DOUBLINGS), longest))
+def delay(
+    failures: int, *, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS, random: Random | None = None
+) -> float:
+    """Seconds to wait after so many failures in a row, at least one.
+
+    Args:
+        random: takes off up to a half, by chance; None: nothing.
+    """
+    whole = min(first * 2.0 ** min(failures - 1, _DOUBLINGS), longest)
+    return whole * random.uniform(0.5, 1.0) if random else whole
 
 
 def delays(patience: float) -> Iterator[float]:

@@ -8,7 +8,6 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     DESTINATION_RULES,
     EXPERIMENTS,
@@ -24,6 +23,7 @@ from millrace_kube.runtime import Controller, Mapper, by_label
 from millrace_operators.experiment.reconcile import reconcile
 from millrace_operators.facts import sources
 from millrace_operators.facts.gathering import FactGatherer
+from millrace_operators.platform import Platform
 from millrace_operators.routing.observe import service_of, services_of_route
 
 CONTROLLER: Final = "service"

@@ -12,12 +12,12 @@ from millrace_core.api import names
 from millrace_core.base import timestamps
 from millrace_core.features.online import store_url
 from millrace_kube.owners import owner_reference
-from millrace_kube.platform import Platform
 from millrace_kube.resources import CRON_JOBS, JOBS, SECRETS, Object, name_of, namespace_of
 from millrace_operators.compute import complete
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from millrace_operators.featureview.next_job import JobRequest
+from millrace_operators.platform import Platform
 
 CONTAINER: Final = "materialize"
 # Where the query engine spills what exceeds its memory.

@@ -7,10 +7,10 @@ from functools import partial
 
 from millrace_core.api import names
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.platform import Platform
 from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, PODS, Object, labels_of, namespace_of
 from millrace_kube.runtime import Controller, itself
 from millrace_operators.featureview.reconcile import reconcile
+from millrace_operators.platform import Platform
 
 
 def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:

@@ -9,13 +9,13 @@ from typing import Any
 
 from millrace_core.api import names
 from millrace_kube.cache import Cache
-from millrace_kube.platform import Platform
 from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.readers import readers
 from millrace_operators.featureview.runs import Run
 from millrace_operators.featureview.view import View
+from millrace_operators.platform import Platform
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Final
 from millrace_core.api import names
 from millrace_core.base import timestamps
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.platform import Platform
 from millrace_kube.queue import Requeue
 from millrace_kube.refusals import REFUSED_SECONDS, Refusals
 from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
 from millrace_operators.featureview import deletion, desired, runs, status
 from millrace_operators.featureview.runs import Run, RunState
+from millrace_operators.platform import Platform
 
 FINALIZER: Final = "millrace.dev/purge"
 

@@ -11,7 +11,6 @@ from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube import errors
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.refusals import REFUSED_SECONDS, Refusals
 from millrace_kube.resources import (
@@ -31,6 +30,7 @@ from millrace_operators.featureview.observe import ViewObservation, observe
 from millrace_operators.featureview.plan import ViewPlan, plan
 from millrace_operators.featureview.readers import LOOK_AGAIN_SECONDS, refuse_breaking
 from millrace_operators.featureview.status import StatusContext
+from millrace_operators.platform import Platform
 
 
 async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:

@@ -8,7 +8,6 @@ from functools import partial
 from millrace_core.api import names
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
@@ -32,6 +31,7 @@ from millrace_kube.resources import (
 )
 from millrace_kube.runtime import Controller, Mapper, by_label, itself
 from millrace_operators.modeldeployment.reconcile import reconcile
+from millrace_operators.platform import Platform
 from millrace_operators.routing.observe import service_of
 
 Places = Iterable[tuple[str, str]]

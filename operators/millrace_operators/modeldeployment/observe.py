@@ -12,7 +12,6 @@ from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSp
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.cache import Cache
 from millrace_kube.owners import controller_of
-from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
@@ -40,6 +39,7 @@ from millrace_operators.modeldeployment.pins import Pin, pin
 from millrace_operators.modeldeployment.plan import Revision
 from millrace_operators.modeldeployment.revisions import RevisionRecord, records
 from millrace_operators.modeldeployment.target import outdated, target_record
+from millrace_operators.platform import Platform
 from millrace_operators.routing.observe import recorded, service_of
 
 _SCALERS: Final = (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS)

@@ -13,9 +13,9 @@ import orjson
 from millrace_core.api import names
 from millrace_core.api.base import Resources
 from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, service_name
-from millrace_kube.platform import Platform
 from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
+from millrace_operators.platform import Platform
 from millrace_operators.routing.desired import TARGET_PORT
 
 Object = dict[str, Any]

@@ -8,7 +8,6 @@ from millrace_core.api import names
 from millrace_core.base.errors import RejectError
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.platform import Platform
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.refusals import REFUSED_SECONDS
 from millrace_kube.resources import (
@@ -28,6 +27,7 @@ from millrace_operators.modeldeployment.deletion import held_by
 from millrace_operators.modeldeployment.observe import DeploymentObservation, observe, surroundings
 from millrace_operators.modeldeployment.plan import plan
 from millrace_operators.modeldeployment.writes import leaving, report, unaccepted, writes
+from millrace_operators.platform import Platform
 from millrace_operators.routing import observe as routes
 from millrace_operators.routing.observe import service_of
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 from millrace_core.api.modeldeployment import ModelDeploymentSpec
 from millrace_core.identity.revision import content, revision_name
-from millrace_kube.platform import Platform
 from millrace_kube.resources import Object, name_of
 from millrace_operators.modeldeployment import pod
 from millrace_operators.modeldeployment.revisions import RevisionRecord, asked_for, differences
+from millrace_operators.platform import Platform
 
 
 def target_record(

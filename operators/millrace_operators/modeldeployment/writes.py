@@ -12,7 +12,6 @@ from typing import Final
 from millrace_core.api import conditions
 from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
 from millrace_core.base.errors import MillraceError, RejectError
-from millrace_kube.platform import Platform
 from millrace_kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
@@ -30,6 +29,7 @@ from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.plan import RolloutPlan
 from millrace_operators.modeldeployment.revisions import superfluous
 from millrace_operators.modeldeployment.status import MODEL_REPLACED, rejected, status
+from millrace_operators.platform import Platform
 
 FINALIZER: Final = f"{GROUP}/route"
 

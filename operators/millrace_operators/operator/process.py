@@ -19,7 +19,6 @@ from millrace_kube.client import Client
 from millrace_kube.connection import Connection, connect
 from millrace_kube.lease import LeaderLease
 from millrace_kube.metrics import KubeMetrics
-from millrace_kube.platform import Platform
 from millrace_kube.resources import EXPERIMENTS, FEATURE_VIEWS, MODEL_DEPLOYMENTS
 from millrace_kube.runtime import Controller, Runtime
 from millrace_operators.experiment import handlers as experiments
@@ -29,6 +28,7 @@ from millrace_operators.modeldeployment import handlers as model_deployments
 from millrace_operators.operator import health
 from millrace_operators.operator.catalogue import Mirror
 from millrace_operators.operator.settings import OperatorSettings
+from millrace_operators.platform import Platform
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pydantic import Field, Json
 
 from millrace_core.api.base import Resources
 from millrace_core.base.settings import Settings
-from millrace_kube.platform import DefaultResources, Platform
+from millrace_operators.platform import DefaultResources, Platform
 
 
 def _image(process: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,3 +21,9 @@ def test_however_many_failures_the_wait_is_a_number() -> None:
     assert retry.delay(1, first=0.5) == 0.5
     assert retry.delay(3, first=0.5) == 2.0
     assert retry.delay(10_000, longest=30.0) == 30.0
+
+
+@given(st.integers(1, 10_000), st.integers())
+def test_chance_takes_off_up_to_a_half(failures: int, seed: int) -> None:
+    whole = retry.delay(failures, longest=30.0)
+    assert whole / 2 <= retry.delay(failures, longest=30.0, random=Random(seed)) <= whole

@@ -9,13 +9,13 @@ from typing import Any
 from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base import timestamps
-from millrace_kube.platform import Platform
 from millrace_operators.featureview import desired, runs, status
 from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.next_job import JobRequest
 from millrace_operators.featureview.observe import ViewObservation
 from millrace_operators.featureview.plan import ViewPlan, plan
 from millrace_operators.featureview.status import StatusContext
+from millrace_operators.platform import Platform
 from tests.builders import Built
 
 PLATFORM = Platform(

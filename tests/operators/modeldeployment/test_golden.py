@@ -11,10 +11,10 @@ import pytest
 
 from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.identity.revision import content, revision_name
-from millrace_kube.platform import Platform
 from millrace_operators.modeldeployment import desired, pod, scaler
 from millrace_operators.modeldeployment.pods import Fetched
 from millrace_operators.modeldeployment.revisions import RevisionRecord
+from millrace_operators.platform import Platform
 from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.state import Champion, DesiredRoute, LiveRoute, RouteTarget
 from tests import builders

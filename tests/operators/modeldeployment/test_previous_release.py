@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from millrace_kube.cache import Cache
-from millrace_kube.platform import Platform
 from millrace_kube.resources import CONTROLLER_REVISIONS, DEPLOYMENTS, MODEL_DEPLOYMENTS, NODES, PODS, Object
 from millrace_operators.modeldeployment import desired, pod
 from millrace_operators.modeldeployment.observe import DeploymentObservation, observe
 from millrace_operators.modeldeployment.plan import plan
+from millrace_operators.platform import Platform
 from tests import builders
 from tests.operators.modeldeployment.test_golden import FULL, GOLDEN, PLAIN, PLATFORM, owner
 from tests.operators.world import World
