@@ -36,7 +36,8 @@ def redefined(observation: Observation) -> RejectError | None:
     if begun is not None and begun != experiment_definition(observation.spec):
         return RejectError(
             "type, service or arms are not those that the experiment started with, so its results would mix two",
-            hint="Put them back; a rerun with others is a new Experiment",
+            hint="Put them back; a rerun with others is a new Experiment. Where it is status.definition that somebody "
+            "edited, remove it (kubectl patch --subresource=status), and it is recorded anew",
             field="spec",
             reason=REDEFINED,
         )

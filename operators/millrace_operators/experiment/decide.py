@@ -13,6 +13,7 @@ from datetime import datetime
 
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
 from millrace_core.base import timestamps
+from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
 from millrace_operators.experiment.epochs import with_epoch, with_epoch_of_steps
@@ -120,8 +121,15 @@ def decide_experiment(observation: Observation) -> Decision:
     current = with_epoch_of_steps(observation, with_steps_ahead(observation))
     verdict = judge(observation.after(current))
     status = current.model_copy(update={"phase": observation.phase, **verdict.changes})
-    status = _with_weights(observation, _with_unready_since(observation, status))
+    status = _with_definition(observation, _with_weights(observation, _with_unready_since(observation, status)))
     return Decision(observation, verdict, status, split_of(observation, status))
+
+
+def _with_definition(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
+    """The status with the definition while something is frozen: somebody may have taken a wrong one away."""
+    if status.phase not in ROUTED or status.definition is not None:
+        return status
+    return status.model_copy(update={"definition": experiment_definition(observation.spec)})
 
 
 def _with_unready_since(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:

@@ -336,6 +336,7 @@ async def test_an_experiment_whose_results_would_mix_two_definitions_says_so(sho
     shop.apply(ab_test())
     await shop.settle()
     path = f"{EXP.path(shop.namespace, 'ab')}/status"
+    before = shop.status(EXP, "ab")["definition"]
     other = {"status": {"definition": "sha256:" + "0" * 64}}
     header = {"content-type": "application/merge-patch+json"}
     assert shop.http.patch(path, json=other, headers=header).status_code == 200
@@ -344,6 +345,13 @@ async def test_an_experiment_whose_results_would_mix_two_definitions_says_so(sho
     refused = shop.condition(EXP, "ab", "Accepted")
     assert refused[:2] == ("False", "Redefined")
     assert "a rerun with others is a new Experiment" in refused[2]
+    assert "--subresource=status" in refused[2]
+    taken_away = {"status": {"definition": None}}
+    assert shop.http.patch(path, json=taken_away, headers=header).status_code == 200
+    shop.touched(EXP)
+    await shop.settle()
+    assert shop.condition(EXP, "ab", "Accepted")[0] == "True"
+    assert shop.status(EXP, "ab")["definition"] == before, "it is frozen again"
 
 
 async def test_arms_are_frozen_once_it_runs(shop: World) -> None:
