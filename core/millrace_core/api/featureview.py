@@ -330,7 +330,9 @@ class FeatureViewSpec(ApiModel):
 class IntervalStatus(StatusModel):
     """A covered interval of event time: after start, up to and including end."""
 
-    start: Timestamp = Field(description="Exclusive lower end.")
+    start: Timestamp | None = Field(
+        None, description="Exclusive lower end; absent where everything that the source holds is covered."
+    )
     end: Timestamp = Field(description="Inclusive upper end.")
 
 

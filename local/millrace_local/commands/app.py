@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,15 +74,15 @@ def up(
     )
     began, ran_already = time.monotonic(), stack.is_running
     with _stopped_by_signals():
-        stack.up(timeout, messages.ProgressPrinter(typer.echo))
+        stack.up(timeout, messages.ProgressPrinter(_say))
         try:
             seconds = None if ran_already else time.monotonic() - began
-            typer.echo(messages.next_steps(stack, seconds, prometheus=bool(prometheus)))
+            _say(messages.next_steps(stack, seconds, prometheus=bool(prometheus)))
             while foreground and not ran_already and stack.is_running:
                 time.sleep(_POLL_SECONDS)
         finally:
             if foreground and not ran_already:
-                typer.echo("Bringing the platform down")
+                _say("Bringing the platform down")
                 stack.down()
 
 
@@ -130,6 +132,16 @@ def logs(
     """Prints the logs of components. Logs of pods: `kubectl logs`."""
     for line in LocalStack(root).logs(*(components or ()), follow=follow):
         typer.echo(line)
+
+
+def _say(text: str) -> None:
+    """Prints a line. Where nobody reads any more (``up | head -1``) the rest goes nowhere, and the work goes on."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager

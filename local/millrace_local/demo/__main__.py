@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ LIBRARIES = ("sklearn", "skl2onnx")
 
 def main() -> int:
     """Exit code 0: every figure holds; 1: one does not; 2: a step failed."""
+    argparse.ArgumentParser(prog="python -m millrace_local.demo", description=__doc__).parse_args()
     console = Console(soft_wrap=True)
     try:
         _check_libraries()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +16,15 @@ from millrace import FeatureStore
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_yaml
 from millrace_core.api.modeldeployment import ModelDeployment
-from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.base.errors import ReportError
 from millrace_core.features.offline.verify import VerifyReport
 from millrace_local.demo import data, report, traffic, training
 from millrace_local.demo.applier import Applier
 from millrace_local.stack import LocalStack
 
 SAMPLES = Path(__file__).parents[3] / "manifests" / "samples" / "breast-cancer"
-# The sample YAML has this path.
-DATA = Path("/tmp/millrace-demo")  # noqa: S108 — samples need one absolute path; ownership is checked
+# The samples read their data from here; the demo's copies of them read it from the demo's own folder.
+SAMPLE_DATA = "/tmp/millrace-demo"  # noqa: S108 - a text in YAML, no file is made there
 HOST = "breast-cancer.default.svc.cluster.local"
 CHALLENGER = "boosting"
 CHALLENGER_SHARE = 0.2
@@ -46,10 +45,11 @@ def run(stack: LocalStack, console: Console) -> bool:
     def say(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  {text}", highlight=False)
 
-    claim(DATA)
+    folder = stack.paths.root / "demo"
+    samples = write_samples(folder)
     say("[bold]1. Data[/]: scikit-learn's breast-cancer measurements as timestamped events in Parquet")
-    demo_data = data.write(DATA)
-    say(f"{demo_data.patients} patients, {demo_data.events:,} events in {DATA}")
+    demo_data = data.write(folder)
+    say(f"{demo_data.patients} patients, {demo_data.events:,} events in {folder}")
 
     def say_lines(text: str) -> None:
         for line in text.splitlines():
@@ -57,28 +57,28 @@ def run(stack: LocalStack, console: Console) -> bool:
 
     applier = Applier(stack.kubeconfig, say_lines)
     say("[bold]2. Features[/]: two FeatureViews, materialized to the online store")
-    views = SAMPLES / "feature-views.yaml"
+    views = samples / "feature-views.yaml"
     applier.apply(views)
 
     say("[bold]3. Training set[/]: point-in-time correct, from the same YAML")
     refs = model_refs()
     training_set = pull_training_set(views, demo_data.entities, refs)
     names = [ref.split(":")[1] for ref in refs]
-    accuracy = training.train(training_set, names, DATA / "models")
+    accuracy = training.train(training_set, names, folder / "models")
     for name, value in accuracy.items():
-        say(f"{name}: accuracy {value:.3f} on the fifth it did not see; {DATA}/models/{name}.onnx")
+        say(f"{name}: accuracy {value:.3f} on the fifth it did not see; {folder}/models/{name}.onnx")
     applier.wait_ready("featureview", [view.metadata["name"] for view in feature_views()], READY_SECONDS)
-    skewed = count_skew(stack, training_set, refs)
+    skewed = count_skew(stack, views, training_set, refs)
     say(f"online store against training set: {training_set.num_rows * len(refs):,} values, {skewed} differ")
-    verified = check_skew(stack)
+    verified = check_skew(stack, views)
     say(f"skew check: {verified.values:,} values of the online store recomputed, {verified.different} differ")
 
     say("[bold]4. Models[/]: two ModelDeployments of one service")
-    applier.apply(SAMPLES / "model-deployments.yaml")
+    applier.apply(samples / "model-deployments.yaml")
     applier.wait_ready("modeldeployment", ["logistic", "boosting"], READY_SECONDS)
 
     say("[bold]5. Experiment[/]: 80 to 20")
-    applier.apply(SAMPLES / "experiment.yaml")
+    applier.apply(samples / "experiment.yaml")
     applier.wait_ready("experiment", ["boosting-or-logistic"], READY_SECONDS)
 
     say(f"[bold]6. Traffic[/]: {REQUESTS:,} predictions by patient id through the mesh, {CONNECTIONS} connections")
@@ -86,21 +86,24 @@ def run(stack: LocalStack, console: Console) -> bool:
     for failure in result.failures[:5]:
         say(f"[red]failed[/] {failure}")
 
-    figures = measure(result, training_set, names, skewed, verified)
+    offline = {
+        name: training.predict_offline(folder / "models" / f"{name}.onnx", training.matrix(training_set, names))
+        for name in accuracy
+    }
+    figures = measure(result, training_set, offline, skewed, verified)
     console.print(report.table(figures))
     console.print(next_steps(stack), highlight=False)
     return figures.holds
 
 
-def claim(folder: Path) -> None:
-    """Creates the demo's folder.
-
-    Raises:
-        RejectError: another user owns it.
-    """
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise RejectError(f"{folder} belongs to another user", hint="Remove it, or run the demo as its owner")
+def write_samples(folder: Path) -> Path:
+    """Writes the sample YAML with the demo's folder in place of its own; returns where it is."""
+    written = folder / "yaml"
+    written.mkdir(parents=True, exist_ok=True)
+    for path in SAMPLES.glob("*.yaml"):
+        text = path.read_text(encoding="utf-8").replace(f"file://{SAMPLE_DATA}/", f"{folder.as_uri()}/")
+        (written / path.name).write_text(text, encoding="utf-8")
+    return written
 
 
 def feature_views() -> list[FeatureView]:
@@ -123,9 +126,9 @@ def pull_training_set(views: Path, entities: pa.Table, refs: list[str]) -> pa.Ta
     return store.get_historical_features(entities, features=refs, timestamp_column="event_timestamp").to_arrow()
 
 
-def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> int:
+def count_skew(stack: LocalStack, views: Path, training_set: pa.Table, refs: list[str]) -> int:
     """The number of values in the online store that differ from the training set in any bit."""
-    store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
+    store = FeatureStore.from_files([views], online=stack.store_url)
     patients = training_set["patient_id"].to_pylist()
     online = store.get_online_features(
         features=refs, entity_rows=[{"patient_id": patient} for patient in patients]
@@ -137,9 +140,9 @@ def count_skew(stack: LocalStack, training_set: pa.Table, refs: list[str]) -> in
     )
 
 
-def check_skew(stack: LocalStack) -> VerifyReport:
+def check_skew(stack: LocalStack, views: Path) -> VerifyReport:
     """The skew check of ``millrace features verify``, summed over both views."""
-    store = FeatureStore.from_files([SAMPLES / "feature-views.yaml"], online=stack.store_url)
+    store = FeatureStore.from_files([views], online=stack.store_url)
     total = VerifyReport()
     for view in store.feature_views:
         found = store.verify(view, VERIFIED, seed=7)
@@ -159,14 +162,14 @@ def send_traffic(ingress: str, training_set: pa.Table, console: Console) -> traf
 
 
 def measure(
-    result: traffic.TrafficResult, training_set: pa.Table, names: list[str], skewed: int, verified: VerifyReport
+    result: traffic.TrafficResult,
+    training_set: pa.Table,
+    offline: dict[str, np.ndarray],
+    skewed: int,
+    verified: VerifyReport,
 ) -> report.DemoFigures:
     """Compares the served probabilities with those of the exported models on the training set."""
     rows = {patient: row for row, patient in enumerate(training_set["patient_id"].to_pylist())}
-    values = training.matrix(training_set, names)
-    offline = {
-        name: training.predict_offline(DATA / "models" / f"{name}.onnx", values) for name in ("logistic", "boosting")
-    }
     differences = [
         abs(served - offline[deployment][rows[patient]])
         for served, deployment, patient in zip(result.probabilities, result.deployments, result.patients, strict=True)

@@ -76,6 +76,11 @@ def _pause(observation: Observation) -> Verdict:
 
 def _resume(observation: Observation) -> Verdict:
     _must_be(observation, RESUME, PAUSED)
+    if observation.fight:
+        raise _refusal(
+            "cannot resume while somebody else edits the route: three times in the last minute",
+            "Find out who, and resume a minute later",
+        )
     changes = {"phase": RUNNING, "paused_at": None, "step_started_at": _resumed_hold(observation)}
     return Verdict("ResumedByCommand", "resumed by command; the step's hold goes on where it stood", changes)
 

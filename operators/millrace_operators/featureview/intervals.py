@@ -65,5 +65,6 @@ def parse(document: dict[str, Any]) -> Interval:
 
 
 def render(interval: Interval) -> dict[str, str]:
-    """The form in status."""
-    return {"start": timestamps.render(interval.start), "end": timestamps.render(interval.end)}
+    """The form in status; the beginning is left out."""
+    start = {} if interval.start == BEGINNING else {"start": timestamps.render(interval.start)}
+    return {**start, "end": timestamps.render(interval.end)}

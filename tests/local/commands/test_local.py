@@ -61,6 +61,16 @@ def test_up_says_what_is_ready_and_how_to_go_on_and_down_ends_it(root: Path) -> 
     assert millrace(root, "down").stdout == f"Nothing runs in {root}\n"
 
 
+def test_up_goes_on_where_nobody_reads_what_it_says(root: Path) -> None:
+    words = [sys.executable, "-m", "millrace.cli.main", "local", *UP, "--root", str(root)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, b"")
+    assert LocalStack(root).status().phase == "ready"
+
+
 def test_a_purge_of_a_folder_in_which_no_platform_ran_says_that_it_stays(root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     ended = millrace(root, "down", "--purge")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,11 +41,25 @@ def test_the_sample_yaml_is_valid_and_names_features_that_exist() -> None:
     assert set(run.model_refs()) == known
 
 
+def test_the_demos_samples_read_and_write_nothing_outside_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    texts = [path.read_text() for path in run.write_samples(folder).glob("*.yaml")]
+    assert len(texts) == len(list(run.SAMPLES.glob("*.yaml")))
+    addresses = [word for text in texts for word in text.split('"') if word.startswith("file:")]
+    assert len(addresses) == 4
+    assert all(address.startswith(f"{folder.as_uri()}/") for address in addresses)
+
+
+def test_help_says_what_the_demo_is_and_runs_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "millrace_local.demo", "--help"]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+    assert "runs the demo" in ran.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_training_set_is_what_was_measured_last_and_corrected(tmp_path: Path) -> None:
     demo_data = data.write(tmp_path)
-    text = (run.SAMPLES / "feature-views.yaml").read_text().replace("/tmp/millrace-demo", str(tmp_path))
-    views = tmp_path / "views.yaml"
-    views.write_text(text)
+    views = run.write_samples(tmp_path) / "feature-views.yaml"
     refs = run.model_refs()
     training_set = (
         FeatureStore.from_files([views])

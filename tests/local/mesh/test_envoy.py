@@ -22,6 +22,13 @@ ARMS = {"v1": {"arm": "v1"}, "v2": {"arm": "v2"}}
 HOST = "rec.default.svc.cluster.local"
 
 
+async def test_before_the_first_routes_nothing_is_said_not_to_exist(rig: Rig) -> None:
+    status, said = await rig.get(HOST)
+    assert (status, said) == (503, {"error": "the mesh has no routes yet; try again in a second"})
+    await rig.apply(services=[])
+    assert (await rig.get(HOST))[0] == 404
+
+
 async def two_arms(rig: Rig) -> dict[str, list[Any]]:
     """Service ``rec`` with the champion's pod, ``rec-arms`` with both, and their subsets."""
     await rig.backends.start("127.77.0.1", "a")

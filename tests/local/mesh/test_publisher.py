@@ -75,7 +75,7 @@ def test_what_stood_there_from_an_earlier_time_routes_nothing_any_more(tmp_path:
     initial.prepare(settings)
     assert contents(settings).keys() == {"clusters.json", "routes.json", "endpoints-pods.json"}
     routes = json.loads((settings.xds / "routes.json").read_text())
-    assert [host["name"] for host in routes["resources"][0]["virtual_hosts"]] == ["outside"]
+    assert [host["name"] for host in routes["resources"][0]["virtual_hosts"]] == ["unknown"]
 
 
 async def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:

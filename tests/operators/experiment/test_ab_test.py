@@ -200,6 +200,8 @@ def test_a_fight_over_the_route_pauses_it() -> None:
     life.command = "1:resume"
     life.run(120)
     assert life.phase == "Paused", "resumed while the minute of the fight was not over"
+    assert "cannot resume while somebody else edits the route" in (life.status.command_result or "")
+    assert life.moves[-1] != "ResumedByCommand"
     life.command = "2:resume"
     life.run(120)
     assert life.phase == "Running"

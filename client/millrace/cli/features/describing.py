@@ -47,7 +47,8 @@ def show(found: Mapping[str, Any]) -> None:
     if status.get("conditions"):
         console.print(output.table(status["conditions"], ["type", "status", "reason", "message"], "conditions"))
     if status.get("intervals"):
-        console.print(output.table(status["intervals"], ["start", "end"], "covered"))
+        covered = [{"start": "the beginning", **interval} for interval in status["intervals"]]
+        console.print(output.table(covered, ["start", "end"], "covered"))
     if found.get("runs"):
         runs = [{**run, "error": (run.get("error") or {}).get("message")} for run in found["runs"]]
         console.print(output.table(runs, _RUN, "newest runs"))
