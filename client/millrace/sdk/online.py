@@ -133,7 +133,7 @@ class GatewayReader:
         body = {
             "features": [named[position] for position in range(len(plan.names))],
             "entities": entities,
-            "request": request,
+            "request": {name: [_writable(value) for value in values] for name, values in request.items()},
             "project": self._project,
             "full_feature_names": True,
         }
@@ -143,12 +143,13 @@ class GatewayReader:
         for position, name in enumerate(plan.names):
             view, feature = named[position].split(":")
             result = results[f"{view}__{feature}"]
-            kind = next(read for read in plan.reads if read.definition.view == view).definition.feature[feature].type
-            values[name] = _from_json(kind, result["values"])
+            of = next(read for read in plan.reads if read.definition.view == view).definition.feature[feature]
+            values[name] = _from_json(of.type, result["values"])
             statuses[name] = result["statuses"]
             times_ = [timestamps.parse(text) for text in result["event_timestamps"]]
+            # The gateway writes 1970 where there is no row; an on-demand feature may have a value without one.
             event_timestamps[name] = [
-                at if at.timestamp() or known != "NOT_FOUND" else None
+                at if at.timestamp() or (known != "NOT_FOUND" and not of.on_demand) else None
                 for at, known in zip(times_, statuses[name], strict=True)
             ]
         return features_of(plan, entities, values, statuses, event_timestamps)
@@ -236,6 +237,15 @@ def _from_json(kind: FeatureType, values: list[Any]) -> list[Any]:
 
 
 _NOT_FINITE: dict[Any, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _writable(value: Any) -> Any:
+    """The value with texts for floats that are not finite, for which JSON has no numbers: it would be null."""
+    if isinstance(value, list | tuple):
+        return [_writable(each) for each in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _as_json(value: Any) -> Any:

@@ -17,8 +17,9 @@ class ParquetSourceSpec(ApiModel):
     uri: Uri = Field(
         description=(
             "file:///path or s3://bucket/path: a file; a folder, whose *.parquet files are read together; or a "
-            "pattern, in which * stands for a part of one name and ** for any folders. Folders named column=value give "
-            "every row below them that column, and are skipped where its value rules them out."
+            "pattern, in which * stands for a part of one name and ** for any folders. Below the folder or the first * "
+            "folders named column=value give every row in them that column, and are skipped where its value rules them "
+            "out."
         )
     )
 

@@ -77,7 +77,7 @@ def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = IDLE_S
         RejectError: the endpoint is no address of a server, or a part of the credentials is missing.
     """
     _require_both_keys(settings)
-    scheme, server = _endpoint(settings.endpoint_url)
+    scheme, server = endpoint(settings.endpoint_url)
     return fs.S3FileSystem(
         access_key=settings.access_key_id,
         secret_key=settings.secret_access_key,
@@ -91,8 +91,12 @@ def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = IDLE_S
     )
 
 
-def _endpoint(url: str | None) -> tuple[str, str | None]:
-    """Scheme and server. An endpoint that is not understood is refused: without it AWS would get the requests."""
+def endpoint(url: str | None) -> tuple[str, str | None]:
+    """Scheme and server of ``AWS_ENDPOINT_URL``, for every client that is told it.
+
+    Raises:
+        RejectError: it is not understood; without it AWS would get the requests.
+    """
     if url is None:
         return "https", None
     scheme, _, rest = url.partition("://")

@@ -15,6 +15,8 @@ _DAY: Final = 86_400_000_000
 # Microseconds per unit of the column; nanoseconds are the one finer unit.
 _MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOSECONDS: Final = 1_000
+# Of a column that has no value in any row.
+_NOTHING: Final = pc.scalar(False)
 
 
 def of_rows(timestamp: str, created: str | None, schema: pa.Schema, time_range: TimeRange) -> pc.Expression:
@@ -27,6 +29,8 @@ def of_rows(timestamp: str, created: str | None, schema: pa.Schema, time_range: 
 
 def within(column: str, kind: pa.DataType, time_range: TimeRange) -> pc.Expression:
     """Holds for every row whose time, rounded down to the microsecond, lies in the window; and for few others."""
+    if pa.types.is_null(kind):
+        return _NOTHING
     low, high = _counts(kind, time_range)
     field = pc.field(column)
     upto = field <= _scalar(kind, high)
@@ -35,6 +39,8 @@ def within(column: str, kind: pa.DataType, time_range: TimeRange) -> pc.Expressi
 
 def written_after(column: str, kind: pa.DataType, moment: int) -> pc.Expression:
     """Holds for every row whose created time is later than ``moment``; and for few others."""
+    if pa.types.is_null(kind):
+        return _NOTHING
     low, _ = _counts(kind, TimeRange(moment, moment))
     return pc.field(column) >= _scalar(kind, low or 0)
 

@@ -141,6 +141,13 @@ def array(name: str, values: Sequence[Any], kinds: MutableMapping[str, pa.DataTy
             field=field,
             reason="WrongColumnType",
         )
+    if pa.types.is_temporal(kinds.get(name, pa.null())) and (odd := next((v for v in values if type(v) is str), None)):
+        raise RejectError(
+            f"column {name!r} holds {odd!r}, which is no time",
+            hint="Read it through a query that leaves such rows out, or makes null of it with nullif",
+            field=field,
+            reason="WrongColumnType",
+        )
     try:
         found = pa.array(values)
         return _typed(found, kinds.setdefault(name, found.type) if found.null_count < len(found) else kinds.get(name))

@@ -20,6 +20,14 @@ _DENIED: Final = (
     "no password supplied",
 )
 _MISSING: Final = ("does not exist", "no such table", "doesn't exist", "unknown database")
+_NO_TIME: Final = (
+    "timestamp too large",
+    "timestamp too small",
+    "date too large",
+    "date too small",
+    "(before year 1)",
+    "(after year 10k)",
+)
 _WRONG: Final = ("syntax error", "incomplete input", "no such column", "no such function", "unknown column")
 
 # What brings a driver's module, where pip calls it otherwise.
@@ -82,6 +90,14 @@ def explain(field: str, error: exc.SQLAlchemyError) -> MillraceError:
         )
     if any(mark in lower for mark in _MISSING):
         return NotFoundError(f"the database says: {said}", field=field, reason="SourceNotFound")
+    if any(mark in lower for mark in _NO_TIME):
+        return RejectError(
+            f"a time of the source cannot be read: {said}",
+            hint="Times are from year 1 to 9999, and infinity is none: leave such rows out by a query, or make null of "
+            "them with nullif",
+            field=field,
+            reason="WrongColumnType",
+        )
     wrong = any(mark in lower for mark in _WRONG)
     if wrong or isinstance(error, exc.ProgrammingError | exc.DataError | exc.NotSupportedError):
         return RejectError(f"the database refuses the query: {said}", field=field, reason="BadQuery")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import itemgetter
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -28,7 +29,22 @@ from millrace_data.sources.pinned import File, PinnedFiles
 URI_FIELD: Final = "spec.source.delta.uri"
 # What a table may ask of its readers.
 _READER: Final = 3
-_FEATURES: Final = frozenset({"columnMapping", "deletionVectors", "timestampNtz"})
+_FEATURES: Final = frozenset(
+    {"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
+)
+# And what it may ask for without having it: what shows in its schema where it has.
+_WIDENED: Final = re.compile(r'"delta\.typeChanges"')
+_VARIANT: Final = re.compile(r'"(type|elementType|keyType|valueType)"\s*:\s*"variant"')
+_SHOWN_BY: Final[Mapping[str, re.Pattern[str]]] = {
+    "typeWidening": _WIDENED,
+    "typeWidening-preview": _WIDENED,
+    "variantType": _VARIANT,
+    "variantType-preview": _VARIANT,
+    "variantShredding": _VARIANT,
+    "variantShredding-preview": _VARIANT,
+}
+# Its own library takes such a name for that of another folder.
+_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 class RenamedSource:
@@ -63,7 +79,9 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
         raise ReportError(f"feature view {definition.view!r} has no Delta source")
     with _explained(spec.uri, spec.version), explained(spec.uri, URI_FIELD):
         system, path = open_filesystem(spec.uri, credentials, URI_FIELD)
-        table = DeltaTable(f"file://{path}" if _local(spec.uri) else spec.uri, spec.version, _options(credentials))
+        _require_plain(path, spec.uri)
+        # Its own library takes percent-encoded addresses alone.
+        table = DeltaTable(f"{urlsplit(spec.uri).scheme}://{quote(path)}", spec.version, _options(credentials))
         _require_readable(table, spec.uri)
         whole = pa.schema(table.schema().to_arrow())
         names = {field.name: _in_files(field) for field in whole}
@@ -86,10 +104,24 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
     return RenamedSource(source, names, types), schema
 
 
+def _require_plain(path: str, uri: str) -> None:
+    if found := _ESCAPE.search(path):
+        raise RejectError(
+            f"{uri} has {found[0]} in the name of a folder, which Delta's library takes for an escaped character",
+            hint="Rename the folder",
+            field=URI_FIELD,
+            reason="BadUri",
+        )
+
+
 def _require_readable(table: DeltaTable, uri: str) -> None:
     protocol = table.protocol()
-    features = set(protocol.reader_features or ())
-    foreign = sorted(features - _FEATURES)
+    schema = table.schema().to_json()
+    foreign = sorted(
+        each
+        for each in set(protocol.reader_features or ()) - _FEATURES
+        if each not in _SHOWN_BY or _SHOWN_BY[each].search(schema)
+    )
     if protocol.min_reader_version > _READER or foreign:
         asked = ", ".join(foreign) or f"version {protocol.min_reader_version} of the protocol"
         raise RejectError(
@@ -133,10 +165,6 @@ def _kept(table: DeltaTable) -> dict[str, pa.BooleanArray]:
         for batch in table.deletion_vectors()
         for row in pa.record_batch(batch).to_struct_array()
     }
-
-
-def _local(uri: str) -> bool:
-    return urlsplit(uri).scheme == "file"
 
 
 def _options(credentials: Credentials) -> dict[str, str]:

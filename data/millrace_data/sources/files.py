@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +23,15 @@ _EXTENSION: Final = "parquet"
 _WILDCARD: Final = re.compile(r"\*\*/?|\*")
 
 
-def find(uri: str, system: fs.FileSystem, path: str, field: str) -> tuple[str, ...]:
-    """The paths of the Parquet files that a URI means, in their order.
+class Found(NamedTuple):
+    """The Parquet files of a URI in their order; folders below ``root`` may give columns."""
+
+    root: str
+    paths: tuple[str, ...]
+
+
+def find(uri: str, system: fs.FileSystem, path: str, field: str) -> Found:
+    """The Parquet files that a URI means.
 
     They are the one file, those below the folder, or those that the pattern fits.
 
@@ -37,15 +44,16 @@ def find(uri: str, system: fs.FileSystem, path: str, field: str) -> tuple[str, .
     if info.type == fs.FileType.NotFound:
         raise missing(uri, field)
     if info.type == fs.FileType.File:
-        return (path,)
+        return Found(path.rpartition("/")[0], (path,))
     inside = system.get_file_info(fs.FileSelector(root, recursive=True))
     fits = _pattern(path).fullmatch if first >= 0 else None
-    # Names that begin with _ or . are unfinished or bookkeeping, by the custom of all that write such folders.
+    # Names that begin with _ or . are unfinished or bookkeeping, by the custom of all that write such folders; but _x=1
+    # is the folder of a column.
     files = sorted(
         info.path
         for info in inside
         if info.type == fs.FileType.File
-        and not any(part.startswith(("_", ".")) for part in info.path[len(root) :].split("/"))
+        and not _hidden(info.path[len(root) :])
         and (fits(info.path) if fits else info.extension == _EXTENSION)
     )
     if not files:
@@ -55,7 +63,14 @@ def find(uri: str, system: fs.FileSystem, path: str, field: str) -> tuple[str, .
             field=field,
             reason="SourceEmpty",
         )
-    return tuple(files)
+    return Found(root, tuple(files))
+
+
+def _hidden(path: str) -> bool:
+    *folders, name = path.split("/")
+    return name.startswith(("_", ".")) or any(
+        folder.startswith(".") or (folder.startswith("_") and "=" not in folder) for folder in folders
+    )
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -74,6 +89,7 @@ class Folders:
 
     schema: pa.Schema
     field: str
+    root: str
 
     def of(self, path: str) -> pc.Expression:
         """What is known of every row of a file by its folders.
@@ -82,20 +98,23 @@ class Folders:
             RejectError: a value is not of the declared type; names the folder.
         """
         try:
-            return ds.HivePartitioning(self.schema).parse(path)
+            return ds.HivePartitioning(self.schema).parse(path.removeprefix(self.root))
         except pa.ArrowInvalid as error:
             raise RejectError(
                 f"the folders of {path} do not fit the definition: {error}", field=self.field, reason="WrongColumnType"
             ) from error
 
 
-def partitioning(definition: Definition, paths: Sequence[str], field: str) -> Folders:
-    """The columns of folders' names that the definition uses, each of the type that it is declared with."""
-    names = _names(paths)
+def partitioning(definition: Definition, found: Found, field: str) -> Folders:
+    """The columns of folders' names that the definition uses, each of the type that it is declared with.
+
+    What stands above the files that were asked for says nothing of them: ``v=77`` there may be part of any path.
+    """
+    names = _names([path.removeprefix(found.root) for path in found.paths])
     needed = columns.needed(definition)
     types = _declared(definition)
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names if name in needed])
-    return Folders(schema, field)
+    return Folders(schema, field, found.root)
 
 
 def _names(paths: Sequence[str]) -> Sequence[str]:

@@ -21,7 +21,7 @@ from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
-from millrace_data.objects.filesystem import ATTEMPTS
+from millrace_data.objects.filesystem import ATTEMPTS, endpoint
 from millrace_data.sources import bounds, columns, iceberg_files
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
@@ -174,6 +174,7 @@ def _snapshot(spec: Spec, table: Table) -> int | None:
 
 def _properties(spec: Spec, credentials: Credentials) -> Mapping[str, Any]:
     """Names: https://py.iceberg.apache.org/configuration/."""
+    endpoint(credentials.endpoint_url)
     uri = credentials.iceberg_uri or spec.catalog.uri
     known = {
         "type": spec.catalog.type,

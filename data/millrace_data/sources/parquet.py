@@ -86,11 +86,11 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     system, path = open_filesystem(uri, credentials, URI_FIELD)
     ask = listing(system, path.partition("*")[0].rstrip("/"))
     with explained(uri, URI_FIELD, ask=ask):
-        paths = find(uri, system, path, URI_FIELD)
-    folders = partitioning(definition, paths, URI_FIELD)
+        found = find(uri, system, path, URI_FIELD)
+    folders = partitioning(definition, found, URI_FIELD)
     files = PinnedFiles(uri, URI_FIELD)
     with unchanged(uri, URI_FIELD), explained(uri, URI_FIELD, ask=ask):
-        fragments = files.fragments([File(system, each, folders.of(each)) for each in paths])
+        fragments = files.fragments([File(system, each, folders.of(each)) for each in found.paths])
     places = [Place(each.path, _with(each.physical_schema, folders.schema)) for each in fragments]
     schema = columns.checked(definition, places, address=uri)
     return ParquetSource(definition, uri, URI_FIELD, files, fragments, schema, columns.types(places)), schema

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
@@ -103,10 +104,55 @@ def test_a_column_that_was_renamed_is_read_by_its_present_name(tmp_path: Path) -
 
 def test_a_feature_that_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
     write_deltalake(str(tmp_path), rows(3))
-    rewritten(tmp_path, lambda action: asking_for("v2Checkpoint", action))
-    with pytest.raises(RejectError, match=r"spec.source.delta.uri: .* asks its readers for v2Checkpoint") as caught:
+
+    def widened(action: Action) -> None:
+        asking_for("typeWidening", action)
+        if "metaData" in action:
+            schema = json.loads(action["metaData"]["schemaString"])
+            schema["fields"][0]["metadata"] = {"delta.typeChanges": [{"fromType": "integer", "toType": "long"}]}
+            action["metaData"]["schemaString"] = json.dumps(schema)
+
+    rewritten(tmp_path, widened)
+    with pytest.raises(RejectError, match=r"spec.source.delta.uri: .* asks its readers for typeWidening") as caught:
         read(place(tmp_path), ["id"])
     assert caught.value.reason == "UnreadableTable"
+
+
+@pytest.mark.parametrize("feature", ["typeWidening", "variantType", "variantShredding-preview", "vacuumProtocolCheck"])
+def test_a_feature_that_a_table_lists_and_does_not_use_is_no_hindrance(feature: str, tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path), rows(3))
+    rewritten(tmp_path, lambda action: asking_for(feature, action))
+    assert len(read(place(tmp_path), ["id"])["id"]) == 3
+
+
+def test_a_checkpoint_of_the_second_version_is_read(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path), rows(3))
+    rewritten(tmp_path, lambda action: asking_for("v2Checkpoint", action))
+    log = tmp_path / "_delta_log"
+    first = log / f"{0:020}.json"
+    actions = [line for line in first.read_text().splitlines() if "commitInfo" not in line]
+    checkpoint = log / f"{0:020}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json"
+    checkpoint.write_text("\n".join([json.dumps({"checkpointMetadata": {"version": 0}}), *actions]) + "\n")
+    first.unlink()
+    assert len(read(place(tmp_path), ["id"])["id"]) == 3
+
+
+@pytest.mark.parametrize("name", ["50%", "a b", "é", "a#b", "a?b"])
+def test_a_table_is_read_whatever_its_folder_is_called(name: str, tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "made"), rows(3))
+    (tmp_path / "made").rename(tmp_path / name)
+    assert len(read(place(tmp_path / quote(name)), ["id"])["id"]) == 3
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_folder_whose_name_the_library_would_misread_is_refused(local: bool, tmp_path: Path) -> None:
+    """It would read the folder ``a b`` instead."""
+    for name in ("a b", "made"):
+        write_deltalake(str(tmp_path / name), rows(3))
+    (tmp_path / "made").rename(tmp_path / "a%20b")
+    uri = f"file://{tmp_path}/a%2520b" if local else "s3://lake/a%20b"
+    with pytest.raises(RejectError, match=r"spec.source.delta.uri: .* has %20 in the name of a folder, .* Rename"):
+        read(Place({"delta": {"uri": uri}}, Credentials()), ["id"])
 
 
 def test_a_partitioned_table_whose_columns_are_mapped_is_refused(tmp_path: Path) -> None:

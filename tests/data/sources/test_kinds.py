@@ -397,6 +397,60 @@ def test_a_log_in_a_bucket_that_is_not_there_is_no_empty_log(places: Callable[[s
         read(Place({"push": {"uri": "s3://nowhere/log"}}, known), ["id"])
 
 
+def test_a_folder_of_a_column_may_begin_with_an_underscore(tmp_path: Path) -> None:
+    for name in ("_id=1", "_id=2", "_temporary", ".spark"):
+        (tmp_path / name).mkdir()
+        pq.write_table(rows(2), tmp_path / name / "a.parquet")
+    pq.write_table(rows(2), tmp_path / "_id=1" / "_unfinished.parquet")
+    changes = {"entities": [{"name": "_id", "type": "int64"}]}
+    found = read(Place({"parquet": {"uri": f"file://{tmp_path}"}}, Credentials()), ["_id"], **changes)
+    assert found == {"_id": [1, 1, 2, 2]}
+
+
+@pytest.mark.parametrize("below", ["", "/", "/a.parquet", "/*.parquet", "/**"])
+def test_a_folder_above_the_files_that_were_asked_for_gives_no_column(below: str, tmp_path: Path) -> None:
+    (tmp_path / "id=77").mkdir()
+    pq.write_table(rows(3), tmp_path / "id=77" / "a.parquet")
+    found = read(Place({"parquet": {"uri": f"file://{tmp_path}/id=77{below}"}}, Credentials()), ["id"])
+    assert found == {"id": [0, 1, 2]}
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b=1", "50%", "a%20b", "é"])
+def test_names_of_files_and_folders_are_what_the_address_says_decoded(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    pq.write_table(rows(3), tmp_path / name / f"{name}.parquet")
+    for uri in (tmp_path / quote(name), tmp_path / quote(name) / f"{quote(name)}.parquet"):
+        found = read(Place({"parquet": {"uri": f"file://{uri}"}}, Credentials()), ["id"])
+        assert found == {"id": [0, 1, 2]}
+
+
+@pytest.mark.parametrize(("column", "place"), [("written", 2), ("at", 1)])
+def test_a_column_of_times_without_any_value_is_read_at_the_second_run_too(
+    column: str, place: int, tmp_path: Path
+) -> None:
+    pq.write_table(rows(5).set_column(place, column, pa.nulls(5)), tmp_path / "a.parquet")
+    source = Place({"parquet": {"uri": f"file://{tmp_path}"}}, Credentials())
+    definition = view(source.source)
+    for window, count in ((TimeRange(None, 10), 5 if column == "written" else 0), (TimeRange(0, 10, 3), 0)):
+        history = History(definition, open_source(definition, Credentials()), window)
+        assert sum(batch.num_rows for batch in history.numbered()) == count
+
+
+def test_an_endpoint_without_a_scheme_is_refused_by_every_kind_that_would_send_keys_there() -> None:
+    known = Credentials.load(
+        {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ENDPOINT_URL": "minio:9000"}
+    )
+    catalog = {"type": "glue", "name": "lake"}
+    for source in (
+        {"parquet": {"uri": "s3://lake/x"}},
+        {"delta": {"uri": "s3://lake/x"}},
+        {"push": {"uri": "s3://lake/x"}},
+        {"iceberg": {"catalog": catalog, "table": "a.b"}},
+    ):
+        with pytest.raises(RejectError, match=r"AWS_ENDPOINT_URL: 'minio:9000' is no endpoint of S3"):
+            open_source(view(source), known)
+
+
 def test_folders_whose_names_are_no_value_are_named(tmp_path: Path) -> None:
     (tmp_path / "id=seven").mkdir()
     pq.write_table(rows(3).drop_columns(["id"]), tmp_path / "id=seven" / "a.parquet")

@@ -234,3 +234,15 @@ def test_a_connection_that_is_lost_in_a_scan_is_worth_another_run(server: MariaD
     with pytest.raises(RetryError, match="the database could not be read: Lost connection") as caught:
         list(stream)
     assert caught.value.reason == "SourceUnavailable"
+
+
+def test_a_date_of_zeros_is_refused_with_what_to_do(server: MariaDb) -> None:
+    with engine(server).begin() as connection:
+        connection.exec_driver_sql("set sql_mode = ''")
+        connection.exec_driver_sql("create table zeros (id bigint, at datetime(6), word varchar(20))")
+        connection.exec_driver_sql("insert into zeros values (1, '1970-01-02', 'a'), (2, '0000-00-00', 'b')")
+    view = compiled({"sql": {"table": "zeros"}})
+    with pytest.raises(RejectError, match=r"column 'at' holds '0000-00-00 .*', which is no time. Read it .* nullif"):
+        values(view, known(server))
+    query = "select id, nullif(at, '0000-00-00') as at, word from zeros"
+    assert values(compiled({"sql": {"query": query}}), known(server)) == ["a"]

@@ -91,6 +91,14 @@ def test_a_window_is_utc_whatever_the_servers_zone(part: dict[str, Any], time: s
     assert read(part, "word", "string", time, window=TimeRange(None, DAY - 1)) == []
 
 
+@pytest.mark.parametrize("text", ["infinity", "-infinity", "0044-03-15 BC", "12026-01-01"])
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_a_time_that_python_cannot_say_is_refused_with_what_to_do(text: str, kind: str, read: Read) -> None:
+    query = f"select id, at, '{text}'::{kind} as odd from events"
+    with pytest.raises(RejectError, match=r"spec.source.postgres: a time of the source cannot be read: .* nullif"):
+        read({"query": query}, "odd", "timestamp")
+
+
 @pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
 @pytest.mark.parametrize(
     ("column", "kind", "expected"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from millrace import FeatureStore
 from tests.builders import feature_view
 from tests.running_service import RunningService
 from tests.services.gateway.conftest import Publish, Store
@@ -66,6 +71,43 @@ def test_on_demand_features_are_computed_from_the_request_and_the_row(gateway: R
     assert found["ratio"]["statuses"] == ["PRESENT", "NULL_VALUE"]
     assert found["embedding"]["statuses"] == ["PRESENT", "NOT_FOUND"]
     assert found["ratio"]["event_timestamps"] == found["embedding"]["event_timestamps"]
+
+
+def test_the_sdk_reads_through_the_gateway_what_it_reads_from_the_store(
+    gateway: RunningService,
+    registry: RunningService,
+    cart: None,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Numbers that are not finite, in both directions, and entities without a row, which have no time."""
+    monkeypatch.setattr("millrace.sdk.online.SECONDS", 60.0)  # a machine may be busy
+    path = tmp_path / "cart.yaml"
+    path.write_text(
+        yaml.safe_dump(CART.having("spec.requestFields", FIELDS).having("metadata.namespace", "shop").build())
+    )
+    now = datetime(2026, 1, 1, 0, 0, 9, tzinfo=UTC)
+    request = {
+        "amount": [math.nan, math.inf, -math.inf],
+        "query": [[0.0, 2.0], [math.nan, math.inf], None],
+        "now": [now] * 3,
+        "channel": ["web"] * 3,
+    }
+    found = []
+    doors = [
+        FeatureStore.from_files([path], store.url, "shop"),
+        FeatureStore.connect(registry.url, gateway.url, project="shop"),
+    ]
+    for sdk in doors:
+        rows = [{"user_id": user} for user in (1, 9, 10)]
+        found.append(sdk.get_online_features([*ON_DEMAND, "cart:embedding"], rows, request))
+    by_store, by_gateway = found
+    assert str(by_gateway.to_dict()) == str(by_store.to_dict())
+    assert str(by_gateway.to_dict()["filled"]) == "[4.0, inf, -inf]"
+    assert by_gateway.statuses == by_store.statuses
+    assert by_gateway.event_timestamps == by_store.event_timestamps
+    assert by_gateway.event_timestamps["filled"][1:] == [None, None]
 
 
 def test_feasts_clients_send_request_fields_among_the_entities(gateway: RunningService, cart: None) -> None:

@@ -131,7 +131,15 @@ def _has(rule: QualityRule, name: str) -> bool:
 def _require_pattern(pattern: str, where: str) -> None:
     """Refuses a pattern that is no regular expression: DuckDB binds a call with it."""
     call = expressions.parse(f"regexp_matches(x, {literal(pattern)})", where=where)
-    expressions.type_of(call, {("x",): "VARCHAR"}, where=where)
+    try:
+        expressions.type_of(call, {("x",): "VARCHAR"}, where=where)
+    except RejectError as error:
+        raise RejectError(
+            f"{pattern!r:.100} is no regular expression: {error.message.partition(': ')[2] or error.message}",
+            hint="Write it as RE2 has it: without look-around and references back, repeated at most 1000 times",
+            field=where,
+            reason=error.reason,
+        ) from error
 
 
 def _refuse_request(predicate: Expression, where: str) -> None:

@@ -26,7 +26,12 @@ def rules(*documents: dict[str, Any]) -> tuple[quality.Check, ...]:
         ({"column": "x", "freshness": "1h", "min": 1}, "spec.quality[1]", "exactly one of"),
         ({"column": "x"}, "spec.quality[1]", "nothing of the column 'x' is checked"),
         ({"freshness": "1h", "min": 3}, "spec.quality[1].column", "range is about a column"),
-        ({"column": "x", "pattern": "[a"}, "spec.quality[1].pattern", r"missing \]"),
+        ({"column": "x", "pattern": "[a"}, "spec.quality[1].pattern", r"'\[a' is no regular expression: missing \]"),
+        (
+            {"column": "x", "pattern": "(?!a)"},
+            "spec.quality[1].pattern",
+            r"no regular expression: .*without look-around",
+        ),
         ({"predicate": "now() > x"}, "spec.quality[1].predicate", "now"),
         ({"predicate": "request.a > x"}, "spec.quality[1].predicate", "of a request"),
     ],
