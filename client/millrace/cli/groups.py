@@ -26,7 +26,7 @@ BUILT_IN: Final = (
 )
 # Commands that stand beside the groups: functions.
 COMMANDS: Final = (EntryPoint("validate", "millrace.cli.validate:validate", ENTRY_POINTS),)
-# Groups that distributions of this house add: what to install where one is called and missing.
+# Groups that distributions of this house add. None of them is in a package index, where the name may be another's.
 _ELSEWHERE: Final[Mapping[str, str]] = {"local": "millrace-local"}
 
 
@@ -97,7 +97,7 @@ def missing(arguments: Iterable[str], known: Mapping[str, EntryPoint]) -> None:
     if name in _ELSEWHERE and name not in known:
         raise ReportError(
             f"`millrace {name}` comes with {_ELSEWHERE[name]}, which is not installed",
-            hint=f"Install it with: pip install {_ELSEWHERE[name]}",
+            hint=f"Install it from the folder {name} of Millrace's source code: pip install ./{name}",
             reason="LibraryMissing",
         )
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from millrace.cli import groups
+from millrace.cli.flags import in_terminal
 from millrace_core.base.blocked_import import block_imports
 from millrace_core.base.errors import MillraceError, RejectError
 
@@ -48,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         application(arguments)(args=list(arguments))
     except MillraceError as error:
-        typer.echo(f"millrace: {error}", err=True)
+        typer.echo(f"millrace: {in_terminal(str(error))}", err=True)
         sys.exit(MISTAKE if isinstance(error, RejectError) else FAULT)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -45,10 +45,8 @@ else:
     )
     online_features, registry_client = lazy_import("millrace.sdk.online"), lazy_import("millrace.sdk.registry")
 
-_NO_STORE = (
-    'Pass online="redis://host:6379" (in a terminal --online), or online="embedded" for one of your own in .millrace'
-)
-_NO_GATEWAY = f"{_NO_STORE}; or a gateway's URL with gateway= (--gateway)"
+_NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for one of your own in .millrace'
+_NO_GATEWAY = f"{_NO_STORE}; or a gateway's URL with gateway_url="
 
 
 class FeatureStore:

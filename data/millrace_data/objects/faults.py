@@ -53,7 +53,7 @@ class Fault(NamedTuple):
     reason: str = ""
 
 
-_KEYS: Final = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL in the Secret"
+_KEYS: Final = "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL (on a cluster in the Secret)"
 _DENIED: Final = "AccessDenied"
 # Arrow loses the code of most answers to GET, so this may also come as _REFUSED.
 _ARCHIVED: Final = "ObjectArchived"
@@ -78,7 +78,7 @@ TABLE: Final = (
         ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "REQUEST_EXPIRED"),
         RejectError,
         "access to {uri} is denied: the session token has expired or is not valid",
-        "Renew AWS_SESSION_TOKEN in the Secret, with the keys that it belongs to",
+        "Renew AWS_SESSION_TOKEN (on a cluster in the Secret), with the keys that it belongs to",
         _DENIED,
     ),
     Fault(
@@ -111,7 +111,7 @@ TABLE: Final = (
         ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "status 301"),
         RejectError,
         "the bucket {bucket}, of {uri}, is in another region than AWS_REGION says",
-        "Set AWS_REGION in the Secret to the region of the bucket, and leave AWS_ENDPOINT_URL out for AWS's own S3",
+        "Set AWS_REGION (on a cluster in the Secret) to that of the bucket; leave AWS_ENDPOINT_URL out for AWS's S3",
         "WrongRegion",
     ),
     Fault(

@@ -63,7 +63,7 @@ def open_filesystem(uri: str, settings: ObjectStoreSettings, field: str = "uri")
     if problem := s3_problem(host, slash + path):
         raise RejectError(
             f"s3://{host.rpartition('@')[2]}{slash}{path} {problem}",
-            hint="Write s3://bucket/path; keys are in the Secret",
+            hint="Write s3://bucket/path; keys are in the environment, on a cluster in the Secret",
             field=field,
             reason="BadUri",
         )

@@ -84,7 +84,7 @@ def explain(field: str, error: exc.SQLAlchemyError) -> MillraceError:
     if any(mark in lower for mark in _DENIED):
         return RejectError(
             f"the database denies access: {said}",
-            hint="Check user and password in the Secret, and what they may read",
+            hint="Check user and password (on a cluster in the Secret), and what they may read",
             field=CREDENTIALS_FIELD,
             reason="AccessDenied",
         )

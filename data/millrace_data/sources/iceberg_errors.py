@@ -71,7 +71,7 @@ def _of_files(name: str, error: Exception, *, opened: bool) -> MillraceError:
     if _is_denial(error):
         return RejectError(
             f"access to table {name} is denied: {said}",
-            hint="Check ICEBERG_TOKEN or ICEBERG_CREDENTIAL, and the AWS keys, in the Secret",
+            hint="Check ICEBERG_TOKEN or ICEBERG_CREDENTIAL, and the AWS keys (on a cluster in the Secret)",
             field=CREDENTIALS_FIELD,
             reason="AccessDenied",
         )

@@ -215,7 +215,7 @@ def _address(spec: Postgres | Sql, credentials: Credentials) -> sa.URL:
     if not credentials.sql_url:
         raise RejectError(
             "SQL_URL is missing",
-            hint="Put SQLAlchemy's URL of the database under SQL_URL into the Secret that credentialsSecretRef names",
+            hint="Set SQL_URL to SQLAlchemy's URL of the database (on a cluster in the Secret of credentialsSecretRef)",
             field=CREDENTIALS_FIELD,
         )
     try:

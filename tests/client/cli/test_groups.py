@@ -152,9 +152,7 @@ def test_entry_points_that_cannot_be_read_harm_no_other_distribution(installed: 
 
 
 def test_a_group_of_a_distribution_that_is_not_installed_says_what_to_install() -> None:
-    with pytest.raises(
-        ReportError, match=r"comes with millrace-local, which is not installed.*pip install millrace-local"
-    ):
+    with pytest.raises(ReportError, match=r"comes with millrace-local, which is not installed.*pip install ./local"):
         groups.missing(["local", "up"], {})
 
 

@@ -1,0 +1,29 @@
+"""Errors of the SDK in the words of a terminal: an argument of a function is a flag here."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# An argument with its value, as hints of the SDK write it: a text, a list of texts, or True.
+_ARGUMENT: Final = re.compile(
+    r"\b(online|gateway|gateway_url|kubeconfig|to|entities|features|full_feature_names)="
+    r'(?:"([^"]*)"|\["([^"]*)"[^\]]*\]|True\b)?'
+)
+_FLAGS: Final = {"gateway_url": "--gateway", "full_feature_names": "--full-feature-names"}
+_WORDS: Final = (
+    ("Set full_feature_names to true", "Give --full-feature-names"),
+    ("Pass entity_df without", "Name a file by --entities without"),
+)
+
+
+def in_terminal(text: str) -> str:
+    """The text, with flags where the SDK names arguments: ``online="embedded"`` is ``--online embedded``."""
+    for words, meant in _WORDS:
+        text = text.replace(words, meant)
+    return _ARGUMENT.sub(_flag, text)
+
+
+def _flag(found: re.Match[str]) -> str:
+    name, value = found[1], found[2] or found[3] or ""
+    return f"{_FLAGS.get(name, f'--{name}')} {value}".rstrip()
