@@ -158,7 +158,8 @@ class _Lives:
         if not kinds:
             await asyncio.Event().wait()
         registry, settings = kopf.OperatorRegistry(), _settings()
-        _log_in(registry, self._connect, _trace(self._failed, self._streams))
+        sessions: list[aiohttp.ClientSession] = []
+        _log_in(registry, self._connect, _trace(self._failed, self._streams), sessions)
         for kind in kinds:
             _spy(registry, settings, kind)
         # Started and ended one by one: ``kopf.operator`` would also end every other task of the loop.
@@ -170,6 +171,8 @@ class _Lives:
                 task.result()
         finally:
             await _end(await spawning)
+            for session in sessions:
+                await session.close()  # kopf does not where it is ended while it logs in
 
     async def _spawn(
         self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings
@@ -245,12 +248,16 @@ def _spy(registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, kind:
 
 
 def _log_in(
-    registry: kopf.OperatorRegistry, connect: Callable[[], Awaitable[Connection]], trace: aiohttp.TraceConfig
+    registry: kopf.OperatorRegistry,
+    connect: Callable[[], Awaitable[Connection]],
+    trace: aiohttp.TraceConfig,
+    sessions: list[aiohttp.ClientSession],
 ) -> None:
     @kopf.on.login(registry=registry, id="log-in")
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         found = await connect()
         session = found.session({**_USER_AGENT, **found.authorization()}, trace)
+        sessions.append(session)
         return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
 
 

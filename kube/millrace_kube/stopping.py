@@ -8,7 +8,7 @@ from typing import Any
 
 
 async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Runs ``work`` until it is done, ``stop`` is set or this call is cancelled; then it has ended.
+    """Runs ``work`` until it is done, ``stop`` is set or this call is cancelled, perhaps twice; then it has ended.
 
     Raises: what ``work`` raises.
     """
@@ -18,6 +18,18 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     finally:
         working.cancel()
         stopping.cancel()
-        await asyncio.wait((working, stopping))
+        await _ended(working, stopping)
     if not working.cancelled():
         working.result()
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    """Waits for tasks that were cancelled; a cancel that comes meanwhile would leave them to nobody, so it waits."""
+    again: asyncio.CancelledError | None = None
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            again = error
+    if again is not None:
+        raise again

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from millrace_kube import kopf_streams
+from millrace_kube.connection import Connection
 from millrace_kube.resources import CRON_JOBS, DEFINITIONS, FEATURE_VIEWS, Object, Resource
 from millrace_kube.store import Store
 from millrace_local.apiserver.process import RunningServer
@@ -38,7 +39,18 @@ async def vanish(api: Api, resource: Resource) -> None:
 
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["after it was noticed", "at once"])
-async def test_a_watched_crd_goes_and_comes_five_times(fresh: RunningServer, noticed: bool) -> None:
+async def test_a_watched_crd_goes_and_comes_five_times(
+    fresh: RunningServer, noticed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[aiohttp.ClientSession] = []
+    real = Connection.session
+
+    def session(connection: Connection, headers: Any, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+        made = real(connection, headers, *traces)
+        sessions.extend([made] if traces else [])
+        return made
+
+    monkeypatch.setattr(Connection, "session", session)
     api = Api(fresh)
     namespace = api.namespace()
     async with operators(fresh, Toy(namespace)) as running:
@@ -53,6 +65,8 @@ async def test_a_watched_crd_goes_and_comes_five_times(fresh: RunningServer, not
             api.create(DEFINITIONS, definition("FeatureView"))
         await eventually(lambda: store.served and not store.items, 60)
     api.close()
+    assert sessions
+    assert all(session.closed for session in sessions)
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(kopf_streams.STREAMS)]
 
 
