@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast test-often e2e bench bench-feast-env generate generated-check golden clean
+.PHONY: help setup demo lint test fast test-often e2e bench bench-feast-env generate generated-check golden rights clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -76,6 +76,10 @@ generated-check: generate ## Fails where a generated file is not current.
 
 golden: $(READY) ## Rewrites the golden files of the tests.
 	MILLRACE_WRITE_GOLDEN=1 $(PYTEST) -q -k golden
+
+rights: $(READY) ## Records anew which rights the operators use in their tests, for the chart's RBAC.
+	rm -f tests/operators/rights.yaml
+	MILLRACE_WRITE_RIGHTS=1 $(PYTEST) -q -n 0 tests/operators
 
 clean: ## Removes the environment, caches and the embedded mode's state.
 	rm -rf .venv .millrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,12 +1,17 @@
-"""The stores of all watched resources, as operators read them: by place and by Millrace's labels."""
+"""The stores of all watched resources, as operators read them: by place and by Millrace's labels.
+
+There is one store for each resource, or, where only some namespaces are watched, one for each of them: their lists and
+watches have versions of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from millrace_core.api.base import GROUP
 from millrace_core.base.errors import RetryError
-from millrace_kube.resources import Object, Resource, labels_of, namespace_of
+from millrace_kube.resources import JOBS, PODS, Object, Resource, labels_of, namespace_of
 from millrace_kube.store import Store
 from millrace_kube.watched import WATCHED, Watch
 
@@ -15,69 +20,115 @@ Changed = Callable[[Resource, Object], None]
 _LABEL_PREFIX = f"{GROUP}/"
 
 
-class Cache:
-    """One store for each watched resource."""
+@dataclass(frozen=True)
+class Scope:
+    """Which namespaces are watched.
 
-    def __init__(self, watched: Mapping[Resource, Watch] = WATCHED) -> None:
-        self.stores = {resource: Store(resource, watch) for resource, watch in watched.items()}
-        for store in self.stores.values():
+    Args:
+        namespaces: those; empty: all.
+        own: the operator's own, where Jobs purge what deleted views of the others stored.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    own: str = ""
+
+    def of(self, resource: Resource) -> tuple[str, ...]:
+        """The namespaces of which this resource is listed; one empty name for all at once."""
+        if not self.namespaces:
+            return ("",)
+        if not resource.namespaced:
+            return ()  # no right that a namespace gives reaches it
+        return tuple(dict.fromkeys([*self.namespaces, *([self.own] if self.own and resource in (JOBS, PODS) else [])]))
+
+
+EVERYWHERE = Scope()
+
+
+class Cache:
+    """What is watched.
+
+    Attributes:
+        stores: all of them, those of one resource beside each other.
+    """
+
+    def __init__(self, watched: Mapping[Resource, Watch] = WATCHED, scope: Scope = EVERYWHERE) -> None:
+        self._stores = {
+            resource: {namespace: Store(resource, watch, namespace) for namespace in scope.of(resource)}
+            for resource, watch in watched.items()
+        }
+        self.stores = tuple(store for stores in self._stores.values() for store in stores.values())
+        for store in self.stores:
             store.index("label", _labels)
             store.on_set_back(self.doubt)
 
     def subscribe(self, changed: Changed) -> None:
         """Calls ``changed`` with every object that appears, changes or goes (then with its last known state)."""
-        for resource, store in self.stores.items():
-            store.subscribe(_listener(resource, changed))
+        for store in self.stores:
+            store.subscribe(_listener(store.resource, changed))
+
+    def store(self, resource: Resource, namespace: str = "") -> Store | None:
+        """The store that holds the objects of this namespace; None where they are not watched."""
+        stores = self._stores.get(resource, {})
+        return stores.get("") or stores.get(namespace)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, or None."""
-        return self.stores[resource].get(namespace, name)
+        store = self.store(resource, namespace)
+        return None if store is None else store.get(namespace, name)
 
     def select(self, resource: Resource, namespace: str, label: str, value: str) -> list[Object]:
         """Objects of a namespace with this Millrace label (``millrace.dev/…``) value, by name."""
-        return self.stores[resource].by("label", (label, namespace, value))
+        store = self.store(resource, namespace)
+        return [] if store is None else store.by("label", (label, namespace, value))
 
     def all(self, resource: Resource, namespace: str | None = None) -> list[Object]:
         """All objects, of one namespace or of all (None), by namespace and name."""
-        items = self.stores[resource].items
+        items = {key: item for store in self._stores[resource].values() for key, item in store.items.items()}
         found = [items[key] for key in sorted(items)]
         return [item for item in found if namespace is None or namespace_of(item) == namespace]
 
     def watches(self, resource: Resource) -> bool:
         """Whether the resource is among those held here."""
-        return resource in self.stores
+        return resource in self._stores
 
     def served(self, resource: Resource) -> bool:
         """Whether the API server serves this kind (its CRD is installed), as of the last list or event."""
-        return self.stores[resource].served
+        return any(store.served for store in self._stores[resource].values())
 
     def doubt(self) -> None:
         """See ``Store.doubt``: one server holds all kinds, so what shows for one of them is so for all."""
-        for store in self.stores.values():
+        for store in self.stores:
             store.doubt()
 
     async def current(self) -> None:
         """Returns once every store has its list, and none is in doubt."""
         while not self.is_current:
-            for store in self.stores.values():
+            for store in self.stores:
                 await store.synced.wait()
 
     @property
     def is_current(self) -> bool:
         """Whether every store has its list, and none is in doubt."""
-        return all(store.synced.is_set() for store in self.stores.values())
+        return all(store.synced.is_set() for store in self.stores)
 
     def upsert(self, resource: Resource, document: Object) -> bool:
         """See ``Store.upsert``."""
-        return self.stores[resource].upsert(document)
+        store = self.store(resource, namespace_of(document))
+        return store is not None and store.upsert(document)
 
     def remove(self, resource: Resource, document: Object) -> bool:
         """See ``Store.remove``."""
-        return self.stores[resource].remove(document)
+        store = self.store(resource, namespace_of(document))
+        return store is not None and store.remove(document)
 
     def replace(self, resource: Resource, documents: Iterable[Object], version: str) -> None:
-        """See ``Store.replace``."""
-        self.stores[resource].replace(documents, int(version or 0))
+        """See ``Store.replace``; of a cache of all namespaces."""
+        self._stores[resource][""].replace(documents, int(version or 0))
+
+    def clear(self, resource: Resource) -> None:
+        """See ``Store.clear``."""
+        for store in self._stores[resource].values():
+            store.clear()
 
 
 def must_be_served(cache: Cache, *resources: Resource) -> None:

@@ -208,7 +208,14 @@ class Client:
         return _object(what, status, content)
 
     async def watch(
-        self, resource: Resource, version: str, *, labels: str = "", fields: str = "", seconds: int = 300
+        self,
+        resource: Resource,
+        version: str,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        seconds: int = 300,
     ) -> AsyncGenerator[tuple[str, Object]]:
         """Event types and objects from resource version ``version`` on, until the server ends the watch.
 
@@ -219,7 +226,7 @@ class Client:
         query = _query(labelSelector=labels, fieldSelector=fields, resourceVersion=version)
         query |= {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-        path, used = resource.path(), self.connection
+        path, used = resource.path(namespace), self.connection
         what = f"watch {path}"
         try:
             async with self._session.get(

@@ -57,7 +57,9 @@ class Informer:
         """Lists everything and makes the store equal to it; the version of the list, empty where the kind is absent."""
         watch = self.store.watch
         try:
-            found, version = await self._client.list(self.store.resource, labels=watch.labels, fields=watch.fields)
+            found, version = await self._client.list(
+                self.store.resource, self.store.namespace, labels=watch.labels, fields=watch.fields
+            )
         except AbsentError:
             self.store.clear()
             return ""
@@ -91,7 +93,12 @@ class Informer:
         store, watch = self.store, self.store.watch
         seconds = self._random.randint(240, 360)  # spreads reconnections
         events = self._client.watch(
-            store.resource, self._version, labels=watch.labels, fields=watch.fields, seconds=seconds
+            store.resource,
+            self._version,
+            namespace=store.namespace,
+            labels=watch.labels,
+            fields=watch.fields,
+            seconds=seconds,
         )
         async with aclosing(events):
             async for kind, document in events:
@@ -127,17 +134,20 @@ class Informers:
     def __init__(self, client: Client, stores: Iterable[Store] = (), *, relist: float = RELIST_SECONDS) -> None:
         self._client = client
         self._relist = relist
-        self._informers = {store.resource: Informer(client, store, relist=relist) for store in stores}
+        self._informers = {
+            (store.resource, store.namespace): Informer(client, store, relist=relist) for store in stores
+        }
         self._running: asyncio.TaskGroup | None = None
 
     def of(self, resource: Resource) -> Store:
         """The store of ``resource``; its informer starts at once when the others run already."""
-        if resource not in self._informers:
-            informer = self._informers[resource] = Informer(self._client, Store(resource), relist=self._relist)
+        place = resource, ""
+        if place not in self._informers:
+            informer = self._informers[place] = Informer(self._client, Store(resource), relist=self._relist)
             informer.store.on_set_back(self._doubt)
             if self._running:
                 self._running.create_task(informer.run())
-        return self._informers[resource].store
+        return self._informers[place].store
 
     def _doubt(self) -> None:
         for informer in self._informers.values():

@@ -8,12 +8,11 @@ from millrace_kube.resources import Object, deleting, labels_of, name_of
 from millrace_kube.selectors import matches
 
 
-def owner_reference(owner: Object, *, controller: bool = True, blocks: bool = True) -> Object:
+def owner_reference(owner: Object, *, controller: bool = True) -> Object:
     """An owner reference to ``owner``, for a child's ``metadata.ownerReferences``.
 
-    Args:
-        blocks: whether a foreground deletion of the owner waits for the child. Where the API server has the admission
-            plugin OwnerReferencesPermissionEnforcement, that needs the right to update the owner's ``finalizers``.
+    A foreground deletion of the owner waits for the child. Where the API server has the admission plugin
+    OwnerReferencesPermissionEnforcement, that needs the right to update the owner's ``finalizers``.
     """
     return {
         "apiVersion": owner["apiVersion"],
@@ -21,7 +20,7 @@ def owner_reference(owner: Object, *, controller: bool = True, blocks: bool = Tr
         "name": name_of(owner),
         "uid": owner["metadata"]["uid"],
         "controller": controller,
-        **({"blockOwnerDeletion": True} if blocks else {}),
+        "blockOwnerDeletion": True,
     }
 
 

@@ -28,7 +28,8 @@ from millrace_kube.resources import (
 
 Mapper = Callable[[Object], Iterable[tuple[str, str]]]
 
-# The kinds that users write, which kopf streams; children and all else are kept by informers.
+# The kinds that users write, which kopf streams; children and all else are kept by informers. Of single namespaces kopf
+# wants to know whether they exist, which nobody may ask who has rights in them alone: so informers keep those too.
 _BY_KOPF: Final = (FEATURE_VIEWS, MODEL_DEPLOYMENTS, EXPERIMENTS)
 
 
@@ -88,7 +89,7 @@ class Runtime:
         self.queue = self._loop.queue
         self._mappers = _mappers(controllers)
         cluster.cache.subscribe(self._enqueue)
-        for store in cluster.cache.stores.values():
+        for store in cluster.cache.stores:
             store.on_served(self._enqueue_all)
 
     @property
@@ -115,13 +116,13 @@ class Runtime:
             connect: logs in, again where the API server refuses the old token.
         """
         client, stores = self.cluster.client, self.cluster.cache.stores
-        streamed = [Informer(client, store) for resource, store in stores.items() if resource in _BY_KOPF]
-        others = [store for resource, store in stores.items() if resource not in _BY_KOPF]
-        listed = Informers(client, others, relist=self._resync)
-        tasks = [
-            asyncio.create_task(listed.run(), name="informers"),
-            asyncio.create_task(kopf_streams.follow(streamed, connect, relist=self._resync), name="kopf's streams"),
-        ]
+        streamed = [store for store in stores if store.resource in _BY_KOPF and not store.namespace]
+        listed = Informers(client, [store for store in stores if store not in streamed], relist=self._resync)
+        tasks = [asyncio.create_task(listed.run(), name="informers")]
+        if streamed:
+            informers = [Informer(client, store) for store in streamed]
+            following = kopf_streams.follow(informers, connect, relist=self._resync)
+            tasks.append(asyncio.create_task(following, name="kopf's streams"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -138,9 +139,9 @@ class Runtime:
 
     def _enqueue_all(self) -> None:
         """Also where a kind begins or ceases to be served: what depends on it need not hold objects of it."""
-        for resource, store in self.cluster.cache.stores.items():
+        for store in self.cluster.cache.stores:
             for document in list(store.items.values()):
-                self._enqueue(resource, document)
+                self._enqueue(store.resource, document)
 
     def _enqueue(self, resource: Resource, document: Object) -> None:
         for controller, mapper in self._mappers.get(resource, ()):

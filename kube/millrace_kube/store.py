@@ -31,14 +31,16 @@ class Store:
     """Objects of one resource by key (``namespace/name``).
 
     Attributes:
+        namespace: the only one whose objects it holds; empty: those of all.
         synced: set once the first list is in.
         served: whether the API server serves this kind (its CRD is installed), as of the last list or event.
         doubted: set while what is held may be of a past that the server no longer has; the next list ends it.
         set_backs: how many lists replaced everything because the server had been set back.
     """
 
-    def __init__(self, resource: Resource, watch: Watch = EVERYTHING) -> None:
+    def __init__(self, resource: Resource, watch: Watch = EVERYTHING, namespace: str = "") -> None:
         self.resource = resource
+        self.namespace = namespace
         self.watch = watch
         self.items: dict[str, Object] = {}
         self.synced = asyncio.Event()

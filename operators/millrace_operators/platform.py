@@ -41,6 +41,7 @@ class Platform:
         registry_url: base URL of the registry, as pods reach it; empty: there is none.
         gateway_url: base URL of the online-store gateway, as pods reach it; empty: there is none.
         store_url: URL of the online store, as pods reach it; empty: there is none.
+        store_secret: Secret of the operator's own namespace that has that URL under the key ``url``.
         prometheus_url: base URL of Prometheus, as KEDA reaches it; empty: there is none.
         resources: of containers whose object states none.
         image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
@@ -53,6 +54,7 @@ class Platform:
     registry_url: str = ""
     gateway_url: str = ""
     store_url: str = ""
+    store_secret: str = "millrace-store"  # noqa: S105 a name
     prometheus_url: str = ""
     resources: DefaultResources = field(default_factory=DefaultResources)
     image_pull_secrets: tuple[str, ...] = ()

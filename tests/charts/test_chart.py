@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from millrace_kube import resources as r
-from millrace_kube.watched import WATCHED
+from millrace_core.api import names
+from millrace_operators.operator.process import LEASE_NAME
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_operators.platform import DefaultResources
 from millrace_operators.uninstall.settings import UninstallSettings
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.registry.settings import RegistrySettings
 from tests import kubernetes_peer
+from tests.charts.rendering import CHART, STORE, rendered
 from tests.operators import golden
+from tests.operators.rights import OPERATOR, Right, recorded
 
 helm = pytest.importorskip("helm_python")
 
-CHART = Path(__file__).parents[2] / "charts" / "millrace"
-STORE = {"store": {"url": "redis://store:6379"}}
 SETTINGS = {
     f"millrace-{name}": {field.alias for field in settings.model_fields.values()}
     for name, settings in (
@@ -59,6 +58,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "postgres": {**STORE, "registry": {"databaseUrl": "postgresql+psycopg://db/registry"}},
     "monitoring": {**STORE, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
     "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
+    "namespaces": {**STORE, "namespaces": ["a", "b"]},
     "everything": {
         **STORE,
         "image": {"digests": {"operator": "sha256:" + "ab" * 32}},
@@ -69,18 +69,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
-    with helm.Chart.load(str(CHART)) as chart:
-        chart.validate_schema(values)
-        manifests = chart.render(values, name="millrace", namespace="millrace-system")
-    joined = "\n---\n".join(text for path, text in manifests.items() if path.endswith(".yaml"))
-    return [document for document in yaml.safe_load_all(joined) if isinstance(document, dict)]
-
-
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
 def test_every_rendered_object_is_valid_kubernetes(values: dict[str, Any]) -> None:
     documents = rendered(values)
-    assert {"Deployment", "Service", "ClusterRole"} <= {document["kind"] for document in documents}
+    assert {"Deployment", "Service", "Role"} <= {document["kind"] for document in documents}
     for document in documents:
         if document["kind"] != "ServiceMonitor":
             kubernetes_peer.check(document, "1.30")
@@ -267,7 +259,7 @@ def test_an_uninstall_deletes_objects_only_where_that_was_chosen() -> None:
         [container] = one(documents, "Job", "millrace-uninstall")["spec"]["template"]["spec"]["containers"]
         environ = {variable["name"]: variable["value"] for variable in container["env"]}
         assert UninstallSettings.load(environ).delete_objects is chosen
-        [rule] = one(documents, "ClusterRole", "millrace-uninstall")["rules"]
+        [rule] = one(documents, "ClusterRole", "millrace-uninstall-objects")["rules"]
         assert ("delete" in rule["verbs"]) is chosen
     kinds = {each["kind"] for each in rendered({**STORE, "uninstall": {"hook": False}})}
     assert "Job" not in kinds
@@ -302,22 +294,60 @@ def test_the_chart_passes_helm_lint() -> None:
     assert result["errors"] == []
 
 
-def test_the_operator_may_do_what_it_does() -> None:
-    [role] = [
-        document
-        for document in rendered(STORE)
-        if document["kind"] == "ClusterRole" and document["metadata"]["name"] == "millrace-operator"
-    ]
-    may = {
+def rights(role: dict[str, Any]) -> set[Right]:
+    """What a role allows."""
+    return {
         (group, resource, verb)
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    made = WATCHED.keys() - {r.FEATURE_VIEWS, r.MODEL_DEPLOYMENTS, r.EXPERIMENTS, r.PODS, r.NODES}
-    needed = {(one.group, one.plural, verb) for one in WATCHED for verb in ("get", "list", "watch")}
-    needed |= {(one.group, one.plural, verb) for one in made for verb in ("create", "patch", "delete")}
-    needed.add(("", "pods", "delete"))
-    everything = {(group, verb) for group, resource, verb in may if resource == "*"}
-    assert {one for one in needed - may if (one[0], one[2]) not in everything} == set()
+
+
+CLUSTER_SCOPED = {("", "nodes")}
+BY_NAME = {("", "secrets"): names.STORE_SECRET, ("coordination.k8s.io", "leases"): LEASE_NAME}
+
+
+def test_the_operator_may_do_what_it_was_seen_to_do_and_nothing_else() -> None:
+    documents, seen = rendered(STORE), recorded()
+    assert rights(one(documents, "ClusterRole", OPERATOR)) == seen["everywhere"]
+    assert rights(one(documents, "Role", "millrace-operator-own")) == seen["own"] - seen["everywhere"]
+
+
+def test_with_namespaces_it_may_do_the_same_in_these_by_roles_alone() -> None:
+    documents, seen = rendered({**STORE, "namespaces": ["a", "b"]}), recorded()
+    assert not {each["kind"] for each in documents} & {"ClusterRole", "ClusterRoleBinding"}
+    there = {right for right in seen["everywhere"] if right[:2] not in CLUSTER_SCOPED}
+    roles = [each for each in documents if each["kind"] == "Role" and each["metadata"]["name"] == OPERATOR]
+    assert [role["metadata"]["namespace"] for role in roles] == ["a", "b"]
+    for role in roles:
+        assert rights(role) == there
+    assert rights(one(documents, "Role", "millrace-operator-own")) == seen["own"]
+    for binding in (each for each in documents if each["kind"] == "RoleBinding"):
+        assert [subject["namespace"] for subject in binding["subjects"]] == ["millrace-system"]
+    assert operator_environment(documents)["MILLRACE_NAMESPACES"] == "a,b"
+    [container] = one(documents, "Job", "millrace-uninstall")["spec"]["template"]["spec"]["containers"]
+    environ = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert UninstallSettings.load(environ).namespaces == ("a", "b")
+
+
+@pytest.mark.parametrize("values", [STORE, {**STORE, "namespaces": ["a"]}], ids=["everywhere", "namespaces"])
+def test_no_right_has_a_wildcard_and_secrets_and_leases_are_named(values: dict[str, Any]) -> None:
+    roles = [each for each in rendered(values) if each["kind"] in ("Role", "ClusterRole")]
+    assert len(roles) >= 4
+    for role in roles:
+        for rule in role["rules"]:
+            assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    name = BY_NAME.get((group, resource))
+                    # A plain create has no name to be asked about; an apply has.
+                    if name is not None and rule["verbs"] != ["create"]:
+                        assert rule["resourceNames"] == [name]
+
+
+def test_a_secret_is_never_made_by_a_plain_create() -> None:
+    for role in (each for each in rendered(STORE) if each["kind"] in ("Role", "ClusterRole")):
+        for rule in role["rules"]:
+            assert "secrets" not in rule["resources"] or "resourceNames" in rule

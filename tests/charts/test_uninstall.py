@@ -22,6 +22,7 @@ from millrace_kube.resources import (
     JOBS,
     LEASES,
     MODEL_DEPLOYMENTS,
+    NAMESPACES,
     SECRETS,
     SERVICE_ACCOUNTS,
     Resource,
@@ -158,10 +159,7 @@ async def test_what_stays_after_an_uninstall_can_be_deleted_or_is_taken_over_by_
 async def test_a_release_goes_on_without_an_operator_and_over_changes_of_others(
     cluster: EmbeddedCluster, server: RunningServer
 ) -> None:
-    for path in sorted((Path(CHART) / "crds").glob("*.yaml")):
-        document = yaml.safe_load(path.read_text())
-        if await cluster.client.get(DEFINITIONS, "", document["metadata"]["name"]) is None:
-            await cluster.client.create(DEFINITIONS, document)
+    await defined(cluster)
     held = {"namespace": cluster.namespace, "finalizers": ["millrace.dev/purge", "example.dev/theirs"]}
     view = feature_view("v").having("metadata", {"name": "v", **held}).build()
     await cluster.client.create(FEATURE_VIEWS, view)
@@ -175,6 +173,31 @@ async def test_a_release_goes_on_without_an_operator_and_over_changes_of_others(
     assert found is not None
     assert found["metadata"]["finalizers"] == ["example.dev/theirs"]
     assert said.count("there is no operator to stop") == 2
+
+
+async def test_only_objects_of_the_operators_own_namespaces_are_released(
+    cluster: EmbeddedCluster, server: RunningServer
+) -> None:
+    await defined(cluster)
+    other = f"{cluster.namespace}-other"
+    await cluster.client.create(NAMESPACES, {"metadata": {"name": other}})
+    for namespace in (cluster.namespace, other):
+        metadata = {"name": "v", "namespace": namespace, "finalizers": ["millrace.dev/purge"]}
+        await cluster.client.create(FEATURE_VIEWS, feature_view("v").having("metadata", metadata).build())
+    uninstall = Uninstall(cluster.client, cluster.namespace, [cluster.namespace], patience=PATIENCE, say=print)
+    await uninstall.run(delete_objects=False)
+    for namespace, left in ((cluster.namespace, None), (other, ["millrace.dev/purge"])):
+        found = await cluster.client.get(FEATURE_VIEWS, namespace, "v")
+        assert found is not None
+        assert found["metadata"].get("finalizers") == left
+
+
+async def defined(cluster: EmbeddedCluster) -> None:
+    """The chart's CRDs are there."""
+    for path in sorted((Path(CHART) / "crds").glob("*.yaml")):
+        document = yaml.safe_load(path.read_text())
+        if await cluster.client.get(DEFINITIONS, "", document["metadata"]["name"]) is None:
+            await cluster.client.create(DEFINITIONS, document)
 
 
 class _Meddled:

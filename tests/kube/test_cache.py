@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.api import names
-from millrace_kube.cache import Cache
+from millrace_kube.cache import Cache, Scope
 from millrace_kube.resources import JOBS, NODES, PODS, Object, Resource
 from millrace_kube.store import Store
 
@@ -107,7 +107,7 @@ def test_a_kind_that_is_not_served_holds_nothing() -> None:
     cache = Cache()
     cache.upsert(JOBS, job("a", 5))
     assert cache.served(JOBS)
-    cache.stores[JOBS].clear()
+    cache.clear(JOBS)
     assert not cache.served(JOBS)
     assert cache.all(JOBS) == []
     cache.upsert(JOBS, job("a", 6))
@@ -167,3 +167,34 @@ def test_a_list_of_a_server_that_was_set_back_is_the_truth(
     held = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in store.items.values()}
     assert held == {name: item["metadata"]["resourceVersion"] for name, item in listed.items()}
     assert store.upsert(job("d", 51))
+
+
+def within(namespace: str, name: str, version: int) -> Object:
+    document = job(name, version, view="v")
+    return {**document, "metadata": {**document["metadata"], "namespace": namespace}}
+
+
+def test_each_namespace_that_is_watched_has_versions_of_its_own() -> None:
+    cache = Cache(scope=Scope(("a", "b"), "own"))
+    stores = {namespace: cache.store(JOBS, namespace) for namespace in ("a", "b", "own")}
+    assert all(stores.values())
+    assert cache.store(JOBS, "c") is None
+    a, b = stores["a"], stores["b"]
+    assert a is not None
+    assert b is not None
+    a.replace([within("a", "x", 100)], 200)
+    b.replace([], 100)
+    # The watch of b is behind that of a, which is nothing to it.
+    assert cache.upsert(JOBS, within("b", "y", 150))
+    assert [item["metadata"]["name"] for item in cache.all(JOBS)] == ["x", "y"]
+    assert cache.select(JOBS, "b", "millrace.dev/view", "v") == cache.all(JOBS, "b") != []
+    a.replace([], 300)
+    assert [item["metadata"]["name"] for item in cache.all(JOBS)] == ["y"]
+
+
+def test_objects_outside_of_what_is_watched_are_not_held() -> None:
+    cache = Cache(scope=Scope(("a",), "own"))
+    assert not cache.upsert(JOBS, within("c", "x", 1))
+    assert cache.get(JOBS, "c", "x") is None
+    assert cache.select(JOBS, "c", "millrace.dev/view", "v") == cache.all(NODES) == []
+    assert not cache.served(NODES)

@@ -54,7 +54,8 @@ async def test_a_watched_crd_goes_and_comes_five_times(
     api = Api(fresh)
     namespace = api.namespace()
     async with operators(fresh, Toy(namespace)) as running:
-        store = running.runtime.cluster.cache.stores[FEATURE_VIEWS]
+        stores = running.runtime.cluster.cache.stores
+        [store] = [each for each in stores if each.resource == FEATURE_VIEWS]
         for number in range(5):
             make(api, namespace, f"v{number}")
             await eventually(lambda number=number: api.get(CRON_JOBS, namespace, f"fv-v{number}"), 60)

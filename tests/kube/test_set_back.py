@@ -145,17 +145,18 @@ def test_other_content_under_the_same_version_is_taken_from_a_list_and_told() ->
 
 def test_what_one_list_shows_of_the_server_all_stores_doubt_until_their_own() -> None:
     cache = Cache()
-    for store in cache.stores.values():
+    for store in cache.stores:
         store.replace([], 100)
     assert cache.is_current
     cache.upsert(CRON_JOBS, job("a", 120))
     cache.replace(JOBS, [], "40")
     assert not cache.is_current
-    assert cache.stores[JOBS].synced.is_set(), "its own list is in"
+    [jobs] = [store for store in cache.stores if store.resource == JOBS]
+    assert jobs.synced.is_set(), "its own list is in"
     cache.replace(CRON_JOBS, [], "41")
     assert cache.all(CRON_JOBS) == [], "though it was newer"
-    for resource in cache.stores:
-        cache.replace(resource, [], "42")
+    for store in cache.stores:
+        cache.replace(store.resource, [], "42")
     assert cache.is_current
     assert cache.upsert(CRON_JOBS, job("a", 43))
 
@@ -180,7 +181,7 @@ async def test_nothing_is_reconciled_while_a_part_of_the_cache_is_of_the_lost_pa
         cache = running.runtime.cluster.cache
         cache.doubt()
         turns.clear()
-        views = cache.stores[FEATURE_VIEWS]
+        [views] = [store for store in cache.stores if store.resource == FEATURE_VIEWS]
         await eventually(views.synced.is_set, 90)
         api.merge(FEATURE_VIEWS, namespace, "clicks", {"metadata": {"labels": {"a": "b"}}})
         await eventually(lambda: views.items[f"{namespace}/clicks"]["metadata"].get("labels"), 90)
@@ -204,10 +205,10 @@ class SetBack:
 async def test_an_object_that_is_older_than_it_was_brings_the_cache_into_doubt() -> None:
     """Else its status could never be written: the cache holds a version that the server has no more."""
     cache = Cache()
-    for resource in cache.stores:
-        cache.replace(resource, [], "9")
+    for store in cache.stores:
+        cache.replace(store.resource, [], "9")
     cache.upsert(JOBS, observed := job("a", 12) | {"metadata": {**job("a", 12)["metadata"], "uid": "u"}})
     cluster = CachedClient(SetBack(), cache)  # type: ignore[arg-type]
     with pytest.raises(MillraceError):
         await cluster.write_status(observed, {"phase": "x"})
-    assert all(store.doubted.is_set() for store in cache.stores.values())
+    assert all(store.doubted.is_set() for store in cache.stores)

@@ -11,6 +11,7 @@ import millrace_local.apiserver
 from millrace_local.apiserver.process import RunningServer, start
 from tests.operators.golden import CRDS
 from tests.operators.harness import Api, start_server
+from tests.operators.rights import granted
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,8 @@ def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     [package] = millrace_local.apiserver.__path__
     others = CRDS if CRDS.is_dir() else Path(package) / "thirdparty"
     running = start(data, kubeconfig=data / "kubeconfig", crds=[own, others], faults=True)
-    yield running
+    with granted(running):
+        yield running
     running.stop()
 
 
@@ -44,5 +46,6 @@ def api(server: RunningServer) -> Iterator[Api]:
 def fresh(tmp_path: Path) -> Iterator[RunningServer]:
     """A server of the test's own."""
     running = start_server(tmp_path)
-    yield running
+    with granted(running):
+        yield running
     running.stop()

@@ -234,7 +234,7 @@ class World:
     def unserved(self, resource: r.Resource) -> None:
         """The operator's cache takes a kind for not installed."""
         assert self._operator is not None
-        self._operator.cluster.cache.stores[resource].clear()
+        self._operator.cluster.cache.clear(resource)
 
     def apply(self, document: Object) -> Object:
         """As kubectl applies it, server-side."""
@@ -343,7 +343,7 @@ class Operator:
         try:
             found = await self.client.list(resource, namespace=namespace, labels=WATCHED[resource].labels)
         except AbsentError:
-            self.cluster.cache.stores[resource].clear()
+            self.cluster.cache.clear(resource)
         else:
             self.cluster.cache.replace(resource, *found)
 

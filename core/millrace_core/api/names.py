@@ -27,6 +27,9 @@ RENDERED: Final = f"{GROUP}/rendered"  # digest of what a Job's pods run, and wh
 DEFINITION: Final = f"{GROUP}/definition"  # the definition that a Job runs, see featureview/progress.py
 INTERVAL: Final = f"{GROUP}/interval"  # start/end that a Job was made to cover
 
+# Secret with the online store's URL, for the Jobs of a namespace's FeatureViews. One name, so that RBAC can name it.
+STORE_SECRET: Final = "millrace-store-url"  # noqa: S105 a name
+
 ARM_HEADER: Final = "x-millrace-arm"
 
 
@@ -53,11 +56,6 @@ def one_shot_job(view: str, identity: Any) -> str:
 def purge_job(namespace: str, view: str, uid: str, attempt: int) -> str:
     """Job in the operator's namespace that deletes the online rows of a deleted FeatureView."""
     return f"fv-purge-{digest([namespace, view, uid])[:16]}-{attempt}"
-
-
-def store_secret(view: str) -> str:
-    """Secret with the online store's URL, for the Jobs of a FeatureView."""
-    return f"fv-{view}-store"
 
 
 def arms_service(service: str) -> str:

@@ -2,7 +2,8 @@
 
 Served at ``/faults`` only by a server started with ``--faults``: ``PUT`` sets the list of rules, ``GET`` shows them
 with their counters, ``DELETE`` removes them. ``POST /faults/drop-watches`` cuts all watches now, and
-``POST /faults/forget-history`` makes every watch from an earlier resourceVersion answer 410.
+``POST /faults/forget-history`` makes every watch from an earlier resourceVersion answer 410. What ``/faults/access`` is
+stands in ``access``.
 
 A rule is an object; what is absent matches everything:
 
@@ -25,6 +26,7 @@ from typing import Any
 
 import orjson
 
+from millrace_local.apiserver import access
 from millrace_local.apiserver.errors import StatusError, bad_request, no_such_path
 from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream, json_response
 from millrace_local.apiserver.server import ApiServer
@@ -107,6 +109,7 @@ class FaultInjector:
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
+        self._access = access.AccessControl(server)
         self._rules: list[FaultRule] = []
         server.hub.hold = self._hold
 
@@ -116,6 +119,8 @@ class FaultInjector:
         Raises:
             StatusError: 400 for a bad rule, 404 for another method or path.
         """
+        if request.path == access.PATH:
+            return self._access.serve(request)
         match request.method, request.path:
             case "GET", "/faults":
                 pass
@@ -150,6 +155,7 @@ class FaultInjector:
             StatusError: the status that a rule asks for.
             ConnectionCut: a rule asks for it.
         """
+        self._access.check(request, verb, target)
         call = _call(request, verb, target)
         due = [r for r in self._rules if r.action != "staleWatch" and r.matches(**call) and r.due()]
         for rule in due:

@@ -24,7 +24,6 @@ class DeletionPlan:
     Args:
         reason: what is done or waited for, for people.
         attempt: number of the purge Job to make; None: none now.
-        at_work: name of the purge Job at work, whose Secret has to be there; empty: none is.
         finished: the finalizer can be removed.
         left_behind: why rows may be left in the store; empty where none are.
         wake: when to look again, even if nothing happens until then: when ``PATIENCE`` ends, or before.
@@ -32,7 +31,6 @@ class DeletionPlan:
 
     reason: str
     attempt: int | None = None
-    at_work: str = ""
     finished: bool = False
     left_behind: str = ""
     wake: datetime | None = None
@@ -64,7 +62,7 @@ def plan(
         stuck = f": {active.failure.message}" if active.failure else ""
         # One that has just ended still counts as active, and nothing else happens when it no longer does.
         settled = active.finished_at + GRACE if active.finished_at else until
-        return DeletionPlan(f"deleting the online rows{stuck}", at_work=active.name, wake=min(until, settled))
+        return DeletionPlan(f"deleting the online rows{stuck}", wake=min(until, settled))
     return DeletionPlan("deleting the online rows", attempt=len(failed), wake=until)
 
 

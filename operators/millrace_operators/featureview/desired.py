@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -114,7 +114,7 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
     labels = {**_labels(view), names.PROJECT: namespace}
     container = {
         **_container(platform, ["purge"]),
-        "env": _environment(view, platform, name),
+        "env": _environment(view, platform, platform.store_secret),
         "resources": complete(None, platform.resources.purge),
     }
     return {
@@ -130,16 +130,15 @@ def purge_job(view: Object, platform: Platform, attempt: int) -> Object:
     }
 
 
-def store_secret(owner: Object, name: str, url: str) -> Object:
-    """The Secret with the store's URL for Jobs in the namespace of its owner; it is deleted with the owner."""
+def store_secret(views: Sequence[Object], url: str) -> Object:
+    """The Secret with the store's URL for Jobs in the namespace of these views; it is deleted with the last of them."""
     return {
         "apiVersion": SECRETS.api_version,
         "kind": SECRETS.kind,
         "metadata": {
-            "name": name,
-            "namespace": namespace_of(owner),
-            # Blocking the deletion of a Job would need a right on Jobs' finalizers, where the cluster enforces that.
-            "ownerReferences": [owner_reference(owner, blocks=owner["kind"] != JOBS.kind)],
+            "name": names.STORE_SECRET,
+            "namespace": namespace_of(views[0]),
+            "ownerReferences": [owner_reference(view, controller=False) for view in views],
         },
         "type": "Opaque",
         "data": {"url": base64.b64encode(url.encode()).decode()},
@@ -177,7 +176,7 @@ def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: 
     spec = view["spec"]
     credentials = spec["source"].get("credentialsSecretRef")
     shards = int(spec["materialization"].get("parallelism", 1))
-    environment = _environment(view, platform, names.store_secret(name_of(view)))
+    environment = _environment(view, platform, names.STORE_SECRET)
     container = {
         **_container(platform, ["run", *arguments]),
         "env": [*environment, *(_SHARDED if shards > 1 else [])],

@@ -38,13 +38,9 @@ async def advance(cluster: CachedClient, platform: Platform, document: Object, n
     if planned.finished:
         await _finish(cluster, platform, document, purges, planned.left_behind)
         return None
-    with refusals.noted():
-        job = planned.at_work
-        if planned.attempt is not None:
-            wanted = desired.purge_job(document, platform, planned.attempt)
-            await cluster.apply(wanted)
-            job = name_of(wanted)
-        await _apply_secret(cluster, platform, job)
+    if planned.attempt is not None:
+        with refusals.noted():
+            await cluster.apply(desired.purge_job(document, platform, planned.attempt))
     before, generation = document.get("status") or {}, int(document["metadata"]["generation"])
     message = planned.reason if refusals.first is None else f"{planned.reason}: {refusals.first}"
     await cluster.write_status(document, status.purging(before, message, generation, now))
@@ -108,13 +104,6 @@ def _purges(cluster: CachedClient, platform: Platform, namespace: str, name: str
         for resource in (JOBS, PODS)
     )
     return runs.of_jobs(jobs, pods, now)
-
-
-async def _apply_secret(cluster: CachedClient, platform: Platform, job: str) -> None:
-    """Makes the Secret of a purge Job, which needs the Job as its owner; again each turn, as it may have failed."""
-    made = cluster.cache.get(JOBS, platform.namespace, job) if job else None
-    if made is not None and desired.is_secret(platform.store_url):
-        await cluster.apply(desired.store_secret(made, job, platform.store_url))
 
 
 async def _report(cluster: CachedClient, document: Object, why: str) -> None:

@@ -100,7 +100,8 @@ async def _write_children(
     with refusals.noted():
         if planned.scheduled:
             if desired.is_secret(platform.store_url):
-                await cluster.apply(desired.store_secret(document, names.store_secret(name), platform.store_url))
+                views = [each for each in cluster.cache.all(FEATURE_VIEWS, namespace) if not deleting(each)]
+                await cluster.apply(desired.store_secret(views, platform.store_url))
             await cluster.apply(desired.cron_job(document, platform, definition, suspended=planned.suspended))
         elif observed.cron_job is not None:
             await cluster.delete(CRON_JOBS, namespace, names.cron_job(name))

@@ -101,7 +101,7 @@ class _Operator:
     async def _lead(self, stop: asyncio.Event, held: LeaderLease) -> int:
         configuration = await self._connect()
         async with Client(configuration, metrics=self.metrics, fence=held.fence, reconnect=self._connect) as client:
-            cluster = CachedClient(client, Cache(), metrics=self.metrics)
+            cluster = CachedClient(client, Cache(scope=self._settings.scope()), metrics=self.metrics)
             self.metrics.registry.register(ViewMetrics(cluster.cache, cluster.now))
             self._runtime = Runtime(
                 cluster,

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, Json
 
 from millrace_core.api.base import Resources
-from millrace_core.base.settings import Settings
+from millrace_core.base.settings import Names, Settings
+from millrace_kube.cache import Scope
 from millrace_operators.platform import DefaultResources, Platform
 
 
@@ -39,6 +40,12 @@ class OperatorSettings(Settings):
         alias="MILLRACE_NAMESPACE",
         description="The operator's own namespace: its Lease, and the Jobs that purge deleted views, are there",
     )
+    namespaces: Names = Field(
+        (),
+        alias="MILLRACE_NAMESPACES",
+        description="The namespaces whose objects are acted on, with commas between them; rights in these suffice. "
+        "Empty: all",
+    )
     registry_url: str = Field(
         "",
         alias="MILLRACE_REGISTRY_URL",
@@ -55,6 +62,12 @@ class OperatorSettings(Settings):
         description="URL of the online store, as Jobs reach it (forms: millrace_core.features.online.store_url). "
         "With a password in it, it reaches them by a Secret. "
         "Empty: no view with an online part can materialize",
+    )
+    store_secret: str = Field(
+        "millrace-store",
+        alias="MILLRACE_STORE_SECRET",
+        description="Secret of the operator's own namespace that has that URL under the key url: Jobs that purge "
+        "deleted views read it there, if it holds a password",
     )
     prometheus_url: str = Field(
         "", alias="MILLRACE_PROMETHEUS_URL", description="Base URL of Prometheus, where KEDA reads load. Empty: none"
@@ -80,8 +93,8 @@ class OperatorSettings(Settings):
         description="JSON {requests, limits} of the container that serves a model, for what the deployment states none "
         "of. Empty: built-in ones",
     )
-    image_pull_secrets: str = Field(
-        "",
+    image_pull_secrets: Names = Field(
+        (),
         alias="MILLRACE_IMAGE_PULL_SECRETS",
         description="Names, with commas between them, of Secrets in the namespace of each pod that is made, by which "
         "its image is pulled",
@@ -109,6 +122,10 @@ class OperatorSettings(Settings):
         "INFO", alias="MILLRACE_LOG_LEVEL", description="What is logged: DEBUG, INFO, WARNING or ERROR"
     )
 
+    def scope(self) -> Scope:
+        """What is watched."""
+        return Scope(self.namespaces, self.namespace)
+
     def platform(self) -> Platform:
         """What children need to know."""
         return Platform(
@@ -119,9 +136,10 @@ class OperatorSettings(Settings):
             registry_url=self.registry_url,
             gateway_url=self.gateway_url,
             store_url=self.store_url,
+            store_secret=self.store_secret,
             prometheus_url=self.prometheus_url,
             resources=self._resources(),
-            image_pull_secrets=tuple(name.strip() for name in self.image_pull_secrets.split(",") if name.strip()),
+            image_pull_secrets=self.image_pull_secrets,
         )
 
     def _resources(self) -> DefaultResources:

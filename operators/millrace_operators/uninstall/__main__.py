@@ -18,7 +18,11 @@ async def run(settings: UninstallSettings, environ: Mapping[str, str]) -> None:
     """Releases what the operator holds."""
     async with Client(await connect(environ), user_agent="millrace-uninstall") as client:
         uninstall = Uninstall(
-            client, settings.namespace, patience=settings.patience, say=lambda line: sys.stdout.write(f"{line}\n")
+            client,
+            settings.namespace,
+            settings.namespaces,
+            patience=settings.patience,
+            say=lambda line: sys.stdout.write(f"{line}\n"),
         )
         await uninstall.run(delete_objects=settings.delete_objects)
 

@@ -8,7 +8,8 @@ be deleted: the operator does that while it still runs, because it deletes what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import product
 from typing import Final
 
 from millrace_core.api.base import GROUP
@@ -44,13 +45,17 @@ class Uninstall:
 
     Args:
         namespace: the operator's own.
+        namespaces: those that it acts on; empty: all.
         patience: seconds that each wait lasts at most.
         say: takes a line for people.
     """
 
-    def __init__(self, client: Client, namespace: str, *, patience: float, say: Say) -> None:
+    def __init__(
+        self, client: Client, namespace: str, namespaces: Sequence[str] = (), *, patience: float, say: Say
+    ) -> None:
         self._client = client
         self._namespace = namespace
+        self._namespaces = tuple(namespaces) or ("",)
         self._patience = patience
         self._say = say
 
@@ -110,9 +115,9 @@ class Uninstall:
         raise ConflictError(f"{resource.kind} {key_of(document)} is changed all the time")
 
     async def _objects(self) -> AsyncIterator[tuple[Resource, Object]]:
-        for resource in _KINDS:
+        for resource, namespace in product(_KINDS, self._namespaces):
             try:
-                found, _ = await self._client.list(resource)
+                found, _ = await self._client.list(resource, namespace)
             except AbsentError:  # somebody deleted the CRD, and with it every object
                 continue
             for document in found:

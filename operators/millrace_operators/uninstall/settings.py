@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from millrace_core.base.settings import Settings
+from millrace_core.base.settings import Names, Settings
 
 
 class UninstallSettings(Settings):
     """What is to be let go, and what is to be deleted."""
 
     namespace: str = Field("millrace-system", alias="MILLRACE_NAMESPACE", description="The operator's own namespace")
+    namespaces: Names = Field(
+        (),
+        alias="MILLRACE_NAMESPACES",
+        description="The namespaces that the operator acts on, with commas between them. Empty: all",
+    )
     delete_objects: bool = Field(
         False,
         alias="MILLRACE_DELETE_OBJECTS",

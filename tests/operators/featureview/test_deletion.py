@@ -37,11 +37,6 @@ def test_the_purge_is_made_once_and_waited_for() -> None:
     assert not plan(purge(RunState.ACTIVE)).finished
 
 
-def test_the_purge_at_work_is_named_so_that_its_secret_is_made_again() -> None:
-    assert plan(purge(RunState.ACTIVE)).at_work == "fv-purge-0"
-    assert plan(purge(RunState.FAILED), purge(RunState.ACTIVE, 1)).at_work == "fv-purge-1"
-
-
 def test_a_purge_that_ended_is_looked_at_again_as_soon_as_its_pod_must_have_been_seen() -> None:
     ended = purge(RunState.ACTIVE)
     assert plan(ended).wake == NOON + GRACE

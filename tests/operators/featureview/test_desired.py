@@ -55,7 +55,7 @@ def children() -> dict[str, list[Object]]:
         ],
         "purge": [desired.purge_job(view, PLATFORM, 0)],
         "with_password": [
-            desired.store_secret(view, names.store_secret("user-stats"), secret.store_url),
+            desired.store_secret([view], secret.store_url),
             desired.cron_job(view, secret, DEFINITION, suspended=True),
         ],
     }
@@ -118,5 +118,4 @@ def test_the_longest_name_leaves_children_with_valid_names() -> None:
     longest = "x" * MAX_NAME
     assert len(names.cron_job(longest)) <= 52
     assert len(names.one_shot_job(longest, "id")) <= 63
-    assert len(names.store_secret(longest)) <= 63
     assert len(names.purge_job("n" * 63, longest, "uid", 99)) <= 63

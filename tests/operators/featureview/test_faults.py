@@ -333,26 +333,18 @@ async def test_what_somebody_adds_to_a_child_is_put_back_and_told(
     ]
 
 
-@pytest.mark.parametrize("code", [403, 500])
-async def test_the_secret_of_a_purge_is_made_again_after_it_failed_once(worlds: Worlds, api: Api, code: int) -> None:
+async def test_a_purge_reads_the_stores_password_where_the_operator_has_it(worlds: Worlds, api: Api) -> None:
     world = worlds()
-    world.platform = replace(PLATFORM, store_url="redis://:password@store:6379")
+    world.platform = replace(PLATFORM, store_url="redis://:hunter2@store:6379", store_secret="mine")
     world.create(clicks())
     await world.settle()
     world.api.delete(FEATURE_VIEWS, world.namespace, "clicks")
-    api.fault({"verb": "create|patch", "resource": "secrets", "userAgent": AGENT, "action": "status", "code": code})
-    for _ in range(3):
-        await world.turn()
-    [purge] = world.jobs()
-    place = PLATFORM.namespace, purge["metadata"]["name"]
-    assert api.get(SECRETS, *place) is None
-    api.no_faults()
     await world.settle()
-    made = api.get(SECRETS, *place)
-    assert made is not None
-    [owner] = made["metadata"]["ownerReferences"]
-    assert owner["name"] == purge["metadata"]["name"]
-    assert "blockOwnerDeletion" not in owner, "that would need a right on the finalizers of Jobs"
+    [purge] = world.jobs()
+    [container] = purge["spec"]["template"]["spec"]["containers"]
+    [store] = [each for each in container["env"] if each["name"] == "MILLRACE_STORE_URL"]
+    assert store["valueFrom"] == {"secretKeyRef": {"name": "mine", "key": "url"}}
+    assert api.list(SECRETS, PLATFORM.namespace) == []
 
 
 async def test_a_view_whose_rows_cannot_be_deleted_goes_nevertheless_and_says_what_stays(worlds: Worlds) -> None:

@@ -103,7 +103,7 @@ class World:
         try:
             for resource in _SEEN:
                 if resource in self.absent:
-                    cache.stores[resource].clear()
+                    cache.clear(resource)
                     continue
                 # Purge Jobs are elsewhere, so Jobs and pods are listed everywhere.
                 where = "" if resource in (JOBS, PODS) else self.namespace

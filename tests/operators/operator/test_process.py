@@ -28,7 +28,7 @@ from tests.operators.harness import Api
 class Operator:
     """One process."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, **more: str) -> None:
         self.port = _free_port()
         settings = {
             "PATH": os.environ["PATH"],
@@ -36,6 +36,7 @@ class Operator:
             "MILLRACE_HOST": "127.0.0.1",
             "MILLRACE_HEALTH_PORT": str(self.port),
             "MILLRACE_STORE_URL": "redis://127.0.0.1:1",
+            **more,
         }
         self.log = log
         with log.open("ab") as file:
