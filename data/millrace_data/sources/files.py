@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -105,15 +105,18 @@ class Folders:
             ) from error
 
 
-def partitioning(definition: Definition, found: Found, field: str) -> Folders:
+def partitioning(definition: Definition, found: Found, field: str, *, without: Collection[str] = ()) -> Folders:
     """The columns of folders' names that the definition uses, each of the type that it is declared with.
 
-    What stands above the files that were asked for says nothing of them: ``v=77`` there may be part of any path.
+    What stands above the root wins over no column of the files: ``v=77`` there may be part of any path. A ``Found``
+    with the root "" asks for it, ``without`` the columns that the files have.
     """
     names = _names([path.removeprefix(found.root) for path in found.paths])
     needed = columns.needed(definition)
     types = _declared(definition)
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in names if name in needed])
+    schema = pa.schema(
+        [(name, types.get(name, pa.string())) for name in names if name in needed and name not in without]
+    )
     return Folders(schema, field, found.root)
 
 

@@ -18,7 +18,7 @@ from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import bounds, columns, row_groups
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
-from millrace_data.sources.files import find, partitioning
+from millrace_data.sources.files import Found, find, partitioning
 from millrace_data.sources.pinned import File, PinnedFiles
 
 URI_FIELD: Final = "spec.source.parquet.uri"
@@ -91,6 +91,11 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     files = PinnedFiles(uri, URI_FIELD)
     with unchanged(uri, URI_FIELD), explained(uri, URI_FIELD, ask=ask):
         fragments = files.fragments([File(system, each, folders.of(each)) for each in found.paths])
+        own = {name for each in fragments for name in each.physical_schema.names}
+        wider = partitioning(definition, Found("", found.paths), URI_FIELD, without=own - set(folders.schema.names))
+        if len(wider.schema) > len(folders.schema):
+            folders = wider
+            fragments = files.fragments([File(system, each, folders.of(each)) for each in found.paths])
     places = [Place(each.path, _with(each.physical_schema, folders.schema)) for each in fragments]
     schema = columns.checked(definition, places, address=uri)
     return ParquetSource(definition, uri, URI_FIELD, files, fragments, schema, columns.types(places)), schema

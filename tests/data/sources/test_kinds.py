@@ -408,7 +408,7 @@ def test_a_folder_of_a_column_may_begin_with_an_underscore(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("below", ["", "/", "/a.parquet", "/*.parquet", "/**"])
-def test_a_folder_above_the_files_that_were_asked_for_gives_no_column(below: str, tmp_path: Path) -> None:
+def test_a_folder_above_the_files_that_were_asked_for_wins_over_no_column_of_theirs(below: str, tmp_path: Path) -> None:
     (tmp_path / "id=77").mkdir()
     pq.write_table(rows(3), tmp_path / "id=77" / "a.parquet")
     found = read(Place({"parquet": {"uri": f"file://{tmp_path}/id=77{below}"}}, Credentials()), ["id"])
