@@ -9,7 +9,17 @@ from typing import Any
 
 from millrace_core.api import names
 from millrace_kube.cache import Cache
-from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
+from millrace_kube.resources import (
+    CRON_JOBS,
+    FEATURE_VIEWS,
+    JOBS,
+    PODS,
+    Object,
+    deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.readers import readers
@@ -29,6 +39,7 @@ class ViewObservation:
         cron_job: its CronJob, where there is one.
         rendering: digest of what the pods of a run made now would run, see ``desired.rendering``.
         readers: the features that each ModelDeployment reads of it, by the name of the ModelDeployment.
+        views: the views of the namespace that stay, this one among them; they share a Secret.
         now: the moment.
     """
 
@@ -39,6 +50,7 @@ class ViewObservation:
     cron_job: Object | None = None
     rendering: str = ""
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    views: Sequence[Object] = ()
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -63,4 +75,5 @@ def observe(cache: Cache, document: Object, platform: Platform, now: datetime) -
         cron_job=cache.get(CRON_JOBS, namespace, names.cron_job(name)),
         rendering=desired.rendering(document, platform),
         readers=readers(cache, namespace, name),
+        views=[each for each in cache.all(FEATURE_VIEWS, namespace) if not deleting(each)],
     )

@@ -14,9 +14,8 @@ from millrace_kube.refusals import REFUSED_SECONDS, Refusals
 from millrace_kube.resources import CRON_JOBS, JOBS, PODS, Object, labels_of, name_of, namespace_of
 from millrace_operators.featureview import deletion, desired, runs, status
 from millrace_operators.featureview.runs import Run, RunState
+from millrace_operators.featureview.writes import FINALIZER
 from millrace_operators.platform import Platform
-
-FINALIZER: Final = "millrace.dev/purge"
 
 _ENDED: Final = ("Succeeded", "Failed")
 
