@@ -41,7 +41,7 @@ from benchmarks.figures import (
 )
 
 FEATURES = 10
-ROW_BYTES = 25 + 2 + 5 * 4 + 5 * 8
+ROW_BYTES = 29 + 2 + 5 * 4 + 5 * 8
 BEGIN, SPAN = 1_700_000_000_000_000, 90 * 86_400_000_000
 RATE_LIMIT = 0.4
 FEAST_LIMIT = 12

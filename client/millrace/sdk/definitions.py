@@ -20,6 +20,7 @@ from millrace_core.features.online.published import Snapshot
 
 DEFAULT_PROJECT = "default"
 SECONDS = 10.0
+_NOT_FOUND = 404
 
 
 class Loaded(NamedTuple):
@@ -69,12 +70,55 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> L
 
 def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: str) -> list[dict[str, Any]]:
     """The objects of one of Millrace's kinds in a namespace of a cluster. Raises as ``from_cluster``."""
+    kubernetes, broken = _client(kubeconfig)
+    try:
+        found = kubernetes.client.CustomObjectsApi().list_namespaced_custom_object(
+            GROUP, VERSION, namespace, plural, _request_timeout=SECONDS
+        )
+    except (kubernetes.client.exceptions.ApiException, OSError, broken) as error:
+        raise RetryError(
+            f"the cluster lists no {plural} of namespace {namespace!r}: {error}",
+            hint="Check that the API server is up, that Millrace's CRDs are installed, and that you may list them",
+        ) from error
+    return list(found["items"])
+
+
+def annotate(
+    kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: str, name: str, annotations: Mapping[str, str]
+) -> None:
+    """Sets annotations of one of Millrace's objects in a cluster.
+
+    Raises:
+        NotFoundError: there is no such object. The others as ``from_cluster``.
+    """
+    kubernetes, broken = _client(kubeconfig)
+    try:
+        kubernetes.client.CustomObjectsApi().patch_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            namespace,
+            plural,
+            name,
+            {"metadata": {"annotations": dict(annotations)}},
+            _request_timeout=SECONDS,
+        )
+    except (kubernetes.client.exceptions.ApiException, OSError, broken) as error:
+        if getattr(error, "status", None) == _NOT_FOUND:
+            raise NotFoundError(f"namespace {namespace!r} has no {name!r} among its {plural}") from error
+        raise RetryError(
+            f"the cluster does not take an annotation of {name!r}: {error}",
+            hint=f"Check that the API server is up, and that you may patch {plural}",
+        ) from error
+
+
+def _client(kubeconfig: str | os.PathLike[str] | None) -> tuple[Any, type[Exception]]:
+    """The Kubernetes client, logged in, and what it raises where a connection breaks."""
     try:
         kubernetes: Any = import_module("kubernetes")  # slow to import, needed here only
-        broken: Any = import_module("urllib3.exceptions").HTTPError
+        broken: type[Exception] = import_module("urllib3.exceptions").HTTPError
     except ModuleNotFoundError as error:
         raise ReportError(
-            f"reading views from a cluster needs {error.name}, which is not installed",
+            f"a cluster needs {error.name}, which is not installed",
             hint="Install it with: pip install 'millrace[cluster]'",
             reason="LibraryMissing",
         ) from error
@@ -86,16 +130,7 @@ def listed(kubeconfig: str | os.PathLike[str] | None, namespace: str, plural: st
             config.load_kube_config(None if kubeconfig is None else os.fspath(kubeconfig))
     except (config.ConfigException, OSError, yaml.YAMLError) as error:
         raise RejectError(f"no usable kubeconfig: {error}", hint="Pass kubeconfig=, or set KUBECONFIG") from error
-    try:
-        found = kubernetes.client.CustomObjectsApi().list_namespaced_custom_object(
-            GROUP, VERSION, namespace, plural, _request_timeout=SECONDS
-        )
-    except (kubernetes.client.exceptions.ApiException, OSError, broken) as error:
-        raise RetryError(
-            f"the cluster lists no {plural} of namespace {namespace!r}: {error}",
-            hint="Check that the API server is up, that Millrace's CRDs are installed, and that you may list them",
-        ) from error
-    return list(found["items"])
+    return kubernetes, broken
 
 
 def _text(path: Path) -> str:

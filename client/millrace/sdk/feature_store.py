@@ -288,6 +288,23 @@ class FeatureStore:
             raise RejectError(f"start {start} is not before end {end}", field="start")
         return materialization.run(definition, self._store(), since, upto, progress)
 
+    def rebuild(self, view: str, *, progress: Progress | None = None) -> MaterializeResult:
+        """Makes the online rows of a view anew from its source, in this process: afterwards the store has what the
+        source has, and nothing else from before.
+
+        Rows that were newer than the source's are replaced, and those of entities that the source no longer has are
+        removed. Rows that are pushed meanwhile stay. Readers see the old row of an entity until they see its new one.
+        It may be stopped at any moment and called again.
+
+        Args:
+            view: name of the view.
+            progress: as in ``materialize``.
+
+        Raises:
+            MillraceError: why it failed, and what to do.
+        """
+        return materialization.run(self.definition(view), self._store(), None, None, progress, full=True)
+
     def push(self, view: str, df: Any, to: str = "online_and_offline") -> PushResult:
         """Brings rows to the online store, to the view's log (``source.push``), or to both: through the gateway where
         there is one, else from here. The same rows pushed again change nothing.

@@ -37,6 +37,8 @@ class MaterializeResult:
         written: how many of them the store took, because they were newer than what it had.
         skipped: how many it had already, or newer ones.
         keys: how many entities of the view the store holds now.
+        removed: how many entities are gone, because the source no longer has them; only a rebuild, and the first run of
+            a changed definition, remove any.
         seconds: how long it took.
         quality: per quality check whether the rows passed it; where one that blocks fails, nothing is written.
         details: the whole report of the run, as its Job would send it (docs/parts.md).
@@ -49,6 +51,7 @@ class MaterializeResult:
     written: int
     skipped: int
     keys: int
+    removed: int
     seconds: float
     quality: Sequence[CheckResult]
     details: Mapping[str, Any]
@@ -60,20 +63,23 @@ def run(
     start: int | None,
     end: int | None,
     progress: Progress | None,
+    *,
+    full: bool = False,
 ) -> MaterializeResult:
-    """Runs once. Without ``end`` it is the run that the view's schedule would start now.
+    """Runs once. Without ``end`` it is the run that the view's schedule would start now; ``full`` reads everything, and
+    removes what the source no longer has.
 
     Raises:
         MillraceError: why it failed; the watermark has then not moved.
     """
     began = time.monotonic()
     credentials = Credentials.load(os.environ)
-    covers = job.run_interval(
-        definition, Ledger(store, definition).position(), time_arguments.now(), RunRequest(start, end)
-    )
+    ledger, request = Ledger(store, definition), RunRequest(start, end, full)
     options: dict[str, Any] = {} if progress is None else {"progress": progress}
 
     def attempt() -> Result:
+        covers = job.run_interval(definition, ledger.position(), time_arguments.now(), request)
+        covers = job.begin(ledger, covers, None, PATIENCE_SECONDS)
         source, cells = open_source(definition, credentials), open_cell_log(definition, credentials)
         with EngineSettings.load(os.environ).engine(definition.view) as engine:
             return job.run(definition, source, store, engine, covers, patience=PATIENCE_SECONDS, cells=cells, **options)
@@ -89,6 +95,7 @@ def run(
         written=result.written,
         skipped=result.skipped,
         keys=result.keys,
+        removed=result.removed,
         seconds=seconds,
         quality=result.quality,
         details=job.as_dict(result, seconds, time_arguments.now()),

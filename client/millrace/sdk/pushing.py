@@ -17,6 +17,7 @@ from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import push_batch
 from millrace_core.features.online.arrow_stream import METADATA
+from millrace_core.features.online.push_batch import PushClock
 from millrace_core.features.online.push_request import TO
 from millrace_core.features.online.request import STREAM
 from millrace_core.features.types.content_id import content_id
@@ -85,7 +86,8 @@ class StorePusher:
         Raises:
             RejectError: the view cannot be pushed so, or no row fits. RetryError: store or log do not answer.
         """
-        checked = push_batch.from_arrow(definition, rows)
+        now = time_arguments.now()
+        checked = push_batch.from_arrow(definition, rows, PushClock(now))
         table, rejected = checked.table, [RejectedRow(*each) for each in checked.rejected]
         if to != "offline":
             push_batch.require_online(definition)
@@ -95,13 +97,13 @@ class StorePusher:
         if to != "online":
             log = PushLog(definition, Credentials.load(os.environ))
             # The same rows pushed again are the same push.
-            logged = table.num_rows if log.append(table, content_id(table), time_arguments.now()) else 0
+            logged = table.num_rows if log.append(table, content_id(table), now) else 0
         if to != "offline":
-            written = self._write(definition, table)
+            written = self._write(definition, table, now)
             skipped = table.num_rows - written
         return PushResult(definition.view, table.num_rows, written, skipped, logged, rejected)
 
-    def _write(self, definition: Definition, table: pa.Table) -> int:
+    def _write(self, definition: Definition, table: pa.Table, now: int) -> int:
         if self._url is None:
             raise RejectError(
                 "this feature store knows no online store",
@@ -109,9 +111,12 @@ class StorePusher:
                 field="to",
             )
         store = Store(self._url())
-        store.announce(definition)
-        with RowWriter(store, definition, PATIENCE_SECONDS).running() as writer:
-            writer.write(push_batch.rows(definition, push_batch.newest(definition, table)))
+        generation = store.announce(definition)
+        with RowWriter(
+            store, definition, PATIENCE_SECONDS, now=time_arguments.now, generation=generation, pushed=True
+        ).running() as writer:
+            for each in push_batch.newest(definition, table, now):
+                writer.write(push_batch.rows(definition, each))
         return writer.written.changed
 
 

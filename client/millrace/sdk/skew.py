@@ -10,14 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from millrace.sdk import time_arguments
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline import point_in_time, verify
-from millrace_core.features.offline.verify import OfflineValues, VerifyReport
+from millrace_core.features.offline.verify import LaterRow, OfflineValues, VerifyReport
+from millrace_core.features.online import keys, stored_value
+from millrace_core.features.online.generation import TOLERANCE
 from millrace_data.materialization.ledger import Ledger
 from millrace_data.materialization.resources import EngineSettings
-from millrace_data.online.sampling import sample
+from millrace_data.online import sampling
 from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source, read_whole
@@ -45,15 +48,29 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
     random = Random(seed)  # noqa: S311 a sample keeps no secret
     # How far runs are is read first: one that ends meanwhile only makes rows newer.
     position = Ledger(store, definition).position()
-    stored = sample(store, definition.project, definition.view, count, random)
+    stored = sampling.sample(store, definition.project, definition.view, count, random)
     layouts = store.layouts(definition.project, definition.view)
 
     def recompute(names: Sequence[str], frame: EntityFrame) -> OfflineValues:
         return read_whole(lambda: _recomputed(definition, names, frame))
 
-    return verify.check(
-        definition, stored, position.watermark, recompute, created=position.created, layouts=layouts, as_of=as_of
+    now = time_arguments.now()
+    report = verify.check(
+        definition,
+        stored,
+        position.watermark,
+        recompute,
+        now=now,
+        created=position.created,
+        layouts=layouts,
+        as_of=as_of,
     )
+    for found in sampling.later(store, definition.project, definition.view, now + TOLERANCE):
+        report.later += 1
+        if report.later <= verify.SHOWN:
+            event = stored_value.newest_event_time(found.row)
+            report.later_rows.append(LaterRow(keys.entity(definition, found.key), event or 0))
+    return report
 
 
 def _recomputed(definition: Definition, names: Sequence[str], frame: EntityFrame) -> OfflineValues:

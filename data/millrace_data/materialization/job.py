@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,14 +15,23 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import NO_CREATED, DescribedSource, HistorySource, TimeRange
 from millrace_core.features.offline import snapshot
 from millrace_core.features.offline.latest import latest, time_range
-from millrace_core.features.offline.quality_verdict import CheckResult, QualityVerdict
+from millrace_core.features.offline.quality_verdict import CheckResult, QualityBaseline, QualityVerdict
+from millrace_core.features.online.generation import Generation
 from millrace_core.features.online.shard import Shard, ShardedSource
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.examination import Examination
-from millrace_data.materialization.ledger import Ledger, Position, RunInterval, RunShard
+from millrace_data.materialization.ledger import (
+    Ledger,
+    Position,
+    Replaces,
+    RunInterval,
+    RunShard,
+    SupersededError,
+)
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
+from millrace_data.online.sweeping import sweep
 from millrace_data.online.writer import RowWriter
 from millrace_data.sources.cell_log import CellLog, CellLogRun
 
@@ -45,7 +55,8 @@ class RunRequest:
 class Result:
     """What a run did: ``rows`` had the latest of their entity, ``written`` of them were newer than what was there.
 
-    ``complete``: whether the run has come to its end; not while other shards of it are missing.
+    ``removed``: keys that are gone, because the source no longer has them. ``complete``: whether the run has come to
+    its end; not while other shards of it are missing.
     """
 
     definition: Definition
@@ -56,6 +67,7 @@ class Result:
     keys: int
     complete: bool
     quality: tuple[CheckResult, ...] = ()
+    removed: int = 0
 
 
 def run_interval(
@@ -66,14 +78,20 @@ def run_interval(
     ``spec.materialization.startFrom`` itself is covered: a row of exactly that moment belongs to the view. What is new
     includes what came late: event times are read again from ``lateness`` before the watermark on, and, where rows have
     created times, those that were written since the last run, whatever their event time. Writers' clocks differ, and a
-    row may be seen some time after it was created; so that is counted from ``lag`` and ``lateness`` earlier.
+    row may be seen some time after it was created; so that is counted from ``lag`` and ``lateness`` earlier. No run
+    reaches beyond now: rows that are later are none yet.
+
+    A run over everything is a pass: a full one replaces all that was there, the first one of a definition what former
+    definitions have written.
     """
-    upto = now - definition.lag if request.end is None else request.end
+    upto = now - definition.lag if request.end is None else min(request.end, now)
+    since = _since(definition)
+    first = Replaces.FORMER if position.watermark is None else Replaces.NOTHING
     if request.start is not None or request.end is not None:
-        since = _since(definition)
-        return RunInterval(since if request.start == definition.start_from else request.start, upto, began=now)
+        start = since if request.start == definition.start_from else request.start
+        return RunInterval(start, upto, began=now, replaces=first if start in (None, since) else Replaces.NOTHING)
     if request.full or position.watermark is None:
-        return RunInterval(_since(definition), upto, began=now)
+        return RunInterval(since, upto, began=now, replaces=Replaces.ALL if request.full else first)
     after = max(position.watermark - definition.lateness, _since(definition) or _LOWEST, _LOWEST)
     if definition.created_field is None:
         return RunInterval(after, upto, began=now, known=position.watermark)
@@ -98,16 +116,20 @@ def run(
     The watermark moves only when every row is acknowledged, and only where nothing before the interval is missing.
 
     Args:
+        covers: what ``begin`` gave; where that was not called, it is, and a pass then must not have opened its source.
         part: which shard of the entities, where several processes run together; None takes all.
         cells: through which the source is read, where the view asks for it.
 
     Raises:
         QualityBlockedError: a quality check does not let the rows pass; nothing was written.
         StoreRestartedError: the store was restarted, replaced or emptied meanwhile, so rows may be lost.
+        SupersededError: a pass of the view began meanwhile.
         MillraceError: why it failed. The store then holds some of the rows, and the watermark has not moved.
     """
     rows = written = skipped = 0
-    ledger, verdict, begun = Ledger(store, definition), QualityVerdict(), part
+    ledger, verdict = Ledger(store, definition), QualityVerdict()
+    if covers.generation is None:
+        covers = begin(ledger, covers, part, patience)
     shard = None if part is None else part.shard
     shared = source if shard is None else ShardedSource(source, definition, shard)
     log_run = CellLogRun(covers.began, covers.news, shard)
@@ -116,10 +138,7 @@ def run(
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), part)
         patiently(lambda: store.announce(definition), patience)
-        if part is None:
-            begun = RunShard(f"whole-{covers.began}", Shard(0, 1))
-            patiently(lambda: ledger.begin(begun, covers), patience)
-        with RowWriter(store, definition, patience).running() as writer:
+        with _writer(store, definition, covers, patience).running() as writer:
             for place, within in enumerate(pieces):
                 for batch in latest(definition, read, within, engine):
                     writer.write(batch)
@@ -127,9 +146,66 @@ def run(
                     progress(rows, (place + batch.done) / len(pieces))
         written, skipped = writer.written.changed, writer.written.skipped
     created, memory = _created(definition, covers, read), verdict.baseline if verdict.outcomes else None
-    complete = patiently(lambda: ledger.end(covers, created, begun, memory), patience)
+    complete, removed = _ended(store, ledger, covers, created, part, memory, patience)
     keys = patiently(lambda: store.count(definition.project, definition.view), patience)
-    return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes)
+    return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes, removed)
+
+
+def begin(ledger: Ledger, covers: RunInterval, part: RunShard | None, patience: float) -> RunInterval:
+    """Begins a run, or joins the other shards of one: what it covers, and its generation.
+
+    A pass opens its source after this, so that it sees what was pushed to the source's log before.
+    """
+    return patiently(lambda: ledger.begin(_whole(covers, part), covers), patience)
+
+
+def _whole(covers: RunInterval, part: RunShard | None) -> RunShard:
+    return part or RunShard(f"whole-{covers.began}", Shard(0, 1))
+
+
+def _writer(store: Store, definition: Definition, covers: RunInterval, patience: float) -> RowWriter:
+    started = time.monotonic()
+    return RowWriter(
+        store,
+        definition,
+        patience,
+        now=lambda: covers.began + int(1e6 * (time.monotonic() - started)),
+        generation=Generation(covers.generation or 0, covers.doubtful),
+        # The first run of a definition needs none: rows of another schema give way by themselves.
+        full_pass=covers.full_pass if covers.replaces == Replaces.ALL else None,
+    )
+
+
+def _ended(
+    store: Store,
+    ledger: Ledger,
+    covers: RunInterval,
+    created: int | None,
+    part: RunShard | None,
+    memory: QualityBaseline | None,
+    patience: float,
+) -> tuple[bool, int]:
+    """Sweeps, where the run is a pass and all its shards are written, and ends it: whether it is complete, and how many
+    keys are gone."""
+    whole, removed = _whole(covers, part), 0
+    try:
+        if covers.since:
+            if not patiently(lambda: ledger.written(covers, created, whole), patience):
+                return False, 0
+            removed = _swept(store, ledger, patience)
+        return patiently(lambda: ledger.end(covers, created, whole, memory), patience), removed
+    except SupersededError as error:
+        if error.swept:  # so it has not met what this run wrote since
+            _swept(store, ledger, patience)
+        raise
+
+
+def _swept(store: Store, ledger: Ledger, patience: float) -> int:
+    found = patiently(ledger.last_pass, patience)
+    if found is None:
+        return 0
+    definition = ledger.definition
+    return patiently(lambda: sweep(store, definition.project, definition.view, *found), patience)
 
 
 def time_ranges(definition: Definition, source: HistorySource, covers: RunInterval) -> list[TimeRange]:
@@ -207,6 +283,7 @@ def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, objec
         "written": result.written,
         "skipped": result.skipped,
         "keys": result.keys,
+        **({"removed": result.removed} if result.interval.since else {}),
         "complete": result.complete,
         **({"quality": [each.as_dict() for each in result.quality]} if result.quality else {}),
         "seconds": round(seconds, 3),

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
-from millrace_core.features.online import key_columns, row_encoder
+from millrace_core.features.online import generation, key_columns, row_encoder
+from millrace_core.features.online.generation import NO_GENERATION, FullPass, Generation, stamp
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types.arrow_numpy import Numbers, integers
 from millrace_data.online.resp import Command
@@ -30,6 +31,21 @@ BYTES_AT_ONCE: Final = 1 << 20
 SCRIPT_HASH: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
+class WriteContext(NamedTuple):
+    """Who writes: ``now`` is the present moment (microseconds), ``generation`` the view's, ``full_pass`` the pass that
+    the rows are written by."""
+
+    now: int
+    generation: Generation = NO_GENERATION
+    pushed: bool = False
+    full_pass: FullPass | None = None
+
+    @property
+    def stamp(self) -> int:
+        """Of the rows."""
+        return stamp(self.generation.number, pushed=self.pushed)
+
+
 class _Values(NamedTuple):
     """Values of a column, one after another; ``ends[i]`` is where value i begins."""
 
@@ -41,15 +57,16 @@ class _Values(NamedTuple):
 
 
 def row_commands(
-    definition: Definition, rows: Rows, *, by_slot: bool = False, loaded: bool = False
+    definition: Definition, rows: Rows, context: WriteContext, *, by_slot: bool = False, loaded: bool = False
 ) -> Iterator[Command]:
     """Calls of the write rule for rows of a view, at most one row per entity; flags as ``write_rows`` has them."""
     layout = Layout.of(definition)
     columns = {key.name: column for key, column in zip(definition.join_keys, rows.keys, strict=True)}
     return write_rows(
         key_columns.store_keys(definition, columns),
-        row_encoder.encode(layout, rows.event_times, rows.created_times, rows.features),
+        row_encoder.encode(layout, rows.event_times, rows.created_times, rows.features, context.stamp),
         _moments(definition, rows),
+        context,
         fixed=not layout.has_variable,
         by_slot=by_slot,
         loaded=loaded,
@@ -60,6 +77,7 @@ def write_rows(
     keys: pa.Array,
     rows: pa.Array,
     moments: Numbers | None,
+    context: WriteContext,
     *,
     fixed: bool,
     by_slot: bool = False,
@@ -71,6 +89,7 @@ def write_rows(
         keys: store keys (binary).
         rows: packed rows (binary).
         moments: when each row expires, int64 milliseconds since 1970; None where they do not.
+        context: who writes; its stamp is in the rows already.
         fixed: whether rows have no variable section, so all have one size.
         by_slot: whether the keys of one call must be of one slot, as clusters want it.
         loaded: whether the servers were given the script, so that calls need not carry it.
@@ -89,17 +108,19 @@ def write_rows(
     if moments is not None and not together:
         each = _bulks(pa.array(moments).cast(pa.string()).cast(pa.binary()))
     script = b"$7\r\nEVALSHA\r\n" + _bulk(SCRIPT_HASH) if loaded else b"$4\r\nEVAL\r\n" + _bulk(SCRIPT)
-    flag = _bulk(b"1" if fixed else b"0")
+    moment = generation.packable(context.now).to_bytes(8, "big") + context.generation.doubtful.to_bytes(4, "big")
+    head = _bulk(b"1" if fixed else b"0") + _bulk(moment)
+    head += _bulk(b"" if context.full_pass is None else context.full_pass.packed())
     for first, last in _spans(len(keys), all_rows.ends, np.flatnonzero(np.diff(slots)) + 1):
         count = last - first
         runs = [] if each is not None else _runs(None if moments is None else moments[first:last], count)
         written = all_rows.between(first, last)
         parts: list[bytes | memoryview] = [
-            b"*%d\r\n" % (5 + count + (2 * len(runs) or count) + (1 if fixed else count)),
+            b"*%d\r\n" % (7 + count + (2 * len(runs) or count) + (1 if fixed else count)),
             script,
             _bulk(b"%d" % count),
             all_keys.between(first, last),
-            flag,
+            head,
             _bulk(b"%d" % len(runs)),
             *(_bulk(b"%d" % end) + _bulk(moment) for end, moment in runs),
             *(() if each is None else (each.between(first, last),)),

@@ -12,7 +12,8 @@ from millrace_core.features.online.row import Layout
 # Layouts that a view remembers. Rows of a layout that was announced so many definitions ago count as not found.
 LAYOUTS_KEPT: Final = 64
 
-# Puts a layout at the end of the list of those announced (16 hex digits each), and forgets the oldest beyond the bound.
+# Puts a layout at the end of the list of those announced (16 hex digits each), and forgets the oldest beyond the
+# bound. Answers the view's generation, and which rows are doubtful, 0 where none has begun.
 ANNOUNCE: Final = b"""
 local list = redis.call('HGET', KEYS[1], 'layouts') or ''
 local kept = {}
@@ -23,7 +24,9 @@ kept[#kept + 1] = ARGV[1]
 while #kept > tonumber(ARGV[3]) do
   redis.call('HDEL', KEYS[1], 'layout:' .. table.remove(kept, 1))
 end
-return redis.call('HSET', KEYS[1], 'layout:' .. ARGV[1], ARGV[2], 'layouts', table.concat(kept, ' '))
+redis.call('HSET', KEYS[1], 'layout:' .. ARGV[1], ARGV[2], 'layouts', table.concat(kept, ' '))
+local known = redis.call('HMGET', KEYS[1], 'generation', 'doubtful')
+return {tonumber(known[1] or '0'), tonumber(known[2] or '0')}
 """
 
 

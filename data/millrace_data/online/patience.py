@@ -12,7 +12,11 @@ from millrace_core.base.retry import delays
 T = TypeVar("T")
 
 
-class StoreRestartedError(RetryError):
+class RunLostError(RetryError):
+    """The run as a whole may be done again; to try this step of it again does not help."""
+
+
+class StoreRestartedError(RunLostError):
     """Another server answers than the one that took the first rows, or the same one has forgotten them."""
 
     reason = "StoreRestarted"
@@ -28,12 +32,12 @@ class StoreRestartedError(RetryError):
 def patiently(call: Callable[[], T], patience: float, sleep: Callable[[float], None] = time.sleep) -> T:
     """The call's result; while it raises ``RetryError`` it is tried again, for ``patience`` seconds.
 
-    A store that was restarted is not waited for: what it has lost does not come back.
+    A run that is lost is not waited for: what a restarted store has lost does not come back.
     """
     for delay in delays(patience):
         try:
             return call()
-        except StoreRestartedError:
+        except RunLostError:
             raise
         except RetryError:
             sleep(delay)

@@ -1,4 +1,4 @@
-"""Some rows of a view, drawn at random, without reading the rest."""
+"""Some rows of a view, drawn at random, without reading the rest; and those that are later than a moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from millrace_core.features.offline.verify import StoredRow
-from millrace_core.features.online import keys
+from millrace_core.features.online import keys, stored_value
 from millrace_data.online.store import Store
 
 _SCAN: Final = 2_000
@@ -16,6 +16,7 @@ _SCAN: Final = 2_000
 _PER_SAMPLE: Final = 100
 _LEAST_SEEN: Final = 100_000
 _AT_ONCE: Final = 1_000
+_LOOKED_AT: Final = 1_000_000
 
 
 def sample(store: Store, project: str, view: str, count: int, random: Random) -> list[StoredRow]:
@@ -37,6 +38,25 @@ def sample(store: Store, project: str, view: str, count: int, random: Random) ->
     # A scan may meet a key twice, and a row may have expired meanwhile.
     present = {key: row for key, row in zip(drawn, rows, strict=True) if row is not None}
     return [StoredRow(key, row) for key, row in present.items()]
+
+
+def later(store: Store, project: str, view: str, than: int) -> Iterator[StoredRow]:
+    """The keys whose newest row is later than a moment, each once, among the first million keys of a view.
+
+    Of values only the first bytes are read, so ``row`` is the part of it with the times.
+    """
+    met: set[bytes] = set()
+    with store.explained():
+        scan = islice(_keys(store, keys.prefix(project, view) + b"*"), _LOOKED_AT)
+        while page := list(islice(scan, _AT_ONCE)):
+            pipeline = store.client.pipeline(transaction=False)
+            for key in page:
+                pipeline.getrange(key, 0, stored_value.NEWEST_BYTES - 1)
+            for key, head in zip(page, pipeline.execute(), strict=True):
+                event = stored_value.newest_event_time(head)
+                if event is not None and event > than and key not in met:
+                    met.add(key)
+                    yield StoredRow(key, head)
 
 
 def _keys(store: Store, pattern: bytes) -> Iterator[bytes]:

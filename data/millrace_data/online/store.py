@@ -11,6 +11,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from millrace_core.base.errors import MillraceError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys, store_url
+from millrace_core.features.online.generation import Generation
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta, store_errors
@@ -94,10 +95,11 @@ class Store:
             return None
         return int(watermark)
 
-    def announce(self, definition: Definition) -> None:
-        """Makes the layout of the rows to come known, before the first of them is written."""
+    def announce(self, definition: Definition) -> Generation:
+        """Makes the layout of the rows to come known, before the first of them is written; gives their generation."""
         with self.explained():
-            self.client.eval(meta.ANNOUNCE, 1, _meta(definition), *meta.announcement(Layout.of(definition)))
+            arguments = meta.announcement(Layout.of(definition))
+            return Generation(*self.client.eval(meta.ANNOUNCE, 1, _meta(definition), *arguments))
 
     def purge(self, project: str, view: str) -> int:
         """Deletes all rows of a view and what is known of it; returns the number of rows.
@@ -111,7 +113,7 @@ class Store:
             while True:
                 masters = self.servers.masters()
                 for server in masters.values():
-                    for page in _pages(server, pattern):
+                    for page in pages(server, pattern):
                         deleted += self._unlink(server, page)
                 self.servers.look_again()
                 # Keys that moved to a server that was scanned already are met once more.
@@ -127,7 +129,7 @@ class Store:
             masters = list(self.servers.masters().values())
             sizes = [int(server.dbsize()) for server in masters]
             if sum(sizes) <= _COUNTED:
-                return sum(len(page) for server in masters for page in _pages(server, prefix + b"*"))
+                return sum(len(page) for server in masters for page in pages(server, prefix + b"*"))
             sample = _SAMPLE // len(masters)
             return round(
                 sum(_estimate(server, prefix, size, sample) for server, size in zip(masters, sizes, strict=True))
@@ -149,7 +151,8 @@ class Store:
         )
 
 
-def _pages(server: Any, pattern: bytes | None) -> Iterator[list[bytes]]:
+def pages(server: Any, pattern: bytes | None) -> Iterator[list[bytes]]:
+    """The keys of one server that match a pattern, as a scan meets them: some of them twice."""
     cursor = 0
     while True:
         cursor, page = server.scan(cursor, pattern, _SCAN)
@@ -160,7 +163,7 @@ def _pages(server: Any, pattern: bytes | None) -> Iterator[list[bytes]]:
 
 def _estimate(server: Any, prefix: bytes, size: int, sample: int) -> float:
     found = seen = 0
-    for page in _pages(server, None):  # the order of a scan is as good as random
+    for page in pages(server, None):  # the order of a scan is as good as random
         found += sum(key.startswith(prefix) for key in page)
         seen += len(page)
         if seen >= sample:

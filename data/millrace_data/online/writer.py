@@ -17,7 +17,8 @@ from millrace_core.base.errors import RetryError
 from millrace_core.base.retry import delays
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import Rows
-from millrace_data.online.commands import row_commands
+from millrace_core.features.online.generation import NO_GENERATION, FullPass, Generation
+from millrace_data.online.commands import WriteContext, row_commands
 from millrace_data.online.delivery import Delivery
 from millrace_data.online.patience import StoreRestartedError, patiently
 from millrace_data.online.resp import Command
@@ -47,13 +48,26 @@ class RowWriter:
         store: where to.
         definition: of the view.
         patience: seconds that the store may be away.
+        now: gives the present moment, microseconds.
+        generation: of the rows; ``pushed``: whether they were.
+        full_pass: the pass that writes them.
         sleep: waits between attempts.
     """
 
     def __init__(
-        self, store: Store, definition: Definition, patience: float, sleep: Callable[[float], None] = time.sleep
+        self,
+        store: Store,
+        definition: Definition,
+        patience: float,
+        *,
+        now: Callable[[], int],
+        generation: Generation = NO_GENERATION,
+        pushed: bool = False,
+        full_pass: FullPass | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.written = Written()
+        self._now, self._generation, self._pushed, self._full_pass = now, generation, pushed, full_pass
         self._store = store
         self._definition = definition
         self._patience = patience
@@ -94,7 +108,8 @@ class RowWriter:
         for piece in _pieces(rows):
             if self._failure is not None:
                 raise self._failure
-            self._queue.put(list(row_commands(self._definition, piece, by_slot=self._by_slot, loaded=True)))
+            context = WriteContext(self._now(), self._generation, self._pushed, self._full_pass)
+            self._queue.put(list(row_commands(self._definition, piece, context, by_slot=self._by_slot, loaded=True)))
 
     def _drain(self) -> None:
         while (commands := self._queue.get()) is not None:

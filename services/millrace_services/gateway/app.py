@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from fastapi import Response
 
+from millrace_core.base import duration
 from millrace_core.features.definition.definition import Definition
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.definitions import Definitions
@@ -39,6 +40,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environ
+        self._tolerance = duration.microseconds(settings.push_tolerance, field="MILLRACE_PUSH_TOLERANCE")
         self._reads: FeatureReads | None = None
         self._made: tuple[Definitions, RowStore] | None = None
         self._pushes: Pushes | None = None
@@ -87,7 +89,9 @@ class Gateway:
         if self._pushes is None:
             # Arrow comes with it, which takes half a second that gateways without pushes need not pay.
             push = await asyncio.to_thread(import_module, "millrace_services.gateway.push")
-            self._pushes = self._pushes or push.Pushes(*self._made, self._settings.project, self._append, self._pushed)
+            self._pushes = self._pushes or push.Pushes(
+                *self._made, self._settings.project, self._append, self._pushed, now_microseconds, self._tolerance
+            )
         return await self._pushes.handle(call)
 
     def _append(self, definition: Definition, rows: Any, push: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -20,8 +20,10 @@ import pyarrow as pa
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import push_batch, push_request
+from millrace_core.features.online.push_batch import PushClock
 from millrace_core.features.online.push_request import PushRequest
 from millrace_core.features.online.row import Layout
+from millrace_data.online.commands import WriteContext
 from millrace_services.gateway import push_rows
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.push_rows import Work
@@ -51,6 +53,8 @@ class Pushes:
     Args:
         append: writes the log.
         counts: what became of rows.
+        now: the present moment in microseconds.
+        tolerance: how much later than now event times may be, microseconds.
     """
 
     definitions: Definitions
@@ -58,6 +62,8 @@ class Pushes:
     default_project: str
     append: Append
     counts: Counts
+    now: Callable[[], int]
+    tolerance: int
     _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -78,8 +84,9 @@ class Pushes:
             return known[1]
         definition = await self._definition(request)
         self._require_possible(definition, request)
-        work = await self._in_thread(len(call.body), push_rows.checked, definition, request, self.store.by_slot)
-        answer = await self._land(definition, request, work, digest)
+        clock = PushClock(self.now(), self.tolerance, "the gateway's MILLRACE_PUSH_TOLERANCE")
+        work = await self._in_thread(len(call.body), push_rows.checked, definition, request, clock)
+        answer = await self._land(definition, request, work, digest, len(call.body))
         if request.id:
             self._answers[name] = digest, answer
             if len(self._answers) > _ANSWERS_KEPT:
@@ -111,7 +118,16 @@ class Pushes:
                 field="to",
             )
 
-    async def _land(self, definition: Definition, request: PushRequest, work: Work, digest: bytes) -> Answer:
+    async def _write(self, definition: Definition, tables: Sequence[pa.Table], size: int) -> int:
+        """Writes rows as they are of the view's present generation."""
+        generation = await self.store.announce(definition.project, definition.view, Layout.of(definition))
+        context = WriteContext(self.now(), generation, pushed=True)
+        by_slot = self.store.by_slot
+        return await self.store.write(
+            await self._in_thread(size, push_rows.commands, definition, tables, context, by_slot)
+        )
+
+    async def _land(self, definition: Definition, request: PushRequest, work: Work, digest: bytes, size: int) -> Answer:
         rows, rejected = work.table.num_rows, work.rejected
         document: dict[str, Any] = {"view": request.view, "rows": rows + len(rejected), "accepted": rows}
         if rows and request.offline:
@@ -121,8 +137,7 @@ class Pushes:
             document["offline"] = {"rows": rows}
             self.counts["logged"] += rows
         if rows and request.online:
-            await self.store.announce(definition.project, definition.view, Layout.of(definition))
-            written = await self.store.write(work.commands)
+            written = await self._write(definition, work.online, size)
             document["online"] = {"written": written, "skipped": rows - written}
             self.counts["written"] += written
             self.counts["skipped"] += rows - written

@@ -1,4 +1,4 @@
-"""The rows of a push, made ready: checked, filtered, the newest of each entity encoded as the store takes it."""
+"""The rows of a push, made ready: checked, filtered, those that readers will be told of encoded for the store."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import push_batch
-from millrace_core.features.online.push_batch import RejectedRow
+from millrace_core.features.online.push_batch import PushClock, RejectedRow
 from millrace_core.features.online.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
-from millrace_data.online.commands import row_commands
+from millrace_data.online.commands import WriteContext, row_commands
 from millrace_data.online.resp import Command
 from millrace_data.sources.filtered import FilteredSource
 
@@ -22,29 +22,37 @@ _ALL_TIMES = TimeRange(None, 2**63 - 1)
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done for a push: ``table`` goes to the log, ``commands`` to the store, ``rejected`` to nobody."""
+    """What is to be done for a push: ``table`` goes to the log, ``online`` to the store, ``rejected`` to nobody.
+
+    ``online`` are tables with at most one row per entity each.
+    """
 
     table: pa.Table
     rejected: Sequence[RejectedRow]
-    commands: Sequence[Command]
+    online: Sequence[pa.Table]
 
 
-def checked(definition: Definition, request: PushRequest, by_slot: bool) -> Work:
-    """Checks and encodes; takes as long as it takes, so not for the event loop.
+def checked(definition: Definition, request: PushRequest, clock: PushClock) -> Work:
+    """Checks; takes as long as it takes, so not for the event loop.
 
     Raises:
         RejectError: the batch as a whole means nothing, or the view's row filter fails on a row.
     """
     columns = _named(definition, request.columns)
     read = push_batch.from_arrow if isinstance(columns, pa.Table) else push_batch.from_json
-    found = read(definition, columns)
-    commands: list[Command] = []
-    if request.online:
-        wanted = _filtered(definition, found.table)
-        if wanted.num_rows:
-            rows = push_batch.rows(definition, push_batch.newest(definition, wanted))
-            commands = list(row_commands(definition, rows, by_slot=by_slot))
-    return Work(found.table, found.rejected, commands)
+    found = read(definition, columns, clock)
+    wanted = _filtered(definition, found.table) if request.online else found.table.slice(0, 0)
+    online = push_batch.newest(definition, wanted, clock.now) if wanted.num_rows else []
+    return Work(found.table, found.rejected, online)
+
+
+def commands(definition: Definition, tables: Sequence[pa.Table], context: WriteContext, by_slot: bool) -> list[Command]:
+    """Calls of the write rule for rows that were checked; takes as long as it takes, too."""
+    return [
+        command
+        for table in tables
+        for command in row_commands(definition, push_batch.rows(definition, table), context, by_slot=by_slot)
+    ]
 
 
 class _Pushed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from millrace_core.api.base import Duration
 from millrace_services.web.settings import ServerSettings
 
 
@@ -31,4 +32,9 @@ class GatewaySettings(ServerSettings):
         alias="MILLRACE_PUSH_BYTES",
         ge=1,
         description="Most bytes of pushes in work at once; beyond them a push gets 429. Memory is several times that",
+    )
+    push_tolerance: Duration = Field(
+        "5m",
+        alias="MILLRACE_PUSH_TOLERANCE",
+        description="How much later than now the event times of pushed rows may be; rows beyond it are refused",
     )

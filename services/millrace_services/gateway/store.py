@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from millrace_core.features.online import keys, store_url
+from millrace_core.features.online.generation import Generation
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta
@@ -49,11 +50,12 @@ class RowStore:
         with self._explained():
             return layouts_of(hash_reply(await self._client.execute(b"HGETALL", keys.meta(project, view), [])))
 
-    async def announce(self, project: str, view: str, layout: Layout) -> None:
-        """Makes the layout of rows to come known."""
+    async def announce(self, project: str, view: str, layout: Layout) -> Generation:
+        """Makes the layout of rows to come known; gives their generation."""
         with self._explained():
             arguments = [meta.ANNOUNCE, *meta.announcement(layout)]
-            await self._client.execute(b"EVAL", meta.key(project, view), arguments)
+            generation: Any = await self._client.execute(b"EVAL", meta.key(project, view), arguments)
+            return Generation(*generation)
 
     async def write(self, commands: Sequence[Command]) -> int:
         """Calls of the write rule; how many rows were newer than what was there."""

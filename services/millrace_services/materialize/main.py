@@ -70,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="bring rows from the source to the online store")
     run.add_argument("--start", help="read rows after this event time; absent: after the watermark, or all up to --end")
     run.add_argument("--end", help="read rows up to this event time; absent: up to now minus the view's lag")
-    run.add_argument("--full", action="store_true", help="read everything again, up to now minus the view's lag")
+    run.add_argument(
+        "--full",
+        action="store_true",
+        help="read everything again, up to now minus the view's lag, and remove what the source no longer has",
+    )
     verbs.add_parser("purge", help="delete the view's rows from the online store")
     return parser
 
@@ -81,15 +85,13 @@ def _run(
     began = time.monotonic()
     patience, part = settings.patience_seconds, settings.part(definition)
     credentials = Credentials.load(environ)
-    store = Store(settings.store_url, caller=JOB)
+    request, store = _request(options), Store(settings.store_url, caller=JOB)
     ledger = Ledger(store, definition)
-    covers = job.run_interval(definition, patiently(ledger.position, patience), _now(), _request(options))
-    if part is not None:
-        own = covers
-        covers = patiently(lambda: ledger.begin(part, own), patience)
     line = ProgressLine(_named(definition, part), sys.stderr)
 
     def attempt() -> Result:
+        covers = job.run_interval(definition, patiently(ledger.position, patience), _now(), request)
+        covers = job.begin(ledger, covers, part, patience)
         source, cells = open_source(definition, credentials), open_cell_log(definition, credentials)
         with settings.engine(f"{definition.project}-{definition.view}") as engine:
             return job.run(
@@ -102,7 +104,7 @@ def _run(
     rate = result.rows / max(time.monotonic() - began, 1e-9)
     line.close(
         f"{_named(definition, part)}: {result.rows:,} rows, {result.written:,} newer than before, "
-        f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(covers.upto)}"
+        f"{document['seconds']} s, {rate:,.0f} rows/s, up to {times.render(result.interval.upto)}"
     )
     record_run(settings.registry_url, definition, {"succeeded": True, **_about(part), **document}, finished)
     return document

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
-from millrace_data.materialization.ledger import Ledger, Position, RunShard
+from millrace_data.materialization.ledger import Ledger, Position, RunShard, SupersededError
 from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
@@ -70,20 +71,20 @@ def test_a_row_of_exactly_start_from_is_taken_and_older_ones_are_not(lake: Lake,
         "end": "1970-01-03T00:00:00Z",
     }
     store.client.flushall()
-    assert run(lake, store, now=0, start=DAY, end=2 * DAY).rows == 1
+    assert run(lake, store, now=9 * DAY, start=DAY, end=2 * DAY).rows == 1
 
 
 def test_the_watermark_moves_only_where_nothing_before_is_missing(lake: Lake, store: Store) -> None:
     lake.add((1, 10, 1.0))
-    run(lake, store, now=0, start=50, end=60)
+    run(lake, store, now=9 * DAY, start=50, end=60)
     assert store.watermark(lake.definition) is None
-    run(lake, store, now=0, end=40)
+    run(lake, store, now=9 * DAY, end=40)
     assert store.watermark(lake.definition) == 40
-    run(lake, store, now=0, start=45, end=60)
+    run(lake, store, now=9 * DAY, start=45, end=60)
     assert store.watermark(lake.definition) == 40
-    run(lake, store, now=0, start=30, end=50)
+    run(lake, store, now=9 * DAY, start=30, end=50)
     assert store.watermark(lake.definition) == 50
-    run(lake, store, now=0, end=20)
+    run(lake, store, now=9 * DAY, end=20)
     assert store.watermark(lake.definition) == 50
 
 
@@ -115,7 +116,7 @@ def test_intervals_in_any_order_and_again_end_in_the_same_store(lake: Lake, stor
         stretches = [(None, 25), (25, 50), (50, 75), (75, 100), (10, 60)] * 2
         rng.shuffle(stretches)
         for start, end in stretches:
-            run(lake, store, now=0, start=start, end=end)
+            run(lake, store, now=9 * DAY, start=start, end=end)
         assert amounts(lake, store, range(20)) == expected
 
 
@@ -335,3 +336,61 @@ def test_nothing_is_left_on_disk(lake: Lake, store: Store, tmp_path: Path) -> No
     lake.add((1, 10, 1.0))
     run(lake, store, now=20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]
+
+
+def test_a_run_whose_end_is_to_come_goes_up_to_now(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (1, 20, 2.0))
+    assert run(lake, store, now=10, end=30).interval.upto == 10
+    assert amounts(lake, store, range(1, 2)) == [1.0]
+    assert store.watermark(lake.definition) == 10
+
+
+def test_a_full_run_has_readers_see_what_the_source_has_and_nothing_else(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 10, 2.0), (3, 10, 3.0))
+    run(lake, store, now=50)
+    lake.replace((1, 5, 1.5), (3, 10, 3.0))
+    result = run(lake, store, now=60)
+    assert (amounts(lake, store, range(1, 4)), result.removed) == ([1.0, 2.0, 3.0], 0)
+    result = run(lake, store, now=70, full=True)
+    assert amounts(lake, store, range(1, 4)) == [1.5, None, 3.0]
+    assert (result.rows, result.written, result.skipped, result.removed, result.keys) == (2, 1, 1, 1, 2)
+
+
+def test_the_first_run_of_a_changed_definition_replaces_rows_that_are_newer(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 20, 2.0), (2, 5, 0.5))
+    run(lake, store, now=50)
+    lake.having("spec.source.where", "amount < 1.5")
+    result = run(lake, store, now=60)
+    assert (result.written, result.removed) == (2, 0)
+    assert amounts(lake, store, range(1, 3)) == [1.0, 0.5]
+    lake.having("spec.source.where", "amount < 0.75")
+    assert run(lake, store, now=70).removed == 1
+    assert amounts(lake, store, range(1, 3)) == [None, 0.5]
+
+
+def test_the_last_shard_of_a_full_run_sweeps_for_all(lake: Lake, store: Store) -> None:
+    lake.having("spec.materialization.parallelism", 2)
+    lake.add(*((user, 10, 1.0) for user in range(20)))
+    run(lake, store, now=50)
+    lake.replace(*((user, 10, 2.0) for user in range(0, 20, 2)))
+    one, two = (run(lake, store, now=60, full=True, part=RunShard("a", Shard(index, 2))) for index in (1, 0))
+    assert (one.complete, one.removed, two.complete, two.removed) == (False, 0, True, 10)
+    assert amounts(lake, store, range(20)) == [2.0, None] * 10
+
+
+def test_a_run_that_a_full_run_overtook_is_told_and_leaves_nothing(lake: Lake, store: Store) -> None:
+    lake.add((1, 10, 1.0), (2, 10, 2.0))
+    run(lake, store, now=50)
+    lake.add((3, 55, 3.0))
+    ledger, definition = Ledger(store, lake.definition), lake.definition
+    slow = job.begin(ledger, job.run_interval(definition, ledger.position(), 60, RunRequest()), None, 0.2)
+    shutil.copytree(lake.folder, lake.folder.parent / "as it was")
+    uri = lake.definition.source.parquet.uri  # type: ignore[union-attr]
+    lake.having("spec.source.parquet.uri", f"file://{lake.folder.parent}/as it was/")
+    source = open_source(lake.definition, Credentials())
+    lake.having("spec.source.parquet.uri", uri)
+    lake.replace((1, 10, 1.0))
+    run(lake, store, now=70, full=True)
+    with pytest.raises(SupersededError, match="a full run of feature view 'user-stats' began during this one"):
+        job.run(definition, source, store, Engine(str(lake.folder.parent / "spill"), threads=1), slow, patience=0.2)
+    assert amounts(lake, store, range(1, 4)) == [1.0, None, None]

@@ -30,8 +30,12 @@ def rows_of(definition: Definition, given: Sequence[tuple[Any, int, int | None, 
     )
 
 
-def write(store: Store, definition: Definition, *batches: Rows) -> Written:
-    with RowWriter(store, definition, patience=1.0).running() as writer:
+# After all times that there are: nothing is later than now.
+END = 2**63 - 1
+
+
+def write(store: Store, definition: Definition, *batches: Rows, now: int = END, **more: Any) -> Written:
+    with RowWriter(store, definition, 1.0, now=lambda: now, **more).running() as writer:
         for batch in batches:
             writer.write(batch)
     return writer.written

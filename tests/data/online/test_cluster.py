@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 
 from millrace_core.features.online import keys, store_url
-from millrace_data.materialization.ledger import Ledger, RunInterval
+from millrace_core.features.online.generation import FullPass, Generation
+from millrace_core.features.online.shard import Shard
+from millrace_data.materialization.ledger import Ledger, RunInterval, RunShard
 from millrace_data.online.client import open_client
 from millrace_data.online.cluster_client import ClusterClient
 from millrace_data.online.resp import KeyGroup
 from millrace_data.online.slots import slot
 from millrace_data.online.store import Store
+from millrace_data.online.sweeping import sweep
 from millrace_data.online.writer import RowWriter
 from tests.core.features.histories import view
-from tests.data.online.rows import read, rows_of, write
+from tests.data.online.rows import END, read, rows_of, write
 from tests.data.online.topologies import HOST, Cluster, Server, cluster, until
 
 FIXED = view(("x", "int64"))
@@ -66,7 +69,9 @@ def test_rows_are_spread_over_the_nodes_and_found_again(running: Cluster, store:
 
 def test_what_is_known_of_a_view_is_kept_counted_and_purged_with_it(running: Cluster, store: Store) -> None:
     store.announce(FIXED)
-    Ledger(store, FIXED).end(RunInterval(None, 17), None, None)
+    part = RunShard("a", Shard(0, 1))
+    ledger = Ledger(store, FIXED)
+    assert ledger.end(ledger.begin(part, RunInterval(None, 17)), None, part)
     write(store, FIXED, many(2000))
     write(store, VARIABLE, rows_of(VARIABLE, [(i, 2**60, None, (i, "x")) for i in range(500)]))
     assert store.watermark(FIXED) == 17
@@ -219,7 +224,7 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
 
     def run() -> None:
         try:
-            with RowWriter(store, FIXED, patience=60.0).running() as writer:
+            with RowWriter(store, FIXED, patience=60.0, now=lambda: END).running() as writer:
                 for first in range(0, 20_000, 1000):
                     writer.write(many(1000, first))
                     if first == 3000:
@@ -247,3 +252,13 @@ async def test_after_a_failover_the_gateway_reads_and_the_writer_starts_anew(run
     assert store.count("default", "v") == 20_000
     client.close()
     running.nodes[0] = replica
+
+
+def test_a_pass_sweeps_what_it_did_not_write_on_all_nodes(running: Cluster, store: Store) -> None:
+    write(store, FIXED, many(3000), generation=Generation(1))
+    kept = many(1000)
+    full = FullPass(2, 2, END, END)
+    write(store, FIXED, kept, generation=Generation(2), full_pass=full)
+    assert sweep(store, "default", "v", full, b"") == 2000
+    assert store.count("default", "v") == 1000
+    assert sweep(store, "default", "v", full, b"") == 0

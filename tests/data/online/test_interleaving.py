@@ -62,9 +62,10 @@ def test_any_order_of_runs_backfills_and_pushes_ends_in_the_same_store(
         columns = table(rows).to_pydict()
         for name in ("at", "written"):
             columns[name] = [None if at is None else times.render(times.microseconds(at)) for at in columns[name]]
-        found = push_batch.from_json(DEFINITION, columns)
+        found = push_batch.from_json(DEFINITION, columns, push_batch.PushClock(2**41))
         assert not found.rejected
-        write(store, DEFINITION, push_batch.rows(DEFINITION, push_batch.newest(DEFINITION, found.table)))
+        newest = push_batch.newest(DEFINITION, found.table, 2**41)
+        write(store, DEFINITION, *(push_batch.rows(DEFINITION, each) for each in newest))
 
     cuts = [None, *sorted(rng.sample(MICROSECONDS, 2)), 2**41]
     runs = [lambda a=a, b=b: run(a, b) for a, b in pairwise(cuts)]

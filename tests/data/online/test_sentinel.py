@@ -17,7 +17,7 @@ from millrace_data.online.store import Store
 from millrace_data.online.store_errors import StoreError
 from millrace_data.online.writer import RowWriter
 from tests.core.features.histories import view
-from tests.data.online.rows import read, rows_of, write
+from tests.data.online.rows import END, read, rows_of, write
 from tests.data.online.topologies import under_sentinels, until
 
 DEFINITION = view(("x", "int64"))
@@ -47,7 +47,7 @@ async def test_a_master_that_dies_is_replaced_for_readers_and_writers(tmp_path: 
 
         def run() -> None:
             try:
-                with RowWriter(store, DEFINITION, patience=60.0).running() as writer:
+                with RowWriter(store, DEFINITION, patience=60.0, now=lambda: END).running() as writer:
                     for _ in range(40):
                         writer.write(many(1000))
                         started.set()

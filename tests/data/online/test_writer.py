@@ -14,7 +14,7 @@ from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
 from millrace_data.online.writer import RowWriter
 from tests.core.features.histories import view
-from tests.data.online.rows import read, rows_of, write
+from tests.data.online.rows import END, read, rows_of, write
 
 DEFINITION = view(("x", "int64"), ("s", "string"))
 
@@ -46,7 +46,8 @@ def test_strings_of_10_mb_are_stored_and_returned_unchanged(store: Store) -> Non
 def test_a_connection_that_breaks_is_made_again_and_no_row_is_lost(server: Any, store: Store) -> None:
     # One connection that asks for all of them, so that no thread breaks that of another.
     with ThreadPoolExecutor(1) as breaking, store.client.client() as own:
-        with RowWriter(Store(f"redis://127.0.0.1:{server.port}/0"), DEFINITION, patience=30.0).running() as writer:
+        other = Store(f"redis://127.0.0.1:{server.port}/0")
+        with RowWriter(other, DEFINITION, patience=30.0, now=lambda: END).running() as writer:
             broken = []
             for first in range(0, 40_000, 4000):
                 broken.append(breaking.submit(own.client_kill_filter, _type="normal", skipme=True))
@@ -68,7 +69,7 @@ def test_a_store_that_goes_away_for_good_ends_the_run_cleanly(tmp_path: Path) ->
     store = Store(f"redis://127.0.0.1:{server.port}/0")
 
     def run() -> None:
-        with RowWriter(store, DEFINITION, patience=0.3).running() as writer:
+        with RowWriter(store, DEFINITION, patience=0.3, now=lambda: END).running() as writer:
             writer.write(many(1000))
             server.terminate()
             for first in range(0, 20_000, 1000):
@@ -86,7 +87,7 @@ def test_a_store_that_comes_back_empty_is_noticed() -> None:
     again = ValkeyServer(port=port, config={"save": ""})
 
     def run() -> None:
-        with RowWriter(store, DEFINITION, patience=30.0).running() as writer:
+        with RowWriter(store, DEFINITION, patience=30.0, now=lambda: END).running() as writer:
             writer.write(many(1000))
             server.terminate()
             again.start()
@@ -107,7 +108,7 @@ def test_a_store_that_is_replaced_after_it_took_the_last_row_is_noticed() -> Non
     store = Store(f"redis://127.0.0.1:{server.port}/0")
 
     def run() -> None:
-        with RowWriter(store, DEFINITION, patience=30.0).running() as writer:
+        with RowWriter(store, DEFINITION, patience=30.0, now=lambda: END).running() as writer:
             writer.write(many(1000))
             while writer.written.changed < 1000:
                 time.sleep(0.001)

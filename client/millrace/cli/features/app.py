@@ -16,11 +16,11 @@ from millrace_core.features.types import times
 
 if TYPE_CHECKING:
     import millrace as sdk
-    from millrace.cli.features import comparing, describing, reading
+    from millrace.cli.features import comparing, describing, reading, rebuilding
 else:
     sdk = lazy_import("millrace")
-    comparing, describing, reading = (
-        lazy_import(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading")
+    comparing, describing, reading, rebuilding = (
+        lazy_import(f"millrace.cli.features.{name}") for name in ("comparing", "describing", "reading", "rebuilding")
     )
 
 DIFFERENT = 1
@@ -186,6 +186,27 @@ def materialize(
 
 @app.command()
 @targeted
+def rebuild(view: View, target: Target, form: Format = Output.TABLE) -> None:
+    """Makes the online rows of a view anew: afterwards the store has what the source has, and nothing else from before.
+
+    Readers see the old row of an entity until they see its new one; rows that are pushed meanwhile stay. It may be
+    stopped and called again. With --kubeconfig and without --online a Job of the cluster does it.
+    """
+    if target.commands_cluster:
+        command = rebuilding.command(target, view)
+        output.note(
+            f"{view}: {command} is set; kubectl get featureview {view} -n {target.namespace} tells how far it is"
+        )
+        return
+    store = target.store()
+    with output.progress(view) as report:
+        made = store.rebuild(view, progress=report)
+    columns = ["view", "end", "rows", "written", "removed", "keys", "seconds"]
+    output.rows([{**asdict(made), **made.details}], form, columns)
+
+
+@app.command()
+@targeted
 def push(
     view: View,
     data: Annotated[Path, typer.Option(help="File of rows with the columns of the source (.parquet, .csv, .jsonl).")],
@@ -228,7 +249,7 @@ def verify(
 ) -> None:
     """The skew check: reads rows of the online store and recomputes them from the source as of the same time.
 
-    Exit code 1 where a value differs.
+    Exit code 1 where a value differs, or a row is later than now by more than pushes may be.
     """
     found = target.store().verify(view, sample, as_of, seed=seed)
     mismatches = [
@@ -241,9 +262,10 @@ def verify(
         }
         for each in found.mismatches
     ]
-    counts = {name: getattr(found, name) for name in ("rows", "values", "different", "ahead", "waiting")}
+    counts = {name: getattr(found, name) for name in ("rows", "values", "different", "ahead", "waiting", "later")}
     if form is Output.JSON:
-        output.document({"view": view, **counts, "mismatches": mismatches})
+        later = [{"entity": dict(each.entity), "at": times.render(each.event_time)} for each in found.later_rows]
+        output.document({"view": view, **counts, "mismatches": mismatches, "laterRows": later})
     elif mismatches or form is Output.CSV:
         output.rows(mismatches, form, ["entity", "feature", "online", "offline", "asOf"])
     output.note(describing.report(view, found))

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from millrace.cli import output
 from millrace_core.features.offline.verify import VerifyReport
+from millrace_core.features.types import times
 
 FEATURE: Final = ["name", "type", "kind", "of"]
 _RUN: Final = ["name", "finishedAt", "succeeded", "rows", "written", "seconds", "error"]
@@ -60,13 +61,19 @@ def show(found: Mapping[str, Any]) -> None:
 
 def report(view: str, found: VerifyReport) -> str:
     """What a skew check found, in a sentence."""
-    if not found.rows:
+    if not found.rows and not found.later:
         return f"{view}: the online store has no rows to compare; materialize the view first"
     sentence = f"{view}: {found.rows:,} rows, {found.values:,} values compared, {found.different:,} differ"
     if found.ahead:
         sentence += f"; {found.ahead:,} rows are ahead of the source (pushed, and not in it yet)"
     if found.waiting:
         sentence += f"; {found.waiting:,} rows wait for the next run"
+    if found.later:
+        rows = "1 entity has a row" if found.later == 1 else f"{found.later:,} entities have a row"
+        sentence += (
+            f"; {rows} later than now, up to {times.render(max(each.event_time for each in found.later_rows))}, which "
+            f"nobody sees yet: `millrace features rebuild {view}` removes such rows"
+        )
     if found.different > len(found.mismatches):
         sentence += f"; the first {len(found.mismatches)} are shown"
     return sentence

@@ -52,6 +52,11 @@ class Target:
         ),
     ] = None
 
+    @property
+    def commands_cluster(self) -> bool:
+        """Whether a cluster alone is named, so that what is to be done is done there."""
+        return bool(self.kubeconfig) and not (self.files or self.registry or self.online)
+
     def store(self) -> FeatureStore:
         """The feature store that the options name; without any of them, of the YAML files in this folder.
 

@@ -48,11 +48,19 @@ META_LAYOUT: Final = b"layout:"
 META_CREATED: Final = b"created"
 # What quality checks compare a run with (``QualityBaseline`` as JSON). It moves together with the watermark, too.
 META_QUALITY: Final = b"quality"
-# Runs that several processes do together. ``run:<id>`` is the interval that all of them cover, ``run:<id>:verdict`` the
+# Runs at work, each by one process or several. ``run:<id>`` is what all of them cover, ``run:<id>:verdict`` the
 # verdict of quality checks, and ``run:<id>:<shard>`` the newest created time that a shard saw, written when all its
 # rows are acknowledged. Each value begins with the time when the run began (microseconds, then a space). The last shard
 # to end moves the watermark and removes these fields, atomically. What a failed run leaves is removed two days later.
 META_RUN: Final = b"run:"
+# The present generation of the view (``generation``), and of the last pass: all that its sweep needs as JSON; while it
+# has not ended, the generation of the first pass that did not, and how far it is (``writing`` or ``sweeping``).
+META_GENERATION: Final = b"generation"
+META_PASS: Final = b"pass"
+META_SINCE: Final = b"since"
+META_PHASE: Final = b"phase"
+# ``Generation.doubtful``, while a full run has not ended.
+META_DOUBTFUL: Final = b"doubtful"
 
 _INTEGERS: Final = {int}
 _STRINGS: Final = {str}

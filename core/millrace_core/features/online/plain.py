@@ -195,7 +195,7 @@ def _record(
     for view, layout in zip(wanted, layouts, strict=True):
         items.append(item)
         starts.append(start)
-        codes += f"{_EVENT.start}xQ8x{layout.bitmap_bytes}x"
+        codes += f"{_EVENT.start}xQ12x{layout.bitmap_bytes}x"
         item += 1
         start += HEADER_BYTES + layout.bitmap_bytes
         positions = dict(zip(view.features, view.positions, strict=True))

@@ -8,8 +8,10 @@ in JSON.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,7 +21,10 @@ from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns
+from millrace_core.features.online.generation import TOLERANCE
 from millrace_core.features.online.json_values import converter
+from millrace_core.features.online.stored_value import MOST_LATER
+from millrace_core.features.types import times
 from millrace_core.features.types.arrow_numpy import integers, one_array
 from millrace_core.features.types.conform import ARROW, conform, conform_key, microseconds
 
@@ -42,6 +47,17 @@ class PushBatch(NamedTuple):
 
     table: pa.Table
     rejected: list[RejectedRow]
+
+
+class PushClock(NamedTuple):
+    """The present moment of a push, and how much later than it an event time may be; microseconds.
+
+    ``setting`` names what sets the tolerance, for whoever is refused.
+    """
+
+    now: int
+    tolerance: int = TOLERANCE
+    setting: str = ""
 
 
 class _PushColumn(NamedTuple):
@@ -70,8 +86,8 @@ def require_online(definition: Definition) -> None:
         )
 
 
-def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> PushBatch:
-    """Checks equally long columns of JSON values.
+def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]], clock: PushClock) -> PushBatch:
+    """Checks equally long columns of JSON values. A row that is too much later than now does not fit.
 
     Raises:
         RejectError: a column is missing, columns differ in length, or too many rows are bad.
@@ -80,31 +96,45 @@ def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> P
     if len(lengths) > 1:
         counted = ", ".join(f"{name} has {len(column)}" for name, column in columns.items())
         raise RejectError(f"the columns differ in length: {counted}", field=_FIELD)
-    return _checked(definition, columns, max(lengths, default=0), _from_values)
+    return _checked(definition, columns, max(lengths, default=0), _from_values, clock)
 
 
-def from_arrow(definition: Definition, table: pa.Table) -> PushBatch:
+def from_arrow(definition: Definition, table: pa.Table, clock: PushClock) -> PushBatch:
     """Checks a table. Raises as ``from_json``, and where a column's type cannot be read as declared."""
     names = set(table.column_names)
     columns = {name: table.column(name) for name in names if table.column_names.count(name) == 1}
-    return _checked(definition, columns, table.num_rows, _from_column)
+    return _checked(definition, columns, table.num_rows, _from_column, clock)
 
 
-def newest(definition: Definition, table: pa.Table) -> pa.Table:
-    """The newest row of each entity; of equals the later one."""
+def newest(definition: Definition, table: pa.Table, now: int) -> list[pa.Table]:
+    """The rows that a reader will be told of, now or when their time comes: the newest row of each entity that is not
+    later than now, and those that are. Of equal times the later row counts.
+
+    Returns:
+        Tables with at most one row per entity each, as writers take them.
+    """
     keys = key_columns.store_keys(definition, {key.name: _whole(table, key.name) for key in definition.join_keys})
     events = integers(microseconds(_whole(table, definition.timestamp_field), column=""))
     created = [None] * len(events)
     if definition.created_field:
         created = microseconds(_whole(table, definition.created_field), column="").to_pylist()
-    best: dict[bytes, tuple[int, int, int]] = {}
+    best: dict[tuple[bytes, int], tuple[int, int, int]] = {}
     for index, (key, event, written) in enumerate(zip(keys.to_pylist(), events.tolist(), created, strict=True)):
         at = (event, -(2**63) if written is None else written, index)
-        if key not in best or at > best[key]:
-            best[key] = at
-    if len(best) == len(events):
-        return table
-    return table.take(pa.array(sorted(index for *_, index in best.values())))
+        # All that is visible competes; what is later, only with rows of its own time.
+        place = (key, max(event, now))
+        if place not in best or at > best[place]:
+            best[place] = at
+    rounds: list[list[int]] = []
+    times: dict[bytes, int] = {}
+    for (key, _), (*_, index) in sorted(best.items(), key=itemgetter(0)):
+        turn = times[key] = times.get(key, -1) + 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(index)
+    if len(rounds) == 1 and len(rounds[0]) == len(events):
+        return [table]
+    return [table.take(pa.array(sorted(indices))) for indices in rounds[: MOST_LATER + 1]]
 
 
 def rows(definition: Definition, table: pa.Table) -> Rows:
@@ -141,6 +171,7 @@ def _checked(
     columns: Mapping[str, Any],
     count: int,
     convert: Callable[[_PushColumn, Any, list[RejectedRow]], pa.Array],
+    clock: PushClock,
 ) -> PushBatch:
     rejected: list[RejectedRow] = []
     made: dict[str, pa.Array] = {}
@@ -158,11 +189,26 @@ def _checked(
                 empty = (index for index, there in enumerate(array.is_valid().to_pylist()) if not there)
                 _reject(rejected, (RejectedRow(index, wanted.name, wanted.null) for index in empty if index not in bad))
         made.setdefault(wanted.name, array)
+    _reject(rejected, _too_late(definition, made[definition.timestamp_field], clock))
     table = pa.table(made)
     first = {each.row: each for each in reversed(rejected)}
     if first:
         table = table.filter(pa.array([index not in first for index in range(count)]))
     return PushBatch(table, [first[index] for index in sorted(first)])
+
+
+def _too_late(definition: Definition, times_: pa.Array, clock: PushClock) -> Iterator[RejectedRow]:
+    """Rows that nobody may see for long: a clock or a unit of whoever pushes is wrong."""
+    name, latest = definition.timestamp_field, clock.now + clock.tolerance
+    events = microseconds(times_, column=name)
+    for index in np.flatnonzero(pc.greater(events, latest).fill_null(False)).tolist():
+        at, setting = events[index].as_py(), f" ({clock.setting})" if clock.setting else ""
+        yield RejectedRow(
+            index,
+            name,
+            f"{times.render(at)} is later than now, {times.render(clock.now)}, by more than the tolerance of "
+            f"{clock.tolerance / 1e6:g} s{setting}",
+        )
 
 
 def _missing(definition: Definition, name: str, columns: Mapping[str, Any]) -> RejectError:

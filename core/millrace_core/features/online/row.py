@@ -5,11 +5,12 @@ All numbers are big-endian.
 ======  ======================  ==========================================================================
 offset  size                    content
 ======  ======================  ==========================================================================
-0       1                       format version, 1
+0       1                       format version, 2
 1       8                       schema id: the first 8 bytes of the definition's schema hash
 9       8                       event time, microseconds since 1970 UTC, plus 2^63
 17      8                       created time in the same form; 0 is null, and sorts lowest
-25      ceil(features / 8)      null bitmap: feature i is null when bit ``i % 8`` of byte ``i // 8`` is set
+25      4                       stamp: by which generation of the view it was written (``generation``)
+29      ceil(features / 8)      null bitmap: feature i is null when bit ``i % 8`` of byte ``i // 8`` is set
 …       by type, no padding     fixed section, in the order of the features: bool 1 (0 or 1), int32 and
                                 float32 4, int64, float64 and timestamp (microseconds) 8; string, bytes and
                                 arrays 4: where the value ends, counted from the start of the variable section
@@ -21,16 +22,16 @@ The offset makes times unsigned. So rows compare by (event, created) as two pair
 rule does (Lua has no 64-bit integers). A null is zero in the fixed section and empty in the
 variable one.
 
-Golden bytes: schema id ``0102030405060708``, event time -1, created null; features (bool true, int32 -2, float32 1.5,
-float64 NaN, string "é", int64 null, bytes empty, timestamp 3, string "z")::
+Golden bytes: schema id ``0102030405060708``, event time -1, created null, stamp 5; features (bool true, int32 -2,
+float32 1.5, float64 NaN, string "é", int64 null, bytes empty, timestamp 3, string "z")::
 
-    01 0102030405060708 7fffffffffffffff 0000000000000000
+    02 0102030405060708 7fffffffffffffff 0000000000000000 00000005
     2000 01 fffffffe 3fc00000 7ff8000000000000 00000002 0000000000000000 00000002 0000000000000003 00000003
     c3a9 7a
 
 The same with features (array<float32> [1.5, null], array<string> ["é", null, ""], array<int64> null, array<bool> [])::
 
-    01 0102030405060708 7fffffffffffffff 0000000000000000
+    02 0102030405060708 7fffffffffffffff 0000000000000000 00000005
     04 0000000d 00000020 00000020 00000024
     00000002 02 3fc00000 00000000  00000003 02 00000002 00000002 00000002 c3a9  00000000
 
@@ -50,8 +51,8 @@ from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition, StoredFeature
 from millrace_core.features.online import row_arrays
 
-FORMAT: Final = 1
-HEADER_BYTES: Final = 25
+FORMAT: Final = 2
+HEADER_BYTES: Final = 29
 TIME_OFFSET: Final = 2**63
 
 ARRAYS: Final = {kind: element for kind in get_args(FeatureType) if (element := element_type(kind))}
@@ -100,9 +101,9 @@ class Layout:
 
     @cached_property
     def fixed(self) -> struct.Struct:
-        """The row up to the variable section: version with schema id, times, null bitmap, fixed section."""
+        """The row up to the variable section: version with schema id, times, stamp, null bitmap, fixed section."""
         codes = "".join(STRUCT_CODE[feature.type] for feature in self.features)
-        return struct.Struct(f">9sQQ{self.bitmap_bytes}s{codes}")
+        return struct.Struct(f">9sQQI{self.bitmap_bytes}s{codes}")
 
     @cached_property
     def head(self) -> bytes:
@@ -114,7 +115,7 @@ class Layout:
         """Whether rows have a variable section."""
         return any(feature.type in VARIABLE for feature in self.features)
 
-    def encode(self, event_time: int, created_time: int | None, values: Sequence[Value]) -> bytes:
+    def encode(self, event_time: int, created_time: int | None, values: Sequence[Value], stamp: int = 0) -> bytes:
         """Packs one row; ``values`` are in the order of the features and of their types."""
         nulls = 0
         fixed: list[Any] = []
@@ -129,7 +130,7 @@ class Layout:
                 fixed.append(_ZERO[STRUCT_CODE[feature.type]] if value is None else value)
         created = 0 if created_time is None else created_time + TIME_OFFSET
         bitmap = nulls.to_bytes(self.bitmap_bytes, "little")
-        return self.fixed.pack(self.head, event_time + TIME_OFFSET, created, bitmap, *fixed) + variable
+        return self.fixed.pack(self.head, event_time + TIME_OFFSET, created, stamp, bitmap, *fixed) + variable
 
     def decode(self, row: bytes) -> Row:
         """Unpacks one row.
@@ -140,7 +141,7 @@ class Layout:
         start = self.fixed.size
         if row[:9] != self.head or len(row) < start or (not self.has_variable and len(row) != start):
             raise corrupt(row)
-        _, event, created, bitmap, *fixed = self.fixed.unpack_from(row)
+        _, event, created, _, bitmap, *fixed = self.fixed.unpack_from(row)
         nulls = int.from_bytes(bitmap, "little")
         values: list[Value] = []
         end = 0

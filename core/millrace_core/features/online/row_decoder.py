@@ -49,7 +49,7 @@ class RowDecoder:
         # Per wanted feature also where it is read.
         self._places = [(read[feature], *places[feature]) for feature in wanted]
         self._plain = [read[feature] for feature in wanted] if VARIABLE.isdisjoint(f.type for f in wanted) else None
-        self._fixed = struct.Struct(f">9sQQ{layout.bitmap_bytes}s{codes}")
+        self._fixed = struct.Struct(f">9sQQ4x{layout.bitmap_bytes}s{codes}")
         self._whole = not layout.has_variable
 
     def decode(self, rows: Sequence[bytes], oldest: int, as_of: int) -> FeatureColumns | None:

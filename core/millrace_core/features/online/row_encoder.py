@@ -21,11 +21,14 @@ _SIGN: Final = np.uint64(TIME_OFFSET)
 
 
 def _dtype(layout: Layout) -> np.dtype[Any]:
-    fields: list[Any] = [("head", "V9"), ("event", ">u8"), ("created", ">u8"), ("nulls", "u1", (layout.bitmap_bytes,))]
+    fields: list[Any] = [("head", "V9"), ("event", ">u8"), ("created", ">u8"), ("stamp", ">u4")]
+    fields.append(("nulls", "u1", (layout.bitmap_bytes,)))
     return np.dtype(fields + [(str(i), _NUMPY[STRUCT_CODE[f.type]]) for i, f in enumerate(layout.features)])
 
 
-def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None, columns: Sequence[Any]) -> pa.Array:
+def encode(
+    layout: Layout, event_times: pa.Array, created_times: pa.Array | None, columns: Sequence[Any], stamp: int = 0
+) -> pa.Array:
     """Packs many rows.
 
     Args:
@@ -33,6 +36,7 @@ def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None
         event_times: int64 microseconds, without nulls.
         created_times: the same, with nulls; None where the view has no created times.
         columns: one Arrow array per feature, of type ``conform.ARROW[feature.type]``.
+        stamp: the rows' (``generation``).
 
     Returns:
         A binary array; together the rows must be smaller than 2 GiB.
@@ -40,6 +44,7 @@ def encode(layout: Layout, event_times: pa.Array, created_times: pa.Array | None
     count = len(event_times)
     rows = np.zeros(count, _dtype(layout))
     rows["head"] = np.void(layout.head)
+    rows["stamp"] = stamp
     rows["event"] = integers(event_times).view(np.uint64) ^ _SIGN
     if created_times is not None:
         known = created_times.is_valid().to_numpy(zero_copy_only=False)

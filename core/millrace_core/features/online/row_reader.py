@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import orjson
 
 from millrace_core.features.definition.definition import ROW_TIME, Definition, Feature, StoredFeature
+from millrace_core.features.online import stored_value
 from millrace_core.features.online.feature_columns import (
     ABSENT,
     NOT_FOUND,
@@ -81,7 +82,7 @@ class RowReader:
             nothing = FeatureColumn([None] * len(rows), [NOT_FOUND] * len(rows))
             columns = FeatureColumns([nothing] * len(self.features), [None] * len(rows))
             return self._with_empty(columns, rows) if windowed else columns
-        columns = self._decoder.decode(found, oldest, as_of) or self._read_each(found, oldest, as_of, layouts or {})
+        columns = self._decoder.decode(found, oldest, as_of) or self._read_several(found, oldest, as_of, layouts or {})
         if windowed:
             columns = self._settled(columns, as_of)
         if found is rows:
@@ -120,6 +121,11 @@ class RowReader:
             for column, empty in zip(columns.features, self._empty, strict=True)
         ]
         return replace(columns, features=features)
+
+    def _read_several(self, values: Sequence[Any], oldest: int, as_of: int, layouts: Layouts) -> FeatureColumns:
+        """Reads values of which some are several rows, or a row of another layout."""
+        rows = [stored_value.visible(value, as_of) for value in values]
+        return self._decoder.decode(rows, oldest, as_of) or self._read_each(rows, oldest, as_of, layouts)
 
     def _read_each(self, rows: Sequence[Any], oldest: int, as_of: int, layouts: Layouts) -> FeatureColumns:
         """Reads row by row, because some rows have another layout."""

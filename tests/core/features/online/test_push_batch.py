@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online import push_batch
+from millrace_core.features.online.push_batch import PushClock
 from tests.core.features.histories import view
 
 ALL = view(
@@ -34,13 +35,16 @@ GOOD: dict[str, Any] = {
     "timestamp": "1901-01-01T00:00:00+01:00",
 }
 
+# After all times of the rows here.
+CLOCK = PushClock(2**60)
+
 
 def columns(*rows: dict[str, Any]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def test_values_of_every_type_are_taken_unchanged() -> None:
-    found = push_batch.from_json(ALL, columns(GOOD))
+    found = push_batch.from_json(ALL, columns(GOOD), CLOCK)
     assert not found.rejected
     rows = push_batch.rows(ALL, found.table)
     assert rows.event_times.to_pylist() == [-1]
@@ -71,7 +75,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "value", "why"), BAD)
 def test_a_row_that_does_not_fit_is_named_and_the_others_stay(name: str, value: Any, why: str) -> None:
-    found = push_batch.from_json(ALL, columns(GOOD, {**GOOD, name: value}, {**GOOD, "id": "b"}))
+    found = push_batch.from_json(ALL, columns(GOOD, {**GOOD, name: value}, {**GOOD, "id": "b"}), CLOCK)
     assert [(each.row, each.column) for each in found.rejected] == [(1, name)]
     assert why in found.rejected[0].reason
     assert found.table.column("id").to_pylist() == ["a", "b"]
@@ -80,7 +84,7 @@ def test_a_row_that_does_not_fit_is_named_and_the_others_stay(name: str, value: 
 def test_a_null_is_a_value_and_a_missing_created_time_is_null() -> None:
     nulls = {**GOOD, **{feature.name: None for feature in ALL.features}}
     del nulls["written"]
-    rows = push_batch.rows(ALL, push_batch.from_json(ALL, columns(nulls)).table)
+    rows = push_batch.rows(ALL, push_batch.from_json(ALL, columns(nulls), CLOCK).table)
     assert rows.created_times is not None
     assert rows.created_times.to_pylist() == [None]
     assert [column.null_count for column in rows.features] == [1] * len(ALL.features)
@@ -93,7 +97,7 @@ def test_a_null_is_a_value_and_a_missing_created_time_is_null() -> None:
 def test_a_batch_that_lacks_a_column_is_refused(change: dict[str, Any], why: str) -> None:
     given_columns = {**columns(GOOD), **change}
     with pytest.raises(RejectError, match=why):
-        push_batch.from_json(ALL, {name: column for name, column in given_columns.items() if column is not None})
+        push_batch.from_json(ALL, {name: column for name, column in given_columns.items() if column is not None}, CLOCK)
 
 
 def test_a_table_is_taken_like_a_source() -> None:
@@ -107,15 +111,20 @@ def test_a_table_is_taken_like_a_source() -> None:
         }
     )
     with pytest.raises(RejectError, match=r"df.y: column 'y' has the type"):
-        push_batch.from_arrow(definition, table)
-    found = push_batch.from_arrow(definition, table.set_column(3, "y", pa.array([1, 2, 3, 4])))
+        push_batch.from_arrow(definition, table, CLOCK)
+    found = push_batch.from_arrow(definition, table.set_column(3, "y", pa.array([1, 2, 3, 4])), CLOCK)
     assert [(each.row, each.column) for each in found.rejected] == [(1, "id"), (2, "at"), (3, "x")]
     assert found.table.num_rows == 1
     assert found.table.schema.field("x").type == pa.int32()
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 2), st.none() | st.integers(-1, 1)), max_size=12))
-def test_of_several_rows_of_one_entity_the_newest_is_written(rows: list[tuple[int, int, int | None]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-2, 2), st.none() | st.integers(-1, 1)), max_size=12),
+    st.integers(-3, 3),
+)
+def test_of_one_entity_the_newest_row_and_all_that_are_later_than_now_are_written(
+    rows: list[tuple[int, int, int | None]], now: int
+) -> None:
     definition = view(("x", "int64"), created="written")
     time = pa.timestamp("us", "UTC")
     table = pa.table(
@@ -126,13 +135,31 @@ def test_of_several_rows_of_one_entity_the_newest_is_written(rows: list[tuple[in
             "x": pa.array(range(len(rows)), pa.int64()),
         }
     )
-    best: dict[int, tuple[Any, int]] = {}
-    for index, (key, event, created) in enumerate(rows):
-        at = (event, -9 if created is None else created)
-        if key not in best or at >= best[key][0]:
-            best[key] = at, index
-    found = push_batch.newest(definition, table)
-    assert sorted(found.column("x").to_pylist()) == sorted(index for _, index in best.values())
+    read: set[int] = set()
+    for key in range(4):
+        for moment in range(now, 4):
+            seen = [
+                (event, -9 if created is None else created, index)
+                for index, (own, event, created) in enumerate(rows)
+                if own == key and event <= moment
+            ]
+            read |= {max(seen)[-1]} if seen else set()
+    found = push_batch.newest(definition, table, now)
+    assert sorted(index for each in found for index in each.column("x").to_pylist()) == sorted(read)
+    assert all(len(set(each.column("id").to_pylist())) == each.num_rows for each in found)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_row_later_than_the_tolerance_allows_is_refused_and_the_answer_names_it(later: int) -> None:
+    definition = view(("x", "int64"))
+    clock = PushClock(0, 300_000_000, "a setting")
+    at = {"id": [1, 2], "at": ["1970-01-01T00:00:00Z", f"1970-01-01T00:05:00.00000{later}Z"], "x": [1, 2]}
+    found = push_batch.from_json(definition, at, clock)
+    assert found.table.column("id").to_pylist() == ([1, 2] if not later else [1])
+    assert [each.reason for each in found.rejected] == later * [
+        "1970-01-01T00:05:00.000001Z is later than now, 1970-01-01T00:00:00Z, by more than the tolerance of 300 s "
+        "(a setting)"
+    ]
 
 
 def test_a_batch_that_is_bad_throughout_is_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,4 +167,4 @@ def test_a_batch_that_is_bad_throughout_is_refused_as_a_whole(monkeypatch: pytes
     definition = view(("x", "int32"))
     bad = {"id": [1] * 10, "at": ["2026-01-01"] * 10, "x": ["a"] * 10}
     with pytest.raises(RejectError, match=r"df.x: more than 5 rows do not fit, .*int32 is expected"):
-        push_batch.from_json(definition, bad)
+        push_batch.from_json(definition, bad, CLOCK)

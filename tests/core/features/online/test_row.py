@@ -92,7 +92,7 @@ def test_the_golden_bytes_of_the_documentation_hold() -> None:
     kinds = ["bool", "int32", "float32", "float64", "string", "int64", "bytes", "timestamp", "string"]
     values = (True, -2, 1.5, math.nan, "é", None, b"", 3, "z")
     layout = layout_of(kinds)
-    assert layout.encode(-1, None, values) == golden()
+    assert layout.encode(-1, None, values, 5) == golden()
     assert bits(layout.decode(golden()).values) == bits(values)
 
 
@@ -100,7 +100,7 @@ def test_the_golden_bytes_of_arrays_hold() -> None:
     layout = layout_of(["array<float32>", "array<string>", "array<int64>", "array<bool>"])
     values = ([1.5, None], ["é", None, ""], None, [])
     expected = golden(r"array<bool> \[\]\)")
-    assert layout.encode(-1, None, values) == expected
+    assert layout.encode(-1, None, values, 5) == expected
     assert layout.decode(expected).values == values
 
 
@@ -141,7 +141,7 @@ def test_bytes_that_are_no_whole_row_are_reported_never_misread(kinds: list[str]
         b"",
         whole[:-1],
         whole + b"x",
-        b"\x02" + whole[1:],
+        b"\x04" + whole[1:],
         whole[:5] + b"\xff" + whole[6:],
         b"hello world",
     ):

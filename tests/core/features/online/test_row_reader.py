@@ -109,3 +109,30 @@ def test_a_row_of_an_unknown_schema_is_reported_and_never_misread() -> None:
 def test_bytes_that_are_no_row_are_reported() -> None:
     with pytest.raises(ReportError, match="no whole row"):
         RowReader(view(("x", "int64")), ["x"]).read([b"something else"], 9)
+
+
+@pytest.mark.parametrize("as_of", range(8))
+def test_of_several_rows_the_newest_is_read_that_is_not_later(as_of: int) -> None:
+    definition = view(("x", "int64"))
+    layout = Layout.of(definition)
+    rows = [layout.encode(at, None, [at]) for at in (6, 4, 1)]
+    value = b"\x03" + b"".join(len(row).to_bytes(4, "big") + row for row in rows)
+    read = RowReader(definition, ["x"]).read([value, rows[2], None], as_of).features[0]
+    seen = max([at for at in (6, 4, 1) if at <= as_of], default=None)
+    assert (read.values[0], read.statuses[0]) == (seen, "PRESENT" if seen else "OUTSIDE_MAX_AGE")
+    assert read.statuses[2] == "NOT_FOUND"
+
+
+def test_a_row_from_before_rows_had_stamps_is_read() -> None:
+    definition = view(("x", "int64"), ("s", "string"))
+    layout = Layout.of(definition)
+    row = layout.encode(5, 4, [7, "seven"])
+    before = b"\x01" + row[1:25] + row[29:]
+    read = RowReader(definition, ["x", "s"]).read([before, row], 9)
+    assert [list(column.values) for column in read.features] == [[7, 7], ["seven", "seven"]]
+
+
+@pytest.mark.parametrize("value", [b"\x03", b"\x03\0\0\0\x1e\x02", b"\x01abc", b"\x03\0\0\0\0"])
+def test_bytes_that_are_no_rows_are_reported(value: bytes) -> None:
+    with pytest.raises(ReportError, match="no whole row"):
+        RowReader(view(("x", "int64")), ["x"]).read([value], 9)
