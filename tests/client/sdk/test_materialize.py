@@ -142,3 +142,32 @@ def test_aggregates_are_verified_as_of_the_snapshots_own_moment(lake: Lake) -> N
     lake.add((2, NOON - timedelta(hours=1), 0.5, 1))
     verdict = store.verify("stats")
     assert {each.feature for each in verdict.mismatches} == {"spent", "share"}
+
+
+def test_the_skew_check_finds_rows_that_are_later_than_now_and_a_rebuild_removes_them(lake: Lake) -> None:
+    store = store_of(lake)
+    store.materialize("stats", NOON + DAY)
+    definition = store.definition("stats")
+    client = redis.Redis.from_url(embedded.resolve(lake.online)())
+    [key] = keys.store_keys(definition, {"user_id": [2]})
+    far = keys.times.microseconds(datetime(2099, 1, 1, tzinfo=UTC))
+    client.set(key, Layout.of(definition).encode(far, None, [9.0, 9]))
+    verdict = store.verify("stats")
+    assert (verdict.clean, verdict.different, verdict.later) == (False, 0, 1)
+    assert [(each.entity, each.event_time) for each in verdict.later_rows] == [({"user_id": 2}, far)]
+    assert store.rebuild("stats").written == 1
+    verdict = store.verify("stats")
+    assert (verdict.clean, verdict.rows) == (True, 2)
+    assert store.get_online_features(["stats:visits"], [{"user_id": 2}]).to_dict()["visits"] == [30]
+
+
+def test_a_good_row_is_seen_although_one_that_is_later_than_now_was_there_before(lake: Lake) -> None:
+    store = store_of(lake)
+    definition = store.definition("stats")
+    client = redis.Redis.from_url(embedded.resolve(lake.online)())
+    [key] = keys.store_keys(definition, {"user_id": [2]})
+    far = keys.times.microseconds(datetime(2099, 1, 1, tzinfo=UTC))
+    client.set(key, Layout.of(definition).encode(far, None, [9.0, 9]))
+    store.materialize("stats", NOON + DAY)
+    assert store.get_online_features(["stats:visits"], [{"user_id": 2}]).to_dict()["visits"] == [30]
+    assert store.verify("stats").later == 1
