@@ -114,11 +114,11 @@ class World:
             pushed=pushed,
             full_pass=full,
         )
+        if by is not None and full is not None:  # whether or not it has been overtaken
+            self._void(by, b"", {key for key, *_ in rows})
         if generation.number != self.generation:
             return  # a pass has begun since, and what counts is what that writes
         for key, event, value in rows:
-            if by is not None and full is not None:
-                self._void(by, b"", {key})
             new = Written(key, event, value, definition.schema_id, generation.number, pushed)
             # A row of another definition says nothing beside one of this, but for what is visible until it comes.
             self.rows = [
