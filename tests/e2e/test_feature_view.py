@@ -99,7 +99,7 @@ def test_a_command_materializes_once(kubectl: Kubectl, tmp_path: Path) -> None:
     kubectl.wait_ready("featureview", "stats")
     first = kubectl.get("featureview", "stats")["status"]["lastRun"]["name"]
     kubectl.run("annotate", "fv", "stats", "millrace.dev/command=42:materialize")
-    eventually(lambda: kubectl.get("featureview", "stats")["status"].get("handledCommand") == "42")
+    eventually(lambda: kubectl.get("featureview", "stats")["status"].get("handledCommand") == "42:materialize")
     eventually(lambda: kubectl.get("featureview", "stats")["status"]["lastRun"]["name"] != first)
     jobs = kubectl.list("jobs")
     kubectl.run("annotate", "fv", "stats", "millrace.dev/command=42:materialize", "--overwrite")

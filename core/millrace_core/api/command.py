@@ -1,19 +1,22 @@
-"""Commands of all kinds: the annotation ``millrace.dev/command: "<id>:<verb>[ arguments]"``, each id handled once.
+"""Commands of all kinds: the annotation ``millrace.dev/command: "<id>:<verb>[ arguments]"``, each text handled once.
 
-The id tells one command from the next. It goes into the status, and what was refused into ``commandResult``, so both
-are bounded here whatever the annotation holds.
+The id tells a command from an earlier one of the same words. The whole text is what is remembered as handled: an id
+with another verb is another command. It goes into the status, and what was refused into ``commandResult``, so both are
+bounded here whatever the annotation holds.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from millrace_core.api import conditions
+from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
 
 FIELD: Final = f"metadata.annotations[{COMMAND_ANNOTATION}]"
 LONGEST_ID: Final = 63
+LONGEST_RECORD: Final = 253
+_DIGEST_LENGTH: Final = 16
 _LONGEST_SHOWN: Final = 100
 
 
@@ -25,10 +28,14 @@ class Command(NamedTuple):
     arguments: tuple[str, ...]
 
 
-def command_id(text: str) -> str:
-    """What is recorded as handled: the id, of one that is too long the beginning; of a text without an id its own."""
-    before, _, rest = text.partition(":")
-    return (before.strip() or rest.strip())[:LONGEST_ID]
+def recorded(text: str) -> str:
+    """What is recorded of a handled command: its text, one space between words; of a long one the rest is a digest."""
+    before, colon, rest = (" ".join(part.split()) for part in text.partition(":"))
+    written = f"{before}{colon}{rest}"
+    if len(written) <= LONGEST_RECORD:
+        return written
+    kept = LONGEST_RECORD - _DIGEST_LENGTH - 1
+    return f"{written[:kept]}…{names.digest(written)[:_DIGEST_LENGTH]}"
 
 
 def parse(text: str, usage: str) -> Command:

@@ -221,7 +221,7 @@ class ExperimentStatus(StatusModel):
         description="Since when a challenger of a Running experiment is not ready while its control is; absent where "
         "all are. A Canary is rolled back after 10 minutes.",
     )
-    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")
     weights: Weights | None = Field(default=None, description="The traffic split.")
     epochs: list[Epoch] | None = Field(

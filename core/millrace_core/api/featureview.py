@@ -386,7 +386,7 @@ class FeatureViewStatus(StatusModel):
         description="Results of the quality checks of the last run that made them, failing ones first.",
         json_schema_extra=ATOMIC_LIST,
     )
-    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="Result of that command.")
     conditions: list[Condition] | None = Field(
         default=None,

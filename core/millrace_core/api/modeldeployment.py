@@ -192,7 +192,7 @@ class ModelDeploymentStatus(StatusModel):
     url: str | None = Field(default=None, description="Where clients call the service, inside the cluster.")
     replicas: ReplicaStatus | None = Field(default=None, description="Pods of the active revision.")
     device: str | None = Field(default=None, description="Where the active revision runs: gpu or cpu.")
-    handled_command: str | None = Field(default=None, description="Id of the last handled millrace.dev/command.")
+    handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")
     conditions: list[Condition] | None = Field(
         default=None,

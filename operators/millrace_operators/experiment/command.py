@@ -1,6 +1,6 @@
-"""Commands: the annotation ``millrace.dev/command: "<id>:<verb>[ arm]"``, each id handled once.
+"""Commands: the annotation ``millrace.dev/command: "<id>:<verb>[ arm]"``, each handled once.
 
-What a command does depends on the phase. One that cannot be carried out is answered, and its id counts as handled.
+What a command does depends on the phase. One that cannot be carried out is answered, and counts as handled.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.command import command_id
+from millrace_core.api.command import recorded
 from millrace_core.api.experiment import FinalDecision
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
@@ -48,7 +48,7 @@ def parse(text: str) -> ExperimentCommand:
 
 def commanded(observation: Observation) -> Verdict | None:
     """What the command leads to; None where there is none that is not handled yet."""
-    handled = command_id(observation.command)
+    handled = recorded(observation.command)
     if not observation.command or handled == observation.status.handled_command:
         return None
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.api.command import command_id
+from millrace_core.api.command import recorded
 from millrace_core.api.experiment import TERMINAL, Experiment, Phase
 from millrace_core.api.loading import load_object
 from millrace_core.base.errors import RejectError, ReportError
@@ -118,7 +118,7 @@ def _at_rest(document: Object) -> bool:
         and not deleting(document)
         and status.get("observedGeneration") == document["metadata"]["generation"]
         and (status.get("handledCommand") or "")
-        == command_id(annotations_of(document).get(COMMAND_ANNOTATION, status.get("handledCommand") or ""))
+        == recorded(annotations_of(document).get(COMMAND_ANNOTATION, status.get("handledCommand") or ""))
     )
 
 

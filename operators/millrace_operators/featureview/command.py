@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.command import command_id
+from millrace_core.api.command import recorded
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview.intervals import Interval
@@ -24,22 +24,22 @@ class MaterializeCommand(NamedTuple):
 
 
 class PendingCommand(NamedTuple):
-    """A command that is not handled yet: what it wants, or why it is refused."""
+    """A command that is not handled yet: its text, and what it wants, or why it is refused."""
 
-    id: str
+    text: str
     wanted: MaterializeCommand | None = None
     refused: RejectError | None = None
 
 
 def pending(text: str, handled: str) -> PendingCommand | None:
     """The annotation's command; None where there is none, or where it is the one that was handled last."""
-    identity = command_id(text)
-    if not identity or identity == handled:
+    written = recorded(text)
+    if not written or written == handled:
         return None
     try:
-        return PendingCommand(identity, parse(text))
+        return PendingCommand(written, parse(text))
     except RejectError as error:
-        return PendingCommand(identity, refused=error)
+        return PendingCommand(written, refused=error)
 
 
 def parse(text: str) -> MaterializeCommand:

@@ -38,7 +38,7 @@ class JobDecision:
     """A Job to make, or why none is made.
 
     Args:
-        handled: id of the command that this deals with; ``result``: what became of it.
+        handled: the command that this deals with; ``result``: what became of it.
         refused: why that command is refused, where it is.
         replaced: a run at work that has to go first.
         wake: when to decide again, even if nothing happens until then.
@@ -83,7 +83,7 @@ def decide(context: JobContext) -> JobDecision:
 
 def refused(command: PendingCommand, error: RejectError, reason: str = "the command is refused") -> JobDecision:
     """No Job, and the command counts as handled."""
-    return JobDecision(reason, handled=command.id, result=str(error), refused=error)
+    return JobDecision(reason, handled=command.text, result=str(error), refused=error)
 
 
 def _command_refused(it: JobContext) -> JobDecision | None:
@@ -114,8 +114,8 @@ def _void_runs_left(it: JobContext) -> JobDecision | None:
 def _commanded(it: JobContext) -> JobDecision | None:
     if it.command is None or it.command.wanted is None:
         return None
-    job = _job(it, runs.COMMAND, *it.command.wanted, turn=it.command.id)
-    return JobDecision(f"command {it.command.id}", job, handled=it.command.id, result=f"Job {job.name} was made")
+    job = _job(it, runs.COMMAND, *it.command.wanted, turn=it.command.text)
+    return JobDecision(f"command {it.command.text}", job, handled=it.command.text, result=f"Job {job.name} was made")
 
 
 def _suspended(it: JobContext) -> JobDecision | None:

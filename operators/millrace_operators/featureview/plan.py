@@ -35,7 +35,7 @@ class ViewPlan:
         active: a run at work; ``kept``: what it was made for, where its Job is still as it would be made now.
         stale_at: when the view stops being fresh, if no run succeeds until then.
         wake: when to plan again, even if nothing happens until then.
-        handled: id of the last command that is dealt with; ``command_result``: what became of it.
+        handled: the last command that is dealt with; ``command_result``: what became of it.
         refused: why a command is refused; for an Event.
     """
 

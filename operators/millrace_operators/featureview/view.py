@@ -19,7 +19,7 @@ class View:
     Args:
         definition: the spec, compiled.
         command: the annotation ``millrace.dev/command``.
-        handled: id of the command that was handled last; ``command_result``: what became of it.
+        handled: the command that was handled last; ``command_result``: what became of it.
         changed: whether the spec has changed since status was last written.
     """
 

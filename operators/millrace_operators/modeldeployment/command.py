@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.api.command import command_id, no_command, parse
+from millrace_core.api.command import no_command, parse, recorded
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object, annotations_of
 
@@ -14,9 +14,9 @@ _USAGE: Final = f'"<id>:{RESTART}"'
 
 
 def unhandled(document: Object) -> tuple[str, RejectError | None]:
-    """Id of a command that is not handled yet, and why it is none; empty: there is none to handle."""
+    """The text of a command that is not handled yet, and why it is none; empty: there is none to handle."""
     text = annotations_of(document).get(COMMAND_ANNOTATION, "")
-    if not text or command_id(text) == (document.get("status") or {}).get("handledCommand"):
+    if not text or recorded(text) == (document.get("status") or {}).get("handledCommand"):
         return "", None
     try:
         command = parse(text, _USAGE)
@@ -24,4 +24,4 @@ def unhandled(document: Object) -> tuple[str, RejectError | None]:
         return "", error
     if (command.verb, command.arguments) != (RESTART, ()):
         return "", no_command(text, _USAGE)
-    return command.id, None
+    return recorded(text), None

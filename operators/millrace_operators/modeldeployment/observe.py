@@ -61,7 +61,7 @@ class DeploymentObservation:
         routed: revisions that the live route leads to.
         champion: whether the service's record names it.
         outdated: where the target's pods differ from what this release renders.
-        command: id of a command that is not handled yet, and ``bad_command`` why it cannot be.
+        command: a command that is not handled yet, and ``bad_command`` why it cannot be.
         keda: whether the cluster serves ScaledObjects; ``monitors``: ServiceMonitors.
         scalers: its ScaledObject and its HorizontalPodAutoscaler, where there are such.
     """

@@ -26,7 +26,7 @@ class RevisionRecord:
         device: gpu or cpu.
         content: what was asked for, see ``millrace_core.identity.revision``.
         template: of its pods.
-        command: id of the command that asked for it; empty: a change of the spec did.
+        command: the command that asked for it; empty: a change of the spec did.
     """
 
     name: str
@@ -64,7 +64,7 @@ def asked_for(
 
     Args:
         now, stated: the spec's content, with and without its defaults.
-        command: id of a command that asks for a revision of its own; empty: none.
+        command: a command that asks for a revision of its own; empty: none.
     """
     matching = [item for item in known if unchanged(item.content, now, stated)]
     newest = matching[-1] if matching else None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from millrace_core.api import conditions
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.api.command import command_id
+from millrace_core.api.command import recorded
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.modeldeployment import service_name
 from millrace_core.base.errors import MillraceError, RejectError
@@ -188,7 +188,7 @@ def _commands(observed: DeploymentObservation, *, made: bool) -> dict[str, Any]:
     """The last handled command; ``made`` says whether the target is kept now."""
     if observed.bad_command is not None:
         text = annotations_of(observed.document).get(COMMAND_ANNOTATION, "")
-        return {"handledCommand": command_id(text), "commandResult": str(observed.bad_command)}
+        return {"handledCommand": recorded(text), "commandResult": str(observed.bad_command)}
     if observed.command and made:
         return {"handledCommand": observed.command, "commandResult": f"the revision {observed.target.name} was made"}
     return {key: observed.status.get(key) for key in ("handledCommand", "commandResult")}

@@ -27,7 +27,7 @@ def target_record(
     Args:
         kept: the records that there are.
         device: gpu or cpu, the one chosen.
-        command: id of a command that asks for a revision of its own; empty: none.
+        command: a command that asks for a revision of its own; empty: none.
         taken: names that a revision has whose record somebody deleted; no other gets one of them.
     """
     name = name_of(document)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_core.api.command import LONGEST_ID, Command, command_id, parse
+from millrace_core.api.command import LONGEST_ID, LONGEST_RECORD, Command, parse, recorded
 from millrace_core.base.errors import RejectError
 
 USAGE = '"<id>:go"'
@@ -31,9 +31,24 @@ def test_an_id_has_63_characters_at_most() -> None:
 
 @given(st.text(max_size=300) | st.text(min_size=1).map(lambda text: text * 1000))
 def test_whatever_comes_what_goes_into_the_status_is_short_and_stays_the_same(text: str) -> None:
-    assert len(command_id(text)) <= LONGEST_ID
+    written = recorded(text)
+    assert len(written) <= LONGEST_RECORD
+    assert recorded(written) == written
     try:
         answer = parse(text, USAGE).id
     except RejectError as error:
         answer = str(error)
     assert len(answer) < 1300
+
+
+def test_the_same_id_with_another_verb_or_argument_is_another_command() -> None:
+    assert recorded("a1:pause") == "a1:pause"
+    assert len({recorded(text) for text in ("a1:pause", "a1:resume", "a1:promote", "a1:promote v2", "a2:pause")}) == 5
+
+
+def test_spaces_make_no_other_command() -> None:
+    assert recorded(" 7 :  promote  v2\n") == recorded("7:promote v2")
+
+
+def test_long_commands_that_differ_at_their_ends_are_told_apart() -> None:
+    assert recorded(f"1:{'x' * 1000}a") != recorded(f"1:{'x' * 1000}b")

@@ -6,7 +6,6 @@ import copy
 
 import pytest
 
-from millrace_core.api.command import command_id
 from millrace_core.api.experiment import Experiment
 from millrace_core.base.errors import RejectError
 from millrace_operators.experiment.command import parse
@@ -164,14 +163,14 @@ def test_a_command_is_handled_once() -> None:
     life.rest()
     assert life.phase == "Running"
     life.run(60)
-    assert (life.phase, life.status.handled_command) == ("Running", "2")
+    assert (life.phase, life.status.handled_command) == ("Running", "2:resume")
 
 
 def test_a_bad_command_is_answered_and_changes_nothing() -> None:
     life = running()
     life.command = "7:promot v2"
     life.rest()
-    assert (life.phase, life.status.handled_command) == ("Running", "7")
+    assert (life.phase, life.status.handled_command) == ("Running", "7:promot v2")
     assert "'7:promot v2' is no command" in (life.status.command_result or "")
 
 
@@ -181,8 +180,14 @@ def test_what_is_no_command_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_the_id_is_all_before_the_first_colon() -> None:
-    assert command_id("2026-01-01:promote b") == "2026-01-01"
+def test_an_id_with_another_verb_is_another_command() -> None:
+    life = running()
+    life.command = "a1:pause"
+    life.rest()
+    assert life.phase == "Paused"
+    life.command = "a1:resume"
+    life.rest()
+    assert (life.phase, life.status.handled_command) == ("Running", "a1:resume")
 
 
 def test_a_fight_over_the_route_pauses_it() -> None:

@@ -41,7 +41,7 @@ def observations(draw: st.DrawFn) -> Observation:
         "pausedAt": draw(moments),
         "weights": {"desired": weights, **applied},
         "conditions": [{**unready_since, "message": "", "lastTransitionTime": draw(moments)}],
-        "handledCommand": "0",
+        "handledCommand": "0:abort",
     }
     if steps:
         status |= {"steps": steps, "stepIndex": draw(st.integers(0, len(steps) - 1))}

@@ -275,7 +275,7 @@ async def test_a_child_that_a_quota_forbids_is_told_with_the_servers_words_and_m
     await world.settle()
     view = world.view()
     assert view is not None
-    assert view["status"]["handledCommand"] == "1"
+    assert view["status"]["handledCommand"] == "1:materialize"
     assert len(world.jobs()) == 1
 
 

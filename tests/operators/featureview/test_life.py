@@ -263,7 +263,7 @@ def test_commands_work_once_and_also_while_suspended() -> None:
     life.look()
     assert life.made[0].purpose == runs.COMMAND
     assert life.made[0].interval is None
-    assert life.view["status"]["handledCommand"] == "7"
+    assert life.view["status"]["handledCommand"] == "7:materialize"
     life.succeed(end="12:00")
     life.look()
     life.look()
@@ -280,7 +280,20 @@ def test_a_command_that_is_taken_away_again_is_no_new_one() -> None:
     life.succeed()
     life.command("")
     planned = life.look()
-    assert (planned.job, planned.refused, planned.handled) == (None, None, "1")
+    assert (planned.job, planned.refused, planned.handled) == (None, None, "1:materialize")
+
+
+def test_an_id_with_another_argument_is_another_command() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    for text in ("1:materialize", "1:materialize full"):
+        life.command(text)
+        life.look()
+        life.succeed()
+        life.look()
+    assert [run.full for run in life.made[1:]] == [False, True]
+    assert life.view["status"]["handledCommand"] == "1:materialize full"
 
 
 def test_a_command_with_an_interval_covers_it() -> None:

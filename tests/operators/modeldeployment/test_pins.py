@@ -176,7 +176,7 @@ async def test_a_restart_serves_the_new_file_by_a_new_revision_and_is_handled_on
     await shop.settle()
     status = shop.status(MD, "m")
     assert status["revision"] != old
-    assert (status["model"]["version"], status["handledCommand"]) == ("bbbbbbbb", "1")
+    assert (status["model"]["version"], status["handledCommand"]) == ("bbbbbbbb", "1:restart")
     assert served(shop) == {FIRST, SECOND}
     made = len(shop.all(r.CONTROLLER_REVISIONS))
     shop.restart()
@@ -191,10 +191,13 @@ async def test_a_command_that_is_none_is_answered_and_changes_nothing(shop: Worl
     shop.apply(model(command="1:reboot"))
     await shop.settle()
     status = shop.status(MD, "m")
-    assert (status["revision"], status["handledCommand"]) == (old, "1")
+    assert (status["revision"], status["handledCommand"]) == (old, "1:reboot")
     assert '"<id>:restart"' in status["commandResult"]
     assert shop.condition(MD, "m", "Ready")[0] == "True"
     assert ("m", "Warning", "BadCommand") in shop.events()
+    shop.apply(model(command="1:restart"))
+    await shop.settle()
+    assert shop.status(MD, "m")["revision"] != old, "the same id with another verb is another command"
 
 
 async def test_a_spec_that_goes_back_finds_its_revision_and_its_model_again(shop: World) -> None:
