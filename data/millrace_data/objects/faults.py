@@ -158,8 +158,11 @@ TABLE: Final = (
 _UNKNOWN: Final = Fault((), RetryError, "{uri} could not be read: {text}", "")
 # What HEAD cannot say more of.
 _WITHOUT_BODY: Final = "No response body"
-# Errors as they come: the code, or the words of the store, after names that may hold any of the table's marks.
-_OF_KEY: Final = re.compile(r"[^']*'(?P<names>.*)': (?=AWS Error )", re.DOTALL)
+# Errors as they come: the code, or the words of the store, after names that may hold any of the table's marks. Those of
+# the store's own calls name a key and its bucket, those of a scan a path.
+_CODE: Final = r"': (?=AWS Error (?:\[code \d+\]|\w+(?: \(HTTP status \d+\))?) during \w+ operation)"
+_OF_KEY: Final = re.compile(rf"[^']*\bkey '(?P<key>.*)' in bucket '(?P<bucket>[^']*){_CODE}", re.DOTALL)
+_OF_PATH: Final = re.compile(rf"[^']*'(?P<path>.*){_CODE}", re.DOTALL)
 _OF_SERVICE: Final = re.compile(r"An error occurred \((?P<code>\w+)\) when calling the \w+ operation")
 _URL: Final = re.compile(r"\w+://\S+")
 
@@ -251,8 +254,9 @@ def _said(error: Exception, uri: str = "") -> str:
     if found := _OF_SERVICE.match(text):
         return f"status {found['code']}"  # a number where the answer had no code
     if found := _OF_KEY.match(text):
-        key, _, bucket = found["names"].rpartition("' in bucket '")
-        return text[found.end() :].replace(f"{bucket}/{key}" if key else bucket, "")
+        return text[found.end() :].replace(f"{found['bucket']}/{found['key']}", "")
+    if found := _OF_PATH.match(text):
+        return text[found.end() :].replace(found["path"], "")
     path = uri.partition("://")[2]
     for name in (uri, path, path.partition("/")[2] if uri.startswith("s3:") else ""):
         if name:

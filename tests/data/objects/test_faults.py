@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
@@ -144,6 +144,8 @@ PLACES = ["When reading information for key '{key}/x' in bucket 'lake': ", "Coul
 
 
 @given(NAMES, st.sampled_from(PLACES), st.sampled_from(sorted(ANSWERS)))
+@example(["' in bucket 'b': ", "NO_SUCH_BUCKET"], PLACES[1], sorted(ANSWERS)[0])
+@example(["' in bucket 'b': ", "AWS Error "], PLACES[0], sorted(ANSWERS)[0])
 def test_a_key_that_is_called_like_a_fault_is_none(name: list[str], place: str, answer: str) -> None:
     key = "".join(name)
     said = place.format(key=key) + answer.format(path=f"lake/{key}/x")
