@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -24,13 +24,14 @@ WRITES = "create|update|patch|delete"
 
 @asynccontextmanager
 async def running(server: RunningServer, world: World) -> AsyncIterator[None]:
-    """The operator's control loops, and a kubelet that looks every 50 ms."""
+    """The operator's control loops, and a kubelet that looks every 50 ms, and goes on while the server is away."""
 
     async def kubelet() -> None:
         with httpx.Client(base_url=server.url, timeout=10, trust_env=False) as http:
             played = Kubelet(http, world.namespace)
             while True:
-                await asyncio.to_thread(played.act)
+                with suppress(httpx.TransportError):
+                    await asyncio.to_thread(played.act)
                 await asyncio.sleep(0.05)
 
     async with operators(
@@ -42,6 +43,9 @@ async def running(server: RunningServer, world: World) -> AsyncIterator[None]:
             await found.settle()
         finally:
             task.cancel()
+            [died] = await asyncio.gather(task, return_exceptions=True)
+            if not isinstance(died, asyncio.CancelledError):
+                raise died
 
 
 @pytest.fixture
