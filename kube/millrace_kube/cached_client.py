@@ -83,7 +83,6 @@ class CachedClient:
         key, stamp = (resource, namespace_of(wanted), name_of(wanted)), _hash(wanted)
         if live is None:
             self._took(resource, await self.client.apply(resource, wanted), "apply")
-            self._contests.note(key, stamp, self.now())
             return True
         if labels_of(live).get(names.MANAGED_BY) != "millrace":
             raise errors.NameTakenError(
@@ -94,12 +93,15 @@ class CachedClient:
         found, same = difference(wanted, live), _hash(live) == stamp
         if same and not found:
             return False
-        self._contests.refuse(key, stamp, f"{key_text(live)} was changed: {found.edits}", self.now())
+        provoked = found.of_others or (same and bool(found.edits or found.drifted))
+        if provoked:
+            self._contests.refuse(key, stamp, f"{key_text(live)} was changed: {found.edits}", self.now())
         if found.added:
             entries = {"metadata": {"managedFields": taken_over(live, found.added)}}
             await self._write_conditionally(live, entries, "", "owners")
         self._took(resource, await self.client.apply(resource, found.desired), "apply")
-        self._contests.note(key, stamp, self.now())
+        if provoked:
+            self._contests.note(key, stamp, self.now())
         if same:
             await self._report(live, found)
         return True

@@ -17,23 +17,23 @@ _FEW: Final = 1000
 
 
 class Contests:
-    """The writes of the last minute that repeated what was written before. A restart forgets them."""
+    """How often within the last minute what others had written was put back. A restart forgets it."""
 
     def __init__(self) -> None:
         self._written: dict[Hashable, tuple[str, list[datetime]]] = {}
         self._most = _FEW
 
     def refuse(self, key: Hashable, stamp: str, what: str, now: datetime) -> None:
-        """Refuses one more write of the same.
+        """Refuses to put the same back once more.
 
         Args:
-            stamp: of what would be written; ``what``: the object and who changed it, for people.
+            stamp: of what would be written, the same each time; ``what``: the object and who changed it, for people.
 
         Raises:
             ContestedError: it was put back three times within a minute.
         """
         times = self._of(key, stamp, now)
-        if len(times) > MOST:
+        if len(times) >= MOST:
             until = timestamps.render(times[-MOST] + WINDOW)
             raise ContestedError(
                 f"{what}; it was put back {MOST} times within a minute and stays as it is until {until}",
@@ -41,11 +41,11 @@ class Contests:
             )
 
     def note(self, key: Hashable, stamp: str, now: datetime) -> None:
-        """Takes a write. The first of a stamp is no repetition."""
+        """Takes a write that put back what another had changed. One of our own that nobody provoked is none."""
         if len(self._written) > self._most:  # a doubling between two clearings keeps each write cheap
             recent = {known: one for known, one in self._written.items() if one[1][-1] + WINDOW > now}
             self._written, self._most = recent, 2 * len(recent) + _FEW
-        self._written[key] = (stamp, [*self._of(key, stamp, now), now][-MOST - 1 :])
+        self._written[key] = (stamp, [*self._of(key, stamp, now), now][-MOST:])
 
     def _of(self, key: Hashable, stamp: str, now: datetime) -> list[datetime]:
         of, times = self._written.get(key, (stamp, []))

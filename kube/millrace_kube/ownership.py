@@ -74,6 +74,11 @@ class Difference:
         return bool(self.added or self.taken or self.drifted or self.unfinished)
 
     @property
+    def of_others(self) -> bool:
+        """Whether another manager owns any of it. What was removed has no owner, nor what was never applied."""
+        return any(manager for _, manager in (*self.added, *self.taken))
+
+    @property
     def edits(self) -> str:
         """Who changed what, for people."""
         found: dict[str, list[str]] = {}

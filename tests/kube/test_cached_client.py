@@ -110,6 +110,20 @@ async def test_two_writers_of_one_field_do_not_drive_each_other_for_ever(cluster
     assert len(api.list(EVENTS, namespace)) == 4
 
 
+async def test_a_child_that_is_made_again_often_is_no_contest(cluster: CachedClient, api: Api) -> None:
+    """As where a CRD, which takes its objects along, is replaced twice; the one edit is then put back."""
+    namespace = api.namespace()
+    cluster.now = lambda: datetime(2026, 1, 1, tzinfo=UTC)
+    for _ in range(4):
+        assert await cluster.apply(cron_job(namespace))
+        api.delete(CRON_JOBS, namespace, "nightly")
+        await cluster.live(CRON_JOBS, namespace, "nightly")
+    assert await cluster.apply(cron_job(namespace))
+    api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": "Europe/Berlin"}})
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    assert await cluster.apply(cron_job(namespace))
+
+
 async def test_what_we_want_ourselves_is_written_in_a_contest_too(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     for minute in range(6):
