@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from millrace.sdk import definitions, overview, time_arguments
 from millrace.sdk.time_arguments import TimeArgument
+from millrace_core.api import feature_reference
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.base.lazy_import import lazy_import
@@ -370,7 +371,7 @@ class FeatureStore:
         return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)
 
     def _document(self, view: str) -> Mapping[str, Any]:
-        return self._documents.get((self._project, view), {})
+        return self._documents.get((self._project, feature_reference.view_name(view)), {})
 
     def _store(self) -> Store:
         if self._store_url is None:
@@ -392,4 +393,4 @@ class FeatureStore:
 
 def _keys(plan: ReadPlan) -> dict[str, str]:
     """The types of a plan's join keys."""
-    return {key.name: key.type for view in plan.reads for key in view.definition.join_keys}
+    return {key.asked: key.type for view in plan.reads for key in view.definition.join_keys}

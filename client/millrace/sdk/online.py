@@ -16,6 +16,7 @@ import pyarrow as pa
 from millrace.sdk import frames
 from millrace.sdk.registry import error_of
 from millrace.sdk.tabular import Tabular
+from millrace_core.api import feature_reference
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError, RetryError
@@ -125,13 +126,13 @@ class GatewayReader:
         Raises:
             RejectError or NotFoundError: the gateway refuses the request. RetryError: it does not answer.
         """
-        named = {
-            position: f"{view.definition.view}:{feature}"
+        features = {
+            position: view.definition.feature[feature]
             for view in plan.reads
             for position, feature in zip(view.positions, view.features, strict=True)
         }
         body = {
-            "features": [named[position] for position in range(len(plan.names))],
+            "features": plan.refs,
             "entities": entities,
             "request": {name: [_writable(value) for value in values] for name, values in request.items()},
             "project": self._project,
@@ -141,9 +142,8 @@ class GatewayReader:
         results = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
         values, statuses, event_timestamps = {}, {}, {}
         for position, name in enumerate(plan.names):
-            view, feature = named[position].split(":")
-            result = results[f"{view}__{feature}"]
-            of = next(read for read in plan.reads if read.definition.view == view).definition.feature[feature]
+            result = results[feature_reference.parse(plan.refs[position]).full_name]
+            of = features[position]
             values[name] = _from_json(of.type, result["values"])
             statuses[name] = result["statuses"]
             times_ = [timestamps.parse(text) for text in result["event_timestamps"]]
@@ -177,7 +177,7 @@ def features_of(
         for view in plan.reads
         for position, name in zip(view.positions, view.features, strict=True)
     }
-    types |= {key.name: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
+    types |= {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
     return OnlineFeatures(
         {**entities, **{name: values[name] for name in plan.names}},
         {name: statuses[name] for name in plan.names},

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from millrace_core.api import feature_reference
 from millrace_core.api.base import (
     ATOMIC_LIST,
     ApiModel,
@@ -51,7 +52,7 @@ class Model(ApiModel):
 
 FeatureRef = Annotated[
     str,
-    Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?:[A-Za-z_][A-Za-z0-9_]*$", max_length=128),
+    Field(pattern=feature_reference.PATTERN, max_length=253),
 ]
 
 
@@ -61,7 +62,10 @@ class ServingFeatures(ApiModel):
     refs: list[FeatureRef] = Field(
         min_length=1,
         max_length=2000,
-        description="Features as view:feature, in the order in which the model takes them.",
+        description=(
+            "Features as view:feature, in the order in which the model takes them. One view may be read under several "
+            "keys: user-stats as sender(user_id=sender_id):visits takes the key user_id from the column sender_id."
+        ),
         json_schema_extra=ATOMIC_LIST,
     )
     input: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(

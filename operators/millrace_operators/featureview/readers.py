@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from millrace_core.api import conditions
+from millrace_core.api import conditions, feature_reference
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.features.definition import definition
@@ -51,10 +51,10 @@ def readers(cache: Cache, namespace: str, view: str) -> dict[str, list[str]]:
     """The features of a view that each ModelDeployment reads, by its name."""
     found: dict[str, list[str]] = {}
     for deployment in cache.all(MODEL_DEPLOYMENTS, namespace):
-        for ref in (deployment["spec"].get("features") or {}).get("refs") or () if not deleting(deployment) else ():
-            owner, _, feature = str(ref).partition(":")
-            if owner == view:
-                found.setdefault(name_of(deployment), []).append(feature)
+        refs = None if deleting(deployment) else (deployment["spec"].get("features") or {}).get("refs")
+        for meant in feature_reference.readable(refs):
+            if meant.view == view:
+                found.setdefault(name_of(deployment), []).append(meant.feature)
     return found
 
 

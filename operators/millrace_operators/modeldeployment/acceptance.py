@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from millrace_core.api import conditions, names
+from millrace_core.api import conditions, feature_reference, names
 from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
 from millrace_core.base.errors import NotFoundError, RejectError
 
@@ -59,7 +59,8 @@ def _name_taken(service: str, around: Surroundings) -> RejectError | None:
 def _unknown_features(spec: ModelDeploymentSpec, views: Mapping[str, Mapping[str, Any]]) -> RejectError | None:
     for index, ref in enumerate(spec.features.refs if spec.features else ()):
         field = f"spec.features.refs[{index}]"
-        view, _, feature = ref.partition(":")
+        meant = feature_reference.parse(ref, field=field)
+        view, feature = meant.view, meant.feature
         if view not in views:
             return NotFoundError(f"there is no FeatureView {view!r}", hint=_known("FeatureViews", views), field=field)
         known = [item["name"] for item in views[view].get("features") or ()]
@@ -67,6 +68,12 @@ def _unknown_features(spec: ModelDeploymentSpec, views: Mapping[str, Mapping[str
             return NotFoundError(
                 f"the FeatureView {view!r} has no feature {feature!r}", hint=_known("Its features", known), field=field
             )
+        keys = [item["name"] for item in views[view].get("entities") or ()]
+        for key, _ in meant.keys:
+            if key not in keys:
+                return NotFoundError(
+                    f"the FeatureView {view!r} has no entity {key!r}", hint=_known("Its entities", keys), field=field
+                )
         if not (views[view].get("online") or {}).get("enabled", True):
             return RejectError(
                 f"the features of the FeatureView {view!r} are not in the online store",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from millrace_core.api import names
+from millrace_core.api import feature_reference, names
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.resources import (
@@ -69,10 +69,10 @@ def _of_service(cache: Cache, document: Object) -> Places:
 
 def _of_view(cache: Cache, view: Object) -> Places:
     """The deployments that take features of the view."""
-    namespace, prefix = namespace_of(view), f"{name_of(view)}:"
+    namespace, name = namespace_of(view), name_of(view)
     for item in cache.all(MODEL_DEPLOYMENTS, namespace):
-        refs = (item["spec"].get("features") or {}).get("refs") or ()
-        if any(ref.startswith(prefix) for ref in refs):
+        refs = (item["spec"].get("features") or {}).get("refs")
+        if any(meant.view == name for meant in feature_reference.readable(refs)):
             yield namespace, name_of(item)
 
 

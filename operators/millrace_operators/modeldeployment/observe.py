@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from millrace_core.api import names
+from millrace_core.api import feature_reference, names
 from millrace_core.api.loading import load_object
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
 from millrace_core.base.errors import RejectError, ReportError
@@ -237,7 +237,8 @@ def revision(deployment: Object, *, alike: bool = True, ready_pods: int = 0) -> 
 def surroundings(cache: Cache, document: Object, foreign: Sequence[str]) -> Surroundings:
     """What acceptance depends on; ``foreign`` are Services of others under the names needed."""
     namespace = namespace_of(document)
-    views = {ref.partition(":")[0] for ref in (document["spec"].get("features") or {}).get("refs") or ()}
+    refs = (document["spec"].get("features") or {}).get("refs")
+    views = {meant.view for meant in feature_reference.readable(refs)}
     found = {view: cache.get(FEATURE_VIEWS, namespace, view) for view in views}
     if None in found.values():  # only a message needs the names of all
         found = {name_of(item): item for item in cache.all(FEATURE_VIEWS, namespace)}

@@ -3,7 +3,8 @@
 ``metadata.feature_names`` lists the join keys that came and then the features; ``results`` holds for each the values,
 the statuses and the event times. Values that JSON has no form for are written as protobuf's JSON mapping does: times as
 RFC 3339, bytes as base64, and floats that are not finite as "NaN", "Infinity" and "-Infinity". The event time of what
-was not found is 1970-01-01T00:00:00Z, as Feast has it.
+was not found is 1970-01-01T00:00:00Z, as Feast has it. ``answer_form`` has these forms, and those of
+Feast's own server.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import isfinite, isnan
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
-from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.features.online import feature_columns
 from millrace_core.features.online.feature_columns import FeatureColumns
 from millrace_core.features.online.plain import JSON_TIMES, MICROSECOND, START, YEAR_1, JsonColumns
 from millrace_core.features.online.plan import ReadPlan, ViewRead
 from millrace_core.features.types import times
+from millrace_services.gateway.answer_form import MILLRACE, Form
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 _BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
@@ -30,10 +30,15 @@ _END: Final = b'],"statuses":%b,"event_timestamps":%b}'
 _NEXT: Final = b',{"values":['
 # What stands between two columns of ``JsonColumns``.
 _BORDER: Final = b',"statuses":%b,"event_timestamps":[%b]}' + _NEXT
-_FLOATS: Final = frozenset({"float32", "float64"})
 
 
-def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, read: Sequence[FeatureColumns]) -> bytes:
+def encode(
+    plan: ReadPlan,
+    entities: Mapping[str, Sequence[Any]],
+    rows: int,
+    read: Sequence[FeatureColumns],
+    form: Form = MILLRACE,
+) -> bytes:
     """The JSON body; ``read`` holds what was read of each of the plan's views, in the plan's order."""
     known = _END % (_present(rows), _epochs(rows))
     results = [orjson.dumps(values, default=_text)[1:-1] + known for values in entities.values()]
@@ -42,9 +47,9 @@ def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, rea
         if columns.alike and view.first is not None:
             # All columns of the view end alike.
             end = _END % (_present(rows), _moments(columns.event_times))
-            features[view.first] = (end + _NEXT).join(_values(view, columns)) + end
+            features[view.first] = (end + _NEXT).join(_values(view, columns, form)) + end
         else:
-            _encode_each(view, columns, features)
+            _encode_each(view, columns, features, form)
     columns_text = _NEXT.join(results + [column for column in features if column])
     return _BEGIN % (_names(entities), plan.names_text) + columns_text + b"]}"
 
@@ -65,25 +70,24 @@ def encode_plain(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: in
     return b"".join(parts)
 
 
-def _encode_each(view: ViewRead, columns: FeatureColumns, features: list[bytes]) -> None:
+def _encode_each(view: ViewRead, columns: FeatureColumns, features: list[bytes], form: Form) -> None:
     """Puts each column of a view at its position among the features."""
     moments = _moments(columns.event_times)
     # Most columns of a view share one list of statuses: it is written once.
     ends: dict[int, bytes] = {}
     for name, position, values, column in zip(
-        view.features, view.positions, _values(view, columns), columns.features, strict=True
+        view.features, view.positions, _values(view, columns, form), columns.features, strict=True
     ):
         if columns.row_times is not None:
             moments = _moments(columns.times_of(view.definition.feature[name]))
             ends.clear()
         end = ends.get(id(column.statuses))
         if end is None:
-            statuses = orjson.dumps(column.statuses)
-            end = ends[id(column.statuses)] = _END % (statuses, moments)
+            end = ends[id(column.statuses)] = _END % (form.statuses(column.statuses), moments)
         features[position] = values + end
 
 
-def _values(view: ViewRead, columns: FeatureColumns) -> list[bytes]:
+def _values(view: ViewRead, columns: FeatureColumns, form: Form) -> list[bytes]:
     """Each column's values as JSON, without the brackets around them."""
     if view.simple:
         # All at once, because nothing in the text of numbers looks like the border of two columns.
@@ -92,7 +96,7 @@ def _values(view: ViewRead, columns: FeatureColumns) -> list[bytes]:
         if b"n" not in text:
             return text[2:-2].split(b"],[")
     return [
-        orjson.dumps(json_values(kind, column.values))[1:-1]
+        orjson.dumps(form.values(kind, column.values))[1:-1]
         for kind, column in zip(view.types, columns.features, strict=True)
     ]
 
@@ -133,31 +137,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return b64encode(value).decode()
     raise TypeError
-
-
-def json_values(kind: FeatureType, values: Sequence[Any]) -> Sequence[Any]:
-    """The values of one column as JSON has them."""
-    element = element_type(kind)
-    if element is not None:
-        return [None if value is None else json_values(element, value) for value in values]
-    if kind in _FLOATS:
-        return values if _all_finite(values) else [_float(value) for value in values]
-    if kind == "timestamp":
-        return [None if value is None else times.render(value) for value in values]
-    if kind == "bytes":
-        return [None if value is None else b64encode(value).decode() for value in values]
-    return values
-
-
-def _all_finite(values: Sequence[Any]) -> bool:
-    # A sum shows in one pass of C whether all are finite; finite ones whose sum overflows cost only time.
-    try:
-        return isfinite(sum(values))
-    except TypeError:
-        return isfinite(sum(value for value in values if value is not None))
-
-
-def _float(value: float | None) -> float | str | None:
-    if value is None or isfinite(value):
-        return value
-    return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from millrace_services.gateway.push import Pushes
 
 REGISTRY_SECONDS = 5.0
+# Below it Feast's clients find what Feast's feature server has: their ``path`` is http://<gateway>/feast.
+FEAST = "/feast"
 _NANOSECONDS = 1000
 
 
@@ -48,9 +51,11 @@ class Gateway:
         self.service.health.add("definitions", self._check)
         admission = Admission(settings.push_bytes)
         self.service.hot("POST", "/push", self._push, gate=admission)
-        # Where Feast's client writes rows that it computed itself.
-        self.service.hot("POST", "/write-to-online-store", self._push, gate=admission)
-        self.service.api.get("/health")(self._feasts_health)
+        # What Feast's clients know, in Feast's forms. Nobody else writes to the online store by this name.
+        for path in (f"{FEAST}/push", f"{FEAST}/write-to-online-store", "/write-to-online-store"):
+            self.service.hot("POST", path, partial(self._push, feast=True), gate=admission)
+        for path in (f"{FEAST}/health", "/health"):
+            self.service.api.get(path)(self._feasts_health)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics
         self._pushed = metrics.tally(
@@ -73,6 +78,7 @@ class Gateway:
             )
             # Without a step between: it is the hottest route that there is.
             self.service.hot("POST", "/get-online-features", self._reads.handle)
+            self.service.hot("POST", f"{FEAST}/get-online-features", partial(self._reads.handle, feast=True))
             self._made = definitions, store
             refreshing = asyncio.create_task(definitions.run())
             try:
@@ -83,7 +89,7 @@ class Gateway:
                     await refreshing
                 store.close()
 
-    async def _push(self, call: Call) -> Answer:
+    async def _push(self, call: Call, *, feast: bool = False) -> Answer:
         if self._made is None:
             raise RuntimeError("the gateway answers before it started")
         if self._pushes is None:
@@ -92,7 +98,7 @@ class Gateway:
             self._pushes = self._pushes or push.Pushes(
                 *self._made, self._settings.project, self._append, self._pushed, now_microseconds, self._tolerance
             )
-        return await self._pushes.handle(call)
+        return await self._pushes.handle(call, feast=feast)
 
     def _append(self, definition: Definition, rows: Any, push: str) -> None:
         from millrace_data.sources.credentials import Credentials  # noqa: PLC0415 Arrow comes with it

@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -69,12 +70,16 @@ class Pushes:
     def __post_init__(self) -> None:
         self._checking = asyncio.Semaphore(_AT_ONCE)
 
-    async def handle(self, call: Call) -> Answer:
-        """One push; raises what ``millrace_services.web.errors`` maps to statuses."""
+    async def handle(self, call: Call, *, feast: bool = False) -> Answer:
+        """One push, with ``feast`` in the form of Feast's clients (``feast_form``).
+
+        Raises what ``millrace_services.web.errors`` maps to statuses.
+        """
         key = (call.header(b"idempotency-key") or b"").decode("latin-1")
         digest = sha256(call.body).digest()
+        parse = partial(push_request.parse, feast=feast)
         request = await self._in_thread(
-            len(call.body), push_request.parse, call.body, call.header(b"content-type"), self.default_project, key
+            len(call.body), parse, call.body, call.header(b"content-type"), self.default_project, key
         )
         name = (request.project, request.view, request.id)
         known = self._answers.get(name) if request.id else None

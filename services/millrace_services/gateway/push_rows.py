@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
-from millrace_core.features.online import push_batch
+from millrace_core.features.online import feast_form, push_batch
 from millrace_core.features.online.push_batch import PushClock, RejectedRow
 from millrace_core.features.online.push_request import FEAST_CREATED, FEAST_EVENT, PushRequest
 from millrace_data.online.commands import WriteContext, row_commands
@@ -39,8 +40,18 @@ def checked(definition: Definition, request: PushRequest, clock: PushClock) -> W
         RejectError: the batch as a whole means nothing, or the view's row filter fails on a row.
     """
     columns = _named(definition, request.columns)
+    if request.feast:
+        columns = feast_form.columns(push_batch.column_types(definition).items(), columns)
     read = push_batch.from_arrow if isinstance(columns, pa.Table) else push_batch.from_json
     found = read(definition, columns, clock)
+    if request.feast and found.rejected:
+        row, column, reason = found.rejected[0]
+        raise RejectError(
+            f"row {row}: {reason}",
+            hint=f"{len(found.rejected)} of {found.table.num_rows + len(found.rejected)} rows do not fit, and none was "
+            "written; /push takes those that fit",
+            field=f"df.{column}",
+        )
     wanted = _filtered(definition, found.table) if request.online else found.table.slice(0, 0)
     online = push_batch.newest(definition, wanted, clock.now) if wanted.num_rows else []
     return Work(found.table, found.rejected, online)

@@ -10,8 +10,10 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any
 
+import orjson
+
 from millrace_core.base.errors import NotFoundError
-from millrace_core.features.online import keys
+from millrace_core.features.online import feast_form, keys
 from millrace_core.features.online.feature_columns import (
     NOT_FOUND,
     NULL_VALUE,
@@ -25,7 +27,7 @@ from millrace_core.features.online.request import FeatureRequest, is_stream, par
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_data.online.resp import KeyGroup
-from millrace_services.gateway import answer
+from millrace_services.gateway import answer, answer_form
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.store import RowStore
 from millrace_services.web.errors import TooLargeError
@@ -98,12 +100,19 @@ class FeatureReads:
         # Layouts of stored rows by (project, view). The layout of a schema never changes, so none is fetched twice.
         self._layouts: dict[tuple[str, str], Mapping[bytes, Layout]] = {}
 
-    async def handle(self, call: Call) -> Answer:
-        """One request; raises what ``millrace_services.web.errors`` maps to statuses."""
+    async def handle(self, call: Call, *, feast: bool = False) -> Answer:
+        """One request, with ``feast`` in the form of Feast's server (``feast_form``).
+
+        Raises what ``millrace_services.web.errors`` maps to statuses.
+        """
         content_type, accept = _media_types(call)
         came_as_stream, stream_accepted = is_stream(content_type), is_stream(accept)
         arrow: Any = await _arrow() if came_as_stream or stream_accepted else None
-        request = (arrow.parse if came_as_stream else parse)(call.body, self.default_project)
+        request = (
+            arrow.parse(call.body, self.default_project)
+            if came_as_stream
+            else parse(call.body, self.default_project, feast_form.loads if feast else orjson.loads)
+        )
         try:
             plan = self._compiled(request)
         except NotFoundError:
@@ -111,6 +120,9 @@ class FeatureReads:
             if not await self.definitions.look_again():
                 raise
             plan = self._compiled(request)
+        came = request.entities
+        if feast:
+            request = request._replace(entities=feast_form.columns(plan.types, request.entities))
         request = request.split(plan.join_keys, plan.request_fields)
         if plan.binary_keys and not came_as_stream:
             request = request.decoded(plan.binary_keys)
@@ -125,9 +137,13 @@ class FeatureReads:
         if stream_accepted or (came_as_stream and b"json" not in accept):
             read = await self._read(plan, request, rows, now)
             return Answer(200, arrow.encode(plan, request.entities, read), (arrow.CONTENT_TYPE,))
+        if feast:
+            request = request._replace(entities={name: came[name] for name in request.entities})
         body = self._plain(plan, request, rows, now)
         if body is None:
-            body = answer.encode(plan, request.entities, request.rows, await self._read(plan, request, rows, now))
+            read = await self._read(plan, request, rows, now)
+            form = answer_form.FEAST if feast else answer_form.MILLRACE
+            body = answer.encode(plan, request.entities, request.rows, read, form)
         return Answer(200, body)
 
     def _compiled(self, request: FeatureRequest) -> ReadPlan:

@@ -13,6 +13,7 @@ import aiohttp
 import numpy as np
 import orjson
 
+from millrace_core.api import feature_reference
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
@@ -140,7 +141,7 @@ class FeatureJoin:
 
 def full_name(ref: str) -> str:
     """A feature's name in the gateway's answer: ``view__feature`` for ``view:feature``."""
-    return ref.replace(":", "__", 1)
+    return feature_reference.parse(ref).full_name
 
 
 def layout(settings: FeatureSettings, signature: Signature) -> dict[str, tuple[TensorSpec, list[str]]]:
@@ -177,7 +178,7 @@ def layout(settings: FeatureSettings, signature: Signature) -> dict[str, tuple[T
 
 
 def _own_input(ref: str, signature: Signature) -> TensorSpec:
-    short = ref.partition(":")[2]
+    short = feature_reference.parse(ref).feature
     spec = signature.inputs.get(full_name(ref)) or signature.inputs.get(short)
     if spec is None:
         raise _bad(

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, delete, exists, insert, select
 
+from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_services.registry.database import Database
 from millrace_services.registry.documents import rendered
@@ -121,11 +122,11 @@ def _hash(record: Mapping[str, Any], view: str) -> str | None:
 
 def _use(deployment: Mapping[str, Any], view: str) -> dict[str, Any]:
     features = deployment["spec"].get("features") or {}
-    refs = [ref.split(":") for ref in features.get("refs") or () if isinstance(ref, str)]
+    refs = feature_reference.readable(features.get("refs"))
     return {
         "name": deployment["metadata"]["name"],
         "service": deployment["spec"].get("service") or deployment["metadata"]["name"],
-        "features": [ref[1] for ref in refs if len(ref) == 2 and ref[0] == view],  # noqa: PLR2004 view and feature
+        "features": list(dict.fromkeys(ref.feature for ref in refs if ref.view == view)),
     }
 
 

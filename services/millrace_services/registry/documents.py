@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
 
 KINDS: Final = ("FeatureView", "ModelDeployment", "Experiment")
@@ -111,9 +112,9 @@ def _terms(kind: str, spec: Mapping[str, Any]) -> Iterator[Term]:
                 if isinstance(item, dict) and isinstance(item.get("name"), str):
                     yield Term(field, item["name"], "")
     if kind == "ModelDeployment" and isinstance(spec.get("features"), dict):
-        for ref in spec["features"].get("refs") or ():
-            yield Term("feature", str(ref), "")
-            yield Term("feature", str(ref).partition(":")[2], "")
+        for meant in feature_reference.readable(spec["features"].get("refs")):
+            yield Term("feature", f"{meant.view}:{meant.feature}", "")
+            yield Term("feature", meant.feature, "")
 
 
 def _text(name: str, spec: Mapping[str, Any], terms: list[Term]) -> str:

@@ -15,7 +15,7 @@ from millrace_core.features.online.plan import ReadPlan, compile_plan
 from millrace_core.features.online.published import Snapshot
 from millrace_core.features.online.row import Layout
 from millrace_core.features.types import times
-from millrace_services.gateway import answer
+from millrace_services.gateway import answer, answer_form
 from tests.core.features.histories import view
 
 NUMBERS = view(("a", "float64"), ("b", "int32"), ("c", "float32"), name="numbers", ttl="1h")
@@ -59,7 +59,7 @@ def test_an_answer_is_the_same_whichever_way_it_is_put_together(given_rows: Any,
         at = ["1970-01-01T00:00:00Z" if time is None else times.render(time) for time in columns.event_times]
         for position, name, column in zip(view_read.positions, view_read.features, columns.features, strict=True):
             kind = view_read.definition.feature[name].type
-            expected = orjson.loads(orjson.dumps(list(answer.json_values(kind, column.values))))
+            expected = orjson.loads(orjson.dumps(list(answer_form.json_values(kind, column.values))))
             assert found["results"][1 + position] == {
                 "values": expected,
                 "statuses": list(column.statuses),

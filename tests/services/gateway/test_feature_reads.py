@@ -223,3 +223,41 @@ def test_the_last_good_definitions_keep_serving_without_the_registry(
         assert columns(ask(gateway, body))["visits"]["values"] == [3]
     finally:
         registry.process.send_signal(signal.SIGCONT)
+
+
+TRADES = feature_view("trade-stats").having("spec.entities", [{"name": "user_id", "type": "int64"}])
+
+
+def test_a_view_is_read_twice_under_two_keys_in_one_request(
+    gateway: RunningService, publish: Publish, store: Store
+) -> None:
+    document = published(TRADES.build(), "shop")
+    publish(document)
+    store.client.flushall()
+    for user, visits in ((1, 10), (2, 20)):
+        store.write(compiled(document, "shop"), {"user_id": user}, now() - SECOND, [0.5, visits])
+    body = {
+        "features": [
+            "trade-stats as sender(user_id=sender_id):visits",
+            "trade-stats as receiver (user_id = receiver_id):visits",
+            "trade-stats:visits",
+        ],
+        "entities": {"sender_id": [1, 2, 9], "receiver_id": [2, None, 1], "user_id": [1, 1, 1]},
+        "project": "shop",
+        "full_feature_names": True,
+    }
+    found = columns(ask(gateway, body))
+    assert list(found)[3:] == ["sender__visits", "receiver__visits", "trade-stats__visits"]
+    assert found["sender__visits"]["values"] == [10, 20, None]
+    assert found["receiver__visits"]["values"] == [20, None, 10]
+    assert found["trade-stats__visits"]["values"] == [10, 10, 10]
+    both = ask(gateway, body | {"full_feature_names": False})
+    assert (both.status_code, both.json()["field"]) == (400, "features")
+    assert "Set full_feature_names to true" in both.json()["error"]
+    missing = ask(gateway, body | {"entities": {"sender_id": [1], "user_id": [1]}})
+    assert (missing.status_code, missing.json()["field"]) == (400, "entities.receiver_id")
+    mistyped = ask(gateway, body | {"entities": {"sender_id": ["x"], "receiver_id": [1], "user_id": [1]}})
+    assert (mistyped.status_code, mistyped.json()["field"]) == (400, "entities.sender_id[0]")
+    unknown = ask(gateway, body | {"features": ["trade-stats(driver=sender_id):visits"]})
+    assert unknown.status_code == 400
+    assert "has no join key 'driver'. It has: user_id" in unknown.json()["error"]

@@ -14,6 +14,7 @@ from millrace.cli.features.target import Target
 from millrace.cli.output import Output
 from millrace.sdk import definitions
 from millrace.sdk.registry import Registry
+from millrace_core.api import feature_reference
 from millrace_core.api.kinds import MODEL_DEPLOYMENT
 from millrace_core.features.definition.evolution import evolution
 
@@ -110,9 +111,8 @@ def _users(target: Target) -> dict[str, dict[str, list[str]]]:
         deployments = definitions.listed(target.kubeconfig, target.namespace, MODEL_DEPLOYMENT.plural)
     users: dict[str, dict[str, list[str]]] = {}
     for deployment in deployments:
-        for ref in (deployment["spec"].get("features") or {}).get("refs") or ():
-            view, _, feature = str(ref).partition(":")
-            users.setdefault(view, {}).setdefault(deployment["metadata"]["name"], []).append(feature)
+        for meant in feature_reference.readable((deployment["spec"].get("features") or {}).get("refs")):
+            users.setdefault(meant.view, {}).setdefault(deployment["metadata"]["name"], []).append(meant.feature)
     return users
 
 

@@ -16,9 +16,9 @@ from millrace import FeatureStore, OnlineFeatures
 from millrace.cli.output import Output, plain
 from millrace.sdk.frames import arrow_table
 from millrace.sdk.tabular import write_parquet
+from millrace_core.api import feature_reference
 from millrace_core.base import timestamps
 from millrace_core.base.errors import NotFoundError, RejectError
-from millrace_core.features.online.plan import split_ref
 
 _BOOLEANS: Final = {"true": True, "false": False}
 _READ: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -87,11 +87,13 @@ def entity_rows(
     """
     if not given and file is None:
         raise RejectError("no entity is named", hint="Give --entity KEY=VALUE, or --entities FILE")
-    keys = {key.name: key.type for view in _views(refs) for key in store.definition(view).join_keys}
+    meant = [feature_reference.parse(ref) for ref in refs]
+    views = [store.definition(each.view).under(dict(each.keys)) for each in meant]
+    keys = {key.asked: key.type for view in views for key in view.join_keys}
     rows = [_pairs("--entity", text.split(","), keys) for text in given]
     if file is not None:
         table = data_file(file)
-        wanted = {*keys, *(field.name for view in _views(refs) for field in store.definition(view).request_fields)}
+        wanted = {*keys, *(field.name for view in views for field in view.request_fields)}
         rows += table.select([name for name in table.column_names if name in wanted]).to_pylist()
     return rows
 
@@ -122,7 +124,7 @@ def online_row(found: OnlineFeatures, row: int, form: Output) -> dict[str, Any]:
 
 
 def _views(refs: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(split_ref(ref)[0] for ref in refs))
+    return list(dict.fromkeys(feature_reference.parse(ref).view for ref in refs))
 
 
 def _pairs(option: str, texts: Iterable[str], types: Mapping[str, str]) -> dict[str, Any]:

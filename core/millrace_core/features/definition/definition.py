@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -31,10 +31,20 @@ _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class JoinKey:
-    """One join key; ``name`` is also its column in the source and in entity frames."""
+    """One join key; ``name`` is also its column in the source.
+
+    ``alias`` is another column than ``name`` that has its values in requests and entity frames, for views that are read
+    twice under two keys; empty where it is none.
+    """
 
     name: str
     type: EntityType
+    alias: str = ""
+
+    @property
+    def asked(self) -> str:
+        """Its column in requests and entity frames."""
+        return self.alias or self.name
 
 
 class StoredFeature(NamedTuple):
@@ -180,6 +190,25 @@ class Definition:
         """The grid of the view's aggregates and their longest window; 1 and 0 where there are none."""
         found = [feature.aggregate for feature in self.features if feature.aggregate]
         return (found[0].every, max(each.window for each in found)) if found else (1, 0)
+
+    def under(self, keys: Mapping[str, str]) -> Definition:
+        """The view as it is read under other columns.
+
+        Args:
+            keys: columns of requests and entity frames by join key; others keep their names.
+
+        Raises:
+            RejectError: the view has no such join key.
+        """
+        own = [key.name for key in self.join_keys]
+        for name in keys:
+            if name not in own:
+                raise RejectError(
+                    f"feature view {self.view!r} has no join key {name!r}",
+                    hint=f"It has: {', '.join(own) or 'none'}",
+                    field="features",
+                )
+        return replace(self, join_keys=tuple(replace(key, alias=keys.get(key.name, "")) for key in self.join_keys))
 
     @cached_property
     def schema_id(self) -> bytes:

@@ -35,9 +35,9 @@ def entity_frame(
         RejectError: the views have different join keys, or a column does not fit the definition.
     """
     first = views[0][0]
-    keys = [key.name for key in first.join_keys]
+    keys = [key.asked for key in first.join_keys]
     for definition, _ in views:
-        names = [key.name for key in definition.join_keys]
+        names = [key.asked for key in definition.join_keys]
         if sorted(names) != sorted(keys):
             raise RejectError(
                 f"{first.view} has the join keys {', '.join(keys)}, {definition.view} has {', '.join(names)}",
@@ -58,10 +58,10 @@ def _distinct(
     definition: Definition, source: HistorySource, keys: Sequence[str], start: int | None, end: int
 ) -> pa.Table:
     history = History(definition, source, TimeRange(_earliest(definition, start, end), end))
-    own = [key.name for key in definition.join_keys]
+    own = [key.asked for key in definition.join_keys]
     wanted = ["event"] if start is not None else []
     empty = pa.schema(
-        [(key.name, KEY_ARROW[key.type]) for key in definition.join_keys] + [(name, pa.int64()) for name in wanted]
+        [(key.asked, KEY_ARROW[key.type]) for key in definition.join_keys] + [(name, pa.int64()) for name in wanted]
     ).empty_table()
     found, waiting, count = empty, [], 0
     for batch in history.numbered():

@@ -187,7 +187,8 @@ class SortedFrame:
 
 def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
     keys = [
-        conform_key(frame.keys[key.name], key.type, column=key.name, field=f"entity_df.{key.name}") for key in join_keys
+        conform_key(frame.keys[key.asked], key.type, column=key.asked, field=f"entity_df.{key.asked}")
+        for key in join_keys
     ]
     usable = frame.moments.is_valid()
     for key in keys:

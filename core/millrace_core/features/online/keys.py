@@ -98,13 +98,13 @@ def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -
     """
     parts = []
     for key in definition.join_keys:
-        if key.name not in columns:
+        if key.asked not in columns:
             raise RejectError(
-                f"join key {key.name!r} of feature view {definition.view!r} is missing",
+                f"join key {key.asked!r} of feature view {definition.view!r} is missing",
                 hint=f"Send a list of {key.type} values for it",
-                field=f"entities.{key.name}",
+                field=f"entities.{key.asked}",
             )
-        parts.append(canonical(key, columns[key.name]))
+        parts.append(canonical(key, columns[key.asked]))
     if len(parts) == 1:
         return [None if part is None else part + b"}" for part in parts[0]]
     return [None if None in row else SEPARATOR.join(row) + b"}" for row in zip(*parts, strict=True)]
@@ -143,7 +143,7 @@ def _one(key: JoinKey, row: int, value: Any) -> bytes:
         case "timestamp" if isinstance(value, datetime):
             return b"%d" % times.microseconds(value)
         case "timestamp" if isinstance(value, str):
-            return b"%d" % times.parse(value, field=f"entities.{key.name}[{row}]")
+            return b"%d" % times.parse(value, field=f"entities.{key.asked}[{row}]")
     raise _mistyped(key, row, value)
 
 
@@ -164,7 +164,7 @@ def _utf8(key: JoinKey, row: int, value: str) -> bytes:
 def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
     expected = {"timestamp": "an RFC 3339 time", "string": "a string of Unicode characters"}.get(key.type, key.type)
     return RejectError(
-        f"{value!r:.100} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.name}[{row}]"
+        f"{value!r:.100} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.asked}[{row}]"
     )
 
 

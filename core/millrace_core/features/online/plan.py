@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from millrace_core.api import feature_reference
 from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.base.lazy_import import lazy_import
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 else:
     # It brings numpy, which takes time that commands without online reads need not pay.
     plain_rows = lazy_import("millrace_core.features.online.plain")
-
-_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class ReadPlan:
     names: tuple[str, ...]
     join_keys: tuple[str, ...]
     reads: tuple[ViewRead, ...]
+    refs: tuple[str, ...] = ()
 
     @cached_property
     def names_text(self) -> bytes:
@@ -108,7 +108,16 @@ class ReadPlan:
     def binary_keys(self) -> frozenset[str]:
         """Join keys of bytes, which JSON has in base64."""
         found = (key for read in self.reads for key in read.definition.join_keys)
-        return frozenset(key.name for key in found if key.type == "bytes")
+        return frozenset(key.asked for key in found if key.type == "bytes")
+
+    @cached_property
+    def types(self) -> tuple[tuple[str, FeatureType], ...]:
+        """Names and types of the join keys and of the request fields."""
+        found: dict[str, FeatureType] = {}
+        for read in self.reads:
+            found |= {key.asked: key.type for key in read.definition.join_keys}
+            found |= read.reader.request_fields
+        return tuple(found.items())
 
     @cached_property
     def request_fields(self) -> frozenset[str]:
@@ -123,31 +132,29 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
         RejectError: a reference has not the form view:feature, or two features would share one name.
         NotFoundError: no such view or feature; names those that exist.
     """
-    wanted: dict[str, list[tuple[str, int]]] = {}
+    # A view is read once for each set of columns that its keys come from.
+    wanted: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[str, int]]] = {}
     names = []
     for position, ref in enumerate(refs):
-        view, feature = split_ref(ref)
-        if feature not in snapshot.view(project, view).feature:
-            known = ", ".join(list(snapshot.view(project, view).feature)[:20])
+        meant = feature_reference.parse(ref)
+        known = snapshot.view(project, meant.view).feature
+        if meant.feature not in known:
             raise NotFoundError(
-                f"feature view {view!r} has no feature {feature!r}", hint=f"It has: {known}", field="features"
+                f"feature view {meant.view!r} has no feature {meant.feature!r}",
+                hint=f"It has: {', '.join(list(known)[:20])}",
+                field="features",
             )
-        wanted.setdefault(view, []).append((feature, position))
-        names.append(f"{view}__{feature}" if full_names else feature)
+        wanted.setdefault((meant.view, meant.keys), []).append((meant.feature, position))
+        names.append(meant.full_name if full_names else meant.feature)
     _refuse_shared_names(refs, names)
     reads = tuple(
-        ViewRead(snapshot.view(project, view), tuple(f for f, _ in features), tuple(p for _, p in features))
-        for view, features in wanted.items()
+        ViewRead(
+            snapshot.view(project, view).under(dict(keys)), tuple(f for f, _ in features), tuple(p for _, p in features)
+        )
+        for (view, keys), features in wanted.items()
     )
-    join_keys = dict.fromkeys(key.name for read in reads for key in read.definition.join_keys)
-    return ReadPlan(tuple(names), tuple(join_keys), reads)
-
-
-def split_ref(ref: str) -> tuple[str, str]:
-    parts = ref.split(":")
-    if len(parts) != _PARTS or not all(parts):
-        raise RejectError(f"{ref!r} is no reference; view:feature is expected", field="features")
-    return parts[0], parts[1]
+    join_keys = dict.fromkeys(key.asked for read in reads for key in read.definition.join_keys)
+    return ReadPlan(tuple(names), tuple(join_keys), reads, refs)
 
 
 def _refuse_shared_names(refs: tuple[str, ...], names: list[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from millrace_core.api import feature_reference
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
 from millrace_core.features.definition import definition
@@ -59,6 +60,7 @@ class Snapshot:
             NotFoundError: there is no such view; names those that exist.
             RejectError: it is there, but its definition means nothing.
         """
+        name = feature_reference.view_name(name)
         found = self.views.get((project, name))
         if found is not None:
             return found
@@ -77,6 +79,7 @@ class Snapshot:
             NotFoundError: there is no ModelDeployment of that name that reads features.
             RejectError: it is there, but its definition means nothing.
         """
+        name = feature_reference.view_name(name)
         found = self.feature_services.get((project, name))
         if found is not None:
             return found

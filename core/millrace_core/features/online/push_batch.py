@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.derivation import Derivation
@@ -149,6 +150,11 @@ def rows(definition: Definition, table: pa.Table) -> Rows:
         microseconds(_whole(table, created), column=created) if created else None,
         derivation.columns(found, pa.array([True] * table.num_rows)),
     )
+
+
+def column_types(definition: Definition) -> dict[str, FeatureType | None]:
+    """The columns that pushed rows have, and their types; None is any type."""
+    return {each.name: each.type for each in reversed(list(_wanted(definition)))}
 
 
 def _wanted(definition: Definition) -> Iterator[_PushColumn]:

@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.online import arrow_stream
+from millrace_core.features.online import arrow_stream, feast_form
 from millrace_core.features.online.request import is_stream, json_type
 
 TO: Final = ("online", "offline", "online_and_offline")
@@ -25,6 +25,8 @@ class PushRequest(NamedTuple):
         to: one of ``TO``.
         id: what tells this push from others; empty where the client gave none.
         columns: the rows: lists of JSON values by column, or a table.
+        feast: whether values have the forms of Feast's clients, who do not look at what became of single rows: so all
+            fit, or none is taken.
     """
 
     project: str
@@ -32,6 +34,7 @@ class PushRequest(NamedTuple):
     to: str
     id: str
     columns: dict[str, list[Any]] | pa.Table
+    feast: bool = False
 
     @property
     def online(self) -> bool:
@@ -44,7 +47,9 @@ class PushRequest(NamedTuple):
         return self.to != "online"
 
 
-def parse(body: bytes, content_type: bytes | None, default_project: str, key: str) -> PushRequest:
+def parse(
+    body: bytes, content_type: bytes | None, default_project: str, key: str, *, feast: bool = False
+) -> PushRequest:
     """Reads the body; ``key`` is the header Idempotency-Key.
 
     Raises:
@@ -55,7 +60,7 @@ def parse(body: bytes, content_type: bytes | None, default_project: str, key: st
         document, columns = arrow_stream.decode(body)
     else:
         try:
-            document = orjson.loads(body)
+            document = feast_form.loads(body) if feast else orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise RejectError(f"the body is not JSON: {error}") from error
         if not isinstance(document, dict):
@@ -69,7 +74,8 @@ def parse(body: bytes, content_type: bytes | None, default_project: str, key: st
     to = _text(document, "to") or "online"
     if to not in TO:
         raise RejectError(f"{to!r} came, one of {', '.join(TO)} is expected", field="to")
-    return PushRequest(_text(document, "project") or default_project, view, to, _text(document, "id") or key, columns)
+    project, identity = _text(document, "project") or default_project, _text(document, "id") or key
+    return PushRequest(project, view, to, identity, columns, feast and not is_stream(content_type))
 
 
 def _text(document: dict[str, Any], *names: str) -> str:

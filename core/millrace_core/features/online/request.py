@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -70,14 +70,14 @@ class FeatureRequest(NamedTuple):
         return self._replace(entities=entities)
 
 
-def parse(body: bytes, default_project: str) -> FeatureRequest:
-    """Reads the JSON body.
+def parse(body: bytes, default_project: str, loads: Callable[[bytes], Any] = orjson.loads) -> FeatureRequest:
+    """Reads the JSON body, by ``loads``.
 
     Raises:
         RejectError: the body is no such request; names the field, what came and what is expected.
     """
     try:
-        document = orjson.loads(body)
+        document = loads(body)
     except orjson.JSONDecodeError as error:
         raise RejectError(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -103,6 +103,12 @@ def from_document(document: dict[str, Any], default_project: str) -> FeatureRequ
     full = document.get("full_feature_names", False)
     if not isinstance(full, bool):
         raise RejectError(f"{json_type(full)} came, true or false is expected", field="full_feature_names")
+    if document.get("include_feature_view_version_metadata"):
+        raise RejectError(
+            "true came; feature views have no versions to tell of",
+            hint="Leave it out, or send false",
+            field="include_feature_view_version_metadata",
+        )
     request = document.get("request") or {}
     if not isinstance(request, dict):
         raise RejectError(
