@@ -14,6 +14,7 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_core.base import timestamps
+from millrace_kube.ownership import difference
 from millrace_operators.routing import desired as objects
 from millrace_operators.routing.champion import candidate, elect
 from millrace_operators.routing.state import (
@@ -30,7 +31,8 @@ from millrace_operators.routing.state import (
     notes_of,
 )
 
-# Annotation of the VirtualService and the DestinationRule: hash of the spec that Millrace wrote.
+# Annotation of the VirtualService and the DestinationRule: hash of the spec that Millrace applied last. What is stored
+# may differ from it: by defaults and webhooks, which are left alone.
 _WRITTEN: Final = f"{names.APPLIED_HASH}-spec"
 _ANCIENT: Final = timestamps.parse("1970-01-01T00:00:00Z")
 
@@ -86,32 +88,33 @@ def _must_wait(desired: DesiredRoute) -> bool:
 def _mesh_changes(
     desired: DesiredRoute, live: LiveRoute, route: Object, services: tuple[Object, ...], now: datetime
 ) -> RouteChanges:
-    edited = [item for item in (live.rule, live.virtual) if item is not None and _edited(item)]
-    if edited and (calm_at := live.fight_ends_at(now)) is not None:
-        return RouteChanges(apply=services, again_at=calm_at, programmed=False, settled=False)
     settle = timedelta(seconds=desired.settle)
     present = _subsets(live.rule)
     needed = _pointed_at(route) | _reserved(desired)
-    current = live.virtual is not None and live.virtual["spec"] == route["spec"]
+    current = live.virtual is not None and _wrote(route, live.virtual) and not _edited(route, live.virtual)
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
     known_at = now if added else _time(live.rule, CHANGED_AT)
     # What was already routed so, before somebody edited it, every proxy knows.
-    undone = not added and notes_of(live.virtual).get(_WRITTEN) == _digest(route)
+    undone = not added and _wrote(route, live.virtual)
     point = current or first or undone or (not added and now >= known_at + settle)
     free_at = _time(live.virtual, CHANGED_AT) + settle
     removable = live.virtual is None or (current and now >= free_at)
     rule = _rule(desired, needed if removable else needed | present.keys(), present)
-    writes = [*services, _stamped(rule, live.rule, changed=added or live.rule is None, now=now)]
+    edited = [held for item, held in ((rule, live.rule), (route, live.virtual)) if held and _edited(item, held)]
+    if edited and (calm_at := live.fight_ends_at(now)) is not None:
+        return RouteChanges(apply=services, again_at=calm_at, programmed=False, settled=False)
+    writes = [_stamped(rule, live.rule, changed=added or live.rule is None, now=now)]
     if point:
         writes.append(_stamped(route, live.virtual, changed=not current, now=now))
+    kinds = {item["kind"] for item in writes}
     left_over = bool(present.keys() - needed)
     return RouteChanges(
-        apply=tuple(writes),
+        apply=(*services, *writes),
         again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
         programmed=current and not added,
         settled=current and not added and not left_over,
-        rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item in edited),
+        rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item in edited if item["kind"] in kinds),
     )
 
 
@@ -142,7 +145,7 @@ def _stamped(item: Object, live: Object | None, *, changed: bool, now: datetime)
     before = notes_of(live)
     notes = {_WRITTEN: _digest(item), CHANGED_AT: timestamps.render(now) if changed else before.get(CHANGED_AT, "")}
     rewrites = before.get(REWRITTEN_AT, "").split(",") if before.get(REWRITTEN_AT) else []
-    if live is not None and _edited(live):
+    if live is not None and _edited(item, live):
         rewrites = [*rewrites, timestamps.render(now)][-FIGHT_EDITS:]
     if rewrites:
         notes[REWRITTEN_AT] = ",".join(rewrites)
@@ -151,9 +154,21 @@ def _stamped(item: Object, live: Object | None, *, changed: bool, now: datetime)
     return {**item, "metadata": {**item["metadata"], "annotations": notes}}
 
 
-def _edited(live: Object) -> bool:
-    written = notes_of(live).get(_WRITTEN)
-    return written is not None and written != _digest(live)
+def _wrote(item: Object, live: Object | None) -> bool:
+    """Whether the spec that was applied last is the wanted one."""
+    return notes_of(live).get(_WRITTEN) == _digest(item)
+
+
+def _edited(item: Object, live: Object) -> bool:
+    """Whether another manager has changed what Millrace applied, as far as that is told from what is wanted now.
+
+    What was removed has no owner, nor what was never applied: it tells something only where nothing new is wanted.
+    """
+    if _WRITTEN not in notes_of(live):
+        return False
+    place = {key: value for key, value in item["metadata"].items() if key in ("namespace", "name")}
+    found = difference({**item, "metadata": place}, live)
+    return found.of_others or (_wrote(item, live) and bool(found.edits))
 
 
 def _digest(item: Object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace_kube.ownership import difference, taken_over
+from millrace_kube.resources import Object
+from millrace_local.apiserver.fieldmanager import apply, record_update
 from millrace_operators.routing.champion import candidate
 from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.state import (
@@ -24,6 +28,7 @@ from millrace_operators.routing.state import (
     RouteTarget,
     Split,
 )
+from tests.kube.test_ownership import schema_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = RouteTarget("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
@@ -46,6 +51,7 @@ class World:
         self.now = START
         self.live = LiveRoute(mesh=mesh)
         self.writes = 0
+        self._last: dict[str, Object] = {}
 
     def turn(self, want: DesiredRoute) -> RouteChanges:
         planned = route_changes(want, self.live, self.now)
@@ -57,8 +63,11 @@ class World:
         }
         for item in planned.apply:
             field = field_of(item)
-            self.writes += held[field] != item
-            held[field] = copy.deepcopy(item)
+            before = held[field]
+            if before is not None and item == self._last[field] and not difference(item, before):
+                continue  # as the client does
+            held[field], self._last[field] = applied(before, item), copy.deepcopy(item)
+            self.writes += 1
         for item in planned.delete:
             held[field_of(item)] = None
         self.live = LiveRoute(**held, mesh=self.live.mesh)
@@ -84,6 +93,27 @@ class World:
     def pointed(self) -> set[str]:
         rules = (self.live.virtual or {"spec": {"http": []}})["spec"]["http"]
         return {target["destination"]["subset"] for rule in rules for target in rule["route"]}
+
+
+def applied(live: Object | None, item: Object) -> Object:
+    """The object after a server-side apply, as the client does it: what others added is taken over first."""
+    if live is not None:
+        found = difference(item, live)
+        if found.added:
+            live = updated(
+                live, lambda new: new["metadata"].update(managedFields=taken_over(live, found.added)), "millrace"
+            )
+    about = {"schema": schema_of(item["kind"]), "api_version": item["apiVersion"], "now": "2026-01-01T00:00:00Z"}
+    return apply(live, copy.deepcopy(item), manager="millrace", force=True, **about)
+
+
+def updated(live: Object, change: Callable[[Any], object], manager: str) -> Object:
+    """The object after another manager's update."""
+    new = copy.deepcopy(live)
+    change(new)
+    about = {"schema": schema_of(live["kind"]), "api_version": live["apiVersion"], "now": "2026-01-01T00:00:00Z"}
+    record_update(live, new, manager=manager, subresource="", **about)
+    return new
 
 
 def field_of(item: dict[str, Any]) -> str:
@@ -210,11 +240,9 @@ def test_a_subset_that_somebody_removed_comes_back_though_its_deployment_has_gon
     assert world.live.rule["spec"]["subsets"][0]["labels"] == {"millrace.dev/deployment": "v1"}
 
 
-def edit(world: World) -> None:
-    virtual = copy.deepcopy(world.live.virtual)
-    assert virtual is not None
-    virtual["spec"]["http"][0]["timeout"] = "3s"
-    world.live = replace(world.live, virtual=virtual)
+def edit(world: World, change: Callable[[Any], object] = lambda it: it["spec"]["http"][0].update(timeout="3s")) -> None:
+    assert world.live.virtual is not None
+    world.live = replace(world.live, virtual=updated(world.live.virtual, change, "kubectl-edit"))
 
 
 def test_an_edit_by_somebody_else_is_put_right_at_once_and_told() -> None:
@@ -246,6 +274,75 @@ def test_after_three_edits_in_a_minute_the_route_is_left_alone_until_the_minute_
     assert world.turn(wanted()).rewritten
     assert world.live.fight_ends_at(world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
     assert world.live.fight_ends_at(START + timedelta(seconds=70)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it: it["spec"].update(gateways=["mine"]),
+        lambda it: it["spec"].update(tls=[{"match": [], "route": []}]),
+        lambda it: it["spec"].update(http=[]),
+        lambda it: it["spec"].pop("http"),
+    ],
+    ids=["adds a gateway", "adds a field", "empties the rules", "removes the rules"],
+)
+def test_whatever_another_manager_does_to_the_spec_is_put_right_and_told(change: Callable[[Any], object]) -> None:
+    world = World()
+    world.until_settled(wanted())
+    before = copy.deepcopy(world.live.virtual)
+    edit(world, change)
+    assert world.turn(wanted()).rewritten == ("VirtualService shop",)
+    assert before is not None
+    assert world.live.virtual is not None
+    assert world.live.virtual["spec"] == before["spec"]
+    assert world.turn(wanted()) == world.turn(wanted())
+    assert world.turn(wanted()).rewritten == ()
+
+
+def test_an_edit_is_told_though_another_route_is_wanted_by_now() -> None:
+    world = World()
+    world.until_settled(wanted(HALF))
+    world.now += timedelta(hours=1)
+    edit(world)
+    other = replace(HALF, weights={"v1": 40, "v2": 60})
+    assert world.turn(wanted(other)).rewritten == ("VirtualService shop",)
+    assert world.turn(wanted(other)).rewritten == ()
+
+
+def test_an_edit_that_waits_for_the_proxies_to_know_a_subset_is_told_when_it_is_put_right() -> None:
+    world = World()
+    world.until_settled(wanted())
+    world.now += timedelta(hours=1)
+    edit(world)
+    assert world.turn(wanted(HALF)).rewritten == ()
+    world.now += timedelta(seconds=5)
+    assert world.turn(wanted(HALF)).rewritten == ("VirtualService shop",)
+
+
+def test_what_defaults_and_webhooks_set_is_no_edit_and_starts_no_loop() -> None:
+    """A field of their own, and another value of ours: the API server records no owner of either."""
+    world = World()
+    world.until_settled(wanted())
+    for item in (world.live.rule, world.live.virtual):
+        assert item is not None
+        item["spec"]["exportTo"] = ["*"]
+    assert world.live.virtual is not None
+    world.live.virtual["spec"]["http"][0]["retries"] = {"attempts": 2}
+    world.writes = 0
+    for _ in range(4):
+        planned = world.turn(wanted())
+        assert (planned.rewritten, planned.programmed, planned.settled) == ((), True, True)
+        world.now += timedelta(seconds=6)
+    assert world.writes == 0
+    assert world.live.virtual["spec"]["exportTo"] == ["*"]
+
+
+def test_labels_and_annotations_of_others_are_no_edit() -> None:
+    world = World()
+    world.until_settled(wanted())
+    edit(world, lambda it: it["metadata"]["labels"].update(team="x"))
+    edit(world, lambda it: it["metadata"]["annotations"].update(note="x"))
+    assert world.turn(wanted()).rewritten == ()
 
 
 def test_edits_far_apart_are_no_fight() -> None:
