@@ -96,14 +96,14 @@ class CachedClient:
         provoked = found.of_others or (same and bool(found.edits or found.drifted))
         if provoked:
             self._contests.refuse(key, stamp, f"{key_text(live)} was changed: {found.edits}", self.now())
+        if same:  # before anything is written: once it is so, nobody can tell that it was not
+            await self._report(live, found)
         if found.added:
             entries = {"metadata": {"managedFields": taken_over(live, found.added)}}
             await self._write_conditionally(live, entries, "", "owners")
         self._took(resource, await self.client.apply(resource, found.desired), "apply")
         if provoked:
             self._contests.note(key, stamp, self.now())
-        if same:
-            await self._report(live, found)
         return True
 
     async def _report(self, live: Object, found: Difference) -> None:

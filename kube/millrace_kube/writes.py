@@ -12,16 +12,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from millrace_core.base.errors import MillraceError
+from millrace_kube import errors
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.refusals import Refusals
 from millrace_kube.resources import Object, Resource
 
 
 @dataclass(frozen=True)
+class Emit:
+    """One Event; see ``Recorder.emit``."""
+
+    about: Object
+    kind: str
+    reason: str
+    note: str
+    identity: object
+
+
+@dataclass(frozen=True)
 class Apply:
-    """A child is to be as ``desired``. A refusal keeps nothing else from being done."""
+    """A child is to be as ``desired``. A refusal keeps nothing else from being done.
+
+    Attributes:
+        events: what to tell once it is so. They need identities of their own: where no answer comes, they are told
+            too, since nobody could tell them later.
+    """
 
     desired: Object
+    events: tuple[Emit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,17 +73,6 @@ class RemoveFinalizer:
 
     about: Object
     finalizer: str
-
-
-@dataclass(frozen=True)
-class Emit:
-    """One Event; see ``Recorder.emit``."""
-
-    about: Object
-    kind: str
-    reason: str
-    note: str
-    identity: object
 
 
 @dataclass(frozen=True)
@@ -135,9 +142,22 @@ class _Turn:
         with self.refusals.noted():
             for write in writes:
                 if isinstance(write, Apply):
-                    await self._cluster.apply(write.desired)
+                    await self._apply(write)
                 else:
                     await self._cluster.delete(write.resource, write.namespace, write.name, uid=write.uid)
+
+    async def _apply(self, write: Apply) -> None:
+        try:
+            await self._cluster.apply(write.desired)
+        except errors.UnavailableError as error:
+            if not isinstance(error, (errors.ForbiddenError, errors.AbsentError)):
+                await self._tell(write.events)
+            raise
+        await self._tell(write.events)
+
+    async def _tell(self, events: Iterable[Emit]) -> None:
+        for event in events:
+            await self._emit(event)
 
     async def _status(self, write: WriteStatus) -> None:
         before = self._newest(write.about)

@@ -17,7 +17,7 @@ from millrace_kube.owners import owner_reference
 from millrace_kube.resources import CRON_JOBS, EVENTS, FEATURE_VIEWS, SERVICES, Object, annotations_of, labels_of
 from millrace_local.apiserver.process import RunningServer
 from tests.builders import feature_view
-from tests.operators.harness import Api
+from tests.operators.harness import AGENT, Api
 
 
 def cron_job(namespace: str, **spec: Any) -> Object:
@@ -86,6 +86,28 @@ async def test_what_others_add_is_put_back_with_one_event_and_in_two_writes(clus
     [event] = api.list(EVENTS, namespace)
     assert (event["reason"], event["involvedObject"]["name"]) == ("ChildPutBack", "nightly")
     assert "spec.jobTemplate.spec.parallelism" in event["message"]
+
+
+@pytest.mark.parametrize("nth", [1, 2], ids=["of the owners", "of the object"])
+async def test_that_something_was_put_back_is_told_though_an_answer_was_lost(
+    cluster: CachedClient, api: Api, nth: int
+) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": "Europe/Berlin"}})
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    writes = {"verb": "patch|update", "resource": "cronjobs", "userAgent": AGENT}
+    # A request whose connection broke is sent twice.
+    api.fault({**writes, "action": "dropAfter", "nth": nth, "times": 1}, {**writes, "action": "drop", "nth": nth + 1})
+    with pytest.raises(errors.UnavailableError):
+        await cluster.apply(cron_job(namespace))
+    api.no_faults()
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    await cluster.apply(cron_job(namespace))
+    made = api.get(CRON_JOBS, namespace, "nightly")
+    assert made is not None
+    assert "timeZone" not in made["spec"]
+    assert [event["reason"] for event in api.list(EVENTS, namespace)] == ["ChildPutBack"]
 
 
 async def test_two_writers_of_one_field_do_not_drive_each_other_for_ever(cluster: CachedClient, api: Api) -> None:

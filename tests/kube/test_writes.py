@@ -125,3 +125,29 @@ async def test_events_of_a_status_are_sent_when_it_is_written_and_not_when_it_wa
 
     await carry_out(cluster, [told(1), told(2), Emit(document, "Warning", "Alone", "a note", identity="x")])
     assert sorted(event["reason"] for event in api.list(EVENTS, namespace)) == ["Alone", "Turn1"]
+
+
+@pytest.mark.parametrize("fault", [{}, {"action": "dropAfter"}, {"action": "status", "code": 500}])
+async def test_what_an_apply_tells_is_told_once_also_where_no_answer_comes(
+    cluster: CachedClient, api: Api, fault: Object
+) -> None:
+    namespace = api.namespace()
+    about = view(api, namespace)
+    event = Emit(about, "Normal", "Made", "it is made", identity=["made"])
+    writes: list[Write] = [Apply(config_map(namespace, "a"), (event,))]
+    if fault:
+        api.fault({"verb": "patch|create", "resource": "configmaps", "times": 2, **fault})
+        with pytest.raises(errors.UnavailableError):
+            await carry_out(cluster, writes)
+        api.no_faults()
+    for _ in range(2):
+        await carry_out(cluster, writes)
+    assert [event["reason"] for event in api.list(EVENTS, namespace)] == ["Made"]
+
+
+async def test_what_an_apply_tells_is_not_told_where_it_is_refused(cluster: CachedClient, api: Api) -> None:
+    namespace = api.namespace()
+    foreign(api, namespace, "taken")
+    event = Emit(view(api, namespace), "Normal", "Made", "it is made", identity=["made"])
+    await carry_out(cluster, [Apply(config_map(namespace, "taken"), (event,))])
+    assert api.list(EVENTS, namespace) == []

@@ -26,7 +26,7 @@ from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import Decision, ServiceDecision
 from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED, steps_changed
 from millrace_operators.experiment.observation import Unreadable
-from millrace_operators.routing.state import RouteChanges, RouteObservation
+from millrace_operators.routing.state import RouteObservation
 
 FINALIZER: Final = f"{GROUP}/experiment"
 
@@ -44,14 +44,14 @@ def writes(decision: ServiceDecision) -> list[Write]:
     return [
         *(write for item in decision.unreadable for write in _of_unreadable(item, decision)),
         *(write for item in decision.experiments for write in _intent(item)),
-        *_route(decision.changes),
+        *_route(decision),
     ]
 
 
 def report(decision: ServiceDecision, refused: MillraceError | None) -> list[Write]:
     """Conditions and Events, once the route is written; ``refused``: the first refusal of an object of it."""
     return [
-        *_route_events(decision, refused),
+        *_route_refused(decision, refused),
         *(write for item in decision.experiments for write in _outcome(item, decision.route, refused)),
     ]
 
@@ -106,11 +106,11 @@ def _new_revisions(decision: Decision) -> list[Emit]:
     return [Emit(decision.observation.document, "Normal", REVISION_CHANGED, note, ["revisions", after[-1].start])]
 
 
-def _route(changes: RouteChanges) -> list[Write]:
+def _route(decision: ServiceDecision) -> list[Write]:
     """The route; a VirtualService may name subsets that only the DestinationRule before it makes."""
-    mesh = (DESTINATION_RULES.kind, VIRTUAL_SERVICES.kind)
-    apart = [Apply(item) for item in changes.apply if item["kind"] not in mesh]
-    together = tuple(Apply(item) for item in changes.apply if item["kind"] in mesh)
+    changes, mesh = decision.changes, (DESTINATION_RULES.kind, VIRTUAL_SERVICES.kind)
+    apart = [Apply(item, _champion_changed(decision, item)) for item in changes.apply if item["kind"] not in mesh]
+    together = tuple(Apply(item, _rewritten(decision, item)) for item in changes.apply if item["kind"] in mesh)
     gone = [
         Delete(resource_of(item), namespace_of(item), name_of(item), item["metadata"]["uid"]) for item in changes.delete
     ]
@@ -124,34 +124,36 @@ def _outcome(decision: Decision, route: RouteObservation, refused: MillraceError
     return [WriteStatus(document, status, reported=_REPORTED), *release]
 
 
-def _route_events(decision: ServiceDecision, refused: MillraceError | None) -> list[Write]:
-    """A new champion, an edit that was undone, or a refusal that no Experiment has a condition for."""
+def _route_refused(decision: ServiceDecision, refused: MillraceError | None) -> list[Write]:
+    """A refusal that no Experiment has a condition for."""
     champion = _champion(decision)
-    if refused is not None:
-        if champion is None or decision.experiments or not isinstance(refused, ApiError):
-            return []
-        note = f"the route of {decision.route.service} could not be written: {refused}"
-        return [Emit(champion, "Warning", refused.reason, note, identity=["route refused", str(refused)])]
-    splitting = next((item.observation.document for item in decision.experiments if item.split is not None), champion)
-    return [*_champion_changed(decision, champion), *_rewritten(decision, splitting)]
-
-
-def _champion_changed(decision: ServiceDecision, document: Object | None) -> list[Write]:
-    route, champion, before = decision.route, decision.champion.name, decision.route.champion.name
-    if document is None or champion == before:
+    if champion is None or decision.experiments or not isinstance(refused, ApiError):
         return []
+    note = f"the route of {decision.route.service} could not be written: {refused}"
+    return [Emit(champion, "Warning", refused.reason, note, identity=["route refused", str(refused)])]
+
+
+def _champion_changed(decision: ServiceDecision, service: Object) -> tuple[Emit, ...]:
+    """With the stable Service, which records the champion."""
+    route, champion, before = decision.route, decision.champion.name, decision.route.champion.name
+    about = _champion(decision)
+    if about is None or champion == before or name_of(service) != route.service:
+        return ()
     note = f"{champion} is the champion of {route.service}" + (f", after {before}" if before else "")
     version = ((route.live.stable or {}).get("metadata") or {}).get("resourceVersion", "")
-    return [Emit(document, "Normal", "ChampionChanged", note, identity=["champion", before, version])]
+    return (Emit(about, "Normal", "ChampionChanged", note, identity=["champion", before, version]),)
 
 
-def _rewritten(decision: ServiceDecision, about: Object | None) -> list[Write]:
-    rewritten = decision.changes.rewritten
-    if not rewritten or about is None:
-        return []
-    versions = [item["metadata"].get("resourceVersion", "") for item in decision.route.live.objects]
-    note = f"{' and '.join(rewritten)} was edited by somebody else and has been put right"
-    return [Emit(about, "Warning", "RouteRewritten", note, identity=["rewritten", versions])]
+def _rewritten(decision: ServiceDecision, item: Object) -> tuple[Emit, ...]:
+    """Of an object of the route that somebody edited: at the Experiment that has the route, else at the champion."""
+    what = f"{item['kind']} {name_of(item)}"
+    splitting = (one.observation.document for one in decision.experiments if one.split is not None)
+    about = next(splitting, _champion(decision))
+    if what not in decision.changes.rewritten or about is None:
+        return ()
+    versions = [held["metadata"].get("resourceVersion", "") for held in decision.route.live.objects]
+    note = f"{what} was edited by somebody else and has been put right"
+    return (Emit(about, "Warning", "RouteRewritten", note, identity=["rewritten", what, versions]),)
 
 
 def _champion(decision: ServiceDecision) -> Object | None:

@@ -40,13 +40,12 @@ def report(
     view, document, said = observed.view, observed.document, planned
     if refused is not None and planned.job is not None:  # a command whose Job was not made is still to be handled
         said = _unhandled(observed, planned)
-    bad_command: list[Write] = []
+    told: tuple[Emit, ...] = ()
     if planned.refused is not None:
         note, identity = f"command refused: {planned.refused}", [conditions.BAD_COMMAND, view.command]
-        bad_command = [Emit(document, "Warning", conditions.BAD_COMMAND, note, identity)]
+        told = (Emit(document, "Warning", conditions.BAD_COMMAND, note, identity),)
     return [
-        _status(observed, said, refused or _no_store(platform, planned)),
-        *bad_command,
+        _status(observed, said, refused or _no_store(platform, planned), told),
         *(Delete(JOBS, view.namespace, run.name, run.uid) for run in planned.prunable),
     ]
 
@@ -73,10 +72,12 @@ def _children(platform: Platform, observed: ViewObservation, planned: ViewPlan) 
     return [*void, InOrder(tuple(needed))]
 
 
-def _status(observed: ViewObservation, said: ViewPlan, obstacle: MillraceError | None) -> WriteStatus:
+def _status(
+    observed: ViewObservation, said: ViewPlan, obstacle: MillraceError | None, told: tuple[Emit, ...] = ()
+) -> WriteStatus:
     context = StatusContext(observed.view, said, observed.now, obstacle)
     document = observed.document
-    return WriteStatus(document, statuses.status(observed.status, context, _generation(document)))
+    return WriteStatus(document, statuses.status(observed.status, context, _generation(document)), events=told)
 
 
 def _unhandled(observed: ViewObservation, planned: ViewPlan) -> ViewPlan:

@@ -35,7 +35,7 @@ FINALIZER: Final = f"{GROUP}/route"
 
 
 def writes(platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, accepted: bool) -> list[Write]:
-    """The finalizer and the children.
+    """The finalizer, the children, and which pods are replaced.
 
     Without acceptance no new revision is made, and what exists is kept true.
     """
@@ -45,6 +45,7 @@ def writes(platform: Platform, observed: DeploymentObservation, planned: Rollout
         *(InOrder(tuple(_revision(observed, planned, name, accepted=accepted))) for name in planned.replicas),
         *(Apply(child) for child in _shared_children(observed, made=made)),
         InOrder(tuple(_scaler(platform, observed, planned, made=made))),
+        *_replaced_pods(observed),  # before they are gone, and with them what there is to tell
         *_gone(observed, planned),
     ]
 
@@ -52,16 +53,13 @@ def writes(platform: Platform, observed: DeploymentObservation, planned: Rollout
 def report(
     observed: DeploymentObservation, planned: RolloutPlan, problem: MillraceError | None, now: datetime
 ) -> list[Write]:
-    """The status and the Events.
+    """The status, and the Events of what it holds.
 
     Args:
         problem: what speaks against the spec, else the first refusal of a child.
     """
     written = status(observed, planned, problem, now)
-    return [
-        WriteStatus(observed.document, written, events=tuple(_of_the_status(observed, planned))),
-        *_replaced_pods(observed),
-    ]
+    return [WriteStatus(observed.document, written, events=tuple(_of_the_status(observed, planned)))]
 
 
 def unaccepted(document: Object, error: RejectError, now: datetime) -> list[Write]:

@@ -213,6 +213,17 @@ async def test_each_turn_of_a_condition_is_one_event(worlds: Worlds) -> None:
     ]
 
 
+async def test_a_bad_command_is_told_though_the_answer_of_the_status_was_lost(worlds: Worlds, api: Api) -> None:
+    world = worlds()
+    world.fragile = False
+    world.create(clicks().having("metadata.annotations", {"millrace.dev/command": "1:dance"}))
+    # The first one is of the definition. Sent again, since its connection broke, it is a conflict with itself.
+    api.fault({"verb": "patch", "resource": "featureviews/status", "action": "dropAfter", "nth": 2})
+    await world.settle()
+    assert world.kills == 1
+    assert [reason for reason, _ in world.events()] == ["BadCommand"]
+
+
 async def test_a_bad_command_is_one_event_and_a_sentence_in_the_status(worlds: Worlds) -> None:
     world = worlds()
     world.create(clicks().having("metadata.annotations", {"millrace.dev/command": "1:dance"}))

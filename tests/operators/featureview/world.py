@@ -67,7 +67,9 @@ class World:
         self._kill_at = kill_at
         self._meanwhile: dict[int, Callable[[], None]] = {}
         self._client = client
-        self._cache: Cache | None = None
+        self._cluster: CachedClient | None = None
+        # Whether a failed turn is the end of the process, and a new one begins with nothing in memory.
+        self.fragile = True
         client.fence = self._before_write
 
     def before_write(self, number: int, happens: Callable[[], None]) -> None:
@@ -79,8 +81,8 @@ class World:
         self.edit(patch)
         found = self.view()
         assert found is not None
-        assert self._cache is not None
-        self._cache.upsert(FEATURE_VIEWS, FEATURE_VIEWS.typed(found))
+        assert self._cluster is not None
+        self._cluster.cache.upsert(FEATURE_VIEWS, FEATURE_VIEWS.typed(found))
 
     def _before_write(self) -> None:
         self.writes += 1
@@ -98,8 +100,8 @@ class World:
 
     async def turn(self) -> bool:
         """One turn; whether it ended well."""
-        cache = self._cache = self._cache or Cache()
-        cluster = CachedClient(self._client, cache, clock=lambda: self.now)
+        cluster = self._cluster = self._cluster or CachedClient(self._client, Cache(), clock=lambda: self.now)
+        cache = cluster.cache
         try:
             for resource in _SEEN:
                 if resource in self.absent:
@@ -112,7 +114,7 @@ class World:
             self.wake = await reconcile(cluster, self.platform, Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):
             self.kills += 1
-            self._cache = None
+            self._cluster = None if self.fragile else cluster
             return False
         return True
 

@@ -10,6 +10,7 @@ import pytest
 
 from millrace_kube import resources as r
 from tests import builders
+from tests.operators.conftest import Faults
 from tests.operators.modeldeployment.pod_kubelet import PodKubelet, digest
 from tests.operators.world import World, checked
 
@@ -133,6 +134,21 @@ async def test_a_pod_that_comes_after_a_lost_node_does_not_serve_a_replaced_file
     assert served(shop) == {FIRST}
     assert replaced(shop)
     assert shop.status(MD, "m")["model"]["digest"] == FIRST, "it is what the revision serves, once it can"
+
+
+async def test_that_a_pod_is_replaced_is_told_though_the_answer_of_the_status_was_lost(
+    shop: World, faults: Faults
+) -> None:
+    shop.apply(model(pods=2))
+    await shop.turn()
+    [deployment] = shop.all(r.DEPLOYMENTS)
+    shop.patch(r.DEPLOYMENTS, deployment["metadata"]["name"], {"spec": {"replicas": 2}})
+    kubelet(shop).files[URI] = SECOND
+    kubelet(shop).act()
+    faults.put({"verb": "patch", "resource": "modeldeployments/status", "action": "dropAfter", "times": 2})
+    await shop.settle()
+    assert faults.fired() > 0
+    assert ("m", "Warning", "ModelReplaced") in shop.events()
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["one operator", "a new operator"])
