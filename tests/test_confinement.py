@@ -26,6 +26,7 @@ from millrace_local.apiserver.process import RunningServer, start
 from tests.builders import feature_view
 from tests.lake import Lake
 from tests.onnx_models import write_linear
+from tests.told_registry import tell
 
 ROOT: Final = Path(__file__).parents[1]
 # Everything is read-only but one folder, the volume of the pod.
@@ -186,7 +187,7 @@ def test_registry_and_gateway_serve(pods: Callable[[str], Pod], store: str) -> N
     registry.start("millrace_services.registry", MILLRACE_PORT="0", MILLRACE_DATABASE_URL=url)
     port = registry.port()
     registry.until(ready(port))
-    httpx.put(f"http://127.0.0.1:{port}/v1/catalogue/FeatureView", json={"items": []}).raise_for_status()
+    tell(f"http://127.0.0.1:{port}")
     settings = {"MILLRACE_REGISTRY_URL": f"http://127.0.0.1:{port}", "MILLRACE_STORE_URL": store}
     gateway.start("millrace_services.gateway", MILLRACE_PORT="0", **settings)
     gateway.until(ready(gateway.port()))

@@ -1,14 +1,18 @@
 """Mirrors the three kinds into the registry, which keeps no truth of its own about definitions.
 
 Never in the way: a reconcile knows nothing of it. Changes are gathered while a request is under way. A registry that is
-down is logged once, and gets the whole catalogue when it is back, as does one that has restarted (``bootId``).
+down is logged once, and gets the whole catalogue when it is back. So does one whose catalogue is not as it was left: an
+empty one, a restored one, one that somebody else wrote to.
+
+Nothing is sent before the API server has listed everything, nor of a kind that it does not serve: of these it is not
+known what there is. So an empty list that is sent means that there is nothing, and says so (``empties``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
@@ -37,6 +41,13 @@ _MANY: Final = 50
 Change = tuple[Resource, str, str]
 
 
+class Told(NamedTuple):
+    """The catalogue as the last request left it."""
+
+    catalogue_id: str
+    revision: int
+
+
 class Mirror:
     """Follows ``cache``; ``run`` sends.
 
@@ -49,7 +60,9 @@ class Mirror:
         self._url = url.rstrip("/")
         self._changes: set[Change] = set()
         self._changed = asyncio.Event()
-        self._boot_id = ""
+        self._left: Told | None = None
+        # Kinds of which the registry has all since then.
+        self._whole: set[Resource] = set()
         cache.subscribe(self._note)
 
     def _note(self, resource: Resource, document: Object) -> None:
@@ -66,7 +79,7 @@ class Mirror:
                 try:
                     await self._synchronize(session)
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-                    self._boot_id = ""
+                    self._left = None
                     failures += 1
                     if failures == 1:
                         _log.warning("the registry %s does not take the catalogue, trying on: %r", self._url, error)
@@ -86,29 +99,52 @@ class Mirror:
         await asyncio.sleep(_GATHER_SECONDS)
 
     async def _synchronize(self, session: aiohttp.ClientSession) -> None:
+        await self._cache.current()
         self._changed.clear()
         changes, self._changes = self._changes, set()
-        # No namespace is called "-", so this answers the boot id and no item.
-        boot_id = (await self._call(session, "GET", "?namespace=-"))["bootId"]
-        if boot_id != self._boot_id or len(changes) >= _MANY:
-            for resource in _MIRRORED:
-                items = [_entry(document) for document in self._cache.all(resource)]
-                await self._call(session, "PUT", f"/{resource.kind}", {"items": items})
-            self._boot_id = boot_id
-            return
+        state = await self._call(session, "GET", "/state")
+        if len(changes) >= _MANY or _told(state) != self._left:
+            self._whole.clear()
+        self._left = _told(state)
+        self._whole = {resource for resource in self._whole if self._served(resource)}
         for resource, namespace, name in sorted(changes, key=lambda change: (change[0].kind, *change[1:])):
-            path = f"/{resource.kind}/{quote(namespace)}/{quote(name)}"
-            document = self._cache.get(resource, namespace, name)
-            if document is None:
-                await self._call(session, "DELETE", path)
-            else:
-                await self._call(session, "PUT", path, _entry(document))
+            if resource in self._whole and self._served(resource):
+                await self._send(session, resource, namespace, name)
+        for resource in _MIRRORED:
+            if resource not in self._whole and self._served(resource):
+                await self._send_all(session, resource)
+
+    def _served(self, resource: Resource) -> bool:
+        """Whether it is known what there is of the kind, in every namespace that is watched."""
+        return all(store.served for store in self._cache.stores if store.resource == resource)
+
+    async def _send(self, session: aiohttp.ClientSession, resource: Resource, namespace: str, name: str) -> None:
+        path = f"/{resource.kind}/{quote(namespace)}/{quote(name)}"
+        document = self._cache.get(resource, namespace, name)
+        if document is None:
+            await self._call(session, "DELETE", path)
+        else:
+            await self._call(session, "PUT", path, _entry(document))
+
+    async def _send_all(self, session: aiohttp.ClientSession, resource: Resource) -> None:
+        items = [_entry(document) for document in self._cache.all(resource)]
+        empties = self._left.revision if self._left and not items else 0
+        await self._call(session, "PUT", f"/{resource.kind}", {"items": items, "empties": empties})
+        self._whole.add(resource)
 
     async def _call(self, session: aiohttp.ClientSession, method: str, path: str, body: object = None) -> Any:
         async with session.request(method, f"{self._url}/v1/catalogue{path}", json=body) as answer:
-            if method != "DELETE" or answer.status != 404:  # noqa: PLR2004 already gone is success
-                answer.raise_for_status()
-            return await answer.json() if method == "GET" else None
+            if method == "DELETE" and answer.status == 404:  # noqa: PLR2004 already gone is success
+                return None
+            answer.raise_for_status()
+            content = await answer.json()
+        if method != "GET":
+            self._left = _told(content)
+        return content
+
+
+def _told(state: dict[str, Any]) -> Told:
+    return Told(state["catalogueId"], state["revision"])
 
 
 def _entry(document: Object) -> Object:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,6 +18,7 @@ from millrace_core.base import duration
 from millrace_core.features.definition.definition import Definition
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.definitions import Definitions
+from millrace_services.gateway.kept_copy import KeptCopy
 from millrace_services.gateway.service import FeatureReads, ReadMetrics
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.gateway.store import RowStore
@@ -58,6 +60,11 @@ class Gateway:
             self.service.api.get(path)(self._feasts_health)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics
+        metrics.gauge(
+            "millrace_gateway_definitions_age_seconds",
+            "Seconds since the registry last said that the definitions are its newest; NaN before it did",
+            lambda: self._made[0].age if self._made else nan,
+        )
         self._pushed = metrics.tally(
             "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
         ).counts
@@ -72,7 +79,7 @@ class Gateway:
         settings = self._settings
         store = RowStore(settings.store_url, settings.store_timeout_seconds)
         async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
-            definitions = Definitions(client, settings.refresh_seconds)
+            definitions = Definitions(client, settings.refresh_seconds, KeptCopy(store))
             self._reads = FeatureReads(
                 definitions, store, settings.project, settings.max_rows, now_microseconds, self._read_metrics
             )
@@ -82,6 +89,8 @@ class Gateway:
             self._made = definitions, store
             refreshing = asyncio.create_task(definitions.run())
             try:
+                # Nothing is accepted before it can be answered, if there is anything to answer it by.
+                await definitions.first_look()
                 yield
             finally:
                 refreshing.cancel()
@@ -112,7 +121,10 @@ class Gateway:
 
     async def _check(self) -> str:
         if self._reads is None or not self._reads.definitions.loaded:
-            return f"no definitions yet from the registry at {self._settings.registry_url}"
+            return (
+                f"no definitions yet: the registry at {self._settings.registry_url} gives none, and the online store "
+                "has no copy"
+            )
         return ""
 
 

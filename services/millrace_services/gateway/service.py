@@ -194,7 +194,9 @@ class FeatureReads:
         self, view: ViewRead, rows: Sequence[bytes | None], now: int, request_values: Request
     ) -> FeatureColumns:
         """Reads rows of which some were written under another definition, whose layout the view's meta key keeps."""
-        self._layouts[view.name] = await self.store.layouts(*view.name)
+        # What is known of a schema stays true, though the store may have forgotten it.
+        known = self._layouts.get(view.name, {})
+        self._layouts[view.name] = {**known, **await self.store.layouts(*view.name)}
         columns = view.reader.read(rows, now, request_values, self._layouts[view.name])
         if columns.unknown:
             self.metrics.unreadable(len(columns.unknown))

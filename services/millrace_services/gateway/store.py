@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from millrace_core.features.online import keys, store_url
+from millrace_core.features.online import kept_definitions, keys, store_url
 from millrace_core.features.online.generation import Generation
+from millrace_core.features.online.kept_definitions import Head, Kept
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta
@@ -61,6 +62,28 @@ class RowStore:
         """Calls of the write rule; how many rows were newer than what was there."""
         with self._explained():
             return sum(await self._client.execute_all(commands))
+
+    async def kept_head(self) -> Head | None:
+        """What the copy of the definitions says of itself; None where there is none that can be read."""
+        arguments = [b"0", b"%d" % (kept_definitions.HEAD_BYTES - 1)]
+        with self._explained():
+            beginning: Any = await self._client.execute(b"GETRANGE", kept_definitions.KEY, arguments)
+        return kept_definitions.head(beginning)
+
+    async def kept(self) -> Kept | None:
+        """The copy of the definitions; None where there is none.
+
+        Raises:
+            ReportError: it cannot be read (``BadDefinitions``).
+        """
+        with self._explained():
+            value: Any = await self._client.execute(b"GET", kept_definitions.KEY, [])
+        return None if value is None else kept_definitions.decode(value)
+
+    async def keep(self, copy: bytes) -> None:
+        """Puts a copy of the definitions in the place of the one that is there."""
+        with self._explained():
+            await self._client.execute(b"SET", kept_definitions.KEY, [copy])
 
     def close(self) -> None:
         """Closes all connections."""

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
+from millrace_core.features.online.edition import CATALOGUE, REVISION
+from millrace_services.registry import state
 from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.database import Database
 from millrace_services.registry.datasets import Datasets
@@ -24,9 +25,10 @@ Object = dict[str, Any]
 
 
 class Listed(BaseModel):
-    """All objects of a kind, as Kubernetes lists them."""
+    """All objects of a kind, as Kubernetes lists them; ``empties`` as ``Catalogue.replace`` has it."""
 
     items: list[Object]
+    empties: int = 0
 
 
 def build(settings: RegistrySettings) -> Service:
@@ -49,7 +51,9 @@ def build(settings: RegistrySettings) -> Service:
 
     service = Service("Millrace registry", settings, lifespan)
     service.health.add("database", reachable)
-    service.api.include_router(_catalogue_routes(database, Catalogue(database)))
+    catalogue = Catalogue(database)
+    service.api.include_router(_catalogue_routes(catalogue))
+    service.api.include_router(_definition_routes(catalogue))
     service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
     service.api.include_router(_dataset_routes(Datasets(database)))
     return service
@@ -57,12 +61,15 @@ def build(settings: RegistrySettings) -> Service:
 
 def _ask(database: Database) -> None:
     with database.reading() as connection:
-        connection.execute(text("SELECT 1"))
+        state.read(connection)
 
 
-def _catalogue_routes(database: Database, catalogue: Catalogue) -> APIRouter:
+def _catalogue_routes(catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(prefix="/v1")
-    boot = {"bootId": database.boot_id}
+
+    @routes.get("/catalogue/state")
+    def told() -> Response:
+        return _json(catalogue.state().as_dict())
 
     @routes.get("/catalogue")
     def search(
@@ -79,7 +86,7 @@ def _catalogue_routes(database: Database, catalogue: Catalogue) -> APIRouter:
     ) -> Response:
         wanted = Search(canonical_kind(kind) if kind else "", namespace, name, owner, entity, feature, tag, q.split())
         items, total = catalogue.search(wanted, limit, offset)
-        return _json({"items": items, "total": total, **boot})
+        return _json({"items": items, "total": total})
 
     @routes.get("/catalogue/{kind}/{namespace}/{name}")
     def get(kind: str, namespace: str, name: str) -> Response:
@@ -88,28 +95,33 @@ def _catalogue_routes(database: Database, catalogue: Catalogue) -> APIRouter:
     @routes.put("/catalogue/{kind}")
     def replace(kind: str, body: Listed) -> Response:
         kind = canonical_kind(kind)
-        catalogue.replace(kind, [entry(kind, item) for item in body.items])
-        return _json(boot)
+        entries = [entry(kind, item) for item in body.items]
+        return _json(catalogue.replace(kind, entries, body.empties).as_dict())
 
     @routes.put("/catalogue/{kind}/{namespace}/{name}")
     def put(kind: str, namespace: str, name: str, body: Object) -> Response:
         metadata = body.get("metadata")
         named = {**(metadata if isinstance(metadata, dict) else {}), "namespace": namespace, "name": name}
-        catalogue.put(entry(canonical_kind(kind), {**body, "metadata": named}))
-        return _json(boot)
+        return _json(catalogue.put(entry(canonical_kind(kind), {**body, "metadata": named})).as_dict())
 
     @routes.delete("/catalogue/{kind}/{namespace}/{name}")
     def remove(kind: str, namespace: str, name: str) -> Response:
-        catalogue.remove(canonical_kind(kind), namespace, name)
-        return _json(boot)
+        return _json(catalogue.remove(canonical_kind(kind), namespace, name).as_dict())
+
+    return routes
+
+
+def _definition_routes(catalogue: Catalogue) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
 
     @routes.get("/definitions")
     def definitions(request: Request) -> Response:
-        body, etag = catalogue.definitions()
+        body, etag, edition = catalogue.definitions()
+        headers = {"etag": etag, CATALOGUE: edition.catalogue, REVISION: str(edition.revision)}
         known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
         if etag in known or "*" in known:
-            return Response(status_code=304, headers={"etag": etag})
-        return Response(body, media_type="application/json", headers={"etag": etag})
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
 
     @routes.get("/feature-views/{namespace}/{name}/schemas")
     def all_schemas(namespace: str, name: str) -> Response:

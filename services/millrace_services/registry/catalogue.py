@@ -7,17 +7,24 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select
 
-from millrace_core.base.errors import NotFoundError
+from millrace_core.base.errors import MillraceError, NotFoundError
+from millrace_core.features.online.edition import Edition
+from millrace_services.registry import state
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import Entry
-from millrace_services.registry.tables import meta, objects, schemas, terms
+from millrace_services.registry.documents import KINDS, Entry
+from millrace_services.registry.state import State
+from millrace_services.registry.tables import objects, schemas, terms
+from millrace_services.web.errors import ConflictError
 
 logger = logging.getLogger(__name__)
+
+# What definitions are made of.
+_DEFINING: Final = ("FeatureView", "ModelDeployment")
 
 
 class Search(NamedTuple):
@@ -34,10 +41,11 @@ class Search(NamedTuple):
 
 
 class Definitions(NamedTuple):
-    """The answer to ``GET /v1/definitions`` and its entity tag."""
+    """The answer to ``GET /v1/definitions``, its entity tag, and the newest edition of which it is."""
 
     body: bytes
     etag: str
+    edition: Edition = Edition()
 
 
 class Catalogue:
@@ -45,27 +53,47 @@ class Catalogue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cached: tuple[str, Definitions] = ("", Definitions(b"", ""))
+        self._cached = Definitions(b"", "")
         self._lock = threading.Lock()
 
-    def replace(self, kind: str, entries: Sequence[Entry]) -> None:
-        """Makes ``entries`` all there is of a kind."""
+    def state(self) -> State:
+        """Which catalogue this is, and what it was told in full."""
+        with self._database.reading() as connection:
+            return state.read(connection)
+
+    def replace(self, kind: str, entries: Sequence[Entry], empties: int = 0) -> State:
+        """Makes ``entries`` all there is of a kind.
+
+        Args:
+            kind: one of the three.
+            entries: every object of it.
+            empties: the revision whose objects of the kind are gone, all of them. Only with it an empty list takes away
+                what is there.
+
+        Raises:
+            ConflictError: the list is empty, there are objects of the kind, and ``empties`` is not the revision.
+        """
         with self._database.writing() as connection:
+            if not entries and empties != (now := state.read(connection)).revision:
+                held = connection.scalar(select(func.count()).select_from(objects).where(objects.c.kind == kind))
+                if held:
+                    raise _would_empty(kind, held, now.revision)
             for table in (terms, objects):
                 connection.execute(delete(table).where(table.c.kind == kind))
             _insert(connection, entries)
             self._remember_schemas(connection, entries)
-            _touch(connection)
+            state.mark_listed(connection, kind)
+            return state.touch(connection)
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: Entry) -> State:
         """Adds an object, or puts it in the place of the one with its name."""
         with self._database.writing() as connection:
             _remove(connection, entry.kind, entry.namespace, entry.name)
             _insert(connection, [entry])
             self._remember_schemas(connection, [entry])
-            _touch(connection)
+            return state.touch(connection)
 
-    def remove(self, kind: str, namespace: str, name: str) -> None:
+    def remove(self, kind: str, namespace: str, name: str) -> State:
         """Removes an object.
 
         Raises:
@@ -74,28 +102,35 @@ class Catalogue:
         with self._database.writing() as connection:
             if not _remove(connection, kind, namespace, name):
                 raise _absent(kind, namespace, name)
-            _touch(connection)
+            return state.touch(connection)
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         """One object.
 
         Raises:
             NotFoundError: it is not there.
+            RetryError: nor has a whole list of the kind come.
         """
         with self._database.reading() as connection:
             wanted = (objects.c.kind == kind, objects.c.namespace == namespace, objects.c.name == name)
             document = connection.scalar(select(objects.c.document).where(*wanted))
-        if document is None:
-            raise _absent(kind, namespace, name)
+            if document is None:
+                state.read(connection).require([kind])
+                raise _absent(kind, namespace, name)
         found: dict[str, Any] = orjson.loads(document)
         return found
 
     def search(self, search: Search, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
-        """The objects that match, by kind, namespace and name, and how many there are in all."""
+        """The objects that match, by kind, namespace and name, and how many there are in all.
+
+        Raises:
+            RetryError: of a kind that is looked for no whole list has come.
+        """
         conditions = _conditions(search)
         listed = select(objects.c.document).where(*conditions).limit(limit).offset(offset)
         ordered = listed.order_by(objects.c.kind, objects.c.namespace, objects.c.name)
         with self._database.reading() as connection:
+            state.read(connection).require([search.kind] if search.kind else KINDS)
             total = connection.scalar(select(func.count()).select_from(objects).where(*conditions))
             return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
 
@@ -104,26 +139,21 @@ class Catalogue:
         the operator has not accepted it is the definition before.
 
         Rendered once per change of the catalogue; until then it costs one look at its revision.
+
+        Raises:
+            RetryError: no whole list has come of views, or of deployments.
         """
         with self._database.reading() as connection:
-            revision = str(connection.scalar(select(meta.c.value).where(meta.c.key == "revision")))
+            now = state.read(connection)
+            now.require(_DEFINING)
+            edition = Edition(now.catalogue_id, now.revision)
             with self._lock:
-                if self._cached[0] == revision:
-                    return self._cached[1]
-            ordered = select(objects.c.kind, objects.c.document).order_by(objects.c.namespace, objects.c.name)
-            by_kind: dict[str, list[dict[str, Any]]] = {"FeatureView": [], "ModelDeployment": []}
-            for kind, document in connection.execute(ordered.where(objects.c.kind.in_(by_kind))):
-                by_kind[kind].append(orjson.loads(document))
-            views = [_accepted(connection, view) for view in by_kind["FeatureView"]]
-        body = orjson.dumps(
-            {
-                "featureViews": views,
-                "modelDeployments": [_definition(deployment) for deployment in by_kind["ModelDeployment"]],
-            }
-        )
-        made = Definitions(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+                if self._cached.edition == edition:
+                    return self._cached
+            body = _rendered(connection)
+        made = Definitions(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"', edition)
         with self._lock:
-            self._cached = (revision, made)
+            self._cached = made
         return made
 
     def schemas(self, namespace: str, name: str, prefix: str = "") -> list[dict[str, Any]]:
@@ -131,6 +161,7 @@ class Catalogue:
 
         Raises:
             NotFoundError: no such view, or none with such a hash.
+            RetryError: nor has a whole list of views come.
         """
         wanted = [schemas.c.namespace == namespace, schemas.c.name == name]
         if prefix:
@@ -138,6 +169,8 @@ class Catalogue:
         listed = select(schemas.c.document).where(*wanted).order_by(schemas.c.recorded.desc(), schemas.c.hash)
         with self._database.reading() as connection:
             found = [orjson.loads(document) for document in connection.scalars(listed)]
+            if not found:
+                state.read(connection).require(["FeatureView"])
         if not found:
             about = f" with schema hash {prefix}" if prefix else ""
             raise NotFoundError(f"no feature view {namespace}/{name}{about} was ever here", field="hash")
@@ -182,9 +215,14 @@ def _remove(connection: Connection, kind: str, namespace: str, name: str) -> int
     return counts[-1]
 
 
-def _touch(connection: Connection) -> None:
-    revision = connection.scalar(select(meta.c.value).where(meta.c.key == "revision"))
-    connection.execute(update(meta).where(meta.c.key == "revision").values(value=str(int(revision or 0) + 1)))
+def _rendered(connection: Connection) -> bytes:
+    ordered = select(objects.c.kind, objects.c.document).order_by(objects.c.namespace, objects.c.name)
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _DEFINING}
+    for kind, document in connection.execute(ordered.where(objects.c.kind.in_(_DEFINING))):
+        by_kind[kind].append(orjson.loads(document))
+    views = [_accepted(connection, view) for view in by_kind["FeatureView"]]
+    deployments = [_definition(deployment) for deployment in by_kind["ModelDeployment"]]
+    return orjson.dumps({"featureViews": views, "modelDeployments": deployments})
 
 
 def _conditions(search: Search) -> list[Any]:
@@ -249,6 +287,15 @@ def _hashed(view: dict[str, Any]) -> dict[str, str]:
     except ValidationError as error:
         logger.warning("a feature view has no schema: %s", error, extra={"view": view["metadata"]["name"]})
         return {}
+
+
+def _would_empty(kind: str, held: int, revision: int) -> MillraceError:
+    return ConflictError(
+        f"the list is empty, and the catalogue has {held} of kind {kind}, which all stay",
+        hint=f"If they are gone, say so by empties: {revision}, the revision that GET /v1/catalogue/state answers",
+        field="empties",
+        reason="WouldEmpty",
+    )
 
 
 def _absent(kind: str, namespace: str, name: str) -> NotFoundError:

@@ -20,15 +20,14 @@ from millrace_services.registry.tables import EARLIER_VERSIONS, SCHEMA_VERSION, 
 
 # Any number that nothing else in the database takes for its advisory locks.
 _WRITE_LOCK: Final = 0x6D696C6C
+# A process whose machine is gone keeps its transaction, and with it the lock, until the server ends it. Meanwhile the
+# writes of others are refused (503), and tried again by whoever sent them.
+_BOUNDED: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
 _DIALECTS: Final = ("sqlite", "postgresql")
 
 
 class Database:
-    """An open database.
-
-    Attributes:
-        boot_id: stays the same for as long as the database lives; a new one means that everything has to be sent again.
-    """
+    """An open database. Several processes may have the same one of PostgreSQL open."""
 
     def __init__(self, url: str) -> None:
         """Opens the database, creating file and tables where there are none.
@@ -41,16 +40,18 @@ class Database:
         self.shown = self._url.render_as_string(hide_password=True)
         self._engine = self._connected()
         # ON CONFLICT is written per dialect; only the one in use is worth the time of its import.
+        on_postgres = self._engine.dialect.name == "postgresql"
+        self._snapshot = {"isolation_level": "REPEATABLE READ"} if on_postgres else {}
         dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
         self._upsert: Callable[[Table], Any] = dialect.insert
         with self.writing() as connection:
             metadata.create_all(connection)
-        self.boot_id = self._identified()
+        self._identify()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one consistent state."""
-        with self._mapped(), self._engine.connect() as connection:
+        with self._mapped(), self._engine.connect().execution_options(**self._snapshot) as connection:
             yield connection
 
     @contextmanager
@@ -58,6 +59,7 @@ class Database:
         """The only transaction that writes, committed at the end of the block and undone by an error."""
         with self._mapped(), self._engine.connect().execution_options(write=True) as connection, connection.begin():
             if self._engine.dialect.name == "postgresql":
+                connection.execute(text(_BOUNDED))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
             yield connection
 
@@ -91,14 +93,15 @@ class Database:
             _prepare_sqlite(engine)
         return engine
 
-    def _identified(self) -> str:
+    def _identify(self) -> None:
         with self.writing() as connection:
             known: dict[str, str] = {row.key: row.value for row in connection.execute(select(meta))}
             if not known:
-                known = {"schema_version": SCHEMA_VERSION, "boot_id": uuid.uuid4().hex, "revision": "0"}
+                known = {"schema_version": SCHEMA_VERSION, "catalogue_id": uuid.uuid4().hex, "revision": "0"}
                 connection.execute(insert(meta), [{"key": key, "value": value} for key, value in known.items()])
             if known.get("schema_version") in EARLIER_VERSIONS:
                 known["schema_version"] = SCHEMA_VERSION
+                connection.execute(update(meta).where(meta.c.key == "boot_id").values(key="catalogue_id"))
                 connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=SCHEMA_VERSION))
         if known.get("schema_version") != SCHEMA_VERSION:
             raise RejectError(
@@ -108,7 +111,6 @@ class Database:
                 field="MILLRACE_DATABASE_URL",
                 reason="DatabaseVersion",
             )
-        return known["boot_id"]
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:

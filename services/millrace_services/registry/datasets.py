@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, exists, insert, select
 
 from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_services.registry import state
 from millrace_services.registry.database import Database
 from millrace_services.registry.documents import rendered
 from millrace_services.registry.tables import dataset_views, datasets, objects
@@ -76,10 +77,12 @@ class Datasets:
 
         Raises:
             NotFoundError: there is no such view.
+            RetryError: no whole list has come of views, or of deployments.
         """
         of_view = (objects.c.kind == "FeatureView", objects.c.namespace == namespace, objects.c.name == view)
         users = (objects.c.kind == "ModelDeployment", objects.c.namespace == namespace)
         with self._database.reading() as connection:
+            state.read(connection).require(("FeatureView", "ModelDeployment"))
             document = connection.scalar(select(objects.c.document).where(*of_view))
             deployments = list(connection.scalars(select(objects.c.document).where(*users).order_by(objects.c.name)))
             made = _listed(connection, namespace, view, 1000)

@@ -6,13 +6,14 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = "2"
-# Of these the present version only has more tables, so a database of theirs is taken over as it is.
-EARLIER_VERSIONS: Final = frozenset({"1"})
+SCHEMA_VERSION: Final = "3"
+# Of these the present version only has more tables, and another name for the catalogue's id, so theirs is taken over.
+EARLIER_VERSIONS: Final = frozenset({"1", "2"})
 
 metadata = MetaData()
 
-# Facts about the database itself: schema version, boot id, revision of the catalogue.
+# Facts about the database itself: schema version, the catalogue's id and revision, and of each kind whether a whole
+# list has come.
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 
 # The mirrored objects; `document` is the Kubernetes object as JSON, `text` what free-text search looks at.

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +17,7 @@ from millrace.cli.main import run
 from tests.builders import model_deployment
 from tests.client.conftest import DAY, NOON, Lake
 from tests.running_service import RunningService, StartService
+from tests.told_registry import tell
 
 
 class Said(NamedTuple):
@@ -174,8 +174,7 @@ def test_diff_says_what_applying_would_change_and_cause(millrace: Millrace, lake
     view = lake.view().having("metadata.namespace", "default")
     refs = {"refs": ["stats:amount"], "input": "x"}
     deployment = model_deployment("ranker").having("metadata.namespace", "default").having("spec.features", refs)
-    for document in (view.build(), deployment.build()):
-        httpx.put(f"{registry}/v1/catalogue/{document['kind']}", json={"items": [document]}).raise_for_status()
+    tell(registry, view.build(), deployment.build())
     retyped = [{"name": "amount", "type": "float32"}, {"name": "visits", "type": "int64"}]
     path = lake.write(lake.view().having("spec.features", retyped).having("spec.ttl", "7d"), lake.view("other"))
     asked = ("features", "diff", "--files", str(path), "--registry", registry)
@@ -195,7 +194,7 @@ def test_datasets_of_a_registry_are_listed_with_their_lineage(
     millrace: Millrace, lake: Lake, registry: str, tmp_path: Path
 ) -> None:
     view = lake.view().having("metadata.namespace", "default").build()
-    httpx.put(f"{registry}/v1/catalogue/FeatureView", json={"items": [view]}).raise_for_status()
+    tell(registry, view)
     place = ("--registry", registry)
     saved = ("--entities", "all", "--end", "2026-01-05", "--save", str(tmp_path / "sets"))
     millrace("features", "historical", *place, "-F", "stats:amount", *saved)

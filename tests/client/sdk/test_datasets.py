@@ -18,6 +18,7 @@ from millrace_core.base.errors import NotFoundError, RejectError
 from tests.client.conftest import DAY, NOON, Lake
 from tests.running_service import RunningService, StartService
 from tests.s3 import s3_server
+from tests.told_registry import tell
 
 
 def training_set(store: FeatureStore) -> TrainingSet:
@@ -111,7 +112,7 @@ def registry(start_service: StartService, tmp_path_factory: pytest.TempPathFacto
 
 def test_a_connected_store_records_what_it_saves(registry: RunningService, lake: Lake, tmp_path: Path) -> None:
     view = lake.view().having("metadata.namespace", "default").build()
-    httpx.put(f"{registry.url}/v1/catalogue/FeatureView", json={"items": [view]}).raise_for_status()
+    tell(registry.url, view)
     store = FeatureStore.connect(registry.url)
     saved = training_set(store).save(tmp_path / "sets")
     [found] = httpx.get(f"{registry.url}/v1/datasets", params={"view": "stats"}).json()["items"]

@@ -31,6 +31,7 @@ from tests.data.online.secured import certificate, secured
 from tests.data.online.test_cluster import move
 from tests.data.online.topologies import Cluster, Guard, cluster, under_sentinels, until
 from tests.running_service import RunningService, StartService
+from tests.told_registry import tell
 
 ENTITIES = 4_000
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -149,8 +150,7 @@ def test_what_servers_suffer_during_a_run_costs_time_only(
     store = FeatureStore.from_files([views], online=place.entered_by("writer"))
     write_events(place.folder, 1)
     assert store.materialize("stats", NOON).written == ENTITIES
-    put = {"items": [{**view, "metadata": {"name": "stats", "namespace": "default", "uid": "1"}}]}
-    httpx.put(f"{registry.url}/v1/catalogue/FeatureView", json=put).raise_for_status()
+    tell(registry.url, {**view, "metadata": {"name": "stats", "namespace": "default", "uid": "1"}})
     gateway = start_service(
         "-m",
         "millrace_services.gateway",

@@ -1,19 +1,20 @@
-"""The catalogue's mirror: coalesced, whole after a restart of the registry, silent while it is down."""
+"""The catalogue's mirror: coalesced, whole where the registry's is not as it was left, silent while it is down."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from millrace_kube.cache import Cache
-from millrace_kube.resources import EXPERIMENTS, FEATURE_VIEWS, JOBS, Object
+from millrace_kube.resources import EXPERIMENTS, FEATURE_VIEWS, JOBS, Object, Resource
 from millrace_operators.operator import catalogue
 from millrace_operators.operator.catalogue import Mirror
-from tests.builders import feature_view
+from tests.builders import experiment, feature_view
 from tests.operators.harness import eventually
 
 
@@ -21,10 +22,12 @@ class Registry:
     """A registry that remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.boot_id = "1"
+        self.catalogue_id = "1"
+        self.revision = 0
         self.calls: list[str] = []
         self.objects: dict[str, Object] = {}
         self.wholes: dict[str, int] = {}
+        self.empties: dict[str, int] = {}
         self.broken = False
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -34,14 +37,16 @@ class Registry:
         if request.method != "GET":
             self.calls.append(f"{request.method} {place}")
         if request.method == "PUT" and "/" not in place:
-            items = (await request.json())["items"]
-            self.wholes[place] = len(items)
+            body = await request.json()
+            items = body["items"]
+            self.wholes[place], self.empties[place] = len(items), body["empties"]
             self.objects |= {f"{place}/{it['metadata']['namespace']}/{it['metadata']['name']}": it for it in items}
         elif request.method == "PUT":
             self.objects[place] = await request.json()
         elif request.method == "DELETE" and self.objects.pop(place, None) is None:
             return web.Response(status=404)
-        return web.json_response({"items": [], "bootId": self.boot_id})
+        self.revision += request.method != "GET"
+        return web.json_response({"catalogueId": self.catalogue_id, "revision": self.revision, "listed": []})
 
 
 @pytest.fixture
@@ -60,12 +65,19 @@ async def registry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Regis
 
 @pytest.fixture
 async def cache(registry: tuple[Registry, str]) -> AsyncIterator[Cache]:
-    cache = Cache()
-    cache.upsert(FEATURE_VIEWS, view("old", 1))
+    cache = listed(FEATURE_VIEWS, view("old", 1))
     task = asyncio.create_task(Mirror(cache, registry[1] + "/").run())
     await eventually(lambda: len(registry[0].wholes) == 3)
     yield cache
     task.cancel()
+
+
+def listed(resource: Resource, *documents: Object) -> Cache:
+    """A cache of an API server that has listed everything."""
+    cache = Cache()
+    for store in cache.stores:
+        store.replace(documents if store.resource == resource else [], 1)
+    return cache
 
 
 def view(name: str, version: int) -> Object:
@@ -101,11 +113,55 @@ async def test_many_changes_are_one_list(registry: tuple[Registry, str], cache: 
     assert seen.calls == [f"PUT {kind}" for kind in ("FeatureView", "ModelDeployment", "Experiment")]
 
 
-async def test_a_registry_that_restarted_gets_everything_again(registry: tuple[Registry, str], cache: Cache) -> None:
+@pytest.mark.parametrize("change", [{"catalogue_id": "2"}, {"revision": 1}, {"revision": 1_000}])
+async def test_a_registry_whose_catalogue_is_not_as_it_was_left_gets_everything_again(
+    registry: tuple[Registry, str], cache: Cache, change: dict[str, Any]
+) -> None:
     seen, _ = registry
     seen.wholes.clear()
-    seen.boot_id = "2"
+    vars(seen).update(change)
     await eventually(lambda: len(seen.wholes) == 3)
+    seen.calls.clear()
+    await asyncio.sleep(0.5)
+    assert seen.calls == []
+
+
+async def test_an_empty_list_says_that_there_is_nothing(registry: tuple[Registry, str], cache: Cache) -> None:
+    seen, _ = registry
+    assert (seen.empties["FeatureView"], seen.empties["Experiment"]) == (0, seen.revision - 1)
+
+
+async def test_nothing_is_said_before_everything_is_listed(registry: tuple[Registry, str]) -> None:
+    seen, url = registry
+    cache = Cache()
+    views = [store for store in cache.stores if store.resource == FEATURE_VIEWS]
+    for store in cache.stores:
+        if store not in views:
+            store.replace([], 1)
+    task = asyncio.create_task(Mirror(cache, url).run())
+    await asyncio.sleep(0.3)
+    assert seen.calls == []
+    views[0].replace([view("old", 1)], 1)
+    await eventually(lambda: len(seen.wholes) == 3)
+    assert seen.wholes["FeatureView"] == 1
+    task.cancel()
+
+
+async def test_a_kind_that_is_not_served_is_left_as_it_is_and_sent_whole_when_it_is_back(
+    registry: tuple[Registry, str], cache: Cache
+) -> None:
+    seen, _ = registry
+    seen.calls.clear()
+    seen.wholes.clear()
+    told = experiment("e", "s", "a", "b").having("metadata.namespace", "shop").having("metadata.resourceVersion", "2")
+    cache.clear(FEATURE_VIEWS)
+    cache.upsert(EXPERIMENTS, told.build())
+    await eventually(lambda: seen.calls == ["PUT Experiment/shop/e"])
+    seen.catalogue_id = "2"
+    await eventually(lambda: set(seen.wholes) == {"ModelDeployment", "Experiment"})
+    cache.replace(FEATURE_VIEWS, [], "5")
+    await eventually(lambda: seen.wholes.get("FeatureView") == 0)
+    assert "DELETE FeatureView/shop/old" not in seen.calls
 
 
 async def test_a_registry_that_is_down_is_told_of_once_and_caught_up_with(

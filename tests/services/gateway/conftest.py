@@ -20,8 +20,10 @@ from millrace_core.features.online.row import Layout
 from millrace_local.stack.launch import programs
 from tests.builders import feature_view
 from tests.running_service import RunningService, StartService, starting
+from tests.told_registry import tell
 
-NOT_FOUND = 404
+# There is none; or the registry has said nothing yet.
+UNKNOWN = (404, 503)
 
 
 class Store:
@@ -109,17 +111,14 @@ def publish(gateway: RunningService, registry: RunningService) -> Publish:
         # The gateway looks every 0.1 s; it knows the others once it knows a view that was never there before.
         marker = feature_view(f"marker-{next(_published)}").build()
         marker["metadata"] |= {"namespace": "markers", "uid": marker["metadata"]["name"], "generation": 1}
-        for kind in ("FeatureView", "ModelDeployment"):
-            items = [document for document in (*documents, marker) if document["kind"] == kind]
-            answer = httpx.put(f"{registry.url}/v1/catalogue/{kind}", json={"items": items})
-            assert answer.status_code < 300, answer.text
+        tell(registry.url, *documents, marker)
         body = {
             "features": [f"{marker['metadata']['name']}:visits"],
             "entities": {"user_id": [1]},
             "project": "markers",
         }
         until = time.monotonic() + 10
-        while awaited and httpx.post(f"{gateway.url}/get-online-features", json=body).status_code == NOT_FOUND:
+        while awaited and httpx.post(f"{gateway.url}/get-online-features", json=body).status_code in UNKNOWN:
             assert time.monotonic() < until
             time.sleep(0.02)
 

@@ -11,8 +11,16 @@ import pytest
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
 from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import canonical_kind, entry
+from millrace_services.registry.documents import KINDS, canonical_kind, entry
 from tests.builders import feature_view
+
+
+def told(database: Database) -> Catalogue:
+    """A catalogue that knows of everything that there is nothing."""
+    made = Catalogue(database)
+    for kind in KINDS:
+        made.replace(kind, [])
+    return made
 
 
 def view(
@@ -41,7 +49,7 @@ def deployment(name: str, refs: list[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def catalogue(database: Database) -> Catalogue:
-    made = Catalogue(database)
+    made = told(database)
     made.replace(
         "FeatureView",
         [
@@ -220,7 +228,7 @@ def test_kinds_are_known_by_any_usual_name():
 
 
 def test_a_change_that_is_not_accepted_leaves_the_definition_before_in_place(database):
-    catalogue = Catalogue(database)
+    catalogue = told(database)
     view = feature_view("stats").having("metadata.namespace", "shop")
     catalogue.put(entry("FeatureView", view.build()))
 

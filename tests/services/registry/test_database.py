@@ -1,4 +1,4 @@
-"""A database opens, keeps its boot id, and says what is wrong with it without its password."""
+"""A database opens, keeps its catalogue's id, and says what is wrong with it without its password."""
 
 from __future__ import annotations
 
@@ -6,25 +6,53 @@ import pytest
 from sqlalchemy import event, update
 
 from millrace_core.base.errors import RejectError, RetryError
+from millrace_services.registry import state
 from millrace_services.registry.database import Database
 from millrace_services.registry.runs import Runs
 from millrace_services.registry.tables import meta
 
 
-def test_the_boot_id_stays_with_the_database_and_changes_with_a_new_one(database, tmp_path):
+def id_of(database: Database) -> str:
+    with database.reading() as connection:
+        return state.read(connection).catalogue_id
+
+
+def test_the_id_of_the_catalogue_stays_with_the_database_and_changes_with_a_new_one(database, tmp_path):
     again = Database(database._url.render_as_string(hide_password=False))
-    assert again.boot_id == database.boot_id
+    assert id_of(again) == id_of(database)
     again.close()
     new = Database(f"sqlite:///{tmp_path}/new/folder/r.db")
-    assert new.boot_id != database.boot_id
+    assert id_of(new) != id_of(database)
     new.close()
+
+
+def test_a_reader_sees_one_state_whatever_is_written_meanwhile(database):
+    with database.reading() as connection:
+        before = state.read(connection)
+        with database.writing() as writer:
+            state.touch(writer)
+        assert state.read(connection) == before
+    with database.reading() as connection:
+        assert state.read(connection).revision > before.revision
+
+
+def test_a_revision_rises_over_a_restored_backup_and_over_a_clock_that_went_back(database, monkeypatch):
+    def revision(now: int) -> int:
+        monkeypatch.setattr(state.time, "time_ns", lambda: now * 1000)
+        with database.writing() as connection:
+            return state.touch(connection).revision
+
+    assert [revision(now) for now in (5_000, 5_000, 4_000)] == [5_000, 5_001, 5_002]
+    with database.writing() as connection:  # as a backup has it
+        connection.execute(update(meta).where(meta.c.key == "revision").values(value="100"))
+    assert revision(9_000) == 9_000
 
 
 def test_a_database_of_another_version_is_refused_and_left_alone(database):
     url = database._url.render_as_string(hide_password=False)
     with database.writing() as connection:
         connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="9"))
-    with pytest.raises(RejectError, match="has schema version 9, this program knows version 2"):
+    with pytest.raises(RejectError, match="has schema version 9, this program knows version 3"):
         Database(url)
 
 
@@ -83,9 +111,11 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_acknowledged(tmp_path):
     again.close()
 
 
-def test_a_database_of_the_version_before_is_taken_over_with_what_it_holds(database):
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_database_of_a_version_before_is_taken_over_with_what_it_holds(database, version):
     with database.writing() as connection:
-        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="1"))
+        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=version))
+        connection.execute(update(meta).where(meta.c.key == "catalogue_id").values(key="boot_id", value="b"))
     again = Database(database._url.render_as_string(hide_password=False))
-    assert again.boot_id == database.boot_id
+    assert id_of(again) == "b"
     again.close()

@@ -50,6 +50,8 @@ def test_a_record_that_means_nothing_is_refused(database: Database, change: dict
 
 def test_the_lineage_of_a_view_goes_from_its_source_to_datasets_and_deployments(database: Database) -> None:
     catalogue, datasets = Catalogue(database), Datasets(database)
+    for kind in ("FeatureView", "ModelDeployment"):
+        catalogue.replace(kind, [])
     view = feature_view("stats", "s3://lake/stats/").having("metadata.namespace", "shop").build()
     deployment = model_deployment("ranker").having("metadata.namespace", "shop")
     refs = {"refs": ["stats:amount", "other:visits"], "input": "x"}

@@ -8,6 +8,8 @@ import threading
 import httpx
 import pytest
 
+from tests.told_registry import tell
+
 VIEW = {
     "kind": "FeatureView",
     "metadata": {"name": "user-stats", "namespace": "shop"},
@@ -34,15 +36,19 @@ def start(start_service):
 @pytest.fixture(scope="module")
 def http(start, tmp_path_factory):
     server = start(tmp_path_factory.mktemp("registry") / "r.db", MILLRACE_MAX_BODY_BYTES="10000")
+    tell(server.url)
     with httpx.Client(base_url=server.url) as client:
         yield client
 
 
 def test_the_operators_mirror_and_a_persons_search(http):
-    boot_id = http.get("/v1/catalogue", params={"namespace": "-"}).json()["bootId"]
-    assert http.put("/v1/catalogue/FeatureView", json={"items": [VIEW]}).json() == {"bootId": boot_id}
+    before = http.get("/v1/catalogue/state").json()
+    after = http.put("/v1/catalogue/FeatureView", json={"items": [VIEW]}).json()
+    assert after["catalogueId"] == before["catalogueId"]
+    assert after["revision"] > before["revision"]
+    assert http.get("/v1/catalogue/state").json() == after
     found = http.get("/v1/catalogue", params={"tag": "team=growth", "q": "user AGE"}).json()
-    assert found == {"items": [VIEW], "total": 1, "bootId": boot_id}
+    assert found == {"items": [VIEW], "total": 1}
     one = "/v1/catalogue/FeatureView/shop/user-stats"
     assert http.get(one).json() == VIEW
     changed = {**VIEW, "spec": {**VIEW["spec"], "owner": "ads@example.com"}}
@@ -64,8 +70,47 @@ def test_definitions_are_answered_with_304_until_they_change(http):
     assert first.json()["featureViews"][0]["metadata"] == {"name": "user-stats", "namespace": "shop"}
     same = http.get("/v1/definitions", headers={"if-none-match": f'"other", W/{tag}'})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
-    http.put("/v1/catalogue/FeatureView", json={"items": []})
+    tell(str(http.base_url))
     assert http.get("/v1/definitions", headers={"if-none-match": tag}).json()["featureViews"] == []
+
+
+def test_nothing_is_said_to_be_absent_before_all_there_is_was_told(start, tmp_path):
+    server = start(tmp_path / "r.db")
+
+    def statuses() -> list[int]:
+        paths = ("definitions", "catalogue", "catalogue?kind=FeatureView", "catalogue/FeatureView/shop/user-stats")
+        paths += ("feature-views/shop/user-stats/schemas", "feature-views/shop/user-stats/lineage")
+        return [httpx.get(f"{server.url}/v1/{path}").status_code for path in paths]
+
+    assert httpx.get(f"{server.url}/health/ready").json()["ready"]
+    assert statuses() == [503] * 6
+    refused = httpx.get(f"{server.url}/v1/definitions")
+    assert "objects there are of the kinds FeatureView, ModelDeployment" in refused.json()["error"]
+    assert refused.json()["reason"] == "NotListed"
+    httpx.put(f"{server.url}/v1/catalogue/FeatureView", json={"items": []}).raise_for_status()
+    assert statuses() == [503, 503, 200, 404, 404, 503]
+    tell(server.url)
+    assert statuses() == [200, 200, 200, 404, 404, 404]
+    server.terminate()
+    server.exit_code()
+    server = start(tmp_path / "r.db")
+    assert statuses() == [200, 200, 200, 404, 404, 404]
+
+
+def test_an_empty_list_takes_nothing_away_unless_it_says_of_which_revision_all_is_gone(http):
+    tell(str(http.base_url), VIEW)
+    revision = http.get("/v1/catalogue/state").json()["revision"]
+    for body in ({"items": []}, {"items": [], "empties": revision - 1}):
+        refused = http.put("/v1/catalogue/FeatureView", json=body)
+        assert (refused.status_code, refused.json()["reason"]) == (409, "WouldEmpty")
+        assert (
+            f"has 1 of kind FeatureView, which all stay. If they are gone, say so by empties: {revision}"
+            in refused.text
+        )
+    assert http.get("/v1/catalogue/FeatureView/shop/user-stats").status_code == 200
+    http.put("/v1/catalogue/FeatureView", json={"items": [], "empties": revision}).raise_for_status()
+    assert http.get("/v1/catalogue/FeatureView/shop/user-stats").status_code == 404
+    http.put("/v1/catalogue/FeatureView", json={"items": []}).raise_for_status()
 
 
 def test_a_schema_is_found_by_its_whole_hash_and_by_the_8_bytes_in_stored_rows(http):
@@ -113,7 +158,8 @@ def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(http, method, p
 
 def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_writes(start, tmp_path):
     server = start(tmp_path / "r.db")
-    boot_id = httpx.get(f"{server.url}/v1/catalogue").json()["bootId"]
+    tell(server.url)
+    catalogue_id = httpx.get(f"{server.url}/v1/catalogue/state").json()["catalogueId"]
     acknowledged: list[str] = []
 
     def write(number: int) -> None:
@@ -141,7 +187,7 @@ def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_writes(start, tm
     kept = {item["metadata"]["name"] for item in answer["items"]}
     assert set(acknowledged) <= kept
     assert len(kept) <= len(acknowledged) + 3
-    assert answer["bootId"] == boot_id
+    assert httpx.get(f"{server.url}/v1/catalogue/state").json()["catalogueId"] == catalogue_id
     assert httpx.get(f"{server.url}/health/ready").json() == {"ready": True, "checks": {"database": "ok"}}
 
 

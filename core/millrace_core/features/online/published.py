@@ -53,6 +53,11 @@ class Snapshot:
     feature_services: Mapping[Name, tuple[str, ...]] = field(default_factory=dict)
     broken_services: Mapping[Name, str] = field(default_factory=dict)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing can be read by it."""
+        return not (self.views or self.broken or self.feature_services or self.broken_services)
+
     def view(self, project: str, name: str) -> Definition:
         """The compiled view.
 

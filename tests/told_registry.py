@@ -1,0 +1,20 @@
+"""Tells a registry what there is, as the operator does once it has listed everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+KINDS = ("FeatureView", "ModelDeployment", "Experiment")
+
+
+def tell(url: str, *documents: dict[str, Any]) -> None:
+    """Makes the registry hold exactly these objects."""
+    revision = httpx.get(f"{url}/v1/catalogue/state").json()["revision"]
+    for kind in KINDS:
+        items = [document for document in documents if document["kind"] == kind]
+        body = {"items": items, "empties": 0 if items else revision}
+        answer = httpx.put(f"{url}/v1/catalogue/{kind}", json=body)
+        assert answer.is_success, answer.text
+        revision = answer.json()["revision"]
