@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": STORE,
     "existing secret": {"store": {"existingSecret": "mine"}},
     "postgres": {**STORE, "registry": {"databaseUrl": "postgresql+psycopg://db/registry"}},
+    "registries": {**STORE, "registry": {"existingSecret": "mine", "replicas": 3}},
     "monitoring": {**STORE, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
     "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
     "namespaces": {**STORE, "namespaces": ["a", "b"]},
@@ -263,6 +264,26 @@ def test_an_uninstall_deletes_objects_only_where_that_was_chosen() -> None:
         assert ("delete" in rule["verbs"]) is chosen
     kinds = {each["kind"] for each in rendered({**STORE, "uninstall": {"hook": False}})}
     assert "Job" not in kinds
+
+
+def test_several_registries_share_a_postgresql_and_a_volume_has_one() -> None:
+    shared = rendered(VARIANTS["registries"])
+    spec = deployment(shared, "registry")["spec"]
+    assert (spec["replicas"], spec.get("strategy")) == (3, None)
+    assert one(shared, "PodDisruptionBudget", "millrace-registry")["spec"]["maxUnavailable"] == 1
+    alone = deployment(rendered(STORE), "registry")["spec"]
+    assert (alone["replicas"], alone["strategy"]) == (1, {"type": "Recreate"})
+    with pytest.raises(helm.HelmError, match=r"registry\.replicas: several need one PostgreSQL"):
+        rendered({**STORE, "registry": {"replicas": 2}})
+    with pytest.raises(helm.HelmError, match=r"registry\.databaseUrl: a URL of PostgreSQL is expected"):
+        rendered({**STORE, "registry": {"databaseUrl": "sqlite:////data/r.db", "replicas": 2}})
+
+
+@pytest.mark.parametrize("process", ["gateway", "registry"])
+def test_a_process_that_waits_for_another_is_not_ended_for_it(process: str) -> None:
+    [container] = deployment(rendered(STORE), process)["spec"]["template"]["spec"]["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+    assert paths == {"startup": "/health/live", "liveness": "/health/live", "readiness": "/health/ready"}
 
 
 def test_the_volume_of_the_registry_outlives_the_release() -> None:

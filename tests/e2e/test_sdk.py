@@ -40,7 +40,7 @@ def test_files_registry_and_cluster_agree_online_and_in_training(
     eventually(
         lambda: any(
             item["metadata"]["namespace"] == kubectl.namespace
-            for item in httpx.get(f"{registry}/v1/definitions").json()["featureViews"]
+            for item in httpx.get(f"{registry}/v1/definitions").json().get("featureViews", ())
         )
     )
     stores = {

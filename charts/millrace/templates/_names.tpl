@@ -59,9 +59,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ toJson $resources }}
 {{- end -}}
 
+{{- /* A process that waits for another is alive: that it is not ready yet is no reason to end it. */ -}}
 {{- define "millrace.probes" -}}
 startupProbe:
-  httpGet: {path: /health/ready, port: http}
+  httpGet: {path: /health/live, port: http}
   periodSeconds: 1
   failureThreshold: 60
 readinessProbe:

@@ -54,7 +54,7 @@ class Definitions:
         self._copy = copy
         self._edition = Edition()
         self._given: bytes | None = None
-        self._failing = False
+        self._failure = ""
         self._confirmed = nan
         self._looked = 0.0
         self._lock = asyncio.Lock()
@@ -94,7 +94,7 @@ class Definitions:
         before = self.current
         if monotonic() - self._looked >= _SECONDS_BETWEEN_EARLY_LOOKS:
             await self.refresh()
-        if self._failing and self.current is before:
+        if self._failure and self.current is before:
             raise RetryError(
                 "the gateway knows of no such definition, and the registry gives no newer ones just now",
                 reason="DefinitionsUnavailable",
@@ -103,21 +103,20 @@ class Definitions:
         return self.current is not before
 
     async def refresh(self) -> None:
-        """Asks the registry once; a failure is logged when it begins and when it ends, and changes nothing."""
+        """Asks the registry once; a failure is logged when it begins, when it is another, when it ends."""
         async with self._lock:
             self._looked = monotonic()
             try:
                 refused = await self._fetch()
             except Exception as error:  # whatever came: nobody waits for ``run``, so nobody would see that it ended
                 refused = repr(error)
+            before, self._failure = self._failure, refused
             if refused:
-                if not self._failing:
+                if refused != before:
                     logger.warning("the registry gives no definitions, the last good ones stay: %s", refused)
-                self._failing = True
                 return
-            if self._failing:
+            if before:
                 logger.info("the registry gives definitions again")
-            self._failing = False
             self._confirmed = monotonic()
             self.loaded = True
 

@@ -39,7 +39,7 @@ def refusal(held: Edition, came: Edition, *, empty: bool) -> str:
     if not came.catalogue:
         return "the answer names no catalogue, so it is none of a registry's"
     if came.catalogue == held.catalogue and came.revision < held.revision:
-        return f"it has revision {came.revision} of its catalogue, and revision {held.revision} is held"
+        return f"its catalogue was set back to before revision {held.revision}"
     if held.catalogue and came.catalogue != held.catalogue and empty:
         return f"it has another catalogue, {came.catalogue}, with nothing in it"
     return ""
