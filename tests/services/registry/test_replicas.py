@@ -1,4 +1,4 @@
-"""Several registries over one PostgreSQL are one registry, also where one of them is killed in the midst of its work."""
+"""Several registries over one PostgreSQL are one registry, also where one is killed in the midst of its work."""
 
 from __future__ import annotations
 
@@ -106,17 +106,21 @@ def test_one_that_is_killed_loses_no_read_of_the_other_and_no_write_that_was_ack
         reads.append((answer.status_code, known - len(answer.json().get("featureViews", ()))))
         revisions.append(int(answer.headers["x-millrace-revision"]))
 
-    with httpx.Client(timeout=20) as one, httpx.Client(timeout=20) as other, httpx.Client(timeout=20) as reader:
-        with repeating(write(first, "first", one), write(second, "second", other), read):
-            reached(lambda: len([name for name in acknowledged if name.startswith("first")]) > 20)
-            first.terminate(signal.SIGKILL)
-            first.exit_code()
-            before = len(acknowledged)
-            reached(lambda: len(acknowledged) > before + 20 and len(reads) > 20)
+    with (
+        httpx.Client(timeout=20) as one,
+        httpx.Client(timeout=20) as other,
+        httpx.Client(timeout=20) as reader,
+        repeating(write(first, "first", one), write(second, "second", other), read),
+    ):
+        reached(lambda: len([name for name in list(acknowledged) if name.startswith("first")]) > 20)
+        first.terminate(signal.SIGKILL)
+        first.exit_code()
+        before = len(acknowledged)
+        reached(lambda: len(acknowledged) > before + 20 and len(reads) > 20)
     assert [each for each in failed if each.startswith("second")] == []
     assert {status for status, _ in reads} == {200}
-    # Whoever was told that a write is done finds it in the next answer.
-    assert max(missing for _, missing in reads) <= 0
+    # Whoever was told that a write is done finds it in the next answer, beside the view that was there.
+    assert max(missing for _, missing in reads) < 0
     assert revisions == sorted(revisions)
     found = httpx.get(f"{second.url}/v1/catalogue", params={"limit": 10_000}).json()["items"]
     kept = {item["metadata"]["name"] for item in found}
