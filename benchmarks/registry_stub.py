@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+from millrace_core.features.online.edition import CATALOGUE, REVISION
+
 
 def start(specs: Mapping[str, Any]) -> ThreadingHTTPServer:
     """Serves feature views, given as name to spec, on a free port of 127.0.0.1 until ``shutdown``."""
@@ -20,7 +22,8 @@ def start(specs: Mapping[str, Any]) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             unchanged = self.headers.get("if-none-match") == '"1"'
             self.send_response(304 if unchanged else 200)
-            self.send_header("etag", '"1"')
+            for name, value in (("etag", '"1"'), (CATALOGUE, "benchmark"), (REVISION, "1")):
+                self.send_header(name, value)
             self.send_header("content-length", "0" if unchanged else str(len(body)))
             self.end_headers()
             self.wfile.write(b"" if unchanged else body)

@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _MIRRORED: Final = (FEATURE_VIEWS, MODEL_DEPLOYMENTS, EXPERIMENTS)
 _GATHER_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 30.0
+# How long it is waited at most between tries of a registry that is down: until then one that is new says nothing.
+_RETRY_SECONDS: Final = 5.0
 # From so many changes on, the whole list is fewer requests.
 _MANY: Final = 50
 
@@ -83,7 +85,7 @@ class Mirror:
                     failures += 1
                     if failures == 1:
                         _log.warning("the registry %s does not take the catalogue, trying on: %r", self._url, error)
-                    await asyncio.sleep(retry.delay(failures, first=2.0, longest=_POLL_SECONDS))
+                    await asyncio.sleep(retry.delay(failures, first=0.5, longest=_RETRY_SECONDS))
                     continue
                 if failures:
                     _log.info("the registry %s has the catalogue again", self._url)

@@ -53,6 +53,7 @@ class Registry:
 async def registry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Registry, str]]:
     monkeypatch.setattr(catalogue, "_GATHER_SECONDS", 0.02)
     monkeypatch.setattr(catalogue, "_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(catalogue, "_RETRY_SECONDS", 0.2)
     registry = Registry()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", registry.answer)
