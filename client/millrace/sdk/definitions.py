@@ -12,6 +12,7 @@ import yaml
 
 from millrace_core.api.base import GROUP, VERSION
 from millrace_core.api.featureview import FeatureView
+from millrace_core.api.in_effect import in_effect
 from millrace_core.api.kinds import FEATURE_VIEW
 from millrace_core.api.loading import load_object, load_yaml
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
@@ -61,10 +62,11 @@ def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> L
     views: dict[tuple[str, str], FeatureView] = {}
     documents = {}
     for item in listed(kubeconfig, namespace, FEATURE_VIEW.plural):
-        found = load_object({**item, "status": None})
+        effective = in_effect(item)  # what rows and models go by, whatever somebody has written since
+        found = load_object({**effective, "status": None})
         if isinstance(found, FeatureView):
             views[_name(found)] = found
-            documents[_name(found)] = item
+            documents[_name(found)] = effective
     return Loaded(_compiled(views), documents)
 
 

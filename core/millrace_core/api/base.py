@@ -15,6 +15,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 COMMAND_ANNOTATION = f"{GROUP}/command"
+# The metadata.generation whose change or deletion goes ahead although something in use needs what is there.
+FORCE_ANNOTATION = f"{GROUP}/force"
 
 
 class Rule(NamedTuple):

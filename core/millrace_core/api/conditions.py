@@ -29,6 +29,7 @@ TARGETS_READY: Final = "TargetsReady"
 ROUTE_PROGRAMMED: Final = "RouteProgrammed"
 COMPLETED: Final = "Completed"
 FACTS_AVAILABLE: Final = "FactsAvailable"
+DELETABLE: Final = "Deletable"
 
 # Reasons that more than one kind has.
 VALID: Final = "Valid"
@@ -45,6 +46,8 @@ COVERED: Final = "Covered"
 OFFLINE: Final = "OnlineDisabled"
 RUN_FAILED: Final = "RunFailed"
 IN_USE: Final = "InUse"
+UNUSED: Final = "Unused"
+FORCED: Final = "Forced"
 UP_TO_DATE: Final = "UpToDate"
 BEHIND: Final = "WatermarkBehind"
 NOT_RUN: Final = "NotRunYet"
@@ -76,6 +79,12 @@ def holds(conditions: Iterable[ConditionDict] | None, kind: str) -> bool:
     """Whether the condition of this type is there and True."""
     found = find(conditions, kind)
     return found is not None and found["status"] == "True"
+
+
+def held_since(conditions: Iterable[ConditionDict] | None, kind: str) -> datetime | None:
+    """Since when the condition of this type is True; None where it is not."""
+    found = find(conditions, kind)
+    return timestamps.parse(found["lastTransitionTime"]) if found is not None and found["status"] == "True" else None
 
 
 def summary(conditions: Sequence[ConditionDict], *, message: str = "everything is as the spec says") -> ConditionDict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -361,6 +361,14 @@ class FeatureViewStatus(StatusModel):
     observed_generation: int | None = Field(
         default=None, description="The metadata.generation that this status describes."
     )
+    definition: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "The spec in effect: the one that was accepted last. Runs, gateway and models go by it, whatever spec says "
+            "while Accepted is False."
+        ),
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
     schema_hash: str | None = Field(
         default=None,
         description="Hash of what decides a stored row: entities, features, types and source columns.",
@@ -391,7 +399,7 @@ class FeatureViewStatus(StatusModel):
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Accepted, Materialized, Fresh, QualityOK, Ready.",
+        description="Accepted, Materialized, Fresh, QualityOK, Ready; while it is being deleted, Deletable.",
         json_schema_extra=list_map("type"),
     )
 

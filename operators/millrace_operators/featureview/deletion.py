@@ -1,4 +1,6 @@
-"""How a view is deleted: its runs end, its online rows are deleted, and only then the view itself. Pure.
+"""How a view is deleted once nobody reads it (``protection.release``). Pure.
+
+Its runs end, its online rows are deleted, and only then it goes itself.
 
 This must never hold a namespace for ever: after ``PATIENCE`` the finalizer is removed, and an Event says which rows
 stay.
@@ -37,16 +39,16 @@ class DeletionPlan:
 
 
 def plan(
-    *, requested_at: datetime, now: datetime, children: Sequence[str], purges: Sequence[Run], store_url: str
+    *, released_at: datetime, now: datetime, children: Sequence[str], purges: Sequence[Run], store_url: str
 ) -> DeletionPlan:
     """The next step.
 
     Args:
-        requested_at: the object's ``deletionTimestamp``.
+        released_at: when nothing held the view any more.
         children: what can still write rows of the view: its CronJob, Jobs and living pods. They are being deleted.
         purges: the purge Jobs made so far.
     """
-    until = requested_at + PATIENCE
+    until = released_at + PATIENCE
     failed = [run for run in purges if run.state is RunState.FAILED]
     if any(run.state in (RunState.SUCCEEDED, RunState.LOST) for run in purges):
         return DeletionPlan("the online rows are deleted", finished=True)

@@ -5,18 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from millrace_core.api import names
+from millrace_core.api import conditions, names
+from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
-from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, JOBS, PODS, Object, labels_of, namespace_of
-from millrace_kube.runtime import Controller, itself
+from millrace_kube.resources import (
+    CRON_JOBS,
+    DEPLOYMENTS,
+    FEATURE_VIEWS,
+    JOBS,
+    MODEL_DEPLOYMENTS,
+    PODS,
+    Object,
+    Resource,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from millrace_kube.runtime import Controller, Mapper, itself
 from millrace_operators.featureview.reconcile import reconcile
 from millrace_operators.platform import Platform
 
 
 def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     """One key for each FeatureView."""
-    watches = {FEATURE_VIEWS: itself, CRON_JOBS: _view, JOBS: _view, PODS: _view}
+    waiting = partial(_waiting, cluster.cache)
+    watches: dict[Resource, Mapper] = {
+        FEATURE_VIEWS: itself,
+        **dict.fromkeys((CRON_JOBS, JOBS, PODS), _view),
+        **dict.fromkeys((MODEL_DEPLOYMENTS, DEPLOYMENTS), waiting),
+    }
     return [Controller("featureview", partial(reconcile, cluster, platform), watches)]
+
+
+def _waiting(cache: Cache, reader: Object) -> Iterable[tuple[str, str]]:
+    """The views that wait until nobody reads them; which of them this one has just left, only they can tell."""
+    for view in cache.all(FEATURE_VIEWS, namespace_of(reader)):
+        stated = (view.get("status") or {}).get("conditions") or ()
+        if any(item["reason"] == conditions.IN_USE for item in stated):
+            yield namespace_of(view), name_of(view)
 
 
 def _view(child: Object) -> Iterable[tuple[str, str]]:

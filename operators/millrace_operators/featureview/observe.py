@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from millrace_core.api import names
+from millrace_core.base.errors import RejectError
 from millrace_kube.cache import Cache
 from millrace_kube.resources import (
     CRON_JOBS,
@@ -22,7 +23,7 @@ from millrace_kube.resources import (
 )
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.acceptance import accept
-from millrace_operators.featureview.readers import readers
+from millrace_operators.featureview.protection import Ruling
 from millrace_operators.featureview.runs import Run
 from millrace_operators.featureview.view import View
 from millrace_operators.platform import Platform
@@ -33,13 +34,15 @@ class ViewObservation:
     """A feature view at one moment.
 
     Attributes:
-        document: the object itself.
-        view: what its author wants, accepted.
+        document: the object, with the spec in effect.
+        view: the same, compiled.
         runs: its Jobs, whoever made them.
         cron_job: its CronJob, where there is one.
         rendering: digest of what the pods of a run made now would run, see ``desired.rendering``.
-        readers: the features that each ModelDeployment reads of it, by the name of the ModelDeployment.
         views: the views of the namespace that stay, this one among them; they share a Secret.
+        refused: why the spec in effect is not the one that somebody wrote.
+        forced: whom a change breaks that goes ahead by force.
+        held: why the view is still there although it is being deleted; empty where it is not.
         now: the moment.
     """
 
@@ -49,8 +52,10 @@ class ViewObservation:
     runs: Sequence[Run] = ()
     cron_job: Object | None = None
     rendering: str = ""
-    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     views: Sequence[Object] = ()
+    refused: RejectError | None = None
+    forced: tuple[str, ...] = ()
+    held: str = ""
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -58,12 +63,13 @@ class ViewObservation:
         return self.document.get("status") or {}
 
 
-def observe(cache: Cache, document: Object, platform: Platform, now: datetime) -> ViewObservation:
+def observe(cache: Cache, ruling: Ruling, platform: Platform, now: datetime, *, held: str = "") -> ViewObservation:
     """Gathers all that a plan depends on.
 
     Raises:
         RejectError: the definition is wrong; names the field and what to do.
     """
+    document = ruling.document
     namespace, name = namespace_of(document), name_of(document)
     # Purge Jobs say whose view they purge, and are no runs.
     jobs = [job for job in cache.select(JOBS, namespace, names.VIEW, name) if names.PROJECT not in labels_of(job)]
@@ -74,6 +80,8 @@ def observe(cache: Cache, document: Object, platform: Platform, now: datetime) -
         runs=runs.of_jobs(jobs, cache.select(PODS, namespace, names.VIEW, name), now),
         cron_job=cache.get(CRON_JOBS, namespace, names.cron_job(name)),
         rendering=desired.rendering(document, platform),
-        readers=readers(cache, namespace, name),
-        views=[each for each in cache.all(FEATURE_VIEWS, namespace) if not deleting(each)],
+        views=[each for each in cache.all(FEATURE_VIEWS, namespace) if not deleting(each) or name_of(each) == name],
+        refused=ruling.refused,
+        forced=ruling.forced,
+        held=held,
     )

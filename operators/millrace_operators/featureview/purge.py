@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from millrace_core.api import names
-from millrace_core.base import timestamps
+from millrace_core.api import conditions, names
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Requeue
 from millrace_kube.refusals import REFUSED_SECONDS, Refusals
@@ -20,15 +19,23 @@ from millrace_operators.platform import Platform
 _ENDED: Final = ("Succeeded", "Failed")
 
 
-async def advance(cluster: CachedClient, platform: Platform, document: Object, now: datetime) -> Requeue | None:
-    """One step of the deletion."""
+async def advance(
+    cluster: CachedClient, platform: Platform, document: Object, now: datetime, *, forced: str = ""
+) -> Requeue | None:
+    """One step of the deletion of a view that nobody reads, or that goes by force (``forced``: who reads it)."""
     if FINALIZER not in (document["metadata"].get("finalizers") or ()):
         return None
+    before, generation = document.get("status") or {}, int(document["metadata"]["generation"])
+    since = conditions.held_since(before.get("conditions"), conditions.DELETABLE)
+    if since is None:  # before anything is deleted: from here on there is no way back
+        going = status.purging(before, "its runs are ended", generation, now, forced=forced)
+        document, since = await cluster.write_status(document, going), now
+        before = document.get("status") or {}
     refusals = Refusals()
     children = await _end_children(cluster, document, refusals)
     purges = _purges(cluster, platform, namespace_of(document), name_of(document), now)
     planned = deletion.plan(
-        requested_at=timestamps.parse(document["metadata"]["deletionTimestamp"]),
+        released_at=since,
         now=now,
         children=children,
         purges=purges,
@@ -40,7 +47,6 @@ async def advance(cluster: CachedClient, platform: Platform, document: Object, n
     if planned.attempt is not None:
         with refusals.noted():
             await cluster.apply(desired.purge_job(document, platform, planned.attempt))
-    before, generation = document.get("status") or {}, int(document["metadata"]["generation"])
     message = planned.reason if refusals.first is None else f"{planned.reason}: {refusals.first}"
     await cluster.write_status(document, status.purging(before, message, generation, now))
     waits = [REFUSED_SECONDS] if refusals.first is not None else []

@@ -1,73 +1,86 @@
-"""Who reads a view, and which changes of it they forbid: another entity, or another type of a feature that is read.
+"""Who reads a view: every ModelDeployment whose spec names a feature of it, and every revision that still runs.
 
-What the view was before stands in its CronJob, which is written only when a definition is accepted. While a change is
-refused the CronJob stays as it was, so the store goes on with the definition that the readers know.
+A revision goes on with the features that it was made with until it is gone, wherever the spec has moved meanwhile. One
+that is being deleted reads until it has gone, because traffic may still lead to it. An Experiment reads through the
+deployments of its arms; it is named beside them, because it is what keeps them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from millrace_core.api import conditions, feature_reference
-from millrace_core.api.featureview import FeatureViewSpec
-from millrace_core.base.errors import MillraceError, RejectError
-from millrace_core.features.definition import definition
-from millrace_core.features.definition.definition import Definition
-from millrace_core.features.definition.evolution import evolution
+from millrace_core.api import feature_reference, names
+from millrace_core.api.experiment import TERMINAL
 from millrace_kube.cache import Cache
-from millrace_kube.resources import MODEL_DEPLOYMENTS, Object, deleting, name_of
+from millrace_kube.cached_client import CachedClient
+from millrace_kube.resources import (
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    EXPERIMENTS,
+    MODEL_DEPLOYMENTS,
+    Object,
+    labels_of,
+    name_of,
+)
 
-# When a refused change is looked at again: readers may have gone meanwhile.
-LOOK_AGAIN_SECONDS: Final = 10.0
+Readers = Mapping[str, Sequence[str]]
+
+_OURS: Final = f"{names.MANAGED_BY}=millrace"
 
 
-def refuse_breaking(changed: Definition, cron_job: Object | None, readers: Mapping[str, Sequence[str]]) -> None:
-    """Refuses a change that breaks a reader.
+def readers(cache: Cache, namespace: str, view: str) -> Readers:
+    """The features of a view that each ModelDeployment reads, by its name, as far as the cache knows.
 
-    Args:
-        changed: the definition as it is now.
-        cron_job: the view's, written for the definition that was accepted last.
-        readers: the features that each ModelDeployment reads, by its name.
-
-    Raises:
-        RejectError: with the readers' names; its reason is ``conditions.IN_USE``.
+    A name has the running Experiments beside it that the deployment is an arm of: ``ranker (arm of Experiment ramp)``.
     """
-    before = _before(cron_job)
-    if before is None:
-        return
-    why = evolution(before, changed).blocks(readers)
-    if why:
-        raise RejectError(
-            "; ".join(why),
-            hint="Add a feature of another name beside it, or a view of another name, and move the readers there first",
-            field="spec.entities" if why[0].startswith("the entities") else "spec.features",
-            reason=conditions.IN_USE,
-        )
+    return _readers(
+        view,
+        cache.all(MODEL_DEPLOYMENTS, namespace),
+        cache.all(DEPLOYMENTS, namespace),
+        cache.all(CONTROLLER_REVISIONS, namespace),
+        cache.all(EXPERIMENTS, namespace),
+    )
 
 
-def readers(cache: Cache, namespace: str, view: str) -> dict[str, list[str]]:
-    """The features of a view that each ModelDeployment reads, by its name."""
-    found: dict[str, list[str]] = {}
-    for deployment in cache.all(MODEL_DEPLOYMENTS, namespace):
-        refs = None if deleting(deployment) else (deployment["spec"].get("features") or {}).get("refs")
-        for meant in feature_reference.readable(refs):
-            if meant.view == view:
-                found.setdefault(name_of(deployment), []).append(meant.feature)
-    return found
+async def readers_now(cluster: CachedClient, namespace: str, view: str) -> Readers:
+    """The same as the API server has them: what came after the change that is judged must not be overlooked."""
+    deployments, _ = await cluster.client.list(MODEL_DEPLOYMENTS, namespace)
+    running, _ = await cluster.client.list(DEPLOYMENTS, namespace, labels=_OURS)
+    revisions, _ = await cluster.client.list(CONTROLLER_REVISIONS, namespace, labels=_OURS)
+    return _readers(view, deployments, running, revisions, cluster.cache.all(EXPERIMENTS, namespace))
 
 
-def _before(cron_job: Object | None) -> Definition | None:
-    """The definition that the view's CronJob was written for."""
-    if cron_job is None:
-        return None
-    try:
-        pod: Mapping[str, Any] = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        given = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-        document = json.loads(given["MILLRACE_FEATURE_VIEW"])
-        spec = FeatureViewSpec.model_validate(document["spec"])
-        return definition.compile(document["metadata"]["name"], document["metadata"]["namespace"], spec)
-    except (KeyError, IndexError, TypeError, ValueError, MillraceError):
-        # Written by another version or by hand: nothing is known of what was before.
-        return None
+def _readers(
+    view: str,
+    deployments: Iterable[Object],
+    running: Iterable[Object],
+    revisions: Iterable[Object],
+    experiments: Sequence[Object],
+) -> dict[str, list[str]]:
+    found: dict[str, set[str]] = {}
+    contents = {name_of(item): (item.get("data") or {}).get("content") or {} for item in revisions}
+    for deployment in deployments:
+        found.setdefault(name_of(deployment), set()).update(_read(deployment["spec"], view))
+    for item in running:
+        owner = labels_of(item).get(names.DEPLOYMENT)
+        if owner:
+            found.setdefault(owner, set()).update(_read(contents.get(name_of(item)) or {}, view))
+    return {_shown(name, experiments): sorted(features) for name, features in sorted(found.items()) if features}
+
+
+def _read(content: Mapping[str, Any], view: str) -> Iterator[str]:
+    """The features of the view that a spec, or the content of a revision, refers to."""
+    for meant in feature_reference.readable((content.get("features") or {}).get("refs")):
+        if meant.view == view:
+            yield meant.feature
+
+
+def _shown(deployment: str, experiments: Sequence[Object]) -> str:
+    through = [
+        name_of(item)
+        for item in experiments
+        if (item.get("status") or {}).get("phase") not in TERMINAL
+        and any(arm.get("deployment") == deployment for arm in item["spec"].get("arms") or ())
+    ]
+    return f"{deployment} (arm of Experiment {', '.join(sorted(through))})" if through else deployment

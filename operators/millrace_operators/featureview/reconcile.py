@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from millrace_core.api import conditions
 from millrace_core.base.errors import RejectError
 from millrace_kube.cache import must_be_served
 from millrace_kube.cached_client import CachedClient
@@ -15,7 +14,7 @@ from millrace_kube.writes import carry_out
 from millrace_operators.featureview import purge
 from millrace_operators.featureview.observe import observe
 from millrace_operators.featureview.plan import plan
-from millrace_operators.featureview.readers import LOOK_AGAIN_SECONDS, refuse_breaking
+from millrace_operators.featureview.protection import LOOK_AGAIN_SECONDS, release, rule
 from millrace_operators.featureview.writes import report, unaccepted, writes
 from millrace_operators.platform import Platform
 
@@ -32,18 +31,21 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         await purge.delete_jobs(cluster, platform, key.namespace, key.name)
         return None
     now = cluster.now()
-    if deleting(document):
-        return await purge.advance(cluster, platform, document, now)
+    let_go = await release(cluster, document) if deleting(document) else None
+    if let_go is not None and not let_go.held:
+        return await purge.advance(cluster, platform, document, now, forced=let_go.forced)
     try:
-        observed = observe(cluster.cache, document, platform, now)
-        refuse_breaking(observed.view.definition, observed.cron_job, observed.readers)
+        ruling = await rule(cluster, document)
+        observed = observe(cluster.cache, ruling, platform, now, held=let_go.held if let_go else "")
     except RejectError as error:
         await carry_out(cluster, unaccepted(document, error, now))
-        return Requeue(LOOK_AGAIN_SECONDS) if error.reason == conditions.IN_USE else None
+        return Requeue(LOOK_AGAIN_SECONDS) if let_go else None
     planned = plan(observed)
     listed = writes(platform, observed, planned)
     refused = await carry_out(cluster, listed, partial(report, platform, observed, planned))
     waits = [REFUSED_SECONDS] if refused is not None else []
+    if observed.held or ruling.refused is not None:
+        waits.append(LOOK_AGAIN_SECONDS)
     if planned.wake:
         waits.append((planned.wake - now).total_seconds() + 0.01)
     return Requeue(min(waits)) if waits else None

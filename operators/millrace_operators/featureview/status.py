@@ -20,12 +20,16 @@ class StatusContext(NamedTuple):
 
     Args:
         obstacle: why Jobs cannot be made; None where they can.
+        refused: why the spec that somebody wrote is not the one in effect.
+        held: why the view is still there although it is being deleted.
     """
 
     view: View
     plan: ViewPlan
     now: datetime
     obstacle: MillraceError | None = None
+    refused: MillraceError | None = None
+    held: str = ""
 
     @property
     def suspended(self) -> bool:
@@ -43,10 +47,19 @@ ConditionState = tuple[bool | None, str, str]
 Rule = Callable[[StatusContext], ConditionState | None]
 
 
-def status(previous: Mapping[str, Any], context: StatusContext, generation: int) -> dict[str, Any]:
-    """The whole status of an accepted view."""
+def status(
+    previous: Mapping[str, Any], context: StatusContext, spec: Mapping[str, Any], generation: int
+) -> dict[str, Any]:
+    """The whole status of a view that has a definition in effect.
+
+    Args:
+        spec: the one in effect.
+        generation: of the object, whose spec is another one where it is refused.
+    """
+    accepted = condition(conditions.ACCEPTED, True, conditions.VALID, "the definition is valid")
     stated = [
-        condition(conditions.ACCEPTED, True, conditions.VALID, "the definition is valid"),
+        *([condition(conditions.DELETABLE, False, conditions.IN_USE, context.held)] if context.held else []),
+        accepted if context.refused is None else conditions.rejected(conditions.ACCEPTED, context.refused),
         condition(conditions.MATERIALIZED, *_state(_MATERIALIZED, context)),
         condition(conditions.FRESH, *_state(_FRESH, context)),
         condition(conditions.QUALITY_OK, *_state(_QUALITY, context)),
@@ -54,6 +67,7 @@ def status(previous: Mapping[str, Any], context: StatusContext, generation: int)
     rendered = progress.render(context.plan.progress)
     return {
         "observedGeneration": generation,
+        "definition": dict(spec),
         **rendered,
         "quality": rendered["quality"] if context.view.spec.quality else None,
         "handledCommand": context.plan.handled or None,
@@ -63,7 +77,7 @@ def status(previous: Mapping[str, Any], context: StatusContext, generation: int)
 
 
 def rejected(previous: Mapping[str, Any], error: MillraceError, generation: int, now: datetime) -> dict[str, Any]:
-    """The status of a view whose definition is wrong. The fields keep what was reached before."""
+    """The status of a view whose definition is wrong, and that had none before."""
     stated = [conditions.rejected(conditions.ACCEPTED, error)]
     waiting = "nothing runs until the definition is accepted"
     pending = (conditions.MATERIALIZED, conditions.FRESH, conditions.QUALITY_OK)
@@ -75,12 +89,28 @@ def rejected(previous: Mapping[str, Any], error: MillraceError, generation: int,
     }
 
 
-def purging(previous: Mapping[str, Any], message: str, generation: int, now: datetime) -> dict[str, Any]:
-    """The status of a view that is being deleted."""
-    kept = [item for item in previous.get("conditions") or () if item["type"] != conditions.READY]
-    ready = condition(conditions.READY, False, conditions.DELETING, message)
-    settled = conditions.settle(previous.get("conditions"), [ready], generation=generation, now=now)
+def purging(
+    previous: Mapping[str, Any], message: str, generation: int, now: datetime, *, forced: str = ""
+) -> dict[str, Any]:
+    """The status of a view that goes.
+
+    Args:
+        forced: who still reads it, where it goes by force.
+    """
+    stated = [_let_go(previous, forced), condition(conditions.READY, False, conditions.DELETING, message)]
+    kinds = [item["type"] for item in stated]
+    kept = [item for item in previous.get("conditions") or () if item["type"] not in kinds]
+    settled = conditions.settle(previous.get("conditions"), stated, generation=generation, now=now)
     return {**previous, "observedGeneration": generation, "conditions": [*kept, *settled]}
+
+
+def _let_go(previous: Mapping[str, Any], forced: str) -> ConditionDict:
+    found = conditions.find(previous.get("conditions"), conditions.DELETABLE)
+    if found is not None and found["status"] == "True":  # what it said then
+        return condition(conditions.DELETABLE, True, found["reason"], found["message"])
+    if forced:
+        return condition(conditions.DELETABLE, True, conditions.FORCED, f"the deletion is forced although {forced}")
+    return condition(conditions.DELETABLE, True, conditions.UNUSED, "nobody reads the view")
 
 
 def _settled(

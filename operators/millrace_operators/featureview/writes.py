@@ -1,6 +1,7 @@
 """What is written of a view's plan, in order. Pure.
 
-The definition in force stands in the status before there are any Jobs, since their names follow from it. What is left
+The definition in effect stands in the status before anything is made of it: names of Jobs follow from it, and it must
+not be lost. What is left
 of a run is deleted after the status that holds its result.
 """
 
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from millrace_core.api import conditions, names
+from millrace_core.api.in_effect import accepted_spec
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_kube.resources import CRON_JOBS, JOBS, Object
 from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, Write, WriteStatus
@@ -18,6 +20,7 @@ from millrace_operators.featureview import desired
 from millrace_operators.featureview import status as statuses
 from millrace_operators.featureview.observe import ViewObservation
 from millrace_operators.featureview.plan import ViewPlan
+from millrace_operators.featureview.protection import is_foreground
 from millrace_operators.featureview.status import StatusContext
 from millrace_operators.platform import Platform
 
@@ -29,8 +32,11 @@ def writes(platform: Platform, observed: ViewObservation, planned: ViewPlan) -> 
     """The finalizer, a new definition, and the children."""
     guard = [AddFinalizer(observed.document, FINALIZER)] if planned.scheduled else []
     obstacle = _no_store(platform, planned)
-    before = [_status(observed, _unhandled(observed, planned), obstacle)] if planned.new_definition else []
-    return [*guard, *before, *(_children(platform, observed, planned) if obstacle is None else [])]
+    new = planned.new_definition or accepted_spec(observed.document) != observed.document["spec"]
+    before = [_status(observed, _unhandled(observed, planned), obstacle, told=_forced(observed))] if new else []
+    if obstacle is not None or is_foreground(observed.document):
+        return [*guard, *before]
+    return [*guard, *before, *_children(platform, observed, planned)]
 
 
 def report(
@@ -51,7 +57,7 @@ def report(
 
 
 def unaccepted(observed: Object, error: RejectError, now: datetime) -> list[Write]:
-    """Of a view whose definition is wrong, or would break its readers."""
+    """Of a view whose definition is wrong, and that had none before."""
     return [WriteStatus(observed, statuses.rejected(observed.get("status") or {}, error, _generation(observed), now))]
 
 
@@ -72,12 +78,20 @@ def _children(platform: Platform, observed: ViewObservation, planned: ViewPlan) 
     return [*void, InOrder(tuple(needed))]
 
 
+def _forced(observed: ViewObservation) -> tuple[Emit, ...]:
+    if not observed.forced:
+        return ()
+    document, note = observed.document, f"the definition is changed by force: {'; '.join(observed.forced)}"
+    return (Emit(document, "Warning", conditions.FORCED, note, [conditions.FORCED, _generation(document)]),)
+
+
 def _status(
     observed: ViewObservation, said: ViewPlan, obstacle: MillraceError | None, told: tuple[Emit, ...] = ()
 ) -> WriteStatus:
-    context = StatusContext(observed.view, said, observed.now, obstacle)
+    context = StatusContext(observed.view, said, observed.now, obstacle, observed.refused, observed.held)
     document = observed.document
-    return WriteStatus(document, statuses.status(observed.status, context, _generation(document)), events=told)
+    written = statuses.status(observed.status, context, document["spec"], _generation(document))
+    return WriteStatus(document, written, events=told)
 
 
 def _unhandled(observed: ViewObservation, planned: ViewPlan) -> ViewPlan:

@@ -20,12 +20,14 @@ class Surroundings:
     """What the verdict depends on.
 
     Attributes:
-        views: specs of the namespace's FeatureViews, by name.
+        views: the specs in effect of the namespace's FeatureViews, by name.
+        leaving: those of them that are being deleted, and take no new readers.
         older: services of the namespace's older ModelDeployments that may need the same objects.
         foreign: names of Services that somebody else has made under the names needed here.
     """
 
     views: Mapping[str, Mapping[str, Any]]
+    leaving: Sequence[str] = ()
     older: Sequence[str] = ()
     foreign: Sequence[str] = ()
 
@@ -33,7 +35,7 @@ class Surroundings:
 def objection(name: str, spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
     """The first thing that stands against it, or None. It may vanish when other objects change."""
     service = service_name(name, spec)
-    return _name_taken(service, around) or _unknown_features(spec, around.views)
+    return _name_taken(service, around) or _unknown_features(spec, around)
 
 
 def _name_taken(service: str, around: Surroundings) -> RejectError | None:
@@ -56,13 +58,21 @@ def _name_taken(service: str, around: Surroundings) -> RejectError | None:
     return None
 
 
-def _unknown_features(spec: ModelDeploymentSpec, views: Mapping[str, Mapping[str, Any]]) -> RejectError | None:
+def _unknown_features(spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
+    views = around.views
     for index, ref in enumerate(spec.features.refs if spec.features else ()):
         field = f"spec.features.refs[{index}]"
         meant = feature_reference.parse(ref, field=field)
         view, feature = meant.view, meant.feature
         if view not in views:
             return NotFoundError(f"there is no FeatureView {view!r}", hint=_known("FeatureViews", views), field=field)
+        if view in around.leaving:
+            return RejectError(
+                f"the FeatureView {view!r} is being deleted",
+                hint="Read another view, or wait until it is gone and make it anew",
+                field=field,
+                reason=conditions.DELETING,
+            )
         known = [item["name"] for item in views[view].get("features") or ()]
         if feature not in known:
             return NotFoundError(

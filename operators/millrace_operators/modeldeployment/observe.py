@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from millrace_core.api import feature_reference, names
+from millrace_core.api.in_effect import in_effect
 from millrace_core.api.loading import load_object
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
 from millrace_core.base.errors import RejectError, ReportError
@@ -234,8 +235,13 @@ def revision(deployment: Object, *, alike: bool = True, ready_pods: int = 0) -> 
     )
 
 
-def surroundings(cache: Cache, document: Object, foreign: Sequence[str]) -> Surroundings:
-    """What acceptance depends on; ``foreign`` are Services of others under the names needed."""
+def surroundings(cache: Cache, document: Object, foreign: Sequence[str], *, made: bool = False) -> Surroundings:
+    """What acceptance depends on.
+
+    Args:
+        foreign: Services of others under the names needed.
+        made: whether the revision that the spec asks for is there; a view that is being deleted waits for it.
+    """
     namespace = namespace_of(document)
     refs = (document["spec"].get("features") or {}).get("refs")
     views = {meant.view for meant in feature_reference.readable(refs)}
@@ -245,7 +251,8 @@ def surroundings(cache: Cache, document: Object, foreign: Sequence[str]) -> Surr
     service = service_of(document)
     rivals = {names.arms_service(service), service.removesuffix("-arms")} - {service}
     return Surroundings(
-        views={name: item["spec"] for name, item in found.items() if item is not None and not deleting(item)},
+        views={name: in_effect(item)["spec"] for name, item in found.items() if item is not None},
+        leaving=[name for name, item in found.items() if item is not None and deleting(item) and not made],
         older=[
             service_of(item)
             for item in cache.all(MODEL_DEPLOYMENTS, namespace)

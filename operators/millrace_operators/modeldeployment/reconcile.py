@@ -53,7 +53,9 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         await carry_out(cluster, unaccepted(document, error, cluster.now()))
         return None
     foreign = await _foreign(cluster, document)
-    problem = objection(observed.name, observed.spec, surroundings(cluster.cache, document, foreign))
+    problem = objection(
+        observed.name, observed.spec, surroundings(cluster.cache, document, foreign, made=observed.made)
+    )
     planned = plan(
         observed.target.name,
         observed.revisions,

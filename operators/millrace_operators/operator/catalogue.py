@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from millrace_core.api.in_effect import in_effect
 from millrace_core.base import retry
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_kube.cache import Cache
@@ -152,4 +153,9 @@ def _told(state: dict[str, Any]) -> Told:
 def _entry(document: Object) -> Object:
     kept = ("name", "namespace", "uid", "generation", "creationTimestamp", "labels", "annotations")
     metadata = {key: document["metadata"][key] for key in kept if key in document["metadata"]}
-    return {**document, "metadata": metadata}
+    found = {**document, "metadata": metadata}
+    if document["kind"] != FEATURE_VIEWS.kind:
+        return found
+    # The gateway reads by what was accepted, which may not be what somebody wrote last.
+    status = {key: value for key, value in (document.get("status") or {}).items() if key != "definition"}
+    return {**in_effect(found), **({"status": status} if status else {})}

@@ -58,7 +58,9 @@ class Life:
             self.jobs[planned.job.name] = desired.one_shot_job(self.view, self.platform, definition, planned.job)
             self.jobs[planned.job.name]["metadata"] |= {"uid": f"uid-{planned.job.name}"}
             self.made.append(planned.job)
-        after = status.status(before, StatusContext(view, planned, self.now), self.view["metadata"]["generation"])
+        after = status.status(
+            before, StatusContext(view, planned, self.now), self.view["spec"], self.view["metadata"]["generation"]
+        )
         after = {key: value for key, value in after.items() if value is not None}
         self.writes += after != before
         self.view["status"] = after

@@ -21,7 +21,7 @@ def purge(state: RunState, number: int = 0) -> Run:
 def plan(
     *purges: Run, children: tuple[str, ...] = (), after: timedelta = timedelta(0), store: str = STORE
 ) -> DeletionPlan:
-    return deletion.plan(requested_at=NOON, now=NOON + after, children=children, purges=purges, store_url=store)
+    return deletion.plan(released_at=NOON, now=NOON + after, children=children, purges=purges, store_url=store)
 
 
 def test_nothing_is_purged_while_something_can_still_write() -> None:

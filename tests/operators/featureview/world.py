@@ -20,8 +20,11 @@ from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import (
+    CONTROLLER_REVISIONS,
     CRON_JOBS,
+    DEPLOYMENTS,
     EVENTS,
+    EXPERIMENTS,
     FEATURE_VIEWS,
     JOBS,
     MODEL_DEPLOYMENTS,
@@ -39,7 +42,16 @@ from tests.builders import Built
 from tests.operators.featureview.life import NOON, PLATFORM
 from tests.operators.harness import Api
 
-_SEEN = (FEATURE_VIEWS, MODEL_DEPLOYMENTS, CRON_JOBS, JOBS, PODS)
+_SEEN = (
+    FEATURE_VIEWS,
+    MODEL_DEPLOYMENTS,
+    EXPERIMENTS,
+    DEPLOYMENTS,
+    CONTROLLER_REVISIONS,
+    CRON_JOBS,
+    JOBS,
+    PODS,
+)
 _TURNS = 25
 
 

@@ -88,10 +88,6 @@ def _change(files: FeatureStore, deployed: FeatureStore, view: str, users: Mappi
         return Change(view, SAME)
     evolved = evolution(deployed.definition(view), files.definition(view))
     effects = [f"refused: {why}" for why in evolved.blocks(users)]
-    for name in evolved.removed:
-        using = sorted(user for user, features in users.items() if name in features)
-        if using:
-            effects.append(f"feature {name!r} goes, and {', '.join(using)} would no longer find it")
     if evolved.schema:
         old, new = deployed.definition(view).schema_hash, files.definition(view).schema_hash
         effects.append(f"the schema hash changes ({old[:19]}… → {new[:19]}…): the view is materialized anew")
