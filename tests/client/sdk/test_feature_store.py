@@ -159,6 +159,24 @@ def test_a_clusters_views_give_the_same_training_set(cluster: process.RunningSer
     )
 
 
+def test_a_clusters_view_is_what_was_accepted_not_what_somebody_wrote(
+    cluster: process.RunningServer, events: str
+) -> None:
+    path = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"
+    made = httpx.post(cluster.url + path, json=feature_view("held", events).build()).json()
+    accepted = {**made["spec"], "ttl": "3d"}
+    patch = {"status": {"definition": accepted}}
+    merge = {"Content-Type": "application/merge-patch+json"}
+    answer = httpx.patch(f"{cluster.url}{path}/held/status", json=patch, headers=merge)
+    assert answer.status_code == 200, answer.text
+    try:
+        store = FeatureStore.from_cluster(cluster.kubeconfig)
+        assert store.definition("held").ttl == 3 * 24 * 3600 * 1_000_000
+        assert store.describe_spec("held")["ttl"] == "3d"
+    finally:
+        httpx.delete(f"{cluster.url}{path}/held")
+
+
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RejectError, match="no usable kubeconfig"):
         FeatureStore.from_cluster(tmp_path / "nothing")

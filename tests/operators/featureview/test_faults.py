@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from millrace_core.api import names
-from millrace_kube import connection
-from millrace_kube.client import Client
 from millrace_kube.resources import (
     CRON_JOBS,
     EVENTS,
@@ -24,14 +22,11 @@ from millrace_kube.resources import (
     annotations_of,
     name_of,
 )
-from millrace_local.apiserver.process import RunningServer
 from millrace_operators.featureview.writes import FINALIZER
-from tests.builders import Built, feature_view
 from tests.operators.featureview.life import PLATFORM
-from tests.operators.featureview.world import World
+from tests.operators.featureview.world import World, Worlds, clicks
 from tests.operators.harness import AGENT, WRITES, Api
 
-Worlds = Callable[..., World]
 Stories = list[dict[str, Any]]
 Scenario = Callable[[World], Awaitable[Stories]]
 
@@ -42,29 +37,6 @@ FAULTS: list[dict[str, Any]] = [
     {"action": "status", "code": 500},
     {"action": "status", "code": 429, "retryAfter": 1},
 ]
-
-
-@pytest.fixture
-async def worlds(server: RunningServer, api: Api) -> AsyncIterator[Worlds]:
-    made: list[World] = []
-    found = await connection.connect({"KUBECONFIG": str(server.kubeconfig)})
-    if api.get(NAMESPACES, "", PLATFORM.namespace) is None:
-        api.create(NAMESPACES, {"metadata": {"name": PLATFORM.namespace}})
-    async with Client(found) as client:
-
-        def make(kill_at: int = 0) -> World:
-            for world in made:
-                api.delete(NAMESPACES, "", world.namespace)
-            made[:] = [World(api, client, kill_at)]
-            return made[0]
-
-        yield make
-
-
-def clicks() -> Built:
-    view = feature_view("clicks").having("spec.materialization.schedule", "*/15 * * * *")
-    view = view.having("spec.quality", [{"column": "amount", "min": 0}])
-    return view.having("spec.materialization.startFrom", "2026-11-01T00:00:00Z")
 
 
 async def live(world: World) -> Stories:

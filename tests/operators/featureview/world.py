@@ -38,7 +38,7 @@ from millrace_kube.resources import (
 from millrace_kube.watched import WATCHED
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.reconcile import reconcile
-from tests.builders import Built
+from tests.builders import Built, feature_view, model_deployment
 from tests.operators.featureview.life import NOON, PLATFORM
 from tests.operators.harness import Api
 
@@ -74,6 +74,7 @@ class World:
         self.platform = PLATFORM
         self.writes = 0
         self.absent: set[Resource] = set()
+        self.after_listing: Callable[[], object] = lambda: None
         self.kills = 0
         self.wake: Requeue | None = None
         self._kill_at = kill_at
@@ -102,6 +103,30 @@ class World:
         if self.writes == self._kill_at:
             raise KilledError
 
+    def in_effect(self) -> dict[str, Any]:
+        """The spec that runs of the schedule go by."""
+        [cron_job] = self.api.list(CRON_JOBS, self.namespace)
+        [container] = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        [given] = [each["value"] for each in container["env"] if each["name"] == "MILLRACE_FEATURE_VIEW"]
+        spec: dict[str, Any] = json.loads(given)["spec"]
+        return spec
+
+    def reader(self, name: str, *refs: str) -> None:
+        """A user applies a model that reads these features."""
+        features = {"refs": list(refs), "input": "x"}
+        if self.api.get(MODEL_DEPLOYMENTS, self.namespace, name) is None:
+            model = model_deployment(name).having("metadata.namespace", self.namespace)
+            self.api.create(MODEL_DEPLOYMENTS, model.having("spec.features", features).build())
+        else:
+            self.api.merge(MODEL_DEPLOYMENTS, self.namespace, name, {"spec": {"features": features}})
+
+    def said(self, kind: str) -> str:
+        """The message of a condition."""
+        view = self.view()
+        assert view is not None
+        [found] = [item for item in view["status"]["conditions"] if item["type"] == kind]
+        return str(found["message"])
+
     async def settle(self) -> None:
         """Turns until one ends well and writes nothing."""
         for _ in range(_TURNS):
@@ -123,6 +148,7 @@ class World:
                 where = "" if resource in (JOBS, PODS) else self.namespace
                 listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
+            self.after_listing()
             self.wake = await reconcile(cluster, self.platform, Key("featureview", self.namespace, "clicks"))
         except (MillraceError, KilledError):
             self.kills += 1
@@ -220,3 +246,12 @@ class World:
     def events(self) -> list[tuple[str, str]]:
         """Events of the namespace as (reason, message), sorted."""
         return sorted((item["reason"], item["message"]) for item in self.api.list(EVENTS, self.namespace))
+
+
+Worlds = Callable[..., World]
+
+
+def clicks() -> Built:
+    view = feature_view("clicks").having("spec.materialization.schedule", "*/15 * * * *")
+    view = view.having("spec.quality", [{"column": "amount", "min": 0}])
+    return view.having("spec.materialization.startFrom", "2026-11-01T00:00:00Z")

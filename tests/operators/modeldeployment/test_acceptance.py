@@ -8,7 +8,7 @@ import pytest
 
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from millrace_kube.cache import Cache
-from millrace_kube.resources import MODEL_DEPLOYMENTS
+from millrace_kube.resources import FEATURE_VIEWS, MODEL_DEPLOYMENTS
 from millrace_operators.modeldeployment.acceptance import Surroundings, objection
 from millrace_operators.modeldeployment.observe import surroundings
 from tests import builders
@@ -84,3 +84,35 @@ def test_of_two_that_need_the_same_name_the_younger_alone_gives_way(
     for document in documents.values():
         cache.upsert(MODEL_DEPLOYMENTS, document)
     assert {name: surroundings(cache, item, ()).older for name, item in documents.items()} == services
+
+
+def a_view(**more: Any) -> dict[str, Any]:
+    metadata = {"name": "user-stats", "namespace": "n", "resourceVersion": "1"}
+    found: dict[str, Any] = {"metadata": metadata, "spec": {"features": [{"name": "new"}]}}
+    found["status"] = {"definition": {"features": [{"name": "amount"}]}}
+    return found | more
+
+
+MODEL: dict[str, Any] = {
+    "metadata": {"name": "m", "namespace": "n", "resourceVersion": "1"},
+    "spec": {"features": {"refs": ["user-stats:amount"]}},
+}
+
+
+def test_what_a_view_has_is_what_was_accepted_not_what_somebody_wrote() -> None:
+    cache = Cache()
+    cache.upsert(FEATURE_VIEWS, a_view())
+    around = surroundings(cache, MODEL, ())
+    assert objection("m", spec("user-stats:amount"), around) is None
+    assert "has no feature 'new'" in said(spec("user-stats:new"), around)
+
+
+def test_a_view_that_is_being_deleted_takes_no_new_revision_and_disturbs_none_that_is_there() -> None:
+    cache = Cache()
+    leaving = a_view()
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cache.upsert(FEATURE_VIEWS, leaving)
+    found = objection("m", spec("user-stats:amount"), surroundings(cache, MODEL, (), made=False))
+    assert found is not None
+    assert (found.reason, found.field) == ("Deleting", "spec.features.refs[0]")
+    assert objection("m", spec("user-stats:amount"), surroundings(cache, MODEL, (), made=True)) is None

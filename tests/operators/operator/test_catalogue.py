@@ -180,3 +180,16 @@ async def test_a_registry_that_is_down_is_told_of_once_and_caught_up_with(
     await eventually(lambda: len(caplog.records) == 2)
     assert "trying on" in caplog.records[0].message
     assert "again" in caplog.records[1].message
+
+
+async def test_a_definition_that_is_not_accepted_is_not_sent(registry: tuple[Registry, str], cache: Cache) -> None:
+    seen, _ = registry
+    seen.calls.clear()
+    changed = view("old", 2)
+    accepted = {**changed["spec"], "ttl": "1d"}
+    changed["status"] = {"definition": accepted, "watermark": "2026-01-01T00:00:00Z"}
+    cache.upsert(FEATURE_VIEWS, changed)
+    await eventually(lambda: bool(seen.calls))
+    sent = seen.objects["FeatureView/shop/old"]
+    assert sent["spec"] == accepted
+    assert sent["status"] == {"watermark": "2026-01-01T00:00:00Z"}
