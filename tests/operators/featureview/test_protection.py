@@ -368,7 +368,7 @@ def placed(document: Object) -> Object:
 
 def test_readers_are_named_with_the_experiments_that_run_through_them() -> None:
     cache = Cache()
-    for name, refs in {"one": ["v:a", "w:x"], "two": ["v:b", "v:a"], "three": ["w:v"]}.items():
+    for name, refs in {"one": ["v as s(user_id=sender):a", "w:x"], "two": ["v:b", "v:a"], "three": ["w:v"]}.items():
         model = model_deployment(name).having("spec.features", {"refs": refs, "input": "x"})
         cache.upsert(MODEL_DEPLOYMENTS, placed(model.build()))
     cache.upsert(EXPERIMENTS, placed(experiment("ramp", "s", "one", "three").having("status.phase", "Paused").build()))
