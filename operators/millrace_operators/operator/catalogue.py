@@ -157,5 +157,7 @@ def _entry(document: Object) -> Object:
     if document["kind"] != FEATURE_VIEWS.kind:
         return found
     # The gateway reads by what was accepted, which may not be what somebody wrote last.
-    status = {key: value for key, value in (document.get("status") or {}).items() if key != "definition"}
-    return {**in_effect(found), **({"status": status} if status else {})}
+    found = in_effect(found)
+    if "status" in found:
+        found["status"] = {key: value for key, value in found["status"].items() if key != "definition"}
+    return found
