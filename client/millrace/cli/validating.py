@@ -21,11 +21,9 @@ from millrace_core.base.lazy_import import lazy_import
 from millrace_core.base.yaml_text import YamlError
 
 if TYPE_CHECKING:
-    from millrace_core.features.definition import definition
     from millrace_core.features.definition.definition import Definition
     from millrace_data.sources import cell_log, credentials, opening
 else:
-    definition = lazy_import("millrace_core.features.definition.definition")
     credentials, opening = (
         lazy_import("millrace_data.sources.credentials"),
         lazy_import("millrace_data.sources.opening"),
@@ -111,8 +109,8 @@ def _check(
     if not checking.is_ours(document) and document.get("apiVersion") and document.get("kind"):
         checked.others += 1
         return
-    found = checking.check(document)
-    made, faults = _compiled(found, look_at_data=look_at_data)
+    found = definitions.checked(document)
+    made, faults = _described(found, look_at_data=look_at_data)
     kind, name = str(document.get("kind") or "object"), given.name
     namespace = str(found.stored.get("metadata", {}).get("namespace", definitions.DEFAULT_PROJECT)) if made else ""
     here = f"{file}:{given.node.place('metadata.name')[0]}"
@@ -124,28 +122,19 @@ def _check(
         checked.objects.append({"kind": kind, "name": name, "file": file, **made})
 
 
-def _compiled(found: checking.Checked, *, look_at_data: bool) -> tuple[dict[str, Any] | None, list[Fault]]:
-    """What is said of an object that is right; and its faults, with those that only compiling a view shows."""
+def _described(found: checking.Checked, *, look_at_data: bool) -> tuple[dict[str, Any] | None, list[Fault]]:
+    """What is said of an object that is right; or the faults, of its data, too."""
+    if found.faults:
+        return None, found.faults
     try:
         loaded = load_object(found.stored)
-        made = _described(loaded, look_at_data=look_at_data and not found.faults)
-    except RejectError as error:
-        # Compiling names the field where the API server names the object that it is in.
-        if error.reason in ("InvalidObject", "UnknownKind"):
-            return None, found.faults
-        return None, checking.merged([Fault(error.field, error.advice())], found.faults)
+        if not isinstance(loaded, FeatureView):
+            return {}, []
+        compiled = definitions.compiled(loaded)
+        made = {"features": len(compiled.features), "schemaHash": compiled.schema_hash}
+        return ({**made, "data": _look_at(compiled)} if look_at_data else made), []
     except MillraceError as error:
         return None, [Fault(error.field, error.advice())]
-    return (None if found.faults else made), found.faults
-
-
-def _described(loaded: Any, *, look_at_data: bool) -> dict[str, Any]:
-    if not isinstance(loaded, FeatureView):
-        return {}
-    project = loaded.metadata.get("namespace", definitions.DEFAULT_PROJECT)
-    compiled = definition.compile(str(loaded.metadata.get("name")), project, loaded.spec)
-    made = {"features": len(compiled.features), "schemaHash": compiled.schema_hash}
-    return {**made, "data": _look_at(compiled)} if look_at_data else made
 
 
 def _look_at(compiled: Definition) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -16,8 +16,16 @@ from millrace_core.api.in_effect import in_effect
 from millrace_core.api.kinds import FEATURE_VIEW
 from millrace_core.api.loading import load_object, load_yaml
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
+from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition import definition
 from millrace_core.features.online.published import Snapshot
+
+# The schema and CEL, which a cluster's objects do not need.
+if TYPE_CHECKING:
+    from millrace_core.api import checking
+    from millrace_core.api.checking import Checked
+else:
+    checking = lazy_import("millrace_core.api.checking")
 
 DEFAULT_PROJECT = "default"
 SECONDS = 10.0
@@ -39,7 +47,7 @@ def from_files(paths: Sequence[str | os.PathLike[str]]) -> Loaded:
     """
     views: dict[tuple[str, str], FeatureView] = {}
     for path in expanded(paths):
-        for found in load_yaml(_text(path), origin=str(path)):
+        for found in load_yaml(_text(path), origin=str(path), check=checked):
             if isinstance(found, FeatureView):
                 name = _name(found)
                 if name in views:
@@ -47,6 +55,33 @@ def from_files(paths: Sequence[str | os.PathLike[str]]) -> Loaded:
                 views[name] = found
     documents = {name: view.model_dump(by_alias=True, exclude_none=True, mode="json") for name, view in views.items()}
     return Loaded(_compiled(views), documents)
+
+
+def checked(document: Mapping[str, Any]) -> Checked:
+    """What the cluster would say to an object; a view is compiled, too.
+
+    Compiling names the field where the API server names the object that it is in.
+    """
+    found = checking.check(document)
+    try:
+        loaded = load_object(found.stored)
+        if isinstance(loaded, FeatureView):
+            compiled(loaded)
+    except RejectError as error:
+        if error.reason not in ("InvalidObject", "UnknownKind"):
+            nearer = [checking.Fault(error.field, error.advice())]
+            return found._replace(faults=checking.merged(nearer, found.faults))
+    return found
+
+
+def compiled(view: FeatureView) -> definition.Definition:
+    """The definition of a view.
+
+    Raises:
+        RejectError: an expression, a window or a name in it is wrong.
+    """
+    project = view.metadata.get("namespace", DEFAULT_PROJECT)
+    return definition.compile(str(view.metadata.get("name")), project, view.spec)
 
 
 def from_cluster(kubeconfig: str | os.PathLike[str] | None, namespace: str) -> Loaded:
@@ -145,7 +180,7 @@ def _text(path: Path) -> str:
 
 
 def _compiled(views: Mapping[tuple[str, str], FeatureView]) -> Snapshot:
-    return Snapshot(views={name: definition.compile(name[1], name[0], view.spec) for name, view in views.items()})
+    return Snapshot(views={name: compiled(view) for name, view in views.items()})
 
 
 def _name(view: FeatureView) -> tuple[str, str]:

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from pydantic.fields import FieldInfo
 
+from millrace import FeatureStore
 from millrace.cli import validating
 from millrace_core.api.base import ApiModel, Rule
 from millrace_core.api.featureview import FeatureView
+from millrace_core.base.errors import RejectError
 from millrace_core.schema import Schema, compile_schema
 from tests.builders import feature_view
 
@@ -156,3 +158,15 @@ def test_what_a_rule_of_the_crd_refuses_the_compiler_refuses_by_name(case: str, 
     assert checked.objects == []
     assert [mistake.field for mistake in checked.mistakes] == [field]
     assert all(mistake.message for mistake in checked.mistakes)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_sdk_says_of_a_file_what_validate_says(case: str, tmp_path: Path) -> None:
+    document, _ = changed(case)
+    (tmp_path / "view.yaml").write_text(yaml.safe_dump(document))
+    [mistake] = validating.check([tmp_path], look_at_data=False).mistakes
+    with pytest.raises(RejectError) as caught:
+        FeatureStore.from_files([tmp_path])
+    assert caught.value.field == mistake.field
+    place = f"{mistake.file}:{mistake.line}:{mistake.column}: {mistake.object}"
+    assert caught.value.message == f"{place}: {mistake.message}"
