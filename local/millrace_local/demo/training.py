@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# ONNX Runtime reports home, and leaves a file in the temporary directory, unless told otherwise before its import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 import pyarrow as pa
 

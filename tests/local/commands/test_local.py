@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,27 @@ def test_up_says_what_is_ready_and_how_to_go_on_and_down_ends_it(root: Path) -> 
     nothing = millrace(root, "status")
     assert (nothing.returncode, nothing.stdout) == (3, f"Nothing runs in {root}\n")
     assert millrace(root, "down").stdout == f"Nothing runs in {root}\n"
+
+
+def test_status_says_degraded_and_ends_with_1_while_a_component_does_not_answer(root: Path) -> None:
+    assert millrace(root, *UP).returncode == 0
+    store = LocalStack(root).status().components["store"].process.pid
+    os.kill(store, signal.SIGSTOP)
+    shown = until(lambda: one if (one := millrace(root, "status")).returncode else None)
+    assert shown.returncode == 1
+    assert ", degraded, supervised by process" in shown.stdout
+    assert ["store", "unhealthy"] in [line.split()[:2] for line in shown.stdout.splitlines()]
+    os.kill(store, signal.SIGCONT)
+    until(lambda: millrace(root, "status").returncode == 0)
+    assert LocalStack(root).status().phase == "ready"
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
 
 
 def test_up_goes_on_where_nobody_reads_what_it_says(root: Path) -> None:

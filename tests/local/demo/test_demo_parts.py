@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = process.start(folder, kubeconfig=folder / "kubeconfig", crds=[REPOSITORY / "crds"])
     yield running
     running.stop()
+
+
+def test_models_of_the_demo_leave_nothing_in_the_temporary_directory(tmp_path: Path) -> None:
+    environ = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    words = [sys.executable, "-c", "import millrace_local.demo.run"]
+    subprocess.run(words, env={**environ, "TMPDIR": str(tmp_path)}, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sample_yaml_is_valid_and_names_features_that_exist() -> None:
