@@ -83,10 +83,11 @@ class Informer:
                 # What brought something before it broke is resumed at once.
                 failures = failures + 1 if self._version in ("", began) else 1
                 least = self._failed(error, failures)
-            except UNKNOWN_FORM:
+            except UNKNOWN_FORM as error:
                 # Not a Kubernetes answer. Whatever it was, the next full list puts it right.
-                _log.exception("%s: an answer of unknown form", self.store.resource.plural)
                 failures, self._version = failures + 1, ""
+                level = logging.WARNING if retry.is_told(failures) else logging.DEBUG
+                _log.log(level, "%s: an answer of unknown form: %r", self.store.resource.plural, error)
             await self._pause(max(least, retry.delay(max(failures, 1), longest=LONGEST_DELAY, random=self._random)))
 
     async def _watch(self) -> None:
@@ -124,7 +125,8 @@ class Informer:
             self._version = ""
         # That no answer comes every other part of the process says as well; an expired version is of no concern.
         quiet = isinstance(error, ExpiredError) or (isinstance(error, ApiError) and error.status == 0)
-        _log.log(logging.DEBUG if quiet else logging.WARNING, "%s: %s", self.store.resource.plural, error)
+        level = logging.WARNING if retry.is_told(failures) and not quiet else logging.DEBUG
+        _log.log(level, "%s: %s", self.store.resource.plural, error)
         return error.delay if isinstance(error, ApiError) else 0.0
 
 

@@ -103,7 +103,7 @@ class _Kind:
             except (MillraceError, *UNKNOWN_FORM) as error:
                 failures += 1
                 delay = retry.delay(failures, longest=LONGEST_DELAY, random=random)
-                level = logging.WARNING if failures == 1 else logging.DEBUG
+                level = logging.WARNING if retry.is_told(failures) else logging.DEBUG
                 _log.log(level, "cannot list %s: %s; again in %.1f s", self.store.resource.plural, error, delay)
                 await asyncio.sleep(delay)
                 continue
@@ -150,7 +150,9 @@ class _Lives:
             if self._failures and not self._asked_to_stop:
                 delay = retry.delay(self._failures, longest=LONGEST_DELAY, random=random)
                 text = "kopf's streams broke off (%s), beginning again in %.1f s"
-                _log.log(logging.WARNING if self._failures == 1 else logging.DEBUG, text, self._trouble, delay)
+                _log.log(
+                    logging.WARNING if retry.is_told(self._failures) else logging.DEBUG, text, self._trouble, delay
+                )
                 self.over.clear()
                 await until(self.over, asyncio.sleep(delay))
 

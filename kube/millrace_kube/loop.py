@@ -92,7 +92,7 @@ class Loop:
         delay = retry.delay(failures, longest=LONGEST_DELAY, random=self._random)
         if isinstance(error, (RetryError, errors.ApiError)):
             delay = max(delay, error.delay)
-        if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th…: an outage is not a flood of lines
+        if retry.is_told(failures):
             level = logging.INFO if isinstance(error, errors.ConflictError) else logging.WARNING
             _log.log(level, "%s: %s; try %d follows in %.1f s", key, error, failures + 1, delay, exc_info=not known)
         self.queue.add_after(key, delay)

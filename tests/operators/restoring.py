@@ -32,6 +32,10 @@ class Restorable:
         self._kept = self._last_write()
         self._start()
 
+    def resume(self) -> None:
+        """The server comes back as it was when it died."""
+        self._start()
+
     def older_backup(self) -> None:
         """The server dies and comes back with the backup: at a lower version."""
         self.server.kill()

@@ -34,3 +34,11 @@ def delays(patience: float) -> Iterator[float]:
         failures += 1
         yield (seconds := delay(failures))
         waited += seconds
+
+
+def is_told(failures: int) -> bool:
+    """Whether the failure of this number in a row is worth a line in a log: the 1st, 2nd, 4th, 8th…
+
+    So an outage is no flood of lines, and one that lasts is not forgotten.
+    """
+    return failures & (failures - 1) == 0

@@ -84,8 +84,9 @@ class Mirror:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
                     self._left = None
                     failures += 1
-                    if failures == 1:
-                        _log.warning("the registry %s does not take the catalogue, trying on: %r", self._url, error)
+                    if retry.is_told(failures):
+                        why = str(error) or type(error).__name__
+                        _log.warning("the registry %s does not take the catalogue, trying on: %s", self._url, why)
                     await asyncio.sleep(retry.delay(failures, first=0.5, longest=_RETRY_SECONDS))
                     continue
                 if failures:

@@ -27,3 +27,7 @@ def test_however_many_failures_the_wait_is_a_number() -> None:
 def test_chance_takes_off_up_to_a_half(failures: int, seed: int) -> None:
     whole = retry.delay(failures, longest=30.0)
     assert whole / 2 <= retry.delay(failures, longest=30.0, random=Random(seed)) <= whole
+
+
+def test_of_failures_in_a_row_the_first_is_told_and_then_fewer_and_fewer() -> None:
+    assert [number for number in range(1, 101) if retry.is_told(number)] == [1, 2, 4, 8, 16, 32, 64]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from millrace_operators.operator.process import run
 from millrace_operators.operator.settings import OperatorSettings
 from tests.builders import feature_view
 from tests.operators.harness import Api
+from tests.operators.restoring import Restorable
 
 
 class Operator:
@@ -143,6 +145,35 @@ def test_of_two_processes_one_acts_until_it_stops_and_the_other_until_it_loses_t
     assert other.process.wait(20) == 1
     assert "the Lease is lost" in other.log.read_text()
     assert holder(api) == "a thief"
+
+
+@pytest.mark.slow
+def test_while_the_api_server_is_away_each_trouble_is_a_line_told_seldom(tmp_path: Path) -> None:
+    restorable = Restorable(tmp_path)
+    seen = Api(restorable.server)
+    seen.create(NAMESPACES, {"metadata": {"name": "millrace-system"}})
+    started = []
+    try:
+        for number in range(2):
+            started.append(Operator(restorable.server.kubeconfig, tmp_path / f"operator-{number}.log"))
+            until(started[0].leads if number == 0 else started[1].stands_by)
+        view(seen, "clicks")
+        restorable.server.kill()
+        assert started[0].process.wait(60) == 1, "it ends where it could not renew its Lease"
+        restorable.resume()
+        until(started[1].leads)
+        for operator in started:
+            lines = operator.log.read_text().splitlines()
+            told = [line for line in lines if " WARNING " in line or " ERROR " in line]
+            assert all(re.match(r"[0-9-]{10} [0-9:,]+ [A-Z]+ millrace", line) for line in lines), "no stack trace"
+            for trouble in ("Lease", "featureviews", "modeldeployments", "experiments"):
+                assert len([line for line in told if trouble in line]) <= 10
+            assert [line for line in told if "cannot write the Lease" in line]
+    finally:
+        for operator in started:
+            operator.process.kill()
+            operator.process.wait()
+        restorable.server.stop()
 
 
 async def test_without_a_way_to_the_api_server_it_says_what_to_set(tmp_path: Path) -> None:
