@@ -84,7 +84,7 @@ class Mirror:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
                     self._left = None
                     failures += 1
-                    if retry.is_told(failures):
+                    if failures == 1:
                         why = str(error) or type(error).__name__
                         _log.warning("the registry %s does not take the catalogue, trying on: %s", self._url, why)
                     await asyncio.sleep(retry.delay(failures, first=0.5, longest=_RETRY_SECONDS))
