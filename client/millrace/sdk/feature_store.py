@@ -184,6 +184,7 @@ class FeatureStore:
         entities: str | None = None,
         start: TimeArgument | None = None,
         end: TimeArgument | None = None,
+        progress: Progress | None = None,
     ) -> TrainingSet:
         """The entity frame with the features as they were known at each row's time.
 
@@ -193,13 +194,14 @@ class FeatureStore:
         Args:
             entity_df: pandas, Polars, Arrow, a dict of lists or the path of a Parquet file; has the join keys and the
                 times. It may have no rows.
-            features: references ``view:feature``, in a list or any other iterable.
+            features: references ``view:feature``, in a list or any other iterable; or the name of a feature service.
             timestamp_column: the column of times; a time without a zone is UTC.
             created_cutoff: see only rows that were written (created timestamp) by then.
             full_feature_names: call columns ``view__feature``.
             entities: ``all``, instead of a frame.
             start: of the changes that are wanted, inclusive; absent: each entity once, as of ``end``.
             end: inclusive; absent: now.
+            progress: is called, also from other threads, with the rows read so far and the share of the work done.
 
         Returns:
             Exactly the frame's rows in its order; its columns, then one per feature.
@@ -207,7 +209,7 @@ class FeatureStore:
         Raises:
             MillraceError: what is wrong with the frame, a reference or a source, and what to do.
         """
-        refs = frames.references(features)
+        refs = self._references(features)
         plan = self._plan(refs, full_feature_names=full_feature_names)
         loaded = credentials.Credentials.load(os.environ)
 
@@ -229,7 +231,9 @@ class FeatureStore:
             return opening.open_source(definition, loaded)
 
         request = historical.HistoricalRequest(rows, timestamp_column, created_cutoff, query)
-        return opening.read_whole(lambda: historical.join(plan, request, opened, self._known_watermark, self._registry))
+        return opening.read_whole(
+            lambda: historical.join(plan, request, opened, self._known_watermark, self._registry, progress)
+        )
 
     def get_online_features(
         self,
@@ -242,7 +246,7 @@ class FeatureStore:
         """The latest values of the features for each entity row, such as ``{"user_id": 1001}``.
 
         Args:
-            features: references ``view:feature``, in a list or any other iterable.
+            features: references ``view:feature``, in a list or any other iterable; or the name of a feature service.
             entity_rows: a list of such rows, a pandas or Polars DataFrame, an Arrow table or a dict of lists: one value
                 per join key, and of request fields if you like. A NaN or NA as a key is a null, which is no entity.
             request: per request field of on-demand features a list with one value per entity row.
@@ -255,7 +259,7 @@ class FeatureStore:
             raise RejectError(
                 "this feature store knows no online store and no gateway", hint=_NO_GATEWAY, field="online"
             )
-        plan = self._plan(frames.references(features), full_feature_names=full_feature_names)
+        plan = self._plan(self._references(features), full_feature_names=full_feature_names)
         rows = frames.rows(entity_rows, _keys(plan), "entity_rows")
         entities, request_columns = online_features.entity_columns(rows, plan, request)
         return self._reader.read(plan, entities, request_columns, time_arguments.now())
@@ -366,6 +370,51 @@ class FeatureStore:
         if self._gateway is not None:
             return pushing.GatewayPusher(self._gateway, self._project)
         return pushing.StorePusher(self._store_url)
+
+    def save_feature_service(self, name: str, features: Iterable[str], *, owner: str = "") -> None:
+        """Saves a list of references under a name, which then stands for it wherever features are asked for: here, in
+        the gateway's ``feature_service``, in Feast's clients. What was saved under the name before is replaced.
+
+        Args:
+            name: as Kubernetes has names; ``_`` stands for ``-``.
+            features: references ``view:feature``, in a list or any other iterable.
+            owner: team or person, by which the registry is searched.
+
+        Raises:
+            RejectError: there is no registry, or a reference or the name is none. NotFoundError: no such feature.
+            RetryError: the registry does not answer.
+        """
+        refs = frames.references(features)
+        self._plan(refs, full_feature_names=True)
+        self._known_registry().put_feature_service(self._project, name, refs, owner)
+        self._snapshot = self._known_registry().snapshot()
+
+    def delete_feature_service(self, name: str) -> None:
+        """Forgets a list of references that was saved.
+
+        Raises:
+            NotFoundError: there is none of the name. RejectError: there is no registry. RetryError: it does not answer.
+        """
+        self._known_registry().delete_feature_service(self._project, name)
+        self._snapshot = self._known_registry().snapshot()
+
+    @property
+    def feature_services(self) -> Mapping[str, Sequence[str]]:
+        """The project's lists of references by name: those that were saved, and those of ModelDeployments."""
+        return {name: refs for (of, name), refs in self._snapshot.feature_services.items() if of == self._project}
+
+    def _known_registry(self) -> registry_client.Registry:
+        if self._registry is None:
+            raise RejectError(
+                "feature services are kept by a registry, and this feature store knows none",
+                hint="Use FeatureStore.connect(registry_url=…), or keep the list in a variable",
+            )
+        return self._registry
+
+    def _references(self, features: Any) -> tuple[str, ...]:
+        if isinstance(features, str) and ":" not in features:
+            return self._snapshot.feature_service(self._project, features)
+        return frames.references(features)
 
     def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> ReadPlan:
         return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)

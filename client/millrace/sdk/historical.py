@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -20,12 +21,15 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history import all_entities
 from millrace_core.features.history.entity_frame import EntityFrame
-from millrace_core.features.history.history import HistorySource
+from millrace_core.features.history.history import HistorySource, TimeRange
 from millrace_core.features.offline import point_in_time
 from millrace_core.features.online.plan import ReadPlan, ViewRead
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.resources import EngineSettings
+
+if TYPE_CHECKING:
+    from millrace_data.materialization.job import Progress
 
 OpenSource = Callable[[Definition], HistorySource]
 Watermark = Callable[[Definition], int | None]
@@ -116,8 +120,13 @@ def join(
     open_source: OpenSource,
     watermark: Watermark,
     registry: Registry | None,
+    progress: Progress | None = None,
 ) -> TrainingSet:
     """Joins the plan's features to the entity frame, view by view. Each view's source is opened once.
+
+    Args:
+        progress: is called, from several threads, with the rows read of all sources so far, and with the share of the
+            work that is done. Each view is read twice, and each time counts the same.
 
     Raises:
         RejectError: a column is missing, has the wrong type, or a name is taken; names it.
@@ -139,7 +148,13 @@ def join(
         request.created_cutoff,
         {name: _column(entities, name) for name in plan.request_fields if name in entities.column_names},
     )
-    columns = _features(plan, lambda view: opened.pop(view.view, None) or open_source(view), frame)
+    watch = _Watch(len(plan.reads), progress)
+
+    def source_of(view: Definition) -> HistorySource:
+        known = opened.pop(view.view, None)
+        return watch.over(open_source(view) if known is None else known)
+
+    columns = _features(plan, source_of, frame, watch)
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])
@@ -163,7 +178,43 @@ def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
     }
 
 
-def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame) -> dict[int, pa.Array]:
+class _Watch:
+    """Tells a caller how far a join is."""
+
+    def __init__(self, views: int, progress: Progress | None) -> None:
+        self._steps = 2 * views
+        self._progress = progress
+        self._rows = self._done = 0
+        self._lock = threading.Lock()
+
+    def over(self, source: HistorySource) -> HistorySource:
+        """The source, whose rows are counted from now on."""
+        return source if self._progress is None else _Watched(source, self)
+
+    def count(self, rows: int = 0, steps: int = 0) -> None:
+        """So many rows more were read, and so many steps more are done."""
+        if self._progress is None:
+            return
+        with self._lock:
+            self._rows += rows
+            self._done += steps
+            self._progress(self._rows, self._done / self._steps)
+
+
+class _Watched:
+    """A source whose rows are counted."""
+
+    def __init__(self, source: HistorySource, watch: _Watch) -> None:
+        self._source = source
+        self._watch = watch
+
+    def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
+        for batch in self._source.scan(columns, time_range):
+            self._watch.count(batch.num_rows)
+            yield batch
+
+
+def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame, watch: _Watch) -> dict[int, pa.Array]:
     """The features by position. While those of one view are fetched, the rows of the next are searched."""
     columns: dict[int, pa.Array] = {}
     with ThreadPoolExecutor(1) as fetching:
@@ -172,6 +223,7 @@ def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame) -> di
         def take() -> None:
             view, features = fetched.popleft()
             columns.update(zip(view.positions, features.result(), strict=True))
+            watch.count(steps=1)
 
         for view in plan.reads:
             definition = view.definition
@@ -179,6 +231,7 @@ def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame) -> di
             source = open_source(definition)
             with EngineSettings.load(os.environ).engine(definition.view) as engine:
                 fetch = point_in_time.search(definition, wanted, source, frame, engine)
+            watch.count(steps=1)
             if fetched:
                 take()
             fetched.append((view, fetching.submit(fetch)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -58,6 +58,27 @@ class Registry:
             NotFoundError: there is no such view.
         """
         return self._object("GET", f"/v1/feature-views/{quote(project)}/{quote(view)}/lineage")
+
+    def put_feature_service(self, project: str, name: str, features: Sequence[str], owner: str) -> dict[str, Any]:
+        """Saves a list of references under a name; gives it as it was saved.
+
+        Raises:
+            RejectError: the name or a reference is none.
+        """
+        body = orjson.dumps({"features": list(features), "owner": owner})
+        return self._object("PUT", f"/v1/feature-services/{quote(project)}/{quote(name)}", content=body)
+
+    def feature_services(self, project: str) -> list[dict[str, Any]]:
+        """The saved lists of references of a project."""
+        return list(self._object("GET", "/v1/feature-services", namespace=project, limit=10_000)["items"])
+
+    def delete_feature_service(self, project: str, name: str) -> None:
+        """Forgets a list.
+
+        Raises:
+            NotFoundError: there is none of the name.
+        """
+        self._object("DELETE", f"/v1/feature-services/{quote(project)}/{quote(name)}")
 
     def put_dataset(self, record: Mapping[str, Any]) -> None:
         """Records a saved dataset: its manifest, and ``uri``."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import orjson
 
 from millrace_core.api.base import GROUP
+
+# What Kubernetes lets be a name everywhere.
+LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 FIELD_MANAGER: Final = "millrace"
 

@@ -22,6 +22,7 @@ from millrace_services.gateway.kept_copy import KeptCopy
 from millrace_services.gateway.service import FeatureReads, ReadMetrics
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.gateway.store import RowStore
+from millrace_services.web.errors import body_of
 from millrace_services.web.hot import Answer, Call
 from millrace_services.web.service import Service
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 REGISTRY_SECONDS = 5.0
 # Below it Feast's clients find what Feast's feature server has: their ``path`` is http://<gateway>/feast.
 FEAST = "/feast"
+NOT_IMPLEMENTED = 501
 _NANOSECONDS = 1000
 
 
@@ -58,6 +60,8 @@ class Gateway:
             self.service.hot("POST", path, partial(self._push, feast=True), gate=admission)
         for path in (f"{FEAST}/health", "/health"):
             self.service.api.get(path)(self._feasts_health)
+        for path in ("materialize", "materialize-incremental"):
+            self.service.api.post(f"{FEAST}/{path}")(self._feasts_materialize)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics
         metrics.gauge(
@@ -118,6 +122,18 @@ class Gateway:
     async def _feasts_health(self) -> Response:
         """What Feast's server answers for health: 200 or 503, without a body."""
         return Response(status_code=200 if (await self.service.health.readiness()).ready else 503)
+
+    async def _feasts_materialize(self) -> Response:
+        """The gateway has no right to make runs, and rows that it wrote itself would be of another source than a run's.
+
+        Feast's clients see the reason: they show the body of what is no success.
+        """
+        sentence = (
+            "the gateway materializes nothing: each view's own schedule does. For a run now: kubectl annotate "
+            'featureview VIEW --overwrite millrace.dev/command="<a new id>:materialize" (or "<a new id>:materialize '
+            '<start> <end>"), or millrace features materialize VIEW'
+        )
+        return Response(body_of(sentence, "NotSupported"), NOT_IMPLEMENTED, media_type="application/json")
 
     async def _check(self) -> str:
         if self._reads is None or not self._reads.definitions.loaded:

@@ -17,6 +17,7 @@ from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.database import Database
 from millrace_services.registry.datasets import Datasets
 from millrace_services.registry.documents import canonical_kind, entry
+from millrace_services.registry.feature_services import FeatureServices
 from millrace_services.registry.runs import Runs
 from millrace_services.registry.settings import RegistrySettings
 from millrace_services.web.service import Service
@@ -54,6 +55,7 @@ def build(settings: RegistrySettings) -> Service:
     catalogue = Catalogue(database)
     service.api.include_router(_catalogue_routes(catalogue))
     service.api.include_router(_definition_routes(catalogue))
+    service.api.include_router(_feature_service_routes(FeatureServices(catalogue)))
     service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
     service.api.include_router(_dataset_routes(Datasets(database)))
     return service
@@ -132,6 +134,29 @@ def _definition_routes(catalogue: Catalogue) -> APIRouter:
         # Stored rows carry the first 8 bytes of the hash only, so its beginning is enough.
         prefix = schema_hash if schema_hash.startswith("sha256:") else f"sha256:{schema_hash}"
         return _json(catalogue.schemas(namespace, name, prefix)[0])
+
+    return routes
+
+
+def _feature_service_routes(services: FeatureServices) -> APIRouter:
+    routes = APIRouter(prefix="/v1/feature-services")
+
+    @routes.put("/{namespace}/{name}")
+    def put(namespace: str, name: str, body: Object) -> Response:
+        return _json(services.put(namespace, name, body))
+
+    @routes.get("/{namespace}/{name}")
+    def get(namespace: str, name: str) -> Response:
+        return _json(services.get(namespace, name))
+
+    @routes.delete("/{namespace}/{name}")
+    def remove(namespace: str, name: str) -> Response:
+        services.remove(namespace, name)
+        return _json({})
+
+    @routes.get("")
+    def listed(namespace: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Response:
+        return _json({"items": services.list(namespace, limit)})
 
     return routes
 

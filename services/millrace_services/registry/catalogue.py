@@ -16,14 +16,14 @@ from millrace_core.base.errors import MillraceError, NotFoundError
 from millrace_core.features.online.edition import Edition
 from millrace_services.registry import state
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import KINDS, Entry
+from millrace_services.registry.documents import FEATURE_SERVICE, KINDS, Entry
 from millrace_services.registry.state import State
 from millrace_services.registry.tables import objects, schemas, terms
 from millrace_services.web.errors import ConflictError
 
 logger = logging.getLogger(__name__)
 
-# What definitions are made of.
+# What definitions are made of, beside feature services.
 _DEFINING: Final = ("FeatureView", "ModelDeployment")
 
 
@@ -115,7 +115,7 @@ class Catalogue:
             wanted = (objects.c.kind == kind, objects.c.namespace == namespace, objects.c.name == name)
             document = connection.scalar(select(objects.c.document).where(*wanted))
             if document is None:
-                state.read(connection).require([kind])
+                state.read(connection).require({kind} & set(KINDS))
                 raise _absent(kind, namespace, name)
         found: dict[str, Any] = orjson.loads(document)
         return found
@@ -130,13 +130,13 @@ class Catalogue:
         listed = select(objects.c.document).where(*conditions).limit(limit).offset(offset)
         ordered = listed.order_by(objects.c.kind, objects.c.namespace, objects.c.name)
         with self._database.reading() as connection:
-            state.read(connection).require([search.kind] if search.kind else KINDS)
+            state.read(connection).require({search.kind} & set(KINDS) if search.kind else KINDS)
             total = connection.scalar(select(func.count()).select_from(objects).where(*conditions))
             return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
 
     def definitions(self) -> Definitions:
-        """What the gateway compiles: all views with their schema hashes, and all deployments. Of a view whose change
-        the operator has not accepted it is the definition before.
+        """What the gateway compiles: all views with their schema hashes, deployments, feature services. Of a view whose
+        change the operator has not accepted it is the definition before.
 
         Rendered once per change of the catalogue; until then it costs one look at its revision.
 
@@ -217,12 +217,13 @@ def _remove(connection: Connection, kind: str, namespace: str, name: str) -> int
 
 def _rendered(connection: Connection) -> bytes:
     ordered = select(objects.c.kind, objects.c.document).order_by(objects.c.namespace, objects.c.name)
-    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _DEFINING}
-    for kind, document in connection.execute(ordered.where(objects.c.kind.in_(_DEFINING))):
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*_DEFINING, FEATURE_SERVICE)}
+    for kind, document in connection.execute(ordered.where(objects.c.kind.in_(by_kind))):
         by_kind[kind].append(orjson.loads(document))
     views = [_accepted(connection, view) for view in by_kind["FeatureView"]]
     deployments = [_definition(deployment) for deployment in by_kind["ModelDeployment"]]
-    return orjson.dumps({"featureViews": views, "modelDeployments": deployments})
+    services = [_definition(service) for service in by_kind[FEATURE_SERVICE]]
+    return orjson.dumps({"featureViews": views, "modelDeployments": deployments, "featureServices": services})
 
 
 def _conditions(search: Search) -> list[Any]:

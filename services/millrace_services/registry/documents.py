@@ -12,6 +12,8 @@ from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
 
 KINDS: Final = ("FeatureView", "ModelDeployment", "Experiment")
+# Not of Kubernetes: ``feature_services`` has them.
+FEATURE_SERVICE: Final = "FeatureService"
 _CANONICAL: Final = {form: kind for kind in KINDS for form in (kind.lower(), f"{kind.lower()}s")}
 # Bookkeeping of the API server and of kubectl, of no use to a reader.
 _DROPPED_METADATA: Final = ("managedFields", "selfLink", "resourceVersion")
@@ -111,8 +113,9 @@ def _terms(kind: str, spec: Mapping[str, Any]) -> Iterator[Term]:
             for item in listed if isinstance(listed, list) else ():
                 if isinstance(item, dict) and isinstance(item.get("name"), str):
                     yield Term(field, item["name"], "")
-    if kind == "ModelDeployment" and isinstance(spec.get("features"), dict):
-        for meant in feature_reference.readable(spec["features"].get("refs")):
+    features = spec if kind == FEATURE_SERVICE else spec.get("features")
+    if kind in ("ModelDeployment", FEATURE_SERVICE) and isinstance(features, dict):
+        for meant in feature_reference.readable(features.get("refs")):
             yield Term("feature", f"{meant.view}:{meant.feature}", "")
             yield Term("feature", meant.feature, "")
 

@@ -185,3 +185,33 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_registry_that_is_not_there_is_named() -> None:
     with pytest.raises(RetryError, match=r"http://127\.0\.0\.1:1 gives no definitions"):
         FeatureStore.connect("http://127.0.0.1:1")
+
+
+def test_a_training_set_says_how_far_it_is(events: str, tmp_path: Path) -> None:
+    views = [feature_view(name).having("spec.source.parquet.uri", events) for name in ("stats", "others")]
+    store = FeatureStore.from_files([write(tmp_path, *views)])
+    told: list[tuple[int, float]] = []
+    refs = ["stats:amount", "others:amount"]
+    made = store.get_historical_features(
+        frame(), refs, full_feature_names=True, progress=lambda rows, done: told.append((rows, done))
+    )
+    assert made.to_arrow()["stats__amount"].to_pylist() == EXPECTED
+    # Two views of three rows, which are read twice: to find those that count, and to take their features.
+    assert told[-1][1] == 1.0
+    assert 6 < max(rows for rows, _ in told) <= 12
+    assert told == sorted(told)
+    assert {done for _, done in told} >= {0.0, 0.25, 1.0}
+
+
+def test_one_view_under_two_keys_gives_each_row_both(events: str, tmp_path: Path) -> None:
+    store = FeatureStore.from_files([write(tmp_path, feature_view("stats").having("spec.source.parquet.uri", events))])
+    pairs = pa.table({"sender": [1, 2, 7], "receiver": [2, 1, 1], "event_timestamp": [NOON + DAY] * 3})
+    refs = ["stats as s(user_id=sender):amount", "stats as r(user_id=receiver):amount"]
+    made = store.get_historical_features(pairs, refs, full_feature_names=True).to_arrow()
+    assert made["s__amount"].to_pylist() == [2.0, 3.0, None]
+    assert made["r__amount"].to_pylist() == [3.0, 2.0, 2.0]
+    with pytest.raises(RejectError, match="sender"):
+        store.get_historical_features(pairs.drop(["sender"]), refs, full_feature_names=True)
+    alone = store.get_historical_features(entities="all", end=NOON + DAY, features=refs[:1]).to_arrow()
+    assert alone.column_names == ["sender", "event_timestamp", "amount"]
+    assert alone["amount"].to_pylist() == [2.0, 3.0]

@@ -116,3 +116,11 @@ def test_a_view_that_is_being_deleted_takes_no_new_revision_and_disturbs_none_th
     assert found is not None
     assert (found.reason, found.field) == ("Deleting", "spec.features.refs[0]")
     assert objection("m", spec("user-stats:amount"), surroundings(cache, MODEL, (), made=True)) is None
+
+
+def test_a_key_that_the_view_does_not_have_is_named_with_those_it_has() -> None:
+    known = "user_stats as sender(user_id=sender_id):amount"
+    assert objection("m", spec(known, "user-stats:amount"), Surroundings(VIEWS)) is None
+    text = said(spec(known, "user-stats(driver_id=x):amount"), Surroundings(VIEWS))
+    assert text.startswith("spec.features.refs[1]: the FeatureView 'user-stats' has no entity 'driver_id'")
+    assert "user_id" in text

@@ -196,3 +196,10 @@ def test_names_may_have_underscores_where_the_objects_have_hyphens(
     ]
     asked = READ_SERVICE.replace(b'"fraud"', b'"fraud_check"')
     assert columns(post(gateway, "/feast/get-online-features", asked))["driver_stats__trips"]["values"] == [7]
+
+
+@pytest.mark.parametrize("path", ["materialize", "materialize-incremental"])
+def test_who_asks_the_gateway_for_a_run_is_told_who_does_it(gateway: RunningService, path: str) -> None:
+    refused = httpx.post(f"{gateway.url}/feast/{path}?async=true", json={"end_ts": "2026-01-01T00:00:00"})
+    assert (refused.status_code, refused.json()["reason"]) == (501, "NotSupported")
+    assert "kubectl annotate featureview" in refused.json()["error"]

@@ -10,7 +10,9 @@ import httpx
 import orjson
 import pytest
 
+from millrace import FeatureStore
 from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys
@@ -261,3 +263,27 @@ def test_a_view_is_read_twice_under_two_keys_in_one_request(
     unknown = ask(gateway, body | {"features": ["trade-stats(driver=sender_id):visits"]})
     assert unknown.status_code == 400
     assert "has no join key 'driver'. It has: user_id" in unknown.json()["error"]
+
+
+def test_a_list_that_was_saved_is_read_by_its_name_here_and_by_the_sdk(
+    gateway: RunningService, registry: RunningService, views: None
+) -> None:
+    features = FeatureStore.connect(registry.url, gateway.url, project="shop")
+    features.save_feature_service("both_views", (ref for ref in ("stats:visits", "fresh:score")), owner="risk")
+    try:
+        assert features.feature_services["both-views"] == ("stats:visits", "fresh:score")
+        other = FeatureStore.connect(registry.url, gateway.url, project="shop")
+        assert other.get_online_features("both-views", [{"user_id": 1}]).to_dict()["visits"] == [3]
+        body = {"feature_service": "both_views", "entities": {"user_id": [2]}, "project": "shop"}
+        assert columns(ask(gateway, body))["visits"]["values"] == [4]
+        with pytest.raises(NotFoundError, match="'stats' has no feature 'nothing'"):
+            features.save_feature_service("wrong", ["stats:nothing"])
+    finally:
+        features.delete_feature_service("both-views")
+    with pytest.raises(NotFoundError, match="no feature service"):
+        features.get_online_features("both-views", [{"user_id": 1}])
+
+
+def test_a_feature_store_of_files_says_who_keeps_lists() -> None:
+    with pytest.raises(RejectError, match="kept by a registry"):
+        FeatureStore.from_files([]).delete_feature_service("x")

@@ -86,16 +86,19 @@ def historical(
     With `--entities all` it needs no file: the rows are those of the views themselves, between --start and --end.
     """
     store, refs = target.store(), reading.references(features)
-    made = store.get_historical_features(
-        None if entities == ALL else reading.data_file(Path(entities)),
-        refs,
-        timestamp_column,
-        created_cutoff,
-        full_feature_names=full_names,
-        entities=ALL if entities == ALL else None,
-        start=start,
-        end=end,
-    )
+    frame = None if entities == ALL else reading.data_file(Path(entities))
+    with output.progress("training set") as report:
+        made = store.get_historical_features(
+            frame,
+            refs,
+            timestamp_column,
+            created_cutoff,
+            full_feature_names=full_names,
+            entities=ALL if entities == ALL else None,
+            start=start,
+            end=end,
+            progress=report,
+        )
     if out is not None:
         reading.write(made.to_arrow(), out)
         output.note(f"{made.to_arrow().num_rows:,} rows written to {out}")

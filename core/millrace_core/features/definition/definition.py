@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from millrace_core.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
+from millrace_core.api.names import LABEL
 from millrace_core.api.source import SOURCE_KINDS, SourceSpec
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
@@ -25,8 +25,6 @@ from millrace_core.identity.view_definition import view_definition
 
 # Microseconds; about 36,000 years, so that the sum of a time and a ttl fits into 64 bits.
 MAX_TTL: Final = 2**60
-
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -267,7 +265,7 @@ def schema_hash(spec: FeatureViewSpec) -> str:
 
 def _check_names(name: str, namespace: str) -> None:
     for field, label in (("metadata.name", name), ("metadata.namespace", namespace)):
-        if not _LABEL.fullmatch(label):
+        if not LABEL.fullmatch(label):
             raise RejectError(
                 f"{label!r} cannot be part of a store key",
                 hint="Use lower case letters, digits and -, 63 at most",

@@ -78,10 +78,10 @@ class Snapshot:
         )
 
     def feature_service(self, project: str, name: str) -> tuple[str, ...]:
-        """The references that a ModelDeployment reads.
+        """The references of a feature service that was saved, or else those that a ModelDeployment reads.
 
         Raises:
-            NotFoundError: there is no ModelDeployment of that name that reads features.
+            NotFoundError: there is neither of that name.
             RejectError: it is there, but its definition means nothing.
         """
         name = feature_reference.view_name(name)
@@ -94,8 +94,8 @@ class Snapshot:
                 field="feature_service",
             )
         raise NotFoundError(
-            f"there is no ModelDeployment {name!r} with features in project {project!r}",
-            hint=_known("deployments with features", project, self.feature_services),
+            f"there is no feature service and no ModelDeployment with features {name!r} in project {project!r}",
+            hint=_known("feature services and deployments with features", project, self.feature_services),
             field="feature_service",
         )
 
@@ -111,7 +111,8 @@ def snapshot(body: bytes, etag: str) -> Snapshot:
     views, broken = _usable("feature view", answer["featureViews"], _view)
     services, broken_services = _usable("ModelDeployment", answer["modelDeployments"], _refs)
     with_features = {name: refs for name, refs in services.items() if refs is not None}
-    return Snapshot(etag, views, broken, with_features, broken_services)
+    saved, _ = _usable("feature service", answer.get("featureServices") or (), _saved)
+    return Snapshot(etag, views, broken, with_features | saved, broken_services)
 
 
 def _usable(
@@ -142,3 +143,7 @@ def _view(name: Name, spec: Any) -> Definition:
 def _refs(_: Name, spec: Any) -> tuple[str, ...] | None:
     features = _Serving.model_validate(spec).features
     return None if features is None else tuple(features.refs)
+
+
+def _saved(_: Name, spec: Any) -> tuple[str, ...]:
+    return tuple(_Features.model_validate(spec).refs)

@@ -23,7 +23,7 @@ class FeatureRequest(NamedTuple):
 
     Attributes:
         project: the namespace of the views.
-        refs: ``view:feature`` each; empty where ``feature_service`` names a ModelDeployment that reads features.
+        refs: ``view:feature`` each; empty where ``feature_service`` names a list of them.
         full_feature_names: whether answers call a feature ``view__feature``.
         entities: equally long columns by join key.
         request_values: columns of the same length by request field.
@@ -92,7 +92,7 @@ def from_document(document: dict[str, Any], default_project: str) -> FeatureRequ
     if not isinstance(refs, list) or not _TEXT.issuperset(map(type, refs)):
         raise RejectError("expected a list of references such as view:feature", field="features")
     if not isinstance(service, str):
-        raise RejectError("expected the name of a ModelDeployment", field="feature_service")
+        raise RejectError("expected the name of a feature service or of a ModelDeployment", field="feature_service")
     if bool(refs) == bool(service):
         raise RejectError(
             "expected either features or feature_service", hint='Send "features": ["view:feature"]', field="features"
