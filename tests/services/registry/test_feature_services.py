@@ -11,15 +11,23 @@ from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.online.published import snapshot
 from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import entry
+from millrace_services.registry.documents import KINDS, entry
 from millrace_services.registry.feature_services import FeatureServices
 from tests.builders import model_deployment
 
 REFS = ["user-stats:visits", "user-stats as sender(user_id=sender_id):visits"]
 
 
-def test_what_is_saved_is_found_by_name_namespace_and_feature(database: Database) -> None:
+def told(database: Database) -> Catalogue:
+    """A catalogue that was told of every kind what there is: nothing."""
     catalogue = Catalogue(database)
+    for kind in KINDS:
+        catalogue.replace(kind, [])
+    return catalogue
+
+
+def test_what_is_saved_is_found_by_name_namespace_and_feature(database: Database) -> None:
+    catalogue = told(database)
     services = FeatureServices(catalogue)
     made = services.put("shop", "fraud_check", {"features": REFS, "owner": "risk"})
     assert made == {"name": "fraud-check", "namespace": "shop", "features": REFS, "owner": "risk"}
@@ -45,7 +53,7 @@ def test_saving_again_replaces_and_what_is_removed_is_gone(database: Database) -
 def test_the_gateway_gets_them_with_the_definitions_and_they_go_before_a_deployment_of_the_name(
     database: Database,
 ) -> None:
-    catalogue = Catalogue(database)
+    catalogue = told(database)
     deployment = model_deployment("fraud").having("spec.features", {"refs": ["a:b"]}).build()
     catalogue.put(entry("ModelDeployment", deployment))
     before = catalogue.definitions()
