@@ -93,9 +93,14 @@ def _command_refused(it: JobContext) -> JobDecision | None:
 def _stuck_and_mended(it: JobContext) -> JobDecision | None:
     """A run that gets nowhere is made again with what has changed since; it does not wait for its own end."""
     run = it.active
-    if run is None or run.failure is None or run.deleting or run.rendering == it.rendering:
+    if run is None or run.failure is None or run.deleting:
         return None
-    reason = f"Job {run.name} got nowhere ({run.failure.reason}) and was made before the last change"
+    # Ours is put back as it was. The CronJob's is not ours to apply, and would hold up all that come after it.
+    stopped = run.failure.reason == runs.JOB_SUSPENDED and not run.one_shot
+    if run.rendering == it.rendering and not stopped:
+        return None
+    why = "and is not the operator's to put back" if stopped else "and was made before the last change"
+    reason = f"Job {run.name} got nowhere ({run.failure.reason}) {why}"
     if it.materialization.suspend and run.purpose != runs.COMMAND:
         return JobDecision(reason, replaced=run)
     purpose = run.purpose if run.one_shot else runs.BACKFILL

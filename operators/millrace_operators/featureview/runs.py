@@ -109,6 +109,9 @@ BACKFILL: Final = "backfill"
 COMMAND: Final = "command"
 PURGE: Final = "purge"
 
+# Reason of a run whose Job somebody stopped.
+JOB_SUSPENDED: Final = "JobSuspended"
+
 # In place of an interval: a run for everything.
 EVERYTHING: Final = "full"
 
@@ -261,9 +264,9 @@ def _unschedulable(pod: Object) -> RunFailure | None:
 
 def _stopped(job: Object) -> RunFailure | None:
     if job["spec"].get("suspend"):
-        return RunFailure("JobSuspended", f"Job {name_of(job)} has spec.suspend true, so it has no pods")
+        return RunFailure(JOB_SUSPENDED, f"Job {name_of(job)} has spec.suspend true, so it has no pods")
     if job["spec"].get("parallelism") == 0:
-        return RunFailure("JobSuspended", f"Job {name_of(job)} has spec.parallelism 0, so it has no pods")
+        return RunFailure(JOB_SUSPENDED, f"Job {name_of(job)} has spec.parallelism 0, so it has no pods")
     return None
 
 

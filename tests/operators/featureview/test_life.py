@@ -624,6 +624,24 @@ def test_a_run_that_gets_on_is_not_disturbed_by_a_change() -> None:
     assert life.active() == job
 
 
+@pytest.mark.parametrize("stopped", [{"suspend": True}, {"parallelism": 0}])
+def test_a_job_of_the_cron_job_that_somebody_stopped_is_replaced_by_one_of_ours_once(stopped: dict[str, Any]) -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    name = life.tick()
+    assert life.look().void_runs == ()
+    life.jobs[name]["spec"] = {**life.jobs[name]["spec"], **stopped}
+    planned = life.look()
+    assert [run.name for run in planned.void_runs] == [name]
+    assert planned.job is not None
+    assert (planned.job.purpose, planned.suspended) == (runs.BACKFILL, True)
+    made = len(life.made)
+    planned = life.look()
+    assert (planned.void_runs, len(life.made)) == ((), made)
+
+
 def test_a_stuck_run_of_a_suspended_view_goes_and_none_is_made() -> None:
     life = Life(clicks())
     life.look()
