@@ -209,7 +209,7 @@ def test_datasets_of_a_registry_are_listed_with_their_lineage(
 
 MISTAKES = {
     "no target": (("diff", "--files", "{views}"), "Give --registry URL or --kubeconfig FILE"),
-    "no store": (("verify", "stats", "--files", "{views}"), 'online="embedded"'),
+    "no store": (("verify", "stats", "--files", "{views}"), "--online embedded"),
     "no entity": (("online", "--files", "{views}", "-F", "stats:amount"), "Give --entity KEY=VALUE"),
     "mistyped": (("online", "--files", "{views}", "-F", "stats:amount", "-e", "user_id=x"), "int64 is expected"),
     "other key": (("online", "--files", "{views}", "-F", "stats:amount", "-e", "item=1"), "NAME is user_id"),
