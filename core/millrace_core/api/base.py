@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from millrace_core.base import duration, timestamps
@@ -66,7 +67,18 @@ def _timestamp(text: str) -> str:
     return text
 
 
+def _moment(value: object) -> datetime:
+    return value if isinstance(value, datetime) else timestamps.parse(_timestamp(str(value)))
+
+
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}), AfterValidator(_timestamp)]
+# A Timestamp that is read into an aware UTC datetime, and written by ``timestamps.render``.
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    PlainSerializer(timestamps.render, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=63)]

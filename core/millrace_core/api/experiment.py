@@ -13,10 +13,10 @@ from millrace_core.api.base import (
     Condition,
     DnsLabel,
     Duration,
+    Moment,
     ObjectMeta,
     Rule,
     StatusModel,
-    Timestamp,
     list_map,
 )
 from millrace_core.api.modeldeployment import MAX_SERVICE
@@ -158,7 +158,7 @@ class Weights(StatusModel):
 
     desired: dict[str, int] | None = Field(default=None, description="What is wanted now; sums to 100.")
     applied: dict[str, int] | None = Field(default=None, description="What the route holds; sums to 100.")
-    applied_at: Timestamp | None = Field(
+    applied_at: Moment | None = Field(
         default=None, description="Since when the route holds what is wanted; absent while it is being changed."
     )
 
@@ -166,7 +166,7 @@ class Weights(StatusModel):
 class Epoch(StatusModel):
     """A stretch of time in which weights, ramp and the arms' revisions are the same."""
 
-    start: Timestamp = Field(description="When it began: what it says was in force.")
+    start: Moment = Field(description="When it began: what it says was in force.")
     weights: dict[str, int] = Field(description="The weights, in percent, by arm.")
     revisions: dict[str, str] | None = Field(
         default=None, description="The revision of the ModelDeployment that served, by arm."
@@ -201,12 +201,12 @@ class ExperimentStatus(StatusModel):
         default=None,
         description="Pending, Ready, Running, Paused, Promoting, RollingBack, Succeeded, Failed or Inconclusive.",
     )
-    started_at: Timestamp | None = Field(default=None, description="When traffic was first split.")
+    started_at: Moment | None = Field(default=None, description="When traffic was first split.")
     definition: str | None = Field(
         default=None,
         description="What the results compare: digest of type, service and arms, frozen when it became Ready.",
     )
-    finished_at: Timestamp | None = Field(default=None, description="When the experiment reached its end.")
+    finished_at: Moment | None = Field(default=None, description="When the experiment reached its end.")
     steps: list[FrozenStep] | None = Field(
         default=None,
         max_length=MAX_STEPS,
@@ -214,9 +214,9 @@ class ExperimentStatus(StatusModel):
         json_schema_extra=ATOMIC_LIST,
     )
     step_index: int | None = Field(default=None, description="The current step, counted from 0.")
-    step_started_at: Timestamp | None = Field(default=None, description="When the current step was applied.")
-    paused_at: Timestamp | None = Field(default=None, description="When the current pause began.")
-    challenger_unready_since: Timestamp | None = Field(
+    step_started_at: Moment | None = Field(default=None, description="When the current step was applied.")
+    paused_at: Moment | None = Field(default=None, description="When the current pause began.")
+    challenger_unready_since: Moment | None = Field(
         default=None,
         description="Since when a challenger of a Running experiment is not ready while its control is; absent where "
         "all are. A Canary is rolled back after 10 minutes.",

@@ -5,14 +5,13 @@ What a command does depends on the phase. One that cannot be carried out is answ
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
 from millrace_core.api.command import recorded
 from millrace_core.api.experiment import FinalDecision
-from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.experiment import verdict as verdicts
 from millrace_operators.experiment.observation import PAUSED, PENDING, READY, RUNNING, Observation
@@ -85,13 +84,13 @@ def _resume(observation: Observation) -> Verdict:
     return Verdict("ResumedByCommand", "resumed by command; the step's hold goes on where it stood", changes)
 
 
-def _resumed_hold(observation: Observation) -> str | None:
+def _resumed_hold(observation: Observation) -> datetime | None:
     """When the step would have begun for its hold to be as old now as it was when the pause began."""
     began = observation.hold_began_at()
     if began is None or observation.status.paused_at is None:
         return observation.status.step_started_at
-    elapsed = max(timestamps.parse(observation.status.paused_at) - began, timedelta())
-    return timestamps.render(observation.now - elapsed)
+    elapsed = max(observation.status.paused_at - began, timedelta())
+    return observation.now - elapsed
 
 
 def _promote(observation: Observation, name: str) -> Verdict:
@@ -112,7 +111,7 @@ def _abort(observation: Observation) -> Verdict:
     if observation.phase != PENDING:
         return verdicts.roll_back(ROLLBACK, "AbortedByCommand", "aborted by command")
     decision = FinalDecision(verdict=ROLLBACK, reason="aborted by command before it started")
-    changes = {"phase": "Failed", "decision": decision, "finished_at": timestamps.render(observation.now)}
+    changes = {"phase": "Failed", "decision": decision, "finished_at": observation.now}
     return Verdict("AbortedByCommand", decision.reason, changes, warning=True)
 
 

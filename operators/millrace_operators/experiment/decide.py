@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
-from millrace_core.base import timestamps
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
@@ -135,7 +134,7 @@ def _with_definition(observation: Observation, status: ExperimentStatus) -> Expe
 def _with_unready_since(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
     """The status with the time since when a challenger is not ready; a pause and an unready control end it."""
     running = status.phase == RUNNING and observation.challenger_unready
-    since = (status.challenger_unready_since or timestamps.render(observation.now)) if running else None
+    since = (status.challenger_unready_since or observation.now) if running else None
     return status.model_copy(update={"challenger_unready_since": since})
 
 
@@ -156,7 +155,7 @@ def _confirmed(decision: Decision) -> Decision:
     observation, status = decision.observation, decision.status
     weights = status.weights or Weights()
     if not weights.applied_at:
-        now, desired = timestamps.render(observation.now), weights.desired or {}
+        now, desired = observation.now, weights.desired or {}
         weights = Weights(desired=desired, applied=desired, applied_at=now)
         status = status.model_copy(update={"weights": weights})
     return replace(decision, programmed=True, status=with_epoch(observation, status))

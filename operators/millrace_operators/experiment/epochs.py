@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from millrace_core.api.experiment import Epoch, ExperimentStatus, Weights
-from millrace_core.base import timestamps
 from millrace_operators.experiment.observation import SPLITTING, Observation
 
 WEIGHTS_CHANGED: Final = "WeightsChanged"
@@ -31,14 +30,14 @@ def with_epoch(observation: Observation, status: ExperimentStatus) -> Experiment
         reason = REVISION_CHANGED
     else:
         return status
-    return _with(status, Epoch(start=_now(observation), weights=weights, revisions=revisions, reason=reason))
+    return _with(status, Epoch(start=observation.now, weights=weights, revisions=revisions, reason=reason))
 
 
 def with_epoch_of_steps(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
     """The status with an epoch that the change of the ramp begins, where traffic is split already."""
     if not status.epochs or not steps_changed(observation, status):
         return status
-    start = {"start": _now(observation), "reason": STEPS_CHANGED}
+    start = {"start": observation.now, "reason": STEPS_CHANGED}
     return _with(status, status.epochs[-1].model_copy(update=start))
 
 
@@ -50,10 +49,6 @@ def steps_changed(observation: Observation, status: ExperimentStatus) -> bool:
 
 def _with(status: ExperimentStatus, epoch: Epoch) -> ExperimentStatus:
     return status.model_copy(update={"epochs": [*(status.epochs or []), epoch][-MAX_EPOCHS:]})
-
-
-def _now(observation: Observation) -> str:
-    return timestamps.render(observation.now)
 
 
 def _revisions(observation: Observation, last: Epoch | None) -> dict[str, str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from millrace_core.api.experiment import TERMINAL, Arm, ExperimentSpec, ExperimentStatus, Weights
-from millrace_core.base import duration, timestamps
+from millrace_core.api.experiment import TERMINAL, Arm, ExperimentSpec, ExperimentStatus
+from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object, deleting, name_of, namespace_of
 from millrace_operators.facts.fact import NO_FACTS, Fact, FactRequest, Facts
@@ -145,15 +145,14 @@ class Observation:
 
     def applied_at(self) -> datetime | None:
         """Since when the route holds what is wanted; None while it is being changed."""
-        weights = self.status.weights or Weights()
-        return timestamps.parse(weights.applied_at) if weights.applied_at else None
+        return self.status.weights.applied_at if self.status.weights else None
 
     def hold_began_at(self) -> datetime | None:
         """Since when the current step has been in force, settling included; None while the route is being changed."""
         applied = self.applied_at()
         if applied is None or self.status.step_started_at is None:
             return None
-        return max(applied, timestamps.parse(self.status.step_started_at))
+        return max(applied, self.status.step_started_at)
 
     def step_due_at(self) -> datetime | None:
         """When the current step's settle and hold are over; None without steps or while the route is being changed."""

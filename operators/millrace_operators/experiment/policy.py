@@ -12,7 +12,6 @@ from typing import Final
 
 from millrace_core.api import conditions
 from millrace_core.api.experiment import TERMINAL
-from millrace_core.base import timestamps
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.command import commanded
@@ -68,7 +67,7 @@ def ending(observation: Observation) -> Verdict | None:
         return Verdict(observation.phase, f"{_why(observation)}; the route is settling")
     verdict = observation.status.decision.verdict if observation.status.decision else INCONCLUSIVE
     phase = FINAL_PHASE[verdict]
-    changes = {"phase": phase, "finished_at": timestamps.render(observation.now)}
+    changes = {"phase": phase, "finished_at": observation.now}
     return Verdict(phase, _why(observation), changes, warning=phase != "Succeeded")
 
 
@@ -170,8 +169,7 @@ def started(observation: Observation) -> Verdict | None:
     applied = observation.applied_at()
     if applied is None:
         return Verdict("Ready", "all arms are ready; the route is being prepared")
-    at = timestamps.render(applied)
-    changes = {"phase": RUNNING, "started_at": at, "step_started_at": at}
+    changes = {"phase": RUNNING, "started_at": applied, "step_started_at": applied}
     return Verdict("Running", "traffic is split", changes)
 
 
@@ -184,7 +182,7 @@ def step_due(observation: Observation) -> Verdict | None:
     if index + 1 == len(steps):
         return type_of(observation.spec.type).after_last_step(observation)
     step = steps[index + 1]
-    changes = {"step_index": index + 1, "step_started_at": timestamps.render(observation.now)}
+    changes = {"step_index": index + 1, "step_started_at": observation.now}
     return Verdict("StepTaken", f"step {index + 2} of {len(steps)}: {step.weight}% for {step.hold}", changes)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from millrace_core.api.experiment import FinalDecision
-from millrace_core.base import timestamps
 from millrace_operators.experiment.observation import PAUSED, PROMOTING, ROLLING_BACK, Observation
 
 PROMOTE: Final = "Promote"
@@ -50,4 +49,4 @@ def roll_back(verdict: str, reason: str, message: str) -> Verdict:
 
 def pause(observation: Observation, reason: str, message: str, *, warning: bool = False) -> Verdict:
     """No step is taken until a resume command; the hold's clock stands still."""
-    return Verdict(reason, message, {"phase": PAUSED, "paused_at": timestamps.render(observation.now)}, warning)
+    return Verdict(reason, message, {"phase": PAUSED, "paused_at": observation.now}, warning)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from millrace_core.api.experiment import ExperimentSpec, FrozenStep
-from millrace_core.base import timestamps
 from millrace_operators.experiment.observation import RUNNING, Observation
 from millrace_operators.experiment.types.base import ExperimentType, OfType
 from millrace_operators.experiment.verdict import INCONCLUSIVE, Verdict, promote, roll_back
@@ -56,4 +55,4 @@ def _unready_since(observation: Observation) -> datetime | None:
     since = observation.status.challenger_unready_since
     if observation.phase != RUNNING or not observation.challenger_unready or since is None:
         return None
-    return timestamps.parse(since)
+    return since
