@@ -15,11 +15,12 @@ from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.desired import split_of
-from millrace_operators.experiment.epochs import with_epoch, with_epoch_of_steps
+from millrace_operators.experiment.epochs import with_epochs
 from millrace_operators.experiment.observation import (
     ENDING,
     ROUTED,
     RUNNING,
+    SPLITTING,
     Observation,
     ServiceObservation,
     Unreadable,
@@ -28,7 +29,8 @@ from millrace_operators.experiment.policy import ASK_AGAIN, judge, times_to_look
 from millrace_operators.experiment.ramp import with_steps_ahead
 from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.experiment.weights import desired_weights
-from millrace_operators.routing.changes import desired_route, route_changes
+from millrace_operators.routing.champion import desired_route
+from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.state import Champion, RouteChanges, RouteObservation, Split
 
 
@@ -41,6 +43,7 @@ class Decision:
         verdict: the policy's, with its reason.
         status: the next status, without conditions.
         split: what it asks of the route; None while it has no part in it.
+        edited: whether the steps still ahead are others than those that were stored.
         programmed: whether the live route is what it asks for.
         release: whether a deleted Experiment may go: no traffic is split any more and nothing is left in the route.
     """
@@ -49,6 +52,7 @@ class Decision:
     verdict: Verdict
     status: ExperimentStatus
     split: Split | None
+    edited: bool = False
     programmed: bool = False
     release: bool = False
 
@@ -77,14 +81,14 @@ def decide(service: ServiceObservation) -> ServiceDecision:
     decisions = _in_order(service.experiments, held)
     asking = next((decision for decision in decisions if decision.split is not None), None)
     champion, changes = _route(service, asking, held)
-    if asking is not None and changes.programmed and not service.route.undelegated:
-        decisions = [_confirmed(decision) if decision is asking else decision for decision in decisions]
+    programmed = asking if changes.programmed and not service.route.undelegated else None
+    decisions = [_carried_on(item, changes, programmed=item is programmed) for item in decisions]
     unknown = service.now + ASK_AGAIN if service.route.unknown else None
     looks = [time for item in decisions for time in times_to_look(item.observation.after(item.status))]
     looks += [time for time in (changes.again_at, unknown) if time is not None]
     return ServiceDecision(
         route=service.route,
-        experiments=tuple(replace(item, release=_may_go(item, changes)) for item in decisions),
+        experiments=tuple(decisions),
         unreadable=service.unreadable,
         champion=champion,
         changes=changes,
@@ -96,7 +100,7 @@ def decide(service: ServiceObservation) -> ServiceDecision:
 def _route(service: ServiceObservation, asking: Decision | None, held: str) -> tuple[Champion, RouteChanges]:
     """The champion and the next writes; none while an Experiment that cannot be read has the route."""
     if held and asking is None:
-        return service.route.champion, RouteChanges(programmed=False, settled=False)
+        return service.route.live.champion, RouteChanges(programmed=False, settled=False)
     desired = desired_route(service.route, asking.split if asking else None)
     return desired.champion, route_changes(desired, service.route.live, service.now)
 
@@ -117,11 +121,12 @@ def _in_order(experiments: Sequence[Observation], holder: str) -> list[Decision]
 
 def decide_experiment(observation: Observation) -> Decision:
     """The policy's verdict, and the status and the split that follow from it."""
-    current = with_epoch_of_steps(observation, with_steps_ahead(observation))
+    current = with_steps_ahead(observation)
     verdict = judge(observation.after(current))
     status = current.model_copy(update={"phase": observation.phase, **verdict.changes})
     status = _with_definition(observation, _with_weights(observation, _with_unready_since(observation, status)))
-    return Decision(observation, verdict, status, split_of(observation, status))
+    edited = status.phase in SPLITTING and current is not observation.status
+    return Decision(observation, verdict, status, split_of(observation, status), edited)
 
 
 def _with_definition(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
@@ -150,15 +155,17 @@ def _with_weights(observation: Observation, status: ExperimentStatus) -> Experim
     return status.model_copy(update={"weights": Weights(desired=desired, applied=before.applied)})
 
 
-def _confirmed(decision: Decision) -> Decision:
-    """The live route holds what is asked: the weights are applied, since when, and the epoch that is in force."""
+def _carried_on(decision: Decision, changes: RouteChanges, *, programmed: bool) -> Decision:
+    """What follows once the route is known: since when the weights are applied, the epochs, and whether it may go."""
     observation, status = decision.observation, decision.status
     weights = status.weights or Weights()
-    if not weights.applied_at:
+    if programmed and not weights.applied_at:
         now, desired = observation.now, weights.desired or {}
         weights = Weights(desired=desired, applied=desired, applied_at=now)
         status = status.model_copy(update={"weights": weights})
-    return replace(decision, programmed=True, status=with_epoch(observation, status))
+    release = _may_go(decision, changes)
+    status = with_epochs(observation, status, edited=decision.edited, programmed=programmed)
+    return replace(decision, programmed=programmed, release=release, status=status)
 
 
 def _may_go(decision: Decision, changes: RouteChanges) -> bool:

@@ -16,12 +16,27 @@ WEIGHTS_CHANGED: Final = "WeightsChanged"
 STEPS_CHANGED: Final = "StepsChanged"
 REVISION_CHANGED: Final = "RevisionChanged"
 
-# As many as the schema lets the status hold; the oldest are dropped.
+# As many as the schema lets the status hold; the oldest are dropped. Nothing is decided by them: only the last one is
+# looked at, to see whether another begins.
 MAX_EPOCHS: Final = 100
 
 
-def with_epoch(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
-    """The status with the epoch that is in force, where the route holds what the status wants."""
+def with_epochs(
+    observation: Observation, status: ExperimentStatus, *, edited: bool, programmed: bool
+) -> ExperimentStatus:
+    """The status with the epochs that begin now.
+
+    Args:
+        edited: whether the steps still ahead were changed while traffic is split.
+        programmed: whether the route holds what the status wants.
+    """
+    if edited and status.epochs:
+        start = {"start": observation.now, "reason": STEPS_CHANGED}
+        status = _with(status, status.epochs[-1].model_copy(update=start))
+    return _of_the_route(observation, status) if programmed else status
+
+
+def _of_the_route(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
     last = status.epochs[-1] if status.epochs else None
     weights, revisions = (status.weights or Weights()).applied or {}, _revisions(observation, last)
     if last is None or last.weights != weights:
@@ -31,20 +46,6 @@ def with_epoch(observation: Observation, status: ExperimentStatus) -> Experiment
     else:
         return status
     return _with(status, Epoch(start=observation.now, weights=weights, revisions=revisions, reason=reason))
-
-
-def with_epoch_of_steps(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
-    """The status with an epoch that the change of the ramp begins, where traffic is split already."""
-    if not status.epochs or not steps_changed(observation, status):
-        return status
-    start = {"start": observation.now, "reason": STEPS_CHANGED}
-    return _with(status, status.epochs[-1].model_copy(update=start))
-
-
-def steps_changed(observation: Observation, status: ExperimentStatus) -> bool:
-    """Whether the ramp of an Experiment that has begun is another than it was stored."""
-    before = observation.status.steps
-    return status.phase in SPLITTING and before is not None and before != status.steps
 
 
 def _with(status: ExperimentStatus, epoch: Epoch) -> ExperimentStatus:

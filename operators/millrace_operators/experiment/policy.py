@@ -25,7 +25,15 @@ from millrace_operators.experiment.observation import (
     Observation,
 )
 from millrace_operators.experiment.types import type_of
-from millrace_operators.experiment.verdict import FINAL_PHASE, INCONCLUSIVE, ROLLBACK, Verdict, pause, roll_back
+from millrace_operators.experiment.verdict import (
+    FINAL_PHASE,
+    INCONCLUSIVE,
+    ROLLBACK,
+    Verdict,
+    pause,
+    promote,
+    roll_back,
+)
 
 # What is resolved when all stands ready, and let go when it does not any more.
 _FROZEN: Final = ("definition", "steps", "step_index")
@@ -180,7 +188,8 @@ def step_due(observation: Observation) -> Verdict | None:
         return None
     steps, index = observation.status.steps or [], observation.status.step_index or 0
     if index + 1 == len(steps):
-        return type_of(observation.spec.type).after_last_step(observation)
+        arm = type_of(observation.spec.type).winner_of_ramp(observation)
+        return promote(arm, "RampCompleted", f"{arm} went through every step") if arm is not None else None
     step = steps[index + 1]
     changes = {"step_index": index + 1, "step_started_at": observation.now}
     return Verdict("StepTaken", f"step {index + 2} of {len(steps)}: {step.weight}% for {step.hold}", changes)
@@ -214,12 +223,13 @@ POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
 
 def next_step_at(observation: Observation) -> datetime | None:
     """When the next step, or what follows the last, is due; None where nothing is."""
-    last = (observation.status.step_index or 0) + 1 >= len(observation.status.steps or [])
     if observation.phase != RUNNING or observation.unready:
         return None
-    if last and type_of(observation.spec.type).after_last_step(observation) is None:
+    due = observation.step_due_at()
+    last = (observation.status.step_index or 0) + 1 >= len(observation.status.steps or [])
+    if last and type_of(observation.spec.type).winner_of_ramp(observation) is None:
         return None
-    return observation.step_due_at()
+    return due
 
 
 def times_to_look(observation: Observation) -> list[datetime]:
@@ -228,8 +238,8 @@ def times_to_look(observation: Observation) -> list[datetime]:
     times = [
         observation.now + ASK_AGAIN if observation.missing else None,
         observation.now + LOOK_FOR_MESH if not observation.mesh and observation.phase == PENDING else None,
-        next_step_at(observation),
         applied + observation.settle if applied and observation.phase in ENDING else None,
+        next_step_at(observation),
         type_of(observation.spec.type).next_look(observation),
     ]
     return [time for time in times if time is not None]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from millrace_core.api import conditions
 from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus
 from millrace_core.base.errors import MillraceError
-from millrace_kube.resources import Object
 from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decide import Decision
 from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation, Unreadable
@@ -30,51 +28,28 @@ FACTS_MISSING: Final = "FactsMissing"
 ALL_KNOWN: Final = "AllKnown"
 
 
-def stored(
-    decision: Decision, *, refused: MillraceError | None = None, undelegated: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The whole status as it is written; it describes the generation on which it was decided.
-
-    Args:
-        refused: why an object of the route could not be written; None: all were.
-        undelegated: the user's own VirtualServices for the host that do not delegate to Millrace's.
-    """
-    document = decision.observation.document
-    generation, before = document["metadata"]["generation"], (document.get("status") or {}).get("conditions")
-    current = _conditions(before, decision, refused, undelegated)
-    return {
-        **fields(decision.status),
-        "observedGeneration": generation,
-        "conditions": conditions.settle(before, current, generation=generation, now=decision.observation.now),
-    }
-
-
-def intent(document: Object, status: ExperimentStatus) -> dict[str, Any]:
-    """The status with what was decided, and the conditions of before: the new ones follow after the work."""
-    before = (document.get("status") or {}).get("conditions")
-    return {**fields(status), **({"conditions": before} if before else {})}
-
-
-def fields(status: ExperimentStatus) -> dict[str, Any]:
-    """All but the conditions, as JSON."""
-    return status.model_dump(by_alias=True, exclude_none=True, exclude={"conditions"})
-
-
-def rejected(item: Unreadable, now: datetime) -> dict[str, Any]:
-    """The status of an Experiment that cannot be read."""
-    before, generation = item.document.get("status") or {}, item.document["metadata"]["generation"]
+def rejected(item: Unreadable) -> list[ConditionDict]:
+    """Of an Experiment that cannot be read."""
     checks = [conditions.rejected(conditions.ACCEPTED, item.error)]
     if item.routed:
         message = "traffic stays split as it is until the Experiment can be read; its deletion leads it to the champion"
         checks.append(condition(conditions.ROUTE_PROGRAMMED, None, HELD, message))
-    current = [*checks, conditions.summary(checks)]
-    settled = conditions.settle(before.get("conditions"), current, generation=generation, now=now)
-    return {**before, "observedGeneration": generation, "conditions": settled}
+    return [*checks, conditions.summary(checks)]
 
 
-def _conditions(
-    before: list[ConditionDict] | None, decision: Decision, refused: MillraceError | None, undelegated: Sequence[str]
+def current(
+    before: list[ConditionDict] | None,
+    decision: Decision,
+    refused: MillraceError | None = None,
+    undelegated: Sequence[str] = (),
 ) -> list[ConditionDict]:
+    """Of an Experiment that was decided about.
+
+    Args:
+        before: the conditions that it has.
+        refused: why an object of the route could not be written; None: all were.
+        undelegated: the user's own VirtualServices for the host that do not delegate to Millrace's.
+    """
     status, observation = decision.status, decision.observation
     if status.phase in TERMINAL:
         return _of_the_end(before, status)

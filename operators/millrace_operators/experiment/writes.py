@@ -6,10 +6,14 @@ was refused. So a turn that ends in the middle is taken up by the next one, whic
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
 
 from millrace_core.api import conditions
 from millrace_core.api.base import GROUP
+from millrace_core.api.conditions import ConditionDict
+from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.base.errors import MillraceError
 from millrace_kube.errors import ApiError
 from millrace_kube.resources import (
@@ -24,7 +28,7 @@ from millrace_kube.resources import (
 from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import Decision, ServiceDecision
-from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED, steps_changed
+from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED
 from millrace_operators.experiment.observation import Unreadable
 from millrace_operators.routing.state import RouteObservation
 
@@ -42,7 +46,6 @@ _REPORTED: Final = (
 def writes(decision: ServiceDecision) -> list[Write]:
     """Everything but the report."""
     return [
-        *(write for item in decision.unreadable for write in _of_unreadable(item, decision)),
         *(write for item in decision.experiments for write in _intent(item)),
         *_route(decision),
     ]
@@ -53,12 +56,14 @@ def report(decision: ServiceDecision, refused: MillraceError | None) -> list[Wri
     return [
         *_route_refused(decision, refused),
         *(write for item in decision.experiments for write in _outcome(item, decision.route, refused)),
+        *(write for item in decision.unreadable for write in _of_unreadable(item, decision)),
     ]
 
 
 def _of_unreadable(item: Unreadable, decision: ServiceDecision) -> list[Write]:
     if not item.deleting:
-        return [WriteStatus(item.document, statuses.rejected(item, decision.route.now))]
+        said = _settled(item.document, statuses.rejected(item), decision.route.now)
+        return [WriteStatus(item.document, {**(item.document.get("status") or {}), **said})]
     back = decision.changes.settled or not item.routed or not decision.route.live.mesh
     return [RemoveFinalizer(item.document, FINALIZER)] if back else []
 
@@ -71,7 +76,7 @@ def _intent(decision: Decision) -> list[Write]:
     observation, status, verdict = decision.observation, decision.status, decision.verdict
     document, before = observation.document, observation.status
     guard = AddFinalizer(document, FINALIZER)
-    if statuses.fields(status) == statuses.fields(before.model_copy(update={"phase": observation.phase})):
+    if status == before.model_copy(update={"phase": observation.phase}):
         return [guard]
     told = [*_edited_ramp(decision), *_new_revisions(decision)]
     reported = ("phase", "step_index", "handled_command")
@@ -79,17 +84,38 @@ def _intent(decision: Decision) -> list[Write]:
         kind = "Warning" if verdict.warning else "Normal"
         identity = [status.phase, status.step_index, status.handled_command, status.started_at, status.paused_at]
         told.append(Emit(document, kind, verdict.reason, verdict.message, identity))
-    return [guard, WriteStatus(document, statuses.intent(document, status), events=tuple(told))]
+    return [guard, WriteStatus(document, _intended(document, status), events=tuple(told))]
+
+
+def _intended(document: Object, status: ExperimentStatus) -> dict[str, Any]:
+    """The status with what was decided, and the conditions of before: the new ones follow after the work."""
+    before = _conditions(document)
+    return _fields(status) | ({"conditions": before} if before else {})
+
+
+def _fields(status: ExperimentStatus) -> dict[str, Any]:
+    """All but the conditions, as JSON."""
+    return status.model_dump(by_alias=True, exclude_none=True, exclude={"conditions"})
+
+
+def _conditions(document: Object) -> list[ConditionDict] | None:
+    return (document.get("status") or {}).get("conditions")
+
+
+def _settled(document: Object, current: Sequence[ConditionDict], now: datetime) -> dict[str, Any]:
+    """What a status says of itself: the generation on which it was decided, and the conditions, since when."""
+    generation = document["metadata"]["generation"]
+    settled = conditions.settle(_conditions(document), current, generation=generation, now=now)
+    return {"observedGeneration": generation, "conditions": settled}
 
 
 def _edited_ramp(decision: Decision) -> list[Emit]:
-    observation, status = decision.observation, decision.status
-    if not steps_changed(observation, status):
+    document, status = decision.observation.document, decision.status
+    if not decision.edited:
         return []
     left = (status.steps or [])[(status.step_index or 0) + 1 :]
     ahead = ", ".join(f"{step.weight}% for {step.hold}" for step in left)
     note = f"the steps still ahead were changed; now they are: {ahead or 'none'}"
-    document = observation.document
     return [Emit(document, "Normal", STEPS_CHANGED, note, ["steps", document["metadata"]["generation"]])]
 
 
@@ -119,7 +145,8 @@ def _route(decision: ServiceDecision) -> list[Write]:
 
 def _outcome(decision: Decision, route: RouteObservation, refused: MillraceError | None) -> list[Write]:
     document = decision.observation.document
-    status = statuses.stored(decision, refused=refused, undelegated=route.undelegated)
+    current = statuses.current(_conditions(document), decision, refused, route.undelegated)
+    status = _fields(decision.status) | _settled(document, current, route.now)
     release = [RemoveFinalizer(document, FINALIZER)] if decision.release else []
     return [WriteStatus(document, status, reported=_REPORTED), *release]
 
@@ -135,7 +162,7 @@ def _route_refused(decision: ServiceDecision, refused: MillraceError | None) -> 
 
 def _champion_changed(decision: ServiceDecision, service: Object) -> tuple[Emit, ...]:
     """With the stable Service, which records the champion."""
-    route, champion, before = decision.route, decision.champion.name, decision.route.champion.name
+    route, champion, before = decision.route, decision.champion.name, decision.route.live.champion.name
     about = _champion(decision)
     if about is None or champion == before or name_of(service) != route.service:
         return ()

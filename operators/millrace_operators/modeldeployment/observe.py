@@ -41,7 +41,7 @@ from millrace_operators.modeldeployment.plan import Revision
 from millrace_operators.modeldeployment.revisions import RevisionRecord, records
 from millrace_operators.modeldeployment.target import outdated, target_record
 from millrace_operators.platform import Platform
-from millrace_operators.routing.observe import recorded, service_of
+from millrace_operators.routing.observe import recorded_champion, service_of
 
 _SCALERS: Final = (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS)
 
@@ -156,7 +156,7 @@ def observe(
         pins=pins,
         config_maps=maps,
         routed=_routed(stable, cache.get(DESTINATION_RULES, namespace, service)),
-        champion=recorded(stable).name == name,
+        champion=recorded_champion(stable).name == name,
         outdated=outdated(document, spec, target, platform),
         keda=cache.served(SCALED_OBJECTS),
         monitors=cache.served(SERVICE_MONITORS),

@@ -12,9 +12,11 @@ from millrace_kube.queue import Key, Requeue
 from millrace_kube.refusals import REFUSED_SECONDS
 from millrace_kube.resources import (
     CONTROLLER_REVISIONS,
+    DESTINATION_RULES,
     FEATURE_VIEWS,
     MODEL_DEPLOYMENTS,
     SERVICES,
+    VIRTUAL_SERVICES,
     Object,
     deleting,
     labels_of,
@@ -92,6 +94,12 @@ async def _foreign(cluster: CachedClient, document: Object) -> list[str]:
 
 async def _delete(cluster: CachedClient, document: Object) -> None:
     namespace, service = namespace_of(document), service_of(document)
-    live = routes.live(cluster.cache, namespace, service)
-    held, experiment = held_by(name_of(document), live, routes.targets(cluster.cache, namespace, service))
+    live = routes.read_live(
+        stable=cluster.cache.get(SERVICES, namespace, service),
+        rule=cluster.cache.get(DESTINATION_RULES, namespace, service),
+        virtual=cluster.cache.get(VIRTUAL_SERVICES, namespace, service),
+        now=cluster.now(),
+    )
+    targets = routes.targets(cluster.cache.all(MODEL_DEPLOYMENTS, namespace), service)
+    held, experiment = held_by(name_of(document), live, targets)
     await carry_out(cluster, leaving(document, held, cluster.now(), experiment=experiment))

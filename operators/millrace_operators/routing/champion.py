@@ -1,4 +1,4 @@
-"""Who is the champion of a service: the deployment that plain clients reach.
+"""Who is the champion of a service, the deployment that plain clients reach, and what its route should be therefore.
 
 The record is the annotation ``millrace.dev/champion`` of the stable Service; it survives restarts and Experiments, and
 a person may change it there while no Experiment runs. Rules in order, first hit wins:
@@ -15,7 +15,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from millrace_operators.routing.state import Champion, RouteTarget, Split
+from millrace_operators.routing.state import (
+    DEFAULT_SETTLE_SECONDS,
+    Champion,
+    DesiredRoute,
+    RouteObservation,
+    RouteTarget,
+    Split,
+)
+
+
+def desired_route(observation: RouteObservation, split: Split | None) -> DesiredRoute:
+    """What the route should be while an Experiment asks for ``split``; None: none has a part in it."""
+    champion = elect(observation.live.champion, observation.targets, split, observation.unknown)
+    return DesiredRoute(
+        service=observation.service,
+        namespace=observation.namespace,
+        targets=observation.targets,
+        champion=champion,
+        pointed=candidate(champion, observation.targets),
+        split=split,
+        settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
+        roots=tuple(root.name for root in observation.roots),
+        unknown=observation.unknown,
+    )
 
 
 def elect(

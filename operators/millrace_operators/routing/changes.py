@@ -9,48 +9,29 @@ restart goes on where the last operator stopped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from millrace_core.api import names
 from millrace_core.base import timestamps
 from millrace_kube.ownership import difference
 from millrace_operators.routing import desired as objects
-from millrace_operators.routing.champion import candidate, elect
 from millrace_operators.routing.state import (
     CHANGED_AT,
-    DEFAULT_SETTLE_SECONDS,
     FIGHT_EDITS,
     REWRITTEN_AT,
     DesiredRoute,
     LiveRoute,
     Object,
     RouteChanges,
-    RouteObservation,
-    Split,
+    RouteNotes,
     notes_of,
 )
 
 # Annotation of the VirtualService and the DestinationRule: hash of the spec that Millrace applied last. What is stored
 # may differ from it: by defaults and webhooks, which are left alone.
 _WRITTEN: Final = f"{names.APPLIED_HASH}-spec"
-_ANCIENT: Final = timestamps.parse("1970-01-01T00:00:00Z")
-
-
-def desired_route(observation: RouteObservation, split: Split | None) -> DesiredRoute:
-    """What the route should be while an Experiment asks for ``split``; None: none has a part in it."""
-    champion = elect(observation.champion, observation.targets, split, observation.unknown)
-    return DesiredRoute(
-        service=observation.service,
-        namespace=observation.namespace,
-        targets=observation.targets,
-        champion=champion,
-        pointed=candidate(champion, observation.targets),
-        split=split,
-        settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
-        roots=tuple(root.name for root in observation.roots),
-        unknown=observation.unknown,
-    )
+_ANCIENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> RouteChanges:
@@ -94,19 +75,19 @@ def _mesh_changes(
     current = live.virtual is not None and _wrote(route, live.virtual) and not _edited(route, live.virtual)
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
-    known_at = now if added else _time(live.rule, CHANGED_AT)
+    known_at = now if added else live.rule_notes.changed_at or _ANCIENT
     # What was already routed so, before somebody edited it, every proxy knows.
     undone = not added and _wrote(route, live.virtual)
     point = current or first or undone or (not added and now >= known_at + settle)
-    free_at = _time(live.virtual, CHANGED_AT) + settle
+    free_at = (live.virtual_notes.changed_at or _ANCIENT) + settle
     removable = live.virtual is None or (current and now >= free_at)
     rule = _rule(desired, needed if removable else needed | present.keys(), present)
     edited = [held for item, held in ((rule, live.rule), (route, live.virtual)) if held and _edited(item, held)]
-    if edited and (calm_at := live.fight_ends_at(now)) is not None:
+    if edited and (calm_at := live.calm_at) is not None:
         return RouteChanges(apply=services, again_at=calm_at, programmed=False, settled=False)
-    writes = [_stamped(rule, live.rule, changed=added or live.rule is None, now=now)]
+    writes = [_stamped(rule, live.rule, live.rule_notes, changed=added or live.rule is None, now=now)]
     if point:
-        writes.append(_stamped(route, live.virtual, changed=not current, now=now))
+        writes.append(_stamped(route, live.virtual, live.virtual_notes, changed=not current, now=now))
     kinds = {item["kind"] for item in writes}
     left_over = bool(present.keys() - needed)
     return RouteChanges(
@@ -140,17 +121,16 @@ def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:
     return {subset["name"]: subset.get("labels") or {} for subset in found}
 
 
-def _stamped(item: Object, live: Object | None, *, changed: bool, now: datetime) -> Object:
+def _stamped(item: Object, live: Object | None, before: RouteNotes, *, changed: bool, now: datetime) -> Object:
     """The object with its notes: when it changed, what was written, and when edits of others were undone."""
-    before = notes_of(live)
-    notes = {_WRITTEN: _digest(item), CHANGED_AT: timestamps.render(now) if changed else before.get(CHANGED_AT, "")}
-    rewrites = before.get(REWRITTEN_AT, "").split(",") if before.get(REWRITTEN_AT) else []
+    changed_at, undone = now if changed else before.changed_at, before.rewritten_at
     if live is not None and _edited(item, live):
-        rewrites = [*rewrites, timestamps.render(now)][-FIGHT_EDITS:]
-    if rewrites:
-        notes[REWRITTEN_AT] = ",".join(rewrites)
-    if not notes[CHANGED_AT]:
-        del notes[CHANGED_AT]
+        undone = (*undone, now)[-FIGHT_EDITS:]
+    notes = {_WRITTEN: _digest(item)}
+    if changed_at is not None:
+        notes[CHANGED_AT] = timestamps.render(changed_at)
+    if undone:
+        notes[REWRITTEN_AT] = ",".join(timestamps.render(time) for time in undone)
     return {**item, "metadata": {**item["metadata"], "annotations": notes}}
 
 
@@ -173,8 +153,3 @@ def _edited(item: Object, live: Object) -> bool:
 
 def _digest(item: Object) -> str:
     return names.digest(item["spec"])[:16]
-
-
-def _time(item: Object | None, annotation: str) -> datetime:
-    text = notes_of(item).get(annotation)
-    return timestamps.parse(text) if text else _ANCIENT

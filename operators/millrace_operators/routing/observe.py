@@ -1,17 +1,14 @@
-"""What the cache holds of a service's route, read into plain values."""
+"""A service's route, read from the objects of the cluster into plain values: their one parser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from millrace_core.api import names
-from millrace_kube.cache import Cache
+from millrace_core.base import timestamps
 from millrace_kube.resources import (
-    DESTINATION_RULES,
-    MODEL_DEPLOYMENTS,
-    SERVICES,
-    VIRTUAL_SERVICES,
     Object,
     annotations_of,
     deleting,
@@ -20,23 +17,69 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_operators.routing.state import (
+    CHANGED_AT,
     CONTENDERS,
+    FIGHT_EDITS,
+    FIGHT_WINDOW,
+    REWRITTEN_AT,
     Champion,
     LiveRoute,
     RootVirtualService,
+    RouteNotes,
     RouteTarget,
+    notes_of,
 )
 
 
-def named_by(live: LiveRoute) -> frozenset[str]:
-    """The deployments that the route or its record names."""
-    owners = {owner["name"] for item in live.objects for owner in item["metadata"].get("ownerReferences") or ()}
-    return frozenset(owners | {recorded(live.stable).name}) - {""}
+def read_live(
+    *,
+    stable: Object | None = None,
+    arms: Object | None = None,
+    rule: Object | None = None,
+    virtual: Object | None = None,
+    mesh: bool = True,
+    now: datetime,
+) -> LiveRoute:
+    """The route that these objects make; a VirtualService of somebody else's is no part of it."""
+    ours = virtual if virtual is not None and _ours(virtual) else None
+    champion = recorded_champion(stable)
+    objects = [item for item in (stable, arms, rule, ours) if item is not None]
+    owners = {owner["name"] for item in objects for owner in item["metadata"].get("ownerReferences") or ()}
+    notes = [_read_notes(rule), _read_notes(ours)]
+    ends = [one.rewritten_at[-FIGHT_EDITS] + FIGHT_WINDOW for one in notes if len(one.rewritten_at) >= FIGHT_EDITS]
+    return LiveRoute(
+        stable=stable,
+        arms=arms,
+        rule=rule,
+        virtual=ours,
+        mesh=mesh,
+        champion=champion,
+        deployments=frozenset(owners | {champion.name}) - {""},
+        rule_notes=notes[0],
+        virtual_notes=notes[1],
+        calm_at=max((end for end in ends if now < end), default=None),
+    )
 
 
-def service_of(deployment: Object) -> str:
-    """The service that a ModelDeployment serves behind."""
-    return str(deployment["spec"].get("service") or name_of(deployment))
+def _read_notes(item: Object | None) -> RouteNotes:
+    changed, undone = notes_of(item).get(CHANGED_AT), notes_of(item).get(REWRITTEN_AT, "")
+    return RouteNotes(
+        changed_at=timestamps.parse(changed) if changed else None,
+        rewritten_at=tuple(timestamps.parse(text) for text in undone.split(",") if text),
+    )
+
+
+def recorded_champion(stable: Object | None) -> Champion:
+    """The champion as the stable Service records it."""
+    notes = annotations_of(stable) if stable is not None else {}
+    contenders = notes.get(CONTENDERS, "")
+    return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
+
+
+def targets(deployments: Iterable[Object], service: str) -> list[RouteTarget]:
+    """The deployments of a service, oldest first."""
+    found = [target(item) for item in deployments if service_of(item) == service]
+    return sorted(found, key=lambda item: item.age_order)
 
 
 def target(deployment: Object) -> RouteTarget:
@@ -53,33 +96,9 @@ def target(deployment: Object) -> RouteTarget:
     )
 
 
-def targets(cache: Cache, namespace: str, service: str) -> list[RouteTarget]:
-    """The deployments of a service, oldest first."""
-    return _targets_of(service, cache.all(MODEL_DEPLOYMENTS, namespace))
-
-
-def _targets_of(service: str, deployments: Iterable[Object]) -> list[RouteTarget]:
-    found = [target(item) for item in deployments if service_of(item) == service]
-    return sorted(found, key=lambda item: item.age_order)
-
-
-def live(cache: Cache, namespace: str, service: str) -> LiveRoute:
-    """The four objects."""
-    virtual = cache.get(VIRTUAL_SERVICES, namespace, service)
-    return LiveRoute(
-        stable=cache.get(SERVICES, namespace, service),
-        arms=cache.get(SERVICES, namespace, names.arms_service(service)),
-        rule=cache.get(DESTINATION_RULES, namespace, service),
-        virtual=virtual if virtual is not None and _ours(virtual) else None,
-        mesh=cache.served(VIRTUAL_SERVICES) and cache.served(DESTINATION_RULES),
-    )
-
-
-def recorded(stable: Object | None) -> Champion:
-    """The champion as the stable Service records it."""
-    notes = annotations_of(stable) if stable is not None else {}
-    contenders = notes.get(CONTENDERS, "")
-    return Champion(notes.get(names.CHAMPION, ""), tuple(contenders.split(",")) if contenders else ())
+def service_of(deployment: Object) -> str:
+    """The service that a ModelDeployment serves behind."""
+    return str(deployment["spec"].get("service") or name_of(deployment))
 
 
 def roots(virtual_services: Iterable[Object], service: str) -> tuple[RootVirtualService, ...]:

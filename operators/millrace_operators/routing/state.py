@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from millrace_core.api.base import GROUP
-from millrace_core.base import timestamps
 
 Object = dict[str, Any]
 
@@ -98,28 +97,39 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class RouteNotes:
+    """What Millrace has noted at an object of the mesh; see ``CHANGED_AT`` and ``REWRITTEN_AT``."""
+
+    changed_at: datetime | None = None
+    rewritten_at: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
 class LiveRoute:
-    """The four objects as they are, None where absent; ``mesh`` says whether the mesh's kinds are served."""
+    """The four objects as they are, None where absent, and what is noted at them.
+
+    Attributes:
+        mesh: whether the mesh's kinds are served.
+        champion: as the stable Service records it.
+        deployments: names of all that they belong to, and of the champion.
+        calm_at: when the minute is over in which edits of it were undone three times; None: there is no fight.
+    """
 
     stable: Object | None = None
     arms: Object | None = None
     rule: Object | None = None
     virtual: Object | None = None
     mesh: bool = True
+    champion: Champion = Champion()
+    deployments: frozenset[str] = frozenset()
+    rule_notes: RouteNotes = RouteNotes()
+    virtual_notes: RouteNotes = RouteNotes()
+    calm_at: datetime | None = None
 
     @property
     def objects(self) -> tuple[Object, ...]:
         """Those that exist, in the order in which they are taken away: the route before what it points at."""
         return tuple(item for item in (self.virtual, self.rule, self.arms, self.stable) if item is not None)
-
-    def fight_ends_at(self, now: datetime) -> datetime | None:
-        """When the minute is over in which edits of it were undone three times; None where there is no fight."""
-        ends = []
-        for item in (self.rule, self.virtual):
-            undone = [timestamps.parse(text) for text in notes_of(item).get(REWRITTEN_AT, "").split(",") if text]
-            if len(undone) >= FIGHT_EDITS and now < undone[-FIGHT_EDITS] + FIGHT_WINDOW:
-                ends.append(undone[-FIGHT_EDITS] + FIGHT_WINDOW)
-        return max(ends, default=None)
 
 
 def notes_of(item: Object | None) -> Mapping[str, str]:
@@ -140,8 +150,6 @@ class RouteObservation:
 
     Attributes:
         targets: the service's deployments, oldest first.
-        champion: as the stable Service records it.
-        fight: whether somebody else keeps editing the route.
         unknown: deployments that the route or the record names, and of which nobody can say whether they exist.
     """
 
@@ -149,10 +157,8 @@ class RouteObservation:
     namespace: str
     targets: Sequence[RouteTarget]
     live: LiveRoute
-    champion: Champion
     now: datetime
     roots: tuple[RootVirtualService, ...] = ()
-    fight: bool = False
     unknown: frozenset[str] = frozenset()
 
     @property

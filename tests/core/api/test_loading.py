@@ -1,8 +1,12 @@
 """Objects from YAML: what is right loads, what is wrong names file, object and field."""
 
+from datetime import timedelta
+
 import pytest
+from pydantic import ValidationError
 
 from millrace_core.api import checking
+from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.loading import load_object, load_yaml
 from millrace_core.base import yaml_text
@@ -83,3 +87,23 @@ def test_text_that_is_no_yaml_is_refused() -> None:
 def test_an_unknown_kind_is_named() -> None:
     with pytest.raises(RejectError, match="kind 'Model' is not one of FeatureView"):
         load_object({"apiVersion": "millrace.dev/v1alpha1", "kind": "Model", "metadata": {}})
+
+
+@pytest.mark.parametrize(
+    ("written", "rendered"),
+    [
+        ("2026-01-31T00:00:00Z", "2026-01-31T00:00:00Z"),
+        ("2026-01-31T01:00:00.5+01:00", "2026-01-31T00:00:00.500000Z"),
+    ],
+)
+def test_a_time_of_an_experiments_status_is_read_as_a_moment_and_written_as_a_text(written: str, rendered: str) -> None:
+    status = ExperimentStatus.model_validate({"pausedAt": written})
+    assert status.paused_at is not None
+    assert status.paused_at.utcoffset() == timedelta()
+    assert status.model_dump(by_alias=True, exclude_none=True) == {"pausedAt": rendered}
+
+
+@pytest.mark.parametrize("written", ["noon", "2026-02-30T00:00:00Z", "2026-01-31", 5])
+def test_what_is_no_time_is_refused_by_its_field(written: object) -> None:
+    with pytest.raises(ValidationError, match=r"pausedAt(.|\n)* a time such as"):
+        ExperimentStatus.model_validate({"pausedAt": written})

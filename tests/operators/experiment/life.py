@@ -11,14 +11,16 @@ from typing import Any
 
 from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus
 from millrace_core.api.loading import load_object
-from millrace_operators.experiment import status as statuses
+from millrace_kube.writes import WriteStatus
 from millrace_operators.experiment.decide import decide
 from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
 from millrace_operators.experiment.types import type_of
+from millrace_operators.experiment.writes import report
 from millrace_operators.facts.fact import NO_FACTS
-from millrace_operators.routing.changes import desired_route, route_changes
-from millrace_operators.routing.observe import recorded
-from millrace_operators.routing.state import LiveRoute, RouteChanges, RouteObservation, RouteTarget
+from millrace_operators.routing.champion import desired_route
+from millrace_operators.routing.changes import route_changes
+from millrace_operators.routing.observe import read_live
+from millrace_operators.routing.state import RouteChanges, RouteObservation, RouteTarget
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}
@@ -35,7 +37,7 @@ class Life:
         self.now = START
         self.document: dict[str, Any] = {**spec, "metadata": {**spec["metadata"], "generation": 1}}
         self.targets = {name: target(name) for name in ("v1", "v2", "v3")}
-        self.live = LiveRoute(mesh=mesh)
+        self.live = read_live(mesh=mesh, now=START)
         self.command = ""
         self.deleting = False
         self.blocker = ""
@@ -67,7 +69,7 @@ class Life:
 
     @property
     def champion(self) -> str:
-        return recorded(self.live.stable).name
+        return self.live.champion.name
 
     @property
     def wakes_after(self) -> timedelta | None:
@@ -85,12 +87,14 @@ class Life:
     def turn(self) -> bool:
         """One reconcile; whether anything changed."""
         before = (self.document.get("status"), self.live)
+        self._look()
         parsed = load_object(self.document)
         assert isinstance(parsed, Experiment)
         decided = decide(ServiceObservation(self._route(), (self._observe(parsed),)))
         [decision] = decided.experiments
         self._write(decided.changes)
-        self.document = {**self.document, "status": statuses.stored(decision)}
+        outcome = next(write for write in report(decided, None) if isinstance(write, WriteStatus))
+        self.document = {**self.document, "status": dict(outcome.status)}
         if not self.moves or self.moves[-1] != decision.verdict.reason:
             self.moves.append(decision.verdict.reason)
         self._note()
@@ -144,17 +148,17 @@ class Life:
             command=self.command,
             deleting=self.deleting,
             deployments=tuple(target.name for target in self._targets()),
-            champion=recorded(self.live.stable),
+            champion=self.live.champion,
             blocker=self.blocker,
             mesh=self.live.mesh,
-            fight=self.live.fight_ends_at(self.now) is not None,
+            fight=self.live.calm_at is not None,
             facts=self.facts,
             missing=self.facts.missing(type_of(parsed.spec.type).facts(parsed)),
         )
 
     def _route(self) -> RouteObservation:
-        champion, unknown = recorded(self.live.stable), frozenset(self.unknown)
-        return RouteObservation("shop", "default", self._targets(), self.live, champion, self.now, unknown=unknown)
+        unknown = frozenset(self.unknown)
+        return RouteObservation("shop", "default", self._targets(), self.live, self.now, unknown=unknown)
 
     def _targets(self) -> list[RouteTarget]:
         return [target for name, target in self.targets.items() if name not in self.unknown]
@@ -165,10 +169,12 @@ class Life:
         return changes.again_at
 
     def _write(self, changes: RouteChanges) -> None:
+        self._look({FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual"): item for item in changes.apply})
+
+    def _look(self, written: dict[str, Any] | None = None) -> None:
+        """Reads the route as it is now."""
         held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
-        for item in changes.apply:
-            held[FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual")] = item
-        self.live = LiveRoute(**held, mesh=self.live.mesh)
+        self.live = read_live(**{**held, **(written or {})}, mesh=self.live.mesh, now=self.now)
 
     def _note(self) -> None:
         """Keeps where each instant ended, where that is not where the last one did."""

@@ -118,6 +118,18 @@ def test_a_new_revision_of_an_arm_begins_an_epoch() -> None:
     assert (life.status.epochs or [])[1].revisions == {**first, "challenger": "v2-bbbbbbbb"}
 
 
+def test_past_a_hundred_epochs_the_oldest_are_dropped_and_the_ramp_goes_on_as_if_they_were_there() -> None:
+    life = on_its_first_step()
+    for revision in range(101):
+        life.targets["v2"] = replace(life.targets["v2"], revision=f"v2-{revision:08x}")
+        life.run(1)
+    found = life.status.epochs or []
+    assert (len(found), (found[0].revisions or {})["challenger"]) == (100, "v2-00000001")
+    assert ((found[-1].revisions or {})["challenger"], life.phase) == (f"v2-{100:08x}", "Running")
+    life.run(600)
+    assert epochs(life)[-1] == (50, "WeightsChanged")
+
+
 def test_an_arm_that_is_away_for_a_while_and_comes_back_as_it_was_begins_no_epoch_of_a_revision() -> None:
     life = on_its_first_step()
     known = life.targets["v2"]

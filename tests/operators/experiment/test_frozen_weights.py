@@ -84,7 +84,7 @@ def _spec(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 @given(observations())
 def test_no_verdict_moves_the_weights_while_the_control_is_not_ready(observation: Observation) -> None:
     live = [arm.target for arm in observation.arms.values() if arm.target and arm.service == "shop"]
-    route = RouteObservation("shop", "default", live, LiveRoute(), Champion("v1"), START)
+    route = RouteObservation("shop", "default", live, LiveRoute(champion=Champion("v1")), START)
     [decision] = decide(ServiceObservation(route, (observation,))).experiments
     assert observation.status.weights is not None
     assert decision.status.weights is not None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from millrace_core.base.errors import RejectError
-from millrace_operators.experiment import snapshot
+from millrace_operators.experiment import observe
 from tests import builders
 from tests.operators.experiment.test_reconcile import EXP, MD, SOON, champion, split
 from tests.operators.world import World
@@ -27,14 +27,14 @@ async def shop(world: World) -> World:
 def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of Experiments that cannot be read."""
     names: set[str] = set()
-    read = snapshot.load_object
+    read = observe.load_object
 
     def load(document: dict[str, Any]) -> Any:
         if document["metadata"]["name"] in names:
             raise RejectError("there is no such field", field="spec.new", reason="InvalidObject")
         return read(document)
 
-    monkeypatch.setattr(snapshot, "load_object", load)
+    monkeypatch.setattr(observe, "load_object", load)
     return names
 
 

@@ -18,6 +18,7 @@ from millrace_kube.resources import Object
 from millrace_local.apiserver.fieldmanager import apply, record_update
 from millrace_operators.routing.champion import candidate
 from millrace_operators.routing.changes import route_changes
+from millrace_operators.routing.observe import read_live
 from millrace_operators.routing.state import (
     FIGHT_WINDOW,
     Champion,
@@ -49,11 +50,12 @@ class World:
 
     def __init__(self, *, mesh: bool = True) -> None:
         self.now = START
-        self.live = LiveRoute(mesh=mesh)
+        self.live = read_live(mesh=mesh, now=START)
         self.writes = 0
         self._last: dict[str, Object] = {}
 
     def turn(self, want: DesiredRoute) -> RouteChanges:
+        self.look()
         planned = route_changes(want, self.live, self.now)
         held = {
             "stable": self.live.stable,
@@ -70,8 +72,18 @@ class World:
             self.writes += 1
         for item in planned.delete:
             held[field_of(item)] = None
-        self.live = LiveRoute(**held, mesh=self.live.mesh)
+        self.look(**held)
         return planned
+
+    def look(self, **written: Any) -> None:
+        """Reads the route as it is now."""
+        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
+        self.live = read_live(**{**held, **written}, mesh=self.live.mesh, now=self.now)
+
+    def calm_at(self, now: datetime) -> datetime | None:
+        self.now = now
+        self.look()
+        return self.live.calm_at
 
     def until_settled(self, want: DesiredRoute) -> list[tuple[set[str], set[str]]]:
         """(subsets known, subsets pointed at) after each turn that changed either."""
@@ -261,19 +273,19 @@ def test_after_three_edits_in_a_minute_the_route_is_left_alone_until_the_minute_
     world = World()
     world.until_settled(wanted())
     for _ in range(3):
-        assert world.live.fight_ends_at(world.now) is None
+        assert world.calm_at(world.now) is None
         edit(world)
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=10)
     calm_at = START + FIGHT_WINDOW
-    assert world.live.fight_ends_at(world.now) == calm_at
+    assert world.calm_at(world.now) == calm_at
     edit(world)
     planned = world.turn(wanted())
     assert (planned.rewritten, planned.again_at, planned.programmed) == ((), calm_at, False)
     world.now = calm_at
     assert world.turn(wanted()).rewritten
-    assert world.live.fight_ends_at(world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
-    assert world.live.fight_ends_at(START + timedelta(seconds=70)) is None
+    assert world.calm_at(world.now) == START + timedelta(seconds=70), "three again: at 10, 20 and 60 s"
+    assert world.calm_at(START + timedelta(seconds=70)) is None
 
 
 @pytest.mark.parametrize(
@@ -352,4 +364,4 @@ def test_edits_far_apart_are_no_fight() -> None:
         edit(world)
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=31)
-    assert world.live.fight_ends_at(world.now) is None
+    assert world.calm_at(world.now) is None

@@ -38,8 +38,8 @@ class ExperimentType:
             return None
         return [FrozenStep(weight=step.weight, hold=step.hold) for step in spec.steps]
 
-    def after_last_step(self, observation: Observation) -> Verdict | None:  # noqa: ARG002 for subclasses
-        """What follows when the last step's hold is over; None: it stays."""
+    def winner_of_ramp(self, observation: Observation) -> str | None:  # noqa: ARG002 for subclasses
+        """The arm that is promoted when the last step's hold is over; None: the split stays."""
         return None
 
     def next_look(self, observation: Observation) -> datetime | None:  # noqa: ARG002 for subclasses

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from millrace_core.api.experiment import ExperimentSpec, FrozenStep
 from millrace_operators.experiment.observation import RUNNING, Observation
 from millrace_operators.experiment.types.base import ExperimentType, OfType
-from millrace_operators.experiment.verdict import INCONCLUSIVE, Verdict, promote, roll_back
+from millrace_operators.experiment.verdict import INCONCLUSIVE, Verdict, roll_back
 
 DEFAULT_STEPS: Final = (
     FrozenStep(weight=5, hold="10m"),
@@ -39,10 +39,9 @@ class Canary(ExperimentType):
         """The spec's steps, else 5, 25, 50 and 100 percent."""
         return super().frozen_steps(spec) or list(DEFAULT_STEPS)
 
-    def after_last_step(self, observation: Observation) -> Verdict | None:
-        """The challenger is promoted."""
-        arm = observation.challengers[0].name
-        return promote(arm, "RampCompleted", f"{arm} went through every step")
+    def winner_of_ramp(self, observation: Observation) -> str | None:
+        """The challenger."""
+        return observation.challengers[0].name
 
     def next_look(self, observation: Observation) -> datetime | None:
         """When an unready challenger is given up."""
