@@ -5,6 +5,7 @@ What is kept between two turns is what a cluster would keep: the status as JSON,
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from millrace_operators.routing.champion import desired_route
 from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.observe import read_live
 from millrace_operators.routing.state import RouteChanges, RouteObservation, RouteTarget
+from tests.operators.routing.applying import applied
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}
@@ -48,6 +50,7 @@ class Life:
         self.log: list[tuple[str, str, str]] = []
         self.moves: list[str] = []
         self._wake: datetime | None = None
+        self._last: dict[str, Any] = {}
         # The service stands before the Experiment comes.
         self._program(None)
 
@@ -169,7 +172,11 @@ class Life:
         return changes.again_at
 
     def _write(self, changes: RouteChanges) -> None:
-        self._look({FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual"): item for item in changes.apply})
+        held = {name: getattr(self.live, name) for name in ("stable", "arms", "rule", "virtual")}
+        for item in changes.apply:
+            field = FIELDS.get((item["kind"], item["metadata"]["name"]), "virtual")
+            held[field], self._last[field] = applied(held[field], item, self._last.get(field)), copy.deepcopy(item)
+        self._look(held)
 
     def _look(self, written: dict[str, Any] | None = None) -> None:
         """Reads the route as it is now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from millrace_operators.experiment.weights import weights_at
 from millrace_operators.routing.state import CONTENDERS
 from tests import builders
 from tests.operators.experiment.life import Life
+from tests.operators.routing.applying import updated
 
 ARMS = [
     {"name": "a", "deployment": "v1", "control": True},
@@ -194,11 +196,8 @@ def test_a_fight_over_the_route_pauses_it() -> None:
     life = running()
     for _ in range(3):
         assert life.live.virtual is not None
-        virtual = copy.deepcopy(life.live.virtual)
-        virtual["spec"]["http"][0]["timeout"] = "1s"
-        life.live = life.live.__class__(
-            stable=life.live.stable, arms=life.live.arms, rule=life.live.rule, virtual=virtual, mesh=True
-        )
+        edited = updated(life.live.virtual, lambda new: new["spec"]["http"][0].update(timeout="1s"), "kubectl-edit")
+        life.live = replace(life.live, virtual=edited)
         life.run(5)
     assert (life.phase, life.routed) == ("Paused", "v1:80 v2:20")
     assert life.moves[-2:] == ["RouteFight", "Paused"]

@@ -13,9 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_kube.ownership import difference, taken_over
 from millrace_kube.resources import Object
-from millrace_local.apiserver.fieldmanager import apply, record_update
 from millrace_operators.routing.champion import candidate
 from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.observe import read_live
@@ -29,7 +27,7 @@ from millrace_operators.routing.state import (
     RouteTarget,
     Split,
 )
-from tests.kube.test_ownership import schema_of
+from tests.operators.routing.applying import applied, updated
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = RouteTarget("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
@@ -65,11 +63,9 @@ class World:
         }
         for item in planned.apply:
             field = field_of(item)
-            before = held[field]
-            if before is not None and item == self._last[field] and not difference(item, before):
-                continue  # as the client does
-            held[field], self._last[field] = applied(before, item), copy.deepcopy(item)
-            self.writes += 1
+            after = applied(held[field], item, self._last.get(field))
+            self.writes += after is not held[field]
+            held[field], self._last[field] = after, copy.deepcopy(item)
         for item in planned.delete:
             held[field_of(item)] = None
         self.look(**held)
@@ -105,27 +101,6 @@ class World:
     def pointed(self) -> set[str]:
         rules = (self.live.virtual or {"spec": {"http": []}})["spec"]["http"]
         return {target["destination"]["subset"] for rule in rules for target in rule["route"]}
-
-
-def applied(live: Object | None, item: Object) -> Object:
-    """The object after a server-side apply, as the client does it: what others added is taken over first."""
-    if live is not None:
-        found = difference(item, live)
-        if found.added:
-            live = updated(
-                live, lambda new: new["metadata"].update(managedFields=taken_over(live, found.added)), "millrace"
-            )
-    about = {"schema": schema_of(item["kind"]), "api_version": item["apiVersion"], "now": "2026-01-01T00:00:00Z"}
-    return apply(live, copy.deepcopy(item), manager="millrace", force=True, **about)
-
-
-def updated(live: Object, change: Callable[[Any], object], manager: str) -> Object:
-    """The object after another manager's update."""
-    new = copy.deepcopy(live)
-    change(new)
-    about = {"schema": schema_of(live["kind"]), "api_version": live["apiVersion"], "now": "2026-01-01T00:00:00Z"}
-    record_update(live, new, manager=manager, subresource="", **about)
-    return new
 
 
 def field_of(item: dict[str, Any]) -> str:
