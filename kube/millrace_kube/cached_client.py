@@ -7,7 +7,7 @@ version that was read, and every answer goes back into the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from millrace_kube.cache import Cache
 from millrace_kube.client import Client
 from millrace_kube.compare import merge_patch
 from millrace_kube.contests import Contests
-from millrace_kube.events import Recorder
+from millrace_kube.events import Emit, Recorder
 from millrace_kube.metrics import KubeMetrics
 from millrace_kube.ownership import Difference, difference, taken_over, without_scaled
 from millrace_kube.resources import (
@@ -32,7 +32,6 @@ from millrace_kube.resources import (
     resource_of,
     version_of,
 )
-from millrace_kube.unsure import UnsureWrites
 
 MANAGED: Final = {names.MANAGED_BY: "millrace"}
 # Reason of the Event about a child that somebody else had changed.
@@ -60,7 +59,6 @@ class CachedClient:
         self.events = Recorder(client, clock=clock)
         self._metrics = metrics or KubeMetrics()
         self._contests = Contests()
-        self._unsure = UnsureWrites()
 
     async def apply(self, desired: Object) -> bool:
         """Makes the object be as ``desired``: server-side apply, field manager ``millrace``, force.
@@ -143,8 +141,8 @@ class CachedClient:
         observed: Object,
         status: Mapping[str, Any],
         *,
-        reported: Iterable[str] | None = None,
-        also: Iterable[Object] = (),
+        reported: Collection[str] | None = None,
+        also: Iterable[Emit] = (),
     ) -> Object:
         """Writes the status subresource if it differs, and then one Event for each condition that turned.
 
@@ -155,29 +153,21 @@ class CachedClient:
         Args:
             observed: the object as it was read; its resource version is the condition of the write.
             reported: condition types whose transitions become Events; None: all.
-            also: Events to tell of the same write.
+            also: what else to tell of the same write.
 
         Returns: the object after the write; ``observed`` itself where nothing was to be written.
 
         Raises:
             ConflictError: the object has changed; the cache holds the newer one, reconcile again.
         """
-        for event in self._unsure.happened(observed):
-            await self.events.tell(event)
         before = observed.get("status") or {}
         after = {key: value for key, value in status.items() if value is not None}
-        if after == before:
-            return observed
         turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
-        types = [item["type"] for item in turned] if reported is None else reported
-        events = [self.events.transition(observed, item) for item in turned if item["type"] in types] + [*also]
-        self._unsure.begin(observed, after, events)
-        patch = {"status": merge_patch(before, after)}
-        written = await self._write_conditionally(observed, patch, "status")
-        self._unsure.forget(observed)
-        for event in events:
-            await self.events.tell(event)
-        return written
+        told = [item for item in turned if reported is None or item["type"] in reported]
+        async with self.events.of_status(observed, after, told, also):
+            if after == before:
+                return observed
+            return await self._write_conditionally(observed, {"status": merge_patch(before, after)}, "status")
 
     async def add_finalizer(self, observed: Object, finalizer: str) -> Object:
         """The object with the finalizer; ``observed`` itself where it has it, or is already being deleted."""

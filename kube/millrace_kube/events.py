@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,6 +34,17 @@ _FIRST_RETRY_SECONDS: Final = 0.2
 _LONGEST_RETRY_SECONDS: Final = 30.0
 
 
+@dataclass(frozen=True)
+class Emit:
+    """One Event to tell; see ``Recorder.emit``."""
+
+    about: Object
+    kind: str
+    reason: str
+    note: str
+    identity: object
+
+
 class Recorder:
     """Writes Events. One that cannot be written now waits for ``run``: it never holds up the work that it is about.
 
@@ -50,6 +62,33 @@ class Recorder:
         # Each with the call that writes it.
         self._queued: asyncio.Queue[tuple[Callable[[Object], Awaitable[None]], Object]] = asyncio.Queue(_MOST_QUEUED)
         self._counts: dict[str, int] = {}
+        self._unsure = _UnsureWrites()
+
+    @asynccontextmanager
+    async def of_status(
+        self, observed: Object, status: Mapping[str, Any], turned: Iterable[Object], also: Iterable[Emit]
+    ) -> AsyncIterator[None]:
+        """Around the write of a status: tells of it once it is written, and nothing where it is so already.
+
+        Where its answer is lost the Events are told as soon as the object shows that it took effect.
+
+        Args:
+            observed: the object as it was read.
+            turned: the conditions that turned.
+            also: what else there is to tell.
+        """
+        for event in self._unsure.happened(observed):
+            await self.tell(event)
+        if status == (observed.get("status") or {}):
+            yield
+            return
+        events = [self.transition(observed, item) for item in turned]
+        events += [self.event(observed, one.kind, one.reason, one.note, one.identity) for one in also]
+        self._unsure.begin(observed, status, events)
+        yield
+        self._unsure.forget(observed)
+        for event in events:
+            await self.tell(event)
 
     def transition(self, about: Object, condition: dict[str, Any]) -> Object:
         """The Event that a condition turned: Normal where it is True now, Warning where it is False."""
@@ -183,3 +222,36 @@ def _may_pass(error: MillraceError) -> bool:
 
 def _lost(event: Object, error: MillraceError) -> None:
     _log.warning("an Event was lost: %s: %s (%s)", event["reason"], event["message"], error)
+
+
+class _UnsureWrites:
+    """Status writes whose answer did not come: whether they took effect shows when the object is seen again.
+
+    A connection may break, and a time limit pass, after the API server has written. Then the next turn finds the status
+    as it should be and has nothing to write, and nobody would tell what the write was to be told with. Held are, for
+    each object, the writes that were tried on one version of it, with their Events.
+    """
+
+    def __init__(self) -> None:
+        self._tries: dict[str, tuple[str, list[tuple[Mapping[str, Any], list[Object]]]]] = {}
+
+    def begin(self, observed: Object, status: Mapping[str, Any], events: list[Object]) -> None:
+        """``status`` is about to be written on condition that the object is as ``observed``."""
+        uid, version = observed["metadata"]["uid"], observed["metadata"]["resourceVersion"]
+        tried_on, tries = self._tries.pop(uid, (version, []))
+        self._tries[uid] = (version, [*(tries if tried_on == version else []), (status, events)])
+        if len(self._tries) > _MOST_REMEMBERED:
+            del self._tries[next(iter(self._tries))]
+
+    def forget(self, observed: Object) -> None:
+        """The answer came."""
+        self._tries.pop(observed["metadata"]["uid"], None)
+
+    def happened(self, observed: Object) -> list[Object]:
+        """The Events of a write that took effect, as a newer version of the object shows; given once."""
+        uid, version = observed["metadata"]["uid"], observed["metadata"]["resourceVersion"]
+        tried_on, tries = self._tries.get(uid, (version, []))
+        if tried_on == version:
+            return []
+        del self._tries[uid]
+        return next((events for status, events in tries if status == (observed.get("status") or {})), [])

@@ -14,19 +14,9 @@ from typing import Any
 from millrace_core.base.errors import MillraceError
 from millrace_kube import errors
 from millrace_kube.cached_client import CachedClient
+from millrace_kube.events import Emit
 from millrace_kube.refusals import Refusals
 from millrace_kube.resources import Object, Resource
-
-
-@dataclass(frozen=True)
-class Emit:
-    """One Event; see ``Recorder.emit``."""
-
-    about: Object
-    kind: str
-    reason: str
-    note: str
-    identity: object
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ class WriteStatus:
 
     Attributes:
         reported: condition types whose transitions become Events; None: all.
-        events: what else to tell once the status was written; nothing where it was so already.
+        events: what else to tell of ``about`` once the status was written; nothing where it was so already.
     """
 
     about: Object
@@ -134,9 +124,10 @@ class _Turn:
             case RemoveFinalizer():
                 self._took(await self._cluster.remove_finalizer(self._newest(write.about), write.finalizer))
             case WriteStatus():
-                await self._status(write)
+                about, reported = self._newest(write.about), write.reported
+                self._took(await self._cluster.write_status(about, write.status, reported=reported, also=write.events))
             case Emit():
-                await self._emit(write)
+                await self._tell((write,))
 
     async def _children(self, writes: Iterable[Apply | Delete]) -> None:
         with self.refusals.noted():
@@ -156,18 +147,9 @@ class _Turn:
         await self._tell(write.events)
 
     async def _tell(self, events: Iterable[Emit]) -> None:
-        for event in events:
-            await self._emit(event)
-
-    async def _status(self, write: WriteStatus) -> None:
-        before = self._newest(write.about)
-        build = self._cluster.events.event
-        also = [build(self._newest(one.about), one.kind, one.reason, one.note, one.identity) for one in write.events]
-        self._took(await self._cluster.write_status(before, write.status, reported=write.reported, also=also))
-
-    async def _emit(self, event: Emit) -> None:
-        about = self._newest(event.about)
-        await self._cluster.events.emit(about, event.kind, event.reason, event.note, identity=event.identity)
+        for one in events:
+            about = self._newest(one.about)
+            await self._cluster.events.emit(about, one.kind, one.reason, one.note, identity=one.identity)
 
     def _newest(self, about: Object) -> Object:
         return self._written.get(about["metadata"]["uid"], about)

@@ -13,6 +13,7 @@ from millrace_kube import connection, errors
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
+from millrace_kube.events import Emit
 from millrace_kube.owners import owner_reference
 from millrace_kube.resources import CRON_JOBS, EVENTS, FEATURE_VIEWS, SERVICES, Object, annotations_of, labels_of
 from millrace_local.apiserver.process import RunningServer
@@ -295,7 +296,7 @@ async def test_what_a_status_write_tells_is_told_though_its_answer_was_lost(
     namespace = api.namespace()
     document = view(api, namespace)
     status = {"conditions": said(cluster, False, "StoreDown")}
-    also = [cluster.events.event(document, "Normal", "Began", "it began", ["began"])]
+    also = [Emit(document, "Normal", "Began", "it began", ["began"])]
     # The second sending of a request whose connection broke is refused: the first has changed the version.
     api.fault({"verb": "patch", "resource": "featureviews/status", "action": "dropAfter", "times": sent})
     with pytest.raises((errors.ConflictError, errors.UnavailableError)):

@@ -16,6 +16,7 @@ from millrace_core.api.conditions import ConditionDict
 from millrace_core.api.experiment import ExperimentStatus
 from millrace_core.base.errors import MillraceError
 from millrace_kube.errors import ApiError
+from millrace_kube.events import Emit
 from millrace_kube.resources import (
     DESTINATION_RULES,
     MODEL_DEPLOYMENTS,
@@ -25,7 +26,7 @@ from millrace_kube.resources import (
     namespace_of,
     resource_of,
 )
-from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, RemoveFinalizer, Write, WriteStatus
+from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import Decision, ServiceDecision
 from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED

@@ -14,8 +14,9 @@ from typing import Final
 from millrace_core.api import conditions, names
 from millrace_core.api.in_effect import accepted_spec
 from millrace_core.base.errors import MillraceError, RejectError
+from millrace_kube.events import Emit
 from millrace_kube.resources import CRON_JOBS, JOBS, Object
-from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, Write, WriteStatus
+from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, Write, WriteStatus
 from millrace_operators.featureview import desired
 from millrace_operators.featureview import status as statuses
 from millrace_operators.featureview.observe import ViewObservation

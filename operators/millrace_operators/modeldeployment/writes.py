@@ -12,6 +12,7 @@ from typing import Final
 from millrace_core.api import conditions
 from millrace_core.api.base import COMMAND_ANNOTATION, GROUP
 from millrace_core.base.errors import MillraceError, RejectError
+from millrace_kube.events import Emit
 from millrace_kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
@@ -23,7 +24,7 @@ from millrace_kube.resources import (
     namespace_of,
     resource_of,
 )
-from millrace_kube.writes import AddFinalizer, Apply, Delete, Emit, InOrder, RemoveFinalizer, Write, WriteStatus
+from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.modeldeployment import desired, scaler
 from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.plan import RolloutPlan

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from millrace_core.api import names
 from millrace_core.base import timestamps
@@ -72,7 +72,8 @@ def _mesh_changes(
     settle = timedelta(seconds=desired.settle)
     present = _subsets(live.rule)
     needed = _pointed_at(route) | _reserved(desired)
-    current = live.virtual is not None and _wrote(route, live.virtual) and not _edited(route, live.virtual)
+    route_edited = _edited(route, live.virtual)
+    current = _wrote(route, live.virtual) and not route_edited
     first = live.virtual is None or live.rule is None
     added = bool(needed - present.keys())
     known_at = now if added else live.rule_notes.changed_at or _ANCIENT
@@ -82,21 +83,28 @@ def _mesh_changes(
     free_at = (live.virtual_notes.changed_at or _ANCIENT) + settle
     removable = live.virtual is None or (current and now >= free_at)
     rule = _rule(desired, needed if removable else needed | present.keys(), present)
-    edited = [held for item, held in ((rule, live.rule), (route, live.virtual)) if held and _edited(item, held)]
-    if edited and (calm_at := live.calm_at) is not None:
-        return RouteChanges(apply=services, again_at=calm_at, programmed=False, settled=False)
-    writes = [_stamped(rule, live.rule, live.rule_notes, changed=added or live.rule is None, now=now)]
+    planned = [_Planned(rule, live.rule_notes, added or live.rule is None, _edited(rule, live.rule))]
+    if (route_edited or planned[0].edited) and live.calm_at is not None:
+        return RouteChanges(apply=services, again_at=live.calm_at, programmed=False, settled=False)
     if point:
-        writes.append(_stamped(route, live.virtual, live.virtual_notes, changed=not current, now=now))
-    kinds = {item["kind"] for item in writes}
+        planned.append(_Planned(route, live.virtual_notes, not current, route_edited))
     left_over = bool(present.keys() - needed)
     return RouteChanges(
-        apply=(*services, *writes),
+        apply=(*services, *(_stamped(one, now) for one in planned)),
         again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
         programmed=current and not added,
         settled=current and not added and not left_over,
-        rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item in edited if item["kind"] in kinds),
+        rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item, _, _, edited in planned if edited),
     )
+
+
+class _Planned(NamedTuple):
+    """An object of the mesh that is to be applied, what is noted at the one of before, and what happened to it."""
+
+    item: Object
+    notes: RouteNotes
+    changed: bool
+    edited: bool
 
 
 def _rule(desired: DesiredRoute, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
@@ -121,11 +129,11 @@ def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:
     return {subset["name"]: subset.get("labels") or {} for subset in found}
 
 
-def _stamped(item: Object, live: Object | None, before: RouteNotes, *, changed: bool, now: datetime) -> Object:
+def _stamped(planned: _Planned, now: datetime) -> Object:
     """The object with its notes: when it changed, what was written, and when edits of others were undone."""
-    changed_at, undone = now if changed else before.changed_at, before.rewritten_at
-    if live is not None and _edited(item, live):
-        undone = (*undone, now)[-FIGHT_EDITS:]
+    item, before = planned.item, planned.notes
+    changed_at = now if planned.changed else before.changed_at
+    undone = (*before.rewritten_at, now)[-FIGHT_EDITS:] if planned.edited else before.rewritten_at
     notes = {_WRITTEN: _digest(item)}
     if changed_at is not None:
         notes[CHANGED_AT] = timestamps.render(changed_at)
@@ -139,12 +147,12 @@ def _wrote(item: Object, live: Object | None) -> bool:
     return notes_of(live).get(_WRITTEN) == _digest(item)
 
 
-def _edited(item: Object, live: Object) -> bool:
+def _edited(item: Object, live: Object | None) -> bool:
     """Whether another manager has changed what Millrace applied, as far as that is told from what is wanted now.
 
     What was removed has no owner, nor what was never applied: it tells something only where nothing new is wanted.
     """
-    if _WRITTEN not in notes_of(live):
+    if live is None or _WRITTEN not in notes_of(live):
         return False
     place = {key: value for key, value in item["metadata"].items() if key in ("namespace", "name")}
     found = difference({**item, "metadata": place}, live)

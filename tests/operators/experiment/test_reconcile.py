@@ -404,6 +404,7 @@ async def test_an_edited_route_is_rewritten_and_a_fight_pauses_the_experiment(sh
     assert [entry for entry in shop.events() if entry[2] == "RouteRewritten"] == [
         ("ab", "Warning", "RouteRewritten")
     ] * 3
+    assert "ChildPutBack" not in [entry[2] for entry in shop.events()], "each edit is told once"
     assert ("ab", "Warning", "RouteFight") in shop.events()
 
 
