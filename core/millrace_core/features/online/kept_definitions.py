@@ -86,7 +86,7 @@ def decode(value: bytes) -> Kept:
     if size > BODY_BYTES:
         raise _bad(f"would have {size} bytes, {BODY_BYTES} at most are read")
     try:
-        body = decompressor.decompress(value[value.index(b"\n") + 1 :], size + 1)
+        body = decompressor.decompress(value.partition(b"\n")[2], size + 1)
     except zlib.error as error:
         raise _bad(f"is damaged: {error}") from error
     if len(body) != size or _digest(body) != line["digest"]:
