@@ -8,6 +8,9 @@ JOBS ?= 3
 # Runs of `make test-often`, and the tests that it runs: all by default.
 N ?= 20
 ARGS ?=
+# How long `make fuzz` looks, and at which parser.
+SECONDS ?= 60
+TARGET ?= arrow
 # constraints.txt holds every package that is needed, so that pip has nothing to resolve. Most of the rest of its time
 # goes into reading the index, at which the pip that Python 3.11 brings is far slower than a newer one.
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps
@@ -16,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast test-often e2e bench bench-feast-env generate generated-check golden rights clean
+.PHONY: help setup demo lint test fast test-often e2e fuzz bench bench-feast-env generate generated-check golden rights clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -57,6 +60,9 @@ test-often: $(READY) ## N runs of the tests (20) until one fails; ARGS='tests/ku
 
 e2e: $(READY) ## The e2e tests: on the embedded mode, or on any cluster with KUBECONFIG=path.
 	MILLRACE_E2E_KUBECONFIG='$(KUBECONFIG)' $(PYTEST) tests/e2e
+
+fuzz: $(READY) ## Fuzzes a parser for SECONDS (60): TARGET=arrow, or another of tests/fuzz/targets.py.
+	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS)
 
 bench: $(READY) ## Every benchmark, each figure beside its limit (BENCH=name runs one).
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -44,6 +44,7 @@ class Platform:
         store_secret: Secret of the operator's own namespace that has that URL under the key ``url``.
         prometheus_url: base URL of Prometheus, as KEDA reaches it; empty: there is none.
         resources: of containers whose object states none.
+        model_max_bytes: of a model's file: a larger one is not fetched, and its volume holds no more.
         image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
     """
 
@@ -57,6 +58,7 @@ class Platform:
     store_secret: str = "millrace-store"  # noqa: S105 a name
     prometheus_url: str = ""
     resources: DefaultResources = field(default_factory=DefaultResources)
+    model_max_bytes: int = 10 * 1024**3
     image_pull_secrets: tuple[str, ...] = ()
 
     def image_pulls(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.shown import shown
 
 _REFERENCES: Final = 'Pass features=["view:feature", ...]'
 _ROWS: Final = 'Pass a list such as [{"user_id": 1}]'
@@ -321,7 +322,7 @@ def _is_column(values: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return f"{value!r:.80}" if _library(value) in ("builtins", "datetime") else type(value).__name__
+    return f"{shown(value, 80)}" if _library(value) in ("builtins", "datetime") else type(value).__name__
 
 
 # What Arrow raises for values that it cannot make a column of.

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 import httpx
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.sdk import time_arguments
 from millrace.sdk.registry import error_of
@@ -135,7 +136,7 @@ class GatewayPusher:
             busy.
         """
         request = {"view": definition.view, "to": to, "project": self._project, "id": content_id(rows)}
-        rows = rows.replace_schema_metadata({METADATA: orjson.dumps(request)})
+        rows = _plain(rows).replace_schema_metadata({METADATA: orjson.dumps(request)})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as stream:
             stream.write_table(rows)
@@ -162,6 +163,24 @@ class GatewayPusher:
             offline.get("rows"),
             [RejectedRow(each["index"], each["column"], each["reason"]) for each in result["rejected"]],
         )
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """The columns as the gateway takes them (``ipc_limits``); those of types that no feature has are left out."""
+    kept = {}
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        kind = field.type
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+            column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)  # noqa: PLW2901
+        if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+            kind = kind.value_type
+        if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+            kind = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+        if pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
+            continue
+        kept[field.name] = pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column.cast(kind)
+    return pa.table(kept)
 
 
 def destination(to: str) -> To:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.types import times
 
 _NANOSECONDS: Final = 1000
@@ -26,7 +27,9 @@ def microseconds(value: TimeArgument, field: str) -> int:
         return times.microseconds(datetime(value.year, value.month, value.day, tzinfo=UTC))
     if isinstance(value, str):
         return times.parse(value, field=field)
-    raise RejectError(f"{value!r:.60} came, a datetime or a time such as 2026-01-31T00:00:00Z is expected", field=field)
+    raise RejectError(
+        f"{shown(value, 60)} came, a datetime or a time such as 2026-01-31T00:00:00Z is expected", field=field
+    )
 
 
 def now() -> int:

@@ -13,7 +13,7 @@ stands where each join key of the view comes from, where that is not a column of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -71,11 +71,12 @@ def parse(text: str, *, field: str = "features") -> FeatureReference:
     return FeatureReference(view_name(view), found["label"] or view, tuple(sorted(keys.items())), found["feature"])
 
 
-def readable(texts: Iterable[object] | None) -> Iterator[FeatureReference]:
+def readable(texts: object) -> Iterator[FeatureReference]:
     """Those of some texts that are references, for those who only look at what others have checked or will refuse."""
-    for text in texts or ():
-        with suppress(RejectError):
-            yield parse(str(text))
+    for text in texts if isinstance(texts, list | tuple) else ():
+        if isinstance(text, str):
+            with suppress(RejectError):
+                yield parse(text)
 
 
 def view_name(text: str) -> str:

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from millrace_core.api.base import ApiModel
+from millrace_core.base.shown import shown
 
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound=ApiModel)
@@ -41,7 +42,7 @@ def _sentence(model: type[ApiModel], mistake: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         names = sorted({str(field.alias) for field in _fields(model, location[:-1])})
         return f"there is no such field; the fields here are {', '.join(names)}"
-    came = "" if kind == "missing" else f" (came: {mistake['input']!r:.80})"
+    came = "" if kind == "missing" else f" (came: {shown(mistake['input'], 80)})"
     return mistake["msg"] + came + (_meaning(model, location) if kind in _SAYS_LITTLE else "")
 
 

@@ -74,6 +74,12 @@ class NotFoundError(RejectError):
     reason = "NotFound"
 
 
+class TooLargeError(RejectError):
+    """The input is larger than is accepted."""
+
+    reason = "TooLarge"
+
+
 class ReportError(MillraceError):
     """A fault that neither a retry nor a better request mends; a person has to look."""
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 _TIME_OF_DAY: Final = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})")
 
@@ -20,9 +21,9 @@ def parse(text: str, *, field: str = "") -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise RejectError(f"{text!r} is no time", hint="Write it as 2026-01-31T00:00:00Z", field=field) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise RejectError(f"{shown(text)} is no time", hint="Write it as 2026-01-31T00:00:00Z", field=field) from error
 
 
 def render(moment: datetime) -> str:

@@ -25,6 +25,8 @@ _DEEPEST: Final = 100
 _ALIASES, _VALUES = 100, 1_000
 _FEW, _MANY = 400_000, 4_000_000
 _MOST, _LEAST = 0.99, 0.10
+# How many characters may come from aliases: a few of a long text make few values, and no bound of these sees them.
+_ALIASED_CHARACTERS: Final = 1 << 22
 
 
 class YamlError(ValueError):
@@ -39,12 +41,16 @@ class YamlError(ValueError):
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it is. ``children`` are by key or index, each with the place of its key or of itself."""
+    """A value and where it is. ``children`` are by key or index, each with the place of its key or of itself.
+
+    ``size`` is how many values it is, ``length`` of how many characters they are.
+    """
 
     value: Any
     line: int
     column: int
     size: int = 1
+    length: int = 0
     children: dict[str | int, tuple[tuple[int, int], Node]] = field(default_factory=dict)
 
     def place(self, path: str) -> tuple[int, int]:
@@ -127,7 +133,7 @@ class _Reading:
         self._text = text
         self._first = line + 1
         self._anchors: dict[str, Node | None] = {}
-        self._aliased = self._decoded = 0
+        self._aliased = self._decoded = self._aliased_length = 0
 
     def document(self) -> Node | None:
         try:
@@ -182,7 +188,10 @@ class _Reading:
         allowed = _MOST - (_MOST - _LEAST) * spread
         if self._aliased > _ALIASES and self._decoded > _VALUES and self._aliased > allowed * self._decoded:
             raise self._fault(f"aliases make {self._decoded:,} values of this document; write them out", event)
-        return Node(node.value, *self._place(event), node.size, node.children)
+        self._aliased_length += node.length
+        if self._aliased_length > _ALIASED_CHARACTERS:
+            raise self._fault(f"aliases make more than {_ALIASED_CHARACTERS:,} characters of this document", event)
+        return Node(node.value, *self._place(event), node.size, node.length, node.children)
 
     def _scalar(self, event: Any) -> Node:
         try:
@@ -192,7 +201,7 @@ class _Reading:
                 value = yaml_scalars.plain(event.value) if event.implicit[0] else event.value
         except ValueError as error:
             raise self._fault(str(error), event) from error
-        return Node(value, *self._place(event))
+        return Node(value, *self._place(event), length=len(event.value))
 
     def _sequence(self, parser: Any, event: Any, depth: int) -> Node:
         node = Node([], *self._place(event))
@@ -201,6 +210,7 @@ class _Reading:
             node.children[len(node.value)] = (item.line, item.column), item
             node.value.append(item.value)
             node.size += item.size
+            node.length += item.length
         parser.get_event()
         return node
 
@@ -213,6 +223,7 @@ class _Reading:
             name = self._node(parser, depth + 1)
             value = self._node(parser, depth + 1)
             node.size += value.size
+            node.length += name.length + value.length
             if merges:
                 self._merge(node, value)
                 continue

@@ -8,6 +8,7 @@ object is asked for instead.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -30,6 +31,10 @@ _INTERNAL: Final = 500
 _PASSING: Final = (408, 425, 429)
 # Of RFC 9110; no object has a size of 19 digits.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
+# What objects are stored as, and sent as whatever was asked for.
+_ENCODINGS: Final = ("identity", "gzip", "x-gzip", "deflate")
+# Of ``zlib``: the largest window, and the head says which of the two it is.
+_GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
 
 
 class HttpReader:
@@ -79,11 +84,14 @@ class HttpReader:
             return None
         if int(found[1]) != start:
             raise self._retry(f"the server sends bytes from {found[1]} on where those from {start} on were asked for")
-        return ObjectRange(response.iter_bytes(CHUNK), int(found[2]), tag, True)
+        return ObjectRange(response.iter_raw(CHUNK), int(found[2]), tag, True)
 
     def _check(self, response: httpx.Response, start: int) -> None:
         status = response.status_code
         if status in (_OK, _PARTIAL):
+            if (encoding := _encoding(response)) not in _ENCODINGS:
+                said = f"the server sends it compressed as {encoding:.40}, which it was not asked for"
+                raise self._reject(f"{self._uri.shown}: {said}", "BadUri", "Serve the file as it is")
             return
         said = f"the server answers {status} {response.reason_phrase}"
         if status in _FORBIDDEN:
@@ -108,9 +116,28 @@ class HttpReader:
 
 def _whole(response: httpx.Response) -> ObjectRange:
     """The whole object; its size where the answer says that of the bytes themselves."""
-    length = "" if _encoded(response) else response.headers.get("content-length", "")
+    if _encoded(response):
+        return ObjectRange(_unzipped(response), None, _tag(response), False)
+    length = response.headers.get("content-length", "")
     size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
-    return ObjectRange(response.iter_bytes(CHUNK), size, _tag(response), False)
+    return ObjectRange(response.iter_raw(CHUNK), size, _tag(response), False)
+
+
+def _unzipped(response: httpx.Response) -> Iterator[bytes]:
+    """The bytes of a body that is compressed, a chunk at a time, however much a few of its bytes become."""
+    unzip = zlib.decompressobj(_GZIP_OR_ZLIB)
+    for piece in response.iter_raw(CHUNK):
+        rest = piece
+        full = True
+        while (rest or full) and not unzip.eof:
+            try:
+                chunk = unzip.decompress(rest, CHUNK)
+            except zlib.error as error:
+                raise httpx.DecodingError(str(error)) from error
+            yield chunk
+            rest, full = unzip.unconsumed_tail, len(chunk) == CHUNK
+    if not unzip.eof:
+        raise httpx.RemoteProtocolError("the compressed body breaks off")
 
 
 def _tag(response: httpx.Response) -> str:
@@ -119,7 +146,11 @@ def _tag(response: httpx.Response) -> str:
 
 def _encoded(response: httpx.Response) -> bool:
     """Whether the body is compressed, although it was asked not to be: then sizes and ranges are not the object's."""
-    return str(response.headers.get("content-encoding", "identity")) != "identity"
+    return _encoding(response) != "identity"
+
+
+def _encoding(response: httpx.Response) -> str:
+    return str(response.headers.get("content-encoding", "identity")).lower()
 
 
 def _sentence(error: httpx.HTTPError) -> str:

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 Scheme = Literal["file", "s3", "http", "https"]
 
@@ -80,7 +81,7 @@ def _split(text: str) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port  # parsed only when asked for
     except ValueError as error:
-        raise _bad(f"{text!r:.100} is no URI: {error}", "Write file, s3, http or https and a path") from error
+        raise _bad(f"{shown(text, 100)} is no URI: {error}", "Write file, s3, http or https and a path") from error
     if parts.scheme in ("file", "s3", ""):  # here ? and # are part of the name
         rest = text[len(parts.scheme) + 1 :] if parts.scheme else text
         has_netloc = bool(parts.scheme) and rest.startswith("//")

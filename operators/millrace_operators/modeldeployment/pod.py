@@ -63,7 +63,10 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
         "spec": {
             "initContainers": [_fetch(spec, revision, platform, image)],
             "containers": [_serve(name, namespace, spec, device, platform, image)],
-            "volumes": [{"name": "model", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
+            "volumes": [
+                {"name": "model", "emptyDir": {"sizeLimit": _volume_size(platform)}},
+                {"name": "scratch", "emptyDir": {}},
+            ],
             "terminationGracePeriodSeconds": _GRACE_SECONDS,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -75,7 +78,11 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
 
 
 def _fetch(spec: ModelDeploymentSpec, revision: str, platform: Platform, image: str) -> Object:
-    env = {"MILLRACE_MODEL_URI": spec.model.uri, "MILLRACE_MODEL_PATH": _FILE}
+    env = {
+        "MILLRACE_MODEL_URI": spec.model.uri,
+        "MILLRACE_MODEL_PATH": _FILE,
+        "MILLRACE_MODEL_MAX_BYTES": str(platform.model_max_bytes),
+    }
     if spec.model.digest:
         env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
     container = _container(FETCH, image, env, read_only_model=False)
@@ -116,6 +123,11 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         "livenessProbe": _probe("/health/live", period=10, failures=3),
         "resources": resources,
     }
+
+
+def _volume_size(platform: Platform) -> str:
+    """Of the file, and of the notes beside it; a pod whose volume holds more is evicted."""
+    return f"{platform.model_max_bytes // 2**20 + 16}Mi"
 
 
 def _container(command: str, image: str, env: dict[str, str], *, read_only_model: bool) -> Object:

@@ -93,6 +93,12 @@ class OperatorSettings(Settings):
         description="JSON {requests, limits} of the container that serves a model, for what the deployment states none "
         "of. Empty: built-in ones",
     )
+    model_max_bytes: int = Field(
+        10 * 1024**3,
+        alias="MILLRACE_MODEL_MAX_BYTES",
+        ge=1,
+        description="Most bytes of a model's file: a larger one is not fetched, and its volume holds no more",
+    )
     image_pull_secrets: Names = Field(
         (),
         alias="MILLRACE_IMAGE_PULL_SECRETS",
@@ -139,6 +145,7 @@ class OperatorSettings(Settings):
             store_secret=self.store_secret,
             prometheus_url=self.prometheus_url,
             resources=self._resources(),
+            model_max_bytes=self.model_max_bytes,
             image_pull_secrets=self.image_pull_secrets,
         )
 

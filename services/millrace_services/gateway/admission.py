@@ -1,4 +1,4 @@
-"""How much pushed data may be in work at once, so that memory stays bounded however much is sent."""
+"""How much of what was sent may be in work at once, so that memory stays bounded however much comes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Admission:
         self._most = most
         self.taken = 0
 
-    def enter(self, size: int) -> None:
-        """Takes room. Raises ``OverloadedError`` where there is none."""
-        if self.taken and self.taken + size > self._most:
+    def enter(self, size: int, own: int = 0) -> None:
+        """Takes room, for what already has ``own`` bytes of it. Raises ``OverloadedError`` where there is none."""
+        if self.taken > own and self.taken + size > self._most:
             raise OverloadedError(
-                f"{self.taken} bytes of pushes are in work and {self._most} may be",
-                hint="Send it again in a second, or push to more gateways",
+                f"{self.taken} bytes of requests are in work and {self._most} may be",
+                hint="Send it again in a second, or to more gateways",
                 delay=1,
             )
         self.taken += size

@@ -17,6 +17,7 @@ from fastapi import Response
 from millrace_core.base import duration
 from millrace_core.features.definition.definition import Definition
 from millrace_services.gateway.admission import Admission
+from millrace_services.gateway.arrow_bodies import ArrowBodies
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.kept_copy import KeptCopy
 from millrace_services.gateway.service import FeatureReads, ReadMetrics
@@ -53,7 +54,7 @@ class Gateway:
         self._pushes: Pushes | None = None
         self.service = Service("Millrace gateway", settings, self._lifespan)
         self.service.health.add("definitions", self._check)
-        admission = Admission(settings.push_bytes)
+        admission = self._admission = Admission(settings.push_bytes)
         self.service.hot("POST", "/push", self._push, gate=admission)
         # What Feast's clients know, in Feast's forms. Nobody else writes to the online store by this name.
         for path in (f"{FEAST}/push", f"{FEAST}/write-to-online-store", "/write-to-online-store"):
@@ -84,8 +85,9 @@ class Gateway:
         store = RowStore(settings.store_url, settings.store_timeout_seconds)
         async with httpx.AsyncClient(base_url=settings.registry_url, timeout=REGISTRY_SECONDS) as client:
             definitions = Definitions(client, settings.refresh_seconds, KeptCopy(store))
+            bodies = ArrowBodies(settings.max_rows, settings.max_body_bytes, Admission(settings.push_bytes))
             self._reads = FeatureReads(
-                definitions, store, settings.project, settings.max_rows, now_microseconds, self._read_metrics
+                definitions, store, settings.project, settings.max_rows, bodies, now_microseconds, self._read_metrics
             )
             # Without a step between: it is the hottest route that there is.
             self.service.hot("POST", "/get-online-features", self._reads.handle)
@@ -108,8 +110,15 @@ class Gateway:
         if self._pushes is None:
             # Arrow comes with it, which takes half a second that gateways without pushes need not pay.
             push = await asyncio.to_thread(import_module, "millrace_services.gateway.push")
+            bodies = ArrowBodies(None, self._settings.max_body_bytes, self._admission)
             self._pushes = self._pushes or push.Pushes(
-                *self._made, self._settings.project, self._append, self._pushed, now_microseconds, self._tolerance
+                *self._made,
+                self._settings.project,
+                self._append,
+                bodies,
+                self._pushed,
+                now_microseconds,
+                self._tolerance,
             )
         return await self._pushes.handle(call, feast=feast)
 

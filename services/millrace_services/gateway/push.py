@@ -23,9 +23,11 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import push_batch, push_request
 from millrace_core.features.online.push_batch import PushClock
 from millrace_core.features.online.push_request import PushRequest
+from millrace_core.features.online.request import is_stream
 from millrace_core.features.online.row import Layout
 from millrace_data.online.commands import WriteContext
 from millrace_services.gateway import push_rows
+from millrace_services.gateway.arrow_bodies import ArrowBodies, Worker
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.push_rows import Work
 from millrace_services.gateway.store import RowStore
@@ -34,10 +36,6 @@ from millrace_services.web.hot import JSON, Answer, Call
 
 logger = logging.getLogger(__name__)
 
-# Bodies that are checked at once: others wait as bytes, which are far smaller than what they are read into.
-_AT_ONCE: Final = 2
-# Smaller bodies are checked on the spot, which is faster than to hand them to a thread.
-_SMALL: Final = 16 << 10
 _ANSWERS_KEPT: Final = 1000
 _SHOWN: Final = 1000
 
@@ -53,6 +51,7 @@ class Pushes:
 
     Args:
         append: writes the log.
+        bodies: opens Arrow bodies.
         counts: what became of rows.
         now: the present moment in microseconds.
         tolerance: how much later than now event times may be, microseconds.
@@ -62,13 +61,14 @@ class Pushes:
     store: RowStore
     default_project: str
     append: Append
+    bodies: ArrowBodies
     counts: Counts
     now: Callable[[], int]
     tolerance: int
     _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self._checking = asyncio.Semaphore(_AT_ONCE)
+        self._worker = Worker()
 
     async def handle(self, call: Call, *, feast: bool = False) -> Answer:
         """One push, with ``feast`` in the form of Feast's clients (``feast_form``).
@@ -76,11 +76,18 @@ class Pushes:
         Raises what ``millrace_services.web.errors`` maps to statuses.
         """
         key = (call.header(b"idempotency-key") or b"").decode("latin-1")
+        size, given = len(call.body), (self.default_project, key)
+        if not is_stream(call.header(b"content-type")):
+            parse = partial(push_request.from_json, feast=feast)
+            request = await self._worker.run(size, parse, call.body, *given)
+            return await self._answer(call, request, size)
+        async with self.bodies.opened(call.body, size) as stream:
+            size = max(size, stream.weight)
+            request = await self._worker.run(size, push_request.from_stream, stream, *given)
+            return await self._answer(call, request, size)
+
+    async def _answer(self, call: Call, request: PushRequest, size: int) -> Answer:
         digest = sha256(call.body).digest()
-        parse = partial(push_request.parse, feast=feast)
-        request = await self._in_thread(
-            len(call.body), parse, call.body, call.header(b"content-type"), self.default_project, key
-        )
         name = (request.project, request.view, request.id)
         known = self._answers.get(name) if request.id else None
         if known is not None:
@@ -90,19 +97,13 @@ class Pushes:
         definition = await self._definition(request)
         self._require_possible(definition, request)
         clock = PushClock(self.now(), self.tolerance, "the gateway's MILLRACE_PUSH_TOLERANCE")
-        work = await self._in_thread(len(call.body), push_rows.checked, definition, request, clock)
-        answer = await self._land(definition, request, work, digest, len(call.body))
+        work = await self._worker.run(size, push_rows.checked, definition, request, clock)
+        answer = await self._land(definition, request, work, digest, size)
         if request.id:
             self._answers[name] = digest, answer
             if len(self._answers) > _ANSWERS_KEPT:
                 self._answers.popitem(last=False)
         return answer
-
-    async def _in_thread(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
-        if size <= _SMALL:
-            return call(*arguments)
-        async with self._checking:
-            return await asyncio.to_thread(call, *arguments)
 
     async def _definition(self, request: PushRequest) -> Definition:
         try:
@@ -129,7 +130,7 @@ class Pushes:
         context = WriteContext(self.now(), generation, pushed=True)
         by_slot = self.store.by_slot
         return await self.store.write(
-            await self._in_thread(size, push_rows.commands, definition, tables, context, by_slot)
+            await self._worker.run(size, push_rows.commands, definition, tables, context, by_slot)
         )
 
     async def _land(self, definition: Definition, request: PushRequest, work: Work, digest: bytes, size: int) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from millrace_core.base.errors import NotFoundError
+from millrace_core.base.errors import NotFoundError, TooLargeError
 from millrace_core.features.online import feast_form, keys
 from millrace_core.features.online.feature_columns import (
     NOT_FOUND,
@@ -28,9 +28,9 @@ from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_data.online.resp import KeyGroup
 from millrace_services.gateway import answer, answer_form
+from millrace_services.gateway.arrow_bodies import ArrowBodies, Worker
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.store import RowStore
-from millrace_services.web.errors import TooLargeError
 from millrace_services.web.hot import Answer, Call
 from millrace_services.web.metrics import Series
 
@@ -84,6 +84,7 @@ class FeatureReads:
     """Answers ``POST /get-online-features``.
 
     Args:
+        bodies: opens Arrow bodies.
         now: the present moment in microseconds.
         metrics: the measurements.
     """
@@ -92,11 +93,13 @@ class FeatureReads:
     store: RowStore
     default_project: str
     max_rows: int
+    bodies: ArrowBodies
     now: Callable[[], int]
     metrics: ReadMetrics
 
     def __post_init__(self) -> None:
         self._plans = ReadPlans()
+        self._worker = Worker()
         # Layouts of stored rows by (project, view). The layout of a schema never changes, so none is fetched twice.
         self._layouts: dict[tuple[str, str], Mapping[bytes, Layout]] = {}
 
@@ -108,11 +111,17 @@ class FeatureReads:
         content_type, accept = _media_types(call)
         came_as_stream, stream_accepted = is_stream(content_type), is_stream(accept)
         arrow: Any = await _arrow() if came_as_stream or stream_accepted else None
-        request = (
-            arrow.parse(call.body, self.default_project)
-            if came_as_stream
-            else parse(call.body, self.default_project, feast_form.loads if feast else orjson.loads)
-        )
+        as_json = not stream_accepted and (not came_as_stream or b"json" in accept)
+        codec = None if as_json else arrow
+        if not came_as_stream:
+            request = parse(call.body, self.default_project, feast_form.loads if feast else orjson.loads)
+            return await self._answer(request, codec, feast=feast, binary=False)
+        async with self.bodies.opened(call.body) as stream:
+            request = await self._worker.run(stream.weight, arrow.parse, stream, self.default_project)
+            return await self._answer(request, codec, feast=feast, binary=True)
+
+    async def _answer(self, request: FeatureRequest, arrow: Any, *, feast: bool, binary: bool) -> Answer:
+        """The answer, as a stream where the codec ``arrow`` is given; ``binary``: bytes came as bytes."""
         try:
             plan = self._compiled(request)
         except NotFoundError:
@@ -124,7 +133,7 @@ class FeatureReads:
         if feast:
             request = request._replace(entities=feast_form.columns(plan.types, request.entities))
         request = request.split(plan.join_keys, plan.request_fields)
-        if plan.binary_keys and not came_as_stream:
+        if plan.binary_keys and not binary:
             request = request.decoded(plan.binary_keys)
         if request.rows * len(plan.reads) > self.max_rows:
             raise TooLargeError(
@@ -134,7 +143,7 @@ class FeatureReads:
             )
         rows = await self._rows(plan, request)
         now = self.now()
-        if stream_accepted or (came_as_stream and b"json" not in accept):
+        if arrow is not None:
             read = await self._read(plan, request, rows, now)
             return Answer(200, arrow.encode(plan, request.entities, read), (arrow.CONTENT_TYPE,))
         if feast:

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from millrace_core.base.errors import MillraceError, ReportError
+from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
 from millrace_services.inference import predict
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import INLINE_SECONDS, Lane
@@ -20,7 +20,6 @@ from millrace_services.inference.predict import PredictRequest
 from millrace_services.inference.session import ModelSession, OutOfMemoryError
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import Array, OutputTensor
-from millrace_services.web.errors import TooLargeError
 
 Feeds = dict[str, Array]
 # Whether the client has gone away, so that nobody waits for the result any more.

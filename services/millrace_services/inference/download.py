@@ -1,8 +1,9 @@
 """A download that survives its own interruption: ranged parallel parts, resume, checked sizes, atomic arrival.
 
-While it runs there are ``<path>.part``, of full size from the start (so that a full disk shows before the first
-byte), and ``<path>.part.json``, which says of which file (URI, size, tag) it holds which parts. A part is noted only
-after its bytes reached the disk, so what is noted can be trusted after a crash.
+While it runs there are ``<path>.part``, which takes room only for the bytes that came, and ``<path>.part.json``, which
+says of which file (URI, size, tag) it holds which parts. A part is noted only after its bytes reached the disk, so what
+is noted can be trusted after a crash. What a server says of the size is believed where it forbids the download (too
+large, no room), and nowhere else.
 """
 
 from __future__ import annotations
@@ -45,18 +46,27 @@ class Download:
     """One file on its way from ``reader`` to ``path``.
 
     Args:
+        most: most bytes of the file.
         part: bytes of one range.
         pause: seconds before the first retry; later ones wait longer (``base.retry``).
     """
 
     def __init__(
-        self, uri: ObjectUri, reader: ObjectReader, path: Path, *, part: int = PART, pause: float = 0.5
+        self,
+        uri: ObjectUri,
+        reader: ObjectReader,
+        path: Path,
+        *,
+        most: int,
+        part: int = PART,
+        pause: float = 0.5,
     ) -> None:
         self.partial = path.with_name(path.name + ".part")
         self._uri = uri
         self._reader = reader
         self._path = path
         self._note = path.with_name(path.name + ".part.json")
+        self._most = most
         self._part = part
         self._pause = pause
         self._lock = threading.Lock()
@@ -65,7 +75,7 @@ class Download:
         """Brings the whole file to ``partial``, going on where an earlier run broke off, and digests it.
 
         Raises:
-            RejectError: the source has no such file, forbids it, or it is empty.
+            RejectError: the source has no such file, forbids it, or it is empty or too large.
             RetryError: the source is unreachable, the download broke off again and again, or the disk is full.
         """
         with _disk(self._path):
@@ -79,6 +89,9 @@ class Download:
                         raise
                     logger.warning("trying again: %s", error)
                     time.sleep(retry.delay(attempt + 1, first=self._pause))
+                except RejectError:
+                    self.discard()
+                    raise
             return digest(self.partial)
 
     def arrive(self) -> None:
@@ -98,6 +111,8 @@ class Download:
         with self._reader.open(0, self._part) as piece:
             if piece.size == 0:
                 raise self._empty()
+            if piece.size is not None and piece.size > self._most:
+                raise self._too_large(f"has {piece.size} bytes")
             if piece.size is None or not piece.ranged:
                 self._whole(piece)
                 return
@@ -109,6 +124,8 @@ class Download:
         with self.partial.open("wb") as file:
             written = 0
             for chunk in piece.chunks:
+                if written + len(chunk) > self._most:
+                    raise self._too_large(f"has more than {written} bytes")
                 written += file.write(chunk)
             if piece.size is not None and written != piece.size:
                 raise self._broke_off(written, piece.size)
@@ -130,10 +147,13 @@ class Download:
         return done
 
     def _prepared(self, piece: ObjectRange) -> set[int]:
-        """An empty file of full size, and no part done."""
+        """A file of full size that takes no room, and no part done."""
         self._note.unlink(missing_ok=True)
+        size = piece.size or 0
         with self.partial.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, piece.size or 0)
+            if size > shutil.disk_usage(self._path.parent).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            file.truncate(size)
         return set()
 
     def _parts(self, descriptor: int, first: ObjectRange, done: set[int]) -> None:
@@ -166,6 +186,8 @@ class Download:
         position = start
         for chunk in piece.chunks:
             position += os.pwrite(descriptor, chunk[: stop - position], position)
+            if position == stop:  # what is sent beyond it may have no end
+                break
         if position != stop:
             raise self._broke_off(position - start, stop - start)
         os.fdatasync(descriptor)
@@ -181,6 +203,14 @@ class Download:
 
     def _empty(self) -> RejectError:
         return RejectError(f"{self._uri.shown} is empty", field="spec.model.uri", reason="BadModel")
+
+    def _too_large(self, said: str) -> RejectError:
+        return RejectError(
+            f"{self._uri.shown} {said}, {self._most} are the most",
+            hint="Serve a smaller model, or have the operator's MILLRACE_MODEL_MAX_BYTES raised",
+            field="spec.model.uri",
+            reason="TooLarge",
+        )
 
     def _broke_off(self, got: int, expected: int) -> RetryError:
         return RetryError(

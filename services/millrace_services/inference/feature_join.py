@@ -14,12 +14,12 @@ import numpy as np
 import orjson
 
 from millrace_core.api import feature_reference
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError, TooLargeError
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, TensorSpec, cast
 from millrace_services.web import trace
-from millrace_services.web.errors import DeadlineError, TooLargeError
+from millrace_services.web.errors import DeadlineError
 
 Entities = Mapping[str, Sequence[Any]]
 Feeds = dict[str, Array]

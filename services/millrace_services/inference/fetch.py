@@ -48,7 +48,7 @@ def fetch(settings: FetchSettings, environ: Mapping[str, str] = os.environ) -> D
     if (present := _present(settings)) is not None:
         return present
     began = perf_counter()
-    download = Download(source, reader_of(source, environ), settings.path)
+    download = Download(source, reader_of(source, environ), settings.path, most=settings.max_bytes)
     fetched = download.fetch()
     try:
         _check(fetched, settings, source.shown)

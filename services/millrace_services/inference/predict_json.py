@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import orjson
 
+from millrace_core.base.shown import shown
 from millrace_services.inference.predict import PredictRequest, bad
 from millrace_services.inference.protocol import parse_json
 from millrace_services.inference.tensors import OutputTensor
@@ -34,7 +35,7 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
     where, rows = "entities" if entities else "request", -1
     for key, values in (entities or fields).items():
         if not isinstance(values, list) or not values:
-            raise bad(f"{values!r:.40} came, a list with one value per row is expected", f"{where}.{key}")
+            raise bad(f"{shown(values, 40)} came, a list with one value per row is expected", f"{where}.{key}")
         if rows not in (-1, len(values)):
             raise bad(f"{len(values)} values came, others have {rows}", f"{where}.{key}")
         rows = len(values)

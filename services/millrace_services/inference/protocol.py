@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import Array, OutputTensor, check_shape, from_json
 
@@ -56,7 +57,7 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
         raise RejectError(f"input {missing[0]!r} is missing", hint=_known(signature), reason="BadTensor")
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
-        raise RejectError(f'"id" is {request_id!r:.40}, a string is expected', reason="BadRequest")
+        raise RejectError(f'"id" is {shown(request_id, 40)}, a string is expected', reason="BadRequest")
     wanted = document.get("outputs")
     return InferRequest(request_id, feeds, _outputs(wanted, signature) if wanted else signature.output_names)
 
@@ -87,15 +88,15 @@ def encode(
 
 def _input(tensor: object, signature: Signature) -> tuple[str, Array]:
     if not isinstance(tensor, dict):
-        raise RejectError(f"an input is {tensor!r:.40}, an object is expected", reason="BadTensor")
+        raise RejectError(f"an input is {shown(tensor, 40)}, an object is expected", reason="BadTensor")
     name = tensor.get("name")
     spec = signature.inputs.get(name) if isinstance(name, str) else None
     if spec is None:
-        raise RejectError(f"the model has no input {name!r:.80}", hint=_known(signature), reason="BadTensor")
+        raise RejectError(f"the model has no input {shown(name, 80)}", hint=_known(signature), reason="BadTensor")
     datatype = tensor.get("datatype")
     if datatype != spec.datatype:
         raise RejectError(
-            f"input {name!r}: datatype {datatype!r:.20} came, {spec.datatype} is expected", reason="BadTensor"
+            f"input {name!r}: datatype {shown(datatype, 20)} came, {spec.datatype} is expected", reason="BadTensor"
         )
     if "data" not in tensor:
         raise RejectError(
@@ -112,9 +113,9 @@ def _outputs(wanted: object, signature: Signature) -> list[str]:
     names = []
     for output in wanted:
         name = output.get("name") if isinstance(output, dict) else None
-        if name not in signature.outputs:
+        if not isinstance(name, str) or name not in signature.outputs:
             known = ", ".join(signature.output_names)
-            raise RejectError(f"the model has no output {name!r:.80}", hint=f"It has {known}", reason="BadRequest")
+            raise RejectError(f"the model has no output {shown(name, 80)}", hint=f"It has {known}", reason="BadRequest")
         names.append(name)
     return names
 

@@ -48,6 +48,9 @@ class FetchSettings(Settings):
         description="What the first pod of this revision measured, which later ones must have; absent in the first",
     )
     path: Path = Field(alias="MILLRACE_MODEL_PATH", description="Where the file goes")
+    max_bytes: int = Field(
+        10 * 1024**3, alias="MILLRACE_MODEL_MAX_BYTES", ge=1, description="A model file that is larger is not fetched"
+    )
     termination_log: Path = Field(
         Path("/dev/termination-log"),
         alias="MILLRACE_TERMINATION_LOG",

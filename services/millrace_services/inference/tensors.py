@@ -8,6 +8,8 @@ answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -104,7 +107,7 @@ def check_shape(shape: object, spec: TensorSpec) -> Shape:
                 break
         else:
             return tuple(shape)
-    raise _wrong(spec, f"shape {shape} came, {list(spec.shape)} is expected", " (-1: any size)")
+    raise _wrong(spec, f"shape {shown(shape)} came, {list(spec.shape)} is expected", " (-1: any size)")
 
 
 def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
@@ -115,6 +118,9 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
     """
     if not isinstance(data, list):
         raise _wrong(spec, f"data of type {type(data).__name__} came, a list is expected")
+    if spec.datatype != "BYTES" and str in _kinds(data):
+        # numpy would give every value the width of the longest.
+        raise _wrong(spec, f"strings came, {_EXPECTED[NUMPY[spec.datatype].kind]} are expected for {spec.datatype}")
     size = prod(shape)
     nested = bool(data) and isinstance(data[0], list)
     if not nested and len(data) != size:  # checked first, so that nothing is allocated for nothing
@@ -131,6 +137,14 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
     if nested or values.ndim != 1:
         raise _wrong(spec, f"lists nested as {list(values.shape)} came, shape {list(shape)} is expected")
     return values.reshape(shape)
+
+
+def _kinds(data: list[Any]) -> set[type]:
+    """The types of the values of lists in lists."""
+    with suppress(TypeError):
+        while data and type(data[0]) is list:
+            data = list(chain.from_iterable(data))
+    return set(map(type, data))
 
 
 def cast(values: Array, spec: TensorSpec) -> Array:
@@ -165,7 +179,7 @@ def cast(values: Array, spec: TensorSpec) -> Array:
 def _strings(values: Array, spec: TensorSpec) -> Array:
     for value in values.flat:
         if type(value) is not str:
-            raise _wrong(spec, f"{value!r:.40} came, strings are expected for BYTES")
+            raise _wrong(spec, f"{shown(value, 40)} came, strings are expected for BYTES")
     return values
 
 

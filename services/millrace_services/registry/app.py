@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.online.edition import CATALOGUE, REVISION
 from millrace_services.registry import state
 from millrace_services.registry.catalogue import Catalogue, Search
@@ -20,16 +21,11 @@ from millrace_services.registry.documents import canonical_kind, entry
 from millrace_services.registry.feature_services import FeatureServices
 from millrace_services.registry.runs import Runs
 from millrace_services.registry.settings import RegistrySettings
+from millrace_services.web.json_body import json_object
 from millrace_services.web.service import Service
 
-Object = dict[str, Any]
-
-
-class Listed(BaseModel):
-    """All objects of a kind, as Kubernetes lists them; ``empties`` as ``Catalogue.replace`` has it."""
-
-    items: list[Object]
-    empties: int = 0
+# A body that is a JSON object.
+Body = Annotated[dict[str, Any], Depends(json_object)]
 
 
 def build(settings: RegistrySettings) -> Service:
@@ -66,6 +62,16 @@ def _ask(database: Database) -> None:
         state.read(connection)
 
 
+def _listed(body: dict[str, Any]) -> tuple[list[Any], int]:
+    """All objects of a kind, as Kubernetes lists them; and ``empties`` as ``Catalogue.replace`` has it."""
+    items, empties = body.get("items"), body.get("empties", 0)
+    if not isinstance(items, list):
+        raise RejectError("a list of objects is expected", field="items")
+    if not isinstance(empties, int):
+        raise RejectError(f"{shown(empties, 40)} came, an integer is expected", field="empties")
+    return items, empties
+
+
 def _catalogue_routes(catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
@@ -84,7 +90,7 @@ def _catalogue_routes(catalogue: Catalogue) -> APIRouter:
         tag: Annotated[list[str], Query()] = [],  # noqa: B006 FastAPI copies it
         q: str = "",
         limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
-        offset: Annotated[int, Query(ge=0)] = 0,
+        offset: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     ) -> Response:
         wanted = Search(canonical_kind(kind) if kind else "", namespace, name, owner, entity, feature, tag, q.split())
         items, total = catalogue.search(wanted, limit, offset)
@@ -95,13 +101,13 @@ def _catalogue_routes(catalogue: Catalogue) -> APIRouter:
         return _json(catalogue.get(canonical_kind(kind), namespace, name))
 
     @routes.put("/catalogue/{kind}")
-    def replace(kind: str, body: Listed) -> Response:
+    def replace(kind: str, body: Body) -> Response:
         kind = canonical_kind(kind)
-        entries = [entry(kind, item) for item in body.items]
-        return _json(catalogue.replace(kind, entries, body.empties).as_dict())
+        items, empties = _listed(body)
+        return _json(catalogue.replace(kind, [entry(kind, item) for item in items], empties).as_dict())
 
     @routes.put("/catalogue/{kind}/{namespace}/{name}")
-    def put(kind: str, namespace: str, name: str, body: Object) -> Response:
+    def put(kind: str, namespace: str, name: str, body: Body) -> Response:
         metadata = body.get("metadata")
         named = {**(metadata if isinstance(metadata, dict) else {}), "namespace": namespace, "name": name}
         return _json(catalogue.put(entry(canonical_kind(kind), {**body, "metadata": named})).as_dict())
@@ -165,7 +171,7 @@ def _run_routes(runs: Runs) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.put("/runs/{name}")
-    def put(name: str, body: Object) -> Response:
+    def put(name: str, body: Body) -> Response:
         runs.put(name, body)
         return _json({})
 
@@ -185,7 +191,7 @@ def _dataset_routes(datasets: Datasets) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.put("/datasets/{identity}")
-    def put(identity: str, body: Object) -> Response:
+    def put(identity: str, body: Body) -> Response:
         datasets.put(identity, body)
         return _json({})
 

@@ -286,7 +286,10 @@ def _hashed(view: dict[str, Any]) -> dict[str, str]:
     try:
         return {"schemaHash": schema_hash(FeatureViewSpec.model_validate(view["spec"]))}
     except ValidationError as error:
-        logger.warning("a feature view has no schema: %s", error, extra={"view": view["metadata"]["name"]})
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        about = {"view": view["metadata"]["name"], "errors": error.error_count()}
+        logger.warning("a feature view has no schema: %.100s: %.200s", where, first["msg"], extra=about)
         return {}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text, update
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from millrace_core.base.errors import RejectError, ReportError, RetryError
 from millrace_services.registry.tables import EARLIER_VERSIONS, SCHEMA_VERSION, meta, metadata
@@ -117,6 +117,8 @@ class Database:
         """Third-party errors as ours, with the database named and its password not."""
         try:
             yield
+        except DataError as error:
+            raise RejectError(f"the database does not take this value: {_reason(error)}") from error
         except OperationalError as error:
             raise RetryError(
                 f"the database {self.shown} cannot be used: {_reason(error)}", reason="DatabaseUnavailable", delay=2

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, delete, exists, insert, select
 
 from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.shown import shown
 from millrace_services.registry import state
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import rendered
+from millrace_services.registry.documents import rendered, written
 from millrace_services.registry.tables import dataset_views, datasets, objects
 
 
@@ -33,13 +34,13 @@ class Datasets:
             RejectError: the record is none of this id, or says no views.
         """
         if record.get("id") != identity:
-            raise RejectError(f"{record.get('id')!r:.80} came for the dataset {identity}", field="id")
+            raise RejectError(f"{shown(record.get('id'), 80)} came for the dataset {identity}", field="id")
         if not isinstance(record.get("uri"), str) or not record["uri"]:
             raise RejectError("where the dataset lies is missing", field="uri")
         views = record.get("views")
         if not isinstance(views, list) or not all(_is_view(view) for view in views):
             raise RejectError("a list of views, each with project and name, is expected", field="views")
-        row = {"id": identity, "recorded": time.time_ns() // 1000, "document": orjson.dumps(record).decode()}
+        row = {"id": identity, "recorded": time.time_ns() // 1000, "document": written(record)}
         named = {(view["project"], view["name"]) for view in views}
         with self._database.writing() as connection:
             self._database.upsert(connection, datasets, row, keep=("recorded",))
@@ -88,7 +89,7 @@ class Datasets:
             made = _listed(connection, namespace, view, 1000)
         if document is None:
             raise NotFoundError(f"there is no FeatureView {namespace}/{view}", field="name")
-        source = orjson.loads(document)["spec"].get("source", {})
+        source = _object(orjson.loads(document)["spec"].get("source"))
         return {
             "source": {name: value for name, value in source.items() if name != "credentialsSecretRef"},
             "view": {"namespace": namespace, "name": view},
@@ -124,13 +125,17 @@ def _hash(record: Mapping[str, Any], view: str) -> str | None:
 
 
 def _use(deployment: Mapping[str, Any], view: str) -> dict[str, Any]:
-    features = deployment["spec"].get("features") or {}
-    refs = feature_reference.readable(features.get("refs"))
+    refs = feature_reference.readable(_object(deployment["spec"].get("features")).get("refs"))
     return {
         "name": deployment["metadata"]["name"],
         "service": deployment["spec"].get("service") or deployment["metadata"]["name"],
         "features": list(dict.fromkeys(ref.feature for ref in refs if ref.view == view)),
     }
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """What the catalogue keeps need not be what its kind says."""
+    return value if isinstance(value, dict) else {}
 
 
 def _is_view(view: Any) -> bool:

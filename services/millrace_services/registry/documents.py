@@ -10,11 +10,13 @@ import orjson
 
 from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
+from millrace_core.base.shown import shown
 
 KINDS: Final = ("FeatureView", "ModelDeployment", "Experiment")
 # Not of Kubernetes: ``feature_services`` has them.
 FEATURE_SERVICE: Final = "FeatureService"
 _CANONICAL: Final = {form: kind for kind in KINDS for form in (kind.lower(), f"{kind.lower()}s")}
+_KINDS: Final = {str: "a text", dict: "an object"}
 # Bookkeeping of the API server and of kubectl, of no use to a reader.
 _DROPPED_METADATA: Final = ("managedFields", "selfLink", "resourceVersion")
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -47,8 +49,20 @@ class Entry(NamedTuple):
             "name": self.name,
             "owner": self.owner,
             "text": self.text,
-            "document": orjson.dumps(self.document).decode(),
+            "document": written(self.document),
         }
+
+
+def written(document: object) -> str:
+    """A document as it is kept.
+
+    Raises:
+        RejectError: it is nested too deeply.
+    """
+    try:
+        return orjson.dumps(document).decode()
+    except orjson.JSONEncodeError as error:
+        raise RejectError("the object is nested deeper than 254 levels") from error
 
 
 def rendered(recorded: int) -> str:
@@ -64,7 +78,9 @@ def canonical_kind(kind: str) -> str:
     """
     found = _CANONICAL.get(kind.lower())
     if found is None:
-        raise NotFoundError(f"there is no kind {kind!r:.80}", hint=f"The kinds are {', '.join(KINDS)}", field="kind")
+        raise NotFoundError(
+            f"there is no kind {shown(kind, 80)}", hint=f"The kinds are {', '.join(KINDS)}", field="kind"
+        )
     return found
 
 
@@ -75,21 +91,29 @@ def entry(kind: str, document: object) -> Entry:
         RejectError: it is no object of that kind with a name and a spec.
     """
     if not isinstance(document, dict):
-        raise RejectError(f"a {kind} is {document!r:.40}, an object is expected", field="items")
+        raise RejectError(f"a {kind} is {shown(document, 40)}, an object is expected", field="items")
     metadata, spec = document.get("metadata"), document.get("spec")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise RejectError("the object has no name", field="metadata.name")
     if not isinstance(spec, dict):
         raise RejectError(f"{metadata['name']} has no spec", field="spec")
     if document.get("kind", kind) != kind:
-        raise RejectError(f"a {document['kind']!r:.40} came among objects of kind {kind}", field="kind")
+        raise RejectError(f"a {shown(document['kind'], 40)} came among objects of kind {kind}", field="kind")
     kept = {**document, "kind": kind, "metadata": _kept_metadata(metadata)}
+    namespace, owner, status = metadata.get("namespace"), spec.get("owner"), document.get("status")
+    for value, expected, field in (
+        (namespace, str, "metadata.namespace"),
+        (owner, str, "spec.owner"),
+        (status, dict, "status"),
+    ):
+        if value is not None and not isinstance(value, expected):
+            raise RejectError(f"{shown(value, 40)} came, {_KINDS[expected]} is expected", field=field)
     found = sorted(set(_terms(kind, spec)))
     return Entry(
         kind=kind,
-        namespace=str(metadata.get("namespace") or "default"),
+        namespace=namespace or "default",
         name=metadata["name"],
-        owner=str(spec.get("owner") or ""),
+        owner=owner or "",
         text=_text(metadata["name"], spec, found),
         document=kept,
         terms=found,
@@ -107,7 +131,7 @@ def _kept_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _terms(kind: str, spec: Mapping[str, Any]) -> Iterator[Term]:
     tags = spec.get("tags")
     for key, value in tags.items() if isinstance(tags, dict) else ():
-        yield Term("tag", key, str(value))
+        yield Term("tag", key, _word(value))
     if kind == "FeatureView":
         for field, listed in (("entity", spec.get("entities")), ("feature", spec.get("features"))):
             for item in listed if isinstance(listed, list) else ():
@@ -121,6 +145,10 @@ def _terms(kind: str, spec: Mapping[str, Any]) -> Iterator[Term]:
 
 
 def _text(name: str, spec: Mapping[str, Any], terms: list[Term]) -> str:
-    words = [name, str(spec.get("description") or ""), str(spec.get("owner") or ""), str(spec.get("service") or "")]
+    words = [name, *(_word(spec.get(field) or "") for field in ("description", "owner", "service"))]
     words += [word for term in terms for word in (term.key, term.value)]
     return " ".join(words).lower()
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

@@ -10,8 +10,9 @@ import orjson
 from sqlalchemy import delete, select
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import rendered
+from millrace_services.registry.documents import rendered, written
 from millrace_services.registry.tables import runs
 
 
@@ -36,8 +37,8 @@ class Runs:
         fields = {field: record.get(field, default) for field, default in defaults.items()}
         for field, value in fields.items():
             if not isinstance(value, str):
-                raise RejectError(f"{value!r:.40} came, a text is expected", field=field)
-        row = {**fields, "name": name, "recorded": time.time_ns() // 1000, "document": orjson.dumps(record).decode()}
+                raise RejectError(f"{shown(value, 40)} came, a text is expected", field=field)
+        row = {**fields, "name": name, "recorded": time.time_ns() // 1000, "document": written(record)}
         same = [runs.c[field] == value for field, value in fields.items()]
         with self._database.writing() as connection:
             self._database.upsert(connection, runs, row, keep=("recorded",))

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, TooLargeError
 from millrace_services.web import trace
 
 logger = logging.getLogger(__name__)
@@ -35,12 +35,6 @@ class DeadlineError(RetryError):
     """The work took longer than it may; 504."""
 
     reason = "DeadlineExceeded"
-
-
-class TooLargeError(RejectError):
-    """The request is larger than the server accepts; 413."""
-
-    reason = "TooLarge"
 
 
 class ConflictError(RejectError):

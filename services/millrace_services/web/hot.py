@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 from starlette.types import Message, Receive, Scope
 
-from millrace_services.web.errors import Header, TooLargeError
+from millrace_core.base.errors import TooLargeError
+from millrace_services.web.errors import Header
 
 JSON: Header = (b"content-type", b"application/json")
 

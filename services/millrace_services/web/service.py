@@ -12,8 +12,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from millrace_core.base.errors import TooLargeError
 from millrace_services.web import errors, trace
-from millrace_services.web.errors import Header, TooLargeError
+from millrace_services.web.errors import Header
 from millrace_services.web.health import Health
 from millrace_services.web.hot import (
     JSON,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -93,6 +94,28 @@ def test_aliases_that_multiply_are_refused_before_they_are_expanded() -> None:
     names = "abcdefghijklmnop"
     lines = [f"{c}: &{c} [{', '.join([f'*{p}'] * 10)}]" for p, c in pairwise(names)]
     assert "write them out" in fault("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(lines))
+
+
+@pytest.mark.parametrize("width", [9, 11, 30])
+def test_a_few_hundred_bytes_of_aliases_take_no_memory_to_speak_of(width: int) -> None:
+    names = "abcdefgh"
+    lines = [f"a: &a [{', '.join(['x'] * width)}]"]
+    lines += [f"{name}: &{name} [{', '.join([f'*{before}'] * width)}]" for before, name in pairwise(names)]
+    tracemalloc.start()
+    with pytest.raises(yaml_text.YamlError, match="aliases make"):
+        yaml_text.values("\n".join(lines))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 5_000_000
+
+
+def test_aliases_of_a_long_text_are_refused_before_they_are_written_out() -> None:
+    long = f"a: &a {'x' * 100_000}\nb: &b [{', '.join(['*a'] * 40)}]\n"
+    assert len(yaml_text.values(long)[0]["b"]) == 40
+    with pytest.raises(yaml_text.YamlError, match="line 3, column 4: aliases make more than 4,194,304 characters"):
+        yaml_text.values(f"{long}c: *b")
+    with pytest.raises(yaml_text.YamlError, match="characters"):
+        yaml_text.values(f"{long}c: {{? *a : 1, <<: *b}}\nd: *b")
 
 
 def test_every_alias_has_a_value_of_its_own() -> None:

@@ -8,12 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from millrace_core.base.errors import MillraceError, ReportError
+from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
 from millrace_services.inference import session
 from millrace_services.inference.dataplane import DataPlane, Meters
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.session import ModelSession
-from millrace_services.web.errors import TooLargeError
 
 
 async def here() -> bool:

@@ -6,7 +6,9 @@ import gzip
 import hashlib
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -17,6 +19,7 @@ from millrace_data.objects.reader import reader_of
 from millrace_services.inference.download import Download
 
 PART = 1000
+MOST = 1 << 20
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes: eleven parts, the last one short
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
@@ -34,6 +37,7 @@ class Server:
         self.encoding = ""
         self.status = 200
         self.cut: Callable[[int, int], int | None] = lambda _number, _start: None
+        self.surplus = self.sent = 0  # megabytes behind the end
         self.starts: list[int] = []
         self.url = ""
 
@@ -68,6 +72,10 @@ def server() -> Iterator[Server]:
             self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(body[: state.cut(number, start)])
+            with suppress(OSError):
+                for _ in range(state.surplus):
+                    self.wfile.write(bytes(1_000_000))
+                    state.sent += 1
             self.close_connection = True
 
         def log_message(self, *_: object) -> None:
@@ -88,9 +96,9 @@ def path(tmp_path):
     return tmp_path / "models" / "model.onnx"
 
 
-def download(server, path) -> Download:
+def download(server, path, most=MOST) -> Download:
     source = uri.parse(server.url)
-    return Download(source, reader_of(source, {}), path, part=PART, pause=0.001)
+    return Download(source, reader_of(source, {}), path, most=most, part=PART, pause=0.001)
 
 
 def test_a_file_comes_in_parts_and_arrives_whole(server, path):
@@ -134,6 +142,59 @@ def test_an_answer_that_does_not_say_which_part_it_is_is_no_part(server, path, c
     server.content_range = content_range
     fetched = download(server, path).fetch()
     assert (fetched.digest, fetched.bytes) == (DIGEST, len(CONTENT))
+
+
+def test_a_body_that_is_compressed_otherwise_is_refused(server, path):
+    server.encoding = "br"
+    with pytest.raises(RejectError, match="compressed as br"):
+        download(server, path).fetch()
+
+
+def test_a_part_that_was_only_claimed_takes_no_room(server, path):
+    server.content_range = "bytes {first}-{last}/900000"
+    with pytest.raises(RetryError):
+        download(server, path).fetch()
+    partial = path.with_name("model.onnx.part").stat()
+    assert (partial.st_size, partial.st_blocks * 512 <= 3 * len(CONTENT)) == (900_000, True), partial.st_blocks
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_a_file_that_is_larger_than_it_may_be_is_refused_and_leaves_nothing(server, path, ranges, length):
+    server.ranges, server.length = ranges, length
+    with pytest.raises(RejectError, match="10239 are the most") as caught:
+        download(server, path, most=len(CONTENT) - 1).fetch()
+    assert (caught.value.reason, caught.value.field) == ("TooLarge", "spec.model.uri")
+    assert list(path.parent.iterdir()) == []
+    assert download(server, path, most=len(CONTENT)).fetch().digest == DIGEST
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_a_size_that_no_disk_has_is_refused_before_anything_is_written(server, path, ranges):
+    server.content_range = "bytes {first}-{last}/" + str(2**59)
+    with pytest.raises(RejectError, match="576460752303423488 bytes"):
+        download(server, path).fetch()
+    with pytest.raises(RetryError, match="no free disk"):
+        download(server, path, most=2**60).fetch()
+    assert sum(file.stat().st_blocks for file in path.parent.iterdir()) == 0
+
+
+def test_a_small_body_that_becomes_large_is_given_up_at_the_limit(server, path):
+    server.encoding, server.content = "gzip", bytes(200_000_000)
+    tracemalloc.start()
+    with pytest.raises(RejectError, match="has more than"):
+        download(server, path).fetch()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20_000_000 + len(server.content) // 100
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_part_without_an_end_is_read_to_its_own(server, path):
+    server.content = CONTENT[:PART]
+    server.length, server.surplus = False, 200
+    assert download(server, path).fetch().bytes == PART
+    assert server.sent < 200
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
@@ -263,7 +324,7 @@ def test_an_empty_file_is_no_model(tmp_path, path):
     (tmp_path / "empty").touch()
     source = uri.parse(str(tmp_path / "empty"))
     with pytest.raises(RejectError, match="is empty"):
-        Download(source, reader_of(source, {}), path).fetch()
+        Download(source, reader_of(source, {}), path, most=MOST).fetch()
 
 
 def test_a_file_that_is_overwritten_while_it_is_read_is_noticed(tmp_path):
@@ -285,18 +346,18 @@ def test_a_pipe_is_no_model_and_nobody_waits_for_its_writer(tmp_path, path):
     os.mkfifo(tmp_path / "pipe")
     source = uri.parse(str(tmp_path / "pipe"))
     with pytest.raises(RejectError, match="is no regular file"):
-        Download(source, reader_of(source, {}), path).fetch()
+        Download(source, reader_of(source, {}), path, most=MOST).fetch()
 
 
 @pytest.mark.parametrize("host", ["xn--", "a..b", "a" * 300], ids=["no punycode", "empty label", "long label"])
 def test_a_host_that_no_name_can_be_is_named(path, host):
     source = uri.parse(f"http://{host}/m.onnx")
     with pytest.raises(RejectError) as caught:
-        Download(source, reader_of(source, {}), path).fetch()
+        Download(source, reader_of(source, {}), path, most=MOST).fetch()
     assert caught.value.reason == "BadUri"
 
 
 def test_a_folder_is_no_model(tmp_path, path):
     source = uri.parse(str(tmp_path))
     with pytest.raises(RejectError, match=r"cannot read .*Is a directory"):
-        Download(source, reader_of(source, {}), path).fetch()
+        Download(source, reader_of(source, {}), path, most=MOST).fetch()

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError
+from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError, TooLargeError
 from millrace_services.inference.feature_join import FeatureJoin, layout
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
-from millrace_services.web.errors import DeadlineError, TooLargeError
+from millrace_services.web.errors import DeadlineError
 
 MATRIX = Signature([TensorSpec("x", "FP32", (-1, 2))], [])
 REFS = ["u:age", "v:height"]

@@ -36,6 +36,10 @@ def test_inputs_come_in_any_order_and_outputs_are_all_unless_named():
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
+        (request(A, B, outputs=[{"name": [1]}]), "the model has no output [1]"),
+        (request(A, B, id=json.loads("[" * 900 + "]" * 900)), '"id" is [[['),
+        (b'{"inputs": [' + b"[" * 1000 + b"]" * 1000 + b"]}", "an input is [[["),
+        (request({**A, "shape": list(range(10**5))}), "shape [0, 1, 2"),
         (b"", "the body is not JSON"),
         (b"{", "the body is not JSON"),
         (b"\xff", "the body is not JSON"),
@@ -62,6 +66,7 @@ def test_a_bad_request_is_told_what_is_wrong(body, sentence):
     with pytest.raises(RejectError) as caught:
         decode(body, SIGNATURE)
     assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_an_answer_holds_datatype_shape_and_flat_data():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -135,3 +136,15 @@ def test_no_rows_are_a_tensor_too():
 
 def test_nested_strings_stay_strings():
     assert from_json([["a", ""], ["ü", "1"]], (2, 2), spec("BYTES")).tolist() == [["a", ""], ["ü", "1"]]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_texts_among_numbers_take_no_more_memory_than_came(nested):
+    values = ["x" * 1_000_000, *[1.5] * 9_999]
+    data, shape = ([[value] for value in values], (10_000, 1)) if nested else (values, (10_000,))
+    tracemalloc.start()
+    with pytest.raises(RejectError, match="strings came"):
+        from_json(data, shape, TensorSpec("x", "FP32", (-1,) * len(shape)))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 5_000_000

@@ -10,6 +10,7 @@ import pytest
 
 from tests.told_registry import tell
 
+DEEP = "[" * 1000 + "]" * 1000
 VIEW = {
     "kind": "FeatureView",
     "metadata": {"name": "user-stats", "namespace": "shop"},
@@ -142,7 +143,19 @@ def test_runs_are_recorded_and_listed(http):
         ("PUT", "/v1/catalogue/FeatureView", "[]", 400, ""),
         ("PUT", "/v1/catalogue/FeatureView", "{", 400, "the body is not JSON"),
         ("PUT", "/v1/catalogue/FeatureView", '{"items": [{}]}', 400, "metadata.name: the object has no name"),
-        ("PUT", "/v1/catalogue/FeatureView", '{"items": [5]}', 400, "items.0"),
+        ("PUT", "/v1/catalogue/FeatureView", '{"items": [5]}', 400, "items: a FeatureView is 5, an object is expected"),
+        ("PUT", "/v1/catalogue/FeatureView", '{"items": 5}', 400, "items: a list of objects is expected"),
+        ("PUT", "/v1/catalogue/FeatureView", "[" * 9000, 400, "the body is not JSON"),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", '{"spec": {"x": "\\ud800"}}', 400, "the body is not JSON"),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", b'{"spec": {"x": "\xff"}}', 400, "the body is not JSON"),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", '{"spec": {"x": NaN}}', 400, "the body is not JSON"),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", f'{{"spec": {{"x": {DEEP}}}}}', 400, "nested deeper"),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", f'{{"spec": {{"owner": {DEEP}}}}}', 400, "spec.owner: [[["),
+        ("PUT", "/v1/catalogue/FeatureView/a/b", '{"spec": {}, "status": [1]}', 400, "status: [1] came, an object"),
+        ("GET", f"/v1/catalogue?offset={10**30}", None, 400, "offset: "),
+        ("PUT", "/v1/runs/r", f'{{"x": {DEEP}}}', 400, "nested deeper"),
+        ("PUT", "/v1/runs/r", f'{{"view": {DEEP}}}', 400, "view: [[["),
+        ("PUT", "/v1/datasets/r", f'{{"id": {DEEP}}}', 400, "id: [[["),
         ("PUT", "/v1/catalogue/FeatureView/a/b", "{}", 400, "spec: b has no spec"),
         ("PUT", "/v1/catalogue/FeatureView", " " * 10001, 413, "larger than 10000 bytes"),
         ("PUT", "/v1/runs/r", "5", 400, ""),
@@ -154,6 +167,23 @@ def test_a_bad_request_is_told_what_is_wrong_and_changes_nothing(http, method, p
     assert response.status_code == status
     assert sentence in response.json()["error"]
     assert http.get("/v1/definitions").headers["etag"] == before
+
+
+def test_an_object_whose_fields_are_of_other_kinds_harms_no_answer(http):
+    odd = {"owner": None, "tags": [1], "entities": 5, "features": {"refs": 5}, "source": [1], "description": [[1]]}
+    odd["big"] = 2**64 - 1
+    kinds = ("FeatureView", "ModelDeployment", "Experiment")
+    for kind in kinds:
+        assert http.put(f"/v1/catalogue/{kind}/odd/one", json={"spec": odd, "metadata": 5}).status_code == 200
+        for path in ("definitions", "feature-views/odd/one/lineage", "catalogue?namespace=odd"):
+            assert http.get(f"/v1/{path}").status_code == 200
+    for kind in kinds:
+        assert http.delete(f"/v1/catalogue/{kind}/odd/one").status_code == 200
+
+
+def test_a_body_of_another_content_type_is_refused(http):
+    refused = http.put("/v1/runs/r", content=b"{}", headers={"content-type": "text/plain"})
+    assert (refused.status_code, refused.json()["field"]) == (400, "content-type")
 
 
 def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_writes(start, tmp_path):

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from millrace_core.api.quality import QualityRule
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.expressions import Expression
 from millrace_core.features.expressions.sql_writer import literal
@@ -135,7 +136,7 @@ def _require_pattern(pattern: str, where: str) -> None:
         expressions.type_of(call, {("x",): "VARCHAR"}, where=where)
     except RejectError as error:
         raise RejectError(
-            f"{pattern!r:.100} is no regular expression: {error.message.partition(': ')[2] or error.message}",
+            f"{shown(pattern, 100)} is no regular expression: {error.message.partition(': ')[2] or error.message}",
             hint="Write it as RE2 has it: without look-around and references back, repeated at most 1000 times",
             field=where,
             reason=error.reason,

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from millrace_core.api.quality import QualityRule
 from millrace_core.base import duration
+from millrace_core.base.shown import shown
 from millrace_core.features.definition.quality import Check, Kind
 from millrace_core.features.types import times
 
@@ -121,7 +122,7 @@ def _counted(check: Check, count: CheckCount) -> CheckResult:
     passed = failing <= (allowed or 0) * checked
     what = "values" if rule.column else "rows"
     fault = _FAULTS.get(check.kind) or (
-        _outside(rule) if check.kind == "range" else f"do not match {rule.pattern!r:.60}"
+        _outside(rule) if check.kind == "range" else f"do not match {shown(rule.pattern, 60)}"
     )
     share = f" ({failing / checked:.2%}; at most {allowed:.2%} may)" if failing and allowed else ""
     return CheckResult(

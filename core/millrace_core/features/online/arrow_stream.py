@@ -28,9 +28,11 @@ from millrace_core.features.online.feature_columns import (
     PRESENT,
     FeatureColumns,
 )
+from millrace_core.features.online.ipc_limits import Stream
 from millrace_core.features.online.plan import ReadPlan
 from millrace_core.features.online.request import STREAM, FeatureRequest
-from millrace_core.features.types.conform import ARROW, KEY_ARROW
+from millrace_core.features.types.arrow_numpy import one_array
+from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform
 
 CONTENT_TYPE: Final[tuple[bytes, bytes]] = (b"content-type", STREAM)
 METADATA: Final = b"millrace"
@@ -40,18 +42,13 @@ _ABOUT: Final = {METADATA: orjson.dumps({"statuses": {str(code): name for name, 
 _TIME: Final = ARROW["timestamp"]
 
 
-def decode(body: bytes) -> tuple[dict[str, Any], pa.Table]:
+def decode(stream: Stream) -> tuple[dict[str, Any], pa.Table]:
     """The request document and the table of a body.
 
     Raises:
         RejectError: the body is no Arrow stream, or its metadata holds no such document.
     """
-    try:
-        with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
-            table = stream.read_all()
-            table.validate()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise RejectError(f"the body is no Arrow IPC stream: {error}") from error
+    table = stream.table()
     metadata = (table.schema.metadata or {}).get(METADATA, b"{}")
     try:
         document = orjson.loads(metadata)
@@ -62,12 +59,27 @@ def decode(body: bytes) -> tuple[dict[str, Any], pa.Table]:
     return document, table
 
 
-def parse(body: bytes, default_project: str) -> FeatureRequest:
+def parse(stream: Stream, default_project: str) -> FeatureRequest:
     """Reads a request for features that came as a stream. Raises as ``request.parse``."""
-    document, table = decode(body)
-    if len(set(table.column_names)) < table.num_columns:
+    document, table = decode(stream)
+    names = table.column_names
+    if len(set(names)) < len(names):
         raise RejectError("two columns have one name", field="entities")
-    return request.from_document({**document, "entities": table.to_pydict()}, default_project)
+    entities = {name: _values(name, column) for name, column in zip(names, table.columns, strict=True)}
+    return request.from_document({**document, "entities": entities}, default_project)
+
+
+def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
+    """A column as Python values."""
+    if pa.types.is_timestamp(column.type):
+        # Python's times are no finer than microseconds; which are what keys have, too.
+        column = conform(one_array(column), "timestamp", column=name, field=f"entities.{name}")
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        raise RejectError(
+            f"a value of the type {column.type} has no form here: {error}", field=f"entities.{name}"
+        ) from error
 
 
 def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence[FeatureColumns]) -> bytes:

@@ -39,9 +39,17 @@ def loads(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         first = error
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        document = json.loads(body, parse_int=_integer)
+        orjson.dumps(document)  # which finds texts that are no Unicode
+    except (TypeError, ValueError, RecursionError) as error:
         raise RejectError(f"the body is not JSON: {first}") from error
+    return document
+
+
+def _integer(digits: str) -> int | float:
+    """As orjson has it: of more than 64 bits it is a double."""
+    value = int(digits)
+    return value if -(2**63) <= value < 2**64 else float(value)
 
 
 def columns(types: Iterable[tuple[str, FeatureType | None]], came: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.base.shown import shown
 from millrace_core.features.definition.definition import Definition, JoinKey
 from millrace_core.features.types import times
 
@@ -164,7 +165,7 @@ def _utf8(key: JoinKey, row: int, value: str) -> bytes:
 def _mistyped(key: JoinKey, row: int, value: Any) -> RejectError:
     expected = {"timestamp": "an RFC 3339 time", "string": "a string of Unicode characters"}.get(key.type, key.type)
     return RejectError(
-        f"{value!r:.100} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.asked}[{row}]"
+        f"{shown(value)} ({type(value).__name__}) came, {expected} is expected", field=f"entities.{key.asked}[{row}]"
     )
 
 
@@ -203,7 +204,7 @@ def _unescaped(part: bytes) -> bytes:
 
 def _no_key(definition: Definition, store_key: bytes) -> ReportError:
     return ReportError(
-        f"the online store has a key {store_key!r:.100} that is no row of feature view {definition.view!r}",
+        f"the online store has a key {shown(store_key, 100)} that is no row of feature view {definition.view!r}",
         hint="Something else writes under Millrace's keys",
         reason="CorruptKey",
     )

@@ -7,6 +7,7 @@ in JSON.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 
 from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.expressions import expressions
@@ -102,8 +104,8 @@ def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]], cloc
 
 def from_arrow(definition: Definition, table: pa.Table, clock: PushClock) -> PushBatch:
     """Checks a table. Raises as ``from_json``, and where a column's type cannot be read as declared."""
-    names = set(table.column_names)
-    columns = {name: table.column(name) for name in names if table.column_names.count(name) == 1}
+    names = Counter(table.column_names)
+    columns = {name: column for name, column in zip(table.column_names, table.columns, strict=True) if names[name] == 1}
     return _checked(definition, columns, table.num_rows, _from_column, clock)
 
 
@@ -252,7 +254,7 @@ def _from_values(wanted: _PushColumn, values: Sequence[Any], rejected: list[Reje
         except (TypeError, ValueError, RejectError):
             good.append(None)
             kind = type(value).__name__
-            bad.append(RejectedRow(index, wanted.name, f"{value!r:.100} ({kind}) came, {wanted.type} is expected"))
+            bad.append(RejectedRow(index, wanted.name, f"{shown(value, 100)} ({kind}) came, {wanted.type} is expected"))
     _reject(rejected, bad)
     target = ARROW[wanted.type]
     return pa.array(good, _stored(target)).cast(target)
@@ -287,11 +289,19 @@ def _bad(wanted: _PushColumn, values: pa.Array, first: int) -> Iterator[Rejected
         conform(values, wanted.type, column=wanted.name)
     except RejectError:
         if len(values) == 1:
-            yield RejectedRow(first, wanted.name, f"{values[0].as_py()!r:.100} came, {wanted.type} is expected")
+            yield RejectedRow(first, wanted.name, f"{_shown(values[0])} came, {wanted.type} is expected")
             return
         middle = len(values) // 2
         yield from _bad(wanted, values.slice(0, middle), first)
         yield from _bad(wanted, values.slice(middle), first + middle)
+
+
+def _shown(value: pa.Scalar) -> str:
+    """A value for a message; times that Python has no form for as their number."""
+    try:
+        return f"{shown(value.as_py(), 100)}"
+    except (ValueError, OverflowError):
+        return f"{getattr(value, 'value', 'a value')} ({value.type})"
 
 
 def _whole(table: pa.Table, name: str) -> pa.Array:

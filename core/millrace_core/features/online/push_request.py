@@ -8,8 +8,10 @@ import orjson
 import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.online import arrow_stream, feast_form
-from millrace_core.features.online.request import is_stream, json_type
+from millrace_core.features.online.ipc_limits import Stream
+from millrace_core.features.online.request import json_type
 
 TO: Final = ("online", "offline", "online_and_offline")
 # Feast's client sends the times under these names, whatever the source calls them.
@@ -47,35 +49,37 @@ class PushRequest(NamedTuple):
         return self.to != "online"
 
 
-def parse(
-    body: bytes, content_type: bytes | None, default_project: str, key: str, *, feast: bool = False
-) -> PushRequest:
-    """Reads the body; ``key`` is the header Idempotency-Key.
+def from_json(body: bytes, default_project: str, key: str, *, feast: bool = False) -> PushRequest:
+    """Reads the JSON body; ``key`` is the header Idempotency-Key.
 
     Raises:
         RejectError: the body is no such request; names the field, what came and what is expected.
     """
-    columns: Any
-    if is_stream(content_type):
-        document, columns = arrow_stream.decode(body)
-    else:
-        try:
-            document = feast_form.loads(body) if feast else orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise RejectError(f"the body is not JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise RejectError(f"the body is {json_type(document)}, an object is expected")
-        columns = document.get("df")
-        if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
-            raise RejectError("expected one list of values per column", hint='Send "df": {"id": [1]}', field="df")
+    try:
+        document = feast_form.loads(body) if feast else orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RejectError(f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise RejectError(f"the body is {json_type(document)}, an object is expected")
+    columns = document.get("df")
+    if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
+        raise RejectError("expected one list of values per column", hint='Send "df": {"id": [1]}', field="df")
+    return _request(document, columns, default_project, key)._replace(feast=feast)
+
+
+def from_stream(stream: Stream, default_project: str, key: str) -> PushRequest:
+    """Reads an Arrow stream. Arguments and errors are those of ``from_json``."""
+    return _request(*arrow_stream.decode(stream), default_project, key)
+
+
+def _request(document: dict[str, Any], columns: Any, default_project: str, key: str) -> PushRequest:
     view = _text(document, "push_source_name", "view", "feature_view_name")
     if not view:
         raise RejectError("the name of a feature view is expected", field="push_source_name")
     to = _text(document, "to") or "online"
     if to not in TO:
-        raise RejectError(f"{to!r} came, one of {', '.join(TO)} is expected", field="to")
-    project, identity = _text(document, "project") or default_project, _text(document, "id") or key
-    return PushRequest(project, view, to, identity, columns, feast and not is_stream(content_type))
+        raise RejectError(f"{shown(to, 100)} came, one of {', '.join(TO)} is expected", field="to")
+    return PushRequest(_text(document, "project") or default_project, view, to, _text(document, "id") or key, columns)
 
 
 def _text(document: dict[str, Any], *names: str) -> str:

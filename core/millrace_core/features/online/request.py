@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 # The content type of Arrow streams.
 STREAM: Final = b"application/vnd.apache.arrow.stream"
@@ -140,7 +141,7 @@ def _bytes(name: str, row: int, value: Any) -> Any:
         return b64decode(value, validate=True)
     except ValueError as error:
         raise RejectError(
-            f"{value!r:.100} came, bytes in base64 are expected", field=f"entities.{name}[{row}]"
+            f"{shown(value, 100)} came, bytes in base64 are expected", field=f"entities.{name}[{row}]"
         ) from error
 
 

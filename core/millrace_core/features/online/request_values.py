@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from millrace_core.api.featureview import FeatureType, ScalarType, element_type
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.online.json_values import INTEGER_BITS, SCALARS
 
 _EXPECTED: Final[Mapping[str, str]] = {
@@ -42,7 +43,7 @@ def _column(name: str, kind: FeatureType, columns: Mapping[str, Sequence[Any]], 
         )
     values = columns[name]
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
-        raise RejectError(f"{values!r:.40} came, a list with one value per entity is expected", field=where)
+        raise RejectError(f"{shown(values, 40)} came, a list with one value per entity is expected", field=where)
     if len(values) != rows:
         raise RejectError(f"{len(values)} values came, there are {rows} entities", field=where)
     element = element_type(kind)
@@ -81,5 +82,5 @@ def _scalar(value: Any, kind: ScalarType, where: str) -> Any:
 
 def _mistyped(value: Any, kind: FeatureType, where: str) -> RejectError:
     return RejectError(
-        f"{value!r:.60} ({type(value).__name__}) came, {_EXPECTED.get(kind, kind)} is expected", field=where
+        f"{shown(value, 60)} ({type(value).__name__}) came, {_EXPECTED.get(kind, kind)} is expected", field=where
     )

@@ -1,0 +1,24 @@
+"""What is shown of values from outside: short, of whatever kind, size and depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace_core.base.shown import shown
+
+DEEP: list[Any] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+IDS = ["deep", "long", "many", "deep in an object", "more digits than Python writes", "bytes"]
+
+
+@pytest.mark.parametrize("value", [DEEP, "x" * 10**7, list(range(10**6)), {"k": DEEP}, 10**5000, b"y" * 10**6], ids=IDS)
+def test_whatever_came_is_shown_shortly(value: Any) -> None:
+    assert 1 < len(shown(value, 80)) <= 80
+
+
+@pytest.mark.parametrize("value", ["much", 5, None, [1, "a"], {"a": [1.5]}, b"\0", True])
+def test_a_short_value_is_shown_as_python_writes_it(value: Any) -> None:
+    assert shown(value) == repr(value)

@@ -1,0 +1,138 @@
+"""What is fuzzed: one function for each parser of bytes that come from outside, with seeds that it understands.
+
+A finding is any exception but the error that the caller is told (``RejectError``, or the parser's own), a signal that
+ends the process, and memory that grows beyond ``MOST_GROWTH``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from millrace_core.base import yaml_text
+from millrace_core.base.errors import RejectError
+from millrace_core.features.online import arrow_stream, feast_form, ipc_limits, keys, push_request, request
+from millrace_core.features.online.ipc_limits import Limits
+from millrace_core.features.online.push_batch import PushClock
+from millrace_services.gateway import push_rows
+from millrace_services.registry import documents
+from tests.builders import feature_view
+from tests.hostile_arrow import rows, stream, texts
+from tests.services.gateway.test_feature_reads import compiled, published
+
+# Bytes that the process may take on beyond those of its first examples.
+MOST_GROWTH: Final = 300_000_000
+
+_LIMITS: Final = Limits(10_000, 1 << 22)
+_STATS: Final = compiled(
+    published(
+        feature_view("stats")
+        .having("spec.entities", [{"name": "user_id", "type": "int64"}, {"name": "name", "type": "string"}])
+        .build(),
+        "shop",
+    ),
+    "shop",
+)
+_CLOCK: Final = PushClock(1_800_000_000_000_000, 1)
+_PUSH: Final = orjson.dumps(
+    {
+        "push_source_name": "stats",
+        "df": {
+            "user_id": [1, 2],
+            "name": ["a", None],
+            "event_timestamp": ["2026-01-01T00:00:00Z"] * 2,
+            "amount": [1.5, "NaN"],
+            "visits": [1, 2**62],
+        },
+    }
+)
+_READ: Final = orjson.dumps(
+    {"features": ["stats:visits"], "entities": {"user_id": [1, 2], "name": ["a", "b"]}, "request": {"at": [1, 2]}}
+)
+_YAML: Final = b"""\
+apiVersion: millrace.dev/v1alpha1
+kind: FeatureView
+metadata: {name: stats, labels: &labels {team: "risk", on: yes}}
+spec:
+  entities: &all [{name: user_id, type: int64}, *labels]
+  features: [*all, *all, 0x1F, 1e3, 017, .5, ~, !!str 5, !!binary aGk=]
+  more: {<<: *labels, text: |
+    line
+  }
+"""
+
+
+class Target(NamedTuple):
+    """A parser: what is called, what it may raise, and bodies that it takes."""
+
+    call: Callable[[bytes], object]
+    refusals: tuple[type[Exception], ...]
+    seeds: Sequence[bytes]
+
+
+def _arrow(body: bytes) -> None:
+    taken = ipc_limits.check(body, _LIMITS)
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    try:
+        taken.table(pool)
+    finally:
+        # What is decoded, what is validated, and what Arrow rounds up to.
+        assert (pool.max_memory() or 0) <= 2 * taken.weight + len(body) + (1 << 16), pool.max_memory()
+
+
+def _arrow_push(body: bytes) -> None:
+    pushed = push_request.from_stream(ipc_limits.check(body, _LIMITS), "shop", "")
+    push_rows.checked(_STATS, pushed, _CLOCK)
+
+
+def _arrow_read(body: bytes) -> None:
+    keys.store_keys(_STATS, arrow_stream.parse(ipc_limits.check(body, _LIMITS), "shop").entities)
+
+
+def _json_push(body: bytes) -> None:
+    push_rows.checked(_STATS, push_request.from_json(body, "shop", ""), _CLOCK)
+
+
+def _feast_push(body: bytes) -> None:
+    push_rows.checked(_STATS, push_request.from_json(body, "shop", "", feast=True), _CLOCK)
+
+
+def _feast_read(body: bytes) -> None:
+    entities = request.parse(body, "shop", feast_form.loads).entities
+    orjson.dumps(entities)
+    types = [(key.name, key.type) for key in _STATS.join_keys]
+    keys.store_keys(_STATS, feast_form.columns(types, entities))
+
+
+def _json_read(body: bytes) -> None:
+    keys.store_keys(_STATS, request.parse(body, "shop", orjson.loads).entities)
+
+
+def _registry(body: bytes) -> None:
+    document = orjson.loads(body)
+    documents.entry("FeatureView", document).row()
+
+
+_ARROW: Final = [
+    stream(rows(3, name=pa.array(["a", "bb", None]))),
+    stream(rows(3, name=pa.array(["a", "bb", "c" * 99])), compression="zstd"),
+    stream(rows(3, name=pa.array([[1], None, [2, 3]])), compression="lz4"),
+    stream({"user_id": pa.array([1, 2], pa.int8()), "name": pa.array(["a", "b"], pa.large_string())}),
+    stream(rows(2, name=pa.nulls(2), other=pa.array([[1.0, 2.0]] * 2, pa.list_(pa.float32(), 2)))),
+    texts(0, 8, 8),
+]
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "arrow": Target(_arrow, (RejectError,), _ARROW),
+    "arrow-push": Target(_arrow_push, (RejectError,), _ARROW),
+    "arrow-read": Target(_arrow_read, (RejectError,), _ARROW),
+    "feast-push": Target(_feast_push, (RejectError,), [_PUSH]),
+    "feast-read": Target(_feast_read, (RejectError,), [_READ]),
+    "json-push": Target(_json_push, (RejectError,), [_PUSH]),
+    "json-read": Target(_json_read, (RejectError,), [_READ]),
+    "registry": Target(_registry, (RejectError, orjson.JSONDecodeError), [orjson.dumps(feature_view("stats").build())]),
+    "yaml": Target(lambda body: yaml_text.values(body.decode()), (yaml_text.YamlError, UnicodeDecodeError), [_YAML]),
+}
