@@ -148,7 +148,7 @@ def _feature_service_routes(services: FeatureServices) -> APIRouter:
     routes = APIRouter(prefix="/v1/feature-services")
 
     @routes.put("/{namespace}/{name}")
-    def put(namespace: str, name: str, body: Object) -> Response:
+    def put(namespace: str, name: str, body: Body) -> Response:
         return _json(services.put(namespace, name, body))
 
     @routes.get("/{namespace}/{name}")
