@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millrace import Dataset
+from millrace.cli.features.reading import references
 from millrace.cli.main import run
 from tests.builders import model_deployment
 from tests.client.conftest import DAY, NOON, Lake
@@ -228,3 +229,8 @@ def test_a_mistake_is_one_sentence_that_says_what_to_do(case: str, millrace: Mil
     assert (said.code, said.out) == (2, "")
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+def test_commas_between_the_keys_of_a_reference_part_no_references() -> None:
+    given = ["a:b, pairs as p(x=left,y=right):c,d:e", "f:g"]
+    assert references(given) == ["a:b", "pairs as p(x=left,y=right):c", "d:e", "f:g"]
