@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef
+from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef, list_map
 
 Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024)]
 
@@ -102,6 +102,24 @@ class PushSourceSpec(ApiModel):
     uri: Uri = Field(description="Folder of the log, of this view alone: file:///path or s3://bucket/path.")
 
 
+TimeUnit = Literal["s", "ms", "us", "ns"]
+
+
+class ComputedColumn(ApiModel):
+    """A column that is computed from each row of the source as it is read."""
+
+    name: ColumnName = Field(
+        description="Name of the column. One of the source that is called so is hidden, and expressions still see it."
+    )
+    expression: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description=(
+            "SQL scalar expression over the source's own columns, such as cast(price as double), address.city or "
+            "json_extract_string(payload, '$.user'). A row for which it fails stops the reading; try_cast and nullif "
+            "make null of what cannot be computed."
+        )
+    )
+
+
 SOURCE_KINDS = ("parquet", "delta", "iceberg", "postgres", "sql", "push")
 
 
@@ -114,14 +132,36 @@ class SourceSpec(ApiModel):
     postgres: PostgresSourceSpec | None = Field(default=None, description="Read PostgreSQL.")
     sql: SqlSourceSpec | None = Field(default=None, description="Read a database through SQLAlchemy.")
     push: PushSourceSpec | None = Field(default=None, description="Take rows that are pushed.")
-    timestamp_field: ColumnName = Field(description="Column that holds the event time. A time without a zone is UTC.")
+    columns: list[ComputedColumn] | None = Field(
+        default=None,
+        max_length=100,
+        description=(
+            "Columns computed from those of the source. Entities, times, features, where and quality rules read them "
+            "as if the source had them. They are needed where a conversion would lose something, or where a value is "
+            "within a struct or JSON; what loses nothing is converted without."
+        ),
+        json_schema_extra=list_map("name"),
+    )
+    timestamp_field: ColumnName = Field(
+        description=(
+            "Column that holds the event time: a timestamp, a date, or text as ISO 8601 has it. A time without a zone "
+            "is UTC. Numbers need timestampUnit."
+        )
+    )
+    timestamp_unit: TimeUnit | None = Field(
+        default=None,
+        description="What the numbers in timestampField count since 1970-01-01 UTC; the view sees them as timestamps.",
+    )
     created_timestamp_field: ColumnName | None = Field(
         default=None,
         description="Column that holds when the row was written; among equal event times the greatest wins.",
     )
+    created_timestamp_unit: TimeUnit | None = Field(
+        default=None, description="What the numbers in createdTimestampField count since 1970-01-01 UTC."
+    )
     where: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         default=None,
-        description="SQL condition over the source's columns; rows for which it is not true are left out.",
+        description="SQL condition over the columns; rows for which it is not true are left out.",
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
@@ -138,6 +178,15 @@ class SourceSpec(ApiModel):
         Rule(
             "[" + ", ".join(f"has(self.{kind})" for kind in SOURCE_KINDS) + "].filter(set, set).size() == 1",
             f"exactly one of {', '.join(SOURCE_KINDS)} says where rows come from",
+        ),
+        Rule(
+            "!has(self.createdTimestampUnit) || has(self.createdTimestampField)",
+            "createdTimestampUnit says what createdTimestampField counts; name that column, or leave the unit out",
+        ),
+        Rule(
+            "!has(self.push) || !(has(self.columns) || has(self.timestampUnit) || has(self.createdTimestampUnit))",
+            "pushed rows come with the types that the view declares; leave columns, timestampUnit and "
+            "createdTimestampUnit out",
         ),
     )
 

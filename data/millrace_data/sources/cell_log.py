@@ -34,6 +34,7 @@ from millrace_data.sources import bounds, row_groups
 from millrace_data.sources.cell_files import URI_FIELD, CellFiles, CellWriter
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.push_log import log_schema
+from millrace_data.sources.reading import Reading
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ class _Scan:
         within = bounds.within(name, schema.field(name).type, TimeRange(segment.earliest, segment.latest))
         with self.files.reading(fragment):
             yield from row_groups.stream(
-                fragment.split_by_row_group(within, schema), self.files.pinned, schema, self.columns
+                fragment.split_by_row_group(within, schema), self.files.pinned, Reading(schema), self.columns
             )
 
     def _written(self, group: Sequence[Segment], fragments: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:

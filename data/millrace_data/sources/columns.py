@@ -2,65 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, cast
 
 import pyarrow as pa
 
+from millrace_core.api.featureview import EntityType, FeatureType
+from millrace_core.api.source import TimeUnit
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
-from millrace_core.features.expressions import expressions
-from millrace_core.features.types.conform import require_fit
+from millrace_core.features.definition.source_columns import filtered_by
+from millrace_core.features.types.common_type import common_type
+from millrace_core.features.types.conform import ARROW, KEY_ARROW, fits, may_misfit, require_fit
+from millrace_core.features.types.kinds import is_number, plain_type
+from millrace_data.sources.reading import CREATED_FIELD, TIMESTAMP_FIELD, Reading
 
 WHERE_FIELD: Final = "spec.source.where"
 _NAMES_SHOWN: Final = 30
 
 
+def _holds_something(_: str) -> bool:
+    return False
+
+
 class Place(NamedTuple):
-    """A part of a source, such as a file or a table, under the name that errors call it, and the columns it has."""
+    """A part of a source, such as a file or a table, under the name that errors call it, and the columns it has.
+
+    ``empty`` tells of a column whether it is known to be null in every row. The type of such a one says nothing: of a
+    day without any value pandas makes a column of doubles, whatever the other days have.
+    """
 
     name: str
     schema: pa.Schema
+    empty: Callable[[str], bool] = _holds_something
 
 
 def required(definition: Definition) -> dict[str, str]:
-    """Columns without which a row means nothing, each with the field of the definition that names it."""
+    """The source's columns without which a row means nothing, each with the field of the definition that names it."""
     columns = {key.name: f"spec.entities[{index}].name" for index, key in enumerate(definition.join_keys)}
-    columns[definition.timestamp_field] = "spec.source.timestampField"
-    return columns
+    columns[definition.timestamp_field] = TIMESTAMP_FIELD
+    return _own(definition, columns)
 
 
 def needed(definition: Definition) -> dict[str, str]:
-    """All columns that the definition uses, each with the field that names it; the required ones first."""
+    """All of the source's own columns that the definition uses, each with the field that names it; required ones first.
+
+    Of a computed column they are those that it reads.
+    """
     columns = required(definition)
+    named: dict[str, str] = {}
     for index, feature in enumerate(definition.features):
         if feature.source_column:
             part = "aggregate.column" if feature.aggregate else "column"
-            columns.setdefault(feature.source_column.column, f"spec.features[{index}].{part}")
+            named.setdefault(feature.source_column.column, f"spec.features[{index}].{part}")
     if definition.created_field is not None:
-        columns.setdefault(definition.created_field, "spec.source.createdTimestampField")
-    for name in filtered_by(definition):
-        columns.setdefault(name, WHERE_FIELD)
+        named.setdefault(definition.created_field, CREATED_FIELD)
+    for name in filtered_by(definition.source):
+        named.setdefault(name, WHERE_FIELD)
     for check in definition.quality:
         for name in check.columns:
-            columns.setdefault(name, f"{check.where}.{'predicate' if check.predicate else 'column'}")
+            named.setdefault(name, f"{check.where}.{'predicate' if check.predicate else 'column'}")
+    for name, where in _own(definition, named).items():
+        columns.setdefault(name, where)
     return columns
 
 
-def filtered_by(definition: Definition) -> tuple[str, ...]:
-    """The columns that the row filter reads.
-
-    Raises:
-        RejectError: the filter is no pure scalar expression over columns.
-    """
-    if definition.source.where is None:
-        return ()
-    found = expressions.parse(definition.source.where, where=WHERE_FIELD)
-    return tuple(".".join(name) for name in found.names)
+def _own(definition: Definition, named: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, where in named.items():
+        computed = definition.computed.get(name)
+        for own in (name,) if computed is None else computed.reads:
+            found.setdefault(own, where if computed is None else computed.where)
+    return found
 
 
-def checked(definition: Definition, places: Sequence[Place], *, address: str) -> pa.Schema:
-    """The needed columns with the types that they have over all places, once they are known to be there and to fit.
+class Use(NamedTuple):
+    """One use of a column as a declared type; ``key`` is of a join key, whose integers are of one type."""
+
+    declared: FeatureType
+    field: str
+    key: bool = False
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type of the values as they are used."""
+        return KEY_ARROW[cast("EntityType", self.declared)] if self.key else ARROW[self.declared]
+
+
+def uses(definition: Definition) -> dict[str, list[Use]]:
+    """How the definition uses columns whose types it declares, by their names as it sees them."""
+    found: dict[str, list[Use]] = {}
+    for index, key in enumerate(definition.join_keys):
+        found.setdefault(key.name, []).append(Use(key.type, f"spec.entities[{index}]", key=True))
+    for name, field in ((definition.timestamp_field, TIMESTAMP_FIELD), (definition.created_field, CREATED_FIELD)):
+        if name is not None:
+            found.setdefault(name, []).append(Use("timestamp", field))
+    for index, feature in enumerate(definition.features):
+        if feature.source_column and feature.source_column.type:
+            use = Use(feature.source_column.type, f"spec.features[{index}]")
+            found.setdefault(feature.source_column.column, []).append(use)
+    return found
+
+
+def checked(definition: Definition, places: Sequence[Place], *, address: str) -> Reading:
+    """How the needed columns are read of all places, once they are known to be there and to fit.
 
     Columns that are not required may be absent from some places, where they count as null.
 
@@ -75,21 +120,53 @@ def checked(definition: Definition, places: Sequence[Place], *, address: str) ->
     """
     fields = []
     everywhere = required(definition)
-    for column, where in needed(definition).items():
-        types = []
+    declared = uses(definition)
+    asked = needed(definition)
+    reading = Reading.of(definition, asked)
+    for column, where in asked.items():
+        kinds: dict[pa.DataType, list[Place]] = {}
+        there = False
         for place in places:
             found = place.schema.get_all_field_indices(column)
             if len(found) > 1:
                 raise RejectError(f"{place.name} has the column {column!r} more than once", field=where)
-            types += [place.schema.field(found[0])] if found else []
             if column in everywhere and not found:
                 raise absent(column, where, place.name, place.schema.names)
-        if not types:
+            there = there or bool(found)
+            if found and not pa.types.is_null(place.schema.field(found[0]).type):
+                kinds.setdefault(place.schema.field(found[0]).type, []).append(place)
+        if not there:
             raise absent(column, where, address, places[0].schema.names)
-        fields.append(_unified(column, where, types))
-    schema = pa.schema(fields)
-    _check_types(definition, schema)
-    return schema
+        mine = [] if column in definition.computed else declared.get(column, [])
+        fields.append(pa.field(column, _type(column, where, kinds, mine, reading.units.get(column))))
+    return reading.over(pa.schema(fields))
+
+
+def _type(
+    column: str, where: str, found: Mapping[pa.DataType, list[Place]], declared: Sequence[Use], unit: TimeUnit | None
+) -> pa.DataType:
+    """The type in which a column of these types, each with the places that have it, is read."""
+    kinds = {kind: places[0].name for kind, places in found.items()}
+    if len(kinds) > 1 or not all(fits(kind, use.declared) for kind in kinds for use in declared):
+        kinds = {kind: name for kind, name in kinds.items() if not all(place.empty(column) for place in found[kind])}
+    if unit is not None:
+        kinds = {ARROW["timestamp"] if is_number(plain_type(kind)) else kind: name for kind, name in kinds.items()}
+    for use in declared:
+        for kind, place in kinds.items():
+            _require_fit(kind, use, column, place if len(kinds) > 1 else "")
+    targets = {use.arrow for use in declared}
+    if len(targets) == 1 and (len(kinds) > 1 or any(may_misfit(kind, declared[0].declared) for kind in kinds)):
+        return targets.pop()
+    return common_type(list(kinds), column=column, field=where, text=where.endswith(".expression"))
+
+
+def _require_fit(kind: pa.DataType, use: Use, column: str, place: str) -> None:
+    try:
+        require_fit(kind, use.declared, column=column, field=use.field)
+    except RejectError as error:
+        if not place:
+            raise
+        raise RejectError(f"{place}: {error.message}", hint=error.hint, field=use.field, reason=error.reason) from error
 
 
 def types(places: Sequence[Place]) -> dict[str, str]:
@@ -108,31 +185,3 @@ def absent(column: str, where: str, place: str, names: Sequence[str]) -> NotFoun
 
 
 NO_COLUMN: Final = "ColumnNotFound"
-
-
-def _unified(column: str, where: str, fields: Sequence[pa.Field]) -> pa.Field:
-    try:
-        return pa.unify_schemas([pa.schema([field]) for field in fields], promote_options="permissive").field(0)
-    except pa.ArrowException as error:
-        types = ", ".join(sorted({str(field.type) for field in fields}))
-        raise RejectError(
-            f"column {column!r} has types that do not go together in different files: {types}",
-            hint="Write the files with one type",
-            field=where,
-            reason="WrongColumnType",
-        ) from error
-
-
-def _check_types(definition: Definition, schema: pa.Schema) -> None:
-    for index, key in enumerate(definition.join_keys):
-        require_fit(schema.field(key.name).type, key.type, column=key.name, field=f"spec.entities[{index}]")
-    for name, field in (
-        (definition.timestamp_field, "spec.source.timestampField"),
-        (definition.created_field, "spec.source.createdTimestampField"),
-    ):
-        if name is not None:
-            require_fit(schema.field(name).type, "timestamp", column=name, field=field)
-    for index, feature in enumerate(definition.features):
-        if feature.source_column and feature.source_column.type:
-            column, declared = feature.source_column.column, feature.source_column.type
-            require_fit(schema.field(column).type, declared, column=column, field=f"spec.features[{index}]")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from operator import itemgetter
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
@@ -90,18 +89,11 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
         kept = {f"{path}/{name}": rows for name, rows in _kept(table).items()}
     name = f"{spec.uri} (version {table.version()})"
     places = [Place(name, whole)]
-    schema, types = columns.checked(definition, places, address=name), columns.types(places)
+    reading, types = columns.checked(definition, places, address=name), columns.types(places)
     if all(name == other for name, other in names.items()):
-        return ParquetSource(definition, spec.uri, URI_FIELD, pinned, fragments, schema, types, kept), schema
-    created = definition.created_field
-    within = replace(
-        definition,
-        timestamp_field=names[definition.timestamp_field],
-        created_field=None if created is None else names[created],
-    )
-    physical = pa.schema([field.with_name(names[field.name]) for field in schema])
-    source = ParquetSource(within, spec.uri, URI_FIELD, pinned, fragments, physical, types, kept)
-    return RenamedSource(source, names, types), schema
+        return ParquetSource(spec.uri, URI_FIELD, pinned, fragments, reading, types, kept), reading.schema
+    source = ParquetSource(spec.uri, URI_FIELD, pinned, fragments, reading.renamed(names), types, kept)
+    return RenamedSource(source, names, types), reading.schema
 
 
 def _require_plain(path: str, uri: str) -> None:

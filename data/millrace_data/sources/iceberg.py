@@ -17,6 +17,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterTha
 from pyiceberg.table import Table
 
 from millrace_core.api.source import IcebergSourceSpec as Spec
+from millrace_core.api.source import TimeUnit
 from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_core.features.definition.definition import Definition
@@ -27,6 +28,7 @@ from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.iceberg_errors import FIELD, explained
 from millrace_data.sources.pinned import PinnedFiles
+from millrace_data.sources.reading import Reading
 
 # How long a catalog may take to load a table.
 _SECONDS: Final = 60.0
@@ -39,8 +41,8 @@ class IcebergSource:
     Args:
         table: whichever snapshot is its newest.
         snapshot: the one that is read; None of a table into which nothing was ever written.
-        definition: of the view.
-        schema: of the needed columns.
+        kinds: types of the table's columns.
+        reading: of the needed columns.
         columns: type of every column, needed or not.
     """
 
@@ -48,17 +50,16 @@ class IcebergSource:
         self,
         table: Table,
         snapshot: int | None,
-        definition: Definition,
-        schema: pa.Schema,
+        kinds: pa.Schema,
+        reading: Reading,
         columns: Mapping[str, str],
     ) -> None:
         self.columns = columns
         self._table = table
         self._snapshot = snapshot
         self._files = PinnedFiles(".".join(table.name()), FIELD)
-        self._timestamp = definition.timestamp_field
-        self._created = definition.created_field
-        self._schema = schema
+        self._reading = reading
+        self._kinds = kinds
 
     def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns, file by file; files outside the window are not read."""
@@ -68,45 +69,49 @@ class IcebergSource:
             scan = self._table.scan(
                 row_filter=self._within(time_range), selected_fields=tuple(columns), snapshot_id=self._snapshot
             )
-            within = bounds.of_rows(self._timestamp, self._created, self._schema, time_range)
-            yield from iceberg_files.stream(scan, self._files, self._schema, columns, within)
+            yield from iceberg_files.stream(scan, self._files, self._reading, columns, time_range)
 
     def _within(self, time_range: TimeRange) -> BooleanExpression:
-        created = None if self._created is None else time_range.created_after
+        reading = self._reading
         # Their declared arguments are those of a model, not of the constructor.
         at_least, at_most = cast("Any", GreaterThanOrEqual), cast("Any", LessThanOrEqual)
         found: BooleanExpression = AlwaysTrue()
         for column, compare, microseconds in (
-            (self._timestamp, at_least, time_range.earliest),
-            (self._timestamp, at_most, time_range.latest),
-            (self._created or "", at_least, created),
+            (reading.timestamp, at_least, time_range.earliest),
+            (reading.timestamp, at_most, time_range.latest),
+            (reading.created, at_least, time_range.created_after),
         ):
-            bound = None if microseconds is None else self._bound(column, microseconds)
+            bound = (
+                None
+                if microseconds is None or column is None
+                else self._bound(column, microseconds, last=compare is at_most)
+            )
             if bound is not None:
                 found = And(found, compare(*bound))
         return found
 
-    def _bound(self, column: str, microseconds: int) -> tuple[str, str] | None:
+    def _bound(self, column: str, microseconds: int, *, last: bool) -> tuple[str, str | int] | None:
         """A column and a literal for it; None where that end is better left open.
 
         Filters know columns by the names that the table has now, snapshots by those that they were written with.
         """
-        kind = self._schema.field(column).type
-        if not pa.types.is_timestamp(kind) or kind.unit != "us":
-            return None
+        literal = _literal(self._kinds.field(column).type, microseconds, self._reading.units.get(column), last=last)
         field = self._table.scan(snapshot_id=self._snapshot).projection().find_field(column).field_id
         name = self._table.schema().find_column_name(field)
-        moment = _moment(microseconds, zoned=kind.tz is not None)
-        return None if name is None or moment is None else (name, moment)
+        return None if name is None or literal is None else (name, literal)
 
 
-def _moment(microseconds: int, *, zoned: bool) -> str | None:
-    """As Iceberg writes literals of time; None where a datetime cannot say it."""
+def _literal(kind: pa.DataType, microseconds: int, unit: TimeUnit | None, *, last: bool) -> str | int | None:
+    """As Iceberg writes literals of time; None where it has none."""
+    if unit is not None and pa.types.is_int64(kind):
+        return bounds.count(microseconds, unit, last=last)
+    if not pa.types.is_timestamp(kind) or kind.unit != "us":
+        return None
     try:
         moment = _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:
         return None
-    return moment.isoformat() if zoned else moment.replace(tzinfo=None).isoformat()
+    return moment.isoformat() if kind.tz is not None else moment.replace(tzinfo=None).isoformat()
 
 
 def open_source(definition: Definition, credentials: Credentials) -> tuple[IcebergSource, pa.Schema]:
@@ -124,8 +129,8 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Icebe
         snapshot = _snapshot(spec, table)
         kinds = table.scan(snapshot_id=snapshot).projection().as_arrow()
     places = [Place(spec.table, kinds)]
-    schema = columns.checked(definition, places, address=spec.table)
-    return IcebergSource(table, snapshot, definition, schema, columns.types(places)), schema
+    reading = columns.checked(definition, places, address=spec.table)
+    return IcebergSource(table, snapshot, kinds, reading, columns.types(places)), reading.schema
 
 
 def _table(spec: Spec, credentials: Credentials) -> Table:

@@ -11,49 +11,65 @@ from itertools import groupby
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO, _read_all_delete_files
 from pyiceberg.manifest import FileFormat
 from pyiceberg.table import DataScan, FileScanTask
 
+from millrace_core.features.history.history import TimeRange
+from millrace_core.features.types.conform import MisfitError
 from millrace_data.sources import row_groups
 from millrace_data.sources.pinned import File, PinnedFiles
+from millrace_data.sources.reading import Reading
 
 _FIELD_ID: Final = b"PARQUET:field_id"
 _ROWS: Final = 65_536
 
 
 def stream(
-    scan: DataScan, files: PinnedFiles, schema: pa.Schema, columns: Sequence[str], within: pc.Expression
+    scan: DataScan, files: PinnedFiles, reading: Reading, columns: Sequence[str], time_range: TimeRange
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a scan's files, in the order of their paths.
 
     Args:
         scan: of the columns; its filter is applied as far as whole files go.
         files: of the table, as they were first read.
-        schema: names and types of the columns, and of those that ``within`` is about.
+        reading: of the columns, and of those of the times.
         columns: wanted, in the order wanted.
-        within: rules out row groups.
+        time_range: rules out row groups.
     """
     tasks = sorted(scan.plan_files(), key=lambda task: task.file.file_path)
     fragments = _fragments(scan, tasks, files)
     numbers = {name: scan.projection().find_field(name).field_id for name in columns}
     reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter)
-    wanted = pa.schema([schema.field(name) for name in columns])
     plain = {path: each for path, each in fragments.items() if _has(each.physical_schema, numbers)}
     with files.reading() as read:
         for as_parquet, some in groupby(tasks, key=lambda task: task.file.file_path in plain):
             if as_parquet:
                 chosen = [plain[task.file.file_path] for task in some]
                 read.extend(File(fragment.filesystem, fragment.path) for fragment in chosen)
-                groups = (group for fragment in chosen for group in fragment.split_by_row_group(within, schema))
-                yield from row_groups.stream(groups, files, schema, columns)
+                groups = (each for one in chosen for each in row_groups.within(one, reading, time_range))
+                yield from row_groups.stream(groups, files, reading, columns)
                 continue
             for task in some:
                 read.extend(_pinned(scan, task, files))
+                first = 0
                 for batch in _batches(reader, task):
-                    yield from pa.Table.from_batches([batch]).select(list(columns)).cast(wanted).to_batches(_ROWS)
+                    yield from _fitted(batch, reading, columns, task.file.file_path, first)
+                    first += batch.num_rows
+
+
+def _fitted(
+    batch: pa.RecordBatch, reading: Reading, columns: Sequence[str], path: str, first: int
+) -> Iterator[pa.RecordBatch]:
+    """The columns as wanted, in batches of a few rows; ``first`` is the number of the first among those not deleted."""
+    try:
+        arrays = [reading.array(name, batch.column(name)) for name in columns]
+    except MisfitError as error:
+        raise reading.said(error, path, first + error.row) from error
+    made = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    for start in range(0, made.num_rows, _ROWS):
+        yield made.slice(start, _ROWS)
 
 
 def _fragments(

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from millrace_core.base.errors import ReportError, SourceChangedError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import DescribedSource
+from millrace_data.sources.computed import ComputedSource
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.filtered import FilteredSource
 
@@ -44,6 +45,9 @@ def open_source(definition: Definition, credentials: Credentials) -> DescribedSo
     kind = definition.source_kind
     source: DescribedSource
     source, schema = _module(kind).open_source(definition, credentials)
+    if definition.computed:
+        source = ComputedSource(source, schema, definition)
+        schema = source.schema
     condition = definition.source.where
     return source if condition is None else FilteredSource(source, condition, schema)
 

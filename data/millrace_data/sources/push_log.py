@@ -123,8 +123,8 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
         fragments = files.fragments([File(system, path) for path in paths])
     fragments.sort(key=_appended)
     places = [Place(fragment.path, fragment.physical_schema) for fragment in fragments]
-    schema = columns.checked(definition, [*places, Place(uri, _declared(definition, places))], address=uri)
-    return ParquetSource(definition, uri, URI_FIELD, files, fragments, schema, columns.types(places)), schema
+    reading = columns.checked(definition, [*places, Place(uri, _declared(definition, places))], address=uri)
+    return ParquetSource(uri, URI_FIELD, files, fragments, reading, columns.types(places)), reading.schema
 
 
 def _exists(system: fs.FileSystem, path: str) -> bool:

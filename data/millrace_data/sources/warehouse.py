@@ -28,11 +28,14 @@ from millrace_core.base.errors import NotFoundError, RejectError, ReportError, S
 from millrace_core.base.timeouts import CONNECT_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
-from millrace_data.sources import columns, database_columns
+from millrace_core.features.types.conform import MisfitError
+from millrace_core.features.types.kinds import is_moment
+from millrace_data.sources import bounds, columns, database_columns
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import CREDENTIALS_FIELD, Credentials
 from millrace_data.sources.database_columns import Column
 from millrace_data.sources.database_errors import explained
+from millrace_data.sources.reading import Reading
 
 _ROWS: Final = 20_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,7 +67,8 @@ class WarehouseSource:
         rows: Any,
         there: Mapping[str, Column],
         field: str,
-        definition: Definition,
+        reading: Reading,
+        place: str,
     ) -> None:
         # Both scans belong to one transaction; it ends with the source.
         self._connection = connection
@@ -73,14 +77,16 @@ class WarehouseSource:
         self.columns = {name: column.description for name, column in there.items()}
         self._rows = rows
         self._kinds = {name: column.kind for name, column in there.items() if column.kind is not None}
+        self._there = there
         self._field = field
-        self._timestamp = rows.c[definition.timestamp_field]
-        self._created = None if definition.created_field is None else rows.c[definition.created_field]
-        others = [name for name in columns.needed(definition) if name != definition.timestamp_field]
+        self._reading = reading
+        self._place = place
+        first = () if reading.timestamp is None else (rows.c[reading.timestamp],)
+        others = [name for name in reading.schema.names if name != reading.timestamp]
         # Two texts that MySQL's collations call equal are in no order.
         exact = connection.dialect.name in ("mysql", "mariadb")
-        others_in_order = (sa.cast(rows.c[name], sa.LargeBinary) if exact else rows.c[name] for name in others)
-        self._order = [self._timestamp, *others_in_order]
+        others_in_order = (sa.cast(rows.c[name], sa.LargeBinary) if exact else self._value(name) for name in others)
+        self._order = [*first, *others_in_order]
 
     def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
         """Batches of the columns within the window, in order."""
@@ -91,36 +97,54 @@ class WarehouseSource:
             found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
             cursor = found.cursor
             try:
+                first = 0
                 for part in found.partitions():
-                    by_column = list(zip(*part, strict=True))
-                    arrays = [
-                        database_columns.array(name, values, kinds, self._field)
-                        for name, values in zip(columns, by_column, strict=True)
-                    ]
+                    by_column = dict(zip(columns, zip(*part, strict=True), strict=True))
+                    arrays = [self._array(name, values, kinds, first) for name, values in by_column.items()]
                     yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+                    first += len(part)
             except Exception:
                 _leave(cursor)
                 raise
             if _version(self._connection) != self._version:
                 raise SourceChangedError("the database was written to while it was read", hint=_WAL, field=self._field)
 
+    def _array(self, name: str, values: Sequence[Any], kinds: dict[str, pa.DataType], first: int) -> pa.Array:
+        try:
+            return self._reading.array(name, database_columns.array(name, values, kinds, self._field))
+        except MisfitError as error:
+            raise self._reading.said(error, self._place, first + error.row) from error
+
     def _value(self, name: str) -> Any:
         column = self._rows.c[name]
+        if self._there[name].text is not None:
+            return sa.cast(column, self._there[name].text)
         # MySQL shows six digits of a single, and all of a double.
         return column * sa.literal_column("1e0") if isinstance(column.type, mysql.FLOAT) else column
 
     def _within(self, time_range: TimeRange) -> Iterator[Any]:
-        created = None if self._created is None else time_range.created_after
         wider = _SPELLING if self._connection.dialect.name == "sqlite" else timedelta()
-        bounds: tuple[tuple[Any, Callable[[Any, Any], Any], int | None, timedelta], ...] = (
-            (self._timestamp, operator.ge, time_range.earliest, -wider),
-            (self._timestamp, operator.le, time_range.latest, wider),
-            (self._created, operator.gt, created, -wider),
+        limits: tuple[tuple[str | None, Callable[[Any, Any], Any], int | None, timedelta], ...] = (
+            (self._reading.timestamp, operator.ge, time_range.earliest, -wider),
+            (self._reading.timestamp, operator.le, time_range.latest, wider),
+            (self._reading.created, operator.gt, time_range.created_after, -wider),
         )
-        for column, compare, microseconds, change in bounds:
-            moment = None if microseconds is None else _moment(column, microseconds, change)
-            if moment is not None:
-                yield compare(column, moment)
+        for name, compare, microseconds, change in limits:
+            if name is None or microseconds is None:
+                continue
+            limit = self._limit(name, microseconds, change, last=compare is operator.le)
+            if limit is not None:
+                yield compare(self._rows.c[name], limit)
+
+    def _limit(self, name: str, microseconds: int, change: timedelta, *, last: bool) -> Any:
+        """A moment as the column's type has it; None where that cannot be said, which leaves that end open."""
+        kind, unit = self._there[name].kind, self._reading.units.get(name)
+        if unit is not None:
+            whole = kind is not None and pa.types.is_integer(kind)
+            return sa.literal(bounds.count(microseconds, unit, last=last)) if whole else None
+        if kind is not None and not is_moment(kind):
+            return None
+        return _moment(self._rows.c[name], microseconds, change)
 
 
 def _version(connection: sa.Connection) -> Any:
@@ -182,13 +206,14 @@ def _opened(
         if name in there:
             database_columns.require_native(name, there[name], where)
     if connection.dialect.name != "postgresql":
-        there |= {name: there[name].as_boolean() for name in _booleans(definition) if name in there}
+        there |= {name: there[name].as_boolean() for name in _used_as(definition, "bool") if name in there}
+    there |= {name: there[name].as_whole() for name in _used_as(definition, "int32", "int64") if name in there}
     name = spec.table or "the query"
     # A null fits everything: what is not known yet is looked at row by row.
     kinds = pa.schema([(each, column.kind or pa.null()) for each, column in there.items()])
-    schema = columns.checked(definition, [Place(name, kinds)], address=name)
-    source = WarehouseSource(connection, _selectable(spec, there), there, field, definition)
-    return source, schema if all(there[each].kind for each in schema.names) else None
+    reading = columns.checked(definition, [Place(name, kinds)], address=name)
+    source = WarehouseSource(connection, _selectable(spec, there), there, field, reading, name)
+    return source, reading.schema if all(there[each].kind for each in reading.schema.names) else None
 
 
 def _engine(spec: Postgres | Sql, credentials: Credentials) -> sa.Engine:
@@ -240,12 +265,16 @@ def _columns(definition: Definition, spec: Postgres | Sql, connection: sa.Connec
     found = connection.execute(nothing)
     if dialect == "postgresql":
         description: Any = found.cursor.description if found.cursor else ()
-        return {each[0]: database_columns.of_number(each[1]) for each in description}
+        return {each[0]: database_columns.of_number(each[1], each[4], each[5]) for each in description}
     unknown = Column(sa.types.NullType())
     there = dict.fromkeys(found.keys(), unknown)
     if dialect == "sqlite":  # which has no type for times: they are text until somebody says so
         there.update(
-            {name: database_columns.of_declared(sa.DateTime()) for name in _times(definition) if name in there}
+            {
+                name: database_columns.of_declared(sa.DateTime())
+                for name in _used_as(definition, "timestamp")
+                if name in there and name not in Reading.of(definition, {}).units
+            }
         )
     return there
 
@@ -265,22 +294,11 @@ def _declared(table: str, connection: sa.Connection, field: str) -> dict[str, Co
     return {each["name"]: database_columns.of_declared(each["type"]) for each in found}
 
 
-def _booleans(definition: Definition) -> Iterator[str]:
-    for feature in definition.features:
-        if feature.source_column and feature.source_column.type == "bool":
-            yield feature.source_column.column
-    for key in definition.join_keys:
-        if key.type == "bool":
-            yield key.name
-
-
-def _times(definition: Definition) -> Iterator[str]:
-    yield definition.timestamp_field
-    if definition.created_field is not None:
-        yield definition.created_field
-    for feature in definition.features:
-        if feature.source_column and feature.source_column.type == "timestamp":
-            yield feature.source_column.column
+def _used_as(definition: Definition, *declared: str) -> Iterator[str]:
+    """The source's own columns that the definition reads as one of these types."""
+    for name, found in columns.uses(definition).items():
+        if name not in definition.computed and any(use.declared in declared for use in found):
+            yield name
 
 
 def _require_select(query: str, field: str) -> None:

@@ -29,6 +29,16 @@ def features(**first: Any) -> list[dict[str, Any]]:
 
 # What is changed of a view that is right, and the field that is named.
 CASES: dict[str, tuple[str, Any, str]] = {
+    "a unit of no column": (
+        "spec.source",
+        {**SOURCE, "parquet": {"uri": "file:///lake/"}, "createdTimestampUnit": "ms"},
+        "spec.source",
+    ),
+    "a unit of pushed rows": (
+        "spec.source",
+        {**SOURCE, "push": {"uri": "file:///lake/"}, "timestampUnit": "ms"},
+        "spec.source",
+    ),
     "a long name": ("metadata.name", "a" * 50, "metadata.name"),
     "online without a schedule": ("spec.materialization", None, "spec"),
     "a schedule without fixed times": ("spec.materialization.schedule", "@every 1h", "spec.materialization.schedule"),

@@ -28,24 +28,29 @@ Read = Callable[..., list[Any]]
 TABLE = """
 create table events (
     id integer, at timestamptz, local timestamp, day date, word text, price numeric(12, 2), ref uuid, refs uuid[],
-    prices numeric[], moments timestamptz[], raw bytea, mood mood, doc json, clock time, pause interval
+    prices numeric[], moments timestamptz[], raw bytea, mood mood, doc json, clock time, pause interval,
+    count numeric, key numeric(20), seconds bigint, iso text, docb jsonb, docs json[]
 )
 """
 ROW = """
 insert into events values (
     1, '1970-01-02T00:00:00Z', '1970-01-02T00:00:00', '1970-01-02', 'ab', 1.25,
     '00000000-0000-0000-0000-000000000001', '{00000000-0000-0000-0000-000000000001}', '{1.5,null}',
-    '{1970-01-02T00:00:00Z}', '\\xff', 'glad', '{}', '10:00', '1 day'
+    '{1970-01-02T00:00:00Z}', '\\xff', 'glad', '{}', '10:00', '1 day',
+    3.00, 9007199254740993, 86400, '1970-01-02T00:00:00Z', '{"a": 1}', array['{}'::json]
 )
 """
 
 
-def compiled(source: dict[str, Any], feature: str = "word", kind: str = "string", time: str = "at") -> Definition:
+def compiled(
+    source: dict[str, Any], feature: str = "word", kind: str = "string", time: str = "at", **changes: Any
+) -> Definition:
     spec = {
         "entities": [{"name": "id", "type": "int64"}],
         "features": [{"name": feature, "type": kind}],
         "source": {**source, "timestampField": time},
         "online": {"enabled": False},
+        **changes,
     }
     return definition.compile("v", "default", FeatureViewSpec.model_validate(spec))
 
@@ -104,6 +109,10 @@ def test_a_time_that_python_cannot_say_is_refused_with_what_to_do(text: str, kin
     ("column", "kind", "expected"),
     [
         ("price", "float64", 1.25),
+        ("count", "int64", 3),
+        ("doc", "string", "{}"),
+        ("docb", "string", '{"a": 1}'),
+        ("docs", "array<string>", ["{}"]),
         ("prices", "array<float64>", [1.5, None]),
         ("ref", "string", "00000000-0000-0000-0000-000000000001"),
         ("refs", "array<string>", ["00000000-0000-0000-0000-000000000001"]),
@@ -116,14 +125,28 @@ def test_types_of_postgresql_are_read(part: dict[str, Any], column: str, kind: s
 
 
 @pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
+@pytest.mark.parametrize(("time", "unit"), [("seconds", {"timestampUnit": "s"}), ("iso", {})])
+def test_numbers_and_texts_are_times_and_decimals_are_exact_keys(
+    part: dict[str, Any], time: str, unit: dict[str, str], server: tuple[Postgres, sa.Engine]
+) -> None:
+    source = {**server[0].source(**part), **unit, "columns": [{"name": "a", "expression": "cast(docb->>'$.a' as int)"}]}
+    features = [{"name": "a", "type": "int32"}]
+    view = compiled(source, time=time, entities=[{"name": "key", "type": "int64"}], features=features)
+    history = History(view, open_source(view, Credentials.load(ENVIRONMENT)), TimeRange(DAY, DAY))
+    assert [batch.column("k0").to_pylist() for batch in history.numbered()] == [[2**53 + 1]]
+    assert [rows.features[0].to_pylist() for rows in history.rows([np.arange(1)], view.features)] == [[1]]
+    later = History(view, history.source, TimeRange(DAY + 1, DAY + 2))
+    assert sum(batch.num_rows for batch in later.numbered()) == 0
+
+
+@pytest.mark.parametrize("part", PARTS, ids=["table", "query"])
 @pytest.mark.parametrize(
     ("column", "kind", "message"),
     [
-        ("doc", "string", r"spec.features\[0\].column: column 'doc' has the type json, which no feature has"),
         ("clock", "string", "column 'clock' has the type time, which no feature has"),
         ("pause", "string", "column 'pause' has the type interval, which no feature has"),
         ("word", "int64", "column 'word' has the type string, which cannot be read as int64"),
-        ("price", "int64", "column 'price' has the type double, which cannot be read as int64"),
+        ("price", "string", r"column 'price' has the type decimal128\(12, 2\), which cannot be read as string"),
     ],
 )
 def test_a_type_that_does_not_fit_is_refused_before_a_row_is_read(

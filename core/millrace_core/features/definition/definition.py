@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 
 from millrace_core.api.featureview import MAX_NAME, EntityType, FeatureType, FeatureViewSpec
 from millrace_core.api.names import LABEL
-from millrace_core.api.source import SOURCE_KINDS, SourceSpec
+from millrace_core.api.source import SourceSpec
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
-from millrace_core.features.definition import quality
+from millrace_core.features.definition import quality, source_columns
 from millrace_core.features.definition.aggregate import Aggregate, compile_aggregates
 from millrace_core.features.definition.quality import Check
-from millrace_core.features.expressions import expressions
+from millrace_core.features.definition.source_columns import ComputedColumn
 from millrace_core.features.expressions.compiled import CompiledExpression, InputFeature, compile_expressions
 from millrace_core.features.types import times
 from millrace_core.identity.view_definition import view_definition
@@ -73,20 +73,25 @@ class RequestField(NamedTuple):
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature under ``name``, as ``type``: a source ``column``, an ``aggregate`` or an ``expression``."""
+    """One feature under ``name``, as ``type``: a source ``column``, an ``aggregate`` or an ``expression``.
+
+    ``computed`` is what the definition computes its source column from; empty where the source has it.
+    """
 
     name: str
     type: FeatureType
     column: str | None = None
     aggregate: Aggregate | None = None
     expression: CompiledExpression | None = None
+    computed: str = ""
 
     @property
     def meaning(self) -> str:
         """A text that changes whenever the feature's values could, its type aside."""
         if self.expression is not None:
             return self.expression.meaning
-        return self.aggregate.meaning if self.aggregate else str(self.column)
+        made = self.aggregate.meaning if self.aggregate else str(self.column)
+        return f"{made} of {self.computed}" if self.computed else made
 
     @property
     def source_column(self) -> SourceColumn | None:
@@ -163,6 +168,11 @@ class Definition:
         return self.source.kinds[0]
 
     @cached_property
+    def computed(self) -> Mapping[str, ComputedColumn]:
+        """The columns that are computed from the source's own, by name."""
+        return source_columns.computed(self.source)
+
+    @cached_property
     def feature(self) -> dict[str, Feature]:
         """Features by name."""
         return {feature.name: feature for feature in self.features}
@@ -226,7 +236,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
     _refuse_repeated("spec.requestFields", [field.name for field in spec.request_fields or ()])
     _refuse_named_as_keys("spec.features", [feature.name for feature in spec.features], spec)
     _refuse_named_as_keys("spec.requestFields", [field.name for field in spec.request_fields or ()], spec)
-    _check_source(spec.source)
+    source_columns.check(spec.source)
     materialization = spec.materialization
     start_from = materialization and materialization.start_from
     return Definition(
@@ -259,7 +269,9 @@ def schema_hash(spec: FeatureViewSpec) -> str:
         (feature.stored for feature in _features(spec) if not feature.on_demand),
         timestamp_field=spec.source.timestamp_field,
         created_field=spec.source.created_timestamp_field,
-        where=None if spec.source.where is None else _where(spec.source.where),
+        where=source_columns.condition(spec.source),
+        columns=source_columns.decisive(spec.source, [entity.name for entity in spec.entities]).items(),
+        units=(spec.source.timestamp_unit, spec.source.created_timestamp_unit),
     )
 
 
@@ -279,29 +291,6 @@ def _check_names(name: str, namespace: str) -> None:
         )
 
 
-def _check_source(source: SourceSpec) -> None:
-    kinds = source.kinds
-    if len(kinds) != 1:
-        raise RejectError(
-            f"{' and '.join(kinds) or 'none'} came, exactly one of {', '.join(SOURCE_KINDS)} is expected",
-            field="spec.source",
-        )
-    read = source.postgres or source.sql
-    if read is not None and (read.table is None) == (read.query is None):
-        raise RejectError("exactly one of table and query is expected", field=f"spec.source.{kinds[0]}")
-    if source.where is not None:
-        for name in expressions.parse(source.where, where="spec.source.where").names:
-            if name[0] == expressions.REQUEST and len(name) > 1:
-                raise RejectError(
-                    f"{'.'.join(name)!r} came; a row filter sees columns of the source alone", field="spec.source.where"
-                )
-
-
-def _where(condition: str) -> str:
-    """The row filter as it is written whatever its spacing, so that a line break re-materializes nothing."""
-    return expressions.parse(condition, where="spec.source.where").text
-
-
 def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
     aggregates = compile_aggregates(spec)
     plain = {
@@ -311,6 +300,11 @@ def _features(spec: FeatureViewSpec) -> tuple[Feature, ...]:
         for feature in spec.features
         if feature.expression is None
     }
+    made = source_columns.computed(spec.source)
+    for name, feature in plain.items():
+        column = feature.column or (feature.aggregate and feature.aggregate.column)
+        if column in made:
+            plain[name] = replace(feature, computed=made[column].expression.text)
     given = {name: InputFeature(feature.type, feature.meaning, feature.row_bound) for name, feature in plain.items()}
     computed = compile_expressions(spec, given)
     return tuple(

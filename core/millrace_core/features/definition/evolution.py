@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from millrace_core.features.definition import source_columns
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.definition.meaning import changed_rows
-from millrace_core.features.expressions import expressions
 
 # As many names as a sentence shows.
 _SHOWN: Final = 10
@@ -117,10 +117,11 @@ def _redefined(before: Feature, after: Feature) -> str:
 
 
 def _spec(definition: Definition) -> dict[str, Any]:
-    """The part of the spec that decides every row, with its filter in one spelling."""
+    """The part of the spec that decides every row, with its expressions in one spelling."""
     source = definition.source.model_dump(by_alias=True)
-    if definition.source.where is not None:
-        source["where"] = expressions.parse(definition.source.where, where="spec.source.where").text
+    source["where"] = source_columns.condition(definition.source)
+    computed = source_columns.decisive(definition.source, [key.name for key in definition.join_keys])
+    source["columns"] = [{"name": name, "expression": text} for name, text in sorted(computed.items())]
     return {"source": source}
 
 

@@ -51,6 +51,11 @@ FIELDS: Final[Mapping[str, Effect]] = {
     "source.push.uri": Effect.ROWS,
     "source.timestampField": Effect.ROWS,
     "source.createdTimestampField": Effect.ROWS,
+    "source.timestampUnit": Effect.ROWS,
+    "source.createdTimestampUnit": Effect.ROWS,
+    # Of keys, times and the filter; what features are made from is part of what they mean.
+    "source.columns[].name": Effect.ROWS,
+    "source.columns[].expression": Effect.ROWS,
     "source.where": Effect.ROWS,
     "source.credentialsSecretRef.name": Effect.FREE,
     "features[].name": Effect.FEATURE,

@@ -5,7 +5,8 @@ DuckDB's own parser reads the text, and ``sql_writer`` writes it anew. The write
 engine. The result is one canonical text, whatever the spacing, comments and spelling of keywords in the original.
 
 A name is a tuple of its parts: ``("amount",)`` is the column or feature ``amount``, ``("request", "cart_amount")`` the
-field ``cart_amount`` of a request. Names are matched exactly, capitals included.
+field ``cart_amount`` of a request. Names are matched exactly, capitals included. Over columns of a source (``fields``)
+further parts name the field of a struct instead, and the name is that of the column alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Final
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 from millrace_core.features.expressions.functions import WHY_NOT
-from millrace_core.features.expressions.sql_writer import SELECT, Name, SqlWriter, Tree, quoted
+from millrace_core.features.expressions.sql_writer import SELECT, Name, SqlWriter, Tree, literal, quoted
 
 REQUEST: Final = "request"
 MOST_CHARACTERS: Final = 8192
@@ -50,18 +51,24 @@ class Expression:
     text: str
     names: tuple[Name, ...]
     _tree: Tree = field(repr=False, compare=False)
+    _fields: bool = field(default=False, repr=False, compare=False)
 
     def over(self, columns: Mapping[Name, str]) -> str:
         """The expression as SQL in which each name is the SQL that ``columns`` has for it."""
-        return SqlWriter("", "", columns.__getitem__).sql(self._tree)
+
+        def named(name: Name) -> str:
+            return _within(columns[name[:1]], name[1:]) if self._fields else columns[name]
+
+        return SqlWriter("", "", named).sql(self._tree)
 
 
-def parse(text: str, *, where: str) -> Expression:
+def parse(text: str, *, where: str, fields: bool = False) -> Expression:
     """Reads an expression.
 
     Args:
         text: what the user wrote.
         where: the field of the definition, for errors.
+        fields: whether the parts of a name after the first are fields of a struct, and there is no request.
 
     Raises:
         RejectError: it is no pure scalar expression; names the field and the token.
@@ -71,16 +78,19 @@ def parse(text: str, *, where: str) -> Expression:
     if "\0" in text:
         raise _refused("a zero character came", where, "Leave it out")
     try:
-        return _parse(text, where)
+        return _parse(text, where, fields)
     except RecursionError:
         raise _refused("it is nested too deeply", where, "Split it over several features") from None
 
 
 @lru_cache(maxsize=2048)
-def _parse(text: str, where: str) -> Expression:
+def _parse(text: str, where: str, fields: bool) -> Expression:
     names: dict[Name, None] = {}
 
     def named(name: Name) -> str:
+        if fields:
+            names[name[:1]] = None
+            return _within(quoted(name[0]), name[1:])
         if len(name) > 1 and (name[0] != REQUEST or len(name) > 2):  # noqa: PLR2004 request.<field>
             raise _refused(
                 f"{'.'.join(name)!r} came, a name or {REQUEST}.<field> is expected", where, "Quote a name with a dot"
@@ -90,7 +100,12 @@ def _parse(text: str, where: str) -> Expression:
 
     tree = _tree(text, where)
     written = SqlWriter(text, where, named).sql(tree)
-    return Expression(written, tuple(names), tree)
+    return Expression(written, tuple(names), tree, fields)
+
+
+def _within(column: str, fields: Name) -> str:
+    """The SQL of a field of a struct, of a field of it, and so on."""
+    return column + "".join(f"[{literal(each)}]" for each in fields)
 
 
 def require_known(expression: Expression, known: Iterable[Name], *, where: str, what: str) -> None:

@@ -92,6 +92,10 @@ CHANGES: dict[str, Any] = {
     "source.push.uri": "s3://lake/other/",
     "source.timestampField": "made",
     "source.createdTimestampField": None,
+    "source.timestampUnit": "ms",
+    "source.createdTimestampUnit": "ms",
+    "source.columns[].name": {"source.columns": [{"name": "user_id", "expression": "lower(buyer)"}]},
+    "source.columns[].expression": {"source.columns": [{"name": "a", "expression": "b + 1"}]},
     "source.where": "a = 2",
     "source.credentialsSecretRef.name": "two",
     "features[].name": {"features.0.name": "price", "features.2.expression": "request.cart / price"},
@@ -248,6 +252,19 @@ def test_an_expression_is_what_its_inputs_are() -> None:
     before, after = view("parquet"), view("parquet")
     after["features"][0]["column"] = "price"
     assert compared(before, after).blocks({"ranker": ["ratio"]})
+
+
+@pytest.mark.parametrize(("column", "blocked"), [("amount", True), ("at", True), ("a", True), ("unused", False)])
+def test_a_computed_column_takes_only_from_readers_of_what_is_made_of_it(column: str, blocked: bool) -> None:
+    before = view("parquet")
+    after = copy.deepcopy(before)
+    after["source"]["columns"] = [{"name": column, "expression": "epoch_us(b)"}]
+    found = compared(before, after)
+    assert bool(found.blocks({"ranker": ["amount"]})) is blocked
+    assert bool(found.schema) is blocked
+    again = copy.deepcopy(after)
+    again["source"]["columns"][0]["expression"] = " epoch_us( b )"
+    assert not compared(after, again).breaking
 
 
 def test_a_view_that_was_never_served_takes_nothing_from_anybody() -> None:
