@@ -29,7 +29,7 @@ def computed(view: str, row: dict[str, Any], request: dict[str, Any]) -> dict[st
         [times.microseconds(given[each.name]) if each.type == "timestamp" else given[each.name]]
         for each in program.inputs
     ]
-    return {name: values[0] for name, values in zip(program.wanted, program.values(columns, 1), strict=True)}
+    return {name: values[0] for name, values in zip(program.wanted, program.values(columns, 1).values, strict=True)}
 
 
 def test_temporal_features() -> None:

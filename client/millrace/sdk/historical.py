@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from millrace.sdk.tabular import Tabular
 from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.program import Computed
 from millrace_core.features.history import all_entities
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.history.history import HistorySource, TimeRange
@@ -30,6 +32,8 @@ from millrace_data.materialization.resources import EngineSettings
 
 if TYPE_CHECKING:
     from millrace_data.materialization.job import Progress
+
+logger = logging.getLogger(__name__)
 
 OpenSource = Callable[[Definition], HistorySource]
 Watermark = Callable[[Definition], int | None]
@@ -43,11 +47,14 @@ class TrainingSet(Tabular):
         table: the rows.
         origin: the query, and the definitions that it was made with.
         registry: where saved datasets are recorded.
+        expression_errors: for how many rows the expression of a feature failed, which are null for that, by reference
+            (``view:feature``); empty where none did.
     """
 
     table: pa.Table
     origin: Origin
     registry: Registry | None = None
+    expression_errors: Mapping[str, int] = field(default_factory=dict)
 
     def save(self, uri: str | os.PathLike[str]) -> Dataset:
         """Saves it as an immutable dataset: a folder below ``uri``, named by its content.
@@ -154,12 +161,14 @@ def join(
         known = opened.pop(view.view, None)
         return watch.over(open_source(view) if known is None else known)
 
-    columns = _features(plan, source_of, frame, watch)
+    columns, errors = _features(plan, source_of, frame, watch)
     table = entities
     for position, name in enumerate(plan.names):
         table = table.append_column(name, columns[position])
     origin = Origin(request.query, [described(view, watermark) for view in plan.reads], entities.column_names)
-    return TrainingSet(table, origin, registry)
+    for name, count in errors.items():
+        logger.warning("%s: its expression fails for %d of %d rows, which are null", name, count, table.num_rows)
+    return TrainingSet(table, origin, registry, errors)
 
 
 def described(view: ViewRead, watermark: Watermark) -> dict[str, Any]:
@@ -214,15 +223,23 @@ class _Watched:
             yield batch
 
 
-def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame, watch: _Watch) -> dict[int, pa.Array]:
-    """The features by position. While those of one view are fetched, the rows of the next are searched."""
+def _features(
+    plan: ReadPlan, open_source: OpenSource, frame: EntityFrame, watch: _Watch
+) -> tuple[dict[int, pa.Array], dict[str, int]]:
+    """The features by position, and for how many rows expressions failed.
+
+    While the features of one view are fetched, the rows of the next are searched.
+    """
     columns: dict[int, pa.Array] = {}
+    errors: dict[str, int] = {}
     with ThreadPoolExecutor(1) as fetching:
-        fetched: deque[tuple[ViewRead, Future[list[pa.Array]]]] = deque()
+        fetched: deque[tuple[ViewRead, Future[Computed]]] = deque()
 
         def take() -> None:
             view, features = fetched.popleft()
-            columns.update(zip(view.positions, features.result(), strict=True))
+            computed = features.result()
+            columns.update(zip(view.positions, computed.values, strict=True))
+            errors.update({f"{view.definition.view}:{name}": count for name, count in computed.errors.items()})
             watch.count(steps=1)
 
         for view in plan.reads:
@@ -237,7 +254,7 @@ def _features(plan: ReadPlan, open_source: OpenSource, frame: EntityFrame, watch
             fetched.append((view, fetching.submit(fetch)))
         if fetched:
             take()
-    return columns
+    return columns, errors
 
 
 def _check_names(plan: ReadPlan, entities: pa.Table) -> None:

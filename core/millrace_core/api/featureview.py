@@ -344,6 +344,10 @@ class LastRunStatus(StatusModel):
     rows: int | None = Field(default=None, description="Rows read, after the latest per key was taken.")
     written: int | None = Field(default=None, description="Rows that the online store took because they were newer.")
     seconds: float | None = Field(default=None, description="Duration in seconds.")
+    expression_errors: dict[str, int] | None = Field(
+        default=None,
+        description="For how many rows the expression of a feature failed, by feature; its value is null for them.",
+    )
     finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
     reason: str | None = Field(default=None, description="Why the run failed, where it did, in one CamelCase word.")
     message: str | None = Field(default=None, description="Why the run failed, where it did.")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from millrace_core.api.base import ApiModel, ColumnName, Duration, Rule, StatusModel
+from millrace_core.api.base import ApiModel, ColumnName, Duration, Identifier, Rule, StatusModel
 
 Severity = Literal["block", "warn"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +24,7 @@ Scalar = Annotated[int | str, BeforeValidator(_int_or_text), WithJsonSchema({"x-
 _COLUMN_CHECKS = ("maxNullRate", "min", "max", "allowed", "pattern", "unique")
 _HAS_CHECK = " || ".join(f"has(self.{name})" for name in _COLUMN_CHECKS)
 _HAS_COLUMN_CHECK = " || ".join(f"has(self.{name})" for name in _COLUMN_CHECKS if name != "unique")
-_SUBJECTS = ("column", "freshness", "volume", "schemaDrift", "predicate")
+_SUBJECTS = ("column", "freshness", "volume", "schemaDrift", "predicate", "maxErrorRate")
 _HAS_SUBJECT = ", ".join(f"has(self.{name})" for name in _SUBJECTS)
 
 
@@ -54,9 +54,10 @@ class Volume(ApiModel):
 
 
 class QualityRule(ApiModel):
-    """One rule, about exactly one of: a column, unique rows, freshness, volume, schemaDrift, a predicate.
+    """One rule, about exactly one of: a column, unique rows, freshness, volume, schemaDrift, a predicate, maxErrorRate.
 
-    The rows are those of the source that a run reads, whether or not they are the latest of their entity.
+    The rows are those of the source that a run reads, whether or not they are the latest of their entity. Those of
+    maxErrorRate are the rows that a run writes.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
@@ -97,6 +98,17 @@ class QualityRule(ApiModel):
     predicate: Annotated[str, Field(min_length=1, max_length=8192)] | None = Field(
         default=None, description="SQL condition over the source's columns that every row fulfils. Null passes."
     )
+    max_error_rate: Share | None = Field(
+        default=None,
+        description=(
+            "Greatest share of a run's rows for which the expression of a stored feature may fail (a cast, an "
+            "overflow), so that its value is null. Without a rule every failure is a warning. With severity block the "
+            "expressions are evaluated twice: before anything is written, and for what is written."
+        ),
+    )
+    feature: Identifier | None = Field(
+        default=None, description="With maxErrorRate: the feature; absent: every stored feature with an expression."
+    )
     max_failing_share: Share = Field(
         default=0.0,
         description=(
@@ -111,8 +123,10 @@ class QualityRule(ApiModel):
     rules: ClassVar = (
         Rule(
             f"[{_HAS_SUBJECT}, has(self.unique) && !has(self.column)].exists_one(given, given)",
-            "a rule is about exactly one of column, freshness, volume, schemaDrift, predicate, or unique alone",
+            "a rule is about exactly one of column, freshness, volume, schemaDrift, predicate, maxErrorRate, or unique "
+            "alone",
         ),
+        Rule("!has(self.feature) || has(self.maxErrorRate)", "feature belongs to maxErrorRate"),
         Rule(
             f"!has(self.column) || {_HAS_CHECK}",
             "say what of the column is checked: maxNullRate, min, max, allowed, pattern or unique",

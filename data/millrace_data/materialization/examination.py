@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.definition.quality import Check
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_core.features.offline import quality_verdict
+from millrace_core.features.offline.latest import latest
 from millrace_core.features.offline.quality_counts import QualityCounts, count_checks
-from millrace_core.features.offline.quality_verdict import QualityMeasurements, QualityVerdict
+from millrace_core.features.offline.quality_verdict import CheckResult, QualityMeasurements, QualityVerdict
 from millrace_data.materialization.ledger import Ledger, RunInterval, RunShard
 from millrace_data.online.patience import patiently
 
@@ -48,21 +51,30 @@ class Examination:
     covers: RunInterval
     patience: float
 
-    def verdict(self, time_ranges: Sequence[TimeRange], part: RunShard | None) -> QualityVerdict:
+    def verdict(
+        self, time_ranges: Sequence[TimeRange], pieces: Sequence[TimeRange], part: RunShard | None
+    ) -> QualityVerdict:
         """What the view's checks say of all rows of the windows; an empty one where it has none.
+
+        Of the checks of expressions only those that block are made here: the others are made while rows are written.
+
+        Args:
+            time_ranges: what is new to the run.
+            pieces: what the run reads for the rows that it writes.
+            part: the shard that this process writes.
 
         Every shard of a run judges by the rows of all of it, unless another shard has done so before.
 
         Raises:
             QualityBlockedError: a check with the severity ``block`` did not pass.
         """
-        if not self.definition.quality:
+        if not self.definition.quality and not self._blocking:
             return QualityVerdict()
         if part is None:
-            found = self._judged(time_ranges)
+            found = self._judged(time_ranges, pieces)
         else:
             known = patiently(lambda: self.ledger.verdict(part), self.patience)
-            found = known or self._settled(part, self._judged(time_ranges))
+            found = known or self._settled(part, self._judged(time_ranges, pieces))
         if found.blocked:
             raise QualityBlockedError(found)
         return found
@@ -70,7 +82,22 @@ class Examination:
     def _settled(self, part: RunShard, own: QualityVerdict) -> QualityVerdict:
         return patiently(lambda: self.ledger.settle(part, self.covers, own), self.patience)
 
-    def _judged(self, time_ranges: Sequence[TimeRange]) -> QualityVerdict:
+    @property
+    def _blocking(self) -> list[Check]:
+        return [check for check in self.definition.error_checks if check.rule.severity == "block"]
+
+    def _errors(self, pieces: Sequence[TimeRange]) -> tuple[CheckResult, ...]:
+        """The results of the checks of expressions that block: all rows that the run is to write are computed."""
+        if not self._blocking:
+            return ()
+        rows, errors = 0, Counter[str]()
+        for within in pieces:
+            for batch in latest(self.definition, self.source, within, self.engine):
+                rows += len(batch.event_times)
+                errors.update(batch.errors)
+        return quality_verdict.judge_errors(self._blocking, errors, rows)
+
+    def _judged(self, time_ranges: Sequence[TimeRange], pieces: Sequence[TimeRange]) -> QualityVerdict:
         checks, covers = self.definition.quality, self.covers
         counting = [check for check in checks if check.counts_rows]
         # What columns a source has is known without a look at its rows.
@@ -88,4 +115,5 @@ class Examination:
             stretch=(covers.after, covers.upto) if looks and covers.news and covers.after is not None else None,
             upto=covers.upto,
         )
-        return quality_verdict.judge(checks, figures, patiently(self.ledger.memory, self.patience))
+        found = quality_verdict.judge(checks, figures, patiently(self.ledger.memory, self.patience))
+        return replace(found, outcomes=(*found.outcomes, *self._errors(pieces)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -15,7 +16,12 @@ from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import NO_CREATED, DescribedSource, HistorySource, TimeRange
 from millrace_core.features.offline import snapshot
 from millrace_core.features.offline.latest import latest, time_range
-from millrace_core.features.offline.quality_verdict import CheckResult, QualityBaseline, QualityVerdict
+from millrace_core.features.offline.quality_verdict import (
+    CheckResult,
+    QualityBaseline,
+    QualityVerdict,
+    judge_errors,
+)
 from millrace_core.features.online.generation import Generation
 from millrace_core.features.online.shard import Shard, ShardedSource
 from millrace_core.features.types import times
@@ -55,6 +61,7 @@ class RunRequest:
 class Result:
     """What a run did: ``rows`` had the latest of their entity, ``written`` of them were newer than what was there.
 
+    ``errors``: for how many of the rows the expression of a feature failed, by feature; its value is null for them.
     ``removed``: keys that are gone, because the source no longer has them. ``complete``: whether the run has come to
     its end; not while other shards of it are missing.
     """
@@ -68,6 +75,7 @@ class Result:
     complete: bool
     quality: tuple[CheckResult, ...] = ()
     removed: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 def run_interval(
@@ -127,6 +135,7 @@ def run(
         MillraceError: why it failed. The store then holds some of the rows, and the watermark has not moved.
     """
     rows = written = skipped = 0
+    errors: Counter[str] = Counter()
     ledger, verdict = Ledger(store, definition), QualityVerdict()
     if covers.generation is None:
         covers = begin(ledger, covers, part, patience)
@@ -136,19 +145,29 @@ def run(
     read = _Read(shared if cells is None else cells.over(shared, source.columns, log_run), definition)
     if pieces := time_ranges(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
-        verdict = examined.verdict(news(definition, covers), part)
+        verdict = examined.verdict(news(definition, covers), pieces, part)
         patiently(lambda: store.announce(definition), patience)
         with _writer(store, definition, covers, patience).running() as writer:
             for place, within in enumerate(pieces):
                 for batch in latest(definition, read, within, engine):
                     writer.write(batch)
                     rows += len(batch.event_times)
+                    errors.update(batch.errors)
                     progress(rows, (place + batch.done) / len(pieces))
         written, skipped = writer.written.changed, writer.written.skipped
     created, memory = _created(definition, covers, read), verdict.baseline if verdict.outcomes else None
     complete, removed = _ended(store, ledger, covers, created, part, memory, patience)
     keys = patiently(lambda: store.count(definition.project, definition.view), patience)
-    return Result(definition, covers, rows, written, skipped, keys, complete, verdict.outcomes, removed)
+    outcomes = (*verdict.outcomes, *_warnings(definition, errors, rows, part))
+    return Result(definition, covers, rows, written, skipped, keys, complete, outcomes, removed, errors)
+
+
+def _warnings(
+    definition: Definition, errors: Mapping[str, int], rows: int, part: RunShard | None
+) -> tuple[CheckResult, ...]:
+    """The results of the checks of expressions that only warn. Of a shard there are none: a check is of a whole run."""
+    checks = [check for check in definition.error_checks if check.rule.severity == "warn"] if part is None else []
+    return judge_errors(checks, errors, rows)
 
 
 def begin(ledger: Ledger, covers: RunInterval, part: RunShard | None, patience: float) -> RunInterval:
@@ -285,6 +304,7 @@ def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, objec
         "keys": result.keys,
         **({"removed": result.removed} if result.interval.since else {}),
         "complete": result.complete,
+        **({"expressionErrors": dict(result.errors)} if result.errors else {}),
         **({"quality": [each.as_dict() for each in result.quality]} if result.quality else {}),
         "seconds": round(seconds, 3),
         "finishedAt": times.render(finished_at),

@@ -6,7 +6,7 @@ are counted when a status shows a new one. A run that ended while no operator ra
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -72,6 +72,7 @@ class ViewMetrics(Collector):
         self._seen: dict[Place, Any] = {}
         self._runs: dict[tuple[Place, str], int] = defaultdict(int)
         self._written: dict[Place, int] = defaultdict(int)
+        self._errors: dict[Place, Counter[str]] = defaultdict(Counter)
         cache.subscribe(self._changed)
 
     def collect(self) -> Iterable[Metric]:
@@ -114,7 +115,15 @@ class ViewMetrics(Collector):
         written = CounterMetricFamily(f"{_PREFIX}_rows_written", "Rows that the online store took", labels=_VIEW)
         for place, count in self._written.items():
             written.add_metric(place, count)
-        return runs, written
+        errors = CounterMetricFamily(
+            f"{_PREFIX}_expression_errors",
+            "Rows of runs for which the expression of a feature failed, so that its value is null",
+            labels=(*_VIEW, "feature"),
+        )
+        for place, counts in self._errors.items():
+            for feature, count in counts.items():
+                errors.add_metric((*place, feature), count)
+        return runs, written, errors
 
     def _changed(self, resource: Resource, document: Object) -> None:
         if resource is not FEATURE_VIEWS:
@@ -129,10 +138,12 @@ class ViewMetrics(Collector):
             self._seen[place] = last
             self._runs[place, "succeeded" if last.get("succeeded") else "failed"] += 1
             self._written[place] += last.get("written") or 0
+            self._errors[place].update(last.get("expressionErrors") or {})
 
     def _forget(self, place: Place) -> None:
         self._seen.pop(place, None)
         self._written.pop(place, None)
+        self._errors.pop(place, None)
         for outcome in ("succeeded", "failed"):
             self._runs.pop((place, outcome), None)
 

@@ -63,7 +63,7 @@ def plan(observed: ViewObservation) -> ViewPlan:
     materialization = view.spec.materialization
     known = progress.stored(observed.status, view.definition.schema_hash)
     begun = known or progress.begun(view.definition.schema_hash, now, lag_of(materialization))
-    folded = progress.fold(begun, runs_seen)
+    folded = progress.fold(begun, runs_seen, view.definition.error_checks)
     pending = command.pending(view.command, view.handled)
     if not view.spec.online.enabled or materialization is None:
         return _offline(view, folded, runs_seen, pending, new_definition=known is None)

@@ -7,16 +7,18 @@ back to an earlier definition starts anew, too: its rows have been overwritten m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from millrace_core.api import conditions
 from millrace_core.base import timestamps
+from millrace_core.features.definition.quality import Check
+from millrace_core.features.offline.quality_verdict import judge_errors
 from millrace_operators.featureview import intervals
 from millrace_operators.featureview.intervals import Interval
-from millrace_operators.featureview.runs import Quality, Run, RunState
+from millrace_operators.featureview.runs import Quality, Run, RunResult, RunState
 
 # Failing ones come first.
 MOST_RESULTS: Final = 64
@@ -24,7 +26,7 @@ MOST_RESULTS: Final = 64
 
 @dataclass(frozen=True)
 class LastRun:
-    """The run that finished last."""
+    """The run that finished last; ``errors``: for how many rows the expression of a feature failed, by feature."""
 
     name: str
     succeeded: bool
@@ -32,6 +34,7 @@ class LastRun:
     rows: int | None = None
     written: int | None = None
     seconds: float | None = None
+    errors: Mapping[str, int] | None = None
     reason: str | None = None
     message: str | None = None
 
@@ -87,8 +90,10 @@ def begun(schema_hash: str, now: datetime, lag: timedelta) -> MaterializationPro
     return MaterializationProgress(schema_hash, (now - lag).replace(microsecond=0))
 
 
-def fold(progress: MaterializationProgress, observed: Iterable[Run]) -> MaterializationProgress:
-    """The progress with what finished runs of its definition did."""
+def fold(
+    progress: MaterializationProgress, observed: Iterable[Run], error_checks: Sequence[Check] = ()
+) -> MaterializationProgress:
+    """The progress with what finished runs of its definition did; ``error_checks`` are the definition's."""
     finished = [run for run in observed if run.definition == progress.definition and run.finished_at is not None]
     covered, last, keys, quality = list(progress.covered), progress.last_run, progress.keys, progress.quality
     for run in sorted(finished, key=lambda run: (run.finished_at, run.state is RunState.SUCCEEDED, run.name)):
@@ -100,6 +105,8 @@ def fold(progress: MaterializationProgress, observed: Iterable[Run]) -> Material
             keys = run.result.keys if run.result and run.result.keys is not None else keys
             report = run.result or run.failure
             quality = (report and report.quality) or quality
+            if run.result is not None:
+                quality = _with_errors(quality, run.result, error_checks)
     return MaterializationProgress(
         schema_hash=progress.schema_hash,
         backfill_to=progress.backfill_to,
@@ -123,6 +130,16 @@ def render(progress: MaterializationProgress) -> dict[str, Any]:
         "online": {"keys": progress.keys} if progress.keys is not None else None,
         "quality": [dict(result) for result in progress.quality[:MOST_RESULTS]] if progress.quality else None,
     }
+
+
+def _with_errors(quality: Quality, result: RunResult, checks: Sequence[Check]) -> Quality:
+    """The results with those of the checks of expressions that warn: only here all shards of the run are known."""
+    warning = [check for check in checks if check.rule.severity == "warn"]
+    names = {check.name for check in warning}
+    others = [each for each in quality or () if each.get("name") not in names]
+    made = [each.as_dict() for each in judge_errors(warning, result.errors, result.rows or 0)]
+    in_order = sorted([*others, *made], key=lambda each: (bool(each.get("passed")), str(each.get("severity"))))
+    return tuple(in_order) or None
 
 
 def _covered(interval: Interval, requested: Interval | None, covered: list[Interval]) -> Interval:
@@ -149,6 +166,7 @@ def _ended(run: Run) -> LastRun | None:
         rows=result.rows if result else None,
         written=result.written if result else None,
         seconds=result.seconds if result else None,
+        errors=(result.errors if result else None) or None,
         reason=failure.reason if failure else None,
         message=failure.message if failure else None,
     )
@@ -164,6 +182,7 @@ def _last_run(document: Mapping[str, Any] | None) -> LastRun | None:
         rows=document.get("rows"),
         written=document.get("written"),
         seconds=document.get("seconds"),
+        errors=document.get("expressionErrors"),
         reason=document.get("reason"),
         message=document.get("message"),
     )
@@ -176,6 +195,7 @@ def _render_run(last: LastRun) -> dict[str, Any]:
         "rows": last.rows,
         "written": last.written,
         "seconds": last.seconds,
+        "expressionErrors": dict(last.errors) if last.errors else None,
         "finishedAt": timestamps.render(last.finished_at),
         "reason": last.reason or (None if last.succeeded else conditions.RUN_FAILED),
         "message": last.message,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -48,7 +49,10 @@ Quality = tuple[Mapping[str, Any], ...] | None
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run reports of itself (docs/parts.md, "FeatureView operator → materialize job")."""
+    """What a run reports of itself (docs/parts.md, "FeatureView operator → materialize job").
+
+    ``errors``: for how many rows the expression of a feature failed, by feature.
+    """
 
     interval: Interval
     rows: int | None
@@ -56,6 +60,7 @@ class RunResult:
     keys: int | None
     seconds: float | None
     quality: Quality = None
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,12 +213,20 @@ def _result(ends: Iterable[tuple[str, _End]]) -> RunResult | None:
         keys=complete.get("keys"),
         seconds=max(seconds, default=None),
         quality=next(filter(None, map(_quality, reports)), None),
+        errors=_errors(reports),
     )
 
 
 def _quality(message: Mapping[str, Any]) -> Quality:
     results = message.get("quality")
     return tuple(results) if isinstance(results, list) and results else None
+
+
+def _errors(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, int]:
+    found: Counter[str] = Counter()
+    for report in reports:
+        found.update(report.get("expressionErrors") or {})
+    return found
 
 
 def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:

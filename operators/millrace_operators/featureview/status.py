@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +37,15 @@ class StatusContext(NamedTuple):
         materialization = self.view.spec.materialization
         return materialization is not None and materialization.suspend
 
+    @property
+    def quality(self) -> Sequence[Mapping[str, Any]]:
+        """The results of the last run that made them; without rules only what was found of expressions."""
+        results = self.plan.progress.quality or ()
+        if self.view.spec.quality:
+            return results
+        names = {check.name for check in self.view.definition.error_checks}
+        return [each for each in results if each.get("name") in names]
+
 
 # Reasons with which a job refuses a source that differs from the definition.
 _SOURCE_CHANGED: Final = ("ColumnNotFound", "WrongColumnType")
@@ -69,7 +78,7 @@ def status(
         "observedGeneration": generation,
         "definition": dict(spec),
         **rendered,
-        "quality": rendered["quality"] if context.view.spec.quality else None,
+        "quality": list(context.quality[: progress.MOST_RESULTS]) or None,
         "handledCommand": context.plan.handled or None,
         "commandResult": context.plan.command_result,
         "conditions": _settled(previous, stated, generation, context.now),
@@ -196,8 +205,7 @@ def _up_to_date(_: StatusContext) -> ConditionState:
 
 
 def _failing(it: StatusContext, severity: str) -> list[Mapping[str, Any]]:
-    results = it.plan.progress.quality or ()
-    return [result for result in results if not result.get("passed") and result.get("severity") == severity]
+    return [result for result in it.quality if not result.get("passed") and result.get("severity") == severity]
 
 
 def _named(results: list[Mapping[str, Any]]) -> str:
@@ -214,7 +222,7 @@ def _source_changed(it: StatusContext) -> ConditionState | None:
 
 
 def _no_rules(it: StatusContext) -> ConditionState | None:
-    return None if it.view.spec.quality else (True, conditions.NO_RULES, "spec.quality has no rules")
+    return None if it.view.spec.quality or it.quality else (True, conditions.NO_RULES, "spec.quality has no rules")
 
 
 def _not_checked(it: StatusContext) -> ConditionState | None:

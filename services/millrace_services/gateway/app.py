@@ -73,10 +73,24 @@ class Gateway:
         self._pushed = metrics.tally(
             "millrace_gateway_pushed_rows", "Rows of pushes by what became of them", "outcome"
         ).counts
+        count_errors = metrics.labelled_counter(
+            "millrace_gateway_expression_errors",
+            "Rows of reads and pushes for which the expression of a feature failed, so that its value is null",
+            "namespace",
+            "view",
+            "feature",
+        )
+
+        def expression_errors(view: tuple[str, str], errors: Mapping[str, int]) -> None:
+            for feature, count in errors.items():
+                count_errors((*view, feature), count)
+
+        self._expression_errors = expression_errors
         self._read_metrics = ReadMetrics(
             metrics.tally("millrace_gateway_values", "Values that reads answered, by status", "status").counts,
             metrics.histogram("millrace_gateway_store_seconds", "Seconds that reads waited for the store").series(),
             metrics.counter("millrace_gateway_unreadable_schemas", "Schemas of stored rows that nothing knows").inc,
+            expression_errors,
         )
 
     @asynccontextmanager
@@ -117,6 +131,7 @@ class Gateway:
                 self._append,
                 bodies,
                 self._pushed,
+                self._expression_errors,
                 now_microseconds,
                 self._tolerance,
             )

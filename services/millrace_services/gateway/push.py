@@ -30,6 +30,7 @@ from millrace_services.gateway import push_rows
 from millrace_services.gateway.arrow_bodies import ArrowBodies, Worker
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.push_rows import Work
+from millrace_services.gateway.service import CountErrors
 from millrace_services.gateway.store import RowStore
 from millrace_services.web.errors import ConflictError
 from millrace_services.web.hot import JSON, Answer, Call
@@ -53,6 +54,7 @@ class Pushes:
         append: writes the log.
         bodies: opens Arrow bodies.
         counts: what became of rows.
+        count_errors: counts for how many rows the expression of a feature failed.
         now: the present moment in microseconds.
         tolerance: how much later than now event times may be, microseconds.
     """
@@ -63,6 +65,7 @@ class Pushes:
     append: Append
     bodies: ArrowBodies
     counts: Counts
+    count_errors: CountErrors
     now: Callable[[], int]
     tolerance: int
     _answers: OrderedDict[tuple[str, str, str], tuple[bytes, Answer]] = field(default_factory=OrderedDict)
@@ -124,14 +127,13 @@ class Pushes:
                 field="to",
             )
 
-    async def _write(self, definition: Definition, tables: Sequence[pa.Table], size: int) -> int:
-        """Writes rows as they are of the view's present generation."""
+    async def _write(self, definition: Definition, tables: Sequence[pa.Table], size: int) -> tuple[int, dict[str, int]]:
+        """Writes rows as they are of the view's present generation: how many were newer, and expressions' failures."""
         generation = await self.store.announce(definition.project, definition.view, Layout.of(definition))
         context = WriteContext(self.now(), generation, pushed=True)
         by_slot = self.store.by_slot
-        return await self.store.write(
-            await self._worker.run(size, push_rows.commands, definition, tables, context, by_slot)
-        )
+        commands, errors = await self._worker.run(size, push_rows.commands, definition, tables, context, by_slot)
+        return await self.store.write(commands), errors
 
     async def _land(self, definition: Definition, request: PushRequest, work: Work, digest: bytes, size: int) -> Answer:
         rows, rejected = work.table.num_rows, work.rejected
@@ -143,8 +145,11 @@ class Pushes:
             document["offline"] = {"rows": rows}
             self.counts["logged"] += rows
         if rows and request.online:
-            written = await self._write(definition, work.online, size)
+            written, errors = await self._write(definition, work.online, size)
             document["online"] = {"written": written, "skipped": rows - written}
+            if errors:
+                document["expression_errors"] = errors
+                self.count_errors((definition.project, definition.view), errors)
             self.counts["written"] += written
             self.counts["skipped"] += rows - written
         document["rejected"] = [

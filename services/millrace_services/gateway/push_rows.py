@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,13 +58,21 @@ def checked(definition: Definition, request: PushRequest, clock: PushClock) -> W
     return Work(found.table, found.rejected, online)
 
 
-def commands(definition: Definition, tables: Sequence[pa.Table], context: WriteContext, by_slot: bool) -> list[Command]:
-    """Calls of the write rule for rows that were checked; takes as long as it takes, too."""
-    return [
-        command
-        for table in tables
-        for command in row_commands(definition, push_batch.rows(definition, table), context, by_slot=by_slot)
-    ]
+def commands(
+    definition: Definition, tables: Sequence[pa.Table], context: WriteContext, by_slot: bool
+) -> tuple[list[Command], dict[str, int]]:
+    """Calls of the write rule for rows that were checked; takes as long as it takes, too.
+
+    Returns:
+        The calls, and for how many rows the expression of a feature failed, by feature; its value is null for them.
+    """
+    made: list[Command] = []
+    errors: Counter[str] = Counter()
+    for table in tables:
+        rows = push_batch.rows(definition, table)
+        made += row_commands(definition, rows, context, by_slot=by_slot)
+        errors.update(rows.errors)
+    return made, errors
 
 
 class _Pushed:

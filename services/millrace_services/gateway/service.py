@@ -36,6 +36,8 @@ from millrace_services.web.metrics import Series
 
 logger = logging.getLogger(__name__)
 
+CountErrors = Callable[[tuple[str, str], Mapping[str, int]], None]
+
 
 @dataclass(frozen=True)
 class ReadMetrics:
@@ -45,11 +47,13 @@ class ReadMetrics:
         values: how many values were answered, by status.
         store_seconds: how long the store took.
         unreadable: called with the number of schemas of stored rows that nothing knows.
+        expression_errors: called with project and view, and for how many rows the expression of a feature failed.
     """
 
     values: MutableMapping[str, int]
     store_seconds: Series
     unreadable: Callable[[float], None]
+    expression_errors: CountErrors
 
     def statuses(self, read: Sequence[FeatureColumns], rows: int) -> None:
         """Counts the statuses of what was read; columns that share them are counted at once."""
@@ -178,6 +182,8 @@ class FeatureReads:
             columns = view.reader.read(view_rows, now, request.request_values, self._layouts.get(view.name))
             if columns.unknown:
                 columns = await self._read_other_layouts(view, view_rows, now, request.request_values)
+            if columns.errors:
+                self.metrics.expression_errors(view.name, columns.errors)
             read.append(columns)
         self.metrics.statuses(read, request.rows)
         return read

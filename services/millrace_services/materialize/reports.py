@@ -29,13 +29,20 @@ def write_termination_log(path: str | None, document: dict[str, Any]) -> None:
 
 
 def _bounded(document: dict[str, Any]) -> dict[str, Any]:
-    """What of the document fits: an error's message is cut, and of quality results failing ones stay the longest."""
+    """What of the document fits: an error's message is cut, and of quality results failing ones stay the longest.
+
+    Of the expressions that fail those stay that fail the most.
+    """
     if "error" in document:
         document = {**document, "error": termination.shortened(document["error"])}
     if results := sorted(document.get("quality") or (), key=lambda each: (each["passed"], each["severity"])):
         document = {**document, "quality": results}
     while results and termination.size(document) > termination.MOST_BYTES:
         results.pop()
+    if errors := dict(sorted((document.get("expressionErrors") or {}).items(), key=lambda each: -each[1])):
+        document = {**document, "expressionErrors": errors}
+    while errors and termination.size(document) > termination.MOST_BYTES:
+        errors.popitem()
     return document
 
 

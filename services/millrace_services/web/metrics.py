@@ -136,6 +136,12 @@ class Metrics:
         counter = Counter(name, text, tuple(self._constant), registry=self.registry)
         return counter.labels(**self._constant) if self._constant else counter
 
+    def labelled_counter(self, name: str, text: str, *labels: str) -> Callable[[tuple[str, ...], int], None]:
+        """A new counter per values of labels, for what is rare: adding to one takes locks."""
+        counter = Counter(name, text, (*labels, *self._constant), registry=self.registry)
+        constant = tuple(self._constant.values())
+        return lambda values, count: counter.labels(*values, *constant).inc(count)
+
     def tally(self, name: str, text: str, label: str) -> Tally:
         """A new counter per value of a label, for the event loop alone: adding to one costs an addition."""
         made = Tally(name, text, label, self._constant)

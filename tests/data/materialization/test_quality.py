@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from millrace_core.features.online.shard import Shard
+from millrace_data.materialization import job
 from millrace_data.materialization.examination import QualityBlockedError
 from millrace_data.materialization.ledger import Ledger, RunShard
 from millrace_data.online.store import Store
@@ -123,6 +125,84 @@ def test_a_blocked_process_ends_with_2_and_tells_each_check(lake: Lake, store: S
         "failing": 1,
     }
     assert "Traceback" not in said
+
+
+COUNTED = [
+    {"name": "amount", "type": "float64"},
+    {"name": "small", "type": "int32", "expression": "amount::tinyint"},
+    {"name": "root", "type": "int64", "expression": "amount::uinteger"},
+]
+
+
+def test_expressions_that_fail_are_counted_in_the_run_and_are_a_warning_without_a_rule(
+    lake: Lake, store: Store
+) -> None:
+    lake.having("spec.features", COUNTED)
+    lake.add((1, 10, 1.0), (2, 10, 128.0), (3, 10, -300.0), (4, 5, 1000.0), (4, 10, 4.0))
+
+    result = run(lake, store, now=20)
+
+    assert (result.written, result.errors) == (4, {"small": 2, "root": 1})
+    assert [(each.name, each.severity, each.passed, each.checked, each.failing) for each in result.quality] == [
+        ("small.maxErrorRate", "warn", False, 4, 2),
+        ("root.maxErrorRate", "warn", False, 4, 1),
+    ]
+    assert job.as_dict(result, 0.1, 30)["expressionErrors"] == {"small": 2, "root": 1}
+    lake.replace((1, 25, 1.0))
+    good = run(lake, store, now=30)
+    assert (good.errors, good.quality) == ({}, ())
+    assert "expressionErrors" not in job.as_dict(good, 0.1, 40)
+
+
+def test_a_rule_says_how_often_an_expression_may_fail_and_one_that_blocks_writes_nothing(
+    lake: Lake, store: Store
+) -> None:
+    lake.having("spec.features", COUNTED)
+    lake.having("spec.quality", [{"maxErrorRate": 0.5, "feature": "small"}, {"maxErrorRate": 0.5, "severity": "warn"}])
+    lake.add((1, 10, 1.0), (2, 10, 128.0))
+    result = run(lake, store, now=20)
+    assert [(each.name, each.severity, each.passed) for each in result.quality] == [
+        ("small.maxErrorRate", "block", True),
+        ("small.maxErrorRate", "warn", True),
+        ("root.maxErrorRate", "warn", True),
+    ]
+    lake.replace((1, 25, 1000.0), (3, 25, 128.0), (4, 25, 1.0))
+    with pytest.raises(QualityBlockedError, match=r"the expression of small fails for 2 of 3 rows.*66.67%; at most 50"):
+        run(lake, store, now=30)
+    assert amounts(lake, store, range(1, 5)) == [1.0, 128.0, None, None]
+    assert store.watermark(lake.definition) == 20
+
+
+def test_a_rule_that_blocks_sees_the_rows_of_all_shards_and_shards_tell_what_failed_for_theirs(
+    lake: Lake, store: Store
+) -> None:
+    lake.having("spec.features", COUNTED)
+    lake.add(*((user, 10, -1.0 if user < 4 else 1000.0) for user in range(40)))
+    results = [run(lake, store, now=20, part=RunShard("one", Shard(index, 2))) for index in range(2)]
+    assert sum((Counter(each.errors) for each in results), Counter()) == {"small": 36, "root": 4}
+    assert [each.quality for each in results] == [(), ()]
+    lake.having("spec.quality", [{"maxErrorRate": 0.05, "feature": "root"}])
+    store.client.flushall()
+    for index in range(2):
+        with pytest.raises(QualityBlockedError, match="root fails for 4 of 40 rows"):
+            run(lake, store, now=20, part=RunShard("two", Shard(index, 2)))
+    assert store.count("shop", "user-stats") == 0
+
+
+def test_the_record_of_a_run_and_its_message_tell_what_failed(lake: Lake, store: Store) -> None:
+    lake.having("spec.features", COUNTED)
+    lake.add((1, 10, 1000.0), (2, 10, 1.0))
+    code, told, _ = lake.job("run")
+    assert (code, told["expressionErrors"]) == (0, {"small": 1})
+    assert told["quality"][0]["name"] == "small.maxErrorRate"
+
+
+def test_of_very_many_expressions_that_fail_the_message_names_those_that_fail_most(tmp_path: Path) -> None:
+    errors = {f"feature_with_a_rather_long_name_{index}": index for index in range(1, 500)}
+    write_termination_log(str(tmp_path / "log"), {"view": "v", "expressionErrors": errors})
+    written = (tmp_path / "log").read_bytes()
+    assert len(written) <= 4096
+    assert list(json.loads(written)["expressionErrors"].values())[:3] == [499, 498, 497]
 
 
 @pytest.mark.parametrize("filler", ["x", "é", '"'])

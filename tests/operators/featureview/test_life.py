@@ -476,6 +476,52 @@ def test_a_warning_is_reported_and_the_view_stays_ready() -> None:
     assert life.holds("Ready") == "True"
 
 
+COUNTED = [
+    {"name": "amount", "type": "float64"},
+    {"name": "small", "type": "int32", "expression": "amount::tinyint"},
+]
+
+
+def test_expressions_that_fail_are_told_without_any_rule_until_a_run_in_which_none_does() -> None:
+    life = Life(clicks(parallelism=2).having("spec.features", COUNTED))
+    life.look()
+    shards: list[dict[str, Any]] = [
+        {"rows": 6, "expressionErrors": {"small": 1}},
+        {"rows": 4, "expressionErrors": {"small": 2}},
+    ]
+    life.succeed_in_shards(life.active(), shards[0], {**shards[1], "complete": True})
+    life.look()
+    assert life.view["status"]["lastRun"]["expressionErrors"] == {"small": 3}
+    status, reason, said = life.condition("QualityOK")
+    assert (status, reason) == ("True", "QualityWarnings")
+    assert said == "small.maxErrorRate: the expression of small fails for 3 of 10 rows, whose value is null"
+    assert life.view["status"]["quality"][0]["failing"] == 3
+    assert life.holds("Ready") == "True"
+    before = life.writes
+    life.look()
+    assert life.writes == before
+    life.now = moment("12:16")
+    life.succeed_in_shards(life.tick(), {"rows": 5}, {"rows": 5, "complete": True})
+    life.look()
+    assert life.condition("QualityOK")[:2] == ("True", "NoRules")
+    assert "quality" not in life.view["status"]
+    assert "expressionErrors" not in life.view["status"]["lastRun"]
+
+
+def test_a_rule_that_warns_is_judged_by_the_rows_of_all_shards() -> None:
+    rule = {"maxErrorRate": 0.3, "severity": "warn"}
+    view = clicks(parallelism=2).having("spec.features", COUNTED).having("spec.quality", [rule, POSITIVE])
+    life = Life(view)
+    life.look()
+    shards = [{"rows": 1, "expressionErrors": {"small": 1}}, {"rows": 9, "expressionErrors": {"small": 2}}]
+    told = {"complete": True, "quality": [result("amount.range", passed=True)]}
+    life.succeed_in_shards(life.active(), shards[0], {**shards[1], **told})
+    life.look()
+    assert life.condition("QualityOK")[:2] == ("True", "QualityPassed")
+    names = {each["name"]: each["passed"] for each in life.view["status"]["quality"]}
+    assert names == {"amount.range": True, "small.maxErrorRate": True}
+
+
 def test_a_source_whose_column_is_gone_is_a_matter_of_quality_without_any_rule() -> None:
     life = Life(clicks())
     life.look()

@@ -79,3 +79,13 @@ def test_a_view_that_goes_takes_its_series_with_it() -> None:
     assert gone is not None
     views.cache.remove(FEATURE_VIEWS, gone)
     assert [sample for metric in views.registry.collect() for sample in metric.samples] == []
+
+
+def test_expressions_that_fail_count_by_feature_once_a_run() -> None:
+    views = Views()
+    views.has(lastRun=run("12:01") | {"expressionErrors": {"age": 9}})
+    for _ in range(2):
+        views.has(lastRun=run("12:15") | {"expressionErrors": {"age": 2, "day": 1}})
+    views.has(lastRun=run("12:20") | {"expressionErrors": {"age": 3}})
+    assert views.value("expression_errors_total", feature="age") == 5
+    assert views.value("expression_errors_total", feature="day") == 1

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -157,3 +158,35 @@ def test_a_column_that_is_neither_key_nor_request_field_is_refused_with_both(
     assert refused.status_code == 400
     assert "'amout'" in refused.text
     assert "user_id; the request fields: amount" in refused.text
+
+
+def test_expressions_that_fail_are_null_and_count_by_feature(
+    gateway: RunningService, publish: Publish, store: Store
+) -> None:
+    features = [
+        {"name": "page", "type": "string"},
+        {"name": "number", "type": "int32", "expression": "page::int"},
+        {"name": "asked", "type": "int32", "expression": "request.text::int"},
+    ]
+    view = feature_view("fails").having("spec.features", features).having("spec.source.parquet", None)
+    view = view.having("spec.source.push", {"uri": "file:///nowhere/"})
+    publish(published(view.having("spec.requestFields", [{"name": "text", "type": "string"}]).build(), "shop"))
+    now = datetime.now(UTC).isoformat()
+    rows = {"user_id": [1, 2, 3], "event_timestamp": [now] * 3, "page": ["7", "x", None]}
+    rows |= {"created_timestamp": [now] * 3}
+
+    pushed = httpx.post(f"{gateway.url}/push", json={"view": "fails", "df": rows, "to": "online", "project": "shop"})
+    body = {"features": ["fails:number", "fails:asked"], "entities": {"user_id": [1, 2, 3]}, "project": "shop"}
+    found = columns(ask(gateway, {**body, "request": {"text": ["x", "y", "1"]}}))
+
+    assert pushed.json()["expression_errors"] == {"number": 1}
+    assert found["number"]["values"] == [7, None, None]
+    assert (found["asked"]["values"], found["asked"]["statuses"]) == (
+        [None, None, 1],
+        ["NULL_VALUE", "NULL_VALUE", "PRESENT"],
+    )
+    metrics = httpx.get(f"{gateway.url}/metrics").text.splitlines()
+    counted = {line for line in metrics if line.startswith("millrace_gateway_expression_errors_total")}
+    labels = 'feature="{}",namespace="shop",view="fails"'
+    name = "millrace_gateway_expression_errors_total"
+    assert counted == {f"{name}{{{labels.format('number')}}} 1.0", f"{name}{{{labels.format('asked')}}} 2.0"}

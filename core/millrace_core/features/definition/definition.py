@@ -142,6 +142,7 @@ class Definition:
         schema_hash: ``sha256:`` and 64 hex digits.
         request_fields: values that come with each request, for expressions.
         partials: folder of cell logs (``cells``); None where none is kept.
+        error_checks: how many rows of a run the expression of a stored feature may fail for.
     """
 
     project: str
@@ -161,6 +162,7 @@ class Definition:
     schema_hash: str
     request_fields: tuple[RequestField, ...] = ()
     partials: str | None = None
+    error_checks: tuple[Check, ...] = ()
 
     @cached_property
     def source_kind(self) -> str:
@@ -238,12 +240,14 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
     _refuse_named_as_keys("spec.requestFields", [field.name for field in spec.request_fields or ()], spec)
     source_columns.check(spec.source)
     materialization = spec.materialization
+    features = _features(spec)
+    evaluated = [each.name for each in features if each.expression is not None and not each.on_demand]
     start_from = materialization and materialization.start_from
     return Definition(
         project=namespace,
         view=name,
         join_keys=tuple(JoinKey(entity.name, entity.type) for entity in spec.entities),
-        features=_features(spec),
+        features=features,
         timestamp_field=spec.source.timestamp_field,
         created_field=spec.source.created_timestamp_field,
         ttl=_ttl(spec),
@@ -259,6 +263,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
         schema_hash=schema_hash(spec),
         request_fields=tuple(RequestField(field.name, field.type) for field in spec.request_fields or ()),
         partials=spec.aggregation.partials.uri if spec.aggregation and spec.aggregation.partials else None,
+        error_checks=quality.compile_error_checks(spec.quality or (), evaluated),
     )
 
 

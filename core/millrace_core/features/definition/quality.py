@@ -20,10 +20,20 @@ from millrace_core.features.expressions.expressions import Expression
 from millrace_core.features.expressions.sql_writer import literal
 
 Kind = Literal[
-    "maxNullRate", "range", "allowed", "pattern", "unique", "predicate", "freshness", "volume", "schemaDrift"
+    "maxNullRate",
+    "range",
+    "allowed",
+    "pattern",
+    "unique",
+    "predicate",
+    "freshness",
+    "volume",
+    "schemaDrift",
+    "maxErrorRate",
 ]
 
 _NAME: Final = 63
+_SUBJECTS: Final = ("column", "freshness", "volume", "schema_drift", "predicate", "max_error_rate")
 _OF_A_COLUMN: Final[Mapping[Kind, tuple[str, ...]]] = {
     "maxNullRate": ("max_null_rate",),
     "range": ("min", "max"),
@@ -41,6 +51,8 @@ class Check:
         name: for people.
         where: the rule's field, such as ``spec.quality[2]``.
         predicate: the condition, of a check of kind ``predicate``.
+        feature: of a check of kind ``maxErrorRate``.
+        implied: no rule asks for it; its result is told only where it does not pass.
     """
 
     kind: Kind
@@ -48,6 +60,8 @@ class Check:
     where: str
     rule: QualityRule = field(hash=False)
     predicate: Expression | None = None
+    feature: str | None = None
+    implied: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -59,27 +73,71 @@ class Check:
     @property
     def counts_rows(self) -> bool:
         """Whether the check counts rows."""
-        return self.kind not in ("freshness", "volume", "schemaDrift")
+        return self.kind not in ("freshness", "volume", "schemaDrift", "maxErrorRate")
 
 
 def compile(rules: Sequence[QualityRule]) -> tuple[Check, ...]:  # noqa: A001 the term of the field
-    """The checks of the rules, in their order.
+    """The checks of the source's rows, in the order of the rules.
 
     Raises:
         RejectError: a rule has no meaning; names the field.
     """
-    return tuple(check for index, rule in enumerate(rules) for check in _checks(rule, f"spec.quality[{index}]"))
+    found = (check for index, rule in enumerate(rules) for check in _checks(rule, f"spec.quality[{index}]"))
+    return tuple(check for check in found if check.kind != "maxErrorRate")
+
+
+def compile_error_checks(rules: Sequence[QualityRule], stored: Sequence[str]) -> tuple[Check, ...]:
+    """The checks of expressions: those of ``maxErrorRate``, and an implied warning for each feature that has none.
+
+    Args:
+        rules: the view's, as ``compile`` takes them.
+        stored: the stored features that have an expression.
+
+    Raises:
+        RejectError: a rule is about no such feature; names the field.
+    """
+    found: list[Check] = []
+    for index, rule in enumerate(rules):
+        if rule.max_error_rate is None:
+            continue
+        where = f"spec.quality[{index}]"
+        if not stored or (rule.feature is not None and rule.feature not in stored):
+            raise RejectError(
+                f"{rule.feature!r} is no stored feature with an expression"
+                if rule.feature
+                else "the view has no stored feature with an expression",
+                hint=f"These are: {', '.join(stored)}" if stored else "Leave the rule out: a run evaluates nothing",
+                field=f"{where}.{'feature' if rule.feature else 'maxErrorRate'}",
+            )
+        found += (_of_errors(name, where, rule) for name in ([rule.feature] if rule.feature else stored))
+    named = {check.feature for check in found}
+    warning = QualityRule(max_error_rate=0, severity="warn")
+    found += (_of_errors(name, "spec.features", warning, implied=True) for name in stored if name not in named)
+    return tuple(found)
+
+
+def _of_errors(feature: str, where: str, rule: QualityRule, *, implied: bool = False) -> Check:
+    kind: Kind = "maxErrorRate"
+    name = f"{(rule.name or feature)[: _NAME - len(kind) - 1]}.{kind}"
+    if rule.name and rule.feature is None:
+        name = f"{rule.name}.{feature}"[:_NAME]
+    return Check(kind, name, where, rule, feature=feature, implied=implied)
 
 
 def _checks(rule: QualityRule, where: str) -> list[Check]:
     alone = rule.unique is not None and rule.column is None
-    given = [name for name in ("column", "freshness", "volume", "schema_drift", "predicate") if _has(rule, name)]
+    given = [name for name in _SUBJECTS if _has(rule, name)]
     if len(given) + alone != 1:
         raise RejectError(
             f"the rule is about {len(given) + alone} things",
-            hint="A rule is about exactly one of column, freshness, volume, schemaDrift, predicate, or unique alone",
+            hint=(
+                "A rule is about exactly one of column, freshness, volume, schemaDrift, predicate, maxErrorRate, or "
+                "unique alone"
+            ),
             field=where,
         )
+    if rule.feature is not None and rule.max_error_rate is None:
+        raise RejectError("it belongs to maxErrorRate", hint="Name a column in column", field=f"{where}.feature")
     _refuse_impossible(rule, where)
     kinds: list[Kind] = [kind for kind, names in _OF_A_COLUMN.items() if any(_has(rule, name) for name in names)]
     if rule.column is not None:
@@ -101,6 +159,8 @@ def _checks(rule: QualityRule, where: str) -> list[Check]:
         text = expressions.parse(rule.predicate, where=f"{where}.predicate")
         _refuse_request(text, where)
         return [Check("predicate", (rule.name or rule.predicate)[:_NAME], where, rule, text)]
+    if rule.max_error_rate is not None:
+        return [Check("maxErrorRate", "maxErrorRate", where, rule)]
     kind: Kind = "unique" if alone else "schemaDrift" if rule.schema_drift else "volume" if rule.volume else "freshness"
     if rule.freshness:
         duration.microseconds(rule.freshness, field=f"{where}.freshness")

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition, Feature
-from millrace_core.features.evaluation.program import Program, ProgramInput
+from millrace_core.features.evaluation.program import Computed, Program, ProgramInput
 from millrace_core.features.types.conform import conform
 
 
@@ -40,8 +40,8 @@ class Derivation:
         visible: pa.Array,
         request: Mapping[str, pa.Array] | None = None,
         entity: pa.Array | None = None,
-    ) -> list[pa.Array]:
-        """The wanted features.
+    ) -> Computed:
+        """The wanted features, and for how many rows expressions failed.
 
         Args:
             found: values of ``reads``, one Arrow array each.
@@ -52,6 +52,7 @@ class Derivation:
         Raises:
             RejectError: a request field is missing, or its values are of another type; names it.
         """
+        errors: dict[str, int] = {}
         have = {feature.name: column for feature, column in zip(self.reads, found, strict=True)}
         if self._program is not None:
             given = [
@@ -59,8 +60,9 @@ class Derivation:
                 for each in self._program.inputs
             ]
             entities = pa.repeat(pa.scalar(True), len(visible)) if entity is None else entity
-            have |= zip(self._program.wanted, self._program.arrays(given, visible, entities), strict=True)
-        return [have[feature.name] for feature in self._wanted]
+            values, errors = self._program.arrays(given, visible, entities)
+            have |= zip(self._program.wanted, values, strict=True)
+        return Computed([have[feature.name] for feature in self._wanted], errors)
 
     def _requested(self, each: ProgramInput, request: Mapping[str, pa.Array]) -> pa.Array:
         name = each.name[1]

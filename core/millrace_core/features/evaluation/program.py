@@ -3,6 +3,9 @@
 Training, materialization and the gateway run the same query, made by the same code from the same definition. So a value
 has the same bits wherever it is computed. Training and materialization start the query for each batch. For the rows of
 requests it is started once and goes on running (``standing_query``).
+
+A row for which an expression fails is null, and is counted. Each expression is evaluated once, inside a struct inside
+``try``: where it fails the struct is null, and where its value is null the struct is not.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,10 +30,12 @@ from millrace_core.features.expressions.compiled import CompiledExpression, sql_
 from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 from millrace_core.features.expressions.expressions import REQUEST
 from millrace_core.features.expressions.sql_writer import Name, quoted
-from millrace_core.features.types.arrow_numpy import one_array
+from millrace_core.features.types.arrow_numpy import Numbers, integers, one_array
 from millrace_core.features.types.conform import ARROW
 
 _BATCH: Final = 65_536
+# Expressions whose failures one 64-bit integer of a row tells.
+_MASK: Final = 62
 _VISIBLE: Final = "visible"
 _ENTITY: Final = "entity"
 
@@ -42,6 +48,19 @@ _CODES: Final = {
     ARROW["int32"]: "i",
     pa.timestamp("us"): "q",
 }
+
+
+class Computed(NamedTuple):
+    """What was computed.
+
+    Attributes:
+        values: one column per wanted feature, in order.
+        errors: for how many rows the expression of a feature failed, by feature; those that failed for none are not
+            there. Features that are computed on the way count, too.
+    """
+
+    values: list[Any]
+    errors: dict[str, int]
 
 
 class ProgramInput(NamedTuple):
@@ -76,10 +95,12 @@ class Program:
         fields = [pa.field(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
         self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
         types = {name: definition.feature[name].type for name in steps}
+        self._steps = tuple(steps)
+        self._masks = -(-len(steps) // _MASK)
         self._query = partial(_query, self.inputs, self.wanted, steps, types)
         self._standing: StandingQuery | None = None
 
-    def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> list[pa.Array]:
+    def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> Computed:
         """Computes from Arrow columns.
 
         Args:
@@ -88,19 +109,22 @@ class Program:
             entity: per row whether it is of an entity: no join key is null.
 
         Returns:
-            One Arrow array (``conform.ARROW``) per wanted feature.
+            Its columns are Arrow arrays (``conform.ARROW``).
         """
         given = [_without_zone(column) for column in columns]
         batch = pa.record_batch([*given, visible, entity], schema=self._schema)
         with self._explained(), _database().cursor() as cursor:
             cursor.register(GIVEN, pa.table(batch))
             table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
-        return [pc.cast(one_array(table.column(index)), ARROW[kind]) for index, kind in enumerate(self._types)]
+        masks = [integers(one_array(column)) for column in table.columns[: self._masks]]
+        found = table.columns[self._masks :]
+        values = [pc.cast(one_array(each), ARROW[kind]) for each, kind in zip(found, self._types, strict=True)]
+        return Computed(values, self._errors(masks))
 
-    def values(self, columns: Sequence[Sequence[Any]], rows: int) -> list[Sequence[Any]]:
+    def values(self, columns: Sequence[Sequence[Any]], rows: int) -> Computed:
         """Computes from columns of Python values as in packed rows: times are microseconds. All rows are visible."""
         if not rows:
-            return [()] * len(self.wanted)
+            return Computed([()] * len(self.wanted), {})
         fields = list(self._schema)[: len(self.inputs)]
         arrays = [_array(column, field.type) for column, field in zip(columns, fields, strict=True)]
         with self._explained():
@@ -114,7 +138,18 @@ class Program:
                 self._standing = None
                 raise
         _, *values = zip(*found, strict=True)
-        return list[Sequence[Any]](values)
+        masks, values = values[: self._masks], values[self._masks :]
+        return Computed(values, self._errors([np.array(mask) for mask in masks]) if any(map(any, masks)) else {})
+
+    def _errors(self, masks: Sequence[Numbers]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for first, mask in enumerate(masks):
+            if not mask.any():
+                continue
+            for bit, name in enumerate(self._steps[first * _MASK : (first + 1) * _MASK]):
+                if count := int(np.count_nonzero(mask & (1 << bit))):
+                    found[name] = count
+        return found
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -167,20 +202,28 @@ def _query(
 ) -> str:
     """The query that computes the wanted features from a table of the inputs.
 
-    ``first`` are columns of the table that come first in the result. Each expression is a column of its own subquery
-    around the one before, so that it is computed once.
+    ``first`` are columns of the table that come first in the result; masks of what failed follow, then the features.
+    Each expression is a column of its own subquery around the one before, so that it is computed once.
     """
     columns = {each.name: quoted(f"i{index}") for index, each in enumerate(inputs)}
     query = table
+    failed = []
     for index, (name, computed) in enumerate(steps.items()):
         column = quoted(f"e{index}")
-        value = f"try({_cast(computed.expression.over(columns), computed.came, types[name])})"
+        value = f"try({{'v': {_cast(computed.expression.over(columns), computed.came, types[name])}}})"
+        fails = f"{column} is null"
         if not computed.on_demand:
             # An expression over aggregates alone has a value for every entity. Without an entity it is null, as online.
-            value = f"case when {_VISIBLE if computed.row_bound else _ENTITY} then {value} end"
+            there = _VISIBLE if computed.row_bound else _ENTITY
+            value, fails = f"case when {there} then {value} end", f"{there} and {fails}"
         query = f"(select *, {value} as {column} from {query})"  # noqa: S608 written anew
-        columns[name,] = column
-    outputs = ", ".join([*first, *(_out(columns[name,], types[name]) for name in wanted)])
+        columns[name,] = f"struct_extract({column}, 'v')"
+        if types[name] == "timestamp":
+            # What is no moment of the calendar is null in every row and answer.
+            fails = f"({fails}) or isinf({columns[name,]})"
+        failed.append(f"case when {fails} then {1 << index % _MASK}::bigint else 0 end")
+    masks = [" + ".join(failed[begin : begin + _MASK]) for begin in range(0, len(failed), _MASK)]
+    outputs = ", ".join([*first, *masks, *(_out(columns[name,], types[name]) for name in wanted)])
     return f"select {outputs} from {query}"  # noqa: S608 written anew
 
 

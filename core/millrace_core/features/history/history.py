@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -60,7 +61,8 @@ class Rows(NamedTuple):
     """Some rows of a history, by column: join keys (``KEY_ARROW`` types), times (int64 microseconds), features.
 
     ``done`` is the part of the history that has been read by now, 0 to 1. ``expires`` is when each row expires, in
-    microseconds; None where event time + ttl says that.
+    microseconds; None where event time + ttl says that. ``errors`` says for how many of the rows the expression of a
+    feature failed, by feature.
     """
 
     keys: list[pa.Array]
@@ -69,6 +71,7 @@ class Rows(NamedTuple):
     features: list[pa.Array]
     done: float = 1.0
     expires: pa.Array | None = None
+    errors: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass

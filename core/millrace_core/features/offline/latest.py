@@ -52,7 +52,8 @@ def latest(definition: Definition, source: HistorySource, within: TimeRange, eng
     derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
     for rows in history.rows(winners.ascending(), derivation.reads):
         visible = pa.array(np.ones(len(rows.event_times), bool))
-        yield rows._replace(features=derivation.columns(rows.features, visible))
+        features, errors = derivation.columns(rows.features, visible)
+        yield rows._replace(features=features, errors=errors)
 
 
 def _winners(history: History, engine: Engine) -> _NumberSet:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.evaluation.program import Computed
 from millrace_core.features.history.entity_frame import NONE, EntityFrame, SortedFrame
 from millrace_core.features.history.history import NO_CREATED, History, HistorySource, TimeRange
 from millrace_core.features.types.arrow_numpy import Numbers, integers
@@ -56,7 +57,7 @@ def join(
         ReportError: memory or disk do not suffice.
         SourceChangedError: the source changed meanwhile.
     """
-    return search(definition, features, source, frame, engine)()
+    return search(definition, features, source, frame, engine)().values
 
 
 def search(
@@ -65,11 +66,12 @@ def search(
     source: HistorySource,
     frame: EntityFrame,
     engine: Engine | None = None,
-) -> Callable[[], list[pa.Array]]:
+) -> Callable[[], Computed]:
     """The first half of a ``join``: finds the rows that were visible, and computes aggregates.
 
     Returns:
-        The second half, to be called once: reads the features of these rows. It may run in another thread while another
+        The second half, to be called once: reads the features of these rows, and says for how many rows of the frame
+        expressions failed. It may run in another thread while another
         view is searched: one mostly reads, the other mostly computes.
     """
     derivation = Derivation(definition, features)
@@ -84,7 +86,7 @@ def search(
         found = aggregate_join.join(definition, windowed, source, frame, engine)
         values |= {feature.name: column for feature, column in zip(windowed, found, strict=True)}
 
-    def fetch() -> list[pa.Array]:
+    def fetch() -> Computed:
         found = _fetch(history, columns, winners)
         have = values | {feature.name: column for feature, column in zip(columns, found, strict=True)}
         reads = [have[feature.name] for feature in derivation.reads]

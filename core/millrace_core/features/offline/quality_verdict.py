@@ -108,6 +108,26 @@ def judge(checks: Sequence[Check], measured: QualityMeasurements, baseline: Qual
     return QualityVerdict(outcomes, _remembered(measured, baseline))
 
 
+def judge_errors(checks: Sequence[Check], errors: Mapping[str, int], rows: int) -> tuple[CheckResult, ...]:
+    """Judges how many of the rows that a run evaluated expressions failed for; implied checks that pass are not told.
+
+    Args:
+        checks: of kind ``maxErrorRate``.
+        errors: failures by feature; 0 where a feature is not there.
+        rows: that the run evaluated.
+    """
+    results = (_of_errors(check, errors.get(check.feature or "", 0), rows) for check in checks)
+    return tuple(result for check, result in zip(checks, results, strict=True) if not (check.implied and result.passed))
+
+
+def _of_errors(check: Check, failing: int, rows: int) -> CheckResult:
+    allowed = check.rule.max_error_rate or 0.0
+    share = f" ({failing / rows:.2%}; at most {allowed:.2%} may)" if failing and allowed and rows else ""
+    says = f"the expression of {check.feature} fails for {failing:,} of {rows:,} rows, whose value is null{share}"
+    passed = failing <= allowed * rows
+    return CheckResult(check.name, check.rule.severity, passed, says, rows, failing)
+
+
 _FAULTS: Final[Mapping[Kind, str]] = {
     "maxNullRate": "are null",
     "allowed": "are not among those allowed",

@@ -109,7 +109,7 @@ def _rows(definition: Definition, derivation: Derivation, chunk: Chunk, upto: in
     there = np.flatnonzero(visible | (low < high))
     taken = pa.array(there)
     columns = _values(derivation.reads, chunk.events, there, grid[there], visible[there])
-    columns = derivation.columns(columns, pa.array(visible[there]))
+    columns, errors = derivation.columns(columns, pa.array(visible[there]))
     row_times = int64_array(latest[there]).cast(ARROW["timestamp"])
     return Rows(
         [key.take(taken) for key in chunk.keys],
@@ -118,6 +118,7 @@ def _rows(definition: Definition, derivation: Derivation, chunk: Chunk, upto: in
         [*columns, row_times],
         chunk.done,
         int64_array(_expires(definition, latest[there])),
+        errors,
     )
 
 

@@ -12,7 +12,7 @@ Only PRESENT values are not None.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +45,7 @@ class FeatureColumns:
         unknown: schema ids of rows without a known layout; the values of these rows are NOT_FOUND.
         alike: whether all columns share one ``statuses`` object, and all of these are PRESENT.
         row_times: event times of the rows that row-bound features of snapshots come from; None where there are none.
+        errors: for how many rows the expression of an on-demand feature failed, by feature; empty where none did.
     """
 
     features: list[FeatureColumn]
@@ -52,6 +53,7 @@ class FeatureColumns:
     unknown: set[bytes] = field(default_factory=set)
     alike: bool = False
     row_times: Sequence[int | None] | None = None
+    errors: Mapping[str, int] = field(default_factory=dict)
 
     def times_of(self, feature: Feature) -> Sequence[int | None]:
         """The event times of a feature's values."""

@@ -72,12 +72,12 @@ class FeatureReader:
             return columns
         brought = request_columns(self.request_fields, request, len(rows))
         inputs = [columns.features[self._stored[name]].values for name in self._inputs]
-        values = self._program.values([*inputs, *brought], len(rows))
+        values, errors = self._program.values([*inputs, *brought], len(rows))
         present = columns.features[0].statuses if columns.alike and columns.features else [PRESENT] * len(rows)
         computed = {name: _column(column, present) for name, column in zip(self._program.wanted, values, strict=True)}
         features = [computed.get(name) or columns.features[self._stored[name]] for name in self._names]
         alike = columns.alike and all(column.statuses is present for column in computed.values())
-        return FeatureColumns(features, columns.event_times, columns.unknown, alike, columns.row_times)
+        return FeatureColumns(features, columns.event_times, columns.unknown, alike, columns.row_times, errors)
 
 
 def _column(values: Sequence[Any], present: Sequence[str]) -> FeatureColumn:

@@ -146,11 +146,13 @@ def rows(definition: Definition, table: pa.Table) -> Rows:
     derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
     reads = [read for feature in derivation.reads if (read := feature.source_column) is not None]
     found = [conform(_whole(table, read.column), read.type, column=read.column) for read in reads if read.type]
+    features, errors = derivation.columns(found, pa.array([True] * table.num_rows))
     return Rows(
         [conform_key(_whole(table, key.name), key.type, column=key.name) for key in definition.join_keys],
         microseconds(_whole(table, definition.timestamp_field), column=definition.timestamp_field),
         microseconds(_whole(table, created), column=created) if created else None,
-        derivation.columns(found, pa.array([True] * table.num_rows)),
+        features,
+        errors=errors,
     )
 
 

@@ -165,7 +165,7 @@ def _empty_values(definition: Definition, wanted: Sequence[Feature]) -> list[Val
 
     program = Program(definition, computed, ())
     given = [[definition.feature[each.name[0]].empty] for each in program.inputs]
-    values = dict(zip(computed, program.values(given, 1), strict=True))
+    values = dict(zip(computed, program.values(given, 1).values, strict=True))
     return [
         values[feature.name][0] if feature.name in values else value
         for feature, value in zip(wanted, empty, strict=True)

@@ -33,6 +33,9 @@ def rules(*documents: dict[str, Any]) -> tuple[quality.Check, ...]:
             r"no regular expression: .*without look-around",
         ),
         ({"predicate": "now() > x"}, "spec.quality[1].predicate", "now"),
+        ({"column": "x", "maxErrorRate": 0.1}, "spec.quality[1]", "exactly one of"),
+        ({"maxErrorRate": 0.1, "min": 1}, "spec.quality[1].column", "range is about a column"),
+        ({"freshness": "1h", "feature": "x"}, "spec.quality[1].feature", "belongs to maxErrorRate"),
         ({"predicate": "request.a > x"}, "spec.quality[1].predicate", "of a request"),
     ],
 )
@@ -49,3 +52,36 @@ def test_definitions_with_rules_can_be_compared_and_hashed() -> None:
 
     assert made() == made()
     assert hash(made().quality) == hash(made().quality)
+
+
+def test_every_stored_expression_has_a_check_a_rule_for_all_is_one_per_feature_and_without_a_rule_it_warns() -> None:
+    def checks(*documents: dict[str, Any]) -> list[tuple[str, str, float | None, bool]]:
+        rules = [QualityRule.model_validate(document) for document in documents]
+        found = quality.compile_error_checks(rules, ["a", "b"])
+        return [(each.name, each.rule.severity, each.rule.max_error_rate, each.implied) for each in found]
+
+    assert checks() == [("a.maxErrorRate", "warn", 0, True), ("b.maxErrorRate", "warn", 0, True)]
+    assert checks({"maxErrorRate": 0.1}) == [
+        ("a.maxErrorRate", "block", 0.1, False),
+        ("b.maxErrorRate", "block", 0.1, False),
+    ]
+    assert checks({"maxErrorRate": 0.1, "feature": "b", "name": "few", "severity": "warn"}) == [
+        ("few.maxErrorRate", "warn", 0.1, False),
+        ("a.maxErrorRate", "warn", 0, True),
+    ]
+    assert [name for name, *_ in checks({"maxErrorRate": 1, "name": "few"})] == ["few.a", "few.b"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "rule", "field", "said"),
+    [
+        (["a"], {"maxErrorRate": 0, "feature": "x"}, "spec.quality[0].feature", "'x' is no stored.*These are: a"),
+        ([], {"maxErrorRate": 0}, "spec.quality[0].maxErrorRate", "no stored feature with an expression"),
+    ],
+)
+def test_a_rule_about_expressions_that_no_run_evaluates_is_refused(
+    stored: list[str], rule: dict[str, Any], field: str, said: str
+) -> None:
+    with pytest.raises(RejectError, match=said) as raised:
+        quality.compile_error_checks([QualityRule.model_validate(rule)], stored)
+    assert raised.value.field == field

@@ -32,8 +32,9 @@ def value(expression: str, kind: str, columns: dict[str, tuple[str, Any]]) -> An
     program = Program(definition, ["x"], ())
     inputs = [columns[each.name[0]][1] for each in program.inputs]
     arrays = [pa.array([cell], ARROW[each.type]) for cell, each in zip(inputs, program.inputs, strict=True)]
-    (by_column,) = program.arrays(arrays, pa.array([True]), pa.array([True]))
-    ((one,),) = program.values([[cell] for cell in inputs], 1)
+    (by_column,), errors = program.arrays(arrays, pa.array([True]), pa.array([True]))
+    ((one,),), same_errors = program.values([[cell] for cell in inputs], 1)
+    assert errors == same_errors
     assert by_column.type == ARROW[kind]  # type: ignore[index]
     assert same(raw(by_column).to_pylist()[0], one)
     return one
@@ -142,8 +143,76 @@ def test_what_fails_twice_in_an_expression_is_null_as_what_fails_once() -> None:
     amounts, asked = [0.5, 0.5, 0.5], [None, 2.0, 2147483648.0]
     there = pa.array([True] * 3)
     program = Program(definition, ["y", "x"], ())
-    assert program.values([amounts, asked], 3)[0] == (None, 2.0, None)
-    assert program.arrays([pa.array(amounts), pa.array(asked)], there, there)[0].to_pylist() == [None, 2.0, None]
+    assert program.values([amounts, asked], 3) == ([(None, 2.0, None), tuple(amounts)], {"y": 1})
+    (y, _), errors = program.arrays([pa.array(amounts), pa.array(asked)], there, there)
+    assert (y.to_pylist(), errors) == ([None, 2.0, None], {"y": 1})
+
+
+CASES = [
+    ("s::int", "int32", ["1", "x", None, "2", ""], [1, None, None, 2, None], 2),
+    ("try_cast(s as int)", "int32", ["1", "x", None], [1, None, None], 0),
+    ("try(s::int)", "int32", ["1", "x", None], [1, None, None], 0),
+    ("nullif(s, 'x')", "string", ["1", "x", None], ["1", None, None], 0),
+    ("s::int / 0", "float64", ["1", "x", None], [math.inf, None, None], 1),
+    ("s::date", "timestamp", ["1970-01-02", "2026-02-30", None], [86_400_000_000, None, None], 1),
+    ("s::timestamp", "timestamp", ["infinity", "1970-01-01"], [None, 0], 1),
+    ("s::bigint::int + 1", "int32", [str(2**31 - 1), str(2**31), "1", None], [None, None, 2, None], 2),
+    ("cast('x' as int)", "int32", ["1", "2", None], [None] * 3, 3),
+    ("null", "int32", ["1", None], [None] * 2, 0),
+    ("list_transform([s], lambda x: x::int)", "array<int32>", ["1", "x", None], [[1], None, [None]], 1),
+]
+
+
+@pytest.mark.parametrize(("expression", "kind", "texts", "values", "failing"), CASES)
+def test_rows_for_which_an_expression_fails_are_null_and_are_counted_and_a_null_that_it_gives_is_none_of_them(
+    expression: str, kind: str, texts: list[str | None], values: list[Any], failing: int
+) -> None:
+    definition = view(computed("n", expression, kind), columns=[{"name": "s", "type": "string"}])
+    program = Program(definition, ["n"], ())
+    inputs = program.inputs or ()
+    there = pa.array([True] * len(texts))
+
+    by_column = program.arrays([pa.array(texts, pa.string())] * len(inputs), there, there)
+    by_row = program.values([texts] * len(inputs), len(texts))
+
+    errors = {"n": failing} if failing else {}
+    assert (raw(by_column.values[0]).to_pylist(), by_column.errors) == (values, errors)
+    assert ([*by_row.values[0]], by_row.errors) == (values, errors)
+
+
+def test_what_fails_is_counted_for_the_feature_that_fails_and_not_for_those_that_read_it_nor_where_no_row_is() -> None:
+    definition = view(
+        computed("n", "s::int", "int32"),
+        computed("more", "n + 1", "int32"),
+        computed("asked", "coalesce(more, 0) + request.r::int", "int32"),
+        columns=[{"name": "s", "type": "string"}],
+        request={"r": "string"},
+    )
+    program = Program(definition, ["asked", "more"], ())
+    texts, asked = pa.array(["x", "x", "2147483647", "3"]), pa.array(["1", "y", "1", "z"])
+    visible = pa.array([False, True, True, True])
+
+    found = program.arrays([texts, asked], visible, visible)
+
+    assert [each.to_pylist() for each in found.values] == [[1, None, 1, None], [None, None, None, 4]]
+    assert found.errors == {"n": 1, "more": 1, "asked": 2}
+
+
+def test_each_of_many_expressions_is_counted_by_itself() -> None:
+    many = 150
+    definition = view(
+        *(computed(f"x{index}", f"(s::int + {index})::tinyint", "int32") for index in range(many)),
+        columns=[{"name": "s", "type": "string"}],
+    )
+    names = [f"x{index}" for index in range(many)]
+    program = Program(definition, names, ())
+    texts = ["0", "100", "x", None]
+    there = pa.array([True] * 4)
+
+    errors = program.arrays([pa.array(texts)], there, there).errors
+
+    assert errors == {name: 1 + (index > 127) + (index > 27) for index, name in enumerate(names)}
+    assert program.values([texts], 4).errors == errors
 
 
 NUMBERS = st.floats(width=32) | st.none()
