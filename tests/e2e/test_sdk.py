@@ -65,7 +65,7 @@ def test_files_registry_and_cluster_agree_online_and_in_training(
 
 
 def test_a_type_that_a_deployment_reads_is_not_changed_under_it(
-    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
+    target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = feature_view("stats", write_events(tmp_path / "events"))
     kubectl.apply(view.build())
@@ -81,3 +81,11 @@ def test_a_type_that_a_deployment_reads_is_not_changed_under_it(
         return accepted["reason"] == "InUse" and "used by ranker" in accepted["message"]
 
     eventually(refused)
+    through_mesh(monkeypatch, target)
+    registry = "http://millrace-registry.millrace-system.svc"
+    [kept] = [
+        item
+        for item in httpx.get(f"{registry}/v1/definitions").json()["featureViews"]
+        if item["metadata"] == {"name": "stats", "namespace": kubectl.namespace}
+    ]
+    assert kept["spec"]["features"][0]["type"] == "float64", "the gateway goes on with what was accepted"

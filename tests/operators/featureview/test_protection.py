@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from millrace_kube.resources import (
     FEATURE_VIEWS,
     JOBS,
     MODEL_DEPLOYMENTS,
+    SECRETS,
     Object,
     name_of,
 )
@@ -337,6 +339,31 @@ def test_nothing_is_made_while_kubernetes_deletes_the_children() -> None:
         observed = observe(cache, Ruling(view), PLATFORM, NOON, held="in use")
         listed = writes(PLATFORM, observed, plan(observed))
         assert any(isinstance(each, InOrder) for each in listed) == made
+
+
+async def test_no_run_goes_by_a_definition_that_a_restart_would_not_know(worlds: Worlds) -> None:
+    for number in range(1, 4):
+        world = worlds()
+        world.create(clicks())
+        await world.settle()
+        before = world.in_effect()
+        world._kill_at = world.writes + number
+        world.edit({"spec": {"source": {"parquet": {"uri": "file:///elsewhere/"}}}})
+        await world.turn()
+        assert world.in_effect() in (before, stored(world)["status"]["definition"]), f"killed before write {number}"
+
+
+async def test_a_view_that_waits_keeps_the_secret_that_its_runs_need(worlds: Worlds, api: Api) -> None:
+    world = worlds()
+    world.platform = replace(PLATFORM, store_url="redis://:hunter2@store:6379", store_secret="mine")
+    world.create(clicks())
+    world.reader("ranker", "clicks:amount")
+    await world.settle()
+    api.delete(FEATURE_VIEWS, world.namespace, "clicks")
+    api.delete(SECRETS, world.namespace, names.STORE_SECRET)
+    await world.settle()
+    assert world.kills == 0
+    assert api.get(SECRETS, world.namespace, names.STORE_SECRET) is not None
 
 
 @pytest.mark.slow

@@ -186,6 +186,15 @@ def test_every_field_of_the_spec_is_free_or_not() -> None:
     assert sorted(FIELDS) == sorted(CHANGES)
 
 
+def test_these_fields_are_free_and_no_others() -> None:
+    """What docs/features.md promises; to add one is a decision."""
+    parts = "description owner tags ttl quality aggregation.partials.uri source.credentialsSecretRef.name"
+    read = "delta.version iceberg.catalog.type iceberg.catalog.uri iceberg.snapshotId postgres.host postgres.port"
+    run = "schedule lag lateness startFrom parallelism resources suspend"
+    expected = [*parts.split(), *(f"source.{each}" for each in (*read.split(), "postgres.sslMode"))]
+    assert sorted([*expected, *(f"materialization.{each}" for each in run.split())]) == FREE
+
+
 @pytest.mark.parametrize("field", [field for field in FIELDS if FIELDS[field] is not Effect.FREE])
 def test_a_change_that_takes_from_a_reader_what_it_reads_names_it(field: str) -> None:
     before = view(source_of(field) or "parquet")
