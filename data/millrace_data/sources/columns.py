@@ -77,11 +77,15 @@ def _own(definition: Definition, named: Mapping[str, str]) -> dict[str, str]:
 
 
 class Use(NamedTuple):
-    """One use of a column as a declared type; ``key`` is of a join key, whose integers are of one type."""
+    """One use of a column as a declared type.
+
+    ``key`` is of a join key, whose integers are of one type; ``rounds`` of an aggregate in doubles.
+    """
 
     declared: FeatureType
     field: str
     key: bool = False
+    rounds: bool = False
 
     @property
     def arrow(self) -> pa.DataType:
@@ -99,7 +103,8 @@ def uses(definition: Definition) -> dict[str, list[Use]]:
             found.setdefault(name, []).append(Use("timestamp", field))
     for index, feature in enumerate(definition.features):
         if feature.source_column and feature.source_column.type:
-            use = Use(feature.source_column.type, f"spec.features[{index}]")
+            rounds = feature.aggregate is not None and feature.source_column.type == "float64"
+            use = Use(feature.source_column.type, f"spec.features[{index}]", rounds=rounds)
             found.setdefault(feature.source_column.column, []).append(use)
     return found
 
@@ -155,7 +160,10 @@ def _type(
         for kind, place in kinds.items():
             _require_fit(kind, use, column, place if len(kinds) > 1 else "")
     targets = {use.arrow for use in declared}
-    if len(targets) == 1 and (len(kinds) > 1 or any(may_misfit(kind, declared[0].declared) for kind in kinds)):
+    if len(targets) == 1 and (
+        len(kinds) > 1
+        or (not all(use.rounds for use in declared) and any(may_misfit(kind, declared[0].declared) for kind in kinds))
+    ):
         return targets.pop()
     return common_type(list(kinds), column=column, field=where, text=where.endswith(".expression"))
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from millrace_core.base.errors import SourceChangedError
 from millrace_core.features.definition.definition import Definition, Feature, SourceColumn
 from millrace_core.features.types.arrow_numpy import Numbers, int64_array
-from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, microseconds
+from millrace_core.features.types.conform import ARROW, KEY_ARROW, conform, conform_key, microseconds, rounded
 
 # Stands for a null created time in computations: lower than every real one.
 NO_CREATED = -(2**63)
@@ -167,8 +167,9 @@ class History:
         for read in reads:
             came = batch.column(read.column)
             if read.type is not None and came.type != ARROW[read.type]:
-                field = next(f"spec.features[{f.name}]" for f in self.definition.features if f.source_column == read)
-                came = conform(came, read.type, column=read.column, field=field)
+                makes = [feature for feature in self.definition.features if feature.source_column == read]
+                convert = rounded if all(feature.aggregate for feature in makes) else conform
+                came = convert(came, read.type, column=read.column, field=f"spec.features[{makes[0].name}]")
             values.append(came)
         return values
 

@@ -170,6 +170,13 @@ def conform(values: pa.Array, declared: FeatureType, *, column: str, field: str 
     return _conformed(values, declared, ARROW[declared], column, field)
 
 
+def rounded(values: pa.Array, declared: FeatureType, *, column: str, field: str = "") -> pa.Array:
+    """As ``conform``, but integers become the nearest double, as suits a mean or another aggregate in doubles."""
+    if declared == "float64" and pa.types.is_integer(values.type):
+        return pc.cast(values, ARROW[declared], safe=False)
+    return conform(values, declared, column=column, field=field)
+
+
 def conform_key(values: pa.Array, declared: EntityType, *, column: str, field: str = "") -> pa.Array:
     """The values of a join key as ``KEY_ARROW[declared]``. Raises as ``conform``."""
     return _conformed(values, declared, KEY_ARROW[declared], column, field)

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
-from millrace_core.features.types.conform import MisfitError, conform, conform_key, counted_moments, microseconds
+from millrace_core.features.types.conform import (
+    MisfitError,
+    conform,
+    conform_key,
+    counted_moments,
+    microseconds,
+    rounded,
+)
 
 UUID = uuid.UUID("2f1e8c3a-9b7d-4c5e-8f60-0123456789ab")
 
@@ -199,3 +206,7 @@ def test_the_line_to_write_is_said(column: pa.Array, declared: Any, line: str) -
     with pytest.raises(RejectError) as refused:
         conform(column, declared, column="c", field="spec.features[0]")
     assert line in refused.value.hint
+
+
+def test_an_aggregate_in_doubles_reads_the_double_nearest_to_an_integer() -> None:
+    assert rounded(pa.array([2**53 + 1, None]), "float64", column="c").to_pylist() == [2.0**53, None]
