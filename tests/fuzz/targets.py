@@ -18,6 +18,9 @@ from millrace_core.features.online import arrow_stream, feast_form, ipc_limits, 
 from millrace_core.features.online.ipc_limits import Limits
 from millrace_core.features.online.push_batch import PushClock
 from millrace_services.gateway import push_rows
+from millrace_services.inference import predict, predict_json, protocol
+from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
 from tests.builders import feature_view
 from tests.hostile_arrow import rows, stream, texts
@@ -52,6 +55,22 @@ _PUSH: Final = orjson.dumps(
 _READ: Final = orjson.dumps(
     {"features": ["stats:visits"], "entities": {"user_id": [1, 2], "name": ["a", "b"]}, "request": {"at": [1, 2]}}
 )
+_SIGNATURE: Final = Signature(
+    [TensorSpec("a", "FP32", (-1, 2)), TensorSpec("b", "BYTES", (-1,)), TensorSpec("c", "UINT64", (-1,))],
+    [TensorSpec("y", "FP32", (-1,))],
+)
+_INFER: Final = orjson.dumps(
+    {
+        "id": "1",
+        "inputs": [
+            {"name": "a", "datatype": "FP32", "shape": [2, 2], "data": [[1, 2.5], [None, 4]]},
+            {"name": "b", "datatype": "BYTES", "shape": [2], "data": ["x", "y"]},
+            {"name": "c", "datatype": "UINT64", "shape": [2], "data": [1, 2**63]},
+        ],
+        "outputs": [{"name": "y"}],
+    }
+)
+_PREDICT: Final = orjson.dumps({"request": {"a": [[1, 2], [3, 4]], "b": ["x", "y"], "c": [1, 2]}})
 _YAML: Final = b"""\
 apiVersion: millrace.dev/v1alpha1
 kind: FeatureView
@@ -111,6 +130,16 @@ def _json_read(body: bytes) -> None:
     keys.store_keys(_STATS, request.parse(body, "shop", orjson.loads).entities)
 
 
+def _infer(body: bytes) -> None:
+    protocol.decode(body, _SIGNATURE)
+
+
+def _predict(body: bytes) -> None:
+    asked = predict_json.decode(body, joins=False)
+    predict.for_features(asked, _SIGNATURE, [])
+    predict.feeds(asked, _SIGNATURE, [])
+
+
 def _registry(body: bytes) -> None:
     document = orjson.loads(body)
     documents.entry("FeatureView", document).row()
@@ -131,8 +160,10 @@ TARGETS: Final[Mapping[str, Target]] = {
     "arrow-read": Target(_arrow_read, (RejectError,), _ARROW),
     "feast-push": Target(_feast_push, (RejectError,), [_PUSH]),
     "feast-read": Target(_feast_read, (RejectError,), [_READ]),
+    "infer": Target(_infer, (RejectError,), [_INFER]),
     "json-push": Target(_json_push, (RejectError,), [_PUSH]),
     "json-read": Target(_json_read, (RejectError,), [_READ]),
+    "predict": Target(_predict, (RejectError,), [_PREDICT]),
     "registry": Target(_registry, (RejectError, orjson.JSONDecodeError), [orjson.dumps(feature_view("stats").build())]),
     "yaml": Target(lambda body: yaml_text.values(body.decode()), (yaml_text.YamlError, UnicodeDecodeError), [_YAML]),
 }

@@ -135,8 +135,9 @@ class GatewayPusher:
             RejectError: the view cannot be pushed so, or no row fits. RetryError: the gateway does not answer, or is
             busy.
         """
+        rows = _plain(rows)
         request = {"view": definition.view, "to": to, "project": self._project, "id": content_id(rows)}
-        rows = _plain(rows).replace_schema_metadata({METADATA: orjson.dumps(request)})
+        rows = rows.replace_schema_metadata({METADATA: orjson.dumps(request)})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as stream:
             stream.write_table(rows)

@@ -10,6 +10,8 @@ from millrace_local.apiserver import protobuf
 from millrace_local.apiserver.errors import StatusError, bad_request, unsupported_media_type
 from millrace_local.apiserver.request import Request
 
+# What is kept is written as JSON, of 254 levels at most, with a few levels around it.
+_DEEPEST = 200
 OBJECT_TYPES = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
 
 
@@ -25,12 +27,32 @@ def decode_object(request: Request) -> dict[str, Any]:
     decoded = _DECODERS.get(media_type, _json)(request.body)
     if not isinstance(decoded, dict):
         raise bad_request(f"the body must be an object, got {type(decoded).__name__}")
+    _refuse_deep(request.body, decoded)
     return decoded
 
 
 def decode_patch(request: Request) -> Any:
     """The patch in the body: a list for JSON patches, else an object."""
-    return _yaml(request.body) if request.media_type.endswith("+yaml") else _json(request.body)
+    patch = _yaml(request.body) if request.media_type.endswith("+yaml") else _json(request.body)
+    _refuse_deep(request.body, patch)
+    return patch
+
+
+def _refuse_deep(body: bytes, decoded: Any) -> None:
+    # Of few brackets nothing deep is made; YAML without them is limited where it is read.
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
+        return
+    level = [decoded] if isinstance(decoded, dict | list) else []
+    for _ in range(_DEEPEST):
+        level = [
+            each
+            for value in level
+            for each in (value.values() if isinstance(value, dict) else value)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return
+    raise bad_request(f"the body is nested deeper than {_DEEPEST} levels")
 
 
 def _json(body: bytes) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from millrace_core.api import feature_reference
 from millrace_core.api.names import LABEL
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.documents import FEATURE_SERVICE, entry
 
@@ -34,14 +35,14 @@ class FeatureServices:
         for field, text in (("name", name), ("namespace", namespace)):
             if not LABEL.fullmatch(text):
                 raise RejectError(
-                    f"{text!r:.80} came", hint="Use lower case letters, digits, - and _, 63 at most", field=field
+                    f"{shown(text, 80)} came", hint="Use lower case letters, digits, - and _, 63 at most", field=field
                 )
         unknown = sorted(body.keys() - _FIELDS)
         if unknown:
             raise RejectError("there is no such field", hint="The fields are features and owner", field=unknown[0])
         owner = body.get("owner") or ""
         if not isinstance(owner, str):
-            raise RejectError(f"{owner!r:.40} came, a text is expected", field="owner")
+            raise RejectError(f"{shown(owner, 40)} came, a text is expected", field="owner")
         metadata = {"name": name, "namespace": namespace}
         spec = {"refs": _references(body.get("features"))} | ({"owner": owner} if owner else {})
         document = {"kind": FEATURE_SERVICE, "metadata": metadata, "spec": spec}
@@ -68,7 +69,7 @@ def _references(given: Any) -> list[str]:
     for index, text in enumerate(given):
         field = f"features[{index}]"
         if not isinstance(text, str):
-            raise RejectError(f"{text!r:.40} came, a text such as view:feature is expected", field=field)
+            raise RejectError(f"{shown(text, 40)} came, a text such as view:feature is expected", field=field)
         feature_reference.parse(text, field=field)
         if text in given[:index]:
             raise RejectError(f"{text} is there twice", hint="Name it once", field=field)

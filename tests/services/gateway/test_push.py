@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
+from millrace.sdk.pushing import GatewayPusher
 from millrace_core.features.history.history import TimeRange
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
@@ -199,3 +200,44 @@ def test_a_view_without_a_log_takes_no_rows_for_it(gateway: RunningService, view
     assert (refused.status_code, refused.json()["field"]) == (400, "to")
     assert "spec.source.push" in refused.json()["error"]
     assert visits(gateway, 1) == [None]
+
+
+def test_the_sdk_sends_columns_of_any_form_as_plain_ones(gateway: RunningService, views: None) -> None:
+    table = pa.table(
+        {
+            "user_id": pa.array([1, 1, 2]).dictionary_encode(),
+            "event_timestamp": pa.array([0, 1, 2], pa.timestamp("us", "Europe/Berlin")),
+            "amount": pa.RunEndEncodedArray.from_arrays([3], [1.5]),
+            "visits": pa.nulls(3),
+            "about": pa.array([{"a": 1}] * 3),
+            "name": pa.array(["x", None, "z"]).cast(pa.string_view()),
+        }
+    )
+    definition = compiled(published(STATS.build(), "shop"), "shop")
+    pushed = GatewayPusher(gateway.url, "shop").push(definition, table, "online")
+    assert (pushed.accepted, pushed.written, pushed.rejected) == (3, 2, [])
+
+
+DEEP = "[" * 1000 + "]" * 1000
+
+
+@pytest.mark.parametrize("value", [DEEP, "1e308", "18446744073709551616", '"0001-01-01T00:00:00+14:00"', "{}", "NaN"])
+@pytest.mark.parametrize("path", ["/push", "/feast/push", "/get-online-features", "/feast/get-online-features"])
+def test_no_json_value_is_an_internal_error(gateway: RunningService, views: None, path: str, value: str) -> None:
+    columns_ = ("user_id", "event_timestamp", "amount", "visits")
+    for odd in (*columns_, "whole"):
+        given = ",".join(f'"{name}": [{value if name == odd else 1}]' for name in columns_)
+        whole = value if odd == "whole" else f"{{{given}}}"
+        body = f'{{"push_source_name": "stats", "df": {whole}, "features": ["stats:visits"], "entities": {whole}}}'
+        answer = httpx.post(f"{gateway.url}{path}", content=body.replace("{", '{"project": "shop",', 1))
+        assert answer.status_code < 500, (odd, answer.text)
+        assert len(answer.content) < 3000
+
+
+def test_texts_that_are_no_unicode_are_refused(gateway: RunningService, views: None) -> None:
+    for path in ("/push", "/feast/push", "/get-online-features", "/feast/get-online-features"):
+        for text in (b'"\\ud800"', b'"\xff"'):
+            column = b'{"user_id": [%b]}' % text
+            body = b'{"push_source_name": "stats", "features": ["stats:visits"], "entities": %b, "df": %b}'
+            refused = httpx.post(f"{gateway.url}{path}", content=body % (column, column))
+            assert refused.status_code == 400, refused.text
