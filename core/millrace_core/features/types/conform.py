@@ -33,6 +33,7 @@ import pyarrow.compute as pc
 from millrace_core.api.featureview import EntityType, FeatureType, ScalarType, element_type
 from millrace_core.api.source import TimeUnit
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.types import lossless
 from millrace_core.features.types.arrow_numpy import integers
 from millrace_core.features.types.kinds import (
@@ -233,7 +234,7 @@ def _first_misfit(values: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> 
 
 def _shown(value: pa.Scalar) -> str:
     try:
-        return f"{value.as_py()!r:.100}"
+        return f"{shown(value.as_py(), 100)}"
     except (ValueError, OverflowError):  # a moment that Python cannot say
         return str(value.cast(pa.int64()))
 
