@@ -122,7 +122,7 @@ ADDED: list[tuple[str, Edit, str]] = [
     ("Deployment", lambda o: container(o)["env"].append({"name": "X", "value": "1"}), 'env[name="X"]'),
     ("Deployment", lambda o: container(o).update(lifecycle={"preStop": {"sleep": {"seconds": 9}}}), "lifecycle"),
     ("Deployment", lambda o: pod(o)["volumes"][0].update(hostPath={"path": "/"}), "hostPath"),
-    ("Deployment", lambda o: pod(o)["volumes"][0]["emptyDir"].update(sizeLimit="1Mi"), "emptyDir.sizeLimit"),
+    ("Deployment", lambda o: pod(o)["volumes"][0]["emptyDir"].update(medium="Memory"), "emptyDir.medium"),
     ("Deployment", lambda o: pod(o).update(hostNetwork=True, tolerations=[{"operator": "Exists"}]), "hostNetwork"),
     ("Deployment", lambda o: o["spec"]["selector"]["matchLabels"].update(a="b"), "spec.selector"),
     ("CronJob", lambda o: o["spec"].update(timeZone="Europe/Berlin"), "spec.timeZone"),
