@@ -234,9 +234,9 @@ def _first_misfit(values: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> 
 
 def _shown(value: pa.Scalar) -> str:
     try:
-        return f"{shown(value.as_py(), 100)}"
-    except (ValueError, OverflowError):  # a moment that Python cannot say
-        return str(value.cast(pa.int64()))
+        return shown(value.as_py())
+    except (ValueError, OverflowError):  # a moment or a date that Python cannot say; a date has no cast to int64
+        return str(value.value)
 
 
 def _cast(values: pa.Array, declared: FeatureType, target: pa.DataType) -> pa.Array:
