@@ -40,19 +40,19 @@ def plain(text: str) -> Any:
     """The JSON value of a scalar without quotes or tag.
 
     Raises:
-        ValueError: it is infinite or not a number, for which JSON has no form.
+        ValueError: it is ``.inf`` or ``.nan``, for which JSON has no form.
     """
     if text in _WORDS:
         return _finite(_WORDS[text], text)
     if text[0] not in _NUMERIC:
         return text
     if text[0] == ".":
-        return _finite(_json_number(float(text)), text) if _FLOAT.fullmatch(text) else text
+        return _float(text, text) if _FLOAT.fullmatch(text) else text
     digits = text.replace("_", "")
     whole = _INTEGER.fullmatch(digits)
     if whole and (value := _integer(whole)) < _UINT64_END and (value >= _INT64.start):
         return value if value in _INT64 else float(value)
-    return _finite(_json_number(float(digits)), text) if _FLOAT.fullmatch(digits) else text
+    return _float(digits, text) if _FLOAT.fullmatch(digits) else text
 
 
 def tagged(text: str, tag: str) -> Any:
@@ -102,10 +102,15 @@ def _integer(found: re.Match[str]) -> int:
     return next(sign * int(digits, base) for digits, base in zip(found.groups()[1:], _BASES, strict=True) if digits)
 
 
-def _json_number(value: float) -> int | float:
-    """A whole number is an integer in the JSON that Go writes."""
-    whole = math.isfinite(value) and value.is_integer() and int(value) in _INT64
-    return int(value) if whole else value
+def _float(digits: str, text: str) -> int | float | str:
+    """A whole number is an integer in the JSON that Go writes, and one that no double holds is a text.
+
+    So kubectl prints such a text without quotes: the beginning of a digest, ``754e5835``, is one.
+    """
+    value = float(digits)
+    if not math.isfinite(value):
+        return text
+    return int(value) if value.is_integer() and int(value) in _INT64 else value
 
 
 def _finite(value: Any, text: str) -> Any:

@@ -90,6 +90,11 @@ def test_a_fault_says_where_it_is(text: str, said: str) -> None:
     assert said in fault(text)
 
 
+@pytest.mark.parametrize("text", ["754e5835", "-1e400", ".5e400", "1_0e400"])
+def test_digits_that_no_double_holds_are_a_text(text: str) -> None:
+    assert yaml_text.values(f"version: {text}\n") == [{"version": text}]
+
+
 def test_aliases_that_multiply_are_refused_before_they_are_expanded() -> None:
     names = "abcdefghijklmnop"
     lines = [f"{c}: &{c} [{', '.join([f'*{p}'] * 10)}]" for p, c in pairwise(names)]

@@ -84,6 +84,7 @@ TAKEN = {
     "an integer where a number is": rule("min: 0"),
     "integers and texts": rule('allowed: [1, "2", -3]'),
     "an int beyond 53 bits": rule("allowed: [9007199254740993]"),
+    "digits of a digest, which kubectl prints without quotes": spec("owner: 754e5835"),
     "labels": VIEW.replace("{name: user-stats}", '{name: user-stats, labels: {a/b: "1"}}'),
     "signs and empty items": schedule(" +1,,2 *-6 * * *"),
     "the 30th of any month on Mondays": schedule("0 0 30 2 mon"),
@@ -111,6 +112,7 @@ REFUSED = {
     "a fraction of a pod": run("parallelism: 1.5"),
     "a bound in quotes": rule('min: "0"'),
     "true as a value": rule("allowed: [true]"),
+    "a number that no double holds": rule("min: 1e400"),
     "a float as a value": rule("allowed: [1.5]"),
     "an int beyond 64 bits": run("parallelism: 99999999999999999999"),
     "not a number": rule("min: .nan"),
@@ -224,6 +226,11 @@ SCALARS = [
     ".1e1",
     "1e+2",
     "12e03",
+    "754e5835",
+    "-1e400",
+    ".5e400",
+    "1_0e400",
+    "1e-400",
 ]
 
 
