@@ -191,14 +191,14 @@ class CachedClient:
         """The object as the API server holds it now; the cache takes it too."""
         known = self.cache.get(resource, namespace, name) if self.cache.watches(resource) else None
         found = await self.client.get(resource, namespace, name)
-        if self.cache.watches(resource):
-            held = self.cache.get(resource, namespace, name)
-            if found is not None:
-                if known is not None and version_of(found) < version_of(known):
-                    self.cache.doubt()
-                self.cache.upsert(resource, found)
-            elif held is not None:
-                self.cache.remove(resource, held)
+        if not self.cache.watches(resource):
+            return found
+        if found is not None:
+            if known is not None and version_of(found) < version_of(known):
+                self.cache.doubt()
+            self.cache.upsert(resource, found)
+        elif known is not None:  # and not one that was made while the answer was under way
+            self.cache.remove(resource, known)
         return found
 
     async def _live(self, resource: Resource, wanted: Object) -> Object | None:

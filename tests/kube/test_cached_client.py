@@ -15,7 +15,16 @@ from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
 from millrace_kube.events import Emit
 from millrace_kube.owners import owner_reference
-from millrace_kube.resources import CRON_JOBS, EVENTS, FEATURE_VIEWS, SERVICES, Object, annotations_of, labels_of
+from millrace_kube.resources import (
+    CRON_JOBS,
+    EVENTS,
+    FEATURE_VIEWS,
+    SERVICES,
+    Object,
+    Resource,
+    annotations_of,
+    labels_of,
+)
 from millrace_local.apiserver.process import RunningServer
 from tests.builders import feature_view
 from tests.operators.harness import AGENT, Api
@@ -240,6 +249,24 @@ async def test_a_write_on_an_old_version_conflicts_and_leaves_the_new_one_in_the
     held = cluster.cache.get(FEATURE_VIEWS, namespace, "clicks")
     assert held is not None
     assert labels_of(held) == {"x": "y"}
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_an_object_that_is_made_while_the_absence_of_another_is_answered_stays_in_the_cache(
+    cluster: CachedClient, api: Api, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    namespace = api.namespace()
+    if known:
+        cluster.cache.upsert(FEATURE_VIEWS, view(api, namespace))
+        api.delete(FEATURE_VIEWS, namespace, "clicks")
+
+    async def get(resource: Resource, *_place: str) -> Object | None:
+        cluster.cache.upsert(resource, view(api, namespace))  # a watch brings it before the answer is read
+        return None
+
+    monkeypatch.setattr(cluster.client, "get", get)
+    assert await cluster.live(FEATURE_VIEWS, namespace, "clicks") is None
+    assert cluster.cache.get(FEATURE_VIEWS, namespace, "clicks") is not None
 
 
 def said(cluster: CachedClient, holds: bool | None, reason: str, before: Object | None = None) -> list[dict[str, Any]]:
