@@ -17,7 +17,6 @@ from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline import point_in_time, verify
 from millrace_core.features.offline.verify import LaterRow, OfflineValues, VerifyReport
 from millrace_core.features.online import keys, stored_value
-from millrace_core.features.online.generation import TOLERANCE
 from millrace_data.materialization.ledger import Ledger
 from millrace_data.materialization.resources import EngineSettings
 from millrace_data.online import sampling
@@ -65,7 +64,7 @@ def check(definition: Definition, store: Store, count: int, as_of: int | None, s
         layouts=layouts,
         as_of=as_of,
     )
-    for found in sampling.later(store, definition.project, definition.view, now + TOLERANCE):
+    for found in sampling.later(store, definition.project, definition.view, now + store.tolerance(definition)):
         report.later += 1
         if report.later <= verify.SHOWN:
             event = stored_value.newest_event_time(found.row)

@@ -23,15 +23,15 @@ from millrace_data.online.store import Store
 # What a run that did not end leaves is of use to its own retries, and no Job lives longer.
 _KEPT: Final = 2 * 86_400 * 1_000_000
 
-# Gives what was fixed for a run, or fixes it: what it covers, its generation, where it is a pass since which one, and
-# what is doubtful. A run that was superseded begins anew.
+# Gives what was fixed for a run, or fixes it: what it covers, its generation, where it is a pass since which one and
+# with which horizon, and what is doubtful. A run that was superseded begins anew.
 # A view of which nothing was ever written needs no pass, but a generation: a store that was emptied knows of none.
 _BEGIN: Final = """
 local meta, id, plan, oldest, replaces = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local least, least_since, full = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local had = redis.call('HMGET', meta, 'generation', 'since', 'layouts', 'doubtful', 'run:' .. id)
+local least, least_since, full, began = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
+local had = redis.call('HMGET', meta, 'generation', 'since', 'layouts', 'doubtful', 'run:' .. id, 'tolerance')
 local known = had[5]
-if known and tonumber(string.match(known, ' (%d+) %d+ %d+$')) >= tonumber(had[1] or '0') then return known end
+if known and tonumber(string.match(known, ' (%d+) %d+ %d+ %-?%d+$')) >= tonumber(had[1] or '0') then return known end
 for _, name in ipairs(redis.call('HKEYS', meta)) do
   if string.sub(name, 1, 4) == 'run:' then
     local began = tonumber(string.match(redis.call('HGET', meta, name), '^%-?%d+'))
@@ -40,17 +40,19 @@ for _, name in ipairs(redis.call('HKEYS', meta)) do
   end
 end
 local generation, since = tonumber(had[1] or ''), 0
+local horizon = began + tonumber(had[6] or ARGV[9])
 if replaces ~= '' and had[3] then
   generation = math.max((generation or 0) + 1, least)
   since = tonumber(had[2] or '') or generation
   if since < least_since then since = generation end
-  local pass = string.format('[%.0f,%.0f,%s]', generation, since, replaces)
+  local pass = string.format('[%.0f,%.0f,%.0f,%s]', generation, since, horizon, replaces)
   redis.call('HSET', meta, 'since', string.format('%.0f', since), 'phase', 'writing', 'pass', pass)
   if full == '1' then redis.call('HSET', meta, 'doubtful', string.format('%.0f', since)) end
 end
 generation = generation or least
 -- What this pass itself finds doubtful it decides.
-plan = string.format('%s %.0f %.0f %s', plan, generation, since, full == '1' and '0' or had[4] or '0')
+local doubtful = full == '1' and '0' or had[4] or '0'
+plan = string.format('%s %.0f %.0f %s %.0f', plan, generation, since, doubtful, horizon)
 redis.call('HSET', meta, 'run:' .. id, plan, 'generation', string.format('%.0f', generation))
 return plan
 """
@@ -157,7 +159,7 @@ class RunInterval(NamedTuple):
     just brings what is new since then. All in microseconds.
 
     Once the run has begun (``Ledger.begin``) it has a ``generation`` with what is ``doubtful`` then, and where it is a
-    pass, ``since`` is not 0.
+    pass, ``since`` is not 0 and ``horizon`` is that of the pass.
     """
 
     after: int | None
@@ -169,13 +171,14 @@ class RunInterval(NamedTuple):
     generation: int | None = None
     since: int = 0
     doubtful: int = 0
+    horizon: int = 0
 
     @property
     def full_pass(self) -> FullPass | None:
         """The pass that the run is."""
         if not self.since or self.generation is None:
             return None
-        return FullPass(self.generation, self.since, self.upto, max(self.upto, self.began + TOLERANCE))
+        return FullPass(self.generation, self.since, self.upto, self.horizon)
 
     @property
     def news(self) -> bool:
@@ -229,17 +232,17 @@ class Ledger:
         oldest = interval.began - _KEPT
         replaces = b""
         if interval.replaces:
-            horizon = max(interval.upto, interval.began + TOLERANCE)
             stays = self.definition.schema_id.hex() if interval.replaces == Replaces.FORMER else ""
-            replaces = orjson.dumps([interval.upto, horizon, stays])[1:-1]
+            replaces = orjson.dumps([interval.upto, stays])[1:-1]
         full = "1" if interval.replaces == Replaces.ALL else ""
         numbers = [str(earliest(interval.began)), str(earliest(oldest))]
-        arguments = [part.run, plan, str(oldest), replaces, *numbers, full]
+        arguments = [part.run, plan, str(oldest), replaces, *numbers, full, str(interval.began), str(TOLERANCE)]
         with self._store.explained():
             fixed: Any = self._store.client.eval(_BEGIN, 1, self._meta, *arguments)
         _, document, *numbers = fixed.split(b" ")
-        generation, since, doubtful = map(int, numbers)
-        return RunInterval(*orjson.loads(document))._replace(generation=generation, since=since, doubtful=doubtful)
+        generation, since, doubtful, horizon = map(int, numbers)
+        begun = RunInterval(*orjson.loads(document))
+        return begun._replace(generation=generation, since=since, doubtful=doubtful, horizon=horizon)
 
     def last_pass(self) -> tuple[FullPass, bytes] | None:
         """The last pass that began, and the schema id whose rows it leaves alone, or nothing."""
@@ -248,7 +251,7 @@ class Ledger:
         if found is None:
             return None
         *numbers, stays = orjson.loads(found)
-        generation, since, upto, horizon = numbers
+        generation, since, horizon, upto = numbers
         return FullPass(generation, since, upto, horizon), bytes.fromhex(stays)
 
     def memory(self) -> QualityBaseline:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from millrace_core.base.errors import MillraceError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys, store_url
-from millrace_core.features.online.generation import Generation
+from millrace_core.features.online.generation import TOLERANCE, Generation
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
 from millrace_data.online import meta, store_errors
@@ -95,11 +95,21 @@ class Store:
             return None
         return int(watermark)
 
-    def announce(self, definition: Definition) -> Generation:
-        """Makes the layout of the rows to come known, before the first of them is written; gives their generation."""
+    def announce(self, definition: Definition, tolerance: int = TOLERANCE) -> Generation:
+        """Makes the layout of the rows to come known, before the first of them is written; gives their generation.
+
+        Args:
+            tolerance: how much later than now they may be, microseconds.
+        """
         with self.explained():
-            arguments = meta.announcement(Layout.of(definition))
+            arguments = meta.announcement(Layout.of(definition), tolerance)
             return Generation(*self.client.eval(meta.ANNOUNCE, 1, _meta(definition), *arguments))
+
+    def tolerance(self, definition: Definition) -> int:
+        """The most by which rows of the view were allowed to be later than now, microseconds."""
+        with self.explained():
+            found: Any = self.client.hget(_meta(definition), keys.META_TOLERANCE)
+        return TOLERANCE if found is None else int(found)
 
     def purge(self, project: str, view: str) -> int:
         """Deletes all rows of a view and what is known of it; returns the number of rows.

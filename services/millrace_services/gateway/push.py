@@ -129,7 +129,8 @@ class Pushes:
 
     async def _write(self, definition: Definition, tables: Sequence[pa.Table], size: int) -> tuple[int, dict[str, int]]:
         """Writes rows as they are of the view's present generation: how many were newer, and expressions' failures."""
-        generation = await self.store.announce(definition.project, definition.view, Layout.of(definition))
+        layout = Layout.of(definition)
+        generation = await self.store.announce(definition.project, definition.view, layout, self.tolerance)
         context = WriteContext(self.now(), generation, pushed=True)
         by_slot = self.store.by_slot
         commands, errors = await self._worker.run(size, push_rows.commands, definition, tables, context, by_slot)

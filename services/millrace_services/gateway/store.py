@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from millrace_core.features.online import kept_definitions, keys, store_url
-from millrace_core.features.online.generation import Generation
+from millrace_core.features.online.generation import TOLERANCE, Generation
 from millrace_core.features.online.kept_definitions import Head, Kept
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import layouts_of
@@ -51,10 +51,10 @@ class RowStore:
         with self._explained():
             return layouts_of(hash_reply(await self._client.execute(b"HGETALL", keys.meta(project, view), [])))
 
-    async def announce(self, project: str, view: str, layout: Layout) -> Generation:
-        """Makes the layout of rows to come known; gives their generation."""
+    async def announce(self, project: str, view: str, layout: Layout, tolerance: int = TOLERANCE) -> Generation:
+        """Makes known the layout of rows to come, and how much later than now they may be; gives their generation."""
         with self._explained():
-            arguments = [meta.ANNOUNCE, *meta.announcement(layout)]
+            arguments = [meta.ANNOUNCE, *meta.announcement(layout, tolerance)]
             generation: Any = await self._client.execute(b"EVAL", meta.key(project, view), arguments)
             return Generation(*generation)
 

@@ -12,6 +12,7 @@ import pytest
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.history.history import TimeRange
+from millrace_core.features.online.generation import TOLERANCE
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
@@ -20,9 +21,11 @@ from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.core.features.histories import TableSource
+from tests.data.online.rows import rows_of, write
 from tests.lake import Lake
 
 DAY = 86_400_000_000
+HOUR = 3_600_000_000
 
 
 def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
@@ -354,6 +357,22 @@ def test_a_full_run_has_readers_see_what_the_source_has_and_nothing_else(lake: L
     result = run(lake, store, now=70, full=True)
     assert amounts(lake, store, range(1, 4)) == [1.5, None, 3.0]
     assert (result.rows, result.written, result.skipped, result.removed, result.keys) == (2, 1, 1, 1, 2)
+
+
+@pytest.mark.parametrize(("tolerance", "stays"), [(TOLERANCE, None), (2 * HOUR, 2.0)])
+def test_a_full_run_keeps_rows_as_late_as_pushes_were_allowed_to_be(
+    lake: Lake, store: Store, tolerance: int, stays: float | None
+) -> None:
+    lake.add((1, 10, 1.0))
+    run(lake, store, now=50)
+    generation = store.announce(lake.definition, tolerance)
+    values = (2.0, *[None] * (len(lake.definition.features) - 1))
+    pushed = rows_of(lake.definition, [(2, HOUR, None, values)])
+    write(store, lake.definition, pushed, now=60, generation=generation, pushed=True)
+    store.announce(lake.definition)  # by one who allows less
+    assert store.tolerance(lake.definition) == tolerance
+    run(lake, store, now=70, full=True)
+    assert amounts(lake, store, range(1, 3)) == [1.0, stays]
 
 
 def test_the_first_run_of_a_changed_definition_replaces_rows_that_are_newer(lake: Lake, store: Store) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from millrace.sdk.pushing import GatewayPusher
 from millrace_core.features.history.history import TimeRange
+from millrace_core.features.online import keys
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.builders import feature_view
@@ -216,6 +217,22 @@ def test_the_sdk_sends_columns_of_any_form_as_plain_ones(gateway: RunningService
     definition = compiled(published(STATS.build(), "shop"), "shop")
     pushed = GatewayPusher(gateway.url, "shop").push(definition, table, "online")
     assert (pushed.accepted, pushed.written, pushed.rejected) == (3, 2, [])
+
+
+def test_how_late_rows_may_be_stands_beside_them_for_runs(
+    start: StartService, gateway: RunningService, registry: RunningService, store: Store, views: None
+) -> None:
+    patient = start(
+        "-m",
+        "millrace_services.gateway",
+        MILLRACE_REGISTRY_URL=registry.url,
+        MILLRACE_STORE_URL=store.url,
+        MILLRACE_PUSH_TOLERANCE="2h",
+    )
+    assert push(gateway, rows((1, 1.0, 1))).status_code == 200
+    assert store.client.hget(keys.meta("shop", "stats"), keys.META_TOLERANCE) is None
+    assert push(patient, rows((1, 1.0, 1))).status_code == 200
+    assert store.client.hget(keys.meta("shop", "stats"), keys.META_TOLERANCE) == b"7200000000"
 
 
 DEEP = "[" * 1000 + "]" * 1000

@@ -60,6 +60,8 @@ META_GENERATION: Final = b"generation"
 META_PASS: Final = b"pass"
 META_SINCE: Final = b"since"
 META_PHASE: Final = b"phase"
+# How much later than now rows were allowed to be that were pushed (microseconds), where that was more than usual.
+META_TOLERANCE: Final = b"tolerance"
 # ``Generation.doubtful``, while a full run has not ended.
 META_DOUBTFUL: Final = b"doubtful"
 
