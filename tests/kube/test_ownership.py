@@ -248,6 +248,14 @@ def test_an_object_whose_owners_were_cleared_is_applied_once() -> None:
     assert child.writes == 1
 
 
+@pytest.mark.parametrize("left", [{}, {".": {}}])
+def test_a_map_that_somebody_emptied_is_ours_no_more_though_it_is_still_recorded(left: dict[str, Any]) -> None:
+    child = Child("Service")
+    child.spec["selector"].clear()
+    child.live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:selector"] = left
+    assert difference(child.wanted, child.live).edits == "spec.selector by somebody"
+
+
 def test_paths_are_shown_as_kubernetes_shows_them() -> None:
     path = ("f:spec", "f:containers", 'k:{"name":"serve"}', "f:args", 'v:"x"')
     assert shown(path) == 'spec.containers[name="serve"].args["x"]'

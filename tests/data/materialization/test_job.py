@@ -16,7 +16,15 @@ from millrace_core.features.online.generation import TOLERANCE
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
-from millrace_data.materialization.ledger import Ledger, Position, RunShard, SupersededError
+from millrace_data.materialization.ledger import (
+    Ledger,
+    Position,
+    Replaces,
+    RunInterval,
+    RunShard,
+    SupersededError,
+)
+from millrace_data.online.patience import StoreRestartedError
 from millrace_data.online.store import Store
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
@@ -373,6 +381,31 @@ def test_a_full_run_keeps_rows_as_late_as_pushes_were_allowed_to_be(
     assert store.tolerance(lake.definition) == tolerance
     run(lake, store, now=70, full=True)
     assert amounts(lake, store, range(1, 3)) == [1.0, stays]
+
+
+@pytest.mark.parametrize(("days", "stays"), [(1, 2.0), (3, None)])
+def test_a_full_run_that_did_not_end_is_taken_up_for_two_days(
+    lake: Lake, store: Store, days: int, stays: float | None
+) -> None:
+    lake.add((1, 10, 1.0))
+    definition, ledger, began = lake.definition, Ledger(store, lake.definition), 20_000 * DAY
+    run(lake, store, now=began)
+    ledger.begin(RunShard("killed", Shard(0, 1)), RunInterval(None, began, began=began, replaces=Replaces.ALL))
+    values = (2.0, *[None] * (len(definition.features) - 1))
+    pushed = rows_of(definition, [(2, began, None, values)])
+    write(store, definition, pushed, now=began, generation=store.announce(definition), pushed=True)
+    run(lake, store, now=began + days * DAY, full=True)
+    assert amounts(lake, store, range(1, 3)) == [1.0, stays]
+
+
+def test_a_run_that_ended_is_told_so_again_where_the_answer_did_not_come(lake: Lake, store: Store) -> None:
+    ledger, part = Ledger(store, lake.definition), RunShard("a", Shard(0, 1))
+    covers = ledger.begin(part, RunInterval(None, 50, began=50, replaces=Replaces.FORMER))
+    assert ledger.end(covers, None, part)
+    assert ledger.end(covers, None, part)
+    store.client.flushall()
+    with pytest.raises(StoreRestartedError):
+        ledger.end(covers, None, part)
 
 
 def test_the_first_run_of_a_changed_definition_replaces_rows_that_are_newer(lake: Lake, store: Store) -> None:

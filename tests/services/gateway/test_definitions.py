@@ -163,7 +163,7 @@ async def test_an_answer_replaces_what_is_held_only_where_the_registry_stands_by
 async def test_a_catalogue_of_another_database_may_be_emptied_once_it_had_the_same_definitions() -> None:
     registry, store = Registry(), MemoryStore()
     async with asking(registry, store) as definitions:
-        for said in (("a", 5, ("x",)), ("b", 1, ("x",)), ("b", 2, ())):
+        for said in (("b", 5, ("x",)), ("a", 1, ("x",)), ("a", 2, ())):
             registry.said = said
             await definitions.refresh()
         assert names(definitions) == []
