@@ -114,8 +114,7 @@ class CachedClient:
             metadata = {"name": owner["name"], "namespace": namespace_of(live), "uid": owner["uid"]}
             about = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata}
         note = f"{key_text(live)} was changed and is put back: {found.edits}"
-        identity = [live["metadata"]["uid"], live["metadata"]["resourceVersion"]]
-        await self.events.emit(about, "Warning", PUT_BACK, note, identity=identity)
+        await self.events.emit(about, "Warning", PUT_BACK, note, identity=_edit_of(live, found.edits))
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, propagation: str = "Background", uid: str = ""
@@ -238,6 +237,14 @@ def _stamped(desired: Object) -> Object:
     stamp = {names.APPLIED_HASH: names.digest(without_scaled({**desired, "metadata": metadata}))[:16]}
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **stamp}
     return {**desired, "metadata": metadata}
+
+
+def _edit_of(live: Object, edits: str) -> list[Any]:
+    """What makes an edit this one: not the resource version, which a controller's status moves while it is put back."""
+    metadata = live["metadata"]
+    entries = [entry for entry in metadata.get("managedFields") or () if not entry.get("subresource")]
+    writes = sorted((entry.get("manager", ""), entry.get("time", "")) for entry in entries)
+    return [metadata["uid"], metadata.get("generation"), edits, writes]
 
 
 def _hash(document: Object) -> str:

@@ -120,6 +120,23 @@ async def test_that_something_was_put_back_is_told_though_an_answer_was_lost(
     assert [event["reason"] for event in api.list(EVENTS, namespace)] == ["ChildPutBack"]
 
 
+async def test_an_edit_is_told_once_though_a_controller_writes_the_status_meanwhile(
+    cluster: CachedClient, api: Api
+) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    for zone in ("Europe/Berlin", "Europe/Paris"):
+        api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": zone}})
+        await cluster.live(CRON_JOBS, namespace, "nightly")
+        ran = {"status": {"lastScheduleTime": f"2026-01-01T00:00:{len(zone)}Z"}}
+        api.merge(CRON_JOBS, namespace, "nightly", ran, "status")
+        with pytest.raises(errors.ConflictError):
+            await cluster.apply(cron_job(namespace))
+        await cluster.live(CRON_JOBS, namespace, "nightly")
+        assert await cluster.apply(cron_job(namespace))
+    assert [event["reason"] for event in api.list(EVENTS, namespace)] == ["ChildPutBack"] * 2, "one for each edit"
+
+
 async def test_two_writers_of_one_field_do_not_drive_each_other_for_ever(cluster: CachedClient, api: Api) -> None:
     namespace = api.namespace()
     now = datetime(2026, 1, 1, tzinfo=UTC)

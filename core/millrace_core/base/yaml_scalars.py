@@ -32,6 +32,7 @@ _BASES: Final = (16, 2, 8, 10)
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NUMERIC: Final = frozenset("+-.0123456789")
 _INT64: Final = range(-(2**63), 2**63)
+_MOST_DIGITS: Final = 1_000
 _UINT64_END: Final = 2**64
 _TAG: Final = "tag:yaml.org,2002:"
 
@@ -98,6 +99,9 @@ _FITS: Final[dict[str, Callable[[Any], bool]]] = {
 
 
 def _integer(found: re.Match[str]) -> int:
+    # Python reads at most 4,300 digits, and says so in words for programmers.
+    if len(found[0]) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(found[0]):,} characters came; {_MOST_DIGITS:,} at most are expected")
     sign = -1 if found[1] == "-" else 1
     return next(sign * int(digits, base) for digits, base in zip(found.groups()[1:], _BASES, strict=True) if digits)
 

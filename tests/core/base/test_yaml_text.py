@@ -79,6 +79,7 @@ def test_a_fault_of_one_document_leaves_the_others_alone() -> None:
         ("a: *b\n", "line 1, column 4: there is no anchor &b"),
         ("a: &b [*b]\n", "line 1, column 8: the anchor &b contains itself"),
         ("<<: 5\n", "line 1, column 5: << takes a mapping"),
+        (f"a: {'9' * 5000}\n", "line 1, column 4: a number of 5,000 characters came; 1,000 at most are expected"),
         ("a: !!int x\n", "line 1, column 4: 'x' is no !!int"),
         ("a: 1\n--- {b: 2}\n", "line 2, column 4: a line that begins with --- holds nothing else"),
         ('x: 1\na: "\x07"\n', "line 2, column 5: control characters are not allowed"),

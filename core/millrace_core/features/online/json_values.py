@@ -3,7 +3,9 @@
 ==============  ==========================================================================================
 bool            true, false
 int32, int64    an integer within the type's range
-float32/64      any number; "NaN", "Infinity" and "-Infinity", for which JSON has no numbers
+float32         a number within the type's range, rounded to the nearest one
+float64         a number; an integer beyond 2**53 must be a double, as in a source
+float32/64      also "NaN", "Infinity" and "-Infinity", for which JSON has no numbers
 string          a string of Unicode characters
 bytes           a string in base64; bytes
 timestamp       a string in RFC 3339, without a zone UTC; a datetime
@@ -17,6 +19,7 @@ import math
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from struct import Struct
 from typing import Any, Final
 
 from millrace_core.api.featureview import FeatureType, ScalarType, element_type
@@ -24,13 +27,14 @@ from millrace_core.features.types import times
 
 INTEGER_BITS: Final[Mapping[str, int]] = {"int32": 31, "int64": 63}
 
+_FLOAT32: Final = Struct("<f")
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def converter(kind: FeatureType) -> Callable[[Any], Any]:
     """Converts one value that is not null.
 
-    It raises TypeError or ValueError for a value of another type, and RejectError for a text that is no time.
+    It raises TypeError or ValueError for a value that does not fit, and RejectError for a text that is no time.
     """
     element = element_type(kind)
     if element is None:
@@ -63,6 +67,7 @@ def _integer(bits: int) -> Callable[[Any], int]:
 
 
 def _float(value: Any) -> float:
+    """To the nearest double."""
     if type(value) is float:
         return value
     if isinstance(value, str) and value in _NOT_FINITE:
@@ -71,9 +76,25 @@ def _float(value: Any) -> float:
         raise TypeError
     try:
         return float(value)
-    except OverflowError:
-        # As in a training set: to the nearest double, infinite beyond the greatest.
-        return math.inf if value > 0 else -math.inf
+    except OverflowError as error:
+        raise ValueError from error
+
+
+def _float64(value: Any) -> float:
+    made = _float(value)
+    if type(value) is int and made != value:
+        raise ValueError
+    return made
+
+
+def _float32(value: Any) -> float:
+    made = _float(value)
+    if math.isfinite(made):
+        try:
+            _FLOAT32.pack(made)
+        except OverflowError as error:
+            raise ValueError from error
+    return made
 
 
 def _string(value: Any) -> str:
@@ -104,8 +125,8 @@ SCALARS: Final[Mapping[ScalarType, Callable[[Any], Any]]] = {
     "bool": _bool,
     "int32": _integer(INTEGER_BITS["int32"]),
     "int64": _integer(INTEGER_BITS["int64"]),
-    "float32": _float,
-    "float64": _float,
+    "float32": _float32,
+    "float64": _float64,
     "string": _string,
     "bytes": _bytes,
     "timestamp": _timestamp,

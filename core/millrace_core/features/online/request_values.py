@@ -59,7 +59,7 @@ def _column(name: str, kind: FeatureType, columns: Mapping[str, Sequence[Any]], 
 
 def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[Any]:
     types = set(map(type, values))
-    if kind in ("float32", "float64") and types <= {float, NoneType}:
+    if kind == "float64" and types <= {float, NoneType}:
         return values
     if kind in INTEGER_BITS and types == {int}:
         bound = 1 << INTEGER_BITS[kind]
