@@ -39,6 +39,8 @@ class MaterializeResult:
         keys: how many entities of the view the store holds now.
         removed: how many entities are gone, because the source no longer has them; only a rebuild, and the first run of
             a changed definition, remove any.
+        later: how many rows of the source are later than now by more than 5 minutes; None where the run does not reach
+            the present. Nobody sees such rows before their time comes.
         seconds: how long it took.
         quality: per quality check whether the rows passed it; where one that blocks fails, nothing is written.
         details: the whole report of the run, as its Job would send it (docs/parts.md).
@@ -52,6 +54,7 @@ class MaterializeResult:
     skipped: int
     keys: int
     removed: int
+    later: int | None
     seconds: float
     quality: Sequence[CheckResult]
     details: Mapping[str, Any]
@@ -96,6 +99,7 @@ def run(
         skipped=result.skipped,
         keys=result.keys,
         removed=result.removed,
+        later=result.later,
         seconds=seconds,
         quality=result.quality,
         details=job.as_dict(result, seconds, time_arguments.now()),

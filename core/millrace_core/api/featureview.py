@@ -348,6 +348,13 @@ class LastRunStatus(StatusModel):
         default=None,
         description="For how many rows the expression of a feature failed, by feature; its value is null for them.",
     )
+    later: int | None = Field(
+        default=None,
+        description=(
+            "Rows of the source that were later than now by more than 5 minutes. They are not written before their time "
+            "comes. Absent where the run did not reach the present."
+        ),
+    )
     finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
     reason: str | None = Field(default=None, description="Why the run failed, where it did, in one CamelCase word.")
     message: str | None = Field(default=None, description="Why the run failed, where it did.")

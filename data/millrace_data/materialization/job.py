@@ -27,6 +27,7 @@ from millrace_core.features.online.shard import Shard, ShardedSource
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import microseconds
 from millrace_data.materialization.examination import Examination
+from millrace_data.materialization.later_rows import LaterRows
 from millrace_data.materialization.ledger import (
     Ledger,
     Position,
@@ -63,7 +64,8 @@ class Result:
 
     ``errors``: for how many of the rows the expression of a feature failed, by feature; its value is null for them.
     ``removed``: keys that are gone, because the source no longer has them. ``complete``: whether the run has come to
-    its end; not while other shards of it are missing.
+    its end; not while other shards of it are missing. ``later``: rows of the source that are later than now
+    (``later_rows``); None where the run does not reach the present.
     """
 
     definition: Definition
@@ -76,6 +78,7 @@ class Result:
     quality: tuple[CheckResult, ...] = ()
     removed: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
+    later: int | None = None
 
 
 def run_interval(
@@ -142,7 +145,8 @@ def run(
     shard = None if part is None else part.shard
     shared = source if shard is None else ShardedSource(source, definition, shard)
     log_run = CellLogRun(covers.began, covers.news, shard)
-    read = _Read(shared if cells is None else cells.over(shared, source.columns, log_run), definition)
+    counted = LaterRows(shared, definition, covers)
+    read = _Read(counted if cells is None else cells.over(counted, source.columns, log_run), definition)
     if pieces := time_ranges(definition, read, covers):
         examined = Examination(definition, source, ledger, engine, covers, patience)
         verdict = examined.verdict(news(definition, covers), pieces, part)
@@ -159,7 +163,7 @@ def run(
     complete, removed = _ended(store, ledger, covers, created, part, memory, patience)
     keys = patiently(lambda: store.count(definition.project, definition.view), patience)
     outcomes = (*verdict.outcomes, *_warnings(definition, errors, rows, part))
-    return Result(definition, covers, rows, written, skipped, keys, complete, outcomes, removed, errors)
+    return Result(definition, covers, rows, written, skipped, keys, complete, outcomes, removed, errors, counted.count)
 
 
 def _warnings(
@@ -303,6 +307,7 @@ def as_dict(result: Result, seconds: float, finished_at: int) -> dict[str, objec
         "skipped": result.skipped,
         "keys": result.keys,
         **({"removed": result.removed} if result.interval.since else {}),
+        **({} if result.later is None else {"later": result.later}),
         "complete": result.complete,
         **({"expressionErrors": dict(result.errors)} if result.errors else {}),
         **({"quality": [each.as_dict() for each in result.quality]} if result.quality else {}),

@@ -52,7 +52,8 @@ def written_after(column: str, kind: pa.DataType, moment: int, unit: TimeUnit | 
 
 def count(moment: int, unit: TimeUnit, *, last: bool = False) -> int:
     """A moment in a unit, rounded down; of nanoseconds the first or last of its microsecond."""
-    return _count(moment, _MICROSECONDS[unit], last=last)
+    # No column has more than 64 bits, and drivers refuse larger numbers.
+    return min(max(_count(moment, _MICROSECONDS[unit], last=last), _INT64[0]), _INT64[1])
 
 
 def _size(kind: pa.DataType, unit: TimeUnit | None) -> int | None:

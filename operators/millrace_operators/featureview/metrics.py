@@ -56,6 +56,7 @@ _GAUGES: Final[tuple[tuple[str, str, Read], ...]] = (
     ("last_run_rows", "Rows that the last run read, after the latest per key was taken", _last_run("rows")),
     ("last_run_written_rows", "Rows that the online store took from the last run", _last_run("written")),
     ("last_run_seconds", "Duration of the last run", _last_run("seconds")),
+    ("last_run_later_rows", "Rows of the source that were later than now in the last run", _last_run("later")),
 )
 
 

@@ -35,6 +35,7 @@ class LastRun:
     written: int | None = None
     seconds: float | None = None
     errors: Mapping[str, int] | None = None
+    later: int | None = None
     reason: str | None = None
     message: str | None = None
 
@@ -145,11 +146,12 @@ def _with_errors(quality: Quality, result: RunResult, checks: Sequence[Check]) -
 def _covered(interval: Interval, requested: Interval | None, covered: list[Interval]) -> Interval:
     """What a successful run covers.
 
-    A backfill covers what it was made for. Any other run began at the store's own watermark, which the store moves only
-    over what is complete: so nothing is missing before it.
+    A run for an interval covers it up to the run's own end: what was asked for may reach beyond now, and no run does.
+    Any other run began at the store's own watermark, which the store moves only over what is complete: so nothing is
+    missing before it.
     """
     if requested is not None:
-        return Interval(requested.start, max(requested.end, interval.end))
+        return Interval(requested.start, interval.end)
     if covered and covered[-1].end < interval.start:
         return Interval(covered[-1].end, interval.end)
     return interval
@@ -167,6 +169,7 @@ def _ended(run: Run) -> LastRun | None:
         written=result.written if result else None,
         seconds=result.seconds if result else None,
         errors=(result.errors if result else None) or None,
+        later=result.later if result else None,
         reason=failure.reason if failure else None,
         message=failure.message if failure else None,
     )
@@ -183,6 +186,7 @@ def _last_run(document: Mapping[str, Any] | None) -> LastRun | None:
         written=document.get("written"),
         seconds=document.get("seconds"),
         errors=document.get("expressionErrors"),
+        later=document.get("later"),
         reason=document.get("reason"),
         message=document.get("message"),
     )
@@ -196,6 +200,7 @@ def _render_run(last: LastRun) -> dict[str, Any]:
         "written": last.written,
         "seconds": last.seconds,
         "expressionErrors": dict(last.errors) if last.errors else None,
+        "later": last.later,
         "finishedAt": timestamps.render(last.finished_at),
         "reason": last.reason or (None if last.succeeded else conditions.RUN_FAILED),
         "message": last.message,

@@ -61,6 +61,7 @@ class RunResult:
     seconds: float | None
     quality: Quality = None
     errors: Mapping[str, int] = field(default_factory=dict)
+    later: int | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ def _result(ends: Iterable[tuple[str, _End]]) -> RunResult | None:
         seconds=max(seconds, default=None),
         quality=next(filter(None, map(_quality, reports)), None),
         errors=_errors(reports),
+        later=_sum(reports, "later"),
     )
 
 

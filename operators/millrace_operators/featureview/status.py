@@ -232,15 +232,26 @@ def _not_checked(it: StatusContext) -> ConditionState | None:
 
 
 def _blocked(it: StatusContext) -> ConditionState | None:
-    failing = _failing(it, "block")
+    failing = _failing(it, "block") if it.view.spec.quality else []
     if not failing:
         return None
     return False, conditions.QUALITY_BLOCKED, f"the last good values stay; {_named(failing)}"
 
 
 def _warned(it: StatusContext) -> ConditionState | None:
-    failing = _failing(it, "warn")
-    return (True, conditions.QUALITY_WARNINGS, _named(failing)) if failing else None
+    failing, later = _failing(it, "warn") if it.view.spec.quality else [], _later(it)
+    if not failing and later is None:
+        return None
+    return True, conditions.QUALITY_WARNINGS, "; ".join(filter(None, (later, failing and _named(failing))))
+
+
+def _later(it: StatusContext) -> str | None:
+    """What is said of rows later than now, which are counted without any rule."""
+    last = it.plan.progress.last_run
+    if last is None or not last.later:
+        return None
+    rows = "1 row of the source is" if last.later == 1 else f"{last.later:,} rows of the source are"
+    return f"{rows} later than now by more than 5 minutes, and not written before that time comes"
 
 
 def _passed(it: StatusContext) -> ConditionState:
@@ -261,9 +272,9 @@ _FRESH: Final[tuple[Rule, ...]] = (_offline, _watermark_suspended, _behind, _not
 _QUALITY: Final[tuple[Rule, ...]] = (
     _offline,
     _source_changed,
-    _no_rules,
-    _not_checked,
     _blocked,
     _warned,  # nothing is held back, so the condition is True
+    _no_rules,
+    _not_checked,
     _passed,
 )

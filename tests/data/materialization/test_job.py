@@ -16,6 +16,7 @@ from millrace_core.features.online.generation import TOLERANCE
 from millrace_core.features.online.shard import Shard
 from millrace_data.materialization import job
 from millrace_data.materialization.job import Result, RunRequest
+from millrace_data.materialization.later_rows import LAST_MOMENT
 from millrace_data.materialization.ledger import (
     Ledger,
     Position,
@@ -34,6 +35,7 @@ from tests.lake import Lake
 
 DAY = 86_400_000_000
 HOUR = 3_600_000_000
+MINUTE = 60_000_000
 
 
 def run(lake: Lake, store: Store, now: int, start: int | None = None, end: int | None = None, **options: Any) -> Result:
@@ -446,3 +448,26 @@ def test_a_run_that_a_full_run_overtook_is_told_and_leaves_nothing(lake: Lake, s
     with pytest.raises(SupersededError, match="a full run of feature view 'user-stats' began during this one"):
         job.run(definition, source, store, Engine(str(lake.folder.parent / "spill"), threads=1), slow, patience=0.2)
     assert amounts(lake, store, range(1, 4)) == [1.0, None, None]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_rows_later_than_now_are_counted_and_not_written(lake: Lake, store: Store, shards: int) -> None:
+    lake.having("spec.materialization.lag", "1m")
+    now = 3 * DAY
+    lake.add((1, now - 2 * MINUTE, 1.0), (2, now, 2.0), (3, now + TOLERANCE, 3.0))
+    lake.add((4, now + TOLERANCE + 1, 4.0), (5, now + 900 * DAY, 5.0), (1, LAST_MOMENT, 6.0))
+    parts = [RunShard("r", Shard(index, shards)) for index in range(shards)]
+    results = [run(lake, store, now, part=part) for part in parts]
+    assert sum(result.later or 0 for result in results) == 3
+    assert sum(result.rows for result in results) == 1
+    assert amounts(lake, store, range(1, 6)) == [1.0, None, None, None, None]
+    assert all(job.as_dict(result, 0.0, now)["later"] == result.later for result in results)
+    assert run(lake, store, now + DAY).later == 2, "the others' time has come"
+
+
+def test_a_run_over_earlier_times_does_not_look_for_later_rows(lake: Lake, store: Store) -> None:
+    lake.add((1, DAY, 1.0), (2, 9 * DAY, 2.0))
+    result = run(lake, store, 3 * DAY, end=2 * DAY)
+    assert result.later is None
+    assert "later" not in job.as_dict(result, 0.0, 3 * DAY)
+    assert run(lake, store, 3 * DAY, end=100 * DAY).later == 1, "an end beyond now is now"

@@ -86,7 +86,8 @@ class World:
             part = RunShard(str(self.now), Shard(index, shards))
             covers = ledger.begin(part, covers)
             result = job.run(self.definition, source, store, engine, covers, patience=0.2, part=part, **more)
-        self.scanned = source.scanned
+        # That a run which reaches the present looks beyond its end, too, is tested by itself.
+        self.scanned = [each._replace(latest=min(each.latest, covers.upto)) for each in source.scanned]
         return result
 
 

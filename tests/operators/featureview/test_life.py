@@ -309,6 +309,19 @@ def test_a_command_with_an_interval_covers_it() -> None:
     assert life.view["status"]["watermark"] == "2026-11-20T12:05:00Z"
 
 
+def test_a_command_with_an_end_beyond_now_covers_what_its_run_covered() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    life.command("a:materialize 2026-11-20T12:00:00Z 2027-01-01T00:00:00Z")
+    life.look()
+    life.succeed(interval={"start": "2026-11-20T12:00:00Z", "end": "2026-11-20T12:03:00Z"})
+    life.look()
+    assert life.view["status"]["intervals"] == [{"end": "2026-11-20T12:03:00Z"}]
+    assert life.view["status"]["watermark"] == "2026-11-20T12:03:00Z"
+
+
 def test_a_command_waits_for_the_run_at_work() -> None:
     life = Life(clicks())
     life.look()
@@ -520,6 +533,26 @@ def test_a_rule_that_warns_is_judged_by_the_rows_of_all_shards() -> None:
     assert life.condition("QualityOK")[:2] == ("True", "QualityPassed")
     names = {each["name"]: each["passed"] for each in life.view["status"]["quality"]}
     assert names == {"amount.range": True, "small.maxErrorRate": True}
+
+
+@pytest.mark.parametrize("rules", [None, [POSITIVE]], ids=["no rules", "a rule"])
+def test_rows_later_than_now_are_a_warning_without_any_rule(rules: list[Any] | None) -> None:
+    life = Life(clicks(parallelism=2).having("spec.quality", rules))
+    life.look()
+    checked = {"quality": [result("amount.range", passed=True)]} if rules else {}
+    life.succeed_in_shards(life.active(), {"later": 1, **checked}, {"later": 2, "complete": True, **checked})
+    life.look()
+    assert life.view["status"]["lastRun"]["later"] == 3
+    kind, reason, message = life.condition("QualityOK")
+    assert (kind, reason) == ("True", "QualityWarnings")
+    assert message.startswith("3 rows of the source are later than now")
+    assert life.holds("Ready") == "True"
+    life.command("1:materialize")
+    life.look()
+    life.wait(timedelta(minutes=1))
+    life.succeed_in_shards(life.active(), {"later": 0, **checked}, {"later": 0, "complete": True, **checked})
+    life.look()
+    assert life.condition("QualityOK")[1] == ("QualityPassed" if rules else "NoRules")
 
 
 def test_a_source_whose_column_is_gone_is_a_matter_of_quality_without_any_rule() -> None:

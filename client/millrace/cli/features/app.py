@@ -184,6 +184,7 @@ def materialize(
         for outcome in each.quality:
             if not outcome.passed:
                 output.note(f"{each.view}: {outcome.name}: {outcome.message}")
+        _note_later(each)
     output.rows(results, form, ["view", "start", "end", "rows", "written", "skipped", "keys", "seconds"])
 
 
@@ -205,7 +206,16 @@ def rebuild(view: View, target: Target, form: Format = Output.TABLE) -> None:
     with output.progress(view) as report:
         made = store.rebuild(view, progress=report)
     columns = ["view", "end", "rows", "written", "removed", "keys", "seconds"]
+    _note_later(made)
     output.rows([{**asdict(made), **made.details}], form, columns)
+
+
+def _note_later(made: sdk.MaterializeResult) -> None:
+    if made.later:
+        output.note(
+            f"{made.view}: {made.later:,} of the source's rows are later than now by more than 5 minutes, and not written "
+            "before that time comes"
+        )
 
 
 @app.command()
