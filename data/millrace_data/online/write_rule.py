@@ -79,6 +79,8 @@ local rows = ARGV[before + 1]
 local size = #rows / n
 local olds = fixed and call('MGET', unpack(KEYS))
 local changed = 0
+-- All rows of a call have one format, one schema and one stamp.
+local head, stamp = sub(rows, 1, 9), words('>I4', rows, 26)
 local function alike(old, new)
   return old == new or #old == #new and sub(old, 2, 25) == sub(new, 2, 25) and sub(old, 30) == sub(new, 30)
 end
@@ -150,34 +152,46 @@ local function several(i, new, moment)
     call('SET', KEYS[i], joined(kept), 'PXAT', moment)
   end
 end
+-- Nearly all rows take the fast way: each call of a function that it makes is a tenth of what a row costs.
 local function landing(i, moment)
   local old, new
   if fixed then
     old, new = olds[i], sub(rows, (i - 1) * size + 1, i * size)
+    if old == new then return new end
   else
     old, new = call('GETRANGE', KEYS[i], 0, 28), ARGV[before + i]
   end
-  local kind = old and #old >= 25 and byte(old)
+  local alien = old and sub(old, 1, 9) ~= head
+  local kind = old and (not alien and 2 or #old >= 25 and byte(old))
   if kind == 2 and #old >= 29 then
     local a, b, c, d, t = words('>I4I4I4I4I4', old, 10)
-    local e, f, g, h, s = words('>I4I4I4I4I4', new, 10)
     if since and void(old) then
       if not fixed then old = call('GET', KEYS[i]) end
       if not alike(old, new) then changed = changed + 1 end
       return new
     end
-    local behind = t > s and t - t % 2 > s
-    if behind then
-      if s % 2 == 0 or sub(old, 2, 9) ~= sub(new, 2, 9) then return end
+    -- A pass has begun since that the writer did not know of.
+    if t > stamp and t - t % 2 > stamp then
+      if stamp % 2 == 0 or alien then return end
       new = restamped(new, (t - t % 2) / 2)
     end
-    if a == e and b == f and c == g and d == h then
+    local e, f = words('>I4I4', new, 10)
+    local order = e - a
+    if order == 0 then order = f - b end
+    if order == 0 then
+      local g, h = words('>I4I4', new, 18)
+      order = g - c
+      if order == 0 then order = h - d end
+    end
+    if order == 0 then
       if not fixed then old = call('GET', KEYS[i]) end
       if alike(old, new) then return new end
-    elseif later(e, f) then
+    elseif e > n0 or e == n0 and f > n1 then
       return several(i, new, moment)
-    elseif newer(a, b, c, d, e, f, g, h) and sub(old, 2, 9) == sub(new, 2, 9) then
-      if later(a, b) or t < 2 * doubtful and s >= 2 * doubtful then return several(i, new, moment) end
+    elseif order < 0 and not alien then
+      if a > n0 or a == n0 and b > n1 or t < 2 * doubtful and stamp >= 2 * doubtful then
+        return several(i, new, moment)
+      end
       return
     end
   elseif kind == 1 or kind == 3 then
