@@ -351,8 +351,8 @@ class LastRunStatus(StatusModel):
     later: int | None = Field(
         default=None,
         description=(
-            "Rows of the source that were later than now by more than 5 minutes. They are not written before their time "
-            "comes. Absent where the run did not reach the present."
+            "Rows of the source that were later than now by more than 5 minutes. They are not written before their "
+            "time comes. Absent where the run did not reach the present."
         ),
     )
     finished_at: Timestamp | None = Field(default=None, description="When the run ended.")

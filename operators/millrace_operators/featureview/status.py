@@ -232,14 +232,14 @@ def _not_checked(it: StatusContext) -> ConditionState | None:
 
 
 def _blocked(it: StatusContext) -> ConditionState | None:
-    failing = _failing(it, "block") if it.view.spec.quality else []
+    failing = _failing(it, "block")
     if not failing:
         return None
     return False, conditions.QUALITY_BLOCKED, f"the last good values stay; {_named(failing)}"
 
 
 def _warned(it: StatusContext) -> ConditionState | None:
-    failing, later = _failing(it, "warn") if it.view.spec.quality else [], _later(it)
+    failing, later = _failing(it, "warn"), _later(it)
     if not failing and later is None:
         return None
     return True, conditions.QUALITY_WARNINGS, "; ".join(filter(None, (later, failing and _named(failing))))

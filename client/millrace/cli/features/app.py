@@ -213,8 +213,8 @@ def rebuild(view: View, target: Target, form: Format = Output.TABLE) -> None:
 def _note_later(made: sdk.MaterializeResult) -> None:
     if made.later:
         output.note(
-            f"{made.view}: {made.later:,} of the source's rows are later than now by more than 5 minutes, and not written "
-            "before that time comes"
+            f"{made.view}: {made.later:,} of the source's rows are later than now by more than 5 minutes, and not "
+            "written before that time comes"
         )
 
 
