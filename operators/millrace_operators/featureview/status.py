@@ -242,7 +242,7 @@ def _warned(it: StatusContext) -> ConditionState | None:
     failing, later = _failing(it, "warn"), _later(it)
     if not failing and later is None:
         return None
-    return True, conditions.QUALITY_WARNINGS, "; ".join(filter(None, (later, failing and _named(failing))))
+    return True, conditions.QUALITY_WARNINGS, "; ".join(filter(None, (later, _named(failing))))
 
 
 def _later(it: StatusContext) -> str | None:
