@@ -120,7 +120,8 @@ class ExperimentSpec(ApiModel):
         min_length=1,
         max_length=MAX_STEPS,
         description="The ramp. Once the experiment is Ready, the steps up to the current one are frozen; those still "
-        "ahead may be changed. A Canary without steps takes 5, 25, 50 (10m each) and 100.",
+        "ahead may be changed. A Canary without steps takes 5, 25, 50 (10m each) and 100; after the last one, whatever "
+        "its weight, it is promoted.",
         json_schema_extra=ATOMIC_LIST,
     )
 

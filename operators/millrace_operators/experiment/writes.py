@@ -31,6 +31,7 @@ from millrace_operators.experiment import status as statuses
 from millrace_operators.experiment.decide import Decision, ServiceDecision
 from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED
 from millrace_operators.experiment.observation import Unreadable
+from millrace_operators.experiment.types import type_of
 from millrace_operators.routing.state import RouteObservation
 
 FINALIZER: Final = f"{GROUP}/experiment"
@@ -116,7 +117,9 @@ def _edited_ramp(decision: Decision) -> list[Emit]:
         return []
     left = (status.steps or [])[(status.step_index or 0) + 1 :]
     ahead = ", ".join(f"{step.weight}% for {step.hold}" for step in left)
-    note = f"the steps still ahead were changed; now they are: {ahead or 'none'}"
+    winner = type_of(decision.observation.spec.type).winner_of_ramp(decision.observation)
+    end = f". {winner} is promoted after the last step" if winner else ""
+    note = f"the steps still ahead were changed; now they are: {ahead or 'none'}{end}"
     return [Emit(document, "Normal", STEPS_CHANGED, note, ["steps", document["metadata"]["generation"]])]
 
 

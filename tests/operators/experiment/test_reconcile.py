@@ -299,6 +299,17 @@ async def test_steps_still_ahead_may_be_changed_with_an_event_and_an_epoch(shop:
     assert shop.events().count(("ramp", "Normal", "StepsChanged")) == 2
 
 
+async def test_whoever_takes_the_steps_ahead_away_is_told_that_the_last_one_ends_in_promotion(shop: World) -> None:
+    shop.apply(canary())
+    await shop.settle(horizon=SOON)
+    shop.patch(EXP, "ramp", {"spec": {"steps": STEPS[:1]}})
+    await shop.settle(horizon=SOON)
+    events = world_module.checked(shop.http.get(f"/api/v1/namespaces/{shop.namespace}/events"))["items"]
+    [note] = [item["message"] for item in events if item["reason"] == "StepsChanged"]
+    [arm] = [arm["name"] for arm in canary()["spec"]["arms"] if not arm.get("control")]
+    assert note == f"the steps still ahead were changed; now they are: none. {arm} is promoted after the last step"
+
+
 async def test_steps_of_an_experiment_that_is_ending_or_over_cannot_be_changed(shop: World) -> None:
     shop.apply(canary())
     await shop.settle(horizon=SOON)
