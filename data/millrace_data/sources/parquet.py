@@ -107,8 +107,10 @@ def _with(schema: pa.Schema, folders: pa.Schema) -> pa.Schema:
 
 
 def _holds_nothing(fragment: ds.ParquetFileFragment, column: str) -> bool:
-    """Whether the statistics of a file say that a column is null in every row."""
+    """Whether a file has no rows, or its statistics say that a column is null in every one."""
     metadata = fragment.metadata
+    if not metadata.num_rows:  # then there need not be statistics
+        return True
     places = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path == column]
     if len(places) != 1:
         return False

@@ -171,6 +171,17 @@ def test_a_column_in_which_no_file_has_a_value_is_null_whatever_its_type(tmp_pat
     assert values(view(source, "bool")) == [None, None]
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("kind", [pa.float64(), pa.string(), pa.null()])
+def test_the_types_of_a_file_without_rows_say_nothing(kind: pa.DataType, statistics: bool, tmp_path: Path) -> None:
+    nothing = pa.table({name: pa.array([], kind) for name in ("id", "at", "x")})
+    pq.write_table(nothing, tmp_path / "a.parquet", write_statistics=statistics)
+    pq.write_table(table(pa.array([True, False])), tmp_path / "b.parquet")
+    made = view({"parquet": {"uri": f"file://{tmp_path}"}}, "bool")
+    assert values(made) == [True, False]
+    assert values(made, TimeRange(microseconds(NOON) + 1_000_000, 2**62)) == []
+
+
 def test_a_single_file_names_the_row_in_whichever_row_group_it_is(tmp_path: Path) -> None:
     numbers = [float(n) for n in range(100)]
     numbers[77] = 0.5
