@@ -296,6 +296,23 @@ def test_a_chart_without_a_store_says_what_is_needed() -> None:
         rendered({})
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"store": {"url": "redis://store:6379", "existingSecret": "mine"}}, r"store: url and existingSecret are both"),
+        (
+            {"registry": {"databaseUrl": "postgresql+psycopg://u@h/d", "existingSecret": "mine"}},
+            r"registry: databaseUrl and existingSecret are both",
+        ),
+        ({"registry": {"databaseUrl": "postgres://u@h/d"}}, r"registry\.databaseUrl: a URL of PostgreSQL is expected"),
+        ({"uninstall": {"hook": False, "deleteObjects": True}}, r"uninstall\.deleteObjects: the hook is what deletes"),
+    ],
+)
+def test_values_of_which_one_would_mean_nothing_are_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(helm.HelmError, match=said):
+        rendered({**STORE, **values})
+
+
 def test_an_unknown_value_is_refused_rather_than_ignored() -> None:
     with pytest.raises(helm.HelmError, match="replicaCount"):
         rendered({**STORE, "gateway": {"replicaCount": 3}})

@@ -96,7 +96,8 @@ def show(checked: Checked, form: Output) -> None:
     for each in checked.mistakes:
         output.note(str(each))
     if checked.others:
-        output.note(f"{checked.others} objects of other kinds are not checked; kubectl apply --dry-run=server does")
+        count = "1 object of another kind is" if checked.others == 1 else f"{checked.others} objects of other kinds are"
+        output.note(f"{count} not checked; kubectl apply --dry-run=server does")
 
 
 _OF_VIEWS: Final = ("features", "schemaHash", "data")

@@ -47,7 +47,9 @@ def _sentence(model: type[ApiModel], mistake: ErrorDetails) -> str:
 
 
 def _meaning(model: type[ApiModel], location: Location) -> str:
-    """The description of a field, which `kubectl explain` shows, too."""
+    """The description of a field, or of the list that an item stands in, which `kubectl explain` shows, too."""
+    while location and isinstance(location[-1], int):
+        location = location[:-1]
     found = [field for field in _fields(model, location[:-1]) if field.alias == location[-1]]
     return f": {found[0].description}" if found and found[0].description else ""
 

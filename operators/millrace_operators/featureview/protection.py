@@ -16,6 +16,7 @@ from millrace_core.api import conditions
 from millrace_core.api.base import FORCE_ANNOTATION
 from millrace_core.api.in_effect import accepted_spec, in_effect
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.definition.evolution import Evolution, evolution
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.resources import Object, annotations_of, deleting, name_of, namespace_of
@@ -129,15 +130,19 @@ def _in_use(document: Object, why: Sequence[str]) -> RejectError:
 
 
 def _is_forced(document: Object) -> bool:
-    return annotations_of(document).get(FORCE_ANNOTATION, "").strip() == str(document["metadata"]["generation"])
+    return _force(document) == str(document["metadata"]["generation"])
+
+
+def _force(document: Object) -> str:
+    return annotations_of(document).get(FORCE_ANNOTATION, "").strip()
 
 
 def _command(document: Object) -> str:
     """The line that forces this change and no other: a generation never comes back."""
-    generation = document["metadata"]["generation"]
+    generation, other = document["metadata"]["generation"], _force(document)
     return (
         f"kubectl annotate featureview {name_of(document)} -n {namespace_of(document)} --overwrite "
-        f"{FORCE_ANNOTATION}={generation}"
+        f"{FORCE_ANNOTATION}={generation}" + (f" (it is {shown(other, 20)}, which forces nothing now)" if other else "")
     )
 
 

@@ -178,8 +178,11 @@ def _pending(it: StatusContext) -> ConditionState | None:
     return (None, conditions.PENDING, it.plan.reason) if it.plan.gaps else None
 
 
-def _covered(_: StatusContext) -> ConditionState:
-    return True, conditions.COVERED, "nothing is missing since spec.materialization.startFrom"
+def _covered(it: StatusContext) -> ConditionState:
+    materialization = it.view.spec.materialization
+    chosen = materialization is not None and materialization.start_from
+    since = "spec.materialization.startFrom" if chosen else "the beginning of the source"
+    return True, conditions.COVERED, f"nothing is missing since {since}"
 
 
 def _watermark_suspended(it: StatusContext) -> ConditionState | None:

@@ -200,12 +200,13 @@ def _read(status: int, content: bytes) -> dict[str, Any]:
         said = str(orjson.loads(content)["error"])
     except (ValueError, KeyError, TypeError):
         said = content[:200].decode("utf-8", "replace")
+    placed = said if said.startswith("features: ") else f"features: {said}"
     if status == _NOT_FOUND:
-        raise NotFoundError(f"features: {said}")
+        raise NotFoundError(placed)
     if status == _BAD_REQUEST:
-        raise RejectError(f"features: {said}")
+        raise RejectError(placed)
     if status == _TOO_LARGE:
-        raise TooLargeError(f"features: {said}")
+        raise TooLargeError(placed)
     raise RetryError(f"the gateway answers {status}: {said}", delay=1)
 
 

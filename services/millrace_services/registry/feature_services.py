@@ -31,9 +31,9 @@ class FeatureServices:
         Raises:
             RejectError: it is none; names the field.
         """
-        name = feature_reference.view_name(name)
-        for field, text in (("name", name), ("namespace", namespace)):
-            if not LABEL.fullmatch(text):
+        given, name = name, feature_reference.view_name(name)
+        for field, text, label in (("name", given, name), ("namespace", namespace, namespace)):
+            if not LABEL.fullmatch(label):
                 raise RejectError(
                     f"{shown(text, 80)} came", hint="Use lower case letters, digits, - and _, 63 at most", field=field
                 )

@@ -60,6 +60,17 @@ def test_every_fault_of_every_object_is_named_by_file_line_and_column(
     assert f"{path}:{len(lines)}:1: no YAML: an object is expected, a list came" in err
 
 
+def test_an_item_that_is_no_reference_is_told_what_the_list_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = {"refs": ["stats.amount"], "input": "x"}
+    written(tmp_path / "a.yaml", model_deployment("ranker").having("spec.features", features).build())
+    code, _, err = validate(capsys, str(tmp_path))
+    assert code == 2
+    assert "spec.features.refs[0]: " in err
+    assert "(came: 'stats.amount'): Features as view:feature" in err
+
+
 def test_standard_input_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +98,9 @@ def test_objects_of_other_kinds_are_passed_over_and_said(tmp_path: Path, capsys:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lake"}}
     code, _, err = validate(capsys, str(written(tmp_path / "a.yaml", secret, SCHEDULED.build())))
     assert code == 0
-    assert "1 objects of other kinds are not checked" in err
+    assert "1 object of another kind is not checked" in err
+    _, _, err = validate(capsys, str(written(tmp_path / "a.yaml", secret, secret, SCHEDULED.build())))
+    assert "2 objects of other kinds are not checked" in err
 
 
 @pytest.mark.parametrize(

@@ -366,7 +366,10 @@ def test_an_expression_that_cannot_be_is_refused_by_its_place(expression: str, m
             {"timestampUnit": "s", "columns": [{"name": "at", "expression": "x"}]},
             "spec.source.timestampUnit: .* computes",
         ),
-        ({"columns": [{"name": "x", "expression": "x"}] * 2}, "spec.source.columns: a name is there twice"),
+        (
+            {"columns": [{"name": name, "expression": "x"} for name in "yxzx"]},
+            r"spec\.source\.columns\[3\]\.name: 'x' is there twice, also at spec\.source\.columns\[1\]",
+        ),
         ({"parquet": None, "push": {"uri": "file:///p"}, "timestampUnit": "s"}, "mean nothing for pushed rows"),
     ],
 )

@@ -148,7 +148,7 @@ def test_a_failed_run_says_so_in_the_jobs_own_words_and_is_tried_again() -> None
     assert life.holds("Materialized") == "False", "until a run succeeds"
     life.succeed()
     life.look()
-    assert life.condition("Materialized")[:2] == ("True", "Covered")
+    assert life.condition("Materialized") == ("True", "Covered", "nothing is missing since the beginning of the source")
 
 
 def test_wrong_data_is_not_tried_before_the_next_scheduled_time() -> None:

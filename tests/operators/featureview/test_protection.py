@@ -151,6 +151,7 @@ async def test_a_change_is_forced_by_its_generation_alone_and_says_whom_it_break
     world.edit({"spec": CHANGES["where"], "metadata": {"annotations": {FORCE_ANNOTATION: "1"}}})
     await world.settle()
     assert world.condition("Accepted") == ("False", "InUse"), "one generation's force is no other's"
+    assert "(it is '1', which forces nothing now)" in world.said("Accepted")
     force(world)
     await world.settle()
     assert world.condition("Accepted") == ("True", "Valid")

@@ -177,6 +177,13 @@ async def test_what_the_gateway_refuses_is_passed_on_with_its_reason(gateway, st
         await feeds(gateway, [1])
 
 
+async def test_the_place_that_the_gateway_names_is_not_named_again(gateway):
+    gateway.answer = lambda _: (404, b'{"error": "features: no view u"}')
+    with pytest.raises(NotFoundError) as caught:
+        await feeds(gateway, [1])
+    assert str(caught.value) == "features: no view u"
+
+
 async def test_a_gateway_that_takes_too_long_is_a_deadline(gateway):
     def late(request):
         time.sleep(0.3)

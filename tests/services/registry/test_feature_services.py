@@ -90,3 +90,8 @@ def test_what_is_no_list_of_references_under_a_name_is_refused(
         services.put("shop", name, body)
     assert refused.value.field == field
     assert services.list("", 10) == []
+
+
+def test_a_name_that_is_refused_is_shown_as_it_came(database: Database) -> None:
+    with pytest.raises(RejectError, match=r"name: 'Bad_Name' came"):
+        FeatureServices(Catalogue(database)).put("shop", "Bad_Name", {"features": ["a:b"]})

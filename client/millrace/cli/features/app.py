@@ -199,7 +199,8 @@ def rebuild(view: View, target: Target, form: Format = Output.TABLE) -> None:
     if target.commands_cluster:
         command = rebuilding.command(target, view)
         output.note(
-            f"{view}: {command} is set; kubectl get featureview {view} -n {target.namespace} tells how far it is"
+            f"{view}: {command} is set; status.commandResult and status.lastRun tell what becomes of it: "
+            f"kubectl get featureview {view} -n {target.namespace} -o yaml"
         )
         return
     store = target.store()

@@ -88,6 +88,8 @@ def _change(files: FeatureStore, deployed: FeatureStore, view: str, users: Mappi
         return Change(view, SAME)
     evolved = evolution(deployed.definition(view), files.definition(view))
     effects = [f"refused: {why}" for why in evolved.blocks(users)]
+    if effects:
+        effects.append("the definition accepted before stays in effect, whole; if the change is forced:")
     if evolved.schema:
         old, new = deployed.definition(view).schema_hash, files.definition(view).schema_hash
         effects.append(f"the schema hash changes ({old[:19]}… → {new[:19]}…): the view is materialized anew")

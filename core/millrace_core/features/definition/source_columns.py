@@ -87,9 +87,15 @@ def check(source: SourceSpec) -> None:
 
 def _check_shape(source: SourceSpec) -> None:
     """Refuses what says twice, or of nothing, how columns are read."""
-    computed = {column.name for column in source.columns or ()}
-    if len(computed) < len(source.columns or ()):
-        raise RejectError("a name is there twice", hint="Rename one of the two", field="spec.source.columns")
+    computed: dict[str, int] = {}
+    for index, column in enumerate(source.columns or ()):
+        first = computed.setdefault(column.name, index)
+        if first != index:
+            raise RejectError(
+                f"{column.name!r} is there twice, also at spec.source.columns[{first}]",
+                hint="Rename one of the two",
+                field=f"spec.source.columns[{index}].name",
+            )
     for field, unit, name in (
         ("timestampUnit", source.timestamp_unit, source.timestamp_field),
         ("createdTimestampUnit", source.created_timestamp_unit, source.created_timestamp_field),
