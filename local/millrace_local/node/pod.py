@@ -136,6 +136,10 @@ class Pod:
         volumes.remove(self._folder)
 
     async def _run_containers(self) -> None:
+        if not self._folder.exists():
+            # Of a pod that a restored API server has again, what the init containers made went with its files.
+            for record in self._inits:
+                record.done = False
         for name in ("home/tmp", "logs", "termination", "volumes"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._changed()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -368,6 +369,27 @@ async def test_a_node_that_ends_takes_its_processes_and_the_next_starts_them_aga
         assert pod["status"]["podIP"] != addresses["always"]
         await cluster.client.delete(PODS, cluster.namespace, "always", grace=1)
         await cluster.until_gone("always")
+
+
+async def test_init_containers_run_again_for_a_pod_whose_files_are_gone(cluster: EmbeddedCluster) -> None:
+    """As where an API server was restored that still has a pod which the node has removed."""
+    mounts = [{"name": "work", "mountPath": "/work"}]
+    init = {"name": "i", "image": "millrace/materialize", "command": ["touch", "/work/made"], "volumeMounts": mounts}
+    async with cluster.running():
+        await cluster.pod(
+            "cat /work/made && sleep 60",
+            container={"volumeMounts": mounts},
+            initContainers=[init],
+            restartPolicy="Always",
+            volumes=[{"name": "work", "emptyDir": {}}],
+        )
+        pod = await cluster.phase("Running")
+    shutil.rmtree(cluster.settings.pods / pod["metadata"]["uid"])
+    async with cluster.running():
+        again = await cluster.until(
+            lambda found: status_of(found)["restartCount"] == 1 and "running" in status_of(found)["state"]
+        )
+        assert again["status"]["initContainerStatuses"][0]["restartCount"] == 1
 
 
 async def test_pods_deleted_while_no_node_ran_are_removed_by_the_next(cluster: EmbeddedCluster) -> None:
