@@ -137,25 +137,30 @@ async def test_an_edit_is_told_once_though_a_controller_writes_the_status_meanwh
     assert [event["reason"] for event in api.list(EVENTS, namespace)] == ["ChildPutBack"] * 2, "one for each edit"
 
 
-async def test_two_writers_of_one_field_do_not_drive_each_other_for_ever(cluster: CachedClient, api: Api) -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [({}, "Europe/Berlin"), ({"timeZone": "UTC"}, None)], ids=["add", "remove"]
+)
+async def test_two_writers_of_one_field_do_not_drive_each_other_for_ever(
+    cluster: CachedClient, api: Api, ours: dict[str, Any], theirs: str | None
+) -> None:
     namespace = api.namespace()
     now = datetime(2026, 1, 1, tzinfo=UTC)
     cluster.now = lambda: now
-    await cluster.apply(cron_job(namespace))
+    await cluster.apply(cron_job(namespace, **ours))
     written = 0
     for _ in range(20):
-        api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": "Europe/Berlin"}})
+        api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"timeZone": theirs}})
         await cluster.live(CRON_JOBS, namespace, "nightly")
         now += timedelta(seconds=1)
         try:
-            written += await cluster.apply(cron_job(namespace))
+            written += await cluster.apply(cron_job(namespace, **ours))
         except errors.ContestedError as error:
             said = str(error)
     assert written == 3
     assert "spec.timeZone by" in said
     assert "until 2026-01-01T00:01:01" in said
     now += timedelta(minutes=1)
-    assert await cluster.apply(cron_job(namespace)), "a later try may find the other writer gone"
+    assert await cluster.apply(cron_job(namespace, **ours)), "a later try may find the other writer gone"
     assert len(api.list(EVENTS, namespace)) == 4
 
 
