@@ -85,7 +85,7 @@ golden: $(READY) ## Rewrites the golden files of the tests.
 
 rights: $(READY) ## Records anew which rights the operators use in their tests, for the chart's RBAC.
 	rm -f tests/operators/rights.yaml
-	MILLRACE_WRITE_RIGHTS=1 $(PYTEST) -q -n 0 tests/operators tests/kube/test_events.py
+	MILLRACE_WRITE_RIGHTS=1 $(PYTEST) -q -n 0 tests/operators
 
 clean: ## Removes the environment, caches and the embedded mode's state.
 	rm -rf .venv .millrace .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,26 @@ from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.client import Client
 from millrace_local.apiserver.process import RunningServer
-from tests.operators.fixtures import api, faulty_server, fresh, server
+from tests.operators.fixtures import api, server, start_faulty
+from tests.operators.harness import start_server
 
-__all__ = ["api", "cluster", "faulty_server", "fresh", "server"]
+__all__ = ["api", "server"]
+
+
+@pytest.fixture(scope="session")
+def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests here. Nobody's rights are limited, for these are not the operators' calls."""
+    running = start_faulty(tmp_path_factory.mktemp("kube"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server of the test's own."""
+    running = start_server(tmp_path)
+    yield running
+    running.stop()
 
 
 @pytest.fixture

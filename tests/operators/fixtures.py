@@ -14,14 +14,18 @@ from tests.operators.harness import Api, start_server
 from tests.operators.rights import granted
 
 
-@pytest.fixture(scope="session")
-def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all tests here, with ``/faults`` and the real third-party CRDs where they are at hand."""
-    data = tmp_path_factory.mktemp("operators")
+def start_faulty(data: Path) -> RunningServer:
+    """A server with ``/faults`` and the real third-party CRDs where they are at hand."""
     own = Path(__file__).parents[2] / "crds"
     [package] = millrace_local.apiserver.__path__
     others = CRDS if CRDS.is_dir() else Path(package) / "thirdparty"
-    running = start(data, kubeconfig=data / "kubeconfig", crds=[own, others], faults=True)
+    return start(data, kubeconfig=data / "kubeconfig", crds=[own, others], faults=True)
+
+
+@pytest.fixture(scope="session")
+def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests here, on which the operator has the chart's rights."""
+    running = start_faulty(tmp_path_factory.mktemp("operators"))
     with granted(running):
         yield running
     running.stop()
