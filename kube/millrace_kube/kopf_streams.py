@@ -170,7 +170,8 @@ class _Lives:
             tasks = await asyncio.shield(spawning)  # a cancel here would leave kopf's tasks to nobody
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    self._failed(repr(error))
         finally:
             await _end(await spawning)
             for session in sessions:
@@ -193,8 +194,10 @@ class _Lives:
         self.over.set()
 
     def _failed(self, trouble: str) -> None:
-        self._failures += 1
-        self._trouble = trouble
+        """What ends this life. Later ones follow from its end: requests of sessions that are closed, say."""
+        if not self.over.is_set():
+            self._failures += 1
+            self._trouble = trouble
         self._list()
         self.over.set()
 
