@@ -29,7 +29,7 @@ What the operator may do. Each right is one that the tests saw it use, and it wo
   verbs: [list, watch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [get, create, patch]
+  verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [millrace-store-url]
