@@ -39,6 +39,11 @@ CASES: dict[str, tuple[str, Any, str]] = {
         {**SOURCE, "push": {"uri": "file:///lake/"}, "timestampUnit": "ms"},
         "spec.source",
     ),
+    "a feature without its rate": (
+        "spec.quality",
+        [{"predicate": "x > 0", "feature": "x"}],
+        "spec.quality[0].feature",
+    ),
     "a long name": ("metadata.name", "a" * 50, "metadata.name"),
     "online without a schedule": ("spec.materialization", None, "spec"),
     "a schedule without fixed times": ("spec.materialization.schedule", "@every 1h", "spec.materialization.schedule"),
