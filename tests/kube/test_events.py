@@ -11,7 +11,7 @@ import pytest
 from millrace_kube import errors
 from millrace_kube.client import Client
 from millrace_kube.connection import load
-from millrace_kube.events import Recorder
+from millrace_kube.events import Emit, Recorder
 from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object
 from millrace_local.apiserver.process import RunningServer
 from tests.operators.harness import Api, eventually
@@ -21,8 +21,7 @@ AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def client(server: RunningServer) -> AsyncIterator[Client]:
-    # Nobody's rights are tested here: the laptop mode counts Events up, which the operators may not.
-    async with Client(load(server.kubeconfig), user_agent="recorder") as client:
+    async with Client(load(server.kubeconfig)) as client:
         yield client
 
 
@@ -106,3 +105,18 @@ async def test_a_process_that_lost_the_lease_hears_so_when_it_tells_an_event(cli
     client.fence = fence
     with pytest.raises(errors.LostLeadershipError):
         await Recorder(client).emit(about, "Normal", "Turned", "it turned", identity=1)
+
+
+async def test_what_a_status_write_tells_is_not_told_where_it_lost_to_somebody_elses(
+    client: Client, api: Api, about: Object
+) -> None:
+    """Its answer did not come, and the object is newer, but for another write."""
+    recorder = Recorder(client)
+    also = [Emit(about, "Normal", "Turned", "it turned", 1)]
+    with pytest.raises(TimeoutError):
+        async with recorder.of_status(about, {"phase": "ours"}, [], also):
+            raise TimeoutError
+    newer = {**about, "metadata": {**about["metadata"], "resourceVersion": "1000000"}, "status": {"phase": "theirs"}}
+    async with recorder.of_status(newer, {"phase": "theirs"}, [], []):
+        pass
+    assert found(api, about) == []

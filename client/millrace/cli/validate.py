@@ -21,7 +21,9 @@ def validate(
         list[Path] | None,
         typer.Argument(metavar="[FILE]...", help="YAML or JSON files, folders of them, or - for standard input."),
     ] = None,
-    data: Annotated[bool, typer.Option("--data", help="Look at the sources of feature views, too.")] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Open the sources of views, too: columns and types, not values.")
+    ] = False,
     form: Format = Output.TABLE,
 ) -> None:
     """Checks YAML files of all kinds as the cluster would, without one: schema, rules (CEL), schedules, definitions.

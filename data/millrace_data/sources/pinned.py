@@ -109,8 +109,8 @@ class PinnedFiles:
         return fragment
 
     def _check(self, files: Iterable[File]) -> None:
-        each = {file.path: file for file in files}.values()
-        if all(isinstance(file.system, fs.LocalFileSystem) for file in each):
+        each = {file.path: file for file in files}.values()  # threads are for many round trips
+        if len(each) <= 1 or all(isinstance(file.system, fs.LocalFileSystem) for file in each):
             for file in each:
                 self._same(file)
             return

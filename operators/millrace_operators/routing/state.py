@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from millrace_core.api.base import GROUP
+from millrace_kube import contests
 
 Object = dict[str, Any]
 
@@ -18,9 +19,10 @@ CHANGED_AT: Final = f"{GROUP}/changed-at"
 # Annotation of the VirtualService and the DestinationRule: the last times at which somebody else's edit was undone.
 REWRITTEN_AT: Final = f"{GROUP}/rewritten-at"
 
-# Undone edits within this time that make a fight; the route is then left alone until the first of them is that old.
-FIGHT_WINDOW: Final = timedelta(minutes=1)
-FIGHT_EDITS: Final = 3
+# Undone edits within this time that make a fight; the route is then left alone until the first of them is that old. As
+# of every child; but of a route the times stand in its annotations, for all its objects and across restarts.
+FIGHT_WINDOW: Final = contests.WINDOW
+FIGHT_EDITS: Final = contests.MOST
 
 # How long a change takes to reach every proxy, where no Experiment says otherwise.
 DEFAULT_SETTLE_SECONDS: Final = 5.0
