@@ -24,9 +24,10 @@ from typing import Any, Final
 import orjson
 
 from millrace_core.api.names import FIELD_MANAGER
+from millrace_kube import fieldset
+from millrace_kube.fieldset import SELF, Fields
 from millrace_kube.resources import Object
 
-Fields = dict[str, Any]  # recursive: as fieldsV1 has them
 Path = tuple[str, ...]  # elements of fieldsV1, such as ("f:spec", 'k:{"name":"serve"}')
 
 _WHOLE: Final[tuple[Path, ...]] = (("f:spec",),)
@@ -45,7 +46,6 @@ _LEFT: Final[Mapping[str, tuple[Path, ...]]] = {
 _SCALED: Final[Mapping[str, Path]] = {"Deployment": ("f:spec", "f:replicas")}
 
 _UNTRACKED: Final = "before-first-apply"
-_SELF: Final = "."
 # Keys of list items that Kubernetes fills in before it tells the items apart.
 _KEY_DEFAULTS: Final[Mapping[str, Any]] = {"protocol": "TCP"}
 # Identity and versions: they have no owner.
@@ -108,7 +108,7 @@ def difference(wanted: Object, live: Object) -> Difference:
         for path in _beyond(item.fields, stated)
         if _decides(kind, path) and _value(live, path) not in (None, "", [], {})
     }
-    theirs = reduce(_union, (item.fields for item in others), Fields())
+    theirs = reduce(fieldset.union, (item.fields for item in others), Fields())
     missing = list(_not_owned(_ownable(desired), ours, theirs, live))
     return Difference(
         desired=desired,
@@ -133,14 +133,15 @@ def taken_over(live: Object, added: Iterable[tuple[Path, str]]) -> list[Object]:
             continue
         fields = entry.fields
         for path in paths:
-            below = _below(fields, path)
+            below = fieldset.at(fields, path)
             if below is not None:
                 moved = _with(moved, path, below)
-                fields = _without(fields, path)
+                fields = fieldset.without(fields, path)
         if fields:
             entries.append({**item, "fieldsV1": fields})
     return [
-        {**item, "fieldsV1": _union(item["fieldsV1"], moved)} if _Entry.of(item).applied else item for item in entries
+        {**item, "fieldsV1": fieldset.union(item["fieldsV1"], moved)} if _Entry.of(item).applied else item
+        for item in entries
     ]
 
 
@@ -152,14 +153,7 @@ def without_scaled(wanted: Object) -> Object:
 
 def shown(path: Path) -> str:
     """A path as Kubernetes shows it, such as ``spec.containers[name="serve"].image``."""
-    text = ""
-    for element in path:
-        kind, _, content = element.partition(":")
-        if kind == "k":
-            text += f"[{','.join(f'{key}={orjson.dumps(value).decode()}' for key, value in _keys(content).items())}]"
-        else:
-            text += f".{content}" if kind == "f" else f"[{content}]"
-    return text.removeprefix(".")
+    return "".join(map(fieldset.shown, path)).removeprefix(".")
 
 
 @dataclass(frozen=True)
@@ -222,12 +216,12 @@ def _owns(fields: Fields, path: Path) -> bool:
 def _beyond(fields: Fields, wanted: Any, path: Path = ()) -> Iterator[Path]:
     """The highest paths of a set of fields that the wanted object lacks."""
     for element, below in fields.items():
-        if element == _SELF:
+        if element == SELF:
             continue
         found, value = _child(wanted, element)
         if not found:
             # Who changed a part of an item did not add it; an injected container would lose its image.
-            if not element.startswith("k:") or _SELF in below:
+            if not element.startswith("k:") or SELF in below:
                 yield (*path, element)
         else:
             yield from _beyond(below, value, (*path, element))
@@ -244,9 +238,9 @@ def _not_owned(wanted: Any, ours: Fields, theirs: Fields, live: Any, path: Path 
         if mine is None:
             if value not in (None, "", [], {}):
                 yield (*path, element)
-        elif mine.keys() - {_SELF}:
+        elif mine.keys() - {SELF}:
             yield from _not_owned(value, mine, other, held, (*path, element))
-        elif isinstance(value, (Mapping, list, tuple)) and value and (not held or other.keys() - {_SELF}):
+        elif isinstance(value, (Mapping, list, tuple)) and value and (not held or other.keys() - {SELF}):
             yield (*path, element)
 
 
@@ -257,7 +251,7 @@ def _children(wanted: Any, fields: Fields) -> Iterator[tuple[str, Any]]:
             yield f"f:{name}", value
     elif isinstance(wanted, (list, tuple)):
         for item in wanted:
-            named = (element for element in fields if element != _SELF and _child([item], element)[0])
+            named = (element for element in fields if element != SELF and _child([item], element)[0])
             yield next(named, f"v:{orjson.dumps(item).decode()}"), item
 
 
@@ -306,38 +300,7 @@ def _pruned(document: Object, path: Path) -> Object:
     return {**document, name: _pruned(document[name], path[1:])}
 
 
-def _below(fields: Fields, path: Path) -> Fields | None:
-    """What a set holds at a path; None where it does not hold it."""
-    for element in path:
-        if element not in fields:
-            return None
-        fields = fields[element]
-    return fields
-
-
 def _with(fields: Fields, path: Path, below: Fields) -> Fields:
     for element in reversed(path):
         below = {element: below}
-    return _union(fields, below)
-
-
-def _without(fields: Fields, path: Path) -> Fields:
-    """The set without all that is at and below a path, and without what is empty then and no member itself."""
-    first, rest = path[0], path[1:]
-    kept = _without(fields[first], rest) if rest else {}
-    others = {element: below for element, below in fields.items() if element != first}
-    return {**others, first: kept} if kept else others
-
-
-def _union(left: Fields, right: Fields) -> Fields:
-    """Every member of either; an element without parts is a member itself, and stays one beside parts."""
-    merged = dict(left)
-    for element, below in right.items():
-        mine = merged.get(element)
-        if mine is None:
-            merged[element] = below
-        elif mine and below:
-            merged[element] = _union(mine, below)
-        elif mine or below:
-            merged[element] = {_SELF: {}, **(mine or below)}
-    return merged
+    return fieldset.union(fields, below)

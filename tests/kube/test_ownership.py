@@ -258,7 +258,7 @@ def test_a_map_that_somebody_emptied_is_ours_no_more_though_it_is_still_recorded
 
 def test_paths_are_shown_as_kubernetes_shows_them() -> None:
     path = ("f:spec", "f:containers", 'k:{"name":"serve"}', "f:args", 'v:"x"')
-    assert shown(path) == 'spec.containers[name="serve"].args["x"]'
+    assert shown(path) == 'spec.containers[name="serve"].args[="x"]'
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -8,9 +8,9 @@ from typing import Any
 from millrace_core.base.errors import RejectError
 from millrace_core.schema import Schema, SchemaNode
 from millrace_core.schema.defaulting import copied
+from millrace_kube.fieldset import Fields, difference, intersection, union
 from millrace_local.apiserver.fieldmanager import last_applied
 from millrace_local.apiserver.fieldmanager.conflicts import ApplyConflict, conflicts_with
-from millrace_local.apiserver.fieldmanager.fieldset import Fields, difference, intersection, union
 from millrace_local.apiserver.fieldmanager.managers import ManagedFieldsEntry, Manager, Managers, decode, encode
 from millrace_local.apiserver.fieldmanager.merging import merge, without
 from millrace_local.apiserver.fieldmanager.ownership import (

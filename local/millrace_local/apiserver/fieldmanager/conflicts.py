@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from millrace_core.base.errors import RejectError
-from millrace_local.apiserver.fieldmanager.fieldset import intersection, paths, union
+from millrace_kube.fieldset import intersection, paths, union
 from millrace_local.apiserver.fieldmanager.managers import Manager, Managers
 from millrace_local.apiserver.fieldmanager.typed import Comparison
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace_core.schema import Schema
-from millrace_local.apiserver.fieldmanager.fieldset import difference, paths
+from millrace_kube.fieldset import difference, paths
 from millrace_local.apiserver.fieldmanager.ownership import compare_objects, ownable
 from millrace_local.apiserver.fieldmanager.typed import field_set
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from millrace_local.apiserver.fieldmanager.fieldset import Fields, union
+from millrace_kube.fieldset import Fields, union
 
 MAX_UPDATERS = 10  # above this number the oldest entries of updates are merged into one
 _ANCIENT = "ancient-changes"

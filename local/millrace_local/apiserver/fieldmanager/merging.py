@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_core.schema import SchemaNode
-from millrace_local.apiserver.fieldmanager.fieldset import Fields, is_member, shown
+from millrace_kube.fieldset import Fields, is_member, shown
 from millrace_local.apiserver.fieldmanager.typed import indexed, is_granular, item_element
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from millrace_core.schema import SchemaNode
-from millrace_local.apiserver.fieldmanager.fieldset import SELF, Fields, difference, union
+from millrace_kube.fieldset import SELF, Fields, difference, union
 from millrace_local.apiserver.fieldmanager.managers import Manager, Managers
 from millrace_local.apiserver.fieldmanager.typed import Comparison, compare, everything
 

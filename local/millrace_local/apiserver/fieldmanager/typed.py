@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from millrace_core.base.errors import RejectError
 from millrace_core.schema import SchemaNode
-from millrace_local.apiserver.fieldmanager.fieldset import (
+from millrace_kube.fieldset import (
     SELF,
     Fields,
     is_member,

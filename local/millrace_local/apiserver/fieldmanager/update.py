@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millrace_core.schema import Schema
-from millrace_local.apiserver.fieldmanager.fieldset import union
+from millrace_kube.fieldset import union
 from millrace_local.apiserver.fieldmanager.managers import (
     ManagedFieldsEntry,
     Manager,

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.schema import compile_schema
-from millrace_local.apiserver.fieldmanager import ApplyConflict, apply, record_update
-from millrace_local.apiserver.fieldmanager.fieldset import (
+from millrace_kube.fieldset import (
     Fields,
     difference,
     intersection,
@@ -18,6 +17,7 @@ from millrace_local.apiserver.fieldmanager.fieldset import (
     union,
     value_element,
 )
+from millrace_local.apiserver.fieldmanager import ApplyConflict, apply, record_update
 
 elements = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'v:"y"'])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -74,6 +74,23 @@ def intersection(left: Fields, right: Fields) -> Fields:
         if kept is not None:
             out[element] = kept
     return out
+
+
+def at(fields: Fields, path: Sequence[str]) -> Fields | None:
+    """What a set holds at a path of elements; None where it does not hold the path."""
+    for element in path:
+        if element not in fields:
+            return None
+        fields = fields[element]
+    return fields
+
+
+def without(fields: Fields, path: Sequence[str]) -> Fields:
+    """The set without all that is at and below a path, and without what is empty then and no member itself."""
+    first, rest = path[0], path[1:]
+    kept = without(fields[first], rest) if rest else {}
+    others = {element: under for element, under in fields.items() if element != first}
+    return {**others, first: kept} if kept else others
 
 
 def _children(below: Fields) -> Fields:
