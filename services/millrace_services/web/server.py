@@ -126,6 +126,8 @@ async def _serve(service: Service, settings: ServerSettings, listener: socket.so
     _on_signals(service, server, settings.drain_seconds)
     async with service.running():
         freeze()
+        # From here on connections wait rather than being refused; uvicorn sets its own backlog a moment later.
+        listener.listen()
         host, port = listener.getsockname()[:2]
         logger.info("listening", extra={"host": host, "port": port})
         await server.serve(sockets=[listener])

@@ -10,6 +10,22 @@ from pathlib import Path
 import httpx
 
 TOY = str(Path(__file__).with_name("toy_service.py"))
+CONNECTS_AT_THE_LINE = """
+import logging, os, socket, sys
+sys.path.insert(0, sys.argv[1])
+from toy_service import build
+from millrace_services.web import server
+from millrace_services.web.settings import ServerSettings
+
+class Connects(logging.Handler):
+    def emit(self, record):
+        if record.getMessage() == "listening":
+            connection = socket.socket()
+            os._exit(connection.connect_ex((record.host, record.port)))
+
+logging.getLogger("millrace_services.web.server").addHandler(Connects())
+server.main(ServerSettings, build)
+"""
 
 
 def one_line_about_it(service) -> str:
@@ -27,6 +43,12 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(start_service):
     line = one_line_about_it(second)
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
     assert "MILLRACE_PORT" in line
+
+
+def test_a_server_that_says_it_listens_takes_connections(start_service):
+    """From that very moment, which its own log shows it: others wait for the line, and then connect."""
+    service = start_service("-c", CONNECTS_AT_THE_LINE, str(Path(TOY).parent), listening=False)
+    assert service.exit_code() == 0, service.log()
 
 
 def test_a_wrong_setting_is_named_in_one_line(start_service):
