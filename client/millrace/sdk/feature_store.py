@@ -238,7 +238,7 @@ class FeatureStore:
     def get_online_features(
         self,
         features: Iterable[str],
-        entity_rows: Any,
+        entity_rows: Any = None,
         request: Mapping[str, Sequence[Any]] | None = None,
         *,
         full_feature_names: bool = False,
@@ -249,6 +249,7 @@ class FeatureStore:
             features: references ``view:feature``, in a list or any other iterable; or the name of a feature service.
             entity_rows: a list of such rows, a pandas or Polars DataFrame, an Arrow table or a dict of lists: one value
                 per join key, and of request fields if you like. A NaN or NA as a key is a null, which is no entity.
+                Features of views without entities need none.
             request: per request field of on-demand features a list with one value per entity row.
             full_feature_names: call columns ``view__feature``.
 
@@ -260,7 +261,7 @@ class FeatureStore:
                 "this feature store knows no online store and no gateway", hint=_NO_GATEWAY, field="online"
             )
         plan = self._plan(self._references(features), full_feature_names=full_feature_names)
-        rows = frames.rows(entity_rows, _keys(plan), "entity_rows")
+        rows = frames.rows([{}] if entity_rows is None else entity_rows, _keys(plan), "entity_rows")
         entities, request_columns = online_features.entity_columns(rows, plan, request)
         return self._reader.read(plan, entities, request_columns, time_arguments.now())
 
@@ -329,7 +330,7 @@ class FeatureStore:
         """
         where = pushing.destination(to)
         definition, table = self.definition(view), frames.arrow_table(df, "df")
-        declared = {**{key.name: key.type for key in definition.join_keys}, definition.timestamp_field: "timestamp"}
+        declared = {**{key.name: key.type for key in definition.entities}, definition.timestamp_field: "timestamp"}
         there = {*table.column_names, *frames.index_names(df)}
         frames.require(df, table, {name: kind for name, kind in declared.items() if name in there}, "df")
         return self._pusher.push(definition, frames.typed(table), where)
@@ -442,4 +443,4 @@ class FeatureStore:
 
 def _keys(plan: ReadPlan) -> dict[str, str]:
     """The types of a plan's join keys."""
-    return {key.asked: key.type for view in plan.reads for key in view.definition.join_keys}
+    return {key.asked: key.type for view in plan.reads for key in view.definition.entities}

@@ -23,6 +23,7 @@ from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.features.online import keys
 from millrace_core.features.online.on_demand import Request
 from millrace_core.features.online.plan import ReadPlan
+from millrace_core.features.online.request import row_count
 from millrace_core.features.online.row_reader import NO_ENTITY
 from millrace_core.features.types import times
 from millrace_core.features.types.conform import ARROW, KEY_ARROW
@@ -85,7 +86,8 @@ class StoreReader:
         Raises:
             RejectError: an entity or request field has the wrong type. RetryError: the store does not answer.
         """
-        wanted = [keys.store_keys(view.definition, entities) for view in plan.reads]
+        rows_wanted = row_count(entities, request)
+        wanted = [keys.store_keys(view.definition, entities, rows_wanted) for view in plan.reads]
         store = self._store()
         values: dict[str, list[Any]] = {}
         statuses: dict[str, list[str]] = {}
@@ -177,7 +179,7 @@ def features_of(
         for view in plan.reads
         for position, name in zip(view.positions, view.features, strict=True)
     }
-    types |= {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
+    types |= {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
     return OnlineFeatures(
         {**entities, **{name: values[name] for name in plan.names}},
         {name: statuses[name] for name in plan.names},
@@ -206,9 +208,15 @@ def entity_columns(
         if not set(plan.join_keys) <= set(row) <= known or set(row) != set(rows[0]):
             raise RejectError(
                 f"has {', '.join(map(str, row)) or 'nothing'}, "
-                f"expected {', '.join([*plan.join_keys, *plan.request_fields])}",
+                f"expected {', '.join([*plan.join_keys, *plan.request_fields]) or 'nothing'}",
                 field=f"entity_rows[{index}]",
             )
+    if not plan.join_keys and len(rows) > 1 and not plan.request_fields:
+        raise RejectError(
+            f"{len(rows)} rows came; these features are of views without entities, which have one",
+            hint="Leave entity_rows out",
+            field="entity_rows",
+        )
     entities = {key: [frames.key(row[key]) for row in rows] for key in plan.join_keys}
     brought = [name for name in plan.request_fields if rows and name in rows[0]]
     return entities, {name: [frames.plain(row[name]) for row in rows] for name in brought} | request_columns

@@ -23,7 +23,7 @@ def summary(definition: Definition, document: Mapping[str, Any]) -> dict[str, An
     status: Mapping[str, Any] = document.get("status") or {}
     made: dict[str, Any] = {
         "name": definition.view,
-        "entities": [key.name for key in definition.join_keys],
+        "entities": [key.name for key in definition.entities],
         "features": len(definition.features),
         "source": source(spec.get("source") or {}),
         "ttl": spec.get("ttl"),
@@ -46,7 +46,7 @@ def details(definition: Definition, document: Mapping[str, Any]) -> dict[str, An
         "description": spec.get("description"),
         "owner": spec.get("owner"),
         "tags": spec.get("tags"),
-        "entities": [{"name": key.name, "type": key.type} for key in definition.join_keys],
+        "entities": [{"name": key.name, "type": key.type} for key in definition.entities],
         "features": [feature(each, definition) for each in spec.get("features") or ()],
         "requestFields": spec.get("requestFields"),
         "source": spec.get("source"),

@@ -7,13 +7,14 @@
     user-stats as sender(user_id=sender_id):visits      the same feature of whom the column sender_id names
 
 ``as sender`` is what the feature's full name begins with (``sender__visits``) in place of the view's name. In brackets
-stands where each join key of the view comes from, where that is not a column of its own name.
+stands where each join key of the view comes from, where that is not a column of its own name. Within one list a name
+stands for one view under one set of keys.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -50,6 +51,11 @@ class FeatureReference(NamedTuple):
         """The feature's name where those of several views stand side by side."""
         return f"{self.label}__{self.feature}"
 
+    @property
+    def subject(self) -> str:
+        """The view and whose rows of it are meant, such as ``user-stats(user_id=sender_id)``."""
+        return f"{self.view}{_in_brackets(self.keys)}"
+
 
 def parse(text: str, *, field: str = "features") -> FeatureReference:
     """Reads a reference.
@@ -69,6 +75,27 @@ def parse(text: str, *, field: str = "features") -> FeatureReference:
         keys[one[1]] = one[2]
     view = found["view"]
     return FeatureReference(view_name(view), found["label"] or view, tuple(sorted(keys.items())), found["feature"])
+
+
+def refuse_shared_labels(references: Iterable[FeatureReference], *, field: str = "features") -> None:
+    """Refuses references of which one label means different things: two views, or one under different keys.
+
+    Raises:
+        RejectError: names the label, and both.
+    """
+    first: dict[str, FeatureReference] = {}
+    for each in references:
+        other = first.setdefault(each.label, each)
+        if (each.view, each.keys) != (other.view, other.keys):
+            raise RejectError(
+                f"{each.label!r} would stand for both {other.subject} and {each.subject}",
+                hint=f"Give each a name of its own: {each.view} as <name>{_in_brackets(each.keys)}:{each.feature}",
+                field=field,
+            )
+
+
+def _in_brackets(keys: tuple[tuple[str, str], ...]) -> str:
+    return f"({', '.join(f'{key}={column}' for key, column in keys)})" if keys else ""
 
 
 def readable(texts: object) -> Iterator[FeatureReference]:

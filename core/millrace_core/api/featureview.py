@@ -267,10 +267,13 @@ class FeatureViewSpec(ApiModel):
         default=None, max_length=32, description="Free labels; the registry searches by them."
     )
     entities: list[Entity] = Field(
-        min_length=1,
+        default_factory=list,
         max_length=8,
-        description="Join keys; together they identify one entity.",
-        json_schema_extra=list_map("name"),
+        description=(
+            "Join keys; together they identify one entity. Absent or empty: the view has one row, of everything, which "
+            "is read without a key."
+        ),
+        json_schema_extra={"default": [], **list_map("name")},
     )
     source: SourceSpec = Field(description="Where rows come from.")
     features: list[FeatureSpec] = Field(
@@ -416,7 +419,7 @@ class FeatureViewStatus(StatusModel):
 
 
 class FeatureView(ApiModel):
-    """Features of an entity: where they come from, their types, and how fresh the online store keeps them."""
+    """Features of an entity, or of all: their source, their types, and how fresh the online store keeps them."""
 
     api_version: str = "millrace.dev/v1alpha1"
     kind: Literal["FeatureView"] = "FeatureView"

@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
 def required(definition: Definition) -> dict[str, str]:
     """The source's columns without which a row means nothing, each with the field of the definition that names it."""
-    columns = {key.name: f"spec.entities[{index}].name" for index, key in enumerate(definition.join_keys)}
+    columns = {key.name: f"spec.entities[{index}].name" for index, key in enumerate(definition.entities)}
     columns[definition.timestamp_field] = TIMESTAMP_FIELD
     return _own(definition, columns)
 
@@ -96,7 +96,7 @@ class Use(NamedTuple):
 def uses(definition: Definition) -> dict[str, list[Use]]:
     """How the definition uses columns whose types it declares, by their names as it sees them."""
     found: dict[str, list[Use]] = {}
-    for index, key in enumerate(definition.join_keys):
+    for index, key in enumerate(definition.entities):
         found.setdefault(key.name, []).append(Use(key.type, f"spec.entities[{index}]", key=True))
     for name, field in ((definition.timestamp_field, TIMESTAMP_FIELD), (definition.created_field, CREATED_FIELD)):
         if name is not None:

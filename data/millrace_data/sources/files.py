@@ -132,7 +132,7 @@ def _declared(definition: Definition) -> dict[str, pa.DataType]:
     types: dict[str, pa.DataType] = {definition.timestamp_field: moment}
     if definition.created_field is not None:
         types[definition.created_field] = moment
-    declared: list[tuple[str, FeatureType]] = [(key.name, key.type) for key in definition.join_keys]
+    declared: list[tuple[str, FeatureType]] = [(key.name, key.type) for key in definition.entities]
     declared += [
         (each.source_column.column, each.source_column.type)
         for each in definition.features

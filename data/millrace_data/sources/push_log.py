@@ -94,7 +94,7 @@ def log_schema(definition: Definition) -> pa.Schema:
 
     A column whose type only its rows tell (a row filter's, for one) is not in it.
     """
-    fields: dict[str, pa.DataType] = {key.name: ARROW[key.type] for key in definition.join_keys}
+    fields: dict[str, pa.DataType] = {key.name: ARROW[key.type] for key in definition.entities}
     fields[definition.timestamp_field] = ARROW["timestamp"]
     if definition.created_field is not None:
         fields.setdefault(definition.created_field, ARROW["timestamp"])

@@ -35,7 +35,7 @@ class Surroundings:
 def objection(name: str, spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
     """The first thing that stands against it, or None. It may vanish when other objects change."""
     service = service_name(name, spec)
-    return _name_taken(service, around) or _unknown_features(spec, around)
+    return _name_taken(service, around) or _unknown_features(spec, around) or _shared_label(spec)
 
 
 def _name_taken(service: str, around: Surroundings) -> RejectError | None:
@@ -91,6 +91,15 @@ def _unknown_features(spec: ModelDeploymentSpec, around: Surroundings) -> Reject
                 field=field,
                 reason=OFFLINE,
             )
+    return None
+
+
+def _shared_label(spec: ModelDeploymentSpec) -> RejectError | None:
+    meant = [feature_reference.parse(ref) for ref in (spec.features.refs if spec.features else ())]
+    try:
+        feature_reference.refuse_shared_labels(meant, field="spec.features.refs")
+    except RejectError as error:
+        return error
     return None
 
 

@@ -136,7 +136,8 @@ class FeatureReads:
         came = request.entities
         if feast:
             request = request._replace(entities=feast_form.columns(plan.types, request.entities))
-        request = request.split(plan.join_keys, plan.request_fields)
+        dummies = feast_form.DUMMY_KEYS if feast and plan.has_global else ()
+        request = request.split((*plan.join_keys, *dummies), plan.request_fields)
         if plan.binary_keys and not binary:
             request = request.decoded(plan.binary_keys)
         if request.rows * len(plan.reads) > self.max_rows:
@@ -193,7 +194,9 @@ class FeatureReads:
         entities: list[list[bytes | None]] = []
         for index, first in enumerate(plan.alike):
             entities.append(
-                entities[first] if first < index else keys.entity_texts(plan.reads[index].definition, request.entities)
+                entities[first]
+                if first < index
+                else keys.entity_texts(plan.reads[index].definition, request.entities, request.rows)
             )
         some_null = any(None in view for view in entities)
         ends: Any = [[entity for entity in view if entity is not None] for view in entities] if some_null else entities

@@ -220,7 +220,7 @@ def _missing(ref: str, statuses: Sequence[str], entities: Entities) -> MillraceE
     row = next(number for number, status in enumerate(statuses) if status != "PRESENT")
     entity = ", ".join(f"{key}={values[row]!r}" for key, values in entities.items())
     return NotFoundError(
-        f"feature {ref} of {entity} has no value ({statuses[row]})",
+        f"feature {ref}{' of ' if entity else ''}{entity} has no value ({statuses[row]})",
         hint="Ask for an entity that has one, or set spec.features.onMissing to default",
         field="entities",
         reason="FeatureMissing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import orjson
@@ -12,22 +13,33 @@ from millrace_services.inference.predict import PredictRequest, bad
 from millrace_services.inference.protocol import parse_json
 from millrace_services.inference.tensors import OutputTensor
 
+_PARTS: Final = ("entities", "request")
+_ONLY: Final = (
+    'Send join keys in "entities", and in "request" what features do not fill; tensors of all inputs go to '
+    "/v2/models/<name>/infer"
+)
+
 
 def decode(body: bytes, *, joins: bool) -> PredictRequest:
     """Decodes ``{"entities": {key: [...]}, "request": {input or request field: [...]}}``.
 
+    Which entities are needed, the gateway knows: features of views without entities need none.
+
     Args:
-        joins: whether the deployment joins features, so that entities are needed.
+        joins: whether the deployment joins features, so that entities may come.
 
     Raises:
-        RejectError: a part is missing or its lists differ in length; names it.
+        RejectError: a part is unknown or its lists differ in length; names it.
     """
     document = parse_json(body)
+    for name in document:
+        if name not in _PARTS:
+            raise bad(f"{shown(name, 40)} is no part of this request", name, _ONLY)
     entities, fields = document.get("entities", {}), document.get("request", {})
     if not isinstance(fields, dict):
         raise bad('"request" is no object of values by input name', "request")
-    if not isinstance(entities, dict) or (joins and not entities):
-        raise bad('"entities" is missing; an object such as {"user_id": [1001]} is expected', "entities")
+    if not isinstance(entities, dict):
+        raise bad('"entities" is no object of values by join key, such as {"user_id": [1001]}', "entities")
     if entities and not joins:
         raise bad(
             "this deployment joins no features", "entities", 'Send the inputs in "request", or name spec.features.refs'
@@ -39,7 +51,8 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
         if rows not in (-1, len(values)):
             raise bad(f"{len(values)} values came, others have {rows}", f"{where}.{key}")
         rows = len(values)
-    return PredictRequest(entities, fields, rows)
+    # Of views without entities alone there is one row.
+    return PredictRequest(entities, fields, 1 if joins and rows < 0 else rows)
 
 
 def encode(names: Sequence[str], results: Sequence[OutputTensor], model: Mapping[str, str]) -> bytes:

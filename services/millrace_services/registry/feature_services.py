@@ -6,14 +6,16 @@ They are kept among the catalogue's objects, so that searches find them and the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from millrace_core.api import feature_reference
 from millrace_core.api.names import LABEL
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.base.shown import shown
 from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.documents import FEATURE_SERVICE, entry
+from millrace_services.web.errors import ConflictError
 
 _FIELDS: Final = frozenset({"name", "namespace", "features", "owner"})
 _MOST: Final = 2000
@@ -54,8 +56,25 @@ class FeatureServices:
         return _shown(self._catalogue.get(FEATURE_SERVICE, namespace, feature_reference.view_name(name)))
 
     def remove(self, namespace: str, name: str) -> None:
-        """Forgets one. Raises ``NotFoundError`` where there is none of the name."""
-        self._catalogue.remove(FEATURE_SERVICE, namespace, feature_reference.view_name(name))
+        """Forgets one.
+
+        Raises:
+            NotFoundError: there is none of the name.
+            ConflictError: nobody saved it: it is the list of a ModelDeployment.
+        """
+        name = feature_reference.view_name(name)
+        try:
+            self._catalogue.remove(FEATURE_SERVICE, namespace, name)
+        except NotFoundError:
+            with suppress(NotFoundError, RetryError):  # it may not know yet which deployments there are
+                self._catalogue.get("ModelDeployment", namespace, name)
+                raise ConflictError(
+                    f"the feature service {name!r} is the list of the ModelDeployment {namespace}/{name}, which nobody "
+                    "saved here",
+                    hint="Change its spec.features.refs, or delete the ModelDeployment",
+                    field="name",
+                ) from None
+            raise
 
     def list(self, namespace: str, limit: int) -> list[dict[str, Any]]:
         """Those of a namespace, or of all, by namespace and name."""
@@ -66,13 +85,15 @@ class FeatureServices:
 def _references(given: Any) -> list[str]:
     if not isinstance(given, list) or not given or len(given) > _MOST:
         raise RejectError(f"a list of 1 to {_MOST} references such as view:feature is expected", field="features")
+    read = []
     for index, text in enumerate(given):
         field = f"features[{index}]"
         if not isinstance(text, str):
             raise RejectError(f"{shown(text, 40)} came, a text such as view:feature is expected", field=field)
-        feature_reference.parse(text, field=field)
+        read.append(feature_reference.parse(text, field=field))
         if text in given[:index]:
             raise RejectError(f"{text} is there twice", hint="Name it once", field=field)
+    feature_reference.refuse_shared_labels(read)
     return list(given)
 
 

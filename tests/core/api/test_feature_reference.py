@@ -65,3 +65,27 @@ def test_what_the_api_server_lets_pass_can_be_read_and_means_the_same(
 def test_who_only_looks_at_references_passes_over_what_is_none() -> None:
     assert [each.feature for each in feature_reference.readable(["a:b", 7, "nothing", "c as d:e"])] == ["b", "e"]
     assert list(feature_reference.readable(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("refs", "words"),
+    [
+        (
+            ["a as p(user_id=sender):amount", "a as p(user_id=receiver):visits"],
+            "'p' would stand for both a(user_id=sender) and a(user_id=receiver)",
+        ),
+        (["a as p:amount", "b as p:visits"], "'p' would stand for both a and b"),
+        (["a as b:amount", "b:visits"], "'b' would stand for both a and b"),
+        (["a:amount", "a(user_id=sender):visits"], "'a' would stand for both a and a(user_id=sender)"),
+    ],
+)
+def test_a_name_stands_for_one_view_under_one_set_of_keys(refs: list[str], words: str) -> None:
+    with pytest.raises(RejectError) as refused:
+        feature_reference.refuse_shared_labels(map(feature_reference.parse, refs))
+    assert words in str(refused.value)
+    assert "as <name>" in refused.value.hint
+
+
+def test_a_name_may_come_again_for_the_same_rows() -> None:
+    refs = ["a as p(x=y,z=w):amount", "a as p(z=w, x=y):visits", "a:amount", "b:amount"]
+    feature_reference.refuse_shared_labels(map(feature_reference.parse, refs))

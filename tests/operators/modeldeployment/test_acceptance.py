@@ -124,3 +124,8 @@ def test_a_key_that_the_view_does_not_have_is_named_with_those_it_has() -> None:
     text = said(spec(known, "user-stats(driver_id=x):amount"), Surroundings(VIEWS))
     assert text.startswith("spec.features.refs[1]: the FeatureView 'user-stats' has no entity 'driver_id'")
     assert "user_id" in text
+
+
+def test_one_name_over_two_keys_is_refused_before_a_pod_starts() -> None:
+    refs = [f"user-stats as p(user_id={column}):{name}" for column, name in (("a", "amount"), ("b", "amount"))]
+    assert said(spec(*refs), Surroundings(VIEWS)).startswith("spec.features.refs: 'p' would stand for both")

@@ -330,7 +330,7 @@ def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
     np.testing.assert_allclose(response.json()["outputs"]["probabilities"], expected[[2, 0]], atol=1e-6)
     assert response.headers["x-millrace-deployment"] == "m-v7"
     assert gateway.requests[0]["project"] == "default"
-    missing = httpx.post(f"{server.url}/predict", json={"entities": {}})
+    missing = httpx.post(f"{server.url}/predict", json={"entities": []})
     assert (missing.status_code, missing.json()["field"]) == (400, "entities")
     metrics = httpx.get(f"{server.url}/metrics").text
     version = response.headers["x-millrace-model-version"]

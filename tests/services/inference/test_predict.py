@@ -25,9 +25,9 @@ def body(**parts) -> bytes:
 @pytest.mark.parametrize(
     ("parts", "sentence"),
     [
-        ({}, 'entities: "entities" is missing'),
-        ({"entities": {}}, 'entities: "entities" is missing'),
-        ({"entities": []}, 'entities: "entities" is missing'),
+        ({"entities": []}, 'entities: "entities" is no object'),
+        ({"entities": {"u": [1]}, "inputs": {"features": [[1, 2]]}}, "inputs: 'inputs' is no part of this request"),
+        ({"entity": {"u": [1]}}, "entity: 'entity' is no part of this request. Send join keys in \"entities\""),
         ({"entities": {"u": 5}}, "entities.u: 5 came, a list with one value per row is expected"),
         ({"entities": {"u": []}}, "entities.u: [] came"),
         ({"entities": {"u": [1], "v": [1, 2]}}, "entities.v: 2 values came, others have 1"),
@@ -51,6 +51,14 @@ def test_without_features_rows_are_counted_by_the_requests_fields_which_errors_n
     with pytest.raises(RejectError) as caught:
         predict_json.decode(body(request=fields), joins=False)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "rows"),
+    [({}, 1), ({"entities": {}}, 1), ({"request": {"factor": [1, 2]}}, 2), ({"entities": {"u": [1, 2, 3]}}, 3)],
+)
+def test_features_of_views_without_entities_need_none_and_have_one_row_or_those_of_the_request(parts, rows):
+    assert predict_json.decode(body(**parts), joins=True).rows == rows
 
 
 def test_entities_for_a_deployment_without_features_are_refused():

@@ -13,6 +13,7 @@ from millrace_services.registry.catalogue import Catalogue, Search
 from millrace_services.registry.database import Database
 from millrace_services.registry.documents import KINDS, entry
 from millrace_services.registry.feature_services import FeatureServices
+from millrace_services.web.errors import ConflictError
 from tests.builders import model_deployment
 
 REFS = ["user-stats:visits", "user-stats as sender(user_id=sender_id):visits"]
@@ -67,6 +68,14 @@ def test_the_gateway_gets_them_with_the_definitions_and_they_go_before_a_deploym
     assert snapshot(orjson.dumps(old), "").feature_service("default", "fraud") == ("a:b",)
 
 
+def test_the_list_of_a_deployment_is_not_deleted_here(database: Database) -> None:
+    catalogue = told(database)
+    deployment = model_deployment("fraud").having("spec.features", {"refs": ["a:b"]}).build()
+    catalogue.put(entry("ModelDeployment", deployment))
+    with pytest.raises(ConflictError, match=r"the list of the ModelDeployment default/fraud.*spec.features.refs"):
+        FeatureServices(catalogue).remove("default", "fraud")
+
+
 @pytest.mark.parametrize(
     ("name", "body", "field"),
     [
@@ -78,6 +87,7 @@ def test_the_gateway_gets_them_with_the_definitions_and_they_go_before_a_deploym
         ("x", {"features": ["a:b", 7]}, "features[1]"),
         ("x", {"features": ["a:b", "c"]}, "features[1]"),
         ("x", {"features": ["a:b", "a:b"]}, "features[1]"),
+        ("x", {"features": ["a as p(k=x):b", "a as p(k=y):c"]}, "features"),
         ("x", {"features": ["a:b"], "owner": 7}, "owner"),
         ("x", {"features": ["a:b"], "ttl": "1h"}, "ttl"),
     ],

@@ -88,11 +88,13 @@ def entity_rows(
     Raises:
         RejectError: there are none, or a value is none of its key's type.
     """
-    if not given and file is None:
-        raise RejectError("no entity is named", hint="Give --entity KEY=VALUE, or --entities FILE")
     meant = [feature_reference.parse(ref) for ref in refs]
     views = [store.definition(each.view).under(dict(each.keys)) for each in meant]
-    keys = {key.asked: key.type for view in views for key in view.join_keys}
+    keys = {key.asked: key.type for view in views for key in view.entities}
+    if not given and file is None:
+        if keys:
+            raise RejectError("no entity is named", hint="Give --entity KEY=VALUE, or --entities FILE")
+        return [{}]
     rows = [_pairs("--entity", text.split(","), keys) for text in given]
     if file is not None:
         table = data_file(file)

@@ -45,6 +45,12 @@ class JoinKey:
         return self.alias or self.name
 
 
+# The key of a view without entities, whose one row is of everything: its one value is always there, as a constant
+# beside the rows of sources, frames, pushes and requests, which have no column for it. No entity can have this name.
+GLOBAL: Final = JoinKey("$global", "int64")
+GLOBAL_VALUE: Final = 0
+
+
 class StoredFeature(NamedTuple):
     """One feature as stored rows have it. Two with equal fields have equal values."""
 
@@ -131,6 +137,7 @@ class Definition:
     Attributes:
         project: the namespace.
         view: name of the view.
+        join_keys: what tells its rows apart: the entities, or ``GLOBAL`` alone where there are none.
         ttl: how old a row may be, inclusive; None is no limit.
         lag: how long a run waits for late rows.
         parallelism: how many processes share a run.
@@ -165,6 +172,11 @@ class Definition:
     error_checks: tuple[Check, ...] = ()
 
     @cached_property
+    def entities(self) -> tuple[JoinKey, ...]:
+        """The join keys that sources, frames and requests have columns for; none in a view of one global row."""
+        return () if self.join_keys == (GLOBAL,) else self.join_keys
+
+    @cached_property
     def source_kind(self) -> str:
         """Which kind of source the view has: one of ``SOURCE_KINDS``."""
         return self.source.kinds[0]
@@ -172,7 +184,8 @@ class Definition:
     @cached_property
     def computed(self) -> Mapping[str, ComputedColumn]:
         """The columns that are computed from the source's own, by name."""
-        return source_columns.computed(self.source)
+        found = source_columns.computed(self.source)
+        return found if self.entities else {**found, GLOBAL.name: source_columns.constant(GLOBAL_VALUE)}
 
     @cached_property
     def feature(self) -> dict[str, Feature]:
@@ -210,7 +223,7 @@ class Definition:
         Raises:
             RejectError: the view has no such join key.
         """
-        own = [key.name for key in self.join_keys]
+        own = [key.name for key in self.entities]
         for name in keys:
             if name not in own:
                 raise RejectError(
@@ -218,6 +231,8 @@ class Definition:
                     hint=f"It has: {', '.join(own) or 'none'}",
                     field="features",
                 )
+        if not keys:
+            return self
         return replace(self, join_keys=tuple(replace(key, alias=keys.get(key.name, "")) for key in self.join_keys))
 
     @cached_property
@@ -246,7 +261,7 @@ def compile(name: str, namespace: str, spec: FeatureViewSpec) -> Definition:  # 
     return Definition(
         project=namespace,
         view=name,
-        join_keys=tuple(JoinKey(entity.name, entity.type) for entity in spec.entities),
+        join_keys=tuple(JoinKey(entity.name, entity.type) for entity in spec.entities) or (GLOBAL,),
         features=features,
         timestamp_field=spec.source.timestamp_field,
         created_field=spec.source.created_timestamp_field,

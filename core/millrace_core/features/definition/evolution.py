@@ -120,18 +120,18 @@ def _spec(definition: Definition) -> dict[str, Any]:
     """The part of the spec that decides every row, with its expressions in one spelling."""
     source = definition.source.model_dump(by_alias=True)
     source["where"] = source_columns.condition(definition.source)
-    computed = source_columns.decisive(definition.source, [key.name for key in definition.join_keys])
+    computed = source_columns.decisive(definition.source, [key.name for key in definition.entities])
     source["columns"] = [{"name": name, "expression": text} for name, text in sorted(computed.items())]
     return {"source": source}
 
 
 def _identity(definition: Definition) -> list[tuple[str, str]]:
     # Keys of both integer types are one type.
-    return [(key.name, "int" if key.type in ("int32", "int64") else key.type) for key in definition.join_keys]
+    return [(key.name, "int" if key.type in ("int32", "int64") else key.type) for key in definition.entities]
 
 
 def _keys(definition: Definition) -> str:
-    return ", ".join(f"{key.name} {key.type}" for key in definition.join_keys)
+    return ", ".join(f"{key.name} {key.type}" for key in definition.entities) or "none"
 
 
 def _named(users: Mapping[str, Sequence[str]] | Sequence[str], last: str = "") -> str:

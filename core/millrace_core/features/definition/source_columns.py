@@ -38,6 +38,11 @@ def computed(source: SourceSpec) -> dict[str, ComputedColumn]:
     return found
 
 
+def constant(value: int) -> ComputedColumn:
+    """A column that has the value in every row."""
+    return ComputedColumn(expressions.parse(str(value), where="spec.entities"), "spec.entities")
+
+
 def decisive(source: SourceSpec, keys: Iterable[str]) -> dict[str, str]:
     """The expressions of those computed columns that decide which rows there are, of which entities and times."""
     made = computed(source)

@@ -1,7 +1,8 @@
 """The entity frame of all entities that the history knows, for training sets without an entity frame.
 
 Without a start it has every entity once, as of the end. With a start it has every entity at each event time of its own
-rows from start to end, both inclusive. Entities whose rows have all expired by the end are left out.
+rows from start to end, both inclusive; of views without entities alone it has the moments. Entities whose rows have all
+expired by the end are left out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def entity_frame(
     Raises:
         RejectError: the views have different join keys, or a column does not fit the definition.
     """
+    # Views without entities know none: they are asked only where they are alone.
+    views = [view for view in views if view[0].entities] or views
     first = views[0][0]
     keys = [key.asked for key in first.join_keys]
     for definition, _ in views:
@@ -50,7 +53,9 @@ def entity_frame(
     order = [(name, "ascending") for name in found.column_names]
     frame = _once(found).sort_by(order)
     moments = frame["event"] if start is not None else pa.array([end] * frame.num_rows, pa.int64())
-    frame = frame.select(keys).append_column(timestamp_column, moments.cast(pa.timestamp("us", "UTC")))
+    frame = frame.select([key.asked for key in first.entities]).append_column(
+        timestamp_column, moments.cast(pa.timestamp("us", "UTC"))
+    )
     return frame.combine_chunks()
 
 

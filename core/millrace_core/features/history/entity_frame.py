@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace_core.features.definition.definition import JoinKey
+from millrace_core.features.definition.definition import GLOBAL, JoinKey
+from millrace_core.features.definition.global_key import global_key
 from millrace_core.features.types.arrow_numpy import Numbers, int64_array, integers
 from millrace_core.features.types.conform import conform_key
 
@@ -31,7 +32,7 @@ class EntityFrame:
     """One row per (entity, moment), in any order and with any duplicates. Made once for several views.
 
     Attributes:
-        keys: Arrow arrays by join key.
+        keys: Arrow arrays by join key; the key of views without entities has none.
         moments: int64 microseconds, the times as of which features are wanted; a null matches nothing.
         created_cutoff: whether only rows with a created time at or before the moment are visible.
         request: Arrow arrays of the request fields that on-demand expressions read, by name.
@@ -187,7 +188,9 @@ class SortedFrame:
 
 def _sort(join_keys: Sequence[JoinKey], frame: EntityFrame) -> SortedFrame:
     keys = [
-        conform_key(frame.keys[key.asked], key.type, column=key.asked, field=f"entity_df.{key.asked}")
+        global_key(len(frame.moments))
+        if key == GLOBAL
+        else conform_key(frame.keys[key.asked], key.type, column=key.asked, field=f"entity_df.{key.asked}")
         for key in join_keys
     ]
     usable = frame.moments.is_valid()

@@ -208,6 +208,6 @@ def _moment(row: bytes, watermark: int | None) -> _Moment:
 def _frame(definition: Definition, entities: Sequence[Mapping[str, Any]], moments: Sequence[int]) -> EntityFrame:
     columns = {
         key.name: pa.array([entity[key.name] for entity in entities], KEY_ARROW[key.type])
-        for key in definition.join_keys
+        for key in definition.entities
     }
     return EntityFrame(columns, pa.array(moments, pa.int64()))

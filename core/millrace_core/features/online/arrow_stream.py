@@ -84,7 +84,7 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
 
 def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence[FeatureColumns]) -> bytes:
     """The answer to a read; ``read`` holds the columns of each of the plan's views, in the plan's order."""
-    types = {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.join_keys}
+    types = {key.asked: KEY_ARROW[key.type] for view in plan.reads for key in view.definition.entities}
     made: list[tuple[str, pa.Array]] = [(name, _keys(values, types[name])) for name, values in entities.items()]
     features: list[list[tuple[str, pa.Array]]] = [[] for _ in plan.names]
     for view, columns in zip(plan.reads, read, strict=True):

@@ -5,6 +5,7 @@ timestamp       seconds since 1970 as an integer; an answer has whole seconds, a
 int32, int64    also a whole double, which pandas makes of integers that have a null beside them
 any scalar      NaN is null; within an array of floats it is a value
 a null          has the status PRESENT
+__dummy_id      the key that Feast's clients send for a view without entities; its value says nothing
 ==============  ==========================================================================================
 """
 
@@ -21,6 +22,7 @@ from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base.errors import RejectError
 from millrace_core.features.types import times
 
+DUMMY_KEYS: Final = ("__dummy_id",)
 _SECOND: Final = 1_000_000
 # Of the years 1 and 9999, in seconds: what is beyond them came in a smaller unit.
 _LEAST: Final = -62_135_596_800

@@ -19,6 +19,8 @@ string          UTF-8, with ``\\``, ``|``, ``{`` and ``}`` written as ``\\\\``, 
 bytes           the same, over the bytes themselves
 ==============  ============================================================================================
 
+A view without entities has one row, whose entity key is ``0``.
+
 Different entities of a view have different keys. This module makes keys one by one and needs only Python;
 ``key_columns`` makes them by column.
 """
@@ -32,7 +34,7 @@ from typing import Any, Final
 
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.base.shown import shown
-from millrace_core.features.definition.definition import Definition, JoinKey
+from millrace_core.features.definition.definition import GLOBAL, GLOBAL_VALUE, Definition, JoinKey
 from millrace_core.features.types import times
 
 SEPARATOR: Final = b"|"
@@ -65,6 +67,7 @@ META_TOLERANCE: Final = b"tolerance"
 # ``Generation.doubtful``, while a full run has not ended.
 META_DOUBTFUL: Final = b"doubtful"
 
+_GLOBAL_TEXT: Final = b"%d}" % GLOBAL_VALUE
 _INTEGERS: Final = {int}
 _STRINGS: Final = {str}
 _INT_BITS: Final = {"int32": 31, "int64": 63}
@@ -80,8 +83,13 @@ def meta(project: str, view: str) -> bytes:
     return f"{project}:{view}:meta".encode()
 
 
-def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+def store_keys(
+    definition: Definition, columns: Mapping[str, Sequence[Any]], rows: int | None = None
+) -> list[bytes | None]:
     """Store keys of many entities, from equally long columns of Python values or their JSON forms, by join key.
+
+    Args:
+        rows: the length of the columns, for where there may be none.
 
     Returns:
         One key per row; None where a join key is null, because a null matches nothing.
@@ -91,16 +99,20 @@ def store_keys(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> 
             key, and the row by its index.
     """
     head = prefix(definition.project, definition.view)
-    return [None if text is None else head + text for text in entity_texts(definition, columns)]
+    return [None if text is None else head + text for text in entity_texts(definition, columns, rows)]
 
 
-def entity_texts(definition: Definition, columns: Mapping[str, Sequence[Any]]) -> list[bytes | None]:
+def entity_texts(
+    definition: Definition, columns: Mapping[str, Sequence[Any]], rows: int | None = None
+) -> list[bytes | None]:
     """The ends of store keys, the same for all views with the same join keys.
 
     Arguments and errors are those of ``store_keys``.
     """
+    if not definition.entities:
+        return [_GLOBAL_TEXT] * (1 if rows is None else rows)
     parts = []
-    for key in definition.join_keys:
+    for key in definition.entities:
         if key.asked not in columns:
             raise RejectError(
                 f"join key {key.asked!r} of feature view {definition.view!r} is missing",
@@ -183,9 +195,11 @@ def entity(definition: Definition, store_key: bytes) -> dict[str, Any]:
     if not store_key.startswith(head) or not store_key.endswith(b"}") or len(parts) != len(definition.join_keys):
         raise _no_key(definition, store_key)
     try:
-        return {key.name: _parsed(key, part) for key, part in zip(definition.join_keys, parts, strict=True)}
+        found = {key.name: _parsed(key, part) for key, part in zip(definition.join_keys, parts, strict=True)}
     except (ValueError, KeyError) as error:
         raise _no_key(definition, store_key) from error
+    found.pop(GLOBAL.name, None)
+    return found
 
 
 def _parsed(key: JoinKey, part: bytes) -> Any:

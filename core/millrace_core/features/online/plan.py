@@ -107,7 +107,7 @@ class ReadPlan:
     @cached_property
     def binary_keys(self) -> frozenset[str]:
         """Join keys of bytes, which JSON has in base64."""
-        found = (key for read in self.reads for key in read.definition.join_keys)
+        found = (key for read in self.reads for key in read.definition.entities)
         return frozenset(key.asked for key in found if key.type == "bytes")
 
     @cached_property
@@ -115,9 +115,14 @@ class ReadPlan:
         """Names and types of the join keys and of the request fields."""
         found: dict[str, FeatureType] = {}
         for read in self.reads:
-            found |= {key.asked: key.type for key in read.definition.join_keys}
+            found |= {key.asked: key.type for key in read.definition.entities}
             found |= read.reader.request_fields
         return tuple(found.items())
+
+    @cached_property
+    def has_global(self) -> bool:
+        """Whether some view has no entities."""
+        return any(not read.definition.entities for read in self.reads)
 
     @cached_property
     def request_fields(self) -> frozenset[str]:
@@ -129,14 +134,15 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
     """Resolves references against a snapshot.
 
     Raises:
-        RejectError: a reference has not the form view:feature, or two features would share one name.
+        RejectError: a reference has not the form view:feature, or two features or views would share one name.
         NotFoundError: no such view or feature; names those that exist.
     """
     # A view is read once for each set of columns that its keys come from.
     wanted: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[str, int]]] = {}
     names = []
-    for position, ref in enumerate(refs):
-        meant = feature_reference.parse(ref)
+    references = [feature_reference.parse(ref) for ref in refs]
+    feature_reference.refuse_shared_labels(references)
+    for position, meant in enumerate(references):
         known = snapshot.view(project, meant.view).feature
         if meant.feature not in known:
             raise NotFoundError(
@@ -153,7 +159,7 @@ def compile_plan(snapshot: Snapshot, project: str, refs: tuple[str, ...], *, ful
         )
         for (view, keys), features in wanted.items()
     )
-    join_keys = dict.fromkeys(key.asked for read in reads for key in read.definition.join_keys)
+    join_keys = dict.fromkeys(key.asked for read in reads for key in read.definition.entities)
     return ReadPlan(tuple(names), tuple(join_keys), reads, refs)
 
 

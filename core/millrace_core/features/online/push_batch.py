@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
-from millrace_core.features.definition.definition import Definition
+from millrace_core.features.definition.definition import GLOBAL, Definition, JoinKey
+from millrace_core.features.definition.global_key import global_key
 from millrace_core.features.evaluation.derivation import Derivation
 from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
@@ -116,7 +117,7 @@ def newest(definition: Definition, table: pa.Table, now: int) -> list[pa.Table]:
     Returns:
         Tables with at most one row per entity each, as writers take them.
     """
-    keys = key_columns.store_keys(definition, {key.name: _whole(table, key.name) for key in definition.join_keys})
+    keys = key_columns.store_keys(definition, {key.name: _key(table, key) for key in definition.join_keys})
     events = integers(microseconds(_whole(table, definition.timestamp_field), column=""))
     created = [None] * len(events)
     if definition.created_field:
@@ -148,7 +149,7 @@ def rows(definition: Definition, table: pa.Table) -> Rows:
     found = [conform(_whole(table, read.column), read.type, column=read.column) for read in reads if read.type]
     features, errors = derivation.columns(found, pa.array([True] * table.num_rows))
     return Rows(
-        [conform_key(_whole(table, key.name), key.type, column=key.name) for key in definition.join_keys],
+        [conform_key(_key(table, key), key.type, column=key.name) for key in definition.join_keys],
         microseconds(_whole(table, definition.timestamp_field), column=definition.timestamp_field),
         microseconds(_whole(table, created), column=created) if created else None,
         features,
@@ -162,7 +163,7 @@ def column_types(definition: Definition) -> dict[str, FeatureType | None]:
 
 
 def _wanted(definition: Definition) -> Iterator[_PushColumn]:
-    for key in definition.join_keys:
+    for key in definition.entities:
         yield _PushColumn(key.name, key.type, "a join key that is null names no entity")
     yield _PushColumn(definition.timestamp_field, "timestamp", "a row needs its event time")
     if definition.created_field:
@@ -304,6 +305,10 @@ def _shown(value: pa.Scalar) -> str:
         return f"{shown(value.as_py(), 100)}"
     except (ValueError, OverflowError):
         return f"{getattr(value, 'value', 'a value')} ({value.type})"
+
+
+def _key(table: pa.Table, key: JoinKey) -> pa.Array:
+    return global_key(table.num_rows) if key == GLOBAL else _whole(table, key.name)
 
 
 def _whole(table: pa.Table, name: str) -> pa.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -53,7 +53,7 @@ class FeatureRequest(NamedTuple):
                 fields = f"; the request fields: {', '.join(sorted(request_fields))}" if request_fields else ""
                 raise RejectError(
                     f"{name!r} is no join key of the requested features",
-                    hint=f"The join keys are: {', '.join(join_keys)}{fields}",
+                    hint=f"The join keys are: {', '.join(join_keys) or 'none'}{fields}",
                     field=f"entities.{name}",
                 )
         entities = {name: column for name, column in self.entities.items() if name in join_keys}
@@ -115,12 +115,23 @@ def from_document(document: dict[str, Any], default_project: str) -> FeatureRequ
         raise RejectError(
             f"{json_type(request)} came, one list of values per request field is expected", field="request"
         )
-    entities, rows = _entities(document.get("entities"))
-    return FeatureRequest(project, tuple(refs), service, full, entities, request, rows)
+    entities = _entities(document.get("entities"))
+    return FeatureRequest(project, tuple(refs), service, full, entities, request, row_count(entities, request))
 
 
-def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
-    if not isinstance(value, dict) or not value:
+def row_count(entities: Mapping[str, Sequence[Any]], request: Mapping[str, Any]) -> int:
+    """How many rows a request is for: as many as its columns have, and one where it has none, as it may of views
+    without entities."""
+    for column in (*entities.values(), *request.values()):
+        if isinstance(column, list):  # what is not is refused by whoever reads it
+            return len(column)
+    return 1
+
+
+def _entities(value: Any) -> dict[str, list[Any]]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
         raise RejectError(
             "expected one list of values per join key", hint='Send "entities": {"user_id": [1001]}', field="entities"
         )
@@ -128,10 +139,10 @@ def _entities(value: Any) -> tuple[dict[str, list[Any]], int]:
         if not isinstance(column, list):
             raise RejectError(f"{json_type(column)} came, a list of values is expected", field=f"entities.{name}")
     lengths = list(map(len, value.values()))
-    if lengths.count(lengths[0]) != len(lengths):
+    if lengths and lengths.count(lengths[0]) != len(lengths):
         counted = ", ".join(f"{name} has {length}" for name, length in zip(value, lengths, strict=True))
         raise RejectError(f"the columns differ in length: {counted}", field="entities")
-    return value, lengths[0]
+    return value
 
 
 def _bytes(name: str, row: int, value: Any) -> Any:
