@@ -91,25 +91,31 @@ class Cache:
         """Whether the resource is among those held here."""
         return resource in self._stores
 
-    def served(self, resource: Resource) -> bool:
-        """Whether the API server serves this kind (its CRD is installed), as of the last list or event."""
-        return any(store.served for store in self._stores[resource].values())
+    def served(self, resource: Resource, namespace: str) -> bool:
+        """Whether the API server serves this kind (its CRD is installed), as of the last list or event.
+
+        Asked of one namespace, because where single ones are watched one of their lists comes before the other, and
+        what is empty because its kind has just gone must not be taken for what there is.
+        """
+        store = self.store(resource, namespace)
+        return store is not None and store.served
+
+    def stores_of(self, resources: Iterable[Resource], namespace: str | None = None) -> list[Store]:
+        """The stores of these resources that may hold objects of the namespace; None: of any."""
+        if namespace is None:
+            return [store for resource in resources for store in self._stores[resource].values()]
+        found = (self.store(resource, namespace) for resource in resources)
+        return [store for store in found if store is not None]
 
     def doubt(self) -> None:
         """See ``Store.doubt``: one server holds all kinds, so what shows for one of them is so for all."""
         for store in self.stores:
             store.doubt()
 
-    async def current(self) -> None:
-        """Returns once every store has its list, and none is in doubt."""
-        while not self.is_current:
-            for store in self.stores:
-                await store.synced.wait()
-
     @property
     def is_current(self) -> bool:
-        """Whether every store has its list, and none is in doubt."""
-        return all(store.synced.is_set() for store in self.stores)
+        """Whether every store has its list, and none is in doubt or refused."""
+        return are_current(self.stores)
 
     def upsert(self, resource: Resource, document: Object) -> bool:
         """See ``Store.upsert``."""
@@ -131,15 +137,34 @@ class Cache:
             store.clear()
 
 
-def must_be_served(cache: Cache, *resources: Resource) -> None:
+def are_current(stores: Iterable[Store]) -> bool:
+    """Whether each has its list, and none is in doubt or refused."""
+    return all(store.synced.is_set() for store in stores)
+
+
+def must_be_served(cache: Cache, namespace: str, *resources: Resource) -> None:
     """Stops a reconcile while kinds of our own are not served: that nothing of them is there means nothing then.
 
     Raises:
         RetryError: one is not; a CRD may be on its way, or the API server is starting.
     """
     for resource in resources:
-        if not cache.served(resource):
+        if not cache.served(resource, namespace):
             raise RetryError(f"the API server does not serve {resource.plural}.{resource.group} just now", delay=5.0)
+
+
+def must_be_current(cache: Cache, namespace: str, *resources: Resource) -> None:
+    """Stops a reconcile that needs to know what there is in another namespace than its own.
+
+    Raises:
+        RetryError: it is not known, because the API server refuses to list it, or has not yet.
+    """
+    for store in cache.stores_of(resources, namespace):
+        if not store.synced.is_set():
+            why = store.refused or "not listed yet"
+            raise RetryError(
+                f"it is not known which {store.resource.plural} there are in {namespace}: {why}", delay=5.0
+            )
 
 
 def _listener(resource: Resource, changed: Changed) -> Callable[[Object | None, Object | None], None]:

@@ -4,7 +4,7 @@ A watch resumes where it ended, also where its connection broke. Everything is l
 with the differences alone, where the server does not know the version (410), where the resumed watch fails too or says
 nothing (the server was away, and may be back as an earlier self, at which a watch from a later version waits in
 silence), where another store saw such a thing, and from time to time. Failures are retried with a growing delay for as
-long as it takes.
+long as it takes; so is a refusal (403), of which the store takes note: no watch tells that a right was given.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError
 from millrace_kube.client import Client
-from millrace_kube.errors import AbsentError, ApiError, ExpiredError
+from millrace_kube.errors import AbsentError, ApiError, ExpiredError, ForbiddenError
 from millrace_kube.resources import Resource, version_of
 from millrace_kube.stopping import until
 from millrace_kube.store import Store
@@ -27,6 +27,8 @@ from millrace_kube.store import Store
 _log = logging.getLogger(__name__)
 
 LONGEST_DELAY: Final = 10.0
+# As above, of what is refused: a person waits who has just granted it.
+LONGEST_REFUSED: Final = 4.0
 # How soon a kind that is not served is looked for again.
 WHILE_NOT_INSTALLED: Final = 2.0
 # After so many failures in a row everything is listed; so a server that answers lists but no watch is polled.
@@ -88,7 +90,7 @@ class Informer:
                 failures, self._version = failures + 1, ""
                 level = logging.WARNING if retry.is_told(failures) else logging.DEBUG
                 _log.log(level, "%s: an answer of unknown form: %r", self.store.resource.plural, error)
-            await self._pause(max(least, retry.delay(max(failures, 1), longest=LONGEST_DELAY, random=self._random)))
+            await self._pause(max(least, pause(self.store, failures, self._random)))
 
     async def _watch(self) -> None:
         store, watch = self.store, self.store.watch
@@ -121,13 +123,21 @@ class Informer:
 
     def _failed(self, error: MillraceError, failures: int) -> float:
         """Decides where to go on from, and after how many seconds at the earliest."""
-        if failures >= LIST_AFTER or isinstance(error, (ExpiredError, AbsentError)):
+        if failures >= LIST_AFTER or isinstance(error, (ExpiredError, AbsentError, ForbiddenError)):
             self._version = ""
-        # That no answer comes every other part of the process says as well; an expired version is of no concern.
-        quiet = isinstance(error, ExpiredError) or (isinstance(error, ApiError) and error.status == 0)
+        if isinstance(error, ForbiddenError):
+            self.store.refuse(str(error))
+        # That no answer comes every other part of the process says as well; an expired version is of no concern; and
+        # of what is refused the store's owner tells, of all kinds at once.
+        quiet = isinstance(error, (ExpiredError, ForbiddenError)) or (isinstance(error, ApiError) and error.status == 0)
         level = logging.WARNING if retry.is_told(failures) and not quiet else logging.DEBUG
         _log.log(level, "%s: %s", self.store.resource.plural, error)
         return error.delay if isinstance(error, ApiError) else 0.0
+
+
+def pause(store: Store, failures: int, random: Random) -> float:
+    """Seconds until the next try after so many failures in a row."""
+    return retry.delay(max(failures, 1), longest=LONGEST_REFUSED if store.refused else LONGEST_DELAY, random=random)
 
 
 class Informers:

@@ -31,7 +31,8 @@ import kopf
 from millrace_core.base import retry
 from millrace_core.base.errors import MillraceError
 from millrace_kube.connection import Connection
-from millrace_kube.informer import LONGEST_DELAY, UNKNOWN_FORM, WHILE_NOT_INSTALLED, Informer
+from millrace_kube.errors import ForbiddenError
+from millrace_kube.informer import LONGEST_DELAY, UNKNOWN_FORM, WHILE_NOT_INSTALLED, Informer, pause
 from millrace_kube.stopping import until
 
 _log = logging.getLogger(__name__)
@@ -92,27 +93,35 @@ class _Kind:
         """Lists at the start, when in doubt, a moment after it is due, and every ``relist`` seconds.
 
         Args:
-            over: is set where kopf must begin again: the kind is served now or no more, or the server was set back.
+            over: is set where kopf must begin again: the kind is served or allowed now or no more, or the server was
+                set back.
         """
         random, failures = Random(), 0  # noqa: S311 jitter, no secret
         while True:
             self.due.clear()
-            before = self.store.served, self.store.set_backs
+            before = self._standing()
             try:
                 await self._informer.relist()
             except (MillraceError, *UNKNOWN_FORM) as error:
                 failures += 1
-                delay = retry.delay(failures, longest=LONGEST_DELAY, random=random)
-                level = logging.WARNING if retry.is_told(failures) else logging.DEBUG
+                if isinstance(error, ForbiddenError):  # of which the store's owner tells, of all kinds at once
+                    self.store.refuse(str(error))
+                delay = pause(self.store, failures, random)
+                level = logging.WARNING if retry.is_told(failures) and not self.store.refused else logging.DEBUG
                 _log.log(level, "cannot list %s: %s; again in %.1f s", self.store.resource.plural, error, delay)
+                if self._standing() != before:
+                    over.set()
                 await asyncio.sleep(delay)
                 continue
             failures = 0
-            if (self.store.served, self.store.set_backs) != before:
+            if self._standing() != before:
                 over.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(relist if self.store.served else WHILE_NOT_INSTALLED):
                     await until(self.store.doubted, self._due())
+
+    def _standing(self) -> tuple[bool, bool, int]:
+        return self.store.served, bool(self.store.refused), self.store.set_backs
 
     async def _due(self) -> None:
         await self.due.wait()
@@ -138,10 +147,10 @@ class _Lives:
         """Returns after a signal."""
         random = Random()  # noqa: S311 jitter, no secret
         for kind in self._kinds:
-            await kind.store.synced.wait()
+            await kind.store.answered.wait()
         while not self._asked_to_stop:
             self.over.clear()
-            served = [kind for kind in self._kinds if kind.store.served]
+            served = [kind for kind in self._kinds if kind.store.served and not kind.store.refused]
             try:
                 await until(self.over, self._live(served))
             except Exception as error:

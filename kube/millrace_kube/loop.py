@@ -31,7 +31,7 @@ class Loop:
             is then called again.
         workers: reconciles at work at once.
         clock: see ``WorkQueue``.
-        may_begin: returns when a reconcile may begin.
+        may_begin: whether a reconcile of this key may begin. One that may not is set aside, and no worker waits for it.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class Loop:
         metrics: KubeMetrics | None = None,
         random: Random | None = None,
         clock: Callable[[], float] = time.time,
-        may_begin: Callable[[], Awaitable[None]] | None = None,
+        may_begin: Callable[[Key], bool] = lambda _: True,
     ) -> None:
         self._reconciles = reconciles
         self._may_begin = may_begin
+        self._aside: set[Key] = set()
         self._workers = workers
         self._metrics = metrics or KubeMetrics()
         self._random = random or Random()  # noqa: S311 jitter, no secret
@@ -60,6 +61,12 @@ class Loop:
                     group.create_task(self._work())
         finally:
             self.queue.close()
+
+    def resume(self) -> None:
+        """Has what was set aside looked at again: more may begin now."""
+        aside, self._aside = self._aside, set()
+        for key in aside:
+            self.queue.add(key)
 
     async def reconcile(self, key: Key) -> None:
         """One turn of one key, and when its next one is."""
@@ -79,9 +86,10 @@ class Loop:
         while True:
             key = await self.queue.take()
             try:
-                if self._may_begin is not None:
-                    await self._may_begin()
-                await self.reconcile(key)
+                if self._may_begin(key):
+                    await self.reconcile(key)
+                else:
+                    self._aside.add(key)
             finally:
                 self.queue.done(key)
 

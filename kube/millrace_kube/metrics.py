@@ -37,6 +37,12 @@ class KubeMetrics:
         )
         self.depth = Gauge("millrace_operator_queue_depth", "Keys that wait for a worker", registry=self.registry)
         self.delayed = Gauge("millrace_operator_queue_delayed", "Keys that wait for their time", registry=self.registry)
+        self.refused = Gauge(
+            "millrace_operator_refused_lists",
+            "1 while the API server refuses to list the kind in the namespace (empty: in all at once)",
+            ["namespace", "kind"],
+            registry=self.registry,
+        )
         self.leading = Gauge(
             "millrace_operator_leading", "1 while this process holds the Lease", registry=self.registry
         )

@@ -9,6 +9,7 @@ from random import Random
 from typing import Final
 
 from millrace_kube import kopf_streams
+from millrace_kube.cache import are_current
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.connection import Connection
 from millrace_kube.informer import Informer, Informers
@@ -25,6 +26,7 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
+from millrace_kube.stopping import ended
 
 Mapper = Callable[[Object], Iterable[tuple[str, str]]]
 
@@ -41,11 +43,13 @@ class Controller:
         name: its name, which its keys carry: a kind, as a rule.
         reconcile: see ``Loop``.
         watches: for each watched resource, the (namespace, name) of the keys that a changed object concerns.
+        reads: what it reads beside them. Without the lists of all, in the key's namespace, no reconcile begins.
     """
 
     name: str
     reconcile: Reconcile
     watches: Mapping[Resource, Mapper]
+    reads: tuple[Resource, ...] = ()
 
 
 def itself(document: Object) -> Iterable[tuple[str, str]]:
@@ -85,29 +89,37 @@ class Runtime:
         self._resync = resync
         controllers = tuple(controllers)
         reconciles = {controller.name: controller.reconcile for controller in controllers}
-        self._loop = Loop(reconciles, workers=workers, metrics=metrics, random=random, may_begin=cluster.cache.current)
+        self._needs = {controller.name: (*controller.watches, *controller.reads) for controller in controllers}
+        self._loop = Loop(reconciles, workers=workers, metrics=metrics, random=random, may_begin=self._may_begin)
         self.queue = self._loop.queue
         self._mappers = _mappers(controllers)
         cluster.cache.subscribe(self._enqueue)
         for store in cluster.cache.stores:
-            store.on_served(self._enqueue_all)
+            store.on_turned(self._enqueue_all)
+            store.on_synced(self._loop.resume)
 
     @property
     def synced(self) -> bool:
-        """Whether everything is listed, and reconciles go on."""
+        """Whether everything is listed, and all reconciles go on."""
         return self.cluster.cache.is_current
 
     async def run(self) -> None:
-        """Reconciles until cancelled, while everything is listed.
+        """Reconciles until cancelled, each key while all is listed that its reconcile reads in its namespace.
 
-        What is not listed yet looks as if it were gone; and of a server that was set back some stores would hold the
-        past and others the future.
+        At its end Events that wait are written, for two seconds at most.
+
+        What is not listed yet, or is refused, looks as if it were gone; and of a server that was set back some stores
+        would hold the past and others the future.
         """
-        await self.cluster.cache.current()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._loop.run())
-            group.create_task(self.cluster.events.run(asyncio.Event()))
-            group.create_task(self._reconcile_all_forever())
+        stop = asyncio.Event()
+        telling = asyncio.create_task(self.cluster.events.run(stop))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._loop.run())
+                group.create_task(self._reconcile_all_forever())
+        finally:
+            stop.set()
+            await ended(telling)
 
     async def watch(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         """Keeps the cache true until cancelled, or until SIGTERM or SIGINT, which kopf would take over.
@@ -137,8 +149,11 @@ class Runtime:
             await asyncio.sleep(self._resync)
             self._enqueue_all()
 
+    def _may_begin(self, key: Key) -> bool:
+        return are_current(self.cluster.cache.stores_of(self._needs[key.controller], key.namespace))
+
     def _enqueue_all(self) -> None:
-        """Also where a kind begins or ceases to be served: what depends on it need not hold objects of it."""
+        """Also where a kind turns (``Store.on_turned``): what depends on it need not hold objects of it."""
         for store in self.cluster.cache.stores:
             for document in list(store.items.values()):
                 self._enqueue(store.resource, document)

@@ -18,13 +18,13 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     finally:
         working.cancel()
         stopping.cancel()
-        await _ended(working, stopping)
+        await ended(working, stopping)
     if not working.cancelled():
         working.result()
 
 
-async def _ended(*tasks: asyncio.Task[Any]) -> None:
-    """Waits for tasks that were cancelled; a cancel that comes meanwhile would leave them to nobody, so it waits."""
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Waits for tasks that end soon; a cancel that comes meanwhile would leave them to nobody, so it waits."""
     again: asyncio.CancelledError | None = None
     while not all(task.done() for task in tasks):
         try:

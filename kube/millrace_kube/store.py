@@ -8,6 +8,8 @@ that was read, is of a version below what was known before, the server was set b
 an etcd was restored from a backup (its versions go on from where they were then, or from beyond what was seen, with old
 objects below). Then versions say nothing: all stores that share the server are in doubt, and what each holds is
 replaced by its next list as a whole.
+
+A list that is refused (403) is no list: what is held stays as it was, and counts no more until one comes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ class Store:
 
     Attributes:
         namespace: the only one whose objects it holds; empty: those of all.
-        synced: set once the first list is in.
+        synced: set while a list is in, and nothing speaks against what is held.
+        answered: set once the API server has given a list or refused it.
+        refused: why it refuses it; empty where it does not.
         served: whether the API server serves this kind (its CRD is installed), as of the last list or event.
         doubted: set while what is held may be of a past that the server no longer has; the next list ends it.
         set_backs: how many lists replaced everything because the server had been set back.
@@ -44,6 +48,8 @@ class Store:
         self.watch = watch
         self.items: dict[str, Object] = {}
         self.synced = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.refused = ""
         self.served = False
         self.doubted = asyncio.Event()
         self.set_backs = 0
@@ -51,7 +57,8 @@ class Store:
         self._gone: dict[str, int] = {}  # Versions of deletions after it.
         self._listeners: list[Listener] = []
         self._on_set_back: list[Callable[[], None]] = []
-        self._on_served: list[Callable[[], None]] = []
+        self._on_turned: list[Callable[[], None]] = []
+        self._on_synced: list[Callable[[], None]] = []
         self._indices: dict[str, tuple[Index, dict[Hashable, set[str]]]] = {}
 
     def subscribe(self, listener: Listener) -> None:
@@ -64,16 +71,29 @@ class Store:
         """Calls ``listener`` when a list, or ``doubt``, first shows that the server was set back."""
         self._on_set_back.append(listener)
 
-    def on_served(self, listener: Callable[[], None]) -> None:
-        """Calls ``listener`` when the kind begins or ceases to be served."""
-        self._on_served.append(listener)
+    def on_turned(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` when the kind begins or ceases to be served, or to be refused."""
+        self._on_turned.append(listener)
+
+    def on_synced(self, listener: Callable[[], None]) -> None:
+        """Calls ``listener`` when what is held counts, after it did not."""
+        self._on_synced.append(listener)
 
     def doubt(self) -> None:
         """Takes note that the server was set back: nothing held counts any more once the next list is in."""
         if not self.doubted.is_set():
             self.doubted.set()
             self.synced.clear()
+            self.answered.clear()
             _call(self._on_set_back)
+
+    def refuse(self, why: str) -> None:
+        """Takes note that the API server refuses to list the kind; ``why`` is its answer."""
+        turned, self.refused = not self.refused, why
+        self.synced.clear()
+        self.answered.set()
+        if turned:
+            _call(self._on_turned)
 
     def index(self, name: str, keys: Index) -> None:
         """Keeps an index ``name`` of the items by what ``keys`` returns for each."""
@@ -92,7 +112,9 @@ class Store:
 
     def upsert(self, document: Object) -> bool:
         """Takes an object from a watch event or a write's answer; False where what is known is as new."""
-        self._serve(served=True)
+        if not self.served:
+            self.served = True
+            _call(self._on_turned)
         key = key_of(document)
         if version_of(document) <= self._newest(key):
             return False
@@ -132,18 +154,14 @@ class Store:
             if key not in listed and (self.doubted.is_set() or version_of(held) <= version):
                 self._pop(key)
         self.advance(version)
-        self.doubted.clear()
-        self._serve(served=True)
-        self.synced.set()
+        self._listed(served=True)
 
     def clear(self) -> None:
         """Empties the store, because the kind is not served."""
         for key in list(self.items):
             self._pop(key)
         self._gone, self._known = {}, -1
-        self.doubted.clear()
-        self._serve(served=False)
-        self.synced.set()
+        self._listed(served=False)
 
     def _newest(self, key: str) -> int:
         """The version up to which this object's past is known."""
@@ -154,10 +172,17 @@ class Store:
         """Whether a list at ``version`` has an object as it was before what is known of it up to that version."""
         return version_of(document) < self._newest(key) <= version
 
-    def _serve(self, *, served: bool) -> None:
-        if served != self.served:
-            self.served = served
-            _call(self._on_served)
+    def _listed(self, *, served: bool) -> None:
+        """What is held is what there is."""
+        turned, anew = served != self.served or bool(self.refused), not self.synced.is_set()
+        self.served, self.refused = served, ""
+        self.doubted.clear()
+        self.synced.set()
+        self.answered.set()
+        if turned:
+            _call(self._on_turned)
+        if anew:
+            _call(self._on_synced)
 
     def _put(self, key: str, document: Object) -> None:
         held, document = self.items.get(key), _trimmed(document, self.watch)

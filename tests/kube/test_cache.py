@@ -106,13 +106,13 @@ def test_what_nobody_reads_is_not_kept() -> None:
 def test_a_kind_that_is_not_served_holds_nothing() -> None:
     cache = Cache()
     cache.upsert(JOBS, job("a", 5))
-    assert cache.served(JOBS)
+    assert cache.served(JOBS, "")
     cache.clear(JOBS)
-    assert not cache.served(JOBS)
+    assert not cache.served(JOBS, "")
     assert cache.all(JOBS) == []
     cache.upsert(JOBS, job("a", 6))
-    assert cache.served(JOBS)
-    assert not cache.served(NODES)
+    assert cache.served(JOBS, "")
+    assert not cache.served(NODES, "")
 
 
 versions = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=20)
@@ -197,4 +197,4 @@ def test_objects_outside_of_what_is_watched_are_not_held() -> None:
     assert not cache.upsert(JOBS, within("c", "x", 1))
     assert cache.get(JOBS, "c", "x") is None
     assert cache.select(JOBS, "c", "millrace.dev/view", "v") == cache.all(NODES) == []
-    assert not cache.served(NODES)
+    assert not cache.served(NODES, "")

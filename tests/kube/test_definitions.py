@@ -85,7 +85,7 @@ async def test_a_crd_that_comes_later_is_followed(fresh: RunningServer) -> None:
 
 async def test_what_begins_or_ceases_to_be_served_is_told_once() -> None:
     store, told = Store(FEATURE_VIEWS), []
-    store.on_served(lambda: told.append(store.served))
+    store.on_turned(lambda: told.append(store.served))
     store.replace([], 1)
     store.replace([], 2)
     store.clear()

@@ -97,7 +97,7 @@ def take(cache: Cache, namespace: str, service: str, now: datetime) -> Snapshot:
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
-    must_be_served(cache, MODEL_DEPLOYMENTS, EXPERIMENTS)
+    must_be_served(cache, namespace, MODEL_DEPLOYMENTS, EXPERIMENTS)
     deployments = {name_of(item): item for item in cache.all(MODEL_DEPLOYMENTS, namespace)}
     virtual_services = tuple(cache.all(VIRTUAL_SERVICES, namespace))
     stored = [item for item in cache.all(EXPERIMENTS, namespace) if item["spec"].get("service") == service]
@@ -105,7 +105,7 @@ def take(cache: Cache, namespace: str, service: str, now: datetime) -> Snapshot:
     arms = cache.get(SERVICES, namespace, arms_service(service))
     rule = cache.get(DESTINATION_RULES, namespace, service)
     virtual = cache.get(VIRTUAL_SERVICES, namespace, service)
-    mesh = cache.served(VIRTUAL_SERVICES) and cache.served(DESTINATION_RULES)
+    mesh = cache.served(VIRTUAL_SERVICES, namespace) and cache.served(DESTINATION_RULES, namespace)
     live = routes.read_live(stable=stable, arms=arms, rule=rule, virtual=virtual, mesh=mesh, now=now)
     read = [_read(item) for item in sorted(stored, key=_precedence) if not _at_rest(item)]
     experiments = tuple(item for item in read if isinstance(item, StoredExperiment))

@@ -9,8 +9,10 @@ from millrace_core.api import conditions, names
 from millrace_kube.cache import Cache
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.resources import (
+    CONTROLLER_REVISIONS,
     CRON_JOBS,
     DEPLOYMENTS,
+    EXPERIMENTS,
     FEATURE_VIEWS,
     JOBS,
     MODEL_DEPLOYMENTS,
@@ -34,7 +36,8 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         **dict.fromkeys((CRON_JOBS, JOBS, PODS), _view),
         **dict.fromkeys((MODEL_DEPLOYMENTS, DEPLOYMENTS), waiting),
     }
-    return [Controller("featureview", partial(reconcile, cluster, platform), watches)]
+    reads = (CONTROLLER_REVISIONS, EXPERIMENTS)  # of those who read the view
+    return [Controller("featureview", partial(reconcile, cluster, platform), watches, reads)]
 
 
 def _waiting(cache: Cache, reader: Object) -> Iterable[tuple[str, str]]:

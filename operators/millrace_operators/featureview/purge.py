@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from millrace_core.api import conditions, names
+from millrace_kube.cache import must_be_current
 from millrace_kube.cached_client import CachedClient
 from millrace_kube.queue import Requeue
 from millrace_kube.refusals import REFUSED_SECONDS, Refusals
@@ -100,6 +101,7 @@ async def _end_children(cluster: CachedClient, document: Object, refusals: Refus
 
 
 def _purges(cluster: CachedClient, platform: Platform, namespace: str, name: str, now: datetime) -> tuple[Run, ...]:
+    must_be_current(cluster.cache, platform.namespace, JOBS, PODS)
     jobs, pods = (
         [
             child

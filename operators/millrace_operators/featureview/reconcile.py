@@ -25,7 +25,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
-    must_be_served(cluster.cache, FEATURE_VIEWS, MODEL_DEPLOYMENTS)
+    must_be_served(cluster.cache, key.namespace, FEATURE_VIEWS, MODEL_DEPLOYMENTS)
     document = cluster.cache.get(FEATURE_VIEWS, key.namespace, key.name)
     if document is None:
         await purge.delete_jobs(cluster, platform, key.namespace, key.name)

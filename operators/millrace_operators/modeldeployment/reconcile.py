@@ -40,7 +40,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
-    must_be_served(cluster.cache, MODEL_DEPLOYMENTS, FEATURE_VIEWS)
+    must_be_served(cluster.cache, key.namespace, MODEL_DEPLOYMENTS, FEATURE_VIEWS)
     document = cluster.cache.get(MODEL_DEPLOYMENTS, key.namespace, key.name)
     if document is None:
         return None

@@ -2,16 +2,18 @@
 
 Never in the way: a reconcile knows nothing of it. Changes are gathered while a request is under way. A registry that is
 down is logged once, and gets the whole catalogue when it is back. So does one whose catalogue is not as it was left: an
-empty one, a restored one, one that somebody else wrote to.
+empty one, a restored one, one in whose part of this release somebody else wrote.
 
-Nothing is sent before the API server has listed everything, nor of a kind that it does not serve: of these it is not
-known what there is. So an empty list that is sent means that there is nothing, and says so (``empties``).
+Nothing is sent before the API server has answered for everything, and nothing of a kind that it does not serve or of a
+list that it refuses: of these it is not known what there is, and the registry keeps what it was told. So an empty list
+that is sent means that there is nothing, and says so (``empties``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -30,6 +32,7 @@ from millrace_kube.resources import (
     name_of,
     namespace_of,
 )
+from millrace_kube.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +47,20 @@ _MANY: Final = 50
 Change = tuple[Resource, str, str]
 
 
+class Release(NamedTuple):
+    """Whose part of the catalogue is sent: several releases may share a registry.
+
+    Args:
+        name: the operator's own namespace, in which there is no other.
+        namespaces: those that it acts on; None: all.
+    """
+
+    name: str
+    namespaces: tuple[str, ...] | None = None
+
+
 class Told(NamedTuple):
-    """The catalogue as the last request left it."""
+    """The release's part of the catalogue as the last request left it."""
 
     catalogue_id: str
     revision: int
@@ -58,15 +73,19 @@ class Mirror:
         url: base URL of the registry.
     """
 
-    def __init__(self, cache: Cache, url: str) -> None:
+    def __init__(self, cache: Cache, url: str, release: Release) -> None:
         self._cache = cache
         self._url = url.rstrip("/")
+        self._release = release
+        self._stores = cache.stores_of(_MIRRORED)
         self._changes: set[Change] = set()
         self._changed = asyncio.Event()
         self._left: Told | None = None
-        # Kinds of which the registry has all since then.
-        self._whole: set[Resource] = set()
+        # Those of which the registry has all since then.
+        self._whole: set[Store] = set()
         cache.subscribe(self._note)
+        for store in self._stores:
+            store.on_synced(self._changed.set)
 
     def _note(self, resource: Resource, document: Object) -> None:
         if resource in _MIRRORED:
@@ -103,24 +122,24 @@ class Mirror:
         await asyncio.sleep(_GATHER_SECONDS)
 
     async def _synchronize(self, session: aiohttp.ClientSession) -> None:
-        await self._cache.current()
+        while not all(store.answered.is_set() for store in self._stores):
+            for store in self._stores:
+                await store.answered.wait()
         self._changed.clear()
         changes, self._changes = self._changes, set()
         state = await self._call(session, "GET", "/state")
         if len(changes) >= _MANY or _told(state) != self._left:
             self._whole.clear()
         self._left = _told(state)
-        self._whole = {resource for resource in self._whole if self._served(resource)}
+        self._whole = {store for store in self._whole if _is_known(store)}
         for resource, namespace, name in sorted(changes, key=lambda change: (change[0].kind, *change[1:])):
-            if resource in self._whole and self._served(resource):
+            held = self._cache.store(resource, namespace)
+            if held in self._whole and _is_known(held):
                 await self._send(session, resource, namespace, name)
         for resource in _MIRRORED:
-            if resource not in self._whole and self._served(resource):
-                await self._send_all(session, resource)
-
-    def _served(self, resource: Resource) -> bool:
-        """Whether it is known what there is of the kind, in every namespace that is watched."""
-        return all(store.served for store in self._cache.stores if store.resource == resource)
+            missing = [each for each in self._cache.stores_of([resource]) if each not in self._whole]
+            if known := [each for each in missing if _is_known(each)]:
+                await self._send_all(session, resource, known)
 
     async def _send(self, session: aiohttp.ClientSession, resource: Resource, namespace: str, name: str) -> None:
         path = f"/{resource.kind}/{quote(namespace)}/{quote(name)}"
@@ -130,14 +149,19 @@ class Mirror:
         else:
             await self._call(session, "PUT", path, _entry(document))
 
-    async def _send_all(self, session: aiohttp.ClientSession, resource: Resource) -> None:
-        items = [_entry(document) for document in self._cache.all(resource)]
+    async def _send_all(self, session: aiohttp.ClientSession, resource: Resource, stores: Sequence[Store]) -> None:
+        items = [_entry(document) for store in stores for document in store.items.values()]
         empties = self._left.revision if self._left and not items else 0
-        await self._call(session, "PUT", f"/{resource.kind}", {"items": items, "empties": empties})
-        self._whole.add(resource)
+        body: dict[str, Any] = {"items": items, "empties": empties}
+        if self._release.namespaces is not None:
+            body["namespaces"] = [store.namespace for store in stores]
+            body["scope"] = self._release.namespaces
+        await self._call(session, "PUT", f"/{resource.kind}", body)
+        self._whole.update(stores)
 
     async def _call(self, session: aiohttp.ClientSession, method: str, path: str, body: object = None) -> Any:
-        async with session.request(method, f"{self._url}/v1/catalogue{path}", json=body) as answer:
+        url, release = f"{self._url}/v1/catalogue{path}", {"release": self._release.name}
+        async with session.request(method, url, params=release, json=body) as answer:
             if method == "DELETE" and answer.status == 404:  # noqa: PLR2004 already gone is success
                 return None
             answer.raise_for_status()
@@ -147,8 +171,13 @@ class Mirror:
         return content
 
 
+def _is_known(store: Store | None) -> bool:
+    """Whether what the store holds is what there is."""
+    return store is not None and store.synced.is_set() and store.served
+
+
 def _told(state: dict[str, Any]) -> Told:
-    return Told(state["catalogueId"], state["revision"])
+    return Told(state["catalogueId"], state["releaseRevision"])
 
 
 def _entry(document: Object) -> Object:

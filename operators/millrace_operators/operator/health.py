@@ -1,6 +1,7 @@
 """``/health/live``, ``/health/ready`` and ``/metrics`` of the operator.
 
-Live: the event loop answers. Ready: this process leads and its cache is complete; a stand-by is live and not ready.
+Live: the event loop answers. Ready: this process leads and its cache is complete; a stand-by is live and not ready,
+nor is one that is refused a list: it says which, and goes on where it is not.
 """
 
 from __future__ import annotations

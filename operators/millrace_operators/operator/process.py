@@ -26,7 +26,8 @@ from millrace_operators.featureview import handlers as feature_views
 from millrace_operators.featureview.metrics import ViewMetrics
 from millrace_operators.modeldeployment import handlers as model_deployments
 from millrace_operators.operator import health
-from millrace_operators.operator.catalogue import Mirror
+from millrace_operators.operator.catalogue import Mirror, Release
+from millrace_operators.operator.refused import RefusedLists
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_operators.platform import Platform
 
@@ -67,20 +68,24 @@ class _Operator:
         self._connect = connect
         self._lease: LeaderLease | None = None
         self._runtime: Runtime | None = None
+        self._refused: RefusedLists | None = None
 
     def checks(self) -> dict[str, str]:
         """For the health endpoint."""
         leading = self._lease is not None and self._lease.held
         synced = self._runtime is not None and self._runtime.synced
+        refused = self._refused.shown() if self._refused else ""
         return {
             "leading": "" if leading else "another process holds the Lease; this one stands by",
-            "cache": "" if synced else "not everything is listed yet",
+            "cache": "" if synced or refused else "not everything is listed yet",
+            "rights": f"the API server refuses to list, in {refused}" if refused else "",
             "crds": self._missing_crds() if synced else "",
         }
 
     def _missing_crds(self) -> str:
         cache = self._runtime.cluster.cache if self._runtime else Cache()
-        missing = [kind.kind for kind in (FEATURE_VIEWS, MODEL_DEPLOYMENTS, EXPERIMENTS) if not cache.served(kind)]
+        kinds = (FEATURE_VIEWS, MODEL_DEPLOYMENTS, EXPERIMENTS)
+        missing = [kind.kind for kind in kinds if not any(store.served for store in cache.stores_of([kind]))]
         return f"{', '.join(missing)} not served: install the CRDs (the chart's folder crds)" if missing else ""
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -110,11 +115,14 @@ class _Operator:
                 workers=self._settings.workers,
                 resync=self._settings.resync_seconds,
             )
+            self._refused = RefusedLists(cluster.cache, self.metrics, self._settings.namespace)
             keeping = asyncio.create_task(held.keep(), name="keeping the Lease")
             watching = asyncio.create_task(self._runtime.watch(self._connect), name="watching")
             tasks = [keeping, watching, asyncio.create_task(self._runtime.run(), name="reconciling")]
+            tasks.append(asyncio.create_task(self._refused.run(), name="telling what is refused"))
             if self._settings.registry_url:
-                mirror = Mirror(cluster.cache, self._settings.registry_url)
+                release = Release(self._settings.namespace, self._settings.namespaces or None)
+                mirror = Mirror(cluster.cache, self._settings.registry_url, release)
                 tasks.append(asyncio.create_task(mirror.run(), name="mirroring the catalogue"))
             ended = await _first(stop, tasks, fatal=keeping)
         # kopf takes the signals over when it starts; its watches end well where it got one.

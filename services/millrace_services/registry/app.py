@@ -14,7 +14,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_core.features.online.edition import CATALOGUE, REVISION
 from millrace_services.registry import state
-from millrace_services.registry.catalogue import Catalogue, Search
+from millrace_services.registry.catalogue import Catalogue, Part, Search
 from millrace_services.registry.database import Database
 from millrace_services.registry.datasets import Datasets
 from millrace_services.registry.documents import canonical_kind, entry
@@ -62,22 +62,31 @@ def _ask(database: Database) -> None:
         state.read(connection)
 
 
-def _listed(body: dict[str, Any]) -> tuple[list[Any], int]:
-    """All objects of a kind, as Kubernetes lists them; and ``empties`` as ``Catalogue.replace`` has it."""
+def _listed(body: dict[str, Any], release: str) -> tuple[list[Any], int, Part]:
+    """All objects of a kind, as Kubernetes lists them; ``empties`` and the part as ``Catalogue.replace`` has them."""
     items, empties = body.get("items"), body.get("empties", 0)
     if not isinstance(items, list):
         raise RejectError("a list of objects is expected", field="items")
     if not isinstance(empties, int):
         raise RejectError(f"{shown(empties, 40)} came, an integer is expected", field="empties")
-    return items, empties
+    return items, empties, Part(release, _namespaces(body, "namespaces"), _namespaces(body, "scope"))
+
+
+def _namespaces(body: dict[str, Any], field: str) -> frozenset[str] | None:
+    given = body.get(field)
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise RejectError(f"{shown(given, 40)} came, a list of names of namespaces is expected", field=field)
+    return frozenset(given)
 
 
 def _catalogue_routes(catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.get("/catalogue/state")
-    def told() -> Response:
-        return _json(catalogue.state().as_dict())
+    def told(release: str = "") -> Response:
+        return _json(catalogue.state().as_dict(release))
 
     @routes.get("/catalogue")
     def search(
@@ -101,20 +110,20 @@ def _catalogue_routes(catalogue: Catalogue) -> APIRouter:
         return _json(catalogue.get(canonical_kind(kind), namespace, name))
 
     @routes.put("/catalogue/{kind}")
-    def replace(kind: str, body: Body) -> Response:
+    def replace(kind: str, body: Body, release: str = "") -> Response:
         kind = canonical_kind(kind)
-        items, empties = _listed(body)
-        return _json(catalogue.replace(kind, [entry(kind, item) for item in items], empties).as_dict())
+        items, empties, part = _listed(body, release)
+        return _json(catalogue.replace(kind, [entry(kind, item) for item in items], empties, part).as_dict(release))
 
     @routes.put("/catalogue/{kind}/{namespace}/{name}")
-    def put(kind: str, namespace: str, name: str, body: Body) -> Response:
+    def put(kind: str, namespace: str, name: str, body: Body, release: str = "") -> Response:
         metadata = body.get("metadata")
         named = {**(metadata if isinstance(metadata, dict) else {}), "namespace": namespace, "name": name}
-        return _json(catalogue.put(entry(canonical_kind(kind), {**body, "metadata": named})).as_dict())
+        return _json(catalogue.put(entry(canonical_kind(kind), {**body, "metadata": named})).as_dict(release))
 
     @routes.delete("/catalogue/{kind}/{namespace}/{name}")
-    def remove(kind: str, namespace: str, name: str) -> Response:
-        return _json(catalogue.remove(canonical_kind(kind), namespace, name).as_dict())
+    def remove(kind: str, namespace: str, name: str, release: str = "") -> Response:
+        return _json(catalogue.remove(canonical_kind(kind), namespace, name).as_dict(release))
 
     return routes
 

@@ -6,13 +6,14 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, and_, delete, exists, func, insert, select
+from sqlalchemy import Connection, Table, and_, delete, exists, func, insert, select
 
-from millrace_core.base.errors import MillraceError, NotFoundError
+from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
+from millrace_core.base.shown import shown
 from millrace_core.features.online.edition import Edition
 from millrace_services.registry import state
 from millrace_services.registry.database import Database
@@ -40,6 +41,24 @@ class Search(NamedTuple):
     words: Sequence[str] = ()
 
 
+class Part(NamedTuple):
+    """Of what a whole list is.
+
+    Attributes:
+        release: who tells it; empty: nobody who comes back to see whether it is as it was left.
+        namespaces: those whose objects are listed; None: all.
+        scope: those that the release acts on; None: all. What it told of others before is gone.
+    """
+
+    release: str = ""
+    namespaces: frozenset[str] | None = None
+    scope: frozenset[str] | None = None
+
+
+# All there is, told by nobody in particular.
+WHOLE: Final = Part()
+
+
 class Definitions(NamedTuple):
     """The answer to ``GET /v1/definitions``, its entity tag, and the newest edition of which it is."""
 
@@ -61,29 +80,37 @@ class Catalogue:
         with self._database.reading() as connection:
             return state.read(connection)
 
-    def replace(self, kind: str, entries: Sequence[Entry], empties: int = 0) -> State:
-        """Makes ``entries`` all there is of a kind.
+    def replace(self, kind: str, entries: Sequence[Entry], empties: int = 0, part: Part = WHOLE) -> State:
+        """Makes ``entries`` all there is of a kind in the part's namespaces.
 
         Args:
             kind: one of the three.
-            entries: every object of it.
-            empties: the revision whose objects of the kind are gone, all of them. Only with it an empty list takes away
-                what is there.
+            entries: every object of it there.
+            empties: the revision whose objects of the kind are gone, all of them; a release says its own. Only with it
+                an empty list takes away what is there.
 
         Raises:
             ConflictError: the list is empty, there are objects of the kind, and ``empties`` is not the revision.
+            RejectError: an object is of another namespace.
         """
+        _must_be_within(entries, part.namespaces)
         with self._database.writing() as connection:
-            if not entries and empties != (now := state.read(connection)).revision:
-                held = connection.scalar(select(func.count()).select_from(objects).where(objects.c.kind == kind))
+            now = state.read(connection)
+            if not entries and empties != (revision := now.revision_of(part.release)):
+                there = _there(objects, [kind], part.namespaces)
+                held = connection.scalar(select(func.count()).select_from(objects).where(*there))
                 if held:
-                    raise _would_empty(kind, held, now.revision)
+                    raise _would_empty(kind, held, revision)
+            left = now.left_by(part.release, part.scope)
             for table in (terms, objects):
-                connection.execute(delete(table).where(table.c.kind == kind))
+                connection.execute(delete(table).where(*_there(table, [kind], part.namespaces)))
+                connection.execute(delete(table).where(*_there(table, KINDS, left)))
             _insert(connection, entries)
             self._remember_schemas(connection, entries)
             state.mark_listed(connection, kind)
-            return state.touch(connection)
+            if part.release:
+                state.claim(connection, part.release, part.scope)
+            return state.touch(connection, part.namespaces)
 
     def put(self, entry: Entry) -> State:
         """Adds an object, or puts it in the place of the one with its name."""
@@ -91,7 +118,7 @@ class Catalogue:
             _remove(connection, entry.kind, entry.namespace, entry.name)
             _insert(connection, [entry])
             self._remember_schemas(connection, [entry])
-            return state.touch(connection)
+            return _touched(connection, entry.kind, entry.namespace)
 
     def remove(self, kind: str, namespace: str, name: str) -> State:
         """Removes an object.
@@ -102,7 +129,7 @@ class Catalogue:
         with self._database.writing() as connection:
             if not _remove(connection, kind, namespace, name):
                 raise _absent(kind, namespace, name)
-            return state.touch(connection)
+            return _touched(connection, kind, namespace)
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         """One object.
@@ -135,8 +162,8 @@ class Catalogue:
             return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
 
     def definitions(self) -> Definitions:
-        """What the gateway compiles: all views with their schema hashes, deployments, feature services. Of a view whose
-        change the operator has not accepted it is the definition before.
+        """What the gateway compiles: all views with their schema hashes, deployments, feature services. Views are here
+        as they were told, which is what the operator stands by.
 
         Rendered once per change of the catalogue; until then it costs one look at its revision.
 
@@ -205,6 +232,26 @@ def _insert(connection: Connection, entries: Sequence[Entry]) -> None:
         connection.execute(insert(terms), found)
 
 
+def _must_be_within(entries: Iterable[Entry], namespaces: frozenset[str] | None) -> None:
+    for each in entries:
+        if namespaces is not None and each.namespace not in namespaces:
+            where = shown(each.namespace, 80)
+            raise RejectError(
+                f"{each.name} is of {where}, which is not among the namespaces of the list", field="namespaces"
+            )
+
+
+def _there(table: Table, kinds: Collection[str], namespaces: Collection[str] | None) -> list[Any]:
+    """The condition that a row is of these kinds and of these namespaces (None: of any)."""
+    among = [] if namespaces is None else [table.c.namespace.in_(sorted(namespaces))]
+    return [table.c.kind.in_(kinds), *among]
+
+
+def _touched(connection: Connection, kind: str, namespace: str) -> State:
+    # A feature service is nothing that a release tells.
+    return state.touch(connection, [namespace] if kind in KINDS else ())
+
+
 def _remove(connection: Connection, kind: str, namespace: str, name: str) -> int:
     counts = [
         connection.execute(
@@ -220,7 +267,7 @@ def _rendered(connection: Connection) -> bytes:
     by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*_DEFINING, FEATURE_SERVICE)}
     for kind, document in connection.execute(ordered.where(objects.c.kind.in_(by_kind))):
         by_kind[kind].append(orjson.loads(document))
-    views = [_accepted(connection, view) for view in by_kind["FeatureView"]]
+    views = [_definition(view) | _hashed(view) for view in by_kind["FeatureView"]]
     deployments = [_definition(deployment) for deployment in by_kind["ModelDeployment"]]
     services = [_definition(service) for service in by_kind[FEATURE_SERVICE]]
     return orjson.dumps({"featureViews": views, "modelDeployments": deployments, "featureServices": services})
@@ -257,24 +304,6 @@ def _definition(document: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": metadata, "spec": document["spec"]}
 
 
-def _accepted(connection: Connection, view: dict[str, Any]) -> dict[str, Any]:
-    """The definition that the operator stands by: the view's own, or, while that is refused or not looked at yet, the
-    last one before it, by which the stored rows are written."""
-    own = _definition(view) | _hashed(view)
-    accepted = (view.get("status") or {}).get("schemaHash")
-    if not accepted or accepted == own.get("schemaHash"):
-        return own
-    metadata = own["metadata"]
-    before = connection.scalar(
-        select(schemas.c.document).where(
-            schemas.c.namespace == metadata["namespace"],
-            schemas.c.name == metadata["name"],
-            schemas.c.hash == accepted,
-        )
-    )
-    return own if before is None else dict(orjson.loads(before))
-
-
 def _hashed(view: dict[str, Any]) -> dict[str, str]:
     """``{"schemaHash": …}`` of a view, or nothing where its spec means nothing."""
     # Imported at the first view rather than at the start, which the embedded mode waits for.
@@ -296,7 +325,8 @@ def _hashed(view: dict[str, Any]) -> dict[str, str]:
 def _would_empty(kind: str, held: int, revision: int) -> MillraceError:
     return ConflictError(
         f"the list is empty, and the catalogue has {held} of kind {kind}, which all stay",
-        hint=f"If they are gone, say so by empties: {revision}, the revision that GET /v1/catalogue/state answers",
+        hint=f"If they are gone, say so by empties: {revision}, the revision that GET /v1/catalogue/state answers "
+        "(to a release, its releaseRevision)",
         field="empties",
         reason="WouldEmpty",
     )

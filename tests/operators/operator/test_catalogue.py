@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from millrace_kube.cache import Cache
+from millrace_kube.cache import Cache, Scope
 from millrace_kube.resources import EXPERIMENTS, FEATURE_VIEWS, JOBS, Object, Resource
 from millrace_operators.operator import catalogue
-from millrace_operators.operator.catalogue import Mirror
+from millrace_operators.operator.catalogue import Mirror, Release
 from tests.builders import experiment, feature_view
 from tests.operators.harness import eventually
 
@@ -28,6 +28,7 @@ class Registry:
         self.objects: dict[str, Object] = {}
         self.wholes: dict[str, int] = {}
         self.empties: dict[str, int] = {}
+        self.parts: list[tuple[str, list[str] | None, list[str] | None]] = []
         self.broken = False
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -40,13 +41,16 @@ class Registry:
             body = await request.json()
             items = body["items"]
             self.wholes[place], self.empties[place] = len(items), body["empties"]
+            self.parts.append((place, body.get("namespaces"), body.get("scope")))
             self.objects |= {f"{place}/{it['metadata']['namespace']}/{it['metadata']['name']}": it for it in items}
         elif request.method == "PUT":
             self.objects[place] = await request.json()
         elif request.method == "DELETE" and self.objects.pop(place, None) is None:
             return web.Response(status=404)
         self.revision += request.method != "GET"
-        return web.json_response({"catalogueId": self.catalogue_id, "revision": self.revision, "listed": []})
+        assert request.query["release"] == "own"
+        told = {"catalogueId": self.catalogue_id, "revision": self.revision + 5, "listed": []}
+        return web.json_response({**told, "releaseRevision": self.revision})
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ async def registry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Regis
 @pytest.fixture
 async def cache(registry: tuple[Registry, str]) -> AsyncIterator[Cache]:
     cache = listed(FEATURE_VIEWS, view("old", 1))
-    task = asyncio.create_task(Mirror(cache, registry[1] + "/").run())
+    task = asyncio.create_task(Mirror(cache, registry[1] + "/", Release("own")).run())
     await eventually(lambda: len(registry[0].wholes) == 3)
     yield cache
     task.cancel()
@@ -81,8 +85,8 @@ def listed(resource: Resource, *documents: Object) -> Cache:
     return cache
 
 
-def view(name: str, version: int) -> Object:
-    built = feature_view(name).having("metadata.namespace", "shop").having("metadata.resourceVersion", str(version))
+def view(name: str, version: int, namespace: str = "shop") -> Object:
+    built = feature_view(name).having("metadata.namespace", namespace).having("metadata.resourceVersion", str(version))
     return built.having("metadata.finalizers", ["x"]).build()
 
 
@@ -139,7 +143,7 @@ async def test_nothing_is_said_before_everything_is_listed(registry: tuple[Regis
     for store in cache.stores:
         if store not in views:
             store.replace([], 1)
-    task = asyncio.create_task(Mirror(cache, url).run())
+    task = asyncio.create_task(Mirror(cache, url, Release("own")).run())
     await asyncio.sleep(0.3)
     assert seen.calls == []
     views[0].replace([view("old", 1)], 1)
@@ -163,6 +167,40 @@ async def test_a_kind_that_is_not_served_is_left_as_it_is_and_sent_whole_when_it
     cache.replace(FEATURE_VIEWS, [], "5")
     await eventually(lambda: seen.wholes.get("FeatureView") == 0)
     assert "DELETE FeatureView/shop/old" not in seen.calls
+
+
+@pytest.fixture
+async def parted(registry: tuple[Registry, str]) -> AsyncIterator[Cache]:
+    """Two namespaces, of which one refuses its lists of views from the start."""
+    cache = Cache(scope=Scope(("a", "b")))
+    for store in cache.stores:
+        if store.resource == FEATURE_VIEWS and store.namespace == "b":
+            store.refuse("403")
+        else:
+            store.replace([], 1)
+    cache.upsert(FEATURE_VIEWS, view("x", 2, "a"))
+    task = asyncio.create_task(Mirror(cache, registry[1], Release("own", ("a", "b"))).run())
+    yield cache
+    task.cancel()
+
+
+async def test_of_a_namespace_that_refuses_nothing_is_said_until_it_no_longer_does(
+    registry: tuple[Registry, str], parted: Cache
+) -> None:
+    seen, _ = registry
+    await eventually(lambda: len(seen.parts) == 3)
+    both = ["a", "b"]
+    assert seen.parts == [("FeatureView", ["a"], both), ("ModelDeployment", both, both), ("Experiment", both, both)]
+    [refusing] = parted.stores_of([FEATURE_VIEWS], "b")
+    refusing.replace([view("y", 3, "b")], 3)
+    await eventually(lambda: seen.parts[3:] == [("FeatureView", ["b"], both)])
+    refusing.refuse("403")
+    seen.calls.clear()
+    parted.remove(FEATURE_VIEWS, view("y", 4, "b"))  # whatever the cache has of it
+    parted.upsert(FEATURE_VIEWS, view("x", 5, "a"))
+    await eventually(lambda: seen.calls == ["PUT FeatureView/a/x"])
+    refusing.replace([], 6)
+    await eventually(lambda: seen.parts[4:] == [("FeatureView", ["b"], both)])
 
 
 async def test_a_registry_that_is_down_is_told_of_once_and_caught_up_with(

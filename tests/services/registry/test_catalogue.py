@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
-from millrace_services.registry.catalogue import Catalogue, Search
+from millrace_services.registry.catalogue import WHOLE, Catalogue, Part, Search
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import KINDS, canonical_kind, entry
-from tests.builders import feature_view
+from millrace_services.registry.documents import KINDS, Entry, canonical_kind, entry
+from millrace_services.web.errors import ConflictError
 
 
 def told(database: Database) -> Catalogue:
@@ -227,19 +227,65 @@ def test_kinds_are_known_by_any_usual_name():
         canonical_kind("pods")
 
 
-def test_a_change_that_is_not_accepted_leaves_the_definition_before_in_place(database):
+def names(catalogue: Catalogue, kind: str = "FeatureView") -> list[str]:
+    """``namespace/name`` of all of a kind."""
+    items, _ = catalogue.search(Search(kind), 100, 0)
+    return [f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in items]
+
+
+def part(release: str, *namespaces: str, scope: tuple[str, ...] = ()) -> Part:
+    return Part(release, frozenset(namespaces), frozenset(scope or namespaces))
+
+
+def views(*places: str) -> list[Entry]:
+    split = [place.split("/") for place in places]
+    return [entry("FeatureView", view(name, namespace)) for namespace, name in split]
+
+
+def test_two_releases_replace_each_its_own_and_notice_nothing_of_each_other(database):
     catalogue = told(database)
-    view = feature_view("stats").having("metadata.namespace", "shop")
-    catalogue.put(entry("FeatureView", view.build()))
+    catalogue.replace("FeatureView", views("a/x", "b/y"), part=part("one", "a", "b"))
+    left = catalogue.state().revision_of("one")
+    catalogue.replace("FeatureView", views("c/z"), part=part("two", "c"))
+    catalogue.put(views("c/w")[0])
+    catalogue.put(entry("FeatureService", {"metadata": {"namespace": "a", "name": "s"}, "spec": {"refs": ["x:f"]}}))
+    assert catalogue.state().revision_of("one") == left
+    catalogue.replace("FeatureView", views("a/x"), part=part("one", "a", "b"))
+    assert names(catalogue) == ["a/x", "c/w", "c/z"]
+    assert catalogue.state().revision_of("one") > left
+    left = catalogue.state().revision_of("one")
+    catalogue.remove("FeatureView", "a", "x")  # by somebody else
+    assert catalogue.state().revision_of("one") > left
+    assert catalogue.state().revision_of("nobody") == 0
 
-    def served():
-        [found] = orjson.loads(catalogue.definitions().body)["featureViews"]
-        return found
 
-    before = served()
-    retyped = view.having("spec.features", [{"name": "amount", "type": "string"}])
-    refused = retyped.having("status", {"schemaHash": before["schemaHash"]})
-    catalogue.put(entry("FeatureView", refused.build()))
-    assert served() == before
-    catalogue.put(entry("FeatureView", retyped.build()))
-    assert served()["spec"]["features"] == [{"name": "amount", "type": "string"}]
+def test_a_namespace_of_which_nothing_is_said_stays_and_one_that_a_release_gave_up_goes(database):
+    catalogue = told(database)
+    catalogue.replace("FeatureView", views("a/x", "b/y", "c/z"), part=part("one", "a", "b", "c"))
+    catalogue.replace("ModelDeployment", [entry("ModelDeployment", deployment("m", ["x:f"]))], part=WHOLE)
+    catalogue.replace("FeatureView", views("a/x"), part=part("one", "a", scope=("a", "b")))
+    assert names(catalogue) == ["a/x", "b/y"]
+    with pytest.raises(ConflictError, match="has 1 of kind FeatureView"):
+        catalogue.replace("FeatureView", [], part=part("one", "a", scope=("a", "b")))
+    own = catalogue.state().revision_of("one")
+    catalogue.put(views("c/z")[0])
+    catalogue.replace("FeatureView", [], own, part=part("one", "a", scope=("a", "b")))
+    assert names(catalogue) == ["b/y", "c/z"]
+    assert names(catalogue, "ModelDeployment") == ["shop/m"]
+
+
+def test_a_namespace_that_another_release_takes_over_is_no_longer_the_first_ones(database):
+    catalogue = told(database)
+    catalogue.replace("FeatureView", views("a/x", "b/y"), part=part("one", "a", "b"))
+    left = catalogue.state().revision_of("one")
+    catalogue.replace("FeatureView", views("b/y"), part=part("two", "b"))
+    assert catalogue.state().revision_of("one") != left
+    catalogue.replace("FeatureView", views("a/x"), part=part("one", "a"))
+    assert names(catalogue) == ["a/x", "b/y"]
+    catalogue.replace("FeatureView", views("a/x"), part=Part("wide"))
+    assert names(catalogue) == ["a/x"]
+
+
+def test_an_object_outside_of_the_namespaces_of_its_list_is_refused(database):
+    with pytest.raises(RejectError, match="y is of 'b', which is not among the namespaces"):
+        Catalogue(database).replace("FeatureView", views("a/x", "b/y"), part=part("one", "a"))
