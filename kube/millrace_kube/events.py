@@ -4,7 +4,7 @@ An Event's name follows from its object and its identity. With an identity of it
 is written once, however often it is tried; without one its words are its identity, and a repetition counts it up.
 
 An Event is tried again while the API server does not answer. It is lost where the server refuses it, where very many
-wait, and where the process ends before.
+wait, and where the process ends and does not get it written in two seconds more, or is killed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from millrace_core.api import names
 from millrace_core.base.errors import MillraceError, RetryError
 from millrace_kube import errors
 from millrace_kube.client import Client
-from millrace_kube.resources import EVENTS, Object, name_of, namespace_of
+from millrace_kube.resources import EVENTS, Object, name_of, namespace_of, resource_of
 from millrace_kube.times import now, stamp
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Recorder:
         self._queued: asyncio.Queue[tuple[Callable[[Object], Awaitable[None]], Object]] = asyncio.Queue(_MOST_QUEUED)
         self._counts: dict[str, int] = {}
         self._unsure = _UnsureWrites()
+        self._last_chance = asyncio.Event()
 
     @asynccontextmanager
     async def of_status(
@@ -70,7 +72,8 @@ class Recorder:
     ) -> AsyncIterator[None]:
         """Around the write of a status: tells of it once it is written, and nothing where it is so already.
 
-        Where its answer is lost the Events are told as soon as the object shows that it took effect.
+        Where its answer is lost the Events are told as soon as the object shows that it took effect; where this is
+        cancelled, by ``run``.
 
         Args:
             observed: the object as it was read.
@@ -85,10 +88,14 @@ class Recorder:
         events = [self.transition(observed, item) for item in turned]
         events += [self.event(observed, one.kind, one.reason, one.note, one.identity) for one in also]
         self._unsure.begin(observed, status, events)
-        yield
+        try:
+            yield
+        except asyncio.CancelledError:
+            for event in events:
+                self._queue(partial(self._write_if_it_is_so, observed, status), event)
+            raise
         self._unsure.forget(observed)
-        for event in events:
-            await self.tell(event)
+        await self._tell_each(events)
 
     def transition(self, about: Object, condition: dict[str, Any]) -> Object:
         """The Event that a condition turned: Normal where it is True now, Warning where it is False."""
@@ -117,6 +124,17 @@ class Recorder:
             else:
                 _lost(event, error)
 
+    async def _tell_each(self, events: list[Object]) -> None:
+        left = list(events)
+        try:
+            while left:
+                await self.tell(left[0])
+                del left[0]
+        except asyncio.CancelledError:
+            for event in left:
+                self._queue(self._write_once, event)
+            raise
+
     def enqueue(self, about: Object, kind: str, reason: str, note: str) -> None:
         """Has an Event written, or counted up, by ``run``; dropped where very many wait already."""
         identity = [reason, note, kind, self._component]
@@ -131,6 +149,7 @@ class Recorder:
         writing = asyncio.create_task(self._write_all())
         try:
             await stop.wait()
+            self._last_chance.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._queued.join(), _LAST_WRITES_SECONDS)
         finally:
@@ -155,8 +174,19 @@ class Recorder:
                 if not _may_pass(error):
                     return _lost(event, error)
                 _log.debug("an Event waits: %s", error)
-            await asyncio.sleep(delay)
+            if self._last_chance.is_set():
+                await asyncio.sleep(_FIRST_RETRY_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._last_chance.wait(), delay)
             delay = min(delay * 2, _LONGEST_RETRY_SECONDS)
+
+    async def _write_if_it_is_so(self, observed: Object, status: Mapping[str, Any], event: Object) -> None:
+        """Whether a write that was cut off took effect is asked, since there is no later turn that would see it."""
+        found = await self._client.get(resource_of(observed), namespace_of(observed), name_of(observed))
+        same = found is not None and found["metadata"]["uid"] == observed["metadata"]["uid"]
+        if found is not None and same and (found.get("status") or {}) == status:
+            await self._write_once(event)
 
     async def _write_once(self, event: Object) -> None:
         with suppress(errors.AlreadyExistsError):

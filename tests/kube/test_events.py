@@ -12,9 +12,10 @@ from millrace_kube import errors
 from millrace_kube.client import Client
 from millrace_kube.connection import load
 from millrace_kube.events import Emit, Recorder
-from millrace_kube.resources import CONFIG_MAPS, EVENTS, Object
+from millrace_kube.resources import CONFIG_MAPS, EVENTS, FEATURE_VIEWS, Object, namespace_of
 from millrace_local.apiserver.process import RunningServer
-from tests.operators.harness import Api, eventually
+from tests.builders import feature_view
+from tests.operators.harness import Api, eventually, operators
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -120,3 +121,54 @@ async def test_what_a_status_write_tells_is_not_told_where_it_lost_to_somebody_e
     async with recorder.of_status(newer, {"phase": "theirs"}, [], []):
         pass
     assert found(api, about) == []
+
+
+async def test_what_waits_is_written_when_the_operators_end(server: RunningServer, api: Api, about: Object) -> None:
+    api.fault({"verb": "create", "resource": "events", "action": "status", "code": 503})
+    async with operators(server, lambda _: ()) as running:
+        recorder = running.runtime.cluster.events
+        recorder.enqueue(about, "Normal", "Odd", "something is odd")
+        await recorder.emit(about, "Normal", "Turned", "it turned", identity=1)
+        await eventually(lambda: api.rules()[0]["fired"] >= 5)  # its next try is seconds away
+        api.no_faults()
+    assert [reason for _, reason, _ in found(api, about)] == ["Odd", "Turned"]
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["took effect", "did not"])
+async def test_what_a_status_write_tells_is_told_where_it_is_cut_off_by_the_end_and_took_effect(
+    client: Client, api: Api, about: Object, done: bool
+) -> None:
+    view = api.create(FEATURE_VIEWS, feature_view("v").having("metadata.namespace", namespace_of(about)).build())
+    status = {"watermark": "2026-01-01T00:00:00Z"}
+    recorder = Recorder(client)
+
+    async def cut_off() -> None:
+        async with recorder.of_status(view, status, [], [Emit(view, "Normal", "Turned", "it turned", 1)]):
+            if done:
+                api.merge(FEATURE_VIEWS, namespace_of(about), "v", {"status": status}, "status")
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await cut_off()
+    await written(recorder)
+    assert [reason for _, reason, _ in found(api, about)] == ["Turned"] * done
+
+
+async def test_what_is_told_after_a_status_write_is_told_where_the_end_comes_in_between(
+    client: Client, api: Api, about: Object
+) -> None:
+    api.fault({"verb": "create", "resource": "events", "action": "latency", "seconds": 60, "times": 1})
+    recorder = Recorder(client)
+    also = [Emit(about, "Normal", reason, "it turned", reason) for reason in ("One", "Two")]
+
+    async def write() -> None:
+        async with recorder.of_status(about, {"phase": "ours"}, [], also):
+            pass
+
+    writing = asyncio.create_task(write())
+    await eventually(lambda: api.rules()[0]["fired"])
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await written(recorder)
+    assert {"One", "Two"} == {reason for _, reason, _ in found(api, about)}
