@@ -155,7 +155,7 @@ def test_a_process_runs_where_its_values_say(process: str, field: str) -> None:
 def test_a_process_has_the_annotations_and_variables_of_its_values(process: str) -> None:
     documents = rendered({**STORE, process: PLACED})
     template = deployment(documents, process)["spec"]["template"]
-    assert template["metadata"]["annotations"] == PLACED["podAnnotations"]
+    assert template["metadata"]["annotations"].items() >= PLACED["podAnnotations"].items()
     [container] = template["spec"]["containers"]
     assert container["env"][-2:] == PLACED["extraEnv"]
     account = one(documents, "ServiceAccount", f"millrace-{process}")
@@ -325,6 +325,28 @@ def test_an_existing_secret_is_used_and_none_is_made() -> None:
     environment = gateway["spec"]["template"]["spec"]["containers"][0]["env"]
     [store] = [variable for variable in environment if variable["name"] == "MILLRACE_STORE_URL"]
     assert store["valueFrom"]["secretKeyRef"]["name"] == "mine"
+
+
+@pytest.mark.parametrize(("field", "scheme"), [("store.url", "redis"), ("registry.databaseUrl", "postgresql+psycopg")])
+def test_pods_that_read_a_secret_of_the_chart_are_replaced_when_it_changes(field: str, scheme: str) -> None:
+    first, second = f"{scheme}://u:1@h", f"{scheme}://u:2@h"
+    section, _, key = field.partition(".")
+
+    def templates(url: str) -> tuple[str, dict[str, Any]]:
+        """The Secret that the URL is in, and each Deployment's pod template."""
+        documents = rendered({**STORE, section: {key: url}})
+        [secret] = [each for each in documents if each["kind"] == "Secret" and each["stringData"]["url"] == url]
+        found = {
+            each["metadata"]["name"]: each["spec"]["template"] for each in documents if each["kind"] == "Deployment"
+        }
+        return secret["metadata"]["name"], found
+
+    name, before = templates(first)
+    _, after = templates(second)
+    read = {process for process, template in before.items() if f"'name': '{name}', 'key': 'url'" in str(template)}
+    assert read
+    assert {process for process in before if before[process] != after[process]} == read
+    assert templates(first)[1] == before
 
 
 def test_the_chart_passes_helm_lint() -> None:

@@ -41,6 +41,23 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ include "millrace.secret" (list "millrace-store" .Values.store.existingSecret) }}
 {{- end -}}
 
+{{- /*
+Annotations of a process's pods: (list .Values.gateway .Values.store.url). The URL, empty where a Secret of the user's has
+it, is what the pods read of a Secret of the chart's, so they are replaced when it changes.
+*/ -}}
+{{- define "millrace.podAnnotations" -}}
+{{- $url := last . -}}
+{{- if or $url (first .).podAnnotations }}
+annotations:
+  {{- with $url }}
+  checksum/secret: {{ sha256sum . }}
+  {{- end }}
+  {{- with (first .).podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{- /* Whether the registry's database is a file on a volume of the chart's. */ -}}
 {{- define "millrace.registryOnVolume" -}}
 {{- if not (or .Values.registry.databaseUrl .Values.registry.existingSecret) }}yes{{ end -}}
