@@ -109,7 +109,10 @@ def _route(decision: Decision, refused: MillraceError | None, undelegated: Seque
     status, observation = decision.status, decision.observation
     kind = conditions.ROUTE_PROGRAMMED
     if not observation.mesh:
-        message = "the cluster serves no VirtualService and DestinationRule; install Istio to split traffic"
+        message = (
+            "the cluster does not serve both VirtualService and DestinationRule, so all traffic goes to the champion; "
+            "install Istio to split it"
+        )
         return condition(kind, False, MESH_ABSENT, message)
     if refused is not None:
         return conditions.rejected(kind, refused)

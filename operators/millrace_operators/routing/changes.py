@@ -4,6 +4,9 @@ A VirtualService may point at a subset only once every proxy knows the subset, a
 points at it any more. So a change takes up to three turns: subsets added to the DestinationRule; after the settle time
 the VirtualService; after another settle time what is left over is removed. When each began stands in annotations, so a
 restart goes on where the last operator stopped.
+
+Where the mesh serves VirtualServices and no DestinationRules there are no subsets, so the VirtualService points at the
+stable Service, and plain clients reach the champion. The subsets come back in the same turns.
 """
 
 from __future__ import annotations
@@ -49,10 +52,10 @@ def route_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> Rout
     if all(target.deleting for target in desired.targets):
         # Nothing is made anew for a service that goes: its namespace may refuse it.
         services = tuple(item for item, held in zip(services, (live.arms, live.stable), strict=True) if held)
-        if live.virtual is None or live.rule is None:
+        if live.virtual is None or (live.mesh and live.rule is None):
             return RouteChanges(apply=services)
     if not live.mesh:
-        return RouteChanges(apply=services, programmed=False)
+        return _without_subsets(desired, live, services, now)
     route = objects.virtual_service(*place, pointed, desired.split, delegate=bool(desired.roots))
     return _mesh_changes(desired, live, route, services, now)
 
@@ -66,6 +69,21 @@ def _must_wait(desired: DesiredRoute) -> bool:
     return bool(desired.unknown) and (desired.champion.name in desired.unknown or not decided)
 
 
+def _without_subsets(
+    desired: DesiredRoute, live: LiveRoute, services: tuple[Object, ...], now: datetime
+) -> RouteChanges:
+    """What there is of a mesh must not point at what cannot exist."""
+    if live.virtual is None:
+        return RouteChanges(apply=services, programmed=False)
+    route = objects.plain_virtual_service(
+        desired.service, desired.namespace, desired.targets, delegate=bool(desired.roots)
+    )
+    planned = _Planned(route, live.virtual_notes, not _wrote(route, live.virtual), _edited(route, live.virtual))
+    if planned.edited and live.calm_at is not None:
+        return RouteChanges(apply=services, again_at=live.calm_at, programmed=False, settled=False)
+    return RouteChanges(apply=(*services, _stamped(planned, now)), programmed=False, rewritten=_rewritten([planned]))
+
+
 def _mesh_changes(
     desired: DesiredRoute, live: LiveRoute, route: Object, services: tuple[Object, ...], now: datetime
 ) -> RouteChanges:
@@ -74,7 +92,8 @@ def _mesh_changes(
     needed = _pointed_at(route) | _reserved(desired)
     route_edited = _edited(route, live.virtual)
     current = _wrote(route, live.virtual) and not route_edited
-    first = live.virtual is None or live.rule is None
+    # Nothing is to be lost where nothing leads anywhere yet: no route, or one to subsets that are gone.
+    first = live.virtual is None or (live.rule is None and bool(_pointed_at(live.virtual)))
     added = bool(needed - present.keys())
     known_at = now if added else live.rule_notes.changed_at or _ANCIENT
     # What was already routed so, before somebody edited it, every proxy knows.
@@ -94,7 +113,7 @@ def _mesh_changes(
         again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
         programmed=current and not added,
         settled=current and not added and not left_over,
-        rewritten=tuple(f"{item['kind']} {item['metadata']['name']}" for item, _, _, edited in planned if edited),
+        rewritten=_rewritten(planned),
     )
 
 
@@ -107,6 +126,10 @@ class _Planned(NamedTuple):
     edited: bool
 
 
+def _rewritten(planned: Iterable[_Planned]) -> tuple[str, ...]:
+    return tuple(f"{item['kind']} {item['metadata']['name']}" for item, _, _, edited in planned if edited)
+
+
 def _rule(desired: DesiredRoute, subsets: Iterable[str], present: Mapping[str, dict[str, str]]) -> Object:
     """The DestinationRule with these subsets; one whose deployment has gone keeps the labels it had."""
     labels = dict(present) | {target.name: objects.subset_labels(target) for target in desired.targets}
@@ -115,7 +138,10 @@ def _rule(desired: DesiredRoute, subsets: Iterable[str], present: Mapping[str, d
 
 
 def _pointed_at(route: Object) -> set[str]:
-    return {target["destination"]["subset"] for rule in route["spec"]["http"] for target in rule["route"]}
+    """The subsets that a route leads to, ours or as somebody has left it."""
+    rules = (route.get("spec") or {}).get("http") or []
+    found = [(target.get("destination") or {}).get("subset") for rule in rules for target in rule.get("route") or []]
+    return {subset for subset in found if subset}
 
 
 def _reserved(desired: DesiredRoute) -> set[str]:

@@ -84,6 +84,15 @@ def virtual_service(
     return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
 
 
+def plain_virtual_service(service: str, namespace: str, targets: Sequence[RouteTarget], *, delegate: bool) -> Object:
+    """The route while there are no subsets: to the stable Service, whatever was split."""
+    host = names.cluster_host(service, namespace)
+    spec: Object = {} if delegate else {"hosts": [host]}
+    spec["http"] = [{"name": "champion", "route": [{"destination": {"host": host}, "weight": WHOLE}]}]
+    metadata = _metadata(service, service, namespace, targets)
+    return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
+
+
 def subset_labels(target: RouteTarget) -> dict[str, str]:
     """Pod labels of a deployment's active revision; of no pod while there is none.
 

@@ -111,7 +111,7 @@ class LiveRoute:
     """The four objects as they are, None where absent, and what is noted at them.
 
     Attributes:
-        mesh: whether the mesh's kinds are served.
+        mesh: whether both of the mesh's kinds are served.
         champion: as the stable Service records it.
         deployments: names of all that they belong to, and of the champion.
         calm_at: when the minute is over in which edits of it were undone three times; None: there is no fight.

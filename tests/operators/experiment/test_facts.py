@@ -156,6 +156,26 @@ async def test_an_experiment_that_has_no_mesh_looks_for_one_now_and_then(running
     assert (running.status(EXP, "again")["phase"], split(running)) == ("Running", {"v1": 80, "v2": 20})
 
 
+async def test_a_mesh_without_destination_rules_leads_to_the_champion_until_they_are_served_again(
+    running: World,
+) -> None:
+    running.absent = {r.DESTINATION_RULES}
+    running.delete(r.DESTINATION_RULES, "shop")
+    running.unserved(r.DESTINATION_RULES)
+    await running.settle()
+    assert running.condition(EXP, "ab", "RouteProgrammed")[:2] == ("False", "MeshAbsent")
+    virtual = running.get(r.VIRTUAL_SERVICES, "shop")
+    assert virtual is not None
+    [rule] = virtual["spec"]["http"]
+    host = f"shop.{running.namespace}.svc.cluster.local"
+    assert rule["route"] == [{"destination": {"host": host}, "weight": 100}]
+    running.absent = set()
+    running.touched(r.DESTINATION_RULES)
+    await running.settle()
+    assert (running.status(EXP, "ab")["phase"], split(running)) == ("Running", {"v1": 80, "v2": 20})
+    assert running.condition(EXP, "ab", "RouteProgrammed")[0] == "True"
+
+
 def running_canary() -> Life:
     steps = [{"weight": 10, "hold": "1m"}, {"weight": 100}]
     life = Life(builders.canary("ramp", "shop", "v1", "v2", steps).build())

@@ -100,7 +100,13 @@ class World:
 
     def pointed(self) -> set[str]:
         rules = (self.live.virtual or {"spec": {"http": []}})["spec"]["http"]
-        return {target["destination"]["subset"] for rule in rules for target in rule["route"]}
+        named = {target["destination"].get("subset") for rule in rules for target in rule["route"]}
+        return {subset for subset in named if subset}
+
+    def lose_rules(self) -> None:
+        """The CRD of DestinationRules is deleted, and they with it."""
+        self.live = replace(self.live, mesh=False)
+        self.look(rule=None)
 
 
 def field_of(item: dict[str, Any]) -> str:
@@ -340,3 +346,60 @@ def test_edits_far_apart_are_no_fight() -> None:
         assert world.turn(wanted()).rewritten
         world.now += timedelta(seconds=31)
     assert world.calm_at(world.now) is None
+
+
+@pytest.mark.parametrize("split", [None, HALF], ids=["champion", "split"])
+def test_without_destination_rules_the_route_leads_to_the_stable_service_and_back_when_they_are_served(
+    split: Split | None,
+) -> None:
+    world = World()
+    world.until_settled(wanted(split))
+    before = world.pointed()
+    world.lose_rules()
+    assert not world.turn(wanted(split)).programmed
+    virtual = world.live.virtual
+    assert virtual is not None
+    [rule] = virtual["spec"]["http"]
+    assert rule["route"] == [{"destination": {"host": "shop.default.svc.cluster.local"}, "weight": 100}]
+    assert virtual["spec"]["hosts"] == ["shop.default.svc.cluster.local"]
+    writes = world.writes
+    assert not world.turn(wanted(split)).rewritten
+    assert world.writes == writes, "a settled route is not written"
+
+    world.live = replace(world.live, mesh=True)
+    back = world.turn(wanted(split))
+    assert (world.known(), world.pointed()) == (before, set()), (
+        "every proxy knows a subset before traffic is sent to it"
+    )
+    assert back.again_at == world.now + timedelta(seconds=5)
+    world.now += timedelta(seconds=5)
+    assert not world.turn(wanted(split)).rewritten
+    assert world.pointed() == before
+    assert world.turn(wanted(split)).settled
+
+
+def test_an_edit_of_the_route_without_destination_rules_is_undone_and_a_fight_left_alone() -> None:
+    world = World()
+    world.until_settled(wanted())
+    world.lose_rules()
+    world.turn(wanted())
+
+    def edit() -> None:
+        assert world.live.virtual is not None
+        world.look(virtual=updated(world.live.virtual, lambda new: new["spec"].update(http=[]), "kubectl"))
+
+    for _ in range(3):
+        edit()
+        assert world.turn(wanted()).rewritten == ("VirtualService shop",)
+    edit()
+    assert world.turn(wanted()).again_at is not None
+    assert world.live.virtual is not None
+    assert world.live.virtual["spec"]["http"] == []
+
+
+def test_rules_that_somebody_deleted_come_back_at_once_since_the_route_points_at_them() -> None:
+    world = World()
+    world.until_settled(wanted(HALF))
+    world.look(rule=None)
+    world.turn(wanted(HALF))
+    assert world.known() == world.pointed() == {"v1", "v2"}
