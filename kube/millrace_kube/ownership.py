@@ -2,7 +2,8 @@
 
 ``metadata.managedFields`` says who wrote which field last, so that no value has to be compared:
 
-- A field that we applied is ours until another manager changes or removes it. One that it took is applied again.
+- A field that we applied is ours until another manager changes or removes it. One that it took is applied again. Where
+  its value is the one that is wanted it is made ours again, and counts as no edit.
 - A field that another manager added is put back where the object is ours as a whole: it decides whether the child
   works, as a second container does, ``paused``, or a key of a selector. Below ``_LEFT`` it stays, and so does all that
   is not below ``_WHOLE``: labels, annotations, finalizers, further owners, status.
@@ -60,6 +61,7 @@ class Difference:
         desired: what to apply: the wanted object, without a number that a scaler has set.
         added: fields of others that have to go, with who owns each.
         taken: fields of ours that another one owns now, or nobody because it was removed.
+        agreed: those of ``taken`` whose value is the wanted one all the same.
         drifted: whether a number that a scaler may set is not what is wanted.
         unfinished: whether we own what is no longer wanted, as after a crash between the two writes that put back.
     """
@@ -67,6 +69,7 @@ class Difference:
     desired: Object
     added: tuple[tuple[Path, str], ...] = ()
     taken: tuple[tuple[Path, str], ...] = ()
+    agreed: frozenset[Path] = frozenset()
     drifted: bool = False
     unfinished: bool = False
 
@@ -75,16 +78,21 @@ class Difference:
 
     @property
     def of_others(self) -> bool:
-        """Whether another manager owns any of it. What was removed has no owner, nor what was never applied."""
-        return any(manager for _, manager in (*self.added, *self.taken))
+        """Whether another manager has changed any of it. What was removed has no owner, nor what was never applied."""
+        return any(manager for _, manager in self._changed)
 
     @property
     def edits(self) -> str:
         """Who changed what, for people."""
         found: dict[str, list[str]] = {}
-        for path, manager in (*self.added, *self.taken):
+        for path, manager in self._changed:
             found.setdefault(manager, []).append(shown(path))
         return "; ".join(f"{', '.join(paths)} by {manager or 'somebody'}" for manager, paths in sorted(found.items()))
+
+    @property
+    def _changed(self) -> Iterator[tuple[Path, str]]:
+        yield from self.added
+        yield from (item for item in self.taken if item[0] not in self.agreed)
 
 
 def difference(wanted: Object, live: Object) -> Difference:
@@ -114,6 +122,7 @@ def difference(wanted: Object, live: Object) -> Difference:
         desired=desired,
         added=tuple(sorted(unwanted.items())),
         taken=tuple((path, _owner(path, others)) for path in missing),
+        agreed=frozenset(path for path in missing if _value(desired, path) == _value(live, path)),
         drifted=drifted,
         unfinished=any(_decides(kind, path) for path in _beyond(ours, stated)),
     )

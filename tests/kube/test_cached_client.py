@@ -98,6 +98,20 @@ async def test_what_others_add_is_put_back_with_one_event_and_in_two_writes(clus
     assert "spec.jobTemplate.spec.parallelism" in event["message"]
 
 
+async def test_an_equal_value_of_a_gitops_tool_is_told_of_no_more_than_it_is_a_contest(
+    cluster: CachedClient, api: Api
+) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    for _ in range(5):
+        for schedule in ("1 1 1 1 1", cron_job(namespace)["spec"]["schedule"]):
+            api.merge(CRON_JOBS, namespace, "nightly", {"spec": {"schedule": schedule}})
+        await cluster.live(CRON_JOBS, namespace, "nightly")
+        assert await cluster.apply(cron_job(namespace))
+        assert not await cluster.apply(cron_job(namespace))
+    assert api.list(EVENTS, namespace) == []
+
+
 @pytest.mark.parametrize("nth", [1, 2], ids=["of the owners", "of the object"])
 async def test_that_something_was_put_back_is_told_though_an_answer_was_lost(
     cluster: CachedClient, api: Api, nth: int

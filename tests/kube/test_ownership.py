@@ -248,6 +248,23 @@ def test_an_object_whose_owners_were_cleared_is_applied_once() -> None:
     assert child.writes == 1
 
 
+def test_a_value_that_others_put_back_themselves_or_state_as_well_is_no_edit() -> None:
+    child = Child("CronJob")
+    schedule = child.spec["schedule"]
+    child.edited(lambda o: o["spec"].update(schedule="1 1 1 1 1"), "argocd")
+    child.edited(lambda o: o["spec"].update(schedule=schedule), "argocd")
+    found = difference(child.wanted, child.live)
+    assert found, "it is made ours again, or its removal would not be seen"
+    assert not found.edits
+    assert not found.of_others
+    child.put_back()
+    assert (child.writes, child.spec["schedule"]) == (1, schedule)
+    child.edited(lambda o: o["spec"].update(schedule=schedule, suspend=True), "argocd")
+    found = difference(child.wanted, child.live)
+    assert "spec.suspend by argocd" in found.edits
+    assert "schedule" not in found.edits
+
+
 @pytest.mark.parametrize("left", [{}, {".": {}}])
 def test_a_map_that_somebody_emptied_is_ours_no_more_though_it_is_still_recorded(left: dict[str, Any]) -> None:
     child = Child("Service")

@@ -231,6 +231,15 @@ class World:
         for item in self._operator.cluster.cache.all(resource, self.namespace):
             self._operator.cluster.cache.replace(resource, (), item["metadata"]["resourceVersion"])
 
+    async def lag_behind(self, resource: r.Resource, told: str, untold: str) -> None:
+        """The operator's cache learns what the object ``told`` is now, and has not heard of ``untold``."""
+        assert self._operator is not None
+        cluster = self._operator.cluster
+        if (held := cluster.cache.get(resource, self.namespace, untold)) is not None:
+            cluster.cache.remove(resource, held)
+        await cluster.live(resource, self.namespace, told)
+        self._changed.discard(resource)
+
     def unserved(self, resource: r.Resource) -> None:
         """The operator's cache takes a kind for not installed."""
         assert self._operator is not None

@@ -2,7 +2,7 @@
 
 The id tells a command from an earlier one of the same words. The whole text is what is remembered as handled: an id
 with another verb is another command. It goes into the status, and what was refused into ``commandResult``, so both are
-bounded here whatever the annotation holds.
+bounded here and can be printed, whatever the annotation holds. Where it holds nothing, or blanks, there is no command.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 FIELD: Final = f"metadata.annotations[{COMMAND_ANNOTATION}]"
 LONGEST_ID: Final = 63
@@ -29,13 +30,22 @@ class Command(NamedTuple):
 
 
 def recorded(text: str) -> str:
-    """What is recorded of a handled command: its text, one space between words; of a long one the rest is a digest."""
+    """What is recorded of a handled command: its text, one space between words; of a long one the rest is a digest.
+
+    What cannot be printed is written as Python escapes it.
+    """
     before, colon, rest = (" ".join(part.split()) for part in text.partition(":"))
-    written = f"{before}{colon}{rest}"
+    written = "".join(each if each.isprintable() else repr(each)[1:-1] for each in f"{before}{colon}{rest}")
     if len(written) <= LONGEST_RECORD:
         return written
     kept = LONGEST_RECORD - _DIGEST_LENGTH - 1
     return f"{written[:kept]}…{names.digest(written)[:_DIGEST_LENGTH]}"
+
+
+def unhandled(text: str, handled: str | None) -> str:
+    """What will be recorded of a command that is not handled yet; empty: there is none, or it was handled last."""
+    written = recorded(text)
+    return "" if written == (handled or "") else written
 
 
 def parse(text: str, usage: str) -> Command:
@@ -45,11 +55,11 @@ def parse(text: str, usage: str) -> Command:
         usage: how commands of this kind are written, for the hint.
 
     Raises:
-        RejectError: it has no id, no verb, or too long an id.
+        RejectError: it has no id, no verb, too long an id, or what cannot be printed.
     """
     before, colon, rest = text.partition(":")
     words = rest.split()
-    if not colon or not before.strip() or not words:
+    if not colon or not before.strip() or not words or not all(part.isprintable() for part in (before.strip(), *words)):
         raise no_command(text, usage)
     if len(before.strip()) > LONGEST_ID:
         raise RejectError(
@@ -63,9 +73,8 @@ def parse(text: str, usage: str) -> Command:
 
 def no_command(text: str, usage: str) -> RejectError:
     """The refusal of a text that is no command of a kind."""
-    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
     return RejectError(
-        f"{shown!r} is no command",
+        f"{shown(text, _LONGEST_SHOWN)} is no command",
         hint=f"Write {usage}, with an id not used before",
         field=FIELD,
         reason=conditions.BAD_COMMAND,

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.command import recorded
+from millrace_core.api.command import unhandled
 from millrace_core.api.experiment import FinalDecision
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 from millrace_operators.experiment import verdict as verdicts
 from millrace_operators.experiment.observation import PAUSED, PENDING, READY, RUNNING, Observation
 from millrace_operators.experiment.verdict import ROLLBACK, Verdict
@@ -47,8 +48,8 @@ def parse(text: str) -> ExperimentCommand:
 
 def commanded(observation: Observation) -> Verdict | None:
     """What the command leads to; None where there is none that is not handled yet."""
-    handled = recorded(observation.command)
-    if not observation.command or handled == observation.status.handled_command:
+    handled = unhandled(observation.command, observation.status.handled_command)
+    if not handled:
         return None
     try:
         verdict = _carried_out(parse(observation.command), observation)
@@ -100,7 +101,7 @@ def _promote(observation: Observation, name: str) -> Verdict:
         raise _refusal("promote needs the name of an arm", f'Write "<id>:promote ARM"; arms: {", ".join(arms)}')
     name = name or observation.challengers[0].name
     if name not in arms:
-        raise _refusal(f"there is no arm {name!r}", f"Arms: {', '.join(arms)}")
+        raise _refusal(f"there is no arm {shown(name, 80)}", f"Arms: {', '.join(arms)}")
     if name not in observation.ready:
         raise _refusal(f"the arm {name!r} is not ready", "Promote an arm whose deployment is Ready")
     return verdicts.promote(name, "PromotedByCommand", f"{name} promoted by command")

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, get_args
 
 from millrace_core.api.base import COMMAND_ANNOTATION
-from millrace_core.api.command import recorded
+from millrace_core.api.command import unhandled
 from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus, Phase
 from millrace_core.api.loading import load_object
 from millrace_core.api.names import arms_service
@@ -136,8 +136,7 @@ def _at_rest(document: Object) -> bool:
         status.get("phase") in TERMINAL
         and not deleting(document)
         and status.get("observedGeneration") == document["metadata"]["generation"]
-        and (status.get("handledCommand") or "")
-        == recorded(annotations_of(document).get(COMMAND_ANNOTATION, status.get("handledCommand") or ""))
+        and not unhandled(annotations_of(document).get(COMMAND_ANNOTATION, ""), status.get("handledCommand"))
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
 from millrace_core.api import conditions
-from millrace_core.api.command import recorded
+from millrace_core.api.command import unhandled
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview.intervals import Interval
@@ -33,8 +33,8 @@ class PendingCommand(NamedTuple):
 
 def pending(text: str, handled: str) -> PendingCommand | None:
     """The annotation's command; None where there is none, or where it is the one that was handled last."""
-    written = recorded(text)
-    if not written or written == handled:
+    written = unhandled(text, handled)
+    if not written:
         return None
     try:
         return PendingCommand(written, parse(text))

@@ -1,4 +1,8 @@
-"""When a ModelDeployment that is being deleted may go: once traffic has gone elsewhere, or has nowhere to go."""
+"""When a ModelDeployment that is being deleted may go: once traffic has gone elsewhere, or has nowhere to go.
+
+The API server is asked right before it goes. What becomes ready after that look takes over when the route is written
+next; for so long plain clients may find nobody.
+"""
 
 from __future__ import annotations
 

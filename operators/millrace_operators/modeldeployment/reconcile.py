@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from millrace_core.api import names
 from millrace_core.base.errors import RejectError
@@ -32,6 +33,8 @@ from millrace_operators.modeldeployment.writes import leaving, report, unaccepte
 from millrace_operators.platform import Platform
 from millrace_operators.routing import observe as routes
 from millrace_operators.routing.observe import service_of
+
+_ROUTE: Final = (SERVICES, DESTINATION_RULES, VIRTUAL_SERVICES)
 
 
 async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:
@@ -93,13 +96,21 @@ async def _foreign(cluster: CachedClient, document: Object) -> list[str]:
 
 
 async def _delete(cluster: CachedClient, document: Object) -> None:
+    """One step of a deletion. No cache is believed that nothing leads to it, or that nobody could take over."""
     namespace, service = namespace_of(document), service_of(document)
-    live = routes.read_live(
-        stable=cluster.cache.get(SERVICES, namespace, service),
-        rule=cluster.cache.get(DESTINATION_RULES, namespace, service),
-        virtual=cluster.cache.get(VIRTUAL_SERVICES, namespace, service),
-        now=cluster.now(),
-    )
-    targets = routes.targets(cluster.cache.all(MODEL_DEPLOYMENTS, namespace), service)
-    held, experiment = held_by(name_of(document), live, targets)
+    found = [cluster.cache.get(resource, namespace, service) for resource in _ROUTE]
+    held, experiment = _held(cluster, document, found, cluster.cache.all(MODEL_DEPLOYMENTS, namespace))
+    if not held:
+        found = list(await asyncio.gather(*(cluster.client.get(resource, namespace, service) for resource in _ROUTE)))
+        deployments, _ = await cluster.client.list(MODEL_DEPLOYMENTS, namespace)
+        held, experiment = _held(cluster, document, found, deployments)
     await carry_out(cluster, leaving(document, held, cluster.now(), experiment=experiment))
+
+
+def _held(
+    cluster: CachedClient, document: Object, route: list[Object | None], deployments: list[Object]
+) -> tuple[str, bool]:
+    ours = (each if each and labels_of(each).get(names.MANAGED_BY) == "millrace" else None for each in route)
+    stable, rule, virtual = ours
+    live = routes.read_live(stable=stable, rule=rule, virtual=virtual, now=cluster.now())
+    return held_by(name_of(document), live, routes.targets(deployments, service_of(document)))

@@ -108,6 +108,20 @@ async def test_no_cache_is_believed_that_a_deployment_is_gone(shop: World) -> No
     assert shop.status(EXP, "ab")["phase"] == "Running"
 
 
+async def test_no_cache_is_believed_that_nobody_could_take_over_from_one_that_goes(shop: World) -> None:
+    await shop.settle()
+    champion = "v1" if shop.status(MD, "v1").get("champion") else "v2"
+    heir = {"v1": "v2", "v2": "v1"}[champion]
+    shop.delete(MD, champion)
+    await shop.lag_behind(MD, champion, untold=heir)
+    await shop.turn()
+    assert shop.get(MD, champion) is not None, "traffic leads to it, and another could take over"
+    shop.touched(MD)
+    await shop.settle()
+    assert shop.get(MD, champion) is None
+    assert shop.status(MD, heir)["champion"] is True
+
+
 async def test_nothing_is_done_while_our_own_kinds_are_not_served(shop: World, faults: Faults) -> None:
     await shop.settle()
     before = [item["metadata"]["resourceVersion"] for item in shop.children()]
