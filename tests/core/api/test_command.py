@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_core.api.command import LONGEST_ID, LONGEST_RECORD, Command, parse, recorded
+from millrace_core.api.command import LONGEST_ID, LONGEST_RECORD, Command, parse, recorded, unhandled
 from millrace_core.base.errors import RejectError
 
 USAGE = '"<id>:go"'
@@ -34,11 +34,14 @@ def test_whatever_comes_what_goes_into_the_status_is_short_and_stays_the_same(te
     written = recorded(text)
     assert len(written) <= LONGEST_RECORD
     assert recorded(written) == written
+    assert written.isprintable()
+    assert not unhandled(text, written)
     try:
         answer = parse(text, USAGE).id
     except RejectError as error:
         answer = str(error)
-    assert len(answer) < 1300
+    assert len(answer) < 300
+    assert answer.isprintable()
 
 
 def test_the_same_id_with_another_verb_or_argument_is_another_command() -> None:
@@ -52,3 +55,17 @@ def test_spaces_make_no_other_command() -> None:
 
 def test_long_commands_that_differ_at_their_ends_are_told_apart() -> None:
     assert recorded(f"1:{'x' * 1000}a") != recorded(f"1:{'x' * 1000}b")
+
+
+@pytest.mark.parametrize("handled", [None, "", "1:go"])
+def test_an_annotation_that_is_empty_or_blank_is_no_command(handled: str | None) -> None:
+    for text in ("", " ", "\t\n "):
+        assert not unhandled(text, handled)
+    assert unhandled("2:go", handled) == "2:go"
+
+
+def test_what_cannot_be_printed_is_no_part_of_a_command_and_is_recorded_escaped() -> None:
+    assert recorded("1\x00:go \x1b[31m") == "1\\x00:go \\x1b[31m"
+    for text in ("1\x00:go", "1:g\x1bo", "1:go \x7f"):
+        with pytest.raises(RejectError, match="is no command"):
+            parse(text, USAGE)

@@ -134,6 +134,44 @@ async def test_commands_end_an_ab_test(shop: World) -> None:
     assert (shop.status(EXP, "ab")["phase"], champion(shop)) == ("Succeeded", "v2")
 
 
+ODD = [
+    "go",
+    ":",
+    "1:",
+    "1:restart:pause",
+    "1\x00:abort",
+    "\x1b[31mred",
+    "1:promote " + "x" * 10_000,
+    "x" * 10_000,
+    "é" * 5_000,
+]
+
+
+async def test_a_command_of_any_text_is_answered_once_and_changes_nothing_else(shop: World) -> None:
+    shop.apply(ab_test())
+    await shop.settle()
+    before = (split(shop), shop.status(MD, "v1")["revision"])
+    for number, text in enumerate(ODD, 1):
+        for kind, name in ((EXP, "ab"), (MD, "v1")):
+            shop.patch(kind, name, {"metadata": {"annotations": {"millrace.dev/command": text}}})
+        await shop.settle(horizon=SOON)
+        for kind, name in ((EXP, "ab"), (MD, "v1")):
+            status = shop.status(kind, name)
+            assert status["handledCommand"], text
+            assert len(status["handledCommand"]) <= 253
+            assert len(status["commandResult"]) < 400
+            assert (status["handledCommand"] + status["commandResult"]).isprintable()
+            assert len([each for each in shop.events() if each == (name, "Warning", "BadCommand")]) == number, text
+    writes = shop.writes
+    for text in ("", " \n"):
+        for kind, name in ((EXP, "ab"), (MD, "v1")):
+            shop.patch(kind, name, {"metadata": {"annotations": {"millrace.dev/command": text}}})
+        await shop.settle(horizon=SOON)
+    assert shop.writes == writes, "an empty one is none"
+    assert (split(shop), shop.status(MD, "v1")["revision"]) == before
+    assert shop.status(EXP, "ab")["phase"] == "Running"
+
+
 async def test_deletion_in_the_middle_brings_traffic_back_before_the_object_goes(shop: World) -> None:
     shop.apply(ab_test())
     await shop.settle()

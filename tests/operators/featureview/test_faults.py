@@ -209,6 +209,33 @@ async def test_a_bad_command_is_one_event_and_a_sentence_in_the_status(worlds: W
     assert "is no command" in view["status"]["commandResult"]
 
 
+async def test_a_command_of_any_text_is_answered_once_and_makes_no_run(worlds: Worlds) -> None:
+    world = worlds()
+    world.create(clicks())
+    await world.settle()
+    jobs, told = len(world.jobs()), len(world.events())
+    odd = [
+        ":",
+        "1:",
+        "x" * 10_000,
+        "1:materialize " + "x" * 10_000 + " y",
+        "1\x00:materialize full",
+        "1:materialize \x1b",
+    ]
+    for number, text in enumerate(odd, 1):
+        world.edit({"metadata": {"annotations": {"millrace.dev/command": text}}})
+        await world.settle()
+        status = (world.view() or {})["status"]
+        assert len(status["handledCommand"]) <= 253
+        assert len(status["commandResult"]) < 400
+        assert (status["handledCommand"] + status["commandResult"]).isprintable()
+        assert [reason for reason, _ in world.events()[told:]] == ["BadCommand"] * number
+    for text in ("", " \n"):
+        world.edit({"metadata": {"annotations": {"millrace.dev/command": text}}})
+        await world.settle()
+    assert (len(world.events()), len(world.jobs())) == (told + len(odd), jobs)
+
+
 async def test_a_schedule_that_never_comes_is_not_accepted_and_names_the_field(worlds: Worlds) -> None:
     world = worlds()
     # The CRD refuses the plain ones, such as 0 0 30 2 *; steps of months it does not follow.
