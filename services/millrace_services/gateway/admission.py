@@ -6,7 +6,7 @@ from millrace_services.web.errors import OverloadedError
 
 
 class Admission:
-    """Counts bytes of bodies from before they are read until they are answered.
+    """Counts bytes of bodies from when they come until they are answered.
 
     Args:
         most: bytes at once; a single body that is larger goes in where nothing else is.

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, TooLargeError
+from millrace_http.head import Refusal
 from millrace_services.web import trace
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ def render(error: BaseException) -> tuple[int, bytes, list[Header]]:
 
     The trace id of a 500 goes into the body, so that a user can quote what the log can be searched for.
     """
+    if isinstance(error, Refusal):
+        return error.status, error.body(), []
     status = status_of(error)
     if not isinstance(error, MillraceError):
         logger.error("unexpected error", exc_info=error)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from millrace_core.base.errors import TooLargeError
 from millrace_services.web.errors import Header
@@ -43,13 +43,39 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 
 class Gate(Protocol):
-    """Decides, before a body is read, whether there is room for the request."""
+    """Decides, while a body comes, whether there is room for more of it.
 
-    def enter(self, size: int) -> None:
-        """Takes room for a body of at most so many bytes. Raises ``OverloadedError`` where there is none."""
+    It is asked for what has come, never for what was announced, so that nobody takes room without sending.
+    """
+
+    def enter(self, size: int, own: int) -> None:
+        """Takes room for so many bytes, for a request that has ``own`` already.
+
+        Raises:
+            OverloadedError: there is none.
+        """
 
     def leave(self, size: int) -> None:
         """Gives the room back, once the request is answered."""
+
+
+class Room:
+    """What one request has taken of its gate; of none, all that it likes."""
+
+    def __init__(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self._taken = 0
+
+    def take(self, size: int) -> None:
+        """Takes more, in bytes. Raises ``OverloadedError``."""
+        if self._gate is not None:
+            self._gate.enter(size, self._taken)
+            self._taken += size
+
+    def leave(self) -> None:
+        """Gives all of it back."""
+        if self._gate is not None:
+            self._gate.leave(self._taken)
 
 
 class ClientGoneError(Exception):
@@ -70,34 +96,40 @@ def disconnect_check(receive: Receive) -> Callable[[], Awaitable[bool]]:
     return gone
 
 
-async def read_body(first: Message, scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body, of which ``first`` came already.
+async def read_body(receive: Receive, limit: int, room: Room) -> bytes:
+    """The whole body, for which it takes room as it comes.
 
     Raises:
         TooLargeError: it is longer than ``limit`` bytes.
+        OverloadedError: there is no room for it.
         ClientGoneError: the client went away before its end.
     """
-    if first.get("more_body", False) and size_of(scope, 0) > limit:
-        raise too_large(limit)
     parts: list[bytes] = []
     size = 0
-    message = first
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        part = message.get("body", b"")
+        size += len(part)
         if size > limit:
             raise too_large(limit)
+        room.take(len(part))
+        parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
-        message = await receive()
 
 
-def size_of(scope: Scope, unknown: int) -> int:
-    """The length of a request's body in bytes as its head has it; ``unknown`` where it has none."""
-    length = dict(scope["headers"]).get(b"content-length", b"")
-    return int(length) if length.isdigit() else unknown
+def require_small(scope: Scope, limit: int) -> None:
+    """Looks at a body's announced length, before the client is told to send it.
+
+    Raises:
+        TooLargeError: it is longer than ``limit`` bytes.
+    """
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    # As long as a head may be: only its end is a number of 64 bits.
+    if int(length.lstrip(b"0") or b"0") > limit:
+        raise too_large(limit)
 
 
 def too_large(limit: int) -> TooLargeError:

@@ -2,9 +2,9 @@
 
 uvicorn takes some 60 µs of processor time more than a bare protocol does, from a request's bytes to the application and
 from its answer to the socket; a small read takes little more than that altogether. So requests of hot routes are handed
-over as they are parsed, and answers are written in one piece; one timer per connection watches how long it rests.
-Everything else is uvicorn's: parsing, flow control, shutdown, and whole requests that are not plain ones (other routes,
-gated ones, pipelined requests, ``Expect``).
+over as they are parsed, and answers are written in one piece. Everything else is ``millrace_http``'s and uvicorn's:
+parsing, limits, deadlines, flow control, shutdown, and whole requests that are not plain ones (other routes, gated
+ones, pipelined requests, ``Expect``).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import asyncio
 from time import perf_counter
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from millrace_http.head import Refusal
+from millrace_http.protocol import GuardedProtocol
 from millrace_services.web.hot import Answer, Call, ClientGoneError, Handler, too_large
 from millrace_services.web.service import Route, Service
 
@@ -65,82 +67,64 @@ class _Request:
         return self.disconnected
 
 
-class HotProtocol(HttpToolsProtocol):
+class HotProtocol(GuardedProtocol):
     """One connection of a service's server; made by uvicorn.
 
     Args:
         service: whose hot routes are answered here.
     """
 
-    cycle: Any
-
     def __init__(self, service: Service, **given: Any) -> None:
-        super().__init__(**given)
+        super().__init__(guard=service.guard, **given)
         self._service = service
         self._limit = service.settings.max_body_bytes
-        self._rests_since = 0.0
 
-    def on_headers_complete(self) -> None:
+    def begin_request(self) -> None:
         parser = self.parser
         route = self._service.direct(parser.get_method(), self.url)
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if route is None or busy or self.expect_100_continue or parser.should_upgrade():
-            super().on_headers_complete()
+        if route is None or self.running or self.expect_100_continue:
+            super().begin_request()
             return
         cast("dict[str, Any]", self.scope).update(route.scope)
-        self.cycle = _Request(route, keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive())
+        keep_alive = self.version != "1.0" and parser.should_keep_alive()
+        self.last = not keep_alive
+        self.cycle = request = _Request(route, keep_alive=keep_alive)
+        if self.announced > self._limit:
+            self._begin(request, _refusing(too_large(self._limit)))
 
     def on_body(self, body: bytes) -> None:
         request = self.cycle
         if type(request) is not _Request:
             super().on_body(body)
-        elif not request.answering:
+            return
+        self.came = True
+        if not request.answering:
             request.parts.append(body)
             request.size += len(body)
             if request.size > self._limit:
-                self._begin(request, _refusing(self._limit))
+                self._begin(request, _refusing(too_large(self._limit)))
 
-    def on_message_complete(self) -> None:
+    def end_request(self) -> None:
         request = self.cycle
         if type(request) is not _Request:
-            super().on_message_complete()
+            super().end_request()
         elif not request.answering:
             self._begin(request, request.route.handler)
+
+    def abandon_request(self, refusal: Refusal) -> bool:
+        request = self.cycle
+        if type(request) is not _Request:
+            return super().abandon_request(refusal)
+        if not request.answering:
+            request.keep_alive = False
+            self._begin(request, _refusing(refusal))
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         request = self.cycle
         if type(request) is _Request and not request.answering:
-            self._begin(request, _client_gone)  # it counts, though its body never came
+            self._begin(request, _refusing(ClientGoneError()))  # it counts, though its body never came
         super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-
-    def on_response_complete(self) -> None:
-        if self.pipeline:
-            super().on_response_complete()
-            return
-        self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            self._rests_since = self.loop.time()
-            if self.timeout_keep_alive_task is None:
-                self._watch(self.timeout_keep_alive)
-
-    def _unset_keepalive_if_required(self) -> None:
-        # To stop the timer at each request and start it anew takes longer than to look, when it rings, at what came.
-        self._rests_since = self.loop.time()
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        busy = self.cycle is not None and not self.cycle.response_complete
-        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
-        if busy or left > 0:
-            self._watch(self.timeout_keep_alive if busy else left)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _watch(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _begin(self, request: _Request, handler: Handler) -> None:
         request.answering = True
@@ -168,7 +152,7 @@ class HotProtocol(HttpToolsProtocol):
             self.transport.write(head + answer.body)
         else:
             self.transport.writelines((head, answer.body))
-        if not keep_alive:
+        if not keep_alive and not self.deaf:
             self.transport.close()
         self.on_response_complete()
 
@@ -184,12 +168,8 @@ def _head(answer: Answer, state: ServerState, *, keep_alive: bool) -> bytes:
     return b"".join(parts)
 
 
-async def _client_gone(_: Call) -> Answer:
-    raise ClientGoneError
-
-
-def _refusing(limit: int) -> Handler:
+def _refusing(error: Exception) -> Handler:
     async def refuse(_: Call) -> Answer:
-        raise too_large(limit)
+        raise error
 
     return refuse

@@ -69,6 +69,7 @@ def serve(service: Service, settings: ServerSettings) -> None:
         MillraceError: what the service could not start with, or failed of later.
     """
     listener = bind(settings.host, settings.port)
+    service.guard.fit_files()
     with listener:
         uvloop.run(_serve(service, settings, listener))
     if service.fault is not None:

@@ -6,13 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from millrace_core.base.errors import TooLargeError
+from millrace_core.base.errors import MillraceError
+from millrace_http.protocol import Guard
 from millrace_services.web import errors, trace
 from millrace_services.web.errors import Header
 from millrace_services.web.health import Health
@@ -23,9 +24,10 @@ from millrace_services.web.hot import (
     ClientGoneError,
     Gate,
     Handler,
+    Room,
     disconnect_check,
     read_body,
-    size_of,
+    require_small,
     too_large,
 )
 from millrace_services.web.metrics import Metrics
@@ -33,6 +35,7 @@ from millrace_services.web.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
+PROBES: Final = frozenset(prefix + path for prefix in (b"", b"/v2") for path in (b"/health/live", b"/health/ready"))
 BAD_REQUEST = 400
 # The code that web servers log where the client went away before its answer; it is never sent.
 CLIENT_GONE = 499
@@ -40,7 +43,7 @@ _CLOSE: Header = (b"connection", b"close")
 
 
 class Route(NamedTuple):
-    """A hot route: ``label`` in metrics, the ``gate`` that is asked before a body is read, its part of ASGI's scope."""
+    """A hot route: ``label`` in metrics, the ``gate`` that is asked while a body is read, its part of ASGI's scope."""
 
     handler: Handler
     label: str
@@ -80,15 +83,28 @@ class Service:
         self._direct: dict[tuple[bytes, bytes], Route] = {}
         self._in_flight = 0
         self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
+        self.guard = self._guard()
         errors.install(self.api)
         _add_control_routes(self)
+
+    def _guard(self) -> Guard:
+        refused = self.metrics.tally(
+            "millrace_http_refused", "Requests answered before a route was found, by their status", "code"
+        ).counts
+
+        def count(status: int) -> None:
+            refused[str(status)] += 1
+
+        guard = Guard(self.settings.limits(), PROBES, count)
+        self.metrics.gauge("millrace_http_connections", "Connections that are open", lambda: len(guard.door))
+        return guard
 
     def hot(self, method: str, path: str, handler: Handler, *, route: str = "", gate: Gate | None = None) -> None:
         """Serves an exact path by a raw handler.
 
         Args:
             route: its label in metrics, the path by default.
-            gate: asked before a body is read.
+            gate: asked while a body is read.
         """
         scope = {"method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
         made = self._hot[method, path] = Route(handler, route or path, gate, scope)
@@ -177,32 +193,18 @@ class Service:
         return Answer(status, content, headers)
 
     async def _answer_hot(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
-        if route.gate is None:
-            return await self._answer_read(route, scope, receive, send)
-        limit = self.settings.max_body_bytes
-        size = min(size_of(scope, limit), limit)
+        room = Room(route.gate)
         try:
-            route.gate.enter(size)
-        except Exception as error:
-            return await _sent(self._error(error, scope), send)
-        try:
-            return await self._answer_read(route, scope, receive, send)
-        finally:
-            route.gate.leave(size)
-
-    async def _answer_read(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
-        limit = self.settings.max_body_bytes
-        try:
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if message.get("more_body", True) or len(body) > limit:
-                body = await read_body(message, scope, receive, limit)
+            require_small(scope, self.settings.max_body_bytes)
+            body = await read_body(receive, self.settings.max_body_bytes, room)
             answer = await self._answered(route.handler, Call(scope, body, disconnect_check(receive)))
             return CLIENT_GONE if answer is None else await _sent(answer, send)
         except ClientGoneError:
             return CLIENT_GONE
-        except TooLargeError as error:
+        except MillraceError as error:  # of reading the body; the handler's have become answers
             return await _sent(self._error(error, scope), send)
+        finally:
+            room.leave()
 
     async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:
         status = CLIENT_GONE
@@ -225,6 +227,10 @@ class Service:
                 self._finish_headers(scope, status, message["headers"])
             await send(message)
 
+        try:
+            require_small(scope, self.settings.max_body_bytes)
+        except MillraceError as error:
+            return await _sent(self._error(error, scope), send)
         try:
             await self.api(scope, counted, finished)
         except ClientDisconnect:

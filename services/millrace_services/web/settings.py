@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from millrace_core.base.settings import Settings
+from millrace_http.limits import Limits
 
 
 class ServerSettings(Settings):
@@ -34,9 +35,69 @@ class ServerSettings(Settings):
     max_body_bytes: int = Field(
         16 * 1024 * 1024, alias="MILLRACE_MAX_BODY_BYTES", ge=1, description="Larger requests get 413"
     )
+    max_target_bytes: int = Field(
+        8 * 1024, alias="MILLRACE_MAX_TARGET_BYTES", ge=1, description="Longer targets of requests get 414"
+    )
+    max_head_bytes: int = Field(
+        32 * 1024, alias="MILLRACE_MAX_HEAD_BYTES", ge=1, description="Larger headers of a request get 431"
+    )
+    max_headers: int = Field(100, alias="MILLRACE_MAX_HEADERS", ge=1, description="More headers of a request get 431")
+    head_seconds: float = Field(
+        20.0,
+        alias="MILLRACE_HEAD_SECONDS",
+        gt=0,
+        description="How long a request's head may take, and the first one of a connection to begin; longer gets 408",
+    )
+    body_seconds: float = Field(
+        20.0,
+        alias="MILLRACE_BODY_SECONDS",
+        gt=0,
+        description="How long a body may take beyond what MILLRACE_MIN_BODY_RATE gives it; longer gets 408",
+    )
+    min_body_rate: int = Field(
+        1024,
+        alias="MILLRACE_MIN_BODY_RATE",
+        ge=1,
+        description="Bytes per second of a body that has more time than MILLRACE_BODY_SECONDS",
+    )
+    write_seconds: float = Field(
+        60.0,
+        alias="MILLRACE_WRITE_SECONDS",
+        gt=0,
+        description="A client that takes nothing of an answer for so long loses its connection",
+    )
+    max_connections: int = Field(
+        4096,
+        alias="MILLRACE_MAX_CONNECTIONS",
+        ge=1,
+        description="Connections at once, where the process may have as many files. Beyond them one that rests is "
+        "closed for the new one; where none rests, probes alone are answered, and all else gets 503",
+    )
+    max_client_connections: int = Field(
+        1024,
+        alias="MILLRACE_MAX_CLIENT_CONNECTIONS",
+        ge=1,
+        description="The same for one address, which is a proxy's where all requests come through one",
+    )
     log_level: str = Field(
         "INFO",
         alias="MILLRACE_LOG_LEVEL",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="DEBUG adds one line per request",
     )
+
+    def limits(self) -> Limits:
+        """What the server takes of its clients."""
+        return Limits(
+            target_bytes=self.max_target_bytes,
+            head_bytes=self.max_head_bytes,
+            headers=self.max_headers,
+            body_bytes=self.max_body_bytes,
+            head_seconds=self.head_seconds,
+            body_seconds=self.body_seconds,
+            body_rate=self.min_body_rate,
+            idle_seconds=self.keep_alive_seconds,
+            write_seconds=self.write_seconds,
+            connections=self.max_connections,
+            connections_per_client=self.max_client_connections,
+        )

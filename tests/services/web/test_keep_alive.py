@@ -63,6 +63,9 @@ class Line(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.answers += 1
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return self.closed
 

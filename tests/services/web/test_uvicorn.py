@@ -1,7 +1,8 @@
-"""The names inside uvicorn on which ``millrace_services.web`` leans; pyproject.toml bounds its version for their sake.
+"""The names inside uvicorn on which ``millrace_http`` and ``millrace_services.web`` lean; pyproject.toml bounds its
+version for their sake.
 
-When one of these fails, uvicorn moved something: read ``protocol.py`` and ``server.py`` of ``millrace_services.web``
-beside uvicorn's ``httptools_impl.py`` and ``server.py``, mend them, and only then raise the bound.
+When one of these fails, uvicorn moved something: read their ``protocol.py`` and ``server.py`` beside uvicorn's
+``httptools_impl.py`` and ``server.py``, mend them, and only then raise the bound.
 """
 
 from __future__ import annotations
@@ -9,21 +10,20 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import uvicorn
-from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from millrace_http.protocol import Guard, GuardedProtocol
 from millrace_services.web import protocol, server
 from millrace_services.web.protocol import HotProtocol
 from millrace_services.web.service import Service
 from millrace_services.web.settings import ServerSettings
 
-WHERE = f"uvicorn {uvicorn.__version__} has moved names that services/millrace_services/web leans on:"
+WHERE = f"uvicorn {uvicorn.__version__} has moved names that millrace_http and services/millrace_services/web lean on:"
 
 
 def tree(code: Any) -> ast.AST:
@@ -48,26 +48,41 @@ async def connection() -> HttpToolsProtocol:
 
 
 async def test_uvicorns_protocol_has_the_names_that_ours_takes_of_it(connection: HttpToolsProtocol) -> None:
-    ours = {"_service", "_limit", "_rests_since", "_watch", "_begin", "_answer"}
     # Some attributes are there only once a request has come.
     source = inspect.getsource(HttpToolsProtocol)
-    taken = attributes(HotProtocol) - ours
+    made = GuardedProtocol(Guard(), config=connection.config, server_state=ServerState(), app_state={})
+    ours = {*vars(made), *vars(GuardedProtocol), *vars(HotProtocol)} - {*vars(connection), *vars(HttpToolsProtocol)}
+    taken = (attributes(GuardedProtocol) | attributes(HotProtocol)) - ours - {"_service", "_limit"}
     missing = {name for name in taken if not hasattr(connection, name) and f"self.{name}" not in source}
     missing |= {name for name in ("total_requests", "default_headers") if not hasattr(ServerState(), name)}
+    assert "timeout_keep_alive_task" in taken
     assert not missing, f"{WHERE} HttpToolsProtocol.{sorted(missing)}"
 
 
-def overridden() -> Iterator[str]:
-    return (
-        name for name, value in vars(HotProtocol).items() if inspect.isfunction(value) and not name.startswith("__")
-    )
+# What is called by uvicorn, its loop or its parser, and replaced here.
+REPLACED = {
+    "connection_made",
+    "connection_lost",
+    "data_received",
+    "pause_writing",
+    "shutdown",
+    "on_message_begin",
+    "on_header",
+    "on_headers_complete",
+    "on_body",
+    "on_message_complete",
+    "on_response_complete",
+    "timeout_keep_alive_handler",
+    "_unset_keepalive_if_required",
+}
 
 
 def test_uvicorns_protocol_calls_what_ours_overrides() -> None:
-    called = set(inspect.getsource(httptools_impl).replace("(", " ").replace(".", " ").split())
-    ours = {"_watch", "_begin", "_answer"}
-    missing = {name for name in overridden() if name not in called and name not in ours}
-    missing |= {name for name in overridden() if name not in ours and not hasattr(HttpToolsProtocol, name)}
+    inherited = {
+        name for kind in (GuardedProtocol, HotProtocol) for name in vars(kind) if name in dir(HttpToolsProtocol)
+    }
+    assert {name for name in inherited if not name.startswith("__")} == REPLACED
+    missing = {name for name in REPLACED if not hasattr(HttpToolsProtocol, name)}
     assert not missing, f"{WHERE} HttpToolsProtocol.{sorted(missing)}"
 
 

@@ -78,7 +78,7 @@ class Open:
     def __init__(self) -> None:
         self.taken = 0
 
-    def enter(self, size: int) -> None:
+    def enter(self, size: int, own: int) -> None:
         self.taken += size
 
     def leave(self, size: int) -> None:
