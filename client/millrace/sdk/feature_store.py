@@ -147,7 +147,7 @@ class FeatureStore:
         Raises:
             NotFoundError: there is no such view.
         """
-        return self._snapshot.view(self._project, view)
+        return self._snapshot.view(self._project, view, field="view")
 
     def list(self) -> list[dict[str, Any]]:
         """One summary per view: name, entities, number of features, source, ttl, owner, and what its status says."""

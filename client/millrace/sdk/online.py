@@ -42,12 +42,15 @@ class OnlineFeatures(Tabular):
         statuses: by feature column: PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE.
         event_timestamps: by feature column the event time of the row; None where there is no row.
         types: of the columns, as the definitions declare them.
+        expression_errors: for how many rows the expression of a feature failed, by feature column; its value is null
+            for them.
     """
 
     values: Mapping[str, list[Any]]
     statuses: Mapping[str, list[str]] = field(default_factory=dict)
     event_timestamps: Mapping[str, list[datetime | None]] = field(default_factory=dict)
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    expression_errors: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self, include_statuses: bool = False) -> dict[str, list[Any]]:
         """Values by column name; with ``include_statuses`` also ``<feature>__status``."""
@@ -92,6 +95,7 @@ class StoreReader:
         values: dict[str, list[Any]] = {}
         statuses: dict[str, list[str]] = {}
         event_timestamps: dict[str, list[datetime | None]] = {}
+        errors: dict[str, int] = {}
         found = iter(store.rows([key for view in wanted for key in view if key is not None]))
         for view, part in zip(plan.reads, wanted, strict=True):
             rows: list[Any] = [NO_ENTITY if key is None else next(found) for key in part]
@@ -99,6 +103,7 @@ class StoreReader:
             if columns.unknown:
                 layouts = store.layouts(view.definition.project, view.definition.view)
                 columns = view.reader.read(rows, as_of, request, layouts)
+            errors |= view.errors(plan, columns)
             for position, name, column in zip(view.positions, view.features, columns.features, strict=True):
                 feature = view.definition.feature[name]
                 kind = feature.type
@@ -106,7 +111,7 @@ class StoreReader:
                 values[plan.names[position]] = _native(kind, column.values)
                 statuses[plan.names[position]] = list(column.statuses)
                 event_timestamps[plan.names[position]] = at
-        return features_of(plan, entities, values, statuses, event_timestamps)
+        return features_of(plan, entities, values, statuses, event_timestamps, errors)
 
     def _store(self) -> Store:
         url = self._url()
@@ -154,7 +159,13 @@ class GatewayReader:
                 at if at.timestamp() or (known != "NOT_FOUND" and not of.on_demand) else None
                 for at, known in zip(times_, statuses[name], strict=True)
             ]
-        return features_of(plan, entities, values, statuses, event_timestamps)
+        failed = answer["metadata"].get("expression_errors") or {}
+        errors = {
+            name: failed[full]
+            for name, ref in zip(plan.names, plan.refs, strict=True)
+            if (full := feature_reference.parse(ref).full_name) in failed
+        }
+        return features_of(plan, entities, values, statuses, event_timestamps, errors)
 
     def _post(self, body: bytes) -> dict[str, Any]:
         try:
@@ -172,6 +183,7 @@ def features_of(
     values: Mapping[str, list[Any]],
     statuses: Mapping[str, list[str]],
     event_timestamps: Mapping[str, list[datetime | None]],
+    expression_errors: Mapping[str, int],
 ) -> OnlineFeatures:
     """The result in the plan's order, with the types that the definitions declare."""
     types = {
@@ -185,6 +197,7 @@ def features_of(
         {name: statuses[name] for name in plan.names},
         {name: event_timestamps[name] for name in plan.names},
         types,
+        expression_errors,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 import httpx
@@ -54,6 +55,8 @@ class PushResult:
         skipped: of these the ones that were no newer than what it had.
         logged: rows added to the view's log; 0 where this very push was there; None where they did not go there.
         rejected: rows that do not fit.
+        expression_errors: for how many rows the expression of a feature failed, by feature; its value is null for them.
+            Empty where they did not go to the online store.
     """
 
     view: str
@@ -62,6 +65,7 @@ class PushResult:
     skipped: int | None
     logged: int | None
     rejected: Sequence[RejectedRow]
+    expression_errors: Mapping[str, int] = field(default_factory=dict)
 
 
 class Pusher(Protocol):
@@ -95,16 +99,17 @@ class StorePusher:
         if rejected and not table.num_rows:
             raise RejectError(f"no row fits; the first: {rejected[0].reason}", field=f"df.{rejected[0].column}")
         logged = written = skipped = None
+        errors: Mapping[str, int] = {}
         if to != "online":
             log = PushLog(definition, Credentials.load(os.environ))
             # The same rows pushed again are the same push.
             logged = table.num_rows if log.append(table, content_id(table), now) else 0
         if to != "offline":
-            written = self._write(definition, table, now)
+            written, errors = self._write(definition, table, now)
             skipped = table.num_rows - written
-        return PushResult(definition.view, table.num_rows, written, skipped, logged, rejected)
+        return PushResult(definition.view, table.num_rows, written, skipped, logged, rejected, errors)
 
-    def _write(self, definition: Definition, table: pa.Table, now: int) -> int:
+    def _write(self, definition: Definition, table: pa.Table, now: int) -> tuple[int, Mapping[str, int]]:
         if self._url is None:
             raise RejectError(
                 "this feature store knows no online store",
@@ -112,13 +117,16 @@ class StorePusher:
                 field="to",
             )
         store = Store(self._url())
+        errors: Counter[str] = Counter()
         generation = store.announce(definition)
         with RowWriter(
             store, definition, PATIENCE_SECONDS, now=time_arguments.now, generation=generation, pushed=True
         ).running() as writer:
             for each in push_batch.newest(definition, table, now):
-                writer.write(push_batch.rows(definition, each))
-        return writer.written.changed
+                rows = push_batch.rows(definition, each)
+                writer.write(rows)
+                errors.update(rows.errors)
+        return writer.written.changed, errors
 
 
 class GatewayPusher:
@@ -135,7 +143,9 @@ class GatewayPusher:
             RejectError: the view cannot be pushed so, or no row fits. RetryError: the gateway does not answer, or is
             busy.
         """
-        rows = _plain(rows)
+        plain = _plain(rows)
+        push_batch.refuse_unknown(definition, [name for name in rows.column_names if name not in plain.column_names])
+        rows = plain
         request = {"view": definition.view, "to": to, "project": self._project, "id": content_id(rows)}
         rows = rows.replace_schema_metadata({METADATA: orjson.dumps(request)})
         sink = pa.BufferOutputStream()
@@ -163,14 +173,15 @@ class GatewayPusher:
             online.get("skipped"),
             offline.get("rows"),
             [RejectedRow(each["index"], each["column"], each["reason"]) for each in result["rejected"]],
+            result.get("expression_errors") or {},
         )
 
 
 def _plain(rows: pa.Table) -> pa.Table:
     """The columns as the gateway takes them (``ipc_limits``); those of types that no feature has are left out."""
     kept = {}
-    for field, column in zip(rows.schema, rows.columns, strict=True):
-        kind = field.type
+    for of_column, column in zip(rows.schema, rows.columns, strict=True):
+        kind = of_column.type
         if isinstance(kind, pa.BaseExtensionType):
             kind = kind.storage_type
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], kind)  # noqa: PLW2901
@@ -180,7 +191,9 @@ def _plain(rows: pa.Table) -> pa.Table:
             kind = pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
         if pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
             continue
-        kept[field.name] = pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column.cast(kind)
+        kept[of_column.name] = (
+            pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column.cast(kind)
+        )
     return pa.table(kept)
 
 

@@ -233,7 +233,8 @@ class Materialization(ApiModel):
     start_from: Timestamp | None = Field(
         default=None,
         description=(
-            "What is missing since then is backfilled. Absent: the first run takes everything the source holds."
+            "What is missing since then is backfilled. Absent: the first run takes everything the source holds. Later "
+            "than now: nothing is materialized before, and Materialized is Unknown and says so."
         ),
     )
     parallelism: int = Field(
@@ -358,6 +359,13 @@ class LastRunStatus(StatusModel):
             "time comes. Absent where the run did not reach the present."
         ),
     )
+    removed: int | None = Field(
+        default=None,
+        description=(
+            "Keys that the run removed from the online store, because the source no longer has them. Only full runs, "
+            "and the first one of a definition, remove any."
+        ),
+    )
     finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
     reason: str | None = Field(default=None, description="Why the run failed, where it did, in one CamelCase word.")
     message: str | None = Field(default=None, description="Why the run failed, where it did.")
@@ -409,7 +417,10 @@ class FeatureViewStatus(StatusModel):
         json_schema_extra=ATOMIC_LIST,
     )
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
-    command_result: str | None = Field(default=None, description="Result of that command.")
+    command_result: str | None = Field(
+        default=None,
+        description="What came of that command: the Job that was made, and how it ended; or why it is refused.",
+    )
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,

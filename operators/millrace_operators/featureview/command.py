@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from millrace_core.api import command as commands
@@ -10,6 +12,7 @@ from millrace_core.api.command import unhandled
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview.intervals import Interval
+from millrace_operators.featureview.runs import Run, RunState
 
 MATERIALIZE: Final = "materialize"
 FULL: Final = "full"
@@ -64,3 +67,27 @@ def parse(text: str) -> MaterializeCommand:
             reason=conditions.BAD_COMMAND,
         )
     return MaterializeCommand(interval)
+
+
+_MADE: Final = re.compile(r"Job (\S+) was made")
+
+
+def made(job: str) -> str:
+    """What is said of a command whose Job is at work."""
+    return f"Job {job} was made"
+
+
+def ended(result: str | None, observed: Iterable[Run]) -> str | None:
+    """What is said of it from then on, once one of these runs is its own and has ended."""
+    found = _MADE.fullmatch(result or "")
+    own = next((run for run in observed if found and run.name == found[1] and run.state is not RunState.ACTIVE), None)
+    return result if own is None else f"Job {own.name} {_outcome(own)}"
+
+
+def _outcome(run: Run) -> str:
+    if run.failure is not None:
+        return f"failed: {run.failure.reason}: {run.failure.message}"
+    if run.result is None:
+        return "succeeded, and what it did is not known: its pod is gone"
+    figures = [("read", run.result.rows), ("written", run.result.written), ("removed", run.result.removed)]
+    return f"succeeded: {', '.join(f'{count:,} rows {what}' for what, count in figures if count is not None)}"

@@ -11,7 +11,7 @@ from millrace_core.api import names
 from millrace_core.api.featureview import Materialization
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
-from millrace_operators.featureview import intervals, runs
+from millrace_operators.featureview import command, intervals, runs
 from millrace_operators.featureview.command import FULL, PendingCommand
 from millrace_operators.featureview.intervals import Interval
 from millrace_operators.featureview.progress import MaterializationProgress
@@ -81,9 +81,9 @@ def decide(context: JobContext) -> JobDecision:
     return next(decision for rule in _RULES if (decision := rule(context)) is not None)
 
 
-def refused(command: PendingCommand, error: RejectError, reason: str = "the command is refused") -> JobDecision:
+def refused(pending: PendingCommand, error: RejectError, reason: str = "the command is refused") -> JobDecision:
     """No Job, and the command counts as handled."""
-    return JobDecision(reason, handled=command.text, result=str(error), refused=error)
+    return JobDecision(reason, handled=pending.text, result=str(error), refused=error)
 
 
 def _command_refused(it: JobContext) -> JobDecision | None:
@@ -105,7 +105,7 @@ def _stuck_and_mended(it: JobContext) -> JobDecision | None:
         return JobDecision(reason, replaced=run)
     purpose = run.purpose if run.one_shot else runs.BACKFILL
     job = _job(it, purpose, run.requested, run.full, turn=f"{run.name} {it.rendering}")
-    return JobDecision(reason, job, replaced=run)
+    return JobDecision(reason, job, result=command.made(job.name) if purpose == runs.COMMAND else None, replaced=run)
 
 
 def _run_active(it: JobContext) -> JobDecision | None:
@@ -120,7 +120,7 @@ def _commanded(it: JobContext) -> JobDecision | None:
     if it.command is None or it.command.wanted is None:
         return None
     job = _job(it, runs.COMMAND, *it.command.wanted, turn=it.command.text)
-    return JobDecision(f"command {it.command.text}", job, handled=it.command.text, result=f"Job {job.name} was made")
+    return JobDecision(f"command {it.command.text}", job, handled=it.command.text, result=command.made(job.name))
 
 
 def _suspended(it: JobContext) -> JobDecision | None:

@@ -94,7 +94,7 @@ def plan(observed: ViewObservation) -> ViewPlan:
         stale_at=due,
         wake=min((moment for moment in (due, decision.wake, *settling) if moment and moment > now), default=None),
         handled=decision.handled or view.handled,
-        command_result=decision.result or view.command_result,
+        command_result=decision.result or command.ended(view.command_result, runs_seen),
         refused=decision.refused,
     )
 
@@ -146,6 +146,6 @@ def _offline(
         void_runs=tuple(run for run in runs_seen if run.state is RunState.ACTIVE and not run.deleting),
         prunable=_prunable(runs_seen, folded),
         handled=decision.handled or view.handled,
-        command_result=decision.result or view.command_result,
+        command_result=decision.result or command.ended(view.command_result, runs_seen),
         refused=decision.refused,
     )

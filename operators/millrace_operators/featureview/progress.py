@@ -36,6 +36,7 @@ class LastRun:
     seconds: float | None = None
     errors: Mapping[str, int] | None = None
     later: int | None = None
+    removed: int | None = None
     reason: str | None = None
     message: str | None = None
 
@@ -170,6 +171,7 @@ def _ended(run: Run) -> LastRun | None:
         seconds=result.seconds if result else None,
         errors=(result.errors if result else None) or None,
         later=result.later if result else None,
+        removed=result.removed if result else None,
         reason=failure.reason if failure else None,
         message=failure.message if failure else None,
     )
@@ -187,6 +189,7 @@ def _last_run(document: Mapping[str, Any] | None) -> LastRun | None:
         seconds=document.get("seconds"),
         errors=document.get("expressionErrors"),
         later=document.get("later"),
+        removed=document.get("removed"),
         reason=document.get("reason"),
         message=document.get("message"),
     )
@@ -201,6 +204,7 @@ def _render_run(last: LastRun) -> dict[str, Any]:
         "seconds": last.seconds,
         "expressionErrors": dict(last.errors) if last.errors else None,
         "later": last.later,
+        "removed": last.removed,
         "finishedAt": timestamps.render(last.finished_at),
         "reason": last.reason or (None if last.succeeded else conditions.RUN_FAILED),
         "message": last.message,

@@ -51,7 +51,8 @@ Quality = tuple[Mapping[str, Any], ...] | None
 class RunResult:
     """What a run reports of itself (docs/parts.md, "FeatureView operator → materialize job").
 
-    ``errors``: for how many rows the expression of a feature failed, by feature.
+    ``errors``: for how many rows the expression of a feature failed, by feature. ``removed``: keys that are gone,
+    because the source no longer has them; None where the run removes none.
     """
 
     interval: Interval
@@ -62,6 +63,7 @@ class RunResult:
     quality: Quality = None
     errors: Mapping[str, int] = field(default_factory=dict)
     later: int | None = None
+    removed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def _result(ends: Iterable[tuple[str, _End]]) -> RunResult | None:
         quality=next(filter(None, map(_quality, reports)), None),
         errors=_errors(reports),
         later=_sum(reports, "later"),
+        removed=_sum(reports, "removed"),
     )
 
 

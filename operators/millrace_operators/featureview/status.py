@@ -178,6 +178,14 @@ def _pending(it: StatusContext) -> ConditionState | None:
     return (None, conditions.PENDING, it.plan.reason) if it.plan.gaps else None
 
 
+def _not_begun(it: StatusContext) -> ConditionState | None:
+    materialization = it.view.spec.materialization
+    start = materialization.start_from if materialization else None
+    if start is None or timestamps.parse(start, field="spec.materialization.startFrom") <= it.now:
+        return None
+    return None, conditions.PENDING, f"nothing is materialized before spec.materialization.startFrom, {start}"
+
+
 def _covered(it: StatusContext) -> ConditionState:
     materialization = it.view.spec.materialization
     chosen = materialization is not None and materialization.start_from
@@ -269,6 +277,7 @@ _MATERIALIZED: Final[tuple[Rule, ...]] = (
     _suspended,
     _running,
     _pending,
+    _not_begun,  # a mistyped year says nothing of itself
     _covered,
 )
 _FRESH: Final[tuple[Rule, ...]] = (_offline, _watermark_suspended, _behind, _not_run, _up_to_date)

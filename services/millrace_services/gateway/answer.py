@@ -1,7 +1,8 @@
 """The answer of ``POST /get-online-features``: Feast's form, one entry per column.
 
 ``metadata.feature_names`` lists the join keys that came and then the features; ``results`` holds for each the values,
-the statuses and the event times. Values that JSON has no form for are written as protobuf's JSON mapping does: times as
+the statuses and the event times. Where expressions failed ``metadata.expression_errors`` says of each such feature for
+how many rows. Values that JSON has no form for are written as protobuf's JSON mapping does: times as
 RFC 3339, bytes as base64, and floats that are not finite as "NaN", "Infinity" and "-Infinity". The event time of what
 was not found is 1970-01-01T00:00:00Z, as Feast has it. ``answer_form`` has these forms, and those of
 Feast's own server.
@@ -25,7 +26,7 @@ from millrace_core.features.types import times
 from millrace_services.gateway.answer_form import MILLRACE, Form
 
 _EPOCH: Final = "1970-01-01T00:00:00Z"
-_BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]},"results":[{"values":['
+_BEGIN: Final = b'{"metadata":{"feature_names":[%b%b]%b},"results":[{"values":['
 _END: Final = b'],"statuses":%b,"event_timestamps":%b}'
 _NEXT: Final = b',{"values":['
 # What stands between two columns of ``JsonColumns``.
@@ -51,14 +52,14 @@ def encode(
         else:
             _encode_each(view, columns, features, form)
     columns_text = _NEXT.join(results + [column for column in features if column])
-    return _BEGIN % (_names(entities), plan.names_text) + columns_text + b"]}"
+    return _BEGIN % (_names(entities), plan.names_text, _errors(plan, read, form)) + columns_text + b"]}"
 
 
 def encode_plain(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], rows: int, read: JsonColumns) -> bytes:
     """The same body from what was read of plain rows."""
     present = _present(rows)
     borders = [_BORDER % (present, times) for times in read.moments]
-    parts = [_BEGIN % (_names(entities), plan.names_text)]
+    parts = [_BEGIN % (_names(entities), plan.names_text, b"")]
     for values in entities.values():
         parts += (orjson.dumps(values, default=_text)[1:-1], _END % (present, _epochs(rows)), _NEXT)
     for index, run in plan.runs:
@@ -99,6 +100,12 @@ def _values(view: ViewRead, columns: FeatureColumns, form: Form) -> list[bytes]:
         orjson.dumps(form.values(kind, column.values))[1:-1]
         for kind, column in zip(view.types, columns.features, strict=True)
     ]
+
+
+def _errors(plan: ReadPlan, read: Sequence[FeatureColumns], form: Form) -> bytes:
+    """The part of the metadata that says for how many rows expressions failed; Feast's form has none."""
+    failed = plan.errors(read) if form is MILLRACE else None
+    return b',"expression_errors":' + orjson.dumps(failed) if failed else b""
 
 
 def _names(entities: Mapping[str, Any]) -> bytes:

@@ -109,13 +109,14 @@ class Pushes:
         return answer
 
     async def _definition(self, request: PushRequest) -> Definition:
+        place = request.project, request.view
         try:
-            return self.definitions.current.view(request.project, request.view)
+            return self.definitions.current.view(*place, field=request.view_field)
         except NotFoundError:
             # It may have been applied a moment ago.
             if not await self.definitions.look_again():
                 raise
-            return self.definitions.current.view(request.project, request.view)
+            return self.definitions.current.view(*place, field=request.view_field)
 
     def _require_possible(self, definition: Definition, request: PushRequest) -> None:
         if request.online:

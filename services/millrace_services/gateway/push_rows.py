@@ -42,7 +42,10 @@ def checked(definition: Definition, request: PushRequest, clock: PushClock) -> W
     """
     columns = _named(definition, request.columns)
     if request.feast:
-        columns = feast_form.columns(push_batch.column_types(definition).items(), columns)
+        types = push_batch.column_types(definition)
+        # Feast's own server ignores columns that the view does not have.
+        known = {name: values for name, values in columns.items() if name in types}
+        columns = feast_form.columns(types.items(), known)
     read = push_batch.from_arrow if isinstance(columns, pa.Table) else push_batch.from_json
     found = read(definition, columns, clock)
     if request.feast and found.rejected:

@@ -107,3 +107,24 @@ def test_odd_values_and_arrays_pass_through_every_path_unchanged(lake: Lake, onl
             for each in (name, f"{name}_x"):
                 assert repr(found[each].to_pylist()) == repr(column.to_pylist()), each
     assert feature_store.verify("odd").clean
+
+
+def test_pushes_and_reads_tell_for_how_many_rows_an_expression_failed(lake: Lake, online: str) -> None:
+    view = lake.view().having(
+        "spec.features",
+        [
+            {"name": "word", "type": "string"},
+            {"name": "number", "type": "int64", "expression": "word::int"},
+            {"name": "sent", "type": "int64", "expression": "request.text::int"},
+        ],
+    )
+    view = view.having("spec.requestFields", [{"name": "text", "type": "string"}])
+    store = FeatureStore.from_files([lake.write(view)], online=online)
+    rows = {"user_id": [1, 2], "event_timestamp": [NOON, NOON], "word": ["7", "x"]}
+    assert store.push("stats", rows, to="online").expression_errors == {"number": 1}
+    users = [{"user_id": 1}, {"user_id": 2}]
+    found = store.get_online_features(["stats:number", "stats:sent"], users, {"text": ["a", "5"]})
+    assert found.to_dict() == {"user_id": [1, 2], "number": [7, None], "sent": [None, 5]}
+    assert found.expression_errors == {"sent": 1}
+    whole = store.get_online_features(["stats:sent"], users, {"text": ["a", "b"]}, full_feature_names=True)
+    assert whole.expression_errors == {"stats__sent": 2}

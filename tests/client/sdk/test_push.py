@@ -88,6 +88,11 @@ def test_what_cannot_be_pushed_is_said(store: FeatureStore, lake: Lake) -> None:
         store.push("stats", rows(1), to="nowhere")
     with pytest.raises(RejectError, match="'visits'"):
         store.push("stats", rows(1).drop(columns=["visits"]))
+    with pytest.raises(RejectError, match=r"df\.vists: .* has no column 'vists'. Did you mean 'visits' for 'vists'"):
+        store.push("stats", rows(1).assign(vists=[1]))
+    for act in (lambda: store.push("stat", rows(1)), lambda: store.rebuild("stat")):
+        with pytest.raises(MillraceError, match="view: there is no feature view 'stat'"):
+            act()
     files = [lake.folder / "views.yaml"]
     with pytest.raises(RejectError, match='Pass online="embedded" or a URL, or push to="offline"'):
         FeatureStore.from_files(files).push("stats", rows(1))

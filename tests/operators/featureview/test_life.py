@@ -264,11 +264,49 @@ def test_commands_work_once_and_also_while_suspended() -> None:
     assert life.made[0].purpose == runs.COMMAND
     assert life.made[0].interval is None
     assert life.view["status"]["handledCommand"] == "7:materialize"
+    assert life.view["status"]["commandResult"] == f"Job {life.active()} was made"
     life.succeed(end="12:00")
     life.look()
     life.look()
     assert len(life.made) == 1
     assert life.view["status"]["watermark"] == "2026-11-20T12:00:00Z"
+
+
+def test_the_result_of_a_command_is_what_came_of_its_job_whoever_runs_after_it() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.command("1:materialize full")
+    life.look()
+    job = life.active()
+    life.wait(timedelta(minutes=1))
+    life.succeed(removed=1200)
+    life.look()
+    said = f"Job {job} succeeded: 5 rows read, 4 rows written, 1,200 rows removed"
+    assert life.view["status"]["commandResult"] == said
+    assert life.view["status"]["lastRun"]["removed"] == 1200
+    life.wait(timedelta(minutes=1))
+    life.succeed(life.tick())
+    life.look()
+    assert life.view["status"]["commandResult"] == said
+    assert "removed" not in life.view["status"]["lastRun"]
+
+
+def test_a_command_whose_job_fails_or_is_made_again_says_so() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.command("1:materialize")
+    life.look()
+    life.pods.append(pod_of(life.active(), conditions=[UNSCHEDULABLE]))
+    life.look()
+    MENDED["resources"](life)
+    life.look()
+    job = life.active()
+    assert life.view["status"]["commandResult"] == f"Job {job} was made"
+    life.fail(message='{"error": {"reason": "NoSuchColumn", "message": "it is not there"}}')
+    life.look()
+    assert life.view["status"]["commandResult"] == f"Job {job} failed: NoSuchColumn: it is not there"
 
 
 def test_a_command_that_is_taken_away_again_is_no_new_one() -> None:
@@ -731,9 +769,16 @@ def test_a_stuck_run_of_a_suspended_view_goes_and_none_is_made() -> None:
     assert life.look().job is None
 
 
-def test_a_start_in_the_future_leaves_nothing_to_backfill() -> None:
-    life = Life(clicks(startFrom="2027-01-01T00:00:00Z"))
+def test_a_start_in_the_future_leaves_nothing_to_backfill_and_is_told_until_it_comes() -> None:
+    life = Life(clicks(startFrom="2026-11-20T12:40:00Z"))
     assert life.look().job is None
+    assert life.condition("Materialized") == (
+        "Unknown",
+        "Pending",
+        "nothing is materialized before spec.materialization.startFrom, 2026-11-20T12:40:00Z",
+    )
+    life.now = moment("12:40")
+    life.look()
     assert life.holds("Materialized") == "True"
 
 

@@ -161,7 +161,7 @@ def test_a_column_that_is_neither_key_nor_request_field_is_refused_with_both(
 
 
 def test_expressions_that_fail_are_null_and_count_by_feature(
-    gateway: RunningService, publish: Publish, store: Store
+    gateway: RunningService, registry: RunningService, publish: Publish, store: Store
 ) -> None:
     features = [
         {"name": "page", "type": "string"},
@@ -173,13 +173,14 @@ def test_expressions_that_fail_are_null_and_count_by_feature(
     publish(published(view.having("spec.requestFields", [{"name": "text", "type": "string"}]).build(), "shop"))
     now = datetime.now(UTC).isoformat()
     rows = {"user_id": [1, 2, 3], "event_timestamp": [now] * 3, "page": ["7", "x", None]}
-    rows |= {"created_timestamp": [now] * 3}
 
     pushed = httpx.post(f"{gateway.url}/push", json={"view": "fails", "df": rows, "to": "online", "project": "shop"})
     body = {"features": ["fails:number", "fails:asked"], "entities": {"user_id": [1, 2, 3]}, "project": "shop"}
-    found = columns(ask(gateway, {**body, "request": {"text": ["x", "y", "1"]}}))
+    answer = ask(gateway, {**body, "request": {"text": ["x", "y", "1"]}})
+    found = columns(answer)
 
     assert pushed.json()["expression_errors"] == {"number": 1}
+    assert answer.json()["metadata"]["expression_errors"] == {"asked": 2}
     assert found["number"]["values"] == [7, None, None]
     assert (found["asked"]["values"], found["asked"]["statuses"]) == (
         [None, None, 1],
@@ -190,3 +191,8 @@ def test_expressions_that_fail_are_null_and_count_by_feature(
     labels = 'feature="{}",namespace="shop",view="fails"'
     name = "millrace_gateway_expression_errors_total"
     assert counted == {f"{name}{{{labels.format('number')}}} 1.0", f"{name}{{{labels.format('asked')}}} 2.0"}
+    features_of = FeatureStore.connect(registry.url, gateway.url, project="shop")
+    read = features_of.get_online_features(body["features"], [{"user_id": 1}], {"text": ["x"]})
+    assert read.expression_errors == {"asked": 1}
+    pushed_again = features_of.push("fails", {**rows, "event_timestamp": [datetime.now(UTC)] * 3}, to="online")
+    assert pushed_again.expression_errors == {"number": 1}

@@ -8,7 +8,8 @@ for each feature in the order of the request,
 - ``<name>__status``, int8, as Feast numbers them: 1 PRESENT, 2 NULL_VALUE, 3 NOT_FOUND, 4 OUTSIDE_MAX_AGE;
 - ``<name>__event_timestamp``, timestamp[us, UTC], null where there is no row.
 
-Its metadata holds under ``millrace`` ``{"statuses": {"1": "PRESENT", …}}``.
+Its metadata holds under ``millrace`` ``{"statuses": {"1": "PRESENT", …}}``, and where expressions
+failed ``"expression_errors": {name: rows}``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CONTENT_TYPE: Final[tuple[bytes, bytes]] = (b"content-type", STREAM)
 METADATA: Final = b"millrace"
 
 _CODES: Final = {PRESENT: 1, NULL_VALUE: 2, NOT_FOUND: 3, OUTSIDE_MAX_AGE: 4}
-_ABOUT: Final = {METADATA: orjson.dumps({"statuses": {str(code): name for name, code in _CODES.items()}})}
+_STATUSES: Final = {"statuses": {str(code): name for name, code in _CODES.items()}}
 _TIME: Final = ARROW["timestamp"]
 
 
@@ -104,7 +105,9 @@ def encode(plan: ReadPlan, entities: Mapping[str, Sequence[Any]], read: Sequence
                 (f"{name_in_answer}__event_timestamp", at),
             ]
     made += [column for columns in features for column in columns]
-    schema = pa.schema([(name, array.type) for name, array in made], metadata=_ABOUT)
+    failed = plan.errors(read)
+    about = {METADATA: orjson.dumps({**_STATUSES, **({"expression_errors": failed} if failed else {})})}
+    schema = pa.schema([(name, array.type) for name, array in made], metadata=about)
     batch = pa.RecordBatch.from_arrays([array for _, array in made], schema=schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:

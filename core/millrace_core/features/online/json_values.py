@@ -25,6 +25,12 @@ from typing import Any, Final
 from millrace_core.api.featureview import FeatureType, ScalarType, element_type
 from millrace_core.features.types import times
 
+# What to say where a value does not fit and the name of the type alone does not tell how it is written.
+EXPECTED: Final[Mapping[str, str]] = {
+    "timestamp": 'a time as text in RFC 3339, such as "2026-01-31T12:00:00Z" (below /feast also whole seconds since '
+    "1970)",
+    "bytes": "a text in base64",
+}
 INTEGER_BITS: Final[Mapping[str, int]] = {"int32": 31, "int64": 63}
 
 _FLOAT32: Final = Struct("<f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -15,6 +16,7 @@ from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys
+from millrace_core.features.online.feature_columns import FeatureColumns
 from millrace_core.features.online.on_demand import FeatureReader
 from millrace_core.features.online.published import Snapshot
 from millrace_core.features.online.row import NUMBERS
@@ -54,6 +56,11 @@ class ViewRead:
     def types(self) -> tuple[FeatureType, ...]:
         """The features' types."""
         return tuple(self.definition.feature[name].type for name in self.features)
+
+    def errors(self, plan: ReadPlan, columns: FeatureColumns) -> dict[str, int]:
+        """For how many rows the expression of a feature failed, by the answer's names."""
+        named = dict(zip(self.features, self.positions, strict=True))
+        return {plan.names[named[feature]]: count for feature, count in columns.errors.items()}
 
     @cached_property
     def simple(self) -> bool:
@@ -118,6 +125,14 @@ class ReadPlan:
             found |= {key.asked: key.type for key in read.definition.entities}
             found |= read.reader.request_fields
         return tuple(found.items())
+
+    def errors(self, read: Sequence[FeatureColumns]) -> dict[str, int]:
+        """For how many rows expressions failed, by the answer's names; ``read`` has the columns of each view."""
+        found: dict[str, int] = {}
+        for view, columns in zip(self.reads, read, strict=True):
+            if columns.errors:
+                found |= view.errors(self, columns)
+        return found
 
     @cached_property
     def has_global(self) -> bool:

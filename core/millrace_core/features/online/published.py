@@ -58,8 +58,8 @@ class Snapshot:
         """Whether nothing can be read by it."""
         return not (self.views or self.broken or self.feature_services or self.broken_services)
 
-    def view(self, project: str, name: str) -> Definition:
-        """The compiled view.
+    def view(self, project: str, name: str, *, field: str = "features") -> Definition:
+        """The compiled view; ``field`` is what of the caller's names it.
 
         Raises:
             NotFoundError: there is no such view; names those that exist.
@@ -70,11 +70,11 @@ class Snapshot:
         if found is not None:
             return found
         if (project, name) in self.broken:
-            raise RejectError(f"feature view {name!r} is not usable: {self.broken[project, name]}", field="features")
+            raise RejectError(f"feature view {name!r} is not usable: {self.broken[project, name]}", field=field)
         raise NotFoundError(
             f"there is no feature view {name!r} in project {project!r}",
             hint=_known("views", project, self.views),
-            field="features",
+            field=field,
         )
 
     def feature_service(self, project: str, name: str) -> tuple[str, ...]:

@@ -1,14 +1,15 @@
 """A batch of pushed rows, checked row by row: the rows that fit the view, and why the others do not.
 
 Pushed rows have the columns of the view's source: its join keys, its time columns, and the columns that features and
-the row filter read. Other columns are ignored. A missing created time is null. ``json_values`` has the forms of values
-in JSON.
+the row filter read. Other columns are refused, but for those of Feast's clients, whose own server ignores them. A
+missing created time is null. ``json_values`` has the forms of values in JSON.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +27,7 @@ from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns
 from millrace_core.features.online.generation import TOLERANCE
-from millrace_core.features.online.json_values import converter
+from millrace_core.features.online.json_values import EXPECTED, converter
 from millrace_core.features.online.stored_value import MOST_LATER
 from millrace_core.features.types import times
 from millrace_core.features.types.arrow_numpy import integers, one_array
@@ -36,6 +37,7 @@ from millrace_core.features.types.conform import ARROW, conform, conform_key, mi
 MOST_REJECTED: Final = 10_000
 
 _FIELD: Final = "df"
+_NAMES_SHOWN: Final = 20
 
 
 class RejectedRow(NamedTuple):
@@ -90,11 +92,32 @@ def require_online(definition: Definition) -> None:
         )
 
 
+def refuse_unknown(definition: Definition, came: Iterable[str]) -> None:
+    """Refuses columns that the view's source does not have, whose values would be lost.
+
+    Raises:
+        RejectError: names them, and the column that may be meant.
+    """
+    known = list(reversed(column_types(definition)))
+    unknown = [name for name in came if name not in known]
+    if not unknown:
+        return
+    meant = {name: get_close_matches(name, known, 1) for name in unknown}
+    close = ", ".join(f"{found[0]!r} for {name!r}" for name, found in meant.items() if found)
+    more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
+    raise RejectError(
+        f"feature view {definition.view!r} has no {'column' if len(unknown) == 1 else 'columns'} "
+        f"{', '.join(map(repr, unknown[:_NAMES_SHOWN]))}{more}",
+        hint=(f"Did you mean {close}? " if close else "Leave them out. ") + f"Its columns are: {', '.join(known)}",
+        field=f"{_FIELD}.{unknown[0]}",
+    )
+
+
 def from_json(definition: Definition, columns: Mapping[str, Sequence[Any]], clock: PushClock) -> PushBatch:
     """Checks equally long columns of JSON values. A row that is too much later than now does not fit.
 
     Raises:
-        RejectError: a column is missing, columns differ in length, or too many rows are bad.
+        RejectError: a column is missing or unknown, columns differ in length, or too many rows are bad.
     """
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
@@ -200,6 +223,7 @@ def _checked(
                 empty = (index for index, there in enumerate(array.is_valid().to_pylist()) if not there)
                 _reject(rejected, (RejectedRow(index, wanted.name, wanted.null) for index in empty if index not in bad))
         made.setdefault(wanted.name, array)
+    refuse_unknown(definition, columns)
     _reject(rejected, _too_late(definition, made[definition.timestamp_field], clock))
     table = pa.table(made)
     first = {each.row: each for each in reversed(rejected)}
@@ -257,7 +281,8 @@ def _from_values(wanted: _PushColumn, values: Sequence[Any], rejected: list[Reje
         except (TypeError, ValueError, RejectError):
             good.append(None)
             kind = type(value).__name__
-            bad.append(RejectedRow(index, wanted.name, f"{shown(value, 100)} ({kind}) came, {wanted.type} is expected"))
+            expected = EXPECTED.get(wanted.type, wanted.type)
+            bad.append(RejectedRow(index, wanted.name, f"{shown(value, 100)} ({kind}) came, {expected} is expected"))
     _reject(rejected, bad)
     target = ARROW[wanted.type]
     return pa.array(good, _stored(target)).cast(target)

@@ -13,6 +13,8 @@ from millrace_core.features.online import arrow_stream, feast_form
 from millrace_core.features.online.ipc_limits import Stream
 from millrace_core.features.online.request import json_type
 
+# What names the view; the last is of Feast's other route.
+_VIEW: Final = ("push_source_name", "view", "feature_view_name")
 TO: Final = ("online", "offline", "online_and_offline")
 # Feast's client sends the times under these names, whatever the source calls them.
 FEAST_EVENT, FEAST_CREATED = "event_timestamp", "created"
@@ -27,6 +29,7 @@ class PushRequest(NamedTuple):
         to: one of ``TO``.
         id: what tells this push from others; empty where the client gave none.
         columns: the rows: lists of JSON values by column, or a table.
+        view_field: what the body calls the view.
         feast: whether values have the forms of Feast's clients, who do not look at what became of single rows: so all
             fit, or none is taken.
     """
@@ -36,6 +39,7 @@ class PushRequest(NamedTuple):
     to: str
     id: str
     columns: dict[str, list[Any]] | pa.Table
+    view_field: str = "push_source_name"
     feast: bool = False
 
     @property
@@ -73,21 +77,21 @@ def from_stream(stream: Stream, default_project: str, key: str) -> PushRequest:
 
 
 def _request(document: dict[str, Any], columns: Any, default_project: str, key: str) -> PushRequest:
-    view = _text(document, "push_source_name", "view", "feature_view_name")
+    field = next((name for name in _VIEW if document.get(name) is not None), _VIEW[0])
+    view = _text(document, field)
     if not view:
-        raise RejectError("the name of a feature view is expected", field="push_source_name")
+        raise RejectError("the name of a feature view is expected", field=field)
     to = _text(document, "to") or "online"
     if to not in TO:
         raise RejectError(f"{shown(to, 100)} came, one of {', '.join(TO)} is expected", field="to")
-    return PushRequest(_text(document, "project") or default_project, view, to, _text(document, "id") or key, columns)
+    project, name = _text(document, "project") or default_project, _text(document, "id") or key
+    return PushRequest(project, view, to, name, columns, field)
 
 
-def _text(document: dict[str, Any], *names: str) -> str:
-    for name in names:
-        value = document.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            raise RejectError(f"{json_type(value)} came, a string is expected", field=name)
-        return value
-    return ""
+def _text(document: dict[str, Any], name: str) -> str:
+    value = document.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RejectError(f"{json_type(value)} came, a string is expected", field=name)
+    return value

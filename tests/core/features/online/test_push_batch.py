@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from millrace_core.base.errors import RejectError
 from millrace_core.features.online import push_batch
 from millrace_core.features.online.push_batch import PushClock
-from tests.core.features.histories import view
+from tests.core.features.histories import times, view
 
 ALL = view(
     *[(kind, kind) for kind in ("bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp")],
@@ -59,8 +59,8 @@ BAD = [
     ("id", None, "names no entity"),
     ("id", 1, "string is expected"),
     ("at", None, "needs its event time"),
-    ("at", 1700000000, "timestamp is expected"),
-    ("at", "yesterday", "timestamp is expected"),
+    ("at", 1700000000, "a time as text in RFC 3339"),
+    ("at", "yesterday", "a time as text in RFC 3339"),
     ("bool", 1, "bool is expected"),
     ("int32", 2**31, "int32 is expected"),
     ("int64", 2**63, "int64 is expected"),
@@ -69,7 +69,7 @@ BAD = [
     ("float32", "nan", "float32 is expected"),
     ("float64", True, "float64 is expected"),
     ("string", [], "string is expected"),
-    ("bytes", "no base64!", "bytes is expected"),
+    ("bytes", "no base64!", "base64 is expected"),
 ]
 
 
@@ -168,3 +168,33 @@ def test_a_batch_that_is_bad_throughout_is_refused_as_a_whole(monkeypatch: pytes
     bad = {"id": [1] * 10, "at": ["2026-01-01"] * 10, "x": ["a"] * 10}
     with pytest.raises(RejectError, match=r"df.x: more than 5 rows do not fit, .*int32 is expected"):
         push_batch.from_json(definition, bad, CLOCK)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["strng"], "has no column 'strng'. Did you mean 'string' for 'strng'?"),
+        (["x", "int46"], "has no columns 'x', 'int46'. Did you mean 'int64' for 'int46'?"),
+        (["zzz"], "has no column 'zzz'. Leave them out. Its columns are: "),
+    ],
+)
+def test_columns_that_the_view_does_not_have_are_refused_and_never_lost(names: list[str], words: str) -> None:
+    more = columns(GOOD) | {name: [1] for name in names}
+    table = pa.table({"id": ["a"], "at": times([0]), "n": [1]} | {name: [1] for name in names})
+    small = view(("n", "int64"), keys=(("id", "string"),))
+    for read in (
+        lambda: push_batch.from_json(ALL, more, CLOCK),
+        lambda: push_batch.from_arrow(small, table, CLOCK),
+    ):
+        with pytest.raises(RejectError) as refused:
+            read()
+        assert refused.value.field == f"df.{names[0]}"
+    with pytest.raises(RejectError) as refused:
+        push_batch.from_json(ALL, more, CLOCK)
+    assert words in str(refused.value)
+
+
+def test_a_number_as_a_time_is_told_the_forms_there_are() -> None:
+    found = push_batch.from_json(ALL, columns(GOOD | {"at": 1_795_604_382}), CLOCK)
+    [bad] = found.rejected
+    assert 'text in RFC 3339, such as "2026-01-31T12:00:00Z"' in bad.reason
