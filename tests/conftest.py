@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import os
+import ssl
 from typing import Any
 
 import httpx
@@ -17,6 +20,23 @@ settings.register_profile("millrace", deadline=None, max_examples=50)
 settings.load_profile("millrace")
 # httpx gives up a read after five seconds, which a first request to a process that still imports may take.
 httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 60.0
+_create_ssl_context = httpx._transports.default.create_ssl_context
+
+
+@functools.cache
+def _shared_context(trust_env: bool, files: tuple[str | None, ...]) -> ssl.SSLContext:
+    return _create_ssl_context(trust_env=trust_env)
+
+
+def _read_certificates_once(*, verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+    """A client of httpx reads all of the machine's certificates, which takes longer than what it is made for."""
+    if verify is not True or cert is not None:
+        return _create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
+    return _shared_context(trust_env, tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+
+httpx._transports.default.create_ssl_context = _read_certificates_once
+gc.disable()  # until all tests are collected: hardly anything that this makes goes again
 
 
 class ByPlatform(LoadFileScheduling):
@@ -36,13 +56,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Long files go first, so that no worker is left alone with one at the end."""
     if hasattr(config, "workerinput"):
         long = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: (E2E not in item.path.as_posix(), item.path not in long))
+        items.sort(key=lambda item: (not item.nodeid.startswith(f"{E2E}/"), item.path not in long))
 
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays, so the garbage collector need not look at it ever again (a tenth of its time)."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

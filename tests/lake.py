@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from millrace_core.features.online import keys
 from millrace_core.features.online.row import Layout, Row
 from millrace_data.online.store import Store
 from millrace_services.materialize.settings import JobSettings
-from tests import builders
+from tests import builders, warm_process
 
 
 @dataclass
@@ -70,24 +68,14 @@ class Lake:
         return None if found is None else Layout.of(self.definition).decode(found)
 
     def job(self, *arguments: str, **environment: str) -> tuple[int, dict[str, Any], str]:
-        """Runs the real process: exit code, termination log, stderr."""
+        """Runs the real process: exit code, termination log, output."""
         log = self.folder.parent / "termination-log"
         log.unlink(missing_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "millrace_services.materialize", *arguments],
-            env={
-                **os.environ,
-                **self.environ(),
-                "MILLRACE_TERMINATION_LOG": str(log),
-                **self.environment,
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return done.returncode, json.loads(log.read_bytes()) if log.exists() else {}, done.stderr
+        variables = {"MILLRACE_TERMINATION_LOG": str(log), **self.environ(), **self.environment, **environment}
+        words = ("-m", "millrace_services.materialize", *arguments)
+        output = self.folder.parent / "output"
+        code = warm_process.start(words, {**os.environ, **variables}, self.folder.parent, output).wait(60)
+        return code, json.loads(log.read_bytes()) if log.exists() else {}, output.read_text()
 
     def environ(self) -> dict[str, str]:
         """The view, as a Job is told it."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm_process
+from tests.warm_process import WarmProcess
+
 
 class RunningService:
     """One server process; its logs go to a file."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: WarmProcess, log: Path) -> None:
         self.process = process
         self._log = log
         self.url = ""
@@ -63,14 +64,7 @@ def starting(folder: Path) -> Iterator[StartService]:
     def start(*arguments: str, listening: bool = True, **environment: str) -> RunningService:
         log = folder / f"service-{len(started)}.log"
         defaults = {"MILLRACE_HOST": "127.0.0.1", "MILLRACE_PORT": "0", "MILLRACE_DRAIN_SECONDS": "0"}
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                env={**os.environ, **defaults, **environment},
-                stderr=sink,
-                stdout=sink,
-                cwd=folder,
-            )
+        process = warm_process.start(arguments, {**os.environ, **defaults, **environment}, folder, log)
         service = RunningService(process, log)
         started.append(service)
         if listening:

