@@ -192,7 +192,7 @@ class World:
                 in_vain = 0
                 continue
             if self.wish is None or in_vain > 0 or self.now + timedelta(seconds=self.wish) > end:
-                return
+                return await self._operator.write_events() if self._operator is not None else None
             in_vain += 1
             self.now += timedelta(seconds=self.wish + 0.001)
         raise AssertionError(f"never settles; kills: {self.kills}, last: {self.failures[-3:]}")
@@ -332,6 +332,16 @@ class Operator:
             ),
         )
         return self._deleted != before
+
+    async def write_events(self) -> None:
+        """Writes the Events that the API server did not take at once, as the runtime does all the while."""
+        writing = asyncio.create_task(self.cluster.events.run(asyncio.Event()))
+        try:
+            async with asyncio.timeout(60):
+                await self.cluster.events._queued.join()
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
 
     async def reconcile_all(self) -> float | None:
         """Reconciles every key once; seconds until the earliest wish to look again."""

@@ -114,9 +114,14 @@ async def test_a_turn_plans_the_route_once_whatever_it_decides(shop: World, monk
     assert len(planned) == reconciled > 5
 
 
-async def test_every_transition_is_told_once(shop: World) -> None:
+@pytest.mark.parametrize("fault", [{}, {"action": "drop"}, {"action": "dropAfter"}, {"action": "status", "code": 503}])
+async def test_every_transition_is_told_once(shop: World, faults: Faults, fault: dict[str, Any]) -> None:
+    """Also where the first of its Events is not answered."""
+    if fault:
+        faults.put({"verb": "create", "resource": "events", "name": r"ramp\..*", "times": 1, **fault})
     shop.apply(canary())
     await shop.settle()
+    assert faults.fired() == len({*fault} & {"action"})
     told = Counter(reason for about, _, reason in shop.events() if about == "ramp")
     once = ("Ready", "Running", "RampCompleted", "Succeeded")
     assert told == {**dict.fromkeys(once, 1), "StepTaken": 2, "Programmed": 4}
