@@ -115,7 +115,9 @@ def _check(
     kind, name = str(document.get("kind") or "object"), given.name
     namespace = str(found.stored.get("metadata", {}).get("namespace", definitions.DEFAULT_PROJECT)) if made else ""
     here = f"{file}:{given.node.place('metadata.name')[0]}"
-    if made is not None and (first := seen.setdefault((kind, namespace, name), here)) != here:
+    # Of one beginning of a name the API server makes as many names as are asked for.
+    named = made is not None and document["metadata"].get("name")
+    if named and (first := seen.setdefault((kind, namespace, name), here)) != here:
         faults = [Fault("metadata.name", f"{name!r} is defined a second time, first in {first}")]
     if faults:
         checked.mistakes += [Mistake(file, *given.node.place(where), f"{kind} {name}", where, m) for where, m in faults]

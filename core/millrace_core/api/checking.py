@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from millrace_core.api.base import API_VERSION, GROUP
 from millrace_core.api.crdgen import root_schema
 from millrace_core.api.kinds import KINDS, Kind
-from millrace_core.api.models import mistakes, validated
+from millrace_core.api.models import BOOLEAN_WORDS, mistakes, validated
 from millrace_core.schema import Schema, compile_schema
 from millrace_core.schema.defaulting import copied
 from millrace_core.schema.metadata import metadata_errors, shape_errors
 from millrace_core.schema.node import SchemaNode
 
+# What the API server takes of metadata.generateName, and how many characters it adds.
+_MOST_OF_PREFIX: Final = 58
+_RANDOM: Final = 5
 _KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in KINDS}
 
 
@@ -51,6 +54,7 @@ def check(document: Mapping[str, Any]) -> Checked:
         return Checked(wrong, {})
     kind = _KINDS[document["kind"]]
     obj: dict[str, Any] = copied(document)
+    _generate_name(obj.get("metadata"))
     found = list(_unknown(_schema(kind.name), obj))
     obj.pop("status", None)  # a create brings none along
     found += _metadata_faults(kind, obj.get("metadata"))
@@ -88,11 +92,19 @@ def _unknown(schema: Schema, obj: dict[str, Any]) -> Iterator[Fault]:
         yield Fault(path, "there is no such field" + (f"; the fields here are {there}" if there else ""))
 
 
+def _generate_name(metadata: Any) -> None:
+    """Gives an object a name as the API server does, where it has only the beginning of one."""
+    prefix = metadata.get("generateName") if isinstance(metadata, dict) else None
+    if isinstance(prefix, str) and prefix and not metadata.get("name"):
+        metadata["name"] = f"{prefix[:_MOST_OF_PREFIX]}{'x' * _RANDOM}"
+
+
 def _metadata_faults(kind: Kind, metadata: Any) -> list[Fault]:
     if not isinstance(metadata, dict):
         return []
     wrong = shape_errors(metadata) or metadata_errors(f"{GROUP}/{kind.plural}", metadata)
-    return [Fault(each.path, each.message) for each in wrong]
+    said = {each.path: each.message + (BOOLEAN_WORDS if each.message.endswith("got bool") else "") for each in wrong}
+    return [Fault(*each) for each in said.items()]
 
 
 def _schema_faults(kind: Kind, obj: dict[str, Any]) -> Iterator[Fault]:

@@ -113,7 +113,7 @@ def load_object(document: dict[str, Any]) -> ApiObject:
 def name_of(document: Mapping[str, Any]) -> str:
     """The name of an object, for messages."""
     metadata = document.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    name = metadata.get("name") or metadata.get("generateName") if isinstance(metadata, Mapping) else None
     return str(name) if name else "without a name"
 
 

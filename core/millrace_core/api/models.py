@@ -28,6 +28,10 @@ def validated(model: type[M], document: Any) -> M:
     return model.model_validate(document, by_alias=True, by_name=False)
 
 
+# YAML 1.1, as kubectl reads it.
+BOOLEAN_WORDS: Final = "; y, n, yes, no, on and off are booleans in YAML: write a text in quotes"
+
+
 def mistakes(model: type[ApiModel], error: ValidationError) -> Iterator[tuple[str, str]]:
     """The wrong fields of an object of ``model``, each with a sentence."""
     # A field that is not there is named first: where another one is missing, this may be what was meant for it.
@@ -43,6 +47,8 @@ def _sentence(model: type[ApiModel], mistake: ErrorDetails) -> str:
         names = sorted({str(field.alias) for field in _fields(model, location[:-1])})
         return f"there is no such field; the fields here are {', '.join(names)}"
     came = "" if kind == "missing" else f" (came: {shown(mistake['input'], 80)})"
+    if kind == "string_type" and isinstance(mistake["input"], bool):
+        came += BOOLEAN_WORDS
     return mistake["msg"] + came + (_meaning(model, location) if kind in _SAYS_LITTLE else "")
 
 

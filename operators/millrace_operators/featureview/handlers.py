@@ -24,6 +24,8 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_kube.runtime import Controller, Mapper, itself
+from millrace_operators.facts import sources
+from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.featureview.reconcile import reconcile
 from millrace_operators.platform import Platform
 
@@ -37,7 +39,8 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         **dict.fromkeys((MODEL_DEPLOYMENTS, DEPLOYMENTS), waiting),
     }
     reads = (CONTROLLER_REVISIONS, EXPERIMENTS)  # of those who read the view
-    return [Controller("featureview", partial(reconcile, cluster, platform), watches, reads)]
+    facts = FactGatherer(sources(cluster, platform.gateway_url), clock=cluster.now) if platform.gateway_url else None
+    return [Controller("featureview", partial(reconcile, cluster, platform, facts), watches, reads)]
 
 
 def _waiting(cache: Cache, reader: Object) -> Iterable[tuple[str, str]]:

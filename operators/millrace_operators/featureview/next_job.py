@@ -13,6 +13,7 @@ from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview import command, intervals, runs
 from millrace_operators.featureview.command import FULL, PendingCommand
+from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.intervals import Interval
 from millrace_operators.featureview.progress import MaterializationProgress
 from millrace_operators.featureview.runs import Run
@@ -62,6 +63,7 @@ class JobContext(NamedTuple):
         void_runs: runs whose Jobs have to be deleted first.
         command: a command that is not handled yet.
         rendering: digest of what the pods of a run made now would run.
+        stored: what the online store has of the view.
     """
 
     view: View
@@ -74,6 +76,7 @@ class JobContext(NamedTuple):
     command: PendingCommand | None
     rendering: str
     now: datetime
+    stored: StoreRecord = StoreRecord.THERE
 
 
 def decide(context: JobContext) -> JobDecision:
@@ -128,7 +131,9 @@ def _suspended(it: JobContext) -> JobDecision | None:
 
 
 def _nothing_missing(it: JobContext) -> JobDecision | None:
-    return None if it.gaps else JobDecision("nothing is missing")
+    if it.stored is StoreRecord.UNKNOWN:
+        return JobDecision("it is not known whether the online store has the view by now")
+    return None if it.gaps or it.stored is StoreRecord.GONE else JobDecision("nothing is missing")
 
 
 def _too_soon_to_retry(it: JobContext) -> JobDecision | None:
@@ -142,6 +147,17 @@ def _too_soon_to_retry(it: JobContext) -> JobDecision | None:
     if retry <= it.now:
         return None
     return JobDecision(f"the last run failed; the next try is at {timestamps.render(retry)}", wake=retry)
+
+
+def _emptied(it: JobContext) -> JobDecision | None:
+    """A run for what is new takes everything, because the store has no watermark. What was pushed since stays."""
+    if it.stored is not StoreRecord.GONE:
+        return None
+    last, reason = it.progress.last_run, "the online store has lost the view"
+    soon = last.finished_at + RETRY if last is not None else it.now
+    if soon > it.now:  # a run that is missed as soon as it ends went to another store than the one that is asked
+        return JobDecision(f"{reason}; it is written anew at {timestamps.render(soon)}", wake=soon)
+    return JobDecision(reason, _job(it, runs.BACKFILL, None, turn=last.name if last else ""))
 
 
 def _backfill(it: JobContext) -> JobDecision:
@@ -158,6 +174,7 @@ _RULES: Final[tuple[Callable[[JobContext], JobDecision | None], ...]] = (
     _suspended,
     _nothing_missing,
     _too_soon_to_retry,  # unless the spec has changed since the last run failed
+    _emptied,  # in one run, whatever is missing
     _backfill,
 )
 

@@ -23,6 +23,7 @@ from millrace_kube.resources import (
 )
 from millrace_operators.featureview import desired, runs
 from millrace_operators.featureview.acceptance import accept
+from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.protection import Ruling
 from millrace_operators.featureview.runs import Run
 from millrace_operators.featureview.view import View
@@ -43,6 +44,7 @@ class ViewObservation:
         refused: why the spec in effect is not the one that somebody wrote.
         forced: whom a change breaks that goes ahead by force.
         held: why the view is still there although it is being deleted; empty where it is not.
+        stored: what the online store has of the view.
         now: the moment.
     """
 
@@ -56,6 +58,7 @@ class ViewObservation:
     refused: RejectError | None = None
     forced: tuple[str, ...] = ()
     held: str = ""
+    stored: StoreRecord = StoreRecord.THERE
 
     @property
     def status(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
 from millrace_operators.featureview import command, intervals, next_job, progress, runs
 from millrace_operators.featureview.command import PendingCommand
+from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from millrace_operators.featureview.next_job import JobContext, JobDecision, JobRequest
 from millrace_operators.featureview.observe import ViewObservation
@@ -37,6 +38,7 @@ class ViewPlan:
         wake: when to plan again, even if nothing happens until then.
         handled: the last command that is dealt with; ``command_result``: what became of it.
         refused: why a command is refused; for an Event.
+        emptied: whether the online store has lost what it had of the view.
     """
 
     progress: MaterializationProgress
@@ -55,6 +57,7 @@ class ViewPlan:
     handled: str = ""
     command_result: str | None = None
     refused: RejectError | None = None
+    emptied: bool = False
 
 
 def plan(observed: ViewObservation) -> ViewPlan:
@@ -64,6 +67,9 @@ def plan(observed: ViewObservation) -> ViewPlan:
     known = progress.stored(observed.status, view.definition.schema_hash)
     begun = known or progress.begun(view.definition.schema_hash, now, lag_of(materialization))
     folded = progress.fold(begun, runs_seen, view.definition.error_checks)
+    emptied = observed.stored is not StoreRecord.THERE
+    if emptied:
+        folded = progress.lost(folded)
     pending = command.pending(view.command, view.handled)
     if not view.spec.online.enabled or materialization is None:
         return _offline(view, folded, runs_seen, pending, new_definition=known is None)
@@ -71,7 +77,17 @@ def plan(observed: ViewObservation) -> ViewPlan:
     active = next((run for run in runs_seen if run.state is RunState.ACTIVE and run not in void_runs), None)
     gaps = _gaps(materialization, folded)
     context = JobContext(
-        view, materialization, folded, runs_seen, gaps, active, void_runs, pending, observed.rendering, now
+        view,
+        materialization,
+        folded,
+        runs_seen,
+        gaps,
+        active,
+        void_runs,
+        pending,
+        observed.rendering,
+        now,
+        observed.stored,
     )
     decision = next_job.decide(context)
     if decision.replaced is not None:
@@ -96,6 +112,7 @@ def plan(observed: ViewObservation) -> ViewPlan:
         handled=decision.handled or view.handled,
         command_result=decision.result or command.ended(view.command_result, runs_seen),
         refused=decision.refused,
+        emptied=emptied,
     )
 
 

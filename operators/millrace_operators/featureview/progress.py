@@ -8,7 +8,7 @@ back to an earlier definition starts anew, too: its rows have been overwritten m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -118,6 +118,11 @@ def fold(
         keys=keys,
         quality=quality,
     )
+
+
+def lost(progress: MaterializationProgress) -> MaterializationProgress:
+    """The progress where the online store has lost all rows: nothing is covered. What runs found stays told."""
+    return replace(progress, covered=(), watermark=None, keys=0)
 
 
 def render(progress: MaterializationProgress) -> dict[str, Any]:

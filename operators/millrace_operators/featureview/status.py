@@ -161,6 +161,20 @@ def _failed(it: StatusContext) -> ConditionState | None:
     return False, last.reason or conditions.RUN_FAILED, f"Job {last.name}: {last.message or 'failed'}"
 
 
+def _emptied(it: StatusContext) -> ConditionState | None:
+    if not it.plan.emptied:
+        return None
+    job = it.plan.job.name if it.plan.job else it.plan.active.name if it.plan.active else ""
+    what = f"Job {job} writes the view anew" if job else f"the view is not written anew: {it.plan.reason}"
+    return False, conditions.STORE_EMPTIED, f"the online store has no record of the view any more; {what}"
+
+
+def _nothing_stored(it: StatusContext) -> ConditionState | None:
+    if not it.plan.emptied:
+        return None
+    return False, conditions.STORE_EMPTIED, "the online store has no record of the view any more"
+
+
 def _suspended(it: StatusContext) -> ConditionState | None:
     if not it.suspended or not it.plan.gaps:
         return None
@@ -274,13 +288,14 @@ _MATERIALIZED: Final[tuple[Rule, ...]] = (
     _obstructed,  # no store: nothing below can be made true
     _stuck,  # a pod that cannot start
     _failed,  # until a later run succeeds
+    _emptied,
     _suspended,
     _running,
     _pending,
     _not_begun,  # a mistyped year says nothing of itself
     _covered,
 )
-_FRESH: Final[tuple[Rule, ...]] = (_offline, _watermark_suspended, _behind, _not_run, _up_to_date)
+_FRESH: Final[tuple[Rule, ...]] = (_offline, _nothing_stored, _watermark_suspended, _behind, _not_run, _up_to_date)
 _QUALITY: Final[tuple[Rule, ...]] = (
     _offline,
     _source_changed,

@@ -16,6 +16,7 @@ from fastapi import Response
 
 from millrace_core.base import duration
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.types import times
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.arrow_bodies import ArrowBodies
 from millrace_services.gateway.definitions import Definitions
@@ -63,6 +64,7 @@ class Gateway:
             self.service.api.get(path)(self._feasts_health)
         for path in ("materialize", "materialize-incremental"):
             self.service.api.post(f"{FEAST}/{path}")(self._feasts_materialize)
+        self.service.api.get("/v1/feature-views/{namespace}/{name}/online")(self._online)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics
         metrics.gauge(
@@ -142,6 +144,13 @@ class Gateway:
         from millrace_data.sources.push_log import PushLog  # noqa: PLC0415
 
         PushLog(definition, Credentials.load(self._environ)).append(rows, push, now_microseconds())
+
+    async def _online(self, namespace: str, name: str) -> dict[str, str | None]:
+        """How far the store has a view, for the operator, which keeps it so and has no way to the store."""
+        if self._made is None:
+            raise RuntimeError("the gateway answers before it started")
+        found = await self._made[1].watermark(namespace, name)
+        return {"watermark": None if found is None else times.render(found)}
 
     async def _feasts_health(self) -> Response:
         """What Feast's server answers for health: 200 or 503, without a body."""

@@ -51,6 +51,12 @@ class RowStore:
         with self._explained():
             return layouts_of(hash_reply(await self._client.execute(b"HGETALL", keys.meta(project, view), [])))
 
+    async def watermark(self, project: str, view: str) -> int | None:
+        """Up to which event time the store has the view, microseconds; None where it has no record of it."""
+        with self._explained():
+            found: Any = await self._client.execute(b"HGET", keys.meta(project, view), [keys.META_WATERMARK])
+        return None if found is None else int(found)
+
     async def announce(self, project: str, view: str, layout: Layout, tolerance: int = TOLERANCE) -> Generation:
         """Makes known the layout of rows to come, and how much later than now they may be; gives their generation."""
         with self._explained():

@@ -127,3 +127,26 @@ def test_a_folder_without_yaml_and_a_file_that_is_not_there_are_named(
     code, _, err = validate(capsys, str(tmp_path / "absent.yaml"))
     assert code == 2
     assert "there is no file" in err
+
+
+def test_the_beginning_of_a_name_is_a_name_as_often_as_it_comes_and_is_bounded_as_the_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, long = (
+        SCHEDULED.without("metadata.name").having("metadata.generateName", prefix).build()
+        for prefix in ("stats-", "s" * 45)
+    )
+    path = written(tmp_path / "views.yaml", short, short)
+    assert validate(capsys, str(path))[::2] == (0, "")
+    code, _, err = validate(capsys, str(written(path, long)))
+    assert code == 2
+    assert "has 50 characters. Choose a name of at most 49" in err
+
+
+def test_a_text_that_yaml_reads_as_a_boolean_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "views.yaml"
+    text = yaml.safe_dump(SCHEDULED.build(), sort_keys=False)
+    path.write_text(text.replace("name: user_id", "name: n").replace("name: stats", "name: y"))
+    code, _, err = validate(capsys, str(path))
+    assert code == 2
+    assert err.count("y, n, yes, no, on and off are booleans in YAML: write a text in quotes") == 2

@@ -11,6 +11,7 @@ from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.base import timestamps
 from millrace_operators.featureview import desired, runs, status
 from millrace_operators.featureview.acceptance import accept
+from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.next_job import JobRequest
 from millrace_operators.featureview.observe import ViewObservation
 from millrace_operators.featureview.plan import ViewPlan, plan
@@ -45,12 +46,15 @@ class Life:
         self.made: list[JobRequest] = []
         self.writes = 0
         self.platform = PLATFORM
+        self.stored = StoreRecord.THERE
 
     def look(self) -> ViewPlan:
         """One reconcile."""
         view, before = accept(self.view), self.view.get("status") or {}
         observed = runs.of_jobs(self.jobs.values(), self.pods, self.now)
-        planned = plan(ViewObservation(self.view, view, self.now, observed, rendering=self.rendering()))
+        planned = plan(
+            ViewObservation(self.view, view, self.now, observed, rendering=self.rendering(), stored=self.stored)
+        )
         for run in planned.void_runs:
             del self.jobs[run.name]
         if planned.job is not None and planned.job.name not in self.jobs:

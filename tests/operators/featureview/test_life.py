@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from millrace_core.api import conditions
 from millrace_kube.resources import annotations_of
 from millrace_operators.featureview import runs
+from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.intervals import BEGINNING, Interval
 from tests.builders import Built, feature_view
 from tests.operators.featureview.life import PLATFORM, Life, moment
@@ -780,6 +781,76 @@ def test_a_start_in_the_future_leaves_nothing_to_backfill_and_is_told_until_it_c
     life.now = moment("12:40")
     life.look()
     assert life.holds("Materialized") == "True"
+
+
+def test_a_store_that_was_emptied_is_told_and_the_view_is_written_anew_in_one_run() -> None:
+    life = Life(clicks(startFrom="2026-11-01T00:00:00Z"))
+    life.look()
+    life.succeed()
+    life.look()
+    assert life.holds("Ready") == "True"
+    life.wait(timedelta(minutes=6))
+    life.stored = StoreRecord.GONE
+    planned = life.look()
+    job = life.active()
+    assert (planned.job.interval, planned.job.full) == (None, False)
+    lost = "the online store has no record of the view any more"
+    assert life.condition("Materialized") == ("False", "StoreEmptied", f"{lost}; Job {job} writes the view anew")
+    assert life.condition("Fresh") == ("False", "StoreEmptied", lost)
+    assert life.holds("Ready") == "False"
+    assert life.view["status"]["online"] == {"keys": 0}
+    assert not life.view["status"].keys() & {"watermark", "intervals"}
+    writes = life.writes
+    assert life.look().job is None
+    assert life.writes == writes
+    life.stored = StoreRecord.THERE
+    life.succeed(start="12:00")
+    life.look()
+    assert life.holds("Ready") == "True"
+    assert life.view["status"]["online"] == {"keys": 3}
+    assert life.look().job is None
+
+
+def test_a_store_that_loses_what_each_run_writes_is_not_filled_without_a_pause() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.stored = StoreRecord.GONE
+    planned = life.look()
+    assert planned.job is None
+    assert "it is written anew at 2026-11-20T12:05:00Z" in life.condition("Materialized")[2]
+    assert planned.wake == moment("12:05")
+    life.now = moment("12:05")
+    assert life.look().job is not None
+
+
+def test_nothing_is_begun_while_it_is_not_known_what_the_store_has() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    life.wait(timedelta(minutes=6))
+    life.stored = StoreRecord.GONE
+    life.look()
+    life.succeed()
+    life.stored = StoreRecord.UNKNOWN
+    assert life.look().job is None
+    assert life.condition("Materialized")[1] == "StoreEmptied"
+    life.stored = StoreRecord.THERE
+    life.look()
+    assert life.holds("Ready") == "True"
+
+
+def test_a_suspended_view_is_not_written_anew_and_says_so() -> None:
+    life = Life(clicks())
+    life.look()
+    life.succeed()
+    life.look()
+    life.wait(timedelta(minutes=6))
+    life.edit("materialization.suspend", True)
+    life.stored = StoreRecord.GONE
+    assert life.look().job is None
+    assert life.condition("Materialized")[2].endswith("is not written anew: spec.materialization.suspend is true")
 
 
 HAPPENINGS: dict[str, Callable[[Life, int], object]] = {

@@ -36,6 +36,7 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_kube.watched import WATCHED
+from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.featureview import runs
 from millrace_operators.featureview.reconcile import reconcile
 from tests.builders import Built, feature_view, model_deployment
@@ -72,6 +73,7 @@ class World:
         self.namespace = api.namespace()
         self.now: datetime = NOON
         self.platform = PLATFORM
+        self.facts: FactGatherer | None = None
         self.writes = 0
         self.absent: set[Resource] = set()
         self.after_listing: Callable[[], object] = lambda: None
@@ -149,7 +151,8 @@ class World:
                 listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
             self.after_listing()
-            self.wake = await reconcile(cluster, self.platform, Key("featureview", self.namespace, "clicks"))
+            key = Key("featureview", self.namespace, "clicks")
+            self.wake = await reconcile(cluster, self.platform, self.facts, key)
         except (MillraceError, KilledError):
             self.kills += 1
             self._cluster = None if self.fragile else cluster
