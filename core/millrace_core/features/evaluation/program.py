@@ -5,7 +5,11 @@ has the same bits wherever it is computed. Training and materialization start th
 requests it is started once and goes on running (``standing_query``).
 
 A row for which an expression fails is null, and is counted. Each expression is evaluated once, inside a struct inside
-``try``: where it fails the struct is null, and where its value is null the struct is not.
+``try``: where it fails the struct is null, and where its value is null the struct is not. Where it reads a value that
+is longer than it may be it is not evaluated, and the struct is null.
+
+DuckDB can be stopped between vectors alone, and counts only few of the bytes that a function makes. So rows that may
+need much are given to it a few at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
 from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
-from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
+from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.expressions import REQUEST
 from millrace_core.features.expressions.sql_writer import Name, quoted
 from millrace_core.features.types.arrow_numpy import Numbers, integers, one_array
@@ -36,6 +40,10 @@ from millrace_core.features.types.conform import ARROW
 _BATCH: Final = 65_536
 # Expressions whose failures one 64-bit integer of a row tells.
 _MASK: Final = 62
+# What the rows of one vector may need together: bytes, and steps, which take some 0.1 s.
+_VECTOR_BYTES: Final = 2**26
+_VECTOR_STEPS: Final = 2**25
+_VECTOR: Final = 2048
 _VISIBLE: Final = "visible"
 _ENTITY: Final = "entity"
 
@@ -95,6 +103,7 @@ class Program:
         fields = [pa.field(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
         self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
         types = {name: definition.feature[name].type for name in steps}
+        self._slice = _rows_at_once(list(steps.values()))
         self._steps = tuple(steps)
         self._masks = -(-len(steps) // _MASK)
         self._query = partial(_query, self.inputs, self.wanted, steps, types)
@@ -114,7 +123,7 @@ class Program:
         given = [_without_zone(column) for column in columns]
         batch = pa.record_batch([*given, visible, entity], schema=self._schema)
         with self._explained(), _database().cursor() as cursor:
-            cursor.register(GIVEN, pa.table(batch))
+            cursor.register(GIVEN, _sliced(batch, self._slice))
             table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
         masks = [integers(one_array(column)) for column in table.columns[: self._masks]]
         found = table.columns[self._masks :]
@@ -130,7 +139,8 @@ class Program:
         with self._explained():
             if self._standing is None:
                 all_there = f"(select *, true as {_VISIBLE}, true as {_ENTITY} from {GIVEN})"  # noqa: S608
-                self._standing = StandingQuery(_database().cursor(), fields, self._query(all_there, REAL))
+                query = self._query(all_there, REAL)
+                self._standing = StandingQuery(_database().cursor(), fields, query, self._slice)
             try:
                 found = self._standing.rows(arrays, rows)
             except BaseException:
@@ -165,8 +175,7 @@ class Program:
 def _database() -> Any:
     database = duckdb.connect(":memory:", config={"threads": 1, **NO_DOWNLOADS})
     database.execute("set global TimeZone = 'UTC'")
-    # The optimizer moves a common subexpression out of its try(): one row on which it fails would then fail the query.
-    database.execute("set global disabled_optimizers = 'common_subexpressions'")
+    database.execute(ROW_BY_ROW)
     return database
 
 
@@ -206,11 +215,14 @@ def _query(
     Each expression is a column of its own subquery around the one before, so that it is computed once.
     """
     columns = {each.name: quoted(f"i{index}") for index, each in enumerate(inputs)}
+    read: dict[Name, FeatureType] = {each.name: each.type for each in inputs} | {(name,): types[name] for name in steps}
     query = table
     failed = []
     for index, (name, computed) in enumerate(steps.items()):
         column = quoted(f"e{index}")
         value = f"try({{'v': {_cast(computed.expression.over(columns), computed.came, types[name])}}})"
+        if too_long := _too_long(computed, columns, read):
+            value = f"case when {too_long} then null else {value} end"
         fails = f"{column} is null"
         if not computed.on_demand:
             # An expression over aggregates alone has a value for every entity. Without an entity it is null, as online.
@@ -225,6 +237,37 @@ def _query(
     masks = [" + ".join(failed[begin : begin + _MASK]) for begin in range(0, len(failed), _MASK)]
     outputs = ", ".join([*first, *masks, *(_out(columns[name,], types[name]) for name in wanted)])
     return f"select {outputs} from {query}"  # noqa: S608 written anew
+
+
+def _too_long(computed: CompiledExpression, columns: Mapping[Name, str], read: Mapping[Name, FeatureType]) -> str:
+    """SQL that is true where a value that an expression reads is longer than it may be; empty where all may be."""
+    if computed.longest is None:
+        return ""
+    lengths = (_length(columns[name], read[name]) for name in computed.expression.names)
+    return " or ".join(f"{length} > {computed.longest}" for length in lengths if length)
+
+
+def _length(column: str, declared: FeatureType) -> str:
+    if element_type(declared) == "string":
+        texts = f"coalesce(list_sum(list_transform({column}, lambda x: strlen(x))), 0)"
+        return f"(8 * len({column}) + {texts})"
+    if element_type(declared) is not None:
+        return f"(8 * len({column}))"
+    return {"string": f"strlen({column})", "bytes": f"octet_length({column})"}.get(declared, "")
+
+
+def _rows_at_once(steps: Sequence[CompiledExpression]) -> int:
+    """How many rows may be in one vector."""
+    size = sum(each.growth.bytes.at(each.longest or 0) for each in steps)
+    work = sum(each.growth.steps.at(each.longest or 0) for each in steps)
+    return max(1, min(_VECTOR, int(_VECTOR_BYTES // max(1, size)), int(_VECTOR_STEPS // max(1, work))))
+
+
+def _sliced(batch: pa.RecordBatch, rows: int) -> pa.Table:
+    """The batch as a table of slices of so many rows; each is a vector of its own, or several."""
+    if rows >= _VECTOR:
+        return pa.table(batch)
+    return pa.Table.from_batches([batch.slice(first, rows) for first in range(0, len(batch), rows)], batch.schema)
 
 
 def _cast(value: str, came: str, declared: FeatureType) -> str:

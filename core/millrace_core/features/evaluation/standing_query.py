@@ -27,10 +27,11 @@ class StandingQuery:
         cursor: for this query alone; closed with it.
         fields: the columns of ``given``, after ``real``.
         query: over ``given``, row by row and in its order; its first column is ``real``.
+        at_once: how many rows the engine may be given at once.
     """
 
-    def __init__(self, cursor: Any, fields: Sequence[pa.Field], query: str) -> None:
-        self._input = _EndlessStream(pa.schema([(REAL, pa.bool_()), *fields]))
+    def __init__(self, cursor: Any, fields: Sequence[pa.Field], query: str, at_once: int) -> None:
+        self._input = _EndlessStream(pa.schema([(REAL, pa.bool_()), *fields]), at_once)
         self._cursor = cursor
         weakref.finalize(self, _close, cursor)
         cursor.execute("set enable_progress_bar = false")
@@ -71,8 +72,9 @@ def _close(cursor: Any) -> None:
 class _EndlessStream:
     """The stream that the query reads."""
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, at_once: int) -> None:
         self._schema = schema
+        self._at_once = at_once
         self._none = pa.record_batch(
             [pa.array([False]), *(pa.nulls(1, field.type) for field in list(schema)[1:])], schema=schema
         )
@@ -87,7 +89,12 @@ class _EndlessStream:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         while True:
             batch, self._next = self._next, None
-            yield self._none if batch is None else batch
+            if batch is None:
+                yield self._none
+            elif len(batch) <= self._at_once:
+                yield batch
+            else:
+                yield from (batch.slice(first, self._at_once) for first in range(0, len(batch), self._at_once))
 
     def __arrow_c_schema__(self) -> Any:
         return self._schema.__arrow_c_schema__()

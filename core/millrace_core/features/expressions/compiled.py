@@ -8,6 +8,9 @@ reads aggregates alone, which have a value at all times, and so it has one, too.
 An expression that reads ``request.<field>``, directly or through others, is *on demand*. It is evaluated at every read,
 over features that are null where nothing is visible.
 
+An expression that needs more than in proportion to what it reads (``growth``) takes values up to a length. Where one is
+longer it cannot be computed for this row, wherever that is.
+
 The value is cast to the declared type. Where it cannot be computed for a row (an overflow, a text that is no number, a
 value out of range) it is null for this row, in training and online alike.
 """
@@ -16,12 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from millrace_core.api.featureview import FeatureType, FeatureViewSpec, element_type
 from millrace_core.api.names import digest
 from millrace_core.base.errors import RejectError
-from millrace_core.features.expressions.expressions import REQUEST, Expression, parse, require_known, type_of
+from millrace_core.features.expressions.expressions import (
+    REQUEST,
+    Expression,
+    parse,
+    require_known,
+    too_large,
+    type_of,
+)
+from millrace_core.features.expressions.growth import Growth
+from millrace_core.features.expressions.growth_rules import NUMBER, Bound, TooLargeError
+from millrace_core.features.expressions.polynomial import INPUT, constant, variable
 from millrace_core.features.expressions.sql_writer import Name
 
 # SQL types of the declared ones. Times are UTC without a zone.
@@ -35,6 +48,9 @@ SQL: Final[Mapping[str, str]] = {
     "bytes": "BLOB",
     "timestamp": "TIMESTAMP",
 }
+_TEXT: Final = Bound(variable(INPUT), constant(0))
+_LIST: Final = Bound(variable(INPUT), variable(INPUT).times(1 / 8))
+_BOUNDS: Final[Mapping[str, Bound]] = {kind: _TEXT if kind in ("string", "bytes") else NUMBER for kind in SQL}
 _INTEGERS: Final = frozenset(
     f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 )
@@ -74,6 +90,8 @@ class CompiledExpression:
         on_demand: evaluated at every read.
         row_bound: null where no row is visible; matters for stored ones only.
         meaning: a text that changes whenever its values could.
+        longest: how many bytes each text, and how many eighths each list that it reads may have; None: any.
+        growth: what it needs for a row, over values of any length.
     """
 
     expression: Expression
@@ -83,6 +101,8 @@ class CompiledExpression:
     on_demand: bool
     row_bound: bool
     meaning: str
+    longest: int | None
+    growth: Growth
 
 
 def sql_type(declared: FeatureType) -> str:
@@ -148,6 +168,7 @@ class _Compiler:
         read = {use: self.compile(use, (*stack, name)) for use in uses if use in self.places}
         types: dict[Name, str] = {(use,): sql_type(self._types(use)) for use in uses}
         types |= {(REQUEST, field): sql_type(self._request[field]) for field in request}
+        longest, growth = self._limits(expression, read, where)
         came = type_of(expression, types, where=where)
         _require_fit(came, feature.type, where)
         on_demand = bool(request) or any(each.on_demand for each in read.values())
@@ -159,20 +180,46 @@ class _Compiler:
             came,
             on_demand=on_demand,
             row_bound=self._rows_alone or columns or any(each.row_bound for each in read.values()),
-            meaning=self._meaning(expression, uses, request),
+            meaning=self._meaning(expression, uses, request, longest),
+            longest=longest,
+            growth=growth,
         )
         return self.done[name]
 
     def _types(self, name: str) -> FeatureType:
         return self._given[name].type if name in self._given else self._features[self.places[name]].type
 
-    def _meaning(self, expression: Expression, uses: Sequence[str], request: Sequence[str]) -> str:
+    def _limits(
+        self, expression: Expression, read: Mapping[str, CompiledExpression], where: str
+    ) -> tuple[int | None, Growth]:
+        """How long what it reads may be, and what it needs."""
+
+        def own(name: Name) -> Bound:
+            return _BOUNDS.get(self._request[name[1]] if len(name) > 1 else self._types(name[0]), _LIST)
+
+        def through(name: Name) -> Bound:
+            """In what the expressions that it reads are made of: each alone may grow a little."""
+            made = read.get(name[0]) if len(name) == 1 else None
+            if made is None or own(name) is NUMBER:
+                return own(name)
+            value = made.growth.value
+            return value if made.longest is None else value.at(made.longest)
+
+        try:
+            growth, chained = expression.growth(own), expression.growth(through)
+            return (None, chained) if growth.free and chained.free else (growth.longest(), growth)
+        except TooLargeError as error:
+            raise too_large(error, where) from None
+
+    def _meaning(self, expression: Expression, uses: Sequence[str], request: Sequence[str], longest: int | None) -> str:
         """The canonical text and a digest of what the names in it mean."""
         features = {
             use: [self._types(use), self._given[use].meaning if use in self._given else self.done[use].meaning]
             for use in uses
         }
-        names = {"features": features, "request": {field: self._request[field] for field in request}}
+        names: dict[str, Any] = {"features": features, "request": {field: self._request[field] for field in request}}
+        if longest is not None:
+            names["longest"] = longest
         return f"{expression.text} # {digest(names)[:16]}"
 
 

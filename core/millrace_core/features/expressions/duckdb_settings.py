@@ -10,3 +10,7 @@ NO_DOWNLOADS: Final[Mapping[str, Any]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+
+# The optimizer moves a common subexpression out of its try(), and computes constants before it: one row on which it
+# fails, or none, would then fail the query. And its time grows with the cube of an expression's depth.
+ROW_BY_ROW: Final = "set global disabled_optimizers = 'common_subexpressions,expression_rewriter'"

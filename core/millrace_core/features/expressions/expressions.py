@@ -12,15 +12,19 @@ further parts name the field of a struct instead, and the name is that of the co
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
 from millrace_core.base.errors import RejectError
+from millrace_core.features.expressions.copies import parsed_size
 from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 from millrace_core.features.expressions.functions import WHY_NOT
+from millrace_core.features.expressions.growth import MOST_NODES, Growth, measure
+from millrace_core.features.expressions.growth_rules import Bound, TooLargeError
 from millrace_core.features.expressions.sql_writer import SELECT, Name, SqlWriter, Tree, literal, quoted
 
 REQUEST: Final = "request"
@@ -37,6 +41,8 @@ _CLAUSES: Final = {
     "qualify": "qualify",
 }
 _SHOWN: Final = 30
+# What the parser takes for a space, and its tokens do not.
+_SPACES: Final = re.compile("[\\s\u180e\u200b-\u200f\u2060\ufeff]+")
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,13 @@ class Expression:
     Attributes:
         text: its canonical text; parsed again it gives itself.
         names: the names that it reads, each once, in the order of first use.
+        longest: how many bytes each value that it reads may have (8 for each element of a list), where names may be of
+            any type; None where nothing limits it. See ``growth``.
     """
 
     text: str
     names: tuple[Name, ...]
+    longest: int | None = field(compare=False)
     _tree: Tree = field(repr=False, compare=False)
     _fields: bool = field(default=False, repr=False, compare=False)
 
@@ -60,6 +69,14 @@ class Expression:
             return _within(columns[name[:1]], name[1:]) if self._fields else columns[name]
 
         return SqlWriter("", "", named).sql(self._tree)
+
+    def growth(self, bounds: Callable[[Name], Bound]) -> Growth:
+        """What it needs over values of these bounds.
+
+        Raises:
+            TooLargeError: it is too much.
+        """
+        return measure(self._tree, bounds)
 
 
 def parse(text: str, *, where: str, fields: bool = False) -> Expression:
@@ -100,12 +117,22 @@ def _parse(text: str, where: str, fields: bool) -> Expression:
 
     tree = _tree(text, where)
     written = SqlWriter(text, where, named).sql(tree)
-    return Expression(written, tuple(names), tree, fields)
+    try:
+        grown = measure(tree)
+        longest = None if grown.free else grown.longest()
+    except TooLargeError as error:
+        raise too_large(error, where) from None
+    return Expression(written, tuple(names), longest, tree, fields)
 
 
 def _within(column: str, fields: Name) -> str:
     """The SQL of a field of a struct, of a field of it, and so on."""
     return column + "".join(f"[{literal(each)}]" for each in fields)
+
+
+def too_large(error: TooLargeError, where: str) -> RejectError:
+    """The refusal of an expression that needs too much."""
+    return RejectError(error.sentence, hint=error.hint, field=where, reason="ExpressionTooLarge")
 
 
 def require_known(expression: Expression, known: Iterable[Name], *, where: str, what: str) -> None:
@@ -186,9 +213,12 @@ def predicate(text: str, types: Mapping[str, str], *, where: str, what: str) -> 
 
 def _tree(text: str, where: str) -> Tree:
     """The parser's tree of the one expression that the text is."""
+    _require_small(text, where)
     answer = _serialized(text)
     if answer["error"] and answer["error_type"] == "parser":
         message = answer["error_message"] if text.strip() else "an expression is expected, nothing came"
+        if "Max expression depth" in message:
+            raise _refused("it is nested too deeply", where, "Split it over several features")
         raise _refused(message, where)
     if answer["error"] or len(answer["statements"]) != 1:
         raise _refused("several statements came, one expression is expected", where, "Leave out the semicolon")
@@ -208,6 +238,36 @@ def _tree(text: str, where: str) -> Tree:
     return tree
 
 
+def _words(text: str, tokens: Iterable[tuple[int, Any]]) -> Iterator[str]:
+    """The tokens of a text as DuckDB finds them, without comments, in lower case."""
+    source, listed = text.encode(), list(tokens)
+    ends = [*(begin for begin, _ in listed), len(source)][1:]
+    for (begin, kind), end in zip(listed, ends, strict=True):
+        word = source[begin:end].strip().decode("utf-8", "replace").lower()
+        if kind.name in ("identifier", "keyword") and not word.startswith('"'):
+            yield from _SPACES.split(word)
+        elif kind.name != "comment":
+            yield word
+
+
+def _require_small(text: str, where: str) -> None:
+    """Refuses what the parser would copy until memory is full."""
+    if "case" not in text.lower():
+        return
+    size = parsed_size(_words(text, _parser().tokenize(text)))
+    if size is None:
+        raise _refused(
+            "'case' and 'end' do not pair off", where, "Each case needs its end; quote names that are called so"
+        )
+    if size > MOST_NODES:
+        raise RejectError(
+            f"it becomes {size:,} words, because each 'when' compares a copy of what stands after its 'case'",
+            hint="Give what stands there a feature of its own",
+            field=where,
+            reason="ExpressionTooLarge",
+        )
+
+
 def _serialized(text: str) -> Any:
     engine = _parser()
     with engine.lock:
@@ -220,6 +280,7 @@ class _Parser:
     connection: Any
     lock: threading.Lock
     error: type[Exception]
+    tokenize: Callable[[str], list[tuple[int, Any]]]
 
 
 @lru_cache(maxsize=1)
@@ -228,7 +289,7 @@ def _parser() -> _Parser:
     import duckdb  # noqa: PLC0415
 
     connection = duckdb.connect(":memory:", config={"threads": 1, **NO_DOWNLOADS})
-    return _Parser(connection, threading.Lock(), duckdb.Error)
+    return _Parser(connection, threading.Lock(), duckdb.Error, duckdb.tokenize)
 
 
 def _refused(sentence: str, where: str, hint: str = "") -> RejectError:

@@ -3,7 +3,7 @@
 All others are refused. Of DuckDB's scalar functions these are left out on purpose:
 
 - those that read the clock, a setting, the catalogue or the environment, and random ones;
-- those whose result has no bound (``range``, ``repeat``);
+- those whose result has no bound (``range``, ``repeat``, ``list_reduce``); of all others ``growth_rules`` has one;
 - ``hash``, whose result differs between versions of DuckDB (``md5_number_lower`` is the same in all of them);
 - collations, structs, maps, unions and variants, which no feature can hold.
 """
@@ -33,13 +33,13 @@ _MATH: Final = """
 """
 _CHOICE: Final = "coalesce if ifnull nullif"
 _TEXT: Final = """
-    array_extract ascii bar base64 bin bit_length char_length character_length chr concat concat_ws contains
+    array_extract ascii base64 bin bit_length char_length character_length chr concat concat_ws contains
     damerau_levenshtein decode editdist3 encode ends_with format from_base64 from_hex hamming hex instr jaccard
     jaro_similarity jaro_winkler_similarity lcase left left_grapheme len length length_grapheme levenshtein lower lpad
     ltrim mismatches nfc_normalize octet_length ord overlay position prefix printf regexp_escape regexp_extract
     regexp_extract_all regexp_full_match regexp_matches regexp_replace regexp_split_to_array replace reverse right
     right_grapheme rpad rtrim split split_part starts_with str_split str_split_regex string_split string_split_regex
-    string_to_array strip_accents strlen strpos substr substring substring_grapheme suffix to_base to_base64 to_binary
+    string_to_array strip_accents strlen strpos substr substring substring_grapheme suffix to_base64 to_binary
     to_hex translate trim ucase unbin unhex unicode upper url_decode url_encode
 """
 _DIGESTS: Final = "md5 md5_number md5_number_lower md5_number_upper sha1 sha256"
@@ -64,9 +64,9 @@ _LISTS: Final = """
     list_bool_and list_bool_or list_cat list_concat list_contains list_cosine_distance list_cosine_similarity
     list_count list_distance list_distinct list_dot_product list_element list_extract list_filter list_first list_has
     list_has_all list_has_any list_indexof list_inner_product list_intersect list_last list_max list_median list_min
-    list_negative_dot_product list_negative_inner_product list_position list_prepend list_product list_reduce
-    list_resize list_reverse list_reverse_sort list_slice list_sort list_stddev_pop list_stddev_samp list_sum
-    list_transform list_unique list_value list_var_pop list_var_samp list_where reduce unpivot_list
+    list_negative_dot_product list_negative_inner_product list_position list_prepend list_product
+    list_reverse list_reverse_sort list_slice list_sort list_stddev_pop list_stddev_samp list_sum list_transform
+    list_unique list_value list_var_pop list_var_samp list_where
 """
 
 FUNCTIONS: Final = _words(" ".join((_MATH, _CHOICE, _TEXT, _DIGESTS, _JSON, _TIME, _LISTS)))
@@ -105,7 +105,10 @@ _REASONS: Final = {
     "it makes rows, and an expression gives one value": """
         unnest generate_series generate_subscripts regexp_split_to_table
     """,
-    "it makes values of any size": "range repeat",
+    "it makes values of any size": """
+        range repeat bar to_base list_resize array_resize list_reduce array_reduce reduce list_aggregate list_aggr
+        array_aggregate aggregate unpivot_list
+    """,
     "it reads files or tables, and an expression sees the names of one row": """
         read_csv read_csv_auto read_parquet read_json read_text read_blob glob parquet_scan sniff_csv query query_table
     """,

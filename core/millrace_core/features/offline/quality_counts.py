@@ -13,6 +13,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.quality import Check
 from millrace_core.features.evaluation.engine import Engine, Session
+from millrace_core.features.expressions.duckdb_settings import ROW_BY_ROW
 from millrace_core.features.expressions.expressions import predicate
 from millrace_core.features.expressions.sql_writer import literal
 from millrace_core.features.history.history import History, HistorySource, TimeRange
@@ -47,8 +48,7 @@ def count_checks(
     if first is None:
         return QualityCounts(0, None, [CheckCount(0, 0) for _ in checks])
     with engine.connection() as session:
-        # The optimizer moves a common subexpression of two conditions out of their ``try``, and would fail there.
-        session.run("set disabled_optimizers = 'common_subexpressions'")
+        session.run(ROW_BY_ROW)
         session.register("sample", pa.table(first).slice(0, 0))
         counts = [_CheckSql(check, columns, first.schema, len(definition.join_keys)).sql(session) for check in checks]
         wanted = ["count(*) filter (not late)", "max(event)", *chain.from_iterable(counts)]

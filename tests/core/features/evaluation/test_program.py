@@ -158,6 +158,7 @@ CASES = [
     ("s::timestamp", "timestamp", ["infinity", "1970-01-01"], [None, 0], 1),
     ("s::bigint::int + 1", "int32", [str(2**31 - 1), str(2**31), "1", None], [None, None, 2, None], 2),
     ("cast('x' as int)", "int32", ["1", "2", None], [None] * 3, 3),
+    ("nullif(1.5, 1.5 % 0)", "float64", ["1"], [None], 1),
     ("null", "int32", ["1", None], [None] * 2, 0),
     ("list_transform([s], lambda x: x::int)", "array<int32>", ["1", "x", None], [[1], None, [None]], 1),
 ]
@@ -196,6 +197,48 @@ def test_what_fails_is_counted_for_the_feature_that_fails_and_not_for_those_that
 
     assert [each.to_pylist() for each in found.values] == [[1, None, 1, None], [None, None, None, 4]]
     assert found.errors == {"n": 1, "more": 1, "asked": 2}
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind", "given", "short", "long"),
+    [
+        ("levenshtein(a, b)", "int64", "string", "x" * 100, "x" * 200_000),
+        ("replace(a, 'x', b)", "string", "string", "yy", "x" * 200_000),
+        ("array_to_string(list_transform(a, lambda x: x || b[1]), '')", "string", "array<string>", ["x"], ["x"] * 9999),
+        ("list_sum(list_transform(a, lambda x: x * list_sum(b)))", "float64", "array<float64>", [2.0], [2.0] * 99_999),
+        ("lower(hex(a || hex(b))) || hex(a || a)", "string", "bytes", b"a", b"a" * 2**20),
+    ],
+)
+def test_a_value_that_is_longer_than_an_expression_takes_fails_for_its_row_in_training_and_online(
+    expression: str, kind: str, given: str, short: Any, long: Any
+) -> None:
+    columns = [{"name": "a", "type": given}, {"name": "b", "type": given}]
+    definition = view(computed("x", expression, kind), columns=columns)
+    program = Program(definition, ["x"], ())
+    cells = [short, long, None, short]
+    there = pa.array([True] * 4)
+
+    (by_column,), errors = program.arrays([pa.array(cells, ARROW[given])] * 2, there, there)  # type: ignore[index]
+    ((*by_row,),), same_errors = program.values([cells, cells], 4)
+
+    assert by_column.to_pylist() == by_row
+    assert by_row[0] is not None
+    assert by_row[1:] == [None, None, by_row[0]]
+    assert errors == same_errors == {"x": 1}
+
+
+def test_expressions_that_read_each_other_grow_together_no_more_than_one() -> None:
+    chain = [computed("x0", "a || a", "string")]
+    chain += [computed(f"x{index}", f"x{index - 1} || x{index - 1}", "string") for index in range(1, 40)]
+    definition = view(*chain, columns=[{"name": "a", "type": "string"}])
+    program = Program(definition, ["x2", "x39"], ())
+
+    ((first, last), errors) = program.values([["a"]], 1)
+
+    assert first == ("a" * 8,)
+    assert last == (None,)
+    assert next(iter(errors)) > "x15"
+    assert set(errors.values()) == {1}
 
 
 def test_each_of_many_expressions_is_counted_by_itself() -> None:

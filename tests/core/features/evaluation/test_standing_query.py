@@ -22,7 +22,7 @@ DATABASE = duckdb.connect(":memory:", config={"threads": 1})
 
 
 def standing() -> StandingQuery:
-    return StandingQuery(DATABASE.cursor(), FIELDS, QUERY)
+    return StandingQuery(DATABASE.cursor(), FIELDS, QUERY, 1000)
 
 
 def ask(query: StandingQuery, numbers: list[int], texts: list[str]) -> list[tuple[Any, ...]]:
@@ -52,7 +52,7 @@ def test_a_row_on_which_the_engine_fails_is_an_error_and_never_the_next_requests
 
 def test_a_query_that_nobody_needs_is_gone_with_its_cursor() -> None:
     cursor = DATABASE.cursor()
-    query = StandingQuery(cursor, FIELDS, QUERY)
+    query = StandingQuery(cursor, FIELDS, QUERY, 1000)
     ask(query, [1], ["1"])
     seen = weakref.ref(query)
     del query
