@@ -79,7 +79,7 @@ def mariadb_server() -> Iterator[MariaDb]:
 
 def _prepare(running: MariaDb, folder: Path) -> None:
     """A user and a database, once it answers."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while True:
         try:
             connection = pymysql.connect(unix_socket=f"{folder}/socket", user="root")

@@ -69,7 +69,7 @@ def postgres_server() -> Iterator[Postgres]:
     arguments = ["-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-F"]
     server = subprocess.Popen([programs / "postgres", *arguments], stderr=subprocess.DEVNULL, user=owner)
     try:
-        ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "30"]
+        ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "90"]
         while subprocess.run(ready, check=False).returncode:
             if server.poll() is not None:
                 raise RuntimeError("the server did not start")

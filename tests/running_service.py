@@ -30,7 +30,7 @@ class RunningService:
     def log_lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
-    def wait_listening(self, seconds: float = 30) -> None:
+    def wait_listening(self, seconds: float = 90) -> None:
         """Waits for the server's own word on where it listens; fails with its log when it exits first."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

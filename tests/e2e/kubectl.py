@@ -67,7 +67,7 @@ class Kubectl:
             pytest.fail(f"{finished.stderr}\n{self.run('describe', kind, name).stdout}")
 
 
-def eventually(check: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 90.0) -> Any:
     """The first truthy answer of ``check``; fails the test with the last answer otherwise."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):

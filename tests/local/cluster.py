@@ -25,7 +25,7 @@ from millrace_local.node.run import run as run_node
 from millrace_local.node.settings import NodeSettings
 
 Obj = dict[str, Any]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Faults:
 @pytest.fixture(scope="session")
 def http(faulty_server: RunningServer) -> Iterator[httpx.Client]:
     """A plain client of the server."""
-    with httpx.Client(base_url=faulty_server.url, timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=faulty_server.url, timeout=60, trust_env=False) as client:
         yield client
 
 

@@ -41,7 +41,7 @@ class Api:
     """The API server as a user sees it, without the operators' own client."""
 
     def __init__(self, server: RunningServer) -> None:
-        self._http = httpx.Client(base_url=server.url, timeout=10, headers={"User-Agent": "a-user"})
+        self._http = httpx.Client(base_url=server.url, timeout=60, headers={"User-Agent": "a-user"})
 
     def close(self) -> None:
         """Ends the connection."""
@@ -165,7 +165,7 @@ async def operators(
                 raise error or AssertionError("a task of the operators ended")
 
 
-async def eventually(holds: Callable[[], Any], seconds: float = 15.0) -> Any:
+async def eventually(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Waits until ``holds()`` is true, and gives what it was."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds

@@ -80,7 +80,7 @@ places = st.tuples(st.sampled_from(ZONES), starts) | st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(line=lines, place=places)
 def test_the_next_and_the_latest_tick_are_those_of_a_minute_by_minute_look(
     line: Line, place: tuple[ZoneInfo, datetime]

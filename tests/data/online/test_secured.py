@@ -203,7 +203,7 @@ def run_in_spite_of(store: FeatureStore, harm: Callable[[], None]) -> None:
 def answered(gateway: RunningService) -> list[float | None]:
     """The sample's amounts; nothing while the store is away."""
     asked = {"features": ["stats:amount"], "entities": {"user_id": SAMPLE}}
-    answer = httpx.post(f"{gateway.url}/get-online-features", json=asked, timeout=10)
+    answer = httpx.post(f"{gateway.url}/get-online-features", json=asked)
     if answer.status_code != 200:
         assert answer.status_code in (404, 503), answer.text
         return []

@@ -218,7 +218,7 @@ def test_rows_come_as_a_stream_that_may_be_left_at_any_moment(server: MariaDb) -
     assert len(connections(server)) == 1
     del source, stream
     gc.collect()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while connections(server):
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -51,7 +51,7 @@ def faulty(faulty_server: RunningServer) -> Iterator[RunningServer]:
 
 def client_of(server: RunningServer, **headers: str) -> httpx.Client:
     """An HTTP client of a server; loading certificates, which it does not need, would take most of a test."""
-    return httpx.Client(base_url=server.url, timeout=10, verify=False, headers=headers)
+    return httpx.Client(base_url=server.url, timeout=60, verify=False, headers=headers)
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +90,7 @@ class KubectlProcess:
             env=self.environment(**environment),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert (done.returncode != 0) == fails, f"kubectl {arguments}: {done.stdout}{done.stderr}"
@@ -121,7 +121,7 @@ def kubectl(server: RunningServer, namespace: str, tmp_path_factory: pytest.Temp
     return KubectlProcess(server.kubeconfig, namespace, home)
 
 
-def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true result of ``check``; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:

@@ -111,7 +111,7 @@ class WatchThread(threading.Thread):
 def test_watches_are_cut_off(client: httpx.Client, faulty: RunningServer) -> None:
     watch = WatchThread(faulty.url)
     watch.start()
-    watch.open.wait(10)
+    watch.open.wait(60)
     rules(client, {"verb": "create", "nth": 2, "action": "dropWatches"})
     create(client, "a")
     create(client, "b")
@@ -127,7 +127,7 @@ def test_a_stale_watch_runs_behind_until_the_rule_is_gone(
     stale, fresh = WatchThread(faulty.url, "stale"), WatchThread(faulty.url, "fresh")
     for watch in (stale, fresh):
         watch.start()
-        assert watch.open.wait(10)
+        assert watch.open.wait(60)
     create(client, "a")
     create(client, "b")
     eventually(lambda: fresh.names == ["a", "b"])

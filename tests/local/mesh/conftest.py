@@ -91,7 +91,7 @@ class Rig:
         return sum(int(line.rpartition(": ")[2]) for line in lines)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds():
                 await asyncio.sleep(0.005)
 
@@ -118,7 +118,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     backends = Backends(free_port())
     try:
         async with EnvoyAdmin(settings.directory) as admin, aiohttp.ClientSession() as session:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not await admin.ready():
                     await asyncio.sleep(0.02)
             rig = Rig(settings, admin, Publisher(settings, admin), backends, session, process)
@@ -126,6 +126,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             process = rig.process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         for name in list(backends.runners):
             await backends.stop(name)

@@ -386,7 +386,7 @@ async def test_envoy_killed_and_started_again_serves_what_the_files_say(rig: Rig
     await rig.apply(**objects, virtual_services=[o.virtual_service("rec", [split(100)])])
     assert not rig.publisher.confirmed
     rig.process = subprocess.Popen(envoy.command(), cwd=rig.settings.directory, stderr=subprocess.DEVNULL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not rig.publisher.confirmed:
             await rig.apply(**objects, virtual_services=[o.virtual_service("rec", [split(100)])])
             await asyncio.sleep(0.02)

@@ -236,7 +236,7 @@ def test_deletion_during_the_promotion_lets_it_finish() -> None:
     assert (life.phase, life.champion) == ("Succeeded", "v2")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.floats(0, 2600), max_size=25).map(tuple))
 def test_turns_at_any_other_time_change_nothing(turns_at: tuple[float, ...]) -> None:
     """A restart, a resync, an unrelated event: each is a turn that knows only status and objects."""
@@ -252,7 +252,7 @@ steps = st.lists(st.integers(0, 100), min_size=1, max_size=8).map(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(steps, st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=8))
 def test_whatever_happens_the_route_sums_to_100_and_the_ramp_never_falls(
     ramp: list[dict[str, object]], changes: list[tuple[int, bool]]

@@ -80,7 +80,7 @@ def _spec(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return builders.experiment("e", "shop", "v1", "v2").having("spec.arms", arms).build(), steps
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(observations())
 def test_no_verdict_moves_the_weights_while_the_control_is_not_ready(observation: Observation) -> None:
     live = [arm.target for arm in observation.arms.values() if arm.target and arm.service == "shop"]

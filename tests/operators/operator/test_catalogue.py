@@ -30,9 +30,11 @@ class Registry:
         self.empties: dict[str, int] = {}
         self.parts: list[tuple[str, list[str] | None, list[str] | None]] = []
         self.broken = False
+        self.refused = 0
 
     async def answer(self, request: web.Request) -> web.Response:
         if self.broken:
+            self.refused += 1
             return web.Response(status=500)
         place = request.path.removeprefix("/v1/catalogue").strip("/")
         if request.method != "GET":
@@ -210,7 +212,7 @@ async def test_a_registry_that_is_down_is_told_of_once_and_caught_up_with(
     caplog.set_level(logging.INFO, logger=catalogue.__name__)
     seen.broken = True
     cache.upsert(FEATURE_VIEWS, view("meanwhile", 2))
-    await asyncio.sleep(0.6)
+    await eventually(lambda: seen.refused >= 2)
     cache.remove(FEATURE_VIEWS, view("old", 3))
     assert EXPERIMENTS.kind in seen.wholes
     seen.broken = False

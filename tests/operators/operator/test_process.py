@@ -135,14 +135,14 @@ def test_of_two_processes_one_acts_until_it_stops_and_the_other_until_it_loses_t
     assert (written(leader, "CronJob", "apply"), written(other, "CronJob", "apply")) == (2, 0)
 
     leader.process.send_signal(signal.SIGTERM)
-    assert leader.process.wait(20) == 0
+    assert leader.process.wait(60) == 0
     until(other.leads)
     view(api, "made-late")
     until(lambda: api.get(CRON_JOBS, "default", "fv-made-late"))
     assert written(other, "CronJob", "apply") == 1, "what the first one made is left as it is"
 
     api.merge(LEASES, "millrace-system", "millrace-operator", {"spec": {"holderIdentity": "a thief"}})
-    assert other.process.wait(20) == 1
+    assert other.process.wait(60) == 1
     assert "the Lease is lost" in other.log.read_text()
     assert holder(api) == "a thief"
 

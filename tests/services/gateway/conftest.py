@@ -41,7 +41,7 @@ class Store:
     def start(self) -> None:
         options = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder), "--save", ""]
         self._process = subprocess.Popen([programs().store, *options], stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             try:
                 self.client.ping()
@@ -117,7 +117,7 @@ def publish(gateway: RunningService, registry: RunningService) -> Publish:
             "entities": {"user_id": [1]},
             "project": "markers",
         }
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while awaited and httpx.post(f"{gateway.url}/get-online-features", json=body).status_code in UNKNOWN:
             assert time.monotonic() < until
             time.sleep(0.02)

@@ -183,7 +183,7 @@ async def test_what_is_not_known_may_exist_all_the_same_while_the_registry_says_
 async def running(definitions: Definitions) -> AsyncIterator[None]:
     task = asyncio.create_task(definitions.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await definitions.first_look()
         yield
     finally:
@@ -191,7 +191,7 @@ async def running(definitions: Definitions) -> AsyncIterator[None]:
 
 
 async def until(true: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.005)
 

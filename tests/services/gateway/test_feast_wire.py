@@ -161,7 +161,7 @@ def test_below_feast_one_row_that_does_not_fit_refuses_them_all(
         b'{"push_source_name": "moments", "df": {"day": [1764028800, 1764028801], "seen": [1764068382, %b], '
         b'"rate": [1, 2], "vec": [[], []], "count": [3, 4], "event_timestamp": [1764068382, 1764068382]}}'
     )
-    refused = httpx.post(f"{gateway.url}/feast/push", content=rows % moment, timeout=10)
+    refused = httpx.post(f"{gateway.url}/feast/push", content=rows % moment)
     assert refused.status_code == 400
     assert refused.json()["field"] == "df.seen"
     assert "row 1:" in refused.json()["error"]
@@ -172,7 +172,7 @@ def test_below_feast_one_row_that_does_not_fit_refuses_them_all(
 @pytest.mark.parametrize("body", [b'{"features": NaN', b"[" * 100_000, b"", b'{"a": ' + b"9" * 10_000 + b"}"])
 def test_below_feast_what_is_no_json_is_refused(gateway: RunningService, body: bytes) -> None:
     for path in ("get-online-features", "push", "write-to-online-store"):
-        assert httpx.post(f"{gateway.url}/feast/{path}", content=body, timeout=10).status_code == 400
+        assert httpx.post(f"{gateway.url}/feast/{path}", content=body).status_code == 400
 
 
 def test_versions_of_views_are_not_told(gateway: RunningService) -> None:

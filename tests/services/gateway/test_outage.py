@@ -88,7 +88,7 @@ def until(holds: Callable[[], Any], seconds: float = 30) -> None:
 
 
 def read(gateway: RunningService) -> tuple[int, Any]:
-    answer = httpx.post(f"{gateway.url}/get-online-features", json=BODY, timeout=10)
+    answer = httpx.post(f"{gateway.url}/get-online-features", json=BODY)
     body = answer.json()
     return answer.status_code, body["results"][1]["values"] if answer.status_code == 200 else body
 

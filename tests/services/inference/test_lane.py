@@ -21,7 +21,7 @@ class Gate:
 
     def work(self, number: int):
         def run() -> int:
-            assert self.opened.wait(10)
+            assert self.opened.wait(60)
             self.done.append(number)
             return number
 

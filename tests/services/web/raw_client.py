@@ -13,7 +13,7 @@ from tests.running_service import RunningService
 @contextmanager
 def connected(service: RunningService) -> Iterator[socket.socket]:
     at = urlsplit(service.url)
-    with socket.create_connection((at.hostname, at.port), timeout=10) as connection:
+    with socket.create_connection((at.hostname, at.port), timeout=60) as connection:
         yield connection
 
 

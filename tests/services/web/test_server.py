@@ -102,14 +102,14 @@ def test_sigterm_drains_without_one_failed_request(start_service):
 
 
 def test_while_draining_it_is_unready_and_still_accepts_and_finishes_what_is_in_flight(start_service):
-    toy = start_service(TOY, MILLRACE_DRAIN_SECONDS="3")
+    toy = start_service(TOY, MILLRACE_DRAIN_SECONDS="100")
     toy.terminate()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (ready := httpx.get(f"{toy.url}/health/ready")).status_code == 200:
         assert time.monotonic() < deadline
     assert ready.json()["checks"]["draining"]
     assert httpx.post(f"{toy.url}/echo", content="slow").text == "slow"
-    assert toy.exit_code() == 0
+    assert toy.process.poll() is None
 
 
 def test_ctrl_c_stops_at_once(start_service):
