@@ -27,6 +27,8 @@ from millrace_data.online.write_rule import SCRIPT
 KEYS_AT_ONCE: Final = 100
 # Bytes of rows per call, unless one row alone is larger.
 BYTES_AT_ONCE: Final = 1 << 20
+# A key may outlive its row by this part of the ttl, so that many rows expire together and go by one call.
+_OUTLIVES: Final = 1000
 # By which servers know the script that they were given by SCRIPT LOAD.
 SCRIPT_HASH: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
@@ -65,7 +67,7 @@ def row_commands(
     return write_rows(
         key_columns.store_keys(definition, columns),
         row_encoder.encode(layout, rows.event_times, rows.created_times, rows.features, context.stamp),
-        _moments(definition, rows),
+        expiries(definition, rows),
         context,
         fixed=not layout.has_variable,
         by_slot=by_slot,
@@ -174,10 +176,18 @@ def _plain(values: pa.Array) -> _Values:
 _NOTHING: Final = pa.scalar(b"", pa.binary())
 
 
-def _moments(definition: Definition, rows: Rows) -> Numbers | None:
+def expiries(definition: Definition, rows: Rows) -> Numbers | None:
+    """When the keys of rows go (int64 milliseconds since 1970).
+
+    Readers check the age of a row themselves, so its key may outlive it by less than a thousandth of the ttl. Of a
+    snapshot readers know no more than whether its key is there, so that goes in its very millisecond.
+    """
     if rows.expires is not None:
         return moments(rows.expires, 0)
-    return None if definition.ttl is None else moments(rows.event_times, definition.ttl)
+    if definition.ttl is None:
+        return None
+    step = max(definition.ttl // (_OUTLIVES * 1000), 1)
+    return -(-moments(rows.event_times, definition.ttl) // step) * step
 
 
 def moments(event_times: pa.Array, ttl: int) -> Numbers:

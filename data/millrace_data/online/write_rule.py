@@ -158,11 +158,15 @@ local function landing(i, moment)
   if fixed then
     old, new = olds[i], sub(rows, (i - 1) * size + 1, i * size)
     if old == new then return new end
+    if not old then
+      changed = changed + 1
+      return new
+    end
   else
     old, new = call('GETRANGE', KEYS[i], 0, 28), ARGV[before + i]
   end
-  local alien = old and sub(old, 1, 9) ~= head
-  local kind = old and (not alien and 2 or #old >= 25 and byte(old))
+  local alien = sub(old, 1, 9) ~= head
+  local kind = not alien and 2 or #old >= 25 and byte(old)
   if kind == 2 and #old >= 29 then
     local a, b, c, d, t = words('>I4I4I4I4I4', old, 10)
     if since and void(old) then
