@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
@@ -23,6 +24,8 @@ LOADED = (
     "millrace_services.registry.app",
     "millrace_services.inference.app",
     "millrace_services.materialize.main",
+    "millrace.cli.features.app",
+    "typer.rich_utils",
 )
 
 processes = multiprocessing.get_context("forkserver")
@@ -62,20 +65,35 @@ class WarmProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def start(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, log: Path) -> WarmProcess:
-    """Starts ``python *arguments``: ``-m module …``, ``-c program …`` or ``script …``; its output goes to ``log``."""
+def run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs ``python *arguments`` in ``folder``, where its modules may be, until it ends."""
+    with tempfile.TemporaryDirectory() as place:
+        output, errors = Path(place, "output"), Path(place, "errors")
+        code = start(arguments, environment, folder, output, errors).wait(60)
+        return subprocess.CompletedProcess(arguments, code, output.read_text(), errors.read_text())
+
+
+def start(
+    arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, log: Path, errors: Path | None = None
+) -> WarmProcess:
+    """Starts ``python *arguments``: ``-m module …``, ``-c program …`` or ``script …``; its output goes to ``log``.
+
+    Args:
+        errors: where what it writes to stderr goes, if not to ``log`` as well.
+    """
     log.write_bytes(b"")  # the process may not have opened it yet when a test looks
-    process = processes.Process(target=_become, args=(arguments, dict(environment), folder, log), daemon=True)
+    words = (arguments, dict(environment), folder, log, errors or log)
+    process = processes.Process(target=_become, args=words, daemon=True)
     process.start()
     return WarmProcess(process)
 
 
-def _become(arguments: tuple[str, ...], environment: dict[str, str], folder: Path, log: Path) -> None:
+def _become(arguments: tuple[str, ...], environment: dict[str, str], folder: Path, log: Path, errors: Path) -> None:
     """Does in a fresh fork what ``python *arguments`` does in a new process."""
-    sink = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
+    for stream, path in ((1, log), (2, errors)):
+        sink = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(sink, stream)
-    os.close(sink)
+        os.close(sink)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()

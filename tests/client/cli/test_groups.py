@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from millrace.cli import groups
 from millrace_core.base.errors import ReportError
+from tests import warm_process
 
 WORKING = '''"""Serves what was not served before.
 
@@ -58,9 +58,7 @@ class Installed:
 
     def millrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the command line where they are installed."""
-        command = [sys.executable, "-m", "millrace.cli.main", *arguments]
-        environ = {**os.environ, "PYTHONPATH": str(self._folder)}
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+        return warm_process.run(("-m", "millrace.cli.main", *arguments), os.environ, self._folder)
 
 
 @pytest.fixture
