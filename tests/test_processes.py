@@ -62,7 +62,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
     "operators": Process(
         ("millrace_operators.operator",),
         ("millrace_operators",),
-        frozenset({*WEB, *ENGINES, *MODELS, "boto3", "numpy", "redis", "sqlalchemy"}),
+        frozenset({*WEB - {"uvicorn"}, *ENGINES, *MODELS, "boto3", "numpy", "redis", "sqlalchemy"}),
     ),
     "gateway": Process(
         ("millrace_services.gateway",),
@@ -87,9 +87,9 @@ PROCESSES: Final[Mapping[str, Process]] = {
 }
 # Imported without being named in an extra: what brings them is.
 BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis", "pydantic_core": "pydantic"}
-# Named in an extra without being imported by us: uvicorn's parser, drivers that a database's URL names, and
+# Named in an extra without being imported by us: drivers that a database's URL names, and
 # replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
-UNSEEN: Final = {"httptools", "psycopg", "pymysql", "boto3"}
+UNSEEN: Final = {"psycopg", "pymysql", "boto3"}
 
 # Runs first in every process here: says at its end what it loaded, and finds nothing that it is not to have.
 AT_START: Final = """

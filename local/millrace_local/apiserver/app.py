@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from millrace_local.apiserver.connections import BODY_LIMIT
 from millrace_local.apiserver.documents import Documents
 from millrace_local.apiserver.errors import StatusError, no_such_path
 from millrace_local.apiserver.faults import FaultInjector
@@ -23,7 +24,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_BODY_LIMIT = 3 * 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ class App:
 
     async def _serve(self, request: Request, receive: Receive) -> Response | Stream:
         try:
-            request.body = await _body(receive)
+            request.body = await _body(request, receive)
             if self._faults is None:
                 return self._answer(request)
             return await self._answer_with_faults(request, self._faults)
@@ -94,7 +94,10 @@ class App:
         return self._objects.carry_out(verb, request, target)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(request: Request, receive: Receive) -> bytes:
+    # Of zeros before it there may be as many as fit into a head; llhttp has seen to it that it is a number.
+    if int(request.headers.get("content-length", "0").lstrip("0") or "0") > BODY_LIMIT:
+        raise _too_large()
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
@@ -105,9 +108,13 @@ async def _body(receive: Receive) -> bytes:
         message = await receive()
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
-        if size > _BODY_LIMIT:
-            raise StatusError(413, "RequestEntityTooLarge", f"the request body is larger than {_BODY_LIMIT} bytes")
+        if size > BODY_LIMIT:
+            raise _too_large()
     return b"".join(pieces)
+
+
+def _too_large() -> StatusError:
+    return StatusError(413, "RequestEntityTooLarge", f"the request body is larger than {BODY_LIMIT} bytes")
 
 
 def _failure(error: Exception) -> Response:

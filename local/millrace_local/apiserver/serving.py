@@ -11,13 +11,14 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from millrace_core.base.errors import ReportError
+from millrace_local.apiserver import connections
 from millrace_local.apiserver.app import App
-from millrace_local.apiserver.connections import Protocol
 from millrace_local.apiserver.faults import FaultInjector
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
 from millrace_local.apiserver.seeding import seed
@@ -27,7 +28,6 @@ from millrace_local.atomic_file import write_atomically
 HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 _PARENT_SIGNAL = signal.SIGUSR1
-_KEEP_ALIVE_SECONDS = 600
 
 
 class _UvicornServer(uvicorn.Server):
@@ -80,14 +80,15 @@ def serve(
     config = uvicorn.Config(
         App(server, FaultInjector(server) if faults else None),
         loop="uvloop",
-        http=Protocol,
+        # Nothing more is asked of the class than to be called.
+        http=partial(connections.Protocol, connections.guard()),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=connections.KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
         backlog=2048,
     )

@@ -1,23 +1,34 @@
 """``/health/live``, ``/health/ready`` and ``/metrics`` of the operator.
 
-Live: the event loop answers. Ready: this process leads and its cache is complete; a stand-by is live and not ready,
-nor is one that is refused a list: it says which, and goes on where it is not.
+Live: the event loop answers. Ready: this process leads and its cache is complete; a stand-by is live and not ready.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
-from aiohttp import web
+import orjson
+import uvicorn
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from uvicorn.server import ServerState
 
 from millrace_core.base.errors import RejectError
+from millrace_http.limits import Limits
+from millrace_http.protocol import Guard, GuardedProtocol
 from millrace_kube.metrics import KubeMetrics
 
 # Name of a check to the empty string, or to what is wrong.
 Checks = Callable[[], Mapping[str, str]]
+# Status, content type, body.
+Answer = tuple[int, str, bytes]
+
+# Probes and scrapes: small, few, without a body.
+LIMITS = Limits(body_bytes=64 * 1024, idle_seconds=120, connections=256, connections_per_client=64)
+_JSON = "application/json"
 
 
 @asynccontextmanager
@@ -27,35 +38,68 @@ async def serve(host: str, port: int, checks: Checks, metrics: KubeMetrics) -> A
     Raises:
         RejectError: the address is in use or not this machine's.
     """
-
-    async def live(_: web.Request) -> web.Response:
-        return web.json_response({"live": True})
-
-    async def ready(_: web.Request) -> web.Response:
-        wrong = {name: text for name, text in checks().items() if text}
-        answer = {"ready": not wrong, "checks": {name: text or "ok" for name, text in checks().items()}}
-        return web.json_response(answer, status=503 if wrong else 200)
-
-    async def scrape(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.add_routes(
-        [web.get("/health/live", live), web.get("/health/ready", ready), web.get("/metrics", scrape)],
+    guard, state = Guard(LIMITS), ServerState()
+    config = uvicorn.Config(
+        _application(checks, metrics),
+        interface="asgi3",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_keep_alive=int(LIMITS.idle_seconds),
     )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
+    config.load()
+
+    def connection() -> GuardedProtocol:
+        return GuardedProtocol(guard, config=config, server_state=state, app_state={})
+
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise RejectError(
-                f"cannot listen on {host}:{port}: {error.strerror}",
-                hint="Set MILLRACE_HEALTH_PORT to a free port, or stop what uses it",
-                field="MILLRACE_HEALTH_PORT",
-                reason="PortInUse",
-            ) from error
-        yield int(runner.addresses[0][1])
+        server = await asyncio.get_running_loop().create_server(connection, host, port)
+    except OSError as error:
+        raise RejectError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            hint="Set MILLRACE_HEALTH_PORT to a free port, or stop what uses it",
+            field="MILLRACE_HEALTH_PORT",
+            reason="PortInUse",
+        ) from error
+    try:
+        yield int(server.sockets[0].getsockname()[1])
     finally:
-        await runner.cleanup()
+        server.close()
+        for each in list(state.connections):
+            each.shutdown()
+
+
+def _application(checks: Checks, metrics: KubeMetrics) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    def live() -> Answer:
+        return 200, _JSON, orjson.dumps({"live": True})
+
+    def ready() -> Answer:
+        found = checks()
+        is_ready = not any(found.values())
+        answer = {"ready": is_ready, "checks": {name: text or "ok" for name, text in found.items()}}
+        return 200 if is_ready else 503, _JSON, orjson.dumps(answer)
+
+    def scrape() -> Answer:
+        return 200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
+
+    routes = {"/health/live": live, "/health/ready": ready, "/metrics": scrape}
+
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        method, path = scope["method"], scope["path"]
+        if path not in routes:
+            status, kind, body = _error(404, f"no route {method} {path[:200]}", "NotFound")
+        elif method not in ("GET", "HEAD"):
+            status, kind, body = _error(405, f"{method} came, GET is expected", "Invalid")
+        else:
+            status, kind, body = routes[path]()
+        headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return application
+
+
+def _error(status: int, sentence: str, reason: str) -> Answer:
+    return status, _JSON, orjson.dumps({"error": sentence, "reason": reason})

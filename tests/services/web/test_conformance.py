@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
 
+from millrace_kube.metrics import KubeMetrics
+from millrace_local.apiserver import process
+from millrace_operators.operator import health
 from tests.onnx_models import write_linear
 from tests.running_service import StartService
 from tests.services.web.conformance import CASES, exchange
 
 TOY = str(Path(__file__).with_name("toy_service.py"))
-SERVERS = ("toy", "registry", "gateway", "inference")
+SERVERS = ("toy", "registry", "gateway", "inference", "operator", "API server")
 
 
 @pytest.fixture(scope="module")
-def servers(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[str, bytes]]:
+def servers(
+    start_service: StartService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, tuple[str, bytes]]]:
     """URL and a path that answers 200, per server."""
     folder = tmp_path_factory.mktemp("servers")
     model = write_linear(folder / "model.onnx")
@@ -41,7 +50,31 @@ def servers(start_service: StartService, tmp_path_factory: pytest.TempPathFactor
             MILLRACE_DEVICE="cpu",
         ),
     }
-    return {name: (service.url, b"/health/live") for name, service in started.items()}
+    kubernetes = process.start(folder / "apiserver", kubeconfig=folder / "kubeconfig")
+    with operator() as url:
+        urls = {name: service.url for name, service in started.items()} | {"operator": url}
+        yield {name: (url, b"/health/live") for name, url in urls.items()} | {"API server": (kubernetes.url, b"/livez")}
+    kubernetes.stop()
+
+
+@contextmanager
+def operator() -> Iterator[str]:
+    """The operator's server of probes and metrics."""
+    started: Future[str] = Future()
+    ends = asyncio.Event()
+
+    async def serve() -> None:
+        async with health.serve("127.0.0.1", 0, dict, KubeMetrics()) as port:
+            started.set_result(f"http://127.0.0.1:{port}")
+            await ends.wait()
+
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    yield started.result(60)
+    loop.call_soon_threadsafe(ends.set)
+    thread.join(60)
+    loop.close()
 
 
 @pytest.mark.parametrize("server", SERVERS)
