@@ -23,6 +23,7 @@ from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
 from tests.builders import feature_view
+from tests.fuzz.http_head import HttpHead
 from tests.hostile_arrow import rows, stream, texts
 from tests.services.gateway.test_feature_reads import compiled, published
 
@@ -160,6 +161,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "arrow-read": Target(_arrow_read, (RejectError,), _ARROW),
     "feast-push": Target(_feast_push, (RejectError,), [_PUSH]),
     "feast-read": Target(_feast_read, (RejectError,), [_READ]),
+    "http_head": Target(HttpHead(), (), HttpHead.SEEDS),
     "infer": Target(_infer, (RejectError,), [_INFER]),
     "json-push": Target(_json_push, (RejectError,), [_PUSH]),
     "json-read": Target(_json_read, (RejectError,), [_READ]),

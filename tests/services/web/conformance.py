@@ -31,7 +31,7 @@ class Case:
 
 
 def get(*headers: bytes, target: bytes = PROBE, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:
-    lines = [b"%b %b HTTP/%b" % (method, target, version), b"Host: x", *headers]
+    lines = [b"%b %b HTTP/%b" % (method, target, version), b"Host: x.default", *headers]
     return b"\r\n".join([*lines, b"", b""])
 
 
@@ -55,12 +55,12 @@ def ended(sent: bytes, *statuses: int) -> Case:
 
 SERVED: Final[Mapping[str, Case]] = {
     "a plain request": answered(get(), 200),
-    "header names in any case": answered(b"GET PROBE HTTP/1.1\r\nhOsT: x\r\n\r\n", 200),
+    "header names in any case": answered(b"GET PROBE HTTP/1.1\r\nhOsT: x.default\r\n\r\n", 200),
     "a host with a port": answered(b"GET PROBE HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 200),
     "an empty host": answered(b"GET PROBE HTTP/1.1\r\nHost:\r\n\r\n", 200),
     "line ends before it": answered(b"\r\n\r\n" + get(), 200),
     "a query": answered(get(target=b"PROBE?a=b&c=%20"), 200),
-    "an absolute target": answered(get(target=b"http://otherPROBE"), 200),
+    "an absolute target": answered(get(target=b"http://x.defaultPROBE"), 200),
     "the server itself": Case(get(target=b"*", method=b"OPTIONS"), ({404, 405},), stays=True),
     "no path of this server": answered(get(target=NOWHERE), 404),
     "a head alone, without the body": Case(get(method=b"HEAD"), ({200, 405},), stays=True),
@@ -109,10 +109,10 @@ UPGRADES: Final[Mapping[str, Case]] = {
 REFUSED: Final[Mapping[str, Case]] = {
     # Hosts.
     "no host": ended(b"GET PROBE HTTP/1.1\r\n\r\n", 400),
-    "two hosts": ended(get(b"Host: x"), 400),
+    "two hosts": ended(get(b"Host: x.default"), 400),
     "a host with a space": ended(b"GET PROBE HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
     "a host with a path": ended(b"GET PROBE HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
-    "HTTP/1.0 with two hosts": ended(get(b"Host: x", version=b"1.0"), 400),
+    "HTTP/1.0 with two hosts": ended(get(b"Host: x.default", version=b"1.0"), 400),
     # Lengths.
     "a length and chunks": ended(chunked(b"0\r\n\r\n", b"Content-Length: 5"), 400),
     "chunks and a length": ended(post(b"0\r\n\r\n", b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400),
@@ -144,16 +144,16 @@ REFUSED: Final[Mapping[str, Case]] = {
     "an answered request, and a bad chunk": ended(get() + chunked(b"zz\r\n"), 200, 400),
     # Headers.
     "a folded header": ended(get(b"A: b\r\n c"), 400),
-    "a header before its beginning": ended(b"GET PROBE HTTP/1.1\r\n Host: x\r\n\r\n", 400),
-    "a space before the colon": ended(b"GET PROBE HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+    "a header before its beginning": ended(b"GET PROBE HTTP/1.1\r\n Host: x.default\r\n\r\n", 400),
+    "a space before the colon": ended(b"GET PROBE HTTP/1.1\r\nHost : x.default\r\n\r\n", 400),
     "a length with a space before the colon": ended(post(b"hello", b"Content-Length : 5"), 400),
     "a header without a colon": ended(get(b"Accept"), 400),
     "a header without a name": ended(get(b": a"), 400),
     "a zero byte in a header": ended(get(b"A: b\x00c"), 400),
     "a control character in a header": ended(get(b"A: b\x01c"), 400),
     "CR in a header": ended(get(b"A: b\rc"), 400),
-    "lines without CR": ended(b"GET PROBE HTTP/1.1\nHost: x\n\n", 400),
-    "one line without CR": ended(b"GET PROBE HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", 400),
+    "lines without CR": ended(b"GET PROBE HTTP/1.1\nHost: x.default\n\n", 400),
+    "one line without CR": ended(b"GET PROBE HTTP/1.1\r\nHost: x.default\nA: b\r\n\r\n", 400),
     "an expectation that nobody meets": ended(get(b"Expect: tea"), 417),
     "too large a header": ended(get(b"A: " + b"b" * 40_000), 431),
     "too many headers": ended(get(*(b"A%d: b" % n for n in range(120))), 431),
@@ -166,10 +166,10 @@ REFUSED: Final[Mapping[str, Case]] = {
     "a target beyond ASCII": ended(get(target=b"/\xc3\xa4"), 400),
     "a target with a zero byte": ended(get(target=b"/no%00where"), 400),
     "too long a target": ended(get(target=b"/" + b"a" * 40_000), 414),
-    "no version": ended(b"GET PROBE\r\nHost: x\r\n\r\n", 505),
+    "no version": ended(b"GET PROBE\r\nHost: x.default\r\n\r\n", 505),
     "HTTP/2.0": ended(get(version=b"2.0"), 505),
     "HTTP/1.2": ended(get(version=b"1.2"), 400),
-    "HTTP in lower case": ended(b"GET PROBE http/1.1\r\nHost: x\r\n\r\n", 400),
+    "HTTP in lower case": ended(b"GET PROBE http/1.1\r\nHost: x.default\r\n\r\n", 400),
     "the preface of HTTP/2": ended(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS": ended(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
     "an answered request, and none": ended(get() + b"\x00\x00", 200, 400),
