@@ -150,3 +150,11 @@ def test_a_text_that_yaml_reads_as_a_boolean_is_told_so(tmp_path: Path, capsys: 
     code, _, err = validate(capsys, str(path))
     assert code == 2
     assert err.count("y, n, yes, no, on and off are booleans in YAML: write a text in quotes") == 2
+
+
+@pytest.mark.parametrize("entities", [None, []])
+def test_a_view_without_entities_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], entities: list[object] | None
+) -> None:
+    view = SCHEDULED.without("spec.entities") if entities is None else SCHEDULED.having("spec.entities", entities)
+    assert validate(capsys, str(written(tmp_path / "view.yaml", view.build())))[::2] == (0, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +13,10 @@ from aiohttp import web
 
 from millrace_operators.facts.fact import Absent, Failed, Known
 from millrace_operators.facts.gathering import FactGatherer
+from millrace_operators.facts.source import FactSource, NoReading, Reading
 from millrace_operators.facts.stored_views import StoredViews, StoredWatermark
-from millrace_operators.featureview.emptied import StoreRecord, question, record
+from millrace_operators.featureview.emptied import LOOK_SECONDS, StoreRecord, question, record
+from tests.operators.featureview.world import Worlds, clicks
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ASKED = StoredWatermark("shop", "clicks")
@@ -77,3 +79,41 @@ def test_only_of_what_the_store_once_had_it_is_asked_whether_it_is_gone() -> Non
     assert question(view) is None
     assert question({**view, "status": {"watermark": "2026-11-20T11:00:00Z"}}) is None
     assert question({**view, "status": {"online": {"keys": 0}}}) == ASKED
+
+
+class Store(FactSource):
+    """What the gateway says of every view."""
+
+    name = "the gateway"
+    answers = StoredWatermark
+    emptied = False
+
+    async def read(self, _: StoredWatermark) -> Reading[datetime] | NoReading:
+        return NoReading(NOW) if self.emptied else Reading(NOW, NOW)
+
+
+async def test_a_view_that_the_store_lost_is_written_anew_with_one_event_and_the_store_is_asked_again_soon(
+    worlds: Worlds,
+) -> None:
+    world, store = worlds(), Store()
+    world.facts = FactGatherer([store], deadline=60, clock=lambda: world.now)
+    world.create(clicks())
+    await world.settle()
+    [job] = world.jobs()
+    world.succeed(job)
+    await world.settle()
+    assert world.condition("Materialized") == ("True", "Covered")
+    assert world.wake is not None
+    assert world.wake.after <= LOOK_SECONDS
+    store.emptied = True
+    world.now += timedelta(minutes=6)
+    await world.settle()
+    assert world.condition("Materialized") == ("False", "StoreEmptied")
+    assert world.condition("Ready")[0] == "False"
+    [again] = world.jobs()
+    store.emptied = False
+    world.succeed(again)
+    await world.settle()
+    assert world.condition("Ready")[0] == "True"
+    assert world.jobs() == []
+    assert [reason for reason, _ in world.events()].count("StoreEmptied") >= 1
