@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import kopf
 import pytest
 
 from millrace_core.api import conditions
-from millrace_kube.resources import CRON_JOBS, DEPLOYMENTS, FEATURE_VIEWS, MODEL_DEPLOYMENTS, NAMESPACES
+from millrace_kube.resources import CRON_JOBS, DEPLOYMENTS, EXPERIMENTS, FEATURE_VIEWS, MODEL_DEPLOYMENTS, NAMESPACES
 from millrace_local.apiserver.process import RunningServer
 from millrace_operators.operator.process import controllers
 from tests.builders import feature_view, model_deployment
@@ -101,10 +102,28 @@ def test_a_namespace_that_refuses_stops_nothing_in_the_others_and_is_taken_up_on
     api.close()
 
 
-async def test_a_kind_that_is_refused_everywhere_stops_what_reads_it_and_no_more(fresh: RunningServer) -> None:
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What each life of kopf's streams, as it shows it."""
+    lives: list[str] = []
+    real = kopf.spawn_tasks
+
+    async def spawn(**kwargs: Any) -> Any:
+        lives.append(str(kwargs["registry"]._watching.get_all_selectors()))
+        return await real(**kwargs)
+
+    monkeypatch.setattr(kopf, "spawn_tasks", spawn)
+    return lives
+
+
+@pytest.mark.slow
+async def test_a_kind_that_is_refused_everywhere_stops_what_reads_it_and_no_more(
+    fresh: RunningServer, streamed: list[str]
+) -> None:
     api, whole = Api(fresh), grants_of()
     namespace = api.namespace()
-    allow(fresh, [{**each, "resources": [r for r in each["resources"] if r != "experiments"]} for each in whole])
+    without = [{**each, "resources": [r for r in each["resources"] if r != "experiments"]} for each in whole]
+    allow(fresh, without)
     api.create(FEATURE_VIEWS, feature_view("clicks").having("metadata.namespace", namespace).build())
     api.create(MODEL_DEPLOYMENTS, model_deployment("ranker").having("metadata.namespace", namespace).build())
     async with operators(fresh, partial(controllers, platform=PLATFORM)) as running:
@@ -120,4 +139,13 @@ async def test_a_kind_that_is_refused_everywhere_stops_what_reads_it_and_no_more
             return any(item["type"] == conditions.READY for item in status.get("conditions") or ())
 
         await eventually(looked_at, 60)
+        await eventually(lambda: "experiments" in streamed[-1], 60)
+
+        allow(fresh, without)
+        api.drop_watches()
+        await eventually(lambda: running.runtime.cluster.cache.stores_of([EXPERIMENTS])[0].refused, 60)
+        await eventually(lambda: "experiments" not in streamed[-1], 60)
+        assert "featureviews" in streamed[-1], "one kind's refusal ends no other's stream"
+        allow(fresh, whole)
+        await eventually(lambda: running.runtime.synced, 60)
     api.close()
