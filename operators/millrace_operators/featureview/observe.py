@@ -22,7 +22,6 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_operators.featureview import desired, runs
-from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.protection import Ruling
 from millrace_operators.featureview.runs import Run
@@ -66,19 +65,17 @@ class ViewObservation:
         return self.document.get("status") or {}
 
 
-def observe(cache: Cache, ruling: Ruling, platform: Platform, now: datetime, *, held: str = "") -> ViewObservation:
-    """Gathers all that a plan depends on.
-
-    Raises:
-        RejectError: the definition is wrong; names the field and what to do.
-    """
+def observe(
+    cache: Cache, ruling: Ruling, view: View, platform: Platform, now: datetime, *, held: str = ""
+) -> ViewObservation:
+    """Gathers all that a plan depends on; ``view`` is what the ruling's document defines."""
     document = ruling.document
     namespace, name = namespace_of(document), name_of(document)
     # Purge Jobs say whose view they purge, and are no runs.
     jobs = [job for job in cache.select(JOBS, namespace, names.VIEW, name) if names.PROJECT not in labels_of(job)]
     return ViewObservation(
         document=document,
-        view=accept(document),
+        view=view,
         now=now,
         runs=runs.of_jobs(jobs, cache.select(PODS, namespace, names.VIEW, name), now),
         cron_job=cache.get(CRON_JOBS, namespace, names.cron_job(name)),

@@ -8,6 +8,7 @@ in effect then, and a view that is being deleted takes no new readers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -63,7 +64,7 @@ async def rule(cluster: CachedClient, document: Object) -> Ruling:
     """
     former = in_effect(document)
     try:
-        changed = accept(document)
+        changed = await asyncio.to_thread(accept, document)
     except RejectError as error:
         if accepted_spec(document) is None:
             raise
@@ -71,7 +72,7 @@ async def rule(cluster: CachedClient, document: Object) -> Ruling:
     if former["spec"] == document["spec"]:
         return Ruling(document)
     try:
-        before = accept(former)
+        before = await asyncio.to_thread(accept, former)
     except RejectError:  # accepted by another release, and wrong by this one: nothing can go on with it
         return Ruling(document)
     why = await _blocked(cluster, document, evolution(before.definition, changed.definition))

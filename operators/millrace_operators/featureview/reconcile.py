@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ from millrace_kube.resources import FEATURE_VIEWS, MODEL_DEPLOYMENTS, deleting
 from millrace_kube.writes import carry_out
 from millrace_operators.facts.gathering import FactGatherer
 from millrace_operators.featureview import purge
+from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.emptied import LOOK_SECONDS, StoreRecord, question, record
 from millrace_operators.featureview.observe import observe
 from millrace_operators.featureview.plan import plan
@@ -43,7 +45,9 @@ async def reconcile(cluster: CachedClient, platform: Platform, facts: FactGather
         return await purge.advance(cluster, platform, document, now, forced=let_go.forced)
     try:
         ruling = await rule(cluster, document)
-        observed = observe(cluster.cache, ruling, platform, now, held=let_go.held if let_go else "")
+        # Expressions are parsed and bound there, which other views need not wait for.
+        view = await asyncio.to_thread(accept, ruling.document)
+        observed = observe(cluster.cache, ruling, view, platform, now, held=let_go.held if let_go else "")
         observed = replace(observed, stored=stored or StoreRecord.THERE)
     except RejectError as error:
         await carry_out(cluster, unaccepted(document, error, now))

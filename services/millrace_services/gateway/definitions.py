@@ -132,7 +132,8 @@ class Definitions:
             answer = await self._ask("")
             came = _edition(answer)
         answer.raise_for_status()
-        found = snapshot(answer.content, answer.headers.get("etag", ""))
+        # Expressions are parsed and bound there.
+        found = await asyncio.to_thread(snapshot, answer.content, answer.headers.get("etag", ""))
         refused = refusal(self._edition, came, empty=found.empty)
         if not refused:
             self.current, self._edition, self._given = found, came, answer.content
@@ -149,10 +150,13 @@ class Definitions:
         if kept is None or self.loaded:
             return
         try:
-            self.current = snapshot(kept.body, kept.head.etag)
+            found = await asyncio.to_thread(snapshot, kept.body, kept.head.etag)
         except (ValueError, KeyError, TypeError) as error:
             logger.warning("the copy of the definitions cannot be used: %r", error)
             return
+        if self.loaded:  # meanwhile, by the registry
+            return
+        self.current = found
         self._edition = kept.head.edition
         self.loaded = True
         logger.info("the definitions are those of the copy until the registry gives newer ones")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from importlib import import_module
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -35,6 +35,9 @@ from millrace_services.web.hot import Answer, Call
 from millrace_services.web.metrics import Series
 
 logger = logging.getLogger(__name__)
+
+# Steps of expressions (``Program.work``) that are surely done within a few milliseconds.
+_AT_ONCE_STEPS: Final = 2**19
 
 CountErrors = Callable[[tuple[str, str], Mapping[str, int]], None]
 
@@ -119,13 +122,14 @@ class FeatureReads:
         codec = None if as_json else arrow
         if not came_as_stream:
             request = parse(call.body, self.default_project, feast_form.loads if feast else orjson.loads)
-            return await self._answer(request, codec, feast=feast, binary=False)
+            return await self._answer(request, codec, len(call.body), feast=feast, binary=False)
         async with self.bodies.opened(call.body) as stream:
             request = await self._worker.run(stream.weight, arrow.parse, stream, self.default_project)
-            return await self._answer(request, codec, feast=feast, binary=True)
+            return await self._answer(request, codec, stream.weight, feast=feast, binary=True)
 
-    async def _answer(self, request: FeatureRequest, arrow: Any, *, feast: bool, binary: bool) -> Answer:
-        """The answer, as a stream where the codec ``arrow`` is given; ``binary``: bytes came as bytes."""
+    async def _answer(self, request: FeatureRequest, arrow: Any, size: int, *, feast: bool, binary: bool) -> Answer:
+        """The answer to ``size`` bytes, as a stream where the codec ``arrow`` is given; ``binary``: bytes came as
+        bytes."""
         try:
             plan = self._compiled(request)
         except NotFoundError:
@@ -133,6 +137,8 @@ class FeatureReads:
             if not await self.definitions.look_again():
                 raise
             plan = self._compiled(request)
+        if not plan.prepared and plan.computes:
+            await asyncio.to_thread(plan.prepare)
         came = request.entities
         if feast:
             request = request._replace(entities=feast_form.columns(plan.types, request.entities))
@@ -149,13 +155,13 @@ class FeatureReads:
         rows = await self._rows(plan, request)
         now = self.now()
         if arrow is not None:
-            read = await self._read(plan, request, rows, now)
+            read = await self._read(plan, request, rows, now, size)
             return Answer(200, arrow.encode(plan, request.entities, read), (arrow.CONTENT_TYPE,))
         if feast:
             request = request._replace(entities={name: came[name] for name in request.entities})
         body = self._plain(plan, request, rows, now)
         if body is None:
-            read = await self._read(plan, request, rows, now)
+            read = await self._read(plan, request, rows, now, size)
             form = answer_form.FEAST if feast else answer_form.MILLRACE
             body = answer.encode(plan, request.entities, request.rows, read, form)
         return Answer(200, body)
@@ -174,20 +180,33 @@ class FeatureReads:
         return answer.encode_plain(plan, request.entities, request.rows, columns)
 
     async def _read(
-        self, plan: ReadPlan, request: FeatureRequest, rows: Sequence[bytes | None], now: int
+        self, plan: ReadPlan, request: FeatureRequest, rows: Sequence[bytes | None], now: int, size: int
     ) -> list[FeatureColumns]:
         """The columns of each view."""
         read = []
         for index, view in enumerate(plan.reads):
             view_rows = rows[index * request.rows : (index + 1) * request.rows]
-            columns = view.reader.read(view_rows, now, request.request_values, self._layouts.get(view.name))
+            columns = await self._columns(view, view_rows, now, request.request_values, size)
             if columns.unknown:
-                columns = await self._read_other_layouts(view, view_rows, now, request.request_values)
+                columns = await self._read_other_layouts(view, view_rows, now, request.request_values, size)
             if columns.errors:
                 self.metrics.expression_errors(view.name, columns.errors)
             read.append(columns)
         self.metrics.statuses(read, request.rows)
         return read
+
+    async def _columns(
+        self, view: ViewRead, rows: Sequence[bytes | None], now: int, request_values: Request, size: int
+    ) -> FeatureColumns:
+        """The columns of one view. Where its expressions may take long they are evaluated in a thread, one read of the
+        view at a time; what is surely short would take longer to hand over."""
+        reader, layouts = view.reader, self._layouts.get(view.name)
+        if not reader.computes:
+            return reader.read(rows, now, request_values, layouts)
+        if not view.turn.locked() and reader.work(rows, size) <= _AT_ONCE_STEPS:
+            return reader.read(rows, now, request_values, layouts)
+        async with view.turn:
+            return await asyncio.to_thread(reader.read, rows, now, request_values, layouts)
 
     async def _rows(self, plan: ReadPlan, request: FeatureRequest) -> Sequence[bytes | None]:
         """The rows of all entities, view by view; ``NO_ENTITY`` where a join key is null."""
@@ -209,13 +228,13 @@ class FeatureReads:
         return [NO_ENTITY if entity is None else next(rows) for view in entities for entity in view]
 
     async def _read_other_layouts(
-        self, view: ViewRead, rows: Sequence[bytes | None], now: int, request_values: Request
+        self, view: ViewRead, rows: Sequence[bytes | None], now: int, request_values: Request, size: int
     ) -> FeatureColumns:
         """Reads rows of which some were written under another definition, whose layout the view's meta key keeps."""
         # What is known of a schema stays true, though the store may have forgotten it.
         known = self._layouts.get(view.name, {})
         self._layouts[view.name] = {**known, **await self.store.layouts(*view.name)}
-        columns = view.reader.read(rows, now, request_values, self._layouts[view.name])
+        columns = await self._columns(view, rows, now, request_values, size)
         if columns.unknown:
             self.metrics.unreadable(len(columns.unknown))
             logger.warning(

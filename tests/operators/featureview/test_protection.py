@@ -25,6 +25,7 @@ from millrace_kube.resources import (
 )
 from millrace_kube.writes import InOrder
 from millrace_operators.featureview import handlers
+from millrace_operators.featureview.acceptance import accept
 from millrace_operators.featureview.observe import observe
 from millrace_operators.featureview.plan import plan
 from millrace_operators.featureview.protection import Ruling
@@ -337,7 +338,7 @@ def test_nothing_is_made_while_kubernetes_deletes_the_children() -> None:
     cache = Cache()
     for finalizers, made in (([FINALIZER], True), ([FINALIZER, "foregroundDeletion"], False)):
         view["metadata"]["finalizers"] = finalizers
-        observed = observe(cache, Ruling(view), PLATFORM, NOON, held="in use")
+        observed = observe(cache, Ruling(view), accept(view), PLATFORM, NOON, held="in use")
         listed = writes(PLATFORM, observed, plan(observed))
         assert any(isinstance(each, InOrder) for each in listed) == made
 

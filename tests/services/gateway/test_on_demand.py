@@ -196,3 +196,41 @@ def test_expressions_that_fail_are_null_and_count_by_feature(
     assert read.expression_errors == {"asked": 1}
     pushed_again = features_of.push("fails", {**rows, "event_timestamp": [datetime.now(UTC)] * 3}, to="online")
     assert pushed_again.expression_errors == {"number": 1}
+
+
+def test_a_read_whose_expressions_take_too_long_is_refused_by_the_view_and_other_reads_go_on(
+    gateway: RunningService, publish: Publish, cart: None
+) -> None:
+    """20 expressions of 2 million steps for a row: 5,000 rows take hours, wherever it runs."""
+    heavy = [
+        {"name": f"x{n}", "type": "int64", "expression": f"levenshtein(request.q || '{n}', reverse(request.q))"}
+        for n in range(20)
+    ]
+    slow = feature_view("slow").having("spec.features", [{"name": "a", "type": "float64"}, *heavy])
+    slow = slow.having("spec.requestFields", [{"name": "q", "type": "string"}])
+    published_cart = published(CART.having("spec.requestFields", FIELDS).build(), "shop")
+    unusable = published(
+        feature_view("unusable")
+        .having("spec.features", [{"name": "x", "type": "string", "expression": "lpad('x', 2000000000, 'y')"}])
+        .build(),
+        "shop",
+    )
+    publish(published_cart, published(slow.build(), "shop"), unusable)
+    body = {"project": "shop", "entities": {"user_id": [1] * 5000}, "request": {"q": ["ab" * 300] * 5000}}
+
+    url = f"{gateway.url}/get-online-features"
+    refused = httpx.post(url, json={**body, "features": [f"slow:x{n}" for n in range(20)]}, timeout=60)
+
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["reason"] == "ExpressionTooSlow"
+    assert "x0" in refused.json()["error"]
+    broken = httpx.post(url, json={"project": "shop", "entities": {"user_id": [1]}, "features": ["unusable:x"]})
+    assert broken.status_code == 400
+    assert "lpad pads to 2000000000" in broken.json()["error"]
+    found = columns(
+        ask(
+            gateway,
+            {"features": ["cart:ratio"], "entities": {"user_id": [1]}, "project": "shop", "request": {"amount": [3.0]}},
+        )
+    )
+    assert found["ratio"]["values"] == [1.5]

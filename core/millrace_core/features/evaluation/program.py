@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import accumulate, chain
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -27,12 +28,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace_core.api.featureview import FeatureType, element_type
-from millrace_core.base.errors import ReportError
+from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
+from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIMIT, READ_SECONDS, TimeLimit
 from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
-from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS, ROW_BY_ROW
+from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.expressions import REQUEST
+from millrace_core.features.expressions.polynomial import INPUT
 from millrace_core.features.expressions.sql_writer import Name, quoted
 from millrace_core.features.types.arrow_numpy import Numbers, integers, one_array
 from millrace_core.features.types.conform import ARROW
@@ -85,14 +88,19 @@ class Program:
         definition: of the view.
         wanted: names of the features to compute, each with an expression.
         given: names of features with an expression that are inputs here, because they are stored.
+        limit: stops what takes too long.
 
     Attributes:
         inputs: the columns that it reads, in order.
         wanted: names of the features that it computes, in order.
     """
 
-    def __init__(self, definition: Definition, wanted: Iterable[str], given: Iterable[str]) -> None:
+    def __init__(
+        self, definition: Definition, wanted: Iterable[str], given: Iterable[str], limit: TimeLimit = LIMIT
+    ) -> None:
         self.wanted = tuple(wanted)
+        self._limit = limit
+        self._view = definition.view
         self._types = tuple(definition.feature[name].type for name in self.wanted)
         steps, read = _steps(definition, self.wanted, frozenset(given))
         request = dict.fromkeys(field for computed in steps.values() for field in computed.request)
@@ -104,10 +112,20 @@ class Program:
         self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
         types = {name: definition.feature[name].type for name in steps}
         self._slice = _rows_at_once(list(steps.values()))
+        self._fixed_steps, self._steps_each = _work(list(steps.values()))
         self._steps = tuple(steps)
         self._masks = -(-len(steps) // _MASK)
         self._query = partial(_query, self.inputs, self.wanted, steps, types)
         self._standing: StandingQuery | None = None
+
+    def work(self, rows: int, size: int) -> float:
+        """Steps at most of ``values`` for so many rows whose values have so many bytes; 10 million take some 0.1 s.
+
+        Infinite where the query does not stand yet, which takes longer.
+        """
+        if self._standing is None:
+            return inf
+        return rows * self._fixed_steps + size * self._steps_each
 
     def arrays(self, columns: Sequence[pa.Array], visible: pa.Array, entity: pa.Array) -> Computed:
         """Computes from Arrow columns.
@@ -122,7 +140,7 @@ class Program:
         """
         given = [_without_zone(column) for column in columns]
         batch = pa.record_batch([*given, visible, entity], schema=self._schema)
-        with self._explained(), _database().cursor() as cursor:
+        with self._explained(len(visible)), _database().cursor() as cursor, self._limit.over(cursor, BATCH_SECONDS):
             cursor.register(GIVEN, _sliced(batch, self._slice))
             table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
         masks = [integers(one_array(column)) for column in table.columns[: self._masks]]
@@ -136,13 +154,16 @@ class Program:
             return Computed([()] * len(self.wanted), {})
         fields = list(self._schema)[: len(self.inputs)]
         arrays = [_array(column, field.type) for column, field in zip(columns, fields, strict=True)]
-        with self._explained():
+        with self._explained(rows):
             if self._standing is None:
                 all_there = f"(select *, true as {_VISIBLE}, true as {_ENTITY} from {GIVEN})"  # noqa: S608
                 query = self._query(all_there, REAL)
-                self._standing = StandingQuery(_database().cursor(), fields, query, self._slice)
+                self._cursor = _database().cursor()
+                with self._limit.over(self._cursor, READ_SECONDS):
+                    self._standing = StandingQuery(self._cursor, fields, query, self._slice)
             try:
-                found = self._standing.rows(arrays, rows)
+                with self._limit.over(self._cursor, READ_SECONDS):
+                    found = self._standing.rows(arrays, rows)
             except BaseException:
                 # Rows that were not fetched would become the answer to the next request.
                 self._standing = None
@@ -162,9 +183,18 @@ class Program:
         return found
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, rows: int) -> Iterator[None]:
         try:
             yield
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
+            slow = isinstance(error, duckdb.InterruptException)
+            names = f"{', '.join(self.wanted)} of feature view {self._view!r}"
+            raise RejectError(
+                f"{names} {'took too long' if slow else 'need too much memory'} for {rows} rows, and was stopped",
+                hint="Ask for fewer rows at once, or make the expressions simpler",
+                field="spec.features",
+                reason="ExpressionTooSlow" if slow else "ExpressionTooLarge",
+            ) from error
         except duckdb.Error as error:
             raise ReportError(
                 f"{', '.join(self.wanted)} cannot be computed: {str(error).splitlines()[0]}", reason="EngineFailed"
@@ -173,7 +203,7 @@ class Program:
 
 @lru_cache(maxsize=1)
 def _database() -> Any:
-    database = duckdb.connect(":memory:", config={"threads": 1, **NO_DOWNLOADS})
+    database = duckdb.connect(":memory:", config={"threads": 1, **IN_MEMORY, **NO_DOWNLOADS})
     database.execute("set global TimeZone = 'UTC'")
     database.execute(ROW_BY_ROW)
     return database
@@ -261,6 +291,13 @@ def _rows_at_once(steps: Sequence[CompiledExpression]) -> int:
     size = sum(each.growth.bytes.at(each.longest or 0) for each in steps)
     work = sum(each.growth.steps.at(each.longest or 0) for each in steps)
     return max(1, min(_VECTOR, int(_VECTOR_BYTES // max(1, size)), int(_VECTOR_STEPS // max(1, work))))
+
+
+def _work(steps: Sequence[CompiledExpression]) -> tuple[float, float]:
+    """Steps for each row, and for each byte of what it reads."""
+    grown = [(each.growth.steps, each.longest) for each in steps]
+    fixed = sum(work.at(longest or 0) for work, longest in grown)
+    return fixed, sum(work.terms.get((INPUT,), 0) for work, longest in grown if longest is None)
 
 
 def _sliced(batch: pa.RecordBatch, rows: int) -> pa.Table:

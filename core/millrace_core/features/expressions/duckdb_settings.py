@@ -10,6 +10,8 @@ NO_DOWNLOADS: Final[Mapping[str, Any]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+# Of connections that compute expressions: a batch is far smaller, and nothing of it goes to disk.
+IN_MEMORY: Final[Mapping[str, Any]] = {"memory_limit": "512MiB", "temp_directory": ""}
 
 # The optimizer moves a common subexpression out of its try(), and computes constants before it: one row on which it
 # fails, or none, would then fail the query. And its time grows with the cube of an expression's depth.

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.copies import parsed_size
-from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
+from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS
 from millrace_core.features.expressions.functions import WHY_NOT
 from millrace_core.features.expressions.growth import MOST_NODES, Growth, measure
 from millrace_core.features.expressions.growth_rules import Bound, TooLargeError
@@ -288,7 +288,7 @@ def _parser() -> _Parser:
     # Imported late: it takes 0.3 s and 40 MB, and operators and registry often have no expression to parse.
     import duckdb  # noqa: PLC0415
 
-    connection = duckdb.connect(":memory:", config={"threads": 1, **NO_DOWNLOADS})
+    connection = duckdb.connect(":memory:", config={"threads": 1, **IN_MEMORY, **NO_DOWNLOADS})
     return _Parser(connection, threading.Lock(), duckdb.Error, duckdb.tokenize)
 
 

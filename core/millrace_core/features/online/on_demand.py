@@ -49,6 +49,17 @@ class FeatureReader:
         self._stored = {name: index for index, name in enumerate(stored)}
         self._reader = RowReader(definition, stored)
 
+    @property
+    def computes(self) -> bool:
+        """Whether expressions are evaluated."""
+        return self._program is not None
+
+    def work(self, rows: Sequence[bytes | None], brought: int) -> float:
+        """Steps of ``read`` at most (``Program.work``); ``brought``: bytes of the request."""
+        if self._program is None:
+            return 0
+        return self._program.work(len(rows), brought + sum(map(len, filter(None, rows))))
+
     def read(
         self,
         rows: Sequence[bytes | None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,11 @@ class ViewRead:
         return FeatureReader(self.definition, self.features)
 
     @cached_property
+    def turn(self) -> asyncio.Lock:
+        """Held while the reader works in a thread: it is for one at a time."""
+        return asyncio.Lock()
+
+    @cached_property
     def name(self) -> tuple[str, str]:
         """Project and view."""
         return self.definition.project, self.definition.view
@@ -76,6 +82,20 @@ class ReadPlan:
     join_keys: tuple[str, ...]
     reads: tuple[ViewRead, ...]
     refs: tuple[str, ...] = ()
+
+    @property
+    def computes(self) -> bool:
+        """Whether a view that is read has expressions, which making its reader evaluates."""
+        return any(feature.expression for read in self.reads for feature in read.definition.features)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the readers are made."""
+        return "request_fields" in self.__dict__
+
+    def prepare(self) -> None:
+        """Makes the readers, which may take long where they have expressions."""
+        _ = self.request_fields
 
     @cached_property
     def names_text(self) -> bytes:

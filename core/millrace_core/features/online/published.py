@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from millrace_core.api import feature_reference
 from millrace_core.api.featureview import FeatureViewSpec
-from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
+from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 
@@ -130,7 +130,7 @@ def _usable(
         name = metadata.namespace, metadata.name
         try:
             found[name] = compiled(name, document.get("spec"))
-        except (ValidationError, MillraceError) as error:
+        except Exception as error:  # whatever one object has, the others are served
             broken[name] = str(error)
             logger.warning("%s %s/%s is not usable: %s", kind, *name, error)
     return found, broken

@@ -1,0 +1,76 @@
+"""Stops queries that run longer than they may.
+
+One thread looks every so often at what runs. To begin and to end costs a microsecond, so small reads can be watched,
+too. DuckDB looks for an interruption between vectors: ``program`` sees to it that one of them does not take long.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+# For reads, and for a batch of a run or of a training set.
+READ_SECONDS: Final = 1.0
+BATCH_SECONDS: Final = 120.0
+_LOOKS_WITHOUT_WORK: Final = 50
+
+
+class TimeLimit:
+    """A watch over queries of any threads.
+
+    Args:
+        clock: seconds, as ``time.monotonic`` has them.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, every: float = 0.1) -> None:
+        self._clock = clock
+        self._every = every
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        self._running: dict[int, tuple[Any, float]] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, connection: Any, seconds: float) -> Iterator[None]:
+        """Interrupts the connection as long as the body runs on beyond these seconds; it raises DuckDB's
+        ``InterruptException`` then. Nothing is interrupted after the body."""
+        key = id(connection)
+        with self._lock:
+            self._running[key] = connection, self._clock() + seconds
+        if not self._work.is_set():
+            self._wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[key]
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="expression-time-limit", daemon=True)
+                self._thread.start()
+        self._work.set()
+
+    def _look(self) -> None:
+        idle = 0
+        while True:
+            self._work.wait()
+            time.sleep(self._every)
+            with self._lock:
+                now = self._clock()
+                for connection, until in self._running.values():
+                    # Again at each look: what comes before a query has begun does not count.
+                    if now > until:
+                        connection.interrupt()
+                idle = 0 if self._running else idle + 1
+                if idle > _LOOKS_WITHOUT_WORK:
+                    idle = 0
+                    self._work.clear()
+
+
+LIMIT: Final = TimeLimit()

@@ -1,0 +1,68 @@
+"""Queries that run longer than they may are stopped, and only these. The clock is the test's own."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from millrace_core.base.errors import RejectError
+from millrace_core.features.evaluation.program import Program
+from millrace_core.features.evaluation.time_limit import TimeLimit
+from tests.core.features.expressions.test_compiled import computed, view
+
+# Weeks of work.
+ENDLESS = "select count(*) from range(10000000000000) a, range(1000) b where a.range % 7 = b.range % 3"
+# With 20 of them 20,000 rows take 500 billion steps, which is some hours.
+HEAVY = [computed(f"x{index}", f"levenshtein(a || '{index}', reverse(a))", "int64") for index in range(20)]
+
+
+def passing() -> TimeLimit:
+    """A limit whose clock goes an hour further each time somebody looks."""
+    return TimeLimit(count(0, 3600).__next__, every=0.001)
+
+
+def standing() -> TimeLimit:
+    """A limit whose clock stands still."""
+    return TimeLimit(lambda: 0.0, every=0.001)
+
+
+def test_a_query_that_never_ends_is_stopped_and_its_connection_goes_on() -> None:
+    with duckdb.connect() as connection:
+        with pytest.raises(duckdb.InterruptException), passing().over(connection, 1):
+            connection.execute(ENDLESS).fetchall()
+        with standing().over(connection, 1):
+            assert connection.execute("select 42").fetchall() == [(42,)]
+
+
+def test_others_than_the_one_that_takes_too_long_go_on() -> None:
+    limit = passing()
+    with duckdb.connect() as slow, duckdb.connect() as other, limit.over(other, 1e12):
+        with pytest.raises(duckdb.InterruptException), limit.over(slow, 1):
+            slow.execute(ENDLESS).fetchall()
+        assert other.execute("select count(*) from range(100000)").fetchall() == [(100_000,)]
+
+
+def test_a_read_that_takes_too_long_is_refused_by_its_features_and_the_next_one_is_answered() -> None:
+    definition = view(*HEAVY, columns=[{"name": "a", "type": "string"}])
+    names = [f"x{index}" for index in range(20)]
+    program = Program(definition, names, (), passing())
+
+    with pytest.raises(RejectError, match=r"x0, x1.*of feature view .* took too long for 20000 rows") as refused:
+        program.values([["é" * 600] * 20_000], 20_000)
+
+    assert refused.value.reason == "ExpressionTooSlow"
+    program = Program(definition, names[:1], (), standing())
+    assert program.values([["ab"]], 1).values == [(2,)]
+    assert program.values([["ab"]], 1).values == [(2,)]
+
+
+def test_a_batch_of_a_run_that_takes_too_long_is_refused_too() -> None:
+    definition = view(*HEAVY, columns=[{"name": "a", "type": "string"}])
+    program = Program(definition, [f"x{index}" for index in range(20)], (), passing())
+    there = pa.array([True] * 20_000)
+
+    with pytest.raises(RejectError, match="took too long for 20000 rows"):
+        program.arrays([pa.array(["é" * 600] * 20_000)], there, there)
