@@ -48,6 +48,7 @@ def schedule(document: Object | None) -> str:
     return str(document["spec"]["schedule"]) if document else ""
 
 
+@pytest.mark.slow
 async def test_operators_follow_a_server_that_was_restored(restorable: Restorable, restore: Restore) -> None:
     api = Api(restorable.server)
     namespace = api.namespace()

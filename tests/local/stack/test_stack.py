@@ -58,6 +58,7 @@ def config_map(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}}
 
 
+@pytest.mark.slow
 def test_a_stack_comes_up_is_used_comes_down_and_keeps_its_objects(root: Path) -> None:
     stack = a_stack(root)
     stack.up(30)
@@ -97,6 +98,7 @@ def test_whatever_kills_the_supervisor_nothing_it_ran_stays_and_nothing_is_lost(
     assert redis.Redis.from_url(stack.store_url).get("kept") == b"1"
 
 
+@pytest.mark.slow
 def test_a_component_comes_back_from_a_kill_and_from_a_restart(root: Path) -> None:
     with a_stack(root) as stack:
         for name in BASE:

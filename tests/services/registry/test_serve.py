@@ -75,6 +75,7 @@ def test_definitions_are_answered_with_304_until_they_change(http):
     assert http.get("/v1/definitions", headers={"if-none-match": tag}).json()["featureViews"] == []
 
 
+@pytest.mark.slow
 def test_nothing_is_said_to_be_absent_before_all_there_is_was_told(start, tmp_path):
     server = start(tmp_path / "r.db")
 
