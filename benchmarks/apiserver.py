@@ -15,7 +15,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from millrace_kube.connection import Connection
 from millrace_local.apiserver.process import RunningServer, start
 
 ROOT = Path(__file__).parent.parent
@@ -51,11 +53,16 @@ def feature_view(name: str) -> dict[str, Any]:
     }
 
 
-def post(path: str, document: Any) -> bytes:
+def head(line: str, known: Connection) -> str:
+    """The head of a request, without the empty line at its end."""
+    return f"{line} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {known.authorization()['Authorization']}\r\n"
+
+
+def post(path: str, document: Any, known: Connection) -> bytes:
     """The bytes of a POST request."""
     body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nuser-agent: bench/1\r\ncontent-type: application/json\r\n"
-    return head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
+    first = head(f"POST {path}", known) + "user-agent: bench/1\r\ncontent-type: application/json\r\n"
+    return first.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -64,19 +71,25 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
     Raises:
         RuntimeError: the answer was no success.
     """
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    first = await reader.readuntil(b"\r\n\r\n")
+    length = next(int(line[15:]) for line in first.split(b"\r\n") if line.lower().startswith(b"content-length"))
     body = await reader.readexactly(length)
-    if not head.startswith(b"HTTP/1.1 20"):
+    if not first.startswith(b"HTTP/1.1 20"):
         raise RuntimeError(body.decode())
     return body
 
 
-async def send_all(port: int, requests: Iterator[bytes]) -> None:
+async def connect(known: Connection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One more connection to the server."""
+    address = urlsplit(known.server)
+    return await asyncio.open_connection(address.hostname, address.port, ssl=known.tls)
+
+
+async def send_all(known: Connection, requests: Iterator[bytes]) -> None:
     """Sends the requests over the connections, each waiting for its answer before the next."""
 
     async def one() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await connect(known)
         for request in requests:
             writer.write(request)
             await answer(reader)
@@ -85,20 +98,20 @@ async def send_all(port: int, requests: Iterator[bytes]) -> None:
     await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
 
 
-def creates_per_second(port: int, path: str, documents: list[dict[str, Any]]) -> float:
+def creates_per_second(known: Connection, path: str, documents: list[dict[str, Any]]) -> float:
     """Creates the objects; returns the rate."""
-    requests = [post(path, document) for document in documents]
+    requests = [post(path, document, known) for document in documents]
     started = time.perf_counter()
-    asyncio.run(send_all(port, iter(requests)))
+    asyncio.run(send_all(known, iter(requests)))
     return len(requests) / (time.perf_counter() - started)
 
 
-async def event_latencies(port: int) -> list[float]:
+async def event_latencies(known: Connection) -> list[float]:
     """Milliseconds from the start of a create until its watch event arrives, at a steady rate."""
     sent: dict[str, float] = {}
     latencies: list[float] = []
-    watch, watch_writer = await asyncio.open_connection("127.0.0.1", port)
-    watch_writer.write(f"GET {CONFIG_MAPS}?watch=1&labelSelector=bench=watch HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+    watch, watch_writer = await connect(known)
+    watch_writer.write((head(f"GET {CONFIG_MAPS}?watch=1&labelSelector=bench=watch", known) + "\r\n").encode())
     await watch.readuntil(b"\r\n\r\n")
 
     async def receive() -> None:
@@ -112,7 +125,7 @@ async def event_latencies(port: int) -> list[float]:
                 latencies.append((now - sent[json.loads(line)["object"]["metadata"]["name"]]) * 1e3)
 
     receiving = asyncio.create_task(receive())
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await connect(known)
     due = time.perf_counter()
     for index in range(EVENTS):
         due += 1 / EVENTS_PER_SECOND
@@ -120,7 +133,7 @@ async def event_latencies(port: int) -> list[float]:
         name = f"watched-{index}"
         metadata = {"name": name, "labels": {"bench": "watch"}}
         sent[name] = time.perf_counter()
-        writer.write(post(CONFIG_MAPS, {"metadata": metadata, "data": {"key": "x" * 500}}))
+        writer.write(post(CONFIG_MAPS, {"metadata": metadata, "data": {"key": "x" * 500}}, known))
         await answer(reader)
     await receiving
     return latencies
@@ -132,24 +145,24 @@ def resident_mib(pid: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def _round(port: int, number: int) -> float:
-    return creates_per_second(port, VIEWS, [feature_view(f"view-{number}-{n}") for n in range(CREATES // ROUNDS)])
+def _round(known: Connection, number: int) -> float:
+    return creates_per_second(known, VIEWS, [feature_view(f"view-{number}-{n}") for n in range(CREATES // ROUNDS)])
 
 
 def measured(server: RunningServer) -> bool:
     """Takes and prints all figures; returns whether each is within its limit."""
-    port = int(server.url.rpartition(":")[2])
-    rounds = [_round(port, number) for number in range(ROUNDS)]
+    known = server.connection
+    rounds = [_round(known, number) for number in range(ROUNDS)]
     views = statistics.median(rounds)
     print(
         f"validated creates         {views:8.0f} /s   (limit {CREATES_LIMIT:.0f} /s at least; best {max(rounds):.0f})"
     )
-    latencies = asyncio.run(event_latencies(port))
+    latencies = asyncio.run(event_latencies(known))
     p50, p99 = statistics.median(latencies), statistics.quantiles(latencies, n=100)[98]
     print(f"watch event at {EVENTS_PER_SECOND}/s, p50  {p50:8.2f} ms   p99 {p99:.2f} ms, worst {max(latencies):.2f} ms")
     print(f"watch event at {EVENTS_PER_SECOND}/s, p99  {p99:8.2f} ms   (limit {EVENT_LIMIT:.0f} ms)")
     missing = OBJECTS - CREATES - EVENTS
-    creates_per_second(port, VIEWS, [feature_view(f"more-{n}") for n in range(missing)])
+    creates_per_second(known, VIEWS, [feature_view(f"more-{n}") for n in range(missing)])
     memory = resident_mib(server.pid)
     print(f"memory with {OBJECTS} objects {memory:7.0f} MiB  (limit {MEMORY_LIMIT:.0f} MiB)")
     return views >= CREATES_LIMIT and p99 <= EVENT_LIMIT and memory < MEMORY_LIMIT

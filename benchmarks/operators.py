@@ -208,7 +208,10 @@ async def measure(server: RunningServer, log: Path) -> None:
     """Takes all figures, in order."""
     operator = start_operator(server, log)
     timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(timeout=timeout, headers={"content-type": "application/json"}) as session:
+    known = server.connection
+    headers = {**known.authorization(), "content-type": "application/json"}
+    connector = aiohttp.TCPConnector(ssl=known.tls or True)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector) as session:
         await wait_ready(session, operator)
         report("one FeatureView: create to all children, median", await single(session, server), "ms", 300)
         await settle(session, server)

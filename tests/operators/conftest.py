@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from millrace_kube.client import Client
-from millrace_kube.connection import Connection
 from millrace_local.apiserver.process import RunningServer
+from tests.api_client import client_of
 from tests.operators.fixtures import faulty_server
 from tests.operators.world import START, World
 
@@ -40,7 +40,7 @@ class Faults:
 @pytest.fixture(scope="session")
 def http(faulty_server: RunningServer) -> Iterator[httpx.Client]:
     """A plain client of the server."""
-    with httpx.Client(base_url=faulty_server.url, timeout=60, trust_env=False) as client:
+    with client_of(faulty_server) as client:
         yield client
 
 
@@ -56,7 +56,7 @@ def faults(http: httpx.Client) -> Iterator[Faults]:
 @pytest.fixture
 async def new_world(faulty_server: RunningServer, http: httpx.Client) -> AsyncIterator[Callable[[], World]]:
     """Makes worlds, each a namespace of its own."""
-    async with Client(Connection(faulty_server.url)) as client:
+    async with Client(faulty_server.connection) as client:
 
         def make() -> World:
             namespace = f"world-{next(_numbers)}"

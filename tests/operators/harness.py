@@ -23,6 +23,7 @@ from millrace_kube.resources import NAMESPACES, Object, Resource
 from millrace_kube.runtime import Controller, Runtime
 from millrace_local.apiserver import thirdparty
 from millrace_local.apiserver.process import RunningServer, start
+from tests.api_client import client_of
 
 REPOSITORY = Path(__file__).parents[2]
 WRITES = "create|update|patch|delete|deletecollection"
@@ -41,7 +42,7 @@ class Api:
     """The API server as a user sees it, without the operators' own client."""
 
     def __init__(self, server: RunningServer) -> None:
-        self._http = httpx.Client(base_url=server.url, timeout=60, headers={"User-Agent": "a-user"})
+        self._http = client_of(server, **{"User-Agent": "a-user"})
 
     def close(self) -> None:
         """Ends the connection."""

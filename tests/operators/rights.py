@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from millrace_local.apiserver.process import RunningServer
+from tests.api_client import client_of
 from tests.charts.rendering import STORE, rendered
 
 TABLE = Path(__file__).parent / "rights.yaml"
@@ -32,11 +33,13 @@ Right = tuple[str, str, str]
 def granted(server: RunningServer, values: dict[str, Any] | None = None) -> Iterator[RunningServer]:
     """The server, of which the operator may do only what the chart, with these values, allows it."""
     grants = [_EVERYTHING] if _RECORDING else grants_of(values)
-    path = f"{server.url}/faults/access"
-    httpx.put(path, json={"userAgent": OPERATOR, "grants": grants}, trust_env=False).raise_for_status()
+    path = "/faults/access"
+    with client_of(server) as http:
+        http.put(path, json={"userAgent": OPERATOR, "grants": grants}).raise_for_status()
     yield server
     try:
-        seen = httpx.get(path, timeout=10, trust_env=False).json()
+        with client_of(server) as http:
+            seen = http.get(path).json()
     except httpx.HTTPError:  # a test that ends its server
         return
     if _RECORDING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ async def run(settings: AgentSettings) -> None:
 
 def main() -> int:
     """Exit code 2: a mistake in the arguments or the kubeconfig."""
+    os.umask(0o077)  # what it and its pods write is for its user alone
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     code = 0
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Runs the server until SIGTERM or SIGINT; 2 is the exit code of a mistake in the arguments."""
     arguments = _arguments()
+    os.umask(0o077)  # what it writes is for its user alone
     # Imported only now: the server's modules take most of the start, and a wrong argument needs none of them.
     from millrace_local.apiserver.serving import serve  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from millrace_local.apiserver.authentication import Authentication
 from millrace_local.apiserver.connections import BODY_LIMIT
 from millrace_local.apiserver.documents import Documents
 from millrace_local.apiserver.errors import StatusError, no_such_path
@@ -32,10 +33,12 @@ class App:
 
     Args:
         server: what is served.
+        authentication: whom it is served to.
         faults: serves ``/faults`` and applies its rules to requests; ``None`` outside tests.
     """
 
-    def __init__(self, server: ApiServer, faults: FaultInjector | None = None) -> None:
+    def __init__(self, server: ApiServer, authentication: Authentication, faults: FaultInjector | None = None) -> None:
+        self._authentication = authentication
         self._router = Router(server.registry)
         self._documents = Documents(server)
         self._objects = Objects(server)
@@ -62,6 +65,7 @@ class App:
 
     async def _serve(self, request: Request, receive: Receive) -> Response | Stream:
         try:
+            self._authentication.check(request)
             request.body = await _body(request, receive)
             if self._faults is None:
                 return self._answer(request)

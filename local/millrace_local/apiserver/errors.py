@@ -105,6 +105,11 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def unauthorized() -> StatusError:
+    """401 for a caller who is not known. It says no more, as in Kubernetes."""
+    return StatusError(401, "Unauthorized", "Unauthorized")
+
+
 def forbidden(plural: str, group: str, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> StatusError:
     """403 for a request that is refused as such."""
     details = _details(plural, group, name)

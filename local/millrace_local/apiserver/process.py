@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from millrace_core.base.errors import ReportError
+from millrace_kube.connection import Connection, load
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 5.0
@@ -26,6 +27,11 @@ class RunningServer:
     kubeconfig: Path
     pid: int
     process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def connection(self) -> Connection:
+        """How to reach it, as its kubeconfig says."""
+        return load(self.kubeconfig)
 
     def stop(self) -> None:
         """Ends the process cleanly and waits for it; does nothing if it has ended already."""
@@ -59,7 +65,7 @@ def start(
     Raises:
         ReportError: the server did not become ready; the message is what it said.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     address = data / "apiserver.json"
     address.unlink(missing_ok=True)
     command = [sys.executable, "-m", "millrace_local.apiserver", "--data", str(data), "--port", str(port)]

@@ -1,4 +1,4 @@
-"""Access and token reviews. This server authenticates nobody and allows everything."""
+"""Access reviews. Whoever has the token may do everything."""
 
 from __future__ import annotations
 

@@ -17,15 +17,17 @@ from pathlib import Path
 import uvicorn
 
 from millrace_core.base.errors import ReportError
+from millrace_kube.times import now
 from millrace_local.apiserver import connections
 from millrace_local.apiserver.app import App
+from millrace_local.apiserver.authentication import Authentication
+from millrace_local.apiserver.credentials import HOST, certificate_files, obtain
 from millrace_local.apiserver.faults import FaultInjector
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
 from millrace_local.apiserver.seeding import seed
 from millrace_local.apiserver.server import ApiServer
 from millrace_local.atomic_file import write_atomically
 
-HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 _PARENT_SIGNAL = signal.SIGUSR1
 
@@ -75,10 +77,12 @@ def serve(
         _follow(parent)
     listener = _listen(port)
     server = ApiServer(data)
+    credentials = obtain(data, now())
+    certificate, key = certificate_files(credentials, data)
     seed(server, crds)
-    url = f"http://{HOST}:{listener.getsockname()[1]}"
+    url = f"https://{HOST}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        App(server, FaultInjector(server) if faults else None),
+        App(server, Authentication(credentials.token), FaultInjector(server) if faults else None),
         loop="uvloop",
         # Nothing more is asked of the class than to be called.
         http=partial(connections.Protocol, connections.guard()),  # type: ignore[arg-type]
@@ -90,10 +94,12 @@ def serve(
         proxy_headers=False,
         timeout_keep_alive=connections.KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         backlog=2048,
     )
     http_server = _UvicornServer(config, server, parent)
-    write_kubeconfig(kubeconfig, url)
+    write_kubeconfig(kubeconfig, url, credentials)
     ready = data / "apiserver.json"
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_run(http_server, server, listener, ready, url))

@@ -35,6 +35,7 @@ def main() -> int:
         "--parent", type=int, default=0, help="end when the process with this id, which started this, ends"
     )
     arguments = parser.parse_args()
+    os.umask(0o077)  # what every process of the stack writes is for its user alone
     paths = StackPaths(arguments.root)
     # The kernel releases the lock when the process ends; children do not inherit it.
     lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o600)

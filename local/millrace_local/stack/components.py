@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from millrace_core.base.errors import RejectError
-from millrace_local.stack.health import Check, HeartbeatCheck, HttpCheck, RedisCheck
+from millrace_local.stack.health import ApiCheck, Check, HeartbeatCheck, HttpCheck, RedisCheck
 from millrace_local.stack.platform import NAMESPACE, service_url
 from millrace_local.stack.settings import HOST, StackSettings
 
@@ -124,7 +124,7 @@ def _apiserver(settings: StackSettings, programs: Programs) -> Component:
         command += ["--crds", str(path)]
     if settings.faults:
         command += ["--faults"]
-    return Component("apiserver", HttpCheck(port, "/readyz"), tuple(command), port=port)
+    return Component("apiserver", ApiCheck(paths.kubeconfig, "/readyz"), tuple(command), port=port)
 
 
 def _mesh(settings: StackSettings, programs: Programs) -> Component:
@@ -144,7 +144,7 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
     if settings.given_kubeconfig:
         command += ["--only", "node,mesh"]  # the cluster has controllers of its own
     lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
-    check = HeartbeatCheck(settings.ports.api, lease, HEARTBEAT_SECONDS, settings.given_kubeconfig)
+    check = HeartbeatCheck(settings.kubeconfig, lease, HEARTBEAT_SECONDS)
     # It does not wait for the API server but retries, since both take equally long to load their libraries. Its pods
     # end with it, and may finish their requests.
     return Component("agent", check, tuple(command), stop_seconds=40.0)

@@ -34,6 +34,14 @@ class HttpCheck:
 
 
 @dataclass(frozen=True)
+class ApiCheck:
+    """A GET that the API server of ``kubeconfig`` must answer with 200."""
+
+    kubeconfig: Path
+    path: str
+
+
+@dataclass(frozen=True)
 class RedisCheck:
     """A PING. Written by hand, since loading a client library takes longer than starting a store."""
 
@@ -42,18 +50,14 @@ class RedisCheck:
 
 @dataclass(frozen=True)
 class HeartbeatCheck:
-    """A Lease that must have been renewed within ``seconds``.
+    """A Lease that must have been renewed within ``seconds``; read from the API server of ``kubeconfig``."""
 
-    It is read from the API server on ``port`` of 127.0.0.1, or from that of ``kubeconfig`` if given.
-    """
-
-    port: int
+    kubeconfig: Path
     path: str
     seconds: float
-    kubeconfig: Path | None = None
 
 
-Check = HttpCheck | RedisCheck | HeartbeatCheck
+Check = HttpCheck | ApiCheck | RedisCheck | HeartbeatCheck
 
 
 def failure(check: Check, since: float = 0.0) -> str:
@@ -73,10 +77,10 @@ def failure(check: Check, since: float = 0.0) -> str:
 def _failure(check: Check, since: float) -> str:
     if isinstance(check, RedisCheck):
         return _redis_failure(check)
-    if isinstance(check, HttpCheck):
-        status, body = _get(check)
+    if isinstance(check, HttpCheck | ApiCheck):
+        status, body = _get(check) if isinstance(check, HttpCheck) else _ask(check.kubeconfig, check.path)
         return "" if status == HTTP_OK else f"answered {status}: {body[:LONGEST_MESSAGE]}"
-    status, body = _lease(check)
+    status, body = _ask(check.kubeconfig, check.path)
     if status != HTTP_OK:
         return "not registered yet"
     renewed = timestamps.parse(json.loads(body)["spec"]["renewTime"]).timestamp()
@@ -86,10 +90,8 @@ def _failure(check: Check, since: float) -> str:
     return "" if age <= check.seconds else f"its last heartbeat was {age:.0f} s ago"
 
 
-def _lease(check: HeartbeatCheck) -> tuple[int, str]:
-    if check.kubeconfig is None:
-        return _get(HttpCheck(check.port, check.path))
-    known = load(check.kubeconfig)
+def _ask(kubeconfig: Path, path: str) -> tuple[int, str]:
+    known = load(kubeconfig)
     address = urlsplit(known.server)
     where, port = address.hostname or "", address.port
     connection = (
@@ -97,7 +99,7 @@ def _lease(check: HeartbeatCheck) -> tuple[int, str]:
         if known.tls
         else http.client.HTTPConnection(where, port, timeout=TIMEOUT_SECONDS)
     )
-    return _request(connection, address.path + check.path, known.authorization())
+    return _request(connection, address.path + path, known.authorization())
 
 
 class _UnixConnection(http.client.HTTPConnection):

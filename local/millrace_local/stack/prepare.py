@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
+from millrace_local.apiserver import credentials
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
 from millrace_local.mesh import initial
 from millrace_local.mesh.settings import MeshSettings
@@ -27,5 +29,5 @@ def prepare(settings: StackSettings, version: str) -> None:
     (paths.platform / "platform.yaml").write_text(documents)
     if settings.given_kubeconfig is None:
         # The API server writes the same file once it listens; components that start beside it read it earlier.
-        write_kubeconfig(paths.kubeconfig, settings.api_url)
+        write_kubeconfig(paths.kubeconfig, settings.api_url, credentials.obtain(paths.api, datetime.now(UTC)))
     initial.prepare(MeshSettings(paths.mesh, HOST, settings.ports.ingress))

@@ -120,7 +120,7 @@ class StackSettings:
     @property
     def api_url(self) -> str:
         """The URL of the stack's own API server."""
-        return f"http://{HOST}:{self.ports.api}"
+        return f"https://{HOST}:{self.ports.api}"
 
     @property
     def ingress_url(self) -> str:

@@ -18,6 +18,7 @@ import yaml
 from millrace import FeatureStore
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_local.apiserver import process
+from tests.api_client import client_of
 from tests.builders import Built, feature_view
 
 REPOSITORY = Path(__file__).parents[3]
@@ -163,18 +164,20 @@ def test_a_clusters_view_is_what_was_accepted_not_what_somebody_wrote(
     cluster: process.RunningServer, events: str
 ) -> None:
     path = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"
-    made = httpx.post(cluster.url + path, json=feature_view("held", events).build()).json()
+    http = client_of(cluster)
+    made = http.post(path, json=feature_view("held", events).build()).json()
     accepted = {**made["spec"], "ttl": "3d"}
     patch = {"status": {"definition": accepted}}
     merge = {"Content-Type": "application/merge-patch+json"}
-    answer = httpx.patch(f"{cluster.url}{path}/held/status", json=patch, headers=merge)
+    answer = http.patch(f"{path}/held/status", json=patch, headers=merge)
     assert answer.status_code == 200, answer.text
     try:
         store = FeatureStore.from_cluster(cluster.kubeconfig)
         assert store.definition("held").ttl == 3 * 24 * 3600 * 1_000_000
         assert store.describe_spec("held")["ttl"] == "3d"
     finally:
-        httpx.delete(f"{cluster.url}{path}/held")
+        http.delete(f"{path}/held")
+        http.close()
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:

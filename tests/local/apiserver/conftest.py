@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from millrace_local.apiserver.process import RunningServer, start
+from tests.api_client import client_of
 
 REPOSITORY = Path(__file__).parents[3]
 _numbers = itertools.count(1)
@@ -47,11 +48,6 @@ def faulty(faulty_server: RunningServer) -> Iterator[RunningServer]:
     with client_of(faulty_server) as client:
         client.delete("/faults")
         client.delete("/api/v1/namespaces/default/configmaps")
-
-
-def client_of(server: RunningServer, **headers: str) -> httpx.Client:
-    """An HTTP client of a server; loading certificates, which it does not need, would take most of a test."""
-    return httpx.Client(base_url=server.url, timeout=60, verify=False, headers=headers)
 
 
 @pytest.fixture(scope="session")

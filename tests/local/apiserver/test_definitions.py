@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from millrace_local.apiserver.process import start
-from tests.local.apiserver.conftest import REPOSITORY, client_of
+from tests.api_client import client_of
+from tests.local.apiserver.conftest import REPOSITORY
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE = {"content-type": "application/merge-patch+json"}

@@ -10,7 +10,18 @@ import httpx
 import pytest
 
 from millrace_local.apiserver.app import App
+from millrace_local.apiserver.authentication import Authentication
 from millrace_local.apiserver.server import ApiServer
+
+
+def in_process(cluster: ApiServer) -> httpx.AsyncClient:
+    """A client of a server in this process."""
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(App(cluster, Authentication("t"))),
+        base_url="http://localhost",
+        headers={"authorization": "Bearer t"},
+    )
+
 
 AGGREGATED = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}
 
@@ -68,7 +79,7 @@ async def test_a_full_disk_is_reported_and_nothing_is_half_written(tmp_path: Pat
     cluster = ApiServer(tmp_path)
     cluster.journal._connection.execute("PRAGMA max_page_count = 4")
     maps = "/api/v1/namespaces/default/configmaps"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
+    async with in_process(cluster) as client:
         large = {"metadata": {"name": "large"}, "data": {"k": "x" * 200_000}}
         refused = await client.post(maps, json=large)
         assert refused.status_code == 507
@@ -83,7 +94,7 @@ async def test_events_are_forgotten_an_hour_after_their_last_write_whatever_time
     now = datetime(2026, 1, 1, tzinfo=UTC)
     cluster = ApiServer(tmp_path, clock=lambda: now)
     path = "/api/v1/namespaces/default/events"
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
+    async with in_process(cluster) as client:
         for name, seen in (("old", "2027-01-01T00:00:00Z"), ("again", "2024-01-01T00:00:00Z")):
             event = {"metadata": {"name": name}, "involvedObject": {"namespace": "default"}, "lastTimestamp": seen}
             assert (await client.post(path, json=event)).status_code == 201
@@ -103,7 +114,7 @@ async def test_a_fault_of_the_server_is_a_status_and_a_log_line(
 ) -> None:
     cluster = ApiServer(tmp_path)
     monkeypatch.setattr(cluster.reader, "get", lambda *_: 1 / 0)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(App(cluster)), base_url="http://test") as client:
+    async with in_process(cluster) as client:
         with caplog.at_level(logging.ERROR):
             answer = await client.get("/api/v1/namespaces/default")
     assert (answer.status_code, answer.json()["reason"]) == (500, "InternalError")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from millrace_local.apiserver.process import RunningServer
-from tests.local.apiserver.conftest import client_of
+from tests.api_client import client_of
 
 Eventually = Callable[..., Any]
 

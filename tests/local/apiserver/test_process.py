@@ -18,9 +18,8 @@ import yaml
 
 from millrace_core.base.errors import ReportError
 from millrace_local.apiserver.process import RunningServer, start
-from tests.local.apiserver.conftest import client_of
+from tests.api_client import client_of
 
-HTTP = httpx.Client(timeout=10, verify=False)  # one for all tests: making one costs more than most requests
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
@@ -31,13 +30,14 @@ def begin(folder: Path) -> RunningServer:
 
 def names(server: RunningServer) -> set[str]:
     """The ConfigMaps that are there."""
-    items = HTTP.get(f"{server.url}{MAPS}").json()["items"]
-    return {item["metadata"]["name"] for item in items}
+    with client_of(server) as http:
+        return {item["metadata"]["name"] for item in http.get(MAPS).json()["items"]}
 
 
 def create(server: RunningServer, name: str) -> httpx.Response:
     """Creates a ConfigMap."""
-    return HTTP.post(f"{server.url}{MAPS}", json={"metadata": {"name": name}, "data": {"k": "x" * 300}})
+    with client_of(server) as http:
+        return http.post(MAPS, json={"metadata": {"name": name}, "data": {"k": "x" * 300}})
 
 
 def test_it_says_where_it_is_and_leaves_nothing_running(tmp_path: Path) -> None:
@@ -45,19 +45,21 @@ def test_it_says_where_it_is_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "apiserver.json").read_text()) == {"url": server.url, "pid": server.pid}
     config = yaml.safe_load((tmp_path / "kubeconfig").read_text())
     assert (config["current-context"], config["clusters"][0]["cluster"]["server"]) == ("millrace", server.url)
-    assert server.url.startswith("http://127.0.0.1:")
-    assert HTTP.get(f"{server.url}/readyz").text == "ok"
+    assert server.url.startswith("https://127.0.0.1:")
+    http = client_of(server)
+    assert http.get("/readyz").text == "ok"
     server.stop()
     assert server.process.returncode == 0
     assert not (tmp_path / "apiserver.json").exists()
     with pytest.raises(httpx.ConnectError):
-        HTTP.get(server.url)
+        http.get("/readyz")
+    http.close()
     server.stop()
 
 
 def test_it_ends_with_open_watches(tmp_path: Path) -> None:
     server = begin(tmp_path)
-    with HTTP.stream("GET", f"{server.url}{MAPS}?watch=1") as answer:
+    with client_of(server) as http, http.stream("GET", f"{MAPS}?watch=1") as answer:
         server.stop()
         assert list(answer.iter_lines()) == []
     assert server.process.returncode == 0
@@ -119,7 +121,8 @@ def test_it_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     server = started[0]
     try:
         time.sleep(0.2)
-        assert HTTP.get(f"{server.url}/readyz").text == "ok"
+        with client_of(server) as http:
+            assert http.get("/readyz").text == "ok"
     finally:
         server.stop()
     assert server.process.returncode == 0
@@ -168,14 +171,16 @@ def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_writes(tmp_path:
 def test_a_watch_goes_on_across_a_restart(tmp_path: Path) -> None:
     server = begin(tmp_path)
     create(server, "a")
-    start_at = HTTP.get(f"{server.url}{MAPS}").json()["metadata"]["resourceVersion"]
-    create(server, "b")
-    HTTP.delete(f"{server.url}{MAPS}/a")
+    with client_of(server) as http:
+        start_at = http.get(MAPS).json()["metadata"]["resourceVersion"]
+        create(server, "b")
+        http.delete(f"{MAPS}/a")
     server.kill()
     again = begin(tmp_path)
     try:
         query = {"watch": "1", "resourceVersion": start_at, "timeoutSeconds": "1"}
-        lines = HTTP.get(f"{again.url}{MAPS}", params=query).text.splitlines()
+        with client_of(again) as http:
+            lines = http.get(MAPS, params=query).text.splitlines()
         seen = [(event["type"], event["object"]["metadata"]["name"]) for event in map(json.loads, lines)]
         assert seen == [("ADDED", "b"), ("DELETED", "a")]
         before = int(start_at)

@@ -14,7 +14,7 @@ from millrace_local.apiserver import watching as watching_module
 from millrace_local.apiserver.process import RunningServer
 from millrace_local.apiserver.store import WatchEvent, entry_of
 from millrace_local.apiserver.watching import Watcher, WatchHub
-from tests.local.apiserver.conftest import client_of
+from tests.api_client import client_of
 
 MERGE = {"content-type": "application/merge-patch+json"}
 

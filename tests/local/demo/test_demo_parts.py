@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +20,7 @@ from millrace_local.apiserver import process
 from millrace_local.apiserver.process import RunningServer
 from millrace_local.demo import data, report, run
 from millrace_local.demo.applier import Applier
+from tests.api_client import client_of
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -136,11 +136,8 @@ def test_without_kubectl_the_python_client_applies_and_waits(
         "reason": "Test",
         "message": "",
     }
-    response = httpx.patch(
-        server.url + path,
-        content=json.dumps({"status": {"conditions": [condition]}}),
-        headers={"content-type": "application/merge-patch+json"},
-    )
+    with client_of(server, **{"content-type": "application/merge-patch+json"}) as http:
+        response = http.patch(path, content=json.dumps({"status": {"conditions": [condition]}}))
     assert response.status_code == 200, response.text
     applier.wait_ready("experiment", ["boosting-or-logistic"], 5)
 

@@ -80,12 +80,11 @@ async def test_a_heartbeat_counts_while_it_is_fresh_and_of_this_life(
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
-        assert await failure(HeartbeatCheck(port, "/lease", 40.0), time.time() - since) == said
-        assert await failure(HeartbeatCheck(port, "/none", 40.0)) == "not registered yet"
         known = write(tmp_path, server=f"http://127.0.0.1:{port}", user={"token": "t"})
-        assert await failure(HeartbeatCheck(0, "/lease", 40.0, known), time.time() - since) == said
-        assert seen == ["", "Bearer t"]
-        assert "cannot read the kubeconfig" in await failure(HeartbeatCheck(0, "/lease", 40.0, tmp_path / "none"))
+        assert await failure(HeartbeatCheck(known, "/lease", 40.0), time.time() - since) == said
+        assert await failure(HeartbeatCheck(known, "/none", 40.0)) == "not registered yet"
+        assert seen == ["Bearer t"]
+        assert "cannot read the kubeconfig" in await failure(HeartbeatCheck(tmp_path / "none", "/lease", 40.0))
     finally:
         await runner.cleanup()
 

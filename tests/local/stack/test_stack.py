@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -10,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +18,9 @@ import pytest
 import redis
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
+from millrace_kube.connection import load
 from millrace_local.stack import LocalStack, processes
+from tests.api_client import client_by
 
 BASE = ("store", "apiserver", "mesh")
 
@@ -46,12 +46,8 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def request(stack: LocalStack, method: str, path: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
-    with urllib.request.urlopen(
-        urllib.request.Request(stack.api_url + path, data, headers, method=method), timeout=10
-    ) as response:
-        return json.load(response)
+    with client_by(load(stack.kubeconfig)) as http:
+        return http.request(method, path, json=body).raise_for_status().json()
 
 
 def config_map(name: str) -> dict[str, Any]:

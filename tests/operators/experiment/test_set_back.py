@@ -12,9 +12,9 @@ import pytest
 from millrace_core.api import names
 from millrace_kube import resources as r
 from millrace_kube.client import Client
-from millrace_kube.connection import Connection
 from millrace_kube.resources import Object, annotations_of
 from tests import builders
+from tests.api_client import client_of
 from tests.operators.experiment.test_watching import running
 from tests.operators.harness import eventually
 from tests.operators.restoring import RESTORES, Restorable
@@ -32,9 +32,8 @@ def restorable(tmp_path: Path) -> Iterator[Restorable]:
 
 @pytest.fixture
 async def shop(restorable: Restorable) -> AsyncIterator[World]:
-    url = restorable.server.url
-    async with Client(Connection(url)) as client:
-        with httpx.Client(base_url=url, timeout=10, trust_env=False) as http:
+    async with Client(restorable.server.connection) as client:
+        with client_of(restorable.server) as http:
             assert http.post("/api/v1/namespaces", json={"metadata": {"name": "world-1"}}).status_code == 201
             yield World(client, http, "world-1", START)
 

@@ -14,6 +14,7 @@ from millrace_local.apiserver.process import RunningServer
 from millrace_operators.experiment.handlers import controllers as service_controllers
 from millrace_operators.modeldeployment.handlers import controllers as deployment_controllers
 from tests import builders
+from tests.api_client import client_of
 from tests.operators.conftest import Faults
 from tests.operators.harness import eventually, operators
 from tests.operators.world import PLATFORM, START, Kubelet, World
@@ -27,7 +28,7 @@ async def running(server: RunningServer, world: World) -> AsyncIterator[None]:
     """The operator's control loops, and a kubelet that looks every 50 ms, and goes on while the server is away."""
 
     async def kubelet() -> None:
-        with httpx.Client(base_url=server.url, timeout=10, trust_env=False) as http:
+        with client_of(server) as http:
             played = Kubelet(http, world.namespace)
             while True:
                 with suppress(httpx.TransportError):

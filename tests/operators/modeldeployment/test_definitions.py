@@ -6,17 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
 from millrace_kube import resources as r
 from millrace_kube.client import Client
-from millrace_kube.connection import Connection
 from millrace_kube.resources import Object, Resource
 from millrace_local.apiserver import thirdparty
 from millrace_local.apiserver.process import RunningServer
 from tests import builders
+from tests.api_client import client_of
 from tests.operators.experiment.test_watching import running
 from tests.operators.fixtures import fresh
 from tests.operators.harness import Api, eventually
@@ -35,9 +34,8 @@ CHILDREN = {
 
 @pytest.fixture
 async def world(fresh: RunningServer) -> AsyncIterator[World]:
-    url = fresh.url
-    async with Client(Connection(url)) as client:
-        with httpx.Client(base_url=url, timeout=10, trust_env=False) as http:
+    async with Client(fresh.connection) as client:
+        with client_of(fresh) as http:
             assert http.post("/api/v1/namespaces", json={"metadata": {"name": "world-1"}}).status_code == 201
             yield World(client, http, "world-1", START)
 
