@@ -116,7 +116,7 @@ class EmbeddedStore:
     def _locked(self) -> Iterator[None]:
         """Lets one process at a time look and start."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._socket.parent.mkdir(mode=0o700, exist_ok=True)
             lock = (self._folder / "lock").open("w")
         except OSError as error:

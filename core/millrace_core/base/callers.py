@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
+# What the mesh of the laptop mode adds to each request to a service: a secret that it shares with the pods.
+MESH_HEADER = b"x-millrace-mesh"
+
 _SENT_BY_PAGES = frozenset({"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
 
 

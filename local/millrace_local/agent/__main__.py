@@ -47,6 +47,7 @@ async def run(settings: AgentSettings) -> None:
                 run_images=settings.run_images,
                 pod_cidr=settings.pod_cidr,
                 overcommit=settings.overcommit,
+                mesh_secret=settings.mesh_secret,
             )
             tasks.create_task(run_node(client, node, stop))
         if "controllers" in settings.only:
@@ -58,6 +59,7 @@ async def run(settings: AgentSettings) -> None:
                 directory=settings.root / "mesh",
                 ingress_host=address.hostname or "127.0.0.1",
                 ingress_port=address.port or _DEFAULT_PORTS[address.scheme],
+                secret=settings.mesh_secret,
             )
             tasks.create_task(run_mesh(client, mesh, stop, informers=informers))
 
@@ -68,7 +70,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     code = 0
     try:
-        settings = parse(sys.argv[1:])
+        settings = parse(sys.argv[1:], os.environ)
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(run(settings))
     except* MillraceError as group:

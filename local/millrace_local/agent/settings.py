@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +15,8 @@ from millrace_local.node.addresses import RANGE, parse_range
 
 PARTS = ("controllers", "node", "mesh")
 DEFAULT_OVERCOMMIT = 4.0
+# Not an argument: every user of the machine can read command lines.
+MESH_SECRET = "MILLRACE_MESH_SECRET"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class AgentSettings:
         prometheus: URL of the Prometheus that ScaledObjects are scaled by; "" for the one that their triggers name.
         run_images: image repositories, beside Millrace's own, whose containers' commands run as they are.
         pod_cidr: the addresses for pods.
+        mesh_secret: what pods know requests of the mesh by; "" if they need not.
         overcommit: how many times its cores and memory the node offers to the scheduler.
     """
 
@@ -41,11 +44,12 @@ class AgentSettings:
     prometheus: str = ""
     run_images: frozenset[str] = frozenset()
     pod_cidr: IPv4Network = RANGE
+    mesh_secret: str = field(default="", repr=False)
     overcommit: float = DEFAULT_OVERCOMMIT
 
 
-def parse(arguments: Sequence[str]) -> AgentSettings:
-    """Reads the command line; argparse ends the process for a mistake that it finds.
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> AgentSettings:
+    """Reads the command line and ``MILLRACE_MESH_SECRET``; argparse ends the process for a mistake that it finds.
 
     Raises:
         RejectError: a value that argparse does not check is wrong; names the option.
@@ -69,6 +73,7 @@ def parse(arguments: Sequence[str]) -> AgentSettings:
         prometheus=given.prometheus,
         run_images=frozenset(given.run_image),
         pod_cidr=parse_range(given.pod_cidr),
+        mesh_secret=environ.get(MESH_SECRET, ""),
         overcommit=given.overcommit,
     )
 

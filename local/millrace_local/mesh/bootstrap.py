@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.mesh import egress
+from millrace_local.mesh import callers, egress
 from millrace_local.mesh.clusters import file_source
 from millrace_local.mesh.routes import FAULT_FILTER, TYPE
 from millrace_local.mesh.settings import MeshSettings
@@ -69,6 +69,7 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "stat_prefix": "ingress",
         "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(settings.xds / ROUTES_FILE)},
         "http_filters": [
+            callers.http_filter(),
             {"name": FAULT_FILTER, "typed_config": {"@type": f"{TYPE}.extensions.filters.http.fault.v3.HTTPFault"}},
             egress.http_filter(),
             {

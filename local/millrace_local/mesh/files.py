@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 
-from millrace_local.mesh import egress
+from millrace_local.mesh import callers, egress
 from millrace_local.mesh.bootstrap import CLUSTERS_FILE, ROUTES_NAME
 from millrace_local.mesh.clusters import Clusters, cluster_resources, endpoint_resources, endpoints_file
 from millrace_local.mesh.routes import TYPE
+from millrace_local.mesh.settings import MeshSettings
 
 Json = dict[str, Any]
 
@@ -24,11 +25,11 @@ def cluster_files(clusters: Clusters, directory: Path) -> dict[str, list[Json]]:
     return files
 
 
-def routes_file(hosts: Mapping[str, Json], ingress_host: str) -> list[Json]:
+def routes_file(hosts: Mapping[str, Json], settings: MeshSettings) -> list[Json]:
     """The content of the routes file; any host that is not among ``hosts`` is outside the cluster."""
-    named = [hosts[name] for name in sorted(hosts)]
+    named = [callers.marked(hosts[name], settings.secret) for name in sorted(hosts)]
     if not any("*" in host["domains"] for host in named):
-        named.append(egress.virtual_host(ingress_host))
+        named.append(egress.virtual_host(settings.ingress_host))
     configuration = {
         "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
         "name": ROUTES_NAME,

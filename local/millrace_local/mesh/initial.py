@@ -29,4 +29,4 @@ def prepare(settings: MeshSettings) -> None:
     for name, resources in cluster_files(Clusters(), settings.xds).items():
         files.write(name, resources)
     unknown = refused_host(VirtualHost("unknown", ("*",), ()), "the mesh has no routes yet; try again in a second")
-    files.write(ROUTES_FILE, routes_file({unknown["name"]: unknown}, settings.ingress_host))
+    files.write(ROUTES_FILE, routes_file({unknown["name"]: unknown}, settings))

@@ -31,7 +31,7 @@ class Publisher:
 
     def __init__(self, settings: MeshSettings, admin: EnvoyAdmin) -> None:
         self._files = XdsFiles(settings.xds)
-        self._ingress_host = settings.ingress_host
+        self._settings = settings
         self._admin = admin
         self.clusters = Clusters()
         self._accepted: dict[str, Json] = {}
@@ -101,7 +101,7 @@ class Publisher:
                 await self._write_hosts(settled)
 
     async def _write_hosts(self, hosts: Mapping[str, Json]) -> Acknowledgement:
-        return await self._write({ROUTES_STAT: (ROUTES_FILE, routes_file(hosts, self._ingress_host))})
+        return await self._write({ROUTES_STAT: (ROUTES_FILE, routes_file(hosts, self._settings))})
 
     async def _write(self, files: Mapping[str, tuple[str, list[Json]]]) -> Acknowledgement:
         """Writes the files that changed, and waits for Envoy to accept or reject them."""

@@ -68,9 +68,17 @@ def launch(
 
 
 def base_environment(
-    *, path: str, home: Path, host: str, address: str, proxy: str, marks: Mapping[str, str]
+    *,
+    path: str,
+    home: Path,
+    host: str,
+    address: str,
+    proxy: str,
+    marks: Mapping[str, str],
+    callers: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables that every container gets.
+    """The variables that every container gets. ``callers`` are the settings by which Millrace's own servers know web
+    pages; a container may set others.
 
     Clients read ``no_proxy`` differently: some know networks (curl, requests, Go), others exact hosts only (httpx,
     urllib). So it has both, with the pod's own address.
@@ -83,6 +91,7 @@ def base_environment(
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "ORT_DISABLE_TELEMETRY": "1",
+        **callers,
         **marks,
     }
     if proxy:

@@ -248,6 +248,7 @@ class Pod:
             address=self.address,
             proxy=settings.proxy,
             marks={POD_MARK: self.uid, NODE_MARK: str(settings.root)},
+            callers={"MILLRACE_ALLOWED_HOSTS": settings.known_hosts, "MILLRACE_MESH_SECRET": settings.mesh_secret},
         )
         environ = {**self._machine.inherited, **base, **self._machine.gpus(self.obj)}
         real = volumes.mounts(spec, self._volumes)

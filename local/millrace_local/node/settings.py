@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class NodeSettings:
         proxy: URL that containers get as ``http_proxy``; "" for none.
         run_images: image repositories, beside Millrace's own (``images``), whose commands run as they are.
         pod_cidr: the addresses for pods; all must be this machine's.
+        mesh_secret: what containers know requests of the mesh by; "" for none.
         overcommit: how many times its cores and memory the node offers to the scheduler.
         settle: the time between a pod's last unready state and its SIGTERM, in which endpoints and routes drop it; only
             for pods with a readiness probe.
@@ -32,12 +33,18 @@ class NodeSettings:
     proxy: str = ""
     run_images: frozenset[str] = frozenset()
     pod_cidr: IPv4Network = RANGE
+    mesh_secret: str = field(default="", repr=False)
     overcommit: float = 4.0
     settle: float = 0.3
     restart_delay: float = 10.0
     longest_delay: float = 300.0
     retry: float = 2.0
     refresh: float = 60.0
+
+    @property
+    def known_hosts(self) -> str:
+        """By what names programs of this machine call pods directly; whoever calls through the mesh needs none."""
+        return f"localhost,127.0.0.0/8,::1,{self.pod_cidr},*.svc,*.svc.cluster.local"
 
     @property
     def pods(self) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from millrace_core.base.errors import RejectError
+from millrace_local.agent.settings import MESH_SECRET
 from millrace_local.stack.health import ApiCheck, Check, HeartbeatCheck, HttpCheck, RedisCheck
 from millrace_local.stack.platform import NAMESPACE, service_url
 from millrace_local.stack.settings import HOST, StackSettings
@@ -112,7 +113,11 @@ def _store(settings: StackSettings, programs: Programs) -> Component:
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
-    command = [programs.store, *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [
+        programs.store,
+        str(settings.paths.store_settings),
+        *(word for name, value in options.items() for word in (f"--{name}", value)),
+    ]
     return Component("store", RedisCheck(settings.redis_url), tuple(command), port=port)
 
 
@@ -147,7 +152,8 @@ def _agent(settings: StackSettings, programs: Programs) -> Component:
     check = HeartbeatCheck(settings.kubeconfig, lease, HEARTBEAT_SECONDS)
     # It does not wait for the API server but retries, since both take equally long to load their libraries. Its pods
     # end with it, and may finish their requests.
-    return Component("agent", check, tuple(command), stop_seconds=40.0)
+    environ = {MESH_SECRET: settings.mesh_secret}
+    return Component("agent", check, tuple(command), environ=environ, stop_seconds=40.0)
 
 
 def _operator(settings: StackSettings, programs: Programs) -> Component:

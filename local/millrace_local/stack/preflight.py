@@ -13,7 +13,7 @@ from millrace_core.base.errors import RejectError
 from millrace_kube.connection import load
 from millrace_local.node.addresses import check_local, parse_range
 from millrace_local.stack import health, ports
-from millrace_local.stack.settings import StackSettings
+from millrace_local.stack.settings import StackPaths, StackSettings
 
 LEAST_FREE_BYTES = 64 * 1024 * 1024
 _STORE_SCHEMES = ("redis", "rediss")
@@ -46,6 +46,7 @@ def check_folder(root: Path) -> None:
     """Creates the folder, readable only by its owner, and checks that it can be written."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(root)
         probe = root / f".probe.{os.getpid()}"
         probe.write_bytes(b"x")
         probe.unlink()
@@ -61,6 +62,14 @@ def check_folder(root: Path) -> None:
             field="--root",
             reason="DiskFull",
         )
+
+
+def _check_owner(root: Path) -> None:
+    """Closes the folder to other users. One with files of others in it stays as it is: ours are private themselves."""
+    if root.stat().st_uid != os.getuid():
+        raise RejectError(f"{root} belongs to another user", hint="Give a folder of your own", field="--root")
+    if StackPaths(root).settings.exists() or not any(root.iterdir()):
+        root.chmod(0o700)
 
 
 def check_files(paths: Iterable[Path]) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from millrace_local.apiserver import credentials
 from millrace_local.apiserver.kubeconfig import write_kubeconfig
+from millrace_local.atomic_file import write_atomically
 from millrace_local.mesh import initial
 from millrace_local.mesh.settings import MeshSettings
 from millrace_local.stack import platform
@@ -22,12 +23,15 @@ def prepare(settings: StackSettings, version: str) -> None:
     paths = settings.paths
     for folder in (paths.api, paths.store, paths.mesh, paths.platform, paths.registry, paths.logs):
         folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        paths.store_settings, f"requirepass {settings.store_password}\n" if settings.store_password else ""
+    )
     objects = platform.objects(
         settings.components, version=version, store_url=settings.redis_url, registry_folder=paths.registry
     )
     documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
-    (paths.platform / "platform.yaml").write_text(documents)
+    write_atomically(paths.platform / "platform.yaml", documents)
     if settings.given_kubeconfig is None:
         # The API server writes the same file once it listens; components that start beside it read it earlier.
         write_kubeconfig(paths.kubeconfig, settings.api_url, credentials.obtain(paths.api, datetime.now(UTC)))
-    initial.prepare(MeshSettings(paths.mesh, HOST, settings.ports.ingress))
+    initial.prepare(MeshSettings(paths.mesh, HOST, settings.ports.ingress, settings.mesh_secret))

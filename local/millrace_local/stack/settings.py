@@ -57,6 +57,11 @@ class StackPaths:
         return self.root / "store"
 
     @property
+    def store_settings(self) -> Path:
+        """The online store's settings: a command line would show its password to every user of the machine."""
+        return self.store / "valkey.conf"
+
+    @property
     def mesh(self) -> Path:
         """Envoy's configuration."""
         return self.root / "mesh"
@@ -95,6 +100,8 @@ class StackSettings:
         components: the components to run.
         given_kubeconfig: the cluster to attach to; None for an API server of its own.
         pod_cidr: the addresses for pods; empty for the node's default.
+        store_password: the password of the stack's own store.
+        mesh_secret: what pods know requests of the mesh by.
     """
 
     root: Path
@@ -106,6 +113,8 @@ class StackSettings:
     components: tuple[str, ...] = ()
     given_kubeconfig: Path | None = None
     pod_cidr: str = ""
+    store_password: str = field(default="", repr=False)
+    mesh_secret: str = field(default="", repr=False)
 
     @property
     def paths(self) -> StackPaths:
@@ -130,7 +139,7 @@ class StackSettings:
     @property
     def redis_url(self) -> str:
         """The URL of the online store."""
-        return self.store_url or f"redis://{HOST}:{self.ports.store}/0"
+        return self.store_url or f"redis://:{self.store_password}@{HOST}:{self.ports.store}/0"
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,8 @@ EXIT_ALREADY_RUNNING = 3  # exit code of a supervisor whose folder has another o
 _POLL_SECONDS = 0.02
 _SUPERVISOR_STOP_SECONDS = 90.0
 _KILL_SECONDS = 5.0
+_SECRETS = ("store_password", "mesh_secret")
+_SECRET_BYTES = 24
 
 Progress = Callable[[StackState], None]
 
@@ -228,7 +231,16 @@ class LocalStack:
             ),
             given_kubeconfig=self._kubeconfig,
             pod_cidr=self._pod_cidr,
+            **self._secrets(),
         )
+
+    def _secrets(self) -> dict[str, str]:
+        """The secrets that the folder's stack has, or new ones."""
+        try:
+            last = self._running_settings()
+        except RejectError:
+            last = StackSettings(self.paths.root)
+        return {name: getattr(last, name) or secrets.token_urlsafe(_SECRET_BYTES) for name in _SECRETS}
 
     def _chosen_ports(self) -> Ports:
         remembered = state.read(self.paths.state).ports
@@ -265,10 +277,10 @@ class LocalStack:
             )
 
     def _start_supervisor(self, settings: StackSettings) -> subprocess.Popen[bytes]:
-        self.paths.logs.mkdir(parents=True, exist_ok=True)
+        self.paths.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.paths.settings, json.dumps(settings.to_json(), indent=1))
         follow = [] if self._detach else ["--parent", str(os.getpid())]
-        with self.paths.log("supervisor").open("ab") as log:
+        with open(self.paths.log("supervisor"), "ab", opener=_private) as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "millrace_local.stack", str(self.paths.root), *follow],
                 stdin=subprocess.DEVNULL,
@@ -336,3 +348,8 @@ class LocalStack:
         """Removes the folder if a stack ran in it: a mistaken --root must not cost anybody's files."""
         if self.paths.settings.exists():
             shutil.rmtree(self.paths.root)
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that is its owner's alone; this process is the user's, whose umask is not ours to change."""
+    return os.open(path, flags, 0o600)

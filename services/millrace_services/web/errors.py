@@ -44,11 +44,25 @@ class ConflictError(RejectError):
     reason = "Conflict"
 
 
+class ForbiddenError(RejectError):
+    """The caller may not do this; 403."""
+
+    reason = "Forbidden"
+
+
+class MediaTypeError(RejectError):
+    """The body is of a type that is not taken; 415."""
+
+    reason = "UnsupportedMediaType"
+
+
 # First match wins, so subclasses stand before their bases.
 _STATUS: tuple[tuple[type[MillraceError], int], ...] = (
     (NotFoundError, NOT_FOUND),
     (TooLargeError, 413),
     (ConflictError, 409),
+    (ForbiddenError, 403),
+    (MediaTypeError, 415),
     (RejectError, 400),
     (OverloadedError, 429),
     (DeadlineError, 504),

@@ -82,7 +82,7 @@ class HotProtocol(GuardedProtocol):
     def begin_request(self) -> None:
         parser = self.parser
         route = self._service.direct(parser.get_method(), self.url)
-        if route is None or self.running or self.expect_100_continue:
+        if route is None or self.running or self.expect_100_continue or self._service.refuses(self.headers):
             super().begin_request()
             return
         cast("dict[str, Any]", self.scope).update(route.scope)

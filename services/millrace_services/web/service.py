@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from millrace_core.base.errors import MillraceError
 from millrace_http.protocol import Guard
 from millrace_services.web import errors, trace
+from millrace_services.web.callers import CallerGuard
 from millrace_services.web.errors import Header
 from millrace_services.web.health import Health
 from millrace_services.web.hot import (
@@ -77,6 +78,7 @@ class Service:
         self.api = FastAPI(title=title)
         self.fault: BaseException | None = None
         self.on_fault: Callable[[], None] = lambda: None
+        self._callers = CallerGuard.of(settings)
         self._lifespan = lifespan
         self._headers = tuple(headers)
         self._hot: dict[tuple[str, str], Route] = {}
@@ -115,6 +117,10 @@ class Service:
         """The hot route of a request as it came over the wire; None where it has a gate, or there is none."""
         return self._direct.get((method, url))
 
+    def refuses(self, headers: Iterable[Header]) -> MillraceError | None:
+        """Why a request with these headers is not served; None where it is."""
+        return None if self._callers is None else self._callers.refusal(headers)
+
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
         self.fault = error
@@ -136,7 +142,9 @@ class Service:
         status = CLIENT_GONE
         route = "unmatched"
         try:
-            if hot is not None:
+            if (refused := self.refuses(scope["headers"])) is not None:
+                status = await _sent(self._error(refused, scope), send)
+            elif hot is not None:
                 route = hot.label
                 status = await self._answer_hot(hot, scope, receive, send)
             else:

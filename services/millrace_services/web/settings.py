@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from millrace_core.base.settings import Settings
+from millrace_core.base.settings import Names, Settings
 from millrace_http.limits import Limits
 
 
@@ -78,6 +78,19 @@ class ServerSettings(Settings):
         alias="MILLRACE_MAX_CLIENT_CONNECTIONS",
         ge=1,
         description="The same for one address, which is a proxy's where all requests come through one",
+    )
+    allowed_hosts: Names = Field(
+        (),
+        alias="MILLRACE_ALLOWED_HOSTS",
+        description="The names (also *.suffix, addresses, networks) that a request's Host may have; empty: any. With "
+        "names, requests of web pages of other sites (403) and bodies of types that such pages may send (415) are "
+        "refused too. For servers that a browser can reach, as in the laptop mode",
+    )
+    mesh_secret: str = Field(
+        "",
+        alias="MILLRACE_MESH_SECRET",
+        repr=False,
+        description="With it as x-millrace-mesh the mesh of the laptop mode says that it has checked a request's Host",
     )
     log_level: str = Field(
         "INFO",

@@ -34,8 +34,11 @@ def test_arguments_become_settings() -> None:
             "c",
             "--proxy",
             "http://127.0.0.1:1/",
-        ]
+        ],
+        {"MILLRACE_MESH_SECRET": "s"},
     )
+    assert found.mesh_secret == "s"
+    assert "'s'" not in repr(found)
     assert (found.node, found.only, found.run_images) == ("n", frozenset({"node"}), frozenset({"a/b", "c"}))
     assert (found.proxy, found.root) == ("http://127.0.0.1:1", Path("r").absolute())
 
@@ -51,7 +54,7 @@ def test_arguments_become_settings() -> None:
 )
 def test_wrong_arguments_are_named(arguments: list[str], told: str) -> None:
     with pytest.raises(RejectError) as caught:
-        parse([*REQUIRED, *arguments])
+        parse([*REQUIRED, *arguments], {})
     assert told in str(caught.value)
 
 

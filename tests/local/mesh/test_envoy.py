@@ -11,6 +11,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from millrace_local.mesh import envoy
 from millrace_local.mesh.admin import CLUSTERS_STAT, EnvoyAdmin
 from millrace_local.mesh.bootstrap import bootstrap
@@ -81,6 +83,36 @@ async def test_requests_in_proxy_form_go_to_services_and_to_hosts_outside_the_cl
         async with rig.session.get(f"http://{host}/path?q=1", proxy=rig.url) as response:
             said = await response.json()
             assert (response.status, said["pod"], said["host"], said["path"]) == (200, "outside", host, "/path")
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        ("file://", 403),
+        ("http://rec.default.svc.evil.example", 403),
+        ("http://evil.example@rec.default.svc", 403),
+        ("http://rec.default.svc:18080", 200),
+        ("HTTP://REC.default.svc", 403),
+        ("https://rec.default.svc", 200),
+    ],
+)
+async def test_web_pages_of_other_sites_are_refused(rig: Rig, origin: str, status: int) -> None:
+    await rig.apply(**await two_arms(rig))
+    assert (await rig.get("rec.default.svc", method="POST", Origin=origin))[0] == status
+    outside = f"localhost:{rig.backends.port}"
+    assert (await rig.get(outside, method="POST", Origin="https://evil.example"))[0] == 403
+
+
+async def test_pods_know_what_came_through_the_mesh_and_nobody_outside_learns_how(rig: Rig) -> None:
+    await rig.apply(**await two_arms(rig))
+    await rig.backends.start("127.0.0.1", "outside")
+    _, said = await rig.get(HOST, x_millrace_mesh="forged")
+    assert said["headers"]["x-millrace-mesh"] == "of the mesh"
+    _, said = await rig.get(f"localhost:{rig.backends.port}")
+    assert (said["pod"], "x-millrace-mesh" in said["headers"]) == ("outside", False)
 
 
 async def test_a_host_that_is_nowhere_and_the_ingress_itself_are_not_forwarded(rig: Rig) -> None:

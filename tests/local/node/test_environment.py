@@ -172,7 +172,13 @@ def test_a_container_without_a_command_is_refused() -> None:
 
 def test_clients_of_every_kind_reach_the_pods_neighbours_directly() -> None:
     environ = base_environment(
-        path="/bin", home=Path("/h"), host="p", address="127.64.0.9", proxy="http://127.0.0.1:18080", marks={}
+        path="/bin",
+        home=Path("/h"),
+        host="p",
+        address="127.64.0.9",
+        proxy="http://127.0.0.1:18080",
+        marks={},
+        callers={},
     )
     bypassed = ["127.0.0.1", "localhost", "127.64.0.9"]
     with pytest.MonkeyPatch.context() as patch:
