@@ -114,7 +114,7 @@ class EmbeddedCluster:
     async def log(self, name: str = "p", query: str = "") -> str:
         """The pod's log, as kubectl gets it."""
         path = f"{self.client.connection.server}{PODS.path(self.namespace, name, 'log')}{query}"
-        async with self.client._session.get(path) as response:
+        async with self.client._session.get(path, headers=self.client.connection.authorization()) as response:
             return await response.text()
 
 

@@ -5,6 +5,10 @@ own, so a process killed at any moment loses nothing it acknowledged. Rows that 
 ``HISTORY`` writes, so that watches can resume after a restart, and are then removed in small batches: the file compacts
 itself without pausing.
 
+What a Secret said before it was changed or deleted does not wait for that: ``forget`` empties its row, SQLite
+overwrites the bytes (``secure_delete``), and the write-ahead log, which still has them, is cut off within seconds;
+after a crash the next start does both. Nobody who reads the files later finds it.
+
 A truncated or damaged file is read up to the last whole write; it is kept as ``….damaged-<n>``, and a new journal is
 written from what was read.
 """
@@ -24,6 +28,7 @@ import orjson
 from millrace_core.base.errors import ReportError
 
 HISTORY = 4000
+FORGOTTEN = b""
 _BATCH = 256
 _CHECKPOINT_EVERY = 1000
 _SCHEMA = (
@@ -34,7 +39,9 @@ _log = logging.getLogger(__name__)
 
 
 class Write(NamedTuple):
-    """One write: ``body`` is the object without apiVersion and kind, ``None`` for a delete."""
+    """One write: ``body`` is the object without apiVersion and kind, ``None`` for a delete, ``FORGOTTEN`` for one whose
+    content is not kept.
+    """
 
     revision: int
     resource: str
@@ -49,7 +56,7 @@ def _whole(row: tuple[Any, ...]) -> bool:
     if not isinstance(resource, str) or not isinstance(namespace, str) or not isinstance(name, str):
         return False
     try:
-        return body is None or isinstance(orjson.loads(body), dict)
+        return body in (None, FORGOTTEN) or isinstance(orjson.loads(body), dict)
     except orjson.JSONDecodeError:
         return False
 
@@ -74,6 +81,9 @@ class Journal:
         self.path = path
         self._obsolete: deque[int] = deque()
         self._since_checkpoint = 0
+        self._to_forget: list[int] = []
+        # Whether the log may hold what is to be forgotten; at a start, what a crash left there.
+        self._log_is_stale = True
         self._locked = self._lock()
         self._connection = self._open()
 
@@ -103,7 +113,7 @@ class Journal:
         return connection
 
     def _prepare(self) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0", "secure_delete=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(_SCHEMA)
 
@@ -183,23 +193,50 @@ class Journal:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
+    def forget(self, revision: int) -> None:
+        """Notes that the content of this write must not stay in the file; ``erase`` and ``checkpoint`` see to it."""
+        self._to_forget.append(revision)
+
+    def erase(self) -> None:
+        """Empties the rows of what is to be forgotten; ``checkpoint`` then takes it out of the log as well."""
+        if not self._to_forget:
+            return
+        rows = [(FORGOTTEN, revision) for revision in self._to_forget]
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("UPDATE writes SET body = ? WHERE revision = ? AND body IS NOT NULL", rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            _log.warning("journal %s: old Secrets cannot be erased yet: %s", self.path, error)
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return
+        self._to_forget.clear()
+        self._log_is_stale = True
+
     @property
     def wants_checkpoint(self) -> bool:
-        """True when enough has been written since the last checkpoint."""
-        return self._since_checkpoint >= _CHECKPOINT_EVERY
+        """True when enough has been written since the last checkpoint, or the log holds what is to be forgotten."""
+        return self._since_checkpoint >= _CHECKPOINT_EVERY or self._log_is_stale
 
     def checkpoint(self) -> None:
         """Moves the write-ahead log into the file; may run in a thread while ``append`` runs."""
         self._since_checkpoint = 0
+        was_stale, self._log_is_stale = self._log_is_stale, False
         try:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
             try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                mode = "TRUNCATE" if was_stale else "PASSIVE"
+                busy = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
             finally:
                 connection.close()
         except sqlite3.Error as error:
             _log.warning("journal %s: checkpoint put off: %s", self.path, error)
+            busy = True
+        if was_stale and busy:
+            self._log_is_stale = True
 
     def close(self) -> None:
+        self.erase()
         self._connection.close()
         self._locked.close()

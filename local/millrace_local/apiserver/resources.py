@@ -11,6 +11,7 @@ CRDS = "apiextensions.k8s.io/customresourcedefinitions"
 EVENTS = "events/events"
 NAMESPACES = "/namespaces"
 PODS = "/pods"
+SECRETS = "/secrets"
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 

@@ -115,6 +115,7 @@ class ApiServer:
     async def _checkpoints(self) -> None:
         while True:
             await asyncio.sleep(1)
+            self.journal.erase()
             if self.journal.wants_checkpoint:
                 await asyncio.to_thread(self.journal.checkpoint)
 

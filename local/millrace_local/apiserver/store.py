@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from millrace_local.apiserver.journal import Journal, Write
+from millrace_local.apiserver.journal import FORGOTTEN, Journal, Write
 from millrace_local.apiserver.jsonpath import value_at
-from millrace_local.apiserver.resources import SELECTABLE
+from millrace_local.apiserver.resources import SECRETS, SELECTABLE
 
 #: Events kept per resource for watches that start in the past; older starts get 410.
 WINDOW = 2000
@@ -121,29 +121,46 @@ class ObjectStore:
         self._uids: dict[str, StoreEntry] = {}
         self._dependents: defaultdict[str, set[tuple[str, str, str]]] = defaultdict(set)
         self._floor = 0
+        # By resource: where its history starts, because the journal has forgotten some of what came before.
+        self._forgotten_until: defaultdict[str, int] = defaultdict(int)
         self.revision = 0
         self.listeners: list[Callable[[WatchEvent], None]] = []
         self._replay(journal.read())
 
     def _replay(self, writes: Iterable[Write]) -> None:
-        obsolete = []
+        obsolete: list[StoreEntry | Write] = []
+        unknown: set[tuple[str, str, str]] = set()
         for write in writes:
             if write.revision != self.revision + 1:
                 # Compaction removed rows before this one, so watches can start only after the gap.
                 self.revision = write.revision - 1
                 self.forget_history()
-            old = self.get(write.resource, write.namespace, write.name)
+            key = (write.resource, write.namespace, write.name)
+            old = self.get(*key)
             if old is not None:
-                obsolete.append(old.revision)
-            if write.body is not None:
+                obsolete.append(old)
+            if key in unknown or write.body == FORGOTTEN:
+                # The next write of that object is no event either: what it changed is not known.
+                self._forgotten_until[write.resource] = write.revision
+                unknown.discard(key)
+            if write.body == FORGOTTEN:
+                unknown.add(key)
+                obsolete.append(write)
+            elif write.body is not None:
                 self._set(entry_of(write.resource, write.namespace, write.name, orjson.loads(write.body)))
             else:
-                obsolete.append(write.revision)
+                obsolete.append(write)
                 if old is not None:
                     self._drop(_at_revision(old, write.revision), old)
             self.revision = write.revision
-        for revision in obsolete:
-            self._journal.obsolete(revision)
+        for one in obsolete:
+            self._leave_behind(one)
+
+    def _leave_behind(self, one: StoreEntry | Write) -> None:
+        """Tells the journal of a write that is no longer the state of any object."""
+        self._journal.obsolete(one.revision)
+        if one.resource == SECRETS and one.body:
+            self._journal.forget(one.revision)
 
     def get(self, resource: str, namespace: str, name: str) -> StoreEntry | None:
         """The object of that name, or ``None``."""
@@ -183,7 +200,7 @@ class ObjectStore:
         self.revision = revision
         event = self._set(entry)
         if event.old is not None:
-            self._journal.obsolete(event.old.revision)
+            self._leave_behind(event.old)
         self._tell(event)
         return entry
 
@@ -196,7 +213,7 @@ class ObjectStore:
         revision = self.revision + 1
         self._journal.append(Write(revision, entry.resource, entry.namespace, entry.name, None))
         self.revision = revision
-        self._journal.obsolete(entry.revision)
+        self._leave_behind(entry)
         self._journal.obsolete(revision)
         last = _at_revision(entry, revision, final)
         self._tell(self._drop(last, entry))
@@ -205,7 +222,8 @@ class ObjectStore:
     def since(self, resource: str, revision: int) -> Sequence[WatchEvent] | None:
         """The events of a resource after ``revision``; ``None`` if some of them are no longer kept."""
         history = self._tables[resource].history
-        oldest = history[0].revision if len(history) == WINDOW else self._floor + 1
+        floor = max(self._floor, self._forgotten_until[resource])
+        oldest = max(floor + 1, history[0].revision if len(history) == WINDOW else 0)
         if revision + 1 < oldest:
             return None
         return [event for event in history if event.revision > revision]

@@ -4,8 +4,9 @@ It does what a kubelet does, as far as a process without namespaces can: command
 restarts, grace, logs and status. Each pod has a loopback address of its own. What it does not enforce, and does not
 pretend to:
 
-- isolation of any kind: ``securityContext`` (``runAsUser`` and the like, capabilities, read-only file systems), network
-  policies, host ports; containers run as the user of the agent and see its whole file system;
+- walls: read-only file systems, seccomp profiles and the like (``security``; a pod's condition ``SecurityContextKept``
+  names what it asks for in vain), network policies, host ports; containers see the file system as the agent's user
+  does;
 - CPU and memory limits: a limit on a process's address space would break what merely reserves memory (NumPy, ONNX
   Runtime, CUDA). ``OOMKilled`` is reported when the kernel killed the process for want of memory;
 - read-only and propagated mounts; mount paths exist only as far as they are named in command, arguments and environment

@@ -136,7 +136,9 @@ class Container:
         container_id = f"millrace://{self._pod()['metadata']['uid']}/{name}/{self.record.restarts}"
         out_of_memory = oom_kills()
         try:
-            process = self._machine.processes.spawn(launch.command, launch.environ, launch.folder, log.writing)
+            process = self._machine.processes.spawn(
+                launch.command, launch.environ, launch.folder, log.writing, launch.rights
+            )
         except OSError as error:
             log.started()
             await log.finish()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object
 from millrace_local.node.environment import expand
 from millrace_local.node.paths import rewrite
+from millrace_local.node.security import ProcessRights
 
 _PYTHONS = frozenset({"python", "python3"})
+_PLAIN = ProcessRights()
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
 
@@ -22,6 +24,7 @@ class Launch:
     command: tuple[str, ...]
     environ: Mapping[str, str]
     folder: Path
+    rights: ProcessRights = field(default_factory=ProcessRights)
 
 
 def message_mount(container: Object) -> str:
@@ -37,6 +40,7 @@ def launch(
     mounts: Mapping[str, Path],
     home: Path,
     python: str,
+    rights: ProcessRights = _PLAIN,
 ) -> Launch:
     """Builds the command of a container.
 
@@ -47,6 +51,7 @@ def launch(
         mounts: real paths by mount path, with that of the termination message.
         home: the working directory where the container names none that exists.
         python: the interpreter to run for ``python`` and ``python3``.
+        rights: what its processes may do.
 
     Raises:
         RejectError: the container has no command; that of the image is not known here.
@@ -64,7 +69,7 @@ def launch(
         command[0] = python
     environ = {**base, **{name: rewrite(value, mounts) for name, value in own.items()}}
     folder = Path(rewrite(container.get("workingDir") or "", mounts) or home)
-    return Launch(tuple(command), environ, folder if folder.is_dir() else home)
+    return Launch(tuple(command), environ, folder if folder.is_dir() else home, rights)
 
 
 def base_environment(

@@ -125,4 +125,6 @@ class ContainerLifecycle:
     async def _command(self, command: list[str], seconds: float) -> tuple[int, str]:
         if self._launch is None:
             raise ProbeFailedError("the container does not run")
-        return await self._processes.output(command, self._launch.environ, self._launch.folder, seconds)
+        return await self._processes.output(
+            command, self._launch.environ, self._launch.folder, seconds, self._launch.rights
+        )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import aiohttp
@@ -16,7 +17,8 @@ from millrace_core.base.quantities import quantity
 from millrace_kube.client import Client
 from millrace_kube.events import Recorder
 from millrace_kube.resources import Object
-from millrace_local.node.processes import Processes
+from millrace_local.node.processes import Processes, gives_users
+from millrace_local.node.security import User
 from millrace_local.node.settings import NodeSettings
 
 HOST_ADDRESS = "127.0.0.1"
@@ -40,6 +42,7 @@ class Machine:
         recorder: writes Events.
         now: the clock.
         allocatable: what the node offers, as quantities.
+        user: whom all processes belong to.
         inherited: variables of the agent's environment that containers need to find libraries and certificates.
     """
 
@@ -51,6 +54,7 @@ class Machine:
     now: Callable[[], datetime]
     allocatable: Mapping[str, str]
     inherited: Mapping[str, str] = field(default_factory=dict)
+    user: User = field(default_factory=lambda: User(os.geteuid(), os.getegid()))
     _gpus: dict[int, str] = field(default_factory=dict)
 
     def gpus(self, pod: Object) -> Mapping[str, str]:
@@ -72,6 +76,11 @@ class Machine:
             mine.append(number)
         shown = ",".join(str(number) for number in sorted(mine))
         return {"CUDA_VISIBLE_DEVICES": shown or "-1", "NVIDIA_VISIBLE_DEVICES": shown or "void"}
+
+    @cached_property
+    def gives_users(self) -> bool:
+        """Whether containers can have other uids."""
+        return gives_users()
 
     def release(self, pod: Object) -> None:
         """Frees the pod's GPUs."""

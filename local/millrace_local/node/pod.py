@@ -22,6 +22,7 @@ from millrace_local.node.machine import HOST_ADDRESS, Machine, search_path
 from millrace_local.node.processes import NODE_MARK, POD_MARK
 from millrace_local.node.references import fetch
 from millrace_local.node.report import StatusWriter
+from millrace_local.node.security import no_namespaces, not_kept, process_rights
 from millrace_local.node.status import (
     LOST,
     ContainerRecord,
@@ -51,7 +52,7 @@ class Pod:
         self._machine = machine
         self._folder = machine.settings.pods / self.uid
         self._placement = PodPlacement(address, HOST_ADDRESS, machine.now())
-        self._stage = PodStage()
+        self._stage = PodStage(not_kept=not_kept(obj, machine.user))
         self._inits = _records(obj, "initContainers", "initContainerStatuses", machine)
         self._mains = _records(obj, "containers", "containerStatuses", machine)
         self._volumes: dict[str, Path] = {}
@@ -253,7 +254,10 @@ class Pod:
         environ = {**self._machine.inherited, **base, **self._machine.gpus(self.obj)}
         real = volumes.mounts(spec, self._volumes)
         real[message_mount(spec)] = self._folder / "termination" / str(spec["name"])
-        return launch(spec, own, base=environ, mounts=real, home=home, python=sys.executable)
+        rights = process_rights(self.obj, spec, self._machine.user)
+        if rights.user is not None and not self._machine.gives_users:
+            raise no_namespaces(spec, rights.user)
+        return launch(spec, own, base=environ, mounts=real, home=home, python=sys.executable, rights=rights)
 
     def _downward_api(self) -> DownwardApi:
         return DownwardApi(self.obj, self.address, HOST_ADDRESS, self._machine.allocatable)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -16,34 +17,77 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from millrace_core.base.errors import ReportError
 from millrace_local.node import reaper
+from millrace_local.node.security import ProcessRights, User
 
 # Environment variables by which processes of containers are found again.
 POD_MARK = "MILLRACE_POD_UID"
 NODE_MARK = "MILLRACE_NODE_ROOT"
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_CLONE_NEWUSER = 0x10000000
+_PLAIN = ProcessRights()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with(parent: int, reaper_pipe: int | None) -> Callable[[], None]:
+def _set_up(parent: int, reaper_pipe: int | None, rights: ProcessRights) -> Callable[[], None]:
     """What a child does before it becomes the command. Only system calls: it runs between fork and exec.
 
     It reports itself to the reaper, because an agent that is killed while it starts a command could not.
     """
 
+    uid, gid = os.geteuid(), os.getegid()
+
     def prepare() -> None:
         if reaper_pipe is not None:
             with contextlib.suppress(BrokenPipeError):
                 os.write(reaper_pipe, f"+{os.getpid()}\n".encode())
+        if rights.user is not None:
+            _become(rights.user, uid, gid)
+        if rights.no_new_privileges:
+            _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # After the change of user, which would undo it.
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(signal.SIGKILL + 128)
 
     return prepare
+
+
+def _become(user: User, uid: int, gid: int) -> None:
+    """Gives this process, of user ``uid`` and group ``gid``, the numbers of ``user`` in a user namespace of its own.
+
+    Source: user_namespaces(7). Raises OSError where the machine does not allow it.
+    """
+    if _libc.unshare(_CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user.uid} {uid} 1"), ("gid_map", f"{user.gid} {gid} 1")):
+        file = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(file, text.encode())
+        os.close(file)
+
+
+def _started(command: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, **how)
+    except subprocess.SubprocessError as error:  # what comes before the command failed
+        raise OSError(errno.EPERM, "its user cannot be set") from error
+
+
+def gives_users() -> bool:
+    """Whether this machine lets a process have other numbers; starts one to see."""
+    try:
+        rights = ProcessRights(User(1, 1))
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", ""], preexec_fn=_set_up(os.getpid(), None, rights), check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 class ContainerProcess:
@@ -139,14 +183,21 @@ class Processes:
             raise ReportError(f"another node runs in {self._root}", hint="Stop it, or pass another --root") from error
         return file
 
-    def spawn(self, command: Sequence[str], environ: Mapping[str, str], folder: Path, output: int) -> ContainerProcess:
+    def spawn(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        folder: Path,
+        output: int,
+        rights: ProcessRights = _PLAIN,
+    ) -> ContainerProcess:
         """Starts ``command`` in ``folder``; ``output`` is the file descriptor for stdout and stderr.
 
         Raises:
             OSError: the command cannot be started, as in ``execve(2)``.
         """
         reaper_pipe = self._reaper.stdin.fileno() if self._reaper and self._reaper.stdin else None
-        popen = subprocess.Popen(
+        popen = _started(
             list(command),
             env=dict(environ),
             cwd=folder,
@@ -154,7 +205,7 @@ class Processes:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid(), reaper_pipe),  # noqa: PLW1509 - only system calls, in the main thread
+            preexec_fn=_set_up(os.getpid(), reaper_pipe, rights),
         )
 
         def ended() -> None:
@@ -167,7 +218,12 @@ class Processes:
         return process
 
     async def output(
-        self, command: Sequence[str], environ: Mapping[str, str], folder: Path, seconds: float
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        folder: Path,
+        seconds: float,
+        rights: ProcessRights = _PLAIN,
     ) -> tuple[int, str]:
         """Runs a command to its end; returns its code and output.
 
@@ -176,7 +232,7 @@ class Processes:
             OSError: it cannot be started.
         """
         with os.fdopen(os.memfd_create("output"), "rb") as file:
-            process = self.spawn(command, environ, folder, file.fileno())
+            process = self.spawn(command, environ, folder, file.fileno(), rights)
             try:
                 async with asyncio.timeout(seconds):
                     code = await process.wait()

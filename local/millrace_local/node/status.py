@@ -63,12 +63,14 @@ class PodStage:
         initialized: whether all init containers have finished.
         terminating: whether its deletion has begun.
         ended: whether no container will run any more.
+        not_kept: the fields of its securityContext that this node does not keep.
         override: phase, reason and message where the node, not the containers, ended the pod.
     """
 
     initialized: bool = False
     terminating: bool = False
     ended: bool = False
+    not_kept: tuple[str, ...] = ()
     override: tuple[str, str, str] | None = None
 
 
@@ -190,6 +192,9 @@ def conditions(
         ("PodScheduled", (True, "", "")),
     ):
         result = _set(result, kind, holds, reason, message, now)
+    if stage.not_kept:
+        message = f"the embedded node has no container runtime and does not keep {', '.join(stage.not_kept)}"
+        result = with_condition(result, "SecurityContextKept", False, "NoContainerRuntime", message, now=now)
     if stage.override and stage.override[1] == LOST:
         message = stage.override[2]
         result = with_condition(result, "DisruptionTarget", True, "TerminationByKubelet", message, now=now)
