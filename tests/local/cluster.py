@@ -31,7 +31,7 @@ PATIENCE = 60.0
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("apiserver")
-    running = start(folder, kubeconfig=folder / "kubeconfig", faults=True)
+    running = start(folder, kubeconfig=folder / "kubeconfig", pods=folder / "node" / "pods", faults=True)
     yield running
     running.stop()
 
@@ -119,10 +119,10 @@ class EmbeddedCluster:
 
 
 @pytest.fixture
-async def cluster(server: RunningServer, tmp_path: Path) -> AsyncIterator[EmbeddedCluster]:
+async def cluster(server: RunningServer) -> AsyncIterator[EmbeddedCluster]:
     connection = load(server.kubeconfig)
     test, agents = {"user_agent": "test", "field_manager": "test"}, {"user_agent": NAME, "field_manager": NAME}
     async with Client(connection, **test) as client, Client(connection, **agents) as agent:
         namespace = f"t-{uuid4().hex[:8]}"
         await client.create(NAMESPACES, {"metadata": {"name": namespace}})
-        yield EmbeddedCluster(client, agent, namespace, tmp_path / "root", f"node-{namespace}")
+        yield EmbeddedCluster(client, agent, namespace, server.kubeconfig.parent / "node", f"node-{namespace}")

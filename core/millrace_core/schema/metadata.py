@@ -68,6 +68,13 @@ def name_error(storage: str, name: str, path: str = "metadata.name") -> FieldErr
     return None if pattern.fullmatch(name) else invalid(path, name, rule)
 
 
+def dns_label_error(name: str, path: str) -> FieldError | None:
+    """An error for a name, of a container or volume for example, that is no DNS label (RFC 1123)."""
+    if len(name) > _LABEL_LIMIT:
+        return invalid(path, name, f"must be no more than {_LABEL_LIMIT} characters")
+    return None if _LABEL.fullmatch(name) else invalid(path, name, _LABEL_RULE)
+
+
 def _qualified_name_error(key: str, path: str) -> FieldError | None:
     prefix, slash, name = key.rpartition("/")
     if slash and (len(prefix) > _SUBDOMAIN_LIMIT or not _SUBDOMAIN.fullmatch(prefix)):

@@ -18,6 +18,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--crds", type=Path, action="append", default=[], help="YAML file or folder of objects to start with"
     )
+    parser.add_argument(
+        "--pods", type=Path, help="folder in which the node of this machine keeps its pods, for their logs"
+    )
     parser.add_argument("--faults", action="store_true", help="serve /faults, for tests")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends (Linux)")
     return parser.parse_args()
@@ -36,6 +39,7 @@ def main() -> int:
             port=arguments.port,
             kubeconfig=arguments.kubeconfig,
             crds=arguments.crds,
+            pods=arguments.pods,
             faults=arguments.faults,
             die_with_parent=arguments.die_with_parent,
         )

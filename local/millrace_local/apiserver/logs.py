@@ -1,8 +1,9 @@
 """``kubectl logs``: reads the log file that a pod's node wrote.
 
-The node puts the folder into the pod's annotation ``node.millrace.dev/logs``; it holds ``<container>.log`` and, of the
-previous run, ``<container>.previous.log``. A line is plain or in the format of the container runtime interface,
-``<RFC 3339 time> stdout|stderr F <text>``; only the latter has a time.
+They are in ``<pods>/<uid>/logs``, where the node on this machine keeps them: ``<container>.log`` and, of the previous
+run, ``<container>.previous.log``. Nothing that a pod says of itself becomes a path: the uid is this server's, and the
+container is one of the spec's, whose names are DNS labels. A line is plain or in the format of the container runtime
+interface, ``<RFC 3339 time> stdout|stderr F <text>``; only the latter has a time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from millrace_local.apiserver.columns import parse_time
 from millrace_local.apiserver.errors import StatusError, bad_request
 from millrace_local.apiserver.request import Request
 
-ANNOTATION = "node.millrace.dev/logs"
 _LINE = re.compile(rb"^(\S+Z) (?:stdout|stderr) [FP] ?")
 _POLL_SECONDS = 0.1
 
@@ -68,16 +68,16 @@ class LogOptions:
         )
 
 
-def log_file(pod: dict[str, Any], options: LogOptions) -> tuple[str, Path]:
-    """The container's name and its log file.
+def log_file(pod: dict[str, Any], options: LogOptions, pods: Path | None) -> tuple[str, Path]:
+    """The container's name and its log file in ``pods``, the node's folder of pods; None where there is no node.
 
     Raises:
         StatusError: 400 when the pod has no such container, has several and none is named, or there is no log yet.
     """
     name = pod["metadata"]["name"]
     container = _container(pod, options.container)
-    folder = (pod["metadata"].get("annotations") or {}).get(ANNOTATION)
-    file = Path(folder, f"{container}.previous.log" if options.previous else f"{container}.log") if folder else None
+    written = f"{container}.previous.log" if options.previous else f"{container}.log"
+    file = None if pods is None else pods / pod["metadata"]["uid"] / "logs" / written
     if file is not None and file.is_file():
         return container, file
     if options.previous:

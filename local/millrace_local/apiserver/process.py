@@ -51,7 +51,13 @@ class RunningServer:
 
 
 def start(
-    data: Path, *, port: int = 0, kubeconfig: Path, crds: Sequence[Path] = (), faults: bool = False
+    data: Path,
+    *,
+    port: int = 0,
+    kubeconfig: Path,
+    crds: Sequence[Path] = (),
+    pods: Path | None = None,
+    faults: bool = False,
 ) -> RunningServer:
     """Starts the server and waits until it is ready; it ends when this process ends.
 
@@ -60,6 +66,7 @@ def start(
         port: TCP port on 127.0.0.1; 0 takes a free one.
         kubeconfig: where the kubeconfig is written.
         crds: YAML files, or folders of them, whose objects are there from the start.
+        pods: the folder in which the node of this machine keeps its pods, for their logs.
         faults: whether ``/faults`` is served.
 
     Raises:
@@ -72,6 +79,8 @@ def start(
     command += ["--kubeconfig", str(kubeconfig), "--die-with-parent", *(["--faults"] if faults else [])]
     for path in crds:
         command += ["--crds", str(path)]
+    if pods is not None:
+        command += ["--pods", str(pods)]
     with (data / "apiserver.log").open("ab") as log:
         log_start = log.tell()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

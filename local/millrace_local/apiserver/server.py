@@ -45,10 +45,12 @@ class ApiServer:
     Args:
         data: the folder of the journal.
         clock: the present time.
+        pods: the folder in which the node of this machine keeps its pods; None without one.
     """
 
-    def __init__(self, data: Path, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, data: Path, clock: Callable[[], datetime] = now, pods: Path | None = None) -> None:
         self._clock = clock
+        self.pods = pods
         self.journal = Journal(data / "journal.db")
         self.registry = ResourceRegistry()
         self.hub = WatchHub()

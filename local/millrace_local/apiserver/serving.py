@@ -65,7 +65,14 @@ class _UvicornServer(uvicorn.Server):
 
 
 def serve(
-    data: Path, *, port: int, kubeconfig: Path, crds: Sequence[Path], faults: bool, die_with_parent: bool
+    data: Path,
+    *,
+    port: int,
+    kubeconfig: Path,
+    crds: Sequence[Path],
+    pods: Path | None,
+    faults: bool,
+    die_with_parent: bool,
 ) -> None:
     """Runs the server until SIGTERM or SIGINT.
 
@@ -76,7 +83,7 @@ def serve(
     if parent is not None:
         _follow(parent)
     listener = _listen(port)
-    server = ApiServer(data)
+    server = ApiServer(data, pods=pods)
     credentials = obtain(data, now())
     certificate, key = certificate_files(credentials, data)
     seed(server, crds)

@@ -85,7 +85,7 @@ def _finalize(request: Request, target: RequestTarget, server: ApiServer) -> Res
 
 def _log(request: Request, target: RequestTarget, server: ApiServer) -> Stream:
     options = logs.LogOptions.of(request, datetime.now(UTC))
-    container, file = logs.log_file(_object(target, server), options)
+    container, file = logs.log_file(_object(target, server), options, server.pods)
     gone = asyncio.Event()
 
     def over() -> bool:

@@ -37,6 +37,7 @@ def launch(
     own: Mapping[str, str],
     *,
     base: Mapping[str, str],
+    marks: Mapping[str, str],
     mounts: Mapping[str, Path],
     home: Path,
     python: str,
@@ -47,7 +48,8 @@ def launch(
     Args:
         container: the container.
         own: its own environment variables, resolved.
-        base: the variables that every container gets.
+        base: the variables that every container gets unless it sets them itself.
+        marks: the variables by which its processes are found again, whatever it sets.
         mounts: real paths by mount path, with that of the termination message.
         home: the working directory where the container names none that exists.
         python: the interpreter to run for ``python`` and ``python3``.
@@ -67,7 +69,7 @@ def launch(
     command = [rewrite(expand(word, own), mounts) for word in words]
     if command[0] in _PYTHONS:
         command[0] = python
-    environ = {**base, **{name: rewrite(value, mounts) for name, value in own.items()}}
+    environ = {**base, **{name: rewrite(value, mounts) for name, value in own.items()}, **marks}
     folder = Path(rewrite(container.get("workingDir") or "", mounts) or home)
     return Launch(tuple(command), environ, folder if folder.is_dir() else home, rights)
 
@@ -79,7 +81,6 @@ def base_environment(
     host: str,
     address: str,
     proxy: str,
-    marks: Mapping[str, str],
     callers: Mapping[str, str],
 ) -> dict[str, str]:
     """The variables that every container gets. ``callers`` are the settings by which Millrace's own servers know web
@@ -97,7 +98,6 @@ def base_environment(
         "PYTHONUNBUFFERED": "1",
         "ORT_DISABLE_TELEMETRY": "1",
         **callers,
-        **marks,
     }
     if proxy:
         direct = f"localhost,127.0.0.1,{address},127.0.0.0/8"

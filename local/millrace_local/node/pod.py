@@ -56,7 +56,7 @@ class Pod:
         self._inits = _records(obj, "initContainers", "initContainerStatuses", machine)
         self._mains = _records(obj, "containers", "containerStatuses", machine)
         self._volumes: dict[str, Path] = {}
-        self._writer = StatusWriter(machine.client, obj, self._status, str(self._folder / "logs"))
+        self._writer = StatusWriter(machine.client, obj, self._status)
         self._containers = {
             id(record): self._container(record, init=record in self._inits) for record in (*self._inits, *self._mains)
         }
@@ -242,13 +242,13 @@ class Pod:
         own = environment(spec, self._downward_api(), resolved)
         home = self._folder / "home"
         settings, metadata = self._machine.settings, self.obj["metadata"]
+        marks = {POD_MARK: self.uid, NODE_MARK: str(settings.root)}
         base = base_environment(
             path=search_path(),
             home=home,
             host=self.obj["spec"].get("hostname") or metadata["name"],
             address=self.address,
             proxy=settings.proxy,
-            marks={POD_MARK: self.uid, NODE_MARK: str(settings.root)},
             callers={"MILLRACE_ALLOWED_HOSTS": settings.known_hosts, "MILLRACE_MESH_SECRET": settings.mesh_secret},
         )
         environ = {**self._machine.inherited, **base, **self._machine.gpus(self.obj)}
@@ -257,7 +257,9 @@ class Pod:
         rights = process_rights(self.obj, spec, self._machine.user)
         if rights.user is not None and not self._machine.gives_users:
             raise no_namespaces(spec, rights.user)
-        return launch(spec, own, base=environ, mounts=real, home=home, python=sys.executable, rights=rights)
+        return launch(
+            spec, own, base=environ, marks=marks, mounts=real, home=home, python=sys.executable, rights=rights
+        )
 
     def _downward_api(self) -> DownwardApi:
         return DownwardApi(self.obj, self.address, HOST_ADDRESS, self._machine.allocatable)

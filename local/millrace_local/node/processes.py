@@ -76,6 +76,8 @@ def _started(command: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, **how)
     except subprocess.SubprocessError as error:  # what comes before the command failed
         raise OSError(errno.EPERM, "its user cannot be set") from error
+    except ValueError as error:  # a NUL byte, or a variable without a name
+        raise OSError(errno.EINVAL, str(error)) from error
 
 
 def gives_users() -> bool:

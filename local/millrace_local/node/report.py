@@ -12,7 +12,6 @@ from millrace_kube.resources import PODS, Object, version_of
 
 log = logging.getLogger(__name__)
 
-LOGS_ANNOTATION = "node.millrace.dev/logs"
 FIRST_RETRY = 0.1
 LONGEST_RETRY = 10.0
 
@@ -24,15 +23,13 @@ class StatusWriter:
         client: a client of the API server.
         obj: the pod.
         build: the current status, given the current pod.
-        logs: the folder of the pod's logs, for the annotation that ``kubectl logs`` reads.
     """
 
-    def __init__(self, client: Client, obj: Object, build: Callable[[Object], Object], logs: str) -> None:
+    def __init__(self, client: Client, obj: Object, build: Callable[[Object], Object]) -> None:
         self.obj = obj
         self.is_gone = False
         self._client = client
         self._build = build
-        self._logs = logs
         self._sent: Object | None = None
         self._dirty = asyncio.Event()
         self._clean = asyncio.Event()
@@ -86,9 +83,6 @@ class StatusWriter:
 
     async def _write(self) -> None:
         metadata = self.obj["metadata"]
-        if (metadata.get("annotations") or {}).get(LOGS_ANNOTATION) != self._logs:
-            note = {"metadata": {"uid": metadata["uid"], "annotations": {LOGS_ANNOTATION: self._logs}}}
-            self.observe(await self._client.patch(PODS, metadata["namespace"], metadata["name"], note))
         status = self._build(self.obj)
         if status == self._sent:
             return

@@ -21,6 +21,7 @@ from millrace_local.node.environment import (
 )
 
 DEFAULT_MODE = 0o644
+_MODES = range(0o1000)
 # The kind of a reference to a projected volume's token.
 TOKEN = "ServiceAccountToken"  # noqa: S105 - a kind, not a secret
 
@@ -125,7 +126,7 @@ def directory(volume: Object, folder: Path) -> Path:
         RejectError: a host path that must exist does not.
     """
     if "hostPath" not in volume:
-        return folder / str(volume["name"])
+        return inside(folder, str(volume["name"]))
     path, kind = Path(volume["hostPath"]["path"]), volume["hostPath"].get("type") or ""
     if kind == "DirectoryOrCreate":
         path.mkdir(parents=True, exist_ok=True)
@@ -138,22 +139,38 @@ def directory(volume: Object, folder: Path) -> Path:
     return path
 
 
+def inside(folder: Path, relative: str) -> Path:
+    """The file at a path below ``folder``; the folder that holds it is inside, wherever links in between lead.
+
+    Raises:
+        RejectError: it is not.
+    """
+    path = PurePosixPath(relative)
+    file = folder / path
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in relative:
+        raise RejectError(f"path {relative!r} leads out of the volume", reason="FailedMount")
+    if not file.parent.resolve().is_relative_to(folder.resolve()):
+        raise RejectError(f"path {relative!r} leads out of the volume by a link", reason="FailedMount")
+    return file
+
+
 def fill(folder: Path, wanted: Mapping[str, Content]) -> None:
     """Makes ``folder`` hold exactly these files. Each is replaced atomically; unchanged ones are not touched.
 
     Raises:
-        RejectError: a path leads out of the volume.
+        RejectError: a path leads out of the volume, also by a symbolic link, or a mode is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for relative, content in wanted.items():
-        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
-            raise RejectError(f"path {relative!r} leads out of the volume", reason="FailedMount")
-        file = folder / relative
-        if file.is_file() and file.read_bytes() == content.data:
+        file = inside(folder, relative)
+        if content.mode not in _MODES:
+            raise RejectError(f"mode {content.mode:#o} of {relative!r} is not within 0o777", reason="FailedMount")
+        if file.is_file() and not file.is_symlink() and file.read_bytes() == content.data:
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = file.with_name(f"..{file.name}.fresh")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
             opened.write(content.data)
         fresh.chmod(content.mode)
         fresh.replace(file)
@@ -166,18 +183,27 @@ def mounts(container: Object, volumes: Mapping[str, Path]) -> dict[str, Path]:
     """The real path of each mount path of the container.
 
     Raises:
-        RejectError: a mount names no volume of the pod, or has ``subPathExpr``.
+        RejectError: a mount names no volume of the pod, has ``subPathExpr``, or its ``subPath`` leads out of it.
     """
     result = {}
     for mount in container.get("volumeMounts") or []:
         if mount["name"] not in volumes or mount.get("subPathExpr"):
             what = "has a subPathExpr" if mount.get("subPathExpr") else f"names no volume {mount['name']!r} of the pod"
             raise RejectError(f"volumeMount {mount['mountPath']} {what}", reason="FailedMount")
-        real = volumes[mount["name"]] / mount.get("subPath", "")
-        if mount.get("subPath") and not real.exists():
-            real.mkdir(parents=True)
+        real = volumes[mount["name"]]
+        if mount.get("subPath"):
+            real = _sub_path(real, mount["subPath"])
         result[mount["mountPath"]] = real
     return result
+
+
+def _sub_path(volume: Path, relative: str) -> Path:
+    real = inside(volume, relative)
+    if not real.resolve().is_relative_to(volume.resolve()):
+        raise RejectError(f"subPath {relative!r} leads out of the volume by a link", reason="FailedMount")
+    if not real.exists():
+        real.mkdir(parents=True)
+    return real
 
 
 def remove(folder: Path) -> None:

@@ -124,7 +124,7 @@ def _store(settings: StackSettings, programs: Programs) -> Component:
 def _apiserver(settings: StackSettings, programs: Programs) -> Component:
     paths, port = settings.paths, settings.ports.api
     command = [programs.python, "-m", "millrace_local.apiserver", "--data", str(paths.api), "--port", str(port)]
-    command += ["--kubeconfig", str(paths.kubeconfig)]
+    command += ["--kubeconfig", str(paths.kubeconfig), "--pods", str(paths.pods)]
     for path in (*settings.crds, paths.platform):
         command += ["--crds", str(path)]
     if settings.faults:

@@ -67,6 +67,11 @@ class StackPaths:
         return self.root / "mesh"
 
     @property
+    def pods(self) -> Path:
+        """The files of pods, by uid."""
+        return self.root / "pods"
+
+    @property
     def platform(self) -> Path:
         """The platform's own objects, which the API server creates at its start."""
         return self.root / "platform"

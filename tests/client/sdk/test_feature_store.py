@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -151,7 +150,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Runnin
 
 def test_a_clusters_views_give_the_same_training_set(cluster: process.RunningServer, events: str) -> None:
     path = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"
-    answer = httpx.post(cluster.url + path, json=feature_view("stats", events).build())
+    with client_of(cluster) as http:
+        answer = http.post(path, json=feature_view("stats", events).build())
     assert answer.status_code == 201, answer.text
     store = FeatureStore.from_cluster(cluster.kubeconfig)
     assert store.feature_views == ["stats"]

@@ -27,7 +27,7 @@ _numbers = itertools.count(1)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server for all tests that keep to a namespace of their own."""
     data = tmp_path_factory.mktemp("apiserver")
-    running = start(data, kubeconfig=data / "kubeconfig")
+    running = start(data, kubeconfig=data / "kubeconfig", pods=data / "pods")
     yield running
     running.stop()
 

@@ -261,13 +261,16 @@ def test_rollout_status_restart_and_history(kubectl: KubectlProcess) -> None:
     assert "successfully rolled out" in printed
 
 
-def _pod(http: httpx.Client, namespace: str, folder: Path, state: dict[str, Any]) -> str:
+def _pod(http: httpx.Client, kubectl: KubectlProcess, state: dict[str, Any]) -> tuple[str, Path]:
+    """A pod with two containers; the path of its status, and the folder of its logs."""
     pod = {
-        "metadata": {"name": "runner", "annotations": {"node.millrace.dev/logs": str(folder)}},
+        "metadata": {"name": "runner"},
         "spec": {"containers": [{"name": "main", "image": "x"}, {"name": "side", "image": "x"}]},
     }
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    http.post(path, json=pod).raise_for_status()
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods"
+    made = http.post(path, json=pod).raise_for_status().json()
+    folder = kubectl.kubeconfig.parent / "pods" / made["metadata"]["uid"] / "logs"
+    folder.mkdir(parents=True)
     statuses = [
         {"name": n, "state": state, "ready": True, "restartCount": 0, "image": "x", "imageID": "x"}
         for n in ("main", "side")
@@ -275,13 +278,13 @@ def _pod(http: httpx.Client, namespace: str, folder: Path, state: dict[str, Any]
     status = {"status": {"phase": "Running", "containerStatuses": statuses}}
     headers = {"content-type": "application/merge-patch+json"}
     http.patch(f"{path}/runner/status", json=status, headers=headers).raise_for_status()
-    return f"{path}/runner/status"
+    return f"{path}/runner/status", folder
 
 
-def test_logs_of_a_container_and_of_the_run_before(kubectl: KubectlProcess, http: httpx.Client, tmp_path: Path) -> None:
-    _pod(http, kubectl.namespace, tmp_path, {"running": {}})
-    (tmp_path / "main.log").write_text("one\ntwo\nthree\n")
-    (tmp_path / "main.previous.log").write_text("crashed\n")
+def test_logs_of_a_container_and_of_the_run_before(kubectl: KubectlProcess, http: httpx.Client) -> None:
+    _, folder = _pod(http, kubectl, {"running": {}})
+    (folder / "main.log").write_text("one\ntwo\nthree\n")
+    (folder / "main.previous.log").write_text("crashed\n")
     assert kubectl("logs", "runner", "-c", "main") == "one\ntwo\nthree\n"
     assert kubectl("logs", "runner", "-c", "main", "--tail=1") == "three\n"
     assert kubectl("logs", "runner", "-c", "main", "--previous") == "crashed\n"
@@ -292,9 +295,18 @@ def test_logs_of_a_container_and_of_the_run_before(kubectl: KubectlProcess, http
     )
 
 
-def test_logs_follow_until_the_container_ends(kubectl: KubectlProcess, http: httpx.Client, tmp_path: Path) -> None:
-    path = _pod(http, kubectl.namespace, tmp_path, {"running": {}})
-    log = tmp_path / "main.log"
+def test_no_annotation_names_the_file_that_logs_are_read_from(
+    kubectl: KubectlProcess, http: httpx.Client, tmp_path: Path
+) -> None:
+    (tmp_path / "main.log").write_text("of somebody else\n")
+    _pod(http, kubectl, {"running": {}})
+    kubectl("annotate", "pod", "runner", f"node.millrace.dev/logs={tmp_path}")
+    assert "is waiting to start" in kubectl("logs", "runner", "-c", "main", fails=True)
+
+
+def test_logs_follow_until_the_container_ends(kubectl: KubectlProcess, http: httpx.Client) -> None:
+    path, folder = _pod(http, kubectl, {"running": {}})
+    log = folder / "main.log"
     log.write_text("2026-01-01T00:00:00.5Z stdout F one\n")
     following = kubectl.start("logs", "-f", "runner", "-c", "main")
     assert following.stdout is not None

@@ -328,3 +328,24 @@ def test_unknown_paths_and_verbs_are_refused_as_kubernetes_does(http: httpx.Clie
     answer = http.delete("/api/v1/namespaces")
     assert (answer.status_code, answer.json()["reason"]) == (405, "MethodNotAllowed")
     assert http.put(f"/api/v1/namespaces/{namespace}/configmaps", json={}).status_code == 405
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", "", "A", "a" * 64, "a\n"])
+def test_names_that_a_node_makes_files_of_are_labels(http: httpx.Client, namespace: str, name: str) -> None:
+    container = {"name": "main", "image": "x"}
+    for spec, field in (
+        ({"containers": [{**container, "name": name}]}, "containers"),
+        ({"containers": [container], "initContainers": [{**container, "name": name}]}, "initContainers"),
+        ({"containers": [container], "volumes": [{"name": name, "emptyDir": {}}]}, "volumes"),
+    ):
+        pod = {"metadata": {"name": "p"}, "spec": spec}
+        answer = http.post(f"/api/v1/namespaces/{namespace}/pods", json=pod)
+        assert answer.status_code == 422
+        assert f"spec.{field}[0].name" in answer.text
+
+
+@pytest.mark.parametrize("key", ["..", "../x", "..x", "a/b", "."])
+def test_keys_that_a_node_makes_files_of_are_names(http: httpx.Client, namespace: str, key: str) -> None:
+    for plural in ("configmaps", "secrets"):
+        body = {"metadata": {"name": "c"}, "data": {key: "eA=="}}
+        assert http.post(f"/api/v1/namespaces/{namespace}/{plural}", json=body).status_code == 422

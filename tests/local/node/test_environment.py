@@ -148,7 +148,13 @@ def start(container: Obj, own: dict[str, str] | None = None) -> Any:
     mounts = {"/data": Path("/r/d"), "/dev/termination-log": Path("/r/t")}
     base = {"PATH": "/bin", "A": "base"}
     return launch(
-        {"name": "main", **container}, own or {}, base=base, mounts=mounts, home=Path("/tmp"), python="/venv/python"
+        {"name": "main", **container},
+        own or {},
+        base=base,
+        mounts=mounts,
+        home=Path("/tmp"),
+        python="/venv/python",
+        marks={"MARK": "m"},
     )
 
 
@@ -157,12 +163,17 @@ def test_python_is_this_interpreter_and_words_are_expanded_then_rewritten() -> N
         {"command": ["python", "-m", "x"], "args": ["$(DIR)/f", "--log=/dev/termination-log"]}, {"DIR": "/data"}
     )
     assert found.command == ("/venv/python", "-m", "x", "/r/d/f", "--log=/r/t")
-    assert found.environ == {"PATH": "/bin", "A": "base", "DIR": "/r/d"}
+    assert found.environ == {"PATH": "/bin", "A": "base", "DIR": "/r/d", "MARK": "m"}
 
 
 def test_a_folder_that_is_not_there_gives_way_to_the_pods_own() -> None:
     assert start({"command": ["x"], "workingDir": "/no/such"}).folder == Path("/tmp")
     assert start({"command": ["x"], "workingDir": "/usr"}).folder == Path("/usr")
+
+
+def test_the_marks_by_which_processes_are_found_again_are_not_the_containers_to_set() -> None:
+    assert start({"command": ["x"]}, {"MARK": "another", "A": "own"}).environ["MARK"] == "m"
+    assert start({"command": ["x"]}, {"A": "own"}).environ["A"] == "own"
 
 
 def test_a_container_without_a_command_is_refused() -> None:
@@ -177,7 +188,6 @@ def test_clients_of_every_kind_reach_the_pods_neighbours_directly() -> None:
         host="p",
         address="127.64.0.9",
         proxy="http://127.0.0.1:18080",
-        marks={},
         callers={},
     )
     bypassed = ["127.0.0.1", "localhost", "127.64.0.9"]

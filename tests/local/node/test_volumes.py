@@ -147,3 +147,46 @@ def test_the_tail_is_as_short_as_a_message_may_be(tmp_path: Path) -> None:
     (tmp_path / "c.log").write_text("".join(line.format(number) for number in range(200)))
     assert logs.tail(tmp_path / "c.log").splitlines() == [str(number) for number in range(120, 200)]
     assert logs.tail(tmp_path / "none.log") == ""
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "..", "", "a/..", "x\0y"])
+def test_no_path_of_a_file_or_mount_leads_out_of_the_volume(tmp_path: Path, path: str) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    with pytest.raises(RejectError, match="leads out of the volume"):
+        fill(volume, {path: Content(b"x", 0o600)})
+    if path:
+        mount = {"mountPath": "/m", "name": "v", "subPath": path}
+        with pytest.raises(RejectError, match="leads out of the volume"):
+            mounts({"volumeMounts": [mount]}, {"v": volume})
+    assert sorted(tmp_path.rglob("*")) == [volume]
+
+
+def test_no_link_that_a_container_made_leads_out_of_the_volume(tmp_path: Path) -> None:
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    volume.mkdir()
+    outside.mkdir()
+    (outside / "kept").write_text("as it was")
+    (volume / "folder").symlink_to(outside)
+    (volume / "file").symlink_to(outside / "kept")
+    (volume / "..file.fresh").symlink_to(outside / "kept")
+    fill(volume, {"file": Content(b"x", 0o600)})
+    assert (volume / "file").read_bytes() == b"x"
+    with pytest.raises(RejectError, match="by a link"):
+        fill(volume, {"folder/kept": Content(b"x", 0o600)})
+    for where in ("folder", "folder/kept"):
+        with pytest.raises(RejectError, match="by a link"):
+            mounts({"volumeMounts": [{"mountPath": "/m", "name": "v", "subPath": where}]}, {"v": volume})
+    assert (outside / "kept").read_text() == "as it was"
+    assert list(outside.iterdir()) == [outside / "kept"]
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o1000, -1])
+def test_a_mode_is_within_the_permissions(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(RejectError, match="is not within 0o777"):
+        fill(tmp_path / "v", {"a": Content(b"x", mode)})
+
+
+def test_a_volume_whose_name_is_a_path_has_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RejectError, match="leads out"):
+        directory({"name": "../x", "emptyDir": {}}, tmp_path)

@@ -134,7 +134,8 @@ def _key_errors(data: dict[str, Any], path: str) -> list[FieldError]:
         invalid(f"{path}[{key}]", key, rule)
         for key in data
         if not key
-        or key in (".", "..")
+        or key == "."
+        or key.startswith("..")
         or len(key) > _KEY_LIMIT
         or not key.replace("-", "").replace("_", "").replace(".", "a").isalnum()
     ]

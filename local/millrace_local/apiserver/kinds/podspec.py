@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from millrace_core.schema.errors import DUPLICATE, FieldError, forbidden, invalid, not_supported, required
-from millrace_core.schema.metadata import label_errors
+from millrace_core.schema.metadata import dns_label_error, label_errors
 from millrace_local.apiserver.strategy import Obj, fill
 
 _SPEC: Obj = {
@@ -94,6 +94,11 @@ def pod_spec_errors(spec: Obj, path: str) -> list[FieldError]:
     errors += _duplicates(volumes, f"{path}.volumes")
     names = [container["name"] for container in _containers(spec)]
     errors += _duplicates(names, f"{path}.containers")
+    for field in ("initContainers", "containers", "volumes"):
+        # A node makes folders and files of these names.
+        named = enumerate(spec.get(field) or ())
+        wrong = (dns_label_error(one["name"], f"{path}.{field}[{index}].name") for index, one in named)
+        errors += [error for error in wrong if error]
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
             errors += _container_errors(container, f"{path}.{field}[{index}]", volumes)
