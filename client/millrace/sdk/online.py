@@ -169,7 +169,9 @@ class GatewayReader:
 
     def _post(self, body: bytes) -> dict[str, Any]:
         try:
-            response = httpx.post(self._url, content=body, timeout=SECONDS)
+            response = httpx.post(
+                self._url, content=body, headers={"content-type": "application/json"}, timeout=SECONDS
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetryError(f"the gateway {self._url} gives no answer: {error}", hint="Check gateway_url=") from error
         if response.is_success:

@@ -58,7 +58,8 @@ def up(
 ) -> None:
     """Brings the whole platform up on this machine; returns when it is ready.
 
-    Ports are remembered in the folder: the next `up` takes the same.
+    Ports are remembered in the folder: the next `up` takes the same. The kubeconfig there has the API server's token;
+    nobody without it, and no web page, runs a pod.
     """
     named = {"api": api_port, "ingress": ingress_port, "store": store_port, "operator": operator_port}
     given = {name: port for name, port in named.items() if port is not None}

@@ -197,6 +197,7 @@ The platform is still up. Go on with:
   kubectl describe experiment boosting-or-logistic
   kubectl get pods -o wide
   kubectl annotate experiment boosting-or-logistic --overwrite millrace.dev/command="1:promote boosting"
-  curl -s -H 'Host: {HOST}' {stack.ingress_url}/predict -d '{{"entities": {{"patient_id": [1001]}}}}'
+  curl -s -H 'Host: {HOST}' {stack.ingress_url}/predict \\
+    --json '{{"entities": {{"patient_id": [1001]}}}}'
   .venv/bin/millrace local down
 """

@@ -161,6 +161,7 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
         "KUBECONFIG": str(settings.kubeconfig),
         "MILLRACE_HOST": HOST,
         "MILLRACE_HEALTH_PORT": str(settings.ports.operator),
+        "MILLRACE_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1",
         "MILLRACE_NAMESPACE": NAMESPACE,
         "MILLRACE_STORE_URL": settings.redis_url,
         "MILLRACE_REGISTRY_URL": service_url("registry"),

@@ -6,7 +6,7 @@ Live: the event loop answers. Ready: this process leads and its cache is complet
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from uvicorn.server import ServerState
 
+from millrace_core.base.callers import CallerRule
 from millrace_core.base.errors import RejectError
 from millrace_http.limits import Limits
 from millrace_http.protocol import Guard, GuardedProtocol
@@ -32,15 +33,17 @@ _JSON = "application/json"
 
 
 @asynccontextmanager
-async def serve(host: str, port: int, checks: Checks, metrics: KubeMetrics) -> AsyncIterator[int]:
-    """Serves while the context is open; gives the port.
+async def serve(
+    host: str, port: int, checks: Checks, metrics: KubeMetrics, allowed_hosts: Sequence[str] = ()
+) -> AsyncIterator[int]:
+    """Serves while the context is open; gives the port. With ``allowed_hosts`` no others, and no web pages, are served.
 
     Raises:
         RejectError: the address is in use or not this machine's.
     """
     guard, state = Guard(LIMITS), ServerState()
     config = uvicorn.Config(
-        _application(checks, metrics),
+        _application(checks, metrics, CallerRule(allowed_hosts) if allowed_hosts else None),
         interface="asgi3",
         ws="none",
         lifespan="off",
@@ -71,7 +74,9 @@ async def serve(host: str, port: int, checks: Checks, metrics: KubeMetrics) -> A
             each.shutdown()
 
 
-def _application(checks: Checks, metrics: KubeMetrics) -> Callable[[Any, Any, Any], Awaitable[None]]:
+def _application(
+    checks: Checks, metrics: KubeMetrics, callers: CallerRule | None
+) -> Callable[[Any, Any, Any], Awaitable[None]]:
     def live() -> Answer:
         return 200, _JSON, orjson.dumps({"live": True})
 
@@ -88,7 +93,9 @@ def _application(checks: Checks, metrics: KubeMetrics) -> Callable[[Any, Any, An
 
     async def application(scope: Any, _: Any, send: Any) -> None:
         method, path = scope["method"], scope["path"]
-        if path not in routes:
+        if why := _refusal(callers, scope["headers"]):
+            status, kind, body = _error(403, why, "Forbidden")
+        elif path not in routes:
             status, kind, body = _error(404, f"no route {method} {path[:200]}", "NotFound")
         elif method not in ("GET", "HEAD"):
             status, kind, body = _error(405, f"{method} came, GET is expected", "Invalid")
@@ -99,6 +106,13 @@ def _application(checks: Checks, metrics: KubeMetrics) -> Callable[[Any, Any, An
         await send({"type": "http.response.body", "body": body})
 
     return application
+
+
+def _refusal(callers: CallerRule | None, headers: Sequence[tuple[bytes, bytes]]) -> str:
+    if callers is None:
+        return ""
+    seen = {name: value.decode("latin-1") for name, value in headers}
+    return callers.refusal_of_sender(seen.get(b"host", ""), seen.get(b"origin"))
 
 
 def _error(status: int, sentence: str, reason: str) -> Answer:

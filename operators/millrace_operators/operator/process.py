@@ -55,7 +55,9 @@ async def run(settings: OperatorSettings, environ: Mapping[str, str]) -> int:
     """
     operator = _Operator(settings, partial(connect, environ))
     stop = _stop_on_signals()
-    async with health.serve(settings.host, settings.health_port, operator.checks, operator.metrics):
+    async with health.serve(
+        settings.host, settings.health_port, operator.checks, operator.metrics, settings.allowed_hosts
+    ):
         return await operator.run(stop)
 
 

@@ -117,6 +117,12 @@ class OperatorSettings(Settings):
         le=65535,
         description="Port of /health/live, /health/ready and /metrics; 0 takes a free one",
     )
+    allowed_hosts: Names = Field(
+        (),
+        alias="MILLRACE_ALLOWED_HOSTS",
+        description="The names (also *.suffix, addresses, networks) that a request's Host may have here; empty: "
+        "any. With names, web pages of other sites are refused. For the laptop mode, where browsers reach it",
+    )
     workers: int = Field(16, alias="MILLRACE_WORKERS", ge=1, le=256, description="Reconciles at work at once")
     resync_seconds: float = Field(
         300.0,
