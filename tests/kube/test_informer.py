@@ -7,6 +7,7 @@ import copy
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from millrace_kube.informer import Informer, Informers
 from millrace_kube.resources import CONFIG_MAPS, Object, Resource, key_of, labels_of
 from millrace_kube.store import Store
 from millrace_kube.watched import Watch
+from millrace_local.apiserver.credentials import FILE
 from millrace_local.apiserver.process import RunningServer, start
 from tests.operators.harness import Api
 
@@ -207,6 +209,8 @@ async def test_a_server_that_was_set_back_to_a_backup_is_believed(tmp_path: Path
             async with watching(client) as (_, seen):
                 assert seen.values("default")["a"] == "29"
                 server.kill()
+                (tmp_path / "backup").mkdir()
+                copy(tmp_path / "data" / FILE, tmp_path / "backup")  # a backup knows the same callers
                 server = serve("backup")
                 await put(client, "default", "b", "1")
                 await seen.until(lambda: seen.values("default") == {"b": "1"})
