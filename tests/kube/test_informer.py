@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from shutil import copy
 from typing import Any
 
 import pytest
@@ -210,7 +210,7 @@ async def test_a_server_that_was_set_back_to_a_backup_is_believed(tmp_path: Path
                 assert seen.values("default")["a"] == "29"
                 server.kill()
                 (tmp_path / "backup").mkdir()
-                copy(tmp_path / "data" / FILE, tmp_path / "backup")  # a backup knows the same callers
+                shutil.copy(tmp_path / "data" / FILE, tmp_path / "backup")  # a backup knows the same callers
                 server = serve("backup")
                 await put(client, "default", "b", "1")
                 await seen.until(lambda: seen.values("default") == {"b": "1"})
