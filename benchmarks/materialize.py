@@ -39,6 +39,7 @@ from benchmarks.figures import (
     peak_memory,
     processor_seconds,
 )
+from millrace_core.base import destinations
 
 FEATURES = 10
 ROW_BYTES = 29 + 2 + 5 * 4 + 5 * 8
@@ -113,6 +114,7 @@ def job(path: Path, url: str, ttl: str | None = None) -> Sample:
         "MILLRACE_FEATURE_VIEW": view(path, ttl),
         "MILLRACE_STORE_URL": url,
         "MILLRACE_TERMINATION_LOG": str(log),
+        destinations.VARIABLE: destinations.OPEN.as_json(),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "millrace_services.materialize", "run", "--end", "2026-01-01T00:00:00Z"],

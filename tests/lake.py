@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from millrace_core.base import destinations
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys
 from millrace_core.features.online.row import Layout, Row
@@ -89,4 +90,8 @@ def lake(tmp_path: Path, server: Any) -> Lake:
     folder = tmp_path / "lake"
     folder.mkdir()
     built = builders.feature_view("user-stats", f"file://{folder}/")
-    return Lake(folder, built, environment={"MILLRACE_STORE_URL": f"redis://127.0.0.1:{server.port}/0"})
+    environment = {
+        "MILLRACE_STORE_URL": f"redis://127.0.0.1:{server.port}/0",
+        destinations.VARIABLE: destinations.OPEN.as_json(),
+    }
+    return Lake(folder, built, environment=environment)

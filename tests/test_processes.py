@@ -91,6 +91,9 @@ BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis
 # replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
 UNSEEN: Final = {"psycopg", "pymysql", "boto3"}
 
+# Modules of sources whose libraries have extras of their own.
+OPENED_BY_NAME: Final = ("database_door", "delta", "iceberg", "iceberg_door", "iceberg_files", "warehouse")
+
 # Runs first in every process here: says at its end what it loaded, and finds nothing that it is not to have.
 AT_START: Final = """
 import atexit, json, os, sys
@@ -314,7 +317,7 @@ def test_an_extra_names_all_that_its_process_may_import_and_nothing_else(name: s
 
 def test_the_client_depends_on_all_that_it_may_import_and_on_nothing_else() -> None:
     # Opened by name, each with an extra of its own.
-    tables = {f"millrace_data.sources.{name}" for name in ("delta", "iceberg", "iceberg_files", "warehouse")}
+    tables = {f"millrace_data.sources.{name}" for name in OPENED_BY_NAME}
     imported = {**imported_by(["millrace", "millrace_data"], but=tables)}
     for name in ("sqlalchemy", "pyiceberg", "polars"):
         imported.pop(name, None)

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from millrace_core.base import destinations
+from millrace_core.base.destinations import Outgoing
+from millrace_core.base.settings import SECRET_PREFIX
+
 
 @dataclass(frozen=True)
 class DefaultResources:
@@ -46,6 +50,7 @@ class Platform:
         resources: of containers whose object states none.
         model_max_bytes: of a model's file: a larger one is not fetched, and its volume holds no more.
         image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
+        outgoing: where connections may go that users' objects name.
     """
 
     inference_image: str
@@ -60,6 +65,17 @@ class Platform:
     resources: DefaultResources = field(default_factory=DefaultResources)
     model_max_bytes: int = 10 * 1024**3
     image_pull_secrets: tuple[str, ...] = ()
+    outgoing: Outgoing = field(default_factory=Outgoing)
+
+    def going_out(self) -> dict[str, str]:
+        """The variables of a pod that connects to what a user's object names."""
+        guard = {} if self.outgoing.open else {"AWS_EC2_METADATA_DISABLED": "true"}
+        return {destinations.VARIABLE: self.outgoing.as_json(), **guard}
+
+    @staticmethod
+    def secret(name: str) -> list[dict[str, Any]]:
+        """``envFrom`` a user's Secret: under names that mean nothing to the process and its libraries by themselves."""
+        return [{"prefix": SECRET_PREFIX, "secretRef": {"name": name}}]
 
     def image_pulls(self) -> dict[str, Any]:
         """The part of a pod's spec that says how its images are pulled; empty where that needs no Secret."""

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from millrace_core.api import names
+from millrace_core.base.destinations import Outgoing
 from millrace_operators.operator.process import LEASE_NAME
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_operators.platform import DefaultResources
@@ -32,6 +33,8 @@ SETTINGS = {
     )
 }
 PROCESSES = ("operator", "registry", "gateway")
+# What libraries read, rather than a settings class.
+OF_LIBRARIES = {"AWS_EC2_METADATA_DISABLED"}
 PLACED: dict[str, Any] = {
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "team", "operator": "Equal", "value": "ml", "effect": "NoSchedule"}],
@@ -124,7 +127,8 @@ def test_every_container_runs_a_module_that_there_is_with_settings_that_it_has()
             python, option, module = container["command"]
             assert (python, option) == ("python", "-m")
             assert find_spec(f"{module}.__main__")
-            assert {variable["name"] for variable in container["env"]} <= SETTINGS[document["metadata"]["name"]]
+            named = {variable["name"] for variable in container["env"]} - OF_LIBRARIES
+            assert named <= SETTINGS[document["metadata"]["name"]]
 
 
 def deployment(documents: list[dict[str, Any]], process: str) -> dict[str, Any]:
@@ -206,6 +210,19 @@ def test_resources_of_the_workloads_reach_the_operators_settings() -> None:
     made = OperatorSettings.load(environ).platform().resources
     assert {name: getattr(made, name) for name in stated} == stated
     assert OperatorSettings.load(operator_environment(rendered(STORE))).platform().resources == DefaultResources()
+
+
+def test_where_connections_may_go_reaches_the_operator_and_the_gateway_and_is_closed_by_itself() -> None:
+    said = {
+        "allow": ["*.data.svc:9000", "10.0.0.0/8", "[fd00::1]:80"],
+        "clusterNetworks": ["10.96.0.0/12"],
+        "private": True,
+    }
+    for values, expected in ((STORE, Outgoing()), ({**STORE, "outgoing": said}, Outgoing.model_validate(said))):
+        for process in ("operator", "gateway"):
+            [container] = deployment(rendered(values), process)["spec"]["template"]["spec"]["containers"]
+            env = {each["name"]: each.get("value", "") for each in container["env"]}
+            assert Outgoing.model_validate_json(env["MILLRACE_OUTGOING"]) == expected
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())

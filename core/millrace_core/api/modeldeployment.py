@@ -36,7 +36,10 @@ class Model(ApiModel):
     """The model to serve: an ONNX file."""
 
     uri: Annotated[str, Field(pattern=r"^(file|s3|https?)://.+$", max_length=2048)] = Field(
-        description="Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…."
+        description=(
+            "Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…; on a cluster a place that "
+            "the platform's settings allow."
+        )
     )
     digest: Annotated[str, Field(pattern=DIGEST_PATTERN)] | None = Field(
         default=None, description="Digest that the file must have; a file with another one is never served."
@@ -45,7 +48,16 @@ class Model(ApiModel):
         default=None,
         description=(
             "Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as needed, AWS_SESSION_TOKEN, "
-            "AWS_ENDPOINT_URL and AWS_REGION."
+            "AWS_ENDPOINT_URL and AWS_REGION; or, for http and https, with HTTP_TOKEN (a bearer token), or HTTP_USER "
+            "and HTTP_PASSWORD."
+        ),
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "!self.uri.matches('^[a-z0-9]+://[^/?#]*@')",
+            "uri holds no user or password; put HTTP_USER and HTTP_PASSWORD, HTTP_TOKEN or the keys of S3 into the "
+            "Secret of credentialsSecretRef",
         ),
     )
 

@@ -11,6 +11,14 @@ from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef, list_m
 Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024)]
 
 
+# Also where it would be refused when it is read: an object is shown to more people than a Secret.
+NO_CREDENTIALS = Rule(
+    "!self.uri.matches('^[a-z0-9]+://[^/]*@')",
+    "uri holds no user or password; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret of "
+    "credentialsSecretRef",
+)
+
+
 class ParquetSourceSpec(ApiModel):
     """Parquet files."""
 
@@ -23,6 +31,8 @@ class ParquetSourceSpec(ApiModel):
         )
     )
 
+    rules: ClassVar = (NO_CREDENTIALS,)
+
 
 class DeltaSourceSpec(ApiModel):
     """A Delta Lake table."""
@@ -31,6 +41,8 @@ class DeltaSourceSpec(ApiModel):
     version: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Version of the table; absent: the newest at the start of each run."
     )
+
+    rules: ClassVar = (NO_CREDENTIALS,)
 
 
 class IcebergCatalog(ApiModel):
@@ -49,6 +61,18 @@ class IcebergCatalog(ApiModel):
     )
     warehouse: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="The warehouse's location or name, where the catalog needs one."
+    )
+
+    rules: ClassVar = (
+        Rule(
+            "self.type != 'rest' || !has(self.uri) || !self.uri.contains('@')",
+            "uri of a rest catalog holds no user; put ICEBERG_TOKEN or ICEBERG_CREDENTIAL into the Secret of "
+            "credentialsSecretRef",
+        ),
+        Rule(
+            "!has(self.uri) || !self.uri.matches('[?&](password|passwd|pwd|token|secret)=')",
+            "uri holds no password; put the whole of it into the Secret of credentialsSecretRef, as ICEBERG_URI",
+        ),
     )
 
 
@@ -75,7 +99,9 @@ _TABLE_OR_QUERY = Rule(
 class PostgresSourceSpec(ApiModel):
     """A table or query of PostgreSQL, read as a stream."""
 
-    host: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Host name or address.")
+    host: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="Host name or address; on a cluster one that the platform's settings allow."
+    )
     port: Annotated[int, Field(ge=1, le=65535)] = Field(default=5432, description="Port.")
     database: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Name of the database.")
     ssl_mode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
@@ -84,7 +110,13 @@ class PostgresSourceSpec(ApiModel):
     table: TableName | None = Field(default=None, description="Table or view, such as events or sales.events.")
     query: Query | None = Field(default=None, description="One select statement instead of a table.")
 
-    rules: ClassVar = (_TABLE_OR_QUERY,)
+    rules: ClassVar = (
+        _TABLE_OR_QUERY,
+        Rule(
+            "!self.host.contains('@') && !self.host.contains('://')",
+            "host is a name or an address alone; put PGUSER and PGPASSWORD into the Secret of credentialsSecretRef",
+        ),
+    )
 
 
 class SqlSourceSpec(ApiModel):
@@ -100,6 +132,8 @@ class PushSourceSpec(ApiModel):
     """Rows that are pushed; the log of what was pushed is the history."""
 
     uri: Uri = Field(description="Folder of the log, of this view alone: file:///path or s3://bucket/path.")
+
+    rules: ClassVar = (NO_CREDENTIALS,)
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]

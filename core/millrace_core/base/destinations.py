@@ -16,10 +16,11 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Json, model_validator
 from pydantic.alias_generators import to_camel
 
 from millrace_core.base.addresses import Address, Network, canonical, inside, kind_of, meant, parsed, special, within
+from millrace_core.base.settings import Settings
 from millrace_core.base.shown import shown
 
 # The setting, as messages name it.
@@ -163,6 +164,18 @@ class Outgoing(BaseModel):
 
 
 OPEN: Final = Outgoing(open=True)
+VARIABLE: Final = "MILLRACE_OUTGOING"
+
+
+class OutgoingSettings(Settings):
+    """Of every process that connects to what users' objects name, or starts one that does."""
+
+    outgoing: Json[Outgoing] = Field(
+        default=Outgoing(),
+        alias=VARIABLE,
+        description='JSON: where connections may go that a user\'s object names, such as {"allow": ["10.20.0.0/16"]} '
+        "(millrace_core.base.destinations.Outgoing). Empty: public addresses alone, and no files",
+    )
 
 
 def refusal(outgoing: Outgoing, destination: Destination, addresses: Sequence[str] | None) -> Refusal | None:

@@ -7,7 +7,7 @@ A settings class derives from ``Settings``; each field's ``alias`` is the enviro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -20,6 +20,16 @@ def _names(value: Any) -> Any:
 
 # Several names in one variable, with commas between them.
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+# What the variables of a user's Secret begin with in a pod: none of them is the process's own, or its libraries'.
+SECRET_PREFIX: Final = "MILLRACE_SECRET_"  # noqa: S105 a name
+
+
+def with_secret(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment together with what the pod's Secret says, for what takes its credentials from there."""
+    said = {name: value for name, value in environ.items() if name.startswith(SECRET_PREFIX)}
+    return {**environ, **{name.removeprefix(SECRET_PREFIX): value for name, value in said.items()}}
 
 
 class Settings(BaseModel):

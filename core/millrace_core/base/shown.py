@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from reprlib import Repr
-from typing import Any
+from typing import Any, Final
 
 _DEEPEST = 6
+# What a terminal does rather than shows (ECMA-48).
+_ESCAPES: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])?")
 
 
 def shown(value: Any, most: int = 100) -> str:
@@ -18,3 +21,10 @@ def shown(value: Any, most: int = 100) -> str:
         return form.repr(value)[:most]
     except ValueError:  # more digits than Python writes
         return "a value of many digits"
+
+
+def line(text: str, most: int = 300) -> str:
+    """The first line of what another program said, with nothing in it that a terminal would act on."""
+    first = next((each for each in text[: 4 * most].splitlines() if each.strip()), "")
+    plain = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in _ESCAPES.sub("", first))
+    return plain if len(plain) <= most else plain[: most - 1] + "…"

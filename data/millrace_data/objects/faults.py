@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, SourceChangedError
+from millrace_core.base.shown import line
 from millrace_core.base.timeouts import IDLE_SECONDS
 
 
@@ -137,7 +138,7 @@ TABLE: Final = (
         "Run it again later",
     ),
     Fault(
-        ("curlCode: 6,", "curlCode: 7,"),
+        ("curlCode: 6,", "curlCode: 7,", "status 502", "response 502"),
         RetryError,
         "{uri} could not be read: cannot connect to the store: {text}",
         "Check the bucket's name, AWS_ENDPOINT_URL where it is set, and that the server is up",
@@ -165,6 +166,16 @@ _OF_KEY: Final = re.compile(rf"[^']*\bkey '(?P<key>.*)' in bucket '(?P<bucket>[^
 _OF_PATH: Final = re.compile(rf"[^']*'(?P<path>.*){_CODE}", re.DOTALL)
 _OF_SERVICE: Final = re.compile(r"An error occurred \((?P<code>\w+)\) when calling the \w+ operation")
 _URL: Final = re.compile(r"\w+://\S+")
+# Words of the libraries themselves; what follows them is the store's, which may be any text.
+_WORDS: Final = (
+    re.compile(
+        r"(?P<words>AWS Error (?:\[code \d+\]|[A-Z_]+)(?: \(HTTP status \d+\))? during \w+ operation)"
+        r"(?:.*?(?P<more>curlCode: \d+, [A-Za-z' ]{1,60}))?",
+        re.DOTALL,
+    ),
+    re.compile(r"(?P<words>An error occurred \(\w{1,60}\) when calling the \w+ operation)(?P<more>)"),
+    re.compile(r"(?P<words>.{0,200}?status code:?\s*\d{3})(?P<more>)", re.DOTALL),
+)
 
 
 def listing(system: fs.FileSystem, path: str) -> Callable[[], object]:
@@ -224,6 +235,17 @@ def of_store(error: Exception) -> bool:
     return _said(error).startswith("AWS Error ") and _fault(error) is not _NO_OBJECT
 
 
+def words(error: Exception) -> str:
+    """What a library says of a fault, in one short line, without what a server made it say."""
+    text = str(error)
+    # The first names a key that may hold anything, also such words: the last counts.
+    for pattern in _WORDS:
+        if found := list(pattern.finditer(text)):
+            last = found[-1]
+            return line(last["words"], 300) + (f": {last['more'].strip()}" if last["more"] else "")
+    return line(text).rstrip(".") or type(error).__name__
+
+
 def missing(uri: str, field: str, purpose: Purpose = TABLES) -> NotFoundError:
     """The error for a file, folder or bucket that is not there."""
     what = "bucket or path" if uri.startswith("s3:") else "file or folder"
@@ -265,8 +287,7 @@ def _said(error: Exception, uri: str = "") -> str:
 
 
 def _explained(uri: str, field: str, purpose: Purpose, error: Exception) -> MillraceError:
-    lines = str(error).splitlines()
-    text = lines[0].rstrip(".") if lines else type(error).__name__
+    text = words(error)
     if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
         return RejectError(
             f"{uri} holds a file that cannot be read as Parquet: {text}",

@@ -10,27 +10,32 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_data.objects.base import CHUNK, ObjectRange
+from millrace_data.objects.door import OPEN, Door
 from millrace_data.objects.uri import ObjectUri
 
 
 class FileReader:
     """A regular file of this machine."""
 
-    def __init__(self, uri: ObjectUri) -> None:
+    def __init__(self, uri: ObjectUri, door: Door = OPEN) -> None:
         self._uri = uri
+        self._door = door
 
     @contextmanager
     def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
         """Reads a range of the file, and looks afterwards whether it is still the same."""
+        path = self._door.file(str(self._uri.file), self._uri.field)
         try:
             # A pipe is opened at once, too, so that it can be refused.
-            file = os.fdopen(os.open(self._uri.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         except OSError as error:
             reason = "AccessDenied" if isinstance(error, PermissionError) else "ModelNotFound"
             raise RejectError(
                 f"cannot read {self._uri.shown}: {error.strerror}", field=self._uri.field, reason=reason
             ) from error
         with file:
+            # A link may have been put in its way since.
+            self._door.file(f"/proc/self/fd/{file.fileno()}", self._uri.field)
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise RejectError(

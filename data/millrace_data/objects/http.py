@@ -1,4 +1,4 @@
-"""Objects behind HTTP, by ranges where the server knows them; redirects are followed.
+"""Objects behind HTTP, by ranges where the server knows them; redirects are followed where the door allows it.
 
 An answer is a part only where it says which one, of how many bytes and of which version of the object: parts of
 another place, or of two versions, would make a file that no server ever had. Where it does not say all that, the whole
@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Final
 
 import httpx
+from pydantic import Field
 
+from millrace_core.base.destinations import Destination
 from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.base.settings import Settings
 from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_data.objects.base import CHUNK, ObjectRange
+from millrace_data.objects.door import OPEN, PORTS, REASON, Door
 from millrace_data.objects.uri import ObjectUri
 
 _OK: Final = 200
@@ -33,17 +39,42 @@ _PASSING: Final = (408, 425, 429)
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 # What objects are stored as, and sent as whatever was asked for.
 _ENCODINGS: Final = ("identity", "gzip", "x-gzip", "deflate")
+_KNOWN_ENCODINGS: Final = ("br", "zstd", "compress", "x-compress", "dcb", "dcz")
 # Of ``zlib``: the largest window, and the head says which of the two it is.
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
 
 
-class HttpReader:
-    """One object of a server."""
+_REDIRECTS: Final = 10
 
-    def __init__(self, uri: ObjectUri) -> None:
+
+class HttpSettings(Settings):
+    """What servers ask for; sent to the server that the URI names, and to none that it redirects to."""
+
+    user: str | None = Field(None, alias="HTTP_USER", description="User of the server")
+    password: str | None = Field(None, alias="HTTP_PASSWORD", description="Its password")
+    token: str | None = Field(None, alias="HTTP_TOKEN", description="Bearer token, instead of user and password")
+
+    def headers(self) -> Mapping[str, str]:
+        """The header that says it; none where nothing is known."""
+        if self.token:
+            return {"authorization": f"Bearer {self.token}"}
+        if not self.user:
+            return {}
+        return {"authorization": "Basic " + b64encode(f"{self.user}:{self.password or ''}".encode()).decode()}
+
+
+class HttpReader:
+    """One object of a server.
+
+    Where the door is guarded, proxies of the environment are not used: they would connect to what nobody checked.
+    """
+
+    def __init__(self, uri: ObjectUri, settings: HttpSettings | None = None, door: Door = OPEN) -> None:
         self._uri = uri
-        timeout = httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS)
-        self._client = httpx.Client(timeout=timeout, follow_redirects=True)
+        self._door = door
+        self._own = (settings or HttpSettings.load({})).headers()
+        # One for each server: connections are kept by address, and two servers may have one address.
+        self._clients: dict[tuple[str, bytes, int | None], httpx.Client] = {}
 
     @contextmanager
     def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
@@ -62,16 +93,64 @@ class HttpReader:
                 yield _whole(response)
         except httpx.ConnectTimeout as error:
             raise self._retry(f"no connection within {CONNECT_SECONDS:g} s") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects, UnicodeError) as error:
+        except httpx.TooManyRedirects as error:
             raise self._reject(f"{self._uri.shown}: {error}", "BadUri") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            raise self._reject(f"{self._uri.shown}: it is, or redirects to, no URL", "BadUri") from error
         except httpx.HTTPError as error:
             raise self._retry(_sentence(error)) from error
 
     @contextmanager
     def _answer(self, headers: dict[str, str], start: int = 0) -> Iterator[httpx.Response]:
-        with self._client.stream("GET", self._uri.text, headers=headers) as response:
+        response = self._followed(headers)
+        try:
             self._check(response, start)
             yield response
+        finally:
+            response.close()
+
+    def _followed(self, headers: dict[str, str]) -> httpx.Response:
+        """The answer at the end of all redirects, each of which is checked as the first URL is."""
+        url = first = httpx.URL(self._uri.text)
+        for _ in range(_REDIRECTS + 1):
+            own = self._own if _origin(url) == _origin(first) else {}
+            response = self._sent(url, {**headers, **own})
+            if not response.has_redirect_location:
+                return response
+            response.close()
+            url = self._next(url, url.join(response.headers["location"]))
+        raise httpx.TooManyRedirects(f"more than {_REDIRECTS} redirects")
+
+    def _next(self, url: httpx.URL, following: httpx.URL) -> httpx.URL:
+        if following.scheme not in PORTS:
+            raise self._refused("another scheme than http and https")
+        if (url.scheme, following.scheme) == ("https", "http"):
+            raise self._refused("http, which nobody encrypts, from https")
+        if following.userinfo:
+            raise self._refused("a URL with a user or password in it")
+        return following
+
+    def _sent(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
+        client = self._clients.setdefault(_origin(url), self._client())
+        request = client.build_request("GET", url, headers=headers)
+        if not self._door.guarded:
+            return client.send(request, stream=True, auth=None)
+        # Of a URL as httpx reads it, which is the one that connects; certificates are checked against the name.
+        host, port = url.raw_host.decode("ascii"), url.port or PORTS[url.scheme]
+        *others, last = self._door.addresses(Destination(url.scheme, host, port), self._uri.field)
+        request.extensions["sni_hostname"] = host
+        for address in others:
+            request.url = url.copy_with(host=address)
+            try:
+                return client.send(request, stream=True, auth=None)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue
+        request.url = url.copy_with(host=last)
+        return client.send(request, stream=True, auth=None)
+
+    def _client(self) -> httpx.Client:
+        timeout = httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS)
+        return httpx.Client(timeout=timeout, follow_redirects=False, trust_env=not self._door.guarded)
 
     def _part(self, response: httpx.Response, start: int) -> ObjectRange | None:
         """The part that begins at ``start``; None where the answer does not say what is needed to join parts.
@@ -90,12 +169,13 @@ class HttpReader:
         status = response.status_code
         if status in (_OK, _PARTIAL):
             if (encoding := _encoding(response)) not in _ENCODINGS:
-                said = f"the server sends it compressed as {encoding:.40}, which it was not asked for"
+                form = encoding if encoding in _KNOWN_ENCODINGS else "nobody knows what"
+                said = f"the server sends it compressed as {form}, which it was not asked for"
                 raise self._reject(f"{self._uri.shown}: {said}", "BadUri", "Serve the file as it is")
             return
-        said = f"the server answers {status} {response.reason_phrase}"
+        said = f"the server answers {status} {_phrase(status)}".rstrip()
         if status in _FORBIDDEN:
-            hint = "Check the URI's credentials or signature"
+            hint = "Check the URI's signature, or HTTP_TOKEN or HTTP_USER and HTTP_PASSWORD in the Secret"
             raise self._reject(f"{self._uri.shown}: {said}", "AccessDenied", hint)
         if status in _MISSING:
             raise self._reject(f"{self._uri.shown}: {said}", "ModelNotFound", "Check the URI's path")
@@ -109,6 +189,11 @@ class HttpReader:
 
     def _reject(self, sentence: str, reason: str, hint: str = "") -> RejectError:
         return RejectError(sentence, hint=hint, field=self._uri.field, reason=reason)
+
+    def _refused(self, where: str) -> RejectError:
+        return self._reject(
+            f"{self._uri.shown}: the server redirects to {where}", REASON, "Name the place where the file is"
+        )
 
     def _retry(self, said: str) -> RetryError:
         return RetryError(f"{self._uri.shown}: {said}", field=self._uri.field, reason="Unreachable")
@@ -153,11 +238,25 @@ def _encoding(response: httpx.Response) -> str:
     return str(response.headers.get("content-encoding", "identity")).lower()
 
 
+def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
+    return url.scheme, url.raw_host, url.port
+
+
+def _phrase(status: int) -> str:
+    """Ours: the server's own may say anything."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
 def _sentence(error: httpx.HTTPError) -> str:
+    """Ours as well: what is wrong with an answer may hold the answer."""
     kinds = {
         "ReadTimeout": f"no data for {IDLE_SECONDS:g} s",
         "ConnectError": f"cannot connect: {error}",
-        "RemoteProtocolError": f"the download broke off: {error}",
+        "RemoteProtocolError": "the download broke off, or is no answer of HTTP",
+        "DecodingError": "the compressed body is damaged",
     }
     name = type(error).__name__
-    return kinds.get(name, str(error) or name)
+    return kinds.get(name, name)

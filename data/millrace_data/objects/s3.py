@@ -9,6 +9,7 @@ from typing import Any, Final
 from millrace_core.base.errors import RetryError
 from millrace_data.objects import faults, filesystem
 from millrace_data.objects.base import ObjectRange
+from millrace_data.objects.door import OPEN, Door
 from millrace_data.objects.uri import ObjectUri
 
 # A chunk is a request of its own, and several are held at once: larger ones are no faster and take more memory.
@@ -18,10 +19,10 @@ _CHUNK: Final = 2 * 1024 * 1024
 class S3Reader:
     """An object of S3 or anything that speaks its protocol."""
 
-    def __init__(self, uri: ObjectUri, environ: Mapping[str, str]) -> None:
+    def __init__(self, uri: ObjectUri, environ: Mapping[str, str], door: Door = OPEN) -> None:
         self._uri = uri
         self._path = f"{uri.host}/{uri.key}"
-        self._system = filesystem.s3_filesystem(filesystem.ObjectStoreSettings.load(environ))
+        self._system = filesystem.s3_filesystem(filesystem.ObjectStoreSettings.load(environ).through(door))
         ask = faults.listing(self._system, self._path)
         self._explained: Callable[[], AbstractContextManager[None]] = lambda: faults.explained(
             uri.shown, uri.field, purpose=faults.MODELS, ask=ask

@@ -59,6 +59,14 @@ def parse(text: str) -> ObjectUri:
             raise _bad(f"{shown} is no absolute path of this machine", "Write file:///absolute/path/model.onnx")
     elif scheme == "s3" and (problem := s3_problem(parts.netloc, path)):
         raise _bad(f"{shown} {problem}", "Write s3://bucket/path/model.onnx; keys are in the Secret")
+    elif "@" in parts.netloc:
+        raise _bad(
+            f"{shown} came with a user or password in it",
+            "Put them into the Secret of spec.model.credentialsSecretRef, as HTTP_USER and HTTP_PASSWORD, or "
+            "HTTP_TOKEN; a signature may stand in the query",
+        )
+    elif "\\" in parts.netloc:
+        raise _bad(f"{shown} has a backslash in its host", "Write scheme://host/path/model.onnx")
     elif not parts.hostname:
         raise _bad(f"{shown} has no {'bucket' if scheme == 's3' else 'host'}", "Write scheme://name/path/model.onnx")
     if not path.strip("/") or path.endswith("/"):

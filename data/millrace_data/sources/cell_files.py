@@ -43,7 +43,7 @@ class CellFiles:
 
     def __init__(self, uri: str, folder: str, credentials: Credentials) -> None:
         self.uri = uri
-        self.pinned = PinnedFiles(uri, URI_FIELD)
+        self.pinned = PinnedFiles(uri, URI_FIELD, credentials.door)
         self._system, root = open_filesystem(uri, credentials, URI_FIELD)
         self._folder = f"{root.rstrip('/')}/{folder}"
 

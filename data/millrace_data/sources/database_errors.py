@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import exc
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
+from millrace_core.base.shown import line
 from millrace_data.sources.credentials import CREDENTIALS_FIELD
 
 # What servers say, in their words, that no other attempt mends.
@@ -61,7 +62,7 @@ def explained(field: str) -> Iterator[None]:
         raise missing_library(error, field) from error
     except ValueError as error:  # a text that is no time, as SQLAlchemy makes times of SQLite's texts
         raise RejectError(
-            f"a value is not of its column's type: {error}", field=field, reason="WrongColumnType"
+            f"a value is not of its column's type: {line(str(error))}", field=field, reason="WrongColumnType"
         ) from error
 
 
@@ -80,7 +81,7 @@ def explain(field: str, error: exc.SQLAlchemyError) -> MillraceError:
     """What is to be done about an error of SQLAlchemy."""
     cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
     text = _said(cause)
-    said, lower = text.splitlines()[0].rstrip("."), text.lower()
+    said, lower = line(text).rstrip("."), text.lower()
     if any(mark in lower for mark in _DENIED):
         return RejectError(
             f"the database denies access: {said}",

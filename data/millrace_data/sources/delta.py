@@ -17,7 +17,7 @@ from pyarrow import fs
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import DescribedSource, TimeRange
-from millrace_data.objects.faults import explained, missing
+from millrace_data.objects.faults import explained, missing, words
 from millrace_data.objects.filesystem import open_filesystem
 from millrace_data.sources import columns
 from millrace_data.sources.columns import Place
@@ -84,7 +84,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Descr
         _require_readable(table, spec.uri)
         whole = pa.schema(table.schema().to_arrow())
         names = {field.name: _in_files(field) for field in whole}
-        pinned = PinnedFiles(spec.uri, URI_FIELD)
+        pinned = PinnedFiles(spec.uri, URI_FIELD, credentials.door)
         fragments = pinned.fragments(_files(table, whole, names, system, path))
         kept = {f"{path}/{name}": rows for name, rows in _kept(table).items()}
     name = f"{spec.uri} (version {table.version()})"
@@ -169,6 +169,9 @@ def _options(credentials: Credentials) -> dict[str, str]:
         "AWS_REGION": credentials.region,
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ALLOW_HTTP": "true" if endpoint and urlsplit(endpoint).scheme == "http" else None,
+        "AWS_SKIP_SIGNATURE": "true" if credentials.anonymous else None,
+        "AWS_EC2_METADATA_DISABLED": "true" if credentials.door.guarded else None,
+        "proxy_url": credentials.door.passage.url if credentials.door.guarded else None,
     }
     return {name: value for name, value in options.items() if value}
 
@@ -180,7 +183,7 @@ def _explained(uri: str, version: int | None) -> Iterator[None]:
     except TableNotFoundError as error:
         raise missing(uri, URI_FIELD) from error
     except DeltaError as error:
-        said = str(error).splitlines()[0].rstrip(".")
+        said = words(error)
         if version is not None and "version" in said.lower():
             raise NotFoundError(
                 f"{uri} has no version {version}: {said}",

@@ -22,8 +22,9 @@ from millrace_core.base.errors import NotFoundError, ReportError, RetryError
 from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
+from millrace_data.objects.door import OPEN, Door
 from millrace_data.objects.filesystem import ATTEMPTS, endpoint
-from millrace_data.sources import bounds, columns, iceberg_files
+from millrace_data.sources import bounds, columns, iceberg_door, iceberg_files
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.iceberg_errors import FIELD, explained
@@ -44,6 +45,7 @@ class IcebergSource:
         kinds: types of the table's columns.
         reading: of the needed columns.
         columns: type of every column, needed or not.
+        door: says which local files may be read.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class IcebergSource:
         kinds: pa.Schema,
         reading: Reading,
         columns: Mapping[str, str],
+        door: Door = OPEN,
     ) -> None:
         self.columns = columns
         self._table = table
         self._snapshot = snapshot
-        self._files = PinnedFiles(".".join(table.name()), FIELD)
+        self._files = PinnedFiles(".".join(table.name()), FIELD, door)
         self._reading = reading
         self._kinds = kinds
 
@@ -130,11 +133,15 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Icebe
         kinds = table.scan(snapshot_id=snapshot).projection().as_arrow()
     places = [Place(spec.table, kinds)]
     reading = columns.checked(definition, places, address=spec.table)
-    return IcebergSource(table, snapshot, kinds, reading, columns.types(places)), reading.schema
+    source = IcebergSource(table, snapshot, kinds, reading, columns.types(places), credentials.door)
+    return source, reading.schema
 
 
 def _table(spec: Spec, credentials: Credentials) -> Table:
-    return load_catalog(spec.catalog.name, **_properties(spec, credentials)).load_table(spec.table)
+    properties = _properties(spec, credentials)
+    if credentials.door.guarded:
+        return iceberg_door.catalog(spec, properties, credentials).load_table(spec.table)
+    return load_catalog(spec.catalog.name, **properties).load_table(spec.table)
 
 
 def _in_time(call: Callable[[], Table]) -> Table:

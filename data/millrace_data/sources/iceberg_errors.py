@@ -14,13 +14,14 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     NotInstalledError,
     OAuthError,
+    RESTError,
     UnauthorizedError,
     ValidationError,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, SourceChangedError
-from millrace_data.objects.faults import denied, gone
+from millrace_data.objects.faults import denied, gone, words
 from millrace_data.sources import database_errors
 from millrace_data.sources.credentials import CREDENTIALS_FIELD
 
@@ -92,4 +93,6 @@ def _is_denial(error: Exception) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if isinstance(error, RESTError | NoSuchTableError | NoSuchNamespaceError | OAuthError):
+        return f"the catalog answers with {type(error).__name__}"  # whose text is the server's
+    return words(error)

@@ -84,7 +84,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
     with explained(uri, URI_FIELD, ask=ask):
         found = find(uri, system, path, URI_FIELD)
     folders = partitioning(definition, found, URI_FIELD)
-    files = PinnedFiles(uri, URI_FIELD)
+    files = PinnedFiles(uri, URI_FIELD, credentials.door)
     with unchanged(uri, URI_FIELD), explained(uri, URI_FIELD, ask=ask):
         fragments = files.fragments([File(system, each, folders.of(each)) for each in found.paths])
         own = {name for each in fragments for name in each.physical_schema.names}

@@ -23,6 +23,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from millrace_core.base.errors import SourceChangedError
+from millrace_data.objects.door import OPEN, Door
 
 FORMAT: Final = ds.ParquetFileFormat()
 # Files at once: each is a round trip where they are far away.
@@ -48,11 +49,13 @@ class PinnedFiles:
     Args:
         uri: of all files, for errors.
         field: where the URI came from.
+        door: says which local files may be read, whatever links lead there.
     """
 
-    def __init__(self, uri: str, field: str) -> None:
+    def __init__(self, uri: str, field: str, door: Door = OPEN) -> None:
         self._uri = uri
         self._field = field
+        self._door = door
         self._versions: dict[str, _Version] = {}
 
     def fragments(self, files: Sequence[File]) -> list[ds.ParquetFileFragment]:
@@ -71,6 +74,7 @@ class PinnedFiles:
         Raises:
             SourceChangedError: it is no longer what it was at first. Otherwise as Arrow.
         """
+        self._allow(fragment.filesystem, fragment.path)
         file, version = _opened(fragment.filesystem, fragment.path)
         self._compare(fragment.path, version)
         return file
@@ -81,9 +85,14 @@ class PinnedFiles:
         Raises:
             SourceChangedError: it has another than at first. Otherwise as Arrow.
         """
+        self._allow(system, path)
         version = _version(system, path)
         self._compare(path, version)
         return version.size
+
+    def _allow(self, system: fs.FileSystem, path: str) -> None:
+        if isinstance(system, fs.LocalFileSystem):
+            self._door.file(path, self._field)
 
     @contextmanager
     def reading(self) -> Iterator[list[File]]:

@@ -118,7 +118,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Parqu
         if not inside and uri.startswith("s3:") and not _exists(system, folder.partition("/")[0]):
             raise missing(uri, URI_FIELD)
         paths = sorted(info.path for info in inside if info.extension == "parquet" and info.type == fs.FileType.File)
-    files = PinnedFiles(uri, URI_FIELD)
+    files = PinnedFiles(uri, URI_FIELD, credentials.door)
     with unchanged(uri, URI_FIELD), explained(uri, URI_FIELD):
         fragments = files.fragments([File(system, path) for path in paths])
     fragments.sort(key=_appended)

@@ -30,7 +30,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.types.conform import MisfitError
 from millrace_core.features.types.kinds import is_moment
-from millrace_data.sources import bounds, columns, database_columns
+from millrace_data.sources import bounds, columns, database_columns, database_door
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import CREDENTIALS_FIELD, Credentials
 from millrace_data.sources.database_columns import Column
@@ -188,7 +188,7 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Wareh
         raise ReportError(f"feature view {definition.view!r} has no database")
     field = f"spec.source.{definition.source_kind}"
     with explained(field):
-        connection = _engine(spec, credentials).connect()
+        connection = _engine(spec, credentials, field).connect()
         try:
             return _opened(definition, spec, connection, field)
         except BaseException:
@@ -216,14 +216,15 @@ def _opened(
     return source, reading.schema if all(there[each].kind for each in reading.schema.names) else None
 
 
-def _engine(spec: Postgres | Sql, credentials: Credentials) -> sa.Engine:
+def _engine(spec: Postgres | Sql, credentials: Credentials, field: str) -> sa.Engine:
     url = _address(spec, credentials)
     options: dict[str, Any] = {}
     if url.get_backend_name() in ("postgresql", "mysql", "mariadb"):
         options["isolation_level"] = "REPEATABLE READ"
     if url.get_backend_name() == "postgresql":
         options["execution_options"] = {"postgresql_readonly": True}
-    return sa.create_engine(url, poolclass=sa.NullPool, **options)
+    place = f"{field}.host" if isinstance(spec, Postgres) else CREDENTIALS_FIELD
+    return database_door.opened(url, credentials.door, place, **options)
 
 
 def _address(spec: Postgres | Sql, credentials: Credentials) -> sa.URL:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from millrace_core.base import destinations
 from millrace_core.base.errors import RejectError
 from millrace_local.agent.settings import MESH_SECRET
 from millrace_local.stack.health import ApiCheck, Check, HeartbeatCheck, HttpCheck, RedisCheck
@@ -167,6 +168,8 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
         "MILLRACE_REGISTRY_URL": service_url("registry"),
         "MILLRACE_GATEWAY_URL": service_url("gateway"),
         "MILLRACE_PROMETHEUS_URL": settings.prometheus_url,
+        # Everything here runs with the rights of the one person whose machine it is.
+        destinations.VARIABLE: destinations.OPEN.as_json(),
         "http_proxy": settings.ingress_url,
         "no_proxy": NO_PROXY,
     }

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from millrace_core.base import destinations
+
 Json = dict[str, Any]
 
 NAMESPACE = "millrace-system"
@@ -40,7 +42,9 @@ def objects(components: Sequence[str], *, version: str, store_url: str, registry
         reference = {"secretKeyRef": {"name": "millrace-store", "key": "url"}}
         store = {"name": "MILLRACE_STORE_URL", "valueFrom": reference}
         registry = {"name": "MILLRACE_REGISTRY_URL", "value": service_url("registry")}
-        system += _service("gateway", version, [store, registry])
+        # Everything here runs with the rights of the one person whose machine it is.
+        outgoing = {"name": destinations.VARIABLE, "value": destinations.OPEN.as_json()}
+        system += _service("gateway", version, [store, registry, outgoing])
     return system
 
 

@@ -179,8 +179,8 @@ def _run_spec(view: Object, platform: Platform, arguments: list[str], deadline: 
     environment = _environment(view, platform, names.STORE_SECRET)
     container = {
         **_container(platform, ["run", *arguments]),
-        "env": [*environment, *(_SHARDED if shards > 1 else [])],
-        **({"envFrom": [{"secretRef": {"name": credentials["name"]}}]} if credentials else {}),
+        "env": [*environment, *_going_out(platform), *(_SHARDED if shards > 1 else [])],
+        **({"envFrom": platform.secret(credentials["name"])} if credentials else {}),
         # Also a request: without one all runs of one scheduled time would start at once.
         "resources": complete(spec["materialization"].get("resources"), platform.resources.materialize),
     }
@@ -256,6 +256,10 @@ def _environment(view: Object, platform: Platform, secret: str) -> list[dict[str
         {"name": "TMPDIR", "value": _SCRATCH},
         *([{"name": "MILLRACE_REGISTRY_URL", "value": platform.registry_url}] if platform.registry_url else []),
     ]
+
+
+def _going_out(platform: Platform) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in platform.going_out().items()]
 
 
 def _arguments(interval: Interval | None) -> list[str]:

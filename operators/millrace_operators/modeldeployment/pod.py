@@ -82,6 +82,7 @@ def _fetch(spec: ModelDeploymentSpec, revision: str, platform: Platform, image: 
         "MILLRACE_MODEL_URI": spec.model.uri,
         "MILLRACE_MODEL_PATH": _FILE,
         "MILLRACE_MODEL_MAX_BYTES": str(platform.model_max_bytes),
+        **platform.going_out(),
     }
     if spec.model.digest:
         env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
@@ -92,7 +93,7 @@ def _fetch(spec: ModelDeploymentSpec, revision: str, platform: Platform, image: 
         pinned = {"name": revision, "key": PINNED_KEY, "optional": True}
         container["env"].append({"name": "MILLRACE_PINNED_DIGEST", "valueFrom": {"configMapKeyRef": pinned}})
     if spec.model.credentials_secret_ref:
-        container["envFrom"] = [{"secretRef": {"name": spec.model.credentials_secret_ref.name}}]
+        container["envFrom"] = platform.secret(spec.model.credentials_secret_ref.name)
     return container
 
 

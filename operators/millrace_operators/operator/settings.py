@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, Json
 
 from millrace_core.api.base import Resources
-from millrace_core.base.settings import Names, Settings
+from millrace_core.base.destinations import OutgoingSettings
+from millrace_core.base.settings import Names
 from millrace_kube.cache import Scope
 from millrace_operators.platform import DefaultResources, Platform
 
@@ -17,7 +18,7 @@ def _image(process: str) -> str:
     return f"millrace/{process}:{version('millrace')}"
 
 
-class OperatorSettings(Settings):
+class OperatorSettings(OutgoingSettings):
     """Where the operator runs and what it tells its children."""
 
     inference_image: str = Field(
@@ -153,6 +154,7 @@ class OperatorSettings(Settings):
             resources=self._resources(),
             model_max_bytes=self.model_max_bytes,
             image_pull_secrets=self.image_pull_secrets,
+            outgoing=self.outgoing,
         )
 
     def _resources(self) -> DefaultResources:

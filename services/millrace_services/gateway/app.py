@@ -17,6 +17,7 @@ from fastapi import Response
 from millrace_core.base import duration
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
+from millrace_data.objects.door import Door
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.arrow_bodies import ArrowBodies
 from millrace_services.gateway.definitions import Definitions
@@ -49,6 +50,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environ
+        self._door = Door(settings.outgoing)
         self._tolerance = duration.microseconds(settings.push_tolerance, field="MILLRACE_PUSH_TOLERANCE")
         self._reads: FeatureReads | None = None
         self._made: tuple[Definitions, RowStore] | None = None
@@ -143,7 +145,8 @@ class Gateway:
         from millrace_data.sources.credentials import Credentials  # noqa: PLC0415 Arrow comes with it
         from millrace_data.sources.push_log import PushLog  # noqa: PLC0415
 
-        PushLog(definition, Credentials.load(self._environ)).append(rows, push, now_microseconds())
+        credentials = Credentials.load(self._environ).through(self._door)
+        PushLog(definition, credentials).append(rows, push, now_microseconds())
 
     async def _online(self, namespace: str, name: str) -> dict[str, str | None]:
         """How far the store has a view, for the operator, which keeps it so and has no way to the store."""

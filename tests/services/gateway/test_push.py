@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.sdk.pushing import GatewayPusher
+from millrace_core.base import destinations
 from millrace_core.base.errors import RejectError
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import keys
@@ -137,6 +138,7 @@ def test_more_than_may_be_in_work_is_sent_back_until_there_is_room(
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
+        MILLRACE_OUTGOING=destinations.OPEN.as_json(),
         MILLRACE_PUSH_BYTES="10000",
         MILLRACE_MAX_BODY_BYTES="20000",
     )
@@ -232,6 +234,7 @@ def test_how_late_rows_may_be_stands_beside_them_for_runs(
         "millrace_services.gateway",
         MILLRACE_REGISTRY_URL=registry.url,
         MILLRACE_STORE_URL=store.url,
+        MILLRACE_OUTGOING=destinations.OPEN.as_json(),
         MILLRACE_PUSH_TOLERANCE="2h",
     )
     assert push(gateway, rows((1, 1.0, 1))).status_code == 200

@@ -14,16 +14,19 @@ import boto3
 import httpx
 import pytest
 
+from millrace_core.base import destinations
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
 from millrace_services.inference.fetch import fetch
 from millrace_services.inference.settings import FetchSettings
 from tests.s3 import s3_server
 
+OPEN = destinations.OPEN.as_json()
+
 
 def command(environment: dict[str, str], **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "millrace_services.inference", "fetch"],
-        env={**os.environ, **environment},
+        env={**os.environ, destinations.VARIABLE: OPEN, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -93,7 +96,7 @@ def test_wrong_settings_are_one_line(path):
 
 
 def settings(uri: object, path, digest: str | None = None) -> FetchSettings:
-    return FetchSettings(uri=str(uri), path=path, digest=digest)
+    return FetchSettings(outgoing=OPEN, uri=str(uri), path=path, digest=digest)
 
 
 def test_a_wrong_digest_says_both_and_leaves_nothing(models, path):
@@ -110,12 +113,12 @@ def test_a_file_other_than_the_revisions_first_pod_measured_is_refused_with_both
     measured = fetch(settings(models["sum"], path)).digest
     other = path.with_name("other.onnx")
     with pytest.raises(RejectError) as caught:
-        fetch(FetchSettings(uri=str(models["lookup"]), path=other, pinned=measured))
+        fetch(FetchSettings(outgoing=OPEN, uri=str(models["lookup"]), path=other, pinned=measured))
     actual = hashlib.sha256(models["lookup"].read_bytes()).hexdigest()
     assert f"has the digest sha256:{actual}, while this revision serves {measured}" in str(caught.value)
     assert (caught.value.field, caught.value.reason) == ("spec.model.uri", "ModelReplaced")
     assert not other.exists()
-    assert fetch(FetchSettings(uri=str(models["sum"]), path=other, pinned=measured)).digest == measured
+    assert fetch(FetchSettings(outgoing=OPEN, uri=str(models["sum"]), path=other, pinned=measured)).digest == measured
 
 
 def test_a_pod_that_fetches_again_keeps_the_file_it_has_measured(models, path, tmp_path):
