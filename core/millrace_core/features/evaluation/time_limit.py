@@ -6,6 +6,7 @@ too. DuckDB looks for an interruption between vectors: ``program`` sees to it th
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ class TimeLimit:
         self._every = every
         self._lock = threading.Lock()
         self._work = threading.Event()
+        self._ended = threading.Event()
         self._running: dict[int, tuple[Any, float]] = {}
         self._thread: threading.Thread | None = None
 
@@ -54,13 +56,20 @@ class TimeLimit:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._look, name="expression-time-limit", daemon=True)
                 self._thread.start()
+                # A thread that is still there when Python ends keeps connections alive, of which DuckDB complains.
+                atexit.register(self._end)
         self._work.set()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended.set()
+            self._work.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _look(self) -> None:
         idle = 0
-        while True:
-            self._work.wait()
-            time.sleep(self._every)
+        while self._work.wait() and not self._ended.wait(self._every):
             with self._lock:
                 now = self._clock()
                 for connection, until in self._running.values():
@@ -68,7 +77,7 @@ class TimeLimit:
                     if now > until:
                         connection.interrupt()
                 idle = 0 if self._running else idle + 1
-                if idle > _LOOKS_WITHOUT_WORK:
+                if idle > _LOOKS_WITHOUT_WORK and not self._ended.is_set():
                     idle = 0
                     self._work.clear()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import count
 
 import duckdb
@@ -57,6 +59,17 @@ def test_a_read_that_takes_too_long_is_refused_by_its_features_and_the_next_one_
     program = Program(definition, names[:1], (), standing())
     assert program.values([["ab"]], 1).values == [(2,)]
     assert program.values([["ab"]], 1).values == [(2,)]
+
+
+def test_a_process_ends_in_silence_after_it_was_watched() -> None:
+    program = (
+        "import duckdb\n"
+        "from millrace_core.features.evaluation.time_limit import LIMIT\n"
+        "connection = duckdb.connect()\n"
+        "with LIMIT.over(connection, 1000):\n    print(connection.execute('select 42').fetchall())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("[(42,)]\n", "")
 
 
 def test_a_batch_of_a_run_that_takes_too_long_is_refused_too() -> None:
