@@ -76,7 +76,8 @@ def checked(version: str, target: bytes, headers: Sequence[Header], limits: Limi
     Raises:
         Refusal: it is not served.
     """
-    _check_line(version, target, limits)
+    if version not in ("1.1", "1.0") or len(target) > limits.target_bytes or b"%00" in target:
+        raise _wrong_line(version, target, limits)
     if len(headers) > limits.headers:
         raise Refusal(431, f"the request has {len(headers)} headers, at most {limits.headers} are taken")
     size = hosts = length = 0
@@ -101,13 +102,12 @@ def checked(version: str, target: bytes, headers: Sequence[Header], limits: Limi
     return length, expects and version == "1.1" and (length > 0 or chunked)
 
 
-def _check_line(version: str, target: bytes, limits: Limits) -> None:
+def _wrong_line(version: str, target: bytes, limits: Limits) -> Refusal:
     if version not in ("1.1", "1.0"):
-        raise Refusal(505, f"HTTP/{version} came, HTTP/1.1 is expected")
+        return Refusal(505, f"HTTP/{version} came, HTTP/1.1 is expected")
     if len(target) > limits.target_bytes:
-        raise long_target(limits)
-    if b"%00" in target:
-        raise Refusal(400, "the request's target has a zero byte, which no name has")
+        return long_target(limits)
+    return Refusal(400, "the request's target has a zero byte, which no name has")
 
 
 def _check_rare(version: str, name: bytes, value: bytes) -> None:

@@ -130,13 +130,17 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.deaf:
             self._drop(len(data))
             return
+        end = 0
         try:
-            self._feed(data)
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            end = upgrade.args[0]
         except httptools.HttpParserError as error:
             self._fail(error)
-        else:
-            if self._due:
-                self._wait(len(data))
+        if end:  # not while an exception is handled, which would be the context of all others
+            self._feed_plain(data, end)
+        if self._due and not self.deaf:
+            self._wait(len(data))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -176,8 +180,8 @@ class GuardedProtocol(HttpToolsProtocol):
             raise Refusal(503, "too many connections are open; close those that rest, or come again", retry_after=1)
         if len(self.pipeline) >= PIPELINED:
             raise _Ignored
+        self.begin_request()  # which may still fail of the target
         self._due = _BODY
-        self.begin_request()
         self.running += 1
         self.headers = _NOWHERE
 
@@ -239,7 +243,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._rests_since = self.loop.time()
         if self.deaf:
             self._say()
-        else:
+        elif self._rings > self._rests_since + self.timeout_keep_alive:
             self._ring_by(self._rests_since + self.timeout_keep_alive)
 
     # The door's view.
@@ -306,18 +310,22 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # What comes.
 
-    def _feed(self, data: bytes) -> None:
-        while True:
+    def _feed_plain(self, data: bytes, end: int) -> None:
+        """Has read a head that asks for another protocol, up to the byte ``end``.
+
+        RFC 9110 7.8: who does not know the protocol serves the request as if it had not asked. llhttp would take its
+        body for the other protocol, so it reads the head again without that header.
+        """
+        while end:
+            data, end = self._plain_head() + data[end:], 0
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                # RFC 9110 7.8: who does not know the protocol serves the request as if it had not asked. llhttp would
-                # take its body for the other protocol, so it reads the head again without that header.
-                data = self._plain_head() + data[upgrade.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            else:
-                return
+                end = upgrade.args[0]
+            except httptools.HttpParserError as error:
+                self._fail(error)
 
     def _plain_head(self) -> bytes:
         version = self.parser.get_http_version().encode()

@@ -33,6 +33,7 @@ BY_ENVOY: Final[dict[str, list[int]]] = {
     "HTTP/1.0 without a host": [426],
     "HTTP/1.0 that would stay": [426],
     "HTTP/1.0 with 100-continue": [426],
+    "upgrade: h2c, and what is refused behind it": [200, 426],
     "upgrade: a websocket": [200],
     "upgrade: what nobody knows": [403],
     "chunks twice": [501],

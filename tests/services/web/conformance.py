@@ -97,6 +97,10 @@ UPGRADES: Final[Mapping[str, Case]] = {
         404,
     ),
     "h2c, and another one behind it": answered(get(*_UPGRADE, b"Upgrade: h2c") + get(), 200, 200),
+    "h2c, and what is refused behind it": ended(get(*_UPGRADE, b"Upgrade: h2c") + get(version=b"2.0"), 200, 505),
+    "h2c by the last one, and another behind it": ended(
+        get(b"Connection: close, Upgrade", b"Upgrade: h2c") + get() + get(), 200
+    ),
     "h2c three times": answered(get(*_UPGRADE, b"Upgrade: h2c") * 3, 200, 200, 200),
     "h2c by the last one": ended(get(b"Connection: close, Upgrade", b"Upgrade: h2c"), 200),
     "a websocket": answered(
@@ -162,6 +166,8 @@ REFUSED: Final[Mapping[str, Case]] = {
     "a method that nobody knows": ended(get(method=b"BREW"), 400),
     "a tunnel": ended(get(target=b"x:80", method=b"CONNECT") + b"hello", 501),
     "a target without its slash": ended(get(target=b"nowhere"), 400),
+    "an absolute target without a host": ended(get(target=b"http://*x/nowhere"), 400),
+    "an answered request, and no target": ended(get() + get(target=b"http://*x/nowhere"), 200, 400),
     "a target with a space": ended(get(target=b"/no where"), 400),
     "a target beyond ASCII": ended(get(target=b"/\xc3\xa4"), 400),
     "a target with a zero byte": ended(get(target=b"/no%00where"), 400),
