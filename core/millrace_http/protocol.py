@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final
 
@@ -22,9 +20,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from millrace_http import head
-from millrace_http.door import Door
+from millrace_http.guard import Guard
 from millrace_http.head import Refusal
-from millrace_http.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -40,29 +37,6 @@ WIRE_FACTOR: Final = 4
 _NEXT: Final = 0
 _HEAD: Final = 1
 _BODY: Final = 2
-
-
-@dataclass
-class Guard:
-    """What the connections of one server share.
-
-    Args:
-        limits: of this server.
-        probes: paths that are answered even where there are too many connections.
-        refused: told of each refusal's status.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    probes: frozenset[bytes] = frozenset({b"/health/live", b"/health/ready"})
-    refused: Callable[[int], None] = lambda _: None
-
-    def __post_init__(self) -> None:
-        self.door = Door(self.limits)
-
-    def fit_files(self) -> None:
-        """Has no more connections than the process may have files; for a server that is about to listen."""
-        self.limits = self.limits.within_files()
-        self.door = Door(self.limits)
 
 
 class _Ignored(Exception):  # noqa: N818 nothing of it is told to anybody

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from millrace_http.guard import Guard
 from millrace_http.limits import Limits
-from millrace_http.protocol import Guard, GuardedProtocol
+from millrace_http.protocol import GuardedProtocol
 
 # As kube-apiserver has it.
 BODY_LIMIT = 3 * 1024 * 1024

@@ -18,8 +18,9 @@ from uvicorn.server import ServerState
 
 from millrace_core.base.callers import CallerRule
 from millrace_core.base.errors import RejectError
+from millrace_http.guard import Guard
 from millrace_http.limits import Limits
-from millrace_http.protocol import Guard, GuardedProtocol
+from millrace_http.protocol import GuardedProtocol
 from millrace_kube.metrics import KubeMetrics
 
 # Name of a check to the empty string, or to what is wrong.

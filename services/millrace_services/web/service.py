@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from millrace_core.base.errors import MillraceError
-from millrace_http.protocol import Guard
+from millrace_http.guard import Guard
 from millrace_services.web import errors, trace
 from millrace_services.web.callers import CallerGuard
 from millrace_services.web.errors import Header

@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from millrace_http.guard import Guard
 from millrace_http.limits import Limits
-from millrace_http.protocol import Guard, GuardedProtocol
+from millrace_http.protocol import GuardedProtocol
 from tests.services.web.test_keep_alive import Clock
 
 LIMITS = Limits(body_bytes=100_000, head_seconds=10, body_seconds=10, body_rate=1000, write_seconds=30)

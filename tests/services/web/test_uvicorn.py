@@ -17,7 +17,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from millrace_http.protocol import Guard, GuardedProtocol
+from millrace_http.guard import Guard
+from millrace_http.protocol import GuardedProtocol
 from millrace_services.web import protocol, server
 from millrace_services.web.protocol import HotProtocol
 from millrace_services.web.service import Service
