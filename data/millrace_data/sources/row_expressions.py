@@ -12,22 +12,25 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIMIT, TimeLimit
 from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 
 _SETTINGS: Final[dict[str, Any]] = {"threads": 1, **NO_DOWNLOADS}
 
 
 class RowExpressions:
-    """A DuckDB session. What it cannot compute it raises as ``duckdb.Error``."""
+    """A DuckDB session. What it cannot compute, or not in time, it raises as ``duckdb.Error``."""
 
-    def __init__(self, engine: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, engine: duckdb.DuckDBPyConnection, limit: TimeLimit = LIMIT) -> None:
         self._engine = engine
+        self._limit = limit
 
     def evaluate(self, batch: pa.RecordBatch, columns: Sequence[str], selected: Sequence[str]) -> list[pa.Array]:
         """The value of each selected SQL for each row; it sees the named columns of the batch."""
         self._register(columns, [batch.column(name) for name in columns], batch.num_rows)
         named = ", ".join(f"{sql} as f{index}" for index, sql in enumerate(selected))
-        found = self._engine.sql(f"select {named} from rows").to_arrow_table()  # noqa: S608 written anew
+        with self._limit.over(self._engine, BATCH_SECONDS):
+            found = self._engine.sql(f"select {named} from rows").to_arrow_table()  # noqa: S608 written anew
         return [pa.concat_arrays(column.chunks) if column.num_chunks else _none(column) for column in found.columns]
 
     def types(self, schema: pa.Schema) -> dict[str, str]:
