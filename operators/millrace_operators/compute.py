@@ -23,3 +23,11 @@ def complete(stated: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> O
     for name, amount in (defaults.get("limits") or {}).items():
         limits.setdefault(name, max(amount, requests.get(name, amount), key=quantity))
     return {"requests": requests, "limits": limits}
+
+
+def memory_limits(owner: Mapping[str, Any] | None) -> dict[str, str]:
+    """Limits of memory by container, init containers too, of what has a pod template; None has none."""
+    pod = ((owner or {}).get("spec") or {}).get("template", {}).get("spec") or {}
+    containers = [*(pod.get("initContainers") or ()), *(pod.get("containers") or ())]
+    stated = {each["name"]: ((each.get("resources") or {}).get("limits") or {}).get("memory") for each in containers}
+    return {name: str(limit) for name, limit in stated.items() if limit}

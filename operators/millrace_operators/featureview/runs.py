@@ -11,9 +11,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 from millrace_core.api import conditions, names
-from millrace_core.base import timestamps
+from millrace_core.base import signals, timestamps
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import Object, annotations_of, deleting, labels_of, name_of
+from millrace_operators.compute import memory_limits
 from millrace_operators.featureview import intervals
 from millrace_operators.featureview.intervals import Interval
 
@@ -155,7 +156,7 @@ def _run(job: Object, pods: list[Object], now: datetime) -> Run:
         awaited = int(job["spec"].get("completions") or 1) if succeeded else 1
         if len({index for index, _ in ends}) >= awaited or finished + GRACE <= now:
             result = _result(ends) if succeeded else None
-            failure = None if succeeded else _failure(end, [each for _, each in ends])
+            failure = None if succeeded else _failure(job, end, [each for _, each in ends])
             state = RunState.SUCCEEDED if result else RunState.FAILED if failure else RunState.LOST
     return Run(
         name=name_of(job),
@@ -239,7 +240,7 @@ def _sum(messages: Iterable[Mapping[str, Any]], figure: str) -> int | None:
     return sum(found) if found else None
 
 
-def _failure(condition: Mapping[str, Any], ends: list[_End]) -> RunFailure:
+def _failure(job: Object, condition: Mapping[str, Any], ends: list[_End]) -> RunFailure:
     """The error that the job reported; without one, what Kubernetes says."""
     final = condition.get("reason") == "PodFailurePolicy"
     for end in ends:
@@ -250,10 +251,12 @@ def _failure(condition: Mapping[str, Any], ends: list[_End]) -> RunFailure:
             reason = str(error.get("reason") or conditions.RUN_FAILED)
             return RunFailure(reason, f"{where}{error.get('message', '')}", final, _quality(message))
     if ends and ends[0].get("reason") == "OOMKilled":
-        text = "the run was killed for want of memory; raise spec.materialization.resources"
+        limit = next(iter(memory_limits(job).values()), "")
+        text = f"the run was killed for want of memory{limit and f', its limit of {limit} was reached'}; "
+        text += "raise spec.materialization.resources.limits.memory"
         return RunFailure("OutOfMemory", text)
     last_line = str(ends[0].get("message") or "").strip().rpartition("\n")[2] if ends else ""
-    code = f"exit code {ends[0].get('exitCode')}" if ends else "its pod is gone"
+    code = signals.ended(ends[0].get("exitCode", 1), ends[0].get("signal") or 0) if ends else "its pod is gone"
     text = f"the run failed ({condition.get('reason')}: {condition.get('message', '')}; {code}) {last_line}"
     return RunFailure(conditions.RUN_FAILED, text.strip(), final)
 
@@ -293,7 +296,7 @@ def _retried(job: Object, pods: Iterable[Object]) -> RunFailure | None:
     if not failed:
         return None
     ends = [end for _, end in _terminated(pods, succeeded=False)]
-    why = _failure({"reason": "PodFailed", "message": "a pod failed"}, ends)
+    why = _failure(job, {"reason": "PodFailed", "message": "a pod failed"}, ends)
     return RunFailure(why.reason, f"pods that failed: {failed}; it is tried again after: {why.message}", passing=True)
 
 

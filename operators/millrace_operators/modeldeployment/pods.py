@@ -10,12 +10,14 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from millrace_core.base import signals
 from millrace_operators.modeldeployment.pod import FETCH
 
 # Waiting reasons that are part of every start.
 _USUAL: Final = ("ContainerCreating", "PodInitializing")
 # Waiting for the next try: what matters is why the last one failed.
 _BACKING_OFF: Final = "CrashLoopBackOff"
+OUT_OF_MEMORY: Final = "OOMKilled"
 
 
 class Fetched(NamedTuple):
@@ -59,11 +61,15 @@ def measurements(pods: Iterable[Mapping[str, Any]]) -> list[Measurement]:
     return sorted(found)
 
 
-def failure(pods: Iterable[Mapping[str, Any]]) -> Failure | None:
-    """The first thing that keeps a pod from serving, oldest pod first; None where all serve or are on their way."""
+def failure(pods: Iterable[Mapping[str, Any]], memory: Mapping[str, str] | None = None) -> Failure | None:
+    """The first thing that keeps a pod from serving, oldest pod first; None where all serve or are on their way.
+
+    Args:
+        memory: limits of memory by container.
+    """
     for pod in sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp", "")):
         if not pod["metadata"].get("deletionTimestamp") and not _ready(pod):
-            found = _of_pod(pod)
+            found = _of_pod(pod, memory or {})
             if found is not None:
                 return found
     return None
@@ -74,12 +80,12 @@ def ready(pods: Iterable[Mapping[str, Any]]) -> int:
     return sum(_ready(pod) and not pod["metadata"].get("deletionTimestamp") for pod in pods)
 
 
-def _of_pod(pod: Mapping[str, Any]) -> Failure | None:
+def _of_pod(pod: Mapping[str, Any], memory: Mapping[str, str]) -> Failure | None:
     for status in _statuses(pod, "initContainerStatuses"):
-        if (found := _of_container(status, fetching=True)) is not None:
+        if (found := _of_container(status, memory, fetching=True)) is not None:
             return found
     for status in _statuses(pod, "containerStatuses"):
-        if (found := _of_container(status, fetching=False)) is not None:
+        if (found := _of_container(status, memory, fetching=False)) is not None:
             return found
     for item in (pod.get("status") or {}).get("conditions") or []:
         if item["type"] == "PodScheduled" and item["status"] == "False":
@@ -87,19 +93,19 @@ def _of_pod(pod: Mapping[str, Any]) -> Failure | None:
     return None
 
 
-def _of_container(status: Mapping[str, Any], *, fetching: bool) -> Failure | None:
+def _of_container(status: Mapping[str, Any], memory: Mapping[str, str], *, fetching: bool) -> Failure | None:
     state, last = status.get("state") or {}, status.get("lastState") or {}
     waiting = state.get("waiting") or {}
     ended = state.get("terminated") or last.get("terminated") or {}
     if ended.get("exitCode", 0) != 0:
-        return _of_exit(status["name"], ended, fetching=fetching)
+        return _of_exit(status["name"], ended, memory.get(status["name"], ""), fetching=fetching)
     reason = waiting.get("reason")
     if reason and reason not in _USUAL and reason != _BACKING_OFF:
         return Failure(reason, f"{status['name']}: {waiting.get('message') or reason}")
     return None
 
 
-def _of_exit(container: str, ended: Mapping[str, Any], *, fetching: bool) -> Failure:
+def _of_exit(container: str, ended: Mapping[str, Any], memory: str, *, fetching: bool) -> Failure:
     error = _json(ended.get("message")).get("error") or {}
     if error:
         field = f"{error['field']}: " if error.get("field") else ""
@@ -107,8 +113,14 @@ def _of_exit(container: str, ended: Mapping[str, Any], *, fetching: bool) -> Fai
         return Failure(error.get("reason") or default, f"{field}{error.get('message', '')}", fetching)
     text = str(ended.get("message") or "").strip() or "it left no message; see its log"
     reason = ended.get("reason") or ""
+    if reason == OUT_OF_MEMORY:
+        limit = f" of {memory}" if memory else ""
+        field = "the operator's setting MILLRACE_FETCH_RESOURCES" if fetching else "spec.resources.limits.memory"
+        message = f"{container} was killed for want of memory, its limit{limit} was reached; raise {field}"
+        return Failure(reason, message, fetching)
     named = reason if reason not in ("", "Error", "Completed") else "ContainerCrashed"
-    return Failure(named, f"{container} ended with exit code {ended['exitCode']}: {text}", fetching)
+    how = signals.ended(ended["exitCode"], ended.get("signal") or 0)
+    return Failure(named, f"{container} {how}: {text}", fetching)
 
 
 def _ready(pod: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from millrace_core.api.modeldeployment import service_name
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, annotations_of, namespace_of
+from millrace_operators.compute import memory_limits
 from millrace_operators.modeldeployment import device, pods, scaler
 from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.pins import Pin, digests
@@ -97,11 +98,12 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
 def _state(observed: DeploymentObservation, plan: RolloutPlan) -> RolloutState:
     revisions = {revision.name: revision for revision in observed.revisions}
     of_target = observed.pods.get(plan.target, ())
+    deployment = observed.deployments.get(plan.target)
     return RolloutState(
         wanted=revisions.get(plan.target),
         serving=revisions.get(plan.active),
         pin=observed.pins.get(plan.target),
-        failure=pods.failure(of_target) or _of_deployment(observed.deployments.get(plan.target)),
+        failure=pods.failure(of_target, memory_limits(deployment)) or _of_deployment(deployment),
     )
 
 

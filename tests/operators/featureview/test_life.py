@@ -195,6 +195,25 @@ def test_a_crash_without_a_message_is_told_by_the_end_of_its_log() -> None:
     assert life.condition("Materialized")[1] == conditions.RUN_FAILED
 
 
+def test_a_signal_that_ended_a_run_is_named() -> None:
+    life = Life(clicks())
+    life.look()
+    life.fail(message="", code=139)
+    life.look()
+    assert "ended by SIGSEGV (an access to memory that is not there" in life.condition("Materialized")[2]
+
+
+def test_a_run_that_was_killed_for_want_of_memory_tells_its_limit() -> None:
+    life = Life(clicks())
+    life.look()
+    life.fail(message="", code=137)
+    [pod] = life.pods
+    pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] = "OOMKilled"
+    life.look()
+    assert life.condition("Materialized")[1] == "OutOfMemory"
+    assert "its limit of 2Gi was reached; raise spec.materialization.resources" in life.condition("Materialized")[2]
+
+
 def test_a_finished_job_whose_pod_is_gone_counts_for_nothing_and_is_run_again() -> None:
     life = Life(clicks())
     life.look()

@@ -53,14 +53,20 @@ def test_the_message_stays_while_the_fetch_waits_for_its_next_try_or_tries_again
 
 
 def test_a_crash_without_a_message_tells_the_exit_code_and_the_last_lines() -> None:
-    found = failure([pod("p", init={"state": ended(0)}, main={"state": ended(139, "Segmentation fault")})])
-    assert found == Failure("ContainerCrashed", "serve ended with exit code 139: Segmentation fault")
+    found = failure([pod("p", init={"state": ended(0)}, main={"state": ended(3, "last words")})])
+    assert found == Failure("ContainerCrashed", "serve ended with exit code 3: last words")
 
 
-def test_out_of_memory_is_told_by_its_name() -> None:
-    found = failure([pod("p", main={"state": waiting("CrashLoopBackOff"), "lastState": ended(137, "", "OOMKilled")})])
-    assert found is not None
-    assert found.reason == "OOMKilled"
+def test_a_signal_that_ended_a_container_is_named_and_explained() -> None:
+    found = failure([pod("p", init={"state": ended(0)}, main={"state": ended(136, "last words")})])
+    explained = "SIGFPE (integer arithmetic without a result, such as INT_MIN / -1)"
+    assert found == Failure("ContainerCrashed", f"serve ended by {explained}: last words")
+
+
+def test_out_of_memory_is_told_by_its_name_with_the_limit_and_the_field_that_raises_it() -> None:
+    killed = pod("p", main={"state": waiting("CrashLoopBackOff"), "lastState": ended(137, "", "OOMKilled")})
+    message = "serve was killed for want of memory, its limit of 4Gi was reached; raise spec.resources.limits.memory"
+    assert failure([killed], {"serve": "4Gi"}) == Failure("OOMKilled", message)
 
 
 def test_a_server_that_cannot_load_the_model_tells_why() -> None:
