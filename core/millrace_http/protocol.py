@@ -60,6 +60,31 @@ class GuardedProtocol(HttpToolsProtocol):
         guard: of its server.
     """
 
+    # Of an object with more than 30 attributes beside its slots Python looks each one up slowly; uvicorn has some 27.
+    __slots__ = (
+        "_due",
+        "_gap",
+        "_held",
+        "_left",
+        "_refusal",
+        "_rests_since",
+        "_rings",
+        "_since",
+        "_stalled_since",
+        "_timed",
+        "_unsent",
+        "_upgrade",
+        "_wire",
+        "announced",
+        "came",
+        "deaf",
+        "guard",
+        "last",
+        "limits",
+        "reserved",
+        "running",
+        "version",
+    )
     cycle: Any
     scope: Any
 

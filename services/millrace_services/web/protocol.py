@@ -74,6 +74,8 @@ class HotProtocol(GuardedProtocol):
         service: whose hot routes are answered here.
     """
 
+    __slots__ = ("_limit", "_service")
+
     def __init__(self, service: Service, **given: Any) -> None:
         super().__init__(guard=service.guard, **given)
         self._service = service
