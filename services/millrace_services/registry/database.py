@@ -1,6 +1,7 @@
 """The database: opened and checked once, written by one transaction at a time, read by any number.
 
-SQLite runs in WAL mode with full synchronisation, so that what was acknowledged survives a kill and a power cut alike.
+Opening it brings its tables to what this release has (``migrations``). SQLite runs in WAL mode with full
+synchronisation, so that what was acknowledged survives a kill and a power cut alike.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text, update
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from millrace_core.base.errors import RejectError, ReportError, RetryError
-from millrace_services.registry.tables import EARLIER_VERSIONS, SCHEMA_VERSION, meta, metadata
+from millrace_services.registry import migrations
+from millrace_services.registry.tables import meta
 
 # Any number that nothing else in the database takes for its advisory locks.
 _WRITE_LOCK: Final = 0x6D696C6C
 # A process whose machine is gone keeps its transaction, and with it the lock, until the server ends it. Meanwhile the
 # writes of others are refused (503), and tried again by whoever sent them.
-_BOUNDED: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
+_BOUNDED: Final = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
+_LOCK_SECONDS: Final = 5
+# Several that start at once wait for the one that changes the tables.
+_MIGRATION_SECONDS: Final = 60
 _DIALECTS: Final = ("sqlite", "postgresql")
 
 
@@ -30,7 +35,7 @@ class Database:
     """An open database. Several processes may have the same one of PostgreSQL open."""
 
     def __init__(self, url: str) -> None:
-        """Opens the database, creating file and tables where there are none.
+        """Opens the database, creating file and tables where there are none, and changing tables of earlier releases.
 
         Raises:
             RejectError: the URL, its driver or the database's version is not one that this program can use.
@@ -44,9 +49,7 @@ class Database:
         self._snapshot = {"isolation_level": "REPEATABLE READ"} if on_postgres else {}
         dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
         self._upsert: Callable[[Table], Any] = dialect.insert
-        with self.writing() as connection:
-            metadata.create_all(connection)
-        self._identify()
+        self._migrate()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -55,11 +58,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """The only transaction that writes, committed at the end of the block and undone by an error."""
+    def writing(self, lock_seconds: int = _LOCK_SECONDS) -> Iterator[Connection]:
+        """The only transaction that writes, committed at the end of the block and undone by an error.
+
+        Args:
+            lock_seconds: how long it waits for another one that writes, on PostgreSQL.
+        """
         with self._mapped(), self._engine.connect().execution_options(write=True) as connection, connection.begin():
             if self._engine.dialect.name == "postgresql":
-                connection.execute(text(_BOUNDED))
+                connection.execute(text(f"SET LOCAL lock_timeout = '{lock_seconds}s'; {_BOUNDED}"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
             yield connection
 
@@ -93,24 +100,23 @@ class Database:
             _prepare_sqlite(engine)
         return engine
 
-    def _identify(self) -> None:
-        with self.writing() as connection:
-            known: dict[str, str] = {row.key: row.value for row in connection.execute(select(meta))}
-            if not known:
-                known = {"schema_version": SCHEMA_VERSION, "catalogue_id": uuid.uuid4().hex, "revision": "0"}
-                connection.execute(insert(meta), [{"key": key, "value": value} for key, value in known.items()])
-            if known.get("schema_version") in EARLIER_VERSIONS:
-                known["schema_version"] = SCHEMA_VERSION
-                connection.execute(update(meta).where(meta.c.key == "boot_id").values(key="catalogue_id"))
-                connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=SCHEMA_VERSION))
-        if known.get("schema_version") != SCHEMA_VERSION:
-            raise RejectError(
-                f"the database {self.shown} has schema version {known.get('schema_version')}, this program knows "
-                f"version {SCHEMA_VERSION}",
-                hint="Run the version of Millrace that wrote it, or give a new database: the operator fills it again",
-                field="MILLRACE_DATABASE_URL",
-                reason="DatabaseVersion",
-            )
+    def _migrate(self) -> None:
+        with self.reading() as connection:
+            if migrations.revision(connection) == migrations.NEWEST:
+                return
+        with self.writing(_MIGRATION_SECONDS) as connection:
+            found = migrations.upgrade(connection)
+            if found != migrations.NEWEST:
+                raise RejectError(
+                    f"the database {self.shown} has revision {found}, this program knows those up to "
+                    f"{migrations.NEWEST}: a later release of Millrace wrote it",
+                    hint="Run that release, or give a copy of the database from before it",
+                    field="MILLRACE_DATABASE_URL",
+                    reason="DatabaseVersion",
+                )
+            if connection.scalar(select(meta.c.value).where(meta.c.key == "catalogue_id")) is None:
+                new = {"catalogue_id": uuid.uuid4().hex, "revision": "0"}
+                connection.execute(insert(meta), [{"key": key, "value": value} for key, value in new.items()])
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:

@@ -1,19 +1,12 @@
-"""The tables. One version for all of them: ``SCHEMA_VERSION`` rises with every change."""
+"""The tables of the catalogue, of run records and of datasets; a change is a file in ``migrations/versions``, too."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from sqlalchemy import BigInteger, Column, Index, MetaData, String, Table, Text
-
-SCHEMA_VERSION: Final = "3"
-# Of these the present version only has more tables, and another name for the catalogue's id, so theirs is taken over.
-EARLIER_VERSIONS: Final = frozenset({"1", "2"})
 
 metadata = MetaData()
 
-# Facts about the database itself: schema version, the catalogue's id and revision, and of each kind whether a whole
-# list has come.
+# Facts about the catalogue: its id and revision, and of each kind whether a whole list has come.
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 
 # The mirrored objects; `document` is the Kubernetes object as JSON, `text` what free-text search looks at.

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from millrace_services.registry.database import Database
-from millrace_services.registry.tables import metadata
 from tests.postgres import postgres_server
 
 
@@ -27,5 +27,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     yield opened
     if request.param == "postgres":
         with opened.writing() as connection:
-            metadata.drop_all(connection)
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
     opened.close()

@@ -48,14 +48,6 @@ def test_a_revision_rises_over_a_restored_backup_and_over_a_clock_that_went_back
     assert revision(9_000) == 9_000
 
 
-def test_a_database_of_another_version_is_refused_and_left_alone(database):
-    url = database._url.render_as_string(hide_password=False)
-    with database.writing() as connection:
-        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="9"))
-    with pytest.raises(RejectError, match="has schema version 9, this program knows version 3"):
-        Database(url)
-
-
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but somebody's notes\n" * 100)
@@ -108,14 +100,4 @@ def test_a_full_disk_is_said_and_loses_nothing_that_was_acknowledged(tmp_path):
     listed = Runs(again, kept=1000).list(kind="", namespace="", view="v", limit=1000)
     assert [run["name"] for run in listed] == acknowledged[::-1]
     assert acknowledged
-    again.close()
-
-
-@pytest.mark.parametrize("version", ["1", "2"])
-def test_a_database_of_a_version_before_is_taken_over_with_what_it_holds(database, version):
-    with database.writing() as connection:
-        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=version))
-        connection.execute(update(meta).where(meta.c.key == "catalogue_id").values(key="boot_id", value="b"))
-    again = Database(database._url.render_as_string(hide_password=False))
-    assert id_of(again) == "b"
     again.close()

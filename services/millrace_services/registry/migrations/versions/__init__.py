@@ -1,0 +1,1 @@
+"""The revisions, each a file that is never edited once it was released."""
