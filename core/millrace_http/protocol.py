@@ -396,7 +396,10 @@ class GuardedProtocol(HttpToolsProtocol):
                 lines += (name, b": ", value, b"\r\n")
             self.transport.write(b"".join([*lines, b"\r\n", body]))
         self._since = self.loop.time()
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except NotImplementedError:  # TLS has no half of a connection
+            self.transport.close()
         self.flow.resume_reading()
         self._ring_by(self._since + LINGER_SECONDS)
 

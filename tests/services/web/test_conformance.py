@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from millrace_kube.metrics import KubeMetrics
-from millrace_local.apiserver import process
 from millrace_operators.operator import health
 from tests.onnx_models import write_linear
 from tests.running_service import StartService
 from tests.services.web.conformance import CASES, exchange
 
 TOY = str(Path(__file__).with_name("toy_service.py"))
-SERVERS = ("toy", "registry", "gateway", "inference", "operator", "API server")
+SERVERS = ("toy", "registry", "gateway", "inference", "operator")
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +49,9 @@ def servers(
             MILLRACE_DEVICE="cpu",
         ),
     }
-    kubernetes = process.start(folder / "apiserver", kubeconfig=folder / "kubeconfig")
     with operator() as url:
         urls = {name: service.url for name, service in started.items()} | {"operator": url}
-        yield {name: (url, b"/health/live") for name, url in urls.items()} | {"API server": (kubernetes.url, b"/livez")}
-    kubernetes.stop()
+        yield {name: (url, b"/health/live") for name, url in urls.items()}
 
 
 @contextmanager
