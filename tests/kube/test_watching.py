@@ -14,7 +14,8 @@ from millrace_kube.owners import owner_reference
 from millrace_kube.queue import Key, Requeue
 from millrace_kube.resources import CRON_JOBS, FEATURE_VIEWS, Object, name_of, namespace_of
 from millrace_kube.runtime import Controller, by_label, itself
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
+from tests.api_server import start
 from tests.builders import feature_view
 from tests.operators.harness import AGENT, WRITES, Api, eventually, operators
 

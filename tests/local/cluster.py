@@ -18,11 +18,12 @@ from millrace_kube.informer import Informers
 from millrace_kube.resources import EVENTS, NAMESPACES, PODS, Resource
 from millrace_kube.stopping import until
 from millrace_local.agent.__main__ import NAME
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
 from millrace_local.controllers.run import ControllerSettings
 from millrace_local.controllers.run import run as run_controllers
 from millrace_local.node.run import run as run_node
 from millrace_local.node.settings import NodeSettings
+from tests.api_server import start
 
 Obj = dict[str, Any]
 PATIENCE = 60.0

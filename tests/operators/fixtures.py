@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import millrace_local.apiserver
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
+from tests.api_server import start
 from tests.operators.golden import CRDS
 from tests.operators.harness import Api, start_server
 from tests.operators.rights import granted

@@ -22,8 +22,9 @@ from millrace_kube.client import Client
 from millrace_kube.resources import NAMESPACES, Object, Resource
 from millrace_kube.runtime import Controller, Runtime
 from millrace_local.apiserver import thirdparty
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
 from tests.api_client import client_of
+from tests.api_server import start
 
 REPOSITORY = Path(__file__).parents[2]
 WRITES = "create|update|patch|delete|deletecollection"

@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from millrace_kube.resources import CONFIG_MAPS
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
+from tests.api_server import start
 from tests.operators.harness import Api, start_server
 
 

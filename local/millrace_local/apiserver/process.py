@@ -8,15 +8,37 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from millrace_core.base.errors import ReportError
 from millrace_kube.connection import Connection, load
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 5.0
+
+
+class Process(Protocol):
+    """What is needed of a process, as ``subprocess.Popen`` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def run_module(arguments: Sequence[str], log: Path) -> Process:
+    """Runs ``python *arguments`` in a process of its own, whose output is added to ``log``."""
+    with log.open("ab") as output:
+        return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
 
 @dataclass
@@ -26,7 +48,7 @@ class RunningServer:
     url: str
     kubeconfig: Path
     pid: int
-    process: subprocess.Popen[bytes] = field(repr=False)
+    process: Process = field(repr=False)
 
     @property
     def connection(self) -> Connection:
@@ -58,6 +80,7 @@ def start(
     crds: Sequence[Path] = (),
     pods: Path | None = None,
     faults: bool = False,
+    run: Callable[[Sequence[str], Path], Process] = run_module,
 ) -> RunningServer:
     """Starts the server and waits until it is ready; it ends when this process ends.
 
@@ -68,6 +91,7 @@ def start(
         crds: YAML files, or folders of them, whose objects are there from the start.
         pods: the folder in which the node of this machine keeps its pods, for their logs.
         faults: whether ``/faults`` is served.
+        run: how its process is started.
 
     Raises:
         ReportError: the server did not become ready; the message is what it said.
@@ -75,23 +99,21 @@ def start(
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     address = data / "apiserver.json"
     address.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "millrace_local.apiserver", "--data", str(data), "--port", str(port)]
+    command = ["-m", "millrace_local.apiserver", "--data", str(data), "--port", str(port)]
     command += ["--kubeconfig", str(kubeconfig), "--die-with-parent", *(["--faults"] if faults else [])]
     for path in crds:
         command += ["--crds", str(path)]
     if pods is not None:
         command += ["--pods", str(pods)]
-    with (data / "apiserver.log").open("ab") as log:
-        log_start = log.tell()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    log = data / "apiserver.log"
+    log_start = log.stat().st_size if log.exists() else 0
+    process = run(command, log)
     deadline = time.monotonic() + _READY_SECONDS
     while not address.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
-            said = (data / "apiserver.log").read_bytes()[log_start:].decode(errors="replace").strip()
-            raise ReportError(
-                f"the API server did not start: {said or 'it said nothing'}", hint=f"See {data}/apiserver.log"
-            )
+            said = log.read_bytes()[log_start:].decode(errors="replace").strip()
+            raise ReportError(f"the API server did not start: {said or 'it said nothing'}", hint=f"See {log}")
         time.sleep(0.01)
     return RunningServer(json.loads(address.read_text())["url"], kubeconfig, process.pid, process)

@@ -16,7 +16,8 @@ import yaml
 
 from millrace import FeatureStore
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
-from millrace_local.apiserver import process
+from millrace_local.apiserver.process import RunningServer
+from tests import api_server
 from tests.api_client import client_of
 from tests.builders import Built, feature_view
 
@@ -141,14 +142,14 @@ def test_an_online_store_that_does_not_answer_is_named(events: str, tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.RunningServer]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("apiserver")
-    running = process.start(folder, kubeconfig=folder / "kubeconfig", crds=[REPOSITORY / "crds"])
+    running = api_server.start(folder, kubeconfig=folder / "kubeconfig", crds=[REPOSITORY / "crds"])
     yield running
     running.stop()
 
 
-def test_a_clusters_views_give_the_same_training_set(cluster: process.RunningServer, events: str) -> None:
+def test_a_clusters_views_give_the_same_training_set(cluster: RunningServer, events: str) -> None:
     path = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"
     with client_of(cluster) as http:
         answer = http.post(path, json=feature_view("stats", events).build())
@@ -160,9 +161,7 @@ def test_a_clusters_views_give_the_same_training_set(cluster: process.RunningSer
     )
 
 
-def test_a_clusters_view_is_what_was_accepted_not_what_somebody_wrote(
-    cluster: process.RunningServer, events: str
-) -> None:
+def test_a_clusters_view_is_what_was_accepted_not_what_somebody_wrote(cluster: RunningServer, events: str) -> None:
     path = "/apis/millrace.dev/v1alpha1/namespaces/default/featureviews"
     http = client_of(cluster)
     made = http.post(path, json=feature_view("held", events).build()).json()

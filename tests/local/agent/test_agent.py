@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from millrace_core.base.errors import RejectError
 from millrace_kube.resources import PODS
 from millrace_local.agent.settings import parse
 from millrace_local.apiserver.process import RunningServer
+from tests import warm_process
 from tests.local.cluster import EmbeddedCluster
 from tests.local.node.test_processes import is_alive, until_dead
 
@@ -58,17 +58,18 @@ def test_wrong_arguments_are_named(arguments: list[str], told: str) -> None:
     assert told in str(caught.value)
 
 
-def agent(kubeconfig: Path, root: Path, node: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "millrace_local.agent", "--kubeconfig", str(kubeconfig), "--root", str(root)]
-    return subprocess.Popen([*command, "--node", node, "--only", "controllers,node"], stderr=subprocess.PIPE)
+def agent(kubeconfig: Path, root: Path, node: str) -> warm_process.WarmProcess:
+    """It writes to ``log`` in its folder."""
+    words = ["-m", "millrace_local.agent", "--kubeconfig", str(kubeconfig), "--root", str(root), "--node", node]
+    return warm_process.start([*words, "--only", "controllers,node"], os.environ, root, root / "log")
 
 
 def test_a_missing_kubeconfig_ends_the_agent_with_a_sentence(tmp_path: Path) -> None:
     process = agent(tmp_path / "none", tmp_path, "n")
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert b"cannot read the kubeconfig" in said
-    assert b"Traceback" not in said
+    assert process.wait(60) == 2
+    said = (tmp_path / "log").read_text()
+    assert "cannot read the kubeconfig" in said
+    assert "Traceback" not in said
 
 
 async def test_a_second_agent_in_the_same_folder_ends_with_a_sentence(
@@ -78,10 +79,10 @@ async def test_a_second_agent_in_the_same_folder_ends_with_a_sentence(
         await cluster.pod("true")
         await cluster.phase("Succeeded")
         second = agent(server.kubeconfig, cluster.root, "other")
-        _, said = await asyncio.to_thread(second.communicate, timeout=60)
-    assert second.returncode == 2
-    assert b"another node runs in" in said
-    assert b"Traceback" not in said
+        assert await asyncio.to_thread(second.wait, 60) == 2
+    said = (cluster.root / "log").read_text()
+    assert "another node runs in" in said
+    assert "Traceback" not in said
 
 
 async def pids_of(cluster: EmbeddedCluster, uid: str) -> list[int]:
@@ -112,8 +113,7 @@ async def test_a_killed_agent_leaves_nothing_and_the_next_goes_on(
         await cluster.until(lambda pod: pod["status"]["containerStatuses"][0]["restartCount"] == 1)
         after = await pids_of(cluster, uid)
         second.send_signal(signal.SIGTERM)
-        _, said = second.communicate(timeout=60)
-        assert second.returncode == 0, said.decode()
+        assert second.wait(60) == 0, (cluster.root / "log").read_text()
         assert not any(is_alive(pid) for pid in after)
         left = await cluster.client.get(PODS, cluster.namespace, "p")
         assert left["status"]["phase"] == "Running"

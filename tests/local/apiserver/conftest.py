@@ -16,8 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
 from tests.api_client import client_of
+from tests.api_server import start
 
 REPOSITORY = Path(__file__).parents[3]
 _numbers = itertools.count(1)

@@ -14,8 +14,9 @@ import pytest
 
 from millrace_core.base.errors import ReportError
 from millrace_local.apiserver import credentials
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
 from tests.api_client import client_of
+from tests.api_server import start
 from tests.local.apiserver.conftest import KubectlProcess
 
 MAPS = "/api/v1/namespaces/default/configmaps"

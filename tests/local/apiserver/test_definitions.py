@@ -12,8 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from millrace_local.apiserver.process import start
 from tests.api_client import client_of
+from tests.api_server import start
 from tests.local.apiserver.conftest import REPOSITORY
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

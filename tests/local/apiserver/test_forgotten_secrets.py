@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from millrace_local.apiserver.journal import FORGOTTEN, Journal, Write
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
 from millrace_local.apiserver.resources import SECRETS
 from millrace_local.apiserver.store import ObjectStore
 from tests.api_client import client_of
+from tests.api_server import start
 
 PATH = "/api/v1/namespaces/default/secrets"
 # Long values have pages of their own in SQLite's file, short ones share theirs.

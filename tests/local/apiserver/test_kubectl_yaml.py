@@ -11,7 +11,7 @@ import pytest
 
 from millrace.cli import validating
 from millrace_core.base import yaml_text
-from millrace_local.apiserver.process import start
+from tests.api_server import start
 from tests.local.apiserver.conftest import REPOSITORY, KubectlProcess
 
 VIEW = """apiVersion: millrace.dev/v1alpha1

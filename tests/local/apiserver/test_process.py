@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from millrace_core.base.errors import ReportError
-from millrace_local.apiserver.process import RunningServer, start
+from millrace_local.apiserver.process import RunningServer
 from tests.api_client import client_of
+from tests.api_server import start
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 

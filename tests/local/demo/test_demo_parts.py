@@ -16,10 +16,10 @@ import pytest
 from millrace import FeatureStore
 from millrace_core.api.loading import load_yaml
 from millrace_core.base.errors import ReportError
-from millrace_local.apiserver import process
 from millrace_local.apiserver.process import RunningServer
 from millrace_local.demo import data, report, run
 from millrace_local.demo.applier import Applier
+from tests import api_server
 from tests.api_client import client_of
 
 REPOSITORY = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("apiserver")
-    running = process.start(folder, kubeconfig=folder / "kubeconfig", crds=[REPOSITORY / "crds"])
+    running = api_server.start(folder, kubeconfig=folder / "kubeconfig", crds=[REPOSITORY / "crds"])
     yield running
     running.stop()
 

@@ -13,8 +13,8 @@ import pytest
 from millrace_kube.client import Client
 from millrace_kube.connection import load
 from millrace_kube.resources import ENDPOINT_SLICES, EVENTS, PODS, SERVICES, Resource
-from millrace_local.apiserver.process import start
 from millrace_local.mesh.run import DESTINATION_RULES, HTTP_ROUTES, VIRTUAL_SERVICES, run
+from tests.api_server import start
 from tests.local.mesh import objects as o
 from tests.local.mesh.conftest import Rig
 

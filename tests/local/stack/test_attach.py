@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.client import Client
 from millrace_kube.connection import load
 from millrace_kube.resources import DEFINITIONS, DEPLOYMENTS, LEASES, MODEL_DEPLOYMENTS, NODES, PODS, Object, Resource
-from millrace_local.apiserver import process
 from millrace_local.stack import LocalStack, attach, processes
 from millrace_local.stack.launch import packaged_crds, packaged_third_party
+from tests import api_server, warm_process
 from tests.builders import model_deployment
 from tests.e2e.kubectl import eventually
 from tests.e2e.mesh import ServiceClient
@@ -56,13 +56,13 @@ class Foreign:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Iterator[Foreign]:
-    server = process.start(tmp_path / "cluster", kubeconfig=tmp_path / "their-kubeconfig")
+    server = api_server.start(tmp_path / "cluster", kubeconfig=tmp_path / "their-kubeconfig")
     words = ["--kubeconfig", str(server.kubeconfig), "--root", str(tmp_path / "agent"), "--only", "controllers"]
-    controllers = subprocess.Popen([sys.executable, "-m", "millrace_local.agent", *words])
+    controllers = warm_process.start(("-m", "millrace_local.agent", *words), os.environ, tmp_path, tmp_path / "log")
     try:
         yield Foreign(server.kubeconfig)
     finally:
-        controllers.terminate()
+        controllers.send_signal(signal.SIGTERM)
         controllers.wait(20)
         server.stop()
 

@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from millrace_local.apiserver.process import RunningServer
 from millrace_operators.operator.__main__ import main
 from millrace_operators.operator.process import run
 from millrace_operators.operator.settings import OperatorSettings
+from tests import warm_process
 from tests.builders import feature_view
 from tests.operators.harness import Api
 from tests.operators.restoring import Restorable
@@ -41,10 +40,7 @@ class Operator:
             **more,
         }
         self.log = log
-        with log.open("ab") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "millrace_operators.operator"], env=settings, stderr=file
-            )
+        self.process = warm_process.start(("-m", "millrace_operators.operator"), settings, log.parent, log)
 
     def asks(self, path: str) -> httpx.Response | None:
         """What the health endpoint answers, or None."""

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import kopf
 import pytest
 
@@ -15,6 +14,7 @@ from millrace_core.api import conditions
 from millrace_kube.resources import CRON_JOBS, DEPLOYMENTS, EXPERIMENTS, FEATURE_VIEWS, MODEL_DEPLOYMENTS, NAMESPACES
 from millrace_local.apiserver.process import RunningServer
 from millrace_operators.operator.process import controllers
+from tests.api_client import client_of
 from tests.builders import feature_view, model_deployment
 from tests.operators.harness import Api, eventually, operators
 from tests.operators.operator.test_process import Operator, until
@@ -27,7 +27,8 @@ OURS = ("team-a", "team-b")
 def allow(server: RunningServer, grants: list[dict[str, Any]]) -> None:
     """From the next request on the operator may do these alone."""
     body = {"userAgent": OPERATOR, "grants": grants}
-    httpx.put(f"{server.url}/faults/access", json=body, trust_env=False).raise_for_status()
+    with client_of(server) as client:
+        client.put("/faults/access", json=body).raise_for_status()
 
 
 @pytest.fixture

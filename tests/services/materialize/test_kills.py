@@ -60,7 +60,7 @@ class Place:
             "MILLRACE_RUN": run,
             **({} if index is None else {"JOB_COMPLETION_INDEX": str(index)}),
         }
-        process = warm_process.processes.Process(target=main, args=(["run"], environment))
+        process = warm_process.of(main, ["run"], environment)
         process.start()
         return process, log
 
