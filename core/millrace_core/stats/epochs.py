@@ -1,0 +1,27 @@
+"""One effect over epochs: a ramp changes the mix of units over time, and time changes the metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from millrace_core.stats.results import NO_UNITS, Effect, Inconclusive
+
+
+def over_epochs(effects: Sequence[Effect]) -> Effect | Inconclusive:
+    """Δ = Σ (nₑ/n) Δₑ, with the variance Σ (nₑ/n)² seₑ², over epochs of constant weights.
+
+    Satterthwaite's degrees of freedom are made of the epochs' own. Pooling all units instead would compare a control of
+    early days with a treatment of late ones (Simpson's paradox).
+
+    Source: post-stratification, W. G. Cochran, "Sampling Techniques", 3rd ed., 5A.9; R. Kohavi, D. Tang, Y. Xu,
+    "Trustworthy Online Controlled Experiments", ch. 3 (Simpson's paradox), whose remedy it is.
+    """
+    if not effects:
+        return NO_UNITS
+    n = sum(each.n for each in effects)
+    difference = math.fsum(each.n / n * each.difference for each in effects)
+    parts = [(each.n / n * each.error) ** 2 for each in effects]
+    variance = math.fsum(parts)
+    shares = math.fsum((part / variance) ** 2 / each.freedom for part, each in zip(parts, effects, strict=True))
+    return Effect(difference, math.sqrt(variance), n, 1 / shares if shares else math.inf)
