@@ -33,13 +33,17 @@ LOADED: Mapping[tuple[str, ...], tuple[str, ...]] = {
         "millrace_local.mesh.run",
         "millrace_local.node.run",
     ),
+    ("millrace.cli.main",): (
+        "millrace.cli.features.app",
+        "millrace.cli.groups",
+        "millrace_local.commands.app",
+        "typer.rich_utils",
+    ),
     ("",): (
         "millrace_services.gateway.app",
         "millrace_services.registry.app",
         "millrace_services.inference.app",
         "millrace_services.materialize.main",
-        "millrace.cli.features.app",
-        "typer.rich_utils",
     ),
 }
 

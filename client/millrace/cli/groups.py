@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, distribution, distributions
 from pathlib import Path
 from typing import Final
 
@@ -104,17 +104,16 @@ def missing(arguments: Iterable[str], known: Mapping[str, EntryPoint]) -> None:
 
 def _added() -> list[EntryPoint]:
     """The entry points of every installed distribution; one whose list cannot be read harms no other."""
-    found: list[EntryPoint] = []
-    seen: set[str] = set()
-    for distribution in distributions():
+    found: dict[str, list[EntryPoint]] = {}
+    for each in distributions():
         try:
-            name = distribution.name
-            if name not in seen:  # further down the path it is hidden by this one
-                seen.add(name)
-                found += distribution.entry_points.select(group=ENTRY_POINTS)
+            # A name takes ten times as long to read as entry points, and there are hundreds of distributions.
+            if each.entry_points.select(group=ENTRY_POINTS) and each.name not in found:
+                # The first of this name on the path, which hides the others.
+                found[each.name] = list(distribution(each.name).entry_points.select(group=ENTRY_POINTS))
         except (ValueError, TypeError, KeyError, AttributeError, OSError):
             continue
-    return found
+    return [point for points in found.values() for point in points]
 
 
 def _source(module: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,12 +11,12 @@ from pathlib import Path
 import yaml
 
 from millrace.cli import groups
+from tests import warm_process
 from tests.builders import feature_view
 
 
 def millrace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "millrace.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return warm_process.run(("-m", "millrace.cli.main", *arguments), os.environ, Path.cwd())
 
 
 def test_the_help_names_every_group_with_its_summary() -> None:

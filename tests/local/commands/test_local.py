@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from millrace_local.stack import LocalStack, processes
+from tests import warm_process
 
 UP = ("up", "--random-ports", "--only", "store", "--only", "mesh")
 
 
 def millrace(root: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "millrace.cli.main", "local", command, "--root", str(root), *arguments]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    words = ("-m", "millrace.cli.main", "local", command, "--root", str(root), *arguments)
+    return warm_process.run(words, os.environ, root.parent)
 
 
 @pytest.fixture
