@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from millrace_core.base.errors import MillraceError, ReportError
-from millrace_services.inference import result, session
+from millrace_services.inference import memory, result, session, starting
 from millrace_services.inference.cpu import cpu_count
-from millrace_services.inference.dataplane import DataPlane, Meters
+from millrace_services.inference.dataplane import DataPlane, Flight, Meters
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.rest import RestTranslator
@@ -23,7 +25,9 @@ from millrace_services.inference.served import ServedModel, Serving, measured
 from millrace_services.inference.session import ModelSession
 from millrace_services.inference.settings import InferenceSettings
 from millrace_services.inference.signature import Signature
+from millrace_services.inference.supervisor import Supervisor
 from millrace_services.web import server
+from millrace_services.web.load import Mean, thread_seconds
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.service import Service
 
@@ -35,15 +39,20 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 class InferenceServer:
     """The service and the model it serves.
 
+    Args:
+        supervisor: of the process that this one replaces or may be replaced by.
+
     Raises:
         RejectError: there is no model file.
     """
 
-    def __init__(self, settings: InferenceSettings) -> None:
+    def __init__(self, settings: InferenceSettings, supervisor: Supervisor | None = None) -> None:
         self.settings = settings
+        self._supervisor = supervisor or Supervisor(lambda _: None)
         # Before the first request: every answer and every metric carries the version, which follows from the digest.
         model = ServedModel(settings.model_name, measured(settings.path), settings.deployment)
-        self.serving = Serving(model)
+        patience = settings.queue_timeout if self._supervisor.is_restart else 0.0
+        self.serving = Serving(model, patience, settings.queue_requests)
         labels = {"model": model.name, "version": model.version, "deployment": model.deployment}
         headers = [
             (b"x-millrace-deployment", model.deployment.encode()),
@@ -51,6 +60,7 @@ class InferenceServer:
         ]
         self.service = Service("Millrace inference", settings, self._lifespan, labels=labels, headers=headers)
         self.service.health.add("model", self._check)
+        _tell_crashes(self.service.metrics, self._supervisor)
         self.service.api.include_router(control_routes(self.serving, self.service.health))
         RestTranslator(self.serving).add_routes(self.service)
 
@@ -66,8 +76,11 @@ class InferenceServer:
         settings = self.settings
         try:
             threads = settings.threads or cpu_count()
-            loaded = await asyncio.to_thread(session.load_warm, settings.path, settings.device, threads)
-            self.serving.data = self._data_plane(loaded)
+            loaded = await starting.started(
+                lambda step: session.load_warm(settings.path, settings.device, threads, step), settings.start_timeout
+            )
+            self.serving.set_loaded(self._data_plane(loaded))
+            self._supervisor.record.set_warm()
         except MillraceError as error:
             self.service.fail(error)
             return
@@ -78,12 +91,14 @@ class InferenceServer:
             self.service.fail(ReportError(f"the model cannot be loaded: {error}"))
             return
         server.freeze()
+        room = memory.limit_growth() if loaded.device == "cpu" else None  # CUDA maps more than it takes
         logger.info(
             "serving",
             extra={
                 "model": self.serving.model.described(),
                 "device": loaded.device,
                 "rowSeconds": loaded.row_seconds,
+                "roomBytes": room,
             },
         )
 
@@ -94,24 +109,62 @@ class InferenceServer:
         rows = metrics.histogram("millrace_inference_batch_rows", "Rows of one run of the model", bounds=_ROWS)
         meters = Meters(compute.series().observe, rows.series().observe)
         join = _feature_join(self.settings, loaded.signature, metrics)
-        data = DataPlane(loaded, join, _lane(self.settings, metrics), meters, self.service.fail)
-        metrics.gauge("millrace_inference_in_flight", "Predictions being made or waiting", lambda: data.in_flight)
-        return data
+        lane = _lane(self.settings, metrics)
+        _tell_load(self.service, lane)
+        flight = Flight(self._supervisor.record, self._supervisor.refused)
+        return DataPlane(loaded, join, lane, meters, self.service.fail, _end_for_hung_run, flight)
 
     async def _check(self) -> str:
         return "" if self.serving.data else "the model is still loading"
 
 
+def _tell_crashes(metrics: Metrics, supervisor: Supervisor) -> None:
+    count = metrics.labelled_counter(
+        "millrace_inference_crashes", "Processes that ran the model and were ended by a signal", "signal"
+    )
+    for name, times in supervisor.crashes.items():
+        count((name,), times)
+
+
 def _lane(settings: InferenceSettings, metrics: Metrics) -> Lane:
     queue = metrics.histogram("millrace_inference_queue_seconds", "Seconds that a request waited for the model")
-    lane = Lane(
+    return Lane(
         max_waiting=settings.queue_requests,
         timeout=settings.queue_timeout,
+        run_timeout=settings.run_timeout,
         queue_seconds=queue.series().observe,
         shed=metrics.counter("millrace_inference_shed", "Requests refused because too many waited").inc,
+        hung=_end_for_hung_run,
     )
-    metrics.gauge("millrace_inference_queue_depth", "Requests that wait for the model", lambda: lane.waiting)
-    return lane
+
+
+def _tell_load(service: Service, lane: Lane) -> None:
+    """What scalers look at: means, since a scrape, which takes its turn on the loop, finds the loop free."""
+    metrics, present, waited = service.metrics, service.present, service.waited
+    in_flight = Mean(present.seconds)
+    depth = Mean(lambda: waited.seconds() + lane.queue.seconds())
+    busy = Mean(thread_seconds())
+    metrics.gauge(
+        "millrace_inference_in_flight",
+        "Predictions being made or waiting, on average since the last scrape a second ago",
+        in_flight,
+    )
+    metrics.gauge(
+        "millrace_inference_queue_depth",
+        "Predictions that wait for the event loop or the model, on average since the last scrape a second ago",
+        depth,
+    )
+    metrics.gauge(
+        "millrace_inference_busy",
+        "Share of time that the event loop computed or waited for a processor, since the last scrape a second ago",
+        busy,
+    )
+
+
+def _end_for_hung_run() -> None:
+    logger.error("a run of the model goes on after it was stopped; the process ends, and another one takes its place")
+    logging.shutdown()
+    os.kill(os.getpid(), signal.SIGABRT)
 
 
 def _feature_join(settings: InferenceSettings, signature: Signature, metrics: Metrics) -> FeatureJoin | None:
@@ -130,8 +183,14 @@ def _feature_join(settings: InferenceSettings, signature: Signature, metrics: Me
 def main(environ: Mapping[str, str]) -> int:
     """The ``serve`` command; the reason of a failed start goes to the termination log too."""
     log = Path(environ.get("MILLRACE_TERMINATION_LOG") or result.KUBERNETES)
+
+    def tell(error: MillraceError) -> None:
+        result.report(log, result.of_error(error))
+
+    supervisor = Supervisor(tell)
     return server.main(
         InferenceSettings,
-        lambda settings: InferenceServer(settings).service,
-        on_error=lambda error: result.report(log, result.of_error(error)),
+        lambda settings: InferenceServer(settings, supervisor).service,
+        on_error=tell,
+        supervise=supervisor.run,
     )

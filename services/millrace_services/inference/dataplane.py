@@ -7,19 +7,26 @@ same two methods to call and the same errors to map.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
-from millrace_services.inference import predict
+from millrace_core.base.errors import MillraceError, RejectError, ReportError, TooLargeError
+from millrace_services.inference import predict, runtime
+from millrace_services.inference.costs import shapes_of
 from millrace_services.inference.feature_join import FeatureJoin
-from millrace_services.inference.lane import INLINE_SECONDS, Lane
+from millrace_services.inference.flight import INLINE, LANE, FlightRecord, key_of
+from millrace_services.inference.lane import Lane
 from millrace_services.inference.predict import PredictRequest
-from millrace_services.inference.session import ModelSession, OutOfMemoryError
+from millrace_services.inference.session import ModelSession, OutOfMemoryError, StoppedError
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import Array, OutputTensor
+from millrace_services.inference.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+INLINE_SECONDS: Final = 0.001
 
 Feeds = dict[str, Array]
 # Whether the client has gone away, so that nobody waits for the result any more.
@@ -33,12 +40,24 @@ class Meters(NamedTuple):
     rows: Callable[[float], None] = lambda _: None
 
 
+class Flight(NamedTuple):
+    """Where is noted what runs; and the keys of inputs that must not, as they ended a process before this one."""
+
+    record: FlightRecord
+    refused: frozenset[int] = frozenset()
+
+
 class DataPlane:
-    """One model and the ways to it.
+    """One model and the ways to it: on the event loop where the run is known to be short, else through the lane.
+
+    A hand-over to a thread and back costs 50 to 100 microseconds, many times what a small model takes; but what runs
+    on the event loop keeps health checks and every other request waiting. Even a thousand connections at once, the
+    most that a proxy opens by default, wait no longer for runs of ``INLINE_SECONDS`` than the queue's own timeout.
 
     Args:
         join: reads the features that the model takes; None where the deployment joins none.
         lost: called when the GPU has ceased to work, which only another process mends.
+        hung: called when a run cannot be stopped, which only the end of this process mends.
     """
 
     def __init__(
@@ -48,12 +67,17 @@ class DataPlane:
         lane: Lane,
         meters: Meters,
         lost: Callable[[MillraceError], None],
+        hung: Callable[[], Any],
+        flight: Flight,
     ) -> None:
         self.session = session
         self.join = join
         self.lane = lane
-        self.in_flight = 0
         self._meters = meters
+        self._flight = flight
+        self._options = runtime.run_options()
+        self._watch = Watch(self._stop, hung)
+        self._runs = 0
         self._lost = lost
         self._check: asyncio.Task[bool] | None = None
 
@@ -70,25 +94,65 @@ class DataPlane:
             OverloadedError, DeadlineError: too many wait, or for too long; ClientGoneError: nobody waits any more.
             ReportError: the model or its device fails.
         """
-        session = self.session
+        shapes = shapes_of(feeds)
         first = next(iter(feeds.values()), None)  # a model may have no inputs
         rows = first.shape[0] if first is not None and first.ndim else 1
-        self.in_flight += 1
         try:
-            if session.expected_seconds(rows) <= INLINE_SECONDS:
-                results, seconds = _timed(session, feeds, outputs)
-            else:
-                results, seconds = await self.lane.run(partial(_timed, session, feeds, outputs), gone)
+            results = None
+            if self.session.costs.expected(shapes) <= INLINE_SECONDS:
+                results, seconds = self._inline(feeds, outputs)
+            if results is None:
+                results, seconds = await self._in_lane(feeds, outputs, gone)
         except OutOfMemoryError as error:
             raise TooLargeError(error.message, hint=error.hint) from error
         except ReportError as error:
             await self._look_for(error)
             raise
-        finally:
-            self.in_flight -= 1
+        self.session.costs.learn(shapes, seconds)
         self._meters.seconds(seconds)
         self._meters.rows(rows)
         return results
+
+    def _inline(self, feeds: Feeds, outputs: list[str]) -> tuple[list[OutputTensor] | None, float]:
+        """Results and seconds; None where the run was stopped because it went on for much longer than it should."""
+        self._runs += 1
+        self._watch.run = self._runs
+        try:
+            return self._run(INLINE, feeds, outputs, self._options)
+        except StoppedError:
+            logger.warning("a run took much longer than others of its shape; none is made on the event loop any more")
+            self.session.costs.distrust()
+            return None, 0.0
+        finally:
+            self._watch.run = 0
+
+    async def _in_lane(self, feeds: Feeds, outputs: list[str], gone: Gone) -> tuple[list[OutputTensor], float]:
+        options = runtime.run_options()
+
+        def stop() -> None:
+            options.terminate = True
+
+        return await self.lane.run(lambda: self._run(LANE, feeds, outputs, options), gone, stop)
+
+    def _run(self, slot: int, feeds: Feeds, outputs: list[str], options: Any) -> tuple[list[OutputTensor], float]:
+        """Outputs and seconds of a run that is noted while it is made."""
+        record, refused = self._flight
+        key = key_of(feeds)
+        if key in refused:
+            raise RejectError(
+                "this input ended the process that ran the model before, so it is not run again",
+                hint="The server's log names the signal",
+                reason="EndedTheProcess",
+            )
+        record.begin(slot, key)
+        try:
+            began = perf_counter()
+            return self.session.run(feeds, outputs, options), perf_counter() - began
+        finally:
+            record.end(slot)
+
+    def _stop(self) -> None:
+        self._options.terminate = True
 
     async def predict(self, request: PredictRequest, gone: Gone) -> list[OutputTensor]:
         """All outputs, in the model's order, for entities whose features are read here.
@@ -108,6 +172,7 @@ class DataPlane:
     async def aclose(self) -> None:
         """Ends the model's thread once it is idle, and the connections to the gateway."""
         self.lane.close()
+        self._watch.close()
         if self.join is not None:
             await self.join.aclose()
 
@@ -121,8 +186,3 @@ class DataPlane:
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(asyncio.to_thread(self.session.still_runs))
         return await asyncio.shield(self._check)  # a caller that goes away takes it from no other
-
-
-def _timed(session: ModelSession, feeds: Feeds, outputs: list[str]) -> tuple[list[OutputTensor], float]:
-    began = perf_counter()
-    return session.run(feeds, outputs), perf_counter() - began

@@ -25,7 +25,7 @@ class RestTranslator:
 
     async def infer(self, call: Call) -> Answer:
         """``POST /v2/models/{m}/infer``: tensors in, tensors out."""
-        data = self._serving.loaded()
+        data = self._serving.data or await self._serving.ready()
         try:
             request = protocol.decode(call.body, data.signature)
         except RejectError as error:
@@ -42,7 +42,7 @@ class RestTranslator:
 
     async def predict(self, call: Call) -> Answer:
         """``POST /predict``: entities in, predictions on their features out."""
-        data = self._serving.loaded()
+        data = self._serving.data or await self._serving.ready()
         request = predict_json.decode(call.body, joins=data.join is not None)
         results = await data.predict(request, call.gone)
         return Answer(200, predict_json.encode(data.signature.output_names, results, self._model))

@@ -23,6 +23,7 @@ __all__ = [
     "is_out_of_memory",
     "on_cpu",
     "on_gpu",
+    "run_options",
 ]
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ _CUDA_OPTIONS: Final = {
     "use_tf32": "0",
 }
 _ERRORS_ONLY: Final = 3
+_FATAL_ONLY: Final = 4
 # The code and its name, where in ONNX Runtime's sources the fault was found, and where on the machine.
 _NOISE: Final = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+:\d+ .*?\)(?: const)?(?: \[with [^\]]*\])? | ; GPU=.*"
@@ -86,6 +88,13 @@ def on_cpu(path: Path, threads: int, *, optimize: bool = True) -> Any:
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(path, options, providers=[_CPU])
+
+
+def run_options() -> Any:
+    """Options of a run, by whose ``terminate`` another thread ends it between two operators, also those of a loop."""
+    options = ort.RunOptions()
+    options.log_severity_level = _FATAL_ONLY  # every error of a run is raised; a line on stderr says it again
+    return options
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +40,26 @@ class ServedModel:
 
 
 class Serving:
-    """A model, and its data plane where it is loaded; what translators and control routes ask."""
+    """A model, and its data plane where it is loaded; what translators and control routes ask.
 
-    def __init__(self, model: ServedModel) -> None:
+    Args:
+        patience: seconds that a prediction waits for a model that is still loading. In the place of a server that
+            crashed it is what a prediction may wait for anyway; else 0, as nobody is sent to a server that starts.
+        most: predictions that may wait for it.
+    """
+
+    def __init__(self, model: ServedModel, patience: float = 0.0, most: int = 1) -> None:
         self.model = model
         self.data: DataPlane | None = None
+        self._patience = patience
+        self._most = most
+        self._waiting = 0
+        self._loaded = asyncio.Event()
+
+    def set_loaded(self, data: DataPlane) -> None:
+        """The model can be asked from now on."""
+        self.data = data
+        self._loaded.set()
 
     def loaded(self) -> DataPlane:
         """The model's data plane.
@@ -54,6 +70,18 @@ class Serving:
         if self.data is None:
             raise RetryError("the model is still loading", hint="Wait for /v2/health/ready", reason="NotReady", delay=1)
         return self.data
+
+    async def ready(self) -> DataPlane:
+        """The same for predictions, which wait for as long as ``patience`` says."""
+        if self.data is None and self._patience and self._waiting < self._most:
+            self._waiting += 1
+            try:
+                await asyncio.wait_for(self._loaded.wait(), self._patience)
+            except TimeoutError:
+                pass
+            finally:
+                self._waiting -= 1
+        return self.loaded()
 
     def known(self, name: str, version: str | None = None) -> None:
         """Checks a model's name and version.

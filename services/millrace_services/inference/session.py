@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +13,7 @@ import numpy as np
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError
 from millrace_services.inference import runtime
+from millrace_services.inference.costs import Costs, shapes_of
 from millrace_services.inference.runtime import InvalidArgument, first_line, is_devices_fault, is_out_of_memory
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, OutputTensor, TensorSpec, from_output, spec_of
@@ -20,10 +21,15 @@ from millrace_services.inference.tensors import NUMPY, Array, OutputTensor, Tens
 logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "gpu", "cpu"]
+Step = Callable[[str], None]
 
 _WARM_RUNS: Final = 10
 _WARM_ROWS: Final = 32
 _SHORT_SECONDS: Final = 0.01
+
+
+class StoppedError(Exception):
+    """A run was stopped before its end."""
 
 
 class OutOfMemoryError(RejectError):
@@ -39,28 +45,35 @@ class ModelSession:
         device: ``gpu`` or ``cpu``, the one chosen.
         signature: inputs and outputs in the model's order.
         row_seconds: what one row took when warm, or infinity where the model did not run on blank input.
+        costs: what runs take by the shapes of their inputs.
     """
 
     def __init__(self, session: Any, signature: Signature, device: str) -> None:
         self.signature = signature
         self.device = device
         self.row_seconds = float("inf")
-        self._further_seconds = 0.0
+        self.costs = Costs()
         self._session = session
 
-    def run(self, feeds: dict[str, Array], outputs: list[str]) -> list[OutputTensor]:
+    def run(self, feeds: dict[str, Array], outputs: list[str], options: Any = None) -> list[OutputTensor]:
         """The named outputs. Thread-safe; releases the GIL while it computes.
 
+        Args:
+            options: of ``runtime.run_options``, by which another thread may stop it.
+
         Raises:
+            StoppedError: it was stopped.
             RejectError: the model refuses the values (an index out of range, rows that do not match).
             OutOfMemoryError: there is not the memory for so much.
             ReportError: the model fails for another reason (an operator's fault, a lost GPU).
         """
         try:
-            return [from_output(value) for value in self._session.run(outputs, feeds)]
+            return [from_output(value) for value in self._session.run(outputs, feeds, options)]
         except InvalidArgument as error:
             raise RejectError(f"the model refuses this input: {first_line(error)}", reason="BadTensor") from error
         except Exception as error:
+            if options is not None and options.terminate:
+                raise StoppedError from error
             shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in feeds.items())
             if len({values.shape[:1] for values in feeds.values()}) > 1:
                 raise RejectError(f"inputs differ in their numbers of rows: {shapes}", reason="BadTensor") from error
@@ -86,51 +99,58 @@ class ModelSession:
             return False
         return True
 
-    def expected_seconds(self, rows: int) -> float:
-        """What a run of that many rows should take: a straight line through two measured points."""
-        return self.row_seconds + self._further_seconds * max(0, rows - 1)
-
-    def warm_up(self) -> MillraceError | None:
+    def warm_up(self, step: Step = lambda _: None) -> MillraceError | None:
         """Runs the model on blank rows until memory is laid out, and measures it.
 
-        A second point is measured only where a run may be short enough for it to matter.
+        More rows are measured only where a run may be short enough for it to matter.
+
+        Args:
+            step: called with what is done now.
 
         Returns:
             Why it did not run, and so is not warm; None where it did.
         """
+        step("its first runs, on 1 row")
         try:
-            self.row_seconds = self._further_seconds = self._measured(1)
+            self.row_seconds = self._measured(1)
         except MillraceError as error:
             return error
         if self.row_seconds <= _SHORT_SECONDS:
+            step(f"its first runs on {_WARM_ROWS} rows")
             with suppress(MillraceError):  # a model of fixed size takes one row at a time
-                many = self._measured(_WARM_ROWS)
-                self._further_seconds = max(0.0, (many - self.row_seconds) / (_WARM_ROWS - 1))
+                self._measured(_WARM_ROWS)
         return None
 
     def _measured(self, rows: int) -> float:
         """Seconds of the fastest of some runs: what the model takes where nothing else is in its way."""
-        return min(self._run_blank(rows) for _ in range(_WARM_RUNS))
+        seconds = min(self._run_blank(rows) for _ in range(_WARM_RUNS))
+        self.costs.learn(shapes_of(self._blank(rows)), seconds)
+        return seconds
+
+    def _blank(self, rows: int) -> dict[str, Array]:
+        return {spec.name: blank(spec, rows) for spec in self.signature.inputs.values()}
 
     def _run_blank(self, rows: int) -> float:
-        feeds = {spec.name: blank(spec, rows) for spec in self.signature.inputs.values()}
+        feeds = self._blank(rows)
         began = perf_counter()
         self.run(feeds, self.signature.output_names)
         return perf_counter() - began
 
 
-def load_warm(path: Path, device: Device, threads: int) -> ModelSession:
-    """Loads a model file and warms it up; the arguments and errors are those of ``load``.
+def load_warm(path: Path, device: Device, threads: int, step: Step = lambda _: None) -> ModelSession:
+    """Loads a model file and warms it up; ``step`` is called with what is done now, all else is as ``load`` has it.
 
     A GPU that has not the memory, or no kernel for what the model does, may tell only when the model runs; then it is
     as if there were none.
     """
+    step("its loading")
     loaded = load(path, device, threads)
-    why_not = loaded.warm_up()
+    why_not = loaded.warm_up(step)
     if why_not is not None and loaded.device == "gpu" and is_devices_fault(why_not.__cause__):
         _without_gpu(device, str(why_not))
+        step("its loading")
         loaded = load(path, "cpu", threads)
-        why_not = loaded.warm_up()
+        why_not = loaded.warm_up(step)
     if why_not is not None:
         logger.warning("the model does not run on blank input, so it is not warm: %s", why_not)
     return loaded

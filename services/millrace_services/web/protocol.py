@@ -50,12 +50,13 @@ class _Request:
         "route",
         "size",
         "task",
+        "whole",
     )
     message_event = _NoEvent
     task: asyncio.Task[None]
 
     def __init__(self, route: Route, *, keep_alive: bool) -> None:
-        self.began = perf_counter()
+        self.began = self.whole = perf_counter()
         self.route = route
         self.keep_alive = keep_alive
         self.parts: list[bytes] = []
@@ -130,13 +131,14 @@ class HotProtocol(GuardedProtocol):
 
     def _begin(self, request: _Request, handler: Handler) -> None:
         request.answering = True
+        request.whole = perf_counter()
         call = Call(cast("dict[str, Any]", self.scope), b"".join(request.parts), request.gone)
         request.task = self.loop.create_task(self._answer(request, handler, call))
         self.tasks.add(request.task)
 
     async def _answer(self, request: _Request, handler: Handler, call: Call) -> None:
         try:
-            answer = await self._service.answer(request.route, handler, call, request.began)
+            answer = await self._service.answer(request.route, handler, call, request.began, request.whole)
             if self.flow.write_paused and not request.disconnected:
                 await self.flow.drain()
         except BaseException:  # the server is told to end; every error has become an answer

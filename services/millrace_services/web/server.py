@@ -40,11 +40,14 @@ def main(
     settings_class: type[SettingsT],
     build: Callable[[SettingsT], Service],
     on_error: Callable[[MillraceError], None] = lambda _: None,
+    supervise: Callable[[Callable[[], int], socket.socket], int] | None = None,
 ) -> int:
-    """Loads settings from the process's environment, builds the service and serves it until told to stop.
+    """Loads settings from the process's environment, binds, builds the service and serves it until told to stop.
 
     Args:
         on_error: told why the server did not start or stopped by itself.
+        supervise: takes what builds and serves, which it may do in another process and more than once, and the bound
+            socket; returns the exit code.
 
     Returns:
         The exit code: 0 stopped as asked, 2 wrong settings or input (a restart will not help), 1 anything
@@ -53,25 +56,40 @@ def main(
     try:
         settings = settings_class.load(os.environ)
         logs.configure(settings.log_level)
-        serve(build(settings), settings)
+        with bind(settings.host, settings.port) as listener:
+            attempt = partial(_attempt, settings, build, listener, on_error)
+            return supervise(attempt, listener) if supervise else attempt()
     except MillraceError as error:
-        on_error(error)
-        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
-        return 2 if isinstance(error, RejectError) else 1
+        return _failed(error, on_error)
+
+
+def _attempt(
+    settings: SettingsT,
+    build: Callable[[SettingsT], Service],
+    listener: socket.socket,
+    on_error: Callable[[MillraceError], None],
+) -> int:
+    try:
+        serve(build(settings), settings, listener)
+    except MillraceError as error:
+        return _failed(error, on_error)
     return 0
 
 
-def serve(service: Service, settings: ServerSettings) -> None:
-    """Serves until SIGTERM or SIGINT.
+def _failed(error: MillraceError, on_error: Callable[[MillraceError], None]) -> int:
+    on_error(error)
+    print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
+    return 2 if isinstance(error, RejectError) else 1
+
+
+def serve(service: Service, settings: ServerSettings, listener: socket.socket) -> None:
+    """Serves on a bound socket until SIGTERM or SIGINT.
 
     Raises:
-        RejectError: the address cannot be bound (``PortInUse``, ``BadAddress``).
         MillraceError: what the service could not start with, or failed of later.
     """
-    listener = bind(settings.host, settings.port)
     service.guard.fit_files()
-    with listener:
-        uvloop.run(_serve(service, settings, listener))
+    uvloop.run(_serve(service, settings, listener))
     if service.fault is not None:
         raise service.fault
 

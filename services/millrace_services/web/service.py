@@ -31,6 +31,7 @@ from millrace_services.web.hot import (
     require_small,
     too_large,
 )
+from millrace_services.web.load import Presence
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.settings import ServerSettings
 
@@ -54,6 +55,10 @@ class Route(NamedTuple):
 
 class Service:
     """An ASGI application with health, metrics, error mapping, body limit and trace context.
+
+    Attributes:
+        present: calls of hot routes from the moment that they are there whole until they are answered.
+        waited: the part of it in which the event loop had not come to them.
 
     Args:
         title: shown in ``/docs``.
@@ -83,6 +88,8 @@ class Service:
         self._headers = tuple(headers)
         self._hot: dict[tuple[str, str], Route] = {}
         self._direct: dict[tuple[bytes, bytes], Route] = {}
+        self.present = Presence()
+        self.waited = Presence()
         self._in_flight = 0
         self.metrics.gauge("millrace_http_in_flight", "Requests being answered", lambda: self._in_flight)
         self.guard = self._guard()
@@ -153,12 +160,15 @@ class Service:
         finally:
             self._end(scope, route, status, began)
 
-    async def answer(self, route: Route, handler: Handler, call: Call, began: float) -> Answer | None:
+    async def answer(self, route: Route, handler: Handler, call: Call, began: float, whole: float) -> Answer | None:
         """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it.
 
-        ``began`` is when the request's head had come, by ``perf_counter``.
+        ``began`` and ``whole`` are when the request's head and all of it had come, by ``perf_counter``.
         """
-        self._begin(call.scope)
+        now = self._begin(call.scope)
+        self.waited.enter(whole)
+        self.waited.leave(whole, now)
+        self.present.enter(whole)
         status = CLIENT_GONE
         try:
             answer = await self._answered(handler, call)
@@ -166,6 +176,7 @@ class Service:
                 status = answer.status
             return answer
         finally:
+            self.present.leave(whole, perf_counter())
             self._end(call.scope, route.label, status, began)
 
     def _begin(self, scope: Scope) -> float:
@@ -202,9 +213,12 @@ class Service:
 
     async def _answer_hot(self, route: Route, scope: Scope, receive: Receive, send: Send) -> int:
         room = Room(route.gate)
+        whole = 0.0
         try:
             require_small(scope, self.settings.max_body_bytes)
             body = await read_body(receive, self.settings.max_body_bytes, room)
+            whole = perf_counter()
+            self.present.enter(whole)
             answer = await self._answered(route.handler, Call(scope, body, disconnect_check(receive)))
             return CLIENT_GONE if answer is None else await _sent(answer, send)
         except ClientGoneError:
@@ -212,6 +226,8 @@ class Service:
         except MillraceError as error:  # of reading the body; the handler's have become answers
             return await _sent(self._error(error, scope), send)
         finally:
+            if whole:
+                self.present.leave(whole, perf_counter())
             room.leave()
 
     async def _answer_control(self, scope: Scope, receive: Receive, send: Send) -> int:

@@ -25,6 +25,36 @@ def tensor(name: str, kind: int, shape: list[int | str | None]):
     return helper.make_tensor_value_info(name, kind, shape)
 
 
+def counting(path: Path, more: str = "0") -> Path:
+    """x [n, 1] FP32 → y: counts to the greatest x and ``more``."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["before", "one"], ["after"]),
+        ],
+        "body",
+        [tensor("i", T.INT64, []), tensor("go", T.BOOL, []), tensor("before", T.FLOAT, [])],
+        [tensor("go_on", T.BOOL, []), tensor("after", T.FLOAT, [])],
+        [helper.make_tensor("one", T.FLOAT, [], [1.0])],
+    )
+    return write(
+        path,
+        [
+            helper.make_node("ReduceMax", ["x"], ["greatest"], keepdims=0),
+            helper.make_node("Add", ["greatest", "more"], ["count"]),
+            helper.make_node("Cast", ["count"], ["times"], to=T.INT64),
+            helper.make_node("Loop", ["times", "yes", "start"], ["y"], body=body),
+        ],
+        [tensor("x", T.FLOAT, [None, 1])],
+        [tensor("y", T.FLOAT, [])],
+        [
+            helper.make_tensor("more", T.FLOAT, [], [float(more)]),
+            helper.make_tensor("yes", T.BOOL, [], [True]),
+            helper.make_tensor("start", T.FLOAT, [], [0.0]),
+        ],
+    )
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Models by what they are good for.

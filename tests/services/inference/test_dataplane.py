@@ -10,9 +10,14 @@ import pytest
 
 from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
 from millrace_services.inference import session
-from millrace_services.inference.dataplane import DataPlane, Meters
+from millrace_services.inference.costs import shapes_of
+from millrace_services.inference.dataplane import DataPlane, Flight, Meters
+from millrace_services.inference.flight import FlightRecord
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.session import ModelSession
+from millrace_services.web.errors import DeadlineError
+
+from .conftest import counting
 
 
 async def here() -> bool:
@@ -24,9 +29,12 @@ def misfit() -> dict[str, np.ndarray]:
     return {"age": np.zeros((2, 2), np.float32), "v__height": np.zeros((2, 3), np.float32)}
 
 
-def data_of(loaded: ModelSession, told: list[MillraceError]) -> DataPlane:
-    lane = Lane(max_waiting=1, timeout=1, queue_seconds=lambda _: None, shed=lambda: None)
-    return DataPlane(loaded, None, lane, Meters(), told.append)
+def data_of(loaded: ModelSession, told: list[MillraceError], run_timeout: float = 60) -> DataPlane:
+    def nothing(*_: object) -> None:
+        """Nobody is told."""
+
+    lane = Lane(max_waiting=9, timeout=60, run_timeout=run_timeout, queue_seconds=nothing, shed=nothing, hung=nothing)
+    return DataPlane(loaded, None, lane, Meters(), told.append, nothing, Flight(FlightRecord()))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +53,7 @@ async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, b
     with pytest.raises(ReportError, match="the model fails"):
         await data.infer(misfit(), ["total"], here)
     assert [error.reason for error in told] == reasons
-    data.lane.close()
+    await data.aclose()
 
 
 async def test_a_gpu_whose_memory_others_hold_is_not_lost(models):
@@ -60,6 +68,7 @@ async def test_requests_that_fail_together_share_one_check_of_the_gpu(models):
     on_cpu = session.load(models["columns"], "cpu", 1)
     loaded = Checked(on_cpu._session, on_cpu.signature, "gpu")
     loaded.row_seconds = 0.0
+    loaded.costs.learn(shapes_of(misfit()), 0.0)
     told: list[MillraceError] = []
     data = data_of(loaded, told)
     failing = [asyncio.create_task(data.infer(misfit(), ["total"], here)) for _ in range(5)]
@@ -72,7 +81,7 @@ async def test_requests_that_fail_together_share_one_check_of_the_gpu(models):
     with pytest.raises(ReportError):
         await data.infer(misfit(), ["total"], here)
     assert loaded.checks == 2, "a later failure is looked into again"
-    data.lane.close()
+    await data.aclose()
 
 
 class Checked(ModelSession):
@@ -100,11 +109,21 @@ async def test_input_that_the_memory_does_not_hold_is_413(models):
     data = data_of(session.load_warm(models["pairs"], "cpu", 1), [])
     with pytest.raises(TooLargeError, match="takes more memory than the CPU has left"):
         await data.infer({"x": np.zeros((8388608, 1), np.float32)}, ["most"], here)
-    data.lane.close()
+    await data.aclose()
 
 
 async def test_a_model_without_inputs_gives_what_it_has(models):
     data = data_of(session.load_warm(models["constant"], "cpu", 1), [])
     [found] = await data.infer({}, ["value"], here)
     assert found[0].tolist() == [1.5, 2.5, 3.5]
-    data.lane.close()
+    await data.aclose()
+
+
+async def test_a_run_on_the_loop_that_takes_much_longer_than_its_shape_does_is_stopped_and_made_in_the_lane(tmp_path):
+    loaded = session.load_warm(counting(tmp_path / "model.onnx"), "cpu", 1)
+    data = data_of(loaded, [], run_timeout=0.01)
+    loaded.costs._seconds[((1, 1),)] = 0.0  # whatever the machine was busy with
+    with pytest.raises(DeadlineError, match=r"the model took longer than 0\.01 s"):
+        await data.infer({"x": np.array([[1e18]], np.float32)}, ["y"], here)
+    assert loaded.costs.expected(((1, 1),)) == float("inf"), "values decide what this model takes"
+    await data.aclose()

@@ -14,11 +14,13 @@ from millrace_services.inference.session import OutOfMemoryError
 from .conftest import tensor, write
 
 
-def test_a_model_says_what_it_takes_and_gives_and_how_long_a_row_takes(models):
+def test_a_model_says_what_it_takes_and_gives_and_how_long_what_it_was_warmed_up_with_takes(models):
     loaded = session.load(models["sum"], "cpu", 1)
-    assert loaded.expected_seconds(1) == float("inf")
+    assert loaded.costs.expected(((1, 3),)) == float("inf")
     assert loaded.warm_up() is None
-    assert 0 < loaded.expected_seconds(0) == loaded.expected_seconds(1) <= loaded.expected_seconds(10_000)
+    assert 0 < loaded.costs.expected(((1, 3),)) < float("inf")
+    assert 0 < loaded.costs.expected(((32, 3),)) < float("inf")
+    assert loaded.costs.expected(((33, 3),)) == float("inf")
     assert loaded.device == "cpu"
     assert loaded.signature.inputs["features"] == ("features", "FP32", (-1, 3))
     assert loaded.signature.output_names == ["total"]
