@@ -31,6 +31,8 @@ from millrace_operators.experiment.verdict import Verdict
 from millrace_operators.experiment.weights import desired_weights
 from millrace_operators.routing.champion import desired_route
 from millrace_operators.routing.changes import route_changes
+from millrace_operators.routing.compare import compared
+from millrace_operators.routing.desired import route_objects
 from millrace_operators.routing.state import Champion, RouteChanges, RouteObservation, Split
 
 
@@ -101,8 +103,9 @@ def _route(service: ServiceObservation, asking: Decision | None, held: str) -> t
     """The champion and the next writes; none while an Experiment that cannot be read has the route."""
     if held and asking is None:
         return service.route.live.champion, RouteChanges(programmed=False, settled=False)
-    desired = desired_route(service.route, asking.split if asking else None)
-    return desired.champion, route_changes(desired, service.route.live, service.now)
+    live, desired = service.route.live, desired_route(service.route, asking.split if asking else None)
+    wanted = compared(route_objects(desired, live), live)
+    return desired.champion, route_changes(desired, wanted, live, service.now)
 
 
 def _in_order(experiments: Sequence[Observation], holder: str) -> list[Decision]:

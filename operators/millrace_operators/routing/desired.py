@@ -6,12 +6,23 @@ split. A share of zero is left out, as Istio reads an absent weight differently 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from millrace_core.api import names
 from millrace_core.api.base import API_VERSION
-from millrace_operators.routing.state import CONTENDERS, WHOLE, Champion, HeaderRule, Object, RouteTarget, Split
+from millrace_operators.routing.state import (
+    CONTENDERS,
+    WHOLE,
+    Champion,
+    DesiredRoute,
+    HeaderRule,
+    LiveRoute,
+    Object,
+    RouteObjects,
+    RouteTarget,
+    Split,
+)
 
 ISTIO: Final = "networking.istio.io/v1"
 COMPONENT: Final = "app.kubernetes.io/component"
@@ -22,6 +33,48 @@ _NOT_YET: Final = "none"
 # Where clients call, and where pods listen.
 PORT: Final = 80
 TARGET_PORT: Final = "http"
+
+
+def route_objects(desired: DesiredRoute, live: LiveRoute) -> RouteObjects | None:
+    """All of them; None where there is no deployment to lead to, and the route has to go."""
+    place, pointed = (desired.service, desired.namespace, desired.targets), desired.pointed
+    if pointed is None:
+        return None
+    needed, delegate = _needed(desired, pointed), bool(desired.roots)
+    route = (
+        virtual_service(*place, pointed, desired.split, delegate=delegate)
+        if live.mesh
+        else plain_virtual_service(*place, delegate=delegate)
+    )
+    return RouteObjects(
+        services=(arms_service(*place), stable_service(*place, desired.champion, pointed)),
+        route=route,
+        rule=destination_rule(*place, _labelled(desired, needed, live.subsets)),
+        transition=destination_rule(*place, _labelled(desired, needed | live.subsets.keys(), live.subsets)),
+        needed=needed,
+    )
+
+
+def _needed(desired: DesiredRoute, pointed: RouteTarget) -> frozenset[str]:
+    """The subsets that the route leads to, and those of a running Experiment's arms.
+
+    An arm that comes back gets its traffic at once.
+    """
+    split = desired.split
+    if split is None:
+        return frozenset({pointed.name})
+    shares = {name for name, weight in split.weights.items() if weight}
+    reserved = {target.name for target in desired.targets if target.name in split.arms}
+    return frozenset(shares | reserved | {rule.deployment for rule in split.rules})
+
+
+def _labelled(
+    desired: DesiredRoute, subsets: Collection[str], present: Mapping[str, Mapping[str, str]]
+) -> list[tuple[str, dict[str, str]]]:
+    """These subsets with their labels; one whose deployment has gone keeps those that it had."""
+    labels = {name: dict(held) for name, held in present.items()}
+    labels |= {target.name: subset_labels(target) for target in desired.targets}
+    return [(name, labels.get(name, {names.DEPLOYMENT: name})) for name in sorted(subsets)]
 
 
 def stable_service(

@@ -22,12 +22,12 @@ from millrace_operators.routing.state import (
     FIGHT_EDITS,
     FIGHT_WINDOW,
     REWRITTEN_AT,
+    WRITTEN,
     Champion,
     LiveRoute,
     RootVirtualService,
     RouteNotes,
     RouteTarget,
-    notes_of,
 )
 
 
@@ -55,6 +55,8 @@ def read_live(
         mesh=mesh,
         champion=champion,
         deployments=frozenset(owners | {champion.name}) - {""},
+        subsets=_subsets(rule),
+        pointed=_pointed_at(ours),
         rule_notes=notes[0],
         virtual_notes=notes[1],
         calm_at=max((end for end in ends if now < end), default=None),
@@ -62,11 +64,24 @@ def read_live(
 
 
 def _read_notes(item: Object | None) -> RouteNotes:
-    changed, undone = notes_of(item).get(CHANGED_AT), notes_of(item).get(REWRITTEN_AT, "")
+    notes = annotations_of(item) if item is not None else {}
+    changed, undone = notes.get(CHANGED_AT), notes.get(REWRITTEN_AT, "")
     return RouteNotes(
         changed_at=timestamps.parse(changed) if changed else None,
         rewritten_at=tuple(timestamps.parse(text) for text in undone.split(",") if text),
+        written=notes.get(WRITTEN),
     )
+
+
+def _subsets(rule: Object | None) -> dict[str, dict[str, str]]:
+    found = ((rule or {}).get("spec") or {}).get("subsets") or []
+    return {subset["name"]: subset.get("labels") or {} for subset in found}
+
+
+def _pointed_at(virtual: Object | None) -> frozenset[str]:
+    rules = ((virtual or {}).get("spec") or {}).get("http") or []
+    found = [(target.get("destination") or {}).get("subset") for rule in rules for target in rule.get("route") or []]
+    return frozenset(subset for subset in found if subset)
 
 
 def recorded_champion(stable: Object | None) -> Champion:

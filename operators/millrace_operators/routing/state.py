@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from millrace_core.api import names
 from millrace_core.api.base import GROUP
 from millrace_kube import contests
 
@@ -18,6 +19,9 @@ CONTENDERS: Final = f"{GROUP}/contenders"
 CHANGED_AT: Final = f"{GROUP}/changed-at"
 # Annotation of the VirtualService and the DestinationRule: the last times at which somebody else's edit was undone.
 REWRITTEN_AT: Final = f"{GROUP}/rewritten-at"
+# Annotation of both: hash of the spec that Millrace applied last. What is stored may differ from it: by defaults and
+# webhooks, which are left alone.
+WRITTEN: Final = f"{names.APPLIED_HASH}-spec"
 
 # Undone edits within this time that make a fight; the route is then left alone until the first of them is that old. As
 # of every child; but of a route the times stand in its annotations, for all its objects and across restarts.
@@ -100,10 +104,11 @@ class Champion:
 
 @dataclass(frozen=True)
 class RouteNotes:
-    """What Millrace has noted at an object of the mesh; see ``CHANGED_AT`` and ``REWRITTEN_AT``."""
+    """What Millrace has noted at an object of the mesh; see ``CHANGED_AT``, ``REWRITTEN_AT`` and ``WRITTEN``."""
 
     changed_at: datetime | None = None
     rewritten_at: tuple[datetime, ...] = ()
+    written: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ class LiveRoute:
         mesh: whether both of the mesh's kinds are served.
         champion: as the stable Service records it.
         deployments: names of all that they belong to, and of the champion.
+        subsets: pod labels of each subset that the DestinationRule has, by name.
+        pointed: the subsets that the VirtualService leads to, ours or as somebody has left it.
         calm_at: when the minute is over in which edits of it were undone three times; None: there is no fight.
     """
 
@@ -124,6 +131,8 @@ class LiveRoute:
     mesh: bool = True
     champion: Champion = Champion()
     deployments: frozenset[str] = frozenset()
+    subsets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pointed: frozenset[str] = frozenset()
     rule_notes: RouteNotes = RouteNotes()
     virtual_notes: RouteNotes = RouteNotes()
     calm_at: datetime | None = None
@@ -132,11 +141,6 @@ class LiveRoute:
     def objects(self) -> tuple[Object, ...]:
         """Those that exist, in the order in which they are taken away: the route before what it points at."""
         return tuple(item for item in (self.virtual, self.rule, self.arms, self.stable) if item is not None)
-
-
-def notes_of(item: Object | None) -> Mapping[str, str]:
-    """The annotations of an object of the route; none where it does not exist."""
-    return ((item or {}).get("metadata") or {}).get("annotations") or {}
 
 
 class RootVirtualService(NamedTuple):
@@ -191,6 +195,55 @@ class DesiredRoute:
     settle: float
     roots: tuple[str, ...] = ()
     unknown: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class RouteObjects:
+    """The objects of a desired route, as they would be applied.
+
+    Attributes:
+        services: the one of all arms, and the stable one.
+        route: the VirtualService; where there are no DestinationRules it leads to the stable Service.
+        rule: the DestinationRule with the subsets that are needed.
+        transition: the same with those that are there beside them, until no proxy points at them.
+        needed: names of the subsets that are needed.
+    """
+
+    services: tuple[Object, Object]
+    route: Object
+    rule: Object
+    transition: Object
+    needed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ComparedObject:
+    """An object of the mesh as it is wanted, held against the one that is there.
+
+    Attributes:
+        item: as it is wanted.
+        digest: of its spec; see ``WRITTEN``.
+        notes: at the one that is there.
+        applied: whether the spec that Millrace applied last is the wanted one.
+        edited: whether somebody else has changed what Millrace applied.
+    """
+
+    item: Object
+    digest: str
+    notes: RouteNotes
+    applied: bool
+    edited: bool
+
+
+@dataclass(frozen=True)
+class ComparedRoute:
+    """``RouteObjects`` held against the live route."""
+
+    services: tuple[Object, Object]
+    route: ComparedObject
+    rule: ComparedObject
+    transition: ComparedObject
+    needed: frozenset[str]
 
 
 @dataclass(frozen=True)

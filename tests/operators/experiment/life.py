@@ -19,10 +19,9 @@ from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.writes import report
 from millrace_operators.facts.fact import NO_FACTS
 from millrace_operators.routing.champion import desired_route
-from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.observe import read_live
 from millrace_operators.routing.state import RouteChanges, RouteObservation, RouteTarget
-from tests.operators.routing.applying import applied
+from tests.operators.routing.applying import applied, next_changes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIELDS = {("Service", "shop"): "stable", ("Service", "shop-arms"): "arms", ("DestinationRule", "shop"): "rule"}
@@ -167,7 +166,7 @@ class Life:
         return [target for name, target in self.targets.items() if name not in self.unknown]
 
     def _program(self, split: Any) -> datetime | None:
-        changes = route_changes(desired_route(self._route(), split), self.live, self.now)
+        changes = next_changes(desired_route(self._route(), split), self.live, self.now)
         self._write(changes)
         return changes.again_at
 

@@ -15,10 +15,10 @@ from millrace_operators.modeldeployment import desired, pod, scaler
 from millrace_operators.modeldeployment.pods import Fetched
 from millrace_operators.modeldeployment.revisions import RevisionRecord
 from millrace_operators.platform import Platform
-from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.state import Champion, DesiredRoute, LiveRoute, RouteTarget
 from tests import builders
 from tests.operators import golden
+from tests.operators.routing.applying import next_changes
 
 GOLDEN = Path(__file__).parent / "golden"
 PLATFORM = Platform(
@@ -98,7 +98,7 @@ def test_a_pod_that_the_route_no_longer_finds_is_not_its_deployments_either_and_
     labels, name = deployment["spec"]["template"]["metadata"]["labels"], deployment["metadata"]["name"]
     target = RouteTarget("recommendation-v2", "uid-1", "2026-01-01T00:00:00Z", name, ready=True)
     champion = DesiredRoute("recommendation", "recsys", (target,), Champion("recommendation-v2"), target, None, 5)
-    route = route_changes(champion, LiveRoute(), datetime(2026, 1, 1, tzinfo=UTC)).apply
+    route = next_changes(champion, LiveRoute(), datetime(2026, 1, 1, tzinfo=UTC)).apply
     finds = [item["spec"]["selector"] for item in route if item["kind"] == "Service"]
     finds += [subset["labels"] for item in route for subset in item["spec"].get("subsets", [])]
     assert len(finds) == 3

@@ -1,15 +1,25 @@
-"""Objects of a route as applies and edits leave them, with the fields' owners, as the API server records them."""
+"""A route's next writes, and its objects as applies and edits leave them, with the fields' owners."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from millrace_kube.ownership import difference, taken_over
 from millrace_kube.resources import Object
 from millrace_local.apiserver.fieldmanager import apply, record_update
+from millrace_operators.routing.changes import route_changes
+from millrace_operators.routing.compare import compared
+from millrace_operators.routing.desired import route_objects
+from millrace_operators.routing.state import DesiredRoute, LiveRoute, RouteChanges
 from tests.kube.test_ownership import schema_of
+
+
+def next_changes(desired: DesiredRoute, live: LiveRoute, now: datetime) -> RouteChanges:
+    """What is written next, as a turn decides it."""
+    return route_changes(desired, compared(route_objects(desired, live), live), live, now)
 
 
 def applied(live: Object | None, item: Object, last: Object | None) -> Object:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from millrace_kube.resources import Object
 from millrace_operators.routing.champion import candidate
-from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.observe import read_live
 from millrace_operators.routing.state import (
     FIGHT_WINDOW,
@@ -27,7 +26,7 @@ from millrace_operators.routing.state import (
     RouteTarget,
     Split,
 )
-from tests.operators.routing.applying import applied, updated
+from tests.operators.routing.applying import applied, next_changes, updated
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 V1 = RouteTarget("v1", "u1", "2026-01-01T00:00:00Z", "v1-aaaaaaaa", ready=True)
@@ -54,7 +53,7 @@ class World:
 
     def turn(self, want: DesiredRoute) -> RouteChanges:
         self.look()
-        planned = route_changes(want, self.live, self.now)
+        planned = next_changes(want, self.live, self.now)
         held = {
             "stable": self.live.stable,
             "arms": self.live.arms,
@@ -205,7 +204,7 @@ def test_a_route_without_deployments_goes_the_virtual_service_first() -> None:
 
 def test_nothing_is_made_anew_for_a_service_whose_deployments_all_go() -> None:
     gone = tuple(replace(target, deleting=True) for target in (V1, V2))
-    assert route_changes(wanted(targets=gone), LiveRoute(), START) == RouteChanges()
+    assert next_changes(wanted(targets=gone), LiveRoute(), START) == RouteChanges()
 
 
 FINAL = Split("exp", "v1", {"v1": 100, "v2": 0}, arms=("v1", "v2"), settle=5.0, final=True)

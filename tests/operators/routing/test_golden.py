@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.state import Champion, DesiredRoute, HeaderRule, LiveRoute, RouteTarget, Split
 from tests.operators import golden
+from tests.operators.routing.applying import next_changes
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ CASES: dict[str, DesiredRoute] = {
 
 
 def objects(case: str) -> tuple[dict[str, Any], ...]:
-    return route_changes(CASES[case], LiveRoute(), NOW).apply
+    return next_changes(CASES[case], LiveRoute(), NOW).apply
 
 
 @pytest.mark.parametrize("case", CASES)
