@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pydantic import ValidationError
-
 from millrace_core.api.base import ApiModel
 from millrace_core.api.experiment import Experiment
 from millrace_core.api.featureview import FeatureView
 from millrace_core.api.kinds import KINDS
 from millrace_core.api.modeldeployment import ModelDeployment
-from millrace_core.api.models import mistakes, validated
+from millrace_core.api.models import load, name_of
 from millrace_core.base import yaml_text
 from millrace_core.base.errors import RejectError
 from millrace_core.base.lazy_import import lazy_import
@@ -103,18 +101,7 @@ def load_object(document: dict[str, Any]) -> ApiObject:
     model = _MODELS.get(str(kind))
     if model is None:
         raise RejectError(f"kind {kind!r} is not one of {', '.join(_MODELS)}", field="kind", reason="UnknownKind")
-    try:
-        return validated(model, document)  # type: ignore[return-value]
-    except ValidationError as error:
-        field, message = next(mistakes(model, error))
-        raise RejectError(f"{kind} {name_of(document)}: {message}", field=field, reason="InvalidObject") from error
-
-
-def name_of(document: Mapping[str, Any]) -> str:
-    """The name of an object, for messages."""
-    metadata = document.get("metadata")
-    name = metadata.get("name") or metadata.get("generateName") if isinstance(metadata, Mapping) else None
-    return str(name) if name else "without a name"
+    return load(model, document)  # type: ignore[return-value]
 
 
 def _noun(value: Any) -> str:

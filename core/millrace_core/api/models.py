@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from millrace_core.api.base import ApiModel
+from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 
 Location = tuple[int | str, ...]
@@ -26,6 +27,28 @@ def validated(model: type[M], document: Any) -> M:
         ValidationError: see ``mistakes``.
     """
     return model.model_validate(document, by_alias=True, by_name=False)
+
+
+def load(model: type[M], document: Mapping[str, Any]) -> M:
+    """The object of a document of this kind, which the API server has checked.
+
+    Raises:
+        RejectError: a field is wrong; names object and field.
+    """
+    try:
+        return validated(model, document)
+    except ValidationError as error:
+        field, message = next(mistakes(model, error))
+        raise RejectError(
+            f"{document.get('kind')} {name_of(document)}: {message}", field=field, reason="InvalidObject"
+        ) from error
+
+
+def name_of(document: Mapping[str, Any]) -> str:
+    """The name of an object, for messages."""
+    metadata = document.get("metadata")
+    name = metadata.get("name") or metadata.get("generateName") if isinstance(metadata, Mapping) else None
+    return str(name) if name else "without a name"
 
 
 # YAML 1.1, as kubectl reads it.

@@ -16,6 +16,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_operators.experiment import verdict as verdicts
 from millrace_operators.experiment.observation import PAUSED, PENDING, READY, RUNNING, Observation
+from millrace_operators.experiment.schedule import hold_began_at
 from millrace_operators.experiment.verdict import ROLLBACK, Verdict
 
 PAUSE: Final = "pause"
@@ -87,7 +88,7 @@ def _resume(observation: Observation) -> Verdict:
 
 def _resumed_hold(observation: Observation) -> datetime | None:
     """When the step would have begun for its hold to be as old now as it was when the pause began."""
-    began = observation.hold_began_at()
+    began = hold_began_at(observation)
     if began is None or observation.status.paused_at is None:
         return observation.status.step_started_at
     elapsed = max(observation.status.paused_at - began, timedelta())

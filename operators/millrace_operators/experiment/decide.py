@@ -8,14 +8,14 @@ applied, and the policy sees it at the next turn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
+from millrace_operators.experiment.confirmation import confirmed
+from millrace_operators.experiment.decision import Decision, ServiceDecision
 from millrace_operators.experiment.desired import split_of
-from millrace_operators.experiment.epochs import with_epochs
 from millrace_operators.experiment.observation import (
     ENDING,
     ROUTED,
@@ -23,58 +23,16 @@ from millrace_operators.experiment.observation import (
     SPLITTING,
     Observation,
     ServiceObservation,
-    Unreadable,
 )
-from millrace_operators.experiment.policy import ASK_AGAIN, judge, times_to_look
+from millrace_operators.experiment.policy import judge
 from millrace_operators.experiment.ramp import with_steps_ahead
-from millrace_operators.experiment.verdict import Verdict
+from millrace_operators.experiment.schedule import ASK_AGAIN, times_to_look
 from millrace_operators.experiment.weights import desired_weights
 from millrace_operators.routing.champion import desired_route
 from millrace_operators.routing.changes import route_changes
 from millrace_operators.routing.compare import compared
 from millrace_operators.routing.desired import route_objects
-from millrace_operators.routing.state import Champion, RouteChanges, RouteObservation, Split
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What is decided about one Experiment.
-
-    Attributes:
-        observation: what it was decided on.
-        verdict: the policy's, with its reason.
-        status: the next status, without conditions.
-        split: what it asks of the route; None while it has no part in it.
-        edited: whether the steps still ahead are others than those that were stored.
-        programmed: whether the live route is what it asks for.
-        release: whether a deleted Experiment may go: no traffic is split any more and nothing is left in the route.
-    """
-
-    observation: Observation
-    verdict: Verdict
-    status: ExperimentStatus
-    split: Split | None
-    edited: bool = False
-    programmed: bool = False
-    release: bool = False
-
-
-@dataclass(frozen=True)
-class ServiceDecision:
-    """What is decided about a service.
-
-    Attributes:
-        champion: as it is to be recorded.
-        changes: the next writes to the route.
-        next_look: when to look again although nothing happens, later than now; None: no need.
-    """
-
-    route: RouteObservation
-    experiments: tuple[Decision, ...]
-    unreadable: tuple[Unreadable, ...]
-    champion: Champion
-    changes: RouteChanges
-    next_look: datetime | None
+from millrace_operators.routing.state import Champion, RouteChanges
 
 
 def decide(service: ServiceObservation) -> ServiceDecision:
@@ -84,7 +42,7 @@ def decide(service: ServiceObservation) -> ServiceDecision:
     asking = next((decision for decision in decisions if decision.split is not None), None)
     champion, changes = _route(service, asking, held)
     programmed = asking if changes.programmed and not service.route.undelegated else None
-    decisions = [_carried_on(item, changes, programmed=item is programmed) for item in decisions]
+    decisions = [confirmed(item, changes, programmed=item is programmed) for item in decisions]
     unknown = service.now + ASK_AGAIN if service.route.unknown else None
     looks = [time for item in decisions for time in times_to_look(item.observation.after(item.status))]
     looks += [time for time in (changes.again_at, unknown) if time is not None]
@@ -104,7 +62,8 @@ def _route(service: ServiceObservation, asking: Decision | None, held: str) -> t
     if held and asking is None:
         return service.route.live.champion, RouteChanges(programmed=False, settled=False)
     live, desired = service.route.live, desired_route(service.route, asking.split if asking else None)
-    wanted = compared(route_objects(desired, live), live)
+    objects = route_objects(desired, live)
+    wanted = compared(objects, live)
     return desired.champion, route_changes(desired, wanted, live, service.now)
 
 
@@ -156,24 +115,3 @@ def _with_weights(observation: Observation, status: ExperimentStatus) -> Experim
     if desired == before.desired and not entered:
         return status
     return status.model_copy(update={"weights": Weights(desired=desired, applied=before.applied)})
-
-
-def _carried_on(decision: Decision, changes: RouteChanges, *, programmed: bool) -> Decision:
-    """What follows once the route is known: since when the weights are applied, the epochs, and whether it may go."""
-    observation, status = decision.observation, decision.status
-    weights = status.weights or Weights()
-    if programmed and not weights.applied_at:
-        now, desired = observation.now, weights.desired or {}
-        weights = Weights(desired=desired, applied=desired, applied_at=now)
-        status = status.model_copy(update={"weights": weights})
-    release = _may_go(decision, changes)
-    status = with_epochs(observation, status, edited=decision.edited, programmed=programmed)
-    return replace(decision, programmed=programmed, release=release, status=status)
-
-
-def _may_go(decision: Decision, changes: RouteChanges) -> bool:
-    observation, phase = decision.observation, decision.status.phase
-    if not observation.deleting or phase in ROUTED:
-        return False
-    never_started = phase not in TERMINAL
-    return never_started or changes.settled or not observation.mesh

@@ -10,8 +10,9 @@ from typing import Any, Final
 from millrace_core.api.experiment import TERMINAL, Arm, ExperimentSpec, ExperimentStatus
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
-from millrace_kube.resources import Object, deleting, name_of, namespace_of
+from millrace_kube.resources import MODEL_DEPLOYMENTS, Object, deleting, name_of, namespace_of
 from millrace_operators.facts.fact import NO_FACTS, Fact, FactRequest, Facts
+from millrace_operators.facts.live_objects import LiveObject
 from millrace_operators.routing.state import Champion, RouteObservation, RouteTarget
 
 PENDING: Final = "Pending"
@@ -147,22 +148,6 @@ class Observation:
         """Since when the route holds what is wanted; None while it is being changed."""
         return self.status.weights.applied_at if self.status.weights else None
 
-    def hold_began_at(self) -> datetime | None:
-        """Since when the current step has been in force, settling included; None while the route is being changed."""
-        applied = self.applied_at()
-        if applied is None or self.status.step_started_at is None:
-            return None
-        return max(applied, self.status.step_started_at)
-
-    def step_due_at(self) -> datetime | None:
-        """When the current step's settle and hold are over; None without steps or while the route is being changed."""
-        began = self.hold_began_at()
-        steps = self.status.steps or []
-        if began is None or not steps:
-            return None
-        hold = steps[self.status.step_index or 0].hold
-        return began + self.settle + timedelta(seconds=duration.seconds(hold))
-
 
 @dataclass(frozen=True)
 class Unreadable:
@@ -207,3 +192,12 @@ class ServiceObservation:
     def now(self) -> datetime:
         """When it was observed."""
         return self.route.now
+
+    @property
+    def needs(self) -> list[FactRequest[Any]]:
+        """The facts that a decision needs and that are not known yet."""
+        place = MODEL_DEPLOYMENTS, self.route.namespace
+        return [
+            *(LiveObject(*place, name) for name in sorted(self.route.unknown)),
+            *(request for item in self.experiments for request in item.missing),
+        ]

@@ -7,7 +7,6 @@ still hits: it keeps the later ones from acting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Final
 
 from millrace_core.api import conditions
@@ -24,6 +23,7 @@ from millrace_operators.experiment.observation import (
     SPLITTING,
     Observation,
 )
+from millrace_operators.experiment.schedule import next_step_at
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import (
     FINAL_PHASE,
@@ -37,10 +37,6 @@ from millrace_operators.experiment.verdict import (
 
 # What is resolved when all stands ready, and let go when it does not any more.
 _FROZEN: Final = ("definition", "steps", "step_index")
-# How soon a fact that could not be had is asked for again.
-ASK_AGAIN: Final = timedelta(seconds=10)
-# How soon it is looked again whether there is a mesh, while an Experiment waits for one: nothing tells of new kinds.
-LOOK_FOR_MESH: Final = timedelta(seconds=10)
 
 
 def judge(observation: Observation) -> Verdict:
@@ -219,30 +215,6 @@ POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
     step_due,
     going_on,
 )
-
-
-def next_step_at(observation: Observation) -> datetime | None:
-    """When the next step, or what follows the last, is due; None where nothing is."""
-    if observation.phase != RUNNING or observation.unready:
-        return None
-    due = observation.step_due_at()
-    last = (observation.status.step_index or 0) + 1 >= len(observation.status.steps or [])
-    if last and type_of(observation.spec.type).winner_of_ramp(observation) is None:
-        return None
-    return due
-
-
-def times_to_look(observation: Observation) -> list[datetime]:
-    """When to look again although nothing happens; what is due already stands among them."""
-    applied = observation.applied_at()
-    times = [
-        observation.now + ASK_AGAIN if observation.missing else None,
-        observation.now + LOOK_FOR_MESH if not observation.mesh and observation.phase == PENDING else None,
-        applied + observation.settle if applied and observation.phase in ENDING else None,
-        next_step_at(observation),
-        type_of(observation.spec.type).next_look(observation),
-    ]
-    return [time for time in times if time is not None]
 
 
 def _back_to_pending(observation: Observation, reason: str, message: str) -> Verdict:

@@ -14,9 +14,8 @@ from millrace_kube.refusals import REFUSED_SECONDS
 from millrace_kube.writes import carry_out
 from millrace_operators.experiment.decide import decide
 from millrace_operators.experiment.observation import ServiceObservation
-from millrace_operators.experiment.observe import observe, take
+from millrace_operators.experiment.observe import observe
 from millrace_operators.experiment.writes import report, writes
-from millrace_operators.facts.fact import NO_FACTS
 from millrace_operators.facts.gathering import FactGatherer
 
 _log = logging.getLogger(__name__)
@@ -43,8 +42,8 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
 
 async def _gather(cluster: CachedClient, facts: FactGatherer, key: Key) -> ServiceObservation:
     """What the cache holds, and the facts that it does not; asking for them takes time, so it is read anew then."""
-    snapshot, found = take(cluster.cache, key.namespace, key.name, cluster.now()), NO_FACTS
-    if snapshot.needs:
-        found = await facts.gather(snapshot.needs)
-        snapshot = take(cluster.cache, key.namespace, key.name, cluster.now())
-    return observe(snapshot, found)
+    observation = observe(cluster.cache, key.namespace, key.name, cluster.now())
+    if not observation.needs:
+        return observation
+    found = await facts.gather(observation.needs)
+    return observe(cluster.cache, key.namespace, key.name, cluster.now(), found)

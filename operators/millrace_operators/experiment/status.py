@@ -10,7 +10,7 @@ from millrace_core.api.conditions import ConditionDict, condition
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus
 from millrace_core.base.errors import MillraceError
 from millrace_operators.experiment.acceptance import objection, redefined
-from millrace_operators.experiment.decide import Decision
+from millrace_operators.experiment.decision import Decision
 from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation, Unreadable
 from millrace_operators.facts.fact import describe
 

@@ -28,8 +28,8 @@ from millrace_kube.resources import (
 )
 from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.experiment import status as statuses
-from millrace_operators.experiment.decide import Decision, ServiceDecision
-from millrace_operators.experiment.epochs import REVISION_CHANGED, STEPS_CHANGED
+from millrace_operators.experiment.confirmation import REVISION_CHANGED, STEPS_CHANGED
+from millrace_operators.experiment.decision import Decision, ServiceDecision
 from millrace_operators.experiment.observation import Unreadable
 from millrace_operators.experiment.types import type_of
 from millrace_operators.routing.state import RouteObservation

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.featureview import FeatureView
-from millrace_core.api.loading import load_object
+from millrace_core.api.models import load
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import definition
 from millrace_kube.resources import Object, annotations_of, name_of, namespace_of
@@ -24,9 +24,7 @@ def accept(document: Object) -> View:
     Raises:
         RejectError: the definition is wrong; names the field and what to do.
     """
-    loaded = load_object({key: value for key, value in document.items() if key != "status"})
-    if not isinstance(loaded, FeatureView):
-        raise RejectError(f"{document.get('kind')} is no FeatureView", field="kind")
+    loaded = load(FeatureView, {key: value for key, value in document.items() if key != "status"})
     compiled = definition.compile(name_of(document), namespace_of(document), loaded.spec)
     _refuse_too_large(document)
     status: Mapping[str, Any] = document.get("status") or {}

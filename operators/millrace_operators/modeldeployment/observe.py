@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from millrace_core.api import feature_reference, names
 from millrace_core.api.in_effect import in_effect
-from millrace_core.api.loading import load_object
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
-from millrace_core.base.errors import RejectError, ReportError
+from millrace_core.api.models import load
+from millrace_core.base.errors import RejectError
 from millrace_kube.cache import Cache
 from millrace_kube.owners import controller_of
 from millrace_kube.resources import (
@@ -209,10 +209,7 @@ def parse(document: Object) -> ModelDeployment:
     Raises:
         RejectError: a field has no valid value.
     """
-    parsed = load_object(document)
-    if not isinstance(parsed, ModelDeployment):
-        raise ReportError(f"{document['kind']} came where a ModelDeployment was expected")
-    return parsed
+    return load(ModelDeployment, document)
 
 
 def revision(deployment: Object, *, alike: bool = True, ready_pods: int = 0) -> Revision:

@@ -11,7 +11,7 @@ stable Service, and plain clients reach the champion. The subsets come back in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -48,9 +48,13 @@ def route_changes(desired: DesiredRoute, wanted: ComparedRoute | None, live: Liv
         services = tuple(item for item, held in zip(services, (live.arms, live.stable), strict=True) if held)
         if live.virtual is None or (live.mesh and live.rule is None):
             return RouteChanges(apply=services)
-    if not live.mesh:
-        return _without_subsets(wanted.route, live, services, now)
-    return _with_subsets(wanted, timedelta(seconds=desired.settle), live, services, now)
+    settle = timedelta(seconds=desired.settle)
+    changes, planned = _with_subsets(wanted, settle, live, now) if live.mesh else _without_subsets(wanted.route, live)
+    return replace(
+        changes,
+        apply=(*services, *(_stamped(of, now, changed=changed) for of, changed in planned)),
+        rewritten=tuple(f"{of.item['kind']} {of.item['metadata']['name']}" for of, _ in planned if of.edited),
+    )
 
 
 def _must_wait(desired: DesiredRoute) -> bool:
@@ -62,21 +66,29 @@ def _must_wait(desired: DesiredRoute) -> bool:
     return bool(desired.unknown) and (desired.champion.name in desired.unknown or not decided)
 
 
-def _without_subsets(
-    route: ComparedObject, live: LiveRoute, services: tuple[Object, ...], now: datetime
-) -> RouteChanges:
+class _Planned(NamedTuple):
+    """An object of the mesh that is to be applied, and whether it becomes another one by it."""
+
+    of: ComparedObject
+    changed: bool
+
+
+def _left_alone(until: datetime) -> tuple[RouteChanges, list[_Planned]]:
+    """The mesh while somebody else keeps editing it."""
+    return RouteChanges(again_at=until, programmed=False, settled=False), []
+
+
+def _without_subsets(route: ComparedObject, live: LiveRoute) -> tuple[RouteChanges, list[_Planned]]:
     """What there is of a mesh must not point at what cannot exist."""
-    if live.virtual is None:
-        return RouteChanges(apply=services, programmed=False)
     if route.edited and live.calm_at is not None:
-        return RouteChanges(apply=services, again_at=live.calm_at, programmed=False, settled=False)
-    planned = [_Planned(route, changed=not route.applied)]
-    return RouteChanges(apply=_applied(services, planned, now), programmed=False, rewritten=_rewritten(planned))
+        return _left_alone(live.calm_at)
+    planned = [_Planned(route, changed=not route.applied)] if live.virtual is not None else []
+    return RouteChanges(programmed=False), planned
 
 
 def _with_subsets(
-    wanted: ComparedRoute, settle: timedelta, live: LiveRoute, services: tuple[Object, ...], now: datetime
-) -> RouteChanges:
+    wanted: ComparedRoute, settle: timedelta, live: LiveRoute, now: datetime
+) -> tuple[RouteChanges, list[_Planned]]:
     route, present = wanted.route, live.subsets.keys()
     added, left_over = bool(wanted.needed - present), bool(present - wanted.needed)
     current = route.applied and not route.edited
@@ -90,32 +102,16 @@ def _with_subsets(
     removable = live.virtual is None or (current and now >= free_at)
     rule = wanted.rule if removable else wanted.transition
     if (route.edited or rule.edited) and live.calm_at is not None:
-        return RouteChanges(apply=services, again_at=live.calm_at, programmed=False, settled=False)
+        return _left_alone(live.calm_at)
     planned = [_Planned(rule, changed=added or live.rule is None)]
     if point:
         planned.append(_Planned(route, changed=not current))
-    return RouteChanges(
-        apply=_applied(services, planned, now),
+    changes = RouteChanges(
         again_at=known_at + settle if not point else free_at if left_over and current and not removable else None,
         programmed=current and not added,
         settled=current and not added and not left_over,
-        rewritten=_rewritten(planned),
     )
-
-
-class _Planned(NamedTuple):
-    """An object of the mesh that is to be applied, and whether it becomes another one by it."""
-
-    of: ComparedObject
-    changed: bool
-
-
-def _rewritten(planned: Iterable[_Planned]) -> tuple[str, ...]:
-    return tuple(f"{of.item['kind']} {of.item['metadata']['name']}" for of, _ in planned if of.edited)
-
-
-def _applied(services: tuple[Object, ...], planned: Iterable[_Planned], now: datetime) -> tuple[Object, ...]:
-    return (*services, *(_stamped(of, now, changed=changed) for of, changed in planned))
+    return changes, planned
 
 
 def _stamped(planned: ComparedObject, now: datetime, *, changed: bool) -> Object:

@@ -11,7 +11,7 @@ import pytest
 from millrace_core.api.experiment import ExperimentSpec
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_kube import resources as r
-from millrace_operators.routing import changes
+from millrace_operators.experiment import decide
 from millrace_operators.routing.state import DesiredRoute, RouteChanges
 from tests import builders
 from tests.operators import world as world_module
@@ -95,7 +95,7 @@ async def test_a_running_experiment_costs_no_write_while_nothing_is_due(shop: Wo
 async def test_a_turn_plans_the_route_once_whatever_it_decides(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[str] = []
     reconciled = 0
-    plan_of, turn_of = changes._mesh_changes, world_module._RECONCILES["service"]
+    plan_of, turn_of = decide.route_changes, world_module._RECONCILES["service"]
 
     def counted(desired: DesiredRoute, *others: Any) -> RouteChanges:
         planned.append(desired.service)
@@ -106,7 +106,7 @@ async def test_a_turn_plans_the_route_once_whatever_it_decides(shop: World, monk
         reconciled += 1
         return await turn_of(cluster, key)
 
-    monkeypatch.setattr(changes, "_mesh_changes", counted)
+    monkeypatch.setattr(decide, "route_changes", counted)
     monkeypatch.setitem(world_module._RECONCILES, "service", reconcile)
     shop.apply(canary())
     await shop.settle()

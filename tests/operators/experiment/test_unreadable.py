@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from millrace_core.base.errors import RejectError
-from millrace_operators.experiment import observe
+from millrace_operators.experiment import reading
 from tests import builders
 from tests.operators.experiment.test_reconcile import EXP, MD, SOON, champion, split
 from tests.operators.world import World
@@ -27,14 +27,14 @@ async def shop(world: World) -> World:
 def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of Experiments that cannot be read."""
     names: set[str] = set()
-    read = observe.load_object
+    read = reading.load
 
-    def load(document: dict[str, Any]) -> Any:
+    def load(model: type[Any], document: dict[str, Any]) -> Any:
         if document["metadata"]["name"] in names:
             raise RejectError("there is no such field", field="spec.new", reason="InvalidObject")
-        return read(document)
+        return read(model, document)
 
-    monkeypatch.setattr(observe, "load_object", load)
+    monkeypatch.setattr(reading, "load", load)
     return names
 
 

@@ -1,4 +1,6 @@
-"""Epochs: stretches of time in which everything that could move a result but the arms themselves is the same.
+"""What follows once it is known whether the route holds what was decided: weights that count as applied, and epochs.
+
+Epochs: stretches of time in which everything that could move a result but the arms themselves is the same.
 
 One begins when the route holds other weights, when the ramp still ahead is changed, and when an arm serves from another
 revision: results are compared within epochs, so that the change is not taken for an effect. A new revision of an arm is
@@ -7,10 +9,13 @@ not held back until the end, because it may be the mend that a person is waiting
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from millrace_core.api.experiment import Epoch, ExperimentStatus, Weights
-from millrace_operators.experiment.observation import SPLITTING, Observation
+from millrace_core.api.experiment import TERMINAL, Epoch, ExperimentStatus, Weights
+from millrace_operators.experiment.decision import Decision
+from millrace_operators.experiment.observation import ROUTED, SPLITTING, Observation
+from millrace_operators.routing.state import RouteChanges
 
 WEIGHTS_CHANGED: Final = "WeightsChanged"
 STEPS_CHANGED: Final = "StepsChanged"
@@ -21,7 +26,28 @@ REVISION_CHANGED: Final = "RevisionChanged"
 MAX_EPOCHS: Final = 100
 
 
-def with_epochs(
+def confirmed(decision: Decision, changes: RouteChanges, *, programmed: bool) -> Decision:
+    """What follows once the route is known: since when the weights are applied, the epochs, and whether it may go."""
+    observation, status = decision.observation, decision.status
+    weights = status.weights or Weights()
+    if programmed and not weights.applied_at:
+        now, desired = observation.now, weights.desired or {}
+        weights = Weights(desired=desired, applied=desired, applied_at=now)
+        status = status.model_copy(update={"weights": weights})
+    release = _may_go(decision, changes)
+    status = _with_epochs(observation, status, edited=decision.edited, programmed=programmed)
+    return replace(decision, programmed=programmed, release=release, status=status)
+
+
+def _may_go(decision: Decision, changes: RouteChanges) -> bool:
+    observation, phase = decision.observation, decision.status.phase
+    if not observation.deleting or phase in ROUTED:
+        return False
+    never_started = phase not in TERMINAL
+    return never_started or changes.settled or not observation.mesh
+
+
+def _with_epochs(
     observation: Observation, status: ExperimentStatus, *, edited: bool, programmed: bool
 ) -> ExperimentStatus:
     """The status with the epochs that begin now.
