@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from millrace.sdk import definitions, overview, time_arguments
+from millrace.sdk.catalogue import Catalogue
 from millrace.sdk.time_arguments import TimeArgument
-from millrace_core.api import feature_reference
-from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.base.lazy_import import lazy_import
 from millrace_core.features.definition.definition import Definition
@@ -50,7 +49,7 @@ _NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for one of yo
 _NO_GATEWAY = f"{_NO_STORE}; or a gateway's URL with gateway_url="
 
 
-class FeatureStore:
+class FeatureStore(Catalogue):
     """Training sets, online reads and materialization of the feature views of one project (a namespace).
 
     Made by ``from_files``, ``connect`` or ``from_cluster``.
@@ -66,13 +65,9 @@ class FeatureStore:
         store_url: Callable[[], str] | None = None,
         registry: Registry | None = None,
     ) -> None:
-        self._snapshot = snapshot
-        self._documents = documents
-        self._project = project
+        super().__init__(snapshot, documents, project, registry)
         self._store_url = store_url
         self._gateway = gateway
-        self._registry = registry
-        self._plans = ReadPlans()
 
     @classmethod
     def from_files(
@@ -136,23 +131,6 @@ class FeatureStore:
         url = embedded.resolve(online) if online else None
         return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, gateway=gateway_url, store_url=url)
 
-    @property
-    def feature_views(self) -> Sequence[str]:
-        """Names of the project's views."""
-        return sorted(view for project, view in self._snapshot.views if project == self._project)
-
-    def definition(self, view: str) -> Definition:
-        """The compiled definition of a view.
-
-        Raises:
-            NotFoundError: there is no such view.
-        """
-        return self._snapshot.view(self._project, view, field="view")
-
-    def list(self) -> list[dict[str, Any]]:
-        """One summary per view: name, entities, number of features, source, ttl, owner, and what its status says."""
-        return [overview.summary(self.definition(view), self._document(view)) for view in self.feature_views]
-
     def describe(self, view: str) -> dict[str, Any]:
         """All that is known of a view: entities, features with their types and what they mean, source, ttl, schema
         hash; of the online store how far it is; where there is a registry, runs, datasets and deployments.
@@ -167,11 +145,6 @@ class FeatureStore:
         if self._registry is not None:
             found |= overview.uses(self._registry, self._project, view)
         return found
-
-    def describe_spec(self, view: str) -> dict[str, Any]:
-        """The view's ``spec`` with every default filled in, as the API server keeps it."""
-        spec = FeatureViewSpec.model_validate(self._document(view)["spec"])
-        return spec.model_dump(by_alias=True, exclude_none=True, mode="json")
 
     def get_historical_features(
         self,
@@ -371,57 +344,6 @@ class FeatureStore:
         if self._gateway is not None:
             return pushing.GatewayPusher(self._gateway, self._project)
         return pushing.StorePusher(self._store_url)
-
-    def save_feature_service(self, name: str, features: Iterable[str], *, owner: str = "") -> None:
-        """Saves a list of references under a name, which then stands for it wherever features are asked for: here, in
-        the gateway's ``feature_service``, in Feast's clients. What was saved under the name before is replaced.
-
-        Args:
-            name: as Kubernetes has names; ``_`` stands for ``-``.
-            features: references ``view:feature``, in a list or any other iterable.
-            owner: team or person, by which the registry is searched.
-
-        Raises:
-            RejectError: there is no registry, or a reference or the name is none. NotFoundError: no such feature.
-            RetryError: the registry does not answer.
-        """
-        refs = frames.references(features)
-        self._plan(refs, full_feature_names=True)
-        self._known_registry().put_feature_service(self._project, name, refs, owner)
-        self._snapshot = self._known_registry().snapshot()
-
-    def delete_feature_service(self, name: str) -> None:
-        """Forgets a list of references that was saved.
-
-        Raises:
-            NotFoundError: there is none of the name. RejectError: there is no registry. RetryError: it does not answer.
-        """
-        self._known_registry().delete_feature_service(self._project, name)
-        self._snapshot = self._known_registry().snapshot()
-
-    @property
-    def feature_services(self) -> Mapping[str, Sequence[str]]:
-        """The project's lists of references by name: those that were saved, and those of ModelDeployments."""
-        return {name: refs for (of, name), refs in self._snapshot.feature_services.items() if of == self._project}
-
-    def _known_registry(self) -> registry_client.Registry:
-        if self._registry is None:
-            raise RejectError(
-                "feature services are kept by a registry, and this feature store knows none",
-                hint="Use FeatureStore.connect(registry_url=…), or keep the list in a variable",
-            )
-        return self._registry
-
-    def _references(self, features: Any) -> tuple[str, ...]:
-        if isinstance(features, str) and ":" not in features:
-            return self._snapshot.feature_service(self._project, features)
-        return frames.references(features)
-
-    def _plan(self, refs: tuple[str, ...], *, full_feature_names: bool) -> ReadPlan:
-        return self._plans.get(self._snapshot, self._project, refs, full_names=full_feature_names)
-
-    def _document(self, view: str) -> Mapping[str, Any]:
-        return self._documents.get((self._project, feature_reference.view_name(view)), {})
 
     def _store(self) -> Store:
         if self._store_url is None:
