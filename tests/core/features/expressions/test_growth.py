@@ -11,7 +11,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.copies import parsed_size
 from millrace_core.features.expressions.expressions import parse
 from millrace_core.features.expressions.growth import MOST_BYTES, UNKNOWN
-from millrace_core.features.expressions.growth_rules import states
+from millrace_core.features.expressions.pattern_states import states
 
 WHERE = "spec.features[2].expression"
 
