@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast test-often e2e fuzz bench bench-feast-env generate generated-check golden rights clean
+.PHONY: help setup demo lint test fast test-long test-often e2e fuzz bench bench-feast-env generate generated-check golden rights clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -50,7 +50,10 @@ test: $(READY) ## All tests, in JOBS processes (3).
 	$(PYTEST) -n $(JOBS)
 
 fast: $(READY) ## The tests without the slow ones and without e2e.
-	$(PYTEST) -n $(JOBS) -m 'not slow and not e2e'
+	MILLRACE_EXAMPLES=fast $(PYTEST) -n $(JOBS) -m 'not slow and not e2e'
+
+test-long: $(READY) ## The property tests with 25 times the examples, and ARGS as of test-often.
+	MILLRACE_EXAMPLES=long $(PYTEST) -n $(JOBS) --timeout 3600 -m hypothesis $(ARGS)
 
 test-often: $(READY) ## N runs of the tests (20) until one fails; ARGS='tests/kube' runs those alone, in one process.
 	@for run in $$(seq $(N)); do \

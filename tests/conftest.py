@@ -10,14 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
+
+from tests.examples import load_profile
 
 E2E = "tests/e2e"
 
-# A machine may be busy: no test fails for being slow. Fifty examples a run are others each time.
-settings.register_profile("millrace", deadline=None, max_examples=50)
-settings.load_profile("millrace")
+load_profile()
 # httpx gives up a read after five seconds, which a first request to a process that still imports may take.
 httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 60.0
 _create_ssl_context = httpx._transports.default.create_ssl_context

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
@@ -286,7 +286,6 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(below, (*path, key))
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_whatever_others_do_below_spec_it_is_as_it_was_after_few_writes(data: st.DataObject) -> None:
     child = Child(data.draw(st.sampled_from(KINDS)))

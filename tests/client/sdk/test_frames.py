@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from millrace.sdk import frames
 from millrace_core.base.errors import RejectError
+from tests.examples import examples
 
 REFS = ["stats:amount", "stats:visits"]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -240,7 +241,7 @@ columns = st.integers(0, 3).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(7))
 @given(columns, st.sampled_from(["python", "pandas"]))
 def test_any_values_are_a_table_or_refused_by_a_named_error(values: dict[str, list[Any]], library: str) -> None:
     made = pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in values.items()})

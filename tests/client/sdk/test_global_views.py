@@ -15,6 +15,7 @@ from millrace import FeatureStore
 from millrace_core.base.errors import RejectError
 from tests.builders import Built
 from tests.client.conftest import DAY, NOON, Lake
+from tests.examples import examples
 
 HOUR = timedelta(hours=1)
 FEATURES = [
@@ -53,7 +54,7 @@ events = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.1), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events, st.sampled_from([None, "6h", "365000d"]), st.booleans(), st.integers(0, 70))
 def test_it_answers_as_the_same_rows_under_one_key_do(
     lake: Lake, rows: list[Any], ttl: str | None, windows: bool, end: int

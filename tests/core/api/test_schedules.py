@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from millrace_core.api.crdgen import root_schema
 from millrace_core.api.featureview import FeatureView, Materialization
 from millrace_core.schema import compile_schema
+from tests.examples import examples
 
 SPEC = root_schema(FeatureView)["properties"]["spec"]["properties"]
 SCHEDULE = SPEC["materialization"]["properties"]["schedule"]
@@ -94,7 +95,7 @@ weekdays = st.sampled_from(["*", "?", "1", "*/1", "*/2", "1,*", "*-3"])
 late = st.tuples(days, months, weekdays).map(lambda made: f"0 0 {' '.join(made)}")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(5))
 @given(lines | late | characters)
 @example("0 0 31 4/5 *")
 def test_schema_and_parser_agree_but_for_months_with_steps_and_ranges_that_lack_the_day(line: str) -> None:

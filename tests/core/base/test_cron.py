@@ -7,7 +7,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base import cron
@@ -80,7 +80,6 @@ places = st.tuples(st.sampled_from(ZONES), starts) | st.sampled_from(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(line=lines, place=places)
 def test_the_next_and_the_latest_tick_are_those_of_a_minute_by_minute_look(
     line: Line, place: tuple[ZoneInfo, datetime]

@@ -15,6 +15,7 @@ from millrace_core.stats.bandit import BetaBernoulli, Gaussian
 from millrace_core.stats.proportion import probability_better
 from millrace_core.stats.results import Inconclusive
 from millrace_core.stats.sums import Counts, RunningMoments
+from tests.examples import examples
 
 
 def beta(n: int, successes: int) -> BetaBernoulli:
@@ -87,7 +88,7 @@ SIMPLEX = (
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(2))
 @given(SIMPLEX, st.floats(0, 1), st.floats(0.001, 1), st.data())
 def test_weights_are_a_split_of_all_traffic_that_respects_the_floor_and_the_step(
     best: dict[str, float], part: float, most: float, data: st.DataObject

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial import distance as peer
@@ -36,7 +36,6 @@ def test_wasserstein_of_counts_is_that_of_the_values_in_them() -> None:
     assert wasserstein([0, 1, 3, 5, 6, 8], [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]) == pytest.approx(5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(COUNTS)
 def test_distances_are_those_of_scipy(bins: list[tuple[int, int]]) -> None:
     reference, observed = zip(*bins, strict=True)

@@ -18,6 +18,7 @@ from millrace_core.stats.multiple import benjamini_hochberg, holm
 from millrace_core.stats.results import Comparison, Effect, Estimate, Inconclusive
 from millrace_core.stats.sample_ratio import SampleRatio
 from millrace_core.stats.sums import Counts, Moments, Pairs, RunningMoments, RunningPairs
+from tests.examples import examples
 
 
 def moments(values: object) -> Moments:
@@ -170,7 +171,7 @@ def test_an_extreme_z_is_a_p_of_0_and_no_overflow() -> None:
 COUNTS = st.integers(0, 50).flatmap(lambda n: st.builds(Counts, st.just(n), st.integers(0, n)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(2))
 @given(COUNTS, COUNTS)
 def test_no_counts_make_a_number_that_is_none(control: Counts, treatment: Counts) -> None:
     found = proportion.two_proportions(control, treatment)
@@ -182,7 +183,7 @@ def test_no_counts_make_a_number_that_is_none(control: Counts, treatment: Counts
     assert 0 <= proportion.probability_better(control, treatment) <= 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(2))
 @given(*[st.lists(st.floats(-1e100, 1e100), max_size=5)] * 2)
 def test_no_values_make_a_number_that_is_none(control: list[float], treatment: list[float]) -> None:
     estimates = [mean.mean(moments(each)) for each in (control, treatment)]
@@ -222,7 +223,6 @@ def test_holm_and_benjamini_hochberg_have_the_published_values() -> None:
         holm([0.5, 1.5])
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_benjamini_hochberg_is_that_of_scipy(p: list[float]) -> None:
     assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
@@ -18,7 +18,6 @@ from millrace_core.stats.sums import Counts, Moments, Pairs, RunningCounts, Runn
 FINITE = st.floats(-1e140, 1e140, allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(FINITE, FINITE), max_size=12))
 def test_sums_of_values_and_of_products_are_exact(pairs: list[tuple[float, float]]) -> None:
     x, y = (np.array([pair[side] for pair in pairs], np.float64) for side in (0, 1))
@@ -32,7 +31,6 @@ def test_subnormal_numbers_and_blocks_of_many_values_are_exact_too() -> None:
     assert exact_products(tiny, -tiny) == -(Fraction(5e-324) ** 2) * 200_000
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(FINITE, min_size=2, max_size=12), st.integers(0, 12))
 def test_parts_of_an_arm_merge_to_the_same_sums_whatever_the_parts(values: list[float], cut: int) -> None:
     whole, first, second = RunningMoments(), RunningMoments(), RunningMoments()

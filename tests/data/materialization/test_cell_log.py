@@ -25,6 +25,7 @@ from millrace_data.materialization.job import RunRequest
 from millrace_data.online.store import Store
 from tests.core.features.histories import view
 from tests.data.materialization.worlds import BEGIN, GRID, World, few, seen
+from tests.examples import examples
 from tests.lake import Lake
 from tests.s3 import s3_server
 
@@ -71,7 +72,7 @@ def other(server: ValkeyServer) -> Store:
         ("10m", False, (0, 5 * GRID)),
     ],
 )
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=examples(0.05))
 @given(seed=st.integers(0, 2**32))
 def test_whatever_comes_between_what_is_read_is_as_without_a_log(
     server: ValkeyServer,

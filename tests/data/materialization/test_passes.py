@@ -23,6 +23,7 @@ from millrace_data.online.store import Store
 from millrace_data.online.sweeping import sweep
 from tests.core.features.histories import view
 from tests.data.online.rows import rows_of, write
+from tests.examples import examples
 
 MINUTE = 60_000_000
 BEGIN = 1_900_000_000_000_000
@@ -261,7 +262,7 @@ def play(store: Store, definitions: list[Definition], seed: int, steps: int) -> 
 
 
 @pytest.mark.parametrize("definitions", [FIXED, VARIABLE], ids=["fixed", "variable"])
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.75), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_what_readers_are_told_is_what_the_source_has_and_what_was_pushed_since(
     server: Any, definitions: list[Definition], seed: int

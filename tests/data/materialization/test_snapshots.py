@@ -28,6 +28,7 @@ from tests.core.features.histories import TableSource
 from tests.core.features.offline.test_snapshot import mixed
 from tests.core.features.windows.test_aggregate_join import bits, history, table, trained
 from tests.data.materialization.worlds import BEGIN, GRID, World, few, seen
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def online(definition: Definition, store: Store, users: list[int | None], as_of:
     return [list(row) for row in zip(*(column.values for column in columns.features), strict=True)]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(0.15))
 @given(seed=st.integers(0, 2**32), ttl=st.sampled_from([None, "10m", "1d"]))
 def test_what_is_read_online_is_the_training_set_of_that_moment_bit_by_bit(
     server: ValkeyServer, engine: Engine, seed: int, ttl: str | None
@@ -83,7 +84,7 @@ def test_rows_expire_when_nothing_is_to_be_said_any_more(store: Store, engine: E
         ("10m", False, (0, 40 * GRID)),
     ],
 )
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=examples(0.05))
 @given(seed=st.integers(0, 2**32))
 def test_what_runs_leave_unread_shows_in_nothing_that_is_read_afterwards(
     server: ValkeyServer, engine: Engine, seed: int, ttl: str | None, created: bool, late: tuple[int, int]

@@ -19,6 +19,7 @@ from millrace_data.online.resp import Reply, RespProtocol, hash_reply
 from millrace_data.online.store import Store
 from millrace_data.online.store_errors import CLIENTS, CLOSED, FOREIGN, StoreError
 from tests.data.online.paced import paced
+from tests.examples import examples
 
 # What callers have echoed; a reply is as long as its own text, so that one that is given to another caller is seen.
 TEXTS = [bytes([65 + index]) * (10 + 20 * index) for index in range(6)]
@@ -42,7 +43,7 @@ async def executed(connection: SharedConnection, command: bytes, arguments: list
     return await connection.execute(command, arguments)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(5))
 @given(
     # Lengths, and how many items of such a length follow one another: 64 are taken apart at once.
     runs=st.lists(
@@ -192,7 +193,7 @@ async def test_a_store_that_hangs_fails_within_the_timeout(url: str) -> None:
     cancelled=st.sets(st.integers(0, 5), min_size=1),
     late=st.booleans(),
 )
-@settings(max_examples=60, phases=[Phase.generate], deadline=None, suppress_health_check=UNRESET)
+@settings(phases=[Phase.generate], suppress_health_check=UNRESET)
 def test_a_caller_that_is_cancelled_at_any_moment_disturbs_no_other(
     server: Any, allowed: int, cancelled: set[int], late: bool
 ) -> None:
@@ -229,7 +230,7 @@ def test_a_caller_that_is_cancelled_at_any_moment_disturbs_no_other(
 
 
 @given(allowed=st.integers(0, ENDS[-1]))
-@settings(max_examples=30, phases=[Phase.generate], deadline=None, suppress_health_check=UNRESET)
+@settings(max_examples=examples(0.75), phases=[Phase.generate], suppress_health_check=UNRESET)
 def test_a_connection_that_ends_within_a_reply_fails_the_callers_without_a_reply_and_no_other(
     server: Any, allowed: int
 ) -> None:

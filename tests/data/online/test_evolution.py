@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.features.online import keys
@@ -35,7 +35,6 @@ def writes(draw: Any) -> tuple[int, int, int, tuple[Any, ...]]:
     return version, draw(st.integers(0, 2)), draw(st.integers(0, 3)), values
 
 
-@settings(max_examples=60, deadline=None)
 @given(done=st.lists(writes(), max_size=10))
 def test_versions_that_run_together_never_misread_each_other(server: Any, done: list[Any]) -> None:
     store = Store(f"redis://127.0.0.1:{server.port}/0")

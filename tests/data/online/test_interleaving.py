@@ -21,6 +21,7 @@ from millrace_core.features.types import times
 from millrace_data.online.store import Store
 from tests.core.features.histories import TableSource, view
 from tests.data.online.rows import write
+from tests.examples import examples
 
 DEFINITION = view(("x", "int64"), ("s", "string"), created="written")
 MICROSECONDS = [-(2**40), -1, 0, 1, 2**40]
@@ -41,7 +42,7 @@ def table(rows: list[tuple[int, int, int | None, int]]) -> pa.Table:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.3), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     moments=st.sets(st.tuples(st.integers(0, 3), MOMENTS, st.none() | MOMENTS), max_size=12), seed=st.integers(0, 2**32)
 )

@@ -12,6 +12,7 @@ from millrace_data.online.commands import KEYS_AT_ONCE, expiries
 from millrace_data.online.store import Store
 from tests.core.features.histories import view
 from tests.data.online.rows import read, rows_of, write
+from tests.examples import examples
 
 FIXED = view(("x", "int64"), created="written")
 VARIABLE = view(("x", "int64"), ("s", "string"), created="written")
@@ -22,7 +23,7 @@ def values(definition: Definition, number: int) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("definition", [FIXED, VARIABLE], ids=["fixed", "variable"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(0.6))
 @given(seed=st.integers(0, 2**32))
 def test_writers_in_any_order_leave_the_newest_row_of_each_entity(
     server: Any, definition: Definition, seed: int

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from millrace_core.base.errors import ReportError
 from millrace_local.apiserver import journal as journal_module
 from millrace_local.apiserver.journal import Journal, JournalFullError, Write
+from tests.examples import examples
 
 
 def write(revision: int, *, gone: bool = False) -> Write:
@@ -61,7 +62,7 @@ def test_a_crash_loses_nothing(crashed: Path, tmp_path: Path) -> None:
     assert [w.revision for w in reread(tmp_path / "journal.db")] == list(range(1, 301))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), name=st.sampled_from(["journal.db", "journal.db-wal"]))
 def test_a_file_cut_off_anywhere_is_read_to_the_last_whole_write(
     crashed: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, name: str
@@ -80,7 +81,7 @@ def test_a_file_cut_off_anywhere_is_read_to_the_last_whole_write(
     assert reread(folder / "journal.db") == [*before, write(1000)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_in_the_middle_never_stops_a_start(
     crashed: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

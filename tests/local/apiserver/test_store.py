@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from millrace_local.apiserver.journal import Journal, JournalFullError
 from millrace_local.apiserver.store import ObjectStore, WatchEvent
+from tests.examples import examples
 
 MAPS = "/configmaps"
 
@@ -47,7 +48,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(0.75))
 @given(steps)
 def test_it_holds_what_a_dict_would_and_restarts_with_it(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str, int]]

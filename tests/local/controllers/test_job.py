@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.api.conditions import find, holds
@@ -281,7 +281,6 @@ def test_a_pod_deleted_before_it_was_counted_is_counted_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("spec", [{}, {"completionMode": "Indexed", "backoffLimitPerIndex": 100}])
-@settings(max_examples=60)
 @given(cuts=st.lists(st.integers(0, 3), max_size=30), codes=st.lists(st.sampled_from([0, 0, 1]), min_size=12))
 def test_a_controller_killed_after_any_write_counts_every_pod_exactly_once(
     spec: Obj, cuts: list[int], codes: list[int]

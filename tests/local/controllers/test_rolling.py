@@ -12,6 +12,7 @@ from millrace_core.api.conditions import find
 from millrace_kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from millrace_local.controllers.deployment.rolling import Bounds, Size, bounds, grown, proportional, shrunk
 from millrace_local.controllers.pods import is_active, is_ready
+from tests.examples import examples
 from tests.local.controllers.objects import Obj, deployment, rolling, template
 from tests.local.controllers.world import World
 
@@ -34,7 +35,7 @@ def test_surge_rounds_up_and_unavailable_rounds_down(
     assert (found.surge, found.unavailable) == expected
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(2))
 @given(
     replicas=st.integers(1, 12),
     surge=st.integers(0, 4),
@@ -68,7 +69,7 @@ def test_unhealthy_old_pods_go_before_healthy_ones() -> None:
     assert shrunk(limits, Size("new", 1, 0), olds) == {"b": 1}
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(5))
 @given(st.integers(0, 20), st.integers(0, 5), st.lists(st.integers(1, 9), min_size=2, max_size=4))
 def test_a_resize_in_mid_rollout_reaches_the_total_and_goes_below_zero_for_none(
     replicas: int, surge: int, sizes: list[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_local.mesh.clusters import Clusters, cluster_name, endpoint_resources, overlap
@@ -331,7 +331,6 @@ def clusters(draw: st.DrawFn) -> dict[str, list[Any]]:
 
 
 @given(clusters(), st.randoms(use_true_random=False))
-@settings(max_examples=60)
 def test_the_order_of_objects_changes_nothing(objects: dict[str, list[Any]], chance: random.Random) -> None:
     shuffled = {kind: chance.sample(items, len(items)) for kind, items in objects.items()}
     first, second = mesh_of(**objects), mesh_of(**shuffled)
@@ -340,7 +339,6 @@ def test_the_order_of_objects_changes_nothing(objects: dict[str, list[Any]], cha
 
 
 @given(clusters(), clusters())
-@settings(max_examples=60)
 def test_every_destination_has_its_cluster_and_no_domain_has_two_hosts(
     objects: dict[str, list[Any]], later: dict[str, list[Any]]
 ) -> None:

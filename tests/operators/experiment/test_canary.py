@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import builders
+from tests.examples import examples
 from tests.operators.experiment.life import Life
 
 STEPS = [{"weight": 5, "hold": "10m"}, {"weight": 25, "hold": "30m"}, {"weight": 100}]
@@ -236,7 +237,7 @@ def test_deletion_during_the_promotion_lets_it_finish() -> None:
     assert (life.phase, life.champion) == ("Succeeded", "v2")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(0.25))
 @given(st.lists(st.floats(0, 2600), max_size=25).map(tuple))
 def test_turns_at_any_other_time_change_nothing(turns_at: tuple[float, ...]) -> None:
     """A restart, a resync, an unrelated event: each is a turn that knows only status and objects."""
@@ -252,7 +253,7 @@ steps = st.lists(st.integers(0, 100), min_size=1, max_size=8).map(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(0.4))
 @given(steps, st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=8))
 def test_whatever_happens_the_route_sums_to_100_and_the_ramp_never_falls(
     ramp: list[dict[str, object]], changes: list[tuple[int, bool]]

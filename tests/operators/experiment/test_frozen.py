@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import builders
@@ -95,7 +95,6 @@ ramps = st.lists(st.tuples(st.integers(0, 100), holds), min_size=1, max_size=6).
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(ramps, ramps, st.integers(0, 20_000))
 def test_whatever_the_edit_the_steps_taken_stay_and_the_rest_is_the_specs_or_all_stays(
     first: list[dict[str, Any]], second: list[dict[str, Any]], seconds: int

@@ -19,6 +19,7 @@ from millrace_operators.experiment.observation import ArmTarget, Observation, Se
 from millrace_operators.experiment.types import TYPES
 from millrace_operators.routing.state import Champion, LiveRoute, RouteObservation
 from tests import builders
+from tests.examples import examples
 from tests.operators.experiment.life import START, Life, target
 
 percent = st.integers(0, 100)
@@ -80,7 +81,7 @@ def _spec(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return builders.experiment("e", "shop", "v1", "v2").having("spec.arms", arms).build(), steps
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(4))
 @given(observations())
 def test_no_verdict_moves_the_weights_while_the_control_is_not_ready(observation: Observation) -> None:
     live = [arm.target for arm in observation.arms.values() if arm.target and arm.service == "shop"]
@@ -118,7 +119,6 @@ def happen(life: Life, event: tuple[str, Any], number: int) -> None:
     life.run(value if what == "wait" else 1)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.booleans(), st.lists(events, max_size=4), st.lists(events, min_size=1, max_size=8))
 def test_the_route_holds_the_same_split_from_the_controls_last_to_its_next_ready_moment(
     ramp: bool, before: list[tuple[str, Any]], meanwhile: list[tuple[str, Any]]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.api import conditions
@@ -887,7 +887,6 @@ HAPPENINGS: dict[str, Callable[[Life, int], object]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=20))
 def test_whatever_happens_the_view_settles_once_runs_succeed(happenings: list[str]) -> None:
     life = Life(clicks())
@@ -910,7 +909,6 @@ def test_whatever_happens_the_view_settles_once_runs_succeed(happenings: list[st
     assert life.writes == writes
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=20))
 def test_one_shot_jobs_never_run_two_at_a_time(happenings: list[str]) -> None:
     life = Life(clicks())

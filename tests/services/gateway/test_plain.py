@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.features.online.plan import ReadPlan, compile_plan
@@ -61,7 +61,6 @@ short_row = st.builds(
 long_row = st.builds(long, st.integers(YEAR_1, NOW), st.integers(-(2**63), 2**63 - 1), st.booleans(), finite)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(short_row, long_row), min_size=1, max_size=5),
     order=st.permutations(["short:a", "short:b", "short:c", "long:d", "long:f"]),

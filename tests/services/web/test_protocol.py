@@ -22,7 +22,7 @@ def toy(start_service):
 
 
 @given(st.binary(max_size=999), st.lists(st.integers(0, 1100), max_size=4))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_request_in_any_pieces_is_one_request(toy, body: bytes, cuts: list[int]) -> None:
     whole = request(b"x" + body)
     with connected(toy) as connection:

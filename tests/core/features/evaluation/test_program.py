@@ -23,6 +23,7 @@ from millrace_core.features.online.row import Layout
 from millrace_core.features.types.conform import ARROW
 from tests.core.features.expressions.test_compiled import computed, view
 from tests.core.features.histories import TableSource, times
+from tests.examples import examples
 
 
 def value(expression: str, kind: str, columns: dict[str, tuple[str, Any]]) -> Any:
@@ -276,7 +277,7 @@ def expressions() -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(0.75), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_same_bits_come_out_of_training_and_of_stored_rows(data: st.DataObject, tmp_path_factory: Any) -> None:
     columns = [{"name": "a", "type": "float64"}, {"name": "b", "type": "float32"}, {"name": "n", "type": "int64"}]

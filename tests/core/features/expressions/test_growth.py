@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
@@ -168,7 +168,6 @@ _WRITTEN = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
 @given(_WRITTEN)
 def test_no_value_is_longer_than_its_bound(written: str) -> None:
     try:

@@ -13,6 +13,7 @@ from millrace_core.base.errors import ReportError
 from millrace_core.features.evaluation.engine import Engine
 from millrace_core.features.offline.latest import latest, time_range
 from tests.core.features.histories import TableSource, times, view, visible
+from tests.examples import examples
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Engine(str(tmp_path_factory.mktemp("spill")), threads=2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(0.5))
 @given(
     seed=st.integers(0, 2**32),
     ttl=st.sampled_from([None, "1ms"]),

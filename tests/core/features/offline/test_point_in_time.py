@@ -16,6 +16,7 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline.point_in_time import join
 from tests.core.features.histories import TableSource, times, view, visible
+from tests.examples import examples
 
 DAY = 86_400_000_000
 # Close together, and as far apart as they can be.
@@ -60,7 +61,7 @@ def joined(
     return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(0.75))
 @given(
     seed=st.integers(0, 2**32),
     ttl=st.sampled_from([None, 1, 3, 1000, DAY]),
@@ -90,7 +91,7 @@ def test_the_join_agrees_with_the_rules_row_by_row(
     assert got == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(0.5))
 @given(seed=st.integers(0, 2**32), ttl=st.sampled_from([None, 5, 100, DAY]))
 def test_the_join_agrees_with_polars_where_there_are_no_ties(seed: int, ttl: int | None) -> None:
     rng = random.Random(seed)

@@ -21,6 +21,7 @@ from millrace_core.features.offline import quality_verdict
 from millrace_core.features.offline.quality_counts import count_checks
 from millrace_core.features.offline.quality_verdict import CheckResult, QualityBaseline, QualityMeasurements
 from tests.core.features.histories import TableSource, view
+from tests.examples import examples
 
 HOUR = 3_600_000_000
 V = view(("x", "float64"), created="created")
@@ -146,7 +147,7 @@ def test_a_check_that_does_not_fit_its_column_names_the_field(
 VALUES = st.one_of(st.none(), st.floats(width=32), st.integers(-3, 3).map(float))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(0.5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 4), VALUES), max_size=30))
 def test_counts_are_those_of_a_loop_over_the_rows(tmp_path: Path, rows: list[tuple[int, float | None]]) -> None:
     ids = [key for key, _ in rows]

@@ -23,6 +23,7 @@ from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import NO_ENTITY, RowReader
 from tests.core.features.histories import TableSource, view
 from tests.core.features.windows.test_aggregate_join import bits, every_function, feature, history, table, trained
+from tests.examples import examples
 
 MINUTE = 60_000_000
 
@@ -62,7 +63,7 @@ def mixed(ttl: str | None, *, created: bool = True) -> Definition:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(0.4))
 @given(
     seed=st.integers(0, 2**32),
     ttl=st.sampled_from([None, "1ms", "10m", "1d"]),

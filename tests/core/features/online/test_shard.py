@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.features.history.history import TimeRange
@@ -17,7 +17,6 @@ def test_the_share_of_a_key_never_changes() -> None:
     assert shard_of(KEYS, 7).tolist() == [1, 4, -1, 1]
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1)), max_size=40), st.integers(1, 8))
 def test_shares_split_the_rows_without_a_remainder_whatever_the_width_of_the_key(
     keys: list[int | None], count: int

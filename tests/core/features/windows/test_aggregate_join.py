@@ -17,6 +17,7 @@ from millrace_core.features.history.entity_frame import EntityFrame
 from millrace_core.features.offline.point_in_time import join
 from millrace_core.features.windows import aggregate_join
 from tests.core.features.histories import TableSource, aggregated, times, view
+from tests.examples import examples
 
 MINUTE = 60_000_000
 KINDS = {"x": "float64", "i": "int64", "s": "string", "f": "float32"}
@@ -145,7 +146,7 @@ def bits(rows: list[list[Any]]) -> list[list[Any]]:
     return [[of(value) for value in row] for row in rows]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(0.4))
 @given(
     seed=st.integers(0, 2**32),
     every=st.sampled_from(["1m", "5m"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millrace_core.features.windows import exact_sums, range_queries
@@ -72,7 +72,6 @@ def variances(values: np.ndarray[Any, Any]) -> list[float]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(ANY, min_size=1, max_size=17) | st.lists(TINY, min_size=5, max_size=17), LENGTHS)
 @example([1 - 2.0**-53], exact_sums._BLOCK + 10)
 @example([1 - 2.0**-53, -1 / 3], 40)
@@ -85,7 +84,6 @@ def test_sums_of_stretches_are_exact_at_every_size_of_number(drawn: list[float],
     assert found.tolist() == [whole(stretch) for stretch in stretches(values)]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(SQUARABLE, min_size=1, max_size=17), LENGTHS)
 @example([1 - 2.0**-53, 1 / 3], exact_sums._BLOCK + 10)
 def test_variances_of_stretches_are_exact(drawn: list[float], length: int) -> None:
@@ -93,7 +91,6 @@ def test_variances_of_stretches_are_exact(drawn: list[float], length: int) -> No
     assert variances(values) == [variance(stretch) for stretch in stretches(values)]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(-1, 1).filter(bool), min_size=1, max_size=17),
     st.integers(-410, -390) | st.integers(-540, -505) | st.integers(440, 460) | st.integers(500, 530),
@@ -105,7 +102,6 @@ def test_variances_are_exact_where_squares_begin_to_lose_bits_or_overflow(drawn:
     assert variances(values) == [variance(stretch) for stretch in stretches(values)]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(WHOLES), max_size=12)
     | st.lists(st.sampled_from([each for each in WHOLES if each < 0]), min_size=1, max_size=12),
@@ -126,7 +122,6 @@ def test_sums_of_whole_numbers_are_right_or_told_to_be_beyond_int64(
 
 
 @pytest.mark.parametrize("pick", [np.fmin, np.maximum])
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_extremes_of_stretches_are_those_of_their_values(pick: np.ufunc, data: st.DataObject) -> None:
     values = np.array(data.draw(st.lists(st.floats(-9, 9) | st.just(math.nan), max_size=40)), float)

@@ -4,7 +4,7 @@ from typing import Any
 
 import cel
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace_core.schema.cel.checking import check
@@ -100,7 +100,6 @@ def test_an_expression_gives_what_the_reference_implementation_gives(source: str
 numbers = st.integers(-1000, 1000)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(numbers, max_size=5), numbers, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
 def test_quantifiers_agree_with_the_reference_on_any_list(items: list[int], limit: int, operator: str) -> None:
     for macro in ("all", "exists", "exists_one", "filter"):
@@ -109,7 +108,6 @@ def test_quantifiers_agree_with_the_reference_on_any_list(items: list[int], limi
         assert run(source, value) == cel.evaluate(source, {"self": value})
 
 
-@settings(max_examples=60, deadline=None)
 @given(numbers, numbers.filter(bool), st.sampled_from(["+", "-", "*", "/", "%"]))
 def test_integer_arithmetic_agrees_with_the_reference(left: int, right: int, operator: str) -> None:
     source = f"self.left {operator} self.right"
