@@ -26,7 +26,11 @@ REASONS: Final = {
     503: "Overloaded",
     505: "NotImplemented",
 }
-_RARE: Final = frozenset({b"transfer-encoding", b"expect"})
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
+_PERCENT: Final = ord("%")
+# Of 64 bits.
+_DIGITS: Final = 20
+_FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 # RFC 3986: what names, addresses and ports are written with.
 _HOST: Final = (string.ascii_letters + string.digits + "._~%!$&'()*+,;=:[]-").encode()
 
@@ -67,43 +71,46 @@ def large_head(limits: Limits) -> Refusal:
     return Refusal(431, f"the request's headers are larger than {limits.head_bytes} bytes; send fewer or shorter ones")
 
 
-def checked(version: str, target: bytes, headers: Sequence[Header], limits: Limits) -> tuple[int, bool]:
+def checked(version: str, target: bytes, headers: Sequence[Header], limits: Limits, *, small: bool) -> tuple[int, bool]:
     """The length of the body as it is announced (0 where it is not), and whether the client waits for 100.
 
     Args:
         headers: with names in lower case, as llhttp has let them through.
+        small: whether target and headers are known to be within ``limits.head_bytes``, and need no sum.
 
     Raises:
         Refusal: it is not served.
     """
-    if version not in ("1.1", "1.0") or len(target) > limits.target_bytes or b"%00" in target:
+    # Each request comes by here: of the headers most are looked at by one look into a set.
+    if version not in _VERSIONS or len(target) > limits.target_bytes or (_PERCENT in target and b"%00" in target):
         raise _wrong_line(version, target, limits)
     if len(headers) > limits.headers:
         raise Refusal(431, f"the request has {len(headers)} headers, at most {limits.headers} are taken")
-    size = hosts = length = 0
+    if not small and sum(len(name) + len(value) for name, value in headers) > limits.head_bytes:
+        raise large_head(limits)
+    hosts = length = 0
     expects = chunked = False
     for name, value in headers:
-        size += len(name) + len(value)
+        if name not in _FRAMING:
+            continue
         if name == b"host":
             hosts += 1
             if value.translate(None, _HOST):
                 raise Refusal(400, "the header Host is no host with an optional port")
         elif name == b"content-length":
             # llhttp says that it has 64 bits; zeros before it may be many.
-            length = int(value.lstrip(b"0") or b"0")
-        elif name in _RARE:
+            length = int(value if len(value) < _DIGITS else value.lstrip(b"0") or b"0")
+        else:
             _check_rare(version, name, value)
             expects |= name == b"expect"
             chunked |= name == b"transfer-encoding"
-    if size > limits.head_bytes:
-        raise large_head(limits)
     if hosts != 1 and (hosts or version == "1.1"):
         raise Refusal(400, f"the header Host came {hosts} times, once is expected")
     return length, expects and version == "1.1" and (length > 0 or chunked)
 
 
 def _wrong_line(version: str, target: bytes, limits: Limits) -> Refusal:
-    if version not in ("1.1", "1.0"):
+    if version not in _VERSIONS:
         return Refusal(505, f"HTTP/{version} came, HTTP/1.1 is expected")
     if len(target) > limits.target_bytes:
         return long_target(limits)

@@ -62,6 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # Of an object with more than 30 attributes beside its slots Python looks each one up slowly; uvicorn has some 27.
     __slots__ = (
+        "_common",
         "_due",
         "_gap",
         "_held",
@@ -70,6 +71,7 @@ class GuardedProtocol(HttpToolsProtocol):
         "_rests_since",
         "_rings",
         "_since",
+        "_small",
         "_stalled_since",
         "_timed",
         "_unsent",
@@ -87,6 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
     )
     cycle: Any
     scope: Any
+    _common: dict[str, Any]
 
     def __init__(self, guard: Guard, **given: Any) -> None:
         super().__init__(**given)
@@ -103,6 +106,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timed = _NEXT  # what of it the times and sizes below are
         self._since = self._rests_since = 0.0
         self._wire = self._gap = 0
+        self._small = True  # all that came were small pieces, each one with the whole of its heads
         self._upgrade = self._held = False
         self._refusal: Refusal | None = None
         self._left = LINGER_BYTES
@@ -114,6 +118,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._common = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+        }
         self._rests_since = self.loop.time()
         self.reserved = not self.guard.door.enter(self, self._address())
         self._ring_by(self._rests_since + self.limits.head_seconds)
@@ -129,6 +142,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.deaf:
             self._drop(len(data))
             return
+        size = len(data)
+        if size > self.limits.head_bytes:
+            self._small = False
         end = 0
         try:
             self.parser.feed_data(data)
@@ -139,7 +155,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if end:  # not while an exception is handled, which would be the context of all others
             self._feed_plain(data, end)
         if self._due and not self.deaf:
-            self._wait(len(data))
+            self._wait(size)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -156,10 +172,10 @@ class GuardedProtocol(HttpToolsProtocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
         self._due = _HEAD
         self._timed = _NEXT
-        self._upgrade = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -169,7 +185,9 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _Ignored
         parser = self.parser
         self.version = version = parser.get_http_version()
-        self.announced, self.expect_100_continue = head.checked(version, self.url, self.headers, self.limits)
+        self.announced, self.expect_100_continue = head.checked(
+            version, self.url, self.headers, self.limits, small=self._small
+        )
         if parser.should_upgrade():
             if parser.get_method() == b"CONNECT":
                 raise Refusal(501, "this is no proxy, CONNECT is not served")
@@ -200,6 +218,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Hands on the request whose head has come."""
         if self.url == b"*":
             self.url = b"/*"  # the server itself, of which no application knows
+        self.scope = {**self._common, "headers": self.headers, "state": self.app_state.copy()}
         super().on_headers_complete()
         cycle = self.cycle
         self.last = not cycle.keep_alive
@@ -317,6 +336,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """
         while end:
             data, end = self._plain_head() + data[end:], 0
+            self._upgrade = False
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             try:
@@ -334,18 +354,24 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _wait(self, size: int) -> None:
         """More is to come of the message of which ``size`` bytes came, perhaps together with others before it."""
-        if self._timed != self._due:
-            self._timed, self._since, self._wire, self._gap = self._due, self.loop.time(), 0, 0
+        due = self._due
+        if due == _HEAD:
+            self._small = False
+        if self._timed != due:
+            self._timed = due
+            self._since = self.loop.time()
+            self._wire = self._gap = 0
         else:
             self._wire += size
             self._gap = 0 if self.came else self._gap + size
         self.came = False
-        refusal = self._too_much()
+        refusal = self._too_much() if due == _HEAD or self._wire else None
         if refusal is not None:
             self._refuse(refusal)
         else:
-            limits = self.limits
-            self._ring_by(self._since + (limits.head_seconds if self._due == _HEAD else limits.body_seconds))
+            moment = self._since + (self.limits.head_seconds if due == _HEAD else self.limits.body_seconds)
+            if self._rings > moment:
+                self._ring_by(moment)
 
     def _too_much(self) -> Refusal | None:
         limits = self.limits

@@ -20,7 +20,10 @@ JSON: Header = (b"content-type", b"application/json")
 
 @dataclass(slots=True)
 class Call:
-    """One request to a hot route; ``scope`` is ASGI's. ``gone`` says whether the client went away meanwhile."""
+    """One request to a hot route; of ASGI's ``scope`` it has at least method, path, raw_path, query_string and headers.
+
+    ``gone`` says whether the client went away meanwhile.
+    """
 
     scope: Scope
     body: bytes

@@ -10,13 +10,13 @@ ones, pipelined requests, ``Expect``).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.server import ServerState
 
-from millrace_http.head import Refusal
+from millrace_http.head import Header, Refusal
 from millrace_http.protocol import GuardedProtocol
 from millrace_services.web.hot import Answer, Call, ClientGoneError, Handler, too_large
 from millrace_services.web.service import Route, Service
@@ -75,12 +75,14 @@ class HotProtocol(GuardedProtocol):
         service: whose hot routes are answered here.
     """
 
-    __slots__ = ("_limit", "_service")
+    __slots__ = ("_default_headers", "_default_lines", "_limit", "_service")
 
     def __init__(self, service: Service, **given: Any) -> None:
         super().__init__(guard=service.guard, **given)
         self._service = service
         self._limit = service.settings.max_body_bytes
+        self._default_headers: list[Header] = []
+        self._default_lines = b""
 
     def begin_request(self) -> None:
         parser = self.parser
@@ -88,7 +90,7 @@ class HotProtocol(GuardedProtocol):
         if route is None or self.running or self.expect_100_continue or self._service.refuses(self.headers):
             super().begin_request()
             return
-        cast("dict[str, Any]", self.scope).update(route.scope)
+        self.scope = {**route.scope, "headers": self.headers}
         keep_alive = self.version != "1.0" and parser.should_keep_alive()
         self.last = not keep_alive
         self.cycle = request = _Request(route, keep_alive=keep_alive)
@@ -132,7 +134,7 @@ class HotProtocol(GuardedProtocol):
     def _begin(self, request: _Request, handler: Handler) -> None:
         request.answering = True
         request.whole = perf_counter()
-        call = Call(cast("dict[str, Any]", self.scope), b"".join(request.parts), request.gone)
+        call = Call(self.scope, b"".join(request.parts), request.gone)
         request.task = self.loop.create_task(self._answer(request, handler, call))
         self.tasks.add(request.task)
 
@@ -151,7 +153,7 @@ class HotProtocol(GuardedProtocol):
             self.transport.close()
             return
         keep_alive = request.keep_alive and not self._service.health.draining
-        head = _head(answer, self.server_state, keep_alive=keep_alive)
+        head = self._head(answer, keep_alive=keep_alive)
         if len(answer.body) < _WORTH_A_COPY:
             self.transport.write(head + answer.body)
         else:
@@ -160,16 +162,23 @@ class HotProtocol(GuardedProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def _head(self, answer: Answer, *, keep_alive: bool) -> bytes:
+        given = self.server_state.default_headers
+        if given is not self._default_headers:  # uvicorn makes others once a second, because of the date
+            self._default_headers, self._default_lines = given, b"".join(_lines(given))
+        parts = [STATUS_LINE[answer.status], self._default_lines, *_lines(answer.headers)]
+        # The service says itself that a server which drains closes.
+        if not keep_alive and (b"connection", b"close") not in answer.headers:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
 
-def _head(answer: Answer, state: ServerState, *, keep_alive: bool) -> bytes:
-    parts = [STATUS_LINE[answer.status]]
-    for name, value in (*state.default_headers, *answer.headers):
+
+def _lines(headers: Iterable[Header]) -> list[bytes]:
+    parts: list[bytes] = []
+    for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
-    # The service says itself that a server which drains closes.
-    if not keep_alive and (b"connection", b"close") not in answer.headers:
-        parts.append(b"connection: close\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+    return parts
 
 
 def _refusing(error: Exception) -> Handler:

@@ -8,6 +8,7 @@ When one of these fails, uvicorn moved something: read their ``protocol.py`` and
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import textwrap
 from typing import Any
@@ -103,6 +104,25 @@ def test_a_request_of_ours_has_all_that_uvicorn_takes_of_its_own() -> None:
     missing = elsewhere - set(dir(protocol._Request))
     assert not missing, f"{WHERE} a request in HotProtocol lacks {sorted(missing)}"
     assert "keep_alive" in elsewhere, f"{WHERE} a shutdown no longer tells the request in flight to close"
+
+
+@pytest.mark.parametrize("target", [b"/a%20b?c=d&e", b"/"])
+async def test_an_application_is_given_the_same_scope_as_by_uvicorn(target: bytes) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None: ...
+
+    config = uvicorn.Config(application, interface="asgi3", root_path="/root", log_config=None)
+    config.load()
+    given = {"config": config, "server_state": ServerState(), "app_state": {"a": 1}}
+    scopes = []
+    for made in (HttpToolsProtocol(**given), GuardedProtocol(Guard(), **given)):
+        made.connection_made(asyncio.Transport({"peername": ("127.0.0.1", 5), "sockname": ("127.0.0.1", 80)}))
+        made.parser.feed_data(b"PUT " + target + b" HTTP/1.0\r\nHost: x\r\nA: b\r\n\r\n")
+        scopes.append(made.scope)
+        for task in made.tasks:
+            task.cancel()
+    theirs, ours = scopes
+    assert ours == theirs, WHERE
+    assert ours["state"] is not given["app_state"]
 
 
 def test_uvicorns_server_has_the_names_that_ours_takes_of_it() -> None:
