@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final, NamedTuple
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError, TooLargeError
 from millrace_services.inference import predict, runtime
-from millrace_services.inference.costs import shapes_of
+from millrace_services.inference.costs import Shapes, shapes_of
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.flight import INLINE, LANE, FlightRecord, key_of
 from millrace_services.inference.lane import Lane
@@ -38,6 +38,18 @@ class Meters(NamedTuple):
 
     seconds: Callable[[float], None] = lambda _: None
     rows: Callable[[float], None] = lambda _: None
+
+
+class Done(NamedTuple):
+    """A run: its outputs, how long it took, and what it costs the event loop.
+
+    The cost on the CPU is the thread's own time: a run in the lane waits for the interpreter while the loop is busy,
+    and on a busy machine for a processor, and neither says that it is long.
+    """
+
+    outputs: list[OutputTensor]
+    seconds: float
+    cost: float
 
 
 class Flight(NamedTuple):
@@ -98,23 +110,23 @@ class DataPlane:
         first = next(iter(feeds.values()), None)  # a model may have no inputs
         rows = first.shape[0] if first is not None and first.ndim else 1
         try:
-            results = None
-            if self.session.costs.expected(shapes) <= INLINE_SECONDS:
-                results, seconds = self._inline(feeds, outputs)
-            if results is None:
-                results, seconds = await self._in_lane(feeds, outputs, gone)
+            done = self._if_short(shapes, feeds, outputs)
+            if done is None:
+                done = await self._in_lane(shapes, feeds, outputs, gone)
         except OutOfMemoryError as error:
             raise TooLargeError(error.message, hint=error.hint) from error
         except ReportError as error:
             await self._look_for(error)
             raise
-        self.session.costs.learn(shapes, seconds)
-        self._meters.seconds(seconds)
+        self.session.costs.learn(shapes, done.cost)
+        self._meters.seconds(done.seconds)
         self._meters.rows(rows)
-        return results
+        return done.outputs
 
-    def _inline(self, feeds: Feeds, outputs: list[str]) -> tuple[list[OutputTensor] | None, float]:
-        """Results and seconds; None where the run was stopped because it went on for much longer than it should."""
+    def _if_short(self, shapes: Shapes, feeds: Feeds, outputs: list[str]) -> Done | None:
+        """A run on the event loop; None where it would not be short, or was stopped because it was not."""
+        if self.session.costs.expected(shapes) > INLINE_SECONDS:
+            return None
         self._runs += 1
         self._watch.run = self._runs
         try:
@@ -122,20 +134,26 @@ class DataPlane:
         except StoppedError:
             logger.warning("a run took much longer than others of its shape; none is made on the event loop any more")
             self.session.costs.distrust()
-            return None, 0.0
+            return None
         finally:
             self._watch.run = 0
 
-    async def _in_lane(self, feeds: Feeds, outputs: list[str], gone: Gone) -> tuple[list[OutputTensor], float]:
+    async def _in_lane(self, shapes: Shapes, feeds: Feeds, outputs: list[str], gone: Gone) -> Done:
         options = runtime.run_options()
 
         def stop() -> None:
             options.terminate = True
 
-        return await self.lane.run(lambda: self._run(LANE, feeds, outputs, options), gone, stop)
+        return await self.lane.run(
+            lambda: self._run(LANE, feeds, outputs, options),
+            gone,
+            stop,
+            # Many may have come with shapes that were not known then.
+            lambda: self._if_short(shapes, feeds, outputs),
+        )
 
-    def _run(self, slot: int, feeds: Feeds, outputs: list[str], options: Any) -> tuple[list[OutputTensor], float]:
-        """Outputs and seconds of a run that is noted while it is made."""
+    def _run(self, slot: int, feeds: Feeds, outputs: list[str], options: Any) -> Done:
+        """A run that is noted while it is made."""
         record, refused = self._flight
         key = key_of(feeds)
         if key in refused:
@@ -146,10 +164,12 @@ class DataPlane:
             )
         record.begin(slot, key)
         try:
-            began = perf_counter()
-            return self.session.run(feeds, outputs, options), perf_counter() - began
+            began, computed = perf_counter(), thread_time()
+            results = self.session.run(feeds, outputs, options)
+            cost, seconds = thread_time() - computed, perf_counter() - began
         finally:
             record.end(slot)
+        return Done(results, seconds, cost if self.session.device == "cpu" else seconds)
 
     def _stop(self) -> None:
         self._options.terminate = True

@@ -56,12 +56,19 @@ class Lane:
         self._free = asyncio.Semaphore(1)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
-    async def run(self, work: Callable[[], T], gone: Callable[[], Awaitable[bool]], stop: Callable[[], Any]) -> T:
+    async def run(
+        self,
+        work: Callable[[], T],
+        gone: Callable[[], Awaitable[bool]],
+        stop: Callable[[], Any],
+        if_short: Callable[[], T | None],
+    ) -> T:
         """Runs ``work`` in the thread when its turn has come.
 
         Args:
             gone: whether its client has gone away.
             stop: asks the work to end, from another thread.
+            if_short: does the work on the event loop once its turn has come, if it is known to be short by then.
 
         Raises:
             OverloadedError: too many wait already.
@@ -76,6 +83,14 @@ class Lane:
                 delay=1,
             )
         await self._turn(gone)
+        try:
+            done = if_short()
+        except BaseException:
+            self._free.release()
+            raise
+        if done is not None:
+            self._free.release()
+            return done
         running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         running.add_done_callback(self._ended)
         try:

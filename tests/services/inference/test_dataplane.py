@@ -10,7 +10,7 @@ import pytest
 
 from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
 from millrace_services.inference import session
-from millrace_services.inference.costs import shapes_of
+from millrace_services.inference.costs import Costs, shapes_of
 from millrace_services.inference.dataplane import DataPlane, Flight, Meters
 from millrace_services.inference.flight import FlightRecord
 from millrace_services.inference.lane import Lane
@@ -127,3 +127,21 @@ async def test_a_run_on_the_loop_that_takes_much_longer_than_its_shape_does_is_s
         await data.infer({"x": np.array([[1e18]], np.float32)}, ["y"], here)
     assert loaded.costs.expected(((1, 1),)) == float("inf"), "values decide what this model takes"
     await data.aclose()
+
+
+async def test_many_that_come_with_a_shape_that_is_not_known_wait_for_one_of_them_alone(models):
+    loaded = session.load_warm(models["sum"], "cpu", 1)
+    loaded.costs = Eager()
+    data = data_of(loaded, [])
+    feeds = {"features": np.ones((7, 3), np.float32)}
+    found = await asyncio.gather(*(data.infer(feeds, ["total"], here) for _ in range(9)))
+    assert all(tensors[0].values.tolist() == [[3.0]] * 7 for tensors in found)
+    assert data._runs >= 7, "two at most ran in the lane, the second before it was known what the first one took"
+    await data.aclose()
+
+
+class Eager(Costs):
+    """Takes whatever ran for short."""
+
+    def learn(self, shapes, seconds):
+        super().learn(shapes, 0.0)

@@ -41,6 +41,10 @@ def lane(shed: list[int], **options) -> Lane:
     return Lane(**options, queue_seconds=lambda _: None, shed=lambda: shed.append(1))
 
 
+def unknown() -> None:
+    """Nobody knows whether the work is short."""
+
+
 def unstopped() -> None:
     raise AssertionError("the work was stopped")
 
@@ -50,11 +54,11 @@ async def test_work_is_done_in_order_of_arrival_and_one_more_than_may_wait_is_sh
     way = lane(shed)
     tasks = []
     for number in range(3):
-        tasks.append(asyncio.create_task(way.run(gate.work(number), present, unstopped)))
+        tasks.append(asyncio.create_task(way.run(gate.work(number), present, unstopped, unknown)))
         await asyncio.sleep(0.01)
     assert way.queue.count == 2
     with pytest.raises(OverloadedError, match="2 requests are waiting"):
-        await way.run(gate.work(3), present, unstopped)
+        await way.run(gate.work(3), present, unstopped, unknown)
     assert shed == [1]
     gate.opened.set()
     assert await asyncio.gather(*tasks) == [0, 1, 2]
@@ -65,13 +69,13 @@ async def test_work_is_done_in_order_of_arrival_and_one_more_than_may_wait_is_sh
 async def test_work_whose_turn_does_not_come_in_time_is_refused_and_the_next_still_runs():
     gate = Gate()
     way = lane([], timeout=0.05)
-    first = asyncio.create_task(way.run(gate.work(0), present, unstopped))
+    first = asyncio.create_task(way.run(gate.work(0), present, unstopped, unknown))
     await asyncio.sleep(0.01)
     with pytest.raises(DeadlineError, match=r"no free turn within 0\.05 s"):
-        await way.run(gate.work(1), present, unstopped)
+        await way.run(gate.work(1), present, unstopped, unknown)
     gate.opened.set()
     assert await first == 0
-    assert await way.run(gate.work(2), present, unstopped) == 2
+    assert await way.run(gate.work(2), present, unstopped, unknown) == 2
     assert gate.done == [0, 2]
     way.close()
 
@@ -81,8 +85,8 @@ async def test_work_of_a_client_that_went_away_is_dropped_and_frees_its_turn():
     gate.opened.set()
     way = lane([])
     with pytest.raises(ClientGoneError):
-        await way.run(gate.work(0), absent, unstopped)
-    assert await way.run(gate.work(1), present, unstopped) == 1
+        await way.run(gate.work(0), absent, unstopped, unknown)
+    assert await way.run(gate.work(1), present, unstopped, unknown) == 1
     assert gate.done == [1]
     way.close()
 
@@ -94,8 +98,8 @@ async def test_failed_work_frees_its_turn():
         raise ValueError("poison")
 
     with pytest.raises(ValueError, match="poison"):
-        await way.run(fail, present, unstopped)
-    assert await way.run(lambda: 5, present, unstopped) == 5
+        await way.run(fail, present, unstopped, unknown)
+    assert await way.run(lambda: 5, present, unstopped, unknown) == 5
     way.close()
 
 
@@ -107,11 +111,11 @@ async def test_a_caller_that_is_cancelled_at_any_moment_frees_its_turn():
         await asyncio.sleep(30)
         return False
 
-    undecided_task = asyncio.create_task(way.run(gate.work(0), undecided, unstopped))  # it has the turn
-    waiting = asyncio.create_task(way.run(gate.work(1), present, unstopped))  # it waits for the turn
+    undecided_task = asyncio.create_task(way.run(gate.work(0), undecided, unstopped, unknown))  # it has the turn
+    waiting = asyncio.create_task(way.run(gate.work(1), present, unstopped, unknown))  # it waits for the turn
     await asyncio.sleep(0.01)
     stopped: list[bool] = []
-    working = asyncio.create_task(way.run(gate.work(2), present, lambda: stopped.append(True)))
+    working = asyncio.create_task(way.run(gate.work(2), present, lambda: stopped.append(True), unknown))
     for task in (waiting, undecided_task):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -123,7 +127,7 @@ async def test_a_caller_that_is_cancelled_at_any_moment_frees_its_turn():
     assert stopped == [True]
     gate.opened.set()
     async with asyncio.timeout(5):
-        assert await way.run(gate.work(3), present, unstopped) == 3
+        assert await way.run(gate.work(3), present, unstopped, unknown) == 3
     assert gate.done == [2, 3]
     way.close()
 
@@ -134,9 +138,9 @@ async def test_work_that_takes_too_long_or_whose_client_went_away_is_stopped_and
         way = lane([], run_timeout=seconds)
         second_look.looks = 0
         with pytest.raises(error):
-            await way.run(gate.work(0), gone, stopped.set)
+            await way.run(gate.work(0), gone, stopped.set, unknown)
         assert stopped.is_set()
-        after = asyncio.create_task(way.run(gate.work(1), present, unstopped))
+        after = asyncio.create_task(way.run(gate.work(1), present, unstopped, unknown))
         await asyncio.sleep(0)
         assert gate.done == []
         gate.opened.set()
@@ -156,7 +160,23 @@ async def test_work_that_cannot_be_stopped_is_told_of(monkeypatch):
     gate, hung = Gate(), asyncio.Event()
     way = lane([], run_timeout=0.01, hung=hung.set)
     with pytest.raises(DeadlineError, match=r"the model took longer than 0\.01 s"):
-        await way.run(gate.work(0), present, lambda: None)
+        await way.run(gate.work(0), present, lambda: None, unknown)
     await hung.wait()
     gate.opened.set()
+    way.close()
+
+
+async def test_work_that_is_known_to_be_short_when_its_turn_comes_is_done_on_the_loop_and_frees_its_turn():
+    way = lane([])
+
+    def fail() -> int:
+        raise ValueError("poison")
+
+    def here() -> int:
+        return threading.get_ident()
+
+    assert await way.run(fail, present, unstopped, here) == threading.get_ident()
+    with pytest.raises(ValueError, match="poison"):
+        await way.run(here, present, unstopped, fail)
+    assert await way.run(here, present, unstopped, unknown) != threading.get_ident()
     way.close()

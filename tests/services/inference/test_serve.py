@@ -179,6 +179,36 @@ def test_a_long_run_leaves_health_checks_answering_and_overload_is_shed(serve, m
     assert f"millrace_inference_shed_total{labels} {float(count)}" in httpx.get(f"{server.url}/metrics").text
 
 
+def test_a_busy_server_of_a_model_that_runs_on_the_loop_says_so_at_every_scrape(serve, models):
+    server = serve(models["sum"])
+    ended = threading.Event()
+
+    def client() -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            while not ended.is_set():
+                http.post("/v2/models/m/infer", json={"inputs": [features([1, 2, 3])]})
+
+    with ThreadPoolExecutor(4) as pool, httpx.Client(base_url=server.url, timeout=60) as scraper:
+        for _ in range(4):
+            pool.submit(client)
+        for _ in range(1000):  # until all four ask
+            if all(load(scraper)):
+                break
+        seen = [load(scraper) for _ in range(100)]
+        ended.set()
+    assert all(in_flight > 0 and waiting > 0 and busy > 0 for in_flight, waiting, busy in seen)
+    assert all(waiting < in_flight < 4 for in_flight, waiting, _ in seen)
+
+
+def load(scraper: httpx.Client) -> list[float]:
+    """Of a scrape: in flight, waiting, busy."""
+    lines = scraper.get("/metrics").text.splitlines()
+    names = ("in_flight{", "queue_depth{", "busy{")
+    return [
+        float(line.split()[-1]) for name in names for line in lines if line.startswith(f"millrace_inference_{name}")
+    ]
+
+
 def test_a_request_whose_turn_does_not_come_in_time_is_504(serve, models):
     server = serve(models["slow"], MILLRACE_QUEUE_TIMEOUT="1ms")
     with ThreadPoolExecutor(6) as pool:
