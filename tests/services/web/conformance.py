@@ -6,6 +6,7 @@ Sources: RFC 9110, RFC 9112, and the shapes of known request smuggling.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,9 @@ from typing import Final
 # The path of a GET that is answered with 200, and of nothing at all.
 PROBE: Final = b"PROBE"
 NOWHERE: Final = b"/nowhere"
+HOST: Final = b"x.default"
+# Stands in bodies; nobody is to answer it.
+SMUGGLED: Final = b"GET /smuggled HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Case:
     """One connection.
 
     Attributes:
-        sent: in one piece; PROBE stands for the server's own path.
+        sent: in one piece; PROBE stands for the server's own path, HOST for its host.
         statuses: of the answers in their order, each one of several.
         stays: whether the connection then answers another request; otherwise it ends, and nothing more comes.
     """
@@ -31,7 +35,7 @@ class Case:
 
 
 def get(*headers: bytes, target: bytes = PROBE, method: bytes = b"GET", version: bytes = b"1.1") -> bytes:
-    lines = [b"%b %b HTTP/%b" % (method, target, version), b"Host: x.default", *headers]
+    lines = [b"%b %b HTTP/%b" % (method, target, version), b"Host: " + HOST, *headers]
     return b"\r\n".join([*lines, b"", b""])
 
 
@@ -73,9 +77,7 @@ SERVED: Final[Mapping[str, Case]] = {
     "no body, and 100-continue": answered(get(b"Expect: 100-continue"), 200),
     "three at once": answered(get() + get(target=NOWHERE) + get(), 200, 404, 200),
     "bodies between them": answered(post(b"hello", b"Content-Length: 5") * 2 + get(), 404, 404, 200),
-    "a body that looks like a request": answered(
-        post(get(target=b"/smuggled"), b"Content-Length: %d" % len(get(target=b"/smuggled"))), 404
-    ),
+    "a body that looks like a request": answered(post(SMUGGLED, b"Content-Length: %d" % len(SMUGGLED)), 404),
     "HTTP/1.0": ended(get(version=b"1.0"), 200),
     "HTTP/1.0 without a host": ended(b"GET PROBE HTTP/1.0\r\n\r\n", 200),
     "HTTP/1.0 that would stay": ended(get(b"Connection: keep-alive", version=b"1.0"), 200),
@@ -91,10 +93,7 @@ UPGRADES: Final[Mapping[str, Case]] = {
     "h2c with a body": answered(post(b"hello", *_UPGRADE, b"Upgrade: h2c", b"Content-Length: 5"), 404),
     "h2c with chunks": answered(chunked(b"2\r\nhe\r\n0\r\n\r\n", *_UPGRADE, b"Upgrade: h2c"), 404),
     "h2c with a body that looks like a request": answered(
-        post(
-            get(target=b"/smuggled"), *_UPGRADE, b"Upgrade: h2c", b"Content-Length: %d" % len(get(target=b"/smuggled"))
-        ),
-        404,
+        post(SMUGGLED, *_UPGRADE, b"Upgrade: h2c", b"Content-Length: %d" % len(SMUGGLED)), 404
     ),
     "h2c, and another one behind it": answered(get(*_UPGRADE, b"Upgrade: h2c") + get(), 200, 200),
     "h2c, and what is refused behind it": ended(get(*_UPGRADE, b"Upgrade: h2c") + get(version=b"2.0"), 200, 505),
@@ -188,19 +187,50 @@ CASES: Final[Mapping[str, Case]] = {
 }
 
 
-def exchange(address: tuple[str, int], probe: bytes, case: Case) -> list[int]:
+@dataclass(frozen=True)
+class Server:
+    """Where requests of the table are sent.
+
+    Attributes:
+        probe: a path of it whose GET is answered with 200.
+        host: that it serves.
+        tls: how it is trusted; None where it speaks plain HTTP.
+        token: that it wants from who asks for other paths.
+    """
+
+    address: tuple[str, int]
+    probe: bytes = b"/health/live"
+    host: bytes = HOST
+    tls: ssl.SSLContext | None = None
+    token: bytes = b""
+
+    def request(self, sent: bytes) -> bytes:
+        """A request of the table as this server is sent it."""
+        line = b"Host: %b\r\n" % HOST
+        with_token = line + b"Authorization: Bearer %b\r\n" % self.token if self.token else line
+        return sent.replace(line, with_token).replace(PROBE, self.probe).replace(HOST, self.host)
+
+    def connect(self) -> socket.socket:
+        """A connection to it."""
+        connection = socket.create_connection(self.address, timeout=60)
+        if self.tls is None:
+            return connection
+        return self.tls.wrap_socket(connection, server_hostname=self.address[0])
+
+
+def exchange(server: Server, case: Case) -> list[int]:
     """What the server answers; the statuses of its answers.
 
     Raises:
         AssertionError: the connection does not stay or end as the case has it.
     """
-    with socket.create_connection(address, timeout=20) as connection:
+    with server.connect() as connection:
         reader = connection.makefile("rb")
-        connection.sendall(case.sent.replace(PROBE, probe))
+        connection.sendall(server.request(case.sent))
         heads = case.sent.startswith(b"HEAD")
         found = [answer(reader, heads) for _ in case.statuses]
         if case.stays:
-            connection.sendall(get().replace(PROBE, probe))
+            connection.sendall(server.request(get()))
             assert answer(reader) == 200, "what came next on the connection was no answer to the next request"
         else:
             assert reader.read() == b"", "more came than the answers"

@@ -13,20 +13,20 @@ from urllib.parse import urlsplit
 import pytest
 
 from millrace_kube.metrics import KubeMetrics
+from millrace_local.apiserver import process
 from millrace_operators.operator import health
 from tests.onnx_models import write_linear
 from tests.running_service import StartService
-from tests.services.web.conformance import CASES, exchange
+from tests.services.web.conformance import CASES, Server, exchange, get, post
 
 TOY = str(Path(__file__).with_name("toy_service.py"))
-SERVERS = ("toy", "registry", "gateway", "inference", "operator")
+SERVERS = ("toy", "registry", "gateway", "inference", "operator", "API server")
+# The API server serves no host but this machine's, so that no web page reaches it.
+REFUSED_THERE = ("an empty host", "HTTP/1.0 without a host")
 
 
 @pytest.fixture(scope="module")
-def servers(
-    start_service: StartService, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, tuple[str, bytes]]]:
-    """URL and a path that answers 200, per server."""
+def servers(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Server]]:
     folder = tmp_path_factory.mktemp("servers")
     model = write_linear(folder / "model.onnx")
     database = f"sqlite:///{folder / 'registry.db'}"
@@ -51,7 +51,25 @@ def servers(
     }
     with operator() as url:
         urls = {name: service.url for name, service in started.items()} | {"operator": url}
-        yield {name: (url, b"/health/live") for name, url in urls.items()}
+        with api_server(folder) as kubernetes:
+            yield {name: Server(address_of(url)) for name, url in urls.items()} | {"API server": kubernetes}
+
+
+def address_of(url: str) -> tuple[str, int]:
+    at = urlsplit(url)
+    return str(at.hostname), at.port or 0
+
+
+@contextmanager
+def api_server(folder: Path) -> Iterator[Server]:
+    """The laptop mode's, which speaks TLS and wants a token."""
+    running = process.start(folder / "apiserver", kubeconfig=folder / "kubeconfig")
+    try:
+        connection = running.connection
+        token = connection.authorization()["Authorization"].removeprefix("Bearer ")
+        yield Server(address_of(running.url), b"/livez", b"127.0.0.1", connection.tls, token.encode())
+    finally:
+        running.stop()
 
 
 @contextmanager
@@ -76,10 +94,21 @@ def operator() -> Iterator[str]:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("name", CASES)
-def test_a_raw_request_has_its_answer(servers: Mapping[str, tuple[str, bytes]], server: str, name: str) -> None:
-    url, probe = servers[server]
-    at = urlsplit(url)
+def test_a_raw_request_has_its_answer(servers: Mapping[str, Server], server: str, name: str) -> None:
     case = CASES[name]
-    found = exchange((str(at.hostname), at.port or 0), probe, case)
+    found = exchange(servers[server], case)
+    if server == "API server" and name in REFUSED_THERE:
+        assert found == [403]
+        return
     assert len(found) == len(case.statuses)
     assert all(status in expected for status, expected in zip(found, case.statuses, strict=True)), found
+
+
+@pytest.mark.parametrize("server", ["toy", "API server"])
+@pytest.mark.parametrize("sent", [get(version=b"2.0"), post(b"", b"Content-Length: -1")])
+def test_a_client_reads_its_refusal_though_it_sends_on(servers: Mapping[str, Server], server: str, sent: bytes) -> None:
+    with servers[server].connect() as connection:
+        connection.sendall(servers[server].request(sent) + b"x" * 3_000_000)
+        came = connection.makefile("rb").read()
+    assert came.startswith((b"HTTP/1.1 505 ", b"HTTP/1.1 400 "))
+    assert came.endswith(b"}"), "the whole answer, and then the end"
