@@ -210,12 +210,22 @@ def test_every_public_name_of_the_client_works_without_the_libraries_of_the_proc
     assert (ended.code, ended.output) == (0, "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["features", "--help"], ["datasets", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["features", "--help"], ["datasets", "--help"], ["experiment", "--help"]]
+)
 def test_the_command_works_without_the_libraries_of_the_processes(arguments: list[str], tmp_path: Path) -> None:
     ended = run(tmp_path, ("-m", "millrace.cli.main", *arguments), installed_with(PROJECT["dependencies"]))
     assert ended.code == 0, ended.output
     if "datasets" not in arguments:
         assert not ended.loaded & {*ENGINES, "httpx", "millrace_data", "numpy", "redis", "yaml"}
+
+
+def test_statistics_of_experiments_say_which_extra_they_need(tmp_path: Path) -> None:
+    arguments = ("--kind", "proportion", "--baseline", "0.1", "--mde", "10%")
+    command = ("-m", "millrace.cli.main", "experiment", "plan", *arguments)
+    ended = run(tmp_path, command, installed_with(PROJECT["dependencies"]))
+    assert ended.code == 1
+    assert re.search(r"need scipy, .*Install it with: pip install 'millrace\[experiments\]'", ended.output)
 
 
 def test_local_commands_that_lack_a_library_say_what_to_install(tmp_path: Path) -> None:
@@ -319,7 +329,7 @@ def test_the_client_depends_on_all_that_it_may_import_and_on_nothing_else() -> N
     # Opened by name, each with an extra of its own.
     tables = {f"millrace_data.sources.{name}" for name in OPENED_BY_NAME}
     imported = {**imported_by(["millrace", "millrace_data"], but=tables)}
-    for name in ("sqlalchemy", "pyiceberg", "polars"):
+    for name in ("sqlalchemy", "pyiceberg", "polars", "scipy"):
         imported.pop(name, None)
     check(PROJECT["dependencies"], imported)
 

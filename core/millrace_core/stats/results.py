@@ -92,7 +92,7 @@ class Comparison:
 
 NO_UNITS = Inconclusive("NoUnits", "an arm has no unit yet")
 ONE_UNIT = Inconclusive("TooFewUnits", "an arm has one unit; a variance needs two")
-NO_VARIANCE = Inconclusive("NoVariance", "every unit has the same value, so chance cannot be measured")
+NO_VARIANCE = Inconclusive("NoVariance", "within each arm every unit has the same value, so chance cannot be measured")
 
 
 def difference(control: Estimate, treatment: Estimate) -> Effect | Inconclusive:
