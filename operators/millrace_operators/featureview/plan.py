@@ -62,17 +62,31 @@ class ViewPlan:
 
 def plan(observed: ViewObservation) -> ViewPlan:
     """The plan."""
-    view, runs_seen, now = observed.view, observed.runs, observed.now
-    materialization = view.spec.materialization
+    view, materialization = observed.view, observed.view.spec.materialization
     known = progress.stored(observed.status, view.definition.schema_hash)
-    begun = known or progress.begun(view.definition.schema_hash, now, lag_of(materialization))
-    folded = progress.fold(begun, runs_seen, view.definition.error_checks)
-    emptied = observed.stored is not StoreRecord.THERE
-    if emptied:
+    begun = known or progress.begun(view.definition.schema_hash, observed.now, lag_of(materialization))
+    folded = progress.fold(begun, observed.runs, view.definition.error_checks)
+    if _emptied(observed):
         folded = progress.lost(folded)
     pending = command.pending(view.command, view.handled)
     if not view.spec.online.enabled or materialization is None:
-        return _offline(view, folded, runs_seen, pending, new_definition=known is None)
+        return _offline(view, folded, observed.runs, pending, new_definition=known is None)
+    return _scheduled(observed, materialization, folded, pending, new_definition=known is None)
+
+
+def _emptied(observed: ViewObservation) -> bool:
+    return observed.stored is not StoreRecord.THERE
+
+
+def _scheduled(
+    observed: ViewObservation,
+    materialization: Materialization,
+    folded: MaterializationProgress,
+    pending: PendingCommand | None,
+    *,
+    new_definition: bool,
+) -> ViewPlan:
+    view, runs_seen, now = observed.view, observed.runs, observed.now
     void_runs = tuple(run for run in runs_seen if _is_void(run, folded) and not run.deleting)
     active = next((run for run in runs_seen if run.state is RunState.ACTIVE and run not in void_runs), None)
     gaps = _gaps(materialization, folded)
@@ -93,11 +107,9 @@ def plan(observed: ViewObservation) -> ViewPlan:
     if decision.replaced is not None:
         void_runs, active = (*void_runs, decision.replaced), None
     due = stale_at(materialization, folded)
-    at_work = [run for run in runs_seen if run.state is RunState.ACTIVE]
-    settling = [run.finished_at + runs.GRACE if run.finished_at else run.pods_due for run in at_work]
     return ViewPlan(
         progress=folded,
-        new_definition=known is None,
+        new_definition=new_definition,
         scheduled=True,
         suspended=materialization.suspend or decision.job is not None or (active is not None and active.one_shot),
         reason=decision.reason,
@@ -108,12 +120,20 @@ def plan(observed: ViewObservation) -> ViewPlan:
         active=active,
         kept=_kept(active, observed.rendering),
         stale_at=due,
-        wake=min((moment for moment in (due, decision.wake, *settling) if moment and moment > now), default=None),
+        wake=min(
+            (moment for moment in (due, decision.wake, *_settling(runs_seen)) if moment and moment > now), default=None
+        ),
         handled=decision.handled or view.handled,
         command_result=decision.result or command.ended(view.command_result, runs_seen),
         refused=decision.refused,
-        emptied=emptied,
+        emptied=_emptied(observed),
     )
+
+
+def _settling(runs_seen: Sequence[Run]) -> list[datetime | None]:
+    """When runs at work count as lost or stuck, if nothing happens."""
+    at_work = [run for run in runs_seen if run.state is RunState.ACTIVE]
+    return [run.finished_at + runs.GRACE if run.finished_at else run.pods_due for run in at_work]
 
 
 def _gaps(materialization: Materialization, progress: MaterializationProgress) -> tuple[Interval, ...]:

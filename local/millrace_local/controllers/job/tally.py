@@ -7,7 +7,7 @@ that succeeded are a set, which needs no such care.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from millrace_kube.resources import Object, deleting
@@ -73,22 +73,8 @@ def tally(job: Object, pods: Sequence[Object], *, ended: bool = False) -> Tally:
     settled = {outcome: len(noted.get(outcome) or []) - len(uncounted[outcome]) for outcome in uncounted}
     completed = indexes.parse(status.get("completedIndexes", ""), spec.get("completions", 0)) if indexed else set()
     judged = {pod["metadata"]["uid"]: judge(pod, spec.get("podFailurePolicy")) for pod in pods if _failed(pod, spec)}
-    failed = [pod for pod in pods if pod["metadata"]["uid"] in judged]
-    tries = per_index.limit(spec)
-    failed_indexes, last_failed = set[int](), dict[int, Object]()
-    if tries is not None:
-        done = {indexes.index_of(pod) for pod in pods if phase(pod) == "Succeeded"} | completed
-        failed_indexes = indexes.parse(status.get("failedIndexes", ""), spec["completions"])
-        failed_indexes = (failed_indexes | per_index.newly_failed(failed, judged, tries)) - done
-        resolved = failed_indexes | done
-        last_failed = {i: pod for i, pod in per_index.last_failed(failed).items() if i not in resolved}
-    replaced = {indexes.index_of(pod) for pod in pods if is_active(pod)}
-    kept = {pod["metadata"]["uid"] for i, pod in last_failed.items() if i not in replaced and not ended}
-    counting = [
-        pod
-        for pod in pods
-        if is_tracked(pod) and (is_finished(pod) or _failed(pod, spec)) and pod["metadata"]["uid"] not in kept
-    ]
+    failed_indexes, last_failed = _failed_indexes(job, pods, judged, completed)
+    counting = _counting(pods, spec, last_failed, ended=ended)
     for pod in counting:
         uid = pod["metadata"]["uid"]
         if phase(pod) == "Succeeded" and indexed:
@@ -115,6 +101,32 @@ def tally(job: Object, pods: Sequence[Object], *, ended: bool = False) -> Tally:
         last_failed=last_failed,
         fatal=next((verdict.message for verdict in judged.values() if verdict.verdict == "FailJob"), ""),
     )
+
+
+def _failed_indexes(
+    job: Object, pods: Sequence[Object], judged: Mapping[str, Judged], completed: set[int]
+) -> tuple[set[int], dict[int, Object]]:
+    """In a Job with a limit for each index: those out of tries, and the latest failed pod of each that is not."""
+    spec, status = job["spec"], job.get("status") or {}
+    tries = per_index.limit(spec)
+    if tries is None:
+        return set(), {}
+    done = {indexes.index_of(pod) for pod in pods if phase(pod) == "Succeeded"} | completed
+    failed = [pod for pod in pods if pod["metadata"]["uid"] in judged]
+    noted = indexes.parse(status.get("failedIndexes", ""), spec["completions"])
+    out = (noted | per_index.newly_failed(failed, judged, tries)) - done
+    return out, {i: pod for i, pod in per_index.last_failed(failed).items() if i not in out | done}
+
+
+def _counting(pods: Sequence[Object], spec: Object, last_failed: Mapping[int, Object], *, ended: bool) -> list[Object]:
+    """Pods that ended, but for the last failed one of an index that is to be tried again: it tells how often it was."""
+    replaced = {indexes.index_of(pod) for pod in pods if is_active(pod)}
+    kept = {pod["metadata"]["uid"] for i, pod in last_failed.items() if i not in replaced and not ended}
+    return [
+        pod
+        for pod in pods
+        if is_tracked(pod) and (is_finished(pod) or _failed(pod, spec)) and pod["metadata"]["uid"] not in kept
+    ]
 
 
 def _failed(pod: Object, spec: Object) -> bool:
