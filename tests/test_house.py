@@ -5,6 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "core": "millrace_core",
+    "http": "millrace_http",
     "data": "millrace_data",
     "kube": "millrace_kube",
     "operators": "millrace_operators",
@@ -14,13 +15,9 @@ PACKAGES = {
 }
 
 
-# What core stands beside: every process listens, and what serves its connections is no client library.
-BESIDE = {"core": ["millrace_http"]}
-
-
 def test_each_folder_holds_one_package_and_the_import_tells_the_folder() -> None:
     found = {folder: sorted(path.name for path in (ROOT / folder).iterdir() if path.is_dir()) for folder in PACKAGES}
-    assert found == {folder: [package, *BESIDE.get(folder, [])] for folder, package in PACKAGES.items()}
+    assert found == {folder: [package] for folder, package in PACKAGES.items()}
 
 
 def test_every_package_is_typed() -> None:

@@ -31,7 +31,7 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCAL: Final = tomllib.loads((ROOT / "local" / "pyproject.toml").read_text())["project"]
 OWN: Final = tuple(
     path.name
-    for folder in ("core", "data", "kube", "operators", "services", "client", "local")
+    for folder in ("core", "http", "data", "kube", "operators", "services", "client", "local")
     for path in (ROOT / folder).iterdir()
     if path.is_dir()
 )

@@ -12,6 +12,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 FOLDERS: Final = {
     "millrace_core": "core",
+    "millrace_http": "http",
     "millrace_data": "data",
     "millrace_kube": "kube",
     "millrace_operators": "operators",
@@ -21,10 +22,12 @@ FOLDERS: Final = {
 }
 # Paths of files of ours: below a package, or a document, an image, a benchmark.
 PATH: Final = re.compile(
-    r"(?<![\w/.-])(?:(?:core|data|kube|operators|services|client|local)/millrace\w*|docs|images|benchmarks|charts|manifests)"
+    r"(?<![\w/.-])(?:(?:core|http|data|kube|operators|services|client|local)/millrace\w*|docs|images|benchmarks|charts|manifests)"
     r"/[\w./-]*[\w]"
 )
-MODULE: Final = re.compile(r"(?<![\w/.@-])millrace_(?:core|data|kube|operators|services|local)(?:\.\w+)+(?![\w(/-])")
+MODULE: Final = re.compile(
+    r"(?<![\w/.@-])millrace_(?:core|http|data|kube|operators|services|local)(?:\.\w+)+(?![\w(/-])"
+)
 SUFFIXES: Final = {".md", ".py", ".yaml", ".toml", ".yml"}
 
 
