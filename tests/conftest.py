@@ -1,4 +1,4 @@
-"""Which tests run beside each other: a file's tests, which share its servers, on one worker, and so all of e2e."""
+"""Which tests run beside each other: those of a file, which share its servers, and those that share a platform."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from xdist.scheduler import LoadFileScheduling
 from tests.examples import load_profile
 
 E2E = "tests/e2e"
+# Folders whose files share one platform.
+SHARED = (E2E, "tests/local/stack/whole")
 
 load_profile()
 # httpx gives up a read after five seconds, which a first request to a process that still imports may take.
@@ -39,10 +41,11 @@ gc.disable()  # until all tests are collected: hardly anything that this makes g
 
 
 class ByPlatform(LoadFileScheduling):
-    """One worker for each file, and one for all of the e2e tests, whose platform is started once."""
+    """One worker for each file, and one for all files of a folder whose platform is started once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return E2E if nodeid.startswith(f"{E2E}/") else str(super()._split_scope(nodeid))
+        folder = next((each for each in SHARED if nodeid.startswith(f"{each}/")), None)
+        return folder or str(super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlatform:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,15 +42,6 @@ PATHS = (
     "/metrics",
     "/health/ready",
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    root = tmp_path_factory.mktemp("strangers") / "stack"
-    running = LocalStack(root, ports="random", detach=False)
-    running.up(120)
-    yield running
-    running.down()
 
 
 def running(stack: LocalStack) -> set[int]:
