@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from millrace_core.base.errors import RejectError
 from millrace_operators.experiment import reading
+from millrace_operators.experiment.observation import Unreadable
+from millrace_operators.facts.fact import NO_FACTS
+from millrace_operators.routing.state import LiveRoute, RouteObservation
 from tests import builders
 from tests.operators.experiment.test_reconcile import EXP, MD, SOON, champion, split
 from tests.operators.world import World
@@ -98,3 +101,12 @@ async def test_one_in_a_phase_of_a_newer_release_keeps_its_split(shop: World) ->
     shop.delete(MD, "v2")
     await shop.settle(horizon=SOON)
     assert split(shop) == {"v1": 80, "v2": 20}
+
+
+def test_one_of_a_later_release_is_told_so_though_its_fields_are_not_known_either() -> None:
+    document = ab_test()
+    later = {**document, "spec": {**document["spec"], "later": 1}, "status": {"phase": "Sampling"}}
+    route = RouteObservation("shop", "default", (), LiveRoute(), datetime(2026, 1, 1, tzinfo=UTC))
+    [found] = reading.read_all([later], route, {}, NO_FACTS)
+    assert isinstance(found, Unreadable)
+    assert found.error.reason == reading.UNKNOWN_PHASE
