@@ -243,3 +243,63 @@ async def test_a_connection_that_ends_leaves_no_timer() -> None:
     await one.send(HEAD)
     one.protocol.connection_lost(None)
     assert one.clock.rings == []
+
+
+async def test_a_refusal_over_tls_is_sent_and_closed_for_it_has_no_half_of_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def write_eof(_: Line) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(Line, "write_eof", write_eof)
+    one = Served()
+    await one.send(b"nonsense\x00")
+    assert (one.statuses, one.line.closed, one.line.aborted) == ([400], True, False)
+
+
+async def test_a_small_head_in_pieces_is_served_and_the_sum_of_large_ones_is_refused() -> None:
+    for size, statuses in ((1000, [200]), (LIMITS.head_bytes // 4, [431])):
+        one = Served()
+        headers = [b"A%d: " % number + b"b" * size + b"\r\n" for number in range(4)]
+        await one.send(HEAD, *headers, b"\r\n")
+        assert one.statuses == statuses
+
+
+async def test_a_large_head_in_one_piece_is_refused_also_behind_others() -> None:
+    large = HEAD + (b"A: " + b"b" * 9000 + b"\r\n") * 4 + b"\r\n"
+    for before in (b"", HEAD + b"\r\n"):
+        one = Served()
+        await one.send(before + large)
+        assert one.statuses[-1] == 431
+
+
+async def test_a_body_that_comes_apart_from_its_head_has_its_deadline_from_then_on() -> None:
+    one = Served()
+    await one.send(HEAD + b"\r\n")
+    one.clock.until(50.0)
+    await one.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    one.clock.until(59.9)
+    assert one.statuses == [200]
+    one.clock.until(60.1)
+    assert one.statuses == [200, 408]
+
+
+async def test_who_asks_for_another_protocol_is_served_as_if_not_and_so_is_what_comes_behind() -> None:
+    one = Served()
+    upgrade = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nhi"
+    await one.send(upgrade + HEAD + b"\r\n")
+    assert (one.statuses, one.bodies) == ([200, 200], [b"hi", b""])
+
+
+async def test_behind_the_last_request_of_a_connection_nothing_is_read() -> None:
+    one = Served()
+    await one.send(HEAD + b"Connection: close\r\n\r\n" + HEAD + b"\r\n")
+    assert (one.statuses, one.bodies) == ([200], [b""])
+
+
+async def test_without_a_place_probes_alone_are_answered() -> None:
+    for target, status in ((b"/health/live", 200), (b"/", 503)):
+        one = Served()
+        one.protocol.reserved = True
+        await one.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert one.statuses == [status]
