@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast test-long test-often e2e fuzz bench bench-feast-env generate generated-check golden rights clean
+.PHONY: help setup demo lint test fast test-long test-often e2e simulate fuzz bench bench-feast-env generate generated-check golden rights clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ test-often: $(READY) ## N runs of the tests (20) until one fails; ARGS='tests/ku
 
 e2e: $(READY) ## The e2e tests: on the embedded mode, or on any cluster with KUBECONFIG=path.
 	MILLRACE_E2E_KUBECONFIG='$(KUBECONFIG)' $(PYTEST) tests/e2e
+
+simulate: $(READY) ## The statistics of experiments, tried: false positives, power, coverage, regret (QUICK=1: fewer).
+	$(BIN)/python -m tests.simulate $(if $(QUICK),--quick)
 
 fuzz: $(READY) ## Fuzzes a parser for SECONDS (60): TARGET=arrow, or another of tests/fuzz/targets.py.
 	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS)

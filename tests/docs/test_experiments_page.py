@@ -1,0 +1,28 @@
+"""docs/experiments.md is run from top to bottom: its JSON as files, its commands beside what they print."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from millrace.cli.main import run
+
+PAGE = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+FILE = re.compile(r"^```json\n# (\S+\.json)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SESSION = re.compile(r"^```console\n\$ millrace ([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_every_command_of_the_page_prints_what_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILE.findall(PAGE):
+        (tmp_path / name).write_text(content)
+    sessions = SESSION.findall(PAGE)
+    assert len(sessions) == PAGE.count("```console") == 5
+    for command, expected in sessions:
+        with pytest.raises(SystemExit):
+            run(command.split())
+        assert capsys.readouterr().out == expected, command
