@@ -27,6 +27,8 @@ from millrace_services.inference.watch import Watch
 logger = logging.getLogger(__name__)
 
 INLINE_SECONDS: Final = 0.001
+# Runs on the loop that are measured by the thread's own time, which costs some microseconds, after one seemed long.
+_DOUBTFUL_RUNS: Final = 16
 
 Feeds = dict[str, Array]
 # Whether the client has gone away, so that nobody waits for the result any more.
@@ -41,15 +43,10 @@ class Meters(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A run: its outputs, how long it took, and what it costs the event loop.
-
-    The cost on the CPU is the thread's own time: a run in the lane waits for the interpreter while the loop is busy,
-    and on a busy machine for a processor, and neither says that it is long.
-    """
+    """A run: its outputs, and how long it took."""
 
     outputs: list[OutputTensor]
     seconds: float
-    cost: float
 
 
 class Flight(NamedTuple):
@@ -90,6 +87,7 @@ class DataPlane:
         self._options = runtime.run_options()
         self._watch = Watch(self._stop, hung)
         self._runs = 0
+        self._doubt = 0
         self._lost = lost
         self._check: asyncio.Task[bool] | None = None
 
@@ -118,7 +116,6 @@ class DataPlane:
         except ReportError as error:
             await self._look_for(error)
             raise
-        self.session.costs.learn(shapes, done.cost)
         self._meters.seconds(done.seconds)
         self._meters.rows(rows)
         return done.outputs
@@ -129,28 +126,51 @@ class DataPlane:
             return None
         self._runs += 1
         self._watch.run = self._runs
+        computed = thread_time() if self._doubt else 0.0
         try:
-            return self._run(INLINE, feeds, outputs, self._options)
+            done = self._run(INLINE, feeds, outputs, self._options)
         except StoppedError:
             logger.warning("a run took much longer than others of its shape; none is made on the event loop any more")
             self.session.costs.distrust()
             return None
         finally:
             self._watch.run = 0
+        if self._doubt:
+            self._doubt -= 1
+            cost = self._cost(done, computed)
+            if cost > INLINE_SECONDS:
+                self.session.costs.learn(shapes, cost)
+        elif done.seconds > INLINE_SECONDS:  # a busy machine, or values that matter
+            self._doubt = _DOUBTFUL_RUNS
+        return done
 
     async def _in_lane(self, shapes: Shapes, feeds: Feeds, outputs: list[str], gone: Gone) -> Done:
         options = runtime.run_options()
+        cost = 0.0
+
+        def work() -> Done:
+            nonlocal cost
+            computed = thread_time()
+            done = self._run(LANE, feeds, outputs, options)
+            cost = self._cost(done, computed)
+            return done
 
         def stop() -> None:
             options.terminate = True
 
-        return await self.lane.run(
-            lambda: self._run(LANE, feeds, outputs, options),
-            gone,
-            stop,
-            # Many may have come with shapes that were not known then.
-            lambda: self._if_short(shapes, feeds, outputs),
-        )
+        # Many may have come with shapes that were not known then.
+        done = await self.lane.run(work, gone, stop, lambda: self._if_short(shapes, feeds, outputs))
+        if cost:
+            self.session.costs.learn(shapes, cost)
+        return done
+
+    def _cost(self, done: Done, computed: float) -> float:
+        """What a run takes of the event loop, in seconds; ``computed`` is the thread's time before it.
+
+        On the CPU the thread's own time: in the lane it waits for the interpreter while the loop is busy, and on a busy
+        machine for a processor, and neither says that the run is long.
+        """
+        return thread_time() - computed if self.session.device == "cpu" else done.seconds
 
     def _run(self, slot: int, feeds: Feeds, outputs: list[str], options: Any) -> Done:
         """A run that is noted while it is made."""
@@ -164,12 +184,10 @@ class DataPlane:
             )
         record.begin(slot, key)
         try:
-            began, computed = perf_counter(), thread_time()
-            results = self.session.run(feeds, outputs, options)
-            cost, seconds = thread_time() - computed, perf_counter() - began
+            began = perf_counter()
+            return Done(self.session.run(feeds, outputs, options), perf_counter() - began)
         finally:
             record.end(slot)
-        return Done(results, seconds, cost if self.session.device == "cpu" else seconds)
 
     def _stop(self) -> None:
         self._options.terminate = True

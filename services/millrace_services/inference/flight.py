@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from millrace_services.inference.tensors import Array
 
@@ -83,8 +83,8 @@ def key_of(feeds: Mapping[str, Array]) -> int:
 
     Python's hash of bytes is keyed by a secret, so nobody can make an input that passes for another's.
     """
-    parts: list[Any] = []
+    key = 0
     for name, values in feeds.items():
-        content = values.tobytes() if values.dtype != object else tuple(values.ravel().tolist())
-        parts += (name, values.dtype.char, values.shape, content)
-    return hash(tuple(parts)) & _MASK or 1
+        content = values.tobytes() if not values.dtype.hasobject else tuple(values.ravel().tolist())
+        key = hash((key, name, values.dtype.char, values.shape, content))
+    return key & _MASK or 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -145,3 +146,33 @@ class Eager(Costs):
 
     def learn(self, shapes, seconds):
         super().learn(shapes, 0.0)
+
+
+async def test_a_run_on_the_loop_that_was_long_by_the_clock_alone_goes_on_and_one_that_computed_long_does_not(tmp_path):
+    loaded = session.load_warm(counting(tmp_path / "model.onnx"), "cpu", 1)
+    loaded.costs._seconds[((1, 1),)] = 0.0
+    loaded.run = Paused(loaded.run)
+    data = data_of(loaded, [])
+    for count in (1, 1):
+        await data.infer({"x": np.array([[count]], np.float32)}, ["y"], here)
+        assert loaded.costs.expected(((1, 1),)) == 0.0, "the machine was busy"
+    loaded.run.computing = 0.005
+    await data.infer({"x": np.array([[1]], np.float32)}, ["y"], here)
+    assert loaded.costs.expected(((1, 1),)) >= 0.005
+    await data.aclose()
+
+
+class Paused:
+    """Runs that take more than a millisecond, of which they compute as much as is said."""
+
+    def __init__(self, run):
+        self._run = run
+        self.computing = 0.0
+
+    def __call__(self, *given):
+        results = self._run(*given)
+        time.sleep(0.002)
+        until = time.thread_time() + self.computing
+        while time.thread_time() < until:
+            pass
+        return results
