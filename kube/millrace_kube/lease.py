@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 DURATION: Final = 15.0
 DEADLINE: Final = 10.0
 RETRY: Final = 3.0
+ANSWER: Final = 2 * RETRY
 # Until the next try of a leader that could not renew: a request that got no answer leaves it no time for ``RETRY``.
 _SOON: Final = 0.5
 
@@ -50,7 +51,7 @@ class LeaderLease:
         is_dead: whether the process of an identity is known to have ended.
         clock: seconds by which validity and silence are measured; ``wall``: the time of day, as ``renewTime`` has it.
         duration: seconds of silence after which others take over; ``deadline``: after which this process stops leading;
-            ``retry``: between tries.
+            ``retry``: between tries; ``answer``: for the API server's answers to one try.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class LeaderLease:
         duration: float = DURATION,
         deadline: float = DEADLINE,
         retry: float = RETRY,
+        answer: float = ANSWER,
     ) -> None:
         self._client = client
         self._place = (namespace, name)
@@ -76,6 +78,7 @@ class LeaderLease:
         self._duration = duration
         self._deadline = deadline
         self._retry = retry
+        self._answer = answer
         self._valid_until = float("-inf")
         self._may_be_ours = False  # A write of our name was sent; whether it took effect is another matter.
         self._seen: tuple[str, float] = ("", 0.0)
@@ -123,7 +126,7 @@ class LeaderLease:
         """One attempt to acquire or renew; False, and perhaps no longer held, where it did not succeed."""
         began = self._clock()
         try:
-            async with asyncio.timeout(self._retry * 2):
+            async with asyncio.timeout(self._answer):
                 lease = await self._client.get(LEASES, *self._place)
                 if lease is not None and not self._is_free(lease):
                     self._may_be_ours, self._valid_until = False, float("-inf")

@@ -86,7 +86,9 @@ async def test_a_candidate_that_is_cut_off_leads_only_where_the_lease_says_so_an
     namespace, number = api.namespace(), 0
 
     def candidate(name: str) -> LeaderLease:
-        return LeaderLease(client, namespace, "operator", name, is_dead=lambda _: False, clock=lambda: 0.0, retry=0.02)
+        return LeaderLease(
+            client, namespace, "operator", name, is_dead=lambda _: False, clock=lambda: 0.0, retry=0.02, answer=60
+        )
 
     mine = candidate("0")
 
@@ -112,7 +114,7 @@ async def test_a_candidate_that_is_cut_off_leads_only_where_the_lease_says_so_an
 
 async def test_a_leader_that_is_cut_off_while_it_lets_go_leads_no_more(client: Client, api: Api) -> None:
     namespace = api.namespace()
-    mine = LeaderLease(client, namespace, "operator", "mine", is_dead=lambda _: False, retry=0.02)
+    mine = LeaderLease(client, namespace, "operator", "mine", is_dead=lambda _: False, retry=0.02, answer=60)
 
     async def lead_and_let_go() -> None:
         await mine.release()
@@ -126,7 +128,9 @@ async def test_a_leader_that_is_cut_off_while_it_lets_go_leads_no_more(client: C
 async def test_a_leader_that_is_cut_off_while_it_renews_keeps_what_it_had(client: Client, api: Api) -> None:
     namespace = api.namespace()
     now = [0.0]
-    mine = LeaderLease(client, namespace, "operator", "mine", is_dead=lambda _: False, clock=lambda: now[0], retry=0.3)
+    mine = LeaderLease(
+        client, namespace, "operator", "mine", is_dead=lambda _: False, clock=lambda: now[0], retry=0.3, answer=60
+    )
     await mine.acquire()
 
     async for _ in everywhere(mine.keep, at_most=5):

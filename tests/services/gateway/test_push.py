@@ -47,6 +47,14 @@ def push(gateway: RunningService, df: Any, headers: dict[str, str] | None = None
     return httpx.post(f"{gateway.url}/push", json=body, headers=headers, timeout=60)
 
 
+def until_ready(gateway: RunningService) -> None:
+    """It listens before it knows what the registry has."""
+    until = time.monotonic() + 60
+    while httpx.get(f"{gateway.url}/health").status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def visits(gateway: RunningService, *users: int) -> list[Any]:
     found = columns(ask(gateway, {"features": ["stats:visits"], "entities": {"user_id": users}, "project": "shop"}))
     return list(found["visits"]["values"])
@@ -142,13 +150,8 @@ def test_more_than_may_be_in_work_is_sent_back_until_there_is_room(
         MILLRACE_PUSH_BYTES="10000",
         MILLRACE_MAX_BODY_BYTES="20000",
     )
+    until_ready(small)
     until = time.monotonic() + 60
-    while True:
-        try:
-            if httpx.get(f"{small.url}/health").status_code == 200:
-                break
-        except httpx.ConnectError:
-            assert time.monotonic() < until
     where = urlsplit(small.url)
     with socket.create_connection((where.hostname, where.port)) as slow:
         slow.sendall(b"POST /push HTTP/1.1\r\nhost: x\r\ncontent-length: 9901\r\n\r\n")
@@ -237,6 +240,7 @@ def test_how_late_rows_may_be_stands_beside_them_for_runs(
         MILLRACE_OUTGOING=destinations.OPEN.as_json(),
         MILLRACE_PUSH_TOLERANCE="2h",
     )
+    until_ready(patient)
     assert push(gateway, rows((1, 1.0, 1))).status_code == 200
     assert store.client.hget(keys.meta("shop", "stats"), keys.META_TOLERANCE) is None
     assert push(patient, rows((1, 1.0, 1))).status_code == 200
