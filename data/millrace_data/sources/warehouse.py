@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 import re
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,8 @@ from millrace_data.sources.database_errors import explained
 from millrace_data.sources.reading import Reading
 
 _ROWS: Final = 20_000
+# Of one text or blob of SQLite, or of one row.
+_SQLITE_BYTES: Final = 64 << 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
 # compare as times do only where the days differ.
@@ -199,6 +202,10 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Wareh
 def _opened(
     definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str
 ) -> tuple[WarehouseSource, pa.Schema | None]:
+    if connection.dialect.name == "sqlite":
+        # A query runs in this very process: zeroblob and printf make values of any size otherwise.
+        driver: Any = connection.connection.driver_connection
+        driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _SQLITE_BYTES)
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("pragma journal_mode").scalar() == "wal":
         connection.exec_driver_sql("begin")
     there = _columns(definition, spec, connection, field)
