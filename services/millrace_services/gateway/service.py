@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from importlib import import_module
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from millrace_core.base.errors import NotFoundError, TooLargeError
+from millrace_core.features.evaluation.time_limit import LIGHT_STEPS
 from millrace_core.features.online import feast_form, keys
 from millrace_core.features.online.feature_columns import (
     NOT_FOUND,
@@ -35,9 +36,6 @@ from millrace_services.web.hot import Answer, Call
 from millrace_services.web.metrics import Series
 
 logger = logging.getLogger(__name__)
-
-# Steps of expressions (``Program.work``) that are surely done within a few milliseconds.
-_AT_ONCE_STEPS: Final = 2**19
 
 CountErrors = Callable[[tuple[str, str], Mapping[str, int]], None]
 
@@ -203,7 +201,7 @@ class FeatureReads:
         reader, layouts = view.reader, self._layouts.get(view.name)
         if not reader.computes:
             return reader.read(rows, now, request_values, layouts)
-        if not view.turn.locked() and reader.work(rows, size) <= _AT_ONCE_STEPS:
+        if not view.turn.locked() and reader.work(rows, size) <= LIGHT_STEPS:
             return reader.read(rows, now, request_values, layouts)
         async with view.turn:
             return await asyncio.to_thread(reader.read, rows, now, request_values, layouts)

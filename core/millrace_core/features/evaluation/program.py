@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from itertools import accumulate, chain
 from math import inf
@@ -31,18 +31,18 @@ from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
-from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIMIT, READ_SECONDS, TimeLimit
+from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIGHT_STEPS, LIMIT, READ_SECONDS, TimeLimit
 from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
 from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.expressions import REQUEST
 from millrace_core.features.expressions.polynomial import INPUT
 from millrace_core.features.expressions.sql_writer import Name, quoted
-from millrace_core.features.types.arrow_numpy import Numbers, integers, one_array
+from millrace_core.features.types.arrow_numpy import one_array
 from millrace_core.features.types.conform import ARROW
 
 _BATCH: Final = 65_536
-# Expressions whose failures one 64-bit integer of a row tells.
-_MASK: Final = 62
+# Expressions whose failures one 32-bit integer of a row tells: a constant of 64 bits is cast for each vector.
+_MASK: Final = 30
 # What the rows of one vector may need together: bytes, and steps, which take some 0.1 s.
 _VECTOR_BYTES: Final = 2**26
 _VECTOR_STEPS: Final = 2**25
@@ -89,6 +89,7 @@ class Program:
         wanted: names of the features to compute, each with an expression.
         given: names of features with an expression that are inputs here, because they are stored.
         limit: stops what takes too long.
+        seconds: how long ``arrays`` may take.
 
     Attributes:
         inputs: the columns that it reads, in order.
@@ -96,10 +97,16 @@ class Program:
     """
 
     def __init__(
-        self, definition: Definition, wanted: Iterable[str], given: Iterable[str], limit: TimeLimit = LIMIT
+        self,
+        definition: Definition,
+        wanted: Iterable[str],
+        given: Iterable[str],
+        limit: TimeLimit = LIMIT,
+        seconds: float = BATCH_SECONDS,
     ) -> None:
         self.wanted = tuple(wanted)
         self._limit = limit
+        self._seconds = seconds
         self._view = definition.view
         self._types = tuple(definition.feature[name].type for name in self.wanted)
         steps, read = _steps(definition, self.wanted, frozenset(given))
@@ -140,10 +147,11 @@ class Program:
         """
         given = [_without_zone(column) for column in columns]
         batch = pa.record_batch([*given, visible, entity], schema=self._schema)
-        with self._explained(len(visible)), _database().cursor() as cursor, self._limit.over(cursor, BATCH_SECONDS):
+        with self._explained(len(visible)), _database().cursor() as cursor:
             cursor.register(GIVEN, _sliced(batch, self._slice))
-            table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
-        masks = [integers(one_array(column)) for column in table.columns[: self._masks]]
+            with self._limit.over(cursor, self._seconds):
+                table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
+        masks = [one_array(column).to_numpy(zero_copy_only=False) for column in table.columns[: self._masks]]
         found = table.columns[self._masks :]
         values = [pc.cast(one_array(each), ARROW[kind]) for each, kind in zip(found, self._types, strict=True)]
         return Computed(values, self._errors(masks))
@@ -159,10 +167,11 @@ class Program:
                 all_there = f"(select *, true as {_VISIBLE}, true as {_ENTITY} from {GIVEN})"  # noqa: S608
                 query = self._query(all_there, REAL)
                 self._cursor = _database().cursor()
-                with self._limit.over(self._cursor, READ_SECONDS):
+                # A process's first query also imports what DuckDB knows tables of, which may take seconds.
+                with self._limit.over(self._cursor, BATCH_SECONDS):
                     self._standing = StandingQuery(self._cursor, fields, query, self._slice)
             try:
-                with self._limit.over(self._cursor, READ_SECONDS):
+                with nullcontext() if self._light(arrays, rows) else self._limit.over(self._cursor, READ_SECONDS):
                     found = self._standing.rows(arrays, rows)
             except BaseException:
                 # Rows that were not fetched would become the answer to the next request.
@@ -172,7 +181,12 @@ class Program:
         masks, values = values[: self._masks], values[self._masks :]
         return Computed(values, self._errors([np.array(mask) for mask in masks]) if any(map(any, masks)) else {})
 
-    def _errors(self, masks: Sequence[Numbers]) -> dict[str, int]:
+    def _light(self, arrays: Sequence[pa.Array], rows: int) -> bool:
+        """Whether the rows are surely computed at once, so that nobody need watch."""
+        size = sum(each.nbytes for each in arrays) if self._steps_each else 0
+        return rows * self._fixed_steps + size * self._steps_each <= LIGHT_STEPS
+
+    def _errors(self, masks: Sequence[np.ndarray[Any, Any]]) -> dict[str, int]:
         found: dict[str, int] = {}
         for first, mask in enumerate(masks):
             if not mask.any():
@@ -263,7 +277,7 @@ def _query(
         if types[name] == "timestamp":
             # What is no moment of the calendar is null in every row and answer.
             fails = f"({fails}) or isinf({columns[name,]})"
-        failed.append(f"case when {fails} then {1 << index % _MASK}::bigint else 0 end")
+        failed.append(f"case when {fails} then {1 << index % _MASK} else 0 end")
     masks = [" + ".join(failed[begin : begin + _MASK]) for begin in range(0, len(failed), _MASK)]
     outputs = ", ".join([*first, *masks, *(_out(columns[name,], types[name]) for name in wanted)])
     return f"select {outputs} from {query}"  # noqa: S608 written anew

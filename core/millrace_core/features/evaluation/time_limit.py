@@ -1,7 +1,6 @@
 """Stops queries that run longer than they may.
 
-One thread looks every so often at what runs. To begin and to end costs a microsecond, so small reads can be watched,
-too. DuckDB looks for an interruption between vectors: ``program`` sees to it that one of them does not take long.
+One thread looks every so often at what runs. What is surely short (``LIGHT_STEPS``) need not be watched. DuckDB looks for an interruption between vectors: ``program`` sees to it that one of them does not take long.
 """
 
 from __future__ import annotations
@@ -9,13 +8,15 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 # For reads, and for a batch of a run or of a training set.
 READ_SECONDS: Final = 1.0
 BATCH_SECONDS: Final = 120.0
+# Steps (``growth``) that are surely done within a few milliseconds: they need neither a watch nor a thread.
+LIGHT_STEPS: Final = 2**19
 _LOOKS_WITHOUT_WORK: Final = 50
 
 
@@ -36,20 +37,20 @@ class TimeLimit:
         self._running: dict[int, tuple[Any, float]] = {}
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def over(self, connection: Any, seconds: float) -> Iterator[None]:
+    def over(self, connection: Any, seconds: float) -> AbstractContextManager[None]:
         """Interrupts the connection as long as the body runs on beyond these seconds; it raises DuckDB's
         ``InterruptException`` then. Nothing is interrupted after the body."""
-        key = id(connection)
+        return _Body(self, connection, seconds)
+
+    def _begin(self, connection: Any, seconds: float) -> None:
         with self._lock:
-            self._running[key] = connection, self._clock() + seconds
+            self._running[id(connection)] = connection, self._clock() + seconds
         if not self._work.is_set():
             self._wake()
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._running[key]
+
+    def _leave(self, connection: Any) -> None:
+        with self._lock:
+            del self._running[id(connection)]
 
     def _wake(self) -> None:
         with self._lock:
@@ -80,6 +81,23 @@ class TimeLimit:
                 if idle > _LOOKS_WITHOUT_WORK and not self._ended.is_set():
                     idle = 0
                     self._work.clear()
+
+
+class _Body:
+    """What ``TimeLimit.over`` gives; a generator would take small reads several times as long."""
+
+    __slots__ = ("_connection", "_limit", "_seconds")
+
+    def __init__(self, limit: TimeLimit, connection: Any, seconds: float) -> None:
+        self._limit = limit
+        self._connection = connection
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._limit._begin(self._connection, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        self._limit._leave(self._connection)
 
 
 LIMIT: Final = TimeLimit()

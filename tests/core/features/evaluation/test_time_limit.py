@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import count
+from itertools import count, repeat
 
 import duckdb
 import pyarrow as pa
@@ -17,8 +17,8 @@ from tests.core.features.expressions.test_compiled import computed, view
 
 # Weeks of work.
 ENDLESS = "select count(*) from range(10000000000000) a, range(1000) b where a.range % 7 = b.range % 3"
-# With 20 of them 20,000 rows take 500 billion steps, which is some hours.
-HEAVY = [computed(f"x{index}", f"levenshtein(a || '{index}', reverse(a))", "int64") for index in range(20)]
+# With 3 of them 20,000 rows take 80 billion steps, which is many minutes.
+HEAVY = [computed(f"x{index}", f"levenshtein(a || '{index}', reverse(a))", "int64") for index in range(3)]
 
 
 def passing() -> TimeLimit:
@@ -49,10 +49,13 @@ def test_others_than_the_one_that_takes_too_long_go_on() -> None:
 
 def test_a_read_that_takes_too_long_is_refused_by_its_features_and_the_next_one_is_answered() -> None:
     definition = view(*HEAVY, columns=[{"name": "a", "type": "string"}])
-    names = [f"x{index}" for index in range(20)]
-    program = Program(definition, names, (), passing())
+    names = [f"x{index}" for index in range(3)]
+    clock = [repeat(0)]
+    program = Program(definition, names, (), TimeLimit(lambda: float(next(clock[-1])), every=0.001))
+    program.values([["ab"]], 1)
+    clock.append(count(0, 3600))
 
-    with pytest.raises(RejectError, match=r"x0, x1.*of feature view .* took too long for 20000 rows") as refused:
+    with pytest.raises(RejectError, match=r"x0, x1, x2 of feature view .* took too long for 20000 rows") as refused:
         program.values([["é" * 600] * 20_000], 20_000)
 
     assert refused.value.reason == "ExpressionTooSlow"
@@ -74,8 +77,22 @@ def test_a_process_ends_in_silence_after_it_was_watched() -> None:
 
 def test_a_batch_of_a_run_that_takes_too_long_is_refused_too() -> None:
     definition = view(*HEAVY, columns=[{"name": "a", "type": "string"}])
-    program = Program(definition, [f"x{index}" for index in range(20)], (), passing())
+    program = Program(definition, [f"x{index}" for index in range(3)], (), passing())
     there = pa.array([True] * 20_000)
 
     with pytest.raises(RejectError, match="took too long for 20000 rows"):
         program.arrays([pa.array(["é" * 600] * 20_000)], there, there)
+
+
+def test_what_is_surely_short_is_not_watched_and_what_may_be_long_is() -> None:
+    looked = count()
+    limit = TimeLimit(lambda: float(next(looked)), every=3600)
+    definition = view(computed("short", "strlen(a)", "int64"), HEAVY[0], columns=[{"name": "a", "type": "string"}])
+    for name, watched in ("short", 0), ("x0", 1):
+        program = Program(definition, [name], (), limit)
+        program.values([["ab"]], 1)
+        before = next(looked)
+
+        assert program.values([["ab"]], 1).values == [(2,)]
+
+        assert next(looked) == before + 1 + watched
