@@ -1,6 +1,7 @@
 """Stops queries that run longer than they may.
 
-One thread looks every so often at what runs. What is surely short (``LIGHT_STEPS``) need not be watched. DuckDB looks for an interruption between vectors: ``program`` sees to it that one of them does not take long.
+One thread looks every so often at what runs. What is surely short (``LIGHT_STEPS``) need not be watched. DuckDB looks
+for an interruption between vectors: ``program`` sees to it that one of them does not take long.
 """
 
 from __future__ import annotations

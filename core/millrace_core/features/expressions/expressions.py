@@ -94,6 +94,8 @@ def parse(text: str, *, where: str, fields: bool = False) -> Expression:
         raise _refused(f"{len(text)} characters came, {MOST_CHARACTERS} are the most", where, "Split it over features")
     if "\0" in text:
         raise _refused("a zero character came", where, "Leave it out")
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise _refused("half of a surrogate pair came, which is no character", where, "Leave it out")
     try:
         return _parse(text, where, fields)
     except RecursionError:
