@@ -23,6 +23,7 @@ from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
 from tests.builders import feature_view
+from tests.fuzz import expressions
 from tests.fuzz.http_head import HttpHead
 from tests.hostile_arrow import rows, stream, texts
 from tests.services.gateway.test_feature_reads import compiled, published
@@ -159,6 +160,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "arrow": Target(_arrow, (RejectError,), _ARROW),
     "arrow-push": Target(_arrow_push, (RejectError,), _ARROW),
     "arrow-read": Target(_arrow_read, (RejectError,), _ARROW),
+    "expressions": Target(expressions.check, (RejectError,), expressions.SEEDS),
     "feast-push": Target(_feast_push, (RejectError,), [_PUSH]),
     "feast-read": Target(_feast_read, (RejectError,), [_READ]),
     "http_head": Target(HttpHead(), (), HttpHead.SEEDS),

@@ -135,7 +135,12 @@ def function(name: str, arguments: Sequence[Argument]) -> Made:
     Raises:
         TooLargeError: an argument that must be constant is none, or is too large.
     """
-    return RULES.get(name, _number)(name, arguments)
+    try:
+        return RULES.get(name, _number)(name, arguments)
+    except IndexError:
+        raise TooLargeError(
+            f"{name} came with {len(arguments)} arguments, which are too few", "Give it all its arguments"
+        ) from None
 
 
 def _sizes(arguments: Sequence[Argument]) -> Polynomial:
@@ -236,7 +241,7 @@ def _translated(name: str, arguments: Sequence[Argument]) -> Made:
 
 def _separated(_: str, arguments: Sequence[Argument]) -> Made:
     """``concat_ws(separator, …)``."""
-    separator, *rest = [each.bound for each in arguments]
+    separator, rest = arguments[0].bound, [each.bound for each in arguments[1:]]
     value = together(rest)
     gaps = constant(len(rest)) + value.elements
     return Made(Bound(value.size + separator.size * gaps + constant(_DIGITS * len(rest)), _NOTHING), value.size)

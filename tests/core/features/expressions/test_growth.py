@@ -183,3 +183,14 @@ def test_no_value_is_longer_than_its_bound(written: str) -> None:
     grown = expression.growth(lambda _: UNKNOWN)
     assert found <= grown.value.size.at(2 * len(text.encode()))
     assert expression.longest is None or grown.bytes.at(expression.longest) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("text", ["split(", "concat_ws("])
+def test_a_call_without_arguments_is_refused(text: str) -> None:
+    with pytest.raises(RejectError, match="0 arguments, which are too few"):
+        parse(f"{text})", where="x")
+
+
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(RejectError, match="surrogate"):
+        parse("'\ud800'", where="x")
