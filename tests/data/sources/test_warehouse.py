@@ -252,7 +252,7 @@ def sqlite(folder: Path, table: str, row: str) -> Credentials:
 
 def test_a_query_of_sqlite_makes_no_values_of_any_size(tmp_path: Path) -> None:
     known = sqlite(tmp_path, "create table t (id integer, at datetime, word text)", "(1, '1970-01-02', 'a')")
-    for made in ("printf('%.*c', 900000000, 'x')", "hex(zeroblob(400000000))"):
+    for made in ("hex(zeroblob(400000000))", "hex(zeroblob(40000000))"):
         view = compiled({"sql": {"query": f"select id, at, {made} as word from t"}})
         with pytest.raises(RejectError, match="too big"):
             values(view, known)

@@ -15,4 +15,6 @@ IN_MEMORY: Final[Mapping[str, Any]] = {"memory_limit": "512MiB", "temp_directory
 
 # The optimizer moves a common subexpression out of its try(), and computes constants before it: one row on which it
 # fails, or none, would then fail the query. And its time grows with the cube of an expression's depth.
-ROW_BY_ROW: Final = "set global disabled_optimizers = 'common_subexpressions,expression_rewriter'"
+ROW_BY_ROW: Final = (
+    "set global disabled_optimizers = 'common_subexpressions,expression_rewriter,statistics_propagation'"
+)

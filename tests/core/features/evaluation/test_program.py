@@ -328,3 +328,12 @@ def stored_rows(definition: Definition, history: TableSource, engine: Engine) ->
         packed = row_encoder.encode(Layout.of(definition), rows.event_times, rows.created_times, rows.features)
         found |= zip(rows.keys[0].to_pylist(), packed.to_pylist(), strict=True)
     return found
+
+
+@pytest.mark.parametrize("expression", ["'x' or a > 1", "'x' and a > 1", "a > 1 or cast('x' as bool)"])
+def test_a_constant_that_cannot_be_computed_is_no_fault_of_the_query(expression: str) -> None:
+    definition = view(computed("x", expression, "bool"), columns=[{"name": "a", "type": "int64"}])
+    program = Program(definition, ["x"], ())
+    there = pa.array([True])
+    assert program.arrays([pa.array([1])], there, there).errors == {"x": 1}
+    assert program.values([[1]], 1).errors == {"x": 1}
