@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import duckdb
 import pyarrow as pa
 
-from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.source_columns import ComputedColumn
 from millrace_core.features.expressions import expressions
@@ -15,7 +14,7 @@ from millrace_core.features.expressions.sql_writer import Name, quoted
 from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_core.features.types.conform import require_fit
 from millrace_data.sources.columns import uses
-from millrace_data.sources.row_expressions import RowExpressions, first_line, row_expressions
+from millrace_data.sources.row_expressions import RowExpressions, failure, require_short, row_expressions
 
 
 class ComputedSource:
@@ -58,16 +57,15 @@ class ComputedSource:
     ) -> dict[str, pa.Array]:
         if not made:
             return {}
+        for each in made.values():
+            require_short(each.expression, batch, each.reads, each.where)
         try:
             return dict(zip(made, engine.evaluate(batch, reads, [_sql(each) for each in made.values()]), strict=True))
         except duckdb.Error as error:
-            failed = next((each for each in made.values() if _fails(engine, batch, reads, each)), None)
-            raise RejectError(
-                f"the expression fails on a row: {first_line(error)}",
-                hint="Guard it, for example with try_cast or nullif",
-                field=failed.where if failed else "spec.source.columns",
-                reason="BadExpression",
-            ) from error
+            failed = None
+            if not isinstance(error, duckdb.InterruptException):  # it would take as long again
+                failed = next((each for each in made.values() if _fails(engine, batch, reads, each)), None)
+            raise failure(error, "the expression", failed.where if failed else "spec.source.columns") from error
 
     def _kinds(self, schema: pa.Schema, definition: Definition) -> dict[str, pa.DataType]:
         """The Arrow types of the computed columns."""

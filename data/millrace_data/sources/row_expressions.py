@@ -1,6 +1,7 @@
 """Expressions over the rows of a source, evaluated by DuckDB over batches as they come, whatever the kind of source.
 
-They see times as they are in UTC, without a zone.
+They see times as they are in UTC, without a zone. Memory, time and the length of what they read are limited as those of
+features (``program``).
 """
 
 from __future__ import annotations
@@ -11,25 +12,35 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from millrace_core.base.errors import RejectError
 from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIMIT, TimeLimit
-from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
+from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS
+from millrace_core.features.expressions.expressions import Expression
 
-_SETTINGS: Final[dict[str, Any]] = {"threads": 1, **NO_DOWNLOADS}
+_SETTINGS: Final[dict[str, Any]] = {"threads": 1, **IN_MEMORY, **NO_DOWNLOADS}
 
 
 class RowExpressions:
-    """A DuckDB session. What it cannot compute, or not in time, it raises as ``duckdb.Error``."""
+    """A DuckDB session. What it cannot compute, or not in time, it raises as ``duckdb.Error``.
 
-    def __init__(self, engine: duckdb.DuckDBPyConnection, limit: TimeLimit = LIMIT) -> None:
+    Args:
+        seconds: how long a batch may take.
+    """
+
+    def __init__(
+        self, engine: duckdb.DuckDBPyConnection, limit: TimeLimit = LIMIT, seconds: float = BATCH_SECONDS
+    ) -> None:
         self._engine = engine
         self._limit = limit
+        self._seconds = seconds
 
     def evaluate(self, batch: pa.RecordBatch, columns: Sequence[str], selected: Sequence[str]) -> list[pa.Array]:
         """The value of each selected SQL for each row; it sees the named columns of the batch."""
         self._register(columns, [batch.column(name) for name in columns], batch.num_rows)
         named = ", ".join(f"{sql} as f{index}" for index, sql in enumerate(selected))
-        with self._limit.over(self._engine, BATCH_SECONDS):
+        with self._limit.over(self._engine, self._seconds):
             found = self._engine.sql(f"select {named} from rows").to_arrow_table()  # noqa: S608 written anew
         return [pa.concat_arrays(column.chunks) if column.num_chunks else _none(column) for column in found.columns]
 
@@ -44,16 +55,70 @@ class RowExpressions:
 
 
 @contextmanager
-def row_expressions() -> Iterator[RowExpressions]:
-    """A session of its own."""
+def row_expressions(seconds: float = BATCH_SECONDS) -> Iterator[RowExpressions]:
+    """A session of its own, in which a batch may take so many seconds."""
     with duckdb.connect(":memory:", config=_SETTINGS) as engine:
         engine.execute("set TimeZone = 'UTC'")
-        yield RowExpressions(engine)
+        yield RowExpressions(engine, seconds=seconds)
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+def require_short(expression: Expression, batch: pa.RecordBatch, columns: Sequence[str], where: str) -> None:
+    """Refuses a batch with a value that is longer than an expression takes it (``Expression.longest``).
+
+    Raises:
+        RejectError: names the column, and how long the value is.
+    """
+    if expression.longest is None:
+        return
+    for name in columns:
+        longest = _longest(batch.column(name))
+        if longest > expression.longest:
+            raise RejectError(
+                f"a value of column {name!r} has {longest:,} bytes, and the expression takes {expression.longest:,}, "
+                "because what it makes grows faster than what it reads",
+                hint="Shorten it in the source, or make the expression simpler",
+                field=where,
+                reason="ExpressionTooLarge",
+            )
+
+
+def failure(error: duckdb.Error, what: str, where: str) -> RejectError:
+    """The refusal of a batch that cannot be computed; ``what`` is computed, such as "the filter"."""
+    hint = "Make it simpler, or compute it in the source"
+    if isinstance(error, duckdb.InterruptException):
+        return RejectError(
+            f"{what} took too long for a batch of rows, and was stopped",
+            hint=hint,
+            field=where,
+            reason="ExpressionTooSlow",
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return RejectError(
+            f"{what} needs more than {IN_MEMORY['memory_limit']} for a batch of rows",
+            hint=hint,
+            field=where,
+            reason="ExpressionTooLarge",
+        )
+    said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return RejectError(
+        f"{what} fails on a row: {said}",
+        hint="Guard it, for example with try_cast or nullif",
+        field=where,
+        reason="BadExpression",
+    )
+
+
+def _longest(column: pa.Array) -> int:
+    """The bytes of the longest value: of a text its own, of others 8 for each element and all that these have."""
+    kind = column.type
+    if pa.types.is_struct(kind):
+        return max((_longest(each) for each in column.flatten()), default=0)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        elements = pc.max(pc.list_value_length(column)).as_py() or 0
+        return int(elements * max(8, _longest(column.flatten())))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+        return int(pc.max(pc.binary_length(column)).as_py() or 0)
+    return 8 if column.type.num_fields == 0 else column.nbytes
 
 
 def _none(column: pa.ChunkedArray) -> pa.Array:
