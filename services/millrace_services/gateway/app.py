@@ -21,6 +21,7 @@ from millrace_data.objects.door import Door
 from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.arrow_bodies import ArrowBodies
 from millrace_services.gateway.definitions import Definitions
+from millrace_services.gateway.evaluations import Evaluations
 from millrace_services.gateway.kept_copy import KeptCopy
 from millrace_services.gateway.service import FeatureReads, ReadMetrics
 from millrace_services.gateway.settings import GatewaySettings
@@ -57,6 +58,7 @@ class Gateway:
         self._pushes: Pushes | None = None
         self.service = Service("Millrace gateway", settings, self._lifespan)
         self.service.health.add("definitions", self._check)
+        self._evaluations = Evaluations()
         admission = self._admission = Admission(settings.push_bytes)
         self.service.hot("POST", "/push", self._push, gate=admission)
         # What Feast's clients know, in Feast's forms. Nobody else writes to the online store by this name.
@@ -105,7 +107,14 @@ class Gateway:
             definitions = Definitions(client, settings.refresh_seconds, KeptCopy(store))
             bodies = ArrowBodies(settings.max_rows, settings.max_body_bytes, Admission(settings.push_bytes))
             self._reads = FeatureReads(
-                definitions, store, settings.project, settings.max_rows, bodies, now_microseconds, self._read_metrics
+                definitions,
+                store,
+                settings.project,
+                settings.max_rows,
+                bodies,
+                self._evaluations,
+                now_microseconds,
+                self._read_metrics,
             )
             # Without a step between: it is the hottest route that there is.
             self.service.hot("POST", "/get-online-features", self._reads.handle)
@@ -121,6 +130,7 @@ class Gateway:
                 with suppress(asyncio.CancelledError):
                     await refreshing
                 store.close()
+                self._evaluations.close()
 
     async def _push(self, call: Call, *, feast: bool = False) -> Answer:
         if self._made is None:
@@ -134,6 +144,7 @@ class Gateway:
                 self._settings.project,
                 self._append,
                 bodies,
+                self._evaluations,
                 self._pushed,
                 self._expression_errors,
                 now_microseconds,

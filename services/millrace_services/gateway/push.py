@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.time_limit import LIGHT_STEPS
 from millrace_core.features.online import push_batch, push_request
 from millrace_core.features.online.push_batch import PushClock
 from millrace_core.features.online.push_request import PushRequest
@@ -29,6 +30,7 @@ from millrace_data.online.commands import WriteContext
 from millrace_services.gateway import push_rows
 from millrace_services.gateway.arrow_bodies import ArrowBodies, Worker
 from millrace_services.gateway.definitions import Definitions
+from millrace_services.gateway.evaluations import Evaluations
 from millrace_services.gateway.push_rows import Work
 from millrace_services.gateway.service import CountErrors
 from millrace_services.gateway.store import RowStore
@@ -53,6 +55,7 @@ class Pushes:
     Args:
         append: writes the log.
         bodies: opens Arrow bodies.
+        evaluations: where expressions that may take long are evaluated.
         counts: what became of rows.
         count_errors: counts for how many rows the expression of a feature failed.
         now: the present moment in microseconds.
@@ -64,6 +67,7 @@ class Pushes:
     default_project: str
     append: Append
     bodies: ArrowBodies
+    evaluations: Evaluations
     counts: Counts
     count_errors: CountErrors
     now: Callable[[], int]
@@ -100,7 +104,8 @@ class Pushes:
         definition = await self._definition(request)
         self._require_possible(definition, request)
         clock = PushClock(self.now(), self.tolerance, "the gateway's MILLRACE_PUSH_TOLERANCE")
-        work = await self._worker.run(size, push_rows.checked, definition, request, clock)
+        heavy = push_rows.filters(definition)
+        work = await self._made(definition, heavy, size, push_rows.checked, definition, request, clock)
         answer = await self._land(definition, request, work, digest, size)
         if request.id:
             self._answers[name] = digest, answer
@@ -134,8 +139,17 @@ class Pushes:
         generation = await self.store.announce(definition.project, definition.view, layout, self.tolerance)
         context = WriteContext(self.now(), generation, pushed=True)
         by_slot = self.store.by_slot
-        commands, errors = await self._worker.run(size, push_rows.commands, definition, tables, context, by_slot)
+        heavy = push_rows.steps(definition, sum(table.num_rows for table in tables), size) > LIGHT_STEPS
+        arguments = definition, tables, context, by_slot
+        commands, errors = await self._made(definition, heavy, size, push_rows.commands, *arguments)
         return await self.store.write(commands), errors
+
+    async def _made(self, definition: Definition, heavy: bool, size: int, call: Callable[..., Any], *given: Any) -> Any:
+        """What ``call`` makes of a body of this size, off the event loop where expressions may take long."""
+        if not heavy:
+            return await self._worker.run(size, call, *given)
+        view = definition.project, definition.view
+        return await self.evaluations.run(definition.project, view, call, *given)
 
     async def _land(self, definition: Definition, request: PushRequest, work: Work, digest: bytes, size: int) -> Answer:
         rows, rejected = work.table.num_rows, work.rejected

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.time_limit import READ_SECONDS
+from millrace_core.features.expressions.growth import work
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.online import feast_form, push_batch
 from millrace_core.features.online.push_batch import PushClock, RejectedRow
@@ -20,6 +22,8 @@ from millrace_data.online.resp import Command
 from millrace_data.sources.filtered import FilteredSource
 
 _ALL_TIMES = TimeRange(None, 2**63 - 1)
+# To plan a letter of an expression, which is done anew for each push.
+_PLANNING_STEPS: Final = 2**9
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,20 @@ def commands(
     return made, errors
 
 
+def filters(definition: Definition) -> bool:
+    """Whether ``checked`` evaluates the view's row filter."""
+    return definition.source.where is not None
+
+
+def steps(definition: Definition, rows: int, size: int) -> float:
+    """Steps at most of the expressions that ``commands`` evaluates for so many rows of so many bytes, to plan them
+    included (``time_limit.LIGHT_STEPS``)."""
+    found = [feature.expression for feature in definition.features if feature.expression and not feature.on_demand]
+    each_row, each_byte = work((each.growth, each.longest) for each in found)
+    planning = _PLANNING_STEPS * sum(len(each.expression.text) for each in found)
+    return planning + rows * each_row + size * each_byte
+
+
 class _Pushed:
     """Pushed rows as a source."""
 
@@ -97,7 +115,7 @@ def _filtered(definition: Definition, table: pa.Table) -> pa.Table:
     condition = definition.source.where
     if condition is None or not table.num_rows:
         return table
-    source = FilteredSource(_Pushed(table), condition, None)
+    source = FilteredSource(_Pushed(table), condition, None, READ_SECONDS)
     return pa.Table.from_batches(list(source.scan(table.column_names, _ALL_TIMES)), table.schema)
 
 

@@ -31,6 +31,7 @@ from millrace_data.online.resp import KeyGroup
 from millrace_services.gateway import answer, answer_form
 from millrace_services.gateway.arrow_bodies import ArrowBodies, Worker
 from millrace_services.gateway.definitions import Definitions
+from millrace_services.gateway.evaluations import Evaluations
 from millrace_services.gateway.store import RowStore
 from millrace_services.web.hot import Answer, Call
 from millrace_services.web.metrics import Series
@@ -90,6 +91,7 @@ class FeatureReads:
 
     Args:
         bodies: opens Arrow bodies.
+        evaluations: where expressions that may take long are evaluated.
         now: the present moment in microseconds.
         metrics: the measurements.
     """
@@ -99,6 +101,7 @@ class FeatureReads:
     default_project: str
     max_rows: int
     bodies: ArrowBodies
+    evaluations: Evaluations
     now: Callable[[], int]
     metrics: ReadMetrics
 
@@ -201,10 +204,13 @@ class FeatureReads:
         reader, layouts = view.reader, self._layouts.get(view.name)
         if not reader.computes:
             return reader.read(rows, now, request_values, layouts)
-        if not view.turn.locked() and reader.work(rows, size) <= LIGHT_STEPS:
+        if not self.evaluations.busy(reader) and reader.work(rows, size) <= LIGHT_STEPS:
             return reader.read(rows, now, request_values, layouts)
-        async with view.turn:
-            return await asyncio.to_thread(reader.read, rows, now, request_values, layouts)
+        project, _ = view.name
+        found: FeatureColumns = await self.evaluations.run(
+            project, reader, reader.read, rows, now, request_values, layouts
+        )
+        return found
 
     async def _rows(self, plan: ReadPlan, request: FeatureRequest) -> Sequence[bytes | None]:
         """The rows of all entities, view by view; ``NO_ENTITY`` where a join key is null."""

@@ -47,9 +47,7 @@ def test_what_is_stopped_or_needs_too_much_memory_is_said_as_such() -> None:
         (pa.array([1, 2]), ""),
     ],
 )
-def test_a_value_longer_than_an_expression_takes_is_refused_by_its_column(
-    column: pa.Array, length: str
-) -> None:
+def test_a_value_longer_than_an_expression_takes_is_refused_by_its_column(column: pa.Array, length: str) -> None:
     expression = dataclasses.replace(parse("levenshtein(a, a)", where="w"), longest=10)
     batch = pa.record_batch({"a": column})
     if not length:

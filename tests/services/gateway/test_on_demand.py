@@ -234,3 +234,26 @@ def test_a_read_whose_expressions_take_too_long_is_refused_by_the_view_and_other
         )
     )
     assert found["ratio"]["values"] == [1.5]
+
+
+def test_a_push_whose_expressions_take_too_long_is_refused_by_the_view(
+    gateway: RunningService, publish: Publish, cart: None
+) -> None:
+    """20 expressions of a million steps for a row: 2,000 rows take minutes."""
+    heavy = [
+        {"name": f"x{n}", "type": "int64", "expression": f"levenshtein(a || '{n}', reverse(a))"} for n in range(20)
+    ]
+    slow = feature_view("slow").having("spec.features", [{"name": "a", "type": "string"}, *heavy])
+    publish(published(slow.build(), "shop"))
+    rows = {"user_id": [1], "event_timestamp": [datetime.now(UTC).isoformat()], "a": ["ab" * 300]}
+    rows = {name: values * 2000 for name, values in rows.items()}
+    rows["user_id"] = [*range(2000)]
+
+    answer = httpx.post(
+        f"{gateway.url}/push",
+        json={"project": "shop", "push_source_name": "slow", "df": rows, "to": "online"},
+        timeout=60,
+    )
+
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["reason"] == "ExpressionTooSlow"

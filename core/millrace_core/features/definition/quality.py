@@ -190,7 +190,7 @@ def _has(rule: QualityRule, name: str) -> bool:
 
 
 def _require_pattern(pattern: str, where: str) -> None:
-    """Refuses a pattern that is no regular expression: DuckDB binds a call with it."""
+    """Refuses a pattern that is no regular expression, or of too many states: DuckDB binds a call with it."""
     call = expressions.parse(f"regexp_matches(x, {literal(pattern)})", where=where)
     try:
         expressions.type_of(call, {("x",): "VARCHAR"}, where=where)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition, Feature
 from millrace_core.features.evaluation.program import Computed, Program, ProgramInput
+from millrace_core.features.evaluation.time_limit import BATCH_SECONDS
 from millrace_core.features.types.conform import conform
 
 
@@ -18,16 +19,17 @@ class Derivation:
     Args:
         definition: of the view.
         wanted: the features, in order.
+        seconds: how long a batch may take.
 
     Attributes:
         reads: the features to read; none of them is an expression.
     """
 
-    def __init__(self, definition: Definition, wanted: Sequence[Feature]) -> None:
+    def __init__(self, definition: Definition, wanted: Sequence[Feature], seconds: float = BATCH_SECONDS) -> None:
         self._wanted = tuple(wanted)
         self._view = definition.view
         names = [feature.name for feature in wanted if feature.expression is not None]
-        self._program = Program(definition, names, ()) if names else None
+        self._program = Program(definition, names, (), seconds=seconds) if names else None
         read = {feature.name: feature for feature in wanted if feature.expression is None}
         for each in self._program.inputs if self._program else ():
             if len(each.name) == 1:

@@ -35,7 +35,7 @@ from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIGHT_ST
 from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
 from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.expressions import REQUEST
-from millrace_core.features.expressions.polynomial import INPUT
+from millrace_core.features.expressions.growth import work
 from millrace_core.features.expressions.sql_writer import Name, quoted
 from millrace_core.features.types.arrow_numpy import one_array
 from millrace_core.features.types.conform import ARROW
@@ -119,7 +119,7 @@ class Program:
         self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
         types = {name: definition.feature[name].type for name in steps}
         self._slice = _rows_at_once(list(steps.values()))
-        self._fixed_steps, self._steps_each = _work(list(steps.values()))
+        self._fixed_steps, self._steps_each = work((each.growth, each.longest) for each in steps.values())
         self._steps = tuple(steps)
         self._masks = -(-len(steps) // _MASK)
         self._query = partial(_query, self.inputs, self.wanted, steps, types)
@@ -305,13 +305,6 @@ def _rows_at_once(steps: Sequence[CompiledExpression]) -> int:
     size = sum(each.growth.bytes.at(each.longest or 0) for each in steps)
     work = sum(each.growth.steps.at(each.longest or 0) for each in steps)
     return max(1, min(_VECTOR, int(_VECTOR_BYTES // max(1, size)), int(_VECTOR_STEPS // max(1, work))))
-
-
-def _work(steps: Sequence[CompiledExpression]) -> tuple[float, float]:
-    """Steps for each row, and for each byte of what it reads."""
-    grown = [(each.growth.steps, each.longest) for each in steps]
-    fixed = sum(work.at(longest or 0) for work, longest in grown)
-    return fixed, sum(work.terms.get((INPUT,), 0) for work, longest in grown if longest is None)
 
 
 def _sliced(batch: pa.RecordBatch, rows: int) -> pa.Table:

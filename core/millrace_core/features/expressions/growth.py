@@ -12,7 +12,7 @@ beyond ``MOST_BYTES`` and the row beyond ``MOST_STEPS``. An expression that woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from millrace_core.features.expressions import copies, growth_rules
@@ -88,6 +88,17 @@ class Growth(NamedTuple):
             fits = self.bytes.at(middle) <= MOST_BYTES and self.steps.at(middle) <= MOST_STEPS
             low, high = (middle, high) if fits else (low, middle)
         return low
+
+
+def work(grown: Iterable[tuple[Growth, int | None]]) -> tuple[float, float]:
+    """Steps of expressions together: for each row, and for each byte of what it reads.
+
+    Args:
+        grown: what each needs, and how long what it reads may be; None: any length.
+    """
+    listed = [(each.steps, longest) for each, longest in grown]
+    fixed = sum(steps.at(longest or 0) for steps, longest in listed)
+    return fixed, sum(steps.terms.get((INPUT,), 0) for steps, longest in listed if longest is None)
 
 
 def measure(tree: Tree, bounds: Callable[[Name], Bound] = lambda _: UNKNOWN) -> Growth:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,11 +40,6 @@ class ViewRead:
     def reader(self) -> FeatureReader:
         """Reads these features of packed rows; made once, because making it compiles layout and expressions."""
         return FeatureReader(self.definition, self.features)
-
-    @cached_property
-    def turn(self) -> asyncio.Lock:
-        """Held while the reader works in a thread: it is for one at a time."""
-        return asyncio.Lock()
 
     @cached_property
     def name(self) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from millrace_core.base.shown import shown
 from millrace_core.features.definition.definition import GLOBAL, Definition, JoinKey
 from millrace_core.features.definition.global_key import global_key
 from millrace_core.features.evaluation.derivation import Derivation
+from millrace_core.features.evaluation.time_limit import READ_SECONDS
 from millrace_core.features.expressions import expressions
 from millrace_core.features.history.history import Rows
 from millrace_core.features.online import key_columns
@@ -167,7 +168,7 @@ def newest(definition: Definition, table: pa.Table, now: int) -> list[pa.Table]:
 def rows(definition: Definition, table: pa.Table) -> Rows:
     """Checked rows in the form that the store's writers take."""
     created = definition.created_field
-    derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored])
+    derivation = Derivation(definition, [definition.feature[each.name] for each in definition.stored], READ_SECONDS)
     reads = [read for feature in derivation.reads if (read := feature.source_column) is not None]
     found = [conform(_whole(table, read.column), read.type, column=read.column) for read in reads if read.type]
     features, errors = derivation.columns(found, pa.array([True] * table.num_rows))

@@ -1,0 +1,105 @@
+"""Slow evaluations wait in turns between projects, and what waits is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+
+import pytest
+
+from millrace_services.gateway.evaluations import Evaluations
+from millrace_services.web.errors import OverloadedError
+
+
+class Slow:
+    """Calls that end when the test lets them, and what ran in which order."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.may_end = threading.Event()
+
+    def __call__(self, name: str) -> str:
+        self.began.append(name)
+        self.may_end.wait(60)
+        return name
+
+
+async def begun(slow: Slow, count: int) -> None:
+    while len(slow.began) < count:
+        await asyncio.sleep(0.001)
+
+
+async def test_one_project_never_has_all_threads() -> None:
+    evaluations, slow = Evaluations(), Slow()
+    many = [asyncio.create_task(evaluations.run("slow", index, slow, f"slow {index}")) for index in range(20)]
+    await begun(slow, 2)
+
+    assert await asyncio.wait_for(evaluations.run("other", "v", str.upper, "answered"), 60) == "ANSWERED"
+
+    assert slow.began == ["slow 0", "slow 1"]
+    slow.may_end.set()
+    assert await asyncio.gather(*many) == [f"slow {index}" for index in range(20)]
+    evaluations.close()
+
+
+async def test_projects_wait_in_turns_whoever_has_more() -> None:
+    evaluations, slow, after = Evaluations(), Slow(), []
+    held = [
+        asyncio.create_task(evaluations.run(project, (project, index), slow, "held"))
+        for project in ("a", "b")
+        for index in range(2)
+    ]
+    await begun(slow, 4)
+    many = [asyncio.create_task(evaluations.run("a", "a", after.append, f"a{index}")) for index in range(5)]
+    one = asyncio.create_task(evaluations.run("b", "b", after.append, "b0"))
+    await asyncio.sleep(0)
+
+    slow.may_end.set()
+    await asyncio.gather(*held, *many, one)
+
+    assert after.index("b0") <= 2
+    assert [each for each in after if each != "b0"] == [f"a{index}" for index in range(5)]
+    evaluations.close()
+
+
+async def test_of_one_turn_one_runs_at_a_time_also_where_its_caller_has_gone() -> None:
+    evaluations, slow = Evaluations(), Slow()
+    gone = asyncio.create_task(evaluations.run("p", "reader", slow, "first"))
+    await begun(slow, 1)
+    gone.cancel()
+    with suppress(asyncio.CancelledError):
+        await gone
+
+    assert evaluations.busy("reader")
+    second = asyncio.create_task(evaluations.run("p", "reader", slow, "second"))
+    assert await evaluations.run("p", "another", str.upper, "x") == "X"
+    assert slow.began == ["first"]
+    slow.may_end.set()
+    assert await second == "second"
+    assert not evaluations.busy("reader")
+    evaluations.close()
+
+
+async def test_what_waits_is_bounded_and_whoever_goes_makes_room() -> None:
+    evaluations, slow = Evaluations(), Slow()
+    waiting = [asyncio.create_task(evaluations.run("p", "v", slow, "x")) for _ in range(33)]
+    await begun(slow, 1)
+
+    with pytest.raises(OverloadedError, match="32 evaluations of expressions of project 'p' wait already"):
+        await evaluations.run("p", "v", slow, "x")
+
+    waiting.pop().cancel()
+    assert await evaluations.run("q", "w", str.upper, "x") == "X"
+    waiting.append(asyncio.create_task(evaluations.run("p", "v", slow, "x")))
+    slow.may_end.set()
+    await asyncio.gather(*waiting)
+    evaluations.close()
+
+
+async def test_what_an_evaluation_raises_is_its_callers() -> None:
+    evaluations = Evaluations()
+    with pytest.raises(ValueError, match="invalid literal"):
+        await evaluations.run("p", "v", int, "x")
+    assert await evaluations.run("p", "v", int, "7") == 7
+    evaluations.close()
