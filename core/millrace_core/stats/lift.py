@@ -20,7 +20,7 @@ def relative(control: Estimate, treatment: Estimate, alpha: float = 0.05) -> Eff
     standard error is what confidence sequences and group sequential bounds take; Fieller's would be unbounded, or two
     pieces, where the baseline's own interval holds 0, and there this answers ``BaselineNearZero``.
 
-    Source: A. Deng, U. Knoblich, J. Lu, "Applying the delta method in metric analytics", KDD 2018, section 2.2.
+    Source: A. Deng, U. Knoblich, J. Lu, "Applying the delta method in metric analytics", KDD 2018.
     """
     arguments.level(alpha)
     plain = difference(control, treatment)

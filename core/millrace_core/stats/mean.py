@@ -30,7 +30,7 @@ def mean(moments: Moments) -> Estimate | Inconclusive:
 def ratio(pairs: Pairs) -> Estimate | Inconclusive:
     """Σy / Σx over units, with the variance of y − R x, divided by the squared mean of x (the delta method).
 
-    Source: A. Deng, U. Knoblich, J. Lu, "Applying the delta method in metric analytics", KDD 2018, section 3.
+    Source: A. Deng, U. Knoblich, J. Lu, "Applying the delta method in metric analytics", KDD 2018.
     """
     if pairs.n < _FEWEST:
         return ONE_UNIT if pairs.n else NO_UNITS
@@ -52,7 +52,7 @@ def cuped(arms: Sequence[Pairs]) -> tuple[Estimate, ...] | Inconclusive:
     adjusted.
 
     Source: A. Deng, Y. Xu, R. Kohavi, T. Walker, "Improving the sensitivity of online controlled experiments by
-    utilizing pre-experiment data", WSDM 2013, section 3.2.
+    utilizing pre-experiment data", WSDM 2013.
 
     Returns:
         One estimate per arm, in their order.

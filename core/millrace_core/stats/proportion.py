@@ -1,7 +1,7 @@
 """Two proportions: the pooled z test, the interval with the unpooled error, and the chance that one is higher.
 
-Sources: J. L. Fleiss, "Statistical Methods for Rates and Proportions", 3rd ed., 2.4 (test) and 3.4 (interval, without
-its correction for continuity).
+Sources: J. L. Fleiss, "Statistical Methods for Rates and Proportions", 3rd ed.; neither is corrected for
+continuity.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def ranks(n: int, q: float, alpha: float = 0.05) -> tuple[int, int] | Inconclusi
 def quantile(values: Any, q: float, alpha: float = 0.05) -> Estimate | Inconclusive:
     """The q-quantile of the units' values, with a variance from the width of its interval of ranks.
 
-    Source: A. Deng, U. Knoblich, J. Lu, "Applying the delta method in metric analytics", KDD 2018, section 4.
+    Source: A. Deng, U. Knoblich, J. Lu, "Applying the delta method in metric analytics", KDD 2018, on quantiles.
     """
     array = np.sort(arguments.finite_array(values, "values"))
     found = ranks(len(array), q, alpha)

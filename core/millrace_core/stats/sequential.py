@@ -6,7 +6,7 @@ exceeds 1/alpha with probability alpha at most (Ville 1939). So min(1, 1/E) is a
 that are not rejected are an interval at every look.
 
 Sources: I. Waudby-Smith, D. Arbour, R. Sinha, E. Kennedy, A. Ramdas, "Time-uniform central limit theory and asymptotic
-confidence sequences", Annals of Statistics 52 (2024), theorem 2.2 and, for one side, appendix B; S. Howard, A. Ramdas,
+confidence sequences", Annals of Statistics 52 (2024); S. Howard, A. Ramdas,
 J. McAuliffe, J. Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49
 (2021), for ρ and for the one-sided normal mixture.
 """
