@@ -124,7 +124,7 @@ def test_a_stack_in_the_foreground_stays_until_interrupted_and_leaves_nothing(
                 break
         assert LocalStack(root).is_running
         process.send_signal(number)
-        assert process.wait(30) == 130
+        assert process.wait(60) == 130
     assert not LocalStack(root).is_running
     assert processes.marked(root) == []
 
@@ -136,7 +136,7 @@ def test_an_up_that_is_interrupted_before_it_is_ready_leaves_nothing(root: Path)
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ready")
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(60) == 130
     deadline = time.monotonic() + 60
     while processes.marked(root):
         assert time.monotonic() < deadline

@@ -63,7 +63,7 @@ def foreign(tmp_path: Path) -> Iterator[Foreign]:
         yield Foreign(server.kubeconfig)
     finally:
         controllers.send_signal(signal.SIGTERM)
-        controllers.wait(20)
+        controllers.wait(60)
         server.stop()
 
 
@@ -85,7 +85,7 @@ def test_an_attached_stack_serves_a_model_and_leaves_the_cluster_as_it_is(foreig
         assert all(pod["status"]["podIP"].startswith("127.201.") for pod in foreign.list(PODS, "default").values())
         assert list(foreign.list(NODES)) == ["millrace"]
         with pytest.raises(ReportError, match=rf"another stack is attached to this cluster already: .*:{root}"):
-            LocalStack(tmp_path / "second", ports="random", kubeconfig=foreign.kubeconfig, detach=False).up(20)
+            LocalStack(tmp_path / "second", ports="random", kubeconfig=foreign.kubeconfig, detach=False).up(60)
         assert list(foreign.list(NODES)) == ["millrace"]
     finally:
         LocalStack(root).down()
@@ -128,4 +128,4 @@ def test_what_cannot_be_attached_to_is_said(foreign: Foreign, tmp_path: Path) ->
     dead = tmp_path / "dead"
     dead.write_text(foreign.kubeconfig.read_text().replace(load(foreign.kubeconfig).server, "http://127.0.0.1:1"))
     with pytest.raises(ReportError, match=r"the supervisor ended with exit code 2: .*127.0.0.1:1"):
-        LocalStack(tmp_path / "b", ports="random", kubeconfig=dead, detach=False).up(20)
+        LocalStack(tmp_path / "b", ports="random", kubeconfig=dead, detach=False).up(60)

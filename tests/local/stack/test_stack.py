@@ -38,7 +38,7 @@ def a_stack(root: Path, **more: Any) -> LocalStack:
     return LocalStack(root, **{"ports": "random", "components": BASE, "detach": False, **more})
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -57,7 +57,7 @@ def config_map(name: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_a_stack_comes_up_is_used_comes_down_and_keeps_its_objects(root: Path) -> None:
     stack = a_stack(root)
-    stack.up(30)
+    stack.up(60)
     assert stack.is_running
     assert stack.kubeconfig.exists()
     request(stack, "POST", "/api/v1/namespaces/default/configmaps", config_map("kept"))
@@ -81,7 +81,7 @@ def test_a_stack_comes_up_is_used_comes_down_and_keeps_its_objects(root: Path) -
 
 def test_whatever_kills_the_supervisor_nothing_it_ran_stays_and_nothing_is_lost(root: Path) -> None:
     stack = a_stack(root)
-    stack.up(30)
+    stack.up(60)
     request(stack, "POST", "/api/v1/namespaces/default/configmaps", config_map("kept"))
     redis.Redis.from_url(stack.store_url).set("kept", "1")
     was = stack.status()
@@ -89,7 +89,7 @@ def test_whatever_kills_the_supervisor_nothing_it_ran_stays_and_nothing_is_lost(
     until(lambda: not any(processes.is_alive(one.process) for one in was.components.values()))
     assert not stack.is_running
     assert stack.status().phase == "stopped"
-    a_stack(root).up(30)
+    a_stack(root).up(60)
     assert request(stack, "GET", "/api/v1/namespaces/default/configmaps/kept")["data"] == {"a": "1"}
     assert redis.Redis.from_url(stack.store_url).get("kept") == b"1"
 
@@ -99,7 +99,7 @@ def test_a_component_comes_back_from_a_kill_and_from_a_restart(root: Path) -> No
     with a_stack(root) as stack:
         for name in BASE:
             stack.kill(name)
-            stack.wait_ready(20)
+            stack.wait_ready(60)
         assert {one.restarts for one in stack.status().components.values()} == {1}
         stack.restart("store")
         assert stack.status().components["store"].restarts == 2
@@ -117,7 +117,7 @@ def test_ready_is_what_is_seen_now_and_not_what_the_supervisor_saw_last(root: Pa
                 stack.wait_ready(0.1)
         finally:
             os.kill(was.supervisor.pid, signal.SIGCONT)
-        stack.wait_ready(20)
+        stack.wait_ready(60)
         assert redis.Redis.from_url(stack.store_url).ping()
 
 
@@ -146,13 +146,13 @@ def test_a_taken_port_is_named_and_nothing_is_started(root: Path) -> None:
 
 def test_a_component_that_cannot_start_ends_all_others_and_says_why(root: Path) -> None:
     stack = a_stack(root)
-    stack.up(30)
+    stack.up(60)
     stack.down()
     journal = root / "api"
     shutil.rmtree(journal)
     journal.write_text("not a folder")
     with pytest.raises(ReportError):
-        a_stack(root).up(30)
+        a_stack(root).up(60)
     assert processes.marked(root) == []
 
 
@@ -178,7 +178,7 @@ def test_crds_that_are_not_there_are_named(root: Path) -> None:
 def test_a_given_store_is_used_and_one_that_does_not_answer_is_refused(root: Path, tmp_path: Path) -> None:
     with a_stack(tmp_path / "other", components=("store",)) as other:
         stack = a_stack(root, store_url=other.store_url, components=("store", "apiserver"))
-        stack.up(30)
+        stack.up(60)
         assert stack.store_url == other.store_url
         assert list(stack.status().components) == ["apiserver"]
         stack.down()
@@ -195,7 +195,7 @@ def test_a_given_store_is_used_and_one_that_does_not_answer_is_refused(root: Pat
 def test_a_stack_that_is_not_detached_ends_with_the_process_that_brought_it_up(root: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from millrace_local.stack import LocalStack\n"
-        "LocalStack(Path(sys.argv[1]), ports='random', components=('store',), detach=False).up(20)\n"
+        "LocalStack(Path(sys.argv[1]), ports='random', components=('store',), detach=False).up(60)\n"
         "print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE) as process:
