@@ -68,7 +68,7 @@ simulate: $(READY) ## The statistics of experiments, tried: false positives, pow
 	$(BIN)/python -m tests.simulate $(if $(QUICK),--quick)
 
 fuzz: $(READY) ## Fuzzes a parser for SECONDS (60): TARGET=arrow, or another of tests/fuzz/targets.py.
-	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS) --last .fuzz-last
 
 bench: $(READY) ## Every benchmark, each figure beside its limit (BENCH=name runs one).
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from millrace_core.base import yaml_text
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.online import arrow_stream, feast_form, ipc_limits, keys, push_request, request
 from millrace_core.features.online.ipc_limits import Limits
 from millrace_core.features.online.push_batch import PushClock
@@ -23,8 +23,19 @@ from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
 from tests.builders import feature_view
-from tests.fuzz import expressions
+from tests.fuzz import (
+    cluster_requests,
+    expressions,
+    gateway_routes,
+    meshed_objects,
+    operated_objects,
+    registry_routes,
+    served_model,
+    short_texts,
+    stored_rows,
+)
 from tests.fuzz.http_head import HttpHead
+from tests.fuzz.in_process import Lazily
 from tests.hostile_arrow import rows, stream, texts
 from tests.services.gateway.test_feature_reads import compiled, published
 
@@ -168,6 +179,17 @@ TARGETS: Final[Mapping[str, Target]] = {
     "json-push": Target(_json_push, (RejectError,), [_PUSH]),
     "json-read": Target(_json_read, (RejectError,), [_READ]),
     "predict": Target(_predict, (RejectError,), [_PREDICT]),
+    "cluster-requests": Target(Lazily(cluster_requests.ClusterRequests), (), cluster_requests.SEEDS),
+    "gateway-pushes": Target(Lazily(gateway_routes.GatewayRoutes), (), gateway_routes.PUSHES),
+    "gateway-reads": Target(Lazily(gateway_routes.GatewayRoutes), (), gateway_routes.READS),
+    "kept-definitions": Target(stored_rows.kept, (ReportError,), stored_rows.KEPT),
+    "meshed-objects": Target(Lazily(meshed_objects.MeshedObjects), (), meshed_objects.SEEDS),
+    "operated-objects": Target(Lazily(operated_objects.OperatedObjects), (), operated_objects.SEEDS),
+    "registry-routes": Target(Lazily(registry_routes.RegistryRoutes), (), registry_routes.SEEDS),
+    "served-model": Target(Lazily(served_model.ServedModel), (), served_model.SEEDS),
+    "stored-bytes": Target(Lazily(gateway_routes.StoredBytes), (), stored_rows.ROWS),
+    "stored-rows": Target(stored_rows.read, (ReportError,), stored_rows.ROWS),
     "registry": Target(_registry, (RejectError, orjson.JSONDecodeError), [orjson.dumps(feature_view("stats").build())]),
+    "short-texts": Target(short_texts.parse, (), short_texts.SEEDS),
     "yaml": Target(lambda body: yaml_text.values(body.decode()), (yaml_text.YamlError, UnicodeDecodeError), [_YAML]),
 }

@@ -7,6 +7,12 @@ next. Only ``services/millrace_services/web`` maps errors to HTTP statuses; only
 
 from __future__ import annotations
 
+from typing import Final
+
+# What came from outside is in messages and field paths, so neither grows with it.
+_MESSAGE: Final = 4000
+_FIELD: Final = 300
+
 
 class MillraceError(Exception):
     """Root of every error that Millrace raises on purpose.
@@ -21,10 +27,11 @@ class MillraceError(Exception):
     reason = "Error"
 
     def __init__(self, message: str, *, hint: str = "", field: str = "", reason: str = "") -> None:
+        message = _cut(message, _MESSAGE)
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.field = field
+        self.field = _cut(field, _FIELD)
         if reason:
             self.reason = reason
 
@@ -40,6 +47,10 @@ class MillraceError(Exception):
     def as_dict(self) -> dict[str, str]:
         """The error as job results and HTTP bodies carry it: reason, message (with the hint) and field."""
         return {"reason": self.reason, "message": self.advice(), "field": self.field}
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class RetryError(MillraceError):

@@ -9,6 +9,8 @@ import re
 from fractions import Fraction
 from typing import Final
 
+from millrace_core.base.shown import shown
+
 _QUANTITY: Final = re.compile(
     r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)|[eE]([+-]?[0-9]+))?"
 )
@@ -38,5 +40,5 @@ def quantity(value: str | float) -> Fraction:
     """
     amount = parse(str(value))
     if amount is None:
-        raise ValueError(f"{value!r} is no quantity such as 500m or 2Gi")
+        raise ValueError(f"{shown(value)} is no quantity such as 500m or 2Gi")
     return amount

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from millrace_core.base.errors import RejectError
 from millrace_local.apiserver.authentication import Authentication
 from millrace_local.apiserver.connections import BODY_LIMIT
 from millrace_local.apiserver.documents import Documents
@@ -124,6 +125,8 @@ def _too_large() -> StatusError:
 def _failure(error: Exception) -> Response:
     if isinstance(error, JournalFullError):
         error = StatusError(507, "InternalError", str(error))
+    elif isinstance(error, RejectError):  # of a part that knows nothing of HTTP
+        error = StatusError(400, "BadRequest", error.message)
     if not isinstance(error, StatusError):
         _log.error("the API server failed on a request", exc_info=error)
         error = StatusError(500, "InternalError", f"Internal error occurred: {error!r}")

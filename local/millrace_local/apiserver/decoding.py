@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import orjson
 
+from millrace_core.schema import Schema, compile_schema
 from millrace_local.apiserver import protobuf
 from millrace_local.apiserver.errors import StatusError, bad_request, unsupported_media_type
+from millrace_local.apiserver.openapi import builtin_schema
 from millrace_local.apiserver.request import Request
 
 # What is kept is written as JSON, of 254 levels at most, with a few levels around it.
@@ -29,6 +32,25 @@ def decode_object(request: Request) -> dict[str, Any]:
         raise bad_request(f"the body must be an object, got {type(decoded).__name__}")
     _refuse_deep(request.body, decoded)
     return decoded
+
+
+def decode_as(request: Request, group: str, version: str, kind: str) -> dict[str, Any]:
+    """The object in the body, whose fields are those of a built-in kind.
+
+    Raises:
+        StatusError: as ``decode_object``; 400 for a field of another type than the kind's.
+    """
+    decoded = decode_object(request)
+    schema = _schema(group, version, kind)
+    schema.default(decoded)
+    for error in schema.validate(decoded):
+        raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {error.path}: {error.message}')
+    return decoded
+
+
+@functools.cache
+def _schema(group: str, version: str, kind: str) -> Schema:
+    return compile_schema(builtin_schema(group, version, kind))
 
 
 def decode_patch(request: Request) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace_core.schema.errors import forbidden, not_supported
 from millrace_kube.times import stamp
-from millrace_local.apiserver.decoding import decode_object
+from millrace_local.apiserver.decoding import decode_as
 from millrace_local.apiserver.errors import bad_request, conflict, invalid
 from millrace_local.apiserver.errors import forbidden as refused
 from millrace_local.apiserver.kinds import strategy_of
@@ -42,7 +42,7 @@ class DeleteOptions:
         """
         given: dict[str, Any] = {}
         if request.body:
-            given = decode_object(request)
+            given = decode_as(request, "", "v1", "DeleteOptions")
             if given.get("kind", "DeleteOptions") != "DeleteOptions":
                 raise bad_request("the body is not a DeleteOptions object")
         return cls.from_document(given, request)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import orjson
 
 from millrace_local.apiserver import pods, reviews, subresources
-from millrace_local.apiserver.decoding import decode_object
+from millrace_local.apiserver.decoding import decode_as, decode_object
 from millrace_local.apiserver.deletion import DeleteOptions
 from millrace_local.apiserver.errors import method_not_allowed, no_such_path, not_found, success
 from millrace_local.apiserver.negotiation import representation_of
@@ -98,7 +98,7 @@ def _answer_only(request: Request, target: RequestTarget, server: ApiServer) -> 
     """Resources that are never stored: reviews, and the older way to bind a pod."""
     if target.resource.kind != "Binding":
         return reviews.review(request, target)
-    name = (decode_object(request).get("metadata") or {}).get("name") or ""
+    name = (decode_as(request, "", "v1", "Binding").get("metadata") or {}).get("name") or ""
     pods_resource = server.registry.find("", "v1", "pods")
     if pods_resource is None:
         raise no_such_path()

@@ -111,8 +111,10 @@ def _check_applied(applied: dict[str, Any], target: RequestTarget) -> None:
     for name, wanted in (("apiVersion", resource.api_version), ("kind", resource.kind)):
         if applied.get(name) != wanted:
             raise bad_request(f"{name}: an apply patch to this resource must say {wanted!r}, got {applied.get(name)!r}")
-    metadata = applied.setdefault("metadata", {})
-    if isinstance(metadata, dict) and metadata.get("managedFields"):
+    metadata = applied["metadata"] = applied.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise bad_request(f"metadata: an object is expected, got {type(metadata).__name__}")
+    if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace_local.apiserver.decoding import decode_object
+from millrace_local.apiserver.decoding import decode_as
 from millrace_local.apiserver.deletion import DeleteOptions
 from millrace_local.apiserver.errors import StatusError, bad_request, conflict, not_found
 from millrace_local.apiserver.options import WriteOptions
@@ -23,7 +23,7 @@ def bind(request: Request, target: RequestTarget, server: ApiServer) -> Response
     Raises:
         StatusError: 400 without a node, 404 without the pod, 409 when the pod has a node.
     """
-    binding = decode_object(request)
+    binding = decode_as(request, "", "v1", "Binding")
     node = (binding.get("target") or {}).get("name")
     if not node:
         raise bad_request("target.name: Required value: the name of the node to bind the pod to")
@@ -63,7 +63,7 @@ def evict(request: Request, target: RequestTarget, server: ApiServer) -> Respons
     entry = server.store.get(PODS, target.namespace, target.name)
     if entry is None:
         raise not_found("pods", "", target.name)
-    eviction = decode_object(request)
+    eviction = decode_as(request, "policy", "v1", "Eviction")
     for budget in server.store.entries(_BUDGETS, target.namespace):
         _check_budget(budget, entry)
     options = DeleteOptions.from_document(eviction.get("deleteOptions") or {}, request)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millrace_local.apiserver import logs, pods
-from millrace_local.apiserver.decoding import decode_object
-from millrace_local.apiserver.errors import method_not_allowed, not_found
+from millrace_local.apiserver.decoding import decode_as, decode_object
+from millrace_local.apiserver.errors import invalid, method_not_allowed, not_found
 from millrace_local.apiserver.options import WriteOptions
 from millrace_local.apiserver.patching import change_of
 from millrace_local.apiserver.representations import Representation
@@ -62,14 +62,18 @@ def _scale(verb: str, request: Request, target: RequestTarget, server: ApiServer
             return sent
 
     def change(current: dict[str, Any]) -> dict[str, Any]:
-        return with_scale(current, wanted(scale_of(current, resource)), resource)
+        scale = wanted(scale_of(current, resource))
+        server.scale_schema().default(scale)
+        if errors := server.scale_schema().validate(scale):
+            raise invalid("Scale", "autoscaling", target.name, errors)
+        return with_scale(current, scale, resource)
 
     written = server.writer.update(target, change, WriteOptions.of(request))
     return json_response(scale_of(served_object(written.entry, resource), resource))
 
 
 def _finalize(request: Request, target: RequestTarget, server: ApiServer) -> Response:
-    sent = decode_object(request)
+    sent = decode_as(request, "", "v1", "Namespace")
 
     def change(namespace: dict[str, Any]) -> dict[str, Any]:
         namespace["spec"] = {

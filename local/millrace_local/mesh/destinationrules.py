@@ -11,7 +11,15 @@ from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_local.mesh.istio import seconds
-from millrace_local.mesh.model import Destination, Object, RouteProblem, age_order, identity
+from millrace_local.mesh.model import (
+    MALFORMED,
+    Destination,
+    Object,
+    RouteProblem,
+    age_order,
+    identity,
+    malformed,
+)
 from millrace_local.mesh.services import MeshService, full_host
 
 DEFAULT_CONNECT_TIMEOUT = 10.0
@@ -74,13 +82,14 @@ class DestinationRules:
         if rule is None or item is None:
             return TrafficPolicy(http2=http2)
         number = destination.target.port
-        general = _for_port(rule["spec"].get("trafficPolicy"), number)
-        settings = general | _for_port(subset.get("trafficPolicy"), number)
         try:
-            return _policy(settings, http2=http2)
+            general = _for_port(rule["spec"].get("trafficPolicy"), number)
+            return _policy(general | _for_port(subset.get("trafficPolicy"), number), http2=http2)
         except RejectError as error:
             self._report(item, str(error))
-            return TrafficPolicy(http2=http2)
+        except MALFORMED as error:
+            self._report(item, malformed(error))
+        return TrafficPolicy(http2=http2)
 
     def _rules(self, service: MeshService) -> Iterator[Object]:
         """The rules for a Service's host: its own namespace first, wildcards last."""

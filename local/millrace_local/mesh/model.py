@@ -11,6 +11,14 @@ from typing import Any, Literal
 
 Object = Mapping[str, Any]
 
+# What reading an object raises that is not as its schema says.
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+
+
+def malformed(error: Exception) -> str:
+    """The problem of such an object."""
+    return f"a field is missing or has a value of another type than its schema says ({error!r:.300})"
+
 
 @dataclass(frozen=True)
 class MeshObjects:

@@ -13,6 +13,7 @@ from millrace_local.mesh.clusters import Address, Clusters, Upstream
 from millrace_local.mesh.destinationrules import DestinationRules, TrafficPolicy
 from millrace_local.mesh.istio import DEFAULT_RETRIES
 from millrace_local.mesh.model import (
+    MALFORMED,
     Backend,
     Destination,
     DirectResponse,
@@ -24,6 +25,7 @@ from millrace_local.mesh.model import (
     VirtualHost,
     age_order,
     identity,
+    malformed,
 )
 from millrace_local.mesh.services import CLUSTER_SUFFIX, MeshService, ServiceIndex, full_host
 
@@ -137,8 +139,8 @@ class _Translator:
             return read()
         except RejectError as error:
             message = str(error)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            message = f"a field is missing or has a value of another type than its schema says ({error!r})"
+        except MALFORMED as error:
+            message = malformed(error)
         for item in items:
             self._reporter(kind, item)(message)
         return (RouteRule("refused", direct_response=DirectResponse(503, json.dumps({"error": f"{kind}: {message}"}))),)

@@ -50,6 +50,7 @@ NUMPY: Final[dict[str, np.dtype[Any]]] = {
 # Lists are read as numpy understands them, except where that loses something: it takes strings for text of fixed width,
 # and a mix of integers below and above 2^63 for floats.
 _SOURCE: Final = {"BYTES": np.dtype(object), "UINT64": np.dtype(object)}
+_DEEPEST: Final = 32
 _EXPECTED: Final = {"b": "true and false", "u": "integers of 0 and more", "i": "integers", "f": "numbers or null"}
 
 
@@ -123,6 +124,8 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
         raise _wrong(spec, f"strings came, {_EXPECTED[NUMPY[spec.datatype].kind]} are expected for {spec.datatype}")
     size = prod(shape)
     nested = bool(data) and isinstance(data[0], list)
+    if nested and (depth := _depth(data)) > _DEEPEST:  # numpy's own limit, beyond which it fails in several ways
+        raise _wrong(spec, f"lists nested {depth} deep came, shape {list(shape)} is expected")
     if not nested and len(data) != size:  # checked first, so that nothing is allocated for nothing
         raise _wrong(spec, f"{len(data)} values came, shape {list(shape)} takes {size}")
     dtype = NUMPY.get(spec.datatype)
@@ -137,6 +140,14 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
     if nested or values.ndim != 1:
         raise _wrong(spec, f"lists nested as {list(values.shape)} came, shape {list(shape)} is expected")
     return values.reshape(shape)
+
+
+def _depth(data: object) -> int:
+    depth = 0
+    while isinstance(data, list):
+        depth += 1
+        data = data[0] if data else None
+    return depth
 
 
 def _kinds(data: list[Any]) -> set[type]:

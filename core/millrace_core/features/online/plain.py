@@ -87,7 +87,10 @@ class PlainReader:
     def __init__(self, wanted: Sequence[ViewFeatures]) -> None:
         layouts = [Layout.of(view.definition) for view in wanted]
         fields, items, starts, self._struct = _record(wanted, layouts)
-        self._views = [(layout.head, view.definition.ttl) for layout, view in zip(layouts, wanted, strict=True)]
+        self._views = [
+            (layout.head, {layout.fixed.size}, view.definition.ttl)
+            for layout, view in zip(layouts, wanted, strict=True)
+        ]
         self._nulls = [
             start + HEADER_BYTES + byte
             for start, layout in zip(starts, layouts, strict=True)
@@ -124,7 +127,7 @@ class PlainReader:
         records = list(rows)
         newest = _packed(as_of)
         try:
-            for view, (head, ttl) in enumerate(self._views):
+            for view, (head, length, ttl) in enumerate(self._views):
                 view_rows: Any = rows[view * count : (view + 1) * count]
                 records[view::views] = view_rows
                 # Rows begin with a head that is the same in all, and then their event time. So where the least and the
@@ -132,10 +135,12 @@ class PlainReader:
                 oldest = _packed(YEAR_1 if ttl is None else max(as_of - ttl, YEAR_1))
                 if min(view_rows)[: _EVENT.stop] < head + oldest or max(view_rows)[: _EVENT.stop] > head + newest:
                     return None
+                if set(map(len, view_rows)) != length:  # one too short and one too long are as long as two together
+                    return None
             packed = b"".join(records)  # type: ignore[arg-type]
         except (TypeError, ValueError):  # a row is absent, or there are no entities
             return None
-        if len(packed) != count * size or any(packed[at::size].count(0) != count for at in self._nulls):
+        if any(packed[at::size].count(0) != count for at in self._nulls):
             return None
         return self._one(packed) if count == 1 else self._many(packed, count)
 

@@ -46,6 +46,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple, get_args
 
+import orjson
+
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base.errors import ReportError
 from millrace_core.features.definition.definition import Definition, StoredFeature
@@ -53,6 +55,7 @@ from millrace_core.features.online import row_arrays
 
 FORMAT: Final = 2
 HEADER_BYTES: Final = 29
+_ID_BYTES: Final = 8
 TIME_OFFSET: Final = 2**63
 
 ARRAYS: Final = {kind: element for kind in get_args(FeatureType) if (element := element_type(kind))}
@@ -89,6 +92,17 @@ class Layout:
     def from_dict(cls, document: Mapping[str, Any]) -> Layout:
         """The inverse of ``as_dict``."""
         return cls(bytes.fromhex(document["id"]), tuple(StoredFeature(*feature) for feature in document["features"]))
+
+    @classmethod
+    def read(cls, value: bytes) -> Layout | None:
+        """The layout that a value of the store is, as JSON; None where it is none that can be read."""
+        try:
+            layout = cls.from_dict(orjson.loads(value))
+            named = all(type(feature.name) is str for feature in layout.features)
+            known = all(feature.type in STRUCT_CODE for feature in layout.features)
+        except (ValueError, KeyError, TypeError):
+            return None
+        return layout if named and known and len(layout.schema_id) == _ID_BYTES else None
 
     def as_dict(self) -> dict[str, Any]:
         """The layout as JSON. With it rows can be read after their definition is gone."""

