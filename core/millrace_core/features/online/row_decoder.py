@@ -86,12 +86,13 @@ class RowDecoder:
         nulls = reduce(or_, masks, 0)
         columns = []
         for place, feature, bit, before in self._places:
-            column: Sequence[Any] | None = fixed[place]
+            column: Sequence[Any] = fixed[place]
             if feature.type in VARIABLE:
                 begins = fixed[before] if before is not None else [0] * count
-                column = self._variable(rows, feature, begins, fixed[place], sum(mask >> bit & 1 for mask in masks))
-                if column is None:
+                found = self._variable(rows, feature, begins, column, sum(mask >> bit & 1 for mask in masks))
+                if found is None:
                     return None
+                column = found
             if nulls >> bit & 1:
                 column = [None if mask >> bit & 1 else value for mask, value in zip(masks, column, strict=True)]
                 columns.append(column_of(column, visible))
