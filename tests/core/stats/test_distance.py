@@ -40,7 +40,9 @@ def test_wasserstein_of_counts_is_that_of_the_values_in_them() -> None:
 def test_distances_are_those_of_scipy(bins: list[tuple[int, int]]) -> None:
     reference, observed = zip(*bins, strict=True)
     places = np.arange(len(bins)) ** 1.5
-    assert jensen_shannon(reference, observed) == pytest.approx(peer.jensenshannon(reference, observed, 2), abs=1e-7)
+    # scipy's is the root of a number that rounding may make negative, where both are the same.
+    distance = np.nan_to_num(peer.jensenshannon(reference, observed, 2))
+    assert jensen_shannon(reference, observed) == pytest.approx(distance, abs=1e-7)
     expected = stats.wasserstein_distance(places, places, reference, observed)
     assert wasserstein(places, reference, observed) == pytest.approx(expected, abs=1e-9)
     assert psi(reference, observed) == pytest.approx(psi(observed, reference))

@@ -211,6 +211,9 @@ def test_epochs_are_weighted_by_their_units_so_that_a_ramp_confounds_nothing() -
     assert found.difference == pytest.approx(1.0)
     assert found.error == pytest.approx(math.hypot(0.5 / 11, 0.1 * 10 / 11))
     assert found.n == 11_000
+    uneven = over_epochs([Effect(3.0, 0.5, 1000), Effect(1.0, 0.1, 3000)])
+    assert isinstance(uneven, Effect)
+    assert uneven.difference == pytest.approx(1.5)
     assert over_epochs([early]) == pytest.approx(early)
     assert isinstance(over_epochs([]), Inconclusive)
 

@@ -77,6 +77,7 @@ def test_a_sum_of_squares_that_its_sender_rounded_makes_a_variance_of_0() -> Non
         (lambda: Moments(2, Fraction(10), Fraction(1)), "sumOfSquares"),
         (lambda: Moments(2, Fraction(0), Fraction(-1)), "sumOfSquares"),
         (lambda: Moments(True, Fraction(0)), "n"),
+        (lambda: Moments(1, Fraction(0), Fraction(10) ** 301), "sumOfSquares"),
         (lambda: Pairs(Moments(1, Fraction(1), Fraction(1)), Moments(2)), "n"),
         (lambda: Pairs(Moments(3, Fraction(3), Fraction(5)), Moments(3, Fraction(3), Fraction(5)), 9), "sumOfProducts"),  # type: ignore[arg-type]
         (lambda: RunningCounts().update([0, 2]), "values"),
