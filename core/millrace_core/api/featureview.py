@@ -22,7 +22,7 @@ from millrace_core.api.base import (
     validations,
 )
 from millrace_core.api.quality import QualityResult, QualityRule
-from millrace_core.api.source import NO_CREDENTIALS, SourceSpec, Uri
+from millrace_core.api.source import SourceSpec, Uri
 from millrace_core.base import cron
 from millrace_core.base.errors import RejectError
 
@@ -169,8 +169,6 @@ class Partials(ApiModel):
             "source."
         )
     )
-
-    rules: ClassVar = (NO_CREDENTIALS,)
 
 
 class Aggregation(ApiModel):

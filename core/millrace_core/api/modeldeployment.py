@@ -19,6 +19,7 @@ from millrace_core.api.base import (
     SecretRef,
     StatusModel,
     list_map,
+    validations,
 )
 
 # Revisions are called <name>-<8 hex digits> and KEDA names their scalers keda-hpa-<revision>, within 63 characters.
@@ -39,7 +40,14 @@ class Model(ApiModel):
         description=(
             "Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…; on a cluster a place that "
             "the platform's settings allow."
-        )
+        ),
+        json_schema_extra=validations(
+            Rule(
+                "!self.matches('^[a-z0-9]+://[^/?#]*@')",
+                "uri holds no user or password; put HTTP_USER and HTTP_PASSWORD, HTTP_TOKEN or the keys of S3 into "
+                "the Secret of credentialsSecretRef",
+            )
+        ),
     )
     digest: Annotated[str, Field(pattern=DIGEST_PATTERN)] | None = Field(
         default=None, description="Digest that the file must have; a file with another one is never served."
@@ -50,14 +58,6 @@ class Model(ApiModel):
             "Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as needed, AWS_SESSION_TOKEN, "
             "AWS_ENDPOINT_URL and AWS_REGION; or, for http and https, with HTTP_TOKEN (a bearer token), or HTTP_USER "
             "and HTTP_PASSWORD."
-        ),
-    )
-
-    rules: ClassVar = (
-        Rule(
-            "!self.uri.matches('^[a-z0-9]+://[^/?#]*@')",
-            "uri holds no user or password; put HTTP_USER and HTTP_PASSWORD, HTTP_TOKEN or the keys of S3 into the "
-            "Secret of credentialsSecretRef",
         ),
     )
 

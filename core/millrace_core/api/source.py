@@ -6,17 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef, list_map
-
-Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024)]
-
+from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef, list_map, validations
 
 # Also where it would be refused when it is read: an object is shown to more people than a Secret.
-NO_CREDENTIALS = Rule(
-    "!self.uri.matches('^[a-z0-9]+://[^/]*@')",
-    "uri holds no user or password; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret of "
-    "credentialsSecretRef",
+_NO_CREDENTIALS = validations(
+    Rule(
+        "!self.matches('^[a-z0-9]+://[^/]*@')",
+        "uri holds no user or password; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret of "
+        "credentialsSecretRef",
+    )
 )
+
+Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024, json_schema_extra=_NO_CREDENTIALS)]
 
 
 class ParquetSourceSpec(ApiModel):
@@ -31,8 +32,6 @@ class ParquetSourceSpec(ApiModel):
         )
     )
 
-    rules: ClassVar = (NO_CREDENTIALS,)
-
 
 class DeltaSourceSpec(ApiModel):
     """A Delta Lake table."""
@@ -41,8 +40,6 @@ class DeltaSourceSpec(ApiModel):
     version: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Version of the table; absent: the newest at the start of each run."
     )
-
-    rules: ClassVar = (NO_CREDENTIALS,)
 
 
 class IcebergCatalog(ApiModel):
@@ -58,6 +55,12 @@ class IcebergCatalog(ApiModel):
             "Address of the catalog: http(s)://… for rest, an SQLAlchemy URL for sql. It holds no password: a URL that "
             "does stands in the Secret, as ICEBERG_URI."
         ),
+        json_schema_extra=validations(
+            Rule(
+                "!self.matches('[?&](password|passwd|pwd|token|secret)=')",
+                "uri holds no password; put the whole of it into the Secret of credentialsSecretRef, as ICEBERG_URI",
+            )
+        ),
     )
     warehouse: Annotated[str, Field(max_length=1024)] | None = Field(
         default=None, description="The warehouse's location or name, where the catalog needs one."
@@ -68,10 +71,6 @@ class IcebergCatalog(ApiModel):
             "self.type != 'rest' || !has(self.uri) || !self.uri.contains('@')",
             "uri of a rest catalog holds no user; put ICEBERG_TOKEN or ICEBERG_CREDENTIAL into the Secret of "
             "credentialsSecretRef",
-        ),
-        Rule(
-            "!has(self.uri) || !self.uri.matches('[?&](password|passwd|pwd|token|secret)=')",
-            "uri holds no password; put the whole of it into the Secret of credentialsSecretRef, as ICEBERG_URI",
         ),
     )
 
@@ -100,7 +99,13 @@ class PostgresSourceSpec(ApiModel):
     """A table or query of PostgreSQL, read as a stream."""
 
     host: Annotated[str, Field(min_length=1, max_length=253)] = Field(
-        description="Host name or address; on a cluster one that the platform's settings allow."
+        description="Host name or address; on a cluster one that the platform's settings allow.",
+        json_schema_extra=validations(
+            Rule(
+                "!self.contains('@') && !self.contains('://')",
+                "host is a name or an address alone; put PGUSER and PGPASSWORD into the Secret of credentialsSecretRef",
+            )
+        ),
     )
     port: Annotated[int, Field(ge=1, le=65535)] = Field(default=5432, description="Port.")
     database: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Name of the database.")
@@ -110,13 +115,7 @@ class PostgresSourceSpec(ApiModel):
     table: TableName | None = Field(default=None, description="Table or view, such as events or sales.events.")
     query: Query | None = Field(default=None, description="One select statement instead of a table.")
 
-    rules: ClassVar = (
-        _TABLE_OR_QUERY,
-        Rule(
-            "!self.host.contains('@') && !self.host.contains('://')",
-            "host is a name or an address alone; put PGUSER and PGPASSWORD into the Secret of credentialsSecretRef",
-        ),
-    )
+    rules: ClassVar = (_TABLE_OR_QUERY,)
 
 
 class SqlSourceSpec(ApiModel):
@@ -132,8 +131,6 @@ class PushSourceSpec(ApiModel):
     """Rows that are pushed; the log of what was pushed is the history."""
 
     uri: Uri = Field(description="Folder of the log, of this view alone: file:///path or s3://bucket/path.")
-
-    rules: ClassVar = (NO_CREDENTIALS,)
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]

@@ -119,6 +119,36 @@ CASES: dict[str, tuple[str, Any, str]] = {
         [{"volume": {"minRatio": 2, "maxRatio": 1}}],
         "spec.quality[0].volume.minRatio",
     ),
+    "keys in the address of files": (
+        "spec.source",
+        {**SOURCE, "parquet": {"uri": "s3://key:secret@lake/events/"}},
+        "spec.source.parquet.uri",
+    ),
+    "keys in the address of a Delta table": (
+        "spec.source",
+        {**SOURCE, "delta": {"uri": "s3://key:secret@lake/events/"}},
+        "spec.source.delta.uri",
+    ),
+    "keys in the address of pushed rows": (
+        "spec.source",
+        {**SOURCE, "push": {"uri": "s3://key:secret@lake/events/"}},
+        "spec.source.push.uri",
+    ),
+    "a user in the host of a database": (
+        "spec.source",
+        {**SOURCE, "postgres": {"host": "user:word@db", "database": "d", "table": "t"}},
+        "spec.source.postgres.host",
+    ),
+    "a user in the address of a catalog": (
+        "spec.source",
+        {**SOURCE, "iceberg": {"catalog": {"type": "rest", "uri": "https://user@catalog/"}, "table": "a.b"}},
+        "spec.source.iceberg.catalog",
+    ),
+    "a password in the address of a catalog": (
+        "spec.source",
+        {**SOURCE, "iceberg": {"catalog": {"type": "sql", "uri": "postgresql://db/d?password=word"}, "table": "a.b"}},
+        "spec.source.iceberg.catalog.uri",
+    ),
 }
 
 
