@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -19,6 +20,10 @@ from millrace_services.registry.database import Database
 from millrace_services.registry.datasets import Datasets
 from millrace_services.registry.documents import canonical_kind, entry
 from millrace_services.registry.feature_services import FeatureServices
+from millrace_services.registry.mlflow import routing
+from millrace_services.registry.models.changes import LIMIT
+from millrace_services.registry.models.registered import RegisteredModels
+from millrace_services.registry.models.rest import ModelRoutes
 from millrace_services.registry.runs import Runs
 from millrace_services.registry.settings import RegistrySettings
 from millrace_services.web.json_body import json_object
@@ -54,7 +59,13 @@ def build(settings: RegistrySettings) -> Service:
     service.api.include_router(_feature_service_routes(FeatureServices(catalogue)))
     service.api.include_router(_run_routes(Runs(database, settings.runs_kept)))
     service.api.include_router(_dataset_routes(Datasets(database)))
+    service.api.include_router(_model_routes(RegisteredModels(database, _milliseconds)))
+    routing.install(service, ModelRoutes(database, _milliseconds).endpoints())
     return service
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _ask(database: Database) -> None:
@@ -215,6 +226,16 @@ def _dataset_routes(datasets: Datasets) -> APIRouter:
     @routes.get("/feature-views/{namespace}/{name}/lineage")
     def lineage(namespace: str, name: str) -> Response:
         return _json(datasets.lineage(namespace, name))
+
+    return routes
+
+
+def _model_routes(models: RegisteredModels) -> APIRouter:
+    routes = APIRouter(prefix="/v1")
+
+    @routes.get("/registered-models/{name}/changes")
+    def changes(name: str, alias: str = "", limit: Annotated[int, Query(ge=1, le=LIMIT)] = 100) -> Response:
+        return _json({"items": models.changes(name, alias, limit)})
 
     return routes
 

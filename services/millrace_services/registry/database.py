@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as NoConnectionError,
+)
 
 from millrace_core.base.errors import RejectError, ReportError, RetryError
 from millrace_services.registry import migrations
@@ -125,7 +135,7 @@ class Database:
             yield
         except DataError as error:
             raise RejectError(f"the database does not take this value: {_reason(error)}") from error
-        except OperationalError as error:
+        except (OperationalError, NoConnectionError) as error:
             raise RetryError(
                 f"the database {self.shown} cannot be used: {_reason(error)}", reason="DatabaseUnavailable", delay=2
             ) from error
@@ -165,8 +175,10 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
-        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "case_sensitive_like=ON"):
             connection.execute(f"PRAGMA {pragma}")
+        # SQLite's own knows the letters of ASCII alone.
+        connection.create_function("lower", 1, lambda given: given and str(given).lower(), deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

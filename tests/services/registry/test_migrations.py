@@ -12,11 +12,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, inspect, select, text
 
 from millrace_core.base.errors import RejectError
-from millrace_services.registry import migrations, state
+from millrace_services.registry import app, migrations, state
 from millrace_services.registry.database import Database
 from millrace_services.registry.runs import Runs
 from millrace_services.registry.tables import metadata
 
+assert app  # imports every table that there is
 # Everything that a database had when there were no revisions.
 UNNUMBERED = ("meta", "objects", "terms", "schemas", "runs", "datasets", "dataset_views")
 

@@ -128,6 +128,42 @@ def test_one_that_is_killed_loses_no_read_of_the_other_and_no_write_that_was_ack
     assert len(kept - acknowledged) <= 2  # the view that was there, and the write whose answer the kill took away
 
 
+def test_of_two_that_move_one_alias_by_what_they_read_each_time_one_does(
+    registries: list[RunningService],
+) -> None:
+    models = f"{registries[0].url}/api/2.0/mlflow"
+    httpx.post(f"{models}/registered-models/create", json={"name": "churn"}).raise_for_status()
+    for number in range(3):
+        body = {"name": "churn", "source": f"s3://bucket/{number}"}
+        httpx.post(f"{models}/model-versions/create", json=body).raise_for_status()
+    together, moved = threading.Barrier(2), []
+
+    def move(registry: RunningService, version: int) -> None:
+        route = f"{registry.url}/api/2.0/mlflow/registered-models/alias"
+        with httpx.Client(timeout=60) as client:
+            for _ in range(20):
+                together.wait(60)
+                read = client.get(route, params={"name": "churn", "alias": "champion"})
+                before = read.json()["model_version"]["version"] if read.is_success else "0"
+                together.wait(60)
+                # Each move is one: from 1 and 3 to 2 and back.
+                after = {"2": "1"}.get(before, "2") if version == 1 else {"2": "3"}.get(before, "2")
+                body = {"name": "churn", "alias": "champion", "version": after, "expected_version": before}
+                moved.append(client.post(route, json=body).status_code)
+
+    threads = [
+        threading.Thread(target=move, args=(each, version)) for each, version in zip(registries, (1, 3), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (moved.count(200), moved.count(409)) == (20, 20)
+    changes = httpx.get(f"{registries[1].url}/v1/registered-models/churn/changes").json()["items"][::-1]
+    assert len(changes) == 20
+    assert [each["from"] for each in changes[1:]] == [each["to"] for each in changes[:-1]]
+
+
 def test_a_writer_that_stands_still_with_the_lock_holds_the_others_up_for_seconds_only(
     registries: list[RunningService], postgres: str
 ) -> None:

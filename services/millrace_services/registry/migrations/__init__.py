@@ -12,8 +12,7 @@ from typing import Final
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
 FOLDER: Final = Path(__file__).parent
-FIRST: Final = "0001"
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 # Alembic's own name is that of other programs' tables, too, which may share the database.
 VERSION_TABLE: Final = "millrace_schema"
 

@@ -1,0 +1,178 @@
+"""The language of MLflow's searches: conditions joined by AND, and what results are ordered by. Pure.
+
+    name LIKE 'churn%' AND tags.`team.name` != 'growth' AND version_number >= 3 AND run_id IN ('a', 'b')
+
+A key is a word, or one of an entity: ``tags.team``, ``tag."team"``, ``metrics.`val loss` ``. Texts stand in single or
+double quotes, in which two of the same mean one. There is no OR, and there are no parentheses but those of a list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
+
+Value = str | int | float | tuple[str, ...]
+
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+    (?P<string>'(?:[^']|'')*'|"(?:[^"]|"")*")
+    |(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    |(?P<comparator>!=|<>|<=|>=|=|<|>)
+    |(?P<key>(?:[^\W\d]\w*\.)?(?:`[^`]+`)|[^\W\d]\w*\.(?:"[^"]+"|[\w./\-]+)|[^\W\d]\w*)
+    |(?P<mark>[(),])
+    )""",
+    re.VERBOSE,
+)
+_ORDER: Final = re.compile(r"(.+?)(?:\s+(asc|desc))?", re.IGNORECASE | re.DOTALL)
+_WORDS: Final = frozenset({"AND", "OR", "LIKE", "ILIKE", "IN", "NOT"})
+_MOST_CONDITIONS: Final = 100
+_MOST_VALUES: Final = 1000
+
+
+class Key(NamedTuple):
+    """What a condition or an order is about: ``entity`` is what stands before the dot, or empty."""
+
+    entity: str
+    name: str
+
+
+class Condition(NamedTuple):
+    """One condition; ``comparator`` is one of ``= != < <= > >= LIKE ILIKE IN``, or ``NOT IN``."""
+
+    key: Key
+    comparator: str
+    value: Value
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+def parse(text: str) -> list[Condition]:
+    """The conditions of a filter, all of which must hold; none where it is empty.
+
+    Raises:
+        RejectError: it is none of this language.
+    """
+    tokens = _tokens(text)
+    found: list[Condition] = []
+    while tokens:
+        if found and not _word(tokens.pop(0), "AND"):
+            raise _wrong(text, "conditions are joined by AND")
+        found.append(_condition(tokens, text))
+        if len(found) > _MOST_CONDITIONS:
+            raise RejectError(f"there are more than {_MOST_CONDITIONS} conditions", field="filter")
+    return found
+
+
+def parse_order(text: str) -> tuple[Key, bool]:
+    """A key, and whether its order is descending: ``name``, ``metrics.`a b` DESC``.
+
+    Raises:
+        RejectError: it is none of this language.
+    """
+    matched = _ORDER.fullmatch(text.strip())
+    tokens = _tokens(matched[1], "order_by") if matched else []
+    if not matched or len(tokens) != 1 or tokens[0].kind != "key":
+        raise RejectError(f"{shown(text, 80)} came, a key with ASC or DESC is expected", field="order_by")
+    return _key(tokens[0]), (matched[2] or "").lower() == "desc"
+
+
+def _tokens(text: str, field: str = "filter") -> list[_Token]:
+    found, at = [], 0
+    text = text.rstrip()
+    while at < len(text):
+        matched = _TOKEN.match(text, at)
+        if matched is None:
+            raise RejectError(f"at character {at + 1} nothing is understood: {shown(text[at:], 60)}", field=field)
+        kind = matched.lastgroup or ""
+        found.append(_Token(kind, matched[kind]))
+        at = matched.end()
+    return found
+
+
+def _condition(tokens: list[_Token], text: str) -> Condition:
+    if not tokens or tokens[0].kind != "key" or tokens[0].text.upper() in _WORDS:
+        raise _wrong(text, "a key such as name or tags.team begins a condition")
+    key = _key(tokens.pop(0))
+    comparator = _comparator(tokens, text)
+    if comparator in ("IN", "NOT IN"):
+        return Condition(key, comparator, _listed(tokens, text))
+    if not tokens or tokens[0].kind not in ("string", "number"):
+        raise _wrong(text, f"a text in quotes, or a number, follows {comparator}")
+    return Condition(key, comparator, _value(tokens.pop(0)))
+
+
+def _comparator(tokens: list[_Token], text: str) -> str:
+    token = tokens.pop(0) if tokens else _Token("", "")
+    if token.kind == "comparator":
+        return "!=" if token.text == "<>" else token.text
+    if _word(token, "NOT") and tokens and _word(tokens[0], "IN"):
+        tokens.pop(0)
+        return "NOT IN"
+    if token.kind == "key" and token.text.upper() in ("LIKE", "ILIKE", "IN"):
+        return token.text.upper()
+    raise _wrong(text, "a comparator is one of =, !=, <, <=, >, >=, LIKE, ILIKE and IN")
+
+
+def _listed(tokens: list[_Token], text: str) -> tuple[str, ...]:
+    def mark(*wanted: str) -> str:
+        if not tokens or tokens[0].text not in wanted or tokens[0].kind != "mark":
+            raise _wrong(text, "a list is written ('a', 'b')")
+        return tokens.pop(0).text
+
+    mark("(")
+    values: list[str] = []
+    while True:
+        if not tokens or tokens[0].kind != "string":
+            raise _wrong(text, "a list has texts in quotes")
+        values.append(str(_value(tokens.pop(0))))
+        if len(values) > _MOST_VALUES:
+            raise RejectError(f"a list has more than {_MOST_VALUES} values", field="filter")
+        if mark(",", ")") == ")":
+            return tuple(values)
+
+
+def _value(token: _Token) -> str | int | float:
+    if token.kind == "string":
+        quote = token.text[0]
+        return token.text[1:-1].replace(quote * 2, quote)
+    try:
+        return int(token.text)
+    except ValueError:
+        return float(token.text)
+
+
+def _key(token: _Token) -> Key:
+    if token.text.startswith("`"):
+        return Key("", token.text[1:-1])
+    entity, dot, name = token.text.partition(".")
+    if not dot:
+        return Key("", entity)
+    return Key(entity, name[1:-1] if name[0] in '`"' else name)
+
+
+def _word(token: _Token, word: str) -> bool:
+    return token.kind == "key" and token.text.upper() == word
+
+
+def _wrong(text: str, expected: str) -> RejectError:
+    return RejectError(f"{shown(text, 200)} is no filter: {expected}", field="filter")
+
+
+def refuse_twice(keys: Iterable[str]) -> None:
+    """An order by the same key twice says nothing.
+
+    Raises:
+        RejectError: a key is there twice.
+    """
+    seen = set()
+    for key in keys:
+        if key in seen:
+            raise RejectError(f"`order_by` contains duplicate fields: {shown(key, 80)}", field="order_by")
+        seen.add(key)
