@@ -22,6 +22,7 @@ from millrace_services.inference import predict, predict_json, protocol
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
+from millrace_services.registry.models import search
 from tests.builders import feature_view
 from tests.fuzz import (
     cluster_requests,
@@ -96,6 +97,8 @@ spec:
   }
 """
 
+_SEARCH: Final = b"name LIKE 'a%' AND tags.`a.b` != \"x\" AND name IN ('a', 'b') AND tag.c = 'it''s'\n`name` DESC"
+
 
 class Target(NamedTuple):
     """A parser: what is called, what it may raise, and bodies that it takes."""
@@ -158,6 +161,12 @@ def _registry(body: bytes) -> None:
     documents.entry("FeatureView", document).row()
 
 
+def _mlflow_search(body: bytes) -> None:
+    text, _, order = body.decode().partition("\n")
+    for query in (search.models_query, search.versions_query):
+        query(text, [order] if order else []).compile()
+
+
 _ARROW: Final = [
     stream(rows(3, name=pa.array(["a", "bb", None]))),
     stream(rows(3, name=pa.array(["a", "bb", "c" * 99])), compression="zstd"),
@@ -178,6 +187,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "infer": Target(_infer, (RejectError,), [_INFER]),
     "json-push": Target(_json_push, (RejectError,), [_PUSH]),
     "json-read": Target(_json_read, (RejectError,), [_READ]),
+    "mlflow-search": Target(_mlflow_search, (RejectError, UnicodeDecodeError), [_SEARCH]),
     "predict": Target(_predict, (RejectError,), [_PREDICT]),
     "cluster-requests": Target(Lazily(cluster_requests.ClusterRequests), (), cluster_requests.SEEDS),
     "gateway-pushes": Target(Lazily(gateway_routes.GatewayRoutes), (), gateway_routes.PUSHES),
