@@ -62,6 +62,7 @@ def test_one_client_takes_no_more_than_its_part_and_others_are_not_closed_for_it
     assert one.enter(Held(), "127.0.0.1")
     assert not one.enter(Held(), "127.0.0.1")
     assert (other.gone, mine[0].gone, mine[1].gone) == (False, True, True)
+    assert len(one) == 4, "the other, two of its own, and one in the reserve"
 
 
 def test_one_that_rests_is_found_behind_many_that_work() -> None:
