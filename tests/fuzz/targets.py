@@ -107,6 +107,11 @@ class Target(NamedTuple):
     refusals: tuple[type[Exception], ...]
     seeds: Sequence[bytes]
 
+    @property
+    def whole(self) -> bool:
+        """Whether each input goes through a whole service."""
+        return isinstance(self.call, Lazily)
+
 
 def _arrow(body: bytes) -> None:
     taken = ipc_limits.check(body, _LIMITS)
