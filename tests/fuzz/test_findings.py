@@ -9,7 +9,7 @@ import pytest
 
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.base.quantities import quantity
-from millrace_core.features.online import keys
+from millrace_core.features.online import feast_form, keys
 from millrace_core.features.online.plain import PlainReader, ViewFeatures
 from millrace_core.features.online.row import Layout
 from millrace_core.features.online.row_reader import RowReader, layouts_of
@@ -159,3 +159,8 @@ def test_a_scale_that_is_none_is_refused(cluster: ClusterRequests, spec: bytes) 
     refused = cluster(line + b'{"spec": %s}' % spec)
     assert refused is not None
     assert refused.status in (400, 422), refused
+
+
+def test_an_integer_of_feast_that_no_double_holds_is_no_json() -> None:
+    with pytest.raises(RejectError, match="not JSON"):
+        feast_form.loads(b'{"a": NaN, "b": 1%s}' % (b"0" * 400))

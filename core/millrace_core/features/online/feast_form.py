@@ -43,7 +43,7 @@ def loads(body: bytes) -> Any:
     try:
         document = json.loads(body, parse_int=_integer)
         orjson.dumps(document)  # which finds texts that are no Unicode
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RejectError(f"the body is not JSON: {first}") from error
     return document
 
