@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.copies import parsed_size
-from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS
+from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.functions import WHY_NOT
 from millrace_core.features.expressions.growth import MOST_NODES, Growth, measure
 from millrace_core.features.expressions.growth_rules import Bound, TooLargeError
@@ -178,11 +178,16 @@ def type_of(expression: Expression, types: Mapping[Name, str], *, where: str) ->
     """
     columns = {name: quoted(f"${index}") for index, name in enumerate(types)}
     typed = ", ".join(f"cast(null as {types[name]}) as {column}" for name, column in columns.items())
-    query = f"describe select {expression.over(columns)} from (select {typed or 'null'})"  # noqa: S608 written anew
+    written = expression.over(columns)
+    query = f"describe select {written} from (select {typed or 'null'})"  # noqa: S608 written anew
     engine = _parser()
     with engine.lock:
         try:
-            return str(engine.connection.execute(query).fetchall()[0][1])
+            kind = str(engine.connection.execute(query).fetchall()[0][1])
+            # Some functions look at their constants, such as patterns, only where rows come.
+            engine.connection.execute(
+                f"select try({{'v': {written}}}) from (select {typed or 'null'})"  # noqa: S608 written anew
+            ).fetchall()
         except engine.error as error:
             message = str(error).splitlines()[0].partition(": ")[2].rstrip(". ")
             for name, column in columns.items():
@@ -190,6 +195,7 @@ def type_of(expression: Expression, types: Mapping[Name, str], *, where: str) ->
             raise _refused(
                 f"the types do not go together: {message}", where, "Cast the values to the types that are meant"
             ) from error
+    return kind
 
 
 def predicate(text: str, types: Mapping[str, str], *, where: str, what: str) -> Expression:
@@ -291,6 +297,7 @@ def _parser() -> _Parser:
     import duckdb  # noqa: PLC0415
 
     connection = duckdb.connect(":memory:", config={"threads": 1, **IN_MEMORY, **NO_DOWNLOADS})
+    connection.execute(ROW_BY_ROW)
     return _Parser(connection, threading.Lock(), duckdb.Error, duckdb.tokenize)
 
 

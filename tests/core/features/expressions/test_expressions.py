@@ -97,7 +97,7 @@ def test_one_canonical_text_comes_out_of_every_way_to_write_an_expression(writte
         ("a\0b", "zero character"),
         ("  ", "nothing came"),
         ("1" + " + 1" * 4000, "16001 characters"),
-        ("1" + "+ 1" * 1500, "depth"),
+        ("1" + "+ 1" * 1500, "nested too deeply"),
     ],
 )
 def test_what_is_no_pure_scalar_expression_is_refused_by_field_and_token(written: str, token: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.copies import parsed_size
-from millrace_core.features.expressions.expressions import parse
+from millrace_core.features.expressions.expressions import parse, type_of
 from millrace_core.features.expressions.growth import MOST_BYTES, UNKNOWN
 from millrace_core.features.expressions.pattern_states import states
 
@@ -194,3 +194,10 @@ def test_a_call_without_arguments_is_refused(text: str) -> None:
 def test_half_of_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(RejectError, match="surrogate"):
         parse("'\ud800'", where="x")
+
+
+@pytest.mark.parametrize("text", ["regexp_replace(a, '(a|b0+', 'x')", "regexp_extract_all(a, '[')"])
+def test_a_pattern_that_is_none_is_refused_by_the_field_and_not_at_a_read(text: str) -> None:
+    with pytest.raises(RejectError, match="missing") as refused:
+        type_of(parse(text, where=WHERE), {("a",): "VARCHAR"}, where=WHERE)
+    assert refused.value.field == WHERE
