@@ -192,14 +192,19 @@ class SourceSpec(ApiModel):
     )
     where: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         default=None,
-        description="SQL condition over the columns; rows for which it is not true are left out.",
+        description=(
+            "SQL condition over the columns; rows for which it is not true are left out. It has the functions and the "
+            "limits of features' expressions: a value that is too long for it, and a batch that takes two minutes or "
+            "512 MiB, fail the run."
+        ),
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description=(
             "Secret with what the source asks for. Files on S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as "
             "needed, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL and AWS_REGION. postgres: PGUSER and PGPASSWORD. sql: "
-            "SQL_URL, SQLAlchemy's URL with user and password. iceberg: S3's for files and Glue; ICEBERG_TOKEN, or "
+            "SQL_URL, SQLAlchemy's URL with user and password. Both: MILLRACE_SQL_SECONDS, how long a query may take to"
+            " its first rows and each batch of rows (3600). iceberg: S3's for files and Glue; ICEBERG_TOKEN, or "
             "ICEBERG_CREDENTIAL with, as needed, ICEBERG_SCOPE and ICEBERG_OAUTH2_URI, for a rest catalog; ICEBERG_URI "
             "for a sql catalog whose URL holds a password."
         ),

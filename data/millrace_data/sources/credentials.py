@@ -17,6 +17,12 @@ class Credentials(ObjectStoreSettings):
     pg_user: str | None = Field(None, alias="PGUSER", description="User of PostgreSQL")
     pg_password: str | None = Field(None, alias="PGPASSWORD", description="Its password")
     sql_url: str | None = Field(None, alias="SQL_URL", description="SQLAlchemy's URL of a database, password included")
+    sql_seconds: float = Field(
+        3600.0,
+        alias="MILLRACE_SQL_SECONDS",
+        gt=0,
+        description="Most seconds of a statement in a database until its first rows, and of each batch of rows",
+    )
     iceberg_uri: str | None = Field(
         None, alias="ICEBERG_URI", description="Address of an Iceberg catalog, password included; wins over the spec's"
     )

@@ -19,6 +19,7 @@ _DENIED: Final = (
     "command denied",
     "permission denied",
     "no password supplied",
+    "not authorized",
 )
 _MISSING: Final = ("does not exist", "no such table", "doesn't exist", "unknown database")
 _NO_TIME: Final = (
@@ -28,6 +29,14 @@ _NO_TIME: Final = (
     "date too small",
     "(before year 1)",
     "(after year 10k)",
+)
+# What PostgreSQL, MariaDB, MySQL and SQLite say of statements that ``statement_limits`` ended.
+_STOPPED: Final = (
+    "due to statement timeout",
+    "idle-in-transaction timeout",
+    "max_statement_time exceeded",
+    "maximum statement execution time exceeded",
+    "interrupted",
 )
 _WRONG: Final = ("syntax error", "incomplete input", "no such column", "no such function", "unknown column")
 
@@ -98,6 +107,14 @@ def explain(field: str, error: exc.SQLAlchemyError) -> MillraceError:
             "them with nullif",
             field=field,
             reason="WrongColumnType",
+        )
+    if any(mark in lower for mark in _STOPPED):
+        return RejectError(
+            f"the query took too long, and was stopped: {said}",
+            hint="Make it simpler, give its time column an index, or raise MILLRACE_SQL_SECONDS (on a cluster in the "
+            "Secret); where the server's own limit is lower, that one",
+            field=field,
+            reason="QueryTooSlow",
         )
     wrong = any(mark in lower for mark in _WRONG)
     if wrong or isinstance(error, exc.ProgrammingError | exc.DataError | exc.NotSupportedError):

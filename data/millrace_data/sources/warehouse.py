@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import operator
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -31,16 +30,15 @@ from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.types.conform import MisfitError
 from millrace_core.features.types.kinds import is_moment
-from millrace_data.sources import bounds, columns, database_columns, database_door
+from millrace_data.sources import bounds, columns, database_columns, database_door, statement_limits
 from millrace_data.sources.columns import Place
 from millrace_data.sources.credentials import CREDENTIALS_FIELD, Credentials
 from millrace_data.sources.database_columns import Column
 from millrace_data.sources.database_errors import explained
 from millrace_data.sources.reading import Reading
+from millrace_data.sources.statement_limits import SqliteClock
 
 _ROWS: Final = 20_000
-# Of one text or blob of SQLite, or of one row.
-_SQLITE_BYTES: Final = 64 << 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
 # compare as times do only where the days differ.
@@ -72,7 +70,9 @@ class WarehouseSource:
         field: str,
         reading: Reading,
         place: str,
+        clock: SqliteClock | None = None,
     ) -> None:
+        self._clock = clock
         # Both scans belong to one transaction; it ends with the source.
         self._connection = connection
         self._version = _version(connection)
@@ -97,11 +97,12 @@ class WarehouseSource:
         query = query.where(*self._within(time_range))
         kinds = dict(self._kinds)
         with explained(self._field):
+            self._start()
             found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
             cursor = found.cursor
             try:
                 first = 0
-                for part in found.partitions():
+                for part in self._timed(found.partitions()):
                     by_column = dict(zip(columns, zip(*part, strict=True), strict=True))
                     arrays = [self._array(name, values, kinds, first) for name, values in by_column.items()]
                     yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -111,6 +112,16 @@ class WarehouseSource:
                 raise
             if _version(self._connection) != self._version:
                 raise SourceChangedError("the database was written to while it was read", hint=_WAL, field=self._field)
+
+    def _start(self) -> None:
+        if self._clock is not None:
+            self._clock.start()
+
+    def _timed(self, parts: Iterator[Any]) -> Iterator[Any]:
+        """The parts, each with the time of its own that a server gives by itself."""
+        for part in parts:
+            yield part
+            self._start()
 
     def _array(self, name: str, values: Sequence[Any], kinds: dict[str, pa.DataType], first: int) -> pa.Array:
         try:
@@ -193,19 +204,16 @@ def open_source(definition: Definition, credentials: Credentials) -> tuple[Wareh
     with explained(field):
         connection = _engine(spec, credentials, field).connect()
         try:
-            return _opened(definition, spec, connection, field)
+            return _opened(definition, spec, connection, field, credentials.sql_seconds)
         except BaseException:
             connection.close()
             raise
 
 
 def _opened(
-    definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str
+    definition: Definition, spec: Postgres | Sql, connection: sa.Connection, field: str, seconds: float
 ) -> tuple[WarehouseSource, pa.Schema | None]:
-    if connection.dialect.name == "sqlite":
-        # A query runs in this very process: zeroblob and printf make values of any size otherwise.
-        driver: Any = connection.connection.driver_connection
-        driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _SQLITE_BYTES)
+    clock = statement_limits.limit(connection, seconds)
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("pragma journal_mode").scalar() == "wal":
         connection.exec_driver_sql("begin")
     there = _columns(definition, spec, connection, field)
@@ -219,7 +227,7 @@ def _opened(
     # A null fits everything: what is not known yet is looked at row by row.
     kinds = pa.schema([(each, column.kind or pa.null()) for each, column in there.items()])
     reading = columns.checked(definition, [Place(name, kinds)], address=name)
-    source = WarehouseSource(connection, _selectable(spec, there), there, field, reading, name)
+    source = WarehouseSource(connection, _selectable(spec, there), there, field, reading, name, clock)
     return source, reading.schema if all(there[each].kind for each in reading.schema.names) else None
 
 

@@ -17,6 +17,7 @@ from millrace_core.base.errors import NotFoundError, RejectError, ReportError
 from millrace_core.features.definition import definition
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.history.history import History, TimeRange
+from millrace_data.sources import statement_limits
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.postgres import ENVIRONMENT, USER, Postgres, postgres_server
@@ -184,6 +185,24 @@ def test_a_query_changes_nothing(query: str, read: Read) -> None:
     assert read({"table": "events"}) == ["ab"]
 
 
+def test_a_query_of_a_server_that_takes_too_long_is_stopped_and_the_setting_is_named(
+    server: tuple[Postgres, sa.Engine],
+) -> None:
+    known = Credentials.load(ENVIRONMENT).model_copy(update={"sql_seconds": 0.2})
+    endless = compiled(server[0].source(query="select events.* from events, generate_series(1, 1000000000000) as n"))
+    with pytest.raises(RejectError, match=r"took too long.*statement timeout") as refused:
+        values(endless, known)
+    assert (refused.value.reason, "MILLRACE_SQL_SECONDS" in refused.value.hint) == ("QueryTooSlow", True)
+
+
+def test_a_limit_of_the_servers_own_that_is_lower_stays(server: tuple[Postgres, sa.Engine]) -> None:
+    with server[1].connect() as connection:
+        for before, after in ("0", "10s"), ("2s", "2s"), ("60s", "10s"):
+            connection.exec_driver_sql(f"set statement_timeout = '{before}'")
+            statement_limits.limit(connection, 10)
+            assert connection.exec_driver_sql("show statement_timeout").scalar() == after
+
+
 def test_both_scans_see_the_rows_of_one_moment(server: tuple[Postgres, sa.Engine]) -> None:
     running, engine = server
     view = compiled(running.source(table="public.Grown"))
@@ -256,6 +275,28 @@ def test_a_query_of_sqlite_makes_no_values_of_any_size(tmp_path: Path) -> None:
         view = compiled({"sql": {"query": f"select id, at, {made} as word from t"}})
         with pytest.raises(RejectError, match="too big"):
             values(view, known)
+
+
+def test_a_query_of_sqlite_that_takes_too_long_is_stopped_and_the_setting_is_named(tmp_path: Path) -> None:
+    known = sqlite(tmp_path, "create table t (id integer, at datetime, word text)", "(1, '1970-01-02', 'a')")
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i as id, at, word from n, t"
+    with pytest.raises(RejectError, match="took too long") as refused:
+        values(compiled({"sql": {"query": endless}}), known.model_copy(update={"sql_seconds": 0.05}))
+    assert refused.value.reason == "QueryTooSlow"
+    assert "MILLRACE_SQL_SECONDS" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select id, at, load_extension('x') as word from t",
+        "select id, at, (select name from pragma_database_list) as word from t",
+    ],
+)
+def test_a_query_of_sqlite_reads_rows_and_nothing_else(query: str, tmp_path: Path) -> None:
+    known = sqlite(tmp_path, "create table t (id integer, at datetime, word text)", "(1, '1970-01-02', 'a')")
+    with pytest.raises(RejectError, match="not authorized"):
+        values(compiled({"sql": {"query": query}}), known)
 
 
 def test_a_wrong_query_is_no_fault_of_the_network(tmp_path: Path) -> None:
