@@ -186,7 +186,7 @@ def type_of(expression: Expression, types: Mapping[Name, str], *, where: str) ->
             kind = str(engine.connection.execute(query).fetchall()[0][1])
             # Some functions look at their constants, such as patterns, only where rows come.
             engine.connection.execute(
-                f"select try({{'v': {written}}}) from (select {typed or 'null'})"  # noqa: S608 written anew
+                f"select try({{'v': {written}}}) is null from (select {typed or 'null'})"  # noqa: S608 written anew
             ).fetchall()
         except engine.error as error:
             message = str(error).splitlines()[0].partition(": ")[2].rstrip(". ")
