@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from millrace_core.base.shown import shown
+
 Object = Mapping[str, Any]
 
 # What reading an object raises that is not as its schema says.
@@ -17,7 +19,7 @@ MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 
 def malformed(error: Exception) -> str:
     """The problem of such an object."""
-    return f"a field is missing or has a value of another type than its schema says ({error!r:.300})"
+    return f"a field is missing or has a value of another type than its schema says ({shown(error, 300)})"
 
 
 @dataclass(frozen=True)
