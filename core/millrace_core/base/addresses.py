@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
@@ -104,7 +104,7 @@ def meant(address: Address) -> tuple[Address, ...]:
     return (address,)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def special(address: Address) -> tuple[str, Network] | None:
     """The kind of a special network that an address is in, and that network; None: it is in none."""
     for kind, networks in _KINDS:

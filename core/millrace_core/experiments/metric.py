@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_core.stats import lift, proportion
-from millrace_core.stats.epochs import over_epochs
+from millrace_core.stats.epochs import Flat, over_epochs
 from millrace_core.stats.mean import cuped, mean, ratio
-from millrace_core.stats.results import NO_UNITS, Effect, Estimate, Inconclusive, difference
+from millrace_core.stats.results import Effect, Estimate, Inconclusive, difference
 from millrace_core.stats.sums import Counts, Moments, Pairs
 
 Kind = Literal["proportion", "mean", "ratio"]
@@ -77,30 +77,31 @@ def units(sums: Sums) -> int:
 
 def compare(kind_: Kind, epochs: list[Epoch], control: str, challenger: str) -> Pair | Inconclusive:
     """Both arms of a pair, and the effect over the epochs in which both have units that can be compared."""
-    effects, lifts = [], []
-    for epoch in epochs:
-        found = estimates(kind_, epoch.sums[control], epoch.sums[challenger])
-        if isinstance(found, Inconclusive):
-            continue
-        effect = _effect(kind_, *found)
-        relative = lift.relative(*found)
-        if isinstance(effect, Effect):
-            effects.append(effect)
-            lifts += [relative] if isinstance(relative, Effect) else []
+    found = [estimates(kind_, epoch.sums[control], epoch.sums[challenger]) for epoch in epochs]
+    pairs = [each for each in found if not isinstance(each, Inconclusive)]
     whole = estimates(kind_, _sum(epochs, control), _sum(epochs, challenger))
     if isinstance(whole, Inconclusive):
         return whole
+    if not pairs:
+        return next(each for each in found if isinstance(each, Inconclusive))
+    judged = [_effect(kind_, *pair) for pair in pairs]
+    effects = [each for each in judged if isinstance(each, Effect)]
+    still = [pair for pair, each in zip(pairs, judged, strict=True) if isinstance(each, Inconclusive)]
     if not effects:
-        return NO_UNITS if len(epochs) > 1 else _why(kind_, *whole)
-    over = over_epochs(effects)
-    if isinstance(over, Inconclusive):
-        return over
-    return Pair(*whole, over, over_epochs(lifts) if len(lifts) == len(effects) else lift.NEAR_ZERO)
+        return next(each for each in judged if isinstance(each, Inconclusive))
+    over = over_epochs(effects, [Flat(t.value - c.value, c.n + t.n) for c, t in still])
+    return over if isinstance(over, Inconclusive) else Pair(*whole, over, _lift(pairs, still))
 
 
-def _why(kind_: Kind, control: Estimate, treatment: Estimate) -> Inconclusive:
-    found = _effect(kind_, control, treatment)
-    return found if isinstance(found, Inconclusive) else NO_UNITS
+def _lift(
+    pairs: Sequence[tuple[Estimate, Estimate]], still: Sequence[tuple[Estimate, Estimate]]
+) -> Effect | Inconclusive:
+    """Over the same epochs; there is none where the control of one may be 0."""
+    lifts = [lift.relative(*pair) for pair in pairs if pair not in still]
+    found = [each for each in lifts if isinstance(each, Effect)]
+    if len(found) < len(lifts) or any(control.value == 0 for control, _ in still):
+        return lift.NEAR_ZERO
+    return over_epochs(found, [Flat((t.value - c.value) / abs(c.value), c.n + t.n) for c, t in still])
 
 
 def _effect(kind_: Kind, control: Estimate, treatment: Estimate) -> Effect | Inconclusive:

@@ -15,6 +15,8 @@ from millrace_core.stats.power import LOOKS, Method, Size
 
 _MDE: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(%?)", re.IGNORECASE)
 _MOST_ARMS: Final = 10
+# Longer than that nobody waits.
+_MOST_DAYS: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,12 @@ def _variances(kind: Kind, baseline: float, effect: float, variance: float | Non
 
 def _need(method: Method, size: Size, challengers: int, daily: float | None) -> Need:
     total = size.control + challengers * size.treatment
-    days = None if daily is None else math.ceil(total / arguments.positive(daily, "dailyUnits"))
-    weeks = None if daily is None else power.whole_weeks(total, daily)
-    return Need(method, size.control, size.treatment, total, days, weeks)
+    if daily is None:
+        return Need(method, size.control, size.treatment, total, None, None)
+    if not total / arguments.positive(daily, "dailyUnits") < _MOST_DAYS:
+        raise RejectError(
+            f"{total:,} units at {daily:g} a day would take more than {_MOST_DAYS:,} days",
+            hint="Plan for a larger effect",
+            field="dailyUnits",
+        )
+    return Need(method, size.control, size.treatment, total, math.ceil(total / daily), power.whole_weeks(total, daily))

@@ -1,8 +1,11 @@
 """Regression adjustment that holds at every look: a covariate and peeking together.
 
 The effect of the arm in the regression y ~ arm + x by least squares, and the F-test's likelihood ratio, mixed over
-effects and invariant to the errors' scale. With normal errors it is exact at every n, from the fourth unit on; else it
-is asymptotic, as ``sequential`` is, whose evidence it becomes for many degrees of freedom.
+effects and invariant to the errors' scale. With normal errors it is exact at every n, from the fourth unit on; with
+others it is asymptotic, as ``sequential`` is, whose evidence it becomes for many degrees of freedom. Both need errors
+that spread alike in both arms, or arms of the same size: the regression has one error for all. With a treatment of 100
+units that spreads four times as far as its control of 900, one look alone finds a difference that is none in a fifth of
+all experiments. There ``mean.cuped`` and ``sequential`` are for, whose errors are each arm's own.
 
 Source: M. Lindon, D. Ham, M. Tingley, I. Bojinov, "Anytime-valid linear models and regression adjusted causal inference
 in randomized experiments", arXiv 2210.08589, for one coefficient, with r = g / (g + n), g = 1/ρ².

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from millrace_core.stats.results import NO_UNITS, Effect, Inconclusive
 
 
-def over_epochs(effects: Sequence[Effect]) -> Effect | Inconclusive:
+class Flat(NamedTuple):
+    """An epoch in which no arm's units vary: its difference, or relative lift, has no error; units of both arms."""
+
+    difference: float
+    n: int
+
+
+def over_epochs(effects: Sequence[Effect], flat: Sequence[Flat] = ()) -> Effect | Inconclusive:
     """Δ = Σ (nₑ/n) Δₑ, with the variance Σ (nₑ/n)² seₑ², over epochs of constant weights.
+
+    Flat epochs count with their difference and an error of 0. To leave them out would be to choose epochs by their
+    outcome: of rare events those alone in which one came.
 
     Satterthwaite's degrees of freedom are made of the epochs' own. Pooling all units instead would compare a control of
     early days with a treatment of late ones (Simpson's paradox).
@@ -19,8 +30,8 @@ def over_epochs(effects: Sequence[Effect]) -> Effect | Inconclusive:
     """
     if not effects:
         return NO_UNITS
-    n = sum(each.n for each in effects)
-    difference = math.fsum(each.n / n * each.difference for each in effects)
+    n = sum(each.n for each in (*effects, *flat))
+    difference = math.fsum(each.n / n * each.difference for each in (*effects, *flat))
     parts = [(each.n / n * each.error) ** 2 for each in effects]
     variance = math.fsum(parts)
     shares = math.fsum((part / variance) ** 2 / each.freedom for part, each in zip(parts, effects, strict=True))

@@ -277,3 +277,61 @@ def test_a_file_that_is_not_there_or_no_json_is_named(tmp_path: Path, capsys: py
         assert said in err
     (tmp_path / "text.json").write_text("{")
     assert "is no JSON" in experiment(capsys, "analyze", tmp_path / "text.json")[2]
+
+
+def test_weights_leave_the_planned_units_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, MEANS | {"plannedUnits": 8000})
+    code, out, err = experiment(capsys, "analyze", file, "--weight", "champion=50", "--weight", "v2=50", "-o", "json")
+    assert (code, err) == (0, "")
+    assert "6,868 of 8,000" in out
+
+
+def test_a_covariate_of_some_arms_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    covariate = {"covariateSum": 5, "covariateSumOfSquares": 10, "sumOfProducts": 1}
+    arms = [{**arm, **covariate} for arm in MEANS["arms"]]
+    file = written(
+        tmp_path, {"kind": "mean", "plannedUnits": 9000, "epochs": [{"arms": MEANS["arms"]}, {"arms": arms}]}
+    )
+    code, _, err = experiment(capsys, "analyze", file)
+    assert code == 2
+    assert "arms: some arms have a covariate and others have none" in err
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"unit": [[1], [2]], "arm": ["a", "b"], "value": [0.0, 1.0]}, "unit: a text or a number"),
+        ({"unit": [1, 2], "arm": [["a"], ["b"]], "value": [0.0, 1.0]}, "arm: a text or a number"),
+    ],
+)
+def test_a_table_of_lists_is_refused(
+    columns: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "units.parquet")
+    code, _, err = experiment(capsys, "analyze", tmp_path / "units.parquet", "--kind", "mean", "--control", "a")
+    assert code == 2
+    assert sentence in err
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "units.csv").write_text("unit,arm,value,value\n1,a,0,1\n2,b,1,1\n")
+    code, _, err = experiment(capsys, "analyze", tmp_path / "units.csv", "--kind", "mean", "--control", "a")
+    assert code == 2
+    assert "value: " in err
+    assert "more than one such column" in err
+
+
+def test_of_a_unit_with_several_covariates_the_first_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{unit},{'ab'[unit % 2]},{unit % 7},{unit % 5}\n" for unit in range(400)]
+    later = [f"0,a,0,{late}\n" for late in (-900, 900)]
+    found = []
+    for index, lines in enumerate((rows, rows + later)):
+        (file := tmp_path / f"{index}.csv").write_text("".join(["unit,arm,value,covariate\n", *lines]))
+        found.append(experiment(capsys, "analyze", file, "--kind", "mean", "--control", "a", "--method", "fixed"))
+    assert found[0] == found[1]
+
+
+def test_so_few_daily_units_that_nobody_waits_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = experiment(capsys, *PROPORTION, "--daily-units", "1e-320")
+    assert code == 2
+    assert "--daily-units: " in err

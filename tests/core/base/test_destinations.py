@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from millrace_core.base.addresses import canonical
+from millrace_core.base.addresses import canonical, special
 from millrace_core.base.destinations import OPEN, Destination, Outgoing, refusal
 
 CLUSTER = Outgoing()
@@ -282,3 +282,7 @@ def test_a_host_has_one_reading_or_none(text: str) -> None:
         assert canonical(found) == found
         assert found.isascii()
         assert not set(found) & set("@/\\%?#[] ,")
+
+
+def test_addresses_that_are_looked_at_are_not_kept_for_good() -> None:
+    assert special.cache_parameters()["maxsize"] is not None

@@ -11,6 +11,7 @@ import pytest
 from millrace_core.base.errors import RejectError
 from millrace_core.experiments.judging import Judgement, PastLooks, Rules, judge
 from millrace_core.experiments.metric import Epoch, Pair, Sums
+from millrace_core.stats.results import Effect, Inconclusive
 from millrace_core.stats.sums import Counts, Moments, Pairs
 
 EVEN = {"control": 50.0, "v2": 50.0}
@@ -93,6 +94,29 @@ def test_a_ramp_confounds_nothing() -> None:
     assert isinstance(pair, Pair)
     assert pair.effect.difference == pytest.approx(0)
     assert pair.treatment.value < 0.7 * pair.control.value
+
+
+def test_an_epoch_in_which_no_rare_event_came_counts_with_its_units() -> None:
+    none, few = epoch(control=(9000, 0), v2=(9000, 0)), epoch(control=(1000, 5), v2=(1000, 15))
+    found = judged(none, few).challengers["v2"].pair
+    assert isinstance(found, Pair)
+    assert found.effect.n == 20_000
+    assert found.effect.difference == pytest.approx(0.001)
+    assert isinstance(found.lift, Inconclusive)  # of the first epoch there is none
+
+
+def test_epochs_of_constant_means_have_a_lift() -> None:
+    flat = Epoch({"control": Moments(10, 20, 40), "v2": Moments(10, 30, 90)}, EVEN)
+    varied = Epoch({"control": Moments(30, 60, 121), "v2": Moments(30, 60, 121)}, EVEN)
+    found = judged(flat, varied, kind="mean").challengers["v2"].pair
+    assert isinstance(found, Pair)
+    assert isinstance(found.lift, Effect)
+    assert (found.effect.difference, found.lift.difference) == (0.25, 0.125)
+
+
+def test_epochs_without_any_difference_among_units_say_so() -> None:
+    found = judged(*[epoch(control=(500, 0), v2=(500, 0))] * 2)
+    assert (found.verdict, found.reason) == ("Inconclusive", "NoVariance")
 
 
 def test_of_several_challengers_each_has_a_part_of_alpha() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from millrace.cli.experiment import reading
@@ -84,7 +84,7 @@ def _weighted(data: Data, given: Sequence[str]) -> Data:
     missing = [arm for arm in arms if arm not in wanted]
     if missing:
         raise RejectError(f"{missing[0]} has no weight, and others have", field="weight")
-    return Data(data.kind, data.control, [Epoch(each.sums, wanted) for each in data.epochs], data.left_out)
+    return replace(data, epochs=[Epoch(each.sums, wanted) for each in data.epochs])
 
 
 def _planned(data: Data, options: Options) -> int:

@@ -104,6 +104,8 @@ def _json(content: Any, kind: str, control: str) -> Data:
         raise RejectError(
             f"exactly one arm is the control, {what}", hint='Write "control": true, or give --control', field="arms"
         )
+    if len({type(sums) for epoch in epochs for sums in epoch.sums.values()}) > 1:
+        raise RejectError("some arms have a covariate and others have none", hint="Give it for all", field="arms")
     planned = whole.get("plannedUnits")
     names = {arm: sums for epoch in reversed(epochs) for arm, sums in epoch.sums.items()}
     return Data(

@@ -42,6 +42,8 @@ def read(file: Path, kind: Kind) -> Units:
         second = ""
     columns = [*_NEEDED, second] if second else [*_NEEDED]
     for column in columns:
+        if rows.column_names.count(column) > 1:
+            raise RejectError(f"{file} has more than one such column", field=column)
         if column not in rows.column_names:
             there = ", ".join(rows.column_names)
             raise RejectError(
@@ -50,6 +52,11 @@ def read(file: Path, kind: Kind) -> Units:
         if rows[column].null_count:
             raise RejectError(
                 f"{file} has {rows[column].null_count} rows without it; write 0 where nothing came", field=column
+            )
+    for column in _NEEDED[:2]:
+        if pa.types.is_nested(rows[column].type):
+            raise RejectError(
+                f"a text or a number per row is expected, the column is {rows[column].type}", field=column
             )
     numbers = {name: _numbers(rows[name], name) for name in columns[2:]}
     if kind == "proportion" and not pc.all(pc.is_in(numbers["value"], pa.array([0.0, 1.0]))).as_py():
@@ -60,7 +67,7 @@ def read(file: Path, kind: Kind) -> Units:
 
 def _sums(rows: pa.Table, kind: Kind, second: str) -> Units:
     value = "max" if kind == "proportion" else "sum"
-    wanted = [("value", value), *([(second, "min" if second == "covariate" else "sum")] if second else [])]
+    wanted = [("value", value), *([(second, "first" if second == "covariate" else "sum")] if second else [])]
     units = rows.group_by(["unit", "arm"], use_threads=False).aggregate(wanted)
     seen = units.group_by("unit", use_threads=False).aggregate([("arm", "count")])
     twice = seen.filter(pc.greater(seen["arm_count"], 1))["unit"]
