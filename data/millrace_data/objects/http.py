@@ -131,7 +131,10 @@ class HttpReader:
         return following
 
     def _sent(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
-        client = self._clients.setdefault(_origin(url), self._client())
+        origin = _origin(url)
+        if origin not in self._clients:  # each loads the certificates of all authorities
+            self._clients[origin] = self._client()
+        client = self._clients[origin]
         request = client.build_request("GET", url, headers=headers)
         if not self._door.guarded:
             return client.send(request, stream=True, auth=None)

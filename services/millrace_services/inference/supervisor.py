@@ -20,6 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from millrace_core.base import signals
@@ -77,7 +78,8 @@ class Supervisor:
             self._stopping = True
             listener.close()  # once the child closes its own, connections are refused
             if self._child:
-                os.kill(self._child, number)
+                with suppress(ProcessLookupError):  # it has ended just now
+                    os.kill(self._child, number)
 
         for number in _FORWARDED:
             signal.signal(number, stop)
@@ -102,6 +104,8 @@ class Supervisor:
         """Exit code of one child; negative: the signal that ended it."""
         parent = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+        if self._stopping:  # nobody would tell a child that begins now
+            return 0
         pid = os.fork()
         if pid == 0:
             _become_child(serve, parent)

@@ -296,3 +296,20 @@ def test_connections_try_all_addresses_that_are_allowed() -> None:
         through = door({"db.example.com": ["127.0.0.4", ALLOWED]}, allow=[ALLOWED, "127.0.0.4"])
         with through.connect(Destination("http", "db.example.com", server.server_port), "f") as connection:
             assert connection.getpeername()[0] == ALLOWED
+
+
+def test_parts_of_one_server_share_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[httpx.Client] = []
+
+    class Counted(httpx.Client):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given)
+            made.append(self)
+
+    monkeypatch.setattr(httpx, "Client", Counted)
+    with serving(ALLOWED) as server:
+        reader = HttpReader(parse(f"http://{server.address}/m.onnx"), door=door({}))
+        for _ in range(3):
+            with reader.open(0, 10) as found:
+                assert b"".join(found.chunks) == b"x" * 10
+    assert len(made) == 1

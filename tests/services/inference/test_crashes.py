@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,8 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper
 
-from millrace_services.inference.supervisor import DELAYS, WINDOW, delay
+from millrace_services.inference import supervisor
+from millrace_services.inference.supervisor import DELAYS, WINDOW, Supervisor, delay
 
 from .conftest import counting, tensor, write
 
@@ -174,3 +177,39 @@ def test_a_model_that_never_ends_its_first_run_fails_and_says_in_which_step(star
     error = json.loads(log.read_text())["error"]
     assert error["reason"] == "StartHung"
     assert "the model did not finish its first runs, on 1 row, within 0.2 s" in error["message"]
+
+
+@pytest.fixture
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Callable[[int, object], None]]]:
+    """What a supervisor in this very process would do on a signal, by number."""
+    found: dict[int, Callable[[int, object], None]] = {}
+    monkeypatch.setattr(supervisor.signal, "signal", found.__setitem__)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield found
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_a_signal_before_the_first_child_starts_none(
+    handlers: dict[int, Callable[[int, object], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_once(number: int, handler: Callable[[int, object], None]) -> None:
+        handler(number, None)
+
+    monkeypatch.setattr(supervisor.signal, "signal", at_once)
+    monkeypatch.setattr(supervisor.os, "fork", lambda: pytest.fail("a child was started"))
+    with socket.socket() as listener:
+        assert Supervisor(pytest.fail).run(lambda: 7, listener) == 0
+
+
+def test_a_signal_just_after_the_child_has_ended_is_no_error(
+    handlers: dict[int, Callable[[int, object], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(pid: int, options: int) -> tuple[int, int]:
+        found = waited(pid, options)
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
+        return found
+
+    waited = os.waitpid
+    monkeypatch.setattr(supervisor.os, "waitpid", ended)
+    with socket.socket() as listener:
+        assert Supervisor(pytest.fail).run(lambda: 7, listener) == 7
