@@ -179,37 +179,43 @@ def test_a_model_that_never_ends_its_first_run_fails_and_says_in_which_step(star
     assert "the model did not finish its first runs, on 1 row, within 0.2 s" in error["message"]
 
 
-@pytest.fixture
-def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Callable[[int, object], None]]]:
-    """What a supervisor in this very process would do on a signal, by number."""
-    found: dict[int, Callable[[int, object], None]] = {}
-    monkeypatch.setattr(supervisor.signal, "signal", found.__setitem__)
+Handler = Callable[[int, object], None]
+
+
+class Signals:
+    """The module ``signal``, but for whom a handler is given to."""
+
+    def __init__(self, given: Callable[[int, Handler], object]) -> None:
+        self.signal = given
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(signal, name)
+
+
+@pytest.fixture(autouse=True)
+def same_mask() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    yield found
+    yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def test_a_signal_before_the_first_child_starts_none(
-    handlers: dict[int, Callable[[int, object], None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def at_once(number: int, handler: Callable[[int, object], None]) -> None:
-        handler(number, None)
-
-    monkeypatch.setattr(supervisor.signal, "signal", at_once)
+def test_a_signal_before_the_first_child_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "signal", Signals(lambda number, handler: handler(number, None)))
     monkeypatch.setattr(supervisor.os, "fork", lambda: pytest.fail("a child was started"))
     with socket.socket() as listener:
         assert Supervisor(pytest.fail).run(lambda: 7, listener) == 0
 
 
-def test_a_signal_just_after_the_child_has_ended_is_no_error(
-    handlers: dict[int, Callable[[int, object], None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_just_after_the_child_has_ended_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers: dict[int, Handler] = {}
+
     def ended(pid: int, options: int) -> tuple[int, int]:
         found = waited(pid, options)
         handlers[signal.SIGTERM](signal.SIGTERM, None)
         return found
 
     waited = os.waitpid
+    monkeypatch.setattr(supervisor, "signal", Signals(handlers.__setitem__))
     monkeypatch.setattr(supervisor.os, "waitpid", ended)
     with socket.socket() as listener:
         assert Supervisor(pytest.fail).run(lambda: 7, listener) == 7
