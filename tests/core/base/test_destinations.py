@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from millrace_core.base import addresses
 from millrace_core.base.addresses import canonical
+from millrace_core.base.addresses import special as special_network
 from millrace_core.base.destinations import OPEN, Destination, Outgoing, refusal
 
 CLUSTER = Outgoing()
@@ -286,4 +286,4 @@ def test_a_host_has_one_reading_or_none(text: str) -> None:
 
 
 def test_addresses_that_are_looked_at_are_not_kept_for_good() -> None:
-    assert addresses.special.cache_parameters()["maxsize"] is not None
+    assert special_network.cache_parameters()["maxsize"] is not None
