@@ -30,8 +30,9 @@ def over_epochs(effects: Sequence[Effect], flat: Sequence[Flat] = ()) -> Effect 
     """
     if not effects:
         return NO_UNITS
-    n = sum(each.n for each in (*effects, *flat))
-    difference = math.fsum(each.n / n * each.difference for each in (*effects, *flat))
+    counted: list[Effect | Flat] = [*effects, *flat]
+    n = sum(each.n for each in counted)
+    difference = math.fsum(each.n / n * each.difference for each in counted)
     parts = [(each.n / n * each.error) ** 2 for each in effects]
     variance = math.fsum(parts)
     shares = math.fsum((part / variance) ** 2 / each.freedom for part, each in zip(parts, effects, strict=True))
