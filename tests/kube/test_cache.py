@@ -198,3 +198,16 @@ def test_objects_outside_of_what_is_watched_are_not_held() -> None:
     assert cache.get(JOBS, "c", "x") is None
     assert cache.select(JOBS, "c", "millrace.dev/view", "v") == cache.all(NODES) == []
     assert not cache.served(NODES, "")
+
+
+def test_a_store_turns_when_it_is_refused_and_when_it_is_listed_again_and_at_no_other_list() -> None:
+    store = Store(JOBS)
+    store.replace([], 1)
+    turns: list[str] = []
+    store.on_turned(lambda: turns.append(store.refused))
+    store.refuse("forbidden")
+    store.refuse("forbidden still")
+    assert not store.synced.is_set()
+    store.replace([job("a", 2)], 3)
+    store.replace([job("a", 2)], 4)
+    assert turns == ["forbidden", ""]

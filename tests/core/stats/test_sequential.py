@@ -213,3 +213,21 @@ def test_a_plan_that_cannot_be_is_refused_by_field(change: dict[str, object], fi
     with pytest.raises(RejectError) as refused:
         power.size(**{"variances": (1.0, 1.0), "effect": 0.1} | change)  # type: ignore[arg-type]
     assert refused.value.field == field
+
+
+def test_one_sided_evidence_is_mixed_over_positive_effects_by_the_plan_at_twice_alpha() -> None:
+    planned, n, error, difference = 1000, 400, 0.05, 0.12
+    logarithm = math.log(2 * 0.05)
+    rho2 = (-2 * logarithm + math.log(1 - 2 * logarithm)) / planned
+    spread = math.sqrt(rho2 * n) * error
+
+    def likelihood(effect: float) -> float:
+        return math.exp(-(((difference - effect) / error) ** 2) / 2)
+
+    def prior(effect: float) -> float:
+        return 2 * math.exp(-((effect / spread) ** 2) / 2) / (spread * math.sqrt(2 * math.pi))
+
+    mixed, _ = integrate.quad(lambda effect: likelihood(effect) * prior(effect), 0, 1)
+    sequence = OneSidedSequence(planned, 0.05)
+    sequence.update(Effect(difference, error, n))
+    assert sequence.get().p == pytest.approx(likelihood(0) / mixed)
