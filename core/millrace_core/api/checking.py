@@ -88,8 +88,14 @@ def _model_faults(kind: Kind, document: Mapping[str, Any]) -> Iterator[Fault]:
 def _unknown(schema: Schema, obj: dict[str, Any]) -> Iterator[Fault]:
     """Drops the fields that there are not, and names each."""
     for path in schema.prune(obj):
-        there = ", ".join(sorted(_siblings(schema.root, path)))
-        yield Fault(path, "there is no such field" + (f"; the fields here are {there}" if there else ""))
+        here = _parent(schema.root, path)
+        there = ", ".join(sorted(here.properties)) if here is not None else ""
+        if there:
+            yield Fault(path, f"there is no such field; the fields here are {there}")
+        elif here is not None and here.type not in ("", "object"):
+            yield Fault(path, f"there is no such field; {path.rpartition('.')[0]} is a {here.type}, no object")
+        else:
+            yield Fault(path, "there is no such field")
 
 
 def _generate_name(metadata: Any) -> None:
@@ -118,13 +124,13 @@ def _schema(kind: str) -> Schema:
     return compile_schema(root_schema(_KINDS[kind].model))
 
 
-def _siblings(node: SchemaNode | None, path: str) -> list[str]:
-    """The fields that there are where an unknown one is."""
+def _parent(node: SchemaNode | None, path: str) -> SchemaNode | None:
+    """What is declared of the place that an unknown field is in."""
     for step in path.replace("[", ".[").split(".")[:-1]:
         if node is None:
-            return []
+            return None
         node = node.items if step.startswith("[") and node.items is not None else node.children[step]
-    return list(node.properties) if node is not None else []
+    return node
 
 
 def _same_place(one: str, other: str) -> bool:

@@ -44,8 +44,8 @@ class Model(ApiModel):
         json_schema_extra=validations(
             Rule(
                 "!self.matches('^[a-z0-9]+://[^/?#]*@')",
-                "uri holds no user or password; put HTTP_USER and HTTP_PASSWORD, HTTP_TOKEN or the keys of S3 into "
-                "the Secret of credentialsSecretRef",
+                "a user or password is in uri, where none may be; put HTTP_USER and HTTP_PASSWORD, HTTP_TOKEN or the "
+                "keys of S3 into the Secret of credentialsSecretRef",
             )
         ),
     )

@@ -12,8 +12,8 @@ from millrace_core.api.base import ApiModel, ColumnName, Rule, SecretRef, list_m
 _NO_CREDENTIALS = validations(
     Rule(
         "!self.matches('^[a-z0-9]+://[^/]*@')",
-        "uri holds no user or password; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret of "
-        "credentialsSecretRef",
+        "a user or password is in uri, where none may be; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the "
+        "Secret of credentialsSecretRef",
     )
 )
 
@@ -70,7 +70,7 @@ class IcebergCatalog(ApiModel):
         Rule(
             "self.type != 'rest' || !has(self.uri) || !self.uri.contains('@')",
             "uri of a rest catalog holds no user; put ICEBERG_TOKEN or ICEBERG_CREDENTIAL into the Secret of "
-            "credentialsSecretRef",
+            "Secret of credentialsSecretRef",
         ),
     )
 

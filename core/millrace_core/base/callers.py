@@ -75,7 +75,10 @@ def refusal_of_body(content_type: str) -> str:
     if kind not in _SENT_BY_PAGES:
         return ""
     given = f"Content-Type {kind}" if kind else "no Content-Type"
-    return f"the body has {given}, which every web page may send; say what it is, such as application/json"
+    return (
+        f"the body has {given}, which every web page may send; "
+        "send what it is, such as Content-Type: application/json (curl: --json in place of -d)"
+    )
 
 
 def host_name(host: str) -> str:

@@ -96,7 +96,7 @@ def plan(
     method: Method = "sequential",
     arms: int = 2,
     weight: float | None = None,
-    looks: int = LOOKS,
+    looks: int | None = None,
 ) -> Plan:
     """Units of each arm.
 
@@ -111,13 +111,14 @@ def plan(
         method: that will judge.
         arms: with the control.
         weight: percentage of units of each challenger; even by default.
-        looks: of a group sequential test.
+        looks: of a group sequential test, and of no other; 5 by default.
 
     Raises:
         RejectError: of the argument at fault.
     """
     if arguments.count(arms, "arms") not in range(2, _MOST_ARMS + 1):
         raise RejectError(f"2 to {_MOST_ARMS} arms are expected, {arms} came", field="arms")
+    planned = _looks(looks, method)
     effect = effect_of(mde, arguments.finite(baseline, "baseline"))
     variances = _variances(kind, baseline, effect, variance)
     challengers = arms - 1
@@ -126,10 +127,25 @@ def plan(
     each = arguments.level(alpha) / challengers
 
     def need(by: Method) -> Need:
-        found = power.size(variances, effect, alpha=each, power=power_, method=by, share=pair, looks=looks)
+        try:
+            found = power.size(variances, effect, alpha=each, power=power_, method=by, share=pair, looks=planned)
+        except RejectError as error:
+            if error.field == "effect":
+                error.field = "mde"
+            raise
         return _need(by, found, challengers, daily_units)
 
     return Plan(effect, each, need(method), need("fixed"))
+
+
+def _looks(given: int | None, method: Method) -> int:
+    if given is not None and method != "groupSequential":
+        raise RejectError(
+            f"only groupSequential has looks that are planned; the method is {method}",
+            hint="Leave it out",
+            field="looks",
+        )
+    return LOOKS if given is None else given
 
 
 def _variances(kind: Kind, baseline: float, effect: float, variance: float | None) -> tuple[float, float]:

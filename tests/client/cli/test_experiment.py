@@ -100,6 +100,8 @@ def test_three_arms_and_a_small_weight_need_more(capsys: pytest.CaptureFixture[s
         (("--arms", "1"), "--arms: 2 to 10 arms are expected, 1 came"),
         (("--weight", "100"), "--weight: a number between 0 and 100 is expected"),
         (("--method", "groupSequential", "--looks", "0"), "--looks: 1 to 100 looks are expected"),
+        (("--looks", "7"), "--looks: only groupSequential has looks that are planned; the method is sequential"),
+        (("--mde", "1e-9"), "--mde: more than 1e+15 units would be needed"),
     ],
 )
 def test_a_plan_that_cannot_be_names_the_option(
@@ -269,12 +271,13 @@ def test_a_table_that_cannot_be_names_the_column_or_the_option(
 def test_a_file_that_is_not_there_or_no_json_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, said in (
         ("none.json", "cannot be read"),
-        ("none.csv", "cannot be read"),
-        ("none.parquet", "cannot be read"),
+        ("none.csv", "there is no file"),
+        ("none.parquet", "there is no file"),
     ):
         code, _, err = experiment(capsys, "analyze", tmp_path / name, "--kind", "mean", "--control", "a")
         assert code == 2
         assert said in err
+    assert "there is no file" in experiment(capsys, "analyze", tmp_path / "none.csv")[2]
     (tmp_path / "text.json").write_text("{")
     assert "is no JSON" in experiment(capsys, "analyze", tmp_path / "text.json")[2]
 

@@ -234,6 +234,16 @@ def test_a_mistake_is_one_sentence_that_says_what_to_do(case: str, millrace: Mil
     assert said.err.count("\n") == 1
 
 
+def test_an_entity_of_a_view_that_has_none_is_told_so(millrace: Millrace, tmp_path: Path) -> None:
+    (tmp_path / "rates.yaml").write_text(
+        "{apiVersion: millrace.dev/v1alpha1, kind: FeatureView, metadata: {name: rates}, spec: {"
+        "source: {parquet: {uri: file:///lake}, timestampField: t}, features: [{name: eur, type: float64}], "
+        'materialization: {schedule: "@hourly"}}}'
+    )
+    said = millrace("features", "online", "--files", str(tmp_path), "-F", "rates:eur", "-e", "user_id=1")
+    assert said.err == "millrace: --entity: 'user_id=1' came, but these features need none. Leave it out\n"
+
+
 def test_commas_between_the_keys_of_a_reference_part_no_references() -> None:
     given = ["a:b, pairs as p(x=left,y=right):c,d:e", "f:g"]
     assert references(given) == ["a:b", "pairs as p(x=left,y=right):c", "d:e", "f:g"]

@@ -68,6 +68,19 @@ def test_an_unknown_field_is_answered_with_the_fields_that_are_there() -> None:
     assert said == "spec.entities[0].typ: there is no such field; the fields here are name, type"
 
 
+def test_an_object_where_a_text_is_expected_is_told_so() -> None:
+    model = (
+        "{apiVersion: millrace.dev/v1alpha1, kind: ModelDeployment, metadata: {name: m}, "
+        "spec: {service: {name: fraud}, model: {uri: file:///m.onnx}}}"
+    )
+    assert mistakes_of(model) == "spec.service.name: there is no such field; spec.service is a string, no object"
+
+
+def test_a_password_in_an_address_is_told_and_where_it_belongs() -> None:
+    said = mistakes_of(VIEW.replace("file:///lake", '"s3://key:secret@bucket/lake"'))
+    assert "a user or password is in uri, where none may be; put AWS_ACCESS_KEY_ID" in said
+
+
 def test_what_came_is_said_once() -> None:
     said = mistakes_of(VIEW.replace("*/15 * * * *", "0 0 * * 7"))
     assert said.startswith("spec.materialization.schedule: '0 0 * * 7' is no cron line")

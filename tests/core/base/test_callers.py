@@ -87,6 +87,7 @@ def test_a_page_is_of_the_same_site_only_where_its_origin_is_the_host(origin: st
 )
 def test_what_a_page_may_send_unasked_is_refused(kind: str) -> None:
     assert "every web page may send" in refusal_of_body(kind)
+    assert "send what it is, such as Content-Type: application/json (curl: --json" in refusal_of_body(kind)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,9 @@ def plan(
         float | None,
         typer.Option(help="Percentage of units of each challenger; default even.", show_default=False),
     ] = None,
-    looks: Annotated[int, typer.Option(help="Looks of groupSequential, equally spaced.")] = 5,
+    looks: Annotated[
+        int | None, typer.Option(help="Looks of groupSequential, equally spaced; default 5.", show_default=False)
+    ] = None,
     form: Format = Output.TABLE,
 ) -> None:
     """Says how many units an experiment needs, and how many whole weeks, by the method that will judge it."""

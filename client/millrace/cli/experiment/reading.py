@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from millrace.cli.experiment import tables
-from millrace_core.base.errors import RejectError
+from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.base.shown import shown
 from millrace_core.experiments import metric
 from millrace_core.experiments.metric import Epoch, Kind, Sums
@@ -72,6 +72,8 @@ def read(file: Path, kind: str, control: str) -> Data:
 
 
 def _table(file: Path, kind: str, control: str) -> Data:
+    if not file.exists():
+        raise NotFoundError(f"there is no file {file}")
     if not control:
         raise RejectError("a table does not say which arm is the control", hint="Name it by --control", field="control")
     if not kind:

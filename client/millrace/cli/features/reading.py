@@ -137,12 +137,11 @@ def _pairs(option: str, texts: Iterable[str], types: Mapping[str, str]) -> dict[
     for text in texts:
         name, separator, value = text.partition("=")
         name = name.strip()
+        if not types:
+            raise RejectError(f"{text!r} came, but these features need none", hint="Leave it out", field=option)
         if not separator or name not in types:
             raise RejectError(
-                f"{text!r} came, NAME=VALUE is expected"
-                + (f", where NAME is {' or '.join(types)}" if types else "; but these features need none"),
-                hint="" if types else "Leave it out",
-                field=option,
+                f"{text!r} came, NAME=VALUE is expected, where NAME is {' or '.join(types)}", field=option
             )
         try:
             found[name] = _value(types[name], value)
