@@ -70,7 +70,7 @@ class IcebergCatalog(ApiModel):
         Rule(
             "self.type != 'rest' || !has(self.uri) || !self.uri.contains('@')",
             "uri of a rest catalog holds no user; put ICEBERG_TOKEN or ICEBERG_CREDENTIAL into the Secret of "
-            "Secret of credentialsSecretRef",
+            "credentialsSecretRef",
         ),
     )
 
