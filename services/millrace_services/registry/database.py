@@ -53,6 +53,8 @@ class Database:
         """
         self._url = _parsed(url)
         self.shown = self._url.render_as_string(hide_password=True)
+        # Device and number of SQLite's file as it was opened.
+        self._opened: tuple[int, int] | None = None
         self._engine = self._connected()
         # ON CONFLICT is written per dialect; only the one in use is worth the time of its import.
         on_postgres = self._engine.dialect.name == "postgresql"
@@ -60,10 +62,12 @@ class Database:
         dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
         self._upsert: Callable[[Table], Any] = dialect.insert
         self._migrate()
+        self._opened = self._file_now()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one consistent state."""
+        self._require_file()
         with self._mapped(), self._engine.connect().execution_options(**self._snapshot) as connection:
             yield connection
 
@@ -74,11 +78,13 @@ class Database:
         Args:
             lock_seconds: how long it waits for another one that writes, on PostgreSQL.
         """
+        self._require_file()
         with self._mapped(), self._engine.connect().execution_options(write=True) as connection, connection.begin():
             if self._engine.dialect.name == "postgresql":
                 connection.execute(text(f"SET LOCAL lock_timeout = '{lock_seconds}s'; {_BOUNDED}"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
             yield connection
+            self._require_file()
 
     def upsert(self, connection: Connection, table: Table, row: dict[str, Any], keep: Sequence[str] = ()) -> None:
         """Writes a row over the one with the same primary key; the columns ``keep`` stay what they were."""
@@ -109,6 +115,25 @@ class Database:
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
         return engine
+
+    def _file_now(self) -> tuple[int, int] | None:
+        if self._url.drivername.partition("+")[0] != "sqlite":
+            return None
+        try:
+            found = Path(self._url.database or "").stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _require_file(self) -> None:
+        # SQLite goes on with a file that has no name any more: what it acknowledged would be gone with the process.
+        if self._opened is not None and self._file_now() != self._opened:
+            raise RetryError(
+                f"the file of the database {self.shown} was removed or replaced since it was opened",
+                hint="Put the same file back, or restart the registry, which then takes the file that is there",
+                reason="DatabaseUnavailable",
+                delay=2,
+            )
 
     def _migrate(self) -> None:
         with self.reading() as connection:

@@ -74,6 +74,40 @@ def test_a_url_that_cannot_be_used_is_told_without_its_password(url, sentence):
     assert caught.value.field == "MILLRACE_DATABASE_URL"
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_while_the_file_is_away_and_all_is_there_once_it_is_back(tmp_path, replaced):
+    database = Database(f"sqlite:///{tmp_path}/r.db")
+    before = id_of(database)
+    (tmp_path / "r.db").rename(tmp_path / "aside")
+    if replaced:
+        (tmp_path / "r.db").write_bytes(b"")
+    with pytest.raises(RetryError, match="was removed or replaced"), database.writing() as writer:
+        state.touch(writer)
+    with pytest.raises(RetryError, match="was removed or replaced"):
+        id_of(database)
+    (tmp_path / "aside").replace(tmp_path / "r.db")
+    assert id_of(database) == before
+    database.close()
+
+
+def test_a_write_during_which_the_file_went_away_is_undone(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/r.db")
+    with database.reading() as connection:
+        before = state.read(connection)
+
+    def write_and_move() -> None:
+        with database.writing() as writer:
+            state.touch(writer)
+            (tmp_path / "r.db").rename(tmp_path / "aside")
+
+    with pytest.raises(RetryError, match="was removed or replaced"):
+        write_and_move()
+    (tmp_path / "aside").rename(tmp_path / "r.db")
+    with database.reading() as connection:
+        assert state.read(connection) == before
+    database.close()
+
+
 def test_a_folder_that_cannot_be_written_may_be_tried_again(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RetryError, match=r"Not a directory|File exists"):
