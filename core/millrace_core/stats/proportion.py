@@ -1,5 +1,8 @@
 """Two proportions: the pooled z test, the interval with the unpooled error, and the chance that one is higher.
 
+Where all units of one arm did and none of the other, the unpooled error is 0, although nothing could differ more; the
+pooled one, which is larger, stands in for it.
+
 Sources: J. L. Fleiss, "Statistical Methods for Rates and Proportions", 3rd ed.; neither is corrected for
 continuity.
 """
@@ -30,8 +33,8 @@ def estimate(counts: Counts) -> Estimate | Inconclusive:
 
 
 def effect(control: Estimate, treatment: Estimate) -> Effect | Inconclusive:
-    """Difference of two shares with the unpooled error."""
-    variance = control.variance / control.n + treatment.variance / treatment.n
+    """Difference of two shares with the unpooled error; with the pooled one where that is 0 and the shares differ."""
+    variance = control.variance / control.n + treatment.variance / treatment.n or _pooled(control, treatment)
     if not variance > 0:
         return NO_VARIANCE
     return Effect(treatment.value - control.value, math.sqrt(variance), control.n + treatment.n)
@@ -46,12 +49,16 @@ def two_proportions(control: Counts, treatment: Counts, alpha: float = 0.05) -> 
     found = effect(a, b)
     if isinstance(found, Inconclusive):
         return found
-    together = control + treatment
-    share = together.successes / together.n
-    z = found.difference / math.sqrt(share * (1 - share) * (1 / control.n + 1 / treatment.n))
+    z = found.difference / math.sqrt(_pooled(a, b))
     half = -float(special.ndtri(alpha / 2)) * found.error
     interval = Interval(max(found.difference - half, -1.0), min(found.difference + half, 1.0))
     return Comparison(found, z, 2 * float(special.ndtr(-abs(z))), interval)
+
+
+def _pooled(a: Estimate, b: Estimate) -> float:
+    """The variance of the difference of two shares, were both the share of all units together."""
+    share = (a.n * a.value + b.n * b.value) / (a.n + b.n)
+    return share * (1 - share) * (1 / a.n + 1 / b.n)
 
 
 def probability_better(control: Counts, treatment: Counts) -> float:

@@ -11,6 +11,7 @@ import pytest
 from millrace_core.base.errors import RejectError
 from millrace_core.experiments.judging import Judgement, PastLooks, Rules, judge
 from millrace_core.experiments.metric import Epoch, Pair, Sums
+from millrace_core.stats.power import METHODS, Method
 from millrace_core.stats.results import Effect, Inconclusive
 from millrace_core.stats.sums import Counts, Moments, Pairs
 
@@ -80,6 +81,13 @@ def test_few_units_are_waited_for() -> None:
 def test_units_without_any_difference_among_them_say_nothing() -> None:
     found = judged(epoch(control=(1000, 0), v2=(1000, 0)))
     assert (found.verdict, found.reason) == ("Inconclusive", "NoVariance")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("control", "v2", "verdict"), [(1000, 0, "Rollback"), (0, 1000, "Promote")])
+def test_the_largest_difference_that_there_is_decides(method: Method, control: int, v2: int, verdict: str) -> None:
+    found = judged(epoch(control=(1000, control), v2=(1000, v2)), method=method, planned=2000)
+    assert found.verdict == verdict
 
 
 def test_a_ramp_confounds_nothing() -> None:

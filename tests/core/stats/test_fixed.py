@@ -168,6 +168,15 @@ def test_an_extreme_z_is_a_p_of_0_and_no_overflow() -> None:
     assert proportion.probability_better(Counts(10**9, 1), Counts(10**9, 10**9 - 1)) == 1
 
 
+def test_all_of_one_arm_and_none_of_the_other_differ_by_the_pooled_error() -> None:
+    # R: prop.test(c(100, 0), c(100, 100), correct = FALSE) has a chi-squared of 200.
+    found = proportion.two_proportions(Counts(100, 100), Counts(100, 0))
+    assert isinstance(found, Comparison)
+    assert found.statistic == pytest.approx(-math.sqrt(200))
+    assert found.interval.low == -1
+    assert -1 < found.interval.high < -0.8
+
+
 COUNTS = st.integers(0, 50).flatmap(lambda n: st.builds(Counts, st.just(n), st.integers(0, n)))
 
 
@@ -180,6 +189,7 @@ def test_no_counts_make_a_number_that_is_none(control: Counts, treatment: Counts
         assert -1 <= found.interval.low <= found.interval.high <= 1
     else:
         assert found.reason == ("NoUnits" if 0 in (control.n, treatment.n) else "NoVariance")
+        assert control.successes * treatment.n == treatment.successes * control.n
     assert 0 <= proportion.probability_better(control, treatment) <= 1
 
 
