@@ -7,8 +7,10 @@ from itertools import product
 import orjson
 import pytest
 
+from millrace_core.base import yaml_text
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.base.quantities import quantity
+from millrace_core.features.expressions import expressions
 from millrace_core.features.online import feast_form, keys
 from millrace_core.features.online.plain import PlainReader, ViewFeatures
 from millrace_core.features.online.row import Layout
@@ -164,3 +166,12 @@ def test_a_scale_that_is_none_is_refused(cluster: ClusterRequests, spec: bytes) 
 def test_an_integer_of_feast_that_no_double_holds_is_no_json() -> None:
     with pytest.raises(RejectError, match="not JSON"):
         feast_form.loads(b'{"a": NaN, "b": 1%s}' % (b"0" * 400))
+
+
+def test_long_names_are_cut_in_messages() -> None:
+    with pytest.raises(yaml_text.YamlError) as anchor:
+        yaml_text.values("a: [*" + "9" * 4500 + "]")
+    with pytest.raises(RejectError) as name:
+        expressions.predicate("a" + "9" * 4000, {"a": "BIGINT"}, where="spec.source.where", what="columns")
+    assert len(str(anchor.value)) < 500
+    assert len(str(name.value)) < 500

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from millrace_core.base import yaml_scalars
+from millrace_core.base import shown, yaml_scalars
 
 # The C parser, of which that of Go is a port; Python's own refuses tabs that both take.
 _PARSER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,8 +33,8 @@ class YamlError(ValueError):
     """A text that is no YAML, or has no form in JSON; lines and columns count from 1."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(f"line {line}, column {column}: {message}")
-        self.message = message
+        self.message = shown.line(message)
+        super().__init__(f"line {line}, column {column}: {self.message}")
         self.line = line
         self.column = column
 

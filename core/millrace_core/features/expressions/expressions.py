@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import line, shown
 from millrace_core.features.expressions.copies import parsed_size
 from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.functions import WHY_NOT
@@ -41,6 +42,8 @@ _CLAUSES: Final = {
     "qualify": "qualify",
 }
 _SHOWN: Final = 30
+# Of a message of the parser, which repeats the text.
+_LONGEST_MESSAGE: Final = 1000
 # What the parser takes for a space, and its tokens do not.
 _SPACES: Final = re.compile("[\\s\u180e\u200b-\u200f\u2060\ufeff]+")
 
@@ -157,11 +160,11 @@ def require_known(expression: Expression, known: Iterable[Name], *, where: str, 
         if len(name) == 1 and token.lower() in WHY_NOT:
             raise _refused(f"{token!r} is not allowed in an expression: {WHY_NOT[token.lower()]}", where)
         alike = [each for each in names if ".".join(each).lower() == token.lower()]
-        shown = ", ".join(".".join(each) for each in (alike or list(names))[:_SHOWN])
+        listed = ", ".join(".".join(each) for each in (alike or list(names))[:_SHOWN])
         begin = "Capitals count; the" if alike else "The"
         raise RejectError(
-            f"{token!r} is not known",
-            hint=f"{begin} {what} are: {shown}" if names else f"There are no {what}",
+            f"{shown(token)} is not known",
+            hint=f"{begin} {what} are: {listed}" if names else f"There are no {what}",
             field=where,
             reason="UnknownName",
         )
@@ -227,7 +230,7 @@ def _tree(text: str, where: str) -> Tree:
         message = answer["error_message"] if text.strip() else "an expression is expected, nothing came"
         if "Max expression depth" in message:
             raise _refused("it is nested too deeply", where, "Split it over several features")
-        raise _refused(message, where)
+        raise _refused(message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}…", where)
     if answer["error"] or len(answer["statements"]) != 1:
         raise _refused("several statements came, one expression is expected", where, "Leave out the semicolon")
     node = answer["statements"][0]["node"]
@@ -242,7 +245,9 @@ def _tree(text: str, where: str) -> Tree:
         raise _refused(f"{len(node['select_list'])} expressions came, one is expected", where, "Leave out the comma")
     tree: Tree = node["select_list"][0]
     if tree["alias"]:
-        raise _refused(f"'as {tree['alias']}' is not allowed in an expression", where, "The feature has a name")
+        raise _refused(
+            f"'as {line(tree['alias'], 100)}' is not allowed in an expression", where, "The feature has a name"
+        )
     return tree
 
 
