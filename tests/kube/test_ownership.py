@@ -310,11 +310,12 @@ def edits(draw: st.DrawFn, child: Child) -> Edit:
     """An addition of those above, or a removal or another value of any field below spec."""
     live = child.live
     added = [edit for kind, edit, _ in ADDED if kind == live["kind"] and edit not in child.edits]
-    if added and draw(st.booleans()):
+    # An item without its key is refused by the validation that is not played here.
+    there = sorted((each for each in places(live["spec"]) if each[-1] not in _ITEM_KEYS), key=str)
+    if added and (not there or draw(st.booleans())):
         child.edits.append(draw(st.sampled_from(added)))
         return child.edits[-1]
-    # An item without its key is refused by the validation that is not played here.
-    path = draw(st.sampled_from(sorted((each for each in places(live["spec"]) if each[-1] not in _ITEM_KEYS), key=str)))
+    path = draw(st.sampled_from(there))
     change = draw(st.sampled_from(["remove", "alter"]))
 
     def edit(new: Object) -> None:

@@ -228,7 +228,7 @@ def test_a_file_of_sqlite_is_only_read(guarded: bool, tmp_path: Path) -> None:
         credentials = credentials.through(door(folders=[str(tmp_path)]))
     source: Any = open_source(compiled({"sql": {"table": "events"}}), credentials)
     assert source.columns
-    with pytest.raises(sa.exc.OperationalError, match="readonly"):
+    with pytest.raises(sa.exc.DatabaseError, match="not authorized"):
         source._connection.exec_driver_sql("delete from events")
     missing = sa.URL.create("sqlite", database=str(tmp_path / "none.db")).render_as_string()
     with pytest.raises(MillraceError):

@@ -523,7 +523,8 @@ def test_rows_of_every_kind_reach_the_online_store(
     kind: str, places: Callable[[str], Place], store_url: str, tmp_path: Path
 ) -> None:
     place = places(kind)
-    environment = place.credentials.model_dump(by_alias=True, exclude_none=True)
+    stated = place.credentials.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
+    environment = {name: str(value) for name, value in stated.items()}
     log = tmp_path / "termination-log"
     spec = {**SPEC, "source": {**place.source, **TIMES}, "materialization": {"schedule": "@hourly"}}
     code = main(

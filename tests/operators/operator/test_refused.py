@@ -96,7 +96,8 @@ def test_a_namespace_that_refuses_stops_nothing_in_the_others_and_is_taken_up_on
     until(operator.leads)
     assert made("team-b", "first"), "what was made before it refused stays"
     lines = told(operator)
-    assert len(lines) == 2, lines
+    # One for each change; each watch sees by itself that a right is gone, so one kind may be told of after another.
+    assert len(lines) >= 2, lines
     for line in lines:
         assert "helm upgrade RELEASE CHART --namespace millrace-system --reuse-values" in line
         assert "RoleBinding millrace-operator of team-b" in line
