@@ -12,7 +12,8 @@ KINDS = ("FeatureView", "ModelDeployment", "Experiment")
 def tell(url: str, *documents: dict[str, Any]) -> None:
     """Makes the registry hold exactly these objects."""
     revision = httpx.get(f"{url}/v1/catalogue/state").json()["revision"]
-    for kind in KINDS:
+    # Views last: whoever sees one of them that is new sees all that is told here.
+    for kind in sorted(KINDS, key=lambda kind: kind == "FeatureView"):
         items = [document for document in documents if document["kind"] == kind]
         body = {"items": items, "empties": 0 if items else revision}
         answer = httpx.put(f"{url}/v1/catalogue/{kind}", json=body)

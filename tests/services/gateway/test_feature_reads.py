@@ -272,9 +272,12 @@ def test_a_list_that_was_saved_is_read_by_its_name_here_and_by_the_sdk(
     features.save_feature_service("both_views", (ref for ref in ("stats:visits", "fresh:score")), owner="risk")
     try:
         assert features.feature_services["both-views"] == ("stats:visits", "fresh:score")
+        body = {"feature_service": "both_views", "entities": {"user_id": [2]}, "project": "shop"}
+        until = time.monotonic() + 60
+        while ask(gateway, body).status_code == httpx.codes.NOT_FOUND:  # it looks for what is new every 0.1 s
+            assert time.monotonic() < until
         other = FeatureStore.connect(registry.url, gateway.url, project="shop")
         assert other.get_online_features("both-views", [{"user_id": 1}]).to_dict()["visits"] == [3]
-        body = {"feature_service": "both_views", "entities": {"user_id": [2]}, "project": "shop"}
         assert columns(ask(gateway, body))["visits"]["values"] == [4]
         with pytest.raises(NotFoundError, match="'stats' has no feature 'nothing'"):
             features.save_feature_service("wrong", ["stats:nothing"])
