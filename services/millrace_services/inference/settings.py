@@ -51,19 +51,6 @@ class FetchSettings(OutgoingSettings):
     max_bytes: int = Field(
         10 * 1024**3, alias="MILLRACE_MODEL_MAX_BYTES", ge=1, description="A model file that is larger is not fetched"
     )
-    run_timeout: Seconds = Field(
-        60.0,
-        alias="MILLRACE_RUN_TIMEOUT",
-        gt=0,
-        description="How long one run of the model may take; longer is stopped and gets 504",
-    )
-    start_timeout: Seconds = Field(
-        600.0,
-        alias="MILLRACE_START_TIMEOUT",
-        gt=0,
-        description="How long each step of a start may take: loading the model, and its first runs at each number of "
-        "rows; a start that does not get on ends",
-    )
     termination_log: Path = Field(
         Path("/dev/termination-log"),
         alias="MILLRACE_TERMINATION_LOG",
