@@ -19,6 +19,7 @@ from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.flight import INLINE, LANE, FlightRecord, key_of
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.predict import PredictRequest
+from millrace_services.inference.prediction import Prediction, Timings
 from millrace_services.inference.session import ModelSession, OutOfMemoryError, StoppedError
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import Array, OutputTensor
@@ -43,10 +44,11 @@ class Meters(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A run: its outputs, and how long it took."""
+    """A run: its outputs, how long it took, and when it began, by ``perf_counter``."""
 
     outputs: list[OutputTensor]
     seconds: float
+    began: float
 
 
 class Flight(NamedTuple):
@@ -96,14 +98,15 @@ class DataPlane:
         """What the model takes and gives."""
         return self.session.signature
 
-    async def infer(self, feeds: Feeds, outputs: list[str], gone: Gone) -> list[OutputTensor]:
-        """The outputs named, in that order.
+    async def infer(self, feeds: Feeds, outputs: list[str], gone: Gone) -> Prediction:
+        """The outputs named, in that order, and what they took.
 
         Raises:
             RejectError: the model refuses the values; TooLargeError: they take more memory than there is.
             OverloadedError, DeadlineError: too many wait, or for too long; ClientGoneError: nobody waits any more.
             ReportError: the model or its device fails.
         """
+        came = perf_counter()
         shapes = shapes_of(feeds)
         first = next(iter(feeds.values()), None)  # a model may have no inputs
         rows = first.shape[0] if first is not None and first.ndim else 1
@@ -118,7 +121,7 @@ class DataPlane:
             raise
         self._meters.seconds(done.seconds)
         self._meters.rows(rows)
-        return done.outputs
+        return Prediction(done.outputs, Timings(done.began - came, 0.0, done.seconds))
 
     def _if_short(self, shapes: Shapes, feeds: Feeds, outputs: list[str]) -> Done | None:
         """A run on the event loop; None where it would not be short, or was stopped because it was not."""
@@ -185,15 +188,16 @@ class DataPlane:
         record.begin(slot, key)
         try:
             began = perf_counter()
-            return Done(self.session.run(feeds, outputs, options), perf_counter() - began)
+            results = self.session.run(feeds, outputs, options)
+            return Done(results, perf_counter() - began, began)
         finally:
             record.end(slot)
 
     def _stop(self) -> None:
         self._options.terminate = True
 
-    async def predict(self, request: PredictRequest, gone: Gone) -> list[OutputTensor]:
-        """All outputs, in the model's order, for entities whose features are read here.
+    async def predict(self, request: PredictRequest, gone: Gone) -> Prediction:
+        """All outputs, in the model's order, for entities whose features are read here, and what they took.
 
         Raises:
             MillraceError: as ``infer``, ``FeatureJoin.feeds`` and ``predict.feeds`` do.
@@ -201,11 +205,15 @@ class DataPlane:
         signature = self.signature
         feeds: Feeds = {}
         alone: dict[str, list[Any]] = {}
+        joined = 0.0
         if self.join is not None:
+            began = perf_counter()
             alone, also = predict.for_features(request, signature, self.join.inputs)
             feeds = await self.join.feeds(request.entities, alone, also)
+            joined = perf_counter() - began
         feeds |= predict.feeds(request, signature, set(feeds), alone)
-        return await self.infer(feeds, signature.output_names, gone)
+        outputs, timings = await self.infer(feeds, signature.output_names, gone)
+        return Prediction(outputs, timings._replace(join=joined))
 
     async def aclose(self) -> None:
         """Ends the model's thread once it is idle, and the connections to the gateway."""

@@ -36,13 +36,13 @@ class RestTranslator:
                 hint="With tritonclient, set binary_data=False on inputs and outputs",
                 reason="BadRequest",
             ) from error
-        results = await data.infer(request.feeds, request.outputs, call.gone)
+        prediction = await data.infer(request.feeds, request.outputs, call.gone)
         name, version = self._model["name"], self._model["version"]
-        return Answer(200, protocol.encode(request, results, name, version, data.signature))
+        return Answer(200, protocol.encode(request, prediction.outputs, name, version, data.signature))
 
     async def predict(self, call: Call) -> Answer:
         """``POST /predict``: entities in, predictions on their features out."""
         data = self._serving.data or await self._serving.ready()
         request = predict_json.decode(call.body, joins=data.join is not None)
-        results = await data.predict(request, call.gone)
-        return Answer(200, predict_json.encode(data.signature.output_names, results, self._model))
+        prediction = await data.predict(request, call.gone)
+        return Answer(200, predict_json.encode(data.signature.output_names, prediction.outputs, self._model))

@@ -115,7 +115,7 @@ async def test_input_that_the_memory_does_not_hold_is_413(models):
 
 async def test_a_model_without_inputs_gives_what_it_has(models):
     data = data_of(session.load_warm(models["constant"], "cpu", 1), [])
-    [found] = await data.infer({}, ["value"], here)
+    [found] = (await data.infer({}, ["value"], here)).outputs
     assert found[0].tolist() == [1.5, 2.5, 3.5]
     await data.aclose()
 
@@ -136,7 +136,7 @@ async def test_many_that_come_with_a_shape_that_is_not_known_wait_for_one_of_the
     data = data_of(loaded, [])
     feeds = {"features": np.ones((7, 3), np.float32)}
     found = await asyncio.gather(*(data.infer(feeds, ["total"], here) for _ in range(9)))
-    assert all(tensors[0].values.tolist() == [[3.0]] * 7 for tensors in found)
+    assert all(each.outputs[0].values.tolist() == [[3.0]] * 7 for each in found)
     assert data._runs >= 7, "two at most ran in the lane, the second before it was known what the first one took"
     await data.aclose()
 
@@ -176,3 +176,20 @@ class Paused:
         while time.thread_time() < until:
             pass
         return results
+
+
+async def test_a_prediction_says_how_long_it_waited_and_how_long_the_model_computed(models):
+    loaded = session.load_warm(models["sum"], "cpu", 1)
+    paused, may_begin = Paused(loaded.run), threading.Event()
+    loaded.run = lambda *given: may_begin.wait(60) and paused(*given)
+    loaded.costs.learn(((1, 3),), 1.0)
+    data = data_of(loaded, [])
+    feeds = {"features": np.ones((1, 3), np.float32)}
+    waiting = [asyncio.create_task(data.infer(feeds, ["total"], here)) for _ in range(2)]
+    await asyncio.sleep(0)
+    may_begin.set()
+    for _, timings in await asyncio.gather(*waiting):
+        assert timings.compute >= 0.002
+        assert timings.join == 0.0
+    assert waiting[1].result().timings.queue >= 0.002
+    await data.aclose()
