@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,34 @@ def write_linear(path: Path, width: int = 2, factor: float = 1.0) -> Path:
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None, 1])],
         [weights],
     )
+    return _written(graph, path)
+
+
+def write_busy(path: Path, products: int = 12, size: int = 512) -> Path:
+    """``output[row] = sum(features[row])`` of two features, after some tens of milliseconds of matrix products."""
+    ones = numpy_helper.from_array(np.full((size, size), 1 / size, dtype=np.float32), "ones")  # times itself: itself
+    weights = numpy_helper.from_array(np.full((2, 1), 1, dtype=np.float32), "weights")
+    nothing = numpy_helper.from_array(np.array(0, dtype=np.float32), "nothing")
+    names = [f"product{number}" for number in range(products + 1)]
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weights"], ["linear"]),
+            helper.make_node("ReduceSum", ["features"], ["all"], keepdims=0),
+            helper.make_node("Mul", ["ones", "all"], [names[0]]),
+            *(helper.make_node("MatMul", [before, "ones"], [after]) for before, after in pairwise(names)),
+            helper.make_node("ReduceMean", [names[-1]], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+            helper.make_node("Add", ["linear", "zero"], ["output"]),
+        ],
+        "busy",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None, 1])],
+        [ones, weights, nothing],
+    )
+    return _written(graph, path)
+
+
+def _written(graph: onnx.GraphProto, path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.checker.check_model(model)

@@ -11,12 +11,23 @@ from dataclasses import dataclass
 
 from millrace_core.api.base import GROUP
 from millrace_core.base.errors import RetryError
-from millrace_kube.resources import JOBS, PODS, Object, Resource, labels_of, namespace_of
+from millrace_kube.resources import (
+    DEPLOYMENTS,
+    HORIZONTAL_POD_AUTOSCALERS,
+    JOBS,
+    PODS,
+    SCALED_OBJECTS,
+    Object,
+    Resource,
+    labels_of,
+    namespace_of,
+)
 from millrace_kube.store import Store
 from millrace_kube.watched import WATCHED, Watch
 
 Changed = Callable[[Resource, Object], None]
 
+_SCALERS = (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS)
 _LABEL_PREFIX = f"{GROUP}/"
 
 
@@ -59,6 +70,8 @@ class Cache:
         self.stores = tuple(store for stores in self._stores.values() for store in stores.values())
         for store in self.stores:
             store.index("label", _labels)
+            if store.resource in _SCALERS:
+                store.index("scaled", _scaled)
             store.on_set_back(self.doubt)
 
     def subscribe(self, changed: Changed) -> None:
@@ -80,6 +93,11 @@ class Cache:
         """Objects of a namespace with this Millrace label (``millrace.dev/…``) value, by name."""
         store = self.store(resource, namespace)
         return [] if store is None else store.by("label", (label, namespace, value))
+
+    def scaling(self, resource: Resource, namespace: str, kind: Resource, name: str) -> list[Object]:
+        """Objects of a scaler's kind whose ``spec.scaleTargetRef`` is this object, by name."""
+        store = self.store(resource, namespace)
+        return [] if store is None else store.by("scaled", (namespace, kind.kind, name))
 
     def all(self, resource: Resource, namespace: str | None = None) -> list[Object]:
         """All objects, of one namespace or of all (None), by namespace and name."""
@@ -173,6 +191,12 @@ def _listener(resource: Resource, changed: Changed) -> Callable[[Object | None, 
             changed(resource, found)
 
     return listener
+
+
+def _scaled(document: Object) -> Iterator[tuple[str, str, str]]:
+    target = (document.get("spec") or {}).get("scaleTargetRef") or {}
+    # KEDA's default kind; a HorizontalPodAutoscaler always names one.
+    yield namespace_of(document), str(target.get("kind") or DEPLOYMENTS.kind), str(target.get("name"))
 
 
 def _labels(document: Object) -> Iterator[tuple[str, str, str]]:

@@ -42,8 +42,9 @@ WATCHED: Final[Mapping[r.Resource, Watch]] = {
     r.CONTROLLER_REVISIONS: _OURS,
     r.CONFIG_MAPS: _OURS,
     r.POD_DISRUPTION_BUDGETS: _OURS,
-    r.SCALED_OBJECTS: _OURS,
-    r.HORIZONTAL_POD_AUTOSCALERS: _OURS,
+    # The users' own are watched too: one on a Deployment of ours pulls at the same number.
+    r.SCALED_OBJECTS: Watch(owners=True),
+    r.HORIZONTAL_POD_AUTOSCALERS: Watch(owners=True, drop=("status.currentMetrics",)),
     r.SERVICE_MONITORS: _OURS,
     # The users' own are watched too: one for a service's host makes Millrace's its delegate.
     r.VIRTUAL_SERVICES: Watch(owners=True),

@@ -36,7 +36,7 @@ def crd(kind: Kind) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}, **_scale(kind)},
                     "additionalPrinterColumns": [_column(column) for column in kind.columns],
                     "schema": {"openAPIV3Schema": root_schema(kind.model)},
                 }
@@ -124,6 +124,19 @@ def _plain(node: dict[str, Any], definitions: dict[str, Any], models: dict[str, 
     if flat.get("type") == "integer":
         flat["format"] = "int64"
     return flat
+
+
+def _scale(kind: Kind) -> dict[str, Any]:
+    paths = kind.scale
+    if paths is None:
+        return {}
+    return {
+        "scale": {
+            "specReplicasPath": paths.spec_replicas,
+            "statusReplicasPath": paths.status_replicas,
+            "labelSelectorPath": paths.selector,
+        }
+    }
 
 
 def _column(column: PrinterColumn) -> dict[str, Any]:

@@ -24,6 +24,15 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True)
+class ScalePaths:
+    """Where the scale subresource reads and writes: JSON paths."""
+
+    spec_replicas: str
+    status_replicas: str
+    selector: str
+
+
+@dataclass(frozen=True)
 class Kind:
     """One of the three kinds."""
 
@@ -32,6 +41,7 @@ class Kind:
     short_name: str
     model: type[ApiModel]
     columns: tuple[PrinterColumn, ...]
+    scale: ScalePaths | None = None
 
 
 def _condition(kind: str) -> str:
@@ -69,6 +79,8 @@ MODEL_DEPLOYMENT: Final = Kind(
         PrinterColumn("Ready", _condition("Ready"), description="Whether everything is as it should be"),
         _AGE,
     ),
+    # What serves counts, not what runs: `kubectl scale --timeout` waits for it.
+    ScalePaths(".spec.replicas", ".status.replicas.ready", ".status.selector"),
 )
 EXPERIMENT: Final = Kind(
     "Experiment",

@@ -123,18 +123,39 @@ class Inference(ApiModel):
 
 
 class Scaling(ApiModel):
-    """How many pods serve."""
+    """Between how many pods a scaler chooses, and by what."""
 
     min: int = Field(default=1, ge=1, le=1000, description="Fewest pods. At least 1: nothing wakes a pod from zero.")
-    max: int = Field(default=1, ge=1, le=1000, description="Most pods; above min, KEDA scales between them.")
-    metric: Literal["queueDepth", "inFlight", "requestRate"] = Field(
-        default="inFlight",
-        description="What load is: requests waiting, requests in work, or requests per second; summed over pods.",
+    max: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="Most pods. Above min KEDA chooses between them, or, in a cluster without KEDA, a "
+        "HorizontalPodAutoscaler by CPU.",
     )
-    target: Annotated[int, Field(ge=1, le=1_000_000)] = Field(default=5, description="Load that one pod should carry.")
+    metric: Literal["queueDepth", "inFlight", "requestRate", "gpuUtilization"] = Field(
+        default="inFlight",
+        description="What load is: requests waiting, requests in work, requests per second, or percent of a GPU's "
+        "time, as NVIDIA's DCGM exporter measures it; summed over pods.",
+    )
+    target: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=5, description="Load that one pod should carry; of gpuUtilization in percent, from 10 to 100."
+    )
+    scale_down_delay: Annotated[str, Field(pattern=r"^([0-9]+(s|m|h))+$", max_length=32)] = Field(
+        default="5m",
+        description="For how long fewer pods must have sufficed before any goes; at most 1h. Then pods go slowly, a "
+        "tenth of them a minute, and at least one. More pods come at once.",
+        json_schema_extra=validations(
+            Rule("duration(self) <= duration('1h')", "at most 1h, as a HorizontalPodAutoscaler remembers no longer")
+        ),
+    )
 
     rules: ClassVar = (
         Rule("self.min <= self.max", "spec.scaling.min must be at most spec.scaling.max (1 by default)"),
+        Rule(
+            "self.metric != 'gpuUtilization' || (self.target >= 10 && self.target <= 100)",
+            "spec.scaling.target is in percent where the metric is gpuUtilization: from 10 to 100",
+        ),
     )
 
 
@@ -168,14 +189,28 @@ class ModelDeploymentSpec(ApiModel):
             "the operator's settings say: 250m and 256Mi requested, 4 and 4Gi at most, if nobody changed them."
         ),
     )
-    scaling: Scaling = Field(
-        default_factory=Scaling,
-        # The rule is put to the default as it stands, before the defaults of its fields are filled in.
-        json_schema_extra={"default": {"min": 1, "max": 1}},
-        description="How many pods serve.",
+    replicas: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="How many pods serve, where no scaler chooses (default: 1). kubectl scale sets it. Not together "
+        "with scaling.",
+    )
+    scaling: Scaling | None = Field(
+        default=None, description="Between how many pods a scaler chooses, and by what. Not together with replicas."
     )
 
-    rules: ClassVar = ()
+    rules: ClassVar = (
+        Rule(
+            "!(has(self.replicas) && has(self.scaling))",
+            "spec.replicas fixes the number of pods, and spec.scaling leaves it to a scaler: remove one of them. "
+            "kubectl scale sets spec.replicas; where spec.scaling is, change its min and max instead",
+        ),
+    )
+
+    @property
+    def bounds(self) -> Scaling:
+        """``scaling``, or the fixed number as bounds."""
+        number = self.replicas or 1
+        return self.scaling or Scaling(min=number, max=number)
 
 
 class ModelStatus(StatusModel):
@@ -190,7 +225,7 @@ class ReplicaStatus(StatusModel):
     """Pods of the active revision."""
 
     ready: int = Field(description="Pods that are loaded, warm and serving.")
-    desired: int = Field(description="Pods that the scaler asks for.")
+    desired: int = Field(description="Pods that the spec or a scaler asks for.")
 
 
 class ModelDeploymentStatus(StatusModel):
@@ -207,6 +242,9 @@ class ModelDeploymentStatus(StatusModel):
     champion: bool | None = Field(default=None, description="Whether this deployment is its service's champion.")
     url: str | None = Field(default=None, description="Where clients call the service, inside the cluster.")
     replicas: ReplicaStatus | None = Field(default=None, description="Pods of the active revision.")
+    selector: str | None = Field(
+        default=None, description="Label selector of the active revision's pods, for the scale subresource."
+    )
     device: str | None = Field(default=None, description="Where the active revision runs: gpu or cpu.")
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")

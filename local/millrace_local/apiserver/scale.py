@@ -46,8 +46,22 @@ def selector_text(selector: Any) -> str:
     return ",".join(terms)
 
 
+def stated(obj: Obj, resource: ApiResource) -> Obj:
+    """The ``Scale`` of an object that says how many replicas it wants.
+
+    Raises:
+        StatusError: 500, as Kubernetes has it for a custom resource without a value at its ``specReplicasPath``.
+    """
+    path = _paths(resource)[0]
+    if resource.custom and _first(obj, path, None) is None:
+        raise StatusError(
+            500, "InternalError", f'Internal error occurred: the spec replicas field "{path}" does not exist'
+        )
+    return scale_of(obj, resource)
+
+
 def scale_of(obj: Obj, resource: ApiResource) -> Obj:
-    """The ``Scale`` of an object."""
+    """The ``Scale`` of an object; of one that does not say how many replicas it wants, with 0."""
     spec_path, status_path, selector_path = _paths(resource)
     metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")

@@ -14,7 +14,7 @@ from millrace_local.apiserver.patching import change_of
 from millrace_local.apiserver.representations import Representation
 from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream, json_response
 from millrace_local.apiserver.resources import NAMESPACES, PODS
-from millrace_local.apiserver.scale import scale_of, with_scale
+from millrace_local.apiserver.scale import scale_of, stated, with_scale
 from millrace_local.apiserver.server import ApiServer
 from millrace_local.apiserver.versions import served_object
 
@@ -29,7 +29,7 @@ def serve(verb: str, request: Request, target: RequestTarget, server: ApiServer)
     """
     match target.subresource, verb:
         case "scale", "get":
-            return json_response(scale_of(_object(target, server), target.resource))
+            return json_response(stated(_object(target, server), target.resource))
         case "scale", "update" | "patch":
             return _scale(verb, request, target, server)
         case "log", "get":

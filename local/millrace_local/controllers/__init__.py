@@ -8,5 +8,6 @@ of the same kinds do, and say so where they do less:
   that sets one gets the Warning event ``NotSupported``).
 - Scheduler: resources, ``nodeSelector``, required node affinity, taints; no pod affinity, topology spread, preemption.
 - Service: EndpointSlices and Endpoints of IPv4 addresses; a Service without a selector is left to its author.
-- ScaledObject: Prometheus triggers; scale-up is immediate, scale-down waits for the stabilization window.
+- ScaledObject: Prometheus triggers, asked of the pods' own metrics where there is no Prometheus.
+- HorizontalPodAutoscaler: kept, not acted on: there is no metrics server.
 """

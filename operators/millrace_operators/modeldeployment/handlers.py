@@ -46,14 +46,13 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         PODS,
         POD_DISRUPTION_BUDGETS,
         SERVICE_MONITORS,
-        SCALED_OBJECTS,
-        HORIZONTAL_POD_AUTOSCALERS,
     )
     of_service = partial(_of_service, cluster.cache)
     watches: dict[Resource, Mapper] = {
         MODEL_DEPLOYMENTS: itself,
         **dict.fromkeys(children, by_label(names.DEPLOYMENT)),
         **dict.fromkeys((SERVICES, DESTINATION_RULES, VIRTUAL_SERVICES), of_service),
+        **dict.fromkeys((SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS), partial(_of_scaler, cluster.cache)),
         FEATURE_VIEWS: partial(_of_view, cluster.cache),
         NODES: _NodeOffers(cluster.cache),
     }
@@ -65,6 +64,14 @@ def _of_service(cache: Cache, document: Object) -> Places:
     namespace, service = namespace_of(document), labels_of(document).get(names.SERVICE)
     found = cache.all(MODEL_DEPLOYMENTS, namespace) if service else []
     return [(namespace, name_of(item)) for item in found if service_of(item) == service]
+
+
+def _of_scaler(cache: Cache, scaler: Object) -> Places:
+    """The deployment that the scaler was made for, and the one whose pods it scales, whoever made it."""
+    namespace, target = namespace_of(scaler), (scaler.get("spec") or {}).get("scaleTargetRef") or {}
+    scaled = cache.get(DEPLOYMENTS, namespace, str(target.get("name")))
+    labels = [labels_of(item) for item in (scaler, scaled) if item is not None]
+    return [(namespace, item[names.DEPLOYMENT]) for item in labels if names.DEPLOYMENT in item]
 
 
 def _of_view(cache: Cache, view: Object) -> Places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from millrace_core.api import feature_reference, names
 from millrace_core.api.in_effect import in_effect
@@ -19,11 +19,9 @@ from millrace_kube.resources import (
     DEPLOYMENTS,
     DESTINATION_RULES,
     FEATURE_VIEWS,
-    HORIZONTAL_POD_AUTOSCALERS,
     MODEL_DEPLOYMENTS,
     NODES,
     PODS,
-    SCALED_OBJECTS,
     SERVICE_MONITORS,
     SERVICES,
     Object,
@@ -33,17 +31,16 @@ from millrace_kube.resources import (
     namespace_of,
 )
 from millrace_operators.modeldeployment import command as commands
-from millrace_operators.modeldeployment import device, pods
+from millrace_operators.modeldeployment import device, pods, scalers
 from millrace_operators.modeldeployment.acceptance import Surroundings
 from millrace_operators.modeldeployment.desired import DEVICE
 from millrace_operators.modeldeployment.pins import Pin, pin
 from millrace_operators.modeldeployment.plan import Revision
 from millrace_operators.modeldeployment.revisions import RevisionRecord, records
+from millrace_operators.modeldeployment.scalers import Scalers
 from millrace_operators.modeldeployment.target import outdated, target_record
 from millrace_operators.platform import Platform
 from millrace_operators.routing.observe import recorded_champion, service_of
-
-_SCALERS: Final = (SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS)
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,8 @@ class DeploymentObservation:
         champion: whether the service's record names it.
         outdated: where the target's pods differ from what this release renders.
         command: a command that is not handled yet, and ``bad_command`` why it cannot be.
-        keda: whether the cluster serves ScaledObjects; ``monitors``: ServiceMonitors.
-        scalers: its ScaledObject and its HorizontalPodAutoscaler, where there are such.
+        monitors: whether the cluster serves ServiceMonitors.
+        scalers: what scales its pods.
     """
 
     document: Object
@@ -79,9 +76,8 @@ class DeploymentObservation:
     routed: frozenset[str]
     champion: bool
     outdated: tuple[str, ...]
-    keda: bool
     monitors: bool
-    scalers: tuple[Object, ...]
+    scalers: Scalers
     command: str = ""
     bad_command: RejectError | None = None
 
@@ -94,11 +90,6 @@ class DeploymentObservation:
     def made(self) -> bool:
         """Whether the target is kept already."""
         return self.target in self.records
-
-    @property
-    def scaled_object(self) -> Object | None:
-        """Its ScaledObject, where there is one."""
-        return next((item for item in self.scalers if item["kind"] == SCALED_OBJECTS.kind), None)
 
     def record(self, revision: str) -> RevisionRecord | None:
         """What is kept of a revision."""
@@ -158,9 +149,8 @@ def observe(
         routed=_routed(stable, cache.get(DESTINATION_RULES, namespace, service)),
         champion=recorded_champion(stable).name == name,
         outdated=outdated(document, spec, target, platform),
-        keda=cache.served(SCALED_OBJECTS, namespace),
         monitors=cache.served(SERVICE_MONITORS, namespace),
-        scalers=tuple(held for kind in _SCALERS if (held := cache.get(kind, namespace, name)) is not None),
+        scalers=scalers.observe(cache, namespace, name, [name_of(item) for item in living]),
         command=command,
         bad_command=bad_command,
     )

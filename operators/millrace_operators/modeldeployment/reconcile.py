@@ -65,7 +65,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         observed.target.name,
         observed.revisions,
         observed.recorded,
-        observed.spec.scaling,
+        observed.spec.bounds,
         pinned=observed.pins,
         routed=observed.routed,
     )

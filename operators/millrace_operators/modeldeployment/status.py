@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from millrace_core.api import conditions
+from millrace_core.api import conditions, names
 from millrace_core.api.base import COMMAND_ANNOTATION
 from millrace_core.api.command import recorded
 from millrace_core.api.conditions import ConditionDict, condition
@@ -16,7 +16,7 @@ from millrace_core.base.errors import MillraceError, RejectError
 from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, annotations_of, namespace_of
 from millrace_operators.compute import memory_limits
-from millrace_operators.modeldeployment import device, pods, scaler
+from millrace_operators.modeldeployment import device, pods, scalers
 from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.pins import Pin, digests
 from millrace_operators.modeldeployment.plan import Revision, RolloutPlan
@@ -75,6 +75,7 @@ def status(
         "champion": observed.champion,
         "url": f"http://{service_name(observed.name, observed.spec)}.{namespace_of(observed.document)}.svc",
         "replicas": {"ready": shown.ready, "desired": shown.replicas} if shown else None,
+        "selector": f"{names.DEPLOYMENT}={observed.name},{names.REVISION}={shown.name}" if shown else None,
         "device": shown.device if shown else None,
         **_commands(observed, made=observed.made or problem is None),
         "conditions": conditions.settle(
@@ -120,7 +121,7 @@ def _conditions(
         accepted,
         _model_resolved(observed, state),
         _available(observed, state),
-        scaler.condition(observed.spec, observed.scaled_object, keda=observed.keda),
+        scalers.ready(observed.spec, observed.scalers, device=observed.target.device, cpu_requested=_cpu(observed)),
     ]
     return [*shown, _template_current(observed), conditions.summary([*shown, *_rollout(observed, state)])]
 
@@ -161,14 +162,20 @@ def _where(observed: DeploymentObservation) -> str:
     return ""
 
 
+def _cpu(observed: DeploymentObservation) -> bool:
+    """Whether the target's pods request CPU, in the spec's words or the platform's."""
+    containers = observed.target.template["spec"]["containers"]
+    return all("cpu" in ((item.get("resources") or {}).get("requests") or {}) for item in containers)
+
+
 def _rollout(observed: DeploymentObservation, state: RolloutState) -> list[ConditionDict]:
     """What stands between availability and all that the spec asks for; it has no condition of its own."""
     if state.switching:
         if state.failure is not None:
             return [condition(ROLLING_OUT, False, state.failure.reason, state.failure.message)]
         return [condition(ROLLING_OUT, None, ROLLING_OUT, "the new revision is not ready yet; the old one serves")]
-    if state.serving is not None and state.serving.ready < observed.spec.scaling.min:
-        message = f"{state.serving.ready} pods are ready, {observed.spec.scaling.min} is the minimum"
+    if state.serving is not None and state.serving.ready < observed.spec.bounds.min:
+        message = f"{state.serving.ready} pods are ready, {observed.spec.bounds.min} is the minimum"
         return [condition(ROLLING_OUT, None, BELOW_MINIMUM, message)]
     return []
 

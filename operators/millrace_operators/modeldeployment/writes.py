@@ -116,17 +116,20 @@ def _shared_children(observed: DeploymentObservation, *, made: bool) -> list[Obj
 def _scaler(
     platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, made: bool
 ) -> list[Apply | Delete]:
-    """The scaler. One of the other kind goes before it is made: two would pull at one number."""
+    """The scaler. One of the other kind goes before it is made, by turns: two would pull at one number."""
     # Not while a first pod is alone on purpose: a scaler would give it company at once.
     scaled = planned.active or (observed.target.name if observed.target.name in observed.pins and made else "")
+    found = observed.scalers
     wanted = (
-        scaler.scaler(observed.document, observed.spec, scaled, platform.prometheus_url, keda=observed.keda)
+        scaler.scaler(observed.document, observed.spec, scaled, platform.prometheus_url, keda=found.keda)
         if scaled
         else None
     )
-    others = [held for held in observed.scalers if wanted is None or held["kind"] != wanted["kind"]]
-    old = [Delete(resource_of(held), namespace_of(held), name_of(held)) for held in others]
-    return [*old, *([Apply(wanted)] if wanted else [])]
+    others = [held for held in found.own if wanted is None or held["kind"] != wanted["kind"]]
+    going = [*others, *found.left]
+    if going:
+        return [Delete(resource_of(held), namespace_of(held), name_of(held)) for held in going]
+    return [Apply(wanted)] if wanted else []
 
 
 def _gone(observed: DeploymentObservation, planned: RolloutPlan) -> list[Delete]:

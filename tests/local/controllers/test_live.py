@@ -273,6 +273,32 @@ async def test_without_prometheus_nothing_scales_and_one_event_says_so(
         assert deployment["spec"]["replicas"] == 1
 
 
+# Shows its metrics as a model's pod does: at its own address.
+SHOWN = """
+mkdir -p shown
+printf 'depth{x="1"} 7\\ndepth{x="2"} 4\\nother 99\\n' > shown/metrics
+exec python3 -m http.server 9000 --bind $ADDRESS --directory shown
+"""
+
+
+async def test_without_prometheus_replicas_follow_what_the_pods_show_together(
+    cluster: EmbeddedCluster, scaled_objects: None
+) -> None:
+    described = template(SHOWN)
+    [container] = described["spec"]["containers"]
+    container["env"] = [{"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    container["ports"] = [{"containerPort": 9000}]
+    container["readinessProbe"] = {"httpGet": {"path": "/metrics", "port": 9000}, "periodSeconds": 1}
+    async with cluster.running(controllers=True):
+        await deploy(cluster, 1, template=described)
+        await scale_by(cluster, "http://127.0.0.1:9")
+        await cluster.until(lambda o: o["spec"]["replicas"] == 3, "web", DEPLOYMENTS)
+        ready = await cluster.until(
+            lambda o: holds((o.get("status") or {}).get("conditions"), "Ready"), "web", SCALED_OBJECTS
+        )
+        assert "pods' own /metrics" in find(ready["status"]["conditions"], "Ready")["message"]  # type: ignore[index]
+
+
 async def test_with_prometheus_replicas_follow_its_number(cluster: EmbeddedCluster, scaled_objects: None) -> None:
     async def answer(request: web.Request) -> web.Response:
         assert request.query["query"] == "sum(depth)"

@@ -42,7 +42,7 @@ def replicas(what: Scaling, value: float | None, current: int, memory: Memory | 
 
 @pytest.mark.parametrize(
     ("value", "current", "expected"),
-    [(5, 1, 1), (5.4, 1, 1), (5.6, 1, 2), (50, 1, 10), (500, 1, 10), (0, 1, 1), (21, 4, 4), (23, 4, 5)],
+    [(5, 1, 1), (5.4, 1, 1), (5.6, 1, 2), (50, 1, 5), (50, 6, 10), (500, 6, 10), (0, 1, 1), (21, 4, 4), (23, 4, 5)],
 )
 def test_the_average_per_replica_is_kept_at_the_threshold(value: float, current: int, expected: int) -> None:
     assert replicas(scaling(), value, current) == expected
@@ -63,6 +63,63 @@ def test_down_goes_only_what_was_not_asked_for_within_the_window() -> None:
         seen.append(current)
         now += timedelta(seconds=100)
     assert seen == [8, 8, 8, 6, 6, 6, 1, 1, 1]
+
+
+OURS = {
+    "scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 15}]},
+    "scaleDown": {
+        "stabilizationWindowSeconds": 0,
+        "policies": [
+            {"type": "Percent", "value": 10, "periodSeconds": 60},
+            {"type": "Pods", "value": 1, "periodSeconds": 60},
+        ],
+    },
+}
+
+
+def behaving(behavior: Obj) -> Scaling:
+    return scaling(advanced={"horizontalPodAutoscalerConfig": {"behavior": behavior}})
+
+
+def followed(what: Scaling, values: list[float], seconds: float, current: int) -> list[int]:
+    memory, now, seen = Memory(), START, []
+    for value in values:
+        decision = decide(what, [value], current, memory, now)
+        memory, current, now = decision.memory, decision.replicas, now + timedelta(seconds=seconds)
+        seen.append(current)
+    return seen
+
+
+def test_policies_limit_how_many_replicas_come_and_go_in_their_period() -> None:
+    assert followed(behaving(OURS), [50] * 6, 5, 1) == [3, 3, 3, 5, 5, 5]
+    assert followed(behaving(OURS), [0] * 6, 30, 4) == [3, 3, 2, 2, 1, 1]
+    disabled = {"scaleDown": {"selectPolicy": "Disabled", "stabilizationWindowSeconds": 0}}
+    assert followed(behaving(disabled), [0] * 3, 600, 4) == [4, 4, 4]
+
+
+def test_the_least_of_several_policies_counts_where_it_is_selected() -> None:
+    least = {**OURS["scaleDown"], "selectPolicy": "Min"}
+    assert followed(behaving({"scaleDown": least}), [0], 30, 10) == [9]
+    assert followed(behaving({"scaleDown": {**least, "policies": OURS["scaleUp"]["policies"]}}), [0], 30, 9) == [7]
+
+
+def test_more_come_only_when_they_were_wanted_for_the_whole_window_of_scaling_up() -> None:
+    slow = {"scaleUp": {"stabilizationWindowSeconds": 60}}
+    assert followed(behaving(slow), [20, 20, 20, 20], 25, 1) == [1, 1, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("static", 3),
+        ("currentReplicas", 5),
+        ("currentReplicasIfHigher", 5),
+        ("currentReplicasIfLower", 3),
+    ],
+)
+def test_the_fallback_looks_at_the_present_replicas_as_it_says(kind: str, expected: int) -> None:
+    what = scaling(fallback={"replicas": 3, "failureThreshold": 1, "behavior": kind})
+    assert replicas(what, None, 5) == expected
 
 
 def test_a_restart_does_not_scale_down_at_once() -> None:

@@ -65,7 +65,7 @@ def children(built: builders.Built, device: str = "cpu") -> dict[str, Callable[[
     kept = record(built, device)
     model = Fetched("sha256:" + "cd" * 32, 1048576)
     return {
-        "deployment": lambda: desired.deployment(document, kept, replicas=spec.scaling.min),
+        "deployment": lambda: desired.deployment(document, kept, replicas=spec.bounds.min),
         "controller-revision": lambda: desired.controller_revision(document, kept),
         "pinned-model": lambda: desired.pinned_model(document, kept, model),
         "disruption-budget": lambda: desired.disruption_budget(document, spec),

@@ -79,7 +79,7 @@ def test_an_upgrade_leaves_pods_as_the_last_release_made_them(case: str, monkeyp
         observed.target.name,
         observed.revisions,
         observed.recorded,
-        observed.spec.scaling,
+        observed.spec.bounds,
         pinned=observed.pins,
         routed=(),
     )
@@ -113,7 +113,7 @@ def test_a_changed_spec_makes_a_revision_of_this_release(case: str, path: str, v
         observed.target.name,
         observed.revisions,
         observed.recorded,
-        observed.spec.scaling,
+        observed.spec.bounds,
         pinned=observed.pins,
         routed=(),
     )

@@ -395,6 +395,97 @@ async def test_a_cluster_without_mesh_keda_and_prometheus_operator_serves_all_th
     assert world.get(r.SCALED_OBJECTS, "m") is not None
 
 
+def autoscaler(name: str, revision: str, **metadata: Any) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": revision}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, **metadata},
+        "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 5},
+    }
+
+
+async def test_between_keda_and_kubernetes_autoscaler_there_are_never_two_scalers_and_no_other_number(
+    world: World,
+) -> None:
+    world.apply(model(scaling={"min": 1, "max": 5}))
+    await world.settle()
+    revision = world.status(MD, "m")["revision"]
+    world.patch(r.DEPLOYMENTS, revision, {"spec": {"replicas": 4}})
+    await world.settle()
+    scaled = world.get(r.SCALED_OBJECTS, "m")
+    assert scaled is not None
+    metadata = scaled["metadata"]
+    owner = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "m", "uid": metadata["uid"]}
+    owners = [{**owner, "controller": True}]
+    world.apply(autoscaler("keda-hpa-m", revision, labels=metadata["labels"], ownerReferences=owners))
+    await world.settle()
+    assert world.condition(MD, "m", "ScalerReady")[:2] == ("True", "ScaledObject")
+    assert world.get(r.HORIZONTAL_POD_AUTOSCALERS, "keda-hpa-m") is not None
+    seen = []
+    for absent in ({r.SCALED_OBJECTS}, set()):
+        if absent:
+            world.delete(r.SCALED_OBJECTS, "m")
+        world.absent = absent
+        world.restart()
+        for _ in range(12):
+            await world.turn()
+            found = scalers(world)
+            assert len(found) <= 1, "two scalers pull at one number"
+            seen += [name for name in found if seen[-1:] != [name]]
+            deployment = world.get(r.DEPLOYMENTS, revision)
+            assert deployment is not None
+            assert deployment["spec"]["replicas"] == 4
+    assert seen[-2:] == ["HorizontalPodAutoscaler m", "ScaledObject m"]
+
+
+def scalers(world: World) -> list[str]:
+    """All that scales now; a ScaledObject and what KEDA makes of it are one."""
+    found = [
+        f"{resource.kind} {item['metadata']['name']}"
+        for resource in (r.SCALED_OBJECTS, r.HORIZONTAL_POD_AUTOSCALERS)
+        for item in world.all(resource)
+    ]
+    if "ScaledObject m" in found and "HorizontalPodAutoscaler keda-hpa-m" in found:
+        found.remove("HorizontalPodAutoscaler keda-hpa-m")
+    return found
+
+
+async def test_an_autoscaler_of_somebody_else_is_told_and_left_and_no_name_of_it_is_taken_for_ours(
+    world: World,
+) -> None:
+    world.apply(model())
+    await world.settle()
+    world.apply(autoscaler("m", world.status(MD, "m")["revision"]))
+    await world.settle()
+    found = world.condition(MD, "m", "ScalerReady")
+    assert found[:2] == ("False", "OtherScaler")
+    assert "HorizontalPodAutoscaler 'm'" in found[2]
+    assert world.get(r.HORIZONTAL_POD_AUTOSCALERS, "m") is not None
+    world.delete(r.HORIZONTAL_POD_AUTOSCALERS, "m")
+    await world.settle()
+    assert world.condition(MD, "m", "ScalerReady")[:2] == ("True", "FixedReplicas")
+
+
+async def test_the_scale_subresource_sets_the_number_and_says_how_many_serve(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    path = f"{MD.path(world.namespace, 'm')}/scale"
+    merge = {"content-type": "application/merge-patch+json"}
+    world.touched(MD)
+    answer = world.http.patch(path, content=b'{"spec": {"replicas": 3}}', headers=merge)
+    assert answer.status_code == 200, answer.text
+    await world.settle()
+    scale = world.http.get(path).json()
+    assert (scale["spec"], scale["status"]["replicas"]) == ({"replicas": 3}, 3)
+    revision = world.status(MD, "m")["revision"]
+    assert scale["status"]["selector"] == f"millrace.dev/deployment=m,millrace.dev/revision={revision}"
+    world.patch(MD, "m", {"spec": {"replicas": None, "scaling": {"min": 1, "max": 5}}})
+    answer = world.http.patch(path, content=b'{"spec": {"replicas": 3}}', headers=merge)
+    assert answer.status_code == 422
+    assert "change its min and max instead" in answer.text
+
+
 async def test_a_child_of_somebody_else_is_left_alone_and_told(world: World) -> None:
     theirs = {"metadata": {"name": "m"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "theirs"}}}}
     world.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", **theirs})

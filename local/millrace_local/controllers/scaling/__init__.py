@@ -1,5 +1,6 @@
-"""ScaledObjects: replicas by what Prometheus says, where there is a Prometheus.
+"""ScaledObjects: replicas by what Prometheus says, or by what the pods say where there is no Prometheus.
 
 As KEDA and the HorizontalPodAutoscaler under it decide: ``ceil(value / threshold)`` within bounds, a tolerance of 10%,
-up at once, down only to the largest number wanted within the stabilization window, to zero after the cool-down.
+the windows and policies of ``behavior``, to zero after the cool-down. HorizontalPodAutoscalers themselves are kept and
+not acted on.
 """

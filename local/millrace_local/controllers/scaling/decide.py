@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from millrace_local.controllers.scaling.behavior import Behavior, Change, limited, remembered
 from millrace_local.controllers.scaling.spec import Scaling, Trigger
 
 TOLERANCE = 0.1
@@ -17,12 +18,14 @@ class Memory:
     """What is remembered of the polls before.
 
     Attributes:
-        recommended: (time, replicas) of the recommendations within the stabilization window.
+        recommended: (time, replicas) of the recommendations within the stabilization windows.
+        changes: (time, how many more or fewer) of the changes that limit the next one.
         active_at: when a trigger was last active.
         failures: failed polls in a row.
     """
 
     recommended: tuple[tuple[datetime, int], ...] = ()
+    changes: tuple[Change, ...] = ()
     active_at: datetime | None = None
     failures: int = 0
 
@@ -53,7 +56,7 @@ def decide(scaling: Scaling, values: Sequence[float | None], current: int, memor
     known = [(trigger, value) for trigger, value in zip(scaling.triggers, values, strict=True) if value is not None]
     active = any(value > trigger.activation for trigger, value in known)
     if failures and scaling.fallback is not None and failures >= scaling.failures:
-        replicas = max(scaling.least, min(scaling.fallback, scaling.most))
+        replicas = max(scaling.least, min(_fallback(scaling, scaling.fallback, current), scaling.most))
         reason = f"fallback after {failures} failed polls"
         return Decision(replicas, reason, active=True, fell_back=True, memory=replace(memory, active_at=now))
     if active:
@@ -65,8 +68,25 @@ def decide(scaling: Scaling, values: Sequence[float | None], current: int, memor
     if failures:
         # A trigger without a value could want more replicas, so none are removed.
         wanted = max(wanted, min(current, scaling.most))
-    wanted, memory = _stabilized(scaling, wanted, current, memory, now)
+    wanted, memory = _stabilized(scaling.behavior, wanted, current, memory, now)
+    if max(scaling.least, 1) <= current <= scaling.most:
+        wanted = limited(scaling.behavior, wanted, current, memory.changes, now)
+    wanted = min(wanted, scaling.most)
+    if wanted != current:
+        changes = (*remembered(scaling.behavior, memory.changes, now), (now, wanted - current))
+        memory = replace(memory, changes=changes)
     return Decision(wanted, "by the triggers", active=active or scaling.least > 0, memory=memory)
+
+
+def _fallback(scaling: Scaling, stated: int, current: int) -> int:
+    match scaling.fallback_kind:
+        case "currentReplicas":
+            return current
+        case "currentReplicasIfHigher":
+            return max(current, stated)
+        case "currentReplicasIfLower":
+            return min(current, stated)
+    return stated
 
 
 def _idle(scaling: Scaling, current: int, memory: Memory, now: datetime) -> Decision:
@@ -87,12 +107,18 @@ def _of_trigger(trigger: Trigger, value: float, current: int) -> int:
     return math.ceil(ratio * current - 1e-9)
 
 
-def _stabilized(scaling: Scaling, wanted: int, current: int, memory: Memory, now: datetime) -> tuple[int, Memory]:
-    """Down only to the most that was recommended within the window; up at once."""
-    start = now - timedelta(seconds=scaling.stabilization)
+def _stabilized(behavior: Behavior, wanted: int, current: int, memory: Memory, now: datetime) -> tuple[int, Memory]:
+    """Up only to the least, and down only to the most, that was recommended within the window of that direction."""
     # Without a past (a restart), the present replicas stand for it.
     past = memory.recommended or ((now, current),)
-    window = tuple((at, replicas) for at, replicas in past if at > start)
-    highest = max((replicas for _, replicas in window), default=wanted)
-    final = wanted if wanted >= current else max(wanted, min(current, highest, scaling.most))
-    return final, replace(memory, recommended=(*window, (now, wanted)))
+
+    def within(window: float) -> list[int]:
+        return [wanted, *(replicas for at, replicas in past if at > now - timedelta(seconds=window))]
+
+    final = (
+        max(current, min(within(behavior.up.window)))
+        if wanted > current
+        else min(current, max(within(behavior.down.window)))
+    )
+    longest = timedelta(seconds=max(behavior.up.window, behavior.down.window))
+    return final, replace(memory, recommended=(*(item for item in past if item[0] > now - longest), (now, wanted)))

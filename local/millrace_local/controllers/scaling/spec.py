@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import DEPLOYMENTS, REPLICA_SETS, Object, Resource
+from millrace_local.controllers.scaling import behavior
+from millrace_local.controllers.scaling.behavior import Behavior
 
 _TARGETS = {(item.api_version, item.kind): item for item in (DEPLOYMENTS, REPLICA_SETS)}
 PAUSED_AT = "autoscaling.keda.sh/paused-replicas"
@@ -40,7 +42,9 @@ class Scaling:
     Attributes:
         least, most: bounds of the replicas; ``least`` may be 0.
         idle: replicas while inactive, where they differ from ``least``.
+        behavior: how fast replicas change.
         fallback: replicas after ``failures`` failed polls in a row; None to stay as it is.
+        fallback_kind: static, currentReplicas, currentReplicasIfHigher or currentReplicasIfLower.
         paused: replicas to hold whatever the triggers say; -1 to hold the present ones, None when not paused.
     """
 
@@ -52,8 +56,9 @@ class Scaling:
     idle: int | None
     interval: float
     cooldown: float
-    stabilization: float
+    behavior: Behavior
     fallback: int | None
+    fallback_kind: str
     failures: int
     paused: int | None
 
@@ -71,7 +76,6 @@ def read(scaled_object: Object) -> Scaling:
         raise RejectError(
             f"cannot scale a {kind[1]} of {kind[0]}", hint="Expected a Deployment", field="spec.scaleTargetRef.kind"
         )
-    behavior = ((spec.get("advanced") or {}).get("horizontalPodAutoscalerConfig") or {}).get("behavior") or {}
     fallback = spec.get("fallback") or {}
     return Scaling(
         target=_TARGETS[kind],
@@ -82,8 +86,11 @@ def read(scaled_object: Object) -> Scaling:
         idle=spec.get("idleReplicaCount"),
         interval=spec.get("pollingInterval", 30),
         cooldown=spec.get("cooldownPeriod", 300),
-        stabilization=(behavior.get("scaleDown") or {}).get("stabilizationWindowSeconds", 300),
+        behavior=behavior.read(
+            ((spec.get("advanced") or {}).get("horizontalPodAutoscalerConfig") or {}).get("behavior")
+        ),
         fallback=fallback.get("replicas"),
+        fallback_kind=fallback.get("behavior") or "static",
         failures=fallback.get("failureThreshold", 3),
         paused=_paused(metadata.get("annotations") or {}),
     )
