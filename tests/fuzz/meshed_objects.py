@@ -12,7 +12,7 @@ from millrace_kube.store import Store
 from millrace_local.mesh.clusters import cluster_resources, endpoint_resources
 from millrace_local.mesh.routes import virtual_host
 from millrace_local.mesh.run import RESOURCES, mesh_objects
-from millrace_local.mesh.translate import translate
+from millrace_local.mesh.translate import Mesh, translate
 from tests.fuzz.in_process import InProcess
 from tests.fuzz.in_process_cluster import EXPECTED, HEADERS, api_server, document_of, sent
 from tests.local.mesh import objects as o
@@ -130,12 +130,17 @@ class MeshedObjects:
         return stores
 
 
-def _written(stores: dict[Resource, Store]) -> None:
-    mesh = translate(mesh_objects(stores))
+def written_for_envoy(mesh: Mesh) -> None:
+    """Writes all that Envoy is given."""
     names = mesh.clusters.names()
     orjson.dumps([virtual_host(host, names.__getitem__) for host in mesh.hosts])
     orjson.dumps(cluster_resources(mesh.clusters, Path("/xds")))
     orjson.dumps(endpoint_resources(mesh.clusters))
+
+
+def _written(stores: dict[Resource, Store]) -> None:
+    mesh = translate(mesh_objects(stores))
+    written_for_envoy(mesh)
     [good] = (host for host in mesh.hosts if host.name == "good.default.svc.cluster.local:80")
     claimed = {origin[0] for origin in good.origins} & {"VirtualService", "HTTPRoute"}
     assert claimed or good.rules[0].backends, good

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import orjson
 import pytest
@@ -21,7 +23,7 @@ from millrace_services.inference import protocol
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from tests.builders import feature_view
-from tests.fuzz import stored_rows
+from tests.fuzz import meshed_objects, stored_rows
 from tests.fuzz.cluster_requests import ClusterRequests
 from tests.fuzz.in_process import Answered
 from tests.local.mesh import objects as o
@@ -110,6 +112,59 @@ def test_a_destination_rule_that_is_malformed_harms_its_own_service_alone() -> N
         assert [problem.name for problem in mesh.problems] == ["rec"]
 
 
+WRONG = [None, 5, 1.5, True, "", "x", [], [5], ["x"], {}, {"a": 1}, {"a": {"b": []}}]
+
+
+def replaced(document: Any) -> Iterator[Any]:
+    """The document with each of its parts in turn replaced by what it must not be."""
+    parts = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, part in parts:
+        for wrong in WRONG:
+            yield (
+                {**document, key: wrong}
+                if isinstance(document, dict)
+                else [*document[:key], wrong, *document[key + 1 :]]
+            )
+        for inner in replaced(part):
+            yield (
+                {**document, key: inner}
+                if isinstance(document, dict)
+                else [*document[:key], inner, *document[key + 1 :]]
+            )
+
+
+@pytest.mark.parametrize("kind", ["VirtualService", "HTTPRoute", "DestinationRule"])
+def test_a_route_or_rule_whose_content_is_of_other_types_harms_itself_alone(kind: str) -> None:
+    field = {"VirtualService": "virtual_services", "HTTPRoute": "http_routes", "DestinationRule": "destination_rules"}[
+        kind
+    ]
+    services = (o.service("rec"), o.service("good"))
+    good = o.virtual_service("good", [{"route": [o.destination("good")]}])
+    documents = [orjson.loads(seed) for seed in meshed_objects.SEEDS]
+    for document in (each for each in documents if each["kind"] == kind):
+        metadata = {"namespace": "default", **document["metadata"]}
+        for spec in [*WRONG, *replaced(document["spec"])]:
+            objects: dict[str, Any] = {"services": services, "virtual_services": (good,)}
+            objects[field] = (*objects.get(field, ()), {**document, "metadata": metadata, "spec": spec})
+            mesh = translate(MeshObjects(**objects))
+            meshed_objects.written_for_envoy(mesh)
+            [host] = (host for host in mesh.hosts if host.name == "good.default.svc.cluster.local:80")
+            assert host.origins == (("VirtualService", "default", "good"),), spec
+            assert host.rules[0].backends, spec
+
+
+def test_a_route_that_is_malformed_is_left_out_beside_others_of_its_host() -> None:
+    rules = [{"backendRefs": [{"name": "rec", "port": 80}]}]
+    bad = [{"filters": [{"type": "URLRewrite", "urlRewrite": {"hostname": ["x"]}}], **rules[0]}]
+    routes = (o.http_route("good", rules, "x.example.com"), o.http_route("bad", bad, "x.example.com"))
+    mesh = translate(MeshObjects(services=(o.service("rec"),), http_routes=routes))
+    [host] = (host for host in mesh.hosts if host.name == "x.example.com")
+    assert [rule.name for rule in host.rules] == ["HTTPRoute default/good spec.rules[0]"]
+    assert [problem.name for problem in mesh.problems] == ["bad"]
+
+
 @pytest.fixture(scope="module")
 def cluster() -> ClusterRequests:
     return ClusterRequests()
@@ -141,6 +196,47 @@ def test_no_body_of_a_subresource_or_an_apply_is_an_error_of_the_api_server(
     answered = cluster(REQUESTS[name])
     assert isinstance(answered, Answered)
     assert answered.status in (400, 404, 422), answered
+
+
+NULLS: list[Any] = [
+    {"containers": [None]},
+    {"initContainers": [None]},
+    {"volumes": [None]},
+    {"tolerations": [None]},
+    {"containers": [{"name": "c", "ports": [None], "env": [None], "volumeMounts": [None]}]},
+    {"containers": [{"name": "c", "ports": [5]}]},
+    {"containers": [{"name": "c", "env": ["x", {"name": "y"}]}]},
+    {"imagePullSecrets": [None, {"name": "x"}]},
+    {"volumes": [{"name": "v", "secret": {"items": [None]}}, 5]},
+    {"volumes": [{"name": "v", "projected": {"sources": [None]}}]},
+    {"$setElementOrder/containers": [None], "containers": [{"name": "c"}]},
+]
+
+
+@pytest.mark.parametrize("kind", ["strategic-merge-patch+json", "merge-patch+json", "apply-patch+yaml"])
+def test_a_null_or_a_number_in_a_list_of_objects_is_no_error_of_the_api_server(
+    cluster: ClusterRequests, kind: str
+) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    whole = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "nulls"}, "spec": spec}
+    cluster(b"POST /apis/apps/v1/namespaces/default/deployments\n" + orjson.dumps(whole))
+    line = b"PATCH /apis/apps/v1/namespaces/default/deployments/%s?fieldManager=m content-type:application/%s\n"
+    for patched in NULLS:
+        for name in (b"nulls", b"absent"):
+            body = {
+                **whole,
+                "metadata": {"name": name.decode()},
+                "spec": {**spec, "template": {**template, "spec": patched}},
+            }
+            answered = cluster(line % (name, kind.encode()) + orjson.dumps(body))
+            assert isinstance(answered, Answered), patched
+            assert answered.status < 500, (patched, answered)
+    for patched in NULLS:
+        body = {**whole, "metadata": {"name": "other"}, "spec": {**spec, "template": {**template, "spec": patched}}}
+        answered = cluster(b"POST /apis/apps/v1/namespaces/default/deployments\n" + orjson.dumps(body))
+        assert isinstance(answered, Answered), patched
+        assert answered.status < 500, (patched, answered)
 
 
 @pytest.mark.parametrize("spec", [b"true", b"[]", b'"x"', b'{"replicas": "x"}', b'{"replicas": -1}', b"5"])

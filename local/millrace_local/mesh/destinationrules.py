@@ -21,6 +21,7 @@ from millrace_local.mesh.model import (
     malformed,
 )
 from millrace_local.mesh.services import MeshService, full_host
+from millrace_local.mesh.typed import require_types
 
 DEFAULT_CONNECT_TIMEOUT = 10.0
 _BALANCERS = {
@@ -63,14 +64,23 @@ class DestinationRules:
         self.problems: list[RouteProblem] = []
         self._by_host: dict[str, list[Object]] = {}
         for item in sorted(items, key=age_order):
-            host = full_host((item.get("spec") or {}).get("host", ""), identity(item)[0])
+            try:
+                host = full_host((item.get("spec") or {}).get("host", ""), identity(item)[0])
+            except MALFORMED as error:
+                self._report(item, malformed(error))
+                continue
             self._by_host.setdefault(host, []).append(item)
         self._wildcards = sorted((host for host in self._by_host if host.startswith("*")), key=len, reverse=True)
 
     def subset_labels(self, service: MeshService, subset: str) -> tuple[tuple[str, str], ...] | None:
         """The pod labels that a subset selects by; None if no DestinationRule has the subset."""
-        for _, found in self._subsets(service, subset):
-            return tuple(sorted((found.get("labels") or {}).items()))
+        for item, found in self._subsets(service, subset):
+            try:
+                labels = tuple(sorted((found.get("labels") or {}).items()))
+                require_types(labels, tuple[tuple[str, str], ...])
+                return labels  # noqa: TRY300 labels of wrong types are the same fault
+            except MALFORMED as error:
+                self._report(item, malformed(error))
         return None
 
     def policy(self, service: MeshService, destination: Destination) -> TrafficPolicy:
@@ -84,7 +94,9 @@ class DestinationRules:
         number = destination.target.port
         try:
             general = _for_port(rule["spec"].get("trafficPolicy"), number)
-            return _policy(general | _for_port(subset.get("trafficPolicy"), number), http2=http2)
+            policy = _policy(general | _for_port(subset.get("trafficPolicy"), number), http2=http2)
+            require_types(policy, TrafficPolicy)
+            return policy  # noqa: TRY300 a policy of wrong types is the same fault
         except RejectError as error:
             self._report(item, str(error))
         except MALFORMED as error:
@@ -99,10 +111,14 @@ class DestinationRules:
             yield from sorted(items, key=lambda item: identity(item)[0] != service.namespace)
 
     def _subsets(self, service: MeshService, name: str) -> Iterator[tuple[Object, Mapping[str, Any]]]:
-        for item in self._rules(service):
-            for subset in item["spec"].get("subsets") or ():
-                if name and subset.get("name") == name:
-                    yield item, subset
+        for item in self._rules(service) if name else ():
+            try:
+                found = [each for each in (item.get("spec") or {}).get("subsets") or () if each.get("name") == name]
+            except MALFORMED as error:
+                self._report(item, malformed(error))
+                continue
+            for subset in found:
+                yield item, subset
 
     def _report(self, item: Object, message: str) -> None:
         problem = RouteProblem("DestinationRule", *identity(item), message)

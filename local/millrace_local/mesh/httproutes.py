@@ -24,7 +24,6 @@ from millrace_local.mesh.model import (
     Rewrite,
     RouteRule,
     StringMatch,
-    age_order,
     identity,
 )
 from millrace_local.mesh.services import CLUSTER_SUFFIX
@@ -41,7 +40,7 @@ def hosts(item: Object) -> tuple[str, ...]:
     namespace, _ = identity(item)
     spec = item.get("spec") or {}
     parents = [ref for ref in spec.get("parentRefs") or () if ref.get("kind") == "Service"]
-    services = [f"{ref['name']}.{ref.get('namespace') or namespace}{CLUSTER_SUFFIX}" for ref in parents]
+    services = [".".join((ref["name"], ref.get("namespace") or namespace)) + CLUSTER_SUFFIX for ref in parents]
     named = [host.lower() for host in spec.get("hostnames") or ()]
     return tuple(dict.fromkeys([*named, *services] or ["*"]))
 
@@ -71,8 +70,15 @@ class HttpRouteReader:
     resolve: Resolve
     report: Callable[[str], None]
 
-    def rules(self) -> Iterator[RouteRule]:
-        """The rules in the order of the route."""
+    def rules(self) -> tuple[RouteRule, ...]:
+        """The rules in the order of the route.
+
+        Raises:
+            RejectError: a field has a value that the Gateway API refuses.
+        """
+        return tuple(self._rules())
+
+    def _rules(self) -> Iterator[RouteRule]:
         namespace, name = identity(self.item)
         for index, rule in enumerate((self.item.get("spec") or {}).get("rules") or ()):
             at = f"spec.rules[{index}]"
@@ -140,16 +146,6 @@ class HttpRouteReader:
                 percent = 100.0 * fraction.get("numerator", 0) / (fraction.get("denominator") or 100)
             where = f"{at}.filters[{index}].requestMirror.backendRef"
             yield RequestMirror(self.resolve(mirror.get("backendRef") or {}, where), percent)
-
-
-def merged(readers: Iterable[HttpRouteReader]) -> tuple[RouteRule, ...]:
-    """The rules of all routes of one host, in the order in which they are tried.
-
-    Raises:
-        RejectError: a field has a value that the Gateway API refuses.
-    """
-    ordered = sorted(readers, key=lambda reader: age_order(reader.item))
-    return by_precedence(rule for reader in ordered for rule in reader.rules())
 
 
 def _match(match: Fields, at: str) -> RequestMatch:

@@ -28,12 +28,14 @@ from millrace_local.mesh.model import (
     malformed,
 )
 from millrace_local.mesh.services import CLUSTER_SUFFIX, MeshService, ServiceIndex, full_host
+from millrace_local.mesh.typed import require_types
 
 HTTP_PORT = 80
 # One cluster, and so one watched file, for each distinct traffic policy (see clusters.py).
 MOST_POLICIES = 64
 
 Report = Callable[[str], None]
+Read = Callable[[], tuple[RouteRule, ...]]
 Routed = tuple[tuple[RouteRule, ...], tuple[tuple[str, str, str], ...]]
 """Rules, and the objects they were read from."""
 
@@ -66,7 +68,7 @@ class _Translator:
         self.virtual_services = self._virtual_services_by_host()
         self.http_routes: dict[str, list[Object]] = {}
         for item in objects.http_routes:
-            for host in httproutes.hosts(item):
+            for host in self._named(httproutes.hosts, item, "HTTPRoute"):
                 self.http_routes.setdefault(host, []).append(item)
 
     def mesh(self) -> Mesh:
@@ -79,8 +81,7 @@ class _Translator:
         """The VirtualService of each host: the oldest that names it."""
         found: dict[str, Object] = {}
         for item in sorted(self.objects.virtual_services, key=age_order):
-            for host in (item.get("spec") or {}).get("hosts") or ():
-                name = full_host(host, identity(item)[0])
+            for name in self._named(virtualservices.hosts, item, "VirtualService"):
                 first = found.setdefault(name, item)
                 if first is not item:
                     owner = "/".join(identity(first))
@@ -88,6 +89,14 @@ class _Translator:
                         f"spec.hosts: {name} already belongs to the older VirtualService {owner}, which decides"
                     )
         return found
+
+    def _named(self, hosts: Callable[[Object], tuple[str, ...]], item: Object, kind: str) -> tuple[str, ...]:
+        """The hosts that an object is for; none, and a problem, where what it has for them is no list of names."""
+        try:
+            return hosts(item)
+        except MALFORMED as error:
+            self._reporter(kind, item)(malformed(error))
+            return ()
 
     def _named_hosts(self) -> Iterator[VirtualHost]:
         """Hosts that routes name and that are not the full name of a Service."""
@@ -121,29 +130,39 @@ class _Translator:
             report = self._reporter("VirtualService", item)
             resolve = self._istio_resolver(identity(item)[0], port, report)
             reader = virtualservices.VirtualServiceReader(item, port, resolve, self.delegates, report)
-            return self._checked(reader.rules, [item], "VirtualService"), (origin,)
+            return self._checked([(item, reader.rules)], "VirtualService"), (origin,)
         if items := self.http_routes.get(host):
             readers = [
-                httproutes.HttpRouteReader(item, self._gateway_resolver(item), self._reporter("HTTPRoute", item))
-                for item in items
+                (
+                    item,
+                    httproutes.HttpRouteReader(item, self._gateway_resolver(item), self._reporter("HTTPRoute", item)),
+                )
+                for item in sorted(items, key=age_order)
             ]
             origins = tuple(sorted(("HTTPRoute", *identity(item)) for item in items))
-            return self._checked(lambda: httproutes.merged(readers), items, "HTTPRoute"), origins
+            return self._checked([(item, reader.rules) for item, reader in readers], "HTTPRoute"), origins
         return None
 
-    def _checked(
-        self, read: Callable[[], tuple[RouteRule, ...]], items: Iterable[Object], kind: str
-    ) -> tuple[RouteRule, ...]:
-        """The rules, or a response with the error of the object: half a route would be a wrong route."""
-        try:
-            return read()
-        except RejectError as error:
-            message = str(error)
-        except MALFORMED as error:
-            message = malformed(error)
-        for item in items:
+    def _checked(self, read: Iterable[tuple[Object, Read]], kind: str) -> tuple[RouteRule, ...]:
+        """The rules of the objects of one host, in their order, without those of an object that is at fault: half a
+        route would be a wrong route. Where that leaves none, a response with the error."""
+        rules: list[RouteRule] = []
+        message = ""
+        for item, rules_of in read:
+            try:
+                found = rules_of()
+                require_types(found, tuple[RouteRule, ...])
+                rules += found
+                continue
+            except RejectError as error:
+                message = str(error)
+            except MALFORMED as error:
+                message = malformed(error)
             self._reporter(kind, item)(message)
-        return (RouteRule("refused", direct_response=DirectResponse(503, json.dumps({"error": f"{kind}: {message}"}))),)
+        if message and not rules:
+            text = json.dumps({"error": f"{kind}: {message}"})
+            return (RouteRule("refused", direct_response=DirectResponse(503, text)),)
+        return httproutes.by_precedence(rules) if kind == "HTTPRoute" else tuple(rules)
 
     def _istio_resolver(self, namespace: str, request_port: int, report: Report) -> virtualservices.Resolve:
         def resolve(stated: Mapping[str, Any], at: str) -> Destination:

@@ -24,12 +24,18 @@ from millrace_local.mesh.model import (
     RouteRule,
     identity,
 )
+from millrace_local.mesh.services import full_host
 
 UNSUPPORTED = ("corsPolicy",)
 
 Fields = Mapping[str, Any]
 Resolve = Callable[[Fields, str], Destination]
 """(Istio's Destination, the field it stands in) to the mesh's."""
+
+
+def hosts(item: Object) -> tuple[str, ...]:
+    """The hosts that it is for, by their full names."""
+    return tuple(full_host(host, identity(item)[0]) for host in (item.get("spec") or {}).get("hosts") or ())
 
 
 @dataclass(frozen=True)
