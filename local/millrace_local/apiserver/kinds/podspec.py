@@ -7,6 +7,7 @@ from typing import Any
 
 from millrace_core.schema.errors import DUPLICATE, FieldError, forbidden, invalid, not_supported, required
 from millrace_core.schema.metadata import dns_label_error, label_errors
+from millrace_local.apiserver.kinds.podpaths import mount_errors, volume_errors
 from millrace_local.apiserver.strategy import Obj, fill
 
 _SPEC: Obj = {
@@ -99,9 +100,12 @@ def pod_spec_errors(spec: Obj, path: str) -> list[FieldError]:
         named = enumerate(spec.get(field) or ())
         wrong = (dns_label_error(one["name"], f"{path}.{field}[{index}].name") for index, one in named)
         errors += [error for error in wrong if error]
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        errors += volume_errors(volume, f"{path}.volumes[{index}]")
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
             errors += _container_errors(container, f"{path}.{field}[{index}]", volumes)
+            errors += mount_errors(container, f"{path}.{field}[{index}]")
     return errors
 
 

@@ -31,7 +31,7 @@ def _merge_map(live: dict[str, Any], patch: dict[str, Any], node: SchemaNode | N
         return patch
     if directive == "delete":
         return {}
-    if directive not in {None, "merge"}:
+    if directive not in (None, "merge"):  # which may be of any type
         raise PatchError(f"unknown patch type: {written(directive)} in map: {written(patch)}")
     _retain_keys(live, patch)
     for key in [key for key in patch if key.startswith(_ORDER)]:
@@ -77,7 +77,7 @@ def _retain_keys(live: dict[str, Any], patch: dict[str, Any]) -> None:
         return
     retained = patch.pop(_RETAIN_KEYS)
     named = {key for key, value in patch.items() if value is not None and not key.startswith((_DELETE_FROM, _ORDER))}
-    if not isinstance(retained, list) or not named <= set(retained):
+    if not isinstance(retained, list) or not all(isinstance(each, str) for each in retained) or named - {*retained}:
         raise PatchError.malformed("invalid patch format of retainKeys")
     for key in [key for key in live if key not in retained]:
         del live[key]
@@ -106,6 +106,8 @@ def _merged_items(live: list[Any], patch: list[Any], node: SchemaNode) -> list[A
     if list in kinds:
         raise PatchError("lists of lists are not supported")
     if kinds == {None}:
+        if node.merge_key:
+            raise PatchError(f"list element types are not identical: {written([live, patch])}")
         return list(dict.fromkeys([*live, *patch]))
     if len(kinds) > 1:
         raise PatchError(f"list element types are not identical: {written([live, patch])}")
@@ -124,7 +126,7 @@ def _merged_maps(live: list[Any], patch: list[Any], node: SchemaNode) -> list[An
             continue
         if directive == "merge":
             raise PatchError("merging lists cannot yet be specified in the patch")
-        if directive not in {None, "delete"}:
+        if directive not in (None, "delete"):
             raise PatchError(f"unknown patch type: {written(directive)} in map: {written(item)}")
         _require_key(item, key)
         same = [index for index, other in enumerate(merged) if identity(other, key) == identity(item, key)]
@@ -137,7 +139,9 @@ def _merged_maps(live: list[Any], patch: list[Any], node: SchemaNode) -> list[An
     return merged
 
 
-def _require_key(item: dict[str, Any], key: str) -> None:
+def _require_key(item: Any, key: str) -> None:
+    if not isinstance(item, dict):
+        raise PatchError(f"list element types are not identical: {written(item)} has no merge key: {key}")
     if key not in item:
         raise PatchError(f"map: {written(item)} does not contain declared merge key: {key}")
 

@@ -1,6 +1,7 @@
 """Strategic merge patch, on the schemas of the built-in kinds."""
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -173,3 +174,27 @@ def test_a_merged_list_holds_every_item_once_and_merging_again_changes_nothing(
     assert [item["name"] for item in merged if item["name"] in sent] == sent
     assert [item["name"] for item in merged if item["name"] not in sent] == [name for name in live if name not in sent]
     assert apply_strategic_patch(once, patch, POD) == once
+
+
+ODD: list[Any] = [None, 5, "x", True, [], [None], {}, {"name": None}, {"name": {}}, {"$patch": []}, {"$patch": {}}]
+
+
+@pytest.mark.parametrize(
+    "field", ["containers", "volumes", "tolerations", "imagePullSecrets", "nodeSelector", "unknown"]
+)
+@pytest.mark.parametrize(
+    "directive", ["{}", "$setElementOrder/{}", "$deleteFromPrimitiveList/{}", "$retainKeys", "$patch"]
+)
+def test_a_patch_of_any_content_is_merged_or_refused(field: str, directive: str) -> None:
+    for value in [*ODD, *([each] for each in ODD), *([{"name": "web"}, each] for each in ODD)]:
+        for live in (LIVE, {"spec": {"template": {"spec": {}}}}, {"spec": {"template": {"spec": {field: [None, 5]}}}}):
+            patch = {directive.format(field): copy.deepcopy(value), field: [{"name": "web"}]}
+            for one in (patch, {directive.format(field): copy.deepcopy(value)}):
+                with suppress(PatchError):
+                    apply_strategic_patch(live, {"spec": {"template": {"spec": one}}}, DEPLOYMENT)
+
+
+def test_a_null_in_a_list_with_a_merge_key_is_refused() -> None:
+    for patch in ({"containers": [None]}, {"$setElementOrder/containers": [None], "containers": [{"name": "web"}]}):
+        with pytest.raises(PatchError, match="list element types are not identical"):
+            apply_strategic_patch(LIVE, {"spec": {"template": {"spec": patch}}}, DEPLOYMENT)
