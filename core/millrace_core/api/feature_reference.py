@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 _NAME: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _KEY: Final = f"{_NAME} ?= ?{_NAME}"
@@ -26,7 +27,8 @@ _KEY: Final = f"{_NAME} ?= ?{_NAME}"
 PATTERN: Final = f"^[a-z0-9]([-_a-z0-9]*[a-z0-9])?( as [A-Za-z_][-A-Za-z0-9_]*)?( ?\\({_KEY}(, ?{_KEY})*\\))?:{_NAME}$"
 EXPECTED: Final = "view:feature is expected, or view as name(key=column):feature"
 _PARTS: Final = re.compile(
-    r"(?P<view>[^\s():]+)(\s+as\s+(?P<label>[^\s():]+))?\s*(\(\s*(?P<keys>[^():]*?)\s*\))?\s*:\s*(?P<feature>[^\s():]+)"
+    # No two parts may take the same blanks: they would be shared out in all ways before a text is found to be none.
+    r"(?P<view>[^\s():]+)(\s+as\s+(?P<label>[^\s():]+))?\s*(\((?P<keys>[^():]*)\)\s*)?:\s*(?P<feature>[^\s():]+)"
 )
 _ONE_KEY: Final = re.compile(rf"\s*({_NAME})\s*=\s*({_NAME})\s*")
 
@@ -65,13 +67,15 @@ def parse(text: str, *, field: str = "features") -> FeatureReference:
     """
     found = _PARTS.fullmatch(text.strip())
     if found is None:
-        raise RejectError(f"{text!r} is no reference; {EXPECTED}", field=field)
+        raise RejectError(f"{shown(text)} is no reference; {EXPECTED}", field=field)
     keys: dict[str, str] = {}
     for pair in found["keys"].split(",") if found["keys"] is not None else ():
         one = _ONE_KEY.fullmatch(pair)
         if one is None or one[1] in keys:
-            why = f"{pair.strip()!r} is no key=column" if one is None else f"the key {one[1]!r} is there twice"
-            raise RejectError(f"{text!r} is no reference: {why}; {EXPECTED}", field=field)
+            why = (
+                f"{shown(pair.strip())} is no key=column" if one is None else f"the key {shown(one[1])} is there twice"
+            )
+            raise RejectError(f"{shown(text)} is no reference: {why}; {EXPECTED}", field=field)
         keys[one[1]] = one[2]
     view = found["view"]
     return FeatureReference(view_name(view), found["label"] or view, tuple(sorted(keys.items())), found["feature"])

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from millrace_core.base.errors import RejectError
+from millrace_core.base.shown import shown
 
 PATTERN: Final = r"^([0-9]+(ms|s|m|h|d|w))+$"
 
@@ -17,6 +18,7 @@ _MICROSECONDS: Final = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+_MOST_DIGITS: Final = 12
 _WHOLE: Final = re.compile(PATTERN)
 _PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d|w)")
 
@@ -31,7 +33,10 @@ def microseconds(text: str, *, field: str = "") -> int:
         raise RejectError(
             f"{text!r} is no duration", hint="Write it as 20ms, 30s, 10m, 6h, 7d, 4w or 1h30m", field=field
         )
-    return sum(int(number) * _MICROSECONDS[unit] for number, unit in _PART.findall(text))
+    parts = _PART.findall(text)
+    if any(len(number.lstrip("0")) > _MOST_DIGITS for number, _ in parts):
+        raise RejectError(f"{shown(text)} is longer than {10**_MOST_DIGITS:,} of its unit", field=field)
+    return sum(int(number[-_MOST_DIGITS:]) * _MICROSECONDS[unit] for number, unit in parts)
 
 
 def seconds(text: str, *, field: str = "") -> float:

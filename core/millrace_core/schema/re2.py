@@ -13,6 +13,8 @@ import sys
 import unicodedata
 
 _MAX_REPEAT = 1000
+_MOST_WRITTEN = 2**20
+_SHOWN = 100
 
 _POSIX = {
     "alnum": "0-9A-Za-z",
@@ -66,7 +68,10 @@ class _Translation:
             self._step(self.source[self.at])
         if len(self.open_flags) > 1:
             raise self._error("missing closing )", self.source)
-        return "".join(self.out) + ")" * self.open_flags[0]
+        written = "".join(self.out) + ")" * self.open_flags[0]
+        if len(written) > _MOST_WRITTEN:  # a class of letters has hundreds of ranges, which take milliseconds to read
+            raise self._error("expression too large", self.source[:_SHOWN])
+        return written
 
     def _error(self, what: str, where: str) -> PatternError:
         return PatternError(f"error parsing regexp: {what}: `{where}`")

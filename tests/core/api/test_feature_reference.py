@@ -89,3 +89,12 @@ def test_a_name_stands_for_one_view_under_one_set_of_keys(refs: list[str], words
 def test_a_name_may_come_again_for_the_same_rows() -> None:
     refs = ["a as p(x=y,z=w):amount", "a as p(z=w, x=y):visits", "a:amount", "b:amount"]
     feature_reference.refuse_shared_labels(map(feature_reference.parse, refs))
+
+
+@pytest.mark.parametrize(
+    "text", ["a({blanks}x", "a{blanks}x", "a as b{blanks}(", "a as{blanks}(", "a({blanks}k{blanks}=", "a(){blanks}"]
+)
+def test_blanks_without_end_are_refused_at_once(text: str) -> None:
+    # Shared out among two parts of the pattern they would take minutes, among three weeks.
+    with pytest.raises(RejectError, match="is no reference"):
+        feature_reference.parse(text.format(blanks=" " * 200_000))

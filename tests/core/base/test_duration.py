@@ -46,3 +46,12 @@ def test_empty_variables_count_as_absent() -> None:
 def test_a_bad_variable_is_named() -> None:
     with pytest.raises(RejectError, match="MILLRACE_PORT"):
         Example.load({"MILLRACE_PORT": "eighty"})
+
+
+@pytest.mark.parametrize("text", ["9" * 13 + "w", "9" * 5000 + "s", "1h" + "9" * 400 + "ms"])
+def test_a_duration_longer_than_the_world_is_refused(text: str) -> None:
+    for read in (duration.microseconds, duration.seconds):
+        with pytest.raises(RejectError, match="is longer than") as refused:
+            read(text, field="f")
+        assert refused.value.field == "f"
+    assert duration.microseconds("0" * 5000 + "1s") == 1_000_000

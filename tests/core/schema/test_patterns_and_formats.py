@@ -114,3 +114,9 @@ def test_durations_are_read_to_the_microsecond() -> None:
     assert parse_duration("10µs") == datetime.timedelta(microseconds=10)
     assert parse_duration("10") is None
     assert parse_duration("3000000h") is None
+
+
+def test_a_pattern_of_very_many_classes_is_refused_rather_than_compiled_for_minutes() -> None:
+    assert compile_pattern(r"\pL" * 10).fullmatch("abcdefghij")
+    with pytest.raises(PatternError, match="expression too large"):
+        compile_pattern(r"\pL" * 2000)
