@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.source_columns import ComputedColumn
+from millrace_core.features.evaluation.slices import require_short
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.sql_writer import Name, quoted
 from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_core.features.types.conform import require_fit
 from millrace_data.sources.columns import uses
-from millrace_data.sources.row_expressions import RowExpressions, failure, require_short, row_expressions
+from millrace_data.sources.row_expressions import RowExpressions, failure, row_expressions
 
 
 class ComputedSource:
@@ -60,7 +61,8 @@ class ComputedSource:
         for each in made.values():
             require_short(each.expression, batch, each.reads, each.where)
         try:
-            return dict(zip(made, engine.evaluate(batch, reads, [_sql(each) for each in made.values()]), strict=True))
+            written, trees = [_sql(each) for each in made.values()], [each.expression for each in made.values()]
+            return dict(zip(made, engine.evaluate(batch, reads, written, trees), strict=True))
         except duckdb.Error as error:
             failed = None
             if not isinstance(error, duckdb.InterruptException):  # it would take as long again
@@ -91,7 +93,7 @@ def _sql(column: ComputedColumn) -> str:
 
 def _fails(engine: RowExpressions, batch: pa.RecordBatch, reads: Sequence[str], column: ComputedColumn) -> bool:
     try:
-        engine.evaluate(batch, reads, [_sql(column)])
+        engine.evaluate(batch, reads, [_sql(column)], [column.expression])
     except duckdb.Error:
         return True
     return False

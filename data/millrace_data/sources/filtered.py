@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import duckdb
 import pyarrow as pa
 
+from millrace_core.features.evaluation.slices import require_short
 from millrace_core.features.evaluation.time_limit import BATCH_SECONDS
 from millrace_core.features.expressions import expressions
 from millrace_core.features.expressions.sql_writer import quoted
 from millrace_core.features.history.history import DescribedSource, TimeRange
 from millrace_data.sources.columns import WHERE_FIELD
-from millrace_data.sources.row_expressions import RowExpressions, failure, require_short, row_expressions
+from millrace_data.sources.row_expressions import RowExpressions, failure, row_expressions
 
 
 class FilteredSource:
@@ -52,7 +53,7 @@ class FilteredSource:
     def _mask(self, engine: RowExpressions, batch: pa.RecordBatch) -> pa.Array:
         require_short(self._parsed, batch, self._columns, WHERE_FIELD)
         try:
-            (found,) = engine.evaluate(batch, self._columns, [f"coalesce({self._condition}, false)"])
+            (found,) = engine.evaluate(batch, self._columns, [f"coalesce({self._condition}, false)"], [self._parsed])
         except duckdb.Error as error:
             raise failure(error, "the filter", WHERE_FIELD) from error
         return found

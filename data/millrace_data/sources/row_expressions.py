@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from millrace_core.base.errors import RejectError
+from millrace_core.features.evaluation.slices import rows_of, sliced
 from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIMIT, TimeLimit
 from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS
 from millrace_core.features.expressions.expressions import Expression
@@ -36,9 +36,22 @@ class RowExpressions:
         self._limit = limit
         self._seconds = seconds
 
-    def evaluate(self, batch: pa.RecordBatch, columns: Sequence[str], selected: Sequence[str]) -> list[pa.Array]:
-        """The value of each selected SQL for each row; it sees the named columns of the batch."""
-        self._register(columns, [batch.column(name) for name in columns], batch.num_rows)
+    def evaluate(
+        self,
+        batch: pa.RecordBatch,
+        columns: Sequence[str],
+        selected: Sequence[str],
+        expressions: Sequence[Expression] = (),
+    ) -> list[pa.Array]:
+        """The value of each selected SQL for each row; it sees the named columns of the batch.
+
+        Args:
+            expressions: those that are selected, by which the rows are given to DuckDB a few at a time.
+        """
+        read = batch.select(list(columns))
+        rows = rows_of(read, [(each.growth(), each.longest) for each in expressions])
+        slices = pa.Table.from_batches(sliced(read, rows), read.schema)
+        self._register(columns, slices.columns, batch.num_rows)
         named = ", ".join(f"{sql} as f{index}" for index, sql in enumerate(selected))
         with self._limit.over(self._engine, self._seconds):
             found = self._engine.sql(f"select {named} from rows").to_arrow_table()  # noqa: S608 written anew
@@ -60,26 +73,6 @@ def row_expressions(seconds: float = BATCH_SECONDS) -> Iterator[RowExpressions]:
     with duckdb.connect(":memory:", config=_SETTINGS) as engine:
         engine.execute("set TimeZone = 'UTC'")
         yield RowExpressions(engine, seconds=seconds)
-
-
-def require_short(expression: Expression, batch: pa.RecordBatch, columns: Sequence[str], where: str) -> None:
-    """Refuses a batch with a value that is longer than an expression takes it (``Expression.longest``).
-
-    Raises:
-        RejectError: names the column, and how long the value is.
-    """
-    if expression.longest is None:
-        return
-    for name in columns:
-        longest = _longest(batch.column(name))
-        if longest > expression.longest:
-            raise RejectError(
-                f"a value of column {name!r} has {longest:,} bytes, and the expression takes {expression.longest:,}, "
-                "because what it makes grows faster than what it reads",
-                hint="Shorten it in the source, or make the expression simpler",
-                field=where,
-                reason="ExpressionTooLarge",
-            )
 
 
 def failure(error: duckdb.Error, what: str, where: str) -> RejectError:
@@ -106,19 +99,6 @@ def failure(error: duckdb.Error, what: str, where: str) -> RejectError:
         field=where,
         reason="BadExpression",
     )
-
-
-def _longest(column: pa.Array) -> int:
-    """The bytes of the longest value: of a text its own, of others 8 for each element and all that these have."""
-    kind = column.type
-    if pa.types.is_struct(kind):
-        return max((_longest(each) for each in column.flatten()), default=0)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        elements = pc.max(pc.list_value_length(column)).as_py() or 0
-        return int(elements * max(8, _longest(column.flatten())))
-    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
-        return int(pc.max(pc.binary_length(column)).as_py() or 0)
-    return 8 if column.type.num_fields == 0 else column.nbytes
 
 
 def _none(column: pa.ChunkedArray) -> pa.Array:

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from millrace_core.base.errors import RejectError
+from millrace_core.features.evaluation.slices import require_short
 from millrace_core.features.evaluation.time_limit import TimeLimit
 from millrace_core.features.expressions.expressions import parse
-from millrace_data.sources.row_expressions import RowExpressions, failure, require_short, row_expressions
+from millrace_data.sources.row_expressions import RowExpressions, failure, row_expressions
 
 # Weeks of work.
 ENDLESS = "(select count(*) from range(10000000000000) x, range(1000) y where x.range % 7 = y.range % 3)"
@@ -56,3 +57,14 @@ def test_a_value_longer_than_an_expression_takes_is_refused_by_its_column(column
     with pytest.raises(RejectError, match=f"column 'a' has {length} bytes, and the expression takes 10") as refused:
         require_short(expression, batch, ["a"], "w")
     assert (refused.value.field, refused.value.reason) == ("w", "ExpressionTooLarge")
+
+
+def test_a_batch_is_cut_so_that_it_can_be_stopped_within() -> None:
+    heavy = parse("levenshtein(a || 'wxyz', reverse(a)) > 3", where="w")
+    batch = pa.record_batch({"a": ["é" * 200, "b"] * 1000})
+    with duckdb.connect() as engine:
+        rows = RowExpressions(engine)
+        (found,) = rows.evaluate(batch, ["a"], [heavy.over({("a",): "a"})], [heavy])
+        assert found.to_pylist() == [True] * 2000
+        chunks = engine.table("rows").to_arrow_reader(10**6)
+        assert max(len(each) for each in chunks) < 100

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from millrace_core.base.errors import MillraceError, ReportError
+from millrace_core.features.evaluation.time_limit import TimeLimit, Watched
 from millrace_core.features.expressions.duckdb_settings import NO_DOWNLOADS
 
 MIB: Final = 2**20
@@ -84,6 +85,10 @@ class Session:
     def feed(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Makes a stream known to queries. One query may read it, once."""
         self._connection.register(name, pa.RecordBatchReader.from_batches(schema, self._watched(batches)))
+
+    def within(self, limit: TimeLimit, seconds: float) -> Watched:
+        """Stops what takes longer in the body."""
+        return limit.over(self._connection, seconds)
 
     def run(self, statement: str) -> None:
         """Executes a statement without a result."""

@@ -7,9 +7,6 @@ requests it is started once and goes on running (``standing_query``).
 A row for which an expression fails is null, and is counted. Each expression is evaluated once, inside a struct inside
 ``try``: where it fails the struct is null, and where its value is null the struct is not. Where it reads a value that
 is longer than it may be it is not evaluated, and the struct is null.
-
-DuckDB can be stopped between vectors alone, and counts only few of the bytes that a function makes. So rows that may
-need much are given to it a few at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +27,7 @@ import pyarrow.compute as pc
 from millrace_core.api.featureview import FeatureType, element_type
 from millrace_core.base.errors import RejectError, ReportError
 from millrace_core.features.definition.definition import Definition
+from millrace_core.features.evaluation.slices import rows_at_once, sliced
 from millrace_core.features.evaluation.standing_query import GIVEN, REAL, StandingQuery
 from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIGHT_STEPS, LIMIT, READ_SECONDS, TimeLimit
 from millrace_core.features.expressions.compiled import CompiledExpression, sql_type
@@ -43,10 +41,6 @@ from millrace_core.features.types.conform import ARROW
 _BATCH: Final = 65_536
 # Expressions whose failures one 32-bit integer of a row tells: a constant of 64 bits is cast for each vector.
 _MASK: Final = 30
-# What the rows of one vector may need together: bytes, and steps, which take some 0.1 s.
-_VECTOR_BYTES: Final = 2**26
-_VECTOR_STEPS: Final = 2**25
-_VECTOR: Final = 2048
 _VISIBLE: Final = "visible"
 _ENTITY: Final = "entity"
 
@@ -118,7 +112,7 @@ class Program:
         fields = [pa.field(f"i{index}", _naive(ARROW[each.type])) for index, each in enumerate(self.inputs)]
         self._schema = pa.schema([*fields, (_VISIBLE, pa.bool_()), (_ENTITY, pa.bool_())])
         types = {name: definition.feature[name].type for name in steps}
-        self._slice = _rows_at_once(list(steps.values()))
+        self._slice = rows_at_once((each.growth, each.longest) for each in steps.values())
         self._fixed_steps, self._steps_each = work((each.growth, each.longest) for each in steps.values())
         self._steps = tuple(steps)
         self._masks = -(-len(steps) // _MASK)
@@ -148,7 +142,7 @@ class Program:
         given = [_without_zone(column) for column in columns]
         batch = pa.record_batch([*given, visible, entity], schema=self._schema)
         with self._explained(len(visible)), _database().cursor() as cursor:
-            cursor.register(GIVEN, _sliced(batch, self._slice))
+            cursor.register(GIVEN, pa.Table.from_batches(sliced(batch, self._slice), batch.schema))
             with self._limit.over(cursor, self._seconds):
                 table = cursor.sql(self._query(GIVEN)).to_arrow_table(_BATCH)
         masks = [one_array(column).to_numpy(zero_copy_only=False) for column in table.columns[: self._masks]]
@@ -171,8 +165,11 @@ class Program:
                 with self._limit.over(self._cursor, BATCH_SECONDS):
                     self._standing = StandingQuery(self._cursor, fields, query, self._slice)
             try:
-                with nullcontext() if self._light(arrays, rows) else self._limit.over(self._cursor, READ_SECONDS):
+                light = self._light(arrays, rows)
+                with nullcontext() if light else self._limit.over(self._cursor, READ_SECONDS) as watched:
                     found = self._standing.rows(arrays, rows)
+                if watched is not None and watched.interrupted:
+                    self._standing = None  # the next rows of the same query would be stopped instead
             except BaseException:
                 # Rows that were not fetched would become the answer to the next request.
                 self._standing = None
@@ -298,20 +295,6 @@ def _length(column: str, declared: FeatureType) -> str:
     if element_type(declared) is not None:
         return f"(8 * len({column}))"
     return {"string": f"strlen({column})", "bytes": f"octet_length({column})"}.get(declared, "")
-
-
-def _rows_at_once(steps: Sequence[CompiledExpression]) -> int:
-    """How many rows may be in one vector."""
-    size = sum(each.growth.bytes.at(each.longest or 0) for each in steps)
-    work = sum(each.growth.steps.at(each.longest or 0) for each in steps)
-    return max(1, min(_VECTOR, int(_VECTOR_BYTES // max(1, size)), int(_VECTOR_STEPS // max(1, work))))
-
-
-def _sliced(batch: pa.RecordBatch, rows: int) -> pa.Table:
-    """The batch as a table of slices of so many rows; each is a vector of its own, or several."""
-    if rows >= _VECTOR:
-        return pa.table(batch)
-    return pa.Table.from_batches([batch.slice(first, rows) for first in range(0, len(batch), rows)], batch.schema)
 
 
 def _cast(value: str, came: str, declared: FeatureType) -> str:

@@ -24,7 +24,7 @@ from millrace_core.base.shown import line, shown
 from millrace_core.features.expressions.copies import parsed_size
 from millrace_core.features.expressions.duckdb_settings import IN_MEMORY, NO_DOWNLOADS, ROW_BY_ROW
 from millrace_core.features.expressions.functions import WHY_NOT
-from millrace_core.features.expressions.growth import MOST_NODES, Growth, measure
+from millrace_core.features.expressions.growth import MOST_NODES, UNKNOWN, Growth, measure
 from millrace_core.features.expressions.growth_rules import Bound, TooLargeError
 from millrace_core.features.expressions.sql_writer import SELECT, Name, SqlWriter, Tree, literal, quoted
 
@@ -73,8 +73,8 @@ class Expression:
 
         return SqlWriter("", "", named).sql(self._tree)
 
-    def growth(self, bounds: Callable[[Name], Bound]) -> Growth:
-        """What it needs over values of these bounds.
+    def growth(self, bounds: Callable[[Name], Bound] = lambda _: UNKNOWN) -> Growth:
+        """What it needs over values of these bounds; by default of any type.
 
         Raises:
             TooLargeError: it is too much.

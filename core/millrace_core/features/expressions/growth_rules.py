@@ -314,8 +314,8 @@ def _substituted(name: str, arguments: Sequence[Argument]) -> Made:
     text, by = arguments[0].bound.size, _constant_text(arguments[2].tree)
     if by is None:
         raise TooLargeError(f"what {name} puts in is no constant", "Write it as a text")
-    references = by.count("\\")
-    grown = text.times(len(by.encode()) + 1 + references) + constant(len(by.encode()))
+    # A reference is two bytes, and all that it puts in was taken out: it gives no more than the byte that it has twice.
+    grown = text.times(len(by.encode()) + 1) + constant(len(by.encode()))
     return Made(Bound(grown, _NOTHING), _search(name, arguments))
 
 

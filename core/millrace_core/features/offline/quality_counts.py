@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from math import inf
+from typing import Final, NamedTuple
 
+import duckdb
 import pyarrow as pa
 
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.definition.quality import Check
 from millrace_core.features.evaluation.engine import Engine, Session
+from millrace_core.features.evaluation.slices import require_short, rows_of, sliced
+from millrace_core.features.evaluation.time_limit import BATCH_SECONDS, LIMIT, TimeLimit
 from millrace_core.features.expressions.duckdb_settings import ROW_BY_ROW
 from millrace_core.features.expressions.expressions import predicate
 from millrace_core.features.expressions.sql_writer import literal
 from millrace_core.features.history.history import History, HistorySource, TimeRange
 from millrace_core.features.offline.quality_verdict import CheckCount
 from millrace_core.features.types.conform import conform, conform_key
+
+# Once all rows came, values that are to be unique are still counted.
+_LAST_SECONDS: Final = 3600.0
 
 
 class QualityCounts(NamedTuple):
@@ -35,11 +42,20 @@ def count_checks(
     time_ranges: Sequence[TimeRange],
     checks: Sequence[Check],
     engine: Engine,
+    limit: TimeLimit = LIMIT,
+    seconds: float = BATCH_SECONDS,
 ) -> QualityCounts:
     """Counts over the rows of all ranges, for the checks that count rows.
 
+    A predicate is evaluated as features are: over values that are not too long, a few rows at a time where these need
+    much, and each batch within its time.
+
+    Args:
+        seconds: how long the checks of a batch may take.
+
     Raises:
-        RejectError: a check does not fit its column, or a column is not there; names the field.
+        RejectError: a check does not fit its column, a column is not there, or a predicate takes too long or reads too
+            long a value; names the field.
         ReportError: memory or disk do not suffice.
     """
     columns = list(dict.fromkeys(name for check in checks for name in check.columns))
@@ -52,11 +68,40 @@ def count_checks(
         session.register("sample", pa.table(first).slice(0, 0))
         counts = [_CheckSql(check, columns, first.schema, len(definition.join_keys)).sql(session) for check in checks]
         wanted = ["count(*) filter (not late)", "max(event)", *chain.from_iterable(counts)]
-        session.feed("history", first.schema, chain([first], batches))
         named = ", ".join(f"{sql} as f{index}" for index, sql in enumerate(wanted))
-        found = session.table(f"select {named} from history")  # noqa: S608 written by ourselves
+        predicates = [check for check in checks if check.predicate is not None]
+        parts = _parts(chain([first], batches), columns, predicates)
+        with session.within(limit, seconds if predicates else inf) as watched:
+            session.feed("history", first.schema, watched.each(parts, _LAST_SECONDS if predicates else inf))
+            try:
+                found = session.table(f"select {named} from history")  # noqa: S608 written by ourselves
+            except duckdb.InterruptException as error:
+                raise _too_slow(predicates) from error
     rows, newest, *pairs = (column[0].as_py() for column in found.columns)
     return QualityCounts(rows, newest, [CheckCount(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)])
+
+
+def _parts(
+    batches: Iterable[pa.RecordBatch], columns: Sequence[str], predicates: Sequence[Check]
+) -> Iterator[pa.RecordBatch]:
+    """The batches as the predicates may be given them."""
+    read = [(check.where, check.predicate) for check in predicates if check.predicate is not None]
+    grown = [(condition.growth(), condition.longest) for _, condition in read]
+    for batch in batches:
+        named = batch.select([f"c{index}" for index in range(len(columns))]).rename_columns(list(columns))
+        for where, condition in read:
+            require_short(condition, named, [name[0] for name in condition.names], f"{where}.predicate")
+        yield from sliced(batch, rows_of(named, grown))
+
+
+def _too_slow(predicates: Sequence[Check]) -> RejectError:
+    names = ", ".join(f"{check.where}.predicate" for check in predicates)
+    return RejectError(
+        f"{names} took too long for a batch of rows, and was stopped",
+        hint="Make it simpler, or compute it in the source",
+        field="spec.quality",
+        reason="ExpressionTooSlow",
+    )
 
 
 def _batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from itertools import count, repeat
 
 import duckdb
@@ -96,3 +97,37 @@ def test_what_is_surely_short_is_not_watched_and_what_may_be_long_is() -> None:
         assert program.values([["ab"]], 1).values == [(2,)]
 
         assert next(looked) == before + 1 + watched
+
+
+def test_an_interruption_that_came_too_late_for_its_read_stops_no_later_one() -> None:
+    definition = view(HEAVY[0], columns=[{"name": "a", "type": "string"}])
+    clock = [repeat(0)]
+    limit = TimeLimit(lambda: float(next(clock[-1])), every=0.0001)
+    program = Program(definition, ["x0"], (), limit)
+    program.values([["ab"]], 1)
+    found = program._standing.rows
+
+    def then_interrupted(columns: list[pa.Array], rows: int) -> list[tuple[object, ...]]:
+        answer = found(columns, rows)
+        clock.append(count(0, 3600))
+        [watched] = limit._running.values()
+        while not watched.interrupted:
+            time.sleep(0.0001)
+        clock.append(repeat(0))
+        return answer
+
+    program._standing.rows = then_interrupted
+    assert program.values([["ab"]], 1).values == [(2,)]
+    assert program.values([["ab"]], 1).values == [(2,)]
+
+
+def test_a_query_after_one_whose_interruption_came_too_late_is_not_stopped() -> None:
+    with duckdb.connect() as connection:
+        for ask in (
+            lambda: connection.execute("select sum(range) from range(1000000)").fetchall(),
+            lambda: connection.sql("select sum(range) from range(1000000)").fetchall(),
+            lambda: connection.sql("select sum(range) from range(1000000)").to_arrow_table().to_pylist(),
+        ):
+            connection.execute("select 42").fetchall()
+            connection.interrupt()
+            assert ask()

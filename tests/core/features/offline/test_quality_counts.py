@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from millrace_core.api.quality import QualityRule
 from millrace_core.base.errors import RejectError
 from millrace_core.features.definition import quality
 from millrace_core.features.evaluation.engine import Engine
+from millrace_core.features.evaluation.time_limit import TimeLimit
 from millrace_core.features.history.history import TimeRange
 from millrace_core.features.offline import quality_verdict
 from millrace_core.features.offline.quality_counts import count_checks
@@ -170,3 +172,39 @@ def test_counts_are_those_of_a_loop_over_the_rows(tmp_path: Path, rows: list[tup
         len(ids) - len(set(ids)),
         sum(not -1 <= value <= 1 for value in there),
     ]
+
+
+# Weeks of work for 2,000 rows of 1,000 letters, as each row is compared a thousand times.
+HEAVY = "levenshtein(x || 'a', reverse(x)) + levenshtein(x || 'b', reverse(x)) > 0"
+
+
+def test_a_predicate_that_takes_too_long_for_a_batch_is_stopped_and_named(tmp_path: Path) -> None:
+    rows = table(x=["é" * 600] * 20_000)
+    clock = TimeLimit(count(0, 3600).__next__, every=0.001)
+    engine = Engine(str(tmp_path / "spill"), threads=1)
+    with pytest.raises(RejectError, match=r"spec.quality\[0\].predicate took too long for a batch") as refused:
+        count_checks(V, TableSource(rows, 20_000), [TimeRange(None, 2**60)], rules({"predicate": HEAVY}), engine, clock)
+    assert (refused.value.field, refused.value.reason) == ("spec.quality", "ExpressionTooSlow")
+
+
+def test_waiting_for_the_source_costs_a_predicate_no_time(tmp_path: Path) -> None:
+    now = [0.0]
+
+    class Slow(TableSource):
+        def scan(self, columns: Sequence[str], time_range: TimeRange) -> Iterator[pa.RecordBatch]:
+            for batch in super().scan(columns, time_range):
+                now[0] += 1000
+                yield batch
+
+    engine = Engine(str(tmp_path / "spill"), threads=1)
+    looked = TimeLimit(lambda: now[0], every=0.001)
+    seen = count_checks(
+        V, Slow(table(x=[1.0] * 50), 1), [TimeRange(None, 2**60)], rules({"predicate": "x > 0"}), engine, looked
+    )
+    assert seen.counts == [(50, 0)]
+
+
+def test_a_value_longer_than_a_predicate_takes_is_refused_by_its_column(tmp_path: Path) -> None:
+    with pytest.raises(RejectError, match="a value of column 'x' has 1,000,000 bytes") as refused:
+        outcomes(tmp_path, table(x=["a", "a" * 1_000_000]), {"predicate": HEAVY})
+    assert refused.value.field == "spec.quality[0].predicate"
