@@ -61,10 +61,16 @@ def limit(connection: sa.Connection, seconds: float) -> SqliteClock | None:
                     {"name": name, "most": str(int(seconds * 1000))},
                 )
         case "mysql" | "mariadb" if getattr(dialect, "is_mariadb", False):
-            connection.exec_driver_sql(f"set session max_statement_time = {seconds:f}")
+            _set_least(connection, "max_statement_time", f"{seconds:f}")
         case "mysql":
-            connection.exec_driver_sql(f"set session max_execution_time = {int(seconds * 1000)}")
+            _set_least(connection, "max_execution_time", str(int(seconds * 1000)))
     return None
+
+
+def _set_least(connection: sa.Connection, name: str, most: str) -> None:
+    """Sets a variable of MySQL of which 0 is no limit."""
+    own = f"@@session.{name}"
+    connection.exec_driver_sql(f"set session {name} = if({own} > 0 and {own} < {most}, {own}, {most})")
 
 
 def _limit_sqlite(connection: sa.Connection, seconds: float) -> SqliteClock:

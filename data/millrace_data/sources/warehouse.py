@@ -39,6 +39,9 @@ from millrace_data.sources.reading import Reading
 from millrace_data.sources.statement_limits import SqliteClock
 
 _ROWS: Final = 20_000
+# A batch has as many rows as have so many bytes in texts and the like, going by those before them.
+_FIRST_ROWS: Final = 1_000
+_BATCH_BYTES: Final = 64 << 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # SQLite keeps times as text in several spellings (with T or a space, with or without a fraction or a zone), which
 # compare as times do only where the days differ.
@@ -98,11 +101,11 @@ class WarehouseSource:
         kinds = dict(self._kinds)
         with explained(self._field):
             self._start()
-            found = self._connection.execution_options(yield_per=_ROWS).execute(query.order_by(*self._order))
+            found = self._connection.execution_options(stream_results=True).execute(query.order_by(*self._order))
             cursor = found.cursor
             try:
                 first = 0
-                for part in self._timed(found.partitions()):
+                for part in self._timed(_parts(found)):
                     by_column = dict(zip(columns, zip(*part, strict=True), strict=True))
                     arrays = [self._array(name, values, kinds, first) for name, values in by_column.items()]
                     yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -159,6 +162,14 @@ class WarehouseSource:
         if kind is not None and not is_moment(kind):
             return None
         return _moment(self._rows.c[name], microseconds, change)
+
+
+def _parts(found: Any) -> Iterator[Any]:
+    rows = _FIRST_ROWS
+    while part := found.fetchmany(rows):
+        yield part
+        size = sum(len(value) for row in part for value in row if isinstance(value, (str, bytes)))
+        rows = max(1, min(_ROWS, 4 * rows, len(part) * _BATCH_BYTES // max(1, size)))
 
 
 def _version(connection: sa.Connection) -> Any:

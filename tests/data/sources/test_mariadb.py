@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.features.history.history import History, TimeRange
+from millrace_data.sources import statement_limits
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
 from tests.data.sources.test_warehouse import DAY, EVERYTHING, compiled, values
@@ -246,3 +247,20 @@ def test_a_date_of_zeros_is_refused_with_what_to_do(server: MariaDb) -> None:
         values(view, known(server))
     query = "select id, nullif(at, '0000-00-00') as at, word from zeros"
     assert values(compiled({"sql": {"query": query}}), known(server)) == ["a"]
+
+
+def test_a_query_that_takes_too_long_is_stopped_and_the_setting_is_named(server: MariaDb) -> None:
+    endless = compiled(
+        {"sql": {"query": "select a.id, a.at, a.word from many a, many b, many c where a.id + b.id = -c.id"}}
+    )
+    with pytest.raises(RejectError, match="took too long") as refused:
+        values(endless, known(server).model_copy(update={"sql_seconds": 0.2}))
+    assert (refused.value.reason, "MILLRACE_SQL_SECONDS" in refused.value.hint) == ("QueryTooSlow", True)
+
+
+def test_a_limit_of_the_servers_own_that_is_lower_stays(server: MariaDb) -> None:
+    with engine(server).connect() as connection:
+        for before, after in (0, 10), (2, 2), (60, 10):
+            connection.exec_driver_sql(f"set session max_statement_time = {before}")
+            statement_limits.limit(connection, 10)
+            assert connection.exec_driver_sql("select @@session.max_statement_time").scalar() == after

@@ -369,3 +369,20 @@ def test_a_table_of_which_the_dialect_cannot_tell_is_read_all_the_same(tmp_path:
     assert values(compiled({"sql": {"table": "t"}}), deaf) == ["a"]
     with pytest.raises(NotFoundError, match="no such table: absent"):
         open_source(compiled({"sql": {"table": "absent"}}), deaf)
+
+
+def test_rows_of_long_texts_come_a_few_at_a_time_and_short_ones_many(tmp_path: Path) -> None:
+    known = sqlite(tmp_path, "create table t (id integer, at datetime, word text)", "(1, '1970-01-02', 'a')")
+    numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 30000) "
+    long = "case when i <= 1000 then 'a' when i <= 1250 then hex(zeroblob(1000000)) else 'b' end"
+    query = f"{numbers} select i as id, datetime(i, 'unixepoch') as at, {long} as word from n where i <= {{most}}"
+    batches = {}
+    for most in (1250, 30000):
+        limited = query.format(most=most).replace(
+            "hex(zeroblob(1000000))", "hex(zeroblob(1000000))" if most == 1250 else "'c'"
+        )
+        source = open_source(compiled({"sql": {"query": limited}}), known)
+        batches[most] = [batch.num_rows for batch in source.scan(["id", "word"], EVERYTHING)]
+    # 2 MB each: after the first of them no more than 64 MiB at once.
+    assert batches[1250] == [1000, 250]
+    assert batches[30000] == [1000, 4000, 16000, 9000]
