@@ -17,6 +17,8 @@ from millrace_operators.modeldeployment.pod import FETCH
 _USUAL: Final = ("ContainerCreating", "PodInitializing")
 # Waiting for the next try: what matters is why the last one failed.
 _BACKING_OFF: Final = "CrashLoopBackOff"
+# What a pod is at whose containers of this kind run.
+_AT: Final = {"initContainerStatuses": "fetching the model", "containerStatuses": "loading the model"}
 OUT_OF_MEMORY: Final = "OOMKilled"
 
 
@@ -73,6 +75,40 @@ def failure(pods: Iterable[Mapping[str, Any]], memory: Mapping[str, str] | None 
             if found is not None:
                 return found
     return None
+
+
+def crashes(pods: Iterable[Mapping[str, Any]], memory: Mapping[str, str] | None = None) -> str:
+    """How often containers of pods that serve were ended before, and how the last of them; empty where none was."""
+    count, last_at, last = 0, "", ""
+    for pod in pods:
+        for status in _statuses(pod, "containerStatuses") if not pod["metadata"].get("deletionTimestamp") else ():
+            ended = (status.get("lastState") or {}).get("terminated") or {}
+            if not _ready(pod) or not status.get("restartCount") or not ended.get("exitCode"):
+                continue
+            count += status["restartCount"]
+            at = str(ended.get("finishedAt") or "")
+            if at >= last_at:
+                found = _of_exit(status["name"], ended, (memory or {}).get(status["name"], ""), fetching=False)
+                last_at, last = at, f"{found.reason}: {found.message}"
+    return f"containers were ended and started again {count} times, at {last_at} for {last}" if count else ""
+
+
+def starting(pods: Iterable[Mapping[str, Any]]) -> str:
+    """What pods that do not serve yet are at, and since when; empty where nothing is known."""
+    found: dict[str, list[str]] = {}
+    for pod in pods:
+        if pod["metadata"].get("deletionTimestamp") or _ready(pod):
+            continue
+        running = [
+            (at, (status.get("state") or {}).get("running") or {})
+            for field, at in _AT.items()
+            for status in _statuses(pod, field)
+        ]
+        since = [(at, str(each.get("startedAt") or "")) for at, each in running if each]
+        if since:
+            found.setdefault(since[0][0], []).append(since[0][1])
+    counted = ((at, min(moments), len(moments)) for at, moments in found.items())
+    return " and ".join(f"{count} {'is' if count == 1 else 'are'} {at} since {since}" for at, since, count in counted)
 
 
 def ready(pods: Iterable[Mapping[str, Any]]) -> int:

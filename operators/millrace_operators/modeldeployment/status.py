@@ -32,6 +32,7 @@ ROLLING_OUT: Final = "RollingOut"
 BELOW_MINIMUM: Final = "FewerPodsThanMinimum"
 CURRENT: Final = "Current"
 OLDER_TEMPLATE: Final = "OlderTemplate"
+_HOW_FAR: Final = "; their /v2/health/ready says which step of it"
 # As many differences as a message shows.
 _SHOWN: Final = 3
 REPLACED_HINT: Final = (
@@ -146,6 +147,9 @@ def _available(observed: DeploymentObservation, state: RolloutState) -> Conditio
     serving, where = state.serving, _where(observed)
     if serving is not None and serving.ready > 0:
         message = f"{serving.ready} of {serving.replicas} pods of {serving.name} serve{where}"
+        memory = memory_limits(observed.deployments.get(serving.name))
+        if crashes := pods.crashes(observed.pods.get(serving.name, ()), memory):
+            message += f"; {crashes}"
         if state.switching:
             message += "; the revision that the spec asks for is not ready yet"
         return condition(conditions.AVAILABLE, True, SERVING, message)
@@ -153,7 +157,9 @@ def _available(observed: DeploymentObservation, state: RolloutState) -> Conditio
         return condition(conditions.AVAILABLE, False, state.failure.reason, state.failure.message)
     if serving is not None:
         return condition(conditions.AVAILABLE, False, NO_READY_PODS, f"no pod of {serving.name} is ready")
-    return condition(conditions.AVAILABLE, None, STARTING, "pods are starting")
+    doing = pods.starting(observed.pods.get(observed.target.name, ()))
+    message = f"pods are starting: {doing}{_HOW_FAR}" if doing else "pods are starting"
+    return condition(conditions.AVAILABLE, None, STARTING, message)
 
 
 def _where(observed: DeploymentObservation) -> str:

@@ -59,6 +59,7 @@ class InferenceServer:
             (b"x-millrace-model-version", model.version.encode()),
         ]
         self.service = Service("Millrace inference", settings, self._lifespan, labels=labels, headers=headers)
+        self._steps = starting.Steps(settings.start_timeout)
         self.service.health.add("model", self._check)
         _tell_crashes(self.service.metrics, self._supervisor)
         self.service.api.include_router(control_routes(self.serving, self.service.health))
@@ -77,7 +78,7 @@ class InferenceServer:
         try:
             threads = settings.threads or cpu_count()
             loaded = await starting.started(
-                lambda step: session.load_warm(settings.path, settings.device, threads, step), settings.start_timeout
+                lambda step: session.load_warm(settings.path, settings.device, threads, step), self._steps
             )
             self.serving.set_loaded(self._data_plane(loaded))
             self._supervisor.record.set_warm()
@@ -115,7 +116,7 @@ class InferenceServer:
         return DataPlane(loaded, join, lane, meters, self.service.fail, _end_for_hung_run, flight)
 
     async def _check(self) -> str:
-        return "" if self.serving.data else "the model is still loading"
+        return "" if self.serving.data else f"the model has not finished {self._steps}"
 
 
 def _tell_crashes(metrics: Metrics, supervisor: Supervisor) -> None:

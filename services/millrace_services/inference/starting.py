@@ -13,12 +13,39 @@ from millrace_core.base.errors import ReportError
 T = TypeVar("T")
 
 
-async def started(start: Callable[[Callable[[str], None]], T], seconds: float) -> T:
+class Steps:
+    """Which step of its start a model is in, and for how long.
+
+    Args:
+        seconds: that each step may take.
+        clock: seconds, as ``time.monotonic`` has them.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self.seconds = seconds
+        self.name = "its start"
+        self._clock = clock
+        self._began = clock()
+
+    def begin(self, name: str) -> None:
+        """The next step begins."""
+        self.name, self._began = name, self._clock()
+
+    @property
+    def left(self) -> float:
+        """Seconds that the present step still may take."""
+        return self._began + self.seconds - self._clock()
+
+    def __str__(self) -> str:
+        return f"{self.name} (for {self._clock() - self._began:.0f} s, of {self.seconds:g} s at most)"
+
+
+async def started(start: Callable[[Callable[[str], None]], T], steps: Steps) -> T:
     """Runs ``start`` in a thread of its own, which ends with the process where it does not end by itself.
 
     Args:
         start: is given what it calls with the name of each step that it begins.
-        seconds: that each step may take.
+        steps: is told each step.
 
     Raises:
         ReportError: a step took longer (``StartHung``).
@@ -26,15 +53,10 @@ async def started(start: Callable[[Callable[[str], None]], T], seconds: float) -
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
-    step, began = "its start", monotonic()
-
-    def begin(name: str) -> None:
-        nonlocal step, began
-        step, began = name, monotonic()
 
     def work() -> None:
         try:
-            answer: Any = start(begin)
+            answer: Any = start(steps.begin)
         except BaseException as error:
             _tell(loop, ended, ended.set_exception, error)
         else:
@@ -42,10 +64,10 @@ async def started(start: Callable[[Callable[[str], None]], T], seconds: float) -
 
     threading.Thread(target=work, name="start", daemon=True).start()
     while not ended.done():
-        left = began + seconds - monotonic()
+        left = steps.left
         if left <= 0:
             raise ReportError(
-                f"the model did not finish {step}, within {seconds:g} s",
+                f"the model did not finish {steps.name}, within {steps.seconds:g} s",
                 hint="See that it ends for inputs of zeros; MILLRACE_START_TIMEOUT is how long a step may take",
                 reason="StartHung",
             )

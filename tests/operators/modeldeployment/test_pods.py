@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from millrace_operators.modeldeployment.pods import Failure, Fetched, failure, measurements
+from typing import Any
+
+from millrace_operators.modeldeployment.pods import Failure, Fetched, crashes, failure, measurements, starting
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, pod, serving, waiting
 
 OTHER = "sha256:" + "cd" * 32
@@ -92,3 +94,48 @@ def test_a_pod_that_is_going_tells_nothing() -> None:
     going = pod("p", init={"state": ended(2, MISSING)})
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert failure([going]) is None
+
+
+def crashed(name: str, times: int, code: int, at: str) -> dict[str, Any]:
+    """A pod that serves, after containers of it were ended."""
+    found = serving(name)
+    last = ended(code, "last words")
+    last["terminated"]["finishedAt"] = at
+    found["status"]["containerStatuses"][0] |= {"restartCount": times, "lastState": last}
+    return found
+
+
+def test_crashes_of_pods_that_serve_again_are_counted_and_the_last_one_is_told() -> None:
+    early = crashed("a", 2, 136, "2026-01-01T00:00:01Z")
+    late = crashed("b", 1, 139, "2026-01-01T00:00:02Z")
+    told = crashes([late, serving(), early])
+    assert told.startswith(
+        "containers were ended and started again 3 times, at 2026-01-01T00:00:02Z for ContainerCrashed"
+    )
+    assert "SIGSEGV" in told
+    assert "SIGFPE" not in told
+
+
+def test_an_end_in_good_order_and_pods_that_do_not_serve_are_no_crashes() -> None:
+    failing = crashed("a", 2, 136, "2026-01-01T00:00:01Z")
+    failing["status"]["conditions"] = []
+    going = crashed("b", 2, 136, "2026-01-01T00:00:01Z")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert crashes([serving(), crashed("c", 1, 0, "2026-01-01T00:00:01Z"), failing, going]) == ""
+
+
+def test_what_starting_pods_are_at_is_told_with_the_moment_since_when() -> None:
+    def running(at: str) -> dict[str, Any]:
+        return {"state": {"running": {"startedAt": f"2026-01-01T00:00:0{at}Z"}}}
+
+    assert starting([pod("a", init={"state": waiting("PodInitializing")}), serving()]) == ""
+    found = starting(
+        [
+            pod("a", init=running("1"), main={"state": waiting("PodInitializing")}),
+            pod("b", init={"state": ended(0)}, main=running("3")),
+            pod("c", init={"state": ended(0)}, main=running("2")),
+        ]
+    )
+    assert found == (
+        "1 is fetching the model since 2026-01-01T00:00:01Z and 2 are loading the model since 2026-01-01T00:00:02Z"
+    )
