@@ -24,7 +24,7 @@ class Connection(Protocol):
 
     @property
     def resting_since(self) -> float | None:
-        """When it began to rest, in seconds of the loop's clock; None while a request is under way."""
+        """When it began to rest, in seconds of the loop's clock; None while a request or its answer is under way."""
 
     def give_way(self) -> None:
         """Closes it, for a new one."""

@@ -268,8 +268,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @property
     def resting_since(self) -> float | None:
-        """When it began to rest; None while a request is under way, or what was refused is read on."""
-        return None if self._due or self.deaf or self.running else self._rests_since
+        """When it began to rest; None while a request or its answer is under way, or what was refused is read on."""
+        if self._due or self.deaf or self.running or self.transport.get_write_buffer_size():
+            return None
+        return self._rests_since
 
     def give_way(self) -> None:
         """Closes it, for a new one."""

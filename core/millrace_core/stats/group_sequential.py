@@ -74,7 +74,8 @@ class GroupSequential:
     """The test and the repeated interval of one effect at a few looks.
 
     A look that brings no unit is none. Once the planned units are reached all of alpha is spent: later looks change
-    neither p nor the interval.
+    neither p nor the interval. Of a process that starts again the interval of its last look is not known: until there
+    is another one it is that of the units so far, at the last look's bound.
 
     Args:
         planned: units of both arms together by plan, frozen at the start.
@@ -93,13 +94,15 @@ class GroupSequential:
     def update(self, effect: Effect) -> None:
         """Adds a look at all units so far."""
         fraction = effect.n / self._planned
-        if self.fractions and (fraction <= self.fractions[-1] or self.fractions[-1] >= 1):
+        none = bool(self.fractions) and (fraction <= self.fractions[-1] or self.fractions[-1] >= 1)
+        if none and self._look.n:
             return
-        self.fractions += (fraction,)
+        p = self._look.p
+        if not none:
+            self.fractions += (fraction,)
+            p = min(p, repeated_p(abs(effect.difference / effect.error), self.fractions))
         half = effect.error * bounds(self.fractions, self._alpha)[-1]
-        interval = Interval(effect.difference - half, effect.difference + half)
-        p = repeated_p(abs(effect.difference / effect.error), self.fractions)
-        self._look = Look(effect.n, min(self._look.p, p), interval)
+        self._look = Look(effect.n, p, Interval(effect.difference - half, effect.difference + half))
 
     def get(self) -> Look:
         """What is known at the last look."""

@@ -256,7 +256,7 @@ class Pod:
         real[message_mount(spec)] = self._folder / "termination" / str(spec["name"])
         rights = process_rights(self.obj, spec, self._machine.user)
         if rights.user is not None and not self._machine.gives_users:
-            raise no_namespaces(spec, rights.user)
+            raise no_namespaces(self.obj, spec, rights.user)
         return launch(
             spec, own, base=environ, marks=marks, mounts=real, home=home, python=sys.executable, rights=rights
         )

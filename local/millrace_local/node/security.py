@@ -56,7 +56,7 @@ def process_rights(pod: Object, container: Object, node: User) -> ProcessRights:
     Raises:
         RejectError: it asks for more than the node may give, or contradicts itself; names the field.
     """
-    at = f"spec.containers[{container['name']}].securityContext"
+    at = _place(pod, container)
     asked = _asked(pod, container)
     _check_privileges(asked, at, node)
     uid = asked.get("runAsUser")
@@ -72,6 +72,11 @@ def process_rights(pod: Object, container: Object, node: User) -> ProcessRights:
         other = node.gid if uid in (None, node.uid) else IMAGE_USER
         user = User(node.uid if uid is None else uid, other if gid is None else gid)
     return ProcessRights(user, asked.get("allowPrivilegeEscalation") is False)
+
+
+def _place(pod: Object, container: Object) -> str:
+    first = any(each["name"] == container["name"] for each in pod["spec"].get("initContainers") or [])
+    return f"spec.{'initContainers' if first else 'containers'}[{container['name']}].securityContext"
 
 
 def _asked(pod: Object, container: Object) -> Object:
@@ -94,10 +99,10 @@ def _refused(field: str, why: str) -> RejectError:
     return RejectError(f"cannot be given: {why}", hint="Leave it out, or use a cluster", field=field, reason=REASON)
 
 
-def no_namespaces(container: Object, user: User) -> RejectError:
+def no_namespaces(pod: Object, container: Object, user: User) -> RejectError:
     """The error of a container whose user this machine cannot give."""
     return _refused(
-        f"spec.containers[{container['name']}].securityContext.runAsUser",
+        f"{_place(pod, container)}.runAsUser",
         f"the embedded node gives another uid ({user.uid}) by a user namespace, which this machine does not allow",
     )
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 import aiohttp
 
 from millrace_core.base import timestamps
-from millrace_core.base.errors import RetryError
+from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_operators.facts.fact import FactRequest
 from millrace_operators.facts.source import FactSource, NoReading, Reading
+
+# What is no answer, or none that is understood.
+_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError, RejectError)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class StoredViews(FactSource):
             async with aiohttp.ClientSession(trust_env=True, timeout=timeout) as session, session.get(url) as answer:
                 answer.raise_for_status()
                 found = (await answer.json())["watermark"]
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
+            watermark = None if found is None else timestamps.parse(str(found))
+        except _NO_ANSWER as error:
             raise RetryError(f"the gateway {self._url} does not say: {error or type(error).__name__}") from error
         now = self._now()
-        return NoReading(now) if found is None else Reading(timestamps.parse(found), now)
+        return NoReading(now) if watermark is None else Reading(watermark, now)

@@ -7,6 +7,7 @@ all of them, and whoever has many waiting waits behind others' first ones. What 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from millrace_core.base.errors import RetryError
 from millrace_services.web.errors import OverloadedError
 
 THREADS: Final = 4
@@ -38,6 +40,7 @@ class Evaluations:
         self._waiting: dict[str, deque[_Job]] = {}
         self._running: Counter[str] = Counter()
         self._busy: set[Hashable] = set()
+        self._closed = False
 
     def busy(self, turn: Hashable) -> bool:
         """Whether one of this turn runs in a thread."""
@@ -48,7 +51,10 @@ class Evaluations:
 
         Raises:
             OverloadedError: too many wait, of this project or in all.
+            RetryError: it was closed.
         """
+        if self._closed:
+            raise _closing()
         own = len(self._waiting.get(project, ()))
         if own >= _WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= _WAITING:
             whose = f"of project {project!r}" if own >= _WAITING_OF_ONE else "of all projects"
@@ -68,7 +74,12 @@ class Evaluations:
             raise
 
     def close(self) -> None:
-        """Lets the threads go once what they evaluate is done."""
+        """Lets the threads go once what they evaluate is done; what waits is told to come again."""
+        self._closed = True
+        for job in itertools.chain(*self._waiting.values()):
+            if not job.done.done():
+                job.done.set_exception(_closing())
+        self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
@@ -98,12 +109,14 @@ class Evaluations:
     def _ended(self, project: str, job: _Job, ran: asyncio.Future[Any]) -> None:
         self._busy.discard(job.turn)
         self._running -= Counter([project])
-        if not job.done.done():
-            error = ran.exception()
+        error = _closing() if ran.cancelled() else ran.exception()
+        if not job.done.done():  # else nobody is there to be told
             if error is None:
                 job.done.set_result(ran.result())
             else:
                 job.done.set_exception(error)
-        elif not ran.cancelled():
-            ran.exception()  # nobody is there to be told
         self._start()
+
+
+def _closing() -> RetryError:
+    return RetryError("the gateway is ending", hint="Send it again: another replica answers", delay=1)

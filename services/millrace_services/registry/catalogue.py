@@ -110,7 +110,7 @@ class Catalogue:
             state.mark_listed(connection, kind)
             if part.release:
                 state.claim(connection, part.release, part.scope)
-            return state.touch(connection, part.namespaces)
+            return state.touch(connection, None if part.namespaces is None else part.namespaces | left)
 
     def put(self, entry: Entry) -> State:
         """Adds an object, or puts it in the place of the one with its name."""

@@ -116,7 +116,8 @@ def touch(connection: Connection, namespaces: Namespaces = None) -> State:
 def claim(connection: Connection, name: str, scope: Namespaces) -> None:
     """Notes which namespaces a release acts on.
 
-    One that another had is no longer the other's, which sees that by its revision: it was never told this one.
+    One that another had is no longer the other's, which sees that by its revision: it was never told this one. Of
+    another that has none left nothing is kept.
     """
     known = read(connection).releases
     held = known.get(name, Release(0, frozenset()))
@@ -125,7 +126,7 @@ def claim(connection: Connection, name: str, scope: Namespaces) -> None:
     for other, release in known.items():
         if other != name and release.namespaces is not None and release.has_any(scope):
             rest = frozenset() if scope is None else release.namespaces.difference(scope)
-            _write(connection, _RELEASE + other, _shown(Release(0, rest)))
+            _write(connection, _RELEASE + other, _shown(Release(0, rest)) if rest else None)
 
 
 def mark_listed(connection: Connection, kind: str) -> None:
@@ -133,9 +134,10 @@ def mark_listed(connection: Connection, kind: str) -> None:
     _write(connection, _LISTED + kind, "yes")
 
 
-def _write(connection: Connection, key: str, value: str) -> None:
+def _write(connection: Connection, key: str, value: str | None) -> None:
     connection.execute(delete(meta).where(meta.c.key == key))
-    connection.execute(insert(meta).values(key=key, value=value))
+    if value is not None:
+        connection.execute(insert(meta).values(key=key, value=value))
 
 
 def _release(text: str) -> Release:

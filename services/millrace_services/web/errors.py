@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError, TooLargeError
+from millrace_core.base.shown import line
 from millrace_http.head import Refusal
 from millrace_services.web import trace
 
@@ -24,6 +26,7 @@ Header = tuple[bytes, bytes]
 
 NOT_FOUND = 404
 INTERNAL = 500
+_MOST_OF_PATH: Final = 200
 
 
 class OverloadedError(RetryError):
@@ -121,7 +124,7 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
         return await _on_error(request, error.__cause__)
     sentence = str(error.detail)
     if error.status_code in (NOT_FOUND, 405) and sentence in ("Not Found", "Method Not Allowed"):
-        sentence = f"no route {request.method} {request.url.path}"
+        sentence = f"no route {line(request.method, 20)} {line(request.url.path, _MOST_OF_PATH)}"
     reason = "NotFound" if error.status_code == NOT_FOUND else "Invalid"
     headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return _response(error.status_code, body_of(sentence, reason), headers)

@@ -231,3 +231,20 @@ def test_one_sided_evidence_is_mixed_over_positive_effects_by_the_plan_at_twice_
     sequence = OneSidedSequence(planned, 0.05)
     sequence.update(Effect(difference, error, n))
     assert sequence.get().p == pytest.approx(likelihood(0) / mixed)
+
+
+def test_a_group_sequential_test_that_starts_again_without_a_new_unit_shows_its_last_look() -> None:
+    for n in (400, 1000, 1300):
+        effect = Effect(0.3, 0.1, n)
+        first = GroupSequential(1000)
+        first.update(effect)
+        again = GroupSequential(1000, fractions=first.fractions, p=first.get().p)
+        again.update(effect)
+        assert again.get() == first.get()
+        assert again.fractions == first.fractions
+        again.update(Effect(0.9, 0.1, n))
+        assert again.get() == first.get()
+        # Outcomes that came since, of no new unit, are no look: p stays.
+        later = GroupSequential(1000, fractions=first.fractions, p=first.get().p)
+        later.update(Effect(0.9, 0.1, n))
+        assert later.get().p == first.get().p

@@ -10,7 +10,7 @@ import pytest
 from millrace_core.api.conditions import find
 from millrace_core.base.errors import RejectError
 from millrace_local.node.processes import gives_users
-from millrace_local.node.security import IMAGE_USER, ProcessRights, User, not_kept, process_rights
+from millrace_local.node.security import IMAGE_USER, ProcessRights, User, no_namespaces, not_kept, process_rights
 from tests.local.cluster import EmbeddedCluster
 
 SOMEBODY, ROOT = User(1000, 1000), User(0, 0)
@@ -125,3 +125,20 @@ async def test_walls_that_are_not_there_are_a_condition(cluster: EmbeddedCluster
         assert told is not None
         assert (told["status"], told["reason"]) == ("False", "NoContainerRuntime")
         assert told["message"].endswith("does not keep spec.containers[main].securityContext.readOnlyRootFilesystem")
+
+
+def test_a_refusal_names_the_list_that_the_container_is_in() -> None:
+    first, main = ({"name": name, "securityContext": {"privileged": True}} for name in ("first", "main"))
+    pod = {"spec": {"initContainers": [first], "containers": [main]}}
+    for container, field in ((first, "initContainers[first]"), (main, "containers[main]")):
+        for refused in (
+            lambda one=container: process_rights(pod, one, SOMEBODY),
+            lambda one=container: throw(no_namespaces(pod, one, SOMEBODY)),
+        ):
+            with pytest.raises(RejectError) as error:
+                refused()
+            assert error.value.field.startswith(f"spec.{field}.securityContext.")
+
+
+def throw(error: Exception) -> None:
+    raise error

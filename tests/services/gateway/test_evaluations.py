@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from millrace_core.base.errors import RetryError
 from millrace_services.gateway.evaluations import Evaluations
 from millrace_services.web.errors import OverloadedError
 
@@ -103,3 +104,21 @@ async def test_what_an_evaluation_raises_is_its_callers() -> None:
         await evaluations.run("p", "v", int, "x")
     assert await evaluations.run("p", "v", int, "7") == 7
     evaluations.close()
+
+
+async def test_who_waits_when_it_is_closed_is_told_to_come_again() -> None:
+    evaluations, slow = Evaluations(), Slow()
+    # Threads that are not free again yet, so that the pool holds the first of a turn, which others wait for.
+    held = [evaluations._pool.submit(slow, "held") for _ in range(4)]
+    await begun(slow, 4)
+    later = [asyncio.create_task(evaluations.run("p", "v", slow, "late")) for _ in range(3)]
+    await asyncio.sleep(0)
+    evaluations.close()
+
+    for each in later:
+        with pytest.raises(RetryError, match="the gateway is ending"):
+            await asyncio.wait_for(each, 60)
+    slow.may_end.set()
+    assert [each.result() for each in held] == ["held"] * 4
+    with pytest.raises(RetryError, match="the gateway is ending"):
+        await evaluations.run("p", "v", str.upper, "x")

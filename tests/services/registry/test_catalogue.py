@@ -289,3 +289,23 @@ def test_a_namespace_that_another_release_takes_over_is_no_longer_the_first_ones
 def test_an_object_outside_of_the_namespaces_of_its_list_is_refused(database):
     with pytest.raises(RejectError, match="y is of 'b', which is not among the namespaces"):
         Catalogue(database).replace("FeatureView", views("a/x", "b/y"), part=part("one", "a"))
+
+
+def test_a_release_sees_that_a_namespace_was_given_up_by_another(database):
+    catalogue = told(database)
+    catalogue.replace("FeatureView", views("a/x", "b/y"), part=Part("wide"))
+    catalogue.replace("FeatureView", views("a/x", "b/y"), part=part("one", "a", "b"))
+    catalogue.replace("FeatureView", views("c/z"), part=part("two", "c"))
+    before = catalogue.state()
+    catalogue.replace("FeatureView", views("a/x"), part=part("one", "a"))
+    assert names(catalogue) == ["a/x", "c/z"]
+    assert catalogue.state().revision_of("wide") > before.revision_of("wide")
+    assert catalogue.state().revision_of("two") == before.revision_of("two")
+
+
+def test_of_a_release_that_has_no_namespace_left_nothing_is_kept(database):
+    catalogue = told(database)
+    for name in ("one", "two", "three"):
+        catalogue.replace("FeatureView", views("a/x"), part=part(name, "a"))
+    assert list(catalogue.state().releases) == ["three"]
+    assert catalogue.state().revision_of("one") == 0

@@ -58,13 +58,14 @@ class Line(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.answers = 0
+        self.unsent = 0
         self.closed = False
 
     def write(self, data: Any) -> None:
         self.answers += 1
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
     def is_closing(self) -> bool:
         return self.closed
@@ -145,3 +146,11 @@ async def test_a_connection_that_ends_leaves_no_timer():
     await one.ask()
     one.protocol.connection_lost(None)
     assert one.clock.rings == []
+
+
+async def test_an_answer_that_its_client_has_not_taken_yet_is_no_rest():
+    one = Connection()
+    await one.ask()
+    assert one.protocol.resting_since == 0.0
+    one.line.unsent = 5
+    assert one.protocol.resting_since is None

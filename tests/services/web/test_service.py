@@ -133,3 +133,9 @@ def test_a_client_that_goes_away_mid_body_harms_nobody(toy):
         connection.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
     assert httpx.post(f"{toy.url}/echo", content="hi").text == "hi"
     assert not [line for line in toy.log_lines()[seen:] if line["level"] == "ERROR"]
+
+
+def test_a_path_that_leads_nowhere_is_not_repeated_in_whole(toy):
+    response = httpx.get(f"{toy.url}/{'x' * 7000}")
+    assert response.status_code == 404
+    assert len(response.json()["error"]) < 250
