@@ -6,7 +6,8 @@
   its value is the one that is wanted it is made ours again, and counts as no edit.
 - A field that another manager added is put back where the object is ours as a whole: it decides whether the child
   works, as a second container does, ``paused``, or a key of a selector. Below ``_LEFT`` it stays, and so does all that
-  is not below ``_WHOLE``: labels, annotations, finalizers, further owners, status.
+  is not below ``_WHOLE``: labels, annotations, finalizers, further owners, status. So does what is assumed of the kind
+  anyway (``defaults``), such as ``suspend: false`` of a CronJob, which GitOps tools state; with another value it goes.
 - A field that nobody owns came from a default or an admission webhook, and so did another value of a field that is
   still ours: the API server records no owner of what it admits. Both stay. Writing them again would start a loop.
 - A number that a scaler sets (``_SCALED``) is whoever's set it last, as long as it is the number that we want.
@@ -25,7 +26,7 @@ from typing import Any, Final
 import orjson
 
 from millrace_core.api.names import FIELD_MANAGER
-from millrace_kube import fieldset
+from millrace_kube import defaults, fieldset
 from millrace_kube.fieldset import SELF, Fields
 from millrace_kube.resources import Object
 
@@ -41,8 +42,10 @@ _LEFT: Final[Mapping[str, tuple[Path, ...]]] = {
         ("f:spec", "f:jobTemplate", "f:metadata"),
         ("f:spec", "f:jobTemplate", "f:spec", "f:template", "f:metadata"),
     ),
-    # It cannot change once a pod runs; until then it is a queue's, which places the pods.
-    "Job": (("f:spec", "f:template"),),
+    # It cannot change once a pod runs; until then it is a queue's, which places the pods. The selector never changes.
+    "Job": (("f:spec", "f:template"), ("f:spec", "f:selector")),
+    # What the API server gives, and keeps.
+    "Service": tuple(("f:spec", f"f:{name}") for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")),
 }
 _SCALED: Final[Mapping[str, Path]] = {"Deployment": ("f:spec", "f:replicas")}
 
@@ -118,11 +121,14 @@ def difference(wanted: Object, live: Object) -> Difference:
     }
     theirs = reduce(fieldset.union, (item.fields for item in others), Fields())
     missing = list(_not_owned(_ownable(desired), ours, theirs, live))
+    assumed = defaults.completed(desired) if unwanted or missing else desired
     return Difference(
         desired=desired,
-        added=tuple(sorted(unwanted.items())),
+        added=tuple(sorted(item for item in unwanted.items() if _value(live, item[0]) != _value(assumed, item[0]))),
         taken=tuple((path, _owner(path, others)) for path in missing),
-        agreed=frozenset(path for path in missing if _value(desired, path) == _value(live, path)),
+        agreed=frozenset(
+            path for path in missing if _value(live, path) in (_value(desired, path), _value(assumed, path))
+        ),
         drifted=drifted,
         unfinished=any(_decides(kind, path) for path in _beyond(ours, stated)),
     )

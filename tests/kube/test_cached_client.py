@@ -112,6 +112,26 @@ async def test_an_equal_value_of_a_gitops_tool_is_told_of_no_more_than_it_is_a_c
     assert api.list(EVENTS, namespace) == []
 
 
+async def test_a_gitops_tool_that_states_all_that_is_there_causes_no_write_until_it_changes_something(
+    cluster: CachedClient, api: Api
+) -> None:
+    namespace = api.namespace()
+    await cluster.apply(cron_job(namespace))
+    made = api.get(CRON_JOBS, namespace, "nightly")
+    assert made is not None
+    stated = {name: made[name] for name in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "nightly"}}
+    stated["spec"] = {**made["spec"], "suspend": False, "concurrencyPolicy": "Allow", "failedJobsHistoryLimit": 1}
+    api.apply(CRON_JOBS, namespace, stated, "argocd")
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    assert not await cluster.apply(cron_job(namespace))
+    stated["spec"]["suspend"] = True
+    api.apply(CRON_JOBS, namespace, stated, "argocd")
+    await cluster.live(CRON_JOBS, namespace, "nightly")
+    assert await cluster.apply(cron_job(namespace))
+    [event] = api.list(EVENTS, namespace)
+    assert event["message"].endswith("spec.suspend by argocd")
+
+
 @pytest.mark.parametrize("nth", [1, 2], ids=["of the owners", "of the object"])
 async def test_that_something_was_put_back_is_told_though_an_answer_was_lost(
     cluster: CachedClient, api: Api, nth: int

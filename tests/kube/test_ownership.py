@@ -20,11 +20,21 @@ from millrace_kube.ownership import difference, shown, taken_over, without_scale
 from millrace_kube.resources import Object
 from millrace_local.apiserver import thirdparty
 from millrace_local.apiserver.fieldmanager import apply, record_update
+from millrace_local.apiserver.kinds.jobs import CronJobStrategy, JobStrategy
+from millrace_local.apiserver.kinds.services import ServiceStrategy
+from millrace_local.apiserver.kinds.workloads import DeploymentStrategy
 from millrace_local.apiserver.openapi import builtin_schema
+from millrace_local.apiserver.strategy import Strategy
 
 OPERATORS = Path(__file__).parents[1] / "operators"
 NOW = "2026-01-01T00:00:00Z"
 Edit = Callable[[Any], object]
+DEFAULTS: dict[str, Strategy] = {
+    "Deployment": DeploymentStrategy(),
+    "CronJob": CronJobStrategy(),
+    "Job": JobStrategy(),
+    "Service": ServiceStrategy(),
+}
 
 
 @cache
@@ -71,6 +81,14 @@ class Child:
         about = {"schema": self._schema, "api_version": self.wanted["apiVersion"], "now": NOW}
         record_update(self.live, new, manager=manager, subresource=subresource, **about)
         self.live = new
+        return self
+
+    def stated(self, manager: str) -> Child:
+        """Another manager applies all of its spec as it is."""
+        stated = {"apiVersion": self.wanted["apiVersion"], "kind": self.wanted["kind"], "spec": self.live["spec"]}
+        stated["metadata"] = {"name": self.wanted["metadata"]["name"]}
+        about = {"schema": self._schema, "api_version": self.wanted["apiVersion"], "now": NOW}
+        self.live = apply(self.live, stated, manager=manager, force=True, **about)
         return self
 
     def admitted(self, edit: Edit) -> Child:
@@ -186,6 +204,49 @@ def test_what_others_may_add_stays_and_costs_no_write(kind: str, edit: Edit) -> 
     child.put_back()
     assert child.writes == 0
     assert child.live == after
+
+
+ASSUMED: list[tuple[str, Edit]] = [
+    ("CronJob", lambda o: o["spec"].update(suspend=False, failedJobsHistoryLimit=1)),
+    ("CronJob", lambda o: o["spec"]["jobTemplate"]["spec"].update(suspend=False, parallelism=1, completions=1)),
+    ("CronJob", lambda o: container(o).update(imagePullPolicy="IfNotPresent", tty=False)),
+    ("CronJob", lambda o: pod(o).update(hostNetwork=False, schedulerName="default-scheduler")),
+    ("Deployment", lambda o: o["spec"].update(paused=False, minReadySeconds=0)),
+    ("Deployment", lambda o: container(o)["readinessProbe"].update(successThreshold=1)),
+    ("Deployment", lambda o: container(o)["securityContext"].update(privileged=False)),
+    ("Job", lambda o: o["spec"].update(suspend=False, completionMode="NonIndexed")),
+    ("Service", lambda o: o["spec"].update(type="ClusterIP", sessionAffinity="None", clusterIP="10.96.0.9")),
+    ("HorizontalPodAutoscaler", lambda o: o["spec"]["behavior"]["scaleDown"].update(selectPolicy="Max")),
+    ("ScaledObject", lambda o: o["spec"].update(cooldownPeriod=300)),
+]
+
+
+@pytest.mark.parametrize(("kind", "edit"), ASSUMED)
+def test_what_is_assumed_anyway_may_be_stated_and_costs_no_write(kind: str, edit: Edit) -> None:
+    child = Child(kind).edited(edit, "argocd")
+    after = copy.deepcopy(child.live)
+    child.put_back()
+    assert child.writes == 0
+    assert child.live == after
+
+
+@pytest.mark.parametrize("kind", sorted(DEFAULTS))
+def test_all_that_the_api_server_fills_in_may_be_stated(kind: str) -> None:
+    child = Child(kind)
+    before = copy.deepcopy(child.spec)
+    child.admitted(DEFAULTS[kind].default)
+    assert child.spec != before
+    assert not difference(child.wanted, child.stated("argocd").live), "one that applies"
+    child = Child(kind).edited(DEFAULTS[kind].default, "argocd")
+    assert difference(child.wanted, child.live).edits == "", "one that updates"
+
+
+def test_another_value_than_the_assumed_one_goes_though_that_one_was_stated_before() -> None:
+    child = Child("Job").edited(lambda o: o["spec"].update(suspend=False), "argocd")
+    child.edited(lambda o: o["spec"].update(suspend=True), "argocd")
+    assert difference(child.wanted, child.live).edits == "spec.suspend by argocd"
+    child.put_back()
+    assert "suspend" not in child.spec
 
 
 @pytest.mark.parametrize(("kind", "edit"), [(kind, edit) for kind, edit, _ in ADDED])

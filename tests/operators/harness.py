@@ -77,6 +77,13 @@ class Api:
         path = resource.path(namespace, name, subresource)
         return self._did(self._http.patch(path, json=patch, headers={"Content-Type": "application/merge-patch+json"}))
 
+    def apply(self, resource: Resource, namespace: str, document: Object, manager: str) -> Object:
+        """Applies as another field manager, which takes what it states."""
+        path = resource.path(namespace, document["metadata"]["name"])
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        about = {"fieldManager": manager, "force": "true"}
+        return self._did(self._http.patch(path, json=document, headers=headers, params=about))
+
     def delete(self, resource: Resource, namespace: str, name: str, propagation: str = "Background") -> None:
         """Deletes."""
         path = resource.path(namespace, name)
