@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from millrace_core.api.base import GROUP
 from millrace_core.base.errors import RetryError
@@ -73,6 +74,7 @@ class Cache:
             if store.resource in _SCALERS:
                 store.index("scaled", _scaled)
             store.on_set_back(self.doubt)
+            store.on_turned(partial(self._ask_others, store))
 
     def subscribe(self, changed: Changed) -> None:
         """Calls ``changed`` with every object that appears, changes or goes (then with its last known state)."""
@@ -129,6 +131,16 @@ class Cache:
         """See ``Store.doubt``: one server holds all kinds, so what shows for one of them is so for all."""
         for store in self.stores:
             store.doubt()
+
+    def _ask_others(self, turned: Store) -> None:
+        """Where the first list of a namespace is refused, the others are due: a Role holds for all of them.
+
+        By themselves they would find out one by one, as their watches end.
+        """
+        others = [store for store in self.stores if store.namespace == turned.namespace and store is not turned]
+        if turned.refused and not any(store.refused for store in others):
+            for store in others:
+                store.due.set()
 
     @property
     def is_current(self) -> bool:

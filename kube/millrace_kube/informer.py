@@ -77,7 +77,7 @@ class Informer:
             try:
                 self._version = began = self._version or await self.relist()
                 if self._version:
-                    await until(self.store.doubted, self._watch())
+                    await until(self.store.due, self._watch())
                     failures = 0
                 else:
                     least = WHILE_NOT_INSTALLED
@@ -113,12 +113,12 @@ class Informer:
                 self._version = document["metadata"]["resourceVersion"]
 
     async def _pause(self, seconds: float) -> None:
-        """Waits, less long where the store comes into doubt meanwhile, which sends the next turn to a list."""
-        if not self.store.doubted.is_set():
-            await until(self.store.doubted, asyncio.sleep(seconds))
+        """Waits, less long where a list comes to be due meanwhile, to which the next turn goes."""
+        if not self.store.due.is_set():
+            await until(self.store.due, asyncio.sleep(seconds))
         else:
             await asyncio.sleep(seconds)
-        if self.store.doubted.is_set() or asyncio.get_running_loop().time() > self._list_at:
+        if self.store.due.is_set() or asyncio.get_running_loop().time() > self._list_at:
             self._version = ""
 
     def _failed(self, error: MillraceError, failures: int) -> float:

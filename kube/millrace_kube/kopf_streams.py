@@ -90,7 +90,7 @@ class _Kind:
         self._informer = informer
 
     async def keep_listed(self, relist: float, over: asyncio.Event) -> None:
-        """Lists at the start, when in doubt, a moment after it is due, and every ``relist`` seconds.
+        """Lists at the start, when the store says so, a moment after it is due, and every ``relist`` seconds.
 
         Args:
             over: is set where kopf must begin again: the kind is served or allowed now or no more, or the server was
@@ -118,7 +118,7 @@ class _Kind:
                 over.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(relist if self.store.served else WHILE_NOT_INSTALLED):
-                    await until(self.store.doubted, self._due())
+                    await until(self.store.due, self._due())
 
     def _standing(self) -> tuple[bool, bool, int]:
         return self.store.served, bool(self.store.refused), self.store.set_backs

@@ -39,6 +39,7 @@ class Store:
         refused: why it refuses it; empty where it does not.
         served: whether the API server serves this kind (its CRD is installed), as of the last list or event.
         doubted: set while what is held may be of a past that the server no longer has; the next list ends it.
+        due: set while a list is due at once, in doubt or to see whether it is still allowed.
         set_backs: how many lists replaced everything because the server had been set back.
     """
 
@@ -52,6 +53,7 @@ class Store:
         self.refused = ""
         self.served = False
         self.doubted = asyncio.Event()
+        self.due = asyncio.Event()
         self.set_backs = 0
         self._known = -1  # All changes up to this version are in.
         self._gone: dict[str, int] = {}  # Versions of deletions after it.
@@ -83,6 +85,7 @@ class Store:
         """Takes note that the server was set back: nothing held counts any more once the next list is in."""
         if not self.doubted.is_set():
             self.doubted.set()
+            self.due.set()
             self.synced.clear()
             self.answered.clear()
             _call(self._on_set_back)
@@ -90,6 +93,7 @@ class Store:
     def refuse(self, why: str) -> None:
         """Takes note that the API server refuses to list the kind; ``why`` is its answer."""
         turned, self.refused = not self.refused, why
+        self.due.clear()
         self.synced.clear()
         self.answered.set()
         if turned:
@@ -177,6 +181,7 @@ class Store:
         turned, anew = served != self.served or bool(self.refused), not self.synced.is_set()
         self.served, self.refused = served, ""
         self.doubted.clear()
+        self.due.clear()
         self.synced.set()
         self.answered.set()
         if turned:

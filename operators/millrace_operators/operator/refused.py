@@ -1,6 +1,7 @@
-"""What the API server refuses to list: told in the log once per change, by a metric, and by the health endpoint.
+"""What the API server refuses to list: told in the log once per loss and at its end, by a metric, and by health.
 
-A Role gives all of a namespace or nothing, so what changes within a moment is one line.
+A Role gives all of a namespace or nothing, and the cache asks for the other kinds once one is refused, so what is lost
+within a moment is one line. Another one follows only where more is lost.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from millrace_kube.store import Store
 _log = logging.getLogger(__name__)
 
 _GATHER_SECONDS: Final = 1.0
+# A list that hangs holds up what is said of the others no longer.
+_MOST_GATHERED: Final = 30
 
 
 class RefusedLists:
@@ -30,7 +33,7 @@ class RefusedLists:
         self._cache = cache
         self._metrics = metrics
         self._own = own_namespace
-        self._told: dict[str, tuple[str, ...]] = {}
+        self._told: dict[str, set[str]] = {}
         self._changed = asyncio.Event()
         for store in cache.stores:
             store.on_turned(self._note)
@@ -44,9 +47,16 @@ class RefusedLists:
         """Logs until cancelled."""
         while True:
             await self._changed.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            await self._all_asked()
             self._changed.clear()
             self._tell()
+
+    async def _all_asked(self) -> None:
+        """Waits until the lists that are due are answered, so that one line says all that is lost."""
+        for _ in range(_MOST_GATHERED):
+            await asyncio.sleep(_GATHER_SECONDS)
+            if not any(store.due.is_set() or not store.answered.is_set() for store in self._cache.stores):
+                return
 
     def _note(self) -> None:
         self._changed.set()
@@ -57,13 +67,14 @@ class RefusedLists:
 
     def _tell(self) -> None:
         refused = self._by_namespace()
-        now = {namespace: _plurals(stores) for namespace, stores in refused.items()}
-        for namespace, plurals in now.items():
-            if plurals != self._told.get(namespace):
-                _log.warning("%s", _refusal(namespace, refused[namespace], self._own))
-        for namespace in self._told.keys() - now.keys():
+        for namespace, stores in refused.items():
+            told = self._told.setdefault(namespace, set())
+            if not told.issuperset(_plurals(stores)):
+                _log.warning("%s", _refusal(namespace, stores, self._own))
+                told.update(_plurals(stores))
+        for namespace in self._told.keys() - refused.keys():
             _log.info("%s: the API server lists everything again", _place(namespace))
-        self._told = now
+            del self._told[namespace]
 
     def _by_namespace(self) -> Mapping[str, list[Store]]:
         found: dict[str, list[Store]] = {}
