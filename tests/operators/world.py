@@ -260,6 +260,13 @@ class World:
         path = self.touched(resource).path(self.namespace, name)
         return checked(self.http.patch(path, content=orjson.dumps(patch), headers=_MERGE))
 
+    def orphan(self, resource: r.Resource, name: str) -> None:
+        """A user deletes, and keeps what is owned."""
+        path = self.touched(resource).path(self.namespace, name)
+        checked(self.http.request("DELETE", path, json={"propagationPolicy": "Orphan"}))
+        for child in CHILDREN:
+            self.touched(child)
+
     def delete(self, resource: r.Resource, name: str) -> None:
         assert self.http.delete(self.touched(resource).path(self.namespace, name)).status_code == 200
 

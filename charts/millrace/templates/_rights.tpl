@@ -11,7 +11,8 @@ What the operator may do. Each right is one that the tests saw it use, and it wo
 - apiGroups: [millrace.dev]
   resources: [featureviews/status, modeldeployments/status, experiments/status]
   verbs: [patch]
-# Children hold up the deletion of their owner, which OwnerReferencesPermissionEnforcement wants this for.
+# Children hold up the deletion of their owner, which OwnerReferencesPermissionEnforcement wants this for. It also wants
+# the right to delete what gets another owner: secrets, poddisruptionbudgets and servicemonitors are deleted for no other reason.
 - apiGroups: [millrace.dev]
   resources: [featureviews/finalizers, modeldeployments/finalizers]
   verbs: [update]
@@ -33,13 +34,13 @@ What the operator may do. Each right is one that the tests saw it use, and it wo
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [millrace-store-url]
-  verbs: [get, create, patch]
+  verbs: [get, create, patch, delete]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
   verbs: [get, list, watch, create, patch, delete]
@@ -48,7 +49,7 @@ What the operator may do. Each right is one that the tests saw it use, and it wo
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end -}}
 
 {{- /* Of what no namespace has: nodes, for their GPUs. */ -}}

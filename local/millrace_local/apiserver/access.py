@@ -4,8 +4,9 @@ Served at ``/faults/access`` by a server started with ``--faults``. ``PUT`` take
 request of a client whose User-Agent begins so needs a grant, an RBAC rule (``apiGroups``, ``resources``,
 ``resourceNames``, ``verbs``) with the ``namespace`` that it holds in, empty for all. ``GET`` tells what such clients
 used and what they were denied; ``DELETE`` ends it. An apply that creates needs ``create`` (of this name) as well as
-``patch``, as in Kubernetes, and owner references that block a deletion need
-``update`` of the owner's ``finalizers``, as with the plugin OwnerReferencesPermissionEnforcement.
+``patch``, as in Kubernetes. As with the admission plugin OwnerReferencesPermissionEnforcement (Kubernetes'
+``plugin/pkg/admission/gc/gc_admission.go``), who changes the owner references of an object that is there needs
+``delete`` of it, and who adds one that blocks a deletion needs ``update`` of the owner's ``finalizers``.
 """
 
 from __future__ import annotations
@@ -124,26 +125,35 @@ class AccessControl:
         resource = target.resource
         path = resource.plural + (f"/{target.subresource}" if target.subresource else "")
         calls = [Call(resource.group, path, verb, target.namespace, target.name)]
-        if verb == "patch" and request.media_type == _APPLY and not target.subresource:
-            stored = self._server.store.get(resource.storage, target.namespace, target.name)
-            if stored is None:
-                calls.append(Call(resource.group, path, "create", target.namespace, target.name))
-        if verb in ("create", "patch", "update"):
-            calls += self._blocked(request.body, target.namespace)
-        return calls
+        if verb not in ("create", "patch", "update") or target.subresource:
+            return calls
+        stored = self._server.store.get(resource.storage, target.namespace, target.name) if target.name else None
+        if stored is None and verb == "patch" and request.media_type == _APPLY:
+            calls.append(Call(resource.group, path, "create", target.namespace, target.name))
+        held = [] if stored is None else stored.object()["metadata"].get("ownerReferences") or []
+        stated = _owner_references(request.body)
+        if stated is None or stated == held:
+            return calls
+        if stored is not None:
+            calls.append(Call(resource.group, path, "delete", target.namespace, target.name))
+        return calls + self._blocked([each for each in stated if each not in held], target.namespace)
 
-    def _blocked(self, body: bytes, namespace: str) -> list[Call]:
-        """The owners whose deletion the object is to hold up."""
-        try:
-            references = orjson.loads(body)["metadata"]["ownerReferences"]
-        except (orjson.JSONDecodeError, TypeError, KeyError):
-            return []
+    def _blocked(self, added: list[Any], namespace: str) -> list[Call]:
+        """The owners whose deletion the object is to hold up from now on."""
         calls = []
-        for each in references:
+        for each in added:
             owner = self._server.registry.of_kind(each["apiVersion"], each["kind"])
             if each.get("blockOwnerDeletion") and owner is not None:
                 calls.append(Call(owner.group, f"{owner.plural}/finalizers", "update", namespace, each["name"]))
         return calls
+
+
+def _owner_references(body: bytes) -> list[Any] | None:
+    """The owner references that a body states; None where it states none of them."""
+    try:
+        return orjson.loads(body)["metadata"]["ownerReferences"] or []
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return None
 
 
 def _shown(calls: set[Call]) -> list[dict[str, str]]:

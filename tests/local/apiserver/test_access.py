@@ -81,6 +81,20 @@ def test_an_owner_whose_deletion_is_held_up_is_asked_about(someone: httpx.Client
     assert applied(someone, MAPS, "d", ownerReferences=[blocking]) == 201
 
 
+def test_who_gives_an_object_another_owner_needs_the_right_to_delete_it(someone: httpx.Client) -> None:
+    grant(someone, rule("configmaps", "patch", "create", "get"))
+    owners = []
+    for name in ("owner", "other"):
+        assert applied(someone, MAPS, name) == 201
+        uid = someone.get(f"{MAPS}/{name}").json()["metadata"]["uid"]
+        owners.append({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid})
+    assert applied(someone, MAPS, "owned", ownerReferences=owners[:1]) == 201
+    assert applied(someone, MAPS, "owned", ownerReferences=owners[:1]) == 200
+    assert applied(someone, MAPS, "owned", ownerReferences=owners) == 403
+    grant(someone, rule("configmaps", "patch", "create", "delete"))
+    assert applied(someone, MAPS, "owned", ownerReferences=owners) == 200
+
+
 def test_a_subresource_has_a_right_of_its_own(someone: httpx.Client) -> None:
     grant(someone, rule("namespaces", "patch"))
     answer = someone.patch(

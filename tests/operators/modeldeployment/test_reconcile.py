@@ -55,6 +55,21 @@ async def test_a_settled_deployment_costs_no_write(world: World) -> None:
     assert world.writes == before
 
 
+async def test_children_that_an_owner_left_behind_are_those_of_the_next_one(world: World) -> None:
+    world.apply(model())
+    await world.settle()
+    world.orphan(MD, "m")
+    await world.settle()
+    assert world.get(MD, "m") is None
+    assert world.get(r.POD_DISRUPTION_BUDGETS, "m"), "it was left behind"
+    world.apply(model())
+    await world.settle()
+    uid = (world.get(MD, "m") or {})["metadata"]["uid"]
+    for resource in (r.POD_DISRUPTION_BUDGETS, r.SERVICE_MONITORS):
+        [owner] = (world.get(resource, "m") or {})["metadata"]["ownerReferences"]
+        assert owner["uid"] == uid
+
+
 async def test_each_transition_is_told_once(world: World) -> None:
     world.apply(model())
     await world.settle()
