@@ -86,14 +86,17 @@ class Definitions:
             await self._load()
 
     async def look_again(self) -> bool:
-        """Asks the registry now, unless that was done a moment ago; says whether the snapshot changed.
+        """Asks the registry, a moment after it was last asked at the earliest; says whether the snapshot changed.
+
+        Calls that wait at once share one question, which begins after each of them, so its answer has all that was
+        saved before they came.
 
         Raises:
             RetryError: the registry gives no answer, so what is not known here may exist all the same.
         """
-        before = self.current
-        if monotonic() - self._looked >= _SECONDS_BETWEEN_EARLY_LOOKS:
-            await self.refresh()
+        before, came = self.current, monotonic()
+        await asyncio.sleep(max(0.0, self._looked + _SECONDS_BETWEEN_EARLY_LOOKS - came))
+        await self.refresh(unless_since=came)
         if self._failure and self.current is before:
             raise RetryError(
                 "the gateway knows of no such definition, and the registry gives no newer ones just now",
@@ -102,9 +105,15 @@ class Definitions:
             )
         return self.current is not before
 
-    async def refresh(self) -> None:
-        """Asks the registry once; a failure is logged when it begins, when it is another, when it ends."""
+    async def refresh(self, unless_since: float | None = None) -> None:
+        """Asks the registry once; a failure is logged when it begins, when it is another, when it ends.
+
+        Args:
+            unless_since: by ``monotonic``; where a question began after it, its answer is waited for instead.
+        """
         async with self._lock:
+            if unless_since is not None and self._looked > unless_since:
+                return
             self._looked = monotonic()
             try:
                 refused = await self._fetch()

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
 
 NOT_FOUND = 404
+METHOD_NOT_ALLOWED = 405
 INTERNAL = 500
 _MOST_OF_PATH: Final = 200
 
@@ -53,6 +54,20 @@ class ForbiddenError(RejectError):
     reason = "Forbidden"
 
 
+class MethodError(RejectError):
+    """The path is served by other methods; 405.
+
+    Args:
+        allowed: these, with commas between them.
+    """
+
+    reason = "MethodNotAllowed"
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{line(path, _MOST_OF_PATH)} takes {allowed}, {line(method, 20)} came")
+        self.allowed = allowed
+
+
 class MediaTypeError(RejectError):
     """The body is of a type that is not taken; 415."""
 
@@ -62,6 +77,7 @@ class MediaTypeError(RejectError):
 # First match wins, so subclasses stand before their bases.
 _STATUS: tuple[tuple[type[MillraceError], int], ...] = (
     (NotFoundError, NOT_FOUND),
+    (MethodError, METHOD_NOT_ALLOWED),
     (TooLargeError, 413),
     (ConflictError, 409),
     (ForbiddenError, 403),
@@ -95,6 +111,8 @@ def render(error: BaseException) -> tuple[int, bytes, list[Header]]:
     headers = []
     if isinstance(error, RetryError):
         headers.append((b"retry-after", str(max(1, math.ceil(error.delay))).encode()))
+    if isinstance(error, MethodError):
+        headers.append((b"allow", error.allowed.encode()))
     return status, body_of(str(error), error.reason, error.field), headers
 
 
@@ -122,11 +140,13 @@ async def _on_error(_: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: HTTPException) -> Response:
     if isinstance(error.__cause__, MillraceError):  # FastAPI wraps what reading the body raises
         return await _on_error(request, error.__cause__)
-    sentence = str(error.detail)
-    if error.status_code in (NOT_FOUND, 405) and sentence in ("Not Found", "Method Not Allowed"):
+    sentence, given = str(error.detail), error.headers or {}
+    if error.status_code == METHOD_NOT_ALLOWED and "Allow" in given:
+        return await _on_error(request, MethodError(request.method, request.url.path, given["Allow"]))
+    if error.status_code == NOT_FOUND and sentence == "Not Found":
         sentence = f"no route {line(request.method, 20)} {line(request.url.path, _MOST_OF_PATH)}"
     reason = "NotFound" if error.status_code == NOT_FOUND else "Invalid"
-    headers = [(name.encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    headers = [(name.encode(), value.encode()) for name, value in given.items()]
     return _response(error.status_code, body_of(sentence, reason), headers)
 
 

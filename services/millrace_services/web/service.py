@@ -10,13 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from millrace_core.base.errors import MillraceError
 from millrace_http.guard import Guard
 from millrace_services.web import errors, trace
 from millrace_services.web.callers import CallerGuard
-from millrace_services.web.errors import Header
+from millrace_services.web.errors import Header, MethodError
 from millrace_services.web.health import Health
 from millrace_services.web.hot import (
     JSON,
@@ -87,6 +88,7 @@ class Service:
         self._lifespan = lifespan
         self._headers = tuple(headers)
         self._hot: dict[tuple[str, str], Route] = {}
+        self._methods: dict[str, list[str]] = {}  # of hot routes, by path
         self._direct: dict[tuple[bytes, bytes], Route] = {}
         self.present = Presence()
         self.waited = Presence()
@@ -117,6 +119,8 @@ class Service:
         """
         scope = {"method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
         made = self._hot[method, path] = Route(handler, route or path, gate, scope)
+        if method not in (methods := self._methods.setdefault(path, [])):
+            methods.append(method)
         if gate is None:
             self._direct[method.encode(), path.encode()] = made
 
@@ -253,6 +257,7 @@ class Service:
 
         try:
             require_small(scope, self.settings.max_body_bytes)
+            self._require_method(scope)
         except MillraceError as error:
             return await _sent(self._error(error, scope), send)
         try:
@@ -265,6 +270,16 @@ class Service:
                 raise
             logger.debug("already answered with %d: %s", status, error)
         return CLIENT_GONE if gone else status
+
+    def _require_method(self, scope: Scope) -> None:
+        """Refuses another method on the path of a hot route, which the API knows nothing of.
+
+        Raises:
+            MethodError: names those that there are.
+        """
+        methods = self._methods.get(scope["path"])
+        if methods and not any(route.matches(scope)[0] is not Match.NONE for route in self.api.router.routes):
+            raise MethodError(scope["method"], scope["path"], ", ".join(methods))
 
     def _finish_headers(self, scope: Scope, status: int, headers: list[Header]) -> None:
         headers += self._headers

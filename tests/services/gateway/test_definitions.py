@@ -51,9 +51,11 @@ class Registry:
 
     def __init__(self) -> None:
         self.said: tuple[str, int, tuple[str, ...]] | int = 503
+        self.asked = 0
         self.transport = httpx.MockTransport(self._answer)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
         if isinstance(self.said, int):
             return httpx.Response(self.said)
         catalogue, revision, names = self.said
@@ -177,6 +179,19 @@ async def test_what_is_not_known_may_exist_all_the_same_while_the_registry_says_
         registry.said = ("a", 5, ("x",))
         await definitions.refresh()
         assert not await definitions.look_again()
+
+
+async def test_what_was_saved_since_a_look_of_a_moment_ago_is_found_by_all_who_ask_with_one_more_look() -> None:
+    registry = Registry()
+    registry.said = ("a", 5, ("x",))
+    async with asking(registry) as definitions:
+        await definitions.refresh()
+        registry.said, before = ("a", 6, ("x", "y")), registry.asked
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(definitions.look_again()) for _ in range(5)]
+        assert names(definitions) == ["x", "y"]
+        assert all(look.result() for look in looks)
+        assert registry.asked == before + 1
 
 
 @asynccontextmanager

@@ -69,6 +69,13 @@ def test_validation_errors_are_400_in_the_one_form_and_never_422(toy):
     assert broken.json()["error"].startswith("the body is not JSON")
 
 
+@pytest.mark.parametrize(("path", "method", "allowed"), [("/echo", "GET", "POST"), ("/health/live", "POST", "GET")])
+def test_another_method_on_a_path_that_there_is_gets_405_with_those_that_there_are(toy, path, method, allowed):
+    response = httpx.request(method, f"{toy.url}{path}")
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert response.json() == {"error": f"{path} takes {allowed}, {method} came", "reason": "MethodNotAllowed"}
+
+
 def test_an_unknown_route_is_a_404_that_names_it(toy):
     response = httpx.get(f"{toy.url}/nowhere")
     assert (response.status_code, response.json()["error"]) == (404, "no route GET /nowhere")
