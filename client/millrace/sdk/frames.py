@@ -297,11 +297,6 @@ def _conversion(library: str, name: str, came: pa.DataType, kind: str) -> str:
             "pandas": f'Pass df.astype({{{name!r}: "Int64"}})',
             "polars": f"Pass df.with_columns(pl.col({name!r}).cast(pl.{_POLARS[kind]}))",
         }.get(library, f"Cast column {name!r} to {kind}")
-    if kind == "timestamp" and text:
-        return {
-            "pandas": f"Pass df.assign(**{{{name!r}: pd.to_datetime(df[{name!r}], utc=True)}})",
-            "polars": f"Pass df.with_columns(pl.col({name!r}).str.to_datetime())",
-        }.get(library, f"Cast column {name!r} to timestamp")
     if kind == "string" and pa.types.is_integer(came):
         return {
             "pandas": f'Pass df.astype({{{name!r}: "string"}})',

@@ -130,9 +130,6 @@ def test_hints_are_in_the_words_of_the_callers_library() -> None:
     assert "Pass df.astype({'user_id': \"Int64\"})" in told(pd.DataFrame(floats))
     assert "Pass df.with_columns(pl.col('user_id').cast(pl.Int64))" in told(pl.DataFrame(floats))
     assert "Cast column 'user_id' to int64" in told(pa.table(floats))
-    texts = {"user_id": [1], "at": ["2026-01-01"]}
-    assert "pd.to_datetime(df['at'], utc=True)" in told(pd.DataFrame(texts))
-    assert "str.to_datetime()" in told(pl.DataFrame(texts))
     assert "it is the frame's index. Pass df.reset_index()" in told(
         pd.DataFrame({"user_id": [1], "at": [NOON]}).set_index("user_id")
     )

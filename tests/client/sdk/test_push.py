@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from millrace import FeatureStore
+from millrace.cli.features.reading import data_file
 from millrace_core.base.errors import MillraceError, RejectError
 from tests.client.conftest import DAY, NOON, Lake
 
@@ -64,6 +65,30 @@ def test_a_row_that_is_only_logged_comes_online_with_the_next_run(store: Feature
     assert store.get_online_features(REFS, [{"user_id": 1}]).statuses["amount"] == ["NOT_FOUND"]
     store.materialize("stats")
     assert store.get_online_features(REFS, [{"user_id": 1}]).statuses["amount"] == ["PRESENT"]
+
+
+@pytest.mark.parametrize("form", ["a dict of lists", "pandas", "JSON lines"])
+def test_times_may_be_text_as_in_a_source(store: FeatureStore, tmp_path: Path, form: str) -> None:
+    frame = rows(1, 2)
+    texts = frame.assign(event_timestamp=[at.isoformat() for at in frame["event_timestamp"]])
+    given = {"pandas": texts, "a dict of lists": texts.to_dict(orient="list")}
+    if form == "JSON lines":
+        (tmp_path / "rows.jsonl").write_text(texts.to_json(orient="records", lines=True))
+        given[form] = data_file(tmp_path / "rows.jsonl")
+    assert store.push("stats", given[form]).written == 2
+    again = store.push("stats", frame)
+    assert (again.written, again.skipped) == (0, 2), "the same moments"
+    moments = {"user_id": [1], "event_timestamp": [(NOON + DAY).isoformat()]}
+    assert store.get_historical_features(moments, REFS).to_arrow()["visits"].to_pylist() == [7]
+
+
+def test_a_text_that_is_no_time_is_named_with_its_row(store: FeatureStore) -> None:
+    texts = rows(1, 2).assign(event_timestamp=[NOON.isoformat(), "yesterday"])
+    [bad] = store.push("stats", texts).rejected
+    assert (bad.index, bad.column) == (1, "event_timestamp")
+    assert "'yesterday'" in bad.reason
+    with pytest.raises(MillraceError, match="yesterday"):
+        store.get_historical_features({"user_id": [1], "event_timestamp": ["yesterday"]}, REFS)
 
 
 def test_one_bad_row_is_named_and_the_rest_lands(store: FeatureStore) -> None:
