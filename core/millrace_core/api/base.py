@@ -79,14 +79,15 @@ Moment = Annotated[
     PlainSerializer(timestamps.render, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
-ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=63)]
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # Kubernetes' own quantity form, without exponents.
-Quantity = Annotated[
-    str,
-    Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32),
-]
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+
+DnsLabel = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
+Identifier = Annotated[str, Field(pattern=IDENTIFIER, min_length=1, max_length=63)]
+Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=32)]
 
 
 class SecretRef(ApiModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from millrace_core.api import examples
 from millrace_core.api.base import GROUP, VERSION, ApiModel
 from millrace_core.api.kinds import Kind, PrinterColumn
 
@@ -105,6 +106,8 @@ def _flatten(node: dict[str, Any], definitions: dict[str, Any], models: dict[str
         flat = _plain(node, definitions, models)
     if description and ("$ref" in node or "properties" not in node):
         flat["description"] = description
+    if "pattern" in flat and (written := examples.written(flat["pattern"])) not in flat.get("description", ""):
+        flat["description"] = f"{flat.get('description', '')} {written}".strip()
     return flat
 
 

@@ -19,9 +19,10 @@ from millrace_core.api.base import (
     StatusModel,
     list_map,
 )
-from millrace_core.api.modeldeployment import MAX_SERVICE
+from millrace_core.api.modeldeployment import MAX_SERVICE, SERVICE
 
 MAX_STEPS = 20
+HEADER = r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$"
 
 Phase = Literal[
     "Pending", "Ready", "Running", "Paused", "Promoting", "RollingBack", "Succeeded", "Failed", "Inconclusive"
@@ -67,9 +68,7 @@ class Routing(ApiModel):
 class Override(ApiModel):
     """Requests with this header value go to this arm, whatever the weights."""
 
-    header: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$", max_length=128)] = Field(
-        description="Header name, in lower case."
-    )
+    header: Annotated[str, Field(pattern=HEADER, max_length=128)] = Field(description="Header name, in lower case.")
     value: Annotated[str, Field(min_length=1, max_length=256)] = Field(description="Exact header value.")
     arm: DnsLabel = Field(description="Arm that takes the request.")
 
@@ -96,7 +95,7 @@ class ExperimentSpec(ApiModel):
     type: str = Field(
         description=experiment_types.description(), json_schema_extra={"enum": list(experiment_types.NAMES)}
     )
-    service: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=MAX_SERVICE)] = Field(
+    service: Annotated[str, Field(pattern=SERVICE, max_length=MAX_SERVICE)] = Field(
         description="Service whose traffic is split."
     )
     arms: list[Arm] = Field(

@@ -271,10 +271,10 @@ class FeatureViewSpec(ApiModel):
         default_factory=list,
         max_length=8,
         description=(
-            "Join keys; together they identify one entity. Absent or empty: the view has one row, of everything, which "
-            "is read without a key."
+            "Join keys; together they identify one entity. Empty: the view has one row, of everything, which is read "
+            "without a key. It is stated all the same: entities: []."
         ),
-        json_schema_extra={"default": [], **list_map("name")},
+        json_schema_extra=list_map("name"),
     )
     source: SourceSpec = Field(description="Where rows come from.")
     features: list[FeatureSpec] = Field(
@@ -312,16 +312,22 @@ class FeatureViewSpec(ApiModel):
 
     rules: ClassVar = (
         Rule(
+            "has(self.entities)",
+            "spec.entities is missing; name the join keys, such as entities: [{name: user_id, type: int64}], or write "
+            "entities: [] for a view of one row of everything, which is read without a key",
+        ),
+        Rule(
             "!self.online.enabled || has(self.materialization)",
             "spec.materialization is required while spec.online.enabled is true (it is so by default); "
             "add materialization.schedule, or set online.enabled to false",
         ),
         Rule(
-            "self.features.all(f, !self.entities.exists(e, e.name == f.name))",
+            "!has(self.entities) || self.features.all(f, !self.entities.exists(e, e.name == f.name))",
             "a feature must not have the name of an entity; rename it and say its source column in `column`",
         ),
         Rule(
-            "!has(self.requestFields) || self.requestFields.all(r, !self.entities.exists(e, e.name == r.name))",
+            "!has(self.requestFields) || !has(self.entities) || "
+            "self.requestFields.all(r, !self.entities.exists(e, e.name == r.name))",
             "a request field must not have the name of an entity; the entity frame has one column for both",
         ),
         Rule(

@@ -30,13 +30,14 @@ MAX_SERVICE = 58
 # A file's SHA-256 digest.
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
-_SERVICE_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+MODEL_URI = r"^(file|s3|https?)://.+$"
 
 
 class Model(ApiModel):
     """The model to serve: an ONNX file."""
 
-    uri: Annotated[str, Field(pattern=r"^(file|s3|https?)://.+$", max_length=2048)] = Field(
+    uri: Annotated[str, Field(pattern=MODEL_URI, max_length=2048)] = Field(
         description=(
             "Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…; on a cluster a place that "
             "the platform's settings allow."
@@ -171,7 +172,7 @@ class ModelDeploymentSpec(ApiModel):
     tags: dict[str, Annotated[str, Field(max_length=253)]] | None = Field(
         default=None, max_length=32, description="Free labels; the registry searches by them."
     )
-    service: Annotated[str, Field(pattern=_SERVICE_PATTERN, min_length=1, max_length=MAX_SERVICE)] | None = Field(
+    service: Annotated[str, Field(pattern=SERVICE, min_length=1, max_length=MAX_SERVICE)] | None = Field(
         default=None,
         description="Name that clients call; several deployments may share it. Immutable. Default: the object's name.",
     )
@@ -272,7 +273,7 @@ class ModelDeployment(ApiModel):
             "made from it; choose a shorter one",
         ),
         Rule(
-            f"has(self.spec.service) || self.metadata.name.matches('{_SERVICE_PATTERN}')",
+            f"has(self.spec.service) || self.metadata.name.matches('{SERVICE}')",
             "metadata.name is also the service's name here, so it must begin with a letter and hold only lower case "
             "letters, digits and -; or give spec.service",
         ),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from millrace_core.api import examples
 from millrace_core.api.base import ApiModel
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
@@ -72,7 +73,8 @@ def _sentence(model: type[ApiModel], mistake: ErrorDetails) -> str:
     came = "" if kind == "missing" else f" (came: {shown(mistake['input'], 80)})"
     if kind == "string_type" and isinstance(mistake["input"], bool):
         came += BOOLEAN_WORDS
-    return mistake["msg"] + came + (_meaning(model, location) if kind in _SAYS_LITTLE else "")
+    example = f" {examples.written(mistake['ctx']['pattern'])}" if kind == "string_pattern_mismatch" else ""
+    return mistake["msg"] + came + (_meaning(model, location) if kind in _SAYS_LITTLE else "") + example
 
 
 def _meaning(model: type[ApiModel], location: Location) -> str:

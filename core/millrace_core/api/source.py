@@ -17,7 +17,12 @@ _NO_CREDENTIALS = validations(
     )
 )
 
-Uri = Annotated[str, Field(pattern=r"^(file|s3)://.+$", max_length=1024, json_schema_extra=_NO_CREDENTIALS)]
+URI = r"^(file|s3)://.+$"
+CATALOG_URI = r"^[^:@]+://([^:@/]*@)?[^@]*$"
+ICEBERG_TABLE = r"^[^.]+(\.[^.]+)+$"
+TABLE_NAME = r"^[^.\"]+(\.[^.\"]+)?$"
+
+Uri = Annotated[str, Field(pattern=URI, max_length=1024, json_schema_extra=_NO_CREDENTIALS)]
 
 
 class ParquetSourceSpec(ApiModel):
@@ -49,7 +54,7 @@ class IcebergCatalog(ApiModel):
         default="default", description="Name of the catalog; a sql catalog keeps its tables under it."
     )
     type: Literal["rest", "sql", "glue"] = Field(description="Kind of catalog.")
-    uri: Annotated[str, Field(pattern=r"^[^:@]+://([^:@/]*@)?[^@]*$", max_length=1024)] | None = Field(
+    uri: Annotated[str, Field(pattern=CATALOG_URI, max_length=1024)] | None = Field(
         default=None,
         description=(
             "Address of the catalog: http(s)://… for rest, an SQLAlchemy URL for sql. It holds no password: a URL that "
@@ -79,7 +84,7 @@ class IcebergSourceSpec(ApiModel):
     """An Iceberg table."""
 
     catalog: IcebergCatalog = Field(description="The catalog that knows the table.")
-    table: Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)+$", max_length=512)] = Field(
+    table: Annotated[str, Field(pattern=ICEBERG_TABLE, max_length=512)] = Field(
         description="Namespace and name, such as lake.events."
     )
     snapshot_id: int | None = Field(
@@ -87,7 +92,7 @@ class IcebergSourceSpec(ApiModel):
     )
 
 
-TableName = Annotated[str, Field(pattern=r"^[^.\"]+(\.[^.\"]+)?$", max_length=255)]
+TableName = Annotated[str, Field(pattern=TABLE_NAME, max_length=255)]
 Query = Annotated[str, Field(min_length=1, max_length=8192)]
 
 _TABLE_OR_QUERY = Rule(

@@ -152,9 +152,9 @@ def test_a_text_that_yaml_reads_as_a_boolean_is_told_so(tmp_path: Path, capsys: 
     assert err.count("y, n, yes, no, on and off are booleans in YAML: write a text in quotes") == 2
 
 
-@pytest.mark.parametrize("entities", [None, []])
-def test_a_view_without_entities_is_right(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], entities: list[object] | None
-) -> None:
-    view = SCHEDULED.without("spec.entities") if entities is None else SCHEDULED.having("spec.entities", entities)
-    assert validate(capsys, str(written(tmp_path / "view.yaml", view.build())))[::2] == (0, "")
+def test_a_view_without_entities_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stated, forgotten = SCHEDULED.having("spec.entities", []), SCHEDULED.without("spec.entities")
+    assert validate(capsys, str(written(tmp_path / "view.yaml", stated.build())))[::2] == (0, "")
+    code, _, err = validate(capsys, str(written(tmp_path / "view.yaml", forgotten.build())))
+    assert code == 2
+    assert "name the join keys, such as entities: [{name: user_id, type: int64}], or write entities: []" in err

@@ -1,0 +1,31 @@
+"""Examples of what each pattern of the schema takes: the API server's message shows a user the pattern alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from millrace_core.api import base, experiment, feature_reference, modeldeployment, source
+from millrace_core.base import duration
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    duration.PATTERN: ("30s", "10m", "1h30m", "7d"),
+    base.DNS_LABEL: ("challenger", "model-b2"),
+    base.IDENTIFIER: ("user_id", "amount7d"),
+    base.QUANTITY: ("500m", "2", "1.5Gi"),
+    source.URI: ("file:///lake/events/", "s3://bucket/events/*.parquet"),
+    source.CATALOG_URI: ("https://catalog.example.com", "postgresql://millrace@db.example.com/catalog"),
+    source.ICEBERG_TABLE: ("lake.events",),
+    source.TABLE_NAME: ("events", "public.events"),
+    modeldeployment.MODEL_URI: ("s3://models/churn/3/model.onnx", "https://models.example.com/churn.onnx"),
+    modeldeployment.DIGEST_PATTERN: (f"sha256:{'0123456789abcdef' * 4}",),
+    modeldeployment.SERVICE: ("churn", "churn-eu"),
+    feature_reference.PATTERN: ("user-stats:visits", "user-stats as sender(user_id=sender_id):visits"),
+    experiment.HEADER: ("x-arm", "x_tester"),
+}
+
+
+def written(pattern: str) -> str:
+    """How what the pattern takes is written, in a sentence."""
+    *others, last = EXAMPLES[pattern]
+    return f"Write it such as {', '.join(others)} or {last}." if others else f"Write it such as {last}."
