@@ -177,6 +177,27 @@ def test_a_process_that_asks_kubernetes_nothing_has_an_account_of_its_own_withou
     assert account["metadata"]["name"] not in {subject["name"] for subjects in bound for subject in subjects}
 
 
+@pytest.mark.parametrize("namespaces", [[], ["team-a", "team-b"]])
+def test_a_gateway_that_may_start_runs_gets_a_token_and_the_right_to_command_views_and_no_other(
+    namespaces: list[str],
+) -> None:
+    documents = rendered({**STORE, "namespaces": namespaces, "gateway": {"materialize": True}})
+    pod = deployment(documents, "gateway")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is True
+    assert {"name": "MILLRACE_MATERIALIZE", "value": "true"} in pod["containers"][0]["env"]
+    named = [each for each in documents if each["metadata"]["name"] == "millrace-gateway"]
+    roles = [each for each in named if each["kind"] in ("Role", "ClusterRole")]
+    bindings = [each for each in named if each["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    assert [each["metadata"].get("namespace", "") for each in roles] == (namespaces or [""])
+    assert [each["metadata"].get("namespace", "") for each in bindings] == (namespaces or [""])
+    for role, binding in zip(roles, bindings, strict=True):
+        [rule] = role["rules"]
+        assert (rule["apiGroups"], rule["resources"]) == (["millrace.dev"], ["featureviews"])
+        assert rule["verbs"] == ["get", "patch"]
+        assert binding["roleRef"]["kind"] == role["kind"] == ("Role" if namespaces else "ClusterRole")
+        assert [each["name"] for each in binding["subjects"]] == [pod["serviceAccountName"]]
+
+
 def test_a_digest_stands_in_place_of_the_tag() -> None:
     names = ("operator", "registry", "gateway", "materialize", "inference", "inference-gpu")
     digests = {name: f"sha256:{number:064x}" for number, name in enumerate(names)}

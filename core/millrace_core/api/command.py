@@ -7,6 +7,7 @@ bounded here and can be printed, whatever the annotation holds. Where it holds n
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from millrace_core.api import conditions, names
@@ -69,6 +70,30 @@ def parse(text: str, usage: str) -> Command:
             reason=conditions.BAD_COMMAND,
         )
     return Command(before.strip(), words[0], tuple(words[1:]))
+
+
+_MADE: Final = re.compile(r"Job (\S+) was made")
+
+
+def made(job: str) -> str:
+    """What is said of a command whose Job is at work."""
+    return f"Job {job} was made"
+
+
+def job_of(result: str | None) -> str:
+    """The Job at work for a command of which this is said; empty where none is."""
+    found = _MADE.fullmatch(result or "")
+    return found[1] if found else ""
+
+
+def ended(job: str, outcome: str) -> str:
+    """What is said of it from then on; ``outcome`` begins with ``succeeded`` or ``failed``."""
+    return f"Job {job} {outcome}"
+
+
+def has_succeeded(result: str | None) -> bool:
+    """Whether the Job of a command of which this is said did what it was made for."""
+    return bool(re.match(r"Job \S+ succeeded", result or ""))
 
 
 def no_command(text: str, usage: str) -> RejectError:

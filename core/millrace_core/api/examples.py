@@ -19,6 +19,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     source.TABLE_NAME: ("events", "public.events"),
     modeldeployment.MODEL_URI: ("s3://models/churn/3/model.onnx", "https://models.example.com/churn.onnx"),
     modeldeployment.DIGEST_PATTERN: (f"sha256:{'0123456789abcdef' * 4}",),
+    modeldeployment.SECONDS_TO_HOURS: ("30s", "5m", "1h30m"),
     modeldeployment.SERVICE: ("churn", "churn-eu"),
     feature_reference.PATTERN: ("user-stats:visits", "user-stats as sender(user_id=sender_id):visits"),
     experiment.HEADER: ("x-arm", "x_tester"),
@@ -26,6 +27,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def written(pattern: str) -> str:
-    """How what the pattern takes is written, in a sentence."""
+    """How what the pattern takes is written, in a sentence.
+
+    Raises:
+        LookupError: nobody has written an example of it here.
+    """
+    if pattern not in EXAMPLES:
+        raise LookupError(f"the pattern {pattern} needs an example in {__name__}.EXAMPLES")
     *others, last = EXAMPLES[pattern]
     return f"Write it such as {', '.join(others)} or {last}." if others else f"Write it such as {last}."

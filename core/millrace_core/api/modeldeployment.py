@@ -31,6 +31,7 @@ MAX_SERVICE = 58
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
 SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+SECONDS_TO_HOURS = r"^([0-9]+(s|m|h))+$"
 MODEL_URI = r"^(file|s3|https?)://.+$"
 
 
@@ -142,7 +143,7 @@ class Scaling(ApiModel):
     target: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=5, description="Load that one pod should carry; of gpuUtilization in percent, from 10 to 100."
     )
-    scale_down_delay: Annotated[str, Field(pattern=r"^([0-9]+(s|m|h))+$", max_length=32)] = Field(
+    scale_down_delay: Annotated[str, Field(pattern=SECONDS_TO_HOURS, max_length=32)] = Field(
         default="5m",
         description="For how long fewer pods must have sufficed before any goes; at most 1h. Then pods go slowly, a "
         "tenth of them a minute, and at least one. More pods come at once.",

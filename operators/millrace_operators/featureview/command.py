@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -69,19 +68,11 @@ def parse(text: str) -> MaterializeCommand:
     return MaterializeCommand(interval)
 
 
-_MADE: Final = re.compile(r"Job (\S+) was made")
-
-
-def made(job: str) -> str:
-    """What is said of a command whose Job is at work."""
-    return f"Job {job} was made"
-
-
 def ended(result: str | None, observed: Iterable[Run]) -> str | None:
     """What is said of it from then on, once one of these runs is its own and has ended."""
-    found = _MADE.fullmatch(result or "")
-    own = next((run for run in observed if found and run.name == found[1] and run.state is not RunState.ACTIVE), None)
-    return result if own is None else f"Job {own.name} {_outcome(own)}"
+    job = commands.job_of(result)
+    own = next((run for run in observed if run.name == job and run.state is not RunState.ACTIVE), None)
+    return result if own is None else commands.ended(own.name, _outcome(own))
 
 
 def _outcome(run: Run) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from millrace_core.api import command as commands
 from millrace_core.api import names
 from millrace_core.api.featureview import Materialization
 from millrace_core.base import timestamps
 from millrace_core.base.errors import RejectError
-from millrace_operators.featureview import command, intervals, runs
+from millrace_operators.featureview import intervals, runs
 from millrace_operators.featureview.command import FULL, PendingCommand
 from millrace_operators.featureview.emptied import StoreRecord
 from millrace_operators.featureview.intervals import Interval
@@ -108,7 +109,7 @@ def _stuck_and_mended(it: JobContext) -> JobDecision | None:
         return JobDecision(reason, replaced=run)
     purpose = run.purpose if run.one_shot else runs.BACKFILL
     job = _job(it, purpose, run.requested, run.full, turn=f"{run.name} {it.rendering}")
-    return JobDecision(reason, job, result=command.made(job.name) if purpose == runs.COMMAND else None, replaced=run)
+    return JobDecision(reason, job, result=commands.made(job.name) if purpose == runs.COMMAND else None, replaced=run)
 
 
 def _run_active(it: JobContext) -> JobDecision | None:
@@ -123,7 +124,7 @@ def _commanded(it: JobContext) -> JobDecision | None:
     if it.command is None or it.command.wanted is None:
         return None
     job = _job(it, runs.COMMAND, *it.command.wanted, turn=it.command.text)
-    return JobDecision(f"command {it.command.text}", job, handled=it.command.text, result=command.made(job.name))
+    return JobDecision(f"command {it.command.text}", job, handled=it.command.text, result=commands.made(job.name))
 
 
 def _suspended(it: JobContext) -> JobDecision | None:

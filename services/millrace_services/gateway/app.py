@@ -22,6 +22,7 @@ from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.arrow_bodies import ArrowBodies
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.evaluations import Evaluations
+from millrace_services.gateway.feast_runs import FeastRuns
 from millrace_services.gateway.kept_copy import KeptCopy
 from millrace_services.gateway.service import FeatureReads, ReadMetrics
 from millrace_services.gateway.settings import GatewaySettings
@@ -56,6 +57,7 @@ class Gateway:
         self._reads: FeatureReads | None = None
         self._made: tuple[Definitions, RowStore] | None = None
         self._pushes: Pushes | None = None
+        self._runs: FeastRuns | None = None
         self.service = Service("Millrace gateway", settings, self._lifespan)
         self.service.health.add("definitions", self._check)
         self._evaluations = Evaluations()
@@ -67,7 +69,8 @@ class Gateway:
         for path in (f"{FEAST}/health", "/health"):
             self.service.api.get(path)(self._feasts_health)
         for path in ("materialize", "materialize-incremental"):
-            self.service.api.post(f"{FEAST}/{path}")(self._feasts_materialize)
+            handler = partial(self._feasts_materialize, incremental=path != "materialize")
+            self.service.hot("POST", f"{FEAST}/{path}", handler if settings.materialize else self._no_materialize)
         self.service.api.get("/v1/feature-views/{namespace}/{name}/online")(self._online)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics
@@ -129,6 +132,8 @@ class Gateway:
                 refreshing.cancel()
                 with suppress(asyncio.CancelledError):
                     await refreshing
+                if self._runs is not None:
+                    await self._runs.close()
                 store.close()
                 self._evaluations.close()
 
@@ -170,17 +175,22 @@ class Gateway:
         """What Feast's server answers for health: 200 or 503, without a body."""
         return Response(status_code=200 if (await self.service.health.readiness()).ready else 503)
 
-    async def _feasts_materialize(self) -> Response:
-        """The gateway has no right to make runs, and rows that it wrote itself would be of another source than a run's.
-
-        Feast's clients see the reason: they show the body of what is no success.
-        """
+    async def _no_materialize(self, _: Call) -> Answer:
+        """Feast's clients see the reason: they show the body of what is no success."""
         sentence = (
-            "the gateway materializes nothing: each view's own schedule does. For a run now: kubectl annotate "
-            'featureview VIEW --overwrite millrace.dev/command="<a new id>:materialize" (or "<a new id>:materialize '
-            '<start> <end>"), or millrace features materialize VIEW'
+            "this gateway starts no runs, because its setting MILLRACE_MATERIALIZE is off (the chart's "
+            "gateway.materialize); each view's own schedule does. For a run now: kubectl annotate featureview VIEW "
+            '--overwrite millrace.dev/command="<a new id>:materialize" (or "<a new id>:materialize <start> <end>"), '
+            "or millrace features materialize VIEW"
         )
-        return Response(body_of(sentence, "NotSupported"), NOT_IMPLEMENTED, media_type="application/json")
+        return Answer(NOT_IMPLEMENTED, body_of(sentence, "NotSupported"))
+
+    async def _feasts_materialize(self, call: Call, *, incremental: bool) -> Answer:
+        if self._made is None:
+            raise RuntimeError("the gateway answers before it started")
+        if self._runs is None:
+            self._runs = FeastRuns.of(self._settings, self._environ, *self._made, now_microseconds)
+        return await self._runs.handle(call, incremental=incremental)
 
     async def _check(self) -> str:
         if self._reads is None or not self._reads.definitions.loaded:

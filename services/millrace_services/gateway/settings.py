@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from millrace_core.api.base import Duration
@@ -27,6 +29,22 @@ class GatewaySettings(ServerSettings, OutgoingSettings):
     )
     max_rows: int = Field(
         10_000, alias="MILLRACE_MAX_ROWS", ge=1, description="Most stored rows (entities times views) of one request"
+    )
+    materialize: bool = Field(
+        default=False,
+        alias="MILLRACE_MATERIALIZE",
+        description="Feast's clients may have views materialized by way of /feast/materialize and "
+        "/feast/materialize-incremental; needs the rights to get and patch FeatureViews",
+    )
+    api_server: str = Field(
+        "",
+        alias="MILLRACE_API_SERVER",
+        description="URL of the Kubernetes API server for it. Empty: the one that Kubernetes tells each pod",
+    )
+    api_account: Path = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+        alias="MILLRACE_API_ACCOUNT",
+        description="Folder with the files token and ca.crt for it, as Kubernetes mounts them for a service account",
     )
     push_bytes: int = Field(
         32 * 1024 * 1024,

@@ -37,7 +37,7 @@ def pair(lake: Lake, built: Built | None = None) -> tuple[FeatureStore, str, str
     for name in (keyed, everything):
         spec = {**document["spec"]}
         if name == everything:
-            del spec["entities"]
+            spec["entities"] = []
         views.append(Built({**document, "metadata": {"name": name}, "spec": spec}))
     return FeatureStore.from_files([lake.write(*views)], online=lake.online), keyed, everything
 
