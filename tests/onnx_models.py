@@ -23,8 +23,8 @@ def write_linear(path: Path, width: int = 2, factor: float = 1.0) -> Path:
     return _written(graph, path)
 
 
-def write_busy(path: Path, products: int = 12, size: int = 512) -> Path:
-    """``output[row] = sum(features[row])`` of two features, after some tens of milliseconds of matrix products."""
+def write_busy(path: Path, products: int = 4, size: int = 384) -> Path:
+    """``output[row] = sum(features[row])`` of two features, after some milliseconds of matrix products."""
     ones = numpy_helper.from_array(np.full((size, size), 1 / size, dtype=np.float32), "ones")  # times itself: itself
     weights = numpy_helper.from_array(np.full((2, 1), 1, dtype=np.float32), "weights")
     nothing = numpy_helper.from_array(np.array(0, dtype=np.float32), "nothing")

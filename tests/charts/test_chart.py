@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+import cel
 import pytest
 import yaml
 
@@ -98,6 +99,28 @@ def test_service_monitors_select_the_services_that_there_are() -> None:
         assert [port["name"] for port in service["spec"]["ports"]] == [monitor["spec"]["endpoints"][0]["port"]]
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert "ServiceMonitor" not in {document["kind"] for document in rendered(STORE)}
+
+
+PAUSED = "autoscaling.keda.sh/paused-replicas"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "passes"),
+    [({}, True), ({"annotations": {"a": "b"}}, True), ({"annotations": {PAUSED: "0"}}, False)],
+)
+def test_a_pause_that_would_take_pods_is_refused_on_scaled_objects_of_millrace(
+    metadata: dict[str, Any], passes: bool
+) -> None:
+    documents = rendered(STORE)
+    policy = one(documents, "ValidatingAdmissionPolicy", "millrace-pauses")["spec"]
+    assert one(documents, "ValidatingAdmissionPolicyBinding", "millrace-pauses")["spec"] == {
+        "policyName": "millrace-pauses",
+        "validationActions": ["Deny"],
+    }
+    assert policy["matchConstraints"]["objectSelector"] == {"matchLabels": {names.MANAGED_BY: "millrace"}}
+    [rule] = policy["validations"]
+    assert cel.evaluate(rule["expression"], {"object": {"metadata": metadata}}) is passes
+    assert "ValidatingAdmissionPolicy" not in {item["kind"] for item in rendered(VARIANTS["namespaces"])}
 
 
 def test_every_image_is_of_one_release_and_named_by_what_it_runs() -> None:

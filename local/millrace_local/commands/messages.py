@@ -21,7 +21,7 @@ TITLES = {
 
 
 NO_PROMETHEUS = """
-Without a Prometheus (--prometheus URL) nothing is scaled by its load.
+Without a Prometheus (--prometheus URL) load is read from the pods themselves.
 """
 PODS = ("registry", "gateway")
 
