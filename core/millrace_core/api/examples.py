@@ -20,6 +20,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     modeldeployment.MODEL_URI: ("s3://models/churn/3/model.onnx", "https://models.example.com/churn.onnx"),
     modeldeployment.DIGEST_PATTERN: (f"sha256:{'0123456789abcdef' * 4}",),
     modeldeployment.SECONDS_TO_HOURS: ("30s", "5m", "1h30m"),
+    modeldeployment.MAX_DELAY: ("0s", "2ms"),
     modeldeployment.SERVICE: ("churn", "churn-eu"),
     feature_reference.PATTERN: ("user-stats:visits", "user-stats as sender(user_id=sender_id):visits"),
     experiment.HEADER: ("x-arm", "x_tester"),

@@ -32,6 +32,7 @@ DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
 SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SECONDS_TO_HOURS = r"^([0-9]+(s|m|h))+$"
+MAX_DELAY = r"^([0-9]{1,3}ms|[01]s)$"
 MODEL_URI = r"^(file|s3|https?)://.+$"
 
 
@@ -108,6 +109,41 @@ class Gpu(ApiModel):
     )
 
 
+class Batching(ApiModel):
+    """Which requests share a run of the model."""
+
+    max_rows: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="Rows of one run that several requests may share, where the server finds that the model's rows do "
+        "not depend on each other; a request of more rows runs alone. 1: every request runs alone.",
+    )
+    max_delay: Annotated[str, Field(pattern=MAX_DELAY)] = Field(
+        default="2ms",
+        description="How long a pod whose model has become free while requests wait may wait for more of them, 0s to "
+        "1s. A request that finds the model free never waits.",
+    )
+
+    rules: ClassVar = ()
+
+
+class Queue(ApiModel):
+    """Which requests may wait for the model."""
+
+    max_requests: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Requests that may wait in a pod; one more is answered 429 with Retry-After.",
+    )
+    timeout: Duration = Field(
+        default="1s", description="How long a request may wait for its turn; then it is answered 504."
+    )
+
+    rules: ClassVar = (Rule("self.timeout.matches('[1-9]')", "spec.inference.queue.timeout must be more than 0"),)
+
+
 class Inference(ApiModel):
     """How the model runs."""
 
@@ -119,6 +155,14 @@ class Inference(ApiModel):
         default_factory=Gpu,
         json_schema_extra={"default": {}},
         description="Which GPU a pod asks for, where it gets one.",
+    )
+    batching: Batching = Field(
+        default_factory=Batching,
+        json_schema_extra={"default": {}},
+        description="Which requests share a run of the model.",
+    )
+    queue: Queue = Field(
+        default_factory=Queue, json_schema_extra={"default": {}}, description="Which requests may wait for the model."
     )
 
     rules: ClassVar = ()

@@ -5,9 +5,9 @@ template that Millrace made of it then, and the digest that its first pod measur
 from what is kept, so one revision never runs two templates and never serves two models.
 
 A new revision comes when the content changes: the model's URI, digest or credentials, the features, the resources, the
-device or the GPU; or when the user asks for one by the command ``restart``. The number of pods and words about the
-deployment change nothing, and a new release of Millrace changes nothing either: its image, limits, environment,
-probes, addresses and defaults reach the revisions that are made from then on.
+device, the GPU, batching or the queue; or when the user asks for one by the command ``restart``. The number of pods and
+words about the deployment change nothing, and a new release of Millrace changes nothing either: its image, limits,
+environment, probes, addresses and defaults reach the revisions that are made from then on.
 
 A revision is named after the deployment and a hash of the object, its number and its content, so a name never comes
 back for something else. What clients and records of predictions compare is the model version, not this.
@@ -44,6 +44,8 @@ def content(name: str, spec: ModelDeploymentSpec, device: str, *, defaults: bool
         "features": spec.features.model_dump(**options) if spec.features else None,
         "resources": (spec.resources or Resources()).model_dump(**options),
         "device": _CPU if device == _CPU else spec.inference.device,
+        "batching": spec.inference.batching.model_dump(**options),
+        "queue": spec.inference.queue.model_dump(**options),
         "gpu": None if device == _CPU else spec.inference.gpu.model_dump(**options),
     }
 

@@ -107,6 +107,10 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         "MILLRACE_DEVICE": CPU if device == CPU else spec.inference.device,
         "MILLRACE_PROJECT": namespace,
         "MILLRACE_DRAIN_SECONDS": str(_DRAIN_SECONDS),
+        "MILLRACE_BATCH_MAX_ROWS": str(spec.inference.batching.max_rows),
+        "MILLRACE_BATCH_MAX_DELAY": spec.inference.batching.max_delay,
+        "MILLRACE_QUEUE_REQUESTS": str(spec.inference.queue.max_requests),
+        "MILLRACE_QUEUE_TIMEOUT": spec.inference.queue.timeout,
     }
     if spec.features:
         features = spec.features.model_dump(by_alias=True, exclude_none=True)

@@ -15,19 +15,22 @@ from pathlib import Path
 
 from millrace_core.base.errors import MillraceError, ReportError
 from millrace_services.inference import memory, result, session, starting
+from millrace_services.inference.batcher import Batcher, Meters, Waits
 from millrace_services.inference.cpu import cpu_count
-from millrace_services.inference.dataplane import DataPlane, Flight, Meters
+from millrace_services.inference.dataplane import DataPlane
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import Lane
+from millrace_services.inference.line import Line, QueueLimits
 from millrace_services.inference.rest import RestTranslator
 from millrace_services.inference.routes import control_routes
+from millrace_services.inference.runs import Flight, Runs
 from millrace_services.inference.served import ServedModel, Serving, measured
 from millrace_services.inference.session import ModelSession
 from millrace_services.inference.settings import InferenceSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.supervisor import Supervisor
 from millrace_services.web import server
-from millrace_services.web.load import Mean, thread_seconds
+from millrace_services.web.load import Mean, Presence, thread_seconds
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.service import Service
 
@@ -78,7 +81,8 @@ class InferenceServer:
         try:
             threads = settings.threads or cpu_count()
             loaded = await starting.started(
-                lambda step: session.load_warm(settings.path, settings.device, threads, step), self._steps
+                lambda step: session.load_warm(settings.path, settings.device, threads, step, settings.batch_rows),
+                self._steps,
             )
             self.serving.set_loaded(self._data_plane(loaded))
             self._supervisor.record.set_warm()
@@ -99,6 +103,7 @@ class InferenceServer:
                 "model": self.serving.model.described(),
                 "device": loaded.device,
                 "rowSeconds": loaded.row_seconds,
+                "batching": loaded.batching.described(),
                 "roomBytes": room,
             },
         )
@@ -106,14 +111,14 @@ class InferenceServer:
     def _data_plane(self, loaded: ModelSession) -> DataPlane:
         metrics = self.service.metrics
         metrics.info("millrace_inference_device", "Where the model runs", device=loaded.device)
-        compute = metrics.histogram("millrace_inference_compute_seconds", "Seconds of one run of the model")
-        rows = metrics.histogram("millrace_inference_batch_rows", "Rows of one run of the model", bounds=_ROWS)
-        meters = Meters(compute.series().observe, rows.series().observe)
         join = _feature_join(self.settings, loaded.signature, metrics)
-        lane = _lane(self.settings, metrics)
-        _tell_load(self.service, lane)
-        flight = Flight(self._supervisor.record, self._supervisor.refused)
-        return DataPlane(loaded, join, lane, meters, self.service.fail, _end_for_hung_run, flight)
+        supervisor = self._supervisor
+        flight = Flight(supervisor.record, supervisor.refused, supervisor.suspected)
+        runs = Runs(loaded, flight, _end_for_hung_run)
+        lane = Lane(run_timeout=self.settings.run_timeout, hung=_end_for_hung_run)
+        batcher = _batcher(self.settings, metrics, runs, lane, self.service.waited)
+        _tell_load(self.service, batcher.line)
+        return DataPlane(runs, join, lane, batcher, self.service.fail)
 
     async def _check(self) -> str:
         return "" if self.serving.data else f"the model has not finished {self._steps}"
@@ -127,23 +132,26 @@ def _tell_crashes(metrics: Metrics, supervisor: Supervisor) -> None:
         count((name,), times)
 
 
-def _lane(settings: InferenceSettings, metrics: Metrics) -> Lane:
+def _batcher(settings: InferenceSettings, metrics: Metrics, runs: Runs, lane: Lane, waited: Presence) -> Batcher:
+    compute = metrics.histogram("millrace_inference_compute_seconds", "Seconds of one run of the model")
+    rows = metrics.histogram("millrace_inference_batch_rows", "Rows of one run of the model", bounds=_ROWS)
+    requests = metrics.histogram("millrace_inference_batch_requests", "Requests of one run of the model", bounds=_ROWS)
     queue = metrics.histogram("millrace_inference_queue_seconds", "Seconds that a request waited for the model")
-    return Lane(
-        max_waiting=settings.queue_requests,
-        timeout=settings.queue_timeout,
-        run_timeout=settings.run_timeout,
-        queue_seconds=queue.series().observe,
-        shed=metrics.counter("millrace_inference_shed", "Requests refused because too many waited").inc,
-        hung=_end_for_hung_run,
+    return Batcher(
+        runs,
+        lane,
+        Waits(QueueLimits(settings.queue_requests, settings.queue_timeout), settings.batch_delay),
+        Meters(*(each.series().observe for each in (compute, rows, requests, queue))),
+        metrics.counter("millrace_inference_shed", "Requests refused because too many waited").inc,
+        lambda: waited.count,
     )
 
 
-def _tell_load(service: Service, lane: Lane) -> None:
+def _tell_load(service: Service, line: Line) -> None:
     """What scalers look at: means, since a scrape, which takes its turn on the loop, finds the loop free."""
     metrics, present, waited = service.metrics, service.present, service.waited
     in_flight = Mean(present.seconds)
-    depth = Mean(lambda: waited.seconds() + lane.queue.seconds())
+    depth = Mean(lambda: waited.seconds() + line.load.seconds())
     busy = Mean(thread_seconds())
     metrics.gauge(
         "millrace_inference_in_flight",

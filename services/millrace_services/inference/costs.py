@@ -20,6 +20,7 @@ class Costs:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
+        self.version = 0  # another one once something else is known
         self._seconds: dict[Shapes, float] = {}
         self._trusted = True
 
@@ -32,10 +33,12 @@ class Costs:
         before = self._seconds.get(shapes)
         if before is None and len(self._seconds) >= self._most:
             del self._seconds[next(iter(self._seconds))]
+        self.version += 1
         self._seconds[shapes] = seconds if before is None or seconds > before else (seconds + before) / 2
 
     def distrust(self) -> None:
         """Says that values, not shapes, decide what a run of this model takes: no cost is known from now on."""
+        self.version += 1
         self._trusted = False
 
 

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from millrace_services.inference.tensors import Array
 
-# One run on the event loop and one in the lane may be at work at once.
+# Requests that one run may serve.
+MOST_MEMBERS: Final = 4096
+# One run on the event loop and one in the lane may be at work at once: each has a number of inputs, then the inputs.
 INLINE: Final = 1
-LANE: Final = 2
+LANE: Final = INLINE + 1 + MOST_MEMBERS
 _WARM: Final = 0
-_SLOTS: Final = 3
+_WORDS: Final = LANE + 1 + MOST_MEMBERS
 _MASK: Final = 2**64 - 1
-# Points that make an input refused; those of a crash are shared by the inputs that ran.
+# Points that make an input refused.
 _REFUSED: Final = 2
-_MOST: Final = 256
+_MOST: Final = 2 * MOST_MEMBERS
 
 
 class FlightRecord:
     """Shared with the processes forked after it was made."""
 
     def __init__(self) -> None:
-        self._memory = memoryview(mmap.mmap(-1, 8 * _SLOTS)).cast("Q")
+        self._memory = memoryview(mmap.mmap(-1, 8 * _WORDS)).cast("Q")
 
     @property
     def warm(self) -> bool:
@@ -39,27 +41,31 @@ class FlightRecord:
         """Says that the model is loaded and warm."""
         self._memory[_WARM] = 1
 
-    def begin(self, slot: int, key: int) -> None:
-        """Notes the input that begins to run."""
-        self._memory[slot] = key
+    def begin(self, slot: int, keys: Sequence[int]) -> None:
+        """Notes the inputs that begin to run together."""
+        memory = self._memory
+        for place, key in enumerate(keys, slot + 1):
+            memory[place] = key
+        memory[slot] = len(keys)
 
     def end(self, slot: int) -> None:
-        """Its run has ended, one way or the other."""
+        """Their run has ended, one way or the other."""
         self._memory[slot] = 0
 
     def take(self) -> list[int]:
         """The inputs that ran when the process ended; empties the record for the next one."""
-        running = [key for key in (self._memory[INLINE], self._memory[LANE]) if key]
-        for slot in range(_SLOTS):
-            self._memory[slot] = 0
+        memory = self._memory
+        running = [key for slot in (INLINE, LANE) for key in memory[slot + 1 : slot + 1 + memory[slot]]]
+        for slot in (_WARM, INLINE, LANE):
+            memory[slot] = 0
         return running
 
 
 class Suspects:
     """Inputs that ran when a process crashed.
 
-    One that ran alone is refused from then on. Of two, each is refused when it is found a second time: one of them is
-    somebody else's, and must not pay for good.
+    One that ran alone is refused from then on. Of several, each is refused when it is found a second time: all but one
+    of them are somebody else's, and must not pay for good. Until then each runs alone, so that the next crash tells.
     """
 
     def __init__(self) -> None:
@@ -69,13 +75,17 @@ class Suspects:
         """Counts a crash against the inputs that ran."""
         keys = set(running)
         for key in keys:
-            self._points[key] += _REFUSED // len(keys)
+            self._points[key] += _REFUSED if len(keys) == 1 else 1
         while len(self._points) > _MOST:
             del self._points[next(iter(self._points))]
 
     def refused(self) -> frozenset[int]:
         """The inputs that are not run again."""
         return frozenset(key for key, points in self._points.items() if points >= _REFUSED)
+
+    def suspected(self) -> frozenset[int]:
+        """The inputs that are run alone."""
+        return frozenset(key for key, points in self._points.items() if points < _REFUSED)
 
 
 def key_of(feeds: Mapping[str, Array]) -> int:

@@ -53,6 +53,7 @@ def control_routes(serving: Serving, health: Health) -> APIRouter:
             "outputs": [spec.described() for spec in data.signature.outputs.values()],
             "parameters": {
                 "device": data.session.device,
+                "batching": data.session.batching.described(),
                 "deployment": serving.model.deployment,
                 "digest": serving.model.digest,
             },

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from millrace_core.base.errors import MillraceError, RejectError, ReportError
-from millrace_services.inference import runtime
-from millrace_services.inference.costs import Costs, shapes_of
+from millrace_services.inference import proof, runtime
+from millrace_services.inference.batching import Batching, buckets, cost_key
+from millrace_services.inference.costs import Costs
 from millrace_services.inference.runtime import InvalidArgument, first_line, is_devices_fault, is_out_of_memory
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, OutputTensor, TensorSpec, from_output, spec_of
@@ -26,6 +27,8 @@ Step = Callable[[str], None]
 _WARM_RUNS: Final = 10
 _WARM_ROWS: Final = 32
 _SHORT_SECONDS: Final = 0.01
+# Longer runs are measured less often, and no more rows than take that long.
+_LONG_SECONDS: Final = 0.5
 
 
 class StoppedError(Exception):
@@ -46,6 +49,7 @@ class ModelSession:
         signature: inputs and outputs in the model's order.
         row_seconds: what one row took when warm, or infinity where the model did not run on blank input.
         costs: what runs take by the shapes of their inputs.
+        batching: how many rows several requests may share a run with.
     """
 
     def __init__(self, session: Any, signature: Signature, device: str) -> None:
@@ -53,6 +57,7 @@ class ModelSession:
         self.device = device
         self.row_seconds = float("inf")
         self.costs = Costs()
+        self.batching = Batching()
         self._session = session
 
     def run(self, feeds: dict[str, Array], outputs: list[str], options: Any = None) -> list[OutputTensor]:
@@ -99,13 +104,15 @@ class ModelSession:
             return False
         return True
 
-    def warm_up(self, step: Step = lambda _: None) -> MillraceError | None:
-        """Runs the model on blank rows until memory is laid out, and measures it.
+    def warm_up(self, step: Step = lambda _: None, most_rows: int = 1) -> MillraceError | None:
+        """Runs the model on blank rows until memory is laid out, and measures it; proves whether rows mix.
 
-        More rows are measured only where a run may be short enough for it to matter.
+        More rows are measured where requests may share runs, until a run gets long; else only where a run may be short
+        enough for it to matter.
 
         Args:
             step: called with what is done now.
+            most_rows: that several requests may share a run with, if the model allows it.
 
         Returns:
             Why it did not run, and so is not warm; None where it did.
@@ -115,16 +122,49 @@ class ModelSession:
             self.row_seconds = self._measured(1)
         except MillraceError as error:
             return error
-        if self.row_seconds <= _SHORT_SECONDS:
+        if most_rows > 1 and self.row_seconds > _LONG_SECONDS:
+            self.batching = Batching(1, f"one row takes {self.row_seconds:.1f} s")
+        elif most_rows > 1:
+            step("its runs on two rows, which show whether rows of several requests may share one")
+            why_not = self._why_not_batched()
+            self.batching = Batching(1, why_not) if why_not else Batching(most_rows)
+        if self.batching.rows > 1:
+            self._measure_batches(step)
+        elif self.row_seconds <= _SHORT_SECONDS:
             step(f"its first runs on {_WARM_ROWS} rows")
             with suppress(MillraceError):  # a model of fixed size takes one row at a time
                 self._measured(_WARM_ROWS)
         return None
 
+    def _why_not_batched(self) -> str:
+        if not self.signature.inputs:
+            return "it has no inputs"
+        arguments = (*self._session.get_inputs(), *self._session.get_outputs())
+        lists = [(each.name, None if each.type.startswith("seq(") else each.shape) for each in arguments]
+        return proof.fixed_axis(lists) or proof.mixed_rows(
+            lambda feeds: self.run(feeds, self.signature.output_names), self.signature.inputs
+        )
+
+    def _measure_batches(self, step: Step) -> None:
+        for rows in buckets(self.batching.rows):
+            step(f"its first runs on {rows} rows")
+            try:
+                seconds = self._measured(rows)
+            except MillraceError as error:
+                fewer = rows // 2
+                why_not = f"it does not run on {rows} rows: {error}"
+                logger.warning("requests share runs of at most %d rows: %s", fewer, why_not)
+                self.batching = Batching(max(1, fewer), why_not)
+                return
+            if seconds > _LONG_SECONDS:
+                return
+
     def _measured(self, rows: int) -> float:
         """Seconds of the fastest of some runs: what the model takes where nothing else is in its way."""
-        seconds = min(self._run_blank(rows) for _ in range(_WARM_RUNS))
-        self.costs.learn(shapes_of(self._blank(rows)), seconds)
+        seconds = self._run_blank(rows)
+        runs = max(1, min(_WARM_RUNS - 1, int(_LONG_SECONDS / max(seconds, 1e-9))))
+        seconds = min(seconds, *(self._run_blank(rows) for _ in range(runs)))
+        self.costs.learn(cost_key(self.batching, self._blank(rows))[2], seconds)
         return seconds
 
     def _blank(self, rows: int) -> dict[str, Array]:
@@ -137,20 +177,22 @@ class ModelSession:
         return perf_counter() - began
 
 
-def load_warm(path: Path, device: Device, threads: int, step: Step = lambda _: None) -> ModelSession:
-    """Loads a model file and warms it up; ``step`` is called with what is done now, all else is as ``load`` has it.
+def load_warm(
+    path: Path, device: Device, threads: int, step: Step = lambda _: None, most_rows: int = 1
+) -> ModelSession:
+    """Loads a model file and warms it up: ``step`` and ``most_rows`` are as ``warm_up`` has them, all else as ``load``.
 
     A GPU that has not the memory, or no kernel for what the model does, may tell only when the model runs; then it is
     as if there were none.
     """
     step("its loading")
     loaded = load(path, device, threads)
-    why_not = loaded.warm_up(step)
+    why_not = loaded.warm_up(step, most_rows)
     if why_not is not None and loaded.device == "gpu" and is_devices_fault(why_not.__cause__):
         _without_gpu(device, str(why_not))
         step("its loading")
         loaded = load(path, "cpu", threads)
-        why_not = loaded.warm_up(step)
+        why_not = loaded.warm_up(step, most_rows)
     if why_not is not None:
         logger.warning("the model does not run on blank input, so it is not warm: %s", why_not)
     return loaded

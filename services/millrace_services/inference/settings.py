@@ -11,6 +11,7 @@ from millrace_core.api.modeldeployment import DIGEST_PATTERN
 from millrace_core.base import duration
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.errors import RejectError
+from millrace_services.inference.flight import MOST_MEMBERS
 from millrace_services.web.settings import ServerSettings
 
 
@@ -104,6 +105,20 @@ class InferenceSettings(ServerSettings):
         alias="MILLRACE_QUEUE_TIMEOUT",
         gt=0,
         description="How long one may wait (seconds or 500ms); longer gets 504",
+    )
+    batch_rows: int = Field(
+        64,
+        alias="MILLRACE_BATCH_MAX_ROWS",
+        ge=1,
+        le=MOST_MEMBERS,
+        description="Rows of one run of the model that several requests may share; 1: each request runs alone",
+    )
+    batch_delay: Seconds = Field(
+        0.002,
+        alias="MILLRACE_BATCH_MAX_DELAY",
+        ge=0,
+        le=1,
+        description="How long a model that has become free, while requests wait, may wait for more of them",
     )
     run_timeout: Seconds = Field(
         60.0,

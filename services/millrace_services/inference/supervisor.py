@@ -51,6 +51,7 @@ class Supervisor:
     Attributes:
         record: what the child runs.
         refused: keys of inputs that the child must not run, as they ended one before it.
+        suspected: keys of inputs that it must not run beside others, as one of them ended one before it.
         crashes: how often each signal ended a child.
 
     Args:
@@ -60,6 +61,7 @@ class Supervisor:
     def __init__(self, give_up: Callable[[MillraceError], None]) -> None:
         self.record = FlightRecord()
         self.refused: frozenset[int] = frozenset()
+        self.suspected: frozenset[int] = frozenset()
         self.crashes: Counter[str] = Counter()
         self._suspects = Suspects()
         self._give_up = give_up
@@ -123,7 +125,7 @@ class Supervisor:
         self.crashes[name.partition(" ")[0]] += 1
         running = self.record.take()
         self._suspects.blame(running)
-        self.refused = self._suspects.refused()
+        self.refused, self.suspected = self._suspects.refused(), self._suspects.suspected()
         pause = delay(moments, moments[-1]) if was_warm else None
         logger.error(
             "the process that ran the model was ended by %s",

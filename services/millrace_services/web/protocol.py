@@ -134,6 +134,7 @@ class HotProtocol(GuardedProtocol):
     def _begin(self, request: _Request, handler: Handler) -> None:
         request.answering = True
         request.whole = perf_counter()
+        self._service.came(request.whole)
         call = Call(self.scope, b"".join(request.parts), request.gone)
         request.task = self.loop.create_task(self._answer(request, handler, call))
         self.tasks.add(request.task)

@@ -164,15 +164,19 @@ class Service:
         finally:
             self._end(scope, route, status, began)
 
+    def came(self, whole: float) -> None:
+        """A call of a hot route is there whole, for ``answer`` to answer."""
+        self.waited.enter(whole)
+        self.present.enter(whole)
+
     async def answer(self, route: Route, handler: Handler, call: Call, began: float, whole: float) -> Answer | None:
         """What a handler answers on a hot route, or its error, with all headers; None where nobody waits for it.
 
-        ``began`` and ``whole`` are when the request's head and all of it had come, by ``perf_counter``.
+        ``began`` and ``whole`` are when the request's head and all of it had come, by ``perf_counter``; the latter was
+        told to ``came``.
         """
         now = self._begin(call.scope)
-        self.waited.enter(whole)
         self.waited.leave(whole, now)
-        self.present.enter(whole)
         status = CLIENT_GONE
         try:
             answer = await self._answered(handler, call)

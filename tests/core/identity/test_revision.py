@@ -37,6 +37,7 @@ def asks_for_the_same(before: builders.Built, after: builders.Built) -> bool:
         ("spec.inference", {"device": "cpu"}),
         ("spec.inference", {"gpu": {"count": 4}}),
         ("spec.resources", {}),
+        ("spec.inference", {"batching": {"maxRows": 64}, "queue": {"timeout": "1s"}}),
     ],
 )
 def test_what_no_pod_sees_makes_no_revision(path: str, value: Any) -> None:
@@ -53,6 +54,10 @@ def test_what_no_pod_sees_makes_no_revision(path: str, value: Any) -> None:
         ("spec.resources", {"requests": {"cpu": "2"}}),
         ("spec.resources", {"limits": {"memory": "1Gi"}}),
         ("spec.service", "other"),
+        ("spec.inference", {"batching": {"maxRows": 1}}),
+        ("spec.inference", {"batching": {"maxDelay": "0s"}}),
+        ("spec.inference", {"queue": {"maxRequests": 9}}),
+        ("spec.inference", {"queue": {"timeout": "3s"}}),
     ],
 )
 def test_what_a_pod_runs_makes_a_revision_and_taking_it_back_another(path: str, value: Any) -> None:

@@ -36,7 +36,14 @@ FULL = (
     .having(
         "spec.features", {"refs": ["user-stats:amount", "user-stats:visits"], "input": "features", "timeout": "20ms"}
     )
-    .having("spec.inference", {"gpu": {"count": 1, "product": "NVIDIA-L4"}})
+    .having(
+        "spec.inference",
+        {
+            "gpu": {"count": 1, "product": "NVIDIA-L4"},
+            "batching": {"maxRows": 16, "maxDelay": "5ms"},
+            "queue": {"maxRequests": 100, "timeout": "500ms"},
+        },
+    )
     .having("spec.resources", {"requests": {"cpu": "1", "memory": "1Gi"}})
     .having("spec.scaling", {"min": 1, "max": 10, "metric": "queueDepth", "target": 5})
 )

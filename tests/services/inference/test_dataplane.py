@@ -11,10 +11,13 @@ import pytest
 
 from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
 from millrace_services.inference import session
+from millrace_services.inference.batcher import Batcher, Meters, Waits
 from millrace_services.inference.costs import Costs, shapes_of
-from millrace_services.inference.dataplane import DataPlane, Flight, Meters
+from millrace_services.inference.dataplane import DataPlane
 from millrace_services.inference.flight import FlightRecord
 from millrace_services.inference.lane import Lane
+from millrace_services.inference.line import QueueLimits
+from millrace_services.inference.runs import Flight, Runs
 from millrace_services.inference.session import ModelSession
 from millrace_services.web.errors import DeadlineError
 
@@ -34,8 +37,10 @@ def data_of(loaded: ModelSession, told: list[MillraceError], run_timeout: float 
     def nothing(*_: object) -> None:
         """Nobody is told."""
 
-    lane = Lane(max_waiting=9, timeout=60, run_timeout=run_timeout, queue_seconds=nothing, shed=nothing, hung=nothing)
-    return DataPlane(loaded, None, lane, Meters(), told.append, nothing, Flight(FlightRecord()))
+    lane = Lane(run_timeout=run_timeout, hung=nothing)
+    runs = Runs(loaded, Flight(FlightRecord()), nothing)
+    batcher = Batcher(runs, lane, Waits(QueueLimits(9, 60)), Meters(), nothing)
+    return DataPlane(runs, None, lane, batcher, told.append)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,9 @@ async def test_many_that_come_with_a_shape_that_is_not_known_wait_for_one_of_the
     feeds = {"features": np.ones((7, 3), np.float32)}
     found = await asyncio.gather(*(data.infer(feeds, ["total"], here) for _ in range(9)))
     assert all(each.outputs[0].values.tolist() == [[3.0]] * 7 for each in found)
-    assert data._runs >= 7, "two at most ran in the lane, the second before it was known what the first one took"
+    assert data._runs.on_loop_count >= 7, (
+        "two at most ran in the lane, the second before it was known what the first one took"
+    )
     await data.aclose()
 
 

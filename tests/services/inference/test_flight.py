@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace_services.inference.flight import INLINE, LANE, FlightRecord, Suspects, key_of
+from millrace_services.inference.flight import INLINE, LANE, MOST_MEMBERS, FlightRecord, Suspects, key_of
 
 
 def test_what_a_process_ran_is_there_after_its_end():
@@ -16,13 +16,14 @@ def test_what_a_process_ran_is_there_after_its_end():
     pid = os.fork()
     if pid == 0:
         record.set_warm()
-        record.begin(LANE, 6)
+        record.begin(LANE, [6])
         record.end(LANE)
-        record.begin(INLINE, 7)
+        record.begin(LANE, [8, 9])
+        record.begin(INLINE, [7])
         os._exit(0)
     os.waitpid(pid, 0)
     assert record.warm
-    assert record.take() == [7]
+    assert record.take() == [7, 8, 9]
     assert (record.take(), record.warm) == ([], False)
 
 
@@ -35,12 +36,27 @@ def test_an_input_that_ran_alone_is_refused_and_one_of_two_when_it_is_found_agai
     assert suspects.refused() == {1, 3}
 
 
+def test_the_inputs_of_a_shared_run_are_run_alone_until_one_is_found_again():
+    suspects = Suspects()
+    suspects.blame(range(1, 65))
+    assert (suspects.refused(), suspects.suspected()) == (frozenset(), frozenset(range(1, 65)))
+    suspects.blame([7])
+    assert (suspects.refused(), suspects.suspected()) == ({7}, frozenset(range(1, 65)) - {7})
+
+
+def test_a_run_may_have_as_many_members_as_there_may_be_rows_and_none_reaches_into_the_other_slot():
+    record = FlightRecord()
+    record.begin(INLINE, range(1, MOST_MEMBERS + 1))
+    record.begin(LANE, range(MOST_MEMBERS + 1, 2 * MOST_MEMBERS + 1))
+    assert record.take() == list(range(1, 2 * MOST_MEMBERS + 1))
+
+
 def test_only_so_many_inputs_are_remembered():
     suspects = Suspects()
-    for key in range(1, 1000):
+    for key in range(1, 10_000):
         suspects.blame([key])
-    assert len(suspects.refused()) == 256
-    assert 999 in suspects.refused()
+    assert len(suspects.refused()) == 2 * MOST_MEMBERS
+    assert 9_999 in suspects.refused()
 
 
 arrays = st.builds(
