@@ -7,10 +7,13 @@ comes into the reserve, in which probes are answered and all else is told to com
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
+from math import inf
 from typing import Final, Protocol
 
+from millrace_http.forwarded import is_proxy
 from millrace_http.limits import Limits
 
 # Connections in the reserve; a new one takes the place of the oldest.
@@ -43,6 +46,8 @@ class Door:
         self._all: dict[Connection, None] = {}
         self._clients: dict[str, dict[Connection, None]] = {}
         self._reserve: dict[Connection, None] = {}
+        # Requests under way that proxies sent, by client.
+        self._forwarded: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._all) + len(self._reserve)
@@ -54,10 +59,9 @@ class Door:
             address: the client's IP address; the empty text where it has none.
         """
         client = client_of(address)
-        for places, most in (
-            (self._clients.get(client, {}), self._limits.connections_per_client),
-            (self._all, self._limits.connections),
-        ):
+        # Behind a proxy clients are told apart by request.
+        own = inf if is_proxy(address, self._limits.proxies) else self._limits.connections_per_client
+        for places, most in ((self._clients.get(client, {}), own), (self._all, self._limits.connections)):
             if len(places) >= most and not self._make_room(places):
                 self._keep_in_reserve(connection)
                 return False
@@ -74,6 +78,21 @@ class Door:
         places.pop(connection, None)
         if not places:
             self._clients.pop(client, None)
+
+    def admit(self, client: str) -> bool:
+        """Whether a request that a proxy sends for a client has a place; it holds it until ``release``."""
+        whose = client_of(client)
+        if self._forwarded[whose] >= self._limits.connections_per_client:
+            return False
+        self._forwarded[whose] += 1
+        return True
+
+    def release(self, client: str) -> None:
+        """Such a request has its answer, or lost its connection."""
+        whose = client_of(client)
+        self._forwarded[whose] -= 1
+        if not self._forwarded[whose]:
+            del self._forwarded[whose]
 
     def _make_room(self, places: dict[Connection, None]) -> bool:
         looked_at = list(islice(places, _LOOKED_AT))

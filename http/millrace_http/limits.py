@@ -6,6 +6,8 @@ import resource
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from millrace_http.forwarded import Network
+
 # Of a process's open files, those that are no client's connections: stores, logs, models, the door's reserve.
 _OTHER_FILES: Final = 256
 
@@ -28,7 +30,9 @@ class Limits:
         write_seconds: within which a client takes anything at all of an answer.
         connections: at once; beyond them one that rests is closed for the new one, and where none does, probes alone
             are answered.
-        connections_per_client: the same for one address, of IPv6 for its first 64 bits.
+        connections_per_client: the same for one address, of IPv6 for its first 64 bits. Behind a proxy requests under
+            way, beyond which a client gets 503.
+        proxies: addresses of proxies, which say for whom a request is (``X-Forwarded-For``).
     """
 
     target_bytes: int = 8 * 1024
@@ -42,6 +46,7 @@ class Limits:
     write_seconds: float = 60.0
     connections: int = 4096
     connections_per_client: int = 1024
+    proxies: tuple[Network, ...] = ()
 
     def within_files(self) -> Self:
         """With no more connections than this process may have files; it is allowed as many as need be, if it can."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from math import inf
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from millrace_http import head
+from millrace_http.forwarded import client, is_proxy
 from millrace_http.guard import Guard
 from millrace_http.head import Refusal
 
@@ -64,6 +66,7 @@ class GuardedProtocol(HttpToolsProtocol):
     __slots__ = (
         "_common",
         "_due",
+        "_forwarded",
         "_gap",
         "_held",
         "_left",
@@ -108,6 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._wire = self._gap = 0
         self._small = True  # all that came were small pieces, each one with the whole of its heads
         self._upgrade = self._held = False
+        self._forwarded: deque[str] | None = None  # whom its proxy sent the requests under way for, in their order
         self._refusal: Refusal | None = None
         self._left = LINGER_BYTES
         self._rings = inf
@@ -129,10 +133,14 @@ class GuardedProtocol(HttpToolsProtocol):
         }
         self._rests_since = self.loop.time()
         self.reserved = not self.guard.door.enter(self, self._address())
+        if self.limits.proxies and is_proxy(self._address(), self.limits.proxies):
+            self._forwarded = deque()
         self._ring_by(self._rests_since + self.limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.guard.door.leave(self, self._address())
+        while self._forwarded:
+            self._release(self._forwarded.popleft())
         super().connection_lost(exc)
         self.deaf = True
         if self.timeout_keep_alive_task is not None:
@@ -197,10 +205,23 @@ class GuardedProtocol(HttpToolsProtocol):
             raise Refusal(503, "too many connections are open; close those that rest, or come again", retry_after=1)
         if len(self.pipeline) >= PIPELINED:
             raise _Ignored
+        if self._forwarded is not None:
+            self._admit(self._forwarded)
         self.begin_request()  # which may still fail of the target
         self._due = _BODY
         self.running += 1
         self.headers = _NOWHERE
+
+    def _admit(self, forwarded: deque[str]) -> None:
+        whose = "" if self.url in self.guard.probes else client(self.headers, self.limits.proxies)
+        if whose and not self.guard.door.admit(whose):
+            most = self.limits.connections_per_client
+            raise Refusal(503, f"{most} requests of this client are under way; come again", retry_after=1)
+        forwarded.append(whose)
+
+    def _release(self, whose: str) -> None:
+        if whose:
+            self.guard.door.release(whose)
 
     def on_body(self, body: bytes) -> None:
         self.came = True
@@ -252,6 +273,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self.running -= 1
+        if self._forwarded:
+            self._release(self._forwarded.popleft())
         if self.transport.is_closing():
             return
         if self.pipeline:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -23,8 +25,8 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 class Line(asyncio.Transport):
     """Keeps what is written; ``unsent`` bytes of it the client has not taken."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, address: str = "") -> None:
+        super().__init__({"peername": (address, 1)} if address else None)
         self.written = b""
         self.unsent = 0
         self.ended = self.closed = self.aborted = False
@@ -55,11 +57,13 @@ class Line(asyncio.Transport):
 class Served:
     """A connection to an application that reads the body, waits for ``go``, and answers with what came."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = LIMITS, address: str = "", *, reads: bool = True) -> None:
+        self.reads = reads
+        self.gone = 0
         self.go = asyncio.Event()
         self.go.set()
         self.clock = Clock()
-        self.line = Line()
+        self.line = Line(address)
         self.refused: list[int] = []
         self.bodies: list[bytes] = []
         self.scopes: list[Any] = []
@@ -68,15 +72,16 @@ class Served:
         )
         config.load()
         loop: Any = self.clock
-        guard = Guard(limits, refused=self.refused.append)
+        self.guard = guard = Guard(limits, refused=self.refused.append)
         self.protocol = GuardedProtocol(guard, config=config, server_state=ServerState(), app_state={}, _loop=loop)
         self.protocol.connection_made(self.line)
 
     async def _application(self, scope: Any, receive: Any, send: Any) -> None:
-        body, more = b"", True
+        body, more = b"", self.reads
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
+                self.gone += 1
                 return
             body, more = body + message["body"], message["more_body"]
         self.bodies.append(body)
@@ -308,3 +313,88 @@ async def test_without_a_place_probes_alone_are_answered() -> None:
         one.protocol.reserved = True
         await one.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         assert one.statuses == [status]
+
+
+ASKING = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+
+
+async def test_whoever_asks_before_its_body_keeps_its_connection_once_that_came() -> None:
+    one = Served()
+    await one.send(ASKING)
+    assert one.statuses == [100]
+    await one.send(b"hi")
+    assert (one.statuses, one.line.closed) == ([100, 200], False)
+    await one.send(HEAD + b"\r\n")
+    assert (one.statuses, one.bodies) == ([100, 200, 200], [b"hi", b""])
+
+
+async def test_whoever_asks_and_is_answered_before_its_body_loses_its_connection() -> None:
+    one = Served(reads=False)
+    await one.send(ASKING)
+    assert (one.statuses, one.line.closed) == ([200], True)
+    assert b"connection: close" in one.line.written
+    # Who does not ask has sent its body, or will.
+    one = Served(reads=False)
+    await one.send(ASKING.replace(b"Expect: 100-continue\r\n", b""))
+    assert (one.statuses, one.line.closed) == ([200], False)
+
+
+async def test_without_a_place_a_probe_that_asks_before_its_body_loses_its_connection_all_the_same() -> None:
+    one = Served()
+    one.protocol.reserved = True
+    await one.send(ASKING.replace(b" / ", b" /health/live "), b"hi")
+    assert (one.statuses, one.line.closed) == ([100, 200], True)
+
+
+async def test_an_application_whose_client_was_refused_is_told_that_it_has_gone() -> None:
+    one = Served()
+    await one.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b"x")
+    one.clock.until(50.0)
+    await one.send()
+    assert (one.statuses, one.gone, one.bodies) == ([408], 1, [])
+
+
+async def test_behind_a_proxy_each_client_has_its_own_places() -> None:
+    limits = replace(LIMITS, connections_per_client=2, proxies=(ip_network("127.0.0.0/8"),))
+    one, other = (Served(limits, "127.0.0.1") for _ in range(2))
+    other.protocol.guard = one.guard  # of one server
+    of = {name: HEAD + b"X-Forwarded-For: 6.6.6.6, " + name + b"\r\n\r\n" for name in (b"1.1.1.1", b"2.2.2.2")}
+    for each in (one, other):
+        each.go.clear()
+    await one.send(of[b"1.1.1.1"], of[b"1.1.1.1"], of[b"2.2.2.2"])
+    await other.send(of[b"2.2.2.2"], HEAD.replace(b" / ", b" /health/live ") + b"X-Forwarded-For: 1.1.1.1\r\n\r\n")
+    assert (other.protocol.running, other.statuses) == (2, [])
+    one.go.set()
+    await one.send()
+    assert one.statuses == [200] * 3
+    await one.send(of[b"1.1.1.1"])
+    assert one.statuses == [200] * 4
+    other.go.set()
+    await other.send()
+    assert other.statuses == [200, 200]
+
+
+async def test_a_client_behind_a_proxy_is_told_to_come_again_and_a_lost_connection_frees_its_places() -> None:
+    limits = replace(LIMITS, connections_per_client=2, proxies=(ip_network("127.0.0.0/8"),))
+    request = HEAD + b"X-Forwarded-For: 1.1.1.1\r\n\r\n"
+    one, other = (Served(limits, "127.0.0.1") for _ in range(2))
+    other.protocol.guard = one.guard
+    one.go.clear()
+    await one.send(request, request)
+    await other.send(request)
+    assert (other.statuses, one.statuses) == ([503], [])
+    assert b"2 requests of this client are under way" in other.line.written
+    assert b"retry-after: 1" in other.line.written.lower()
+    one.protocol.connection_lost(None)
+    again = Served(limits, "127.0.0.1")
+    again.protocol.guard = one.guard
+    await again.send(request)
+    assert again.statuses == [200]
+
+
+async def test_of_others_than_proxies_nothing_is_believed() -> None:
+    limits = replace(LIMITS, connections_per_client=1, proxies=(ip_network("10.0.0.0/8"),))
+    one = Served(limits, "127.0.0.1")
+    one.go.clear()
+    await one.send(*[HEAD + b"X-Forwarded-For: 1.1.1.1\r\n\r\n"] * 3)
+    assert (one.protocol.running, one.refused) == (3, [])

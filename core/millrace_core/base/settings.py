@@ -7,6 +7,7 @@ A settings class derives from ``Settings``; each field's ``alias`` is the enviro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -20,6 +21,7 @@ def _names(value: Any) -> Any:
 
 # Several names in one variable, with commas between them.
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_names)]
 
 
 # What the variables of a user's Secret begin with in a pod: none of them is the process's own, or its libraries'.

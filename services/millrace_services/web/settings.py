@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from millrace_core.base.settings import Names, Settings
+from millrace_core.base.settings import Names, Networks, Settings
 from millrace_http.limits import Limits
 
 
@@ -77,7 +77,15 @@ class ServerSettings(Settings):
         1024,
         alias="MILLRACE_MAX_CLIENT_CONNECTIONS",
         ge=1,
-        description="The same for one address, which is a proxy's where all requests come through one",
+        description="The same for one address, which is a proxy's where all requests come through one; see "
+        "MILLRACE_TRUSTED_PROXIES",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        alias="MILLRACE_TRUSTED_PROXIES",
+        description="Addresses and networks of proxies. Their X-Forwarded-For says for whom a request is, and "
+        "MILLRACE_MAX_CLIENT_CONNECTIONS then limits a client's requests under way: beyond it they get 503. Of others "
+        "that header is not believed",
     )
     allowed_hosts: Names = Field(
         (),
@@ -113,4 +121,5 @@ class ServerSettings(Settings):
             write_seconds=self.write_seconds,
             connections=self.max_connections,
             connections_per_client=self.max_client_connections,
+            proxies=self.trusted_proxies,
         )
