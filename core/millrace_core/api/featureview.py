@@ -140,7 +140,9 @@ class FeatureSpec(ApiModel):
         default=None,
         description=(
             "SQL scalar expression over features of this view, such as clicks / nullif(views, 0). With "
-            "request.<field> it is evaluated when features are read, from what the request brings."
+            "request.<field> it is evaluated when features are read, from what the request brings. One whose values "
+            "or work may grow too far beyond what it reads is not accepted; a value that is too long for it gives null "
+            "and is counted as failed. A batch of a run may take two minutes, a read one second, and 512 MiB."
         ),
     )
 

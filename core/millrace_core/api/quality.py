@@ -96,7 +96,12 @@ class QualityRule(ApiModel):
         ),
     )
     predicate: Annotated[str, Field(min_length=1, max_length=8192)] | None = Field(
-        default=None, description="SQL condition over the source's columns that every row fulfils. Null passes."
+        default=None,
+        description=(
+            "SQL condition over the source's columns that every row fulfils. Null passes. It has the functions and the "
+            "limits of features' expressions: a value that is too long for it, and a batch that takes two minutes, "
+            "fail the run."
+        ),
     )
     max_error_rate: Share | None = Field(
         default=None,

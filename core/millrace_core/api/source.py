@@ -151,7 +151,8 @@ class ComputedColumn(ApiModel):
         description=(
             "SQL scalar expression over the source's own columns, such as cast(price as double), address.city or "
             "json_extract_string(payload, '$.user'). A row for which it fails stops the reading; try_cast and nullif "
-            "make null of what cannot be computed."
+            "make null of what cannot be computed. It has the limits of features' expressions: a value that is too "
+            "long for it, and a batch that takes two minutes or 512 MiB, fail the run."
         )
     )
 

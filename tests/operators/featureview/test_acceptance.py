@@ -35,6 +35,12 @@ def test_a_view_is_accepted_with_the_hash_of_its_definition() -> None:
         ("spec.features", [{"name": "a", "type": "int64"}] * 2, "spec.features[1].name"),
         ("spec.features", [{"name": "user_id", "type": "int64"}], "spec.features[0].name"),
         ("spec.unheard", 1, "spec.unheard"),
+        (
+            "spec.features",
+            [{"name": "a", "type": "string", "expression": "rpad(x, 2000000000, 'y')"}],
+            "spec.features[0].expression",
+        ),
+        ("spec.source.where", "x ~ '((a{1000}){1000}){1000}'", "spec.source.where"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_field(path: str, value: Any, field: str) -> None:

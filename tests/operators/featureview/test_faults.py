@@ -248,6 +248,22 @@ async def test_a_schedule_that_never_comes_is_not_accepted_and_names_the_field(w
     assert world.api.list(CRON_JOBS, world.namespace) == []
 
 
+async def test_an_expression_that_grows_without_a_bound_is_not_accepted_and_other_views_go_on(worlds: Worlds) -> None:
+    world = worlds()
+    world.others = ("odd",)
+    world.create(clicks())
+    grows = {"name": "a", "type": "string", "expression": "rpad(visits, 2000000000, 'x')"}
+    world.create(clicks().having("metadata.name", "odd").having("spec.features", [grows]))
+    await world.settle()
+    assert world.condition("Accepted") == ("True", "Valid")
+    odd = world.view("odd")
+    assert odd is not None
+    [accepted] = (each for each in odd["status"]["conditions"] if each["type"] == "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "ExpressionTooLarge")
+    assert "spec.features[0].expression" in accepted["message"]
+    assert [job["metadata"]["ownerReferences"][0]["name"] for job in world.jobs()] == ["clicks"]
+
+
 async def test_a_name_that_is_taken_is_left_alone_and_said(worlds: Worlds, api: Api) -> None:
     world = worlds()
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "m", "image": "x"}]}}

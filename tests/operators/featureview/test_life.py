@@ -163,6 +163,18 @@ def test_wrong_data_is_not_tried_before_the_next_scheduled_time() -> None:
     assert len(life.made) == 2
 
 
+@pytest.mark.parametrize("reason", ["ExpressionTooSlow", "ExpressionTooLarge", "QueryTooSlow"])
+def test_a_run_that_was_stopped_for_its_limit_says_which_and_is_not_tried_at_once(reason: str) -> None:
+    life = Life(clicks(schedule="0 * * * *"), "12:10")
+    life.look()
+    error = {"reason": reason, "message": "a, b took too long for 100 rows, and was stopped", "field": "spec.features"}
+    life.fail(code=2, message=json.dumps({"error": error}))
+    assert life.look().wake == moment("13:00")
+    status, said, message = life.condition("Materialized")
+    assert (status, said) == ("False", reason)
+    assert "spec.features: a, b took too long" in message
+
+
 def test_a_changed_spec_is_tried_at_once() -> None:
     life = Life(clicks(schedule="0 * * * *"), "12:10")
     life.look()

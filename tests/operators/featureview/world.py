@@ -1,7 +1,7 @@
 """Feature views on a real API server, turn by turn, on a clock of their own; Jobs end as tests say.
 
-Each turn lists everything and reconciles every view once, without watches or a queue. A turn that fails counts as a
-kill: the next one begins with an empty cache, as a new process does.
+Each turn lists everything and reconciles the view, and others that are named, without watches or a queue. A turn that
+fails counts as a kill: the next one begins with an empty cache, as a new process does.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class World:
         self.absent: set[Resource] = set()
         self.after_listing: Callable[[], object] = lambda: None
         self.kills = 0
+        self.others: tuple[str, ...] = ()
         self.wake: Requeue | None = None
         self._kill_at = kill_at
         self._meanwhile: dict[int, Callable[[], None]] = {}
@@ -151,6 +152,8 @@ class World:
                 listed, version = await self._client.list(resource, namespace=where, labels=WATCHED[resource].labels)
                 cache.replace(resource, listed, version)
             self.after_listing()
+            for name in self.others:
+                await reconcile(cluster, self.platform, self.facts, Key("featureview", self.namespace, name))
             key = Key("featureview", self.namespace, "clicks")
             self.wake = await reconcile(cluster, self.platform, self.facts, key)
         except (MillraceError, KilledError):
