@@ -193,7 +193,12 @@ async def single(session: aiohttp.ClientSession, server: RunningServer) -> float
 
         await until(written, 0.005)
         found.append((time.perf_counter() - began) * 1000)
-        async with session.delete(f"{server.url}{GROUP}/featureviews/{name}"):
+        view = f"{server.url}{GROUP}/featureviews/{name}"
+        async with session.delete(view):
+            pass
+        # No node runs the Job that deletes its rows: it would wait, and be told of, for as long as this runs.
+        released = {"content-type": "application/merge-patch+json"}
+        async with session.patch(view, data='{"metadata": {"finalizers": null}}', headers=released):
             pass
     return statistics.median(found)
 

@@ -34,10 +34,31 @@ def make_unnumbered(connection: Connection, version: str = "3") -> None:
     connection.execute(text("INSERT INTO meta VALUES ('schema_version', :version)"), {"version": version})
 
 
-def test_migrations_make_the_tables_that_the_program_works_with(database: Database) -> None:
-    with database.reading() as connection:
+def test_all_revisions_make_the_tables_that_the_program_works_with_and_that_a_new_database_gets(
+    database: Database,
+) -> None:
+    with database.writing() as connection:
+        new = described(connection)
+        everything = MetaData()
+        everything.reflect(connection)
+        everything.drop_all(connection)
+        assert migrations.by_revisions(connection) == migrations.NEWEST
+        assert described(connection) == new
         context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
         assert compare_metadata(context, metadata) == []
+
+
+def described(connection: Connection) -> dict[str, object]:
+    """Columns, keys and indexes of every table, in the words of all dialects."""
+    seen = inspect(connection)
+    return {
+        table: (
+            [(column["name"], column["type"].python_type, column["nullable"]) for column in seen.get_columns(table)],
+            seen.get_pk_constraint(table)["constrained_columns"],
+            sorted((index["name"], *index["column_names"], index["unique"]) for index in seen.get_indexes(table)),
+        )
+        for table in seen.get_table_names()
+    }
 
 
 def test_the_newest_revision_is_that_of_the_last_file() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final
@@ -61,6 +62,8 @@ def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[An
     types = set(map(type, values))
     if kind == "float64" and types <= {float, NoneType}:
         return values
+    if kind == "float32" and types == {float} and _fit_float32(values):
+        return values
     if kind in INTEGER_BITS and types == {int}:
         bound = 1 << INTEGER_BITS[kind]
         if -bound <= min(values) <= max(values) < bound:
@@ -69,6 +72,15 @@ def _scalars(values: Sequence[Any], kind: ScalarType, where: str) -> Sequence[An
         # Often all entities have the same time, and to parse it once saves most of the work.
         return [_scalar(values[0], kind, f"{where}[0]")] * len(values)
     return [None if value is None else _scalar(value, kind, f"{where}[{row}]") for row, value in enumerate(values)]
+
+
+def _fit_float32(values: Sequence[float]) -> bool:
+    """One check for all: embeddings of many rows are a hundred thousand values."""
+    try:
+        struct.pack(f"<{len(values)}f", *values)  # native order would not check
+    except OverflowError:
+        return False
+    return True
 
 
 def _scalar(value: Any, kind: ScalarType, where: str) -> Any:

@@ -6,10 +6,10 @@ from sqlalchemy import Connection, delete, select
 
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.errors import absent, conflict, invalid
+from millrace_services.registry.model_tables import registered_model_aliases
 from millrace_services.registry.models import changes, names
 from millrace_services.registry.models.changes import Author
 from millrace_services.registry.models.lookup import Document, model_row, newest, version_document, version_row
-from millrace_services.registry.models.tables import registered_model_aliases
 
 _COLUMNS = registered_model_aliases.c
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
-from millrace_services.registry.models.tables import model_changes
+from millrace_services.registry.model_tables import model_changes
 
 Kind = Literal["alias", "stage"]
 LIMIT: Final = 1000

@@ -9,14 +9,14 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Row, Select, Table, func, select, tuple_
 
 from millrace_services.registry.mlflow.errors import absent
-from millrace_services.registry.models import names
-from millrace_services.registry.models.tables import (
+from millrace_services.registry.model_tables import (
     model_version_tags,
     model_versions,
     registered_model_aliases,
     registered_model_tags,
     registered_models,
 )
+from millrace_services.registry.models import names
 
 _T = TypeVar("_T")
 Document = dict[str, Any]

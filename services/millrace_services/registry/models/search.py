@@ -13,13 +13,13 @@ from millrace_services.registry.mlflow import filters
 from millrace_services.registry.mlflow.errors import invalid
 from millrace_services.registry.mlflow.filters import Condition, Key, Value
 from millrace_services.registry.mlflow.paging import offset_of, token_of
-from millrace_services.registry.models.lookup import versions
-from millrace_services.registry.models.tables import (
+from millrace_services.registry.model_tables import (
     model_version_tags,
     model_versions,
     registered_model_tags,
     registered_models,
 )
+from millrace_services.registry.models.lookup import versions
 
 # Prompts are models with this tag. Whoever does not ask for them does not find them.
 _PROMPT: Final = "mlflow.prompt.is_prompt"

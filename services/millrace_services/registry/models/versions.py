@@ -13,6 +13,12 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from millrace_services.registry.database import Database
 from millrace_services.registry.mlflow.errors import absent, conflict, invalid
+from millrace_services.registry.model_tables import (
+    model_version_tags,
+    model_versions,
+    registered_model_aliases,
+    registered_models,
+)
 from millrace_services.registry.models import changes, names, sources
 from millrace_services.registry.models.changes import Author
 from millrace_services.registry.models.lookup import (
@@ -26,12 +32,6 @@ from millrace_services.registry.models.lookup import (
 from millrace_services.registry.models.registered import Clock
 from millrace_services.registry.models.search import Page, versions_query
 from millrace_services.registry.models.sources import Reference
-from millrace_services.registry.models.tables import (
-    model_version_tags,
-    model_versions,
-    registered_model_aliases,
-    registered_models,
-)
 
 # A client sends a create again, whose answer it did not get, for some minutes.
 RETRIED_FOR: Final = 10 * 60 * 1000
