@@ -54,3 +54,34 @@ def _written(graph: onnx.GraphProto, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def write_external(path: Path, files: tuple[str, ...] = ("weights.bin",), width: int = 2) -> Path:
+    """``output[row]``: the sum of ``features[row]`` times as many as there are files, each of which holds weights."""
+    names = [f"w{number}" for number in range(len(files))]
+    weights = []
+    for name, file in zip(names, files, strict=True):
+        values = np.ones((width, 1), dtype=np.float32)
+        tensor = numpy_helper.from_array(values, name)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=file)
+        weights.append(tensor)
+        target = path.parent / file
+        if target.resolve().is_relative_to(path.parent.resolve()):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(values.tobytes())
+    nodes = [helper.make_node("MatMul", ["features", name], [f"p_{name}"]) for name in names]
+    nodes.append(helper.make_node("Sum", [f"p_{name}" for name in names], ["output"]))
+    graph = helper.make_graph(
+        nodes,
+        "external",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None, 1])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from millrace_core.api.base import Quantity
 from millrace_core.base import destinations
 from millrace_core.base.destinations import Outgoing
+from millrace_core.base.quantities import quantity
 from millrace_core.base.settings import SECRET_PREFIX
 
 
@@ -33,6 +38,37 @@ def _amounts(request: tuple[str, str], limit: tuple[str, str]) -> dict[str, Any]
     return {"requests": dict(zip(names, request, strict=True)), "limits": dict(zip(names, limit, strict=True))}
 
 
+class ModelCache(BaseModel):
+    """Where nodes keep the models that their pods have had: a folder of each node, or a claim of each namespace."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    host_path: str = Field(
+        default="",
+        pattern=r"^(/[^/]+)*$",
+        description="A folder of the node that pods may write to (mode 1777); each namespace has a folder in it",
+    )
+    claim: str = Field(
+        default="",
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$",
+        description="Or a PersistentVolumeClaim of this name, in every namespace with ModelDeployments",
+    )
+    size: Quantity = Field(default="50Gi", description="Most that the models of one folder may take")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if bool(self.host_path) == bool(self.claim):
+            raise ValueError("one of hostPath and claim says where the cache is")
+        if quantity(self.size) < 1:
+            raise ValueError("size is at least one byte")
+        return self
+
+    @property
+    def bytes(self) -> int:
+        """``size``, in bytes."""
+        return int(quantity(self.size))
+
+
 @dataclass(frozen=True)
 class Platform:
     """Constants of one installation.
@@ -48,7 +84,8 @@ class Platform:
         store_secret: Secret of the operator's own namespace that has that URL under the key ``url``.
         prometheus_url: base URL of Prometheus, as KEDA reaches it; empty: there is none.
         resources: of containers whose object states none.
-        model_max_bytes: of a model's file: a larger one is not fetched, and its volume holds no more.
+        model_max_bytes: of a model's files: a larger one is not fetched, and its volume holds no more.
+        model_cache: where nodes keep models; None: nowhere.
         image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
         outgoing: where connections may go that users' objects name.
     """
@@ -64,6 +101,7 @@ class Platform:
     prometheus_url: str = ""
     resources: DefaultResources = field(default_factory=DefaultResources)
     model_max_bytes: int = 10 * 1024**3
+    model_cache: ModelCache | None = None
     image_pull_secrets: tuple[str, ...] = ()
     outgoing: Outgoing = field(default_factory=Outgoing)
 

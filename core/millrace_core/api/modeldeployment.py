@@ -33,34 +33,53 @@ DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SECONDS_TO_HOURS = r"^([0-9]+(s|m|h))+$"
 MAX_DELAY = r"^([0-9]{1,3}ms|[01]s)$"
-MODEL_URI = r"^(file|s3|https?)://.+$"
+MODEL_URI = r"^(file|s3|gs|az|pvc|oci|https?)://.+$"
 
 
 class Model(ApiModel):
-    """The model to serve: an ONNX file."""
+    """The model to serve: an ONNX file, with the files beside it that hold its external data."""
 
     uri: Annotated[str, Field(pattern=MODEL_URI, max_length=2048)] = Field(
         description=(
-            "Where the ONNX file is: file:///path, s3://bucket/key, http://… or https://…; on a cluster a place that "
-            "the platform's settings allow."
+            "Where the ONNX file is: s3://bucket/key, gs://bucket/key, az://container/blob, pvc://claim/path (a "
+            "PersistentVolumeClaim of this namespace), oci://registry/repository:tag or …@sha256:… (an artifact or "
+            "image; with #path where it has several ONNX files), https://…, http://… or file:///path; on a cluster a "
+            "place that the platform's settings allow. External data is read from the same folder."
         ),
         json_schema_extra=validations(
             Rule(
                 "!self.matches('^[a-z0-9]+://[^/?#]*@')",
                 "a user or password is in uri, where none may be; put HTTP_USER and HTTP_PASSWORD, HTTP_TOKEN or the "
                 "keys of S3 into the Secret of credentialsSecretRef",
-            )
+            ),
+            Rule(
+                "!self.startsWith('pvc://') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[^/]')",
+                "uri of a volume is pvc://claim/path/model.onnx, with the name of a PersistentVolumeClaim",
+            ),
+            Rule(
+                "!self.startsWith('oci://') || "
+                "self.matches('^oci://[^/@]+/[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
+                "(@sha256:[0-9a-f]{64})?(#.+)?$')",
+                "uri of an artifact or image is oci://registry/repository:tag or oci://registry/repository@sha256:…, "
+                "in lower case, and with #path where it has several ONNX files",
+            ),
         ),
     )
     digest: Annotated[str, Field(pattern=DIGEST_PATTERN)] | None = Field(
-        default=None, description="Digest that the file must have; a file with another one is never served."
+        default=None,
+        description=(
+            "SHA-256 digest that the file must have; a file with another one is never served. With external data it "
+            "is that of the list of all files, as sha256sum prints it: the ONNX file first, as -, then the others by "
+            "name."
+        ),
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description=(
             "Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as needed, AWS_SESSION_TOKEN, "
-            "AWS_ENDPOINT_URL and AWS_REGION; or, for http and https, with HTTP_TOKEN (a bearer token), or HTTP_USER "
-            "and HTTP_PASSWORD."
+            "AWS_ENDPOINT_URL and AWS_REGION; for http, https and oci, with HTTP_TOKEN (a bearer token), or HTTP_USER "
+            "and HTTP_PASSWORD; for gs, with GOOGLE_SERVICE_ACCOUNT_KEY (a key file, JSON) or GOOGLE_ACCESS_TOKEN; for "
+            "az, with AZURE_STORAGE_ACCOUNT, and AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN."
         ),
     )
 
@@ -259,12 +278,22 @@ class ModelDeploymentSpec(ApiModel):
         return self.scaling or Scaling(min=number, max=number)
 
 
+class CacheStatus(StatusModel):
+    """What the pods of the active revision found in the caches of their nodes."""
+
+    nodes: int = Field(description="Nodes whose cache had or took the model when one of these pods fetched it.")
+    hits: int = Field(description="Pods that got it from there, and not from its source.")
+
+
 class ModelStatus(StatusModel):
     """The model that the active revision serves."""
 
     version: str = Field(description="Version that clients see: the first 8 hex digits of the digest.")
-    digest: str = Field(description="SHA-256 of the file, as the pods measured it.")
-    bytes: int = Field(description="Size of the file.")
+    digest: str = Field(description="SHA-256 of the file, as the pods measured it; with external data, of all files.")
+    bytes: int = Field(description="Size of the file; with external data, of all files.")
+    cached: CacheStatus | None = Field(
+        default=None, description="What the nodes' caches gave, where the platform has them."
+    )
 
 
 class ReplicaStatus(StatusModel):
@@ -340,6 +369,7 @@ __all__ = [
     "DIGEST_PATTERN",
     "MAX_NAME",
     "MAX_SERVICE",
+    "CacheStatus",
     "Gpu",
     "Inference",
     "Model",

@@ -6,8 +6,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from millrace_core.base.destinations import Outgoing
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_data.objects.base import CHUNK, ObjectRange
 from millrace_data.objects.door import OPEN, Door
@@ -17,14 +19,15 @@ from millrace_data.objects.uri import ObjectUri
 class FileReader:
     """A regular file of this machine."""
 
-    def __init__(self, uri: ObjectUri, door: Door = OPEN) -> None:
+    def __init__(self, uri: ObjectUri, door: Door = OPEN, path: Path | None = None) -> None:
         self._uri = uri
         self._door = door
+        self._path = path or uri.file
 
     @contextmanager
     def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
         """Reads a range of the file, and looks afterwards whether it is still the same."""
-        path = self._door.file(str(self._uri.file), self._uri.field)
+        path = self._door.file(str(self._path), self._uri.field)
         try:
             # A pipe is opened at once, too, so that it can be refused.
             file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
@@ -46,6 +49,25 @@ class FileReader:
             now = os.fstat(file.fileno())
         if (now.st_mtime_ns, now.st_size) != (status.st_mtime_ns, status.st_size):
             raise RetryError(f"{self._uri.shown} changed while it was read", field=self._uri.field, reason="Changed")
+
+
+def mounted(uri: ObjectUri, volume: Path | None) -> FileReader:
+    """The reader of ``pvc://claim/path``, which no link leads out of the volume, wherever files may be read else.
+
+    Args:
+        volume: where the claim is mounted.
+
+    Raises:
+        RejectError: nowhere.
+    """
+    if volume is None:
+        raise RejectError(
+            f"{uri.shown} is on a volume, and none is mounted here",
+            hint="Let a ModelDeployment name it, whose pods have it mounted; or give the file's path",
+            field=uri.field,
+            reason="BadUri",
+        )
+    return FileReader(uri, Door(Outgoing(folders=(str(volume),))), volume / uri.key)
 
 
 def _bounded(file: Any, left: int) -> Iterator[bytes]:

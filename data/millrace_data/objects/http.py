@@ -10,20 +10,20 @@ from __future__ import annotations
 import re
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 from pydantic import Field
 
-from millrace_core.base.destinations import Destination
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.settings import Settings
-from millrace_core.base.timeouts import CONNECT_SECONDS, IDLE_SECONDS
+from millrace_core.base.timeouts import CONNECT_SECONDS
 from millrace_data.objects.base import CHUNK, ObjectRange
 from millrace_data.objects.door import OPEN, PORTS, REASON, Door
+from millrace_data.objects.http_client import HttpClient, origin, sentence
 from millrace_data.objects.uri import ObjectUri
 
 _OK: Final = 200
@@ -63,18 +63,39 @@ class HttpSettings(Settings):
         return {"authorization": "Basic " + b64encode(f"{self.user}:{self.password or ''}".encode()).decode()}
 
 
-class HttpReader:
-    """One object of a server.
+class Server(NamedTuple):
+    """How one object is asked for.
 
-    Where the door is guarded, proxies of the environment are not used: they would connect to what nobody checked.
+    Attributes:
+        url: where it is.
+        authorize: gives the headers that say who asks, by the URL and the other headers; sent to the server of ``url``,
+            and to none that it redirects to.
+        hint: what to do where access is denied.
+        tag: of the object, where its name says all of its bytes; "" is what the server says.
     """
 
-    def __init__(self, uri: ObjectUri, settings: HttpSettings | None = None, door: Door = OPEN) -> None:
+    url: str
+    authorize: Callable[[httpx.URL, Mapping[str, str]], Mapping[str, str]]
+    hint: str = "Check the URI's signature, or HTTP_TOKEN or HTTP_USER and HTTP_PASSWORD in the Secret"
+    tag: str = ""
+
+
+class HttpReader:
+    """One object of a server."""
+
+    def __init__(
+        self,
+        uri: ObjectUri,
+        settings: HttpSettings | None = None,
+        door: Door = OPEN,
+        *,
+        client: HttpClient | None = None,
+        server: Server | None = None,
+    ) -> None:
         self._uri = uri
-        self._door = door
-        self._own = (settings or HttpSettings.load({})).headers()
-        # One for each server: connections are kept by address, and two servers may have one address.
-        self._clients: dict[tuple[str, bytes, int | None], httpx.Client] = {}
+        own = (settings or HttpSettings.load({})).headers()
+        self._server = server or Server(uri.text, lambda _url, _headers: own)
+        self._client = client or HttpClient(door, uri.field)
 
     @contextmanager
     def open(self, start: int, stop: int) -> Iterator[ObjectRange]:
@@ -98,7 +119,7 @@ class HttpReader:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise self._reject(f"{self._uri.shown}: it is, or redirects to, no URL", "BadUri") from error
         except httpx.HTTPError as error:
-            raise self._retry(_sentence(error)) from error
+            raise self._retry(sentence(error)) from error
 
     @contextmanager
     def _answer(self, headers: dict[str, str], start: int = 0) -> Iterator[httpx.Response]:
@@ -111,10 +132,10 @@ class HttpReader:
 
     def _followed(self, headers: dict[str, str]) -> httpx.Response:
         """The answer at the end of all redirects, each of which is checked as the first URL is."""
-        url = first = httpx.URL(self._uri.text)
+        url = first = httpx.URL(self._server.url)
         for _ in range(_REDIRECTS + 1):
-            own = self._own if _origin(url) == _origin(first) else {}
-            response = self._sent(url, {**headers, **own})
+            own = self._server.authorize(url, headers) if origin(url) == origin(first) else {}
+            response = self._client.send(url, {**headers, **own})
             if not response.has_redirect_location:
                 return response
             response.close()
@@ -130,38 +151,16 @@ class HttpReader:
             raise self._refused("a URL with a user or password in it")
         return following
 
-    def _sent(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
-        origin = _origin(url)
-        if origin not in self._clients:  # each loads the certificates of all authorities
-            self._clients[origin] = self._client()
-        client = self._clients[origin]
-        request = client.build_request("GET", url, headers=headers)
-        if not self._door.guarded:
-            return client.send(request, stream=True, auth=None)
-        # Of a URL as httpx reads it, which is the one that connects; certificates are checked against the name.
-        host, port = url.raw_host.decode("ascii"), url.port or PORTS[url.scheme]
-        *others, last = self._door.addresses(Destination(url.scheme, host, port), self._uri.field)
-        request.extensions["sni_hostname"] = host
-        for address in others:
-            request.url = url.copy_with(host=address)
-            try:
-                return client.send(request, stream=True, auth=None)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue
-        request.url = url.copy_with(host=last)
-        return client.send(request, stream=True, auth=None)
-
-    def _client(self) -> httpx.Client:
-        timeout = httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS)
-        return httpx.Client(timeout=timeout, follow_redirects=False, trust_env=not self._door.guarded)
-
     def _part(self, response: httpx.Response, start: int) -> ObjectRange | None:
         """The part that begins at ``start``; None where the answer does not say what is needed to join parts.
 
         Raises:
             RetryError: it is another part.
         """
-        tag, found = _tag(response), _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        tag, found = (
+            self._server.tag or _tag(response),
+            _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "")),
+        )
         if found is None or not tag or _encoded(response):
             return None
         if int(found[1]) != start:
@@ -178,8 +177,7 @@ class HttpReader:
             return
         said = f"the server answers {status} {_phrase(status)}".rstrip()
         if status in _FORBIDDEN:
-            hint = "Check the URI's signature, or HTTP_TOKEN or HTTP_USER and HTTP_PASSWORD in the Secret"
-            raise self._reject(f"{self._uri.shown}: {said}", "AccessDenied", hint)
+            raise self._reject(f"{self._uri.shown}: {said}", "AccessDenied", self._server.hint)
         if status in _MISSING:
             raise self._reject(f"{self._uri.shown}: {said}", "ModelNotFound", "Check the URI's path")
         if status == _EMPTY_RANGE and start:
@@ -241,25 +239,9 @@ def _encoding(response: httpx.Response) -> str:
     return str(response.headers.get("content-encoding", "identity")).lower()
 
 
-def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
-    return url.scheme, url.raw_host, url.port
-
-
 def _phrase(status: int) -> str:
     """Ours: the server's own may say anything."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _sentence(error: httpx.HTTPError) -> str:
-    """Ours as well: what is wrong with an answer may hold the answer."""
-    kinds = {
-        "ReadTimeout": f"no data for {IDLE_SECONDS:g} s",
-        "ConnectError": f"cannot connect: {error}",
-        "RemoteProtocolError": "the download broke off, or is no answer of HTTP",
-        "DecodingError": "the compressed body is damaged",
-    }
-    name = type(error).__name__
-    return kinds.get(name, name)

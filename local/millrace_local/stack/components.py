@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,6 +169,7 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
         "MILLRACE_REGISTRY_URL": service_url("registry"),
         "MILLRACE_GATEWAY_URL": service_url("gateway"),
         "MILLRACE_PROMETHEUS_URL": settings.prometheus_url,
+        "MILLRACE_MODEL_CACHE": json.dumps({"hostPath": str(settings.paths.models), "size": "10Gi"}),
         # Everything here runs with the rights of the one person whose machine it is.
         destinations.VARIABLE: destinations.OPEN.as_json(),
         "http_proxy": settings.ingress_url,

@@ -47,6 +47,11 @@ class StackPaths:
         return self.root / "lock"
 
     @property
+    def models(self) -> Path:
+        """The node's cache of models."""
+        return self.root / "models"
+
+    @property
     def api(self) -> Path:
         """The folder of the API server's journal."""
         return self.root / "api"

@@ -6,6 +6,7 @@ itself on SIGTERM: it reports unready, keeps accepting while proxies learn that,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
@@ -29,6 +30,11 @@ PINNED_KEY: Final = "digest"
 # No path that a model's own URI may name: the embedded node rewrites mount paths wherever they stand.
 _FOLDER: Final = "/var/millrace/model"
 _FILE: Final = f"{_FOLDER}/model.onnx"
+# Where a claim that the URI names is mounted, and the node's cache of models.
+_SOURCE: Final = "/var/millrace/source"
+_CACHE: Final = "/var/millrace/cache"
+# Beside the model: notes of the fetch.
+_NOTES_MEBIBYTES: Final = 16
 # For temporary files: the root file system is read-only.
 _SCRATCH: Final = "/var/millrace/scratch"
 # The termination log by name: what runs pods as processes has to put it somewhere else.
@@ -61,11 +67,12 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
             }
         },
         "spec": {
-            "initContainers": [_fetch(spec, revision, platform, image)],
+            "initContainers": [_fetch(namespace, spec, revision, platform, image)],
             "containers": [_serve(name, namespace, spec, device, platform, image)],
             "volumes": [
-                {"name": "model", "emptyDir": {"sizeLimit": _volume_size(platform)}},
+                {"name": "model", "emptyDir": {"sizeLimit": _volume_size(spec, platform)}},
                 {"name": "scratch", "emptyDir": {}},
+                *(volume for volume, _ in _places(namespace, spec, platform)),
             ],
             "terminationGracePeriodSeconds": _GRACE_SECONDS,
             "automountServiceAccountToken": False,
@@ -77,7 +84,30 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
     }
 
 
-def _fetch(spec: ModelDeploymentSpec, revision: str, platform: Platform, image: str) -> Object:
+def _places(namespace: str, spec: ModelDeploymentSpec, platform: Platform) -> Iterator[tuple[Object, Object]]:
+    """What only the fetch sees, as volumes with their mounts: the claim of the URI, and the node's cache."""
+    if claim := _claim(spec):
+        source = {"claimName": claim, "readOnly": True}
+        mount = {"name": "source", "mountPath": _SOURCE, "readOnly": True}
+        yield {"name": "source", "persistentVolumeClaim": source}, mount
+    cache = platform.model_cache
+    if cache is None:
+        return
+    mount = {"name": "cache", "mountPath": _CACHE}
+    if cache.claim:
+        yield {"name": "cache", "persistentVolumeClaim": {"claimName": cache.claim}}, mount
+    else:
+        # By namespace: who knows a digest has the bytes, and nobody has those of another team by it.
+        folder = {"path": cache.host_path, "type": "DirectoryOrCreate"}
+        yield {"name": "cache", "hostPath": folder}, {**mount, "subPath": namespace}
+
+
+def _claim(spec: ModelDeploymentSpec) -> str:
+    scheme, _, rest = spec.model.uri.partition("://")
+    return rest.partition("/")[0] if scheme == "pvc" else ""
+
+
+def _fetch(namespace: str, spec: ModelDeploymentSpec, revision: str, platform: Platform, image: str) -> Object:
     env = {
         "MILLRACE_MODEL_URI": spec.model.uri,
         "MILLRACE_MODEL_PATH": _FILE,
@@ -86,7 +116,12 @@ def _fetch(spec: ModelDeploymentSpec, revision: str, platform: Platform, image: 
     }
     if spec.model.digest:
         env["MILLRACE_MODEL_DIGEST"] = spec.model.digest
+    if _claim(spec):
+        env["MILLRACE_MODEL_VOLUME"] = _SOURCE
+    if platform.model_cache is not None:
+        env |= {"MILLRACE_MODEL_CACHE": _CACHE, "MILLRACE_MODEL_CACHE_BYTES": str(platform.model_cache.bytes)}
     container = _container(FETCH, image, env, read_only_model=False)
+    container["volumeMounts"] += [mount for _, mount in _places(namespace, spec, platform)]
     container["resources"] = complete(None, platform.resources.fetch)
     if not spec.model.digest:
         # Not there for the first pod, which measures what all later ones have to serve.
@@ -130,9 +165,13 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
     }
 
 
-def _volume_size(platform: Platform) -> str:
-    """Of the file, and of the notes beside it; a pod whose volume holds more is evicted."""
-    return f"{platform.model_max_bytes // 2**20 + 16}Mi"
+def _volume_size(spec: ModelDeploymentSpec, platform: Platform) -> str:
+    """Of the files, and of the notes beside them; a pod whose volume holds more is evicted.
+
+    The layers of an image are beside the files that are read from them.
+    """
+    times = 2 if spec.model.uri.startswith("oci://") else 1
+    return f"{times * (platform.model_max_bytes // 2**20) + _NOTES_MEBIBYTES}Mi"
 
 
 def _container(command: str, image: str, env: dict[str, str], *, read_only_model: bool) -> Object:

@@ -5,7 +5,7 @@ Reads only ``metadata`` and ``status`` of Pods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -20,13 +20,23 @@ _BACKING_OFF: Final = "CrashLoopBackOff"
 # What a pod is at whose containers of this kind run.
 _AT: Final = {"initContainerStatuses": "fetching the model", "containerStatuses": "loading the model"}
 OUT_OF_MEMORY: Final = "OOMKilled"
+# What a fetch says of its node's cache.
+CACHE_HIT: Final = "hit"
+CACHE_STORED: Final = "stored"
 
 
 class Fetched(NamedTuple):
-    """The model file as a pod's fetch measured it."""
+    """The model as a pod's fetch measured it: its digest, and the bytes of all its files."""
 
     digest: str
     bytes: int
+
+
+class CacheUse(NamedTuple):
+    """What the fetches of pods say of the caches of their nodes: nodes that keep the model, pods that got it there."""
+
+    nodes: int
+    hits: int
 
 
 class Measurement(NamedTuple):
@@ -49,18 +59,32 @@ class Failure(NamedTuple):
 def measurements(pods: Iterable[Mapping[str, Any]]) -> list[Measurement]:
     """What the finished fetches of pods that stay report, first one first."""
     found = []
-    for pod in pods:
-        metadata = pod["metadata"]
-        for status in _statuses(pod, "initContainerStatuses") if not metadata.get("deletionTimestamp") else ():
-            terminated = (status.get("state") or {}).get("terminated") or {}
-            message = _json(terminated.get("message"))
-            digest, size = message.get("digest"), message.get("bytes", 0)
-            succeeded = status.get("name") == FETCH and terminated.get("exitCode") == 0
-            if succeeded and isinstance(digest, str) and isinstance(size, int):
-                model = Fetched(digest, size)
-                at = str(terminated.get("finishedAt") or "")
-                found.append(Measurement(at, metadata["name"], metadata.get("uid", ""), model))
+    for pod, at, message in _fetches(pods):
+        digest, size = message.get("digest"), message.get("bytes", 0)
+        if isinstance(digest, str) and isinstance(size, int):
+            metadata = pod["metadata"]
+            found.append(Measurement(at, metadata["name"], metadata.get("uid", ""), Fetched(digest, size)))
     return sorted(found)
+
+
+def cache_use(pods: Iterable[Mapping[str, Any]]) -> CacheUse | None:
+    """What pods that stay found in the caches of their nodes; None where no node has a cache."""
+    uses = [((pod.get("status") or {}).get("hostIP"), message.get("cache")) for pod, _, message in _fetches(pods)]
+    if not any(use for _, use in uses):
+        return None
+    return CacheUse(
+        nodes=len({node for node, use in uses if use in (CACHE_HIT, CACHE_STORED)}),
+        hits=sum(use == CACHE_HIT for _, use in uses),
+    )
+
+
+def _fetches(pods: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str, dict[str, Any]]]:
+    """Pods that stay and whose fetch succeeded, with the time of its end and what it says."""
+    for pod in pods:
+        for status in _statuses(pod, "initContainerStatuses") if not pod["metadata"].get("deletionTimestamp") else ():
+            terminated = (status.get("state") or {}).get("terminated") or {}
+            if status.get("name") == FETCH and terminated.get("exitCode") == 0:
+                yield pod, str(terminated.get("finishedAt") or ""), _json(terminated.get("message"))
 
 
 def failure(pods: Iterable[Mapping[str, Any]], memory: Mapping[str, str] | None = None) -> Failure | None:

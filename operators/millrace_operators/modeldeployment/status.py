@@ -214,7 +214,13 @@ def _model(observed: DeploymentObservation, active: str) -> dict[str, Any] | Non
     found = observed.pins.get(active)
     if found is None:
         return None
-    return {"version": model_version(found.model.digest), "digest": found.model.digest, "bytes": found.model.bytes}
+    use = pods.cache_use(observed.pods.get(active, ()))
+    return {
+        "version": model_version(found.model.digest),
+        "digest": found.model.digest,
+        "bytes": found.model.bytes,
+        "cached": use._asdict() if use else None,
+    }
 
 
 def _of_deployment(deployment: Object | None) -> Failure | None:

@@ -11,7 +11,7 @@ from millrace_core.api.base import Resources
 from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.settings import Names
 from millrace_kube.cache import Scope
-from millrace_operators.platform import DefaultResources, Platform
+from millrace_operators.platform import DefaultResources, ModelCache, Platform
 
 
 def _image(process: str) -> str:
@@ -98,7 +98,14 @@ class OperatorSettings(OutgoingSettings):
         10 * 1024**3,
         alias="MILLRACE_MODEL_MAX_BYTES",
         ge=1,
-        description="Most bytes of a model's file: a larger one is not fetched, and its volume holds no more",
+        description="Most bytes of a model's files: a larger one is not fetched, and its volume holds no more",
+    )
+    model_cache: Json[ModelCache] | None = Field(
+        None,
+        alias="MILLRACE_MODEL_CACHE",
+        description='JSON {"hostPath" or "claim", "size"}: where nodes keep the models that their pods have had, so '
+        "that the next pod of one need not fetch it. Empty: nowhere. Pods with a hostPath are refused by the Pod "
+        "Security Standards baseline and restricted",
     )
     image_pull_secrets: Names = Field(
         (),
@@ -153,6 +160,7 @@ class OperatorSettings(OutgoingSettings):
             prometheus_url=self.prometheus_url,
             resources=self._resources(),
             model_max_bytes=self.model_max_bytes,
+            model_cache=self.model_cache,
             image_pull_secrets=self.image_pull_secrets,
             outgoing=self.outgoing,
         )

@@ -9,7 +9,6 @@ large, no room), and nowhere else.
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
@@ -27,6 +26,8 @@ from millrace_core.base import retry
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_data.objects.base import ObjectRange, ObjectReader
 from millrace_data.objects.uri import ObjectUri
+from millrace_services.inference.model_files import PART as PART_SUFFIX
+from millrace_services.inference.model_files import Downloaded, digest
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +36,12 @@ PARALLEL: Final = 8
 ATTEMPTS: Final = 4
 
 
-class Downloaded(NamedTuple):
-    """A whole file: its digest as ``sha256:<hex>`` and its size in bytes."""
-
-    digest: str
-    bytes: int
-
-
 class Download:
     """One file on its way from ``reader`` to ``path``.
 
     Args:
-        most: most bytes of the file.
+        most: most bytes of the model.
+        others: bytes that the model's other files take of these.
         part: bytes of one range.
         pause: seconds before the first retry; later ones wait longer (``base.retry``).
     """
@@ -58,15 +53,18 @@ class Download:
         path: Path,
         *,
         most: int,
+        others: int = 0,
         part: int = PART,
         pause: float = 0.5,
     ) -> None:
-        self.partial = path.with_name(path.name + ".part")
+        self.path = path
+        self.shown = uri.shown
+        self.partial = path.with_name(path.name + PART_SUFFIX)
         self._uri = uri
         self._reader = reader
-        self._path = path
-        self._note = path.with_name(path.name + ".part.json")
-        self._most = most
+        self._note = path.with_name(path.name + PART_SUFFIX + ".json")
+        self._most = most - others
+        self._others = others
         self._part = part
         self._pause = pause
         self._lock = threading.Lock()
@@ -78,8 +76,8 @@ class Download:
             RejectError: the source has no such file, forbids it, or it is empty or too large.
             RetryError: the source is unreachable, the download broke off again and again, or the disk is full.
         """
-        with _disk(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with on_disk(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             for attempt in range(ATTEMPTS):
                 try:
                     self._once()
@@ -96,10 +94,10 @@ class Download:
 
     def arrive(self) -> None:
         """Puts the fetched file in its place, whole or not at all."""
-        with _disk(self._path):
-            self.partial.replace(self._path)
+        with on_disk(self.path):
+            self.partial.replace(self.path)
             self._note.unlink(missing_ok=True)
-            _sync_folder(self._path.parent)
+            sync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Forgets what was fetched, so that the next run starts anew."""
@@ -143,7 +141,7 @@ class Download:
         except (OSError, ValueError, KeyError, TypeError):
             return set()  # no note, or none of ours
         if done:
-            logger.info("resuming", extra={"uri": self._uri.shown, "parts": len(done)})
+            logger.info("resuming", extra={"uri": self.shown, "parts": len(done)})
         return done
 
     def _prepared(self, piece: ObjectRange) -> set[int]:
@@ -151,7 +149,7 @@ class Download:
         self._note.unlink(missing_ok=True)
         size = piece.size or 0
         with self.partial.open("wb") as file:
-            if size > shutil.disk_usage(self._path.parent).free:
+            if size > shutil.disk_usage(self.path.parent).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             file.truncate(size)
         return set()
@@ -176,9 +174,7 @@ class Download:
     def _part_from(self, descriptor: int, first: ObjectRange, start: int, done: set[int]) -> None:
         with self._reader.open(start, min(start + self._part, first.size or 0)) as piece:
             if (piece.size, piece.tag, piece.ranged) != (first.size, first.tag, True):
-                raise RetryError(
-                    f"{self._uri.shown} changed while it was read", field="spec.model.uri", reason="Changed"
-                )
+                raise RetryError(f"{self.shown} changed while it was read", field=self._uri.field, reason="Changed")
             self._write(descriptor, piece, start, done)
 
     def _write(self, descriptor: int, piece: ObjectRange, start: int, done: set[int]) -> None:
@@ -199,35 +195,30 @@ class Download:
             fresh.replace(self._note)
 
     def _identity(self, piece: ObjectRange) -> dict[str, object]:
-        return {"uri": self._uri.shown, "size": piece.size, "tag": piece.tag, "part": self._part}
+        return {"uri": self.shown, "size": piece.size, "tag": piece.tag, "part": self._part}
 
     def _empty(self) -> RejectError:
-        return RejectError(f"{self._uri.shown} is empty", field="spec.model.uri", reason="BadModel")
+        return RejectError(f"{self.shown} is empty", field=self._uri.field, reason="BadModel")
 
     def _too_large(self, said: str) -> RejectError:
+        beside = f" beside {self._others} of the model's other files" if self._others else ""
         return RejectError(
-            f"{self._uri.shown} {said}, {self._most} are the most",
+            f"{self.shown} {said}{beside}, {self._most + self._others} are the most",
             hint="Serve a smaller model, or have the operator's MILLRACE_MODEL_MAX_BYTES raised",
-            field="spec.model.uri",
+            field=self._uri.field,
             reason="TooLarge",
         )
 
     def _broke_off(self, got: int, expected: int) -> RetryError:
         return RetryError(
-            f"{self._uri.shown}: the download broke off after {got} of {expected} bytes",
-            field="spec.model.uri",
+            f"{self.shown}: the download broke off after {got} of {expected} bytes",
+            field=self._uri.field,
             reason="Truncated",
         )
 
 
-def digest(path: Path) -> Downloaded:
-    """Digest and size of a file."""
-    with path.open("rb") as file:
-        return Downloaded(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}", path.stat().st_size)
-
-
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def on_disk(path: Path) -> Iterator[None]:
     """Says of a failing disk which one it is and how full."""
     try:
         yield
@@ -248,7 +239,7 @@ def _free(folder: Path) -> str:
         return "its size cannot be read"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,9 +10,8 @@ from pathlib import Path
 from millrace_core.api.modeldeployment import DIGEST_PATTERN
 from millrace_core.base.errors import NotFoundError, RejectError, RetryError
 from millrace_core.identity.model_version import model_version
-from millrace_services.inference import download
+from millrace_services.inference import model_files
 from millrace_services.inference.dataplane import DataPlane
-from millrace_services.inference.fetch import digest_file
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,23 @@ class Serving:
 
 
 def measured(path: Path) -> str:
-    """The digest of a model file: as ``fetch`` noted it, else by reading the file.
+    """The digest of a model: as ``fetch`` noted it, else by reading its files.
 
     Raises:
-        RejectError: there is no such file (``BadModel``).
+        RejectError: there is no such file, or one beside it is missing (``BadModel``).
     """
     if not path.is_file():
         raise RejectError(f"there is no model file {path}", field="MILLRACE_MODEL_PATH", reason="BadModel")
-    noted = digest_file(path)
+    noted = model_files.digest_file(path)
     text = noted.read_text() if noted.is_file() else ""
-    return text if re.fullmatch(DIGEST_PATTERN, text) else download.digest(path).digest
+    if re.fullmatch(DIGEST_PATTERN, text):
+        return text
+    try:
+        return model_files.measured(path).digest
+    except OSError as error:
+        raise RejectError(
+            f"{path} needs {error.filename}, which cannot be read: {error.strerror}",
+            hint="Put the files with its external data beside it",
+            field="MILLRACE_MODEL_PATH",
+            reason="BadModel",
+        ) from error

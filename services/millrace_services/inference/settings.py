@@ -35,12 +35,16 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 class FetchSettings(OutgoingSettings):
     """What to fetch, and where to."""
 
-    uri: str = Field(alias="MILLRACE_MODEL_URI", description="file, s3, http or https URI, or an absolute path")
+    uri: str = Field(
+        alias="MILLRACE_MODEL_URI",
+        description="file, s3, gs, az, pvc, oci, http or https URI of the ONNX file, or an absolute path",
+    )
     digest: str | None = Field(
         None,
         alias="MILLRACE_MODEL_DIGEST",
         pattern=DIGEST_PATTERN,
-        description="What the file must hash to, as the spec states it; absent: whatever it hashes to is reported",
+        description="The model's digest (millrace_services.inference.model_files), as the spec states it; absent: "
+        "whatever it has is reported",
     )
     pinned: str | None = Field(
         None,
@@ -50,7 +54,24 @@ class FetchSettings(OutgoingSettings):
     )
     path: Path = Field(alias="MILLRACE_MODEL_PATH", description="Where the file goes")
     max_bytes: int = Field(
-        10 * 1024**3, alias="MILLRACE_MODEL_MAX_BYTES", ge=1, description="A model file that is larger is not fetched"
+        10 * 1024**3,
+        alias="MILLRACE_MODEL_MAX_BYTES",
+        ge=1,
+        description="A model whose files are larger together is not fetched",
+    )
+    volume: Path | None = Field(
+        None, alias="MILLRACE_MODEL_VOLUME", description="Where the volume is mounted that a pvc URI names"
+    )
+    cache: Path | None = Field(
+        None,
+        alias="MILLRACE_MODEL_CACHE",
+        description="Folder of the models that this node has had, which its pods share; absent: there is none",
+    )
+    cache_bytes: int = Field(
+        50 * 1024**3,
+        alias="MILLRACE_MODEL_CACHE_BYTES",
+        ge=1,
+        description="Most bytes of all models there; those used longest ago make room",
     )
     termination_log: Path = Field(
         Path("/dev/termination-log"),
