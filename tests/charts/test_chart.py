@@ -13,7 +13,7 @@ from millrace_core.api import names
 from millrace_core.base.destinations import Outgoing
 from millrace_operators.operator.process import LEASE_NAME
 from millrace_operators.operator.settings import OperatorSettings
-from millrace_operators.platform import DefaultResources
+from millrace_operators.platform import DefaultResources, ModelCache
 from millrace_operators.uninstall.settings import UninstallSettings
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.registry.settings import RegistrySettings
@@ -254,6 +254,13 @@ def test_resources_of_the_workloads_reach_the_operators_settings() -> None:
     made = OperatorSettings.load(environ).platform().resources
     assert {name: getattr(made, name) for name in stated} == stated
     assert OperatorSettings.load(operator_environment(rendered(STORE))).platform().resources == DefaultResources()
+
+
+def test_where_nodes_keep_models_reaches_the_operator_and_is_nowhere_by_itself() -> None:
+    for cache in ({"hostPath": "/var/lib/millrace/models", "size": "5Gi"}, {"claim": "models"}):
+        environ = operator_environment(rendered({**STORE, "workloads": {"modelCache": cache}}))
+        assert OperatorSettings.load(environ).model_cache == ModelCache.model_validate(cache)
+    assert "MILLRACE_MODEL_CACHE" not in operator_environment(rendered(STORE))
 
 
 def test_where_connections_may_go_reaches_the_operator_and_the_gateway_and_is_closed_by_itself() -> None:

@@ -58,7 +58,7 @@ class Model(ApiModel):
             ),
             Rule(
                 "!self.startsWith('oci://') || "
-                "self.matches('^oci://[^/@]+/[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
+                "self.matches('^oci://[^/]+/[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
                 "(@sha256:[0-9a-f]{64})?(#.+)?$')",
                 "uri of an artifact or image is oci://registry/repository:tag or oci://registry/repository@sha256:…, "
                 "in lower case, and with #path where it has several ONNX files",
