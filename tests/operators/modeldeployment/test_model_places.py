@@ -125,7 +125,7 @@ def test_every_place_is_taken_as_it_is_documented(uri: str) -> None:
         ("oci://ghcr.io/Team/churn:1", "in lower case"),
         ("oci://ghcr.io", "oci://registry/repository:tag"),
         ("oci://user:s3cret@ghcr.io/a/b", "a user or password is in uri"),
-        ("ftp://h/m.onnx", "(file|s3|gs|az|pvc|oci|https?)"),
+        ("ftp://h/m.onnx", "s3://models/churn/3/model.onnx"),
     ],
 )
 def test_a_place_that_there_cannot_be_is_refused_with_its_form(uri: str, said: str) -> None:
