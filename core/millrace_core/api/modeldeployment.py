@@ -181,7 +181,10 @@ class Inference(ApiModel):
         description="Which requests share a run of the model.",
     )
     queue: Queue = Field(
-        default_factory=Queue, json_schema_extra={"default": {}}, description="Which requests may wait for the model."
+        default_factory=Queue,
+        # The rule is put to the default as it stands, before the defaults of its fields are filled in.
+        json_schema_extra={"default": {"timeout": "1s"}},
+        description="Which requests may wait for the model.",
     )
 
     rules: ClassVar = ()
