@@ -12,10 +12,11 @@ from typing import Any, Final
 # ONNX Runtime reports home unless told otherwise before it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 __all__ = [
     "VERSION",
+    "Fail",
     "InvalidArgument",
     "first_line",
     "has_cuda",

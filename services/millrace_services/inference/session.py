@@ -15,7 +15,7 @@ from millrace_core.base.errors import MillraceError, RejectError, ReportError
 from millrace_services.inference import proof, runtime
 from millrace_services.inference.batching import Batching, buckets, cost_key
 from millrace_services.inference.costs import Costs
-from millrace_services.inference.runtime import InvalidArgument, first_line, is_devices_fault, is_out_of_memory
+from millrace_services.inference.runtime import Fail, InvalidArgument, first_line, is_devices_fault, is_out_of_memory
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, OutputTensor, TensorSpec, from_output, spec_of
 
@@ -68,7 +68,8 @@ class ModelSession:
 
         Raises:
             StoppedError: it was stopped.
-            RejectError: the model refuses the values (an index out of range, rows that do not match).
+            RejectError: the model refuses the values (an index out of range, a division by zero, rows that do not
+                match).
             OutOfMemoryError: there is not the memory for so much.
             ReportError: the model fails for another reason (an operator's fault, a lost GPU).
         """
@@ -87,6 +88,8 @@ class ModelSession:
                     f"this input, {shapes}, takes more memory than the {self.device.upper()} has left",
                     hint="Send fewer rows at once, or try again when others have given theirs back",
                 ) from error
+            if isinstance(error, Fail) and self.device == "cpu":  # an operator says so; on a GPU CUDA may have
+                raise RejectError(f"the model fails at this input: {first_line(error)}", reason="BadTensor") from error
             raise ReportError(f"the model fails: {first_line(error)}", reason="ModelFailed") from error
 
     def still_runs(self) -> bool:

@@ -40,6 +40,17 @@ def quotient(tmp_path_factory) -> Path:
     )
 
 
+@pytest.fixture(scope="module")
+def remainder(tmp_path_factory) -> Path:
+    """a, b [n] INT32 → a mod b."""
+    return write(
+        tmp_path_factory.mktemp("remainder") / "model.onnx",
+        [helper.make_node("Mod", ["a", "b"], ["c"])],
+        [tensor("a", T.INT32, [None]), tensor("b", T.INT32, [None])],
+        [tensor("c", T.INT32, [None])],
+    )
+
+
 def divided(client: httpx.Client, a: int, b: int) -> httpx.Response:
     inputs = [
         {"name": name, "datatype": "INT32", "shape": [1], "data": [value]} for name, value in (("a", a), ("b", b))
@@ -114,6 +125,23 @@ def test_a_request_that_ends_the_process_costs_others_one_connection_and_is_neve
     assert "SIGFPE (integer arithmetic without a result, such as INT_MIN / -1)" in str(line["message"])
     server.terminate(signal.SIGTERM)
     assert server.exit_code() == 0
+
+
+@pytest.mark.slow
+def test_a_remainder_by_zero_is_its_clients_fault_and_one_that_ends_the_process_is_blamed_on_its_input(
+    serve, remainder
+):
+    server = serve(remainder)
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        assert divided(client, 7, 4).json()["outputs"][0]["data"] == [3]
+        by_zero = divided(client, 7, 0)
+        assert by_zero.status_code == 400
+        assert "modulo by zero" in by_zero.json()["error"]
+        with pytest.raises(httpx.TransportError):
+            divided(client, LOWEST, -1)
+        again = divided(client, LOWEST, -1)
+        assert (again.status_code, again.json()["reason"]) == (400, "EndedTheProcess")
+        assert divided(client, 7, 4).json()["outputs"][0]["data"] == [3]
 
 
 @pytest.mark.slow
