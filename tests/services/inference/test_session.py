@@ -90,11 +90,13 @@ def test_input_that_the_memory_does_not_hold_is_too_large_and_the_next_runs(mode
     assert loaded.run({"x": np.array([[2], [3]], np.float32)}, ["most"])[0].values.tolist() == [[6.0], [9.0]]
 
 
-def test_a_model_that_fails_for_reasons_of_its_own_is_reported(models):
+def test_an_operator_that_fails_is_a_bad_request_on_a_cpu_and_reported_on_a_gpu_which_may_be_lost(models):
     loaded = session.load(models["columns"], "cpu", 1)
     feeds = {"age": np.ones((2, 2), np.float32), "v__height": np.ones((2, 3), np.float32)}
-    with pytest.raises(ReportError, match="the model fails"):
+    with pytest.raises(RejectError, match="the model fails at this input: .*Add node"):
         loaded.run(feeds, ["total"])
+    with pytest.raises(ReportError, match="the model fails"):
+        session.ModelSession(loaded._session, loaded.signature, "gpu").run(feeds, ["total"])
 
 
 def test_inputs_with_different_numbers_of_rows_are_a_bad_request(models):
