@@ -93,7 +93,7 @@ def test_input_that_the_memory_does_not_hold_is_too_large_and_the_next_runs(mode
 def test_an_operator_that_fails_is_a_bad_request_on_a_cpu_and_reported_on_a_gpu_which_may_be_lost(models):
     loaded = session.load(models["columns"], "cpu", 1)
     feeds = {"age": np.ones((2, 2), np.float32), "v__height": np.ones((2, 3), np.float32)}
-    with pytest.raises(RejectError, match="the model fails at this input: .*Add node"):
+    with pytest.raises(RejectError, match=r"the model fails at this input: .*Add node"):
         loaded.run(feeds, ["total"])
     with pytest.raises(ReportError, match="the model fails"):
         session.ModelSession(loaded._session, loaded.signature, "gpu").run(feeds, ["total"])

@@ -11,7 +11,9 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.copies import parsed_size
 from millrace_core.features.expressions.expressions import parse, type_of
 from millrace_core.features.expressions.growth import MOST_BYTES, UNKNOWN
+from millrace_core.features.expressions.growth_rules import Bound
 from millrace_core.features.expressions.pattern_states import states
+from millrace_core.features.expressions.polynomial import constant
 
 WHERE = "spec.features[2].expression"
 
@@ -183,6 +185,29 @@ def test_no_value_is_longer_than_its_bound(written: str) -> None:
     grown = expression.growth(lambda _: UNKNOWN)
     assert found <= grown.value.size.at(2 * len(text.encode()))
     assert expression.longest is None or grown.bytes.at(expression.longest) <= MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "regexp_replace(a, 'x*', 'zz', 'g')",
+        "regexp_replace(a, 'b', '\\0\\0\\0\\0', 'g')",
+        "regexp_replace(a, '(b)(b)', '\\1\\2\\1', 'g')",
+        "concat_ws(a, string_split(a, ''))",
+        "concat_ws(a, a, a, a)",
+        "array_to_string(string_split(a, ''), a)",
+        "replace(a, 'b', a)",
+        "array_to_string(list_transform(string_split(a, ''), lambda x: x || a), '')",
+    ],
+)
+def test_the_longest_value_that_a_function_makes_is_within_its_bound(written: str) -> None:
+    expression = parse(written, where=WHERE)
+    for text in ("b" * 60, "b"):
+        with duckdb.connect() as connection:
+            sql = expression.over({("a",): "$1::varchar"})
+            [found] = connection.execute(f"select strlen(({sql})::varchar)", [text]).fetchall()[0]
+        size = expression.growth(lambda _, text=text: Bound(constant(len(text)), constant(len(text)))).value.size.at(0)
+        assert found <= size <= 100 * found + 5000, (found, size)
 
 
 @pytest.mark.parametrize("text", ["split(", "concat_ws("])
