@@ -1,0 +1,87 @@
+"""From the spool to the lake: each segment becomes one Parquet file, and goes when that is there."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from millrace_core.base.errors import MillraceError
+from millrace_core.evidence import layout
+from millrace_core.evidence.columns import united
+from millrace_data.evidence import spool
+from millrace_data.evidence.lake import Lake
+from millrace_data.evidence.spool import Segment, Spool
+
+logger = logging.getLogger(__name__)
+
+_HOUR_MICROSECONDS = 3600 * 1_000_000
+
+
+@dataclass
+class Shipper:
+    """Brings closed segments to the lake.
+
+    Args:
+        lake: opened at the first use, which may wait for a server.
+        writer: UID of the pod: what its files are called, with their sequence.
+        dropped: called with the number of rows that are given up.
+        limit: most bytes of the spool.
+    """
+
+    spool: Spool
+    lake: Callable[[], Lake]
+    namespace: str
+    service: str
+    writer: str
+    dropped: Callable[[int], None]
+    limit: int
+
+    def ship_all(self) -> bool:
+        """Ships the closed segments, oldest first; False where the lake refused one, which stays, with all after it."""
+        for segment in self.spool.closed():
+            try:
+                self._ship(segment)
+            except MillraceError as error:
+                logger.warning("evidence stays in the spool: %s", error)
+                return False
+        return True
+
+    def make_room(self) -> None:
+        """Gives up the oldest closed segments until the spool keeps its limit."""
+        excess = self.spool.bytes() - self.limit
+        for segment in self.spool.closed():
+            if excess <= 0:
+                return
+            excess -= segment.bytes
+            lost = self._rows(segment)
+            self.spool.remove(segment)
+            self.dropped(lost)
+            logger.error(
+                "the spool is full: %d rows that are not in the lake are lost", lost, extra={"file": segment.path.name}
+            )
+
+    def _ship(self, segment: Segment) -> None:
+        try:
+            blocks = [block for block in spool.read(segment.path) if block.num_rows]
+        except FileNotFoundError:  # given up meanwhile
+            return
+        if blocks:
+            hour = layout.hour_of(self.namespace, self.service, segment.hour * _HOUR_MICROSECONDS)
+            name = layout.file_name(self.writer, segment.sequence)
+            with tempfile.TemporaryDirectory(dir=segment.path.parent) as scratch:
+                whole = Path(scratch) / name
+                pq.write_table(united(blocks), whole, compression="zstd", row_group_size=131_072)
+                self.lake().put(f"{hour.folder}/{name}", whole)
+        self.spool.remove(segment)
+
+    @staticmethod
+    def _rows(segment: Segment) -> int:
+        try:
+            return spool.rows(segment.path)
+        except FileNotFoundError:
+            return 0

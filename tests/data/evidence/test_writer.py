@@ -1,0 +1,171 @@
+"""From the queue to the lake: what is lost, what is counted, what is there twice."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millrace_core.base.errors import RetryError
+from millrace_core.evidence.record import PredictionRecord
+from millrace_data.evidence.lake import Lake
+from millrace_data.evidence.shipping import Shipper
+from millrace_data.evidence.spool import Spool
+from millrace_data.evidence.writer import EvidenceWriter, Limits
+from tests.data.evidence.rows import BEGIN, HOUR, convert, record, table
+
+UID = "6f1c2a7b-0000"
+
+
+class Log:
+    """A writer over folders, whose lake is there or not."""
+
+    def __init__(self, root: Path, limits: Limits = Limits(), limit: int = 2**30) -> None:  # noqa: B008 frozen
+        self.away = False
+        self.dropped: Counter[str] = Counter()
+        self.spool = Spool(root / "spool")
+        self.shipper = Shipper(
+            self.spool, self._lake(root / "lake"), "shop", "ranker", UID, lambda n: self._drop("spool", n), limit
+        )
+        self.now = 0.0
+        self.writer: EvidenceWriter[PredictionRecord] = EvidenceWriter(
+            self.convert, self.spool, self.shipper, self._drop, limits, clock=lambda: self.now
+        )
+
+    def convert(self, records: Sequence[PredictionRecord]) -> pa.Table:
+        if any(each.id == "poison" for each in records):
+            raise ValueError("poison")
+        return convert(records)
+
+    def _drop(self, reason: str, count: int) -> None:
+        self.dropped[reason] += count
+
+    def _lake(self, folder: Path) -> Callable[[], Lake]:
+        def lake() -> Lake:
+            if self.away:
+                raise RetryError("the lake is away")
+            return Lake(folder.as_uri(), {})
+
+        return lake
+
+
+def files(root: Path) -> list[Path]:
+    return sorted((root / "lake").rglob("*.parquet"))
+
+
+def ids(root: Path) -> list[str]:
+    return [each for path in files(root) for each in pq.ParquetFile(path).read(["id"]).column("id").to_pylist()]
+
+
+def test_a_segment_becomes_one_file_of_its_hour_and_goes(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for identity in ("a", "b"):
+        log.writer.add(record(identity), 10)
+    log.writer.flush()
+    assert log.shipper.ship_all()
+    assert ids(tmp_path) == []  # the segment is still open
+    log.now = 61.0
+    log.writer.flush()
+    assert log.shipper.ship_all()
+    (path,) = files(tmp_path)
+    where = "predictions/namespace=shop/service=ranker/date=2024-12-26/hour=08"
+    assert path == tmp_path / "lake" / where / f"{UID}-00000001.parquet"
+    assert ids(tmp_path) == ["a", "b"]
+    assert log.spool.bytes() == 0
+
+
+def test_a_batch_over_the_hour_is_two_files(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.writer.add(record("a", BEGIN + HOUR - 1), 10)
+    log.writer.add(record("b", BEGIN + HOUR), 10)
+    log.writer.start()
+    assert log.writer.close(60)
+    assert [path.parent.name for path in files(tmp_path)] == ["hour=08", "hour=09"]
+
+
+def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> None:
+    log = Log(tmp_path, Limits(records=2, bytes=100))
+    for identity, size in (("a", 10), ("large", 95), ("b", 10), ("c", 10)):
+        log.writer.add(record(identity), size)
+    assert log.dropped == {"queue": 2}
+    log.writer.flush()
+    log.writer.add(record("d"), 95)  # there is room again
+    log.writer.start()
+    assert log.writer.close(60)
+    assert ids(tmp_path) == ["a", "b", "d"]
+
+
+def test_a_record_without_a_form_takes_no_other_with_it(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for identity in ("a", "poison", "b"):
+        log.writer.add(record(identity), 10)
+    log.writer.start()
+    assert log.writer.close(60)
+    assert (ids(tmp_path), log.dropped) == (["a", "b"], {"unwritable": 1})
+
+
+def test_while_the_lake_is_away_the_spool_keeps_all_and_a_restart_ships_it_once(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.away = True
+    log.writer.add(record("a"), 10)
+    log.writer.start()
+    assert not log.writer.close(60)
+    log.spool.close()
+    assert ids(tmp_path) == []
+    again = Log(tmp_path)
+    again.writer.add(record("b"), 10)
+    again.writer.start()
+    assert again.writer.close(60)
+    assert ids(tmp_path) == ["a", "b"]
+
+
+def test_what_was_shipped_when_the_process_ended_is_shipped_again_over_itself(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.spool.append(table("a"), BEGIN // HOUR)
+    log.spool.close_segment()
+    (segment,) = log.spool.closed()
+    kept = segment.path.read_bytes()
+    assert log.shipper.ship_all()
+    segment.path.write_bytes(kept)  # the end came before it was removed
+    assert log.shipper.ship_all()
+    assert ids(tmp_path) == ["a"]
+
+
+def test_a_full_spool_gives_up_the_oldest_and_counts_its_rows(tmp_path: Path) -> None:
+    log = Log(tmp_path, limit=1)
+    log.away = True
+    for at, identities in enumerate((["a", "b", "c"], ["d"])):
+        log.spool.append(table(*identities, at=BEGIN + at * HOUR), BEGIN // HOUR + at)
+    log.shipper.limit = log.spool.bytes() - 1
+    log.spool.close_segment()
+    log.shipper.make_room()
+    log.away = False
+    assert log.shipper.ship_all()
+    assert (ids(tmp_path), log.dropped) == (["d"], {"spool": 3})
+
+
+def test_a_slow_lake_keeps_nobody_from_the_spool(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    asked, go = threading.Event(), threading.Event()
+    lake = log.shipper.lake
+
+    def slow() -> Lake:
+        asked.set()
+        go.wait(60)
+        return lake()
+
+    log.shipper.lake = slow
+    log.spool.append(table("a"), BEGIN // HOUR)
+    log.spool.close_segment()
+    log.writer.start()
+    assert asked.wait(60)
+    log.writer.add(record("b"), 10)
+    log.writer.flush()
+    assert log.spool.open is not None
+    go.set()
+    assert log.writer.close(60)
+    assert ids(tmp_path) == ["a", "b"]
