@@ -79,6 +79,11 @@ PROCESSES: Final[Mapping[str, Process]] = {
         ("millrace_services.inference",),
         frozenset({*KUBERNETES, *ENGINES, "boto3", "redis", "sqlalchemy"}),
     ),
+    "evidence": Process(
+        ("millrace_services.evidence",),
+        ("millrace_services.evidence",),
+        frozenset({*KUBERNETES, *WEB, *MODELS, *ENGINES, "redis", "sqlalchemy"}),
+    ),
     "materialize": Process(
         ("millrace_services.materialize", "run"),
         ("millrace_services.materialize", "millrace_data.sources"),
@@ -190,7 +195,7 @@ def test_a_process_starts_with_its_own_libraries_alone_and_waits_for_no_other(na
     assert "typer" not in allowed
     ended = run(tmp_path, ("-m", *process.command), allowed)
     # It has imported all that it starts with, and has come to its settings.
-    assert re.search("MILLRACE_(LOG_LEVEL|FEATURE_VIEW)", ended.output), ended.output
+    assert re.search("MILLRACE_(LOG_LEVEL|FEATURE_VIEW|LAKE_URI)", ended.output), ended.output
     assert "Traceback" not in ended.output
     assert ended.code == 2
     assert process.rooms[0].partition(".")[0] in ended.loaded

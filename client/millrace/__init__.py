@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from millrace.sdk.historical import TrainingSet
     from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures
+    from millrace.sdk.predictions import Predictions
     from millrace.sdk.pushing import PushResult
     from millrace_core.features.offline.verify import VerifyReport
 
@@ -27,6 +28,7 @@ __all__ = [
     "MillraceError",
     "NotFoundError",
     "OnlineFeatures",
+    "Predictions",
     "PushResult",
     "RejectError",
     "ReportError",
@@ -40,6 +42,7 @@ _MODULES = {
     "FeatureStore": lazy_import("millrace.sdk.feature_store"),
     "MaterializeResult": lazy_import("millrace.sdk.materialization"),
     "OnlineFeatures": lazy_import("millrace.sdk.online"),
+    "Predictions": lazy_import("millrace.sdk.predictions"),
     "PushResult": lazy_import("millrace.sdk.pushing"),
     "TrainingSet": lazy_import("millrace.sdk.historical"),
     "VerifyReport": lazy_import("millrace_core.features.offline.verify"),

@@ -87,6 +87,8 @@ class Platform:
         model_max_bytes: of a model's files: a larger one is not fetched, and its volume holds no more.
         model_cache: where nodes keep models; None: nowhere.
         image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
+        lake_uri: where evidence goes that no object names a place for; empty: nowhere.
+        lake_secret: name of a Secret of each pod's own namespace that has the keys of that lake; empty: none.
         outgoing: where connections may go that users' objects name.
     """
 
@@ -103,6 +105,8 @@ class Platform:
     model_max_bytes: int = 10 * 1024**3
     model_cache: ModelCache | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    lake_uri: str = ""
+    lake_secret: str = ""
     outgoing: Outgoing = field(default_factory=Outgoing)
 
     def going_out(self) -> dict[str, str]:

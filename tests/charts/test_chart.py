@@ -15,6 +15,7 @@ from millrace_operators.operator.process import LEASE_NAME
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_operators.platform import DefaultResources, ModelCache
 from millrace_operators.uninstall.settings import UninstallSettings
+from millrace_services.evidence.settings import EvidenceSettings
 from millrace_services.gateway.settings import GatewaySettings
 from millrace_services.registry.settings import RegistrySettings
 from tests import kubernetes_peer
@@ -70,6 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "imagePullSecrets": ["one", "two"],
         "workloads": {"resources": {"serve": {"limits": {"cpu": 8, "memory": "16Gi"}}}},
         **dict.fromkeys(PROCESSES, PLACED),
+        "evidence": {"uri": "s3://lake/evidence", "existingSecret": "lake", **PLACED},
     },
 }
 
@@ -167,7 +169,9 @@ def one(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]
 
 def pod_specs(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The spec of every pod that the chart makes."""
-    return [each["spec"]["template"]["spec"] for each in documents if each["kind"] in ("Deployment", "Job")]
+    jobs = [each["spec"]["jobTemplate"] for each in documents if each["kind"] == "CronJob"]
+    others = [each for each in documents if each["kind"] in ("Deployment", "Job")]
+    return [each["spec"]["template"]["spec"] for each in [*others, *jobs]]
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -261,6 +265,29 @@ def test_where_nodes_keep_models_reaches_the_operator_and_is_nowhere_by_itself()
         environ = operator_environment(rendered({**STORE, "workloads": {"modelCache": cache}}))
         assert OperatorSettings.load(environ).model_cache == ModelCache.model_validate(cache)
     assert "MILLRACE_MODEL_CACHE" not in operator_environment(rendered(STORE))
+
+
+def test_a_lake_reaches_the_operator_and_has_a_job_and_without_one_there_is_none() -> None:
+    lake = {"uri": "s3://lake/evidence", "existingSecret": "keys", "retention": "30d", **PLACED}
+    documents = rendered({**STORE, "evidence": lake})
+    environ = operator_environment(documents)
+    assert (environ["MILLRACE_LAKE_URI"], environ["MILLRACE_LAKE_SECRET"]) == ("s3://lake/evidence", "keys")
+    job = one(documents, "CronJob", "millrace-evidence")
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert find_spec(f"{container['command'][2]}.__main__")
+    told = {variable["name"]: variable.get("value") for variable in container["env"][:-2]}
+    assert {**told, "TMPDIR": "/tmp"} == {
+        "MILLRACE_LAKE_URI": "s3://lake/evidence",
+        "MILLRACE_LAKE_RETENTION": "30d",
+        "TMPDIR": "/tmp",
+    }
+    assert {*told} - {"TMPDIR"} <= {field.alias for field in EvidenceSettings.model_fields.values()}
+    assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
+    assert container["env"][-2:] == PLACED["extraEnv"]
+    assert {name: pod[name] for name in ("nodeSelector", "tolerations", "affinity")}.items() <= PLACED.items()
+    assert "CronJob" not in {each["kind"] for each in rendered(STORE)}
+    assert "MILLRACE_LAKE_URI" not in operator_environment(rendered(STORE))
 
 
 def test_where_connections_may_go_reaches_the_operator_and_the_gateway_and_is_closed_by_itself() -> None:

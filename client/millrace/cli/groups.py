@@ -23,6 +23,7 @@ ENTRY_POINTS: Final = "millrace.commands"
 BUILT_IN: Final = (
     EntryPoint("features", "millrace.cli.features:app", ENTRY_POINTS),
     EntryPoint("datasets", "millrace.cli.datasets:app", ENTRY_POINTS),
+    EntryPoint("predictions", "millrace.cli.predictions:app", ENTRY_POINTS),
     EntryPoint("experiment", "millrace.cli.experiment:app", ENTRY_POINTS),
 )
 # Commands that stand beside the groups: functions.

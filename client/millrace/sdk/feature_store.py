@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from millrace.sdk import embedded, frames, historical, materialization, pushing, skew
     from millrace.sdk import online as online_features
+    from millrace.sdk import predictions as prediction_log
     from millrace.sdk import registry as registry_client
     from millrace.sdk.historical import Period, TrainingSet
     from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures, Reader
+    from millrace.sdk.predictions import Predictions
     from millrace.sdk.pushing import Pusher, PushResult
     from millrace.sdk.registry import Registry
     from millrace_core.features.history.history import HistorySource
@@ -43,6 +45,7 @@ else:
         lazy_import(f"millrace.sdk.{name}")
         for name in ("embedded", "frames", "historical", "materialization", "pushing", "skew")
     )
+    prediction_log = lazy_import("millrace.sdk.predictions")
     online_features, registry_client = lazy_import("millrace.sdk.online"), lazy_import("millrace.sdk.registry")
 
 _NO_STORE = 'Pass online="redis://host:6379", or online="embedded" for one of your own in .millrace'
@@ -130,6 +133,17 @@ class FeatureStore(Catalogue):
         """
         url = embedded.resolve(online) if online else None
         return cls(*definitions.from_cluster(kubeconfig, namespace), namespace, gateway=gateway_url, store_url=url)
+
+    def predictions(
+        self,
+        service: str,
+        start: TimeArgument | None = None,
+        end: TimeArgument | None = None,
+        columns: Sequence[str] | None = None,
+        lake: str | os.PathLike[str] | None = None,
+    ) -> Predictions:
+        """What was logged of a service's predictions, as ``predictions.read`` has it, in this project's namespace."""
+        return prediction_log.read(service, namespace=self._project, start=start, end=end, columns=columns, lake=lake)
 
     def describe(self, view: str) -> dict[str, Any]:
         """All that is known of a view: entities, features with their types and what they mean, source, ttl, schema

@@ -47,6 +47,12 @@ class Tabular:
             raise RejectError("Polars is not installed", hint=_NOTEBOOK) from error
         return polars.from_arrow(self.table)
 
+    def to_duckdb(self) -> Any:
+        """As a relation of DuckDB, over a connection of its own."""
+        import duckdb  # noqa: PLC0415 a second of imports that most callers do without
+
+        return duckdb.connect().from_arrow(self.table)
+
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """To a Parquet file, which is whole or not there at all.
 

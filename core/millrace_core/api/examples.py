@@ -21,6 +21,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     modeldeployment.DIGEST_PATTERN: (f"sha256:{'0123456789abcdef' * 4}",),
     modeldeployment.SECONDS_TO_HOURS: ("30s", "5m", "1h30m"),
     modeldeployment.MAX_DELAY: ("0s", "2ms"),
+    modeldeployment.LAKE_URI: ("s3://lake/evidence", "file:///lake/evidence"),
+    modeldeployment.LOG_COLUMN: ("unit", "entity.user_id", "input.text"),
     modeldeployment.SERVICE: ("churn", "churn-eu"),
     feature_reference.PATTERN: ("user-stats:visits", "user-stats as sender(user_id=sender_id):visits"),
     experiment.HEADER: ("x-arm", "x_tester"),

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from millrace_core.api import feature_reference
+from millrace_core.api import feature_reference, names
 from millrace_core.api.base import (
     ATOMIC_LIST,
     ApiModel,
@@ -34,6 +34,12 @@ SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 SECONDS_TO_HOURS = r"^([0-9]+(s|m|h))+$"
 MAX_DELAY = r"^([0-9]{1,3}ms|[01]s)$"
 MODEL_URI = r"^(file|s3|gs|az|pvc|oci|https?)://.+$"
+LAKE_URI = r"^(file|s3)://.+$"
+
+# A column of the log that may be redacted.
+LOG_COLUMN = r"^(unit|(entity|feature|request|input|output)\.[^\s].*)$"
+
+UNIT_HEADER = r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$"
 
 
 class Model(ApiModel):
@@ -163,6 +169,49 @@ class Queue(ApiModel):
     rules: ClassVar = (Rule("self.timeout.matches('[1-9]')", "spec.inference.queue.timeout must be more than 0"),)
 
 
+class Redact(ApiModel):
+    """A column that the log does not have as it is."""
+
+    column: Annotated[str, Field(pattern=LOG_COLUMN, max_length=310)] = Field(
+        description="Its name in the log: unit, or entity.<key>, feature.<view>__<name>, request.<field>, input.<name> "
+        "or output.<name>."
+    )
+    how: Literal["drop", "hash"] = Field(
+        default="drop",
+        description="drop leaves it out; hash keeps the SHA-256 of each value, by which equal ones stay equal and "
+        "guessed ones can be checked.",
+    )
+
+
+class PredictionLog(ApiModel):
+    """What is logged of predictions, and where to."""
+
+    sample: Annotated[float, Field(ge=0.000001, le=1)] = Field(
+        default=1.0, description="The fraction of prediction ids that is logged; a hash of the id decides."
+    )
+    uri: Annotated[str, Field(pattern=LAKE_URI, max_length=2048)] | None = Field(
+        default=None,
+        description="The lake that the log goes to: s3://bucket/path, or file:///path; absent: that of the platform. "
+        "Files of another lake are merged and deleted by nobody unless somebody runs the platform's job for it.",
+    )
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, as needed, AWS_SESSION_TOKEN, "
+        "AWS_ENDPOINT_URL and AWS_REGION; absent: the one that the platform's settings name.",
+    )
+    unit_header: Annotated[str, Field(pattern=UNIT_HEADER, max_length=128)] = Field(
+        default=names.UNIT_HEADER,
+        description="Header, in lower case, that has the unit, such as the user, by which predictions meet exposures "
+        "and outcomes.",
+    )
+    redact: list[Redact] = Field(
+        default_factory=list,
+        max_length=200,
+        description="Columns that are left out or hashed before anything is written.",
+        json_schema_extra=list_map("column"),
+    )
+
+
 class Inference(ApiModel):
     """How the model runs."""
 
@@ -186,6 +235,7 @@ class Inference(ApiModel):
         json_schema_extra={"default": {"timeout": "1s"}},
         description="Which requests may wait for the model.",
     )
+    log: PredictionLog | None = Field(default=None, description="The log of predictions; absent: nothing is logged.")
 
     rules: ClassVar = ()
 
@@ -380,7 +430,9 @@ __all__ = [
     "ModelDeploymentSpec",
     "ModelDeploymentStatus",
     "ModelStatus",
+    "PredictionLog",
     "Quantity",
+    "Redact",
     "ReplicaStatus",
     "Scaling",
     "ServingFeatures",

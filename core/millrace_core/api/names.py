@@ -34,7 +34,10 @@ INTERVAL: Final = f"{GROUP}/interval"  # start/end that a Job was made to cover
 # Secret with the online store's URL, for the Jobs of a namespace's FeatureViews. One name, so that RBAC can name it.
 STORE_SECRET: Final = "millrace-store-url"  # noqa: S105 a name
 
+# Headers of a request that say what an Experiment did with it.
 ARM_HEADER: Final = "x-millrace-arm"
+EXPERIMENT_HEADER: Final = "x-millrace-experiment"
+UNIT_HEADER: Final = "x-millrace-unit"
 
 
 def digest(value: Any) -> str:

@@ -4,10 +4,10 @@ A revision is one rendering of one spec. It is made once and kept: what the user
 template that Millrace made of it then, and the digest that its first pod measured. Pods of a revision are put back
 from what is kept, so one revision never runs two templates and never serves two models.
 
-A new revision comes when the content changes: the model's URI, digest or credentials, the features, the resources, the
-device, the GPU, batching or the queue; or when the user asks for one by the command ``restart``. The number of pods and
-words about the deployment change nothing, and a new release of Millrace changes nothing either: its image, limits,
-environment, probes, addresses and defaults reach the revisions that are made from then on.
+A new revision comes when the content changes: the model's URI, digest or credentials, the features, the log, the
+resources, the device, the GPU, batching or the queue; or when the user asks for one by the command ``restart``. The
+number of pods and words about the deployment change nothing, and a new release of Millrace changes nothing either: its
+image, limits, environment, probes, addresses and defaults reach the revisions that are made from then on.
 
 A revision is named after the deployment and a hash of the object, its number and its content, so a name never comes
 back for something else. What clients and records of predictions compare is the model version, not this.
@@ -42,6 +42,7 @@ def content(name: str, spec: ModelDeploymentSpec, device: str, *, defaults: bool
         "service": service_name(name, spec),
         "model": spec.model.model_dump(**options),
         "features": spec.features.model_dump(**options) if spec.features else None,
+        "log": spec.inference.log.model_dump(**options) if spec.inference.log else None,
         "resources": (spec.resources or Resources()).model_dump(**options),
         "device": _CPU if device == _CPU else spec.inference.device,
         "batching": spec.inference.batching.model_dump(**options),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 # Those that the platform runs as pods; the operator runs as a process of the stack.
-OWN = tuple(f"millrace/{name}" for name in ("gateway", "inference", "inference-gpu", "materialize", "registry"))
+OWN = tuple(
+    f"millrace/{name}" for name in ("evidence", "gateway", "inference", "inference-gpu", "materialize", "registry")
+)
 
 
 def repository(image: str) -> str:

@@ -14,7 +14,17 @@ from millrace_core.base.errors import RejectError, ReportError
 from millrace_kube.client import Client
 from millrace_kube.connection import load
 from millrace_kube.errors import ApiError
-from millrace_kube.resources import DEFINITIONS, DEPLOYMENTS, LEASES, NAMESPACES, NODES, SECRETS, SERVICES, Object
+from millrace_kube.resources import (
+    CRON_JOBS,
+    DEFINITIONS,
+    DEPLOYMENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    SECRETS,
+    SERVICES,
+    Object,
+)
 from millrace_kube.times import now
 from millrace_local.node.registration import HOLDER, LEASE_NAMESPACE, LEASE_SECONDS
 
@@ -22,7 +32,7 @@ GROUP = "millrace.dev"
 ESTABLISHED_SECONDS = 30.0
 CLEAN_UP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES)}
+_RESOURCES = {one.kind: one for one in (DEFINITIONS, NAMESPACES, SECRETS, DEPLOYMENTS, SERVICES, CRON_JOBS)}
 
 
 async def check_free(kubeconfig: Path, node: str, holder: str) -> None:

@@ -168,6 +168,7 @@ def _operator(settings: StackSettings, programs: Programs) -> Component:
         "MILLRACE_STORE_URL": settings.redis_url,
         "MILLRACE_REGISTRY_URL": service_url("registry"),
         "MILLRACE_GATEWAY_URL": service_url("gateway"),
+        "MILLRACE_LAKE_URI": settings.paths.lake.as_uri(),
         "MILLRACE_PROMETHEUS_URL": settings.prometheus_url,
         "MILLRACE_MODEL_CACHE": json.dumps({"hostPath": str(settings.paths.models), "size": "10Gi"}),
         # Everything here runs with the rights of the one person whose machine it is.

@@ -20,7 +20,9 @@ def service_url(name: str) -> str:
     return f"http://millrace-{name}.{NAMESPACE}.svc"
 
 
-def objects(components: Sequence[str], *, version: str, store_url: str, registry_folder: Path) -> list[Json]:
+def objects(
+    components: Sequence[str], *, version: str, store_url: str, registry_folder: Path, lake: Path
+) -> list[Json]:
     """The objects that the API server has from its start, in the order in which they can be created.
 
     ``version`` is the tag of the images.
@@ -45,7 +47,35 @@ def objects(components: Sequence[str], *, version: str, store_url: str, registry
         # Everything here runs with the rights of the one person whose machine it is.
         outgoing = {"name": destinations.VARIABLE, "value": destinations.OPEN.as_json()}
         system += _service("gateway", version, [store, registry, outgoing])
+    if "agent" in components:
+        system.append(_evidence(version, lake))
     return system
+
+
+def _evidence(version: str, lake: Path) -> Json:
+    """The job that merges the lake's files, and deletes old ones."""
+    labels = {"app.kubernetes.io/name": "millrace-evidence", "app.kubernetes.io/part-of": "millrace"}
+    container = {
+        "name": "evidence",
+        "image": f"millrace/evidence:{version}",
+        "command": ["python", "-m", "millrace_services.evidence"],
+        "env": [{"name": "MILLRACE_LAKE_URI", "value": lake.as_uri()}],
+    }
+    pod = {"restartPolicy": "Never", "containers": [container]}
+    job = {"backoffLimit": 1, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "millrace-evidence", "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "schedule": "17 * * * *",
+            "timeZone": "Etc/UTC",
+            "concurrencyPolicy": "Forbid",
+            "successfulJobsHistoryLimit": 1,
+            "failedJobsHistoryLimit": 1,
+            "jobTemplate": {"spec": job},
+        },
+    }
 
 
 def _service(

@@ -21,13 +21,17 @@ def prepare(settings: StackSettings, version: str) -> None:
         OSError: the folder cannot be written.
     """
     paths = settings.paths
-    for folder in (paths.api, paths.store, paths.mesh, paths.platform, paths.registry, paths.logs):
+    for folder in (paths.api, paths.store, paths.mesh, paths.platform, paths.registry, paths.lake, paths.logs):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(
         paths.store_settings, f"requirepass {settings.store_password}\n" if settings.store_password else ""
     )
     objects = platform.objects(
-        settings.components, version=version, store_url=settings.redis_url, registry_folder=paths.registry
+        settings.components,
+        version=version,
+        store_url=settings.redis_url,
+        registry_folder=paths.registry,
+        lake=paths.lake,
     )
     documents = "".join(f"---\n{json.dumps(item)}\n" for item in objects)
     write_atomically(paths.platform / "platform.yaml", documents)

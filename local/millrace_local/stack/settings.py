@@ -87,6 +87,11 @@ class StackPaths:
         return self.root / "registry"
 
     @property
+    def lake(self) -> Path:
+        """The evidence lake."""
+        return self.root / "lake"
+
+    @property
     def logs(self) -> Path:
         """One log file per component."""
         return self.root / "logs"

@@ -11,6 +11,7 @@ from millrace_core.api.modeldeployment import ModelDeploymentSpec, service_name
 from millrace_core.base.errors import NotFoundError, RejectError
 
 OFFLINE: Final = "FeaturesNotOnline"
+NO_LAKE: Final = "NoEvidenceLake"
 # As many names as a message shows.
 _SHOWN: Final = 20
 
@@ -24,18 +25,20 @@ class Surroundings:
         leaving: those of them that are being deleted, and take no new readers.
         older: services of the namespace's older ModelDeployments that may need the same objects.
         foreign: names of Services that somebody else has made under the names needed here.
+        lake: whether the platform has an evidence lake.
     """
 
     views: Mapping[str, Mapping[str, Any]]
     leaving: Sequence[str] = ()
     older: Sequence[str] = ()
     foreign: Sequence[str] = ()
+    lake: bool = False
 
 
 def objection(name: str, spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
     """The first thing that stands against it, or None. It may vanish when other objects change."""
     service = service_name(name, spec)
-    return _name_taken(service, around) or _unknown_features(spec, around) or _shared_label(spec)
+    return _name_taken(service, around) or _unknown_features(spec, around) or _shared_label(spec) or _log(spec, around)
 
 
 def _name_taken(service: str, around: Surroundings) -> RejectError | None:
@@ -100,6 +103,29 @@ def _shared_label(spec: ModelDeploymentSpec) -> RejectError | None:
         feature_reference.refuse_shared_labels(meant, field="spec.features.refs")
     except RejectError as error:
         return error
+    return None
+
+
+def _log(spec: ModelDeploymentSpec, around: Surroundings) -> RejectError | None:
+    log = spec.inference.log
+    if log is None:
+        return None
+    if log.uri is None and not around.lake:
+        return RejectError(
+            "predictions are to be logged, and there is no place for them: the platform has no evidence lake",
+            hint="Give the URI of one, or ask whoever runs Millrace to set evidence.uri (values of the Helm chart)",
+            field="spec.inference.log.uri",
+            reason=NO_LAKE,
+        )
+    logged = [feature_reference.parse(ref).full_name for ref in (spec.features.refs if spec.features else ())]
+    for index, each in enumerate(log.redact):
+        kind, _, name = each.column.partition(".")
+        if kind == "feature" and name not in logged:
+            return RejectError(
+                f"the log has no column {each.column!r}",
+                hint=f"Of features it has {', '.join(f'feature.{other}' for other in logged) or 'none'}",
+                field=f"spec.inference.log.redact[{index}].column",
+            )
     return None
 
 

@@ -222,12 +222,15 @@ def revision(deployment: Object, *, alike: bool = True, ready_pods: int = 0) -> 
     )
 
 
-def surroundings(cache: Cache, document: Object, foreign: Sequence[str], *, made: bool = False) -> Surroundings:
+def surroundings(
+    cache: Cache, document: Object, foreign: Sequence[str], *, made: bool = False, lake: bool = False
+) -> Surroundings:
     """What acceptance depends on.
 
     Args:
         foreign: Services of others under the names needed.
         made: whether the revision that the spec asks for is there; a view that is being deleted waits for it.
+        lake: whether the platform has an evidence lake.
     """
     namespace = namespace_of(document)
     refs = (document["spec"].get("features") or {}).get("refs")
@@ -246,6 +249,7 @@ def surroundings(cache: Cache, document: Object, foreign: Sequence[str], *, made
             if service_of(item) in rivals and _age(item) < _age(document) and not deleting(item)
         ],
         foreign=foreign,
+        lake=lake,
     )
 
 

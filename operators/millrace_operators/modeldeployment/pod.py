@@ -13,7 +13,7 @@ import orjson
 
 from millrace_core.api import names
 from millrace_core.api.base import Resources
-from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, service_name
+from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, PredictionLog, service_name
 from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
 from millrace_operators.platform import Platform
@@ -39,10 +39,15 @@ _NOTES_MEBIBYTES: Final = 16
 _SCRATCH: Final = "/var/millrace/scratch"
 # The termination log by name: what runs pods as processes has to put it somewhere else.
 _OWN_ENV: Final = {"TMPDIR": _SCRATCH, "MILLRACE_TERMINATION_LOG": "/dev/termination-log"}
+# For predictions that are not in the lake yet: it outlives a container, not its pod.
+_SPOOL: Final = "/var/millrace/spool"
+_SPOOL_BYTES: Final = 512 * 1024**2
 # Longer than proxies take to learn that a pod goes, so that none sends to a closed port.
 _DRAIN_SECONDS: Final = 10
 # Drain, 20 s for what is in flight (the server's own limit), and a margin.
 _GRACE_SECONDS: Final = 40
+# What a pod with a log may take to bring the rest of it to the lake (the server's own limit), and a margin.
+_LOG_SECONDS: Final = 20
 # Loading and warming a large model takes minutes; a crash ends the wait at once.
 STARTUP_SECONDS: Final = 1800
 
@@ -73,8 +78,9 @@ def template(owner: Object, spec: ModelDeploymentSpec, revision: str, device: st
                 {"name": "model", "emptyDir": {"sizeLimit": _volume_size(spec, platform)}},
                 {"name": "scratch", "emptyDir": {}},
                 *(volume for volume, _ in _places(namespace, spec, platform)),
+                *_spool_volume(spec),
             ],
-            "terminationGracePeriodSeconds": _GRACE_SECONDS,
+            "terminationGracePeriodSeconds": _GRACE_SECONDS + (_LOG_SECONDS if spec.inference.log else 0),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -152,7 +158,16 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         env["MILLRACE_FEATURES"] = orjson.dumps(features, option=orjson.OPT_SORT_KEYS).decode()
         if platform.gateway_url:
             env["MILLRACE_GATEWAY_URL"] = platform.gateway_url
+    log = spec.inference.log
+    if log is not None:
+        env |= {"MILLRACE_LOG": _log(log, platform), **platform.going_out()}
     container = _container(SERVE, image, env, read_only_model=True)
+    if log is not None:
+        container["env"].append({"name": "MILLRACE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
+        container["volumeMounts"].append({"name": "spool", "mountPath": _SPOOL})
+        secret = log.credentials_secret_ref.name if log.credentials_secret_ref else ""
+        if secret or (log.uri is None and platform.lake_secret):
+            container["envFrom"] = platform.secret(secret or platform.lake_secret)
     container["env"].append({"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     resources = _resources(spec.resources, spec.inference, device, platform)
     return {
@@ -172,6 +187,26 @@ def _volume_size(spec: ModelDeploymentSpec, platform: Platform) -> str:
     """
     times = 2 if spec.model.uri.startswith("oci://") else 1
     return f"{times * (platform.model_max_bytes // 2**20) + _NOTES_MEBIBYTES}Mi"
+
+
+def _log(log: PredictionLog, platform: Platform) -> str:
+    """What the server is told of its log."""
+    told = {
+        "uri": log.uri or platform.lake_uri,
+        "sample": log.sample,
+        "unitHeader": log.unit_header,
+        "redact": [each.model_dump() for each in log.redact],
+        "spool": _SPOOL,
+        "spoolBytes": _SPOOL_BYTES,
+    }
+    return orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _spool_volume(spec: ModelDeploymentSpec) -> list[Object]:
+    """Larger than the server lets its spool become: a pod whose volume holds more is evicted."""
+    if spec.inference.log is None:
+        return []
+    return [{"name": "spool", "emptyDir": {"sizeLimit": f"{2 * _SPOOL_BYTES // 2**20}Mi"}}]
 
 
 def _container(command: str, image: str, env: dict[str, str], *, read_only_model: bool) -> Object:

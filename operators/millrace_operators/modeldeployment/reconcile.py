@@ -59,7 +59,9 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         return None
     foreign = await _foreign(cluster, document)
     problem = objection(
-        observed.name, observed.spec, surroundings(cluster.cache, document, foreign, made=observed.made)
+        observed.name,
+        observed.spec,
+        surroundings(cluster.cache, document, foreign, made=observed.made, lake=bool(platform.lake_uri)),
     )
     planned = plan(
         observed.target.name,

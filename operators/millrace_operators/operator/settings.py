@@ -113,6 +113,17 @@ class OperatorSettings(OutgoingSettings):
         description="Names, with commas between them, of Secrets in the namespace of each pod that is made, by which "
         "its image is pulled",
     )
+    lake_uri: str = Field(
+        "",
+        alias="MILLRACE_LAKE_URI",
+        pattern="^$|^(file|s3)://.+$",
+        description="The evidence lake, for logs of predictions that name none. Empty: each has to name one",
+    )
+    lake_secret: str = Field(
+        "",
+        alias="MILLRACE_LAKE_SECRET",
+        description="Name of a Secret, in the namespace of each pod, with the keys of that lake. Empty: none",
+    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104 a pod's only address
         alias="MILLRACE_HOST",
@@ -162,6 +173,8 @@ class OperatorSettings(OutgoingSettings):
             model_max_bytes=self.model_max_bytes,
             model_cache=self.model_cache,
             image_pull_secrets=self.image_pull_secrets,
+            lake_uri=self.lake_uri,
+            lake_secret=self.lake_secret,
             outgoing=self.outgoing,
         )
 

@@ -12,15 +12,17 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from millrace_core.base.errors import MillraceError, ReportError
-from millrace_services.inference import memory, result, session, starting
+from millrace_services.inference import memory, prediction_log, result, session, starting
 from millrace_services.inference.batcher import Batcher, Meters, Waits
 from millrace_services.inference.cpu import cpu_count
 from millrace_services.inference.dataplane import DataPlane
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.line import Line, QueueLimits
+from millrace_services.inference.prediction_log import PredictionLog
 from millrace_services.inference.rest import RestTranslator
 from millrace_services.inference.routes import control_routes
 from millrace_services.inference.runs import Flight, Runs
@@ -34,6 +36,10 @@ from millrace_services.web.load import Mean, Presence, thread_seconds
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.service import Service
 
+if TYPE_CHECKING:
+    from millrace_core.evidence.record import PredictionRecord
+    from millrace_data.evidence.writer import EvidenceWriter
+
 logger = logging.getLogger(__name__)
 
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
@@ -44,13 +50,21 @@ class InferenceServer:
 
     Args:
         supervisor: of the process that this one replaces or may be replaced by.
+        environ: has the credentials of the lake.
 
     Raises:
         RejectError: there is no model file.
     """
 
-    def __init__(self, settings: InferenceSettings, supervisor: Supervisor | None = None) -> None:
+    def __init__(
+        self,
+        settings: InferenceSettings,
+        supervisor: Supervisor | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.settings = settings
+        self._environ = environ or {}
+        self._writer: EvidenceWriter[PredictionRecord] | None = None
         self._supervisor = supervisor or Supervisor(lambda _: None)
         # Before the first request: every answer and every metric carries the version, which follows from the digest.
         model = ServedModel(settings.model_name, measured(settings.path), settings.deployment)
@@ -66,7 +80,8 @@ class InferenceServer:
         self.service.health.add("model", self._check)
         _tell_crashes(self.service.metrics, self._supervisor)
         self.service.api.include_router(control_routes(self.serving, self.service.health))
-        RestTranslator(self.serving).add_routes(self.service)
+        self._rest = RestTranslator(self.serving)
+        self._rest.add_routes(self.service)
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
@@ -75,6 +90,8 @@ class InferenceServer:
         loading.cancel()
         if self.serving.data is not None:
             await self.serving.data.aclose()
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.close, prediction_log.CLOSE_SECONDS)
 
     async def _load(self) -> None:
         settings = self.settings
@@ -84,6 +101,7 @@ class InferenceServer:
                 lambda step: session.load_warm(settings.path, settings.device, threads, step, settings.batch_rows),
                 self._steps,
             )
+            await self._open_log(loaded.signature)
             self.serving.set_loaded(self._data_plane(loaded))
             self._supervisor.record.set_warm()
         except MillraceError as error:
@@ -107,6 +125,17 @@ class InferenceServer:
                 "roomBytes": room,
             },
         )
+
+    async def _open_log(self, signature: Signature) -> None:
+        settings, model = self.settings, self.serving.model
+        if settings.log is None:
+            return
+        prediction_log.check_redaction(settings.log, signature, settings.features.refs if settings.features else [])
+        self._writer = await asyncio.to_thread(
+            prediction_log.open_writer, settings, model, self.service.metrics, self._environ
+        )
+        self._writer.start()
+        self._rest.log = PredictionLog(settings.log, model.name, self._writer.add)
 
     def _data_plane(self, loaded: ModelSession) -> DataPlane:
         metrics = self.service.metrics
@@ -199,7 +228,7 @@ def main(environ: Mapping[str, str]) -> int:
     supervisor = Supervisor(tell)
     return server.main(
         InferenceSettings,
-        lambda settings: InferenceServer(settings, supervisor).service,
+        lambda settings: InferenceServer(settings, supervisor, environ).service,
         on_error=tell,
         supervise=supervisor.run,
     )

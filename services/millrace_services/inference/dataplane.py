@@ -16,8 +16,9 @@ from millrace_services.inference import predict
 from millrace_services.inference.batcher import Batcher
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import Lane
+from millrace_services.inference.note import Note
 from millrace_services.inference.predict import PredictRequest
-from millrace_services.inference.prediction import Prediction
+from millrace_services.inference.prediction import Prediction, Timings
 from millrace_services.inference.runs import Feeds, Gone, Runs
 from millrace_services.inference.session import OutOfMemoryError
 from millrace_services.inference.signature import Signature
@@ -63,8 +64,11 @@ class DataPlane:
             await self._look_for(error)
             raise
 
-    async def predict(self, request: PredictRequest, gone: Gone) -> Prediction:
+    async def predict(self, request: PredictRequest, gone: Gone, note: Note | None = None) -> Prediction:
         """All outputs, in the model's order, for entities whose features are read here, and what they took.
+
+        Args:
+            note: gets what was read and what the model is fed, also where it fails then.
 
         Raises:
             MillraceError: as ``infer``, ``FeatureJoin.feeds`` and ``predict.feeds`` do.
@@ -76,9 +80,12 @@ class DataPlane:
         if self.join is not None:
             began = perf_counter()
             alone, also = predict.for_features(request, signature, self.join.inputs)
-            feeds = await self.join.feeds(request.entities, alone, also)
+            feeds = await self.join.feeds(request.entities, alone, also, note)
             joined = perf_counter() - began
-        feeds |= predict.feeds(request, signature, set(feeds), alone)
+        own = predict.feeds(request, signature, set(feeds), alone)
+        if note is not None:
+            note.fields, note.inputs, note.timings = alone, own, Timings(join=joined)
+        feeds |= own
         outputs, timings = await self.infer(feeds, signature.output_names, gone)
         return Prediction(outputs, timings._replace(join=joined))
 

@@ -15,6 +15,8 @@ import orjson
 
 from millrace_core.api import feature_reference
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, ReportError, RetryError, TooLargeError
+from millrace_core.evidence.record import FeatureValues
+from millrace_services.inference.note import Note
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import NUMPY, Array, TensorSpec, cast
@@ -55,6 +57,11 @@ class FeatureJoin:
     ) -> None:
         self._settings = settings
         self._layout = layout(settings, signature)
+        self._names = [full_name(ref) for ref in settings.refs]
+        # Of each view the first feature stands for the row that was read.
+        self._views: dict[str, str] = {}
+        for ref, name in zip(settings.refs, self._names, strict=True):
+            self._views.setdefault(feature_reference.parse(ref).label, name)
         self._url = gateway_url.rstrip("/") + "/get-online-features"
         self._fixed = {"features": settings.refs, "full_feature_names": True, "project": project}
         self._seconds = seconds
@@ -71,13 +78,20 @@ class FeatureJoin:
         """Names of the inputs that features fill."""
         return frozenset(self._layout)
 
-    async def feeds(self, entities: Entities, fields: Entities | None = None, also: Entities | None = None) -> Feeds:
+    async def feeds(
+        self,
+        entities: Entities,
+        fields: Entities | None = None,
+        also: Entities | None = None,
+        note: Note | None = None,
+    ) -> Feeds:
         """The joined features of every entity row, by input name.
 
         Args:
             entities: join keys.
             fields: what the features' expressions read of the request; the gateway refuses one that none reads.
             also: what they may read of what the model itself is fed.
+            note: gets what was read.
 
         Raises:
             NotFoundError: a value is missing and ``onMissing`` is ``fail``; or the gateway knows no such view or
@@ -100,7 +114,7 @@ class FeatureJoin:
         finally:
             self._seconds(perf_counter() - began)
         try:
-            columns = self._columns(_read(status, content), entities)
+            columns = self._columns(_read(status, content), entities, note)
         except (KeyError, ValueError, TypeError) as error:
             raise ReportError(f"the gateway's answer cannot be read: {error!r}") from error
         return {name: _tensor(spec, refs, columns) for name, (spec, refs) in self._layout.items()}
@@ -124,9 +138,15 @@ class FeatureJoin:
                     ) from error
         raise AssertionError
 
-    def _columns(self, answer: dict[str, Any], entities: Entities) -> dict[str, list[Any]]:
+    def _columns(self, answer: dict[str, Any], entities: Entities, note: Note | None) -> dict[str, list[Any]]:
         """Values per feature reference, None where there is none; in the order of the entity rows."""
         results = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
+        if note is not None:
+            note.features = FeatureValues(
+                {name: results[name]["values"] for name in self._names},
+                {view: results[name]["event_timestamps"] for view, name in self._views.items()},
+                {view: results[name]["statuses"] for view, name in self._views.items()},
+            )
         columns = {}
         for ref in self._settings.refs:
             result = results[full_name(ref)]

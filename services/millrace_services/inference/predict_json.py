@@ -55,10 +55,10 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
     return PredictRequest(entities, fields, 1 if joins and rows < 0 else rows)
 
 
-def encode(names: Sequence[str], results: Sequence[OutputTensor], model: Mapping[str, str]) -> bytes:
-    """``{"predictions": the first output, "outputs": all by name, "model": …}``, each output a list by row."""
+def encode(names: Sequence[str], results: Sequence[OutputTensor], model: Mapping[str, str], identity: str) -> bytes:
+    """``{"id": …, "predictions": the first output, "outputs": all by name, "model": …}``, each output a list by row."""
     outputs = {}
     for name, (values, _) in zip(names, results, strict=True):
         outputs[name] = np.ascontiguousarray(values) if not values.dtype.hasobject else values.tolist()
-    answer = {"predictions": outputs[names[0]], "outputs": outputs, "model": model}
+    answer = {"id": identity, "predictions": outputs[names[0]], "outputs": outputs, "model": model}
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

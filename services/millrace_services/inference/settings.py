@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 
+from millrace_core.api import names
 from millrace_core.api.modeldeployment import DIGEST_PATTERN
 from millrace_core.base import duration
 from millrace_core.base.destinations import OutgoingSettings
@@ -94,7 +95,29 @@ class FeatureSettings(BaseModel):
     timeout: Seconds = Field(0.5, gt=0, description="Seconds, or a duration such as 20ms")
 
 
-class InferenceSettings(ServerSettings):
+class RedactionSettings(BaseModel):
+    """A column that the log does not have as it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    column: str = Field(description="Its name in the log")
+    how: Literal["drop", "hash"] = Field(description="drop: left out; hash: SHA-256 in its place")
+
+
+class LogSettings(BaseModel):
+    """What is logged of predictions, and where to: ``spec.inference.log`` of the ModelDeployment."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    uri: str = Field(description="The lake: file:///path or s3://bucket/path")
+    sample: float = Field(1.0, gt=0, le=1, description="The fraction of ids that is logged")
+    unit_header: str = Field(names.UNIT_HEADER, alias="unitHeader", description="The header that has the unit")
+    redact: list[RedactionSettings] = Field(default_factory=list, description="What is not kept as it is")
+    spool: Path = Field(description="Folder for what is not in the lake yet")
+    spool_bytes: int = Field(512 * 1024**2, alias="spoolBytes", ge=1, description="Beyond it the oldest is dropped")
+
+
+class InferenceSettings(ServerSettings, OutgoingSettings):
     """Which model to serve, on what, and how much may wait for it."""
 
     model_name: str = Field(alias="MILLRACE_MODEL_NAME", description="The name in /v2/models/{name}")
@@ -112,6 +135,12 @@ class InferenceSettings(ServerSettings):
     features: Json[FeatureSettings] | None = Field(
         None, alias="MILLRACE_FEATURES", description='JSON {"refs", "input", "onMissing", "timeout"}'
     )
+    log: Json[LogSettings] | None = Field(
+        None,
+        alias="MILLRACE_LOG",
+        description='JSON {"uri", "sample", "unitHeader", "redact", "spool", "spoolBytes"}; empty: nothing is logged',
+    )
+    pod_uid: str = Field("0", alias="MILLRACE_POD_UID", pattern=r"^[0-9a-f][0-9a-f-]{0,62}$", description="Of this pod")
     gateway_url: str = Field(
         "http://millrace-gateway.millrace-system.svc",
         alias="MILLRACE_GATEWAY_URL",

@@ -104,7 +104,9 @@ def test_components_are_chosen_by_name_in_their_own_order() -> None:
 
 
 def test_the_platforms_objects_name_the_image_the_secret_and_the_database() -> None:
-    items = platform.objects(COMPONENTS, version="1", store_url="redis://x", registry_folder=Path("/r"))
+    items = platform.objects(
+        COMPONENTS, version="1", store_url="redis://x", registry_folder=Path("/r"), lake=Path("/l")
+    )
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
     assert next(iter(found)) == ("Namespace", "millrace-system")
     assert found["Secret", "millrace-store"]["stringData"] == {"url": "redis://x"}
@@ -117,7 +119,10 @@ def test_the_platforms_objects_name_the_image_the_secret_and_the_database() -> N
         assert find_spec(f"{container['command'][2]}.__main__")
         labels = found["Deployment", name]["spec"]["template"]["metadata"]["labels"]
         assert found["Service", name]["spec"]["selector"].items() <= labels.items()
-    assert len(platform.objects((), version="1", store_url="s", registry_folder=Path("/r"))) == 2
+    job = found["CronJob", "millrace-evidence"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert job["env"] == [{"name": "MILLRACE_LAKE_URI", "value": "file:///l"}]
+    assert find_spec(f"{job['command'][2]}.__main__")
+    assert len(platform.objects((), version="1", store_url="s", registry_folder=Path("/r"), lake=Path("/l"))) == 2
 
 
 def test_the_environment_carries_the_stacks_mark_and_none_of_the_users_proxies() -> None:

@@ -129,3 +129,23 @@ def test_a_key_that_the_view_does_not_have_is_named_with_those_it_has() -> None:
 def test_one_name_over_two_keys_is_refused_before_a_pod_starts() -> None:
     refs = [f"user-stats as p(user_id={column}):{name}" for column, name in (("a", "amount"), ("b", "amount"))]
     assert said(spec(*refs), Surroundings(VIEWS)).startswith("spec.features.refs: 'p' would stand for both")
+
+
+def logging(**log: object) -> ModelDeploymentSpec:
+    document = builders.model_deployment("m", "file:///m.onnx", "m").having("spec.inference", {"log": log}).build()
+    return ModelDeployment.model_validate(document).spec
+
+
+def test_a_log_needs_a_lake_of_the_platform_or_one_of_its_own() -> None:
+    found = objection("m", logging(), Surroundings({}))
+    assert found is not None
+    assert (found.field, found.reason) == ("spec.inference.log.uri", "NoEvidenceLake")
+    assert objection("m", logging(), Surroundings({}, lake=True)) is None
+    assert objection("m", logging(uri="s3://mine/x"), Surroundings({})) is None
+
+
+def test_a_redaction_of_a_feature_that_is_not_read_is_refused() -> None:
+    log = logging(redact=[{"column": "feature.user__misspelled"}])
+    found = objection("m", log, Surroundings({}, lake=True))
+    assert found is not None
+    assert found.field == "spec.inference.log.redact[0].column"

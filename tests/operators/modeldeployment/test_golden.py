@@ -28,6 +28,8 @@ PLATFORM = Platform(
     namespace="millrace-system",
     gateway_url="http://millrace-gateway.millrace-system.svc",
     prometheus_url="http://prometheus.monitoring.svc:9090",
+    lake_uri="s3://lake/evidence",
+    lake_secret="lake",
 )
 PLAIN = builders.model_deployment("recommendation-v2", "s3://models/recommendation/2/model.onnx", "recommendation")
 FULL = (
@@ -42,6 +44,7 @@ FULL = (
             "gpu": {"count": 1, "product": "NVIDIA-L4"},
             "batching": {"maxRows": 16, "maxDelay": "5ms"},
             "queue": {"maxRequests": 100, "timeout": "500ms"},
+            "log": {"sample": 0.5, "redact": [{"column": "entity.user_id", "how": "hash"}]},
         },
     )
     .having("spec.resources", {"requests": {"cpu": "1", "memory": "1Gi"}})

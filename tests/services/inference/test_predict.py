@@ -106,7 +106,7 @@ def test_fields_that_the_model_does_not_take_are_for_features_and_those_of_one_v
 def test_the_answer_has_the_first_output_as_predictions_and_all_of_them_by_name():
     results = [np.array([1, 0]), [{0: 0.25, 1: 0.75}, {0: 1.0, 1: 0.0}], np.array(["a", "b"], dtype=object)]
     answer = json.loads(
-        predict_json.encode(["label", "p", "s"], [from_output(each) for each in results], {"name": "m"})
+        predict_json.encode(["label", "p", "s"], [from_output(each) for each in results], {"name": "m"}, "7")
     )
     assert answer == {
         "predictions": [1, 0],

@@ -1,0 +1,171 @@
+"""The log of predictions: what is taken of each answer, and how it is opened.
+
+Arrow is imported where the log is on alone, and never on the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from millrace_core.api import names
+from millrace_core.base.errors import RejectError
+from millrace_core.base.settings import with_secret
+from millrace_core.evidence.record import Origin, PredictionRecord, Redaction
+from millrace_core.evidence.sampling import keeps
+from millrace_services.inference.feature_join import full_name
+from millrace_services.inference.note import Note
+from millrace_services.inference.served import ServedModel
+from millrace_services.inference.settings import InferenceSettings, LogSettings
+from millrace_services.inference.signature import Signature
+from millrace_services.web.hot import Call
+from millrace_services.web.metrics import Metrics
+
+if TYPE_CHECKING:
+    from millrace_data.evidence.writer import EvidenceWriter
+
+# How long the end of the process may take for what is not in the lake yet.
+CLOSE_SECONDS: Final = 15.0
+# Of a record without its body and its answer.
+_BYTES: Final = 1024
+# Envoy has it behind the host of a request that it mirrors.
+_SHADOW: Final = b"-shadow"
+
+
+class PredictionLog:
+    """Takes what was noted of each request, in some microseconds, for a thread that writes it.
+
+    Args:
+        add: takes a record and about how many bytes it holds; never waits.
+    """
+
+    def __init__(self, settings: LogSettings, service: str, add: Callable[[PredictionRecord, int], None]) -> None:
+        self._sample = settings.sample
+        self._service = service.encode()
+        self._add = add
+        self._arm = names.ARM_HEADER.encode()
+        self._experiment = names.EXPERIMENT_HEADER.encode()
+        self._unit = settings.unit_header.lower().encode()
+
+    def take(self, call: Call, note: Note, status: int, answered: int) -> None:
+        """Takes a request that was answered with a status, and ``answered`` bytes."""
+        if not keeps(note.id, self._sample):
+            return
+        arm = experiment = unit = None
+        shadow = False
+        for name, value in call.scope["headers"]:
+            if name == self._arm:
+                arm = value.decode("latin-1")
+            elif name == self._experiment:
+                experiment = value.decode("latin-1")
+            elif name == b"host":
+                host = value.partition(b":")[0]
+                shadow = host.endswith(_SHADOW) and host != self._service
+            if name == self._unit:
+                unit = value.decode("latin-1")
+        queue, join, compute = note.timings
+        taken = time.perf_counter() - note.began
+        self._add(
+            PredictionRecord(
+                note.id,
+                time.time_ns() // 1000,
+                status,
+                (queue, join, compute, taken),
+                note.rows,
+                arm,
+                experiment,
+                unit,
+                shadow,
+                note.entities,
+                note.features,
+                note.fields,
+                note.inputs,
+                note.outputs,
+            ),
+            _BYTES + len(call.body) + answered,
+        )
+
+
+def open_writer(
+    settings: InferenceSettings, model: ServedModel, metrics: Metrics, environ: Mapping[str, str]
+) -> EvidenceWriter[PredictionRecord]:
+    """What the log is written with. Imports Arrow, and looks whether the lake may be used: not for an event loop.
+
+    Raises:
+        RejectError: the spool cannot be written, or the lake is none.
+    """
+    from millrace_core.evidence import rows  # noqa: PLC0415 Arrow
+    from millrace_data.evidence.lake import Lake  # noqa: PLC0415
+    from millrace_data.evidence.shipping import Shipper  # noqa: PLC0415
+    from millrace_data.evidence.spool import Spool  # noqa: PLC0415
+    from millrace_data.evidence.writer import EvidenceWriter  # noqa: PLC0415
+    from millrace_data.objects.door import Door  # noqa: PLC0415
+
+    log = settings.log
+    if log is None:
+        raise AssertionError
+    door, secrets = Door(settings.outgoing), with_secret(environ)
+    opened: list[Lake] = []
+
+    def lake() -> Lake:
+        if not opened:
+            opened.append(Lake(log.uri, secrets, door))
+        return opened[0]
+
+    count = metrics.labelled_counter("millrace_log_dropped", "Predictions that the log has lost, by where", "reason")
+    for reason in ("queue", "unwritable", "spool"):
+        count((reason,), 0)
+    origin = Origin(
+        settings.project,
+        model.name,
+        model.deployment,
+        model.version,
+        model.digest,
+        log.sample,
+        tuple(Redaction(each.column, each.how) for each in log.redact),
+    )
+    spool = Spool(log.spool)
+    shipper = Shipper(
+        spool,
+        lake,
+        settings.project,
+        model.name,
+        settings.pod_uid,
+        lambda rows: count(("spool",), rows),
+        log.spool_bytes,
+    )
+    try:
+        lake()
+    except RejectError:
+        spool.close()
+        raise
+    except Exception:  # its server has no address now; predictions do not wait for that
+        opened.clear()
+    metrics.gauge("millrace_log_spool_bytes", "Bytes of predictions that are not in the lake yet", spool.bytes)
+    return EvidenceWriter(
+        lambda records: rows.table(records, origin), spool, shipper, lambda reason, n: count((reason,), n)
+    )
+
+
+def check_redaction(log: LogSettings, signature: Signature, refs: list[str]) -> None:
+    """Refuses the redaction of what cannot be in the log, such as a misspelled name.
+
+    Raises:
+        RejectError: names the column, and those that there are.
+    """
+    known = {
+        "input": list(signature.inputs),
+        "output": signature.output_names,
+        "feature": [full_name(ref) for ref in refs],
+    }
+    for at, each in enumerate(log.redact):
+        kind, _, name = each.column.partition(".")
+        if kind in known and name not in known[kind]:
+            there = ", ".join(f"{kind}.{other}" for other in known[kind]) or "none"
+            raise RejectError(
+                f"the log has no column {each.column!r}",
+                hint=f"Of this kind it has {there}",
+                field=f"spec.inference.log.redact[{at}].column",
+                reason="BadLog",
+            )
