@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from millrace_core.schema.errors import invalid
@@ -58,6 +59,22 @@ def stated(obj: Obj, resource: ApiResource) -> Obj:
             500, "InternalError", f'Internal error occurred: the spec replicas field "{path}" does not exist'
         )
     return scale_of(obj, resource)
+
+
+def patched(obj: Obj, patch: Callable[[Obj], Obj], resource: ApiResource) -> Obj:
+    """The ``Scale`` of an object after a patch.
+
+    Raises:
+        StatusError: 400, as Kubernetes has it, where neither the object nor the patch says how many replicas; that is
+            not taken for 0.
+    """
+    path, before = _paths(resource)[0], scale_of(obj, resource)
+    if _first(obj, path, None) is None:
+        before["spec"] = {}
+    after = patch(before)
+    if (after.get("spec") or {}).get("replicas") is None:
+        raise StatusError(400, "BadRequest", f'the spec replicas field "{path}" cannot be empty')
+    return after
 
 
 def scale_of(obj: Obj, resource: ApiResource) -> Obj:

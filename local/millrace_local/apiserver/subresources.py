@@ -14,7 +14,7 @@ from millrace_local.apiserver.patching import change_of
 from millrace_local.apiserver.representations import Representation
 from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream, json_response
 from millrace_local.apiserver.resources import NAMESPACES, PODS
-from millrace_local.apiserver.scale import scale_of, stated, with_scale
+from millrace_local.apiserver.scale import patched, scale_of, stated, with_scale
 from millrace_local.apiserver.server import ApiServer
 from millrace_local.apiserver.versions import served_object
 
@@ -62,7 +62,7 @@ def _scale(verb: str, request: Request, target: RequestTarget, server: ApiServer
             return sent
 
     def change(current: dict[str, Any]) -> dict[str, Any]:
-        scale = wanted(scale_of(current, resource))
+        scale = patched(current, wanted, resource) if verb == "patch" else wanted(scale_of(current, resource))
         server.scale_schema().default(scale)
         if errors := server.scale_schema().validate(scale):
             raise invalid("Scale", "autoscaling", target.name, errors)

@@ -67,12 +67,10 @@ def observe(cache: Cache, namespace: str, name: str, deployments: list[str]) -> 
     for resource in _KINDS:
         for deployment in deployments:
             for item in cache.scaling(resource, namespace, DEPLOYMENTS, deployment):
-                if item in own:
-                    continue
-                if not _of_keda(item, name):
-                    others.append(item)
-                elif not keda:
-                    left.append(item)
+                made_for = _scaled_object_of(item)
+                if item in own or (keda and made_for):
+                    continue  # what KEDA makes of a ScaledObject is told as that
+                (left if made_for == name else others).append(item)
     return Scalers(keda, tuple(own), tuple(left), tuple(others))
 
 
@@ -159,7 +157,7 @@ def _is_of(scaler: Object, name: str) -> bool:
     return labels.get(names.MANAGED_BY) == "millrace" and labels.get(names.DEPLOYMENT) == name
 
 
-def _of_keda(scaler: Object, name: str) -> bool:
-    """Whether KEDA made it for the ScaledObject of this name, which has the name of its ModelDeployment."""
+def _scaled_object_of(scaler: Object) -> str:
+    """The name of the ScaledObject that KEDA made it for; ours has the name of its ModelDeployment. Empty: none."""
     controller = controller_of(scaler) or {}
-    return (controller.get("kind"), controller.get("name")) == (SCALED_OBJECTS.kind, name)
+    return str(controller.get("name")) if controller.get("kind") == SCALED_OBJECTS.kind else ""

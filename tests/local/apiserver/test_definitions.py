@@ -144,6 +144,18 @@ def test_scale_goes_through_the_declared_paths(http: httpx.Client, widgets: str)
     assert "spec.replicas" in causes(http.patch(f"{widgets}/w/scale", json={"spec": {"replicas": -1}}, headers=MERGE))
 
 
+def test_scale_of_an_object_that_states_no_replicas_can_be_set_and_not_read(http: httpx.Client, widgets: str) -> None:
+    http.post(widgets, json=widget()).raise_for_status()
+    unread = http.get(f"{widgets}/w/scale")
+    assert (unread.status_code, unread.json()["reason"]) == (500, "InternalError")
+    assert 'the spec replicas field ".spec.replicas" does not exist' in unread.json()["message"]
+    assert http.patch(f"{widgets}/w/scale", json={}, headers=MERGE).status_code == 400
+    assert "replicas" not in http.get(f"{widgets}/w").json()["spec"]
+    for number in (0, 3):
+        set_to = http.patch(f"{widgets}/w/scale", json={"spec": {"replicas": number}}, headers=MERGE)
+        assert set_to.json()["spec"] == http.get(f"{widgets}/w/scale").json()["spec"] == {"replicas": number}
+
+
 def test_columns_and_selectable_fields(http: httpx.Client, widgets: str) -> None:
     http.post(widgets, json=widget("red")).raise_for_status()
     http.post(widgets, json=widget("blue", colour="blue")).raise_for_status()

@@ -103,12 +103,14 @@ def test_a_scaler_of_somebody_else_is_named(scaling: dict[str, Any] | None) -> N
 def test_what_keda_made_is_never_somebody_elses_and_is_left_over_once_keda_is_gone(keda: bool) -> None:
     cache = Cache()
     owner = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "m", "uid": "s", "controller": True}
+    theirs = {**owner, "name": "x", "uid": "x"}
     metadata = {"namespace": "shop", "resourceVersion": "1"}
     target = {"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "m-1"}}}
     cache.replace(
         HORIZONTAL_POD_AUTOSCALERS,
         [
             {"kind": HPA, "metadata": {**metadata, "name": "keda-hpa-m", "ownerReferences": [owner]}, **target},
+            {"kind": HPA, "metadata": {**metadata, "name": "keda-hpa-x", "ownerReferences": [theirs]}, **target},
             {"kind": HPA, "metadata": {**metadata, "name": "m"}, **target},
         ],
         "1",
@@ -118,7 +120,7 @@ def test_what_keda_made_is_never_somebody_elses_and_is_left_over_once_keda_is_go
     found = observe(cache, "shop", "m", ["m-1"])
     assert found.keda is keda
     assert found.own == (), "one of our name that nobody labelled is not ours"
-    assert [item["metadata"]["name"] for item in found.others] == ["m"]
+    assert [item["metadata"]["name"] for item in found.others] == (["m"] if keda else ["keda-hpa-x", "m"])
     assert [item["metadata"]["name"] for item in found.left] == ([] if keda else ["keda-hpa-m"])
 
 
