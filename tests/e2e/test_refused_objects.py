@@ -78,6 +78,23 @@ CASES: dict[str, tuple[Built, list[str]]] = {
     ),
     "scaling to zero": (model_deployment("m").having("spec.scaling", {"min": 0, "max": 3}), ["spec.scaling.min"]),
     "scaling upside down": (model_deployment("m").having("spec.scaling", {"min": 3, "max": 2}), ["at most"]),
+    "a number of pods and a scaler": (
+        model_deployment("m").having("spec.scaling", {"min": 1, "max": 3}).having("spec.replicas", 2),
+        ["remove one of them"],
+    ),
+    "no pods": (model_deployment("m").having("spec.replicas", 0), ["spec.replicas"]),
+    "percent of a GPU that are none": (
+        model_deployment("m").having("spec.scaling", {"max": 3, "metric": "gpuUtilization"}),
+        ["from 10 to 100"],
+    ),
+    "a delay longer than is remembered": (
+        model_deployment("m").having("spec.scaling", {"max": 3, "scaleDownDelay": "60m1s"}),
+        ["spec.scaling.scaleDownDelay", "at most 1h"],
+    ),
+    "a delay that is none": (
+        model_deployment("m").having("spec.scaling", {"max": 3, "scaleDownDelay": "1d"}),
+        ["spec.scaling.scaleDownDelay"],
+    ),
     "a digest that is none": (model_deployment("m").having("spec.model.digest", "abc"), ["spec.model.digest"]),
     "a model scheme that is not read": (model_deployment("m", "ftp://x/m.onnx"), ["spec.model.uri"]),
 }

@@ -31,7 +31,7 @@ MAX_SERVICE = 58
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
 SERVICE = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-SECONDS_TO_HOURS = r"^([0-9]+(s|m|h))+$"
+SECONDS_TO_HOURS = r"^([0-9]{1,4}(s|m|h)){1,3}$"
 MAX_DELAY = r"^([0-9]{1,3}ms|[01]s)$"
 MODEL_URI = r"^(file|s3|gs|az|pvc|oci|https?)://.+$"
 LAKE_URI = r"^(file|s3)://.+$"

@@ -63,7 +63,8 @@ def observe(cache: Cache, namespace: str, name: str, deployments: list[str]) -> 
     """
     keda = cache.served(SCALED_OBJECTS, namespace)
     own = [held for one in _KINDS if (held := cache.get(one, namespace, name)) is not None and _is_of(held, name)]
-    left, others = [], []
+    left: list[Object] = []
+    others: list[Object] = []
     for resource in _KINDS:
         for deployment in deployments:
             for item in cache.scaling(resource, namespace, DEPLOYMENTS, deployment):
