@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # Modules that are no benchmarks: what they share, and the peers that they measure.
-SHARED = ("__", "figures", "feast_", "handwritten_", "registry_stub")
+SHARED = ("__", "figures", "feast_", "handwritten_", "http_load", "inference_models", "registry_stub")
 
 
 def names() -> list[str]:

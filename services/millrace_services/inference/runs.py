@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 INLINE_SECONDS: Final = 0.001
 # Runs on the loop that are measured by the thread's own time, which costs some microseconds, after one seemed long.
 _DOUBTFUL_RUNS: Final = 16
+# A run that took so much less than was expected is learned from.
+_MUCH_SHORTER: Final = 0.7
 
 Feeds = dict[str, Array]
 # Whether the client has gone away, so that nobody waits for the result any more.
@@ -73,7 +75,8 @@ class Runs:
             members: inputs of the requests that share it, where there are several.
         """
         costs = self.session.costs
-        if costs.expected(cost) > INLINE_SECONDS:
+        expected = costs.expected(cost)
+        if expected > INLINE_SECONDS:
             return None
         self.on_loop_count += 1
         self._watch.run = self.on_loop_count
@@ -93,6 +96,8 @@ class Runs:
                 costs.learn(cost, took)
         elif done.seconds > INLINE_SECONDS:  # a busy machine, or values that matter
             self._doubt = _DOUBTFUL_RUNS
+        elif done.seconds < _MUCH_SHORTER * expected:  # the machine was busy before
+            costs.learn(cost, done.seconds)
         return done
 
     def in_thread(

@@ -25,6 +25,8 @@ Device = Literal["auto", "gpu", "cpu"]
 Step = Callable[[str], None]
 
 _WARM_RUNS: Final = 10
+# Short runs are made for longer than a busy machine gives its processors to others.
+_WARM_SECONDS: Final = 0.03
 _WARM_ROWS: Final = 32
 _SHORT_SECONDS: Final = 0.01
 # Longer runs are measured less often, and no more rows than take that long.
@@ -164,9 +166,11 @@ class ModelSession:
 
     def _measured(self, rows: int) -> float:
         """Seconds of the fastest of some runs: what the model takes where nothing else is in its way."""
-        seconds = self._run_blank(rows)
-        runs = max(1, min(_WARM_RUNS - 1, int(_LONG_SECONDS / max(seconds, 1e-9))))
-        seconds = min(seconds, *(self._run_blank(rows) for _ in range(runs)))
+        times = [self._run_blank(rows)]
+        most = max(1, int(_LONG_SECONDS / max(times[0], 1e-9)))
+        while len(times) <= min(most, _WARM_RUNS) or (len(times) < most and sum(times) < _WARM_SECONDS):
+            times.append(self._run_blank(rows))
+        seconds = min(times)
         self.costs.learn(cost_key(self.batching, self._blank(rows))[2], seconds)
         return seconds
 

@@ -17,7 +17,7 @@ from millrace_services.inference.dataplane import DataPlane
 from millrace_services.inference.flight import FlightRecord
 from millrace_services.inference.lane import Lane
 from millrace_services.inference.line import QueueLimits
-from millrace_services.inference.runs import Flight, Runs
+from millrace_services.inference.runs import Done, Flight, Runs
 from millrace_services.inference.session import ModelSession
 from millrace_services.web.errors import DeadlineError
 
@@ -166,6 +166,18 @@ async def test_a_run_on_the_loop_that_was_long_by_the_clock_alone_goes_on_and_on
     loaded.run.computing = 0.005
     await data.infer({"x": np.array([[1]], np.float32)}, ["y"], here)
     assert loaded.costs.expected(((1, 1),)) >= 0.005
+    await data.aclose()
+
+
+async def test_a_cost_that_was_learned_on_a_busy_machine_is_learned_anew_from_much_shorter_runs(models):
+    loaded = session.load_warm(models["sum"], "cpu", 1)
+    data = data_of(loaded, [])
+    feeds = {"features": np.ones((1, 3), np.float32)}
+    for seconds, expected in ((0.0008, 0.0008), (0.0004, 0.0006)):
+        loaded.costs._seconds[((1, 3),)] = 0.0008
+        data._runs._run = lambda *_, seconds=seconds: Done([], seconds, 0.0)
+        await data.infer(feeds, ["total"], here)
+        assert loaded.costs.expected(((1, 3),)) == pytest.approx(expected)
     await data.aclose()
 
 
