@@ -9,13 +9,13 @@ large, no room), and nowhere else.
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -27,13 +27,16 @@ from millrace_core.base.errors import RejectError, RetryError
 from millrace_data.objects.base import ObjectRange, ObjectReader
 from millrace_data.objects.uri import ObjectUri
 from millrace_services.inference.model_files import PART as PART_SUFFIX
-from millrace_services.inference.model_files import Downloaded, digest
+from millrace_services.inference.model_files import Downloaded
 
 logger = logging.getLogger(__name__)
 
 PART: Final = 16 * 1024 * 1024
 PARALLEL: Final = 8
 ATTEMPTS: Final = 4
+# Parts that may be fetched again after a crash: those since the last note.
+_NOTED_PARTS: Final = 8
+_CHUNK: Final = 1024 * 1024
 
 
 class Download:
@@ -67,7 +70,6 @@ class Download:
         self._others = others
         self._part = part
         self._pause = pause
-        self._lock = threading.Lock()
 
     def fetch(self) -> Downloaded:
         """Brings the whole file to ``partial``, going on where an earlier run broke off, and digests it.
@@ -80,8 +82,7 @@ class Download:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             for attempt in range(ATTEMPTS):
                 try:
-                    self._once()
-                    break
+                    return self._once()
                 except RetryError as error:
                     if attempt == ATTEMPTS - 1:
                         raise
@@ -90,7 +91,7 @@ class Download:
                 except RejectError:
                     self.discard()
                     raise
-            return digest(self.partial)
+        raise AssertionError("the last attempt returns or raises")
 
     def arrive(self) -> None:
         """Puts the fetched file in its place, whole or not at all."""
@@ -104,7 +105,7 @@ class Download:
         self.partial.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
-    def _once(self) -> None:
+    def _once(self) -> Downloaded:
         # The first read says how large the file is and whether ranges work, and is the first part at once.
         with self._reader.open(0, self._part) as piece:
             if piece.size == 0:
@@ -112,25 +113,26 @@ class Download:
             if piece.size is not None and piece.size > self._most:
                 raise self._too_large(f"has {piece.size} bytes")
             if piece.size is None or not piece.ranged:
-                self._whole(piece)
-                return
+                return self._whole(piece)
             done = self._noted(piece) or self._prepared(piece)
             with self.partial.open("r+b") as file:
-                self._parts(file.fileno(), piece, done)
+                return self._parts(file.fileno(), piece, done)
 
-    def _whole(self, piece: ObjectRange) -> None:
+    def _whole(self, piece: ObjectRange) -> Downloaded:
         with self.partial.open("wb") as file:
-            written = 0
+            digest, written = hashlib.sha256(), 0
             for chunk in piece.chunks:
                 if written + len(chunk) > self._most:
                     raise self._too_large(f"has more than {written} bytes")
                 written += file.write(chunk)
+                digest.update(chunk)
             if piece.size is not None and written != piece.size:
                 raise self._broke_off(written, piece.size)
             if written == 0:
                 raise self._empty()
             file.flush()
             os.fsync(file.fileno())
+        return Downloaded(f"sha256:{digest.hexdigest()}", written)
 
     def _noted(self, piece: ObjectRange) -> set[int]:
         """The parts that an earlier run of the very same file left; none where there is nothing to go on with."""
@@ -154,30 +156,43 @@ class Download:
             file.truncate(size)
         return set()
 
-    def _parts(self, descriptor: int, first: ObjectRange, done: set[int]) -> None:
+    def _parts(self, descriptor: int, first: ObjectRange, done: set[int]) -> Downloaded:
         size = first.size or 0
+        digest = _Digest(descriptor, size, self._part)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
+            futures = {
+                pool.submit(self._part_from, descriptor, first, start): start
+                for start in range(self._part, size, self._part)
+                if start not in done
+            }
             try:
-                futures = [
-                    pool.submit(self._part_from, descriptor, first, start, done)
-                    for start in range(self._part, size, self._part)
-                    if start not in done
-                ]
                 if 0 not in done:
-                    self._write(descriptor, first, 0, done)
+                    self._write(descriptor, first, 0)
+                    done.add(0)
+                noted = len(done)
                 for future in as_completed(futures):
                     future.result()
+                    done.add(futures[future])
+                    if len(done) - noted >= _NOTED_PARTS:
+                        self._keep(descriptor, first, done)
+                        noted = len(done)
+                    digest.follow(done)
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
+                done |= {start for future, start in futures.items() if _succeeded(future)}
+                self._keep(descriptor, first, done)
                 raise
+        self._keep(descriptor, first, done)
+        digest.follow(done)
+        return Downloaded(digest.text, size)
 
-    def _part_from(self, descriptor: int, first: ObjectRange, start: int, done: set[int]) -> None:
+    def _part_from(self, descriptor: int, first: ObjectRange, start: int) -> None:
         with self._reader.open(start, min(start + self._part, first.size or 0)) as piece:
             if (piece.size, piece.tag, piece.ranged) != (first.size, first.tag, True):
                 raise RetryError(f"{self.shown} changed while it was read", field=self._uri.field, reason="Changed")
-            self._write(descriptor, piece, start, done)
+            self._write(descriptor, piece, start)
 
-    def _write(self, descriptor: int, piece: ObjectRange, start: int, done: set[int]) -> None:
+    def _write(self, descriptor: int, piece: ObjectRange, start: int) -> None:
         stop = min(start + self._part, piece.size or 0)
         position = start
         for chunk in piece.chunks:
@@ -186,13 +201,13 @@ class Download:
                 break
         if position != stop:
             raise self._broke_off(position - start, stop - start)
+
+    def _keep(self, descriptor: int, piece: ObjectRange, done: set[int]) -> None:
+        """Notes the parts that came, once they are on the disk; one sync for several, for it may take long."""
         os.fdatasync(descriptor)
-        with self._lock:
-            done.add(start)
-            note = {"identity": self._identity(piece), "done": sorted(done)}
-            fresh = self._note.with_name(self._note.name + ".new")
-            fresh.write_bytes(orjson.dumps(note))
-            fresh.replace(self._note)
+        fresh = self._note.with_name(self._note.name + ".new")
+        fresh.write_bytes(orjson.dumps({"identity": self._identity(piece), "done": sorted(done)}))
+        fresh.replace(self._note)
 
     def _identity(self, piece: ObjectRange) -> dict[str, object]:
         return {"uri": self.shown, "size": piece.size, "tag": piece.tag, "part": self._part}
@@ -215,6 +230,37 @@ class Download:
             field=self._uri.field,
             reason="Truncated",
         )
+
+
+class _Digest:
+    """The digest of a file whose parts come in any order: it follows as far as there is no gap."""
+
+    def __init__(self, descriptor: int, size: int, part: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._part = part
+        self._digest = hashlib.sha256()
+        self._position = 0
+
+    def follow(self, done: set[int]) -> None:
+        """Reads on through the parts that are there."""
+        while self._position < self._size and self._position in done:
+            stop = min(self._position + self._part, self._size)
+            while self._position < stop:
+                chunk = os.pread(self._descriptor, min(_CHUNK, stop - self._position), self._position)
+                if not chunk:
+                    raise OSError(errno.EIO, "the file became shorter")
+                self._digest.update(chunk)
+                self._position += len(chunk)
+
+    @property
+    def text(self) -> str:
+        """As ``sha256:<hex>``."""
+        return f"sha256:{self._digest.hexdigest()}"
+
+
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 @contextmanager

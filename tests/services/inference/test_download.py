@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -38,6 +42,8 @@ class Server:
         self.status = 200
         self.cut: Callable[[int, int], int | None] = lambda _number, _start: None
         self.surplus = self.sent = 0  # megabytes behind the end
+        self.head: Callable[[int], bytes | None] = lambda _number: None  # all that is sent, where it is something
+        self.wait: Callable[[int], object] = lambda _number: None
         self.starts: list[int] = []
         self.url = ""
 
@@ -55,6 +61,11 @@ def server() -> Iterator[Server]:
             start, stop = map(int, asked.split("-"))
             number = len(state.starts)
             state.starts.append(start)
+            state.wait(number)
+            if (head := state.head(number)) is not None:
+                self.wfile.write(head)
+                self.close_connection = True
+                return
             size = len(state.content)
             body = state.content[start : stop + 1][: state.most] if ranged else state.content
             status = 200 if not ranged else 206 if body else 416
@@ -277,6 +288,54 @@ def test_a_server_that_sends_less_than_the_range_leaves_no_hole(server, path):
     server.most = 500
     with pytest.raises(RetryError, match="broke off after 500 of 1000 bytes"):
         download(server, path).fetch()
+
+
+@pytest.mark.parametrize("cut", [0, 1, PART // 2, PART - 1], ids=["no byte", "one", "half", "all but one"])
+@pytest.mark.parametrize("start", [0, PART, 10 * PART], ids=["first part", "second", "last, which is short"])
+def test_a_cut_at_any_byte_of_any_part_is_mended(server, path, start, cut):
+    broken = []
+
+    def once(_: int, at: int) -> int | None:
+        if at != start or broken:
+            return None
+        broken.append(at)
+        return min(cut, (len(CONTENT) - start) - 1)
+
+    server.cut = once
+    assert download(server, path).fetch().digest == DIGEST
+    assert broken
+
+
+@pytest.mark.parametrize("head", [b"", b"HT", b"HTTP/1.1 206 Partial", b"HTTP/1.1 206 Partial\r\ncontent-le"])
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_cut_within_the_head_of_an_answer_is_mended(server, path, head, number):
+    server.head = lambda now: head if now == number else None
+    assert download(server, path).fetch().digest == DIGEST
+
+
+def test_a_killed_process_leaves_what_the_next_goes_on_with(server, path):
+    held = threading.Event()
+    server.wait = lambda number: number >= 10 and held.wait(60)
+    script = (
+        "import sys; from pathlib import Path; from millrace_data.objects import uri\n"
+        "from millrace_data.objects.reader import reader_of\n"
+        "from millrace_services.inference.download import Download\n"
+        "source = uri.parse(sys.argv[1])\n"
+        f"Download(source, reader_of(source, {{}}), Path(sys.argv[2]), most={MOST}, part={PART}).fetch()\n"
+    )
+    note = path.with_name("model.onnx.part.json")
+    with subprocess.Popen([sys.executable, "-c", script, server.url, str(path)]) as process:
+        for _ in range(600):
+            if note.exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        process.kill()
+    held.set()
+    done = json.loads(note.read_bytes())["done"]
+    assert len(done) >= 8
+    server.starts.clear()
+    assert download(server, path).fetch().digest == DIGEST
+    assert not set(server.starts) & set(done) - {0}, "the first part is asked for to know what there is"
 
 
 def test_a_download_that_always_breaks_off_says_so(server, path):
