@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,15 @@ _INPUTS: Final = [
     {"name": "by", "datatype": "INT32", "shape": [1], "data": [3]},
 ]
 _BODY: Final = {"id": "7", "inputs": _INPUTS, "parameters": {"binary_data_output": False}}
+_BINARY: Final = orjson.dumps(
+    {
+        "inputs": [
+            *_INPUTS[:-1],
+            {"name": "by", "datatype": "INT32", "shape": [1], "parameters": {"binary_data_size": 4}},
+        ],
+        "outputs": [{"name": "rest", "parameters": {"binary_data": True}}],
+    }
+)
 _ENTITIES: Final = {"request": {each["name"]: each["data"] for each in _INPUTS}}
 _JSON: Final = b" content-type:application/json\n"
 
@@ -45,6 +55,10 @@ SEEDS: Final = [
     b"POST " + _MODEL + b"/infer" + _JSON + orjson.dumps(_BODY),
     b"POST /predict" + _JSON + orjson.dumps(_ENTITIES),
     b"POST " + _MODEL + b"/infer inference-header-content-length:20" + _JSON + orjson.dumps(_BODY),
+    b"POST %b/infer inference-header-content-length:%d\n%b" % (_MODEL, len(_BINARY), _BINARY) + bytes(4),
+    b"POST " + _MODEL + b"/infer content-encoding:gzip accept-encoding:gzip" + _JSON + gzip.compress(orjson.dumps(_BODY)),
+    b"POST /v2/repository/index" + _JSON + b'{"ready": true}',
+    b"HEAD " + _MODEL,
     b"GET /v2",
     b"GET " + _MODEL,
     b"GET " + _MODEL + b"/versions/1/ready",

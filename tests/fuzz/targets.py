@@ -6,6 +6,8 @@ ends the process, and memory that grows beyond ``MOST_GROWTH``.
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -23,6 +25,8 @@ from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
 from millrace_services.registry.models import search
+from millrace_services.web import coding
+from millrace_services.web.settings import ServerSettings
 from tests.builders import feature_view
 from tests.fuzz import (
     cluster_requests,
@@ -84,6 +88,19 @@ _INFER: Final = orjson.dumps(
         "outputs": [{"name": "y"}],
     }
 )
+_INFER_JSON: Final = orjson.dumps(
+    {
+        "inputs": [
+            {"name": "a", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}},
+            {"name": "b", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 9}},
+            {"name": "c", "datatype": "UINT64", "shape": [1], "data": [1]},
+        ],
+        "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
+        "parameters": {"binary_data_output": False, "timeout": 100},
+    }
+)
+_INFER_BINARY: Final = b"%d\n%b" % (len(_INFER_JSON), _INFER_JSON) + bytes(8) + b"\1\0\0\0x\0\0\0\0"
+_SMALL: Final = ServerSettings(max_body_bytes=1 << 20)
 _PREDICT: Final = orjson.dumps({"request": {"a": [[1, 2], [3, 4]], "b": ["x", "y"], "c": [1, 2]}})
 _YAML: Final = b"""\
 apiVersion: millrace.dev/v1alpha1
@@ -155,6 +172,17 @@ def _infer(body: bytes) -> None:
     protocol.decode(body, _SIGNATURE)
 
 
+def _infer_binary(body: bytes) -> None:
+    """A line with the header, then the body."""
+    length, _, rest = body.partition(b"\n")
+    protocol.decode(rest, _SIGNATURE, length)
+
+
+def _coded(body: bytes) -> None:
+    name, _, rest = body.partition(b"\n")
+    assert len(coding.decoded(rest, name, _SMALL)) <= _SMALL.max_body_bytes
+
+
 def _predict(body: bytes) -> None:
     asked = predict_json.decode(body, joins=False)
     predict.for_features(asked, _SIGNATURE, [])
@@ -189,7 +217,13 @@ TARGETS: Final[Mapping[str, Target]] = {
     "feast-push": Target(_feast_push, (RejectError,), [_PUSH]),
     "feast-read": Target(_feast_read, (RejectError,), [_READ]),
     "http_head": Target(HttpHead(), (), HttpHead.SEEDS),
-    "infer": Target(_infer, (RejectError,), [_INFER]),
+    "content-coding": Target(
+        _coded,
+        (RejectError,),
+        [b"gzip\n" + gzip.compress(_INFER) * 2, b"deflate\n" + zlib.compress(bytes(1 << 22)), b"br\n" + _INFER],
+    ),
+    "infer": Target(_infer, (RejectError,), [_INFER, _INFER.replace(b"2.5", b"NaN")]),
+    "infer-binary": Target(_infer_binary, (RejectError,), [_INFER_BINARY]),
     "json-push": Target(_json_push, (RejectError,), [_PUSH]),
     "json-read": Target(_json_read, (RejectError,), [_READ]),
     "mlflow-search": Target(_mlflow_search, (RejectError, UnicodeDecodeError), [_SEARCH]),

@@ -236,6 +236,14 @@ class Inference(ApiModel):
         description="Which requests may wait for the model.",
     )
     log: PredictionLog | None = Field(default=None, description="The log of predictions; absent: nothing is logged.")
+    max_request_mib: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None,
+        alias="maxRequestMiB",
+        description=(
+            "Largest body of a request in MiB, as it is without gzip; larger ones get 413. Default: 16. While it is "
+            "read, a request takes several times its body of memory: see resources.limits."
+        ),
+    )
 
     rules: ClassVar = ()
 

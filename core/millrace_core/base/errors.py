@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from millrace_core.base.shown import cut
+
 # What came from outside is in messages and field paths, so neither grows with it.
 _MESSAGE: Final = 4000
 _FIELD: Final = 300
@@ -27,11 +29,11 @@ class MillraceError(Exception):
     reason = "Error"
 
     def __init__(self, message: str, *, hint: str = "", field: str = "", reason: str = "") -> None:
-        message = _cut(message, _MESSAGE)
+        message = cut(message, _MESSAGE)
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.field = _cut(field, _FIELD)
+        self.field = cut(field, _FIELD)
         if reason:
             self.reason = reason
 
@@ -47,10 +49,6 @@ class MillraceError(Exception):
     def as_dict(self) -> dict[str, str]:
         """The error as job results and HTTP bodies carry it: reason, message (with the hint) and field."""
         return {"reason": self.reason, "message": self.advice(), "field": self.field}
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class RetryError(MillraceError):

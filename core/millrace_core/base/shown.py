@@ -27,4 +27,13 @@ def line(text: str, most: int = 300) -> str:
     """The first line of what another program said, with nothing in it that a terminal would act on."""
     first = next((each for each in text[: 4 * most].splitlines() if each.strip()), "")
     plain = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in _ESCAPES.sub("", first))
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
+    return cut(plain, most)
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or where it is longer as many whole words of it as fit, and ``…``; a word of half as much is cut."""
+    if len(text) <= most:
+        return text
+    kept = text[: most - 1]
+    end = kept.rfind(" ", most // 2)
+    return f"{kept if end < 0 or text[most - 1].isspace() else kept[:end]}…"

@@ -153,6 +153,8 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         "MILLRACE_QUEUE_REQUESTS": str(spec.inference.queue.max_requests),
         "MILLRACE_QUEUE_TIMEOUT": spec.inference.queue.timeout,
     }
+    if spec.inference.max_request_mib:
+        env["MILLRACE_MAX_BODY_BYTES"] = str(spec.inference.max_request_mib << 20)
     if spec.features:
         features = spec.features.model_dump(by_alias=True, exclude_none=True)
         env["MILLRACE_FEATURES"] = orjson.dumps(features, option=orjson.OPT_SORT_KEYS).decode()

@@ -80,7 +80,7 @@ class InferenceServer:
         self.service.health.add("model", self._check)
         _tell_crashes(self.service.metrics, self._supervisor)
         self.service.api.include_router(control_routes(self.serving, self.service.health))
-        self._rest = RestTranslator(self.serving)
+        self._rest = RestTranslator(self.serving, settings)
         self._rest.add_routes(self.service)
 
     @asynccontextmanager

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
-from millrace_services.inference import predict
+from millrace_core.base.errors import MillraceError, RejectError, ReportError, TooLargeError
+from millrace_services.inference import predict, runtime
 from millrace_services.inference.batcher import Batcher
 from millrace_services.inference.feature_join import FeatureJoin
 from millrace_services.inference.lane import Lane
@@ -97,9 +97,17 @@ class DataPlane:
             await self.join.aclose()
 
     async def _look_for(self, error: ReportError) -> None:
-        """After an error of CUDA's every further call in this process may fail, whatever comes."""
-        if self.session.device == "gpu" and not await self._still_runs():
+        """After an error of CUDA's every further call in this process may fail, whatever comes.
+
+        Raises:
+            RejectError: the GPU works on, so the request's input is at fault.
+        """
+        if self.session.device != "gpu":
+            return
+        if not await self._still_runs():
             self._lost(ReportError(f"the GPU has ceased to work: {error}", reason="DeviceLost"))
+        elif not runtime.is_devices_fault(error.__cause__):
+            raise RejectError(f"the model refuses this input: {error.message}", reason="BadTensor") from error
 
     async def _still_runs(self) -> bool:
         """One check at a time: requests that fail together share its answer, and none runs beside the lane for each."""

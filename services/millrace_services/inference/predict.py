@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from millrace_core.base.errors import RejectError
+from millrace_services.inference.json_tensors import from_json
 from millrace_services.inference.signature import Signature
-from millrace_services.inference.tensors import Array, TensorSpec, check_shape, from_json
+from millrace_services.inference.tensors import Array, TensorSpec, check_shape
 
 
 class PredictRequest(NamedTuple):

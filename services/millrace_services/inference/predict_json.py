@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
-import orjson
-
 from millrace_core.base.shown import shown
+from millrace_services.inference.json_tensors import dumps, to_json
 from millrace_services.inference.predict import PredictRequest, bad
 from millrace_services.inference.protocol import parse_json
+from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import OutputTensor
 
 _PARTS: Final = ("entities", "request")
@@ -55,10 +54,11 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
     return PredictRequest(entities, fields, 1 if joins and rows < 0 else rows)
 
 
-def encode(names: Sequence[str], results: Sequence[OutputTensor], model: Mapping[str, str], identity: str) -> bytes:
+def encode(signature: Signature, results: Sequence[OutputTensor], model: Mapping[str, str], identity: str) -> bytes:
     """``{"id": …, "predictions": the first output, "outputs": all by name, "model": …}``, each output a list by row."""
-    outputs = {}
-    for name, (values, _) in zip(names, results, strict=True):
-        outputs[name] = np.ascontiguousarray(values) if not values.dtype.hasobject else values.tolist()
-    answer = {"id": identity, "predictions": outputs[names[0]], "outputs": outputs, "model": model}
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    outputs = {
+        name: to_json(values, spec.datatype)
+        for (name, spec), (values, _) in zip(signature.outputs.items(), results, strict=True)
+    }
+    answer = {"id": identity, "predictions": outputs[signature.output_names[0]], "outputs": outputs, "model": model}
+    return dumps(answer, lambda: [(answer, "predictions"), *((outputs, name) for name in outputs)])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+
+from millrace_core.base.shown import line
 
 # ONNX Runtime reports home unless told otherwise before it is imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -18,12 +23,14 @@ __all__ = [
     "VERSION",
     "Fail",
     "InvalidArgument",
+    "bfloat16_value",
     "first_line",
     "has_cuda",
     "is_devices_fault",
     "is_out_of_memory",
     "on_cpu",
     "on_gpu",
+    "run",
     "run_options",
 ]
 
@@ -39,6 +46,7 @@ _CUDA_OPTIONS: Final = {
     # Ten bits of mantissa are not what a model on the CPU answers.
     "use_tf32": "0",
 }
+_BFLOAT16: Final = 16  # TensorProto.DataType of ONNX
 _ERRORS_ONLY: Final = 3
 _FATAL_ONLY: Final = 4
 # The code and its name, where in ONNX Runtime's sources the fault was found, and where on the machine.
@@ -58,7 +66,7 @@ def on_gpu(path: Path, threads: int) -> tuple[Any, str]:
     if not has_cuda():
         return None, "this installation of ONNX Runtime has no CUDA provider"
     ort.preload_dlls()  # CUDA and cuDNN as packages of Python's are on no path of the loader's
-    options = _options(threads)
+    options = _options(threads, _ERRORS_ONLY)  # why CUDA was not initialised stands nowhere else
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         session = ort.InferenceSession(
@@ -100,8 +108,33 @@ def run_options() -> Any:
 
 def first_line(error: Exception) -> str:
     """What ONNX Runtime says, without its codes and what only its authors read."""
-    lines = _NOISE.sub("", str(error).strip()).splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    return line(_NOISE.sub("", str(error).strip())) or type(error).__name__
+
+
+def run(session: Any, outputs: list[str], feeds: dict[str, Any], options: Any) -> list[Any]:
+    """What ``session.run`` gives, for models with BF16 too, which numpy has not: arrays of their bits take its place.
+
+    Args:
+        feeds: inputs; what is to be BF16 is an ``OrtValue`` of ``bfloat16_value``.
+    """
+    values = {
+        name: value if isinstance(value, ort.OrtValue) else ort.OrtValue.ortvalue_from_numpy(value)
+        for name, value in feeds.items()
+    }
+    return [_array(value) for value in session.run_with_ort_values(outputs, values, options)]
+
+
+def bfloat16_value(bits: Any) -> Any:
+    """A tensor of BF16 over an array of its bits."""
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16)
+
+
+def _array(value: Any) -> Any:
+    if value.element_type() != _BFLOAT16:
+        return value.numpy()
+    size = value.tensor_size_in_bytes()
+    content = ctypes.string_at(value.data_ptr(), size) if size else b""
+    return np.frombuffer(content, np.uint16).reshape(value.shape())
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -127,9 +160,9 @@ def _tell_what_stays(parts: Sequence[Any]) -> None:
         )
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, severity: int = _FATAL_ONLY) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = severity  # an error is raised, too, and standard error is for the log's own lines
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

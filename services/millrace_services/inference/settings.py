@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json
 
@@ -119,6 +119,8 @@ class LogSettings(BaseModel):
 
 class InferenceSettings(ServerSettings, OutgoingSettings):
     """Which model to serve, on what, and how much may wait for it."""
+
+    body_limit: ClassVar[str] = "spec.inference.maxRequestMiB (of a server by itself: MILLRACE_MAX_BODY_BYTES)"
 
     model_name: str = Field(alias="MILLRACE_MODEL_NAME", description="The name in /v2/models/{name}")
     deployment: str = Field("", alias="MILLRACE_DEPLOYMENT", description="Name of the ModelDeployment")

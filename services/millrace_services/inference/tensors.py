@@ -1,15 +1,12 @@
-"""Tensors between JSON, numpy and ONNX Runtime: datatypes, shapes and the checks before anything is allocated.
+"""Tensors between the wire, numpy and ONNX Runtime: datatypes, shapes and what is refused of them.
 
-Datatypes are those of the Open Inference Protocol v2 (https://github.com/kserve/open-inference-protocol). FP16 and
-BF16 have no JSON form there. JSON has no NaN: ``null`` stands for it in floating-point tensors, in requests as in
-answers.
+Datatypes are those of the Open Inference Protocol v2 (https://github.com/kserve/open-inference-protocol). numpy has no
+BF16: such a tensor is the array of its bits, of ``uint16``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import chain
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -43,27 +40,41 @@ NUMPY: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),
     **{f"UINT{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
     **{f"INT{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
     "BYTES": np.dtype(object),
 }
-# Lists are read as numpy understands them, except where that loses something: it takes strings for text of fixed width,
-# and a mix of integers below and above 2^63 for floats.
-_SOURCE: Final = {"BYTES": np.dtype(object), "UINT64": np.dtype(object)}
+# What the array of a tensor is of.
+STORED: Final = {**NUMPY, "BF16": np.dtype(np.uint16)}
+# The protocol has no JSON form for them.
+BINARY_ONLY: Final = frozenset({"FP16", "BF16"})
+EXPECTED: Final = {"b": "true and false", "u": "integers of 0 and more", "i": "integers", "f": "numbers or null"}
+# numpy's own limit.
 _DEEPEST: Final = 32
-_EXPECTED: Final = {"b": "true and false", "u": "integers of 0 and more", "i": "integers", "f": "numbers or null"}
+# Of a tensor without values, which could claim anything, the sizes beside the zeros, multiplied.
+_MOST_OF_EMPTY: Final = 1 << 24
 
 
 class TensorSpec(NamedTuple):
-    """An input or output of a model; -1 in ``shape`` is a dimension of any size."""
+    """An input or output of a model; -1 in ``shape`` is a dimension of any size.
+
+    Attributes:
+        ranked: False where the model takes any number of dimensions; ``shape`` then says nothing.
+    """
 
     name: str
     datatype: str
     shape: Shape
+    ranked: bool = True
 
     def described(self) -> dict[str, object]:
-        """As the metadata of the protocol has it."""
-        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+        """As the metadata of the protocol has it, which knows no tensors of any rank; [-1] stands for them."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape) if self.ranked else [-1]}
+
+    def expected(self) -> str:
+        """Its shape in messages."""
+        return str(list(self.shape)) if self.ranked else "any"
 
 
 class OutputTensor(NamedTuple):
@@ -73,7 +84,7 @@ class OutputTensor(NamedTuple):
     classes: Sequence[Any] = ()
 
 
-def spec_of(name: str, kind: str, shape: Sequence[int | str | None]) -> TensorSpec:
+def spec_of(name: str, kind: str, shape: Sequence[int | str | None], *, ranked: bool = True) -> TensorSpec:
     """A spec from what ONNX Runtime says of an input or output.
 
     ``kind`` is such as ``tensor(float)``. A ``seq(map(int64,tensor(float)))``, which scikit-learn's classifiers
@@ -88,12 +99,20 @@ def spec_of(name: str, kind: str, shape: Sequence[int | str | None]) -> TensorSp
     datatype = _DATATYPES.get(element) if kind.startswith("tensor(") else None
     if datatype is None:
         raise RejectError(
-            f"{name!r} of the model has type {kind}, which has no tensor form",
-            hint="Export the model with tensors only (skl2onnx: options={'zipmap': False})",
+            f"{name!r} of the model has type {kind}, which the protocol has no tensor for",
+            hint=_instead(kind),
             field="spec.model.uri",
             reason="UnsupportedModel",
         )
-    return TensorSpec(name, datatype, tuple(size if isinstance(size, int) else -1 for size in shape))
+    return TensorSpec(name, datatype, tuple(size if isinstance(size, int) else -1 for size in shape), ranked)
+
+
+def _instead(kind: str) -> str:
+    if kind.startswith("seq(tensor("):
+        return "Give the tensors of the sequence one by one, or join them by ConcatFromSequence in the graph"
+    if kind.startswith("optional("):
+        return "Give the value itself, without Optional around it, in the graph"
+    return f"Give a tensor of {', '.join(_DATATYPES)} instead, by Cast in the graph or when you export it"
 
 
 def check_shape(shape: object, spec: TensorSpec) -> Shape:
@@ -102,67 +121,30 @@ def check_shape(shape: object, spec: TensorSpec) -> Shape:
     Raises:
         RejectError: no list of sizes, or sizes the model does not take.
     """
-    if isinstance(shape, list) and len(shape) == len(spec.shape):
+    if isinstance(shape, list) and len(shape) == len(spec.shape) and spec.ranked:
         for size, wanted in zip(shape, spec.shape, strict=True):
             if type(size) is not int or size < 0 or wanted not in (size, -1):
                 break
         else:
-            return tuple(shape)
-    raise _wrong(spec, f"shape {shown(shape)} came, {list(spec.shape)} is expected", " (-1: any size)")
+            return tuple(shape) if 0 not in shape else _empty(tuple(shape), spec)
+    elif not spec.ranked and isinstance(shape, list) and len(shape) <= _DEEPEST:
+        if all(type(size) is int and size >= 0 for size in shape):
+            return _empty(tuple(shape), spec)
+        raise wrong(spec, f"shape {shown(shape)} came, a list of sizes is expected")
+    raise wrong(spec, f"shape {shown(shape)} came, {spec.expected()} is expected", " (-1: any size)")
 
 
-def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
-    """A tensor from JSON: flat or nested lists in row-major order.
-
-    Raises:
-        RejectError: the number of values, their nesting or their type does not fit; names the input.
-    """
-    if not isinstance(data, list):
-        raise _wrong(spec, f"data of type {type(data).__name__} came, a list is expected")
-    if spec.datatype != "BYTES" and str in _kinds(data):
-        # numpy would give every value the width of the longest.
-        raise _wrong(spec, f"strings came, {_EXPECTED[NUMPY[spec.datatype].kind]} are expected for {spec.datatype}")
-    size = prod(shape)
-    nested = bool(data) and isinstance(data[0], list)
-    if nested and (depth := _depth(data)) > _DEEPEST:  # numpy's own limit, beyond which it fails in several ways
-        raise _wrong(spec, f"lists nested {depth} deep came, shape {list(shape)} is expected")
-    if not nested and len(data) != size:  # checked first, so that nothing is allocated for nothing
-        raise _wrong(spec, f"{len(data)} values came, shape {list(shape)} takes {size}")
-    dtype = NUMPY.get(spec.datatype)
-    if dtype is None:
-        raise _wrong(spec, f"{spec.datatype} has no JSON form in the protocol, and this server takes JSON tensors only")
-    try:
-        values = cast(np.array(data, dtype=_SOURCE.get(spec.datatype)), spec)
-    except ValueError as error:
-        raise _wrong(spec, "lists of unequal lengths came, one length per dimension is expected") from error
-    if values.shape == shape:
-        return values
-    if nested or values.ndim != 1:
-        raise _wrong(spec, f"lists nested as {list(values.shape)} came, shape {list(shape)} is expected")
-    return values.reshape(shape)
-
-
-def _depth(data: object) -> int:
-    depth = 0
-    while isinstance(data, list):
-        depth += 1
-        data = data[0] if data else None
-    return depth
-
-
-def _kinds(data: list[Any]) -> set[type]:
-    """The types of the values of lists in lists."""
-    with suppress(TypeError):
-        while data and type(data[0]) is list:
-            data = list(chain.from_iterable(data))
-    return set(map(type, data))
+def _empty(shape: Shape, spec: TensorSpec) -> Shape:
+    if 0 in shape and prod(size for size in shape if size) > _MOST_OF_EMPTY:
+        raise wrong(spec, f"shape {shown(list(shape))} came, which claims much and has no values")
+    return shape
 
 
 def cast(values: Array, spec: TensorSpec) -> Array:
     """Casts without ever changing a value's kind; numpy alone would take "1.5" and true for numbers.
 
     Raises:
-        RejectError: the values are of another kind, or an integer is out of range; names the input.
+        RejectError: the values are of another kind, or out of range; names the input.
     """
     dtype = NUMPY[spec.datatype]
     kind, wanted = values.dtype.kind, dtype.kind
@@ -171,26 +153,49 @@ def cast(values: Array, spec: TensorSpec) -> Array:
     if values.size == 0:
         return values.astype(dtype)
     if wanted == "f":
-        if kind in "fiu":
-            return values.astype(dtype)
         if kind == "O" and all(value is None or type(value) in (int, float) for value in values.flat):
-            return values.astype(np.float64).astype(dtype)
+            values, kind = values.astype(np.float64), "f"
+        if kind in "fiu":
+            return narrowed(values, dtype, spec)
     elif wanted == kind == "b":
         return values
     elif wanted in "iu" and (kind in "iu" or (kind == "O" and all(type(value) is int for value in values.flat))):
         limits = np.iinfo(dtype)
         low, high = int(values.min()), int(values.max())
         if low < limits.min or high > limits.max:
-            outside = low if low < limits.min else high
-            raise _wrong(spec, f"{outside} came, {spec.datatype} takes {limits.min} to {limits.max}")
+            raise outside(low if low < limits.min else high, spec)
         return values.astype(dtype)
-    raise _wrong(spec, f"{_told(values)} came, {_EXPECTED[wanted]} are expected for {spec.datatype}")
+    raise wrong(spec, f"{_told(values)} came, {EXPECTED[wanted]} are expected for {spec.datatype}")
+
+
+def narrowed(values: Array, dtype: np.dtype[Any], spec: TensorSpec) -> Array:
+    """Numbers as floats of a type, which none of them overflows.
+
+    Raises:
+        RejectError: one does.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return values.astype(dtype)
+    except FloatingPointError:
+        raise beyond(float(np.abs(values[np.isfinite(values)]).max()), dtype, spec) from None
+
+
+def outside(value: int, spec: TensorSpec) -> RejectError:
+    """The refusal of an integer that its datatype does not hold."""
+    limits = np.iinfo(NUMPY[spec.datatype])
+    return wrong(spec, f"{shown(value, 40)} came, {spec.datatype} takes {limits.min} to {limits.max}")
+
+
+def beyond(most: float, dtype: np.dtype[Any], spec: TensorSpec) -> RejectError:
+    """The refusal of a number that its datatype does not hold."""
+    return wrong(spec, f"{most:g} came, {spec.datatype} has no number beyond {np.finfo(dtype).max:g}")
 
 
 def _strings(values: Array, spec: TensorSpec) -> Array:
     for value in values.flat:
         if type(value) is not str:
-            raise _wrong(spec, f"{shown(value, 40)} came, strings are expected for BYTES")
+            raise wrong(spec, f"{shown(value, 40)} came, strings are expected for BYTES")
     return values
 
 
@@ -199,8 +204,9 @@ def _told(values: Array) -> str:
     return names.get(values.dtype.kind, "mixed values")
 
 
-def _wrong(spec: TensorSpec, sentence: str, after: str = "") -> RejectError:
-    return RejectError(f"input {spec.name!r}: {sentence}{after}", reason="BadTensor")
+def wrong(spec: TensorSpec, sentence: str, after: str = "") -> RejectError:
+    """The refusal of what came for an input."""
+    return RejectError(f"input {shown(spec.name, 80)}: {sentence}{after}", reason="BadTensor")
 
 
 def from_output(value: Any) -> OutputTensor:

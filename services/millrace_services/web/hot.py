@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope
 
 from millrace_core.base.errors import TooLargeError
 from millrace_services.web.errors import Header
+from millrace_services.web.settings import ServerSettings
 
 JSON: Header = (b"content-type", b"application/json")
 
@@ -99,11 +100,11 @@ def disconnect_check(receive: Receive) -> Callable[[], Awaitable[bool]]:
     return gone
 
 
-async def read_body(receive: Receive, limit: int, room: Room) -> bytes:
+async def read_body(receive: Receive, settings: ServerSettings, room: Room) -> bytes:
     """The whole body, for which it takes room as it comes.
 
     Raises:
-        TooLargeError: it is longer than ``limit`` bytes.
+        TooLargeError: it is longer than ``settings.max_body_bytes``.
         OverloadedError: there is no room for it.
         ClientGoneError: the client went away before its end.
     """
@@ -115,29 +116,29 @@ async def read_body(receive: Receive, limit: int, room: Room) -> bytes:
             raise ClientGoneError
         part = message.get("body", b"")
         size += len(part)
-        if size > limit:
-            raise too_large(limit)
+        if size > settings.max_body_bytes:
+            raise too_large(settings)
         room.take(len(part))
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def require_small(scope: Scope, limit: int) -> None:
+def require_small(scope: Scope, settings: ServerSettings) -> None:
     """Looks at a body's announced length, before the client is told to send it.
 
     Raises:
-        TooLargeError: it is longer than ``limit`` bytes.
+        TooLargeError: it is longer than ``settings.max_body_bytes``.
     """
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     # As long as a head may be: only its end is a number of 64 bits.
-    if int(length.lstrip(b"0") or b"0") > limit:
-        raise too_large(limit)
+    if int(length.lstrip(b"0") or b"0") > settings.max_body_bytes:
+        raise too_large(settings)
 
 
-def too_large(limit: int) -> TooLargeError:
-    """The error of a body of more than ``limit`` bytes."""
+def too_large(settings: ServerSettings) -> TooLargeError:
+    """The error of a body of more than ``settings.max_body_bytes``."""
     return TooLargeError(
-        f"the request is larger than {limit} bytes",
-        hint="Send less at once, or raise MILLRACE_MAX_BODY_BYTES",
+        f"the request is larger than {settings.max_body_bytes} bytes",
+        hint=f"Send less at once, or raise {settings.body_limit}",
     )

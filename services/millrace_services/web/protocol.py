@@ -95,7 +95,7 @@ class HotProtocol(GuardedProtocol):
         self.last = not keep_alive
         self.cycle = request = _Request(route, keep_alive=keep_alive)
         if self.announced > self._limit:
-            self._begin(request, _refusing(too_large(self._limit)))
+            self._begin(request, _refusing(too_large(self._service.settings)))
 
     def on_body(self, body: bytes) -> None:
         request = self.cycle
@@ -107,7 +107,7 @@ class HotProtocol(GuardedProtocol):
             request.parts.append(body)
             request.size += len(body)
             if request.size > self._limit:
-                self._begin(request, _refusing(too_large(self._limit)))
+                self._begin(request, _refusing(too_large(self._service.settings)))
 
     def end_request(self) -> None:
         request = self.cycle

@@ -42,6 +42,7 @@ PROBES: Final = frozenset(prefix + path for prefix in (b"", b"/v2") for path in 
 BAD_REQUEST = 400
 # The code that web servers log where the client went away before its answer; it is never sent.
 CLIENT_GONE = 499
+_READS: Final = ["GET", "HEAD"]
 _CLOSE: Header = (b"connection", b"close")
 
 
@@ -223,8 +224,8 @@ class Service:
         room = Room(route.gate)
         whole = 0.0
         try:
-            require_small(scope, self.settings.max_body_bytes)
-            body = await read_body(receive, self.settings.max_body_bytes, room)
+            require_small(scope, self.settings)
+            body = await read_body(receive, self.settings, room)
             whole = perf_counter()
             self.present.enter(whole)
             answer = await self._answered(route.handler, Call(scope, body, disconnect_check(receive)))
@@ -249,7 +250,7 @@ class Service:
             gone = message["type"] == "http.disconnect" and status == CLIENT_GONE
             left -= len(message.get("body", b""))
             if left < 0:
-                raise too_large(self.settings.max_body_bytes)
+                raise too_large(self.settings)
             return message
 
         async def finished(message: Message) -> None:
@@ -260,7 +261,7 @@ class Service:
             await send(message)
 
         try:
-            require_small(scope, self.settings.max_body_bytes)
+            require_small(scope, self.settings)
             self._require_method(scope)
         except MillraceError as error:
             return await _sent(self._error(error, scope), send)
@@ -305,17 +306,17 @@ async def _sent(answer: Answer, send: Send) -> int:
 def _add_control_routes(service: Service) -> None:
     api = service.api
 
-    @api.get("/health/live")
+    @api.api_route("/health/live", methods=_READS)
     async def live() -> dict[str, bool]:
         return {"live": True}
 
-    @api.get("/health/ready")
+    @api.api_route("/health/ready", methods=_READS)
     async def ready(response: Response) -> dict[str, Any]:
         readiness = await service.health.readiness()
         response.status_code = 200 if readiness.ready else 503
         return readiness._asdict()
 
-    @api.get("/metrics", include_in_schema=False)
+    @api.api_route("/metrics", methods=_READS, include_in_schema=False)
     async def metrics(request: Request) -> Response:
         body, content_type = service.metrics.render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from millrace_core.base.settings import Names, Networks, Settings
@@ -9,7 +11,13 @@ from millrace_http.limits import Limits
 
 
 class ServerSettings(Settings):
-    """Where a server listens, how much it accepts, and how it stops."""
+    """Where a server listens, how much it accepts, and how it stops.
+
+    Attributes:
+        body_limit: how clients are told to raise ``max_body_bytes``.
+    """
+
+    body_limit: ClassVar[str] = "MILLRACE_MAX_BODY_BYTES"
 
     host: str = Field("0.0.0.0", alias="MILLRACE_HOST", description="Address to listen on")  # noqa: S104 a pod's only address
     port: int = Field(8080, alias="MILLRACE_PORT", ge=0, le=65535, description="Port; 0 takes a free one")

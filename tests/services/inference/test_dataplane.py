@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from millrace_core.base.errors import MillraceError, ReportError, TooLargeError
+from millrace_core.base.errors import MillraceError, RejectError, ReportError, TooLargeError
 from millrace_services.inference import session
 from millrace_services.inference.batcher import Batcher, Meters, Waits
 from millrace_services.inference.costs import Costs, shapes_of
@@ -44,11 +44,11 @@ def data_of(loaded: ModelSession, told: list[MillraceError], run_timeout: float 
 
 
 @pytest.mark.parametrize(
-    ("device", "broken", "reasons"),
-    [("gpu", True, ["DeviceLost"]), ("gpu", False, []), ("cpu", True, [])],
+    ("device", "broken", "reasons", "refusal"),
+    [("gpu", True, ["DeviceLost"], ReportError), ("gpu", False, [], RejectError), ("cpu", True, [], RejectError)],
     ids=["a lost GPU", "one bad request", "on the CPU"],
 )
-async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, broken, reasons):
+async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, broken, reasons, refusal):
     on_cpu = session.load(models["columns"], "cpu", 1)
     loaded = ModelSession(on_cpu._session, on_cpu.signature, device)
     assert loaded.warm_up() is None
@@ -56,7 +56,7 @@ async def test_a_gpu_that_computes_nothing_any_more_is_told_of(models, device, b
         loaded._session = session.load(models["lookup"], "cpu", 1)._session
     told: list[MillraceError] = []
     data = data_of(loaded, told)
-    with pytest.raises(ReportError, match="the model fails"):
+    with pytest.raises(refusal, match=r"the model (fails|refuses)"):
         await data.infer(misfit(), ["total"], here)
     assert [error.reason for error in told] == reasons
     await data.aclose()
@@ -82,9 +82,9 @@ async def test_requests_that_fail_together_share_one_check_of_the_gpu(models):
     failing[0].cancel()
     loaded.may_end.set()
     answers = await asyncio.gather(*failing, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[ReportError] * 4]
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[RejectError] * 4]
     assert (loaded.checks, told) == (1, [])
-    with pytest.raises(ReportError):
+    with pytest.raises(RejectError):
         await data.infer(misfit(), ["total"], here)
     assert loaded.checks == 2, "a later failure is looked into again"
     await data.aclose()

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from millrace_core.base.errors import RejectError
 from millrace_services.inference import runtime, session
+from millrace_services.inference.blank_input import Blank
 
 from .conftest import tensor, write
 
@@ -65,7 +66,7 @@ def test_a_gpu_answers_what_the_cpu_answers(network, rows):
 
 def test_strings_and_every_other_type_come_back_as_on_the_cpu(models):
     on_gpu, on_cpu = session.load_warm(models["every"], "auto", 1), session.load_warm(models["every"], "cpu", 1)
-    feeds = {spec.name: session.blank(spec, 3) for spec in on_gpu.signature.inputs.values()}
+    feeds = {spec.name: Blank(rows=3).tensor(spec) for spec in on_gpu.signature.inputs.values()}
     feeds["s"] = np.array([["ä", ""], ["b", "c"], ["", "d"]], dtype=object)
     names = on_gpu.signature.output_names
     for got, expected in zip(on_gpu.run(feeds, names), on_cpu.run(feeds, names), strict=True):

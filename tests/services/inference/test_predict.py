@@ -105,10 +105,12 @@ def test_fields_that_the_model_does_not_take_are_for_features_and_those_of_one_v
 
 def test_the_answer_has_the_first_output_as_predictions_and_all_of_them_by_name():
     results = [np.array([1, 0]), [{0: 0.25, 1: 0.75}, {0: 1.0, 1: 0.0}], np.array(["a", "b"], dtype=object)]
+    outputs = [TensorSpec("label", "INT64", (-1,)), TensorSpec("p", "FP32", (-1, -1)), TensorSpec("s", "BYTES", (-1,))]
     answer = json.loads(
-        predict_json.encode(["label", "p", "s"], [from_output(each) for each in results], {"name": "m"}, "7")
+        predict_json.encode(Signature([], outputs), [from_output(each) for each in results], {"name": "m"}, "7")
     )
     assert answer == {
+        "id": "7",
         "predictions": [1, 0],
         "outputs": {"label": [1, 0], "p": [[0.25, 0.75], [1.0, 0.0]], "s": ["a", "b"]},
         "model": {"name": "m"},

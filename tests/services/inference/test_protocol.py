@@ -43,6 +43,24 @@ def test_inputs_come_in_any_order_and_outputs_are_all_unless_named():
         (b"", "the body is not JSON"),
         (b"{", "the body is not JSON"),
         (b"\xff", "the body is not JSON"),
+        (b'{"inputs": [NaNs]}', "the body is not JSON"),
+        (request(A, B, parameters=[]), "parameters: [] came, an object is expected"),
+        (request(A, B, parameters={"timeout": -1}), "timeout: -1 came, microseconds are expected"),
+        (request(A, B, parameters={"priority": 2}), "'priority': 2 came, but all requests are served in their order"),
+        (request(A, B, parameters={"sequence_id": "s"}), "'s' came, but the model keeps nothing between"),
+        (
+            request(A, B, parameters={"best": 1}),
+            "it is not known; of the request these are: binary_data_output, timeout",
+        ),
+        (request(A, B, parameters={"binary_data_output": 1}), "binary_data_output: 1 came, true or false is expected"),
+        (request(A, B, parameters={"content_type": "base64"}), "content_type: 'base64' is not decoded here"),
+        (request({**A, "parameters": {"shared_memory_region": "r"}}, B), "no memory is shared with clients"),
+        (
+            request({**A, "parameters": {"binary_data_size": 8}}, B),
+            "without the header Inference-Header-Content-Length",
+        ),
+        (request(A, B, outputs=[{"name": "y", "parameters": {"classification": 3}}]), "classes are not ranked here"),
+        (request(A, B, outputs=[{"name": "y"}, {"name": "y"}]), "output 'y' is asked for twice"),
         (b"[]", "the body is a JSON list"),
         (b"{}", '"inputs" is missing'),
         (b'{"inputs": {}}', '"inputs" is missing or no list'),
@@ -69,10 +87,48 @@ def test_a_bad_request_is_told_what_is_wrong(body, sentence):
     assert len(str(caught.value)) < 500
 
 
+def test_parameters_that_ask_for_nothing_or_say_what_is_so_anyway_are_let_through():
+    nothing = {"priority": 0, "sequence_id": "", "sequence_start": False, "anything": None, "content_type": "np"}
+    decoded = decode(
+        request({**A, "parameters": {"content_type": "np"}}, B, parameters={**nothing, "timeout": 0}), SIGNATURE
+    )
+    assert (decoded.timeout, decoded.binary) == (None, ())
+    assert decode(request(A, B, parameters={"timeout": 2_500_000}), SIGNATURE).timeout == 2.5
+
+
+def test_dimensions_of_one_name_have_one_size_in_all_inputs():
+    inputs = [TensorSpec("a", "FP32", (-1, -1)), TensorSpec("b", "FP32", (-1,))]
+    shared = Signature(inputs, [], {("a", 0): "n", ("a", 1): "m", ("b", 0): "m"})
+
+    def asked(shape: list[int], size: int) -> bytes:
+        a = {"name": "a", "datatype": "FP32", "shape": shape, "data": [0] * shape[0] * shape[1]}
+        return request(a, {"name": "b", "datatype": "FP32", "shape": [size], "data": [0] * size})
+
+    assert decode(asked([2, 3], 3), shared).feeds["b"].shape == (3,)
+    for shape, size in (([2, 3], 4), ([2, 3], 1), ([3, 1], 3)):
+        with pytest.raises(RejectError, match=r"input 'b': shape .* dimension 'm', number 0 of the one and 1 of the"):
+            decode(asked(shape, size), shared)
+
+
+def test_numbers_that_are_no_json_are_taken_as_triton_writes_them():
+    body = request({**A, "data": [float("nan"), float("-inf")]}, B)
+    assert b"NaN, -Infinity" in body
+    np.testing.assert_array_equal(decode(body, SIGNATURE).feeds["a"], np.array([[np.nan, -np.inf]], np.float32))
+
+
+def test_a_model_without_inputs_needs_none():
+    for body in (b"{}", b'{"inputs": []}'):
+        assert decode(body, Signature([], [])).feeds == {}
+    with pytest.raises(RejectError, match="The model takes no inputs"):
+        decode(request(A), Signature([], []))
+
+
 def test_an_answer_holds_datatype_shape_and_flat_data():
     decoded = decode(request(A, B, id="r1"), SIGNATURE)
     results = [np.array([0.1, np.nan], dtype=np.float32), np.array(["p", "q"], dtype=object)]
-    assert json.loads(encode(decoded, [from_output(value) for value in results], "m", "7", SIGNATURE)) == {
+    answer = encode(decoded, [from_output(value) for value in results], "m", "7", SIGNATURE)
+    assert answer.json_length is None
+    assert json.loads(answer.body) == {
         "model_name": "m",
         "model_version": "7",
         "id": "r1",
@@ -85,7 +141,7 @@ def test_an_answer_holds_datatype_shape_and_flat_data():
 
 def test_an_answer_names_the_classes_of_a_list_of_maps():
     decoded = decode(request(A, B, outputs=[{"name": "y"}]), SIGNATURE)
-    answer = json.loads(encode(decoded, [from_output([{"no": 0.25, "yes": 0.75}])], "m", "7", SIGNATURE))
+    answer = json.loads(encode(decoded, [from_output([{"no": 0.25, "yes": 0.75}])], "m", "7", SIGNATURE).body)
     (output,) = answer["outputs"]
     assert (output["shape"], output["data"]) == ([1, 2], [0.25, 0.75])
     assert json.loads(output["parameters"]["classes"]) == ["no", "yes"]

@@ -97,17 +97,6 @@ def test_a_bad_tensor_is_400_with_the_headers_of_the_deployment(total):
     assert response.headers["x-millrace-deployment"] == "m-v7"
 
 
-def test_binary_tensors_are_told_to_come_as_json(total):
-    head = json.dumps({"inputs": [{**features([1, 2, 3]), "parameters": {"binary_data_size": 12}}]}).encode()
-    response = httpx.post(
-        f"{total.url}/v2/models/m/infer",
-        content=head + bytes(12),
-        headers={"inference-header-content-length": str(len(head))},
-    )
-    assert response.status_code == 400
-    assert "this server takes JSON tensors" in response.json()["error"]
-
-
 def test_every_datatype_comes_back_as_it_went_in(serve, models):
     server = serve(models["every"])
     values = {
