@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from tests.api_server import start as start_api
 from tests.builders import feature_view
 from tests.running_service import RunningService, StartService
 from tests.services.gateway.conftest import Publish, Store
+from tests.services.gateway.test_feast_peer import FEAST, SECONDS
 from tests.services.gateway.test_feature_reads import published
 
 VIEWS = "/apis/millrace.dev/v1alpha1/namespaces/rides/featureviews"
@@ -190,6 +193,44 @@ def test_a_right_that_is_missing_is_named(runs: RunningService, api: httpx.Clien
         api.delete("/faults")
     assert refused.status_code == 500
     assert "gateway.materialize: true gives it the right" in refused.json()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FEAST.exists(), reason="needs Feast; make bench-feast-env installs it")
+def test_feasts_own_client_materializes(runs: RunningService, api: httpx.Client, tmp_path: Path) -> None:
+    given: list[str] = []
+    over = threading.Event()
+
+    def play() -> None:
+        """An operator that is quick with the first two commands, and at work on the third for good."""
+        while not over.is_set():
+            now = command(api, "user-stats")
+            if now and now not in given:
+                given.append(now)
+                say(api, "user-stats", "Job j succeeded: 1 rows read" if len(given) < 3 else "Job j was made")
+            time.sleep(0.02)
+
+    playing = threading.Thread(target=play)
+    playing.start()
+    try:
+        script = Path(__file__).with_name("feast_materialize.py")
+        line = [FEAST, script, str(tmp_path), f"{runs.url}/feast"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=tmp_path)
+    finally:
+        over.set()
+        playing.join()
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second, third, conflict, forced, unknown = json.loads(done.stdout.splitlines()[-1])
+    assert (first, second, third, forced) == (None, None, None, None)
+    assert conflict.startswith("Remote materialization conflict (409): a command of these feature views is still")
+    assert unknown.startswith("Remote materialization failed (404)")
+    assert "FeatureViewNotFoundException" in unknown
+    interval = ":materialize 2026-11-01T00:00:00Z 2026-11-02T00:00:00Z"
+    assert [each.partition(":")[2] for each in given[:3]] == [
+        interval[1:],
+        "materialize 1970-01-01T00:00:00Z 2026-11-02T00:00:00Z",
+        interval[1:],
+    ]
 
 
 DAY = timedelta(days=1)
