@@ -6,12 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from millrace.cli.main import run
+from millrace_core.api import checking
 
 PAGE = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
 FILE = re.compile(r"^```json\n# (\S+\.json)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SESSION = re.compile(r"^```console\n\$ millrace ([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_the_canary_of_the_page_is_one() -> None:
+    [canary] = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    assert checking.check(yaml.safe_load(canary)).faults == []
 
 
 def test_every_command_of_the_page_prints_what_stands_there(
