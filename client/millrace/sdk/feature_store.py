@@ -236,7 +236,7 @@ class FeatureStore(Catalogue):
             features: references ``view:feature``, in a list or any other iterable; or the name of a feature service.
             entity_rows: a list of such rows, a pandas or Polars DataFrame, an Arrow table or a dict of lists: one value
                 per join key, and of request fields if you like. A NaN or NA as a key is a null, which is no entity.
-                Features of views without entities need none.
+                Features of views without entities need none; empty rows, ``[{}, {}]``, get the one row each.
             request: per request field of on-demand features a list with one value per entity row.
             full_feature_names: call columns ``view__feature``.
 
@@ -250,7 +250,9 @@ class FeatureStore(Catalogue):
         plan = self._plan(self._references(features), full_feature_names=full_feature_names)
         rows = frames.rows([{}] if entity_rows is None else entity_rows, _keys(plan), "entity_rows")
         entities, request_columns = online_features.entity_columns(rows, plan, request)
-        return self._reader.read(plan, entities, request_columns, time_arguments.now())
+        found = self._reader.read(plan, entities, request_columns, time_arguments.now())
+        alike = len(rows) if not plan.join_keys and not plan.request_fields else 1
+        return found.repeated(alike) if alike > 1 else found
 
     def materialize(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -51,6 +51,16 @@ class OnlineFeatures(Tabular):
     event_timestamps: Mapping[str, list[datetime | None]] = field(default_factory=dict)
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
     expression_errors: Mapping[str, int] = field(default_factory=dict)
+
+    def repeated(self, times: int) -> OnlineFeatures:
+        """The same rows so many times: of views without entities all rows are one."""
+        return replace(
+            self,
+            values={name: column * times for name, column in self.values.items()},
+            statuses={name: column * times for name, column in self.statuses.items()},
+            event_timestamps={name: column * times for name, column in self.event_timestamps.items()},
+            expression_errors={name: count * times for name, count in self.expression_errors.items()},
+        )
 
     def to_dict(self, include_statuses: bool = False) -> dict[str, list[Any]]:
         """Values by column name; with ``include_statuses`` also ``<feature>__status``."""
@@ -226,12 +236,6 @@ def entity_columns(
                 f"expected {', '.join([*plan.join_keys, *plan.request_fields]) or 'nothing'}",
                 field=f"entity_rows[{index}]",
             )
-    if not plan.join_keys and len(rows) > 1 and not plan.request_fields:
-        raise RejectError(
-            f"{len(rows)} rows came; these features are of views without entities, which have one",
-            hint="Leave entity_rows out",
-            field="entity_rows",
-        )
     entities = {key: [frames.key(row[key]) for row in rows] for key in plan.join_keys}
     brought = [name for name in plan.request_fields if rows and name in rows[0]]
     return entities, {name: [frames.plain(row[name]) for row in rows] for name in brought} | request_columns

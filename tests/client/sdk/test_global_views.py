@@ -94,6 +94,9 @@ def test_it_has_one_row_and_takes_pushes_and_rebuilds(lake: Lake) -> None:
     row = {"event_timestamp": [NOON + 2 * DAY], "amount": [9.5], "visits": [9]}
     assert store.push(everything, row, to="online").written == 1
     assert store.get_online_features(refs, [{}]).to_dict() == {"amount": [9.5], "visits": [9]}
+    twice = store.get_online_features(refs, [{}, {}])
+    assert twice.to_dict() == {"amount": [9.5, 9.5], "visits": [9, 9]}
+    assert twice.statuses["amount"] == ["PRESENT", "PRESENT"]
     assert store.verify(everything).ahead == 1
     assert store.rebuild(everything).keys == 1
     assert store.get_online_features(refs).to_dict() == {"amount": [2.0], "visits": [20]}
@@ -130,7 +133,6 @@ def test_it_stands_beside_views_with_entities_and_under_other_names(lake: Lake) 
     ("refs", "rows", "words"),
     [
         (["{all}:amount"], [{"user_id": 1}], "has user_id, expected nothing"),
-        (["{all}:amount"], [{}, {}], "views without entities, which have one"),
         (["{all}(user_id=x):amount"], None, "has no join key 'user_id'. It has: none"),
         (["{keyed}:amount"], None, "has nothing, expected user_id"),
     ],
