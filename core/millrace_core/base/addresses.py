@@ -73,6 +73,12 @@ def canonical(host: str) -> str | None:
     return text
 
 
+def is_old_form(host: str) -> bool:
+    """Whether resolvers read a host as an address in one of its older forms, such as ``127.1`` or ``0x7f.1``."""
+    text = host.lower().removesuffix(".")
+    return ":" not in text and parsed(text) is None and _NUMBER.fullmatch(text.rpartition(".")[2]) is not None
+
+
 def parsed(text: str) -> Address | None:
     """An address in its plain notation, with any zone left out; None: it is none."""
     try:

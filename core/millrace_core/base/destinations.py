@@ -19,7 +19,18 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Json, model_validator
 from pydantic.alias_generators import to_camel
 
-from millrace_core.base.addresses import Address, Network, canonical, inside, kind_of, meant, parsed, special, within
+from millrace_core.base.addresses import (
+    Address,
+    Network,
+    canonical,
+    inside,
+    is_old_form,
+    kind_of,
+    meant,
+    parsed,
+    special,
+    within,
+)
 from millrace_core.base.settings import Settings
 from millrace_core.base.shown import shown
 
@@ -186,7 +197,7 @@ def refusal(outgoing: Outgoing, destination: Destination, addresses: Sequence[st
     """
     scheme, host, port = destination
     if outgoing.open:
-        return None
+        return _unreadable(host) if is_old_form(host) else None
     if scheme not in outgoing.schemes:
         served = ", ".join(outgoing.schemes)
         return Refusal(
@@ -194,15 +205,19 @@ def refusal(outgoing: Outgoing, destination: Destination, addresses: Sequence[st
         )
     name = canonical(host)
     if name is None:
-        return Refusal(
-            f"the host {shown(host, 80)} is not written in the one way that is understood here",
-            "Write a name in ASCII (international ones as xn--…), an IPv4 address as four decimal numbers, or an IPv6 "
-            "address without a zone",
-        )
+        return _unreadable(host)
     literal = parsed(name)
     if literal is not None:
         return _of_address(outgoing, name, "", port, literal)
     return _of_name(outgoing, name, port) if addresses is None else _of_addresses(outgoing, name, port, addresses)
+
+
+def _unreadable(host: str) -> Refusal:
+    return Refusal(
+        f"the host {shown(host, 80)} is not written in the one way that is understood here",
+        "Write a name in ASCII (international ones as xn--…), an IPv4 address as four decimal numbers, or an IPv6 "
+        "address without a zone",
+    )
 
 
 def _of_addresses(outgoing: Outgoing, name: str, port: int, addresses: Sequence[str]) -> Refusal | None:

@@ -55,8 +55,16 @@ class Door:
 
     @property
     def guarded(self) -> bool:
-        """Whether anything is refused at all."""
+        """Whether anything is refused but hosts that libraries read differently."""
         return not self.outgoing.open
+
+    def require(self, destination: Destination, field: str) -> None:
+        """Refuses what is refused whatever it resolves to: of an open door a host that libraries read differently.
+
+        Raises:
+            RejectError: it may not be connected to.
+        """
+        self._require(destination, None, field)
 
     def addresses(self, destination: Destination, field: str) -> Sequence[str]:
         """The addresses of a host, all of which are allowed.

@@ -40,11 +40,13 @@ class HttpClient:
         """
         client = self._client(origin(url))
         request = client.build_request(method, url, headers=headers, data=form)
-        if not self._door.guarded:
-            return client.send(request, stream=True, auth=None)
         # Of a URL as httpx reads it, which is the one that connects; certificates are checked against the name.
         host, port = url.raw_host.decode("ascii"), url.port or PORTS[url.scheme]
-        *others, last = self._door.addresses(Destination(url.scheme, host, port), self._field)
+        destination = Destination(url.scheme, host, port)
+        if not self._door.guarded:
+            self._door.require(destination, self._field)
+            return client.send(request, stream=True, auth=None)
+        *others, last = self._door.addresses(destination, self._field)
         request.extensions["sni_hostname"] = host
         for address in others:
             request.url = url.copy_with(host=address)

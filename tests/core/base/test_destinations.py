@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from millrace_core.base.addresses import canonical
+from millrace_core.base.addresses import canonical, is_old_form
 from millrace_core.base.addresses import special as special_network
 from millrace_core.base.destinations import OPEN, Destination, Outgoing, refusal
 
@@ -120,7 +120,16 @@ def refused(settings: Outgoing, host: str, *addresses: str, port: int = 443, sch
 )
 def test_a_host_that_is_no_public_one_is_refused_before_anything_is_asked_about_it(host: str) -> None:
     assert refused(CLUSTER, host)
-    assert not refused(OPEN, host)
+    assert bool(refused(OPEN, host)) is is_old_form(host)
+
+
+@pytest.mark.parametrize("host", ["127.1", "0x7f.1", "2130706433", "127.0.0.0x1", "1.2.3"])
+def test_an_address_in_an_older_form_is_refused_everywhere(host: str) -> None:
+    refusal_ = refusal(OPEN, Destination("http", host, 80), None)
+    assert refusal_ is not None
+    assert "is not written in the one way that is understood here" in refusal_.sentence
+    assert "an IPv4 address as four decimal numbers" in refusal_.hint
+    assert refused(CLUSTER, host)
 
 
 @pytest.mark.parametrize(
