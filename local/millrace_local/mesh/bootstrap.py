@@ -25,7 +25,7 @@ _FAILURES = {
     "NR": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%; "
     "send the header Host: <service>.<namespace>.svc",
     "DF": "no Service, VirtualService or HTTPRoute has the host %REQ(:AUTHORITY)%, and outside the cluster there is "
-    "none of this name either: %RESPONSE_CODE_DETAILS%",
+    "none of this name either (%RESPONSE_CODE_DETAILS%); for a Service send the header Host: <service>.<namespace>.svc",
     "UH": "no ready endpoint behind %ROUTE_NAME%",
     "UF": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% cannot be reached: %UPSTREAM_TRANSPORT_FAILURE_REASON%",
     "UC": "the endpoint %UPSTREAM_HOST% of %ROUTE_NAME% closed the connection before it had answered",

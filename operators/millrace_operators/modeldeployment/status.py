@@ -24,6 +24,7 @@ from millrace_operators.modeldeployment.pods import Failure
 
 RESOLVED: Final = "Resolved"
 FETCHING: Final = "Fetching"
+NOT_ACCEPTED: Final = "NotAccepted"
 MODEL_REPLACED: Final = "ModelReplaced"
 SERVING: Final = "Serving"
 STARTING: Final = "Starting"
@@ -120,14 +121,14 @@ def _conditions(
         accepted = conditions.rejected(conditions.ACCEPTED, problem)
     shown = [
         accepted,
-        _model_resolved(observed, state),
-        _available(observed, state),
+        _model_resolved(observed, state, refused=problem is not None),
+        _available(observed, state, refused=problem is not None),
         scalers.ready(observed.spec, observed.scalers, device=observed.target.device, cpu_requested=_cpu(observed)),
     ]
     return [*shown, _template_current(observed), conditions.summary([*shown, *_rollout(observed, state)])]
 
 
-def _model_resolved(observed: DeploymentObservation, state: RolloutState) -> ConditionDict:
+def _model_resolved(observed: DeploymentObservation, state: RolloutState, *, refused: bool) -> ConditionDict:
     if state.failure is not None and state.failure.fetching:
         return condition(conditions.MODEL_RESOLVED, False, state.failure.reason, state.failure.message)
     pin = state.pin
@@ -140,10 +141,13 @@ def _model_resolved(observed: DeploymentObservation, state: RolloutState) -> Con
     if pin is not None:
         message = f"{observed.spec.model.uri} is {pin.model.digest}"
         return condition(conditions.MODEL_RESOLVED, True, RESOLVED, message)
+    if refused and state.wanted is None:
+        message = f"{observed.spec.model.uri} is not fetched while Accepted is False"
+        return condition(conditions.MODEL_RESOLVED, None, NOT_ACCEPTED, message)
     return condition(conditions.MODEL_RESOLVED, None, FETCHING, f"{observed.spec.model.uri} is being fetched")
 
 
-def _available(observed: DeploymentObservation, state: RolloutState) -> ConditionDict:
+def _available(observed: DeploymentObservation, state: RolloutState, *, refused: bool) -> ConditionDict:
     serving, where = state.serving, _where(observed)
     if serving is not None and serving.ready > 0:
         message = f"{serving.ready} of {serving.replicas} pods of {serving.name} serve{where}"
@@ -151,12 +155,15 @@ def _available(observed: DeploymentObservation, state: RolloutState) -> Conditio
         if crashes := pods.crashes(observed.pods.get(serving.name, ()), memory):
             message += f"; {crashes}"
         if state.switching:
-            message += "; the revision that the spec asks for is not ready yet"
+            waits = "is not made while Accepted is False" if refused and state.wanted is None else "is not ready yet"
+            message += f"; the revision that the spec asks for {waits}"
         return condition(conditions.AVAILABLE, True, SERVING, message)
     if state.failure is not None:
         return condition(conditions.AVAILABLE, False, state.failure.reason, state.failure.message)
     if serving is not None:
         return condition(conditions.AVAILABLE, False, NO_READY_PODS, f"no pod of {serving.name} is ready")
+    if refused and state.wanted is None:
+        return condition(conditions.AVAILABLE, False, NOT_ACCEPTED, "no pods are made while Accepted is False")
     doing = pods.starting(observed.pods.get(observed.target.name, ()))
     message = f"pods are starting: {doing}{_HOW_FAR}" if doing else "pods are starting"
     return condition(conditions.AVAILABLE, None, STARTING, message)

@@ -278,6 +278,9 @@ async def test_unknown_features_are_refused_until_the_view_appears(world: World)
     assert accepted[:2] == ("False", "NotFound")
     assert "there is no FeatureView 'user-stats'" in accepted[2]
     assert names(world, "Deployment") == []
+    resolved, available = (world.condition(MD, "m", kind) for kind in ("ModelResolved", "Available"))
+    assert resolved == ("Unknown", "NotAccepted", f"{GOOD} is not fetched while Accepted is False")
+    assert available == ("False", "NotAccepted", "no pods are made while Accepted is False")
     world.apply(builders.feature_view("user-stats").build())
     await world.settle()
     assert world.condition(MD, "m", "Ready")[0] == "True"
