@@ -96,7 +96,7 @@ SEEDS: Final = [
         "1w2d3h", "30s", "1.5h2m", "-1h30m", "500m", "2Gi", "1e3", "0.1", "12E",
         "2026-01-31T00:00:00Z", "2026-01-31T00:00:00.123456+02:00", "2026-02-28",
         "redis://user:p%40ss@h:6379/0?timeout=1", "redis+sentinel://a:1,b:2/name/0", "rediss+cluster://[::1]:7000",
-        "stats:amount", "my-view__x:y", "7:materialize 2026-01-01T00:00:00Z 2026-01-02T00:00:00Z", "8:promote v2", "9:pause",
+        "stats:amount", "my-view__x:y", " pairs as p ( b = y , a=x ) : score ", "7:materialize 2026-01-01T00:00:00Z 2026-01-02T00:00:00Z", "8:promote v2", "9:pause",
         "app in (a, b),!x,y!=z,n>1", "metadata.name=a,spec.nodeName!=b", ".a.b[0]['c.d']", "{.a.b[?(@.type==\"Ready\")].status}",
         "^(a|b)+[[:alpha:]]{2,5}(?i:x)$", "127.0.0.1", "::ffff:10.0.0.1", "0x7f.1", "xn--bcher-kva.example", "/a/../b",
     )

@@ -254,6 +254,10 @@ def test_a_scale_that_is_none_is_refused(cluster: ClusterRequests, spec: bytes) 
     line = (
         b"PATCH /apis/apps/v1/namespaces/default/deployments/scaled/scale content-type:application/merge-patch+json\n"
     )
+    for odd in (b'{"metadata": %s, "spec": {"replicas": 1}}' % spec, b'{"status": %s}' % spec):
+        answered = cluster(line + odd)
+        assert answered is not None
+        assert answered.status < 500, answered
     refused = cluster(line + b'{"spec": %s}' % spec)
     assert refused is not None
     assert refused.status in (400, 422), refused

@@ -11,7 +11,7 @@ from millrace_core.base.go_duration import parse_duration
 
 # Scala-like: words by prefix, with the unit names that may also stand alone.
 _WORDS = re.compile(
-    r"[0-9]+\s*(?i:ns|nano[a-zµ]*|us|µs|micro[a-zµ]*|ms|milli[a-zµ]*|s|sec[a-zµ]*|m|min[a-zµ]*|h|hr|hour[a-zµ]*"
+    r"(?<![0-9])[0-9]++\s*(?i:ns|nano[a-zµ]*|us|µs|micro[a-zµ]*|ms|milli[a-zµ]*|s|sec[a-zµ]*|m|min[a-zµ]*|h|hr|hour[a-zµ]*"
     r"|d|day[a-zµ]*|w|wk|week[a-zµ]*)(?![A-Za-zµ])"
 )
 

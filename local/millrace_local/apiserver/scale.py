@@ -72,9 +72,22 @@ def patched(obj: Obj, patch: Callable[[Obj], Obj], resource: ApiResource) -> Obj
     if _first(obj, path, None) is None:
         before["spec"] = {}
     after = patch(before)
-    if (after.get("spec") or {}).get("replicas") is None:
+    if _part(after, "spec", obj).get("replicas") is None:
         raise StatusError(400, "BadRequest", f'the spec replicas field "{path}" cannot be empty')
     return after
+
+
+def _part(scale: Obj, field: str, obj: Obj) -> Obj:
+    """``spec`` or ``metadata`` of a ``Scale`` that was sent.
+
+    Raises:
+        StatusError: 422, it is no object.
+    """
+    found = scale.get(field) or {}
+    if not isinstance(found, dict):
+        error = invalid(field, found, "must be an object")
+        raise invalid_object("Scale", "autoscaling", obj["metadata"]["name"], [error])
+    return found
 
 
 def scale_of(obj: Obj, resource: ApiResource) -> Obj:
@@ -99,9 +112,9 @@ def with_scale(obj: Obj, scale: Obj, resource: ApiResource) -> Obj:
     """The object with the replicas, and the resourceVersion and uid if given, of a ``Scale``.
 
     Raises:
-        StatusError: 422 when the replicas are not a whole number from 0 on.
+        StatusError: 422 when the replicas are not a whole number from 0 on, or spec or metadata no object.
     """
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    replicas = _part(scale, "spec", obj).get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         field_error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid_object("Scale", "autoscaling", obj["metadata"]["name"], [field_error])
@@ -112,7 +125,7 @@ def with_scale(obj: Obj, scale: Obj, resource: ApiResource) -> Obj:
         if not isinstance(node, dict):
             raise StatusError(500, "InternalError", f"{name} of {obj['metadata']['name']} is not an object")
     node[last] = replicas
-    wanted = scale.get("metadata") or {}
+    wanted = _part(scale, "metadata", obj)
     obj["metadata"]["resourceVersion"] = wanted.get("resourceVersion") or obj["metadata"]["resourceVersion"]
     obj["metadata"]["uid"] = wanted.get("uid") or obj["metadata"]["uid"]
     return obj

@@ -120,3 +120,9 @@ def test_a_pattern_of_very_many_classes_is_refused_rather_than_compiled_for_minu
     assert compile_pattern(r"\pL" * 10).fullmatch("abcdefghij")
     with pytest.raises(PatternError, match="expression too large"):
         compile_pattern(r"\pL" * 2000)
+
+
+def test_digits_without_end_are_no_duration_at_once() -> None:
+    for text in ("1" * 500_000, "1" * 500_000 + " x", "1 " * 100_000):
+        assert not string_format("duration")(text)
+    assert string_format("duration")("1" * 20 + " days")

@@ -96,3 +96,11 @@ def test_what_an_order_says(text: str, expected: tuple[Key, bool]) -> None:
 def test_what_is_no_order_is_refused(text: str) -> None:
     with pytest.raises(RejectError):
         parse_order(text)
+
+
+@pytest.mark.parametrize("text", ["a{blanks}b", "name{blanks}des", "{blanks}a{blanks}b{blanks}"])
+def test_blanks_without_end_are_refused_at_once(text: str) -> None:
+    # Tried from each of them to the last, they would take hours.
+    with pytest.raises(RejectError, match="a key with ASC or DESC is expected"):
+        parse_order(text.format(blanks=" " * 500_000))
+    assert parse_order(f"name{' ' * 500_000}desc") == (Key("", "name"), True)

@@ -27,7 +27,6 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_ORDER: Final = re.compile(r"(.+?)(?:\s+(asc|desc))?", re.IGNORECASE | re.DOTALL)
 _WORDS: Final = frozenset({"AND", "OR", "LIKE", "ILIKE", "IN", "NOT"})
 _MOST_CONDITIONS: Final = 100
 _MOST_VALUES: Final = 1000
@@ -76,11 +75,12 @@ def parse_order(text: str) -> tuple[Key, bool]:
     Raises:
         RejectError: it is none of this language.
     """
-    matched = _ORDER.fullmatch(text.strip())
-    tokens = _tokens(matched[1], "order_by") if matched else []
-    if not matched or len(tokens) != 1 or tokens[0].kind != "key":
+    *before, last = text.rsplit(None, 1) or [""]
+    direction = last.lower() if before and last.lower() in ("asc", "desc") else ""
+    tokens = _tokens((before[0] if direction else text).strip(), "order_by")
+    if len(tokens) != 1 or tokens[0].kind != "key":
         raise RejectError(f"{shown(text, 80)} came, a key with ASC or DESC is expected", field="order_by")
-    return _key(tokens[0]), (matched[2] or "").lower() == "desc"
+    return _key(tokens[0]), direction == "desc"
 
 
 def _tokens(text: str, field: str = "filter") -> list[_Token]:
