@@ -145,9 +145,9 @@ class CachedClient:
     ) -> Object:
         """Writes the status subresource if it differs, and then one Event for each condition that turned.
 
-        ``status`` is the whole status; fields that it lacks or that are None are removed. Events are sent only after
-        the write that records their transition, so a retried reconcile does not repeat them. Where its answer was lost
-        they are sent as soon as the object shows that it took effect.
+        ``status`` is the whole status; fields that it lacks or that are None, at any depth, are removed. Events are
+        sent only after the write that records their transition, so a retried reconcile does not repeat them. Where its
+        answer was lost they are sent as soon as the object shows that it took effect.
 
         Args:
             observed: the object as it was read; its resource version is the condition of the write.
@@ -160,7 +160,7 @@ class CachedClient:
             ConflictError: the object has changed; the cache holds the newer one, reconcile again.
         """
         before = observed.get("status") or {}
-        after = {key: value for key, value in status.items() if value is not None}
+        after = _without_none(status)
         turned = conditions.transitions(before.get("conditions"), after.get("conditions"))
         told = [item for item in turned if reported is None or item["type"] in reported]
         async with self.events.of_status(observed, after, told, also):
@@ -237,6 +237,12 @@ def _stamped(desired: Object) -> Object:
     stamp = {names.APPLIED_HASH: names.digest(without_scaled({**desired, "metadata": metadata}))[:16]}
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **stamp}
     return {**desired, "metadata": metadata}
+
+
+def _without_none(fields: Mapping[str, Any]) -> Object:
+    """The fields that have a value: the API server keeps no others, so they would differ for ever."""
+    kept = {name: value for name, value in fields.items() if value is not None}
+    return {name: _without_none(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
 
 
 def _edit_of(live: Object, edits: str) -> list[Any]:

@@ -342,6 +342,11 @@ async def test_status_is_written_when_it_differs_and_only_then(cluster: CachedCl
     api.count_writes()
     assert await cluster.write_status(held, {**status, "watermark": None}) is held
     assert api.writes() == 0
+    run = {"name": "j", "succeeded": True}
+    held = await cluster.write_status(held, {**status, "lastRun": {**run, "rows": None}})
+    assert held["status"]["lastRun"] == run
+    assert await cluster.write_status(held, {**status, "lastRun": {**run, "rows": None}}) is held, "None is nothing"
+    assert api.writes() == 1
     assert await cluster.write_status(held, {"observedGeneration": 1}) is not held
     bare = api.get(FEATURE_VIEWS, *place)
     assert bare is not None
