@@ -82,6 +82,7 @@ def started(stack: ExitStack, model: Path) -> Servers:
         "MILLRACE_DRAIN_SECONDS": "0",
         "MILLRACE_MODEL_NAME": "m",
         "MILLRACE_MODEL_PATH": str(model),
+        "MILLRACE_QUEUE_TIMEOUT": "5s",  # on a busy machine a second passes soon
     }
     made = {
         OURS: server(["-m", "millrace_services.inference", "serve"], ports[OURS], **environment),

@@ -126,19 +126,21 @@ class Batcher:
             return known[1]
         if len(self._plans) >= _PLANS:
             self._plans.clear()
+        costs = self._costs
         most = batching.rows_on_loop(
-            lambda rows: self._costs.expected((rows, kind)),
+            lambda rows: costs.expected((rows, kind)),
+            lambda rows: costs.least((rows, kind)),
             size,
             self._rows_that_pay(kind),
-            INLINE_SECONDS,
-            _SHARING_SECONDS,
+            longest=INLINE_SECONDS,
+            sharing=_SHARING_SECONDS,
         )
         self._plans[kind, size] = (self._costs.version, most)
         return most
 
     def _rows_that_pay(self, kind: Kind) -> int:
         return batching.best_rows(
-            lambda rows: self._costs.expected((rows, kind)),
+            lambda rows: self._costs.least((rows, kind)),
             self._runs.session.batching.rows,
             self._waits.queue.timeout * _LONGEST,
         )

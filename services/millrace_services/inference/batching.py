@@ -99,7 +99,7 @@ def best_rows(cost: Callable[[int], float], most: int, longest: float) -> int:
     half of it is not too long.
 
     Args:
-        cost: seconds of a run by its bucket, ``UNKNOWN`` where it was never measured.
+        cost: seconds of the shortest run by its bucket, ``UNKNOWN`` where there was none.
         most: rows that are allowed.
         longest: seconds that a run should take at most.
     """
@@ -118,11 +118,13 @@ def best_rows(cost: Callable[[int], float], most: int, longest: float) -> int:
     return chosen
 
 
-def rows_on_loop(cost: Callable[[int], float], rows: int, most: int, longest: float, sharing: float) -> int:
+def rows_on_loop(
+    cost: Callable[[int], float], least: Callable[[int], float], rows: int, most: int, *, longest: float, sharing: float
+) -> int:
     """How many rows requests should share that could each run on the event loop, too.
 
     Args:
-        cost: as above.
+        cost: seconds to expect of a run by its bucket; ``least``: of the shortest.
         rows: of each of them, a power of two.
         most: rows that a run should have, as above.
         longest: seconds that a run on the loop may take.
@@ -141,7 +143,7 @@ def rows_on_loop(cost: Callable[[int], float], rows: int, most: int, longest: fl
         if seconds > longest:
             break
         shared *= 2
-    saved = cost(rows) - cost(shared) * rows / shared
+    saved = least(rows) - least(shared) * rows / shared
     return shared if saved >= sharing else 0
 
 

@@ -22,18 +22,25 @@ class Costs:
         self._most = most
         self.version = 0  # another one once something else is known
         self._seconds: dict[Shapes, float] = {}
+        self._least: dict[Shapes, float] = {}
         self._trusted = True
 
     def expected(self, shapes: Shapes) -> float:
         """Seconds that a run should take."""
         return self._seconds.get(shapes, float("inf")) if self._trusted else float("inf")
 
+    def least(self, shapes: Shapes) -> float:
+        """Seconds of the shortest run, to compare: a busy machine makes some runs longer, and none shorter."""
+        return self._least.get(shapes, float("inf")) if self._trusted else float("inf")
+
     def learn(self, shapes: Shapes, seconds: float) -> None:
         """Takes a run's time: a longer one counts at once, a shorter one by half, since values may matter too."""
         before = self._seconds.get(shapes)
         if before is None and len(self._seconds) >= self._most:
-            del self._seconds[next(iter(self._seconds))]
+            oldest = next(iter(self._seconds))
+            del self._seconds[oldest], self._least[oldest]
         self.version += 1
+        self._least[shapes] = min(seconds, self._least.get(shapes, seconds))
         self._seconds[shapes] = seconds if before is None or seconds > before else (seconds + before) / 2
 
     def distrust(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto as T
-from onnx import helper
+from onnx import helper, numpy_helper
 
 
 def write(path: Path, nodes, inputs, outputs, initializers=(), *, check: bool = True) -> Path:
@@ -52,6 +52,34 @@ def counting(path: Path, more: str = "0") -> Path:
             helper.make_tensor("more", T.FLOAT, [], [float(more)]),
             helper.make_tensor("yes", T.BOOL, [], [True]),
             helper.make_tensor("start", T.FLOAT, [], [0.0]),
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
+def slow_quotient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """a, b [n] INT32 → c = a / b [n] FP32, in milliseconds; to divide the lowest integer by -1 ends the process."""
+    layers = [helper.make_node("MatMul", [f"h{n}", "eye"], [f"h{n + 1}"]) for n in range(8)]
+    return write(
+        tmp_path_factory.mktemp("quotient") / "model.onnx",
+        [
+            helper.make_node("Equal", ["b", "zero"], ["is_zero"]),
+            helper.make_node("Where", ["is_zero", "one", "b"], ["divisor"]),
+            helper.make_node("Div", ["a", "divisor"], ["quotient"]),
+            helper.make_node("Cast", ["quotient"], ["value"], to=T.FLOAT),
+            helper.make_node("Unsqueeze", ["value", "axis"], ["column"]),
+            helper.make_node("MatMul", ["column", "wide"], ["h0"]),
+            *layers,
+            helper.make_node("ReduceMax", ["h8"], ["c"], axes=[1], keepdims=0),
+        ],
+        [tensor("a", T.INT32, ["n"]), tensor("b", T.INT32, ["n"])],
+        [tensor("c", T.FLOAT, ["n"])],
+        [
+            helper.make_tensor("axis", T.INT64, [1], [1]),
+            helper.make_tensor("zero", T.INT32, [1], [0]),
+            helper.make_tensor("one", T.INT32, [1], [1]),
+            numpy_helper.from_array(np.ones((1, 1024), np.float32), "wide"),
+            numpy_helper.from_array(np.eye(1024, dtype=np.float32), "eye"),
         ],
     )
 

@@ -259,8 +259,7 @@ def test_no_run_on_the_loop_is_longer_than_it_may_be():
 def test_requests_that_save_less_than_sharing_costs_are_run_as_they_come():
     async def life(world: World) -> None:
         for rows in (1, 2, 4, 8):
-            world.model.costs._seconds[rows, rows_and_kind(feeds(row(SHORT, 0)))[1]] = 5e-6 + 1e-7 * rows
-        world.model.costs.version += 1
+            world.model.learn(SHORT, rows, 5e-6 + 1e-7 * rows)
         await asyncio.gather(*world.turn(*(row(SHORT, number) for number in range(5))))
 
     world = World()

@@ -160,7 +160,8 @@ def test_a_run_has_the_fewest_rows_of_those_that_make_a_row_cheap(seconds, most,
     ],
 )
 def test_requests_share_a_run_on_the_loop_where_it_saves_more_than_it_costs(seconds, rows, most, found):
-    assert rows_on_loop(costs(*seconds), rows, most, 1000, 10) == found
+    cost = costs(*seconds)
+    assert rows_on_loop(cost, cost, rows, most, longest=1000, sharing=10) == found
 
 
 def test_metadata_says_how_many_rows_share_a_run_or_why_none_do():

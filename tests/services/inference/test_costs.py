@@ -18,6 +18,18 @@ def test_a_longer_run_counts_at_once_and_a_shorter_one_by_half():
     assert costs.expected(((2, 3),)) == UNKNOWN
 
 
+def test_the_shortest_run_is_known_beside_what_is_to_expect():
+    costs = Costs(most=1)
+    assert costs.least(((1, 3),)) == UNKNOWN
+    for seconds, least in ((8.0, 8.0), (4.0, 4.0), (10.0, 4.0)):
+        costs.learn(((1, 3),), seconds)
+        assert costs.least(((1, 3),)) == least
+    costs.learn(((2, 3),), 1.0)
+    assert (costs.least(((1, 3),)), costs.least(((2, 3),))) == (UNKNOWN, 1.0)
+    costs.distrust()
+    assert costs.least(((2, 3),)) == UNKNOWN
+
+
 def test_only_so_many_shapes_are_known():
     costs = Costs(most=2)
     for rows in (1, 2, 2, 3):
