@@ -85,3 +85,24 @@ def write_external(path: Path, files: tuple[str, ...] = ("weights.bin",), width:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def write_scores(path: Path, width: int = 2, factor: float = 4.0) -> Path:
+    """``probabilities[row] = sigmoid(factor * sum(features[row]))``; input as of ``write_linear``."""
+    weights = numpy_helper.from_array(np.full((width, 1), factor, dtype=np.float32), "weights")
+    nodes = [
+        helper.make_node("MatMul", ["features", "weights"], ["scores"]),
+        helper.make_node("Sigmoid", ["scores"], ["probabilities"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "scores",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 1])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -51,11 +51,13 @@ class Process:
         command: what is run; it reads its settings, of which one is wrong or missing, so that it ends by itself.
         rooms: the packages that it is made of; what they import in turn belongs to it, too.
         never: libraries that it does not load at its start, though they may be installed.
+        extra: that names what it imports, where that is not called like it: it runs in the image of another process.
     """
 
     command: tuple[str, ...]
     rooms: tuple[str, ...]
     never: frozenset[str]
+    extra: str = ""
 
 
 PROCESSES: Final[Mapping[str, Process]] = {
@@ -84,12 +86,19 @@ PROCESSES: Final[Mapping[str, Process]] = {
         ("millrace_services.evidence",),
         frozenset({*KUBERNETES, *WEB, *MODELS, *ENGINES, "redis", "sqlalchemy"}),
     ),
+    "gate": Process(
+        ("millrace_services.gate",),
+        ("millrace_services.gate",),
+        frozenset({*KUBERNETES, "boto3", "duckdb", "pandas", "redis", "sqlalchemy"}),
+        extra="inference",
+    ),
     "materialize": Process(
         ("millrace_services.materialize", "run"),
         ("millrace_services.materialize", "millrace_data.sources"),
         frozenset({*KUBERNETES, *WEB, *MODELS, "deltalake", "pandas", "pyiceberg", "sqlalchemy"}),
     ),
 }
+EXTRAS_OF_PROCESSES: Final = {name: process.extra or name for name, process in PROCESSES.items()}
 # Imported without being named in an extra: what brings them is.
 BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis", "pydantic_core": "pydantic"}
 # Named in an extra without being imported by us: drivers that a database's URL names, and
@@ -191,11 +200,11 @@ def local_requirements(*extras: str) -> list[str]:
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_process_starts_with_its_own_libraries_alone_and_waits_for_no_other(name: str, tmp_path: Path) -> None:
     process = PROCESSES[name]
-    allowed = installed_with(requirements_of(PROJECT["optional-dependencies"], name))
+    allowed = installed_with(requirements_of(PROJECT["optional-dependencies"], EXTRAS_OF_PROCESSES[name]))
     assert "typer" not in allowed
     ended = run(tmp_path, ("-m", *process.command), allowed)
     # It has imported all that it starts with, and has come to its settings.
-    assert re.search("MILLRACE_(LOG_LEVEL|FEATURE_VIEW|LAKE_URI)", ended.output), ended.output
+    assert re.search("MILLRACE_(LOG_LEVEL|FEATURE_VIEW|LAKE_URI|GATES)", ended.output), ended.output
     assert "Traceback" not in ended.output
     assert ended.code == 2
     assert process.rooms[0].partition(".")[0] in ended.loaded
@@ -325,9 +334,10 @@ def check(requirements: list[str], imported: Mapping[str, str]) -> None:
     assert [each for each in requirements if not named([each]) & used] == []
 
 
-@pytest.mark.parametrize("name", PROCESSES)
-def test_an_extra_names_all_that_its_process_may_import_and_nothing_else(name: str) -> None:
-    check(requirements_of(PROJECT["optional-dependencies"], name), imported_by(PROCESSES[name].rooms))
+@pytest.mark.parametrize("extra", dict.fromkeys(EXTRAS_OF_PROCESSES.values()))
+def test_an_extra_names_all_that_its_processes_may_import_and_nothing_else(extra: str) -> None:
+    rooms = [room for name, each in EXTRAS_OF_PROCESSES.items() if each == extra for room in PROCESSES[name].rooms]
+    check(requirements_of(PROJECT["optional-dependencies"], extra), imported_by(rooms))
 
 
 def test_the_client_depends_on_all_that_it_may_import_and_on_nothing_else() -> None:

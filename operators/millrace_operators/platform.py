@@ -25,12 +25,14 @@ class DefaultResources:
         purge: of Jobs that delete a view's online rows.
         fetch: of the init container that brings a model.
         serve: of the container that serves it.
+        gate: of the container that judges one before it serves.
     """
 
     materialize: Mapping[str, Any] = field(default_factory=lambda: _amounts(("500m", "512Mi"), ("2", "2Gi")))
     purge: Mapping[str, Any] = field(default_factory=lambda: _amounts(("500m", "512Mi"), ("1", "1Gi")))
     fetch: Mapping[str, Any] = field(default_factory=lambda: _amounts(("100m", "128Mi"), ("1", "512Mi")))
     serve: Mapping[str, Any] = field(default_factory=lambda: _amounts(("250m", "256Mi"), ("4", "4Gi")))
+    gate: Mapping[str, Any] = field(default_factory=lambda: _amounts(("250m", "512Mi"), ("4", "4Gi")))
 
 
 def _amounts(request: tuple[str, str], limit: tuple[str, str]) -> dict[str, Any]:
@@ -86,6 +88,7 @@ class Platform:
         resources: of containers whose object states none.
         model_max_bytes: of a model's files: a larger one is not fetched, and its volume holds no more.
         model_cache: where nodes keep models; None: nowhere.
+        holdout_max_bytes: of a holdout's file: a larger one is not read.
         image_pull_secrets: names of Secrets of each pod's own namespace, by which its images are pulled.
         lake_uri: where evidence goes that no object names a place for; empty: nowhere.
         lake_secret: name of a Secret of each pod's own namespace that has the keys of that lake; empty: none.
@@ -104,6 +107,7 @@ class Platform:
     resources: DefaultResources = field(default_factory=DefaultResources)
     model_max_bytes: int = 10 * 1024**3
     model_cache: ModelCache | None = None
+    holdout_max_bytes: int = 2 * 1024**3
     image_pull_secrets: tuple[str, ...] = ()
     lake_uri: str = ""
     lake_secret: str = ""

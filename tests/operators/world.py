@@ -37,6 +37,13 @@ from millrace_operators.platform import Platform
 from millrace_operators.routing.observe import service_of
 from tests.operators.modeldeployment.pod_states import DIGEST, ended, error, waiting
 
+PASSED: dict[str, Any] = {
+    "verdict": "Pass",
+    "digest": DIGEST,
+    "bytes": 42,
+    "rows": 500,
+    "rules": [{"rule": "f1 min 0.8", "verdict": "Pass", "message": "f1 is 0.9", "value": 0.9, "bound": 0.8}],
+}
 # Far more than the API server takes where no test makes it slow.
 FACTS_SECONDS = 10.0
 PLATFORM = Platform(
@@ -54,6 +61,7 @@ SEEN = (
     r.DEPLOYMENTS,
     r.CONTROLLER_REVISIONS,
     r.CONFIG_MAPS,
+    r.JOBS,
     r.POD_DISRUPTION_BUDGETS,
     r.SCALED_OBJECTS,
     r.HORIZONTAL_POD_AUTOSCALERS,
@@ -66,6 +74,7 @@ CHILDREN = (
     r.DEPLOYMENTS,
     r.CONTROLLER_REVISIONS,
     r.CONFIG_MAPS,
+    r.JOBS,
     r.SERVICES,
     r.POD_DISRUPTION_BUDGETS,
     r.SCALED_OBJECTS,
@@ -79,13 +88,18 @@ _MERGE = {"content-type": "application/merge-patch+json"}
 
 @dataclass
 class Kubelet:
-    """Plays the Deployment controller and the kubelet: one pod for each Deployment, serving or failing by model URI."""
+    """Plays the controllers of Deployments and Jobs and the kubelet: one pod for each, which ends by its model's URI.
+
+    Attributes:
+        judgements: what the gate Job of a model leaves behind, where that is no pass; None: it does not end.
+    """
 
     http: httpx.Client
     namespace: str
     missing: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
+    judgements: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     def act(self) -> bool:
         """Brings pods and statuses to what they would be; whether anything changed."""
@@ -96,8 +110,11 @@ class Kubelet:
             if not item["metadata"].get("deletionTimestamp"):
                 changed |= self._pod(item, pods.get(f"{name}-0"))
                 changed |= self._status(item)
+        jobs = {name_of(item): item for item in self._list("apis/batch/v1", "jobs")}
+        for name, item in jobs.items():
+            changed |= self._job(item, pods.get(f"{name}-0"))
         for name in pods:
-            if name.removesuffix("-0") not in deployments:
+            if name.removesuffix("-0") not in deployments | jobs:
                 self.http.delete(f"/api/v1/namespaces/{self.namespace}/pods/{name}?gracePeriodSeconds=0")
                 changed = True
         return changed
@@ -115,6 +132,25 @@ class Kubelet:
         if all(_without_times(status.get(key)) == value for key, value in wanted.items()):
             return False
         self.report(f"{path}/{name}", wanted)
+        return True
+
+    def _job(self, job: Object, pod: Object | None) -> bool:
+        """A Job of gates ends with what its pod said, and only then."""
+        name, uri = f"{name_of(job)}-0", _uri(job)
+        said = self.judgements.get(uri, PASSED)
+        if pod is not None or said is None or job["metadata"].get("deletionTimestamp"):
+            return False
+        path, template = f"/api/v1/namespaces/{self.namespace}/pods", job["spec"]["template"]
+        labels = {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": name_of(job)}
+        owner = {"apiVersion": "batch/v1", "kind": "Job", **_reference(job)}
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        checked(self.http.post(path, json={"metadata": metadata, "spec": template["spec"]}))
+        common = {"name": "gate", "image": "i", "imageID": "", "restartCount": 0, "ready": False}
+        failed = "error" in said
+        self.report(f"{path}/{name}", {"containerStatuses": [{**common, "state": ended(2 if failed else 0, said)}]})
+        kind, since = "Failed" if failed else "Complete", "2026-01-01T00:00:00Z"
+        found = {"type": kind, "status": "True", "reason": "x", "message": "x", "lastTransitionTime": since}
+        self.report(r.JOBS.path(self.namespace, name_of(job)), {"conditions": [found], kind.lower(): 1})
         return True
 
     def _pod_status(self, deployment: Object) -> dict[str, Any]:
@@ -218,7 +254,7 @@ class World:
             if self._operator.deletes():
                 self._changed = set(SEEN)
         moved = self.kubelet.act()
-        self._changed |= {r.PODS, r.DEPLOYMENTS} if moved else set()
+        self._changed |= {r.PODS, r.DEPLOYMENTS, r.JOBS} if moved else set()
         return moved or failed or self.writes != before
 
     def restart(self) -> None:
@@ -437,8 +473,8 @@ def _reference(document: Object) -> dict[str, Any]:
     return {"name": name_of(document), "uid": document["metadata"]["uid"], "controller": True}
 
 
-def _uri(deployment: Object) -> str:
-    env = deployment["spec"]["template"]["spec"]["initContainers"][0]["env"]
+def _uri(owner: Object) -> str:
+    env = owner["spec"]["template"]["spec"]["initContainers"][0]["env"]
     return next(str(item["value"]) for item in env if item["name"] == "MILLRACE_MODEL_URI")
 
 

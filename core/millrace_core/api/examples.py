@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from millrace_core.api import base, experiment, feature_reference, modeldeployment, source
+from millrace_core.api import base, experiment, feature_reference, gates, modeldeployment, source
 from millrace_core.base import duration
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -18,6 +18,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     source.ICEBERG_TABLE: ("lake.events",),
     source.TABLE_NAME: ("events", "public.events"),
     modeldeployment.MODEL_URI: ("s3://models/churn/3/model.onnx", "https://models.example.com/churn.onnx"),
+    gates.HOLDOUT_URI: ("s3://eval/churn/holdout.parquet", "https://eval.example.com/churn.parquet"),
     modeldeployment.DIGEST_PATTERN: (f"sha256:{'0123456789abcdef' * 4}",),
     modeldeployment.SECONDS_TO_HOURS: ("30s", "5m", "1h30m"),
     modeldeployment.MAX_DELAY: ("0s", "2ms"),

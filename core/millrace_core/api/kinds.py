@@ -76,6 +76,7 @@ MODEL_DEPLOYMENT: Final = Kind(
         PrinterColumn("Device", ".status.device", description="gpu or cpu"),
         PrinterColumn("Replicas", ".status.replicas.ready", "integer", description="Pods that serve"),
         PrinterColumn("Champion", ".status.champion", "boolean", description="Whether it is its service's champion"),
+        PrinterColumn("Gates", ".status.gates.verdict", description="Pass, Fail, Inconclusive, Running or Skipped"),
         PrinterColumn("Ready", _condition("Ready"), description="Whether everything is as it should be"),
         _AGE,
     ),

@@ -21,6 +21,7 @@ from millrace_core.api.base import (
     list_map,
     validations,
 )
+from millrace_core.api.gates import Gates, GatesStatus
 
 # Revisions are called <name>-<8 hex digits> and KEDA names their scalers keda-hpa-<revision>, within 63 characters.
 MAX_NAME = 45
@@ -323,6 +324,10 @@ class ModelDeploymentSpec(ApiModel):
     scaling: Scaling | None = Field(
         default=None, description="Between how many pods a scaler chooses, and by what. Not together with replicas."
     )
+    gates: Gates | None = Field(
+        default=None,
+        description="What a revision has to pass before it gets any traffic; until then the one before it serves on.",
+    )
 
     rules: ClassVar = (
         Rule(
@@ -382,12 +387,15 @@ class ModelDeploymentStatus(StatusModel):
         default=None, description="Label selector of the active revision's pods, for the scale subresource."
     )
     device: str | None = Field(default=None, description="Where the active revision runs: gpu or cpu.")
+    gates: GatesStatus | None = Field(
+        default=None, description="The judgement of the revision that the spec asks for, where the spec has gates."
+    )
     handled_command: str | None = Field(default=None, description="The last handled millrace.dev/command, as written.")
     command_result: str | None = Field(default=None, description="What became of that command.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Accepted, ModelResolved, Available, ScalerReady, TemplateCurrent, Ready.",
+        description="Accepted, ModelResolved, GatesPassed, Available, ScalerReady, TemplateCurrent, Ready.",
         json_schema_extra=list_map("type"),
     )
 

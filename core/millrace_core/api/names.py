@@ -21,6 +21,7 @@ DEPLOYMENT: Final = f"{GROUP}/deployment"
 SERVICE: Final = f"{GROUP}/service"
 REVISION: Final = f"{GROUP}/revision"
 EXPERIMENT: Final = f"{GROUP}/experiment"
+GATED: Final = f"{GROUP}/gated"  # on a gate Job and its pods, which no Service and no budget is to find
 PROJECT: Final = f"{GROUP}/project"  # the owner's namespace, on a child outside of it
 
 # Annotations.
@@ -63,6 +64,11 @@ def one_shot_job(view: str, identity: Any) -> str:
 def purge_job(namespace: str, view: str, uid: str, attempt: int) -> str:
     """Job in the operator's namespace that deletes the online rows of a deleted FeatureView."""
     return f"fv-purge-{digest([namespace, view, uid])[:16]}-{attempt}"
+
+
+def gate_job(deployment: str, identity: Any) -> str:
+    """Job that judges a revision of a ModelDeployment, named by what is judged: at most 63 characters."""
+    return f"{deployment}-gates-{short_hash(identity)}"
 
 
 def arms_service(service: str) -> str:

@@ -15,6 +15,7 @@ from millrace_kube.resources import (
     DESTINATION_RULES,
     FEATURE_VIEWS,
     HORIZONTAL_POD_AUTOSCALERS,
+    JOBS,
     MODEL_DEPLOYMENTS,
     NODES,
     POD_DISRUPTION_BUDGETS,
@@ -43,7 +44,6 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         DEPLOYMENTS,
         CONTROLLER_REVISIONS,
         CONFIG_MAPS,
-        PODS,
         POD_DISRUPTION_BUDGETS,
         SERVICE_MONITORS,
     )
@@ -51,6 +51,8 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     watches: dict[Resource, Mapper] = {
         MODEL_DEPLOYMENTS: itself,
         **dict.fromkeys(children, by_label(names.DEPLOYMENT)),
+        JOBS: by_label(names.GATED),
+        PODS: _of_pod,
         **dict.fromkeys((SERVICES, DESTINATION_RULES, VIRTUAL_SERVICES), of_service),
         **dict.fromkeys((SCALED_OBJECTS, HORIZONTAL_POD_AUTOSCALERS), partial(_of_scaler, cluster.cache)),
         FEATURE_VIEWS: partial(_of_view, cluster.cache),
@@ -72,6 +74,13 @@ def _of_scaler(cache: Cache, scaler: Object) -> Places:
     scaled = cache.get(DEPLOYMENTS, namespace, str(target.get("name")))
     labels = [labels_of(item) for item in (scaler, scaled) if item is not None]
     return [(namespace, item[names.DEPLOYMENT]) for item in labels if names.DEPLOYMENT in item]
+
+
+def _of_pod(pod: Object) -> Places:
+    """The deployment that a pod serves, or the one that it judges."""
+    marks = labels_of(pod)
+    name = marks.get(names.DEPLOYMENT) or marks.get(names.GATED)
+    return [(namespace_of(pod), name)] if name else []
 
 
 def _of_view(cache: Cache, view: Object) -> Places:

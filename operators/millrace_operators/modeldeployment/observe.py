@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from millrace_core.api import feature_reference, names
 from millrace_core.api.in_effect import in_effect
 from millrace_core.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, service_name
 from millrace_core.api.models import load
-from millrace_core.base.errors import RejectError
 from millrace_kube.cache import Cache
 from millrace_kube.owners import controller_of
 from millrace_kube.resources import (
@@ -19,6 +18,7 @@ from millrace_kube.resources import (
     DEPLOYMENTS,
     DESTINATION_RULES,
     FEATURE_VIEWS,
+    JOBS,
     MODEL_DEPLOYMENTS,
     NODES,
     PODS,
@@ -27,16 +27,21 @@ from millrace_kube.resources import (
     Object,
     annotations_of,
     deleting,
+    labels_of,
     name_of,
     namespace_of,
 )
 from millrace_operators.modeldeployment import command as commands
 from millrace_operators.modeldeployment import device, pods, scalers
 from millrace_operators.modeldeployment.acceptance import Surroundings
+from millrace_operators.modeldeployment.command import RESTART, CommandRequest
 from millrace_operators.modeldeployment.desired import DEVICE
+from millrace_operators.modeldeployment.gate_job import ChampionModel
+from millrace_operators.modeldeployment.gates import Judged, opens, record_of
 from millrace_operators.modeldeployment.pins import Pin, pin
 from millrace_operators.modeldeployment.plan import Revision
-from millrace_operators.modeldeployment.revisions import RevisionRecord, records
+from millrace_operators.modeldeployment.pods import Fetched
+from millrace_operators.modeldeployment.revisions import RevisionRecord, of_revision, records
 from millrace_operators.modeldeployment.scalers import Scalers
 from millrace_operators.modeldeployment.target import outdated, target_record
 from millrace_operators.platform import Platform
@@ -59,7 +64,9 @@ class DeploymentObservation:
         routed: revisions that the live route leads to.
         champion: whether the service's record names it.
         outdated: where the target's pods differ from what this release renders.
-        command: a command that is not handled yet, and ``bad_command`` why it cannot be.
+        gate_jobs: its gate Jobs, each with its pods.
+        other_model: what the service's champion serves, where that is another model than the target's.
+        request: a command that is not handled yet.
         monitors: whether the cluster serves ServiceMonitors.
         scalers: what scales its pods.
     """
@@ -78,8 +85,9 @@ class DeploymentObservation:
     outdated: tuple[str, ...]
     monitors: bool
     scalers: Scalers
-    command: str = ""
-    bad_command: RejectError | None = None
+    gate_jobs: tuple[tuple[Object, tuple[Object, ...]], ...] = ()
+    other_model: ChampionModel | None = None
+    request: CommandRequest = field(default_factory=CommandRequest)
 
     @property
     def name(self) -> str:
@@ -94,6 +102,12 @@ class DeploymentObservation:
     def record(self, revision: str) -> RevisionRecord | None:
         """What is kept of a revision."""
         return next((item for item in self.records if item.name == revision), None)
+
+    @property
+    def judged(self) -> Judged | None:
+        """What gates are about; None: there are none."""
+        gates = self.spec.gates
+        return Judged(self.name, self.document["metadata"]["uid"], self.target.name, gates) if gates else None
 
     @property
     def recorded(self) -> str:
@@ -126,11 +140,13 @@ def observe(
     taken = {name_of(item) for items in alike.values() for item in items}
     living = [item for item in alike[DEPLOYMENTS] if not deleting(item) and _of(document, item)]
     maps = {name_of(item): item for item in alike[CONFIG_MAPS] if _of(document, item)}
-    command, bad_command = commands.unhandled(document)
+    request = commands.unhandled(document)
     chosen = _device(cache, document, spec, living)
-    target = target_record(document, spec, kept, chosen, command, platform, taken=taken)
+    target = target_record(document, spec, kept, chosen, request.of(RESTART), platform, taken=taken)
     pods_of = {name_of(item): cache.select(PODS, namespace, names.REVISION, name_of(item)) for item in living}
     pins = _pins(document.get("status") or {}, (*kept, target), pods_of, maps)
+    if (passed := _passed(document, spec, target)) is not None and target.name not in pins:
+        pins[target.name] = Pin(passed, stated=bool(target.stated_digest))
     service = service_name(name, spec)
     stable = cache.get(SERVICES, namespace, service)
     return DeploymentObservation(
@@ -151,9 +167,57 @@ def observe(
         outdated=outdated(document, spec, target, platform),
         monitors=cache.served(SERVICE_MONITORS, namespace),
         scalers=scalers.observe(cache, namespace, name, [name_of(item) for item in living]),
-        command=command,
-        bad_command=bad_command,
+        gate_jobs=_gate_jobs(cache, document),
+        other_model=_other_model(cache, document, stable, target, kept, pins) if spec.gates else None,
+        request=request,
     )
+
+
+def _passed(document: Object, spec: ModelDeploymentSpec, target: RevisionRecord) -> Fetched | None:
+    """The model that the target's gates let through: its pods have to serve that one, whatever lies there now."""
+    if spec.gates is None:
+        return None
+    judged = Judged(name_of(document), document["metadata"]["uid"], target.name, spec.gates)
+    record = record_of((document.get("status") or {}).get("gates") or {}, judged)
+    if record is None or not opens(record) or not record.get("digest"):
+        return None
+    return Fetched(str(record["digest"]), int(record.get("bytes") or 0))
+
+
+def _gate_jobs(cache: Cache, document: Object) -> tuple[tuple[Object, tuple[Object, ...]], ...]:
+    namespace, name = namespace_of(document), name_of(document)
+    jobs = [job for job in cache.select(JOBS, namespace, names.GATED, name) if _of(document, job) and not deleting(job)]
+    found = cache.select(PODS, namespace, names.GATED, name) if jobs else []
+    return tuple((job, tuple(pod for pod in found if _job_of(pod) == name_of(job))) for job in jobs)
+
+
+def _job_of(pod: Object) -> str:
+    marks = labels_of(pod)
+    return marks.get("batch.kubernetes.io/job-name") or marks.get("job-name", "")
+
+
+def _other_model(
+    cache: Cache,
+    document: Object,
+    stable: Object | None,
+    target: RevisionRecord,
+    kept: Sequence[RevisionRecord],
+    pins: Mapping[str, Pin],
+) -> ChampionModel | None:
+    """The model of the service's champion: this deployment's own that serves, or another's."""
+    champion, namespace = recorded_champion(stable).name, namespace_of(document)
+    if champion == name_of(document):
+        serving = (document.get("status") or {}).get("revision")
+        record = next((item for item in kept if item.name == serving and item.name != target.name), None)
+        return (
+            ChampionModel(champion, record, pins[record.name].model.digest) if record and record.name in pins else None
+        )
+    other = cache.get(MODEL_DEPLOYMENTS, namespace, champion) if champion else None
+    said = (other or {}).get("status") or {}
+    found = cache.get(CONTROLLER_REVISIONS, namespace, said["revision"]) if said.get("revision") else None
+    record = of_revision(found) if found is not None else None
+    digest = (said.get("model") or {}).get("digest")
+    return ChampionModel(champion, record, digest) if record is not None and digest else None
 
 
 def _of(document: Object, child: Object) -> bool:

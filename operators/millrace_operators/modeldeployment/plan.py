@@ -71,6 +71,7 @@ def plan(
     *,
     pinned: Collection[str],
     routed: Collection[str],
+    held: bool = False,
 ) -> RolloutPlan:
     """The plan of a deployment.
 
@@ -80,17 +81,22 @@ def plan(
         recorded: the revision that served last, from the status.
         pinned: revisions of which it is known which model their pods have to serve.
         routed: revisions that the live route leads to.
+        held: whether the target's gates keep it from traffic. One that serves already goes on: to take it away would
+            leave clients with nothing.
     """
+    held = held and target != recorded and target not in routed
     present = {revision.name: revision for revision in revisions}
     able = {item.name for item in revisions if item.ready > 0 and item.alike and item.name in pinned}
+    if held:
+        able -= {target}
     before = recorded if recorded in present else _newest(revisions, able)
     living = [present[name].replicas for name in {before, target} if name in present]
     wanted = replicas(scaling, *living) if scaling.min < scaling.max else scaling.min
     active = target if target in able and _complete(present[target], present.get(before), wanted) else before
-    counts = {target: wanted if target in {active, *pinned} else 1}
+    counts = {} if held else {target: wanted if target in {active, *pinned} else 1}
     if active and active != target:
         counts[active] = replicas(scaling, present[active].replicas)
-    keep = {target, active, *routed}
+    keep = {*counts, active, *routed}
     return RolloutPlan(
         target=target,
         active=active,

@@ -6,7 +6,7 @@ itself on SIGTERM: it reports unready, keeps accepting while proxies learn that,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -29,7 +29,7 @@ PINNED_KEY: Final = "digest"
 
 # No path that a model's own URI may name: the embedded node rewrites mount paths wherever they stand.
 _FOLDER: Final = "/var/millrace/model"
-_FILE: Final = f"{_FOLDER}/model.onnx"
+FILE: Final = f"{_FOLDER}/model.onnx"
 # Where a claim that the URI names is mounted, and the node's cache of models.
 _SOURCE: Final = "/var/millrace/source"
 _CACHE: Final = "/var/millrace/cache"
@@ -38,7 +38,7 @@ _NOTES_MEBIBYTES: Final = 16
 # For temporary files: the root file system is read-only.
 _SCRATCH: Final = "/var/millrace/scratch"
 # The termination log by name: what runs pods as processes has to put it somewhere else.
-_OWN_ENV: Final = {"TMPDIR": _SCRATCH, "MILLRACE_TERMINATION_LOG": "/dev/termination-log"}
+OWN_ENV: Final = {"TMPDIR": _SCRATCH, "MILLRACE_TERMINATION_LOG": "/dev/termination-log"}
 # For predictions that are not in the lake yet: it outlives a container, not its pod.
 _SPOOL: Final = "/var/millrace/spool"
 _SPOOL_BYTES: Final = 512 * 1024**2
@@ -116,7 +116,7 @@ def _claim(spec: ModelDeploymentSpec) -> str:
 def _fetch(namespace: str, spec: ModelDeploymentSpec, revision: str, platform: Platform, image: str) -> Object:
     env = {
         "MILLRACE_MODEL_URI": spec.model.uri,
-        "MILLRACE_MODEL_PATH": _FILE,
+        "MILLRACE_MODEL_PATH": FILE,
         "MILLRACE_MODEL_MAX_BYTES": str(platform.model_max_bytes),
         **platform.going_out(),
     }
@@ -143,7 +143,7 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         "MILLRACE_PORT": str(PORT),
         "MILLRACE_MODEL_NAME": service_name(name, spec),
         "MILLRACE_DEPLOYMENT": name,
-        "MILLRACE_MODEL_PATH": _FILE,
+        "MILLRACE_MODEL_PATH": FILE,
         # With a GPU node at hand the server still falls back if the image lacks the GPU runtime, unless told not to.
         "MILLRACE_DEVICE": CPU if device == CPU else spec.inference.device,
         "MILLRACE_PROJECT": namespace,
@@ -171,14 +171,13 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         if secret or (log.uri is None and platform.lake_secret):
             container["envFrom"] = platform.secret(secret or platform.lake_secret)
     container["env"].append({"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
-    resources = _resources(spec.resources, spec.inference, device, platform)
     return {
         **container,
         "ports": [{"name": TARGET_PORT, "containerPort": PORT, "protocol": "TCP"}],
         "startupProbe": _probe("/health/ready", period=1, failures=STARTUP_SECONDS),
         "readinessProbe": _probe("/health/ready", period=2, failures=2),
         "livenessProbe": _probe("/health/live", period=10, failures=3),
-        "resources": resources,
+        "resources": resources(spec.resources, spec.inference, device, platform.resources.serve),
     }
 
 
@@ -216,7 +215,7 @@ def _container(command: str, image: str, env: dict[str, str], *, read_only_model
         "name": command,
         "image": image,
         "command": ["python", "-m", "millrace_services.inference", command],
-        "env": [{"name": key, "value": value} for key, value in {**env, **_OWN_ENV}.items()],
+        "env": [{"name": key, "value": value} for key, value in {**env, **OWN_ENV}.items()],
         "volumeMounts": [
             {"name": "model", "mountPath": _FOLDER, **({"readOnly": True} if read_only_model else {})},
             {"name": "scratch", "mountPath": _SCRATCH},
@@ -236,12 +235,13 @@ def _probe(path: str, *, period: int, failures: int) -> Object:
     return {"httpGet": request, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
 
 
-def _resources(resources: Resources | None, inference: Inference, device: str, platform: Platform) -> Object:
-    stated = complete(resources.model_dump(exclude_none=True) if resources else None, platform.resources.serve)
+def resources(stated: Resources | None, inference: Inference, device: str, defaults: Mapping[str, Any]) -> Object:
+    """Requests and limits of a container that runs the model; what the spec does not state, from ``defaults``."""
+    found = complete(stated.model_dump(exclude_none=True) if stated else None, defaults)
     if device == GPU:
         # Extended resources are not overcommitted: the limit is the request.
-        stated["limits"] = {**stated["limits"], inference.gpu.resource: str(inference.gpu.count)}
-    return stated
+        found["limits"] = {**found["limits"], inference.gpu.resource: str(inference.gpu.count)}
+    return found
 
 
 def _gpu_placement(inference: Inference) -> Object:

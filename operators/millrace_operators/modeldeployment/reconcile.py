@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Final
 
 from millrace_core.api import names
@@ -27,6 +28,8 @@ from millrace_kube.resources import (
 from millrace_kube.writes import carry_out
 from millrace_operators.modeldeployment.acceptance import objection
 from millrace_operators.modeldeployment.deletion import held_by
+from millrace_operators.modeldeployment.gate_runs import read
+from millrace_operators.modeldeployment.gates import GateDecision, decide
 from millrace_operators.modeldeployment.observe import DeploymentObservation, observe, surroundings
 from millrace_operators.modeldeployment.plan import plan
 from millrace_operators.modeldeployment.writes import leaving, report, unaccepted, writes
@@ -63,6 +66,7 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         observed.spec,
         surroundings(cluster.cache, document, foreign, made=observed.made, lake=bool(platform.lake_uri)),
     )
+    gated = _gated(observed, cluster.now(), accepted=problem is None)
     planned = plan(
         observed.target.name,
         observed.revisions,
@@ -70,14 +74,26 @@ async def reconcile(cluster: CachedClient, platform: Platform, key: Key) -> Requ
         observed.spec.bounds,
         pinned=observed.pins,
         routed=observed.routed,
+        held=not gated.opens,
     )
     refused = await carry_out(
         cluster,
-        writes(platform, observed, planned, accepted=problem is None),
-        lambda refused: report(observed, planned, problem or refused, cluster.now()),
+        writes(platform, observed, planned, gated, accepted=problem is None),
+        lambda refused: report(observed, planned, gated, problem or refused, cluster.now()),
     )
     # No watch reports a Service of somebody else either.
-    return Requeue(REFUSED_SECONDS) if foreign or refused is not None else None
+    waits = [REFUSED_SECONDS] if foreign or refused is not None else []
+    if gated.wake is not None:
+        waits.append(max(0.0, (gated.wake - cluster.now()).total_seconds()))
+    return Requeue(min(waits)) if waits else None
+
+
+def _gated(observed: DeploymentObservation, now: datetime, *, accepted: bool) -> GateDecision:
+    """What becomes of the target by its gates. One that is not accepted is not judged before it is made."""
+    if observed.judged is not None and not accepted and not observed.made:
+        return GateDecision(observed.status.get("gates"), opens=False)
+    runs = [read(job, pods, now) for job, pods in observed.gate_jobs]
+    return decide(observed.judged, observed.status.get("gates") or {}, runs, observed.request, now)
 
 
 async def _looked_up(cluster: CachedClient, platform: Platform, document: Object) -> DeploymentObservation:

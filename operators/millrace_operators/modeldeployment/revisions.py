@@ -53,7 +53,7 @@ class RevisionRecord:
 
 def records(documents: Iterable[Object], uid: str) -> tuple[RevisionRecord, ...]:
     """The records among ControllerRevisions, oldest first; only those of the ModelDeployment with this uid."""
-    found = [_record(item) for item in documents if not deleting(item) and _owned(item, uid)]
+    found = [of_revision(item) for item in documents if not deleting(item) and _owned(item, uid)]
     return tuple(sorted((item for item in found if item is not None), key=lambda item: item.number))
 
 
@@ -98,7 +98,8 @@ def _owned(document: Object, uid: str) -> bool:
     return any(owner.get("uid") == uid for owner in document["metadata"].get("ownerReferences") or ())
 
 
-def _record(document: Object) -> RevisionRecord | None:
+def of_revision(document: Object) -> RevisionRecord | None:
+    """The record that a ControllerRevision keeps; None where it is none of ours."""
     data = document.get("data") or {}
     try:
         content, template = data["content"], data["template"]

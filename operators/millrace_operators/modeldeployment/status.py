@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +17,9 @@ from millrace_core.identity.model_version import model_version
 from millrace_kube.resources import Object, annotations_of, namespace_of
 from millrace_operators.compute import memory_limits
 from millrace_operators.modeldeployment import device, pods, scalers
+from millrace_operators.modeldeployment.command import RESTART, RUN_GATES, SKIP_GATES
+from millrace_operators.modeldeployment.gate_conditions import gates_passed
+from millrace_operators.modeldeployment.gates import GateDecision
 from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.pins import Pin, digests
 from millrace_operators.modeldeployment.plan import Revision, RolloutPlan
@@ -30,6 +33,7 @@ SERVING: Final = "Serving"
 STARTING: Final = "Starting"
 NO_READY_PODS: Final = "NoReadyPods"
 ROLLING_OUT: Final = "RollingOut"
+HELD: Final = "HeldByGates"
 BELOW_MINIMUM: Final = "FewerPodsThanMinimum"
 CURRENT: Final = "Current"
 OLDER_TEMPLATE: Final = "OlderTemplate"
@@ -42,6 +46,13 @@ REPLACED_HINT: Final = (
 )
 
 
+_RESULTS: Final = {
+    RESTART: "the revision {} was made",
+    RUN_GATES: "the revision {} is judged again",
+    SKIP_GATES: "the revision {} is let through its gates",
+}
+
+
 @dataclass(frozen=True)
 class RolloutState:
     """What the pods of the wanted and of the serving revision say."""
@@ -50,6 +61,12 @@ class RolloutState:
     serving: Revision | None
     pin: Pin | None
     failure: Failure | None
+    gated: GateDecision = field(default_factory=GateDecision)
+
+    @property
+    def held(self) -> bool:
+        """Whether gates keep the wanted revision from coming up."""
+        return not self.gated.opens and self.wanted is None
 
     @property
     def switching(self) -> bool:
@@ -58,14 +75,19 @@ class RolloutState:
 
 
 def status(
-    observed: DeploymentObservation, plan: RolloutPlan, problem: MillraceError | None, now: datetime
+    observed: DeploymentObservation,
+    plan: RolloutPlan,
+    gated: GateDecision,
+    problem: MillraceError | None,
+    now: datetime,
 ) -> dict[str, Any]:
     """The whole status.
 
     Args:
+        gated: what becomes of the gates.
         problem: why the spec, or a child made from it, is not accepted; None: it is.
     """
-    state = _state(observed, plan)
+    state = _state(observed, plan, gated)
     shown = state.serving or state.wanted
     observations = _conditions(observed, state, problem)
     generation = observed.document["metadata"]["generation"]
@@ -79,6 +101,7 @@ def status(
         "replicas": {"ready": shown.ready, "desired": shown.replicas} if shown else None,
         "selector": f"{names.DEPLOYMENT}={observed.name},{names.REVISION}={shown.name}" if shown else None,
         "device": shown.device if shown else None,
+        "gates": gated.record,
         **_commands(observed, made=observed.made or problem is None),
         "conditions": conditions.settle(
             observed.status.get("conditions"), observations, generation=generation, now=now
@@ -98,7 +121,7 @@ def rejected(document: Object, error: RejectError, now: datetime) -> dict[str, A
     return {**before, "observedGeneration": generation, "conditions": settled}
 
 
-def _state(observed: DeploymentObservation, plan: RolloutPlan) -> RolloutState:
+def _state(observed: DeploymentObservation, plan: RolloutPlan, gated: GateDecision) -> RolloutState:
     revisions = {revision.name: revision for revision in observed.revisions}
     of_target = observed.pods.get(plan.target, ())
     deployment = observed.deployments.get(plan.target)
@@ -107,6 +130,7 @@ def _state(observed: DeploymentObservation, plan: RolloutPlan) -> RolloutState:
         serving=revisions.get(plan.active),
         pin=observed.pins.get(plan.target),
         failure=pods.failure(of_target, memory_limits(deployment)) or _of_deployment(deployment),
+        gated=gated,
     )
 
 
@@ -119,13 +143,18 @@ def _conditions(
         )
     else:
         accepted = conditions.rejected(conditions.ACCEPTED, problem)
+    unmade = problem is not None and state.wanted is None  # and so nothing is judged
+    gates = [] if unmade else gates_passed(state.gated, state.serving.name if state.serving else "")
     shown = [
         accepted,
         _model_resolved(observed, state, refused=problem is not None),
+        *gates,
         _available(observed, state, refused=problem is not None),
         scalers.ready(observed.spec, observed.scalers, device=observed.target.device, cpu_requested=_cpu(observed)),
     ]
-    return [*shown, _template_current(observed), conditions.summary([*shown, *_rollout(observed, state)])]
+    # Gates first: a model that they hold is not fetched by pods, and has none.
+    summary = conditions.summary([accepted, *gates, *shown, *_rollout(observed, state)])
+    return [*shown, _template_current(observed), summary]
 
 
 def _model_resolved(observed: DeploymentObservation, state: RolloutState, *, refused: bool) -> ConditionDict:
@@ -144,7 +173,10 @@ def _model_resolved(observed: DeploymentObservation, state: RolloutState, *, ref
     if refused and state.wanted is None:
         message = f"{observed.spec.model.uri} is not fetched while Accepted is False"
         return condition(conditions.MODEL_RESOLVED, None, NOT_ACCEPTED, message)
-    return condition(conditions.MODEL_RESOLVED, None, FETCHING, f"{observed.spec.model.uri} is being fetched")
+    if judged := (state.gated.record or {}).get("digest"):
+        return condition(conditions.MODEL_RESOLVED, True, RESOLVED, f"{observed.spec.model.uri} is {judged}")
+    how = "fetched by the Job of the gates first" if state.held else "being fetched"
+    return condition(conditions.MODEL_RESOLVED, None, FETCHING, f"{observed.spec.model.uri} is {how}")
 
 
 def _available(observed: DeploymentObservation, state: RolloutState, *, refused: bool) -> ConditionDict:
@@ -155,7 +187,11 @@ def _available(observed: DeploymentObservation, state: RolloutState, *, refused:
         if crashes := pods.crashes(observed.pods.get(serving.name, ()), memory):
             message += f"; {crashes}"
         if state.switching:
-            waits = "is not made while Accepted is False" if refused and state.wanted is None else "is not ready yet"
+            waits = "is not ready yet"
+            if refused and state.wanted is None:
+                waits = "is not made while Accepted is False"
+            elif state.held:
+                waits = "is held by its gates"
             message += f"; the revision that the spec asks for {waits}"
         return condition(conditions.AVAILABLE, True, SERVING, message)
     if state.failure is not None:
@@ -164,6 +200,8 @@ def _available(observed: DeploymentObservation, state: RolloutState, *, refused:
         return condition(conditions.AVAILABLE, False, NO_READY_PODS, f"no pod of {serving.name} is ready")
     if refused and state.wanted is None:
         return condition(conditions.AVAILABLE, False, NOT_ACCEPTED, "no pods are made while Accepted is False")
+    if state.held:
+        return condition(conditions.AVAILABLE, None, HELD, "no pods are made before the gates are passed")
     doing = pods.starting(observed.pods.get(observed.target.name, ()))
     message = f"pods are starting: {doing}{_HOW_FAR}" if doing else "pods are starting"
     return condition(conditions.AVAILABLE, None, STARTING, message)
@@ -186,6 +224,8 @@ def _rollout(observed: DeploymentObservation, state: RolloutState) -> list[Condi
     if state.switching:
         if state.failure is not None:
             return [condition(ROLLING_OUT, False, state.failure.reason, state.failure.message)]
+        if state.held:
+            return [condition(ROLLING_OUT, None, HELD, "the gates hold the new revision; the old one serves")]
         return [condition(ROLLING_OUT, None, ROLLING_OUT, "the new revision is not ready yet; the old one serves")]
     if state.serving is not None and state.serving.ready < observed.spec.bounds.min:
         message = f"{state.serving.ready} pods are ready, {observed.spec.bounds.min} is the minimum"
@@ -208,11 +248,12 @@ def _template_current(observed: DeploymentObservation) -> ConditionDict:
 
 def _commands(observed: DeploymentObservation, *, made: bool) -> dict[str, Any]:
     """The last handled command; ``made`` says whether the target is kept now."""
-    if observed.bad_command is not None:
+    request = observed.request
+    if request.refusal is not None:
         text = annotations_of(observed.document).get(COMMAND_ANNOTATION, "")
-        return {"handledCommand": recorded(text), "commandResult": str(observed.bad_command)}
-    if observed.command and made:
-        return {"handledCommand": observed.command, "commandResult": f"the revision {observed.target.name} was made"}
+        return {"handledCommand": recorded(text), "commandResult": str(request.refusal)}
+    if request.text and made:
+        return {"handledCommand": request.text, "commandResult": _RESULTS[request.verb].format(observed.target.name)}
     return {key: observed.status.get(key) for key in ("handledCommand", "commandResult")}
 
 
@@ -226,7 +267,7 @@ def _model(observed: DeploymentObservation, active: str) -> dict[str, Any] | Non
         "version": model_version(found.model.digest),
         "digest": found.model.digest,
         "bytes": found.model.bytes,
-        "cached": use._asdict() if use else None,
+        **({"cached": use._asdict()} if use else {}),  # a null here would be written anew at every turn
     }
 
 

@@ -17,6 +17,7 @@ from millrace_kube.resources import (
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
     DEPLOYMENTS,
+    JOBS,
     PODS,
     Object,
     annotations_of,
@@ -26,6 +27,9 @@ from millrace_kube.resources import (
 )
 from millrace_kube.writes import AddFinalizer, Apply, Delete, InOrder, RemoveFinalizer, Write, WriteStatus
 from millrace_operators.modeldeployment import desired, scaler
+from millrace_operators.modeldeployment.gate_conditions import LET_THROUGH
+from millrace_operators.modeldeployment.gate_job import gate_job
+from millrace_operators.modeldeployment.gates import SKIPPED, GateDecision
 from millrace_operators.modeldeployment.observe import DeploymentObservation
 from millrace_operators.modeldeployment.plan import RolloutPlan
 from millrace_operators.modeldeployment.revisions import superfluous
@@ -35,7 +39,14 @@ from millrace_operators.platform import Platform
 FINALIZER: Final = f"{GROUP}/route"
 
 
-def writes(platform: Platform, observed: DeploymentObservation, planned: RolloutPlan, *, accepted: bool) -> list[Write]:
+def writes(
+    platform: Platform,
+    observed: DeploymentObservation,
+    planned: RolloutPlan,
+    gated: GateDecision,
+    *,
+    accepted: bool,
+) -> list[Write]:
     """The finalizer, the children, and which pods are replaced.
 
     Without acceptance no new revision is made, and what exists is kept true.
@@ -43,7 +54,8 @@ def writes(platform: Platform, observed: DeploymentObservation, planned: Rollout
     made = accepted or observed.target.name in observed.deployments
     return [
         AddFinalizer(observed.document, FINALIZER),
-        *(InOrder(tuple(_revision(observed, planned, name, accepted=accepted))) for name in planned.replicas),
+        *(InOrder(tuple(_revision(observed, planned, name, accepted=accepted))) for name in _kept(planned)),
+        *_judging(platform, observed, gated, accepted=accepted),
         *(Apply(child) for child in _shared_children(observed, made=made)),
         InOrder(tuple(_scaler(platform, observed, planned, made=made))),
         *_replaced_pods(observed),  # before they are gone, and with them what there is to tell
@@ -52,15 +64,19 @@ def writes(platform: Platform, observed: DeploymentObservation, planned: Rollout
 
 
 def report(
-    observed: DeploymentObservation, planned: RolloutPlan, problem: MillraceError | None, now: datetime
+    observed: DeploymentObservation,
+    planned: RolloutPlan,
+    gated: GateDecision,
+    problem: MillraceError | None,
+    now: datetime,
 ) -> list[Write]:
     """The status, and the Events of what it holds.
 
     Args:
         problem: what speaks against the spec, else the first refusal of a child.
     """
-    written = status(observed, planned, problem, now)
-    return [WriteStatus(observed.document, written, events=tuple(_of_the_status(observed, planned)))]
+    written = status(observed, planned, gated, problem, now)
+    return [WriteStatus(observed.document, written, events=tuple(_of_the_status(observed, planned, gated)))]
 
 
 def unaccepted(document: Object, error: RejectError, now: datetime) -> list[Write]:
@@ -86,6 +102,28 @@ def leaving(document: Object, held: str, now: datetime, *, experiment: bool) -> 
     return [WriteStatus(document, {**before, "conditions": settled}, reported=None if experiment else ())]
 
 
+def _kept(planned: RolloutPlan) -> tuple[str, ...]:
+    """The revisions that something is kept of: those with pods, and the target even while its gates hold it."""
+    return tuple(dict.fromkeys((*planned.replicas, planned.target)))
+
+
+def _judging(
+    platform: Platform, observed: DeploymentObservation, gated: GateDecision, *, accepted: bool
+) -> list[Apply | Delete]:
+    """The Job that judges, which is made once and left as it is, and those that judge nothing any more."""
+    namespace = namespace_of(observed.document)
+    there = {name_of(job): job for job, _ in observed.gate_jobs}
+    gone = [
+        Delete(JOBS, namespace, name, there[name]["metadata"]["uid"]) for name in gated.superfluous if name in there
+    ]
+    gates = observed.spec.gates
+    if not gated.start or gated.start in there or gates is None or not (accepted or observed.made):
+        return list(gone)
+    compares = any(rule.not_worse_than for rule in gates.entries)
+    other = observed.other_model if compares else None
+    return [*gone, Apply(gate_job(observed.document, observed.spec, observed.target, gated.start, platform, other))]
+
+
 def _revision(
     observed: DeploymentObservation, planned: RolloutPlan, name: str, *, accepted: bool
 ) -> list[Apply | Delete]:
@@ -95,6 +133,8 @@ def _revision(
         return []
     owner, pin, held = observed.document, observed.pins.get(name), observed.config_maps.get(name)
     children: list[Apply | Delete] = [Apply(desired.controller_revision(owner, record))]
+    if name not in planned.replicas:
+        return children
     if pin is not None and not pin.stated:
         wanted = desired.pinned_model(owner, record, pin.model)
         if held is not None and held.get("data") != wanted["data"]:  # it is immutable
@@ -118,7 +158,8 @@ def _scaler(
 ) -> list[Apply | Delete]:
     """The scaler. One of the other kind goes before it is made, by turns: two would pull at one number."""
     # Not while a first pod is alone on purpose: a scaler would give it company at once.
-    scaled = planned.active or (observed.target.name if observed.target.name in observed.pins and made else "")
+    ready = observed.target.name in observed.pins and observed.target.name in planned.replicas and made
+    scaled = planned.active or (observed.target.name if ready else "")
     found = observed.scalers
     wanted = (
         scaler.scaler(observed.document, observed.spec, scaled, platform.prometheus_url, keda=found.keda)
@@ -161,13 +202,16 @@ def _replaced_pods(observed: DeploymentObservation) -> list[Emit]:
     ]
 
 
-def _of_the_status(observed: DeploymentObservation, planned: RolloutPlan) -> list[Emit]:
+def _of_the_status(observed: DeploymentObservation, planned: RolloutPlan, gated: GateDecision) -> list[Emit]:
     """Events of what the status now holds, beside those of conditions."""
     document, told = observed.document, []
-    if observed.bad_command is not None:
+    if (refusal := observed.request.refusal) is not None:
         text = annotations_of(document).get(COMMAND_ANNOTATION, "")
-        note = f"command refused: {observed.bad_command}"
-        told.append(Emit(document, "Warning", observed.bad_command.reason, note, identity=["command", text]))
+        note = f"command refused: {refusal}"
+        told.append(Emit(document, "Warning", refusal.reason, note, identity=["command", text]))
+    if gated.record is not None and gated.record["verdict"] == SKIPPED:
+        note, identity = str(gated.record["message"]), ["skipped", gated.record["command"], gated.record["revision"]]
+        told.append(Emit(document, "Warning", LET_THROUGH, note, identity=identity))
     if planned.switched:
         note = f"{planned.active} is ready and serves"
         identity = ["active", planned.active, document["metadata"]["generation"]]

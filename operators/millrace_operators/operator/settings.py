@@ -94,6 +94,18 @@ class OperatorSettings(OutgoingSettings):
         description="JSON {requests, limits} of the container that serves a model, for what the deployment states none "
         "of. Empty: built-in ones",
     )
+    gate_resources: Json[Resources] | None = Field(
+        None,
+        alias="MILLRACE_GATE_RESOURCES",
+        description="JSON {requests, limits} of the container that judges a model, for what the deployment states none "
+        "of. Empty: built-in ones",
+    )
+    holdout_max_bytes: int = Field(
+        2 * 1024**3,
+        alias="MILLRACE_HOLDOUT_MAX_BYTES",
+        ge=1,
+        description="Most bytes of the holdout's file that gates read",
+    )
     model_max_bytes: int = Field(
         10 * 1024**3,
         alias="MILLRACE_MODEL_MAX_BYTES",
@@ -172,6 +184,7 @@ class OperatorSettings(OutgoingSettings):
             resources=self._resources(),
             model_max_bytes=self.model_max_bytes,
             model_cache=self.model_cache,
+            holdout_max_bytes=self.holdout_max_bytes,
             image_pull_secrets=self.image_pull_secrets,
             lake_uri=self.lake_uri,
             lake_secret=self.lake_secret,
@@ -184,5 +197,6 @@ class OperatorSettings(OutgoingSettings):
             "purge": self.purge_resources,
             "fetch": self.fetch_resources,
             "serve": self.serve_resources,
+            "gate": self.gate_resources,
         }
         return DefaultResources(**{name: each.model_dump(exclude_none=True) for name, each in stated.items() if each})

@@ -208,6 +208,10 @@ class ModelSession:
         self.costs.learn(cost_key(self.batching, self._feed(blank))[2], seconds)
         return seconds
 
+    def blank_rows(self, rows: int) -> dict[str, Array]:
+        """Blank input of so many rows, otherwise of the form that the model was warmed up with."""
+        return self._feed(self._blank._replace(rows=rows))
+
     def _feed(self, blank: Blank) -> dict[str, Array]:
         return {spec.name: blank.tensor(spec) for spec in self.signature.inputs.values()}
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from millrace_core.api import names
 from millrace_core.api.modeldeployment import ModelDeployment
 from millrace_core.identity.revision import content, revision_name
 from millrace_operators.modeldeployment import desired, pod, scaler
+from millrace_operators.modeldeployment.gate_job import ChampionModel, gate_job
 from millrace_operators.modeldeployment.pods import Fetched
 from millrace_operators.modeldeployment.revisions import RevisionRecord
 from millrace_operators.platform import Platform
@@ -50,6 +52,13 @@ FULL = (
     .having("spec.resources", {"requests": {"cpu": "1", "memory": "1Gi"}})
     .having("spec.scaling", {"min": 1, "max": 10, "metric": "queueDepth", "target": 5})
 )
+GATED = FULL.having(
+    "spec.gates",
+    {
+        "holdout": {"uri": "s3://eval/holdout.parquet", "label": "target", "credentialsSecretRef": {"name": "eval"}},
+        "rules": [{"metric": "auc", "notWorseThan": "champion", "margin": 0.005}, {"latencyP99": "50ms"}],
+    },
+)
 # The longest name there is: what is made from it must stay within Kubernetes' 63 characters.
 LONG = PLAIN.having("metadata.name", "m" * 45).having("spec.scaling", {"min": 1, "max": 2})
 
@@ -67,6 +76,14 @@ def record(built: builders.Built, device: str = "cpu") -> RevisionRecord:
     made_of = content(name, spec, device)
     revision = revision_name(name, "uid-1", 1, made_of)
     return RevisionRecord(revision, 1, device, made_of, pod.template(document, spec, revision, device, PLATFORM))
+
+
+def gates_job(built: builders.Built, device: str = "cpu") -> dict[str, Any]:
+    document = owner(built)
+    spec = ModelDeployment.model_validate(document).spec
+    champion = ChampionModel("recommendation-v1", record(PLAIN), "sha256:" + "cd" * 32)
+    name = names.gate_job(document["metadata"]["name"], ["uid-1"])
+    return gate_job(document, spec, record(built, device), name, PLATFORM, champion)
 
 
 def children(built: builders.Built, device: str = "cpu") -> dict[str, Callable[[], dict[str, Any]]]:
@@ -88,9 +105,10 @@ def children(built: builders.Built, device: str = "cpu") -> dict[str, Callable[[
 CASES = {
     "plain": children(PLAIN)["deployment"],
     "plain-pinned-model": children(PLAIN)["pinned-model"],
+    "gate-job": lambda: gates_job(GATED, "gpu"),
     **{f"full-{name}": build for name, build in children(FULL, "gpu").items() if name != "pinned-model"},
 }
-LONG_ONES = children(LONG)
+LONG_ONES = {**children(LONG), "gate-job": lambda: gates_job(LONG)}
 
 
 @pytest.mark.parametrize("case", CASES)
