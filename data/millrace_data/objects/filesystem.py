@@ -107,7 +107,7 @@ def s3_filesystem(settings: ObjectStoreSettings, request_seconds: float = IDLE_S
         RejectError: the endpoint is no address of a server, or none that may be connected to, or a part of the
         credentials is missing. RetryError: the server has no address.
     """
-    _require_both_keys(settings)
+    require_both_keys(settings)
     scheme, server = endpoint(settings.endpoint_url)
     require_store(settings)
     return fs.S3FileSystem(
@@ -167,7 +167,12 @@ def endpoint(url: str | None) -> tuple[str, str | None]:
     return scheme, server
 
 
-def _require_both_keys(settings: ObjectStoreSettings) -> None:
+def require_both_keys(settings: ObjectStoreSettings) -> None:
+    """Looks whether a key has its secret.
+
+    Raises:
+        RejectError: a part of the credentials is missing.
+    """
     keys = {"AWS_ACCESS_KEY_ID": settings.access_key_id, "AWS_SECRET_ACCESS_KEY": settings.secret_access_key}
     missing = [name for name, value in keys.items() if not value]
     if missing and (len(missing) < len(keys) or settings.session_token):

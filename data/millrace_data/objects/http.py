@@ -31,7 +31,8 @@ _PARTIAL: Final = 206
 _FORBIDDEN: Final = (401, 403)
 _MISSING: Final = (404, 410)
 _EMPTY_RANGE: Final = 416
-_BAD_REQUEST: Final = 400
+# A redirect that says not where to is no better next time.
+_REDIRECT: Final = 300
 _INTERNAL: Final = 500
 # Time-out, too early, too many requests: the same request may be answered later.
 _PASSING: Final = (408, 425, 429)
@@ -184,7 +185,7 @@ class HttpReader:
             raise RetryError(f"{self._uri.shown} changed while it was read", field=self._uri.field, reason="Changed")
         if status == _EMPTY_RANGE:
             raise self._reject(f"{self._uri.shown} is empty", "BadModel")
-        if _BAD_REQUEST <= status < _INTERNAL and status not in _PASSING:
+        if _REDIRECT <= status < _INTERNAL and status not in _PASSING:
             raise self._reject(f"{self._uri.shown}: {said}", "BadUri", "Check the URI, its query and signature too")
         raise self._retry(said)
 

@@ -33,9 +33,9 @@ def reader_of(
 
         return mounted(uri, volume)
     if uri.scheme == "s3":
-        from millrace_data.objects.s3 import S3Reader  # noqa: PLC0415
+        from millrace_data.objects import s3  # noqa: PLC0415
 
-        return S3Reader(uri, environ, door)
+        return s3.reader(uri, environ, door)
     if uri.scheme == "gs":
         from millrace_data.objects import gs  # noqa: PLC0415
 
