@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast test-long test-often e2e simulate fuzz bench bench-feast-env mlflow-env generate generated-check golden rights clean
+.PHONY: help setup demo lint test fast test-long test-often e2e simulate fuzz bench bench-feast-env mlflow-env clients-env generate generated-check golden rights clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ bench-feast-env: $(READY) ## Feast in an environment of its own (.bench/feast), 
 
 mlflow-env: $(READY) ## MLflow in environments of its own (.bench/mlflow-*), for tests of its clients.
 	$(BIN)/python -m benchmarks.mlflow_env
+
+clients-env: $(READY) ## Stock clients of the inference protocol, and models others made (.bench/clients), for their tests.
+	$(BIN)/python -m benchmarks.clients_env
 
 generate: $(READY) ## Writes what is generated: crds/, the chart's copy, constraints.txt.
 	$(BIN)/python -m millrace_core.api.generate crds charts/millrace/crds

@@ -1,4 +1,4 @@
-"""Stock clients of the Open Inference Protocol, in an environment of their own: ``python -m benchmarks.clients_env``.
+"""Stock clients of the Open Inference Protocol, in environments of their own: ``python -m benchmarks.clients_env``.
 
 tritonclient, KServe's and MLServer's, and small models that others made and publish in wheels of theirs; tests run the
 first against our server, which serves the second.
@@ -15,27 +15,35 @@ from typing import Final
 from benchmarks.figures import ROOT
 
 FOLDER: Final = ROOT / ".bench" / "clients"
+# Apart from the others: no version of it has requirements that go with theirs.
+MLSERVER_FOLDER: Final = ROOT / ".bench" / "mlserver"
+MLSERVER: Final = "mlserver==1.7.1"
 REQUIREMENTS: Final = Path(__file__).with_name("clients_requirements.txt")
 # Wheels that hold a model; what their code depends on is not needed.
-MODELS: Final = ("magika==0.6.2", "rapidocr-onnxruntime==1.4.4", "silero-vad==5.1.2")
+MODELS: Final = ("magika==1.0.3", "rapidocr-onnxruntime==1.4.4", "silero-vad==6.2.3")
 
 
 def main() -> None:
-    """Creates the environment where it is missing or of other versions."""
-    wanted = REQUIREMENTS.read_text() + "\n".join(MODELS)
-    made, python = FOLDER / "made", FOLDER / "bin" / "python"
-    if made.exists() and made.read_text() == wanted:
+    """Creates the environments where they are missing or of other versions."""
+    _make(FOLDER, ("--requirement", str(REQUIREMENTS)), ("--no-deps", *MODELS), made=REQUIREMENTS.read_text())
+    _make(MLSERVER_FOLDER, (MLSERVER,))
+
+
+def _make(folder: Path, *installs: tuple[str, ...], made: str = "") -> None:
+    wanted = "\n".join(" ".join(each) for each in installs) + made
+    note, python = folder / "made", folder / "bin" / "python"
+    if note.exists() and note.read_text() == wanted:
         return
     uv = shutil.which("uv")
     if uv:
-        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(FOLDER))
+        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
         install = (uv, "pip", "install", "--quiet", "--python", str(python))
     else:
-        _run(sys.executable, "-m", "venv", "--clear", str(FOLDER))
+        _run(sys.executable, "-m", "venv", "--clear", str(folder))
         install = (str(python), "-m", "pip", "install", "--quiet")
-    _run(*install, "--requirement", str(REQUIREMENTS))
-    _run(*install, "--no-deps", *MODELS)
-    made.write_text(wanted)
+    for each in installs:
+        _run(*install, *each)
+    note.write_text(wanted)
 
 
 def _run(*command: str) -> None:

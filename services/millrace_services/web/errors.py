@@ -142,7 +142,8 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
         return await _on_error(request, error.__cause__)
     sentence, given = str(error.detail), error.headers or {}
     if error.status_code == METHOD_NOT_ALLOWED and "Allow" in given:
-        return await _on_error(request, MethodError(request.method, request.url.path, given["Allow"]))
+        allowed = ", ".join(sorted(given["Allow"].split(", ")))  # Starlette has them as a set does
+        return await _on_error(request, MethodError(request.method, request.url.path, allowed))
     if error.status_code == NOT_FOUND and sentence == "Not Found":
         sentence = f"no route {line(request.method, 20)} {line(request.url.path, _MOST_OF_PATH)}"
     reason = "NotFound" if error.status_code == NOT_FOUND else "Invalid"

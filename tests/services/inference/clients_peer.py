@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -162,9 +164,18 @@ def kserve(url: str) -> dict[str, Any]:
     return asyncio.run(ask())
 
 
+def asked_of(url: str, body: bytes | None = None) -> tuple[int, Any]:
+    """Status and JSON of an answer."""
+    asked = urllib.request.Request(url, body, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
 def mlserver(url: str) -> dict[str, Any]:
-    """By MLServer's types and codecs; it has no client of its own, its documents use ``requests``."""
-    import httpx  # noqa: PLC0415
+    """By MLServer's types and codecs; it has no client of its own, its documents send what they encode."""
     from mlserver import types  # noqa: PLC0415
     from mlserver.codecs import NumpyCodec, StringCodec  # noqa: PLC0415
 
@@ -181,10 +192,10 @@ def mlserver(url: str) -> dict[str, Any]:
         return types.InferenceRequest(id="7", inputs=inputs)
 
     def infer(asked: Any) -> dict[str, Any]:
-        response = httpx.post(f"{url}/v2/models/m/infer", json=asked.model_dump(exclude_none=True, mode="json"))
-        if response.status_code != 200:
-            return {"error": types.InferenceErrorResponse.model_validate(response.json()).error or ""}
-        found = types.InferenceResponse.model_validate(response.json())
+        status, answer = asked_of(f"{url}/v2/models/m/infer", asked.model_dump_json(exclude_none=True).encode())
+        if status != 200:
+            return {"error": types.InferenceErrorResponse.model_validate(answer).error or ""}
+        found = types.InferenceResponse.model_validate(answer)
         return {
             output.name.removesuffix("_out"): plain(
                 np.array(output.data.root, object).reshape(output.shape)
@@ -195,11 +206,11 @@ def mlserver(url: str) -> dict[str, Any]:
         }
 
     seen: dict[str, Any] = {
-        "server": types.MetadataServerResponse.model_validate(httpx.get(f"{url}/v2").json()).model_dump(),
-        "model": types.MetadataModelResponse.model_validate(httpx.get(f"{url}/v2/models/m").json()).name,
+        "server": types.MetadataServerResponse.model_validate(asked_of(f"{url}/v2")[1]).model_dump(),
+        "model": types.MetadataModelResponse.model_validate(asked_of(f"{url}/v2/models/m")[1]).name,
         "index": [
-            types.RepositoryIndexResponseItem.model_validate(each).state.value
-            for each in httpx.post(f"{url}/v2/repository/index", json={}).json()
+            types.RepositoryIndexResponseItem.model_validate(each).state
+            for each in asked_of(f"{url}/v2/repository/index", b"{}")[1]
         ],
         "json both": infer(request(list(KINDS))),
         "refused": infer(request(["f4"])),

@@ -69,7 +69,9 @@ def test_validation_errors_are_400_in_the_one_form_and_never_422(toy):
     assert broken.json()["error"].startswith("the body is not JSON")
 
 
-@pytest.mark.parametrize(("path", "method", "allowed"), [("/echo", "GET", "POST"), ("/health/live", "POST", "GET")])
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"), [("/echo", "GET", "POST"), ("/health/live", "POST", "GET, HEAD")]
+)
 def test_another_method_on_a_path_that_there_is_gets_405_with_those_that_there_are(toy, path, method, allowed):
     response = httpx.request(method, f"{toy.url}{path}")
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
