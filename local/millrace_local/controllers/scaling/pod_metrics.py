@@ -56,7 +56,7 @@ class PodMetrics:
         now, wanted = self._now(), {term.name for term in terms}
         before, history = self._history.get(key, {}), {}
         for pod, text in zip(pods, shown, strict=True):
-            for series, number in _samples(text, pod, wanted):
+            for series, number in samples(text, pod, wanted):
                 kept = [point for point in before.get(series, ()) if now - point[0] < timedelta(seconds=KEPT_SECONDS)]
                 history[series] = [*kept, (now, number)]
         self._history[key] = history
@@ -95,7 +95,7 @@ def _port(pod: Object) -> int | None:
     return int(ports[0]["containerPort"]) if ports else None
 
 
-def _samples(text: str, pod: Object, wanted: set[str]) -> list[tuple[Series, float]]:
+def samples(text: str, pod: Object, wanted: set[str]) -> list[tuple[Series, float]]:
     """The samples of the metrics wanted, with the labels that a Prometheus adds."""
     added = {"namespace": namespace_of(pod), "pod": name_of(pod)}
     # The parser takes a second for a million samples, and a pod shows hundreds that nobody asked for.
