@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import time
 from typing import Final
@@ -20,16 +20,15 @@ def chosen(header: str | None, request_id: str | None = None) -> str:
         header: the value of ``x-request-id``; None: there is none.
         request_id: the ``id`` of a request of the Open Inference Protocol v2.
     """
-    for given in (header, request_id):
-        if given is not None and _ID.fullmatch(given):
-            return given
-    return made(time.time_ns() // 1_000_000, os.urandom(10))
+    if header is not None and _ID.fullmatch(header):
+        return header
+    if request_id is not None and _ID.fullmatch(request_id):
+        return request_id
+    return made(time.time_ns() // 1_000_000, random.getrandbits(74))
 
 
-def made(milliseconds: int, random: bytes) -> str:
-    """A UUIDv7 (RFC 9562, 5.7) of a moment since 1970 and 10 random bytes. Takes no lock and keeps no state."""
-    value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(random[:10], "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
+def made(milliseconds: int, bits: int) -> str:
+    """A UUIDv7 (RFC 9562, 5.7) of a moment since 1970 and 74 random bits. Takes no lock and keeps no state."""
+    value = (milliseconds << 16 | 0x7000 | bits >> 62) << 64 | 1 << 63 | bits & (1 << 62) - 1
+    text = value.to_bytes(16, "big").hex()  # a third of what formatting numbers takes
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -34,37 +34,46 @@ def table(predictions: Sequence[PredictionRecord], origin: Origin) -> pa.Table:
 
 
 def _shape(each: PredictionRecord) -> Any:
-    inputs = tuple((name, value.dtype.char, value.shape[1:]) for name, value in each.inputs.items())
-    outputs = tuple((name, value.dtype.char, value.shape[1:]) for name, value in each.outputs.items())
-    whole = any(not _by_row(value, each.rows) for value in chain(each.inputs.values(), each.outputs.values()))
-    features = tuple(each.features.values) if each.features else None
-    return (inputs, outputs, each.rows if whole else 0, tuple(each.entities), tuple(each.fields), features)
+    """The same of records that make one table without another look at each of them."""
+    rows = each.rows
+    key: list[Any] = [rows if rows == 1 else 0]
+    for tensors in (each.inputs, each.outputs):
+        for name, value in tensors.items():
+            shape = value.shape
+            if rows != 1:
+                shape = (None, *shape[1:]) if shape and shape[0] == rows else (rows, shape)
+            key += (name, value.dtype.char, shape)
+        key.append(None)
+    if each.entities or each.fields or each.features is not None:
+        features = tuple(each.features.values) if each.features is not None else None
+        key += (tuple(each.entities), tuple(each.fields), features)
+    return tuple(key)
 
 
 def _alike(group: Sequence[PredictionRecord], origin: Origin) -> pa.Table:
-    counts = [each.rows for each in group]
+    fields = PredictionRecord(*zip(*group, strict=True))  # type: ignore[arg-type] each a column now
+    counts: Sequence[int] = fields.rows  # type: ignore[assignment]
     rows = sum(counts)
-    columns: dict[str, pa.Array] = {}
-    times = ("queue_us", "join_us", "compute_us", "total_us")
-    micros = np.array([each.seconds for each in group], dtype=np.float64) * 1e6
-    made = {name: pa.array(np.repeat(micros[:, at].astype(np.int64), counts)) for at, name in enumerate(times)}
-    made["id"] = _spread([each.id for each in group], counts, pa.string())
-    made["row"] = pa.array(np.concatenate([np.arange(count, dtype=np.int32) for count in counts]))
-    made["time"] = _spread([each.time for each in group], counts, pa.int64()).cast(TIME)
-    made["status"] = _spread([each.status for each in group], counts, pa.int16())
-    made["shadow"] = _spread([each.shadow for each in group], counts, pa.bool_())
+    micros = (np.fromiter(chain.from_iterable(fields.seconds), np.float64).reshape(-1, 4) * 1e6).astype(np.int64)
+    starts = np.cumsum(counts) - counts
+    made = {
+        "id": _spread(fields.id, counts, pa.string()),
+        "row": pa.array((np.arange(rows) - np.repeat(starts, counts)).astype(np.int32)),
+        "time": _spread(fields.time, counts, pa.int64()).cast(TIME),  # type: ignore[arg-type]
+        "status": _spread(fields.status, counts, pa.int16()),  # type: ignore[arg-type]
+        "shadow": _spread(fields.shadow, counts, pa.bool_()),  # type: ignore[arg-type]
+        "sample": pa.repeat(pa.scalar(origin.sample, pa.float64()), rows),
+    }
+    for at, name in enumerate(("queue_us", "join_us", "compute_us", "total_us")):
+        made[name] = pa.array(np.repeat(micros[:, at], counts))
     for name in ("arm", "experiment", "unit"):
-        made[name] = _spread([getattr(each, name) for each in group], counts, pa.string())
+        made[name] = _spread(getattr(fields, name), counts, pa.string())
     for name in ("service", "deployment", "version", "digest"):
         made[name] = pa.repeat(pa.scalar(getattr(origin, name), pa.string()), rows)
-    made["sample"] = pa.repeat(pa.scalar(origin.sample, pa.float64()), rows)
-    for name in PREDICTION.names:
-        columns[name] = made[name]
-    columns |= _brought(group)
-    for kind in ("inputs", "outputs"):
-        for name in getattr(group[0], kind):
-            values = [getattr(each, kind)[name] for each in group]
-            columns[f"{kind[:-1]}.{name}"] = _tensors(values, counts)
+    columns = {name: made[name] for name in PREDICTION.names} | _brought(group)
+    for kind, tensors in (("input", fields.inputs), ("output", fields.outputs)):
+        for name in tensors[0]:  # type: ignore[index]
+            columns[f"{kind}.{name}"] = _tensors([each[name] for each in tensors], counts)  # type: ignore[index]
     return pa.table(columns)
 
 
@@ -132,7 +141,7 @@ def _by_row(value: Array, rows: int) -> bool:
 
 def _tensors(values: Sequence[Array], counts: Sequence[int]) -> pa.Array:
     """One entry per row: a scalar, or a list per further dimension; a dimension of one value is none."""
-    if all(_by_row(value, count) for value, count in zip(values, counts, strict=True)):
+    if _by_row(values[0], counts[0]):  # and so are the others of its group
         joined = np.concatenate(values) if len(values) > 1 else values[0]
         return _nested(joined)
     wholes = [_nested(value.reshape(1, *value.shape)) for value in values]

@@ -50,7 +50,7 @@ class PredictionLog:
 
     def take(self, call: Call, note: Note, status: int, answered: int) -> None:
         """Takes a request that was answered with a status, and ``answered`` bytes."""
-        if not keeps(note.id, self._sample):
+        if self._sample < 1.0 and not keeps(note.id, self._sample):
             return
         arm = experiment = unit = None
         shadow = False

@@ -108,7 +108,7 @@ class RestTranslator:
         body = await self._body(call, codings)
         request = await _in_turn(len(body), predict_json.decode, body, joins=data.join is not None)
         note.entities, note.rows = request.entities, request.rows
-        prediction = await data.predict(request, call.gone, note)
+        prediction = await data.predict(request, call.gone, note if self.log is not None else None)
         _note(note, data.signature.output_names, prediction)
         results = prediction.outputs
         content = await _in_turn(_bytes(results), predict_json.encode, data.signature, results, self._model, note.id)

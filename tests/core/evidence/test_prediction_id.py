@@ -23,9 +23,10 @@ def test_what_is_none_gives_way_to_the_next(given: str) -> None:
     assert uuid.UUID(prediction_id.chosen(given, given)).version == 7
 
 
-@given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10), st.integers(0, 2**48 - 1))
-def test_made_ids_are_uuids_of_version_7_in_the_order_of_their_moments(at: int, random: bytes, other: int) -> None:
-    made = uuid.UUID(prediction_id.made(at, random))
+@given(st.integers(0, 2**48 - 1), st.integers(0, 2**74 - 1), st.integers(0, 2**48 - 1))
+def test_made_ids_are_uuids_of_version_7_in_the_order_of_their_moments(at: int, bits: int, other: int) -> None:
+    made = uuid.UUID(prediction_id.made(at, bits))
+    assert (made.int >> 64 & 0xFFF) << 62 | made.int & 2**62 - 1 == bits
     assert (made.version, made.variant, made.int >> 80) == (7, uuid.RFC_4122, at)
     if other > at:
-        assert prediction_id.made(other, b"\0" * 10) > prediction_id.made(at, random)
+        assert prediction_id.made(other, 0) > prediction_id.made(at, bits)

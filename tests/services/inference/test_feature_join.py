@@ -15,6 +15,7 @@ import pytest
 
 from millrace_core.base.errors import NotFoundError, RejectError, ReportError, RetryError, TooLargeError
 from millrace_services.inference.feature_join import FeatureJoin, layout
+from millrace_services.inference.note import Note
 from millrace_services.inference.settings import FeatureSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
@@ -336,3 +337,19 @@ def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
     version = response.headers["x-millrace-model-version"]
     labels = f'{{deployment="m-v7",model="m",version="{version}"}}'
     assert f"millrace_inference_feature_join_seconds_count{labels} 1.0" in metrics
+
+
+async def test_the_log_gets_the_values_times_and_statuses_of_what_was_read_also_where_one_is_missing(gateway):
+    note = Note(None)
+    join = FeatureJoin(FeatureSettings(refs=REFS, onMissing="fail"), MATRIX, gateway_url=gateway.url, project="shop")
+    try:
+        with pytest.raises(NotFoundError):
+            await join.feeds({"user": [1, 9]}, note=note)
+    finally:
+        await join.aclose()
+    assert note.features is not None
+    assert list(note.features.values) == [ref.replace(":", "__") for ref in REFS]
+    assert [len(values) for values in note.features.values.values()] == [2] * len(REFS)
+    views = list(dict.fromkeys(ref.partition(":")[0] for ref in REFS))
+    assert list(note.features.times) == views
+    assert [statuses[1] for statuses in note.features.statuses.values()] == ["NOT_FOUND"] * len(views)
