@@ -17,6 +17,7 @@ from millrace_core.evidence.redaction import redacted
 _NOT_FOUND: Final = "NOT_FOUND"
 _NULL_VALUE: Final = "NULL_VALUE"
 _PRESENT: Final = "PRESENT"
+_PER_REQUEST: Final = ("id", "arm", "experiment", "unit", "shadow", "status")
 # How JSON has floats that are not finite.
 _NOT_FINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
@@ -51,29 +52,24 @@ def _shape(each: PredictionRecord) -> Any:
 
 
 def _alike(group: Sequence[PredictionRecord], origin: Origin) -> pa.Table:
-    fields = PredictionRecord(*zip(*group, strict=True))  # type: ignore[arg-type] each a column now
-    counts: Sequence[int] = fields.rows  # type: ignore[assignment]
+    # Attribute by attribute, all records of it at once.
+    by_name: dict[str, tuple[Any, ...]] = dict(zip(PredictionRecord._fields, zip(*group, strict=True), strict=True))
+    counts = by_name["rows"]
     rows = sum(counts)
-    micros = (np.fromiter(chain.from_iterable(fields.seconds), np.float64).reshape(-1, 4) * 1e6).astype(np.int64)
+    micros = (np.fromiter(chain.from_iterable(by_name["seconds"]), np.float64).reshape(-1, 4) * 1e6).astype(np.int64)
     starts = np.cumsum(counts) - counts
-    made = {
-        "id": _spread(fields.id, counts, pa.string()),
-        "row": pa.array((np.arange(rows) - np.repeat(starts, counts)).astype(np.int32)),
-        "time": _spread(fields.time, counts, pa.int64()).cast(TIME),  # type: ignore[arg-type]
-        "status": _spread(fields.status, counts, pa.int16()),  # type: ignore[arg-type]
-        "shadow": _spread(fields.shadow, counts, pa.bool_()),  # type: ignore[arg-type]
-        "sample": pa.repeat(pa.scalar(origin.sample, pa.float64()), rows),
-    }
+    made = {name: _spread(by_name[name], counts, PREDICTION.field(name).type) for name in _PER_REQUEST}
+    made["time"] = _spread(by_name["time"], counts, pa.int64()).cast(TIME)
+    made["row"] = pa.array((np.arange(rows) - np.repeat(starts, counts)).astype(np.int32))
+    made["sample"] = pa.repeat(pa.scalar(origin.sample, pa.float64()), rows)
     for at, name in enumerate(("queue_us", "join_us", "compute_us", "total_us")):
         made[name] = pa.array(np.repeat(micros[:, at], counts))
-    for name in ("arm", "experiment", "unit"):
-        made[name] = _spread(getattr(fields, name), counts, pa.string())
     for name in ("service", "deployment", "version", "digest"):
         made[name] = pa.repeat(pa.scalar(getattr(origin, name), pa.string()), rows)
     columns = {name: made[name] for name in PREDICTION.names} | _brought(group)
-    for kind, tensors in (("input", fields.inputs), ("output", fields.outputs)):
-        for name in tensors[0]:  # type: ignore[index]
-            columns[f"{kind}.{name}"] = _tensors([each[name] for each in tensors], counts)  # type: ignore[index]
+    for kind, given in (("input", by_name["inputs"]), ("output", by_name["outputs"])):
+        for name in given[0]:
+            columns[f"{kind}.{name}"] = _tensors([each[name] for each in given], counts)
     return pa.table(columns)
 
 

@@ -135,7 +135,9 @@ class InferenceServer:
             prediction_log.open_writer, settings, model, self.service.metrics, self._environ
         )
         self._writer.start()
-        self._rest.log = PredictionLog(settings.log, model.name, self._writer.add)
+        specs = (*signature.inputs.values(), *signature.outputs.values())
+        brain_floats = [spec.name for spec in specs if spec.datatype == "BF16"]
+        self._rest.log = PredictionLog(settings.log, model.name, self._writer.add, brain_floats)
 
     def _data_plane(self, loaded: ModelSession) -> DataPlane:
         metrics = self.service.metrics

@@ -6,7 +6,7 @@ Arrow is imported where the log is on alone, and never on the event loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 from millrace_core.api import names
@@ -14,11 +14,13 @@ from millrace_core.base.errors import RejectError
 from millrace_core.base.settings import with_secret
 from millrace_core.evidence.record import Origin, PredictionRecord, Redaction
 from millrace_core.evidence.sampling import keeps
+from millrace_services.inference import bfloat16
 from millrace_services.inference.feature_join import full_name
 from millrace_services.inference.note import Note
 from millrace_services.inference.served import ServedModel
 from millrace_services.inference.settings import InferenceSettings, LogSettings
 from millrace_services.inference.signature import Signature
+from millrace_services.inference.tensors import Array
 from millrace_services.web.hot import Call
 from millrace_services.web.metrics import Metrics
 
@@ -38,9 +40,17 @@ class PredictionLog:
 
     Args:
         add: takes a record and about how many bytes it holds; never waits.
+        brain_floats: names of inputs and outputs of BF16, whose arrays hold bits.
     """
 
-    def __init__(self, settings: LogSettings, service: str, add: Callable[[PredictionRecord, int], None]) -> None:
+    def __init__(
+        self,
+        settings: LogSettings,
+        service: str,
+        add: Callable[[PredictionRecord, int], None],
+        brain_floats: Collection[str] = (),
+    ) -> None:
+        self._brain_floats = frozenset(brain_floats)
         self._sample = settings.sample
         self._service = service.encode()
         self._add = add
@@ -64,6 +74,8 @@ class PredictionLog:
                 shadow = host.endswith(_SHADOW) and host != self._service
             if name == self._unit:
                 unit = value.decode("latin-1")
+        if self._brain_floats:
+            note.inputs, note.outputs = self._numbers(note.inputs), self._numbers(note.outputs)
         queue, join, compute = note.timings
         taken = time.perf_counter() - note.began
         self._add(
@@ -85,6 +97,11 @@ class PredictionLog:
             ),
             _BYTES + len(call.body) + answered,
         )
+
+    def _numbers(self, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {
+            name: bfloat16.to_float32(value) if name in self._brain_floats else value for name, value in tensors.items()
+        }
 
 
 def open_writer(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
@@ -21,6 +22,7 @@ from millrace_core.evidence.record import PredictionRecord
 from millrace_data.evidence import reading, spool
 from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.reading import Question
+from millrace_services.inference import bfloat16
 from millrace_services.inference.note import Note
 from millrace_services.inference.prediction import Timings
 from millrace_services.inference.prediction_log import PredictionLog
@@ -201,3 +203,18 @@ def test_arm_experiment_and_unit_come_from_headers_of_which_one_is_configured() 
 
 def test_an_id_that_the_sample_has_not_is_not_taken() -> None:
     assert taken({}, sample=1e-6) == []
+
+
+def test_numbers_of_bf16_are_logged_as_numbers_and_not_as_their_bits() -> None:
+    found: list[PredictionRecord] = []
+
+    async def gone() -> bool:
+        return False
+
+    settings = LogSettings(uri="file:///x", spool=Path("/x"))
+    log = PredictionLog(settings, "ranker", lambda record, _: found.append(record), ["x"])
+    note = Note("mine")
+    note.inputs = {"x": bfloat16.from_float32(np.array([1.5, -2.0], np.float32)), "y": np.array([7], np.uint16)}
+    log.take(Call({"headers": []}, b"", gone), note, 200, 0)
+    (record,) = found
+    assert {name: values.tolist() for name, values in record.inputs.items()} == {"x": [1.5, -2.0], "y": [7]}
