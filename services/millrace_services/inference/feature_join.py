@@ -147,15 +147,18 @@ class FeatureJoin:
                 {view: results[name]["event_timestamps"] for view, name in self._views.items()},
                 {view: results[name]["statuses"] for view, name in self._views.items()},
             )
-        columns = {}
+        columns, missing = {}, 0
         for ref in self._settings.refs:
             result = results[full_name(ref)]
             values, statuses = result["values"], result["statuses"]
-            if self._settings.on_missing == "fail" and statuses.count("PRESENT") != len(statuses):
+            missing += len(statuses) - statuses.count("PRESENT")
+            if self._settings.on_missing == "fail" and missing:
                 raise _missing(ref, statuses, entities)
             # A value is null where nothing is visible, but for aggregates: theirs is that of empty windows, as in
             # training, whatever the status says of the row.
             columns[ref] = values
+        if note is not None:
+            note.missing = missing
         return columns
 
 

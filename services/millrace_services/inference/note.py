@@ -22,6 +22,7 @@ class Note:
         request_id: the id of a request of the Open Inference Protocol.
         fields: what features read of the request, one value per row.
         inputs: tensors that no feature filled.
+        missing: values of features that the gateway did not have; None: none were asked for.
 
     Args:
         header: the request's ``x-request-id``; None: it has none.
@@ -35,6 +36,7 @@ class Note:
         "features",
         "fields",
         "inputs",
+        "missing",
         "outputs",
         "request_id",
         "rows",
@@ -45,6 +47,7 @@ class Note:
         self.began = perf_counter()
         self.request_id: str | None = None
         self.rows = 1
+        self.missing: int | None = None
         self.entities: Mapping[str, Sequence[Any]] = NOTHING
         self.fields: Mapping[str, Sequence[Any]] = NOTHING
         self.features: FeatureValues | None = None

@@ -7,6 +7,7 @@ from typing import Final
 
 from millrace_core.base.shown import shown
 from millrace_services.inference.json_tensors import dumps, to_json
+from millrace_services.inference.note import Note
 from millrace_services.inference.predict import PredictRequest, bad
 from millrace_services.inference.protocol import parse_json
 from millrace_services.inference.signature import Signature
@@ -54,11 +55,16 @@ def decode(body: bytes, *, joins: bool) -> PredictRequest:
     return PredictRequest(entities, fields, 1 if joins and rows < 0 else rows)
 
 
-def encode(signature: Signature, results: Sequence[OutputTensor], model: Mapping[str, str], identity: str) -> bytes:
-    """``{"id": …, "predictions": the first output, "outputs": all by name, "model": …}``, each output a list by row."""
+def encode(signature: Signature, results: Sequence[OutputTensor], model: Mapping[str, str], note: Note) -> bytes:
+    """``{"id": …, "predictions": the first output, "outputs": all by name, "model": …}``, each output a list by row.
+
+    Where features were joined, ``"features": {"missing": n}`` counts the values that the gateway did not have.
+    """
     outputs = {
         name: to_json(values, spec.datatype)
         for (name, spec), (values, _) in zip(signature.outputs.items(), results, strict=True)
     }
-    answer = {"id": identity, "predictions": outputs[signature.output_names[0]], "outputs": outputs, "model": model}
+    answer = {"id": note.id, "predictions": outputs[signature.output_names[0]], "outputs": outputs, "model": model}
+    if note.missing is not None:
+        answer["features"] = {"missing": note.missing}
     return dumps(answer, lambda: [(answer, "predictions"), *((outputs, name) for name in outputs)])

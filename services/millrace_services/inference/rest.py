@@ -111,7 +111,7 @@ class RestTranslator:
         prediction = await data.predict(request, call.gone, note if self.log is not None else None)
         _note(note, data.signature.output_names, prediction)
         results = prediction.outputs
-        content = await _in_turn(_bytes(results), predict_json.encode, data.signature, results, self._model, note.id)
+        content = await _in_turn(_bytes(results), predict_json.encode, data.signature, results, self._model, note)
         return await _answer(content, [JSON], codings)
 
     async def _body(self, call: Call, codings: Codings) -> bytes:

@@ -91,11 +91,13 @@ def gateway() -> Iterator[Gateway]:
     server.server_close()
 
 
-async def feeds(gateway: Gateway, users: list[Any], signature: Signature = MATRIX, **options: Any):
+async def feeds(
+    gateway: Gateway, users: list[Any], signature: Signature = MATRIX, note: Note | None = None, **options: Any
+):
     settings = FeatureSettings(refs=REFS, **options)
     join = FeatureJoin(settings, signature, gateway_url=gateway.url, project="shop")
     try:
-        return await join.feeds({"user": users})
+        return await join.feeds({"user": users}, note=note)
     finally:
         await join.aclose()
 
@@ -117,6 +119,13 @@ async def test_all_rows_come_in_one_read_in_the_order_of_the_refs(gateway):
 async def test_a_missing_value_is_what_the_inputs_type_has_for_it(gateway, datatype, default):
     joined = await feeds(gateway, [9], Signature([TensorSpec("x", datatype, (-1, 2))], []))
     np.testing.assert_array_equal(joined["x"], np.array([[default, default]]))
+
+
+async def test_values_that_the_gateway_does_not_have_are_counted(gateway):
+    for users, missing in (([1, 3], 0), ([1, 2], 1), ([9, 1], 2)):
+        note = Note(None)
+        await feeds(gateway, users, note=note)
+        assert note.missing == missing, users
 
 
 async def test_a_missing_value_is_an_error_where_the_deployment_says_so(gateway):
@@ -321,7 +330,8 @@ def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
 
     def answer(request):
         picked = [rows[patient].tolist() for patient in request["entities"]["patient"]]
-        columns = [{"values": [row[n] for row in picked], "statuses": ["PRESENT"] * len(picked)} for n in range(30)]
+        present = {"statuses": ["PRESENT"] * len(picked), "event_timestamps": [None] * len(picked)}
+        columns = [{"values": [row[n] for row in picked], **present} for n in range(30)]
         names = [ref.replace(":", "__") for ref in request["features"]]
         return 200, json.dumps({"metadata": {"feature_names": names}, "results": columns}).encode()
 

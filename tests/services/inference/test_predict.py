@@ -9,6 +9,7 @@ import pytest
 
 from millrace_core.base.errors import RejectError
 from millrace_services.inference import predict, predict_json
+from millrace_services.inference.note import Note
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec, from_output
 
@@ -106,12 +107,15 @@ def test_fields_that_the_model_does_not_take_are_for_features_and_those_of_one_v
 def test_the_answer_has_the_first_output_as_predictions_and_all_of_them_by_name():
     results = [np.array([1, 0]), [{0: 0.25, 1: 0.75}, {0: 1.0, 1: 0.0}], np.array(["a", "b"], dtype=object)]
     outputs = [TensorSpec("label", "INT64", (-1,)), TensorSpec("p", "FP32", (-1, -1)), TensorSpec("s", "BYTES", (-1,))]
-    answer = json.loads(
-        predict_json.encode(Signature([], outputs), [from_output(each) for each in results], {"name": "m"}, "7")
-    )
+    note = Note("7")
+    encoded = [from_output(each) for each in results]
+    answer = json.loads(predict_json.encode(Signature([], outputs), encoded, {"name": "m"}, note))
     assert answer == {
-        "id": "7",
+        "id": note.id,
         "predictions": [1, 0],
         "outputs": {"label": [1, 0], "p": [[0.25, 0.75], [1.0, 0.0]], "s": ["a", "b"]},
         "model": {"name": "m"},
     }
+    note.missing = 3
+    counted = json.loads(predict_json.encode(Signature([], outputs), encoded, {"name": "m"}, note))
+    assert counted == answer | {"features": {"missing": 3}}
