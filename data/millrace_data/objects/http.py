@@ -166,7 +166,7 @@ class HttpReader:
             return None
         if int(found[1]) != start:
             raise self._retry(f"the server sends bytes from {found[1]} on where those from {start} on were asked for")
-        return ObjectRange(response.iter_raw(CHUNK), int(found[2]), tag, True)
+        return ObjectRange(response.iter_raw(), int(found[2]), tag, True)
 
     def _check(self, response: httpx.Response, start: int) -> None:
         status = response.status_code

@@ -28,8 +28,8 @@ _NO_BODY: Final = hashlib.sha256().hexdigest()
 def reader(
     uri: ObjectUri, environ: Mapping[str, str], door: Door = OPEN, now: Callable[[], float] = time.time
 ) -> ObjectReader:
-    """The reader of ``s3://bucket/key``: the house's own HTTP where keys are stated, which moves bytes with half the
-    work; else Arrow's client, which finds other identities."""
+    """The reader of ``s3://bucket/key``: the house's own HTTP where keys are stated, one request a range; else Arrow's
+    client, which finds other identities and sends ten."""
     settings = filesystem.ObjectStoreSettings.load(environ).through(door)
     filesystem.require_both_keys(settings)
     # In China AWS's names end in another way, which the client knows.
