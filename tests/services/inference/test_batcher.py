@@ -419,6 +419,41 @@ def test_a_request_whose_turn_does_not_come_in_time_is_never_run():
     assert [values[0, 0] for values in world.model.runs] == [1]
 
 
+def test_a_request_that_is_late_by_the_time_of_its_turn_is_never_run_though_no_timer_has_said_so():
+    async def life(world: World) -> None:
+        answers = world.model.run
+
+        def held(*given: Any) -> list[OutputTensor]:
+            asyncio.get_running_loop().jump(1)  # type: ignore[attr-defined]
+            return answers(*given)
+
+        async def there() -> bool:
+            return False
+
+        world.model.run = held  # type: ignore[method-assign]
+        first, late = (
+            asyncio.create_task(world.batcher.infer(feeds(row(columns, 1)), ["y"], there))
+            for columns in (LONG, UNMEASURED)
+        )
+        with pytest.raises(DeadlineError):
+            await late
+        await first
+
+    world = World(queue=QueueLimits(9, 0.5))
+    run(world, life)
+    assert [values[0, 0] for values in world.model.runs] == [1]
+
+
+def test_the_last_of_a_turn_runs_all_without_another_turn_of_the_loop():
+    async def life(world: World) -> None:
+        tasks = world.turn(row(SHORT, 1), row(SHORT, 2))
+        await asyncio.sleep(0)
+        assert len(world.model.runs) == 1
+        await asyncio.gather(*tasks)
+
+    run(World(), life)
+
+
 def test_how_long_a_request_waited_is_told_of_each():
     async def life(world: World) -> None:
         await asyncio.gather(*world.turn(row(LONG, 1), row(LONG, 2)))
