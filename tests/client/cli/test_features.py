@@ -236,7 +236,7 @@ def test_a_mistake_is_one_sentence_that_says_what_to_do(case: str, millrace: Mil
 
 def test_an_entity_of_a_view_that_has_none_is_told_so(millrace: Millrace, tmp_path: Path) -> None:
     (tmp_path / "rates.yaml").write_text(
-        "{apiVersion: millrace.dev/v1alpha1, kind: FeatureView, metadata: {name: rates}, spec: {"
+        "{apiVersion: millrace.dev/v1alpha1, kind: FeatureView, metadata: {name: rates}, spec: {entities: [], "
         "source: {parquet: {uri: file:///lake}, timestampField: t}, features: [{name: eur, type: float64}], "
         'materialization: {schedule: "@hourly"}}}'
     )
