@@ -226,3 +226,13 @@ def test_a_pattern_that_is_none_is_refused_by_the_field_and_not_at_a_read(text: 
     with pytest.raises(RejectError, match="missing") as refused:
         type_of(parse(text, where=WHERE), {("a",): "VARCHAR"}, where=WHERE)
     assert refused.value.field == WHERE
+
+
+def test_no_constant_is_computed_while_types_are_bound() -> None:
+    for written in ("cast('x' as integer) + a", "case when true then error('folded') else a end is null", "1 / 0 + a"):
+        try:
+            parsed = parse(written, where=WHERE)
+        except RejectError as refused:
+            assert "not allowed" in str(refused)  # noqa: PT017 what may not be written is not computed either
+            continue
+        assert type_of(parsed, {("a",): "INTEGER"}, where=WHERE)
