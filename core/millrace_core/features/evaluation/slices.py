@@ -16,8 +16,7 @@ from millrace_core.base.errors import RejectError
 from millrace_core.features.expressions.expressions import Expression
 from millrace_core.features.expressions.growth import Growth
 
-# What the rows of one vector may need together: bytes, and steps, which take some 0.1 s.
-_VECTOR_BYTES: Final = 2**26
+# Steps that the rows of one vector may need together; they take some 0.1 s. The bytes of values are among them.
 _VECTOR_STEPS: Final = 2**25
 _VECTOR: Final = 2048
 
@@ -29,10 +28,8 @@ def rows_at_once(grown: Iterable[tuple[Growth, int | None]], length: float = 0) 
         grown: what each expression needs, and how long what it reads may be; None: any length.
         length: how many bytes what is read without a limit has in a row.
     """
-    sized = [(growth, length if longest is None else longest) for growth, longest in grown]
-    size = sum(growth.bytes.at(each) for growth, each in sized)
-    work = sum(growth.steps.at(each) for growth, each in sized)
-    return max(1, min(_VECTOR, int(_VECTOR_BYTES // max(1, size)), int(_VECTOR_STEPS // max(1, work))))
+    work = sum(growth.steps.at(length if longest is None else longest) for growth, longest in grown)
+    return max(1, min(_VECTOR, int(_VECTOR_STEPS // max(1, work))))
 
 
 def rows_of(batch: pa.RecordBatch, grown: Iterable[tuple[Growth, int | None]]) -> int:
