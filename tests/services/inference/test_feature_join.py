@@ -319,9 +319,9 @@ async def test_request_fields_go_to_the_gateway_beside_the_join_keys(gateway):
     assert gateway.requests[0]["request"] == {"hour": [7]}
 
 
-def test_a_model_of_half_precision_joins_no_features():
-    with pytest.raises(RejectError, match="input 'x' takes FP16"):
-        layout(FeatureSettings(refs=REFS), Signature([TensorSpec("x", "FP16", (-1, 2))], []))
+def test_a_model_of_bf16_joins_no_features():
+    with pytest.raises(RejectError, match="input 'x' takes BF16"):
+        layout(FeatureSettings(refs=REFS), Signature([TensorSpec("x", "BF16", (-1, 2))], []))
 
 
 def test_predict_joins_computes_and_answers(gateway, serve, classifiers):
