@@ -59,6 +59,7 @@ def nested(form: str, depth: int, inner: str = "a") -> str:
         (nested("case {} when 1 then 1 when 2 then 2 end", 60), "stands after its 'case'"),
         (nested("case\u00a0{} when 1 then 1 when 2 then 2 end", 60), "stands after its 'case'"),
         (nested("CASE/**/{} when 1 then 1 when 2 then 2 end", 60), "stands after its 'case'"),
+        (nested("list_transform([1], lambda x: {})", 4, "1"), "lambdas stand in lambdas more than 3 deep"),
         ("case case a when 1 then 1", "do not pair off"),
         (nested("not ({})", 150), "more than 100 deep"),
         (nested("{} + 1", 150), "more than 100 deep"),
