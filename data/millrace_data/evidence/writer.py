@@ -56,6 +56,8 @@ class EvidenceWriter(Generic[T]):
     Args:
         convert: makes rows of records, with a column ``time``; at least one record is given.
         dropped: called with the reason and a number of records (``queue``, ``unwritable``) that are not logged.
+        ending: whether the process is about to end, so that a segment is shipped at once: what is in the lake already
+            needs no time then.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class EvidenceWriter(Generic[T]):
         dropped: Callable[[str, int], None],
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
+        ending: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._ending = ending
         self._convert = convert
         self._spool = spool
         self._shipper = shipper
@@ -155,7 +159,9 @@ class EvidenceWriter(Generic[T]):
                 self._close_segment()
 
     def _close_segment_in_time(self) -> None:
-        if self._spool.open is not None and self._clock() - self._opened >= self._limits.segment_seconds:
+        if self._spool.open is None:
+            return
+        if self._ending() or self._clock() - self._opened >= self._limits.segment_seconds:
             self._close_segment()
 
     def _close_segment(self) -> None:

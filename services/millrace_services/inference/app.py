@@ -132,7 +132,12 @@ class InferenceServer:
             return
         prediction_log.check_redaction(settings.log, signature, settings.features.refs if settings.features else [])
         self._writer = await asyncio.to_thread(
-            prediction_log.open_writer, settings, model, self.service.metrics, self._environ
+            prediction_log.open_writer,
+            settings,
+            model,
+            self.service.metrics,
+            self._environ,
+            lambda: self.service.health.draining,
         )
         self._writer.start()
         specs = (*signature.inputs.values(), *signature.outputs.values())

@@ -105,9 +105,16 @@ class PredictionLog:
 
 
 def open_writer(
-    settings: InferenceSettings, model: ServedModel, metrics: Metrics, environ: Mapping[str, str]
+    settings: InferenceSettings,
+    model: ServedModel,
+    metrics: Metrics,
+    environ: Mapping[str, str],
+    ending: Callable[[], bool],
 ) -> EvidenceWriter[PredictionRecord]:
     """What the log is written with. Imports Arrow, and looks whether the lake may be used: not for an event loop.
+
+    Args:
+        ending: whether the server drains.
 
     Raises:
         RejectError: the spool cannot be written, or the lake is none.
@@ -161,7 +168,11 @@ def open_writer(
         opened.clear()
     metrics.gauge("millrace_log_spool_bytes", "Bytes of predictions that are not in the lake yet", spool.bytes)
     return EvidenceWriter(
-        lambda records: rows.table(records, origin), spool, shipper, lambda reason, n: count((reason,), n)
+        lambda records: rows.table(records, origin),
+        spool,
+        shipper,
+        lambda reason, n: count((reason,), n),
+        ending=ending,
     )
 
 

@@ -32,8 +32,15 @@ class Log:
             self.spool, self._lake(root / "lake"), "shop", "ranker", UID, lambda n: self._drop("spool", n), limit
         )
         self.now = 0.0
+        self.ending = False
         self.writer: EvidenceWriter[PredictionRecord] = EvidenceWriter(
-            self.convert, self.spool, self.shipper, self._drop, limits, clock=lambda: self.now
+            self.convert,
+            self.spool,
+            self.shipper,
+            self._drop,
+            limits,
+            clock=lambda: self.now,
+            ending=lambda: self.ending,
         )
 
     def convert(self, records: Sequence[PredictionRecord]) -> pa.Table:
@@ -76,6 +83,15 @@ def test_a_segment_becomes_one_file_of_its_hour_and_goes(tmp_path: Path) -> None
     assert path == tmp_path / "lake" / where / f"{UID}-00000001.parquet"
     assert ids(tmp_path) == ["a", "b"]
     assert log.spool.bytes() == 0
+
+
+def test_when_the_process_is_about_to_end_no_segment_waits_for_its_minute(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.ending = True
+    log.writer.add(record("a"), 10)
+    log.writer.flush()
+    assert log.shipper.ship_all()
+    assert ids(tmp_path) == ["a"]
 
 
 def test_a_batch_over_the_hour_is_two_files(tmp_path: Path) -> None:
