@@ -72,6 +72,16 @@ def test_small_files_become_one_and_go_in_the_next_run(lake: Lake, tmp_path: Pat
     assert merging.tidy(lake, AT_ONCE, LATER, tmp_path) == Done()
 
 
+def test_what_a_merged_file_replaces_stays_for_those_who_began_to_read_before(lake: Lake, tmp_path: Path) -> None:
+    for sequence in (1, 2):
+        put(lake, tmp_path, layout.file_name("0a", sequence), table(str(sequence), at=BEGIN + sequence))
+    now = datetime.now(UTC)
+    kept = AT_ONCE._replace(grace=timedelta(hours=1), lookback=timedelta(days=36_500))
+    assert merging.tidy(lake, kept, now, tmp_path) == Done(merged=1)
+    assert merging.tidy(lake, kept, now + timedelta(minutes=30), tmp_path) == Done()
+    assert merging.tidy(lake, kept, now + timedelta(minutes=90), tmp_path) == Done(files=2)
+
+
 def test_what_comes_late_is_merged_with_the_merged_and_what_comes_again_is_not_read(lake: Lake, tmp_path: Path) -> None:
     put(lake, tmp_path, layout.file_name("0a", 1), table("a"))
     put(lake, tmp_path, layout.file_name("0a", 2), table("b", name="other"))
