@@ -18,7 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.inference import LoadSample, free_port, http_request, load, median, server, summary, train
+from benchmarks.http_load import LoadSample, free_port, load, median, server, summary
+from benchmarks.inference_models import GBC, http_request, write
 from millrace_data.evidence import reading
 from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.reading import Question
@@ -35,8 +36,9 @@ def main() -> int:
     options = parser.parse_args()
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
-        model, lake = Path(folder, "gbc.onnx"), Path(folder, "lake").as_uri()
-        request = http_request(train(model)[:1])
+        lake = Path(folder, "lake").as_uri()
+        model, rows = write(GBC, Path(folder))
+        request = http_request(rows[:1])
         with ExitStack() as stack:
             pids = {}
             for logs in (True, False):
@@ -45,7 +47,7 @@ def main() -> int:
                     "MILLRACE_HOST": "127.0.0.1",
                     "MILLRACE_PORT": str(port),
                     "MILLRACE_DRAIN_SECONDS": "0",
-                    "MILLRACE_MODEL_NAME": "gbc",
+                    "MILLRACE_MODEL_NAME": "m",
                     "MILLRACE_MODEL_PATH": str(model),
                     "MILLRACE_OUTGOING": '{"open": true}',
                     **({"MILLRACE_LOG": json.dumps({"uri": lake, "spool": f"{folder}/spool"})} if logs else {}),
@@ -65,7 +67,7 @@ def main() -> int:
             )
         now = datetime.now(UTC)
         period = (now - timedelta(days=1), now + timedelta(days=1))
-        there = reading.read(Lake(lake, {}), Question("default", "gbc", *period, ["id"])).num_rows
+        there = reading.read(Lake(lake, {}), Question("default", "m", *period, ["id"])).num_rows
         print(f"{answered:,.0f} answered, {there:,} in the lake, {dropped:,.0f} dropped")
         missed += there + dropped != answered
     return 1 if missed else 0
