@@ -19,10 +19,10 @@ from millrace_core.api.base import (
     StatusModel,
     list_map,
 )
+from millrace_core.api.experiment_assignment import HEADER, Assignment, AssignmentStatus
 from millrace_core.api.modeldeployment import MAX_SERVICE, SERVICE
 
 MAX_STEPS = 20
-HEADER = r"^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$"
 
 Phase = Literal[
     "Pending", "Ready", "Running", "Paused", "Promoting", "RollingBack", "Succeeded", "Failed", "Inconclusive"
@@ -104,6 +104,11 @@ class ExperimentSpec(ApiModel):
         description="The deployments that are compared; frozen once the experiment is Ready, but for the weights. A "
         "new revision of one opens an epoch.",
         json_schema_extra=list_map("name"),
+    )
+    assignment: Assignment = Field(
+        default_factory=Assignment,
+        json_schema_extra={"default": {}},
+        description="How units are given arms; frozen once the experiment is Ready.",
     )
     routing: Routing = Field(
         default_factory=Routing, json_schema_extra={"default": {}}, description="How the split reaches the mesh."
@@ -206,6 +211,9 @@ class ExperimentStatus(StatusModel):
         default=None,
         description="What the results compare: digest of type, service and arms, frozen when it became Ready.",
     )
+    assignment: AssignmentStatus | None = Field(
+        default=None, description="Salt and slots of the assignment, frozen when it became Ready."
+    )
     finished_at: Moment | None = Field(default=None, description="When the experiment reached its end.")
     steps: list[FrozenStep] | None = Field(
         default=None,
@@ -261,6 +269,11 @@ class Experiment(ApiModel):
             "o.control == a.control)))",
             "type, service and arms are frozen once the experiment is Ready; of arms only weights may change. "
             "A rerun is a new object",
+        ),
+        Rule(
+            f"{_UNBEGUN} || self.spec.assignment == oldSelf.spec.assignment",
+            "spec.assignment is frozen once the experiment is Ready, or units would change arms; a rerun with another "
+            "one is a new object",
         ),
         Rule(
             f"{_UNBEGUN} || (has(self.spec.steps) ? "

@@ -13,6 +13,7 @@ from dataclasses import replace
 from millrace_core.api.experiment import TERMINAL, ExperimentStatus, Weights
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
+from millrace_operators.experiment.assignment import with_assignment
 from millrace_operators.experiment.confirmation import confirmed
 from millrace_operators.experiment.decision import Decision, ServiceDecision
 from millrace_operators.experiment.desired import split_of
@@ -87,6 +88,7 @@ def decide_experiment(observation: Observation) -> Decision:
     verdict = judge(observation.after(current))
     status = current.model_copy(update={"phase": observation.phase, **verdict.changes})
     status = _with_definition(observation, _with_weights(observation, _with_unready_since(observation, status)))
+    status = with_assignment(observation, status)
     edited = status.phase in SPLITTING and current is not observation.status
     return Decision(observation, verdict, status, split_of(observation, status), edited)
 

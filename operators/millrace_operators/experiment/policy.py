@@ -36,7 +36,7 @@ from millrace_operators.experiment.verdict import (
 )
 
 # What is resolved when all stands ready, and let go when it does not any more.
-_FROZEN: Final = ("definition", "steps", "step_index")
+_FROZEN: Final = ("definition", "steps", "step_index", "assignment")
 
 
 def judge(observation: Observation) -> Verdict:

@@ -149,3 +149,16 @@ def test_nothing_of_an_experiment_that_has_not_begun_is_frozen() -> None:
     life.ready("v2", True)
     life.run(60)
     assert (life.routed, life.condition("Accepted")) == ("v1:50 v2:50", "True Valid")
+
+
+def test_salt_and_slots_are_frozen_at_the_start_and_stay_through_edits_and_steps() -> None:
+    life = on_its_first_step()
+    frozen = life.status.assignment
+    assert frozen is not None
+    assert frozen.salt == life.document["metadata"]["uid"]
+    assert [(slot.arm, slot.start, slot.size) for slot in frozen.slots] == [("challenger", 0, 10_000)]
+    edit(life, [STEPS[0], {"weight": 20, "hold": "1h"}])
+    life.document["spec"]["assignment"] = {"holdout": 5, "salt": "another"}
+    life.run(700)
+    assert life.routed == "v1:80 v2:20"
+    assert life.status.assignment == frozen
