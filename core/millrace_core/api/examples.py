@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from millrace_core.api import base, experiment, feature_reference, gates, modeldeployment, source
+from millrace_core.api import base, experiment_assignment, feature_reference, gates, modeldeployment, source
 from millrace_core.base import duration
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -26,7 +26,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     modeldeployment.LOG_COLUMN: ("unit", "entity.user_id", "input.text"),
     modeldeployment.SERVICE: ("churn", "churn-eu"),
     feature_reference.PATTERN: ("user-stats:visits", "user-stats as sender(user_id=sender_id):visits"),
-    experiment.HEADER: ("x-arm", "x_tester"),
+    experiment_assignment.HEADER: ("x-arm", "x_tester"),
 }
 
 

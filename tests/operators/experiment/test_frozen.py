@@ -152,10 +152,13 @@ def test_nothing_of_an_experiment_that_has_not_begun_is_frozen() -> None:
 
 
 def test_salt_and_slots_are_frozen_at_the_start_and_stay_through_edits_and_steps() -> None:
-    life = on_its_first_step()
+    document = builders.canary("ramp", "shop", "v1", "v2", STEPS).build()
+    document["metadata"]["uid"] = "a uid"
+    life = Life(document)
+    life.run(60)
     frozen = life.status.assignment
     assert frozen is not None
-    assert frozen.salt == life.document["metadata"]["uid"]
+    assert frozen.salt == "a uid"
     assert [(slot.arm, slot.start, slot.size) for slot in frozen.slots] == [("challenger", 0, 10_000)]
     edit(life, [STEPS[0], {"weight": 20, "hold": "1h"}])
     life.document["spec"]["assignment"] = {"holdout": 5, "salt": "another"}
