@@ -84,7 +84,7 @@ class Platform:
         gateway_url: base URL of the online-store gateway, as pods reach it; empty: there is none.
         store_url: URL of the online store, as pods reach it; empty: there is none.
         store_secret: Secret of the operator's own namespace that has that URL under the key ``url``.
-        prometheus_url: base URL of Prometheus, as KEDA reaches it; empty: there is none.
+        prometheus_url: base URL of Prometheus, as KEDA and the operator reach it; empty: there is none.
         resources: of containers whose object states none.
         model_max_bytes: of a model's files: a larger one is not fetched, and its volume holds no more.
         model_cache: where nodes keep models; None: nowhere.

@@ -32,7 +32,11 @@ CASES: dict[str, tuple[Built, list[str]]] = {
         ["must name one of spec.arms"],
     ),
     "falling steps": (canary("c", "ranking", "v1", "v2", STEPS), ["must not fall"]),
-    "an unknown field": (AB.having("spec.analysis", {"alpha": 0.05}), ["analysis"]),
+    "an unknown field": (AB.having("spec.analyses", {"alpha": 0.05}), ["analyses"]),
+    "a guardrail without a limit": (
+        AB.having("spec.metrics", [{"name": "e", "role": "guardrail", "source": {"prometheus": "e"}}]),
+        ["a guardrail needs abortAbove or abortBelow"],
+    ),
     "a schedule that is no cron line": (
         feature_view("v").having("spec.materialization.schedule", "every day"),
         ["spec.materialization", "expected five fields", "day of week (0 to 6, or sun to sat)"],

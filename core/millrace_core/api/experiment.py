@@ -20,12 +20,22 @@ from millrace_core.api.base import (
     list_map,
 )
 from millrace_core.api.experiment_assignment import HEADER, Assignment, AssignmentStatus
+from millrace_core.api.experiment_metrics import MAX_METRICS, Analysis, AnalysisStatus, Metric
 from millrace_core.api.modeldeployment import MAX_SERVICE, SERVICE
 
 MAX_STEPS = 20
 
 Phase = Literal[
-    "Pending", "Ready", "Running", "Paused", "Promoting", "RollingBack", "Succeeded", "Failed", "Inconclusive"
+    "Pending",
+    "Ready",
+    "Running",
+    "Holding",
+    "Paused",
+    "Promoting",
+    "RollingBack",
+    "Succeeded",
+    "Failed",
+    "Inconclusive",
 ]
 TERMINAL: tuple[Phase, ...] = ("Succeeded", "Failed", "Inconclusive")
 
@@ -128,6 +138,27 @@ class ExperimentSpec(ApiModel):
         "its weight, it is promoted.",
         json_schema_extra=ATOMIC_LIST,
     )
+    metrics: list[Metric] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_METRICS,
+        description="What is looked at while it runs, for each challenger with traffic. They may be changed at any "
+        "time: the next look is at the new ones.",
+        json_schema_extra=list_map("name"),
+    )
+    analysis: Analysis | None = Field(
+        default=None, description="How often the metrics are looked at, and how patiently. Default: every 60s."
+    )
+    on_success: Literal["Promote", "Pause"] = Field(
+        default="Promote",
+        description="What happens when an arm is to be promoted: Promote, or Pause until a promote or abort command. "
+        "The promote command itself always promotes.",
+    )
+    on_failure: Literal["Rollback", "Pause"] = Field(
+        default="Rollback",
+        description="What happens when a guardrail is beyond its limit: Rollback, or Pause, with the weights as they "
+        "are, until a command.",
+    )
 
     rules: ClassVar = (
         Rule(
@@ -146,6 +177,9 @@ class ExperimentSpec(ApiModel):
         Rule(
             "!has(self.steps) || self.steps.map(s, s.weight).isSorted()",
             "the weights of spec.steps must not fall: a ramp never takes a user back",
+        ),
+        Rule(
+            "!has(self.analysis) || has(self.metrics)", "spec.analysis needs spec.metrics: there is nothing to look at"
         ),
         Rule(
             "!has(self.overrides) || self.overrides.all(o, self.arms.exists(a, a.name == o.arm))",
@@ -204,7 +238,8 @@ class ExperimentStatus(StatusModel):
     )
     phase: str | None = Field(
         default=None,
-        description="Pending, Ready, Running, Paused, Promoting, RollingBack, Succeeded, Failed or Inconclusive.",
+        description="Pending, Ready, Running, Holding (a guardrail has no data), Paused, Promoting, RollingBack, "
+        "Succeeded, Failed or Inconclusive.",
     )
     started_at: Moment | None = Field(default=None, description="When traffic was first split.")
     definition: str | None = Field(
@@ -238,11 +273,18 @@ class ExperimentStatus(StatusModel):
         description="Stretches of constant weights, ramp and revisions, oldest first.",
         json_schema_extra=ATOMIC_LIST,
     )
+    analysis: AnalysisStatus | None = Field(default=None, description="The last look at the metrics.")
+    health: str | None = Field(
+        default=None,
+        description="Of an experiment with metrics, while it runs: healthy, no data, guardrail, or waiting for the "
+        "first look.",
+    )
     decision: FinalDecision | None = Field(default=None, description="How the experiment ended, and why.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
-        description="Accepted, TargetsReady, RouteProgrammed, Completed and Ready; FactsAvailable once one failed.",
+        description="Accepted, TargetsReady, RouteProgrammed, Completed and Ready; with metrics MetricsAvailable and "
+        "GuardrailsOK; FactsAvailable once one failed.",
         json_schema_extra=list_map("type"),
     )
 
@@ -284,7 +326,7 @@ class Experiment(ApiModel):
         ),
         Rule(
             f"{_UNBEGUN} || !has(self.spec.steps) || !has(oldSelf.spec.steps) || self.spec.steps == oldSelf.spec.steps "
-            "|| oldSelf.status.phase in ['Ready', 'Running', 'Paused']",
+            "|| oldSelf.status.phase in ['Ready', 'Running', 'Holding', 'Paused']",
             "no step is ahead any more: the experiment is ending or over. A rerun with other steps is a new object",
         ),
     )

@@ -93,6 +93,7 @@ EXPERIMENT: Final = Kind(
         PrinterColumn("Service", ".spec.service", description="Service whose traffic is split"),
         PrinterColumn("Phase", ".status.phase", description="Where the experiment stands"),
         PrinterColumn("Weights", ".status.weights.applied", description="Percent of traffic by arm"),
+        PrinterColumn("Health", ".status.health", description="What its metrics say: healthy, no data or guardrail"),
         PrinterColumn("Decision", ".status.decision.verdict", description="How it ended"),
         PrinterColumn("Ready", _condition("Ready"), priority=1, description="Whether everything is as it should be"),
         _AGE,

@@ -15,7 +15,8 @@ from millrace_core.api.experiment import FinalDecision
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_operators.experiment import verdict as verdicts
-from millrace_operators.experiment.observation import PAUSED, PENDING, READY, RUNNING, Observation
+from millrace_operators.experiment.looks import without_failures
+from millrace_operators.experiment.observation import HOLDING, PAUSED, PENDING, READY, RUNNING, Observation
 from millrace_operators.experiment.schedule import hold_began_at
 from millrace_operators.experiment.verdict import ROLLBACK, Verdict
 
@@ -71,7 +72,7 @@ def _carried_out(command: ExperimentCommand, observation: Observation) -> Verdic
 
 
 def _pause(observation: Observation) -> Verdict:
-    _must_be(observation, PAUSE, RUNNING)
+    _must_be(observation, PAUSE, RUNNING, HOLDING)
     return verdicts.pause(observation, "PausedByCommand", "paused by command; the weights stay as they are")
 
 
@@ -82,7 +83,12 @@ def _resume(observation: Observation) -> Verdict:
             "cannot resume while somebody else edits the route: three times in the last minute",
             "Find out who, and resume a minute later",
         )
-    changes = {"phase": RUNNING, "paused_at": None, "step_started_at": _resumed_hold(observation)}
+    changes = {
+        "phase": RUNNING,
+        "paused_at": None,
+        "step_started_at": _resumed_hold(observation),
+        "analysis": without_failures(observation.status),
+    }
     return Verdict("ResumedByCommand", "resumed by command; the step's hold goes on where it stood", changes)
 
 
@@ -96,7 +102,7 @@ def _resumed_hold(observation: Observation) -> datetime | None:
 
 
 def _promote(observation: Observation, name: str) -> Verdict:
-    _must_be(observation, PROMOTE, RUNNING, PAUSED)
+    _must_be(observation, PROMOTE, RUNNING, HOLDING, PAUSED)
     arms = {arm.name: arm for arm in observation.spec.arms}
     if not name and len(observation.challengers) > 1:
         raise _refusal("promote needs the name of an arm", f'Write "<id>:promote ARM"; arms: {", ".join(arms)}')
@@ -109,7 +115,7 @@ def _promote(observation: Observation, name: str) -> Verdict:
 
 
 def _abort(observation: Observation) -> Verdict:
-    _must_be(observation, ABORT, PENDING, READY, RUNNING, PAUSED)
+    _must_be(observation, ABORT, PENDING, READY, RUNNING, HOLDING, PAUSED)
     if observation.phase != PENDING:
         return verdicts.roll_back(ROLLBACK, "AbortedByCommand", "aborted by command")
     decision = FinalDecision(verdict=ROLLBACK, reason="aborted by command before it started")

@@ -17,8 +17,11 @@ from millrace_operators.experiment.assignment import with_assignment
 from millrace_operators.experiment.confirmation import confirmed
 from millrace_operators.experiment.decision import Decision, ServiceDecision
 from millrace_operators.experiment.desired import split_of
+from millrace_operators.experiment.health import health
+from millrace_operators.experiment.looks import look_times, with_look
 from millrace_operators.experiment.observation import (
     ENDING,
+    HOLDING,
     ROUTED,
     RUNNING,
     SPLITTING,
@@ -45,7 +48,8 @@ def decide(service: ServiceObservation) -> ServiceDecision:
     programmed = asking if changes.programmed and not service.route.undelegated else None
     decisions = [confirmed(item, changes, programmed=item is programmed) for item in decisions]
     unknown = service.now + ASK_AGAIN if service.route.unknown else None
-    looks = [time for item in decisions for time in times_to_look(item.observation.after(item.status))]
+    after = [item.observation.after(item.status) for item in decisions]
+    looks = [time for item in after for time in (*times_to_look(item), *look_times(item))]
     looks += [time for time in (changes.again_at, unknown) if time is not None]
     return ServiceDecision(
         route=service.route,
@@ -85,8 +89,10 @@ def _in_order(experiments: Sequence[Observation], holder: str) -> list[Decision]
 def decide_experiment(observation: Observation) -> Decision:
     """The policy's verdict, and the status and the split that follow from it."""
     current = with_steps_ahead(observation)
-    verdict = judge(observation.after(current))
-    status = current.model_copy(update={"phase": observation.phase, **verdict.changes})
+    looked = with_look(observation.after(current))
+    verdict = judge(observation.after(looked))
+    status = looked.model_copy(update={"phase": observation.phase, **verdict.changes})
+    status = status.model_copy(update={"health": health(observation.after(status))})
     status = _with_definition(observation, _with_weights(observation, _with_unready_since(observation, status)))
     status = with_assignment(observation, status)
     edited = status.phase in SPLITTING and current is not observation.status
@@ -102,7 +108,7 @@ def _with_definition(observation: Observation, status: ExperimentStatus) -> Expe
 
 def _with_unready_since(observation: Observation, status: ExperimentStatus) -> ExperimentStatus:
     """The status with the time since when a challenger is not ready; a pause and an unready control end it."""
-    running = status.phase == RUNNING and observation.challenger_unready
+    running = status.phase in (RUNNING, HOLDING) and observation.challenger_unready
     since = (status.challenger_unready_since or observation.now) if running else None
     return status.model_copy(update={"challenger_unready_since": since})
 

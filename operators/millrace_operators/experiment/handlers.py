@@ -29,7 +29,7 @@ from millrace_operators.routing.observe import service_of, services_of_route
 CONTROLLER: Final = "service"
 
 
-def controllers(cluster: CachedClient, _platform: Platform) -> list[Controller]:
+def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
     """One key for each service."""
     watches: dict[Resource, Mapper] = {
         EXPERIMENTS: _of_experiment,
@@ -38,7 +38,7 @@ def controllers(cluster: CachedClient, _platform: Platform) -> list[Controller]:
         DESTINATION_RULES: by_label(names.SERVICE),
         VIRTUAL_SERVICES: _of_route,
     }
-    facts = FactGatherer(sources(cluster), clock=cluster.now)
+    facts = FactGatherer(sources(cluster, prometheus_url=platform.prometheus_url), clock=cluster.now)
     return [Controller(CONTROLLER, partial(reconcile, cluster, facts), watches)]
 
 

@@ -18,14 +18,17 @@ from millrace_operators.routing.state import Champion, RouteObservation, RouteTa
 PENDING: Final = "Pending"
 READY: Final = "Ready"
 RUNNING: Final = "Running"
+HOLDING: Final = "Holding"
 PAUSED: Final = "Paused"
 PROMOTING: Final = "Promoting"
 ROLLING_BACK: Final = "RollingBack"
 
 # Phases in which traffic is split, and those in which it goes back to one arm.
-SPLITTING: Final = (READY, RUNNING, PAUSED)
+SPLITTING: Final = (READY, RUNNING, HOLDING, PAUSED)
 ENDING: Final = (PROMOTING, ROLLING_BACK)
 ROUTED: Final = SPLITTING + ENDING
+# Traffic has been split, and is.
+LIVE: Final = (RUNNING, HOLDING, PAUSED)
 
 NO_CHAMPION: Final = Champion()
 
@@ -63,6 +66,7 @@ class Observation:
         fight: whether somebody else keeps editing the route.
         facts: what was asked for because the cache does not hold it.
         missing: those facts that a decision about this Experiment needs and that nobody answered.
+        looks: what a look at the metrics that is due asks for.
     """
 
     document: Object
@@ -79,6 +83,7 @@ class Observation:
     fight: bool = False
     facts: Facts = NO_FACTS
     missing: MissingFacts = field(default_factory=dict)
+    looks: tuple[FactRequest[Any], ...] = ()
 
     def after(self, status: ExperimentStatus) -> Observation:
         """The same with another status."""
@@ -199,5 +204,5 @@ class ServiceObservation:
         place = MODEL_DEPLOYMENTS, self.route.namespace
         return [
             *(LiveObject(*place, name) for name in sorted(self.route.unknown)),
-            *(request for item in self.experiments for request in item.missing),
+            *(request for item in self.experiments for request in (*item.missing, *item.looks)),
         ]

@@ -14,8 +14,11 @@ from millrace_core.api.experiment import TERMINAL
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.acceptance import objection
 from millrace_operators.experiment.command import commanded
+from millrace_operators.experiment.guardrails import harmful, step_waits_for_look, without_data
 from millrace_operators.experiment.observation import (
     ENDING,
+    HOLDING,
+    LIVE,
     PAUSED,
     PENDING,
     READY,
@@ -31,8 +34,8 @@ from millrace_operators.experiment.verdict import (
     ROLLBACK,
     Verdict,
     pause,
-    promote,
     roll_back,
+    won,
 )
 
 # What is resolved when all stands ready, and let go when it does not any more.
@@ -86,7 +89,7 @@ def challenger_lost(observation: Observation) -> Verdict | None:
     """A comparison without one of its arms says nothing. A control that may come back is waited for first."""
     lost = [arm.name for arm in observation.challengers if arm.name in observation.lost]
     control = observation.control.name
-    if not lost or observation.phase not in (RUNNING, PAUSED):
+    if not lost or observation.phase not in LIVE:
         return None
     if control not in observation.ready and control not in observation.lost:
         return None
@@ -95,7 +98,7 @@ def challenger_lost(observation: Observation) -> Verdict | None:
 
 def deployment_unknown(observation: Observation) -> Verdict | None:
     """Nothing is decided on a deployment that is missing from the cache, while the API server does not confirm it."""
-    if not observation.unknown or observation.phase not in (RUNNING, PAUSED):
+    if not observation.unknown or observation.phase not in LIVE:
         return None
     names = ", ".join(arm.deployment for arm in observation.unknown)
     return Verdict("DeploymentUnknown", f"it is not known whether {names} exists; weights are frozen until it is")
@@ -103,7 +106,7 @@ def deployment_unknown(observation: Observation) -> Verdict | None:
 
 def control_lost(observation: Observation) -> Verdict | None:
     """Everything stays as it is: there is nothing to go back to."""
-    if observation.phase not in (RUNNING, PAUSED) or observation.control.name in observation.ready:
+    if observation.phase not in LIVE or observation.control.name in observation.ready:
         return None
     message = (
         f"the deployment {observation.control.deployment!r} of the control is not ready; weights are frozen. "
@@ -114,7 +117,7 @@ def control_lost(observation: Observation) -> Verdict | None:
 
 def judged_by_type(observation: Observation) -> Verdict | None:
     """What the experiment's type alone looks at, while it runs."""
-    if observation.phase not in (RUNNING, PAUSED):
+    if observation.phase not in LIVE:
         return None
     rules = type_of(observation.spec.type).verdicts
     return next((verdict for rule in rules if (verdict := rule(observation)) is not None), None)
@@ -122,7 +125,7 @@ def judged_by_type(observation: Observation) -> Verdict | None:
 
 def route_fought_over(observation: Observation) -> Verdict | None:
     """Somebody else keeps editing the route: what is measured would mean nothing."""
-    if observation.phase != RUNNING or not observation.fight:
+    if observation.phase not in (RUNNING, HOLDING) or not observation.fight:
         return None
     message = "the route was edited by somebody else three times in a minute; find out who, then send a resume command"
     return pause(observation, "RouteFight", message, warning=True)
@@ -148,7 +151,7 @@ def targets_not_ready(observation: Observation) -> Verdict | None:
 
 def mesh_absent(observation: Observation) -> Verdict | None:
     """Without a mesh nothing can split traffic."""
-    if observation.mesh or observation.phase == RUNNING:
+    if observation.mesh or observation.phase in (RUNNING, HOLDING):
         return None
     return _back_to_pending(observation, "MeshAbsent", "the cluster serves no VirtualService and DestinationRule kinds")
 
@@ -185,7 +188,7 @@ def step_due(observation: Observation) -> Verdict | None:
     steps, index = observation.status.steps or [], observation.status.step_index or 0
     if index + 1 == len(steps):
         arm = type_of(observation.spec.type).winner_of_ramp(observation)
-        return promote(arm, "RampCompleted", f"{arm} went through every step") if arm is not None else None
+        return won(observation, arm, "RampCompleted", f"{arm} went through every step") if arm is not None else None
     step = steps[index + 1]
     changes = {"step_index": index + 1, "step_started_at": observation.now}
     return Verdict("StepTaken", f"step {index + 2} of {len(steps)}: {step.weight}% for {step.hold}", changes)
@@ -206,12 +209,15 @@ POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
     deployment_unknown,
     control_lost,
     judged_by_type,
+    harmful,
     route_fought_over,
     halted,
+    without_data,
     mesh_absent,
     targets_not_ready,
     startable,
     started,
+    step_waits_for_look,
     step_due,
     going_on,
 )

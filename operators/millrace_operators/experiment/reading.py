@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, get_args
 
 from millrace_core.api.base import COMMAND_ANNOTATION
@@ -11,6 +12,7 @@ from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus,
 from millrace_core.api.models import load
 from millrace_core.base.errors import RejectError
 from millrace_kube.resources import MODEL_DEPLOYMENTS, Object, annotations_of, deleting, name_of
+from millrace_operators.experiment.looks import asked
 from millrace_operators.experiment.observation import PENDING, ROUTED, ArmTarget, Observation, Unreadable
 from millrace_operators.experiment.types import type_of
 from millrace_operators.facts.fact import FactRequest, Facts
@@ -80,7 +82,7 @@ def _read(
     needed: list[FactRequest[Any]] = [*gone.values(), *type_of(spec.type).facts(parsed)]
     missing = facts.missing(needed)
     absent = {name: ArmTarget(unknown=request in missing) for name, request in gone.items()}
-    return Observation(
+    observation = Observation(
         document=document,
         spec=spec,
         status=status,
@@ -95,3 +97,4 @@ def _read(
         facts=facts,
         missing=missing,
     )
+    return replace(observation, looks=tuple(asked(observation).values()))

@@ -11,6 +11,7 @@ from millrace_core.api.experiment import TERMINAL, ExperimentStatus
 from millrace_core.base.errors import MillraceError
 from millrace_operators.experiment.acceptance import objection, redefined
 from millrace_operators.experiment.decision import Decision
+from millrace_operators.experiment.health import checks as metric_checks
 from millrace_operators.experiment.observation import PENDING, READY, SPLITTING, Observation, Unreadable
 from millrace_operators.facts.fact import describe
 
@@ -58,6 +59,7 @@ def current(
         _targets_ready(status, observation),
         _route(decision, refused, undelegated),
         *_facts_available(before, observation),
+        *metric_checks(observation.after(status)),
     ]
     completed = condition(conditions.COMPLETED, None, IN_PROGRESS, f"the phase is {status.phase}")
     return [*checks, completed, conditions.summary(checks, message=f"the phase is {status.phase}")]
@@ -66,7 +68,13 @@ def current(
 def _of_the_end(before: list[ConditionDict] | None, status: ExperimentStatus) -> list[ConditionDict]:
     """What was observed last stays; the object is Ready because nothing is left to be done."""
     why = status.decision.reason if status.decision else "ended"
-    kinds = (conditions.ACCEPTED, conditions.TARGETS_READY, conditions.ROUTE_PROGRAMMED)
+    kinds = (
+        conditions.ACCEPTED,
+        conditions.TARGETS_READY,
+        conditions.ROUTE_PROGRAMMED,
+        conditions.METRICS_AVAILABLE,
+        conditions.GUARDRAILS_OK,
+    )
     kept = [found for kind in kinds if (found := conditions.find(before, kind)) is not None]
     verdicts = [condition(kind, True, str(status.phase), why) for kind in (conditions.COMPLETED, conditions.READY)]
     return [*({key: item[key] for key in ("type", "status", "reason", "message")} for item in kept), *verdicts]

@@ -40,6 +40,13 @@ def promote(arm: str, reason: str, message: str) -> Verdict:
     return Verdict(reason, message, {"phase": PROMOTING, "decision": decision, "paused_at": None})
 
 
+def won(observation: Observation, arm: str, reason: str, message: str) -> Verdict:
+    """``arm`` is to be promoted, or a person is to do it, as ``spec.onSuccess`` says."""
+    if observation.spec.on_success == "Promote":
+        return promote(arm, reason, message)
+    return pause(observation, reason, f"{message}; promote it or abort by a command")
+
+
 def roll_back(verdict: str, reason: str, message: str) -> Verdict:
     """All traffic to the control; ``verdict`` is ROLLBACK or INCONCLUSIVE."""
     decision = FinalDecision(verdict=verdict, reason=message)

@@ -42,6 +42,8 @@ _REPORTED: Final = (
     conditions.TARGETS_READY,
     conditions.ROUTE_PROGRAMMED,
     conditions.FACTS_AVAILABLE,
+    conditions.METRICS_AVAILABLE,
+    conditions.GUARDRAILS_OK,
 )
 
 

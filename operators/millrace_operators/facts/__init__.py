@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from millrace_kube.cached_client import CachedClient
 from millrace_operators.facts.live_objects import LiveObjects
+from millrace_operators.facts.prometheus import Prometheus
 from millrace_operators.facts.source import FactSource
 from millrace_operators.facts.stored_views import StoredViews
 
 
-def sources(cluster: CachedClient, gateway_url: str = "") -> list[FactSource]:
+def sources(cluster: CachedClient, gateway_url: str = "", prometheus_url: str = "") -> list[FactSource]:
     """Every source, one line each; that of a service that there is not is left out."""
     return [
         LiveObjects(cluster),
+        Prometheus(prometheus_url, cluster.now),
         *([StoredViews(gateway_url, cluster.now)] if gateway_url else []),
     ]

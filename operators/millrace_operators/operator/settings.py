@@ -71,7 +71,10 @@ class OperatorSettings(OutgoingSettings):
         "deleted views read it there, if it holds a password",
     )
     prometheus_url: str = Field(
-        "", alias="MILLRACE_PROMETHEUS_URL", description="Base URL of Prometheus, where KEDA reads load. Empty: none"
+        "",
+        alias="MILLRACE_PROMETHEUS_URL",
+        description="Base URL of Prometheus, where KEDA reads load and the operator the metrics of Experiments. "
+        "Empty: none",
     )
     materialize_resources: Json[Resources] | None = Field(
         None,

@@ -6,6 +6,7 @@ What is kept between two turns is what a cluster would keep: the status as JSON,
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +15,11 @@ from millrace_core.api.experiment import TERMINAL, Experiment, ExperimentStatus
 from millrace_core.api.loading import load_object
 from millrace_kube.writes import WriteStatus
 from millrace_operators.experiment.decide import decide
+from millrace_operators.experiment.looks import asked
 from millrace_operators.experiment.observation import ArmTarget, Observation, ServiceObservation
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.writes import report
-from millrace_operators.facts.fact import NO_FACTS
+from millrace_operators.facts.fact import NO_FACTS, Fact, FactRequest, Facts
 from millrace_operators.routing.champion import desired_route
 from millrace_operators.routing.observe import read_live
 from millrace_operators.routing.state import RouteChanges, RouteObservation, RouteTarget
@@ -46,6 +48,8 @@ class Life:
         # Deployments that the cache lacks while nobody says whether they are gone.
         self.unknown: set[str] = set()
         self.facts = NO_FACTS
+        # What the sources of metrics answer; None: they are not asked.
+        self.measure: Callable[[FactRequest[Any]], Fact[Any]] | None = None
         self.log: list[tuple[str, str, str]] = []
         self.moves: list[str] = []
         self._wake: datetime | None = None
@@ -141,7 +145,7 @@ class Life:
             else ArmTarget(self.targets.get(arm.deployment), "other" if arm.deployment in self.elsewhere else "shop")
             for arm in parsed.spec.arms
         }
-        return Observation(
+        observation = Observation(
             document=self.document,
             spec=parsed.spec,
             status=parsed.status or ExperimentStatus(),
@@ -157,6 +161,9 @@ class Life:
             facts=self.facts,
             missing=self.facts.missing(type_of(parsed.spec.type).facts(parsed)),
         )
+        looks = tuple(asked(observation).values())
+        measured = {request: self.measure(request) for request in looks} if self.measure else {}
+        return replace(observation, looks=looks, facts=Facts({**self.facts.gathered, **measured}))
 
     def _route(self) -> RouteObservation:
         unknown = frozenset(self.unknown)

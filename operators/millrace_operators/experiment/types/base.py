@@ -24,9 +24,11 @@ class ExperimentType:
 
     Attributes:
         verdicts: looked at in order while it runs and its arms exist; the first that is not None wins.
+        rolls_back_without_data: what becomes of it when a guardrail had no data for ``maxHold``; else it is paused.
     """
 
     verdicts: ClassVar[tuple[OfType, ...]] = ()
+    rolls_back_without_data: ClassVar[bool] = False
 
     def facts(self, experiment: Experiment) -> Sequence[FactRequest[Any]]:  # noqa: ARG002 for subclasses
         """What its verdicts have to know beside the cluster; they find it in ``observation.facts``."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from millrace_core.api.experiment import ExperimentSpec, FrozenStep
-from millrace_operators.experiment.observation import RUNNING, Observation
+from millrace_operators.experiment.observation import HOLDING, RUNNING, Observation
 from millrace_operators.experiment.types.base import ExperimentType, OfType
 from millrace_operators.experiment.verdict import INCONCLUSIVE, Verdict, roll_back
 
@@ -34,6 +34,7 @@ class Canary(ExperimentType):
     """One challenger, step by step."""
 
     verdicts: ClassVar[tuple[OfType, ...]] = (challenger_unready_too_long,)
+    rolls_back_without_data: ClassVar[bool] = True
 
     def frozen_steps(self, spec: ExperimentSpec) -> list[FrozenStep] | None:
         """The spec's steps, else 5, 25, 50 and 100 percent."""
@@ -52,6 +53,6 @@ class Canary(ExperimentType):
 def _unready_since(observation: Observation) -> datetime | None:
     """Since when a challenger is not ready while it runs; None where all are, or it is not recorded yet."""
     since = observation.status.challenger_unready_since
-    if observation.phase != RUNNING or not observation.challenger_unready or since is None:
+    if observation.phase not in (RUNNING, HOLDING) or not observation.challenger_unready or since is None:
         return None
     return since
