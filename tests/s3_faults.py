@@ -33,7 +33,7 @@ def s3_that(
         head: status of answers to HEAD, where it is another.
         wait: seconds before each answer.
         cut: bytes of the object that are sent before the connection breaks.
-        tags: of the object, one for each HEAD.
+        tags: of the object, one for each HEAD of Arrow's client, or GET of another, which asks no HEAD.
     """
 
     each = iter(tags)
@@ -61,6 +61,12 @@ def s3_that(
                 first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
                 body = BODY[first : last + 1]
                 self.send_header("content-range", f"bytes {first}-{first + len(body) - 1}/{len(BODY)}")
+            if (
+                status == 200
+                and "authorization" in self.headers
+                and "aws-sdk" not in self.headers.get("user-agent", "")
+            ):
+                self.send_header("etag", f'"{next(each)}"')
             self.send_header("content-type", "application/xml")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

@@ -20,10 +20,9 @@ from pydantic import Field
 
 from millrace_core.base.errors import RejectError, RetryError
 from millrace_core.base.settings import Settings
-from millrace_core.base.timeouts import CONNECT_SECONDS
 from millrace_data.objects.base import CHUNK, ObjectRange
 from millrace_data.objects.door import OPEN, PORTS, REASON, Door
-from millrace_data.objects.http_client import HttpClient, origin, sentence
+from millrace_data.objects.http_client import HttpClient, origin, trouble
 from millrace_data.objects.uri import ObjectUri
 
 _OK: Final = 200
@@ -36,6 +35,8 @@ _REDIRECT: Final = 300
 _INTERNAL: Final = 500
 # Time-out, too early, too many requests: the same request may be answered later.
 _PASSING: Final = (408, 425, 429)
+_BUSY: Final = (429, 503)
+_LATER: Final = "Run it again later"
 # Of RFC 9110; no object has a size of 19 digits.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 # What objects are stored as, and sent as whatever was asked for.
@@ -73,12 +74,14 @@ class Server(NamedTuple):
             and to none that it redirects to.
         hint: what to do where access is denied.
         tag: of the object, where its name says all of its bytes; "" is what the server says.
+        connecting: what else to check where there is no connection.
     """
 
     url: str
     authorize: Callable[[httpx.URL, Mapping[str, str]], Mapping[str, str]]
     hint: str = "Check the URI's signature, or HTTP_TOKEN or HTTP_USER and HTTP_PASSWORD in the Secret"
     tag: str = ""
+    connecting: str = ""
 
 
 class HttpReader:
@@ -113,14 +116,13 @@ class HttpReader:
                     return
             with self._answer(identity) as response:
                 yield _whole(response)
-        except httpx.ConnectTimeout as error:
-            raise self._retry(f"no connection within {CONNECT_SECONDS:g} s") from error
         except httpx.TooManyRedirects as error:
             raise self._reject(f"{self._uri.shown}: {error}", "BadUri") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise self._reject(f"{self._uri.shown}: it is, or redirects to, no URL", "BadUri") from error
         except httpx.HTTPError as error:
-            raise self._retry(sentence(error)) from error
+            wrong = trouble(error)
+            raise self._retry(wrong.said, f"{wrong.hint}{self._server.connecting}") from error
 
     @contextmanager
     def _answer(self, headers: dict[str, str], start: int = 0) -> Iterator[httpx.Response]:
@@ -165,7 +167,8 @@ class HttpReader:
         if found is None or not tag or _encoded(response):
             return None
         if int(found[1]) != start:
-            raise self._retry(f"the server sends bytes from {found[1]} on where those from {start} on were asked for")
+            said = f"the server sends bytes from {found[1]} on where those from {start} on were asked for"
+            raise self._retry(said, "Run it again; a server or proxy in between does not keep to ranges")
         return ObjectRange(response.iter_raw(), int(found[2]), tag, True)
 
     def _check(self, response: httpx.Response, start: int) -> None:
@@ -187,7 +190,9 @@ class HttpReader:
             raise self._reject(f"{self._uri.shown} is empty", "BadModel")
         if _REDIRECT <= status < _INTERNAL and status not in _PASSING:
             raise self._reject(f"{self._uri.shown}: {said}", "BadUri", "Check the URI, its query and signature too")
-        raise self._retry(said)
+        if status in _BUSY:
+            raise self._retry(f"the server asks for fewer requests: it answers {status}", _LATER)
+        raise self._retry(said, f"{_LATER}; the server's own log says why")
 
     def _reject(self, sentence: str, reason: str, hint: str = "") -> RejectError:
         return RejectError(sentence, hint=hint, field=self._uri.field, reason=reason)
@@ -197,8 +202,8 @@ class HttpReader:
             f"{self._uri.shown}: the server redirects to {where}", REASON, "Name the place where the file is"
         )
 
-    def _retry(self, said: str) -> RetryError:
-        return RetryError(f"{self._uri.shown}: {said}", field=self._uri.field, reason="Unreachable")
+    def _retry(self, said: str, hint: str) -> RetryError:
+        return RetryError(f"{self._uri.shown}: {said}", hint=hint, field=self._uri.field, reason="Unreachable")
 
 
 def _whole(response: httpx.Response) -> ObjectRange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import httpx
 
@@ -87,7 +88,10 @@ class HttpClient:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, KeyError) as error:
             raise self._reject(f"{url.host} is no server of HTTP") from error
         except httpx.HTTPError as error:
-            raise RetryError(f"{url.host}: {sentence(error)}", field=self._field, reason="Unreachable") from error
+            wrong = trouble(error)
+            raise RetryError(
+                f"{url.host}: {wrong.said}", hint=wrong.hint, field=self._field, reason="Unreachable"
+            ) from error
         return response, bytes(body)
 
     def _client(self, server: Origin) -> httpx.Client:
@@ -106,14 +110,23 @@ def origin(url: httpx.URL) -> Origin:
     return url.scheme, url.raw_host, url.port
 
 
-def sentence(error: httpx.HTTPError) -> str:
-    """What is wrong, in words of ours: an error's own may hold the answer."""
+class Trouble(NamedTuple):
+    """What is wrong with a connection, in words of ours (an error's own may hold the answer), and what to do."""
+
+    said: str
+    hint: str
+
+
+def trouble(error: httpx.HTTPError) -> Trouble:
+    """Of a request that got no answer, or a part of one."""
+    look = "Check the address, and that the server is up"
     kinds = {
-        "ConnectTimeout": f"no connection within {CONNECT_SECONDS:g} s",
-        "ReadTimeout": f"no data for {IDLE_SECONDS:g} s",
-        "ConnectError": f"cannot connect: {error}",
-        "RemoteProtocolError": "the download broke off, or is no answer of HTTP",
-        "DecodingError": "the compressed body is damaged",
+        "ConnectTimeout": Trouble(f"no connection within {CONNECT_SECONDS:g} s", look),
+        "ReadTimeout": Trouble(f"no data for {IDLE_SECONDS:g} s", "Check that the server is up, and the way to it"),
+        "ConnectError": Trouble(f"cannot connect: {error}", look),
+        "RemoteProtocolError": Trouble("the download broke off, or is no answer of HTTP", "Run it again"),
+        "ReadError": Trouble("the connection broke off", "Run it again"),
+        "DecodingError": Trouble("the compressed body is damaged", "Upload the file again"),
     }
     name = type(error).__name__
-    return kinds.get(name, name)
+    return kinds.get(name) or Trouble(name, look)

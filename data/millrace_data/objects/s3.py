@@ -56,7 +56,11 @@ class SignedReader:
         filesystem.require_store(settings)
         scheme, server = filesystem.endpoint(settings.endpoint_url)
         url = f"{scheme}://{server or f's3.{settings.region}.amazonaws.com'}/{uri.host}/{quote(uri.key, safe='/-._~')}"
-        sign = Server(url, lambda target, _: signed(target, settings, now()))
+        sign = Server(
+            url,
+            lambda target, _: signed(target, settings, now()),
+            connecting="; also AWS_ENDPOINT_URL where it is set",
+        )
         self._signed = HttpReader(uri, client=HttpClient(door, uri.field), server=sign)
         self._arrow: S3Reader | None = None
         self._make: Callable[[], S3Reader] = lambda: S3Reader(uri, environ, door)

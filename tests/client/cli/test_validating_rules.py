@@ -29,6 +29,7 @@ def features(**first: Any) -> list[dict[str, Any]]:
 
 # What is changed of a view that is right, and the field that is named.
 CASES: dict[str, tuple[str, Any, str]] = {
+    "no entities": ("spec.entities", None, "spec"),
     "a unit of no column": (
         "spec.source",
         {**SOURCE, "parquet": {"uri": "file:///lake/"}, "createdTimestampUnit": "ms"},

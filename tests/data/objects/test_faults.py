@@ -11,8 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError, RetryError
-from millrace_data.objects import faults, filesystem
+from millrace_data.objects import faults, filesystem, http_client
+from millrace_data.objects.base import ObjectReader
 from millrace_data.objects.reader import reader_of
+from millrace_data.objects.s3 import S3Reader
 from millrace_data.objects.uri import parse
 from millrace_data.sources.credentials import Credentials
 from millrace_data.sources.opening import open_source
@@ -101,7 +103,8 @@ def test_a_store_that_breaks_off(use: Use, field: str) -> None:
 
 @USES
 def test_a_store_that_does_not_answer_in_time(use: Use, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One attempt, and a second rather than half a minute.
+    # One attempt, and a second rather than half a minute; of either client.
+    monkeypatch.setattr(http_client, "IDLE_SECONDS", 1.0)
     opened = filesystem.s3_filesystem
     monkeypatch.setattr(filesystem, "ATTEMPTS", 1)
     monkeypatch.setattr(filesystem, "s3_filesystem", lambda settings: opened(settings, 1.0))
@@ -174,19 +177,27 @@ def test_the_kind_of_an_error_says_more_than_the_path_in_it(kind: type[OSError],
     assert (faults.gone(error), faults.denied(error)) == (kind is FileNotFoundError, kind is PermissionError)
 
 
-def test_a_range_of_an_object_that_stays_the_same() -> None:
-    with s3_that(200) as endpoint, reader_of(parse(URI), environ(endpoint)).open(990, 2000) as found:
+@pytest.mark.parametrize("reader", [reader_of, S3Reader], ids=["ours", "arrow's"])
+def test_a_range_of_an_object_that_stays_the_same(reader: Callable[..., ObjectReader]) -> None:
+    with s3_that(200) as endpoint, reader(parse(URI), environ(endpoint)).open(990, 1000) as found:
         assert b"".join(found.chunks) == b"x" * 10
         assert (found.size, found.tag, found.ranged) == (1000, '"1"', True)
 
 
-def test_an_object_that_changes_while_it_is_read_is_noticed() -> None:
+def test_an_object_that_changes_while_arrow_reads_it_is_noticed() -> None:
     def read(endpoint: str) -> None:
-        with reader_of(parse(URI), environ(endpoint)).open(0, 10) as found:
+        with S3Reader(parse(URI), environ(endpoint)).open(0, 10) as found:
             list(found.chunks)
 
     with s3_that(200, tags=["1", "2"]) as endpoint, pytest.raises(RetryError, match="changed while it was read"):
         read(endpoint)
+
+
+def test_ranges_of_two_versions_of_an_object_have_two_tags() -> None:
+    with s3_that(200, tags=["1", "2"]) as endpoint:
+        reader = reader_of(parse(URI), environ(endpoint))
+        with reader.open(0, 10) as first, reader.open(10, 20) as second:
+            assert (first.tag, second.tag) == ('"1"', '"2"')
 
 
 def test_a_file_that_is_a_folder_or_not_there(tmp_path: Path) -> None:
