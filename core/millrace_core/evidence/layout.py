@@ -46,20 +46,28 @@ def hour_of(namespace: str, service: str, microseconds: int) -> Hour:
     return Hour(namespace, service, moment.replace(minute=0, second=0, microsecond=0))
 
 
+def part(field: str, name: str) -> str:
+    """One part of a folder's path, ``field=name``.
+
+    Raises:
+        RejectError: the name can be none in Kubernetes.
+    """
+    if _PART.fullmatch(name) is None:
+        raise RejectError(
+            f"{shown(name, 80)} is no name of a {field}",
+            hint="Lower case letters, digits and - are",
+            field=field,
+        )
+    return f"{field}={name}"
+
+
 def service_folder(namespace: str, service: str) -> str:
     """The folder of a service's predictions.
 
     Raises:
         RejectError: one of the two can be no name in Kubernetes.
     """
-    for field, name in (("namespace", namespace), ("service", service)):
-        if _PART.fullmatch(name) is None:
-            raise RejectError(
-                f"{shown(name, 80)} is no name of a {field}",
-                hint="Lower case letters, digits and - are",
-                field=field,
-            )
-    return f"{PREDICTIONS}/namespace={namespace}/service={service}"
+    return f"{PREDICTIONS}/{part('namespace', namespace)}/{part('service', service)}"
 
 
 def date_folder(namespace: str, service: str, day: date) -> str:

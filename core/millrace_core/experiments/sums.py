@@ -50,7 +50,7 @@ class ExperimentSums(_Answer):
         metrics: by name of ``spec.metrics``, epoch and arm.
         crossovers: units that were seen in two arms; they count in the first.
         unexposed: outcomes kept apart, because their unit was not exposed, or not yet when they came about.
-        late: outcomes that came more than an hour after they came about; they count.
+        late: outcomes that were received more than an hour after they came about; they count.
     """
 
     as_of: AwareDatetime

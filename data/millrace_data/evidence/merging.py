@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 from millrace_core.base.errors import MillraceError, NotFoundError
 from millrace_core.evidence import layout
 from millrace_core.evidence.columns import fitted, united_schema
+from millrace_core.evidence.outcome_rows import EXPOSURES, OUTCOMES
 from millrace_data.evidence import reading
 from millrace_data.evidence.lake import File, Lake
 
 logger = logging.getLogger(__name__)
 
+_ROOTS: Final = (layout.PREDICTIONS, OUTCOMES, EXPOSURES)
 _ROWS: Final = 131_072
 
 
@@ -35,7 +37,7 @@ class Rules(NamedTuple):
     Attributes:
         retention: older days are deleted.
         settle: an hour is merged once it is over for so long.
-        lookback: hours that began earlier are left as they are.
+        lookback: hours, and days of exposures, that began earlier are left as they are.
         grace: what a merged file replaces is deleted once it is so old.
     """
 
@@ -66,16 +68,16 @@ def tidy(lake: Lake, rules: Rules, now: datetime, scratch: Path) -> Done:
     """
     done = Done()
     oldest = (now - rules.retention).date()
-    for folder in _days(lake, layout.PREDICTIONS):
+    for folder in (each for root in _ROOTS for each in _days(lake, root)):
         day = layout.date_in(folder)
         try:
             if day is not None and day < oldest:
                 lake.delete_folder(folder)
                 done = done.plus(Done(days=1))
             elif day is not None:
-                for hour, began in _hours(lake, folder, day.isoformat()):
-                    if began + timedelta(hours=1) + rules.settle <= now and began >= now - rules.lookback:
-                        done = done.plus(tidy_folder(lake, hour, now - rules.grace, scratch))
+                for part, began, lasts in _parts(lake, folder, day):
+                    if began + lasts + rules.settle <= now and began >= now - rules.lookback:
+                        done = done.plus(tidy_folder(lake, part, now - rules.grace, scratch))
         except MillraceError as error:
             logger.error("%s is left as it is: %s", folder, error)  # noqa: TRY400 its sentence says all
             done = done.plus(Done(failed=1))
@@ -162,8 +164,13 @@ def _days(lake: Lake, folder: str) -> Iterator[str]:
             yield from _days(lake, each)
 
 
-def _hours(lake: Lake, folder: str, day: str) -> Iterator[tuple[str, datetime]]:
+def _parts(lake: Lake, folder: str, day: date) -> Iterator[tuple[str, datetime, timedelta]]:
+    """The folders of a day that hold files, its hours or itself: since when, and how long, they are written."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    if folder.startswith(f"{EXPOSURES}/"):
+        yield folder, midnight, timedelta(days=1)
+        return
     for each in lake.folders(folder):
         name = each.rpartition("hour=")[2]
         if len(name) == 2 and name.isdigit() and int(name) < 24:  # noqa: PLR2004 two digits of a day's hours
-            yield each, datetime.fromisoformat(f"{day}T{name}:00:00+00:00")
+            yield each, midnight + timedelta(hours=int(name)), timedelta(hours=1)

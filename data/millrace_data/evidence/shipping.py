@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace_core.base.errors import MillraceError
@@ -21,6 +22,18 @@ logger = logging.getLogger(__name__)
 
 _HOUR_MICROSECONDS = 3600 * 1_000_000
 
+# Folders, and the rows that belong to each.
+Place = Callable[[Segment, pa.Table], Iterable[tuple[str, pa.Table]]]
+
+
+def of_service(namespace: str, service: str) -> Place:
+    """All rows are predictions of one service."""
+
+    def place(segment: Segment, rows: pa.Table) -> Iterable[tuple[str, pa.Table]]:
+        yield layout.hour_of(namespace, service, segment.hour * _HOUR_MICROSECONDS).folder, rows
+
+    return place
+
 
 @dataclass
 class Shipper:
@@ -28,22 +41,24 @@ class Shipper:
 
     Args:
         lake: opened at the first use, which may wait for a server.
-        writer: UID of the pod: what its files are called, with their sequence.
+        place: the folders of the lake that the rows of a segment belong to, each with its own.
+        writer: UID of the pod, or of its volume: what its files are called, with their sequence.
         dropped: called with the number of rows that are given up.
         limit: most bytes of the spool.
+        ready: whether a segment may go from the spool.
     """
 
     spool: Spool
     lake: Callable[[], Lake]
-    namespace: str
-    service: str
+    place: Place
     writer: str
     dropped: Callable[[int], None]
     limit: int
+    ready: Callable[[Segment], bool] = lambda _: True
 
     def ship_all(self) -> bool:
         """Ships the closed segments, oldest first; False where the lake refused one, which stays, with all after it."""
-        for segment in self.spool.closed():
+        for segment in filter(self.ready, self.spool.closed()):
             try:
                 self._ship(segment)
             except MillraceError as error:
@@ -71,12 +86,12 @@ class Shipper:
         except FileNotFoundError:  # given up meanwhile
             return
         if blocks:
-            hour = layout.hour_of(self.namespace, self.service, segment.hour * _HOUR_MICROSECONDS)
             name = layout.file_name(self.writer, segment.sequence)
-            with tempfile.TemporaryDirectory(dir=segment.path.parent) as scratch:
-                whole = Path(scratch) / name
-                pq.write_table(united(blocks), whole, compression="zstd", row_group_size=131_072)
-                self.lake().put(f"{hour.folder}/{name}", whole)
+            for folder, rows in self.place(segment, united(blocks)):
+                with tempfile.TemporaryDirectory(dir=segment.path.parent) as scratch:
+                    whole = Path(scratch) / name
+                    pq.write_table(rows, whole, compression="zstd", row_group_size=131_072)
+                    self.lake().put(f"{folder}/{name}", whole)
         self.spool.remove(segment)
 
     @staticmethod

@@ -51,25 +51,26 @@ class Spool:
 
     Args:
         folder: is made where it is not there.
+        field: the setting that names it.
 
     Raises:
         RejectError: the folder cannot be written. RetryError: another process writes there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, field: str = "MILLRACE_LOG_SPOOL") -> None:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock: IO[bytes] = (folder / "lock").open("ab")
         except OSError as error:
             raise RejectError(
-                f"the spool {folder} cannot be written: {error.strerror}", field="MILLRACE_LOG_SPOOL", reason="BadSpool"
+                f"the spool {folder} cannot be written: {error.strerror}", field=field, reason="BadSpool"
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise RetryError(f"another process writes to the spool {folder}", field="MILLRACE_LOG_SPOOL") from error
+            raise RetryError(f"another process writes to the spool {folder}", field=field) from error
         self._file: IO[bytes] | None = None
         self._open: Segment | None = None
 
@@ -131,6 +132,10 @@ class Spool:
         """Lets another process write here."""
         self.close_segment()
         self._lock.close()
+
+    def segments(self) -> list[Segment]:
+        """All of them, oldest first."""
+        return self._segments()
 
     def _segments(self) -> list[Segment]:
         found = ((_NAME.fullmatch(path.name), path) for path in self._folder.iterdir())

@@ -121,7 +121,7 @@ def open_writer(
     """
     from millrace_core.evidence import rows  # noqa: PLC0415 Arrow
     from millrace_data.evidence.lake import Lake  # noqa: PLC0415
-    from millrace_data.evidence.shipping import Shipper  # noqa: PLC0415
+    from millrace_data.evidence.shipping import Shipper, of_service  # noqa: PLC0415
     from millrace_data.evidence.spool import Spool  # noqa: PLC0415
     from millrace_data.evidence.writer import EvidenceWriter  # noqa: PLC0415
     from millrace_data.objects.door import Door  # noqa: PLC0415
@@ -153,8 +153,7 @@ def open_writer(
     shipper = Shipper(
         spool,
         lake,
-        settings.project,
-        model.name,
+        of_service(settings.project, model.name),
         settings.pod_uid,
         lambda rows: count(("spool",), rows),
         log.spool_bytes,

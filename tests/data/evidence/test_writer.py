@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from millrace_core.base.errors import RetryError
 from millrace_core.evidence.record import PredictionRecord
 from millrace_data.evidence.lake import Lake
-from millrace_data.evidence.shipping import Shipper
+from millrace_data.evidence.shipping import Shipper, of_service
 from millrace_data.evidence.spool import Spool
 from millrace_data.evidence.writer import EvidenceWriter, Limits
 from tests.data.evidence.rows import BEGIN, HOUR, convert, record, table
@@ -29,7 +29,12 @@ class Log:
         self.dropped: Counter[str] = Counter()
         self.spool = Spool(root / "spool")
         self.shipper = Shipper(
-            self.spool, self._lake(root / "lake"), "shop", "ranker", UID, lambda n: self._drop("spool", n), limit
+            self.spool,
+            self._lake(root / "lake"),
+            of_service("shop", "ranker"),
+            UID,
+            lambda n: self._drop("spool", n),
+            limit,
         )
         self.now = 0.0
         self.ending = False

@@ -1,0 +1,83 @@
+"""Outcomes out of the lake, each id once, in the order in which they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_core.evidence import layout
+from millrace_core.evidence.columns import fitted
+from millrace_core.evidence.outcome_rows import OUTCOME_COLUMNS, OUTCOMES
+from millrace_data.evidence import reading
+from millrace_data.evidence.lake import Lake
+
+_ATTEMPTS: Final = 5
+
+
+class Question(NamedTuple):
+    """Which outcomes are wanted.
+
+    Attributes:
+        experiment: None: of all.
+        start, end: of ``received``; ``end`` is not included.
+        limit: at most so many rows, the newest; None: all.
+    """
+
+    namespace: str
+    start: datetime
+    end: datetime
+    experiment: str | None = None
+    limit: int | None = None
+
+
+def read(lake: Lake, question: Question) -> pa.Table:
+    """The rows; none where there are none.
+
+    Raises:
+        RejectError: the period is none. RetryError: the lake does not answer, or is being changed all the time.
+    """
+    if question.start >= question.end:
+        raise RejectError("start is not before end", hint="Give a period, such as the last day", field="start")
+    for _ in range(_ATTEMPTS):
+        try:
+            return _read(lake, question)
+        except NotFoundError as error:
+            if error.field != lake.field:  # not a file that went away under our hands
+                raise
+    raise RetryError(
+        f"files of {lake.uri} are deleted faster than they can be read", hint="Try again, or ask for less at once"
+    )
+
+
+def _read(lake: Lake, question: Question) -> pa.Table:
+    keep = (pc.field("received") >= pa.scalar(question.start, OUTCOME_COLUMNS.field("received").type)) & (
+        pc.field("received") < pa.scalar(question.end, OUTCOME_COLUMNS.field("received").type)
+    )
+    if question.experiment is not None:
+        keep &= pc.field("experiment") == question.experiment
+    parts = [OUTCOME_COLUMNS.empty_table()]
+    for hour in _hours(lake, question):
+        for file, parquet in reading.opened(lake, hour):
+            with lake.explained(file.path):
+                table = parquet.read()
+            parts.append(fitted(table.replace_schema_metadata(), OUTCOME_COLUMNS).filter(keep))
+    found = pa.concat_tables(parts).sort_by([("received", "ascending")])
+    once = found.append_column("at", pa.array(range(found.num_rows), pa.int64()))
+    first = once.group_by(["uid", "id"]).aggregate([("at", "min")]).column("at_min")
+    table = found.take(first.combine_chunks()).sort_by([("time", "ascending"), ("id", "ascending")])
+    return table if question.limit is None else table.slice(max(0, table.num_rows - question.limit))
+
+
+def _hours(lake: Lake, question: Question) -> Iterator[str]:
+    for folder in lake.folders(f"{OUTCOMES}/{layout.part('namespace', question.namespace)}"):
+        day = layout.date_in(folder)
+        if day is None:
+            continue
+        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        if midnight < question.end and midnight + timedelta(days=1) > question.start:
+            yield from lake.folders(folder)
