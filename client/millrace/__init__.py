@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from millrace.sdk.historical import TrainingSet
     from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures
+    from millrace.sdk.outcomes import Outcomes
     from millrace.sdk.predictions import Predictions
     from millrace.sdk.pushing import PushResult
     from millrace_core.features.offline.verify import VerifyReport
@@ -28,6 +29,7 @@ __all__ = [
     "MillraceError",
     "NotFoundError",
     "OnlineFeatures",
+    "Outcomes",
     "Predictions",
     "PushResult",
     "RejectError",
@@ -42,6 +44,7 @@ _MODULES = {
     "FeatureStore": lazy_import("millrace.sdk.feature_store"),
     "MaterializeResult": lazy_import("millrace.sdk.materialization"),
     "OnlineFeatures": lazy_import("millrace.sdk.online"),
+    "Outcomes": lazy_import("millrace.sdk.outcomes"),
     "Predictions": lazy_import("millrace.sdk.predictions"),
     "PushResult": lazy_import("millrace.sdk.pushing"),
     "TrainingSet": lazy_import("millrace.sdk.historical"),

@@ -24,6 +24,7 @@ BUILT_IN: Final = (
     EntryPoint("features", "millrace.cli.features:app", ENTRY_POINTS),
     EntryPoint("datasets", "millrace.cli.datasets:app", ENTRY_POINTS),
     EntryPoint("predictions", "millrace.cli.predictions:app", ENTRY_POINTS),
+    EntryPoint("outcomes", "millrace.cli.outcomes:app", ENTRY_POINTS),
     EntryPoint("experiment", "millrace.cli.experiment:app", ENTRY_POINTS),
 )
 # Commands that stand beside the groups: functions.

@@ -9,7 +9,7 @@ import typer
 
 from millrace.cli import output
 from millrace.cli.output import Format, Output
-from millrace.sdk import predictions
+from millrace.sdk import evidence, predictions
 from millrace_core.base.errors import NotFoundError
 
 # What fits a terminal; outputs stand behind.
@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 Service = Annotated[str, typer.Argument(help="The service, as clients call it.")]
 LakeUri = Annotated[
     str | None,
-    typer.Option("--lake", help="s3://bucket/path, or a folder.", envvar=predictions.VARIABLE, show_default=False),
+    typer.Option("--lake", help="s3://bucket/path, or a folder.", envvar=evidence.VARIABLE, show_default=False),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Of the service.")]
 Start = Annotated[str | None, typer.Option(help="From then on; default a day before the end.", show_default=False)]

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from millrace.sdk import embedded, frames, historical, materialization, pushing, skew
     from millrace.sdk import online as online_features
+    from millrace.sdk import outcomes as outcome_log
     from millrace.sdk import predictions as prediction_log
     from millrace.sdk import registry as registry_client
     from millrace.sdk.historical import Period, TrainingSet
     from millrace.sdk.materialization import MaterializeResult
     from millrace.sdk.online import OnlineFeatures, Reader
+    from millrace.sdk.outcomes import Outcomes
     from millrace.sdk.predictions import Predictions
     from millrace.sdk.pushing import Pusher, PushResult
     from millrace.sdk.registry import Registry
@@ -45,6 +47,7 @@ else:
         lazy_import(f"millrace.sdk.{name}")
         for name in ("embedded", "frames", "historical", "materialization", "pushing", "skew")
     )
+    outcome_log = lazy_import("millrace.sdk.outcomes")
     prediction_log = lazy_import("millrace.sdk.predictions")
     online_features, registry_client = lazy_import("millrace.sdk.online"), lazy_import("millrace.sdk.registry")
 
@@ -144,6 +147,16 @@ class FeatureStore(Catalogue):
     ) -> Predictions:
         """What was logged of a service's predictions, as ``predictions.read`` has it, in this project's namespace."""
         return prediction_log.read(service, namespace=self._project, start=start, end=end, columns=columns, lake=lake)
+
+    def outcomes(
+        self,
+        experiment: str | None = None,
+        start: TimeArgument | None = None,
+        end: TimeArgument | None = None,
+        lake: str | os.PathLike[str] | None = None,
+    ) -> Outcomes:
+        """What came of the units of an experiment, as ``outcomes.read`` has it, in this project's namespace."""
+        return outcome_log.read(experiment, namespace=self._project, start=start, end=end, lake=lake)
 
     def describe(self, view: str) -> dict[str, Any]:
         """All that is known of a view: entities, features with their types and what they mean, source, ttl, schema

@@ -5,22 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 
-from millrace.sdk import time_arguments
+from millrace.sdk import evidence
 from millrace.sdk.tabular import Tabular
 from millrace.sdk.time_arguments import TimeArgument
 from millrace_core.base.errors import RejectError
 from millrace_data.evidence import reading
-from millrace_data.evidence.lake import Lake
 from millrace_data.evidence.reading import Question
-
-VARIABLE = "MILLRACE_LAKE_URI"
-_DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -55,27 +48,9 @@ def read(
         RejectError: no lake is named, there is no such column, or the lake may not be read. NotFoundError: it has
         nothing of the service. RetryError: it does not answer.
     """
-    until = _moment(end, "end") if end is not None else datetime.now(UTC)
-    since = _moment(start, "start") if start is not None else until - _DAY
+    since, until = evidence.period(start, end)
     if isinstance(columns, str):
         raise RejectError(f"{columns!r} came, a list of names is expected", field="columns")
     wanted = list(columns) if columns is not None else None
     question = Question(namespace, service, since, until, wanted, id, limit)
-    return Predictions(reading.read(_lake(lake), question))
-
-
-def _lake(given: str | os.PathLike[str] | None) -> Lake:
-    uri = os.environ.get(VARIABLE, "") if given is None else os.fspath(given)
-    if not uri:
-        raise RejectError(
-            "no evidence lake is named",
-            hint=f"Pass s3://bucket/path or a folder, or set {VARIABLE}; on the command line it is --lake",
-            field="lake",
-        )
-    if "://" not in uri:
-        uri = Path(uri).absolute().as_uri()
-    return Lake(uri, os.environ, field="lake")
-
-
-def _moment(value: TimeArgument, field: str) -> datetime:
-    return _EPOCH + timedelta(microseconds=time_arguments.microseconds(value, field))
+    return Predictions(reading.read(evidence.lake(lake), question))

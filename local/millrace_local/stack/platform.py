@@ -46,7 +46,9 @@ def objects(
         registry = {"name": "MILLRACE_REGISTRY_URL", "value": service_url("registry")}
         # Everything here runs with the rights of the one person whose machine it is.
         outgoing = {"name": destinations.VARIABLE, "value": destinations.OPEN.as_json()}
-        system += _service("gateway", version, [store, registry, outgoing])
+        log = {"name": "MILLRACE_EVIDENCE_LOG", "value": str(lake.with_name("evidence-log"))}
+        place = {"name": "MILLRACE_LAKE_URI", "value": lake.as_uri()}
+        system += _service("gateway", version, [store, registry, outgoing, log, place])
     if "agent" in components:
         system.append(_evidence(version, lake))
     return system

@@ -22,6 +22,7 @@ from millrace_services.gateway.admission import Admission
 from millrace_services.gateway.arrow_bodies import ArrowBodies
 from millrace_services.gateway.definitions import Definitions
 from millrace_services.gateway.evaluations import Evaluations
+from millrace_services.gateway.experiments.routes import ExperimentRoutes
 from millrace_services.gateway.feast_runs import FeastRuns
 from millrace_services.gateway.kept_copy import KeptCopy
 from millrace_services.gateway.service import FeatureReads, ReadMetrics
@@ -71,6 +72,7 @@ class Gateway:
         for path in ("materialize", "materialize-incremental"):
             handler = partial(self._feasts_materialize, incremental=path != "materialize")
             self.service.hot("POST", f"{FEAST}/{path}", handler if settings.materialize else self._no_materialize)
+        self._experiments = ExperimentRoutes(self.service, settings, environ, now_microseconds)
         self.service.api.get("/v1/feature-views/{namespace}/{name}/online")(self._online)
         self.service.metrics.gauge("millrace_gateway_push_bytes", "Bytes of pushes in work", lambda: admission.taken)
         metrics = self.service.metrics
@@ -127,7 +129,8 @@ class Gateway:
             try:
                 # Nothing is accepted before it can be answered, if there is anything to answer it by.
                 await definitions.first_look()
-                yield
+                async with self._experiments.running(definitions, store):
+                    yield
             finally:
                 refreshing.cancel()
                 with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""What the gateway knows of views and deployments: the newest that a registry gave, whatever becomes of the registry.
+"""What the gateway knows of views, deployments and experiments: the newest that a registry gave, come what may.
 
 It starts by the registry's answer or, where there is none, by the copy in the online store, and refuses answers that
 would put less in the place of what it has (``millrace_core.features.online.edition``).
@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import httpx
 
 from millrace_core.base.errors import RetryError
+from millrace_core.experiments.published import Experiments, experiments
 from millrace_core.features.online.edition import CATALOGUE, REVISION, Edition, refusal
 from millrace_core.features.online.kept_definitions import Head, Kept
 from millrace_core.features.online.published import Snapshot, snapshot
@@ -48,6 +49,7 @@ class Definitions:
 
     def __init__(self, client: httpx.AsyncClient, every: float, copy: Copy) -> None:
         self.current = Snapshot()
+        self.experiments = Experiments()
         self.loaded = False
         self._client = client
         self._every = every
@@ -142,10 +144,11 @@ class Definitions:
             came = _edition(answer)
         answer.raise_for_status()
         # Expressions are parsed and bound there.
-        found = await asyncio.to_thread(snapshot, answer.content, answer.headers.get("etag", ""))
+        found, its_experiments = await asyncio.to_thread(_compiled, answer.content, answer.headers.get("etag", ""))
         refused = refusal(self._edition, came, empty=found.empty)
         if not refused:
             self.current, self._edition, self._given = found, came, answer.content
+            self.experiments = its_experiments
         return refused
 
     async def _ask(self, etag: str) -> httpx.Response:
@@ -159,13 +162,13 @@ class Definitions:
         if kept is None or self.loaded:
             return
         try:
-            found = await asyncio.to_thread(snapshot, kept.body, kept.head.etag)
+            found, its_experiments = await asyncio.to_thread(_compiled, kept.body, kept.head.etag)
         except (ValueError, KeyError, TypeError) as error:
             logger.warning("the copy of the definitions cannot be used: %r", error)
             return
         if self.loaded:  # meanwhile, by the registry
             return
-        self.current = found
+        self.current, self.experiments = found, its_experiments
         self._edition = kept.head.edition
         self.loaded = True
         logger.info("the definitions are those of the copy until the registry gives newer ones")
@@ -175,6 +178,10 @@ class Definitions:
             given, self._given = self._given, None
             await self._copy.take(Head(self._edition, self.current.etag), given)
         await self._copy.see_to()
+
+
+def _compiled(body: bytes, etag: str) -> tuple[Snapshot, Experiments]:
+    return snapshot(body, etag), experiments(body)
 
 
 def _edition(answer: httpx.Response) -> Edition:

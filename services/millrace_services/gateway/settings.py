@@ -46,6 +46,24 @@ class GatewaySettings(ServerSettings, OutgoingSettings):
         alias="MILLRACE_API_ACCOUNT",
         description="Folder with the files token and ca.crt for it, as Kubernetes mounts them for a service account",
     )
+    evidence_log: Path | None = Field(
+        None,
+        alias="MILLRACE_EVIDENCE_LOG",
+        description="Folder of the log of exposures and outcomes, in which each gateway takes a part of "
+        "its own. What is not in the lake yet is lost with its volume. Empty: units are not assigned and outcomes not "
+        "taken",
+    )
+    lake_uri: str = Field(
+        "",
+        alias="MILLRACE_LAKE_URI",
+        description="Where the log is brought each minute: file:///path or s3://bucket/path. Empty: it stays as it is",
+    )
+    evidence_bytes: int = Field(
+        1024**3,
+        alias="MILLRACE_EVIDENCE_BYTES",
+        ge=1024,
+        description="Most bytes of each of both logs, exposures and outcomes; beyond them no more is taken",
+    )
     push_bytes: int = Field(
         32 * 1024 * 1024,
         alias="MILLRACE_PUSH_BYTES",

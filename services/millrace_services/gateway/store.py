@@ -69,6 +69,11 @@ class RowStore:
         with self._explained():
             return sum(await self._client.execute_all(commands))
 
+    async def execute(self, command: bytes, key: bytes, arguments: Sequence[bytes]) -> Any:
+        """The reply to a command on one key (of EVAL: the script first)."""
+        with self._explained():
+            return await self._client.execute(command, key, arguments)
+
     async def kept_head(self) -> Head | None:
         """What the copy of the definitions says of itself; None where there is none that can be read."""
         arguments = [b"0", b"%d" % (kept_definitions.HEAD_BYTES - 1)]

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, insert, se
 
 from millrace_core.base.errors import MillraceError, NotFoundError, RejectError
 from millrace_core.base.shown import shown
+from millrace_core.experiments.publishing import published_form
 from millrace_core.features.online.edition import Edition
 from millrace_services.registry import state
 from millrace_services.registry.database import Database
-from millrace_services.registry.documents import FEATURE_SERVICE, KINDS, Entry
+from millrace_services.registry.documents import EXPERIMENT, FEATURE_SERVICE, KINDS, Entry
 from millrace_services.registry.state import State
 from millrace_services.registry.tables import objects, schemas, terms
 from millrace_services.web.errors import ConflictError
@@ -162,8 +163,8 @@ class Catalogue:
             return [orjson.loads(document) for document in connection.scalars(ordered)], total or 0
 
     def definitions(self) -> Definitions:
-        """What the gateway compiles: all views with their schema hashes, deployments, feature services. Views are here
-        as they were told, which is what the operator stands by.
+        """What the gateway compiles: views with their schema hashes, deployments, feature services, experiments. Views
+        are here as they were told, which is what the operator stands by.
 
         Rendered once per change of the catalogue; until then it costs one look at its revision.
 
@@ -264,13 +265,21 @@ def _remove(connection: Connection, kind: str, namespace: str, name: str) -> int
 
 def _rendered(connection: Connection) -> bytes:
     ordered = select(objects.c.kind, objects.c.document).order_by(objects.c.namespace, objects.c.name)
-    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*_DEFINING, FEATURE_SERVICE)}
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*_DEFINING, EXPERIMENT, FEATURE_SERVICE)}
     for kind, document in connection.execute(ordered.where(objects.c.kind.in_(by_kind))):
         by_kind[kind].append(orjson.loads(document))
     views = [_definition(view) | _hashed(view) for view in by_kind["FeatureView"]]
     deployments = [_definition(deployment) for deployment in by_kind["ModelDeployment"]]
     services = [_definition(service) for service in by_kind[FEATURE_SERVICE]]
-    return orjson.dumps({"featureViews": views, "modelDeployments": deployments, "featureServices": services})
+    experiments = [published_form(experiment) for experiment in by_kind[EXPERIMENT]]
+    return orjson.dumps(
+        {
+            "featureViews": views,
+            "modelDeployments": deployments,
+            "featureServices": services,
+            "experiments": experiments,
+        }
+    )
 
 
 def _conditions(search: Search) -> list[Any]:

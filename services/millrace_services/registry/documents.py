@@ -12,7 +12,8 @@ from millrace_core.api import feature_reference
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.base.shown import shown
 
-KINDS: Final = ("FeatureView", "ModelDeployment", "Experiment")
+EXPERIMENT: Final = "Experiment"
+KINDS: Final = ("FeatureView", "ModelDeployment", EXPERIMENT)
 # Not of Kubernetes: ``feature_services`` has them.
 FEATURE_SERVICE: Final = "FeatureService"
 _CANONICAL: Final = {form: kind for kind in KINDS for form in (kind.lower(), f"{kind.lower()}s")}

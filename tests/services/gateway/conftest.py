@@ -86,7 +86,13 @@ def registry(start: StartService, tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 @pytest.fixture(scope="package")
-def gateway(start: StartService, registry: RunningService, store: Store) -> RunningService:
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the gateway's log, and of the lake beside it."""
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture(scope="package")
+def gateway(start: StartService, registry: RunningService, store: Store, evidence: Path) -> RunningService:
     return start(
         "-m",
         "millrace_services.gateway",
@@ -96,6 +102,8 @@ def gateway(start: StartService, registry: RunningService, store: Store) -> Runn
         MILLRACE_PROJECT="rides",
         MILLRACE_REFRESH_SECONDS="0.1",
         MILLRACE_STORE_TIMEOUT_SECONDS="0.5",
+        MILLRACE_EVIDENCE_LOG=str(evidence / "log"),
+        MILLRACE_LAKE_URI=(evidence / "lake").as_uri(),
     )
 
 

@@ -1,0 +1,81 @@
+"""Outcomes that were taken: out of the evidence lake, and the sums that are made of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import httpx
+import pyarrow as pa
+
+from millrace.sdk import evidence
+from millrace.sdk.tabular import Tabular
+from millrace.sdk.time_arguments import TimeArgument
+from millrace_core.base.errors import NotFoundError, RejectError, RetryError
+from millrace_data.evidence import reading_outcomes
+from millrace_data.evidence.reading_outcomes import Question
+
+GATEWAY = "MILLRACE_GATEWAY_URL"
+_REBUILD_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Outcomes(Tabular):
+    """Outcomes in the order of their times; each id once."""
+
+    table: pa.Table
+
+
+def read(
+    experiment: str | None = None,
+    *,
+    namespace: str,
+    start: TimeArgument | None = None,
+    end: TimeArgument | None = None,
+    lake: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+) -> Outcomes:
+    """Outcomes of an experiment, or of all of a namespace.
+
+    Args:
+        start, end: of when they were received, ``end`` not included; absent: the day before ``end``, and now.
+        lake: ``s3://bucket/path``, ``file:///path`` or a path; absent: ``MILLRACE_LAKE_URI``.
+        limit: at most so many rows, the newest.
+
+    Raises:
+        RejectError: no lake is named, or it may not be read. RetryError: it does not answer.
+    """
+    since, until = evidence.period(start, end)
+    question = Question(namespace, since, until, experiment, limit)
+    return Outcomes(reading_outcomes.read(evidence.lake(lake), question))
+
+
+def rebuild(experiment: str, *, namespace: str, gateway: str | None = None) -> None:
+    """Has a gateway make the sums of an experiment anew, of what was logged.
+
+    Args:
+        gateway: its URL; absent: ``MILLRACE_GATEWAY_URL``.
+
+    Raises:
+        RejectError: no gateway is named. NotFoundError: it knows no such experiment. RetryError: it does not answer, or
+        not with success.
+    """
+    url = (gateway or os.environ.get(GATEWAY, "")).rstrip("/")
+    if not url:
+        raise RejectError(
+            "no gateway is named",
+            hint=f"Pass its URL, or set {GATEWAY}; on the command line it is --gateway",
+            field="gateway",
+        )
+    try:
+        answer = httpx.post(f"{url}/experiments/{namespace}/{experiment}/rebuild", json={}, timeout=_REBUILD_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise RetryError(f"the gateway at {url} does not answer: {error}", field="gateway") from error
+    if answer.is_success:
+        return
+    try:
+        told = str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        told = f"it answered {answer.status_code}"
+    kind = NotFoundError if answer.status_code == httpx.codes.NOT_FOUND else RetryError
+    raise kind(f"the sums of {namespace}/{experiment} were not rebuilt: {told}")
