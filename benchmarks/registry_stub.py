@@ -11,10 +11,11 @@ from typing import Any
 from millrace_core.features.online.edition import CATALOGUE, REVISION
 
 
-def start(specs: Mapping[str, Any]) -> ThreadingHTTPServer:
-    """Serves feature views, given as name to spec, on a free port of 127.0.0.1 until ``shutdown``."""
+def start(specs: Mapping[str, Any], experiments: Sequence[Any] = ()) -> ThreadingHTTPServer:
+    """Serves feature views, given as name to spec, and experiments as they are published, on a free port of 127.0.0.1
+    until ``shutdown``."""
     views = [{"metadata": {"name": name, "namespace": "default"}, "spec": spec} for name, spec in specs.items()]
-    body = json.dumps({"featureViews": views, "modelDeployments": []}).encode()
+    body = json.dumps({"featureViews": views, "modelDeployments": [], "experiments": experiments}).encode()
 
     class Definitions(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
