@@ -102,8 +102,9 @@ EXTRAS_OF_PROCESSES: Final = {name: process.extra or name for name, process in P
 # Imported without being named in an extra: what brings them is.
 BROUGHT: Final = {"starlette": "fastapi", "botocore": "boto3", "hiredis": "redis", "pydantic_core": "pydantic"}
 # Named in an extra without being imported by us: drivers that a database's URL names, and
-# replies that the Redis client takes where it is installed, and what catalogs of the type glue need.
-UNSEEN: Final = {"psycopg", "pymysql", "boto3"}
+# replies that the Redis client takes where it is installed, what catalogs of the type glue need,
+# and statistics, which the operator loads for an Experiment that has some.
+UNSEEN: Final = {"psycopg", "pymysql", "boto3", "numpy", "scipy"}
 
 # Modules of sources whose libraries have extras of their own.
 OPENED_BY_NAME: Final = ("database_door", "delta", "iceberg", "iceberg_door", "iceberg_files", "warehouse")

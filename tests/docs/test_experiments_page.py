@@ -16,10 +16,14 @@ FILE = re.compile(r"^```json\n# (\S+\.json)\n(.*?)^```$", re.DOTALL | re.MULTILI
 SESSION = re.compile(r"^```console\n\$ millrace ([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def test_the_canary_of_the_page_is_one() -> None:
+def test_what_the_page_applies_is_taken() -> None:
     pieces = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    [canary] = [each for each in pieces if "kind: Experiment" in each]
-    assert checking.check(yaml.safe_load(canary)).faults == []
+    [whole] = [yaml.safe_load(each) for each in pieces if "kind: Experiment" in each]
+    by_units, by_guardrails = (yaml.safe_load(each) for each in pieces if "role: guardrail" in each)
+    assert checking.check(whole).faults == []
+    envelope = {key: whole[key] for key in ("apiVersion", "kind", "metadata")}
+    assert checking.check({**envelope, **by_units}).faults == []
+    assert checking.check({**envelope, "spec": {**whole["spec"], **by_guardrails}}).faults == []
 
 
 def test_every_command_of_the_page_prints_what_stands_there(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -397,7 +397,7 @@ class Operator:
     async def _reconcile(self, controller: str, key: Key) -> Requeue | None:
         if controller == "deployment":
             return await reconcile_deployment(self.cluster, self._platform, key)
-        return await _RECONCILES[controller](self.cluster, key)
+        return await _service(self.cluster, self._platform, key)
 
     async def _list(self, resource: r.Resource) -> None:
         """As the runtime does, but of one namespace."""
@@ -421,12 +421,10 @@ class Operator:
         ]
 
 
-async def _service(cluster: CachedClient, key: Key) -> Requeue | None:
-    facts = FactGatherer(sources(cluster), deadline=FACTS_SECONDS, clock=cluster.now)
+async def _service(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:
+    known = sources(cluster, platform.gateway_url, platform.prometheus_url)
+    facts = FactGatherer(known, deadline=FACTS_SECONDS, clock=cluster.now)
     return await reconcile_service(cluster, facts, key)
-
-
-_RECONCILES: dict[str, Callable[[CachedClient, Key], Awaitable[Requeue | None]]] = {"service": _service}
 
 
 def normal(documents: list[Object]) -> list[Object]:

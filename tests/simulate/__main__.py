@@ -5,6 +5,7 @@
 - Power: experiments with the effect that was planned for, of the size that is planned: at least the planned power.
 - Coverage: the interval of every look holds the true effect in 1 - alpha of the experiments, at all looks together.
 - Regret of a bandit beside an even split.
+- Canaries with a guardrail, from start to end: harm is taken back within three looks, and what does none is promoted.
 
 Many experiments are computed at once, by the formulas that decide: sums of units per look in, evidence and intervals
 out. A few are judged one by one by ``judge`` itself, look by look, which has to say the same.
@@ -27,6 +28,7 @@ from millrace_core.experiments.metric import Epoch, Kind, Sums
 from millrace_core.stats import bandit, group_sequential, power, sequential
 from millrace_core.stats.power import LOOKS, Method
 from millrace_core.stats.sums import Counts, Moments, Pairs
+from tests.simulate.canaries import canary
 from tests.simulate.many import METRICS, Floats, Looks, Metric, effects, simulate
 
 ALPHA: Final = 0.05
@@ -175,6 +177,16 @@ def regret(runs: int) -> bool:
     return line("runs in which it is above the even split's", worse / runs, 0.05, most=True) and kept
 
 
+def canaries(runs: int) -> bool:
+    """Of requests 1% fail, and of a harmful challenger's 2%."""
+    harmful = [canary(0.02, run) for run in range(runs)]
+    harmless = [canary(0.01, run) for run in range(runs)]
+    soon = sum(phase == "Failed" and looks <= 3 for phase, looks in harmful) / runs
+    kept = line("harmful canaries rolled back within three looks", soon, 0.99, most=False)
+    shipped = sum(phase == "Succeeded" for phase, _ in harmless) / runs
+    return line("harmless canaries promoted", shipped, 0.95, most=False) and kept
+
+
 def main(arguments: list[str]) -> int:
     """Prints the rates; returns 1 where a limit is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulate", description=__doc__)
@@ -190,6 +202,7 @@ def main(arguments: list[str]) -> int:
         ),
         (f"{several} A/A experiments each, judged one by one", lambda: judged(several)),
         ("Bandit", lambda: regret(runs)),
+        (f"{runs // 2} canaries each", lambda: canaries(runs // 2)),
     ):
         began = time.perf_counter()
         print(title, flush=True)

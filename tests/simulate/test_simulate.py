@@ -13,4 +13,4 @@ def test_peeked_experiments_keep_alpha_power_and_coverage(capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert printed.count("at most") == 14
-    assert printed.count("at least") == 12
+    assert printed.count("at least") == 14

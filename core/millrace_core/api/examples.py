@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from millrace_core.api import base, experiment_assignment, feature_reference, gates, modeldeployment, source
+from millrace_core.api import (
+    base,
+    experiment_assignment,
+    experiment_metrics,
+    feature_reference,
+    gates,
+    modeldeployment,
+    source,
+)
 from millrace_core.base import duration
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -27,6 +35,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     modeldeployment.SERVICE: ("churn", "churn-eu"),
     feature_reference.PATTERN: ("user-stats:visits", "user-stats as sender(user_id=sender_id):visits"),
     experiment_assignment.HEADER: ("x-arm", "x_tester"),
+    experiment_metrics.MDE: ("2%", "0.01"),
+    experiment_metrics.OUTCOME: ("click", "order.value"),
 }
 
 

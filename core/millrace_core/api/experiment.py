@@ -20,7 +20,14 @@ from millrace_core.api.base import (
     list_map,
 )
 from millrace_core.api.experiment_assignment import HEADER, Assignment, AssignmentStatus
-from millrace_core.api.experiment_metrics import MAX_METRICS, Analysis, AnalysisStatus, Metric
+from millrace_core.api.experiment_metrics import (
+    MAX_METRICS,
+    Analysis,
+    AnalysisStatus,
+    ArmStatus,
+    Metric,
+    PlanStatus,
+)
 from millrace_core.api.modeldeployment import MAX_SERVICE, SERVICE
 
 MAX_STEPS = 20
@@ -41,6 +48,7 @@ TERMINAL: tuple[Phase, ...] = ("Succeeded", "Failed", "Inconclusive")
 
 # CEL: nothing is frozen yet, and the steps that have been taken are those of the status.
 _UNBEGUN = "!has(oldSelf.status) || !has(oldSelf.status.definition)"
+_PRIMARY = "(has({0}.spec.metrics) ? {0}.spec.metrics.filter(m, m.role == 'primary') : [])"
 _STEPS_TAKEN = (
     f"{list(range(MAX_STEPS))}.all(i, i > oldSelf.status.stepIndex || i < self.spec.steps.size() && "
     "self.spec.steps[i].weight == oldSelf.status.steps[i].weight && "
@@ -142,8 +150,8 @@ class ExperimentSpec(ApiModel):
         default=None,
         min_length=1,
         max_length=MAX_METRICS,
-        description="What is looked at while it runs, for each challenger with traffic. They may be changed at any "
-        "time: the next look is at the new ones.",
+        description="What is looked at while it runs, for each challenger with traffic. The primary one is frozen once "
+        "the experiment is Ready; others may be changed, and the next look is at the new ones.",
         json_schema_extra=list_map("name"),
     )
     analysis: Analysis | None = Field(
@@ -156,8 +164,13 @@ class ExperimentSpec(ApiModel):
     )
     on_failure: Literal["Rollback", "Pause"] = Field(
         default="Rollback",
-        description="What happens when a guardrail is beyond its limit: Rollback, or Pause, with the weights as they "
-        "are, until a command.",
+        description="What happens when a guardrail is beyond its limit, or the primary metric worse: Rollback, or "
+        "Pause, with the weights as they are, until a command.",
+    )
+    on_inconclusive: Literal["Pause", "KeepControl"] = Field(
+        default="Pause",
+        description="What happens when the planned units, or maxRuntime, are over and nothing was found: Pause, until "
+        "a command, or KeepControl, which ends it with all traffic at the control.",
     )
 
     rules: ClassVar = (
@@ -174,6 +187,10 @@ class ExperimentSpec(ApiModel):
             "the challengers' weights must not sum to more than 100",
         ),
         *experiment_types.rules(),
+        Rule(
+            "!has(self.metrics) || self.metrics.filter(m, m.role == 'primary').size() <= 1",
+            "at most one of spec.metrics may have the role primary: one number decides",
+        ),
         Rule(
             "!has(self.steps) || self.steps.map(s, s.weight).isSorted()",
             "the weights of spec.steps must not fall: a ramp never takes a user back",
@@ -274,17 +291,30 @@ class ExperimentStatus(StatusModel):
         json_schema_extra=ATOMIC_LIST,
     )
     analysis: AnalysisStatus | None = Field(default=None, description="The last look at the metrics.")
+    plan: PlanStatus | None = Field(
+        default=None, description="What the primary metric needs; frozen when the experiment became Ready."
+    )
+    arms: list[ArmStatus] | None = Field(
+        default=None,
+        max_length=10,
+        description="What the units of each arm have done so far, by the primary metric.",
+        json_schema_extra=list_map("name"),
+    )
+    days_left: int | None = Field(
+        default=None, description="Days until the planned units have come, at the pace so far, within the runtimes."
+    )
+    summary: str | None = Field(default=None, description="Where an experiment with metrics stands, in one sentence.")
     health: str | None = Field(
         default=None,
-        description="Of an experiment with metrics, while it runs: healthy, no data, guardrail, or waiting for the "
-        "first look.",
+        description="Of an experiment with metrics, while it runs: healthy, no data, guardrail, sample ratio, or "
+        "waiting for the first look.",
     )
     decision: FinalDecision | None = Field(default=None, description="How the experiment ended, and why.")
     conditions: list[Condition] | None = Field(
         default=None,
         max_length=16,
         description="Accepted, TargetsReady, RouteProgrammed, Completed and Ready; with metrics MetricsAvailable and "
-        "GuardrailsOK; FactsAvailable once one failed.",
+        "GuardrailsOK, with a primary one SampleRatioOK; FactsAvailable once one failed.",
         json_schema_extra=list_map("type"),
     )
 
@@ -316,6 +346,20 @@ class Experiment(ApiModel):
             f"{_UNBEGUN} || self.spec.assignment == oldSelf.spec.assignment",
             "spec.assignment is frozen once the experiment is Ready, or units would change arms; a rerun with another "
             "one is a new object",
+        ),
+        Rule(
+            f"{_UNBEGUN} || {_PRIMARY.format('self')} == {_PRIMARY.format('oldSelf')}",
+            "the primary metric is frozen once the experiment is Ready, since its size was planned. A rerun with "
+            "another is a new object",
+        ),
+        Rule(
+            f"{_UNBEGUN} || !has(oldSelf.status.plan) || has(self.spec.analysis) == has(oldSelf.spec.analysis) && "
+            "(!has(self.spec.analysis) || self.spec.analysis.method == oldSelf.spec.analysis.method && "
+            "self.spec.analysis.alpha == oldSelf.spec.analysis.alpha && "
+            "self.spec.analysis.power == oldSelf.spec.analysis.power && "
+            "self.spec.analysis.srm == oldSelf.spec.analysis.srm)",
+            "method, alpha, power and srm of spec.analysis are frozen in status.plan, as is whether there is one; a "
+            "rerun with others is a new object",
         ),
         Rule(
             f"{_UNBEGUN} || (has(self.spec.steps) ? "

@@ -31,7 +31,7 @@ class TypeSchema:
 EXPERIMENT_TYPES: Final = (
     TypeSchema(
         "ABTest",
-        "holds its weights until a command ends it",
+        "holds its weights, or those of its last step, until its primary metric decides or a command ends it",
         (
             Rule(
                 "has(self.steps) || self.arms.all(a, a.control || has(a.weight))",
@@ -46,6 +46,10 @@ EXPERIMENT_TYPES: Final = (
             Rule(
                 "self.arms.size() == 2 && self.arms.all(a, !has(a.weight))",
                 "a Canary has one control and one challenger, without weights: its weights come from spec.steps",
+            ),
+            Rule(
+                "!has(self.metrics) || self.metrics.all(m, m.role != 'primary')",
+                "a Canary is ended by its guardrails and its steps; a primary metric decides an ABTest",
             ),
         ),
     ),

@@ -7,7 +7,7 @@ missing or cannot be computed is a pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from scipy import special
@@ -192,6 +192,8 @@ def _challengers(
         look, fractions = _look(pair.effect, rules, alpha, before)
         if rules.method == "fixed" and len(epochs) == 1 and rules.kind == "proportion":
             look = _pooled(epochs[0], control, arm, alpha) or look
+        if rules.kind == "proportion":
+            look = replace(look, interval=Interval(max(look.interval.low, -1.0), min(look.interval.high, 1.0)))
         found[arm] = Challenger(pair, look, _lift(pair, rules, alpha, fractions), 1.0, fractions)
     adjusted = holm([each.look.p if each.look else 1.0 for each in found.values()])
     return {

@@ -8,7 +8,8 @@ from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.identity.experiment_definition import experiment_definition
 from millrace_operators.experiment.observation import Observation
 from millrace_operators.experiment.ramp import keeps_frozen_steps
-from millrace_operators.experiment.types import TYPES
+from millrace_operators.experiment.size import plan_of
+from millrace_operators.experiment.types import TYPES, type_of
 from millrace_operators.routing.champion import may_control
 
 BUSY: Final = "ServiceBusy"
@@ -27,6 +28,7 @@ def objection(observation: Observation) -> RejectError | None:
         or _wrong_arm(observation)
         or _busy(observation)
         or _not_champion(observation)
+        or _unplannable(observation)
     )
 
 
@@ -117,3 +119,12 @@ def _not_champion(observation: Observation) -> RejectError | None:
         field="spec.arms",
         reason=NOT_CHAMPION,
     )
+
+
+def _unplannable(observation: Observation) -> RejectError | None:
+    """No size is enough for what the primary metric is to find."""
+    try:
+        plan_of(observation.spec, type_of(observation.spec.type).frozen_steps(observation.spec))
+    except RejectError as error:
+        return error
+    return None

@@ -17,7 +17,7 @@ from millrace_operators.experiment.assignment import with_assignment
 from millrace_operators.experiment.confirmation import confirmed
 from millrace_operators.experiment.decision import Decision, ServiceDecision
 from millrace_operators.experiment.desired import split_of
-from millrace_operators.experiment.health import health
+from millrace_operators.experiment.health import with_health
 from millrace_operators.experiment.looks import look_times, with_look
 from millrace_operators.experiment.observation import (
     ENDING,
@@ -92,7 +92,7 @@ def decide_experiment(observation: Observation) -> Decision:
     looked = with_look(observation.after(current))
     verdict = judge(observation.after(looked))
     status = looked.model_copy(update={"phase": observation.phase, **verdict.changes})
-    status = status.model_copy(update={"health": health(observation.after(status))})
+    status = with_health(observation, status)
     status = _with_definition(observation, _with_weights(observation, _with_unready_since(observation, status)))
     status = with_assignment(observation, status)
     edited = status.phase in SPLITTING and current is not observation.status

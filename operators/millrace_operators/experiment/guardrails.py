@@ -7,17 +7,17 @@ from typing import Final
 from millrace_core.api.experiment_metrics import Measurement
 from millrace_core.base import timestamps
 from millrace_operators.experiment.looks import (
-    BEYOND,
-    GUARDRAIL,
+    DECIDING,
     NO_DATA,
-    analysis_of,
     looked_at_step,
     max_hold,
     measured_arms,
     no_data_since,
 )
 from millrace_operators.experiment.observation import HOLDING, LIVE, PAUSED, RUNNING, Observation
+from millrace_operators.experiment.outcomes import BEYOND, TOO_FEW
 from millrace_operators.experiment.schedule import next_step_at
+from millrace_operators.experiment.size import analysis_of
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import INCONCLUSIVE, ROLLBACK, Verdict, pause, roll_back
 
@@ -30,14 +30,16 @@ def harmful(observation: Observation) -> Verdict | None:
     found = next((each for each in guardrails(observation) if each.failures >= limit), None)
     if found is None or observation.phase not in LIVE:
         return None
-    message = f"{found.message or found.metric}, at {found.failures} looks in a row"
+    message = found.message or found.metric
+    if all(metric.kind is None for metric in observation.spec.metrics or () if metric.name == found.metric):
+        message = f"{message}, at {found.failures} looks in a row"
     if observation.spec.on_failure == "Rollback":
         return roll_back(ROLLBACK, "GuardrailViolated", message)
     return None if observation.phase == PAUSED else pause(observation, "GuardrailViolated", message, warning=True)
 
 
 def without_data(observation: Observation) -> Verdict | None:
-    """A guardrail has no data: nothing moves. What lasts too long is given up, as its type does it."""
+    """What decides has no data: nothing moves. What lasts too long is given up, as its type does it."""
     if observation.phase not in (RUNNING, HOLDING):
         return None
     since = no_data_since(observation)
@@ -57,7 +59,7 @@ def without_data(observation: Observation) -> Verdict | None:
 def _data_again(observation: Observation) -> Verdict | None:
     if observation.phase != HOLDING:
         return None
-    message = "every guardrail has data again; the step's hold begins anew"
+    message = "there are data again; the step's hold begins anew"
     return Verdict("DataAgain", message, {"phase": RUNNING, "step_started_at": observation.now})
 
 
@@ -66,16 +68,17 @@ def step_waits_for_look(observation: Observation) -> Verdict | None:
     due = next_step_at(observation)
     if not measured_arms(observation) or due is None or observation.now < due:
         return None
-    failing = next((each.message for each in guardrails(observation) if each.state == BEYOND), None)
-    if failing:
-        return Verdict("GuardrailFailing", f"{failing}; the next step waits")
+    failing = next((each for each in guardrails(observation) if each.state in (BEYOND, TOO_FEW)), None)
+    if failing is not None:
+        reason = "GuardrailFailing" if failing.state == BEYOND else TOO_FEW
+        return Verdict(reason, f"{failing.message}; the next step waits")
     if not looked_at_step(observation):
         return Verdict("AwaitingLook", "the next step waits for a look at the metrics")
     return None
 
 
 def guardrails(observation: Observation) -> list[Measurement]:
-    """What the last look came to, of guardrails alone."""
-    names = {metric.name for metric in observation.spec.metrics or () if metric.role == GUARDRAIL}
+    """What the last look came to, of guardrails and of a primary metric that has no data."""
+    names = {metric.name for metric in observation.spec.metrics or () if metric.role in DECIDING}
     analysis = observation.status.analysis
     return [each for each in (analysis and analysis.measurements) or () if each.metric in names]

@@ -7,29 +7,31 @@ restart. Whatever is not a number is no data: an outage, NaN, no series, several
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from millrace_core.api.experiment import Arm, ExperimentSpec, ExperimentStatus
-from millrace_core.api.experiment_metrics import Analysis, AnalysisStatus, Measurement, Metric
+from millrace_core.api.experiment_metrics import AnalysisStatus, Measurement, Metric
 from millrace_core.base import duration
+from millrace_core.base.errors import RejectError
 from millrace_operators.experiment.observation import LIVE, Observation
+from millrace_operators.experiment.outcomes import BEYOND, WITHIN, OutcomeLook, look_at_outcomes
+from millrace_operators.experiment.primary import decided_between
 from millrace_operators.experiment.schedule import hold_began_at
-from millrace_operators.facts.fact import NOT_GATHERED, Fact, Failed, Known, describe
+from millrace_operators.experiment.size import analysis_of
+from millrace_operators.facts.fact import NOT_GATHERED, Fact, FactRequest, Failed, Known, describe
+from millrace_operators.facts.outcome_sums import OutcomeSums
 from millrace_operators.facts.prometheus import PrometheusNumber
 
-WITHIN: Final = "Within"
-BEYOND: Final = "Beyond"
 NO_DATA: Final = "NoData"
-GUARDRAIL: Final = "guardrail"
+# Roles without whose data nothing goes on.
+DECIDING: Final = ("guardrail", "primary")
 
 _SOON: Final = timedelta(seconds=1)
 _PLACEHOLDER: Final = re.compile(r"\{\{(\w+)\}\}")
-
-
-def analysis_of(spec: ExperimentSpec) -> Analysis:
-    """The spec's, or what it is by default."""
-    return spec.analysis or Analysis()
+# Of a metric and an arm.
+_Key = tuple[str, str]
 
 
 def next_look_at(observation: Observation) -> datetime | None:
@@ -56,7 +58,8 @@ def look_times(observation: Observation) -> list[datetime]:
     given_up = blind + max_hold(observation) if blind is not None else None
     # One that is due and has no answers yet: what it asks for was not known when facts were gathered.
     due = observation.now + _SOON if due is not None and due <= observation.now else due
-    return [time for time in (due, given_up) if time is not None]
+    times = [due, given_up, *(decided_between(observation) or ())]
+    return [time for time in times if time is not None]
 
 
 def measured_arms(observation: Observation) -> list[Arm]:
@@ -66,7 +69,7 @@ def measured_arms(observation: Observation) -> list[Arm]:
 
 
 def no_data_since(observation: Observation) -> datetime | None:
-    """Since when a guardrail has no data; None where all have, or none is any more."""
+    """Since when what decides has no data; None where it has, or there is no metric any more."""
     analysis = observation.status.analysis
     return analysis.no_data_since if analysis and observation.spec.metrics else None
 
@@ -76,13 +79,14 @@ def max_hold(observation: Observation) -> timedelta:
     return timedelta(seconds=duration.seconds(analysis_of(observation.spec).max_hold, field="spec.analysis.maxHold"))
 
 
-def asked(observation: Observation) -> dict[tuple[str, str], PrometheusNumber]:
+def asked(observation: Observation) -> dict[_Key, FactRequest[Any]]:
     """What a look that is due has to know, by metric and arm; empty where none is."""
     due = next_look_at(observation)
     if due is None or observation.now < due:
         return {}
+    sums = OutcomeSums(observation.namespace, observation.name)
     return {
-        (metric.name, arm.name): PrometheusNumber(metric.name, arm.name, _query(observation, metric, arm))
+        (metric.name, arm.name): sums if metric.kind else _number(observation, metric, arm)
         for metric in observation.spec.metrics or ()
         for arm in measured_arms(observation)
     }
@@ -94,13 +98,22 @@ def with_look(observation: Observation) -> ExperimentStatus:
     facts = {key: observation.facts.get(request) for key, request in requests.items()}
     if not facts or any(isinstance(fact, Failed) and fact.reason == NOT_GATHERED for fact in facts.values()):
         return status
-    before = {(each.metric, each.arm): each for each in (status.analysis and status.analysis.measurements) or ()}
     metrics = {metric.name: metric for metric in observation.spec.metrics or ()}
-    measured = [_measurement(metrics[key[0]], requests[key], fact, before.get(key)) for key, fact in facts.items()]
-    blind = any(each.state == NO_DATA and metrics[each.metric].role == GUARDRAIL for each in measured)
+    numbers = {key: fact for key, fact in facts.items() if metrics[key[0]].kind is None}
+    units = {key: fact for key, fact in facts.items() if metrics[key[0]].kind is not None}
+    outcomes = _outcomes(observation, units)
+    measured = [*_numbers(observation, metrics, requests, numbers), *outcomes.measurements]
+    blind = any(each.state == NO_DATA and metrics[each.metric].role in DECIDING for each in measured)
     since = (status.analysis.no_data_since if status.analysis else None) or observation.now
-    analysis = AnalysisStatus(looked_at=observation.now, no_data_since=since if blind else None, measurements=measured)
-    return status.model_copy(update={"analysis": analysis})
+    analysis = AnalysisStatus(
+        looked_at=observation.now,
+        no_data_since=since if blind else None,
+        measurements=measured or None,
+        past=list(outcomes.past) or None,
+        primary=outcomes.primary,
+    )
+    arms = list(outcomes.arms) if outcomes.arms is not None else None
+    return status.model_copy(update={"analysis": analysis, "arms": arms})
 
 
 def without_failures(status: ExperimentStatus) -> AnalysisStatus | None:
@@ -112,11 +125,47 @@ def without_failures(status: ExperimentStatus) -> AnalysisStatus | None:
     return analysis.model_copy(update={"no_data_since": None, "measurements": measured or None})
 
 
-def _measurement(
-    metric: Metric, request: PrometheusNumber, fact: Fact[float], before: Measurement | None
-) -> Measurement:
-    failures, message = before.failures if before else 0, None
+def _outcomes(observation: Observation, facts: Mapping[_Key, Fact[Any]]) -> OutcomeLook:
+    """What units say; where they say nothing, all that is known of before is kept."""
+    status = observation.status
+    analysis = status.analysis
+    if not facts:
+        return OutcomeLook()
+    fact, arms = next(iter(facts.values())), [arm.name for arm in measured_arms(observation)]
+    request = OutcomeSums(observation.namespace, observation.name)
+    try:
+        if isinstance(fact, Known):
+            return look_at_outcomes(observation, fact.value, arms)
+        why = describe(request, fact)
+    except RejectError as error:
+        why = f"{request} is not known: {error}"
+    before = {(each.metric, each.arm): each.failures for each in (analysis and analysis.measurements) or ()}
+    none = tuple(
+        Measurement(metric=metric, arm=arm, state=NO_DATA, failures=before.get((metric, arm), 0), message=why)
+        for metric, arm in facts
+    )
+    past = tuple((analysis and analysis.past) or ())
+    arms_before = tuple(status.arms) if status.arms is not None else None
+    return OutcomeLook(none, past, analysis.primary if analysis else None, arms_before)
+
+
+def _numbers(
+    observation: Observation,
+    metrics: Mapping[str, Metric],
+    requests: Mapping[_Key, FactRequest[Any]],
+    facts: Mapping[_Key, Fact[Any]],
+) -> list[Measurement]:
+    """What Prometheus says."""
+    analysis = observation.status.analysis
+    before = {(each.metric, each.arm): each.failures for each in (analysis and analysis.measurements) or ()}
+    return [
+        _measurement(metrics[key[0]], key[1], requests[key], fact, before.get(key, 0)) for key, fact in facts.items()
+    ]
+
+
+def _measurement(metric: Metric, arm: str, request: FactRequest[Any], fact: Fact[float], failures: int) -> Measurement:
     value = fact.value if isinstance(fact, Known) else None
+    message = None
     if value is None:
         # What it had shown before an outage is neither forgotten nor made worse.
         state, message = NO_DATA, describe(request, fact)
@@ -124,9 +173,7 @@ def _measurement(
         state, failures, message = BEYOND, failures + 1, f"{request} is {value:g}, {limit}"
     else:
         state, failures = WITHIN, 0
-    return Measurement(
-        metric=request.metric, arm=request.arm, state=state, value=value, failures=failures, message=message
-    )
+    return Measurement(metric=metric.name, arm=arm, state=state, value=value, failures=failures, message=message)
 
 
 def _limit(metric: Metric, value: float) -> str:
@@ -138,7 +185,7 @@ def _limit(metric: Metric, value: float) -> str:
     return ""
 
 
-def _query(observation: Observation, metric: Metric, arm: Arm) -> str:
+def _number(observation: Observation, metric: Metric, arm: Arm) -> PrometheusNumber:
     values = {
         "service": observation.spec.service,
         "namespace": observation.namespace,
@@ -146,7 +193,8 @@ def _query(observation: Observation, metric: Metric, arm: Arm) -> str:
         "arm": arm.name,
         "interval": f"{_interval(observation.spec).total_seconds():.0f}s",
     }
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], metric.source.prometheus)
+    query = _PLACEHOLDER.sub(lambda found: values[found[1]], metric.source.prometheus or "")
+    return PrometheusNumber(metric.name, arm.name, query)
 
 
 def _measured_since(observation: Observation) -> datetime | None:

@@ -26,7 +26,9 @@ from millrace_operators.experiment.observation import (
     SPLITTING,
     Observation,
 )
+from millrace_operators.experiment.primary import out_of_time, primary_decided, split_differs
 from millrace_operators.experiment.schedule import next_step_at
+from millrace_operators.experiment.size import plan_of
 from millrace_operators.experiment.types import type_of
 from millrace_operators.experiment.verdict import (
     FINAL_PHASE,
@@ -39,7 +41,7 @@ from millrace_operators.experiment.verdict import (
 )
 
 # What is resolved when all stands ready, and let go when it does not any more.
-_FROZEN: Final = ("definition", "steps", "step_index", "assignment")
+_FROZEN: Final = ("definition", "steps", "step_index", "assignment", "plan")
 
 
 def judge(observation: Observation) -> Verdict:
@@ -160,11 +162,13 @@ def startable(observation: Observation) -> Verdict | None:
     """Everything stands: freeze what was resolved, and ask for the first split."""
     if observation.phase != PENDING:
         return None
+    steps = type_of(observation.spec.type).frozen_steps(observation.spec)
     changes = {
         "phase": READY,
         "definition": experiment_definition(observation.spec),
-        "steps": type_of(observation.spec.type).frozen_steps(observation.spec),
+        "steps": steps,
         "step_index": 0,
+        "plan": plan_of(observation.spec, steps),
     }
     return Verdict("Ready", "all arms are ready; the route is being prepared", changes)
 
@@ -213,6 +217,9 @@ POLICY: Final[tuple[Callable[[Observation], Verdict | None], ...]] = (
     route_fought_over,
     halted,
     without_data,
+    out_of_time,
+    split_differs,
+    primary_decided,
     mesh_absent,
     targets_not_ready,
     startable,

@@ -73,6 +73,7 @@ def _of_the_end(before: list[ConditionDict] | None, status: ExperimentStatus) ->
         conditions.TARGETS_READY,
         conditions.ROUTE_PROGRAMMED,
         conditions.METRICS_AVAILABLE,
+        conditions.SAMPLE_RATIO_OK,
         conditions.GUARDRAILS_OK,
     )
     kept = [found for kind in kinds if (found := conditions.find(before, kind)) is not None]

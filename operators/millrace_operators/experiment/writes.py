@@ -43,6 +43,7 @@ _REPORTED: Final = (
     conditions.ROUTE_PROGRAMMED,
     conditions.FACTS_AVAILABLE,
     conditions.METRICS_AVAILABLE,
+    conditions.SAMPLE_RATIO_OK,
     conditions.GUARDRAILS_OK,
 )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from millrace_kube.cached_client import CachedClient
 from millrace_operators.facts.live_objects import LiveObjects
+from millrace_operators.facts.outcome_sums import Outcomes
 from millrace_operators.facts.prometheus import Prometheus
 from millrace_operators.facts.source import FactSource
 from millrace_operators.facts.stored_views import StoredViews
@@ -23,5 +24,6 @@ def sources(cluster: CachedClient, gateway_url: str = "", prometheus_url: str = 
     return [
         LiveObjects(cluster),
         Prometheus(prometheus_url, cluster.now),
+        Outcomes(gateway_url, cluster.now),
         *([StoredViews(gateway_url, cluster.now)] if gateway_url else []),
     ]

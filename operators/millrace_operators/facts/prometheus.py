@@ -9,17 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import aiohttp
-
 from millrace_core.base.errors import RejectError, ReportError, RetryError
 from millrace_core.base.shown import shown
 from millrace_core.base.timeouts import ANSWER_SECONDS
 from millrace_operators.facts.fact import FactRequest
+from millrace_operators.facts.http_answer import answer_of
 from millrace_operators.facts.source import FactSource, NoReading, Reading
 
-# An answer with one number has a few hundred bytes; one with thousands of series is not read to its end.
-_MOST_BYTES: Final = 1 << 20
-_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 _OLDEST: Final = timedelta(minutes=2)
 _WIDTH: Final = 300
 
@@ -60,26 +56,9 @@ class Prometheus(FactSource):
                 "the operator knows no Prometheus",
                 hint="Set MILLRACE_PROMETHEUS_URL (the chart's operator.prometheusUrl)",
             )
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         query = {"query": request.query, "timeout": f"{ANSWER_SECONDS:g}s"}
-        try:
-            async with (
-                aiohttp.ClientSession(trust_env=True, timeout=timeout) as session,
-                session.get(self._url, params=query) as answer,
-            ):
-                status, body = answer.status, await _body(answer.content)
-        except _NO_ANSWER as error:
-            raise RetryError(f"no answer: {error or type(error).__name__}") from error
+        status, body = await answer_of(self._url, query)
         return _reading(status, body, self._now())
-
-
-async def _body(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise RejectError("the answer has more than a MiB", hint="Let the query sum up to one series")
-    return bytes(body)
 
 
 def _reading(status: int, body: bytes, now: datetime) -> Reading[float] | NoReading:

@@ -13,6 +13,7 @@ from millrace_core.experiments.judging import Judgement, PastLooks, Rules, judge
 from millrace_core.experiments.metric import Epoch, Pair, Sums
 from millrace_core.stats.power import METHODS, Method
 from millrace_core.stats.results import Effect, Inconclusive
+from millrace_core.stats.sequential import ConfidenceSequence
 from millrace_core.stats.sums import Counts, Moments, Pairs
 
 EVEN = {"control": 50.0, "v2": 50.0}
@@ -137,6 +138,23 @@ def test_of_several_challengers_each_has_a_part_of_alpha() -> None:
     assert (best.verdict, best.arm) == ("Promote", "v3")
     both = judged(epoch(weights, control=(10_000, 1000), v2=(10_000, 700), v3=(10_000, 1000)), planned=10**6)
     assert both.verdict == "Continue"
+
+
+def test_the_interval_of_one_of_several_challengers_is_that_of_its_part_of_alpha() -> None:
+    weights = {"control": 1.0, "v2": 1.0, "v3": 1.0}
+    found = judged(epoch(weights, control=(10_000, 1000), v2=(10_000, 1088), v3=(10_000, 1000))).challengers["v2"]
+    assert isinstance(found.pair, Pair)
+    assert found.look is not None
+    sequence = ConfidenceSequence(20_000, 0.05 / 2)
+    sequence.update(found.pair.effect)
+    assert found.look.interval == sequence.get().interval
+
+
+def test_no_interval_of_a_difference_of_shares_reaches_beyond_what_shares_can_be() -> None:
+    for method in METHODS:
+        look = judged(epoch(control=(3, 0), v2=(3, 3)), method=method, planned=6, min_units=1).challengers["v2"].look
+        assert look is not None
+        assert -1 <= look.interval.low < look.interval.high == 1
 
 
 def test_what_was_significant_at_a_look_stays_so() -> None:

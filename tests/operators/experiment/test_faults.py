@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from millrace_kube import resources as r
 from millrace_kube.resources import Object
@@ -110,6 +113,43 @@ async def test_a_canary_from_its_start_to_its_promotion_and_deletion(world: Worl
         return left(world)
 
     await killed_at_every_write(world, faults, chapter, 15)
+
+
+@pytest.mark.slow
+async def test_a_canary_that_its_guardrail_takes_back(world: World, faults: Faults) -> None:
+    """Prometheus is a real server, whose answer is harm from the second step on."""
+
+    async def answer(request: web.Request) -> web.Response:
+        errors = "0.01" if world.status(EXP, "ramp")["stepIndex"] == 0 else "0.5"
+        assert request.query["query"] == 'errors{deployment="v2"}'
+        result = {"resultType": "scalar", "result": [world.now.timestamp(), errors]}
+        return web.json_response({"status": "success", "data": result})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/query", answer)
+    errors = {"name": "errors", "role": "guardrail", "abortAbove": 0.02}
+    metric = {**errors, "source": {"prometheus": 'errors{deployment="{{deployment}}"}'}}
+    steps = [{"weight": 5, "hold": "1m"}, {"weight": 50, "hold": "10m"}]
+    ramp = builders.canary("ramp", "shop", "v1", "v2", steps).having("spec.metrics", [metric])
+    for name in ("v1", "v2"):
+        world.apply(builders.model_deployment(name, OLD, "shop").build())
+    await world.settle()
+
+    async def chapter() -> list[Object]:
+        world.apply(ramp.build())
+        await world.settle()
+        status = world.status(EXP, "ramp")
+        weights = [epoch["weights"]["challenger"] for epoch in status["epochs"]]
+        assert (status["phase"], weights) == ("Failed", [5, 50, 0])
+        assert status["decision"]["reason"] == "errors of challenger is 0.5, above 0.02, at 2 looks in a row"
+        world.delete(EXP, "ramp")
+        await world.settle()
+        return left(world)
+
+    async with TestServer(app) as server:
+        world.platform = replace(world.platform, prometheus_url=str(server.make_url("/")))
+        world.restart()
+        await killed_at_every_write(world, faults, chapter, 15)
 
 
 async def test_an_api_server_under_strain_only_delays_it(world: World, faults: Faults) -> None:

@@ -95,19 +95,19 @@ async def test_a_running_experiment_costs_no_write_while_nothing_is_due(shop: Wo
 async def test_a_turn_plans_the_route_once_whatever_it_decides(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[str] = []
     reconciled = 0
-    plan_of, turn_of = decide.route_changes, world_module._RECONCILES["service"]
+    plan_of, turn_of = decide.route_changes, world_module._service
 
     def counted(desired: DesiredRoute, *others: Any) -> RouteChanges:
         planned.append(desired.service)
         return plan_of(desired, *others)
 
-    async def reconcile(cluster: Any, key: Any) -> Any:
+    async def reconcile(*parts: Any) -> Any:
         nonlocal reconciled
         reconciled += 1
-        return await turn_of(cluster, key)
+        return await turn_of(*parts)
 
     monkeypatch.setattr(decide, "route_changes", counted)
-    monkeypatch.setitem(world_module._RECONCILES, "service", reconcile)
+    monkeypatch.setattr(world_module, "_service", reconcile)
     shop.apply(canary())
     await shop.settle()
     assert shop.status(EXP, "ramp")["phase"] == "Succeeded"

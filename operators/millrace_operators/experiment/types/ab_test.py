@@ -1,4 +1,4 @@
-"""ABTest: holds its weights, or the last step's, until a command ends it."""
+"""ABTest: holds its weights, or the last step's, until its primary metric decides or a command ends it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""One GET of a service, with a deadline and a bound on what is read of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+
+from millrace_core.base.errors import RejectError, RetryError
+from millrace_core.base.timeouts import ANSWER_SECONDS
+
+_MOST_BYTES: Final = 1 << 20
+_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+async def answer_of(url: str, query: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Status and body.
+
+    Raises:
+        RetryError: there is no answer.
+        RejectError: it has more than a MiB.
+    """
+    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(trust_env=True, timeout=timeout) as session,
+            session.get(url, params=query) as answer,
+        ):
+            return answer.status, await _body(answer.content)
+    except _NO_ANSWER as error:
+        raise RetryError(f"no answer: {error or type(error).__name__}") from error
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise RejectError("the answer has more than a MiB")
+    return bytes(body)
