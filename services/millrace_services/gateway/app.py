@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from math import nan
@@ -119,7 +120,7 @@ class Gateway:
                 bodies,
                 self._evaluations,
                 now_microseconds,
-                self._read_metrics,
+                replace(self._read_metrics, spans=self.service.spans),
             )
             # Without a step between: it is the hottest route that there is.
             self.service.hot("POST", "/get-online-features", self._reads.handle)

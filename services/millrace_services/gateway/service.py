@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass
 from importlib import import_module
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -36,7 +36,13 @@ from millrace_services.gateway.store import RowStore
 from millrace_services.web.hot import Answer, Call
 from millrace_services.web.metrics import Series
 
+if TYPE_CHECKING:
+    from millrace_services.web.spans import Spans
+
 logger = logging.getLogger(__name__)
+
+# https://opentelemetry.io/docs/specs/semconv/database/redis/
+_STORE: Final = {"db.system.name": "redis", "db.operation.name": "MGET"}
 
 CountErrors = Callable[[tuple[str, str], Mapping[str, int]], None]
 
@@ -50,12 +56,21 @@ class ReadMetrics:
         store_seconds: how long the store took.
         unreadable: called with the number of schemas of stored rows that nothing knows.
         expression_errors: called with project and view, and for how many rows the expression of a feature failed.
+        spans: of reads of the store; None: nobody wants them.
     """
 
     values: MutableMapping[str, int]
     store_seconds: Series
     unreadable: Callable[[float], None]
     expression_errors: CountErrors
+    spans: Spans | None = None
+
+    def store_read(self, began: float, keys: Sequence[Sequence[Any]]) -> None:
+        """Measures a read of the store that has ended, of keys by view; ``began`` by ``perf_counter``."""
+        ended = perf_counter()
+        self.store_seconds.observe(ended - began)
+        if self.spans is not None:
+            self.spans.record_call("MGET", began, ended, {**_STORE, "db.operation.batch.size": sum(map(len, keys))})
 
     def statuses(self, read: Sequence[FeatureColumns], rows: int) -> None:
         """Counts the statuses of what was read; columns that share them are counted at once."""
@@ -225,7 +240,7 @@ class FeatureReads:
         ends: Any = [[entity for entity in view if entity is not None] for view in entities] if some_null else entities
         began = perf_counter()
         found = await self.store.rows(list(map(KeyGroup, plan.prefixes, ends)))
-        self.metrics.store_seconds.observe(perf_counter() - began)
+        self.metrics.store_read(began, ends)
         if not some_null:
             return found
         rows = iter(found)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millrace_core.api import names
 from millrace_core.base.errors import MillraceError, ReportError
 from millrace_services.inference import memory, prediction_log, result, session, starting
 from millrace_services.inference.batcher import Batcher, Meters, Waits
@@ -25,14 +26,16 @@ from millrace_services.inference.line import Line, QueueLimits
 from millrace_services.inference.prediction_log import PredictionLog
 from millrace_services.inference.rest import RestTranslator
 from millrace_services.inference.routes import control_routes
+from millrace_services.inference.run_spans import RunSpans
 from millrace_services.inference.runs import Flight, Runs
 from millrace_services.inference.served import ServedModel, Serving, measured
 from millrace_services.inference.session import ModelSession
 from millrace_services.inference.settings import InferenceSettings
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.supervisor import Supervisor
-from millrace_services.web import server
-from millrace_services.web.load import Mean, Presence, thread_seconds
+from millrace_services.web import server, tracing
+from millrace_services.web.arms import Arms
+from millrace_services.web.load import Mean, thread_seconds
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.service import Service
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# By which native code ends a process, and the kernel one that took too much memory.
+_CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGKILL", "SIGSEGV")
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
@@ -75,7 +80,14 @@ class InferenceServer:
             (b"x-millrace-deployment", model.deployment.encode()),
             (b"x-millrace-model-version", model.version.encode()),
         ]
-        self.service = Service("Millrace inference", settings, self._lifespan, labels=labels, headers=headers)
+        self.service = Service(
+            "Millrace inference",
+            settings,
+            self._lifespan,
+            labels=labels,
+            headers=headers,
+            arms=Arms(names.ARM_HEADER),
+        )
         self._steps = starting.Steps(settings.start_timeout)
         self.service.health.add("model", self._check)
         _tell_crashes(self.service.metrics, self._supervisor)
@@ -146,15 +158,17 @@ class InferenceServer:
 
     def _data_plane(self, loaded: ModelSession) -> DataPlane:
         metrics = self.service.metrics
-        metrics.info("millrace_inference_device", "Where the model runs", device=loaded.device)
+        metrics.info("millrace_inference_device_info", "Where the model runs", device=loaded.device)
         join = _feature_join(self.settings, loaded.signature, metrics)
         supervisor = self._supervisor
         flight = Flight(supervisor.record, supervisor.refused, supervisor.suspected)
         runs = Runs(loaded, flight, _end_for_hung_run)
         lane = Lane(run_timeout=self.settings.run_timeout, hung=_end_for_hung_run)
-        batcher = _batcher(self.settings, metrics, runs, lane, self.service.waited)
+        batcher = _batcher(self.settings, self.service, runs, lane)
         _tell_load(self.service, batcher.line)
-        return DataPlane(runs, join, lane, batcher, self.service.fail)
+        spans = self.service.spans
+        span = tracing.no_span if spans is None else spans.child
+        return DataPlane(runs, join, lane, batcher, self.service.fail, span)
 
     async def _check(self) -> str:
         return "" if self.serving.data else f"the model has not finished {self._steps}"
@@ -164,11 +178,13 @@ def _tell_crashes(metrics: Metrics, supervisor: Supervisor) -> None:
     count = metrics.labelled_counter(
         "millrace_inference_crashes", "Processes that ran the model and were ended by a signal", "signal"
     )
-    for name, times in supervisor.crashes.items():
-        count((name,), times)
+    # A series that begins at its first crash would have no increase for it.
+    for name in {*_CRASHES, *supervisor.crashes}:
+        count((name,), supervisor.crashes[name])
 
 
-def _batcher(settings: InferenceSettings, metrics: Metrics, runs: Runs, lane: Lane, waited: Presence) -> Batcher:
+def _batcher(settings: InferenceSettings, service: Service, runs: Runs, lane: Lane) -> Batcher:
+    metrics, waited, spans = service.metrics, service.waited, service.spans
     compute = metrics.histogram("millrace_inference_compute_seconds", "Seconds of one run of the model")
     rows = metrics.histogram("millrace_inference_batch_rows", "Rows of one run of the model", bounds=_ROWS)
     requests = metrics.histogram("millrace_inference_batch_requests", "Requests of one run of the model", bounds=_ROWS)
@@ -177,7 +193,10 @@ def _batcher(settings: InferenceSettings, metrics: Metrics, runs: Runs, lane: La
         runs,
         lane,
         Waits(QueueLimits(settings.queue_requests, settings.queue_timeout), settings.batch_delay),
-        Meters(*(each.series().observe for each in (compute, rows, requests, queue))),
+        Meters(
+            *(each.series().observe for each in (compute, rows, requests, queue)),
+            spans=None if spans is None else RunSpans(spans),
+        ),
         metrics.counter("millrace_inference_shed", "Requests refused because too many waited").inc,
         lambda: waited.count,
     )
@@ -200,7 +219,7 @@ def _tell_load(service: Service, line: Line) -> None:
         depth,
     )
     metrics.gauge(
-        "millrace_inference_busy",
+        "millrace_inference_busy_ratio",
         "Share of time that the event loop computed or waited for a processor, since the last scrape a second ago",
         busy,
     )

@@ -19,6 +19,7 @@ from millrace_services.inference.batching import Batching, Kind, MixedRowsError,
 from millrace_services.inference.lane import Lane, StopReason
 from millrace_services.inference.line import Line, QueueLimits, Request
 from millrace_services.inference.prediction import Prediction, Timings
+from millrace_services.inference.run_spans import RunSpans
 from millrace_services.inference.runs import INLINE_SECONDS, Done, Feeds, Gone, Runs
 from millrace_services.web.hot import ClientGoneError
 
@@ -33,12 +34,17 @@ _TO_LEARN: Final = batching.TO_LEARN
 
 
 class Meters(NamedTuple):
-    """Metrics, each called with its figure: seconds, rows and requests of a run, seconds that a request waited."""
+    """Metrics, each called with its figure: seconds, rows and requests of a run, seconds that a request waited.
+
+    Attributes:
+        spans: of runs and of waits; None: nobody wants them.
+    """
 
     seconds: Callable[[float], None] = lambda _: None
     rows: Callable[[float], None] = lambda _: None
     requests: Callable[[float], None] = lambda _: None
     queue: Callable[[float], None] = lambda _: None
+    spans: RunSpans | None = None
 
 
 class Waits(NamedTuple):
@@ -102,6 +108,8 @@ class Batcher:
                     return self._told(done, feeds, came)
             short = False
         request = Request(feeds, outputs, rows, kind, cost, gone)
+        if self._meters.spans is not None:
+            request.span = self._meters.spans.current()
         if rows and rows < self._runs.session.batching.rows and not self._runs.suspected(feeds):
             request.key = (kind, *outputs)
         if short:
@@ -287,6 +295,8 @@ class Batcher:
         self._meters.seconds(done.seconds)
         self._meters.rows(sum(rows) or _rows(batch[0].feeds))
         self._meters.requests(len(batch))
+        if self._meters.spans is not None:
+            self._meters.spans.ran(done, sum(rows), [(request.span, request.came) for request in batch])
         for request, outputs in zip(batch, parts, strict=True):
             waited = done.began - request.came
             self._meters.queue(waited)
@@ -300,6 +310,8 @@ class Batcher:
         meters.rows(_rows(feeds))
         meters.requests(1)
         meters.queue(waited)
+        if meters.spans is not None:
+            meters.spans.ran(done, _rows(feeds), [(meters.spans.current(), came)])
         return Prediction(done.outputs, Timings(waited, 0.0, done.seconds))
 
 

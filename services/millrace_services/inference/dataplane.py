@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,7 @@ from millrace_services.inference.prediction import Prediction, Timings
 from millrace_services.inference.runs import Feeds, Gone, Runs
 from millrace_services.inference.session import OutOfMemoryError
 from millrace_services.inference.signature import Signature
+from millrace_services.web import tracing
 
 
 class DataPlane:
@@ -30,10 +32,17 @@ class DataPlane:
     Args:
         join: reads the features that the model takes; None where the deployment joins none.
         lost: called when the GPU has ceased to work, which only another process mends.
+        span: makes the span around the read of features.
     """
 
     def __init__(
-        self, runs: Runs, join: FeatureJoin | None, lane: Lane, batcher: Batcher, lost: Callable[[MillraceError], None]
+        self,
+        runs: Runs,
+        join: FeatureJoin | None,
+        lane: Lane,
+        batcher: Batcher,
+        lost: Callable[[MillraceError], None],
+        span: Callable[[str], AbstractContextManager[None]] = tracing.no_span,
     ) -> None:
         self.session = runs.session
         self.join = join
@@ -41,6 +50,7 @@ class DataPlane:
         self._runs = runs
         self._lane = lane
         self._lost = lost
+        self._span = span
         self._check: asyncio.Task[bool] | None = None
 
     @property
@@ -80,7 +90,8 @@ class DataPlane:
         if self.join is not None:
             began = perf_counter()
             alone, also = predict.for_features(request, signature, self.join.inputs)
-            feeds = await self.join.feeds(request.entities, alone, also, note)
+            with self._span("feature join"):
+                feeds = await self.join.feeds(request.entities, alone, also, note)
             joined = perf_counter() - began
         own = predict.feeds(request, signature, set(feeds), alone)
         if note is not None:

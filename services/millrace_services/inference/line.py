@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millrace_services.inference.batching import Kind
 from millrace_services.inference.lane import LOOK_SECONDS
@@ -14,6 +14,9 @@ from millrace_services.inference.runs import Feeds, Gone
 from millrace_services.web.errors import DeadlineError, OverloadedError
 from millrace_services.web.hot import ClientGoneError
 from millrace_services.web.load import Presence
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 class QueueLimits(NamedTuple):
@@ -30,9 +33,23 @@ class Request:
         key: what all of a shared run must have alike; None where it runs alone.
         cost: the key of what its own run takes.
         came: when, by ``perf_counter``.
+        span: of the request, where somebody wants it.
     """
 
-    __slots__ = ("answer", "came", "cost", "deadline", "feeds", "gone", "key", "kind", "outputs", "queued", "rows")
+    __slots__ = (
+        "answer",
+        "came",
+        "cost",
+        "deadline",
+        "feeds",
+        "gone",
+        "key",
+        "kind",
+        "outputs",
+        "queued",
+        "rows",
+        "span",
+    )
 
     def __init__(self, feeds: Feeds, outputs: list[str], rows: int, kind: Kind, cost: Kind, gone: Gone) -> None:
         self.feeds = feeds
@@ -44,6 +61,7 @@ class Request:
         self.key: Kind | None = None
         self.came = self.queued = perf_counter()
         self.deadline = 0.0
+        self.span: Span | None = None
         self.answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:

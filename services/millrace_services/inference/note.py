@@ -1,4 +1,4 @@
-"""What is noted of one request while it is answered, for the log of predictions."""
+"""What is noted of one request while it is answered, for the log of predictions, the server's own log and spans."""
 
 from __future__ import annotations
 
@@ -63,3 +63,14 @@ class Note:
         if not self._id:
             self._id = prediction_id.chosen(self._header, self.request_id)
         return self._id
+
+    def details(self) -> dict[str, str | int | float]:
+        """What a log's line and a span say of the request, in seconds."""
+        queue, join, compute = self.timings
+        return {
+            "predictionId": self.id,
+            "rows": self.rows,
+            "queueSeconds": round(queue, 6),
+            "joinSeconds": round(join, 6),
+            "computeSeconds": round(compute, 6),
+        }

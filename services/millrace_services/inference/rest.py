@@ -16,6 +16,7 @@ from millrace_services.inference.tensors import OutputTensor
 from millrace_services.web import coding, errors
 from millrace_services.web.errors import DeadlineError, Header
 from millrace_services.web.hot import JSON, Answer, Call, ClientGoneError, Handler
+from millrace_services.web.request_log import DETAILS
 from millrace_services.web.service import CLIENT_GONE, Service
 from millrace_services.web.settings import ServerSettings
 
@@ -63,6 +64,7 @@ class RestTranslator:
         async def answer(call: Call) -> Answer:
             given = call.header(b"x-request-id")
             note = Note(None if given is None else given.decode("latin-1"))
+            call.scope[DETAILS] = note.details
             status, body, headers = CLIENT_GONE, b"", [JSON]
             try:
                 status, body, given_headers = await handler(call, note)

@@ -17,7 +17,11 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """``{"time", "level", "logger", "message", "traceId", "spanId", "requestId", …extra}`` on one line."""
+    """``{"time", "level", "logger", "message", "trace_id", "span_id", "request_id", …extra}`` on one line.
+
+    The names of the trace's fields are OpenTelemetry's for logs that are not OTLP:
+    https://opentelemetry.io/docs/specs/otel/compatibility/logging_trace_context/
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -28,7 +32,7 @@ class JsonFormatter(logging.Formatter):
         }
         if trace.active():
             now = trace.current()
-            line |= {"traceId": now.trace_id, "spanId": now.span_id, "requestId": now.request_id}
+            line |= {"trace_id": now.trace_id, "span_id": now.span_id, "request_id": now.request_id}
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = "".join(traceback.format_exception(record.exc_info[1]))

@@ -96,6 +96,24 @@ class Tally:
         yield family
 
 
+class _ReadCounter:
+    def __init__(
+        self, name: str, text: str, label: str, constant: Mapping[str, str], read: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._name = name
+        self._text = text
+        self._labels = (label, *constant)
+        self._constant = tuple(constant.values())
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape sees."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for value, count in self._read().items():
+            family.add_metric([value, *self._constant], count)
+        yield family
+
+
 class Metrics:
     """The registry, and what every service measures: seconds of its requests by route and code.
 
@@ -103,9 +121,10 @@ class Metrics:
 
     Args:
         constant: labels with the same value on every metric of this service.
+        request_labels: what ``observe`` is told of a request beside route and code.
     """
 
-    def __init__(self, constant: Mapping[str, str] | None = None) -> None:
+    def __init__(self, constant: Mapping[str, str] | None = None, request_labels: tuple[str, ...] = ()) -> None:
         # One series less per series; nothing here reads the times of creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._constant = dict(constant or {})
@@ -115,7 +134,7 @@ class Metrics:
         self._requests = self.histogram(
             "millrace_http_request_seconds",
             "Seconds from the head of a request to the end of its answer",
-            ("route", "code"),
+            ("route", "code", *request_labels),
         )
 
     def histogram(
@@ -153,9 +172,13 @@ class Metrics:
         labels |= self._constant
         Gauge(name, text, tuple(labels), registry=self.registry).labels(**labels).set(1)
 
-    def observe(self, route: str, status: int, seconds: float) -> None:
+    def read_counter(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, int]]) -> None:
+        """A counter per value of a label, kept elsewhere and read when it is scraped."""
+        self.registry.register(_ReadCounter(name, text, label, self._constant, read))
+
+    def observe(self, seconds: float, route: str, status: int, *labels: str) -> None:
         """Counts one answered request."""
-        self._requests.series(route, status).observe(seconds)
+        self._requests.series(route, status, *labels).observe(seconds)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the exposition format that the scraper accepts, and its content type."""

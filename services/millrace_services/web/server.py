@@ -70,7 +70,9 @@ def _attempt(
     on_error: Callable[[MillraceError], None],
 ) -> int:
     try:
-        serve(build(settings), settings, listener)
+        service = build(settings)
+        service.trace(os.environ)
+        serve(service, settings, listener)
     except MillraceError as error:
         return _failed(error, on_error)
     return 0

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
@@ -15,7 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from millrace_core.base.errors import MillraceError
 from millrace_http.guard import Guard
-from millrace_services.web import errors, trace
+from millrace_services.web import errors, trace, tracing
+from millrace_services.web.arms import Arms
 from millrace_services.web.callers import CallerGuard
 from millrace_services.web.errors import Header, MethodError
 from millrace_services.web.health import Health
@@ -34,7 +35,11 @@ from millrace_services.web.hot import (
 )
 from millrace_services.web.load import Presence
 from millrace_services.web.metrics import Metrics
+from millrace_services.web.request_log import DETAILS, RequestLog
 from millrace_services.web.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from millrace_services.web.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ class Service:
     Attributes:
         present: calls of hot routes from the moment that they are there whole until they are answered.
         waited: the part of it in which the event loop had not come to them.
+        spans: of its requests; None: nobody wants them.
 
     Args:
         title: shown in ``/docs``.
@@ -68,6 +74,7 @@ class Service:
         lifespan: opens what the service needs before it accepts, closes it after the last answer.
         labels: that all metrics of this service carry.
         headers: that all its answers carry.
+        arms: tells the arms of requests apart, which metrics then carry.
     """
 
     def __init__(
@@ -78,10 +85,15 @@ class Service:
         *,
         labels: Mapping[str, str] | None = None,
         headers: Sequence[Header] = (),
+        arms: Arms | None = None,
     ) -> None:
         self.settings = settings
         self.health = Health()
-        self.metrics = Metrics(labels)
+        self.metrics = Metrics(labels, () if arms is None else ("arm",))
+        self.spans: Spans | None = None
+        self._arms = arms
+        self._labels = dict(labels or {})
+        self._log = RequestLog(settings.access_log, settings.slow_seconds)
         self.api = FastAPI(title=title)
         self.fault: BaseException | None = None
         self.on_fault: Callable[[], None] = lambda: None
@@ -141,9 +153,23 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Holds open what the service needs; inside it the service counts as started."""
-        async with self._lifespan():
-            self.health.started = True
-            yield
+        try:
+            async with self._lifespan():
+                self.health.started = True
+                yield
+        finally:
+            if self.spans is not None:
+                await self.spans.aclose()
+
+    def trace(self, environ: Mapping[str, str]) -> None:
+        """Makes spans from here on, where the environment says where they go.
+
+        Raises:
+            RejectError: it cannot be followed.
+        """
+        name = self.api.title.lower().replace(" ", "-")
+        resource = {f"millrace.{label}": value for label, value in self._labels.items() if value}
+        self.spans = tracing.opened(environ, name, resource, self.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,18 +216,22 @@ class Service:
 
     def _begin(self, scope: Scope) -> float:
         trace.enter(scope)
+        if self.spans is not None:
+            self.spans.begin(scope)
         self._in_flight += 1
         return perf_counter()
 
     def _end(self, scope: Scope, route: str, status: int, began: float) -> None:
         self._in_flight -= 1
         seconds = perf_counter() - began
-        self.metrics.observe(route, status, seconds)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "request",
-                extra={"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds},
-            )
+        if self._arms is None:
+            self.metrics.observe(seconds, route, status)
+        else:
+            self.metrics.observe(seconds, route, status, self._arms.of(scope["headers"]))
+        if seconds >= self._log.least:
+            self._log.write(scope, route, status, seconds)
+        if self.spans is not None:
+            self.spans.end(scope, route, status, scope.get(DETAILS))
 
     async def _answered(self, handler: Handler, call: Call) -> Answer | None:
         try:

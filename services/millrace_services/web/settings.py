@@ -112,7 +112,17 @@ class ServerSettings(Settings):
         "INFO",
         alias="MILLRACE_LOG_LEVEL",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
-        description="DEBUG adds one line per request",
+        description="DEBUG adds what helps to find faults",
+    )
+    access_log: bool = Field(
+        False, alias="MILLRACE_ACCESS_LOG", description="One line per request, but for probes and scrapes"
+    )
+    slow_seconds: float = Field(
+        1.0,
+        alias="MILLRACE_SLOW_SECONDS",
+        ge=0,
+        description="Requests that took so long get a line with what the time went into, at most one a second; 0: none "
+        "does",
     )
 
     def limits(self) -> Limits:

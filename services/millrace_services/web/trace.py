@@ -1,7 +1,8 @@
 """W3C trace context and request ids: taken from the request, put into logs and into calls to others.
 
 Format: https://www.w3.org/TR/trace-context/ (``00-<trace id, 32 hex>-<span id, 16 hex>-<flags>``). Ids are
-parsed or made only when somebody asks for them, because most requests neither log nor call anyone.
+parsed or made only when somebody asks for them, because most requests neither log nor call anyone. Where spans are
+recorded (``tracing``), the ids are those of the request's span.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ _current: ContextVar[Scope | None] = ContextVar("millrace_request", default=None
 
 
 class Trace(NamedTuple):
-    """One request's place in a trace: ``span_id`` is this server's own, a child of the caller's."""
+    """One request's place in a trace: ``span_id`` is this server's own, a child of the caller's.
+
+    Attributes:
+        parent_id: the caller's span; empty: the trace begins here.
+    """
 
     trace_id: str
     span_id: str
     flags: str
     state: str
     request_id: str
+    parent_id: str = ""
 
 
 def enter(scope: Scope) -> None:
@@ -39,11 +45,21 @@ def current() -> Trace:
     """The current request's trace; outside any request, a new one."""
     scope = _current.get()
     if scope is None:
-        return _of([])
+        return of([])
     found = scope.get(_KEY)
     if found is None:
-        found = scope[_KEY] = _of(scope["headers"])
+        found = scope[_KEY] = of(scope["headers"])
     return cast(Trace, found)
+
+
+def current_scope() -> Scope | None:
+    """The current request; None outside any."""
+    return _current.get()
+
+
+def set_place(scope: Scope, place: Trace) -> None:
+    """Says which span the request is at."""
+    scope[_KEY] = place
 
 
 def active() -> bool:
@@ -71,23 +87,24 @@ def outgoing() -> dict[str, str]:
     return headers
 
 
-def _of(headers: list[tuple[bytes, bytes]]) -> Trace:
+def of(headers: list[tuple[bytes, bytes]]) -> Trace:
+    """The place that a request's headers give it: in its caller's trace, or in one that begins here."""
     wanted = {name: value for name, value in headers if name in (b"traceparent", b"tracestate")}
     parsed = _parse(wanted.get(b"traceparent", b""))
-    trace_id, flags = parsed or (_hex(128), "00")
+    trace_id, parent_id, flags = parsed or (_hex(128), "", "00")
     state = wanted.get(b"tracestate", b"").decode("latin-1") if parsed else ""
     given = given_request_id(headers)
-    return Trace(trace_id, _hex(64), flags, state, given.decode() if given else trace_id)
+    return Trace(trace_id, _hex(64), flags, state, given.decode() if given else trace_id, parent_id)
 
 
-def _parse(value: bytes) -> tuple[str, str] | None:
+def _parse(value: bytes) -> tuple[str, str, str] | None:
     match = _TRACEPARENT.fullmatch(value)
     if match is None:
         return None
     version, trace_id, span_id, flags, more = match.groups()
     if version == b"ff" or (version == b"00" and more) or not int(trace_id, 16) or not int(span_id, 16):
         return None
-    return trace_id.decode(), flags.decode()
+    return trace_id.decode(), span_id.decode(), flags.decode()
 
 
 def _hex(bits: int) -> str:

@@ -93,7 +93,7 @@ def test_operators_that_stay_on_the_cpu_are_named(classifiers, caplog):
 
 def test_metadata_and_metrics_say_gpu(pairs):
     assert httpx.get(f"{pairs.url}/v2/models/m").json()["parameters"]["device"] == "gpu"
-    assert 'millrace_inference_device{deployment="m-v7",device="gpu"' in httpx.get(f"{pairs.url}/metrics").text
+    assert 'millrace_inference_device_info{deployment="m-v7",device="gpu"' in httpx.get(f"{pairs.url}/metrics").text
 
 
 def test_what_the_gpus_memory_does_not_hold_is_413_and_serving_goes_on(pairs):

@@ -54,7 +54,7 @@ def test_a_bug_is_a_500_that_shows_a_trace_id_and_no_secret(toy, path):
     assert "hunter2" not in response.text
     assert "0af7651916cd43dd8448eb211c80319c" in response.json()["error"]
     logged = [line for line in toy.log_lines()[seen:] if line["message"] == "unexpected error"]
-    assert [line["traceId"] for line in logged] == ["0af7651916cd43dd8448eb211c80319c"]
+    assert [line["trace_id"] for line in logged] == ["0af7651916cd43dd8448eb211c80319c"]
     assert "hunter2" in str(logged[0]["exception"])
 
 
