@@ -82,14 +82,15 @@ mlflow-env: $(READY) ## MLflow in environments of its own (.bench/mlflow-*), for
 clients-env: $(READY) ## Stock clients of the inference protocol, and models others made (.bench/clients), for their tests.
 	$(BIN)/python -m benchmarks.clients_env
 
-generate: $(READY) ## Writes what is generated: crds/, the chart's copy, constraints.txt.
+generate: $(READY) ## Writes what is generated: crds/, dashboards, the chart's copies, constraints.txt.
 	$(BIN)/python -m millrace_core.api.generate crds charts/millrace/crds
+	$(BIN)/python -m manifests.monitoring
 ifneq ($(UV),)
 	$(UV) export --quiet --frozen --all-packages --no-hashes --no-emit-workspace --no-header --no-annotate --output-file constraints.txt
 endif
 
 generated-check: generate ## Fails where a generated file is not current.
-	@git diff --exit-code -- crds charts/millrace/crds constraints.txt \
+	@git diff --exit-code -- crds charts/millrace/crds charts/millrace/monitoring manifests/monitoring constraints.txt \
 	  || { echo 'generated files are not current: run `make generate` and commit the result'; exit 1; }
 
 golden: $(READY) ## Rewrites the golden files of the tests.

@@ -12,8 +12,8 @@ class KubeMetrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "millrace_kube_requests",
-            "Requests to the API server by method, kind and HTTP status (0: no answer)",
-            ["method", "kind", "status"],
+            "Requests to the API server by method, kind and HTTP status code (0: no answer)",
+            ["method", "kind", "code"],
             registry=self.registry,
         )
         self.writes = Counter(

@@ -86,6 +86,7 @@ class Platform:
         store_secret: Secret of the operator's own namespace that has that URL under the key ``url``.
         prometheus_url: base URL of Prometheus, as KEDA and the operator reach it; empty: there is none.
         resources: of containers whose object states none.
+        serve_env: variables of every container that serves a model, beside its own, which go first.
         model_max_bytes: of a model's files: a larger one is not fetched, and its volume holds no more.
         model_cache: where nodes keep models; None: nowhere.
         holdout_max_bytes: of a holdout's file: a larger one is not read.
@@ -105,6 +106,7 @@ class Platform:
     store_secret: str = "millrace-store"  # noqa: S105 a name
     prometheus_url: str = ""
     resources: DefaultResources = field(default_factory=DefaultResources)
+    serve_env: Mapping[str, str] = field(default_factory=dict)
     model_max_bytes: int = 10 * 1024**3
     model_cache: ModelCache | None = None
     holdout_max_bytes: int = 2 * 1024**3

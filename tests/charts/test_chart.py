@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,6 +25,8 @@ from tests.operators import golden
 from tests.operators.rights import OPERATOR, Right, recorded
 
 helm = pytest.importorskip("helm_python")
+
+MONITORING = CHART.parents[1] / "manifests" / "monitoring"
 
 SETTINGS = {
     f"millrace-{name}": {field.alias for field in settings.model_fields.values()}
@@ -63,6 +66,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "postgres": {**STORE, "registry": {"databaseUrl": "postgresql+psycopg://db/registry"}},
     "registries": {**STORE, "registry": {"existingSecret": "mine", "replicas": 3}},
     "monitoring": {**STORE, "monitoring": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "alerts and dashboards": {
+        **STORE,
+        "monitoring": {"alerts": True, "dashboards": True, "labels": {"release": "prometheus"}},
+        "workloads": {"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}},
+    },
     "prometheus": {**STORE, "operator": {"prometheusUrl": "http://prometheus:9090"}},
     "namespaces": {**STORE, "namespaces": ["a", "b"]},
     "everything": {
@@ -81,7 +89,7 @@ def test_every_rendered_object_is_valid_kubernetes(values: dict[str, Any]) -> No
     documents = rendered(values)
     assert {"Deployment", "Service", "Role"} <= {document["kind"] for document in documents}
     for document in documents:
-        if document["kind"] != "ServiceMonitor":
+        if document["kind"] not in ("ServiceMonitor", "PrometheusRule"):
             kubernetes_peer.check(document, "1.30")
 
 
@@ -101,6 +109,26 @@ def test_service_monitors_select_the_services_that_there_are() -> None:
         assert [port["name"] for port in service["spec"]["ports"]] == [monitor["spec"]["endpoints"][0]["port"]]
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert "ServiceMonitor" not in {document["kind"] for document in rendered(STORE)}
+
+
+def test_alerts_and_dashboards_are_those_of_the_files() -> None:
+    documents = rendered(VARIANTS["alerts and dashboards"])
+    rule = one(documents, "PrometheusRule", "millrace")
+    assert rule["spec"] == yaml.safe_load((MONITORING / "rules.yaml").read_text())
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    files = {path.name: json.loads(path.read_text()) for path in (MONITORING / "dashboards").iterdir()}
+    maps = [each for each in documents if each["kind"] == "ConfigMap"]
+    assert {name: json.loads(text) for each in maps for name, text in each["data"].items()} == files
+    assert {each["metadata"]["labels"]["grafana_dashboard"] for each in maps} == {"1"}
+    assert not {"PrometheusRule", "ConfigMap"} & {document["kind"] for document in rendered(STORE)}
+
+
+def test_variables_of_models_reach_the_operator_and_not_its_own_process() -> None:
+    operator = one(rendered(VARIANTS["alerts and dashboards"]), "Deployment", "millrace-operator")
+    environ = operator["spec"]["template"]["spec"]["containers"][0]["env"]
+    given = {each["name"]: each.get("value") for each in environ}
+    assert json.loads(given["MILLRACE_SERVE_ENV"]) == {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in given
 
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"

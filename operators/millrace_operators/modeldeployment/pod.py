@@ -163,7 +163,7 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
     log = spec.inference.log
     if log is not None:
         env |= {"MILLRACE_LOG": _log(log, platform), **platform.going_out()}
-    container = _container(SERVE, image, env, read_only_model=True)
+    container = _container(SERVE, image, {**platform.serve_env, **env}, read_only_model=True)
     if log is not None:
         container["env"].append({"name": "MILLRACE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
         container["volumeMounts"].append({"name": "spool", "mountPath": _SPOOL})

@@ -27,6 +27,7 @@ from millrace_operators.featureview.metrics import ViewMetrics
 from millrace_operators.modeldeployment import handlers as model_deployments
 from millrace_operators.operator import health
 from millrace_operators.operator.catalogue import Mirror, Release
+from millrace_operators.operator.object_metrics import ObjectMetrics
 from millrace_operators.operator.refused import RefusedLists
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_operators.platform import Platform
@@ -109,7 +110,8 @@ class _Operator:
         configuration = await self._connect()
         async with Client(configuration, metrics=self.metrics, fence=held.fence, reconnect=self._connect) as client:
             cluster = CachedClient(client, Cache(scope=self._settings.scope()), metrics=self.metrics)
-            self.metrics.registry.register(ViewMetrics(cluster.cache, cluster.now))
+            for collector in (ViewMetrics(cluster.cache, cluster.now), ObjectMetrics(cluster.cache)):
+                self.metrics.registry.register(collector)
             self._runtime = Runtime(
                 cluster,
                 controllers(cluster, self._settings.platform()),

@@ -103,6 +103,12 @@ class OperatorSettings(OutgoingSettings):
         description="JSON {requests, limits} of the container that judges a model, for what the deployment states none "
         "of. Empty: built-in ones",
     )
+    serve_env: Json[dict[str, str]] | None = Field(
+        None,
+        alias="MILLRACE_SERVE_ENV",
+        description="JSON {name: value}: variables of every container that serves a model, such as OpenTelemetry's. "
+        "Empty: none",
+    )
     holdout_max_bytes: int = Field(
         2 * 1024**3,
         alias="MILLRACE_HOLDOUT_MAX_BYTES",
@@ -185,6 +191,7 @@ class OperatorSettings(OutgoingSettings):
             store_secret=self.store_secret,
             prometheus_url=self.prometheus_url,
             resources=self._resources(),
+            serve_env=self.serve_env or {},
             model_max_bytes=self.model_max_bytes,
             model_cache=self.model_cache,
             holdout_max_bytes=self.holdout_max_bytes,
