@@ -35,14 +35,16 @@ def families(url: str) -> Families:
 def services(start_service: StartService, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Families]:
     """Of gateway, registry and inference, the latter with all that may be switched on."""
     folder = tmp_path_factory.mktemp("monitored")
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{_NOWHERE}"}
     gateway = start_service(
         "-m",
         "millrace_services.gateway",
         MILLRACE_STORE_URL=f"redis://{_NOWHERE}",
         MILLRACE_REGISTRY_URL=f"http://{_NOWHERE}",
+        **traced,
     )
     registry = start_service(
-        "-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{folder / 'registry.db'}"
+        "-m", "millrace_services.registry", MILLRACE_DATABASE_URL=f"sqlite:///{folder / 'registry.db'}", **traced
     )
     log = {"uri": f"file://{folder}/lake", "spool": f"{folder}/spool"}
     inference = start_service(
@@ -56,10 +58,12 @@ def services(start_service: StartService, tmp_path_factory: pytest.TempPathFacto
         MILLRACE_FEATURES=json.dumps({"refs": ["v:a", "v:b", "v:c"]}),
         MILLRACE_GATEWAY_URL=gateway.url,
         MILLRACE_LOG=json.dumps(log),
-        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{_NOWHERE}",
+        MILLRACE_OUTGOING=json.dumps({"folders": [str(folder)]}),
+        **traced,
     )
     until = time.monotonic() + 60
-    while httpx.get(f"{inference.url}/v2/health/ready").status_code != 200:
+    while not _is_ready(inference.url):
+        assert inference.process.poll() is None, inference.log()
         assert time.monotonic() < until, inference.log()
         time.sleep(0.02)
     assert httpx.post(f"{inference.url}/predict", json={"entities": {"u": [1]}}).status_code == 503
@@ -67,6 +71,13 @@ def services(start_service: StartService, tmp_path_factory: pytest.TempPathFacto
         name: families(process.url)
         for name, process in {"gateway": gateway, "registry": registry, "inference": inference}.items()
     }
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready").status_code == 200
+    except httpx.HTTPError:  # it ends just now
+        return False
 
 
 def free_port() -> int:

@@ -194,8 +194,11 @@ def _batcher(settings: InferenceSettings, service: Service, runs: Runs, lane: La
         lane,
         Waits(QueueLimits(settings.queue_requests, settings.queue_timeout), settings.batch_delay),
         Meters(
-            *(each.series().observe for each in (compute, rows, requests, queue)),
-            spans=None if spans is None else RunSpans(spans),
+            compute.series().observe,
+            rows.series().observe,
+            requests.series().observe,
+            queue.series().observe,
+            None if spans is None else RunSpans(spans),
         ),
         metrics.counter("millrace_inference_shed", "Requests refused because too many waited").inc,
         lambda: waited.count,

@@ -14,15 +14,15 @@ class SpanQueue(BatchSpanProcessor):
     The SDK's own queue drops, too, and only says so in a log; here nothing comes to it that has no room.
 
     Args:
-        most: spans that may wait or be on their way; None: as ``OTEL_BSP_MAX_QUEUE_SIZE`` says.
+        most: spans that may wait or be on their way.
+        batch: spans that are sent together; at most as many.
     """
 
-    def __init__(self, exporter: SpanExporter, most: int | None = None) -> None:
-        self._most = self._default_max_queue_size() if most is None else most
+    def __init__(self, exporter: SpanExporter, most: int, batch: int) -> None:
+        self._most = most
         self._counted = _CountedExporter(exporter)
         self._taken = self._dropped = 0
-        batch = min(self._most, self._default_max_export_batch_size())
-        super().__init__(self._counted, self._most, max_export_batch_size=batch)
+        super().__init__(self._counted, most, max_export_batch_size=batch)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Takes a span that ended; never waits."""

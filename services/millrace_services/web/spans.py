@@ -33,8 +33,7 @@ from opentelemetry.trace import (
 from millrace_services.web import trace
 from millrace_services.web.metrics import Metrics
 from millrace_services.web.span_queue import SpanQueue
-from millrace_services.web.trace import Scope, Trace
-from millrace_services.web.tracing import Attributes
+from millrace_services.web.trace import Attributes, Scope, Trace
 
 # What a request's span says of its end beyond the status.
 Details = Callable[[], Attributes]
@@ -56,13 +55,20 @@ class Spans:
         service: its name, where ``OTEL_SERVICE_NAME`` says no other.
         resource: what holds for all spans.
         metrics: get the counter of spans.
-        most: spans that may wait for the exporter; None: as ``OTEL_BSP_MAX_QUEUE_SIZE`` says.
+        most: spans that may wait for the exporter.
+        batch: spans that are sent together.
     """
 
     def __init__(
-        self, exporter: SpanExporter, service: str, resource: Attributes, metrics: Metrics, most: int | None = None
+        self,
+        exporter: SpanExporter,
+        service: str,
+        resource: Attributes,
+        metrics: Metrics,
+        most: int = 2048,
+        batch: int = 512,
     ) -> None:
-        self._queue = SpanQueue(exporter, most)
+        self._queue = SpanQueue(exporter, most, batch)
         # The SDK's own end would wait for the collector for half a minute.
         provider = TracerProvider(resource=_resource(service, resource), shutdown_on_exit=False)
         provider.add_span_processor(self._queue)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple, cast
 
 Scope = MutableMapping[str, Any]
+# What a span or a line of the log says beside its name.
+Attributes = Mapping[str, str | int | float | bool]
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")

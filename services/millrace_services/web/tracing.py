@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from millrace_core.base.errors import RejectError
+from millrace_services.web.trace import Attributes
 
 if TYPE_CHECKING:
     from millrace_services.web.metrics import Metrics
     from millrace_services.web.spans import Spans
-
-Attributes: TypeAlias = Mapping[str, str | int | float | bool]
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -71,7 +70,16 @@ def opened(environ: Mapping[str, str], service: str, resource: Attributes, metri
             hint="pip install 'millrace[tracing]', or unset the variable",
             field=next(name for name in _ENDPOINTS if environ.get(name)),
         ) from error
-    return Spans(OTLPSpanExporter(), service, resource, metrics)
+    most = _count(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 2048)
+    batch = _count(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)
+    return Spans(OTLPSpanExporter(), service, resource, metrics, most, min(most, batch))
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name) or str(default)
+    if not value.isdecimal() or not int(value):
+        raise RejectError(f"{value!r} came, a number from 1 is expected", field=name)
+    return int(value)
 
 
 def no_span(_name: str, _attributes: Attributes | None = None) -> AbstractContextManager[None]:

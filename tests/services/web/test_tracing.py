@@ -119,6 +119,12 @@ def test_a_protocol_that_is_not_spoken_ends_the_start_with_a_sentence(start_serv
     assert "OTEL_EXPORTER_OTLP_PROTOCOL: traces are sent by http/protobuf, 'grpc' came" in toy.log()
 
 
+def test_a_queue_that_holds_nothing_is_refused_with_its_name():
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "0"}
+    with pytest.raises(RejectError, match="OTEL_BSP_MAX_QUEUE_SIZE: '0' came"):
+        tracing.opened(environ, "toy", {}, Metrics())
+
+
 @pytest.mark.parametrize(
     "environ",
     [
@@ -159,7 +165,7 @@ class StuckExporter(SpanExporter):
 
 def test_while_the_exporter_is_stuck_a_bounded_number_waits_and_the_rest_is_counted():
     exporter = StuckExporter()
-    queue = SpanQueue(exporter, most=4)
+    queue = SpanQueue(exporter, most=4, batch=4)
     provider: Any = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(queue)
     for _ in range(10):
