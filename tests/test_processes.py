@@ -79,7 +79,7 @@ PROCESSES: Final[Mapping[str, Process]] = {
     "inference": Process(
         ("millrace_services.inference", "serve"),
         ("millrace_services.inference",),
-        frozenset({*KUBERNETES, *ENGINES, "boto3", "redis", "sqlalchemy", "opentelemetry"}),
+        frozenset({*KUBERNETES, *ENGINES, "boto3", "google", "grpc", "redis", "sqlalchemy", "opentelemetry"}),
     ),
     "evidence": Process(
         ("millrace_services.evidence",),
@@ -241,6 +241,13 @@ def test_statistics_of_experiments_say_which_extra_they_need(tmp_path: Path) -> 
     ended = run(tmp_path, command, installed_with(PROJECT["dependencies"]))
     assert ended.code == 1
     assert re.search(r"need scipy, .*Install it with: pip install 'millrace\[experiments\]'", ended.output)
+
+
+def test_serving_without_its_libraries_says_which_extra_it_needs(tmp_path: Path) -> None:
+    command = ("-m", "millrace.cli.main", "serve", "model.onnx")
+    ended = run(tmp_path, command, installed_with(PROJECT["dependencies"]))
+    assert ended.code == 1
+    assert re.search(r"`millrace serve` needs .*Install it with: pip install 'millrace\[inference\]'", ended.output)
 
 
 def test_local_commands_that_lack_a_library_say_what_to_install(tmp_path: Path) -> None:

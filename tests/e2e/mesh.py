@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
 import httpx
 
 INFER = {"inputs": [{"name": "features", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
@@ -41,6 +43,31 @@ class ServiceClient:
             assert answer.status_code == 200, answer.text
             found[answer.headers["x-millrace-deployment"]] += 1
         return found
+
+
+class GrpcClient:
+    """The same service over gRPC: by its port of gRPC, or by that of HTTP, since the route tells one from the other."""
+
+    def __init__(self, ingress: str, service: ServiceClient, port: int) -> None:
+        host = httpx.URL(ingress)
+        options = [("grpc.default_authority", f"{service.host}:{port}"), ("grpc.enable_http_proxy", 0)]
+        self._channel = grpc.insecure_channel(f"{host.host}:{host.port}", options=options)
+        self._infer = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        # {model_name (1), inputs (5): {name (1), datatype (2), shape (3), contents (5): {fp32_contents (6)}}}
+        name = service.name.encode()
+        tensor = b"\x0a\x08features\x12\x04FP32\x1a\x02\x01\x02\x2a\x0a\x32\x08" + struct.pack("<2f", 1, 2)
+        self._request = b"\x0a%c%b\x2a%c%b" % (len(name), name, len(tensor), tensor)
+
+    def served_by(self, requests: int, **headers: str) -> Counter[str]:
+        """Which deployment answered how many of ``requests``; every one must succeed."""
+        found: Counter[str] = Counter()
+        for _ in range(requests):
+            _, call = self._infer.with_call(self._request, timeout=15, metadata=list(headers.items()))
+            found[dict(call.trailing_metadata())["x-millrace-deployment"]] += 1
+        return found
+
+    def close(self) -> None:
+        self._channel.close()
 
 
 class BackgroundLoad:

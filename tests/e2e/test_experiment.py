@@ -10,7 +10,7 @@ import pytest
 from tests.builders import canary, experiment, model_deployment
 from tests.e2e.conftest import ClusterUnderTest, in_namespace
 from tests.e2e.kubectl import Kubectl, eventually
-from tests.e2e.mesh import BackgroundLoad, ServiceClient
+from tests.e2e.mesh import BackgroundLoad, GrpcClient, ServiceClient
 from tests.onnx_models import write_linear
 
 
@@ -65,8 +65,8 @@ def test_a_second_deployment_gets_no_traffic_without_an_experiment(service: Serv
     assert service.served_by(50) == {arms.control: 50}
 
 
-def test_an_ab_test_splits_by_weight_and_honours_overrides(
-    kubectl: Kubectl, service: ServiceClient, arms: Arms
+def test_an_ab_test_splits_by_weight_and_honours_overrides_over_rest_and_grpc(
+    target: ClusterUnderTest, kubectl: Kubectl, service: ServiceClient, arms: Arms
 ) -> None:
     kubectl.apply(
         experiment("ab", "ranking", arms.control, arms.challenger)
@@ -80,6 +80,13 @@ def test_an_ab_test_splits_by_weight_and_honours_overrides(
     assert service.served_by(20, **{"x-try": "new"}) == {arms.challenger: 20}
     assert service.served_by(20, **{"x-millrace-arm": "challenger"}) == {arms.challenger: 20}
     assert service.served_by(20, **{"x-millrace-arm": "control"}) == {arms.control: 20}
+    for port in (80, 8081):
+        over_grpc = GrpcClient(target.ingress_url, service, port)
+        served = over_grpc.served_by(300)
+        assert 28 <= served[arms.challenger] <= 92  # 20 % within 4.7 standard deviations
+        assert over_grpc.served_by(10, **{"x-try": "new"}) == {arms.challenger: 10}
+        assert over_grpc.served_by(10, **{"x-millrace-arm": "control"}) == {arms.control: 10}
+        over_grpc.close()
     status = kubectl.get("experiment", "ab")["status"]
     assert status["weights"]["applied"] == {"control": 80, "challenger": 20}
 

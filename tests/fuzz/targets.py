@@ -20,7 +20,8 @@ from millrace_core.features.online import arrow_stream, feast_form, ipc_limits, 
 from millrace_core.features.online.ipc_limits import Limits
 from millrace_core.features.online.push_batch import PushClock
 from millrace_services.gateway import push_rows
-from millrace_services.inference import predict, predict_json, protocol
+from millrace_services.inference import grpc_protocol, predict, predict_json, protocol
+from millrace_services.inference.grpc_messages import MESSAGES
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import TensorSpec
 from millrace_services.registry import documents
@@ -100,6 +101,23 @@ _INFER_JSON: Final = orjson.dumps(
     }
 )
 _INFER_BINARY: Final = b"%d\n%b" % (len(_INFER_JSON), _INFER_JSON) + bytes(8) + b"\1\0\0\0x\0\0\0\0"
+
+
+def _grpc_request(*raw: bytes) -> bytes:
+    asked = MESSAGES["ModelInferRequest"](model_name="m", id="1", raw_input_contents=raw)
+    for name, datatype, shape in (("a", "FP32", [1, 2]), ("b", "BYTES", [1]), ("c", "UINT64", [2])):
+        asked.inputs.add(name=name, datatype=datatype, shape=shape)
+    if not raw:
+        asked.inputs[0].contents.fp32_contents.extend([1, float("nan")])
+        asked.inputs[1].contents.bytes_contents.append(b"x")
+        asked.inputs[2].contents.uint64_contents.extend([1, 2**63])
+    asked.outputs.add(name="y").parameters["binary_data"].bool_param = True
+    asked.parameters["timeout"].int64_param = 5
+    content: bytes = asked.SerializeToString(deterministic=True)
+    return content
+
+
+_INFER_GRPC: Final = [_grpc_request(), _grpc_request(bytes(8), b"\1\0\0\0x", bytes(16))]
 _SMALL: Final = ServerSettings(max_body_bytes=1 << 20)
 _PREDICT: Final = orjson.dumps({"request": {"a": [[1, 2], [3, 4]], "b": ["x", "y"], "c": [1, 2]}})
 _YAML: Final = b"""\
@@ -178,6 +196,10 @@ def _infer_binary(body: bytes) -> None:
     protocol.decode(rest, _SIGNATURE, length)
 
 
+def _infer_grpc(body: bytes) -> None:
+    grpc_protocol.decode(grpc_protocol.parse("ModelInferRequest", body), _SIGNATURE)
+
+
 def _coded(body: bytes) -> None:
     name, _, rest = body.partition(b"\n")
     assert len(coding.decoded(rest, name, _SMALL)) <= _SMALL.max_body_bytes
@@ -224,6 +246,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     ),
     "infer": Target(_infer, (RejectError,), [_INFER, _INFER.replace(b"2.5", b"NaN")]),
     "infer-binary": Target(_infer_binary, (RejectError,), [_INFER_BINARY]),
+    "infer-grpc": Target(_infer_grpc, (RejectError,), _INFER_GRPC),
     "json-push": Target(_json_push, (RejectError,), [_PUSH]),
     "json-read": Target(_json_read, (RejectError,), [_READ]),
     "mlflow-search": Target(_mlflow_search, (RejectError, UnicodeDecodeError), [_SEARCH]),

@@ -9,11 +9,11 @@ module, so that neither the help nor another group waits for it or fails with it
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, distribution, distributions
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -28,7 +28,10 @@ BUILT_IN: Final = (
     EntryPoint("experiment", "millrace.cli.experiment:app", ENTRY_POINTS),
 )
 # Commands that stand beside the groups: functions.
-COMMANDS: Final = (EntryPoint("validate", "millrace.cli.validate:validate", ENTRY_POINTS),)
+COMMANDS: Final = (
+    EntryPoint("validate", "millrace.cli.validate:validate", ENTRY_POINTS),
+    EntryPoint("serve", "millrace_services.alone.command:serve [inference]", ENTRY_POINTS),
+)
 # Groups that distributions of this house add. None of them is in a package index, where the name may be another's.
 _ELSEWHERE: Final[Mapping[str, str]] = {"local": "millrace-local"}
 
@@ -67,20 +70,7 @@ def load(group: EntryPoint) -> typer.Typer:
             hint="Uninstall all of them but one",
             reason="BrokenCommands",
         )
-    try:
-        app = group.load()
-    except ModuleNotFoundError as error:
-        raise ReportError(
-            f"`millrace {group.name}` needs {error.name}, which is not installed",
-            hint=f"Install it with: pip install {_requirement(group)}",
-            reason="LibraryMissing",
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise ReportError(
-            f"`millrace {group.name}` cannot be loaded: {group.value}: {type(error).__name__}: {error}",
-            hint=f"Install {_distribution(group)} again, in the version of millrace",
-            reason="BrokenCommands",
-        ) from error
+    app = _loaded(group)
     if not isinstance(app, typer.Typer):
         raise ReportError(
             f"`millrace {group.name}` cannot be loaded: {group.value} is {type(app).__name__}, not a typer application",
@@ -88,6 +78,33 @@ def load(group: EntryPoint) -> typer.Typer:
             reason="BrokenCommands",
         )
     return app
+
+
+def load_command(command: EntryPoint) -> Callable[..., None]:
+    """The function of a command.
+
+    Raises:
+        ReportError: a library that it needs is not installed, or its module is broken.
+    """
+    found: Callable[..., None] = _loaded(command)
+    return found
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        raise ReportError(
+            f"`millrace {point.name}` needs {error.name}, which is not installed",
+            hint=f"Install it with: pip install {_requirement(point)}",
+            reason="LibraryMissing",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ReportError(
+            f"`millrace {point.name}` cannot be loaded: {point.value}: {type(error).__name__}: {error}",
+            hint=f"Install {_distribution(point)} again, in the version of millrace",
+            reason="BrokenCommands",
+        ) from error
 
 
 def missing(arguments: Iterable[str], known: Mapping[str, EntryPoint]) -> None:

@@ -33,7 +33,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         commands = groups.load(group) if name in arguments[:1] else _stand_in()
         app.add_typer(commands, name=name, help=_plain(groups.summary(group)))
     for command in groups.COMMANDS:
-        called = command.load() if command.name in arguments[:1] else lambda: None
+        called = groups.load_command(command) if command.name in arguments[:1] else lambda: None
         app.command(command.name, help=None if command.name in arguments[:1] else groups.summary(command))(called)
     return app
 

@@ -17,7 +17,7 @@ from millrace_core.api.modeldeployment import Inference, ModelDeploymentSpec, Pr
 from millrace_operators.compute import complete
 from millrace_operators.modeldeployment.device import CPU, GPU, PRODUCT_LABEL, TAINT
 from millrace_operators.platform import Platform
-from millrace_operators.routing.desired import TARGET_PORT
+from millrace_operators.routing.desired import GRPC_PORT, GRPC_TARGET_PORT, TARGET_PORT
 
 Object = dict[str, Any]
 
@@ -141,6 +141,7 @@ def _fetch(namespace: str, spec: ModelDeploymentSpec, revision: str, platform: P
 def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, platform: Platform, image: str) -> Object:
     env = {
         "MILLRACE_PORT": str(PORT),
+        "MILLRACE_GRPC_PORT": str(GRPC_PORT),
         "MILLRACE_MODEL_NAME": service_name(name, spec),
         "MILLRACE_DEPLOYMENT": name,
         "MILLRACE_MODEL_PATH": FILE,
@@ -173,7 +174,11 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
     container["env"].append({"name": "MILLRACE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     return {
         **container,
-        "ports": [{"name": TARGET_PORT, "containerPort": PORT, "protocol": "TCP"}],
+        # That of HTTP first: it has the metrics.
+        "ports": [
+            {"name": name, "containerPort": port, "protocol": "TCP"}
+            for name, port in ((TARGET_PORT, PORT), (GRPC_TARGET_PORT, GRPC_PORT))
+        ],
         "startupProbe": _probe("/health/ready", period=1, failures=STARTUP_SECONDS),
         "readinessProbe": _probe("/health/ready", period=2, failures=2),
         "livenessProbe": _probe("/health/live", period=10, failures=3),

@@ -2,6 +2,9 @@
 
 The VirtualService follows Istio's networking API; its rules stand in order: overrides, the assigned arm, the weighted
 split. A share of zero is left out, as Istio reads an absent weight differently for one destination and for several.
+
+Each rule stands there twice: for gRPC, told by its content type whatever port or gateway a call came through, and for
+all else. So the same arms and weights hold for both protocols.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ _NOT_YET: Final = "none"
 # Where clients call, and where pods listen.
 PORT: Final = 80
 TARGET_PORT: Final = "http"
+GRPC_PORT: Final = 8081
+GRPC_TARGET_PORT: Final = "grpc"
+_GRPC: Final = {"content-type": {"prefix": "application/grpc"}}
 
 
 def route_objects(desired: DesiredRoute, live: LiveRoute) -> RouteObjects | None:
@@ -123,14 +129,14 @@ def virtual_service(
     spec: Object = {} if delegate else {"hosts": [names.cluster_host(service, namespace)]}
     host = arms_host(service, namespace)
     if split is None:
-        spec["http"] = [{"name": "champion", "route": [_destination(host, pointed.name, WHOLE)]}]
+        spec["http"] = _by_protocol([{"name": "champion", "route": [_destination(host, pointed.name, WHOLE)]}])
     else:
         shares = [_destination(host, name, weight) for name, weight in split.weights.items() if weight]
         # Retries would hide the errors that tell a bad arm from a good one.
-        spec["http"] = [
+        spec["http"] = _by_protocol(
             {**rule, "retries": {"attempts": 0}}
             for rule in (*(_rule(host, rule) for rule in split.rules), {"name": "split", "route": shares})
-        ]
+        )
     metadata = _metadata(service, service, namespace, targets)
     if split is not None:
         metadata["labels"][names.EXPERIMENT] = split.experiment
@@ -141,7 +147,7 @@ def plain_virtual_service(service: str, namespace: str, targets: Sequence[RouteT
     """The route while there are no subsets: to the stable Service, whatever was split."""
     host = names.cluster_host(service, namespace)
     spec: Object = {} if delegate else {"hosts": [host]}
-    spec["http"] = [{"name": "champion", "route": [{"destination": {"host": host}, "weight": WHOLE}]}]
+    spec["http"] = _by_protocol([{"name": "champion", "route": [{"destination": {"host": host}, "weight": WHOLE}]}])
     metadata = _metadata(service, service, namespace, targets)
     return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
 
@@ -157,6 +163,25 @@ def subset_labels(target: RouteTarget) -> dict[str, str]:
 def arms_host(service: str, namespace: str) -> str:
     """Host of the subsets."""
     return names.cluster_host(names.arms_service(service), namespace)
+
+
+def _by_protocol(rules: Iterable[Object]) -> list[Object]:
+    """Each rule for gRPC, to the port of gRPC, and then for all else."""
+    found = []
+    for rule in rules:
+        matches = [
+            {**match, "headers": {**match["headers"], **_GRPC}} for match in rule.get("match", [{"headers": {}}])
+        ]
+        found += [
+            {**_to_port(rule, GRPC_PORT), "name": f"{rule['name']}-grpc", "match": matches},
+            _to_port(rule, PORT),
+        ]
+    return found
+
+
+def _to_port(rule: Object, port: int) -> Object:
+    route = [{**each, "destination": {**each["destination"], "port": {"number": port}}} for each in rule["route"]]
+    return {**rule, "route": route}
 
 
 def _rule(host: str, rule: HeaderRule) -> Object:
@@ -176,12 +201,15 @@ def _service(
 ) -> Object:
     metadata = _metadata(name, service, namespace, targets)
     metadata["labels"][COMPONENT] = component
-    port = {"name": "http", "port": PORT, "protocol": "TCP", "targetPort": TARGET_PORT, "appProtocol": "http"}
+    ports = [
+        {"name": name, "port": port, "protocol": "TCP", "targetPort": target, "appProtocol": name}
+        for name, port, target in (("http", PORT, TARGET_PORT), ("grpc", GRPC_PORT, GRPC_TARGET_PORT))
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata,
-        "spec": {"selector": {names.MANAGED_BY: "millrace", **selector}, "ports": [port]},
+        "spec": {"selector": {names.MANAGED_BY: "millrace", **selector}, "ports": ports},
     }
 
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from millrace_core.api import names
 from millrace_core.base.errors import MillraceError, ReportError
 from millrace_services.inference import memory, prediction_log, result, session, starting
+from millrace_services.inference.answering import Noting
 from millrace_services.inference.batcher import Batcher, Meters, Waits
 from millrace_services.inference.cpu import cpu_count
 from millrace_services.inference.dataplane import DataPlane
@@ -56,6 +57,7 @@ class InferenceServer:
     Args:
         supervisor: of the process that this one replaces or may be replaced by.
         environ: has the credentials of the lake.
+        on_serving: told once the model is loaded and warm.
 
     Raises:
         RejectError: there is no model file.
@@ -66,9 +68,11 @@ class InferenceServer:
         settings: InferenceSettings,
         supervisor: Supervisor | None = None,
         environ: Mapping[str, str] | None = None,
+        on_serving: Callable[[ServedModel, ModelSession], None] = lambda *_: None,
     ) -> None:
         self.settings = settings
         self._environ = environ or {}
+        self._on_serving = on_serving
         self._writer: EvidenceWriter[PredictionRecord] | None = None
         self._supervisor = supervisor or Supervisor(lambda _: None)
         # Before the first request: every answer and every metric carries the version, which follows from the digest.
@@ -92,11 +96,13 @@ class InferenceServer:
         self.service.health.add("model", self._check)
         _tell_crashes(self.service.metrics, self._supervisor)
         self.service.api.include_router(control_routes(self.serving, self.service.health))
-        self._rest = RestTranslator(self.serving, settings)
-        self._rest.add_routes(self.service)
+        self._noting = Noting()
+        RestTranslator(self.serving, settings, self._noting).add_routes(self.service)
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
+        if self.settings.grpc_port is not None:
+            await self._start_grpc(self.settings.grpc_port)
         loading = asyncio.create_task(self._load())
         yield
         loading.cancel()
@@ -104,6 +110,15 @@ class InferenceServer:
             await self.serving.data.aclose()
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close, prediction_log.CLOSE_SECONDS)
+
+    async def _start_grpc(self, port: int) -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it says to stderr is no JSON, and no news
+        from millrace_services.inference.grpc_server import GrpcServer  # noqa: PLC0415 it has threads, and takes 25 MB
+
+        made = GrpcServer(self.settings, port, self.serving, self.service, self._noting)
+        listening = await made.start()
+        self.service.closers.append(made.stop)
+        logger.info("listening for gRPC", extra={"host": self.settings.host, "port": listening})
 
     async def _load(self) -> None:
         settings = self.settings
@@ -116,6 +131,7 @@ class InferenceServer:
             await self._open_log(loaded.signature)
             self.serving.set_loaded(self._data_plane(loaded))
             self._supervisor.record.set_warm()
+            self._on_serving(self.serving.model, loaded)
         except MillraceError as error:
             self.service.fail(error)
             return
@@ -154,7 +170,7 @@ class InferenceServer:
         self._writer.start()
         specs = (*signature.inputs.values(), *signature.outputs.values())
         brain_floats = [spec.name for spec in specs if spec.datatype == "BF16"]
-        self._rest.log = PredictionLog(settings.log, model.name, self._writer.add, brain_floats)
+        self._noting.log = PredictionLog(settings.log, model.name, self._writer.add, brain_floats)
 
     def _data_plane(self, loaded: ModelSession) -> DataPlane:
         metrics = self.service.metrics

@@ -5,14 +5,13 @@ Health bodies carry both forms, ``live`` and ``ready``, because clients differ i
 
 from __future__ import annotations
 
-from importlib.metadata import version as package_version
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
-from millrace_services.inference import protocol
+from millrace_services.inference import metadata, protocol
 from millrace_services.inference.served import Serving
 from millrace_services.web.health import Health
 
@@ -25,7 +24,7 @@ def control_routes(serving: Serving, health: Health) -> APIRouter:
 
     @routes.api_route("/v2", methods=_READS)
     async def server() -> dict[str, Any]:
-        return {"name": "millrace", "version": package_version("millrace"), "extensions": ["binary_tensor_data"]}
+        return metadata.of_server()
 
     @routes.api_route("/v2/health/live", methods=_READS)
     async def live() -> dict[str, Any]:
@@ -47,34 +46,14 @@ def control_routes(serving: Serving, health: Health) -> APIRouter:
 
     @routes.api_route("/v2/models/{model}", methods=_READS)
     @routes.api_route("/v2/models/{model}/versions/{version}", methods=_READS)
-    async def metadata(model: str, version: str | None = None) -> dict[str, Any]:
-        serving.known(model, version)
-        data = serving.loaded()
-        return {
-            "name": model,
-            "versions": [serving.model.version],
-            "platform": "onnxruntime_onnx",
-            "inputs": [spec.described() for spec in data.signature.inputs.values()],
-            "outputs": [spec.described() for spec in data.signature.outputs.values()],
-            "parameters": {
-                "device": data.session.device,
-                "batching": data.session.batching.described(),
-                "deployment": serving.model.deployment,
-                "digest": serving.model.digest,
-                **({"nan_on_blank_input": list(nan)} if (nan := data.session.nan_outputs) else {}),
-            },
-        }
+    async def model_metadata(model: str, version: str | None = None) -> dict[str, Any]:
+        return metadata.of_model(serving, model, version)
 
     @routes.post("/v2/repository/index")
     async def index(request: Request) -> list[dict[str, Any]]:
         body = await request.body()
         only_ready = _is_true(protocol.parse_json(body) if body.strip() else {}, "ready")
-        readiness = await health.readiness()
-        if only_ready and not readiness.ready:
-            return []
-        state = "READY" if readiness.ready else "LOADING" if serving.data is None else "UNAVAILABLE"
-        why = "; ".join(f"{name}: {text}" for name, text in readiness.checks.items() if text != "ok")
-        return [{"name": serving.model.name, "version": serving.model.version, "state": state, "reason": why}]
+        return await metadata.index(serving, health, only_ready=only_ready)
 
     @routes.post("/v2/models/{model}/infer")
     @routes.post("/v2/models/{model}/versions/{version}/infer")

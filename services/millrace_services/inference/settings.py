@@ -120,11 +120,19 @@ class LogSettings(BaseModel):
 class InferenceSettings(ServerSettings, OutgoingSettings):
     """Which model to serve, on what, and how much may wait for it."""
 
+    grpc_port_setting: ClassVar[str] = "MILLRACE_GRPC_PORT"
     body_limit: ClassVar[str] = "spec.inference.maxRequestMiB (of a server by itself: MILLRACE_MAX_BODY_BYTES)"
 
     model_name: str = Field(alias="MILLRACE_MODEL_NAME", description="The name in /v2/models/{name}")
     deployment: str = Field("", alias="MILLRACE_DEPLOYMENT", description="Name of the ModelDeployment")
     path: Path = Field(alias="MILLRACE_MODEL_PATH", description="The ONNX file")
+    grpc_port: int | None = Field(
+        None,
+        alias="MILLRACE_GRPC_PORT",
+        ge=0,
+        le=65535,
+        description="Port of the protocol over gRPC, 0 takes a free one; absent: HTTP alone is served",
+    )
     device: Literal["auto", "gpu", "cpu"] = Field(
         "auto", alias="MILLRACE_DEVICE", description="auto: GPU where there is one"
     )

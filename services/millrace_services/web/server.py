@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
@@ -55,12 +55,26 @@ def main(
     """
     try:
         settings = settings_class.load(os.environ)
+    except MillraceError as error:
+        return _failed(error, on_error, str)
+    return run(settings, build, on_error, supervise)
+
+
+def run(
+    settings: SettingsT,
+    build: Callable[[SettingsT], Service],
+    on_error: Callable[[MillraceError], None] = lambda _: None,
+    supervise: Callable[[Callable[[], int], socket.socket], int] | None = None,
+    shown: Callable[[MillraceError], str] = str,
+) -> int:
+    """The same as ``main`` with settings that are there; ``shown`` says what is printed of an error."""
+    try:
         logs.configure(settings.log_level)
-        with bind(settings.host, settings.port) as listener:
-            attempt = partial(_attempt, settings, build, listener, on_error)
+        with bind(settings.host, settings.port, settings.host_setting, settings.port_setting) as listener:
+            attempt = partial(_attempt, settings, build, listener, on_error, shown)
             return supervise(attempt, listener) if supervise else attempt()
     except MillraceError as error:
-        return _failed(error, on_error)
+        return _failed(error, on_error, shown)
 
 
 def _attempt(
@@ -68,19 +82,22 @@ def _attempt(
     build: Callable[[SettingsT], Service],
     listener: socket.socket,
     on_error: Callable[[MillraceError], None],
+    shown: Callable[[MillraceError], str],
 ) -> int:
     try:
         service = build(settings)
         service.trace(os.environ)
         serve(service, settings, listener)
     except MillraceError as error:
-        return _failed(error, on_error)
+        return _failed(error, on_error, shown)
     return 0
 
 
-def _failed(error: MillraceError, on_error: Callable[[MillraceError], None]) -> int:
+def _failed(
+    error: MillraceError, on_error: Callable[[MillraceError], None], shown: Callable[[MillraceError], str]
+) -> int:
     on_error(error)
-    print(f"millrace: {error}", file=sys.stderr)  # noqa: T201 the one line a person reads
+    print(f"millrace: {shown(error)}", file=sys.stderr)  # noqa: T201 the one line a person reads
     return 2 if isinstance(error, RejectError) else 1
 
 
@@ -96,8 +113,15 @@ def serve(service: Service, settings: ServerSettings, listener: socket.socket) -
         raise service.fault
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; binding comes first, so that a port in use is known before anything is loaded."""
+def bind(
+    host: str, port: int, host_setting: str = ServerSettings.host_setting, setting: str = ServerSettings.port_setting
+) -> socket.socket:
+    """A bound TCP socket; binding comes first, so that a port in use is known before anything is loaded.
+
+    Args:
+        host_setting: how messages call what says the host.
+        setting: the same for the port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,9 +132,9 @@ def bind(host: str, port: int) -> socket.socket:
         in_use = error.errno == errno.EADDRINUSE
         raise RejectError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="Stop what listens there, or set MILLRACE_PORT to a free port"
+            hint=f"Stop what listens there, or set {setting} to a free port"
             if in_use
-            else "Set MILLRACE_HOST to an address of this machine and MILLRACE_PORT to a port you may use",
+            else f"Set {host_setting} to an address of this machine and {setting} to a port you may use",
             reason="PortInUse" if in_use else "BadAddress",
         ) from error
     return listener
@@ -129,6 +153,8 @@ def freeze() -> None:
 
 async def _serve(service: Service, settings: ServerSettings, listener: socket.socket) -> None:
     server = _Server(
+        service.closers,
+        settings.grace_seconds,
         uvicorn.Config(
             service,
             # Nothing more is asked of the class than to be called.
@@ -141,7 +167,7 @@ async def _serve(service: Service, settings: ServerSettings, listener: socket.so
             proxy_headers=False,
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
-        )
+        ),
     )
     service.on_fault = server.stop
     _on_signals(service, server, settings.drain_seconds)
@@ -156,6 +182,16 @@ async def _serve(service: Service, settings: ServerSettings, listener: socket.so
 
 
 class _Server(uvicorn.Server):
+    def __init__(
+        self, closers: Sequence[Callable[[float], Awaitable[None]]], grace: float, config: uvicorn.Config
+    ) -> None:
+        super().__init__(config)
+        self._closers = closers
+        self._grace = grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.gather(super().shutdown(sockets), *(close(self._grace) for close in self._closers))
+
     def stop(self) -> None:
         self.should_exit = True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -67,6 +67,7 @@ class Service:
         present: calls of hot routes from the moment that they are there whole until they are answered.
         waited: the part of it in which the event loop had not come to them.
         spans: of its requests; None: nobody wants them.
+        closers: end what listens beside HTTP, once the drain is over; each gets the seconds that it may take.
 
     Args:
         title: shown in ``/docs``.
@@ -97,6 +98,7 @@ class Service:
         self.api = FastAPI(title=title)
         self.fault: BaseException | None = None
         self.on_fault: Callable[[], None] = lambda: None
+        self.closers: list[Callable[[float], Awaitable[None]]] = []
         self._callers = CallerGuard.of(settings)
         self._lifespan = lifespan
         self._headers = tuple(headers)

@@ -15,9 +15,13 @@ class ServerSettings(Settings):
 
     Attributes:
         body_limit: how clients are told to raise ``max_body_bytes``.
+        host_setting: how messages call the setting of the host.
+        port_setting: the same of the port.
     """
 
     body_limit: ClassVar[str] = "MILLRACE_MAX_BODY_BYTES"
+    host_setting: ClassVar[str] = "MILLRACE_HOST"
+    port_setting: ClassVar[str] = "MILLRACE_PORT"
 
     host: str = Field("0.0.0.0", alias="MILLRACE_HOST", description="Address to listen on")  # noqa: S104 a pod's only address
     port: int = Field(8080, alias="MILLRACE_PORT", ge=0, le=65535, description="Port; 0 takes a free one")

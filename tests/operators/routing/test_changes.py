@@ -358,8 +358,10 @@ def test_without_destination_rules_the_route_leads_to_the_stable_service_and_bac
     assert not world.turn(wanted(split)).programmed
     virtual = world.live.virtual
     assert virtual is not None
-    [rule] = virtual["spec"]["http"]
-    assert rule["route"] == [{"destination": {"host": "shop.default.svc.cluster.local"}, "weight": 100}]
+    host = "shop.default.svc.cluster.local"
+    assert [rule["route"] for rule in virtual["spec"]["http"]] == [
+        [{"destination": {"host": host, "port": {"number": port}}, "weight": 100}] for port in (8081, 80)
+    ]
     assert virtual["spec"]["hosts"] == ["shop.default.svc.cluster.local"]
     writes = world.writes
     assert not world.turn(wanted(split)).rewritten

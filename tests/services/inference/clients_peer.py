@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import sys
 import urllib.error
 import urllib.request
@@ -164,6 +165,86 @@ def kserve(url: str) -> dict[str, Any]:
     return asyncio.run(ask())
 
 
+def triton_grpc(address: str) -> dict[str, Any]:
+    """By tritonclient over gRPC."""
+    from tritonclient import grpc  # noqa: PLC0415
+
+    client = grpc.InferenceServerClient(address)
+    index = client.get_model_repository_index(as_json=True)
+    seen: dict[str, Any] = {
+        "live": client.is_server_live(),
+        "ready": client.is_server_ready(),
+        "model ready": client.is_model_ready("m"),
+        "server": client.get_server_metadata(as_json=True),
+        "model": client.get_model_metadata("m", as_json=True),
+        "index": index["models"],
+    }
+
+    def inputs(**other: Any) -> list[Any]:
+        found = []
+        for name, (datatype, values) in {**KINDS, HALF[0]: HALF[1:]}.items():
+            each = grpc.InferInput(name, list(values.shape), datatype)
+            each.set_data_from_numpy(other.get(name, values))
+            found.append(each)
+        return found
+
+    def answer(result: Any) -> dict[str, Any]:
+        return {name: plain(result.as_numpy(f"{name}_out")) for name in (*KINDS, HALF[0])}
+
+    wanted = [grpc.InferRequestedOutput(f"{name}_out") for name in (*KINDS, HALF[0])]
+    seen["named"] = answer(client.infer("m", inputs(), outputs=wanted, request_id="7"))
+    seen["not named"] = answer(client.infer("m", inputs()))
+    seen["gzip"] = answer(client.infer("m", inputs(), compression_algorithm="gzip"))
+    seen["not finite"] = plain(client.infer("m", inputs(f4=NOT_FINITE)).as_numpy("f4_out"))
+    seen["timeout"] = answer(client.infer("m", inputs(), timeout=60_000_000, client_timeout=60))
+    later: queue.Queue[Any] = queue.Queue()
+    client.async_infer("m", inputs(), callback=lambda result, error: later.put(error or result))
+    seen["async"] = answer(later.get(timeout=60))
+    seen["refused priority"] = refusal(lambda: client.infer("m", inputs(), priority=1))
+    seen["refused sequence"] = refusal(lambda: client.infer("m", inputs(), sequence_id=5, sequence_start=True))
+    seen["refused classes"] = refusal(
+        lambda: client.infer("m", inputs(), outputs=[grpc.InferRequestedOutput("f4_out", class_count=2)])
+    )
+    seen["no model"] = refusal(lambda: client.infer("nobody", inputs()))
+    seen["no version"] = refusal(lambda: client.get_model_metadata("m", "99"))
+    seen["no statistics"] = refusal(lambda: client.get_inference_statistics("m"))
+    return seen
+
+
+def kserve_grpc(address: str) -> dict[str, Any]:
+    """By KServe's client for gRPC."""
+    from kserve import InferenceGRPCClient, InferInput, InferRequest  # noqa: PLC0415
+
+    def request(binary: bool, **other: Any) -> Any:
+        inputs = []
+        for name, (datatype, values) in {**KINDS, HALF[0]: HALF[1:]}.items():
+            each = InferInput(name, list(values.shape), datatype)
+            each.set_data_from_numpy(other.get(name, values), binary_data=binary or name == HALF[0])
+            inputs.append(each)
+        return InferRequest("m", inputs, "7")
+
+    def answer(result: Any) -> dict[str, Any]:
+        found = {output.name.removesuffix("_out"): plain(output.as_numpy()) for output in result.outputs}
+        return {name: found[name] for name in (*KINDS, HALF[0])}
+
+    async def ask() -> dict[str, Any]:
+        client = InferenceGRPCClient(address, retries=0)
+        seen: dict[str, Any] = {
+            "live": await client.is_server_live(),
+            "ready": await client.is_server_ready(),
+            "model ready": await client.is_model_ready("m"),
+            "binary": answer(await client.infer(request(True))),
+        }
+        seen["not finite"] = answer(await client.infer(request(True, f4=NOT_FINITE)))["f4"]
+        try:
+            await client.is_model_ready("nobody")
+        except Exception as error:
+            seen["no model"] = f"{type(error).__name__}: {error}"
+        return seen
+
+    return asyncio.run(ask())
+
+
 def asked_of(url: str, body: bytes | None = None) -> tuple[int, Any]:
     """Status and JSON of an answer."""
     asked = urllib.request.Request(url, body, {"content-type": "application/json"})
@@ -219,4 +300,5 @@ def mlserver(url: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"triton": triton, "kserve": kserve, "mlserver": mlserver}[sys.argv[1]](sys.argv[2])))
+    clients = (triton, kserve, mlserver, triton_grpc, kserve_grpc)
+    print(json.dumps({each.__name__: each for each in clients}[sys.argv[1]](sys.argv[2])))

@@ -20,6 +20,7 @@ from benchmarks.clients_env import FOLDER, MLSERVER_FOLDER
 
 from .clients_peer import HALF, KINDS, NOT_FINITE, plain
 from .conftest import tensor, write
+from .test_grpc import address_of
 
 PEER = Path(__file__).with_name("clients_peer.py")
 PACKAGES = FOLDER / "lib" / "python3.11" / "site-packages"
@@ -58,9 +59,14 @@ def seen_by(client: str, url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def url(serve, tmp_path_factory) -> str:
+def server(serve, tmp_path_factory):
     kinds = {name: kind for name, (kind, _) in KINDS.items()} | {HALF[0]: HALF[1]}
-    return serve(mirror(tmp_path_factory.mktemp("mirror") / "m.onnx", kinds)).url
+    return serve(mirror(tmp_path_factory.mktemp("mirror") / "m.onnx", kinds), MILLRACE_GRPC_PORT="0")
+
+
+@pytest.fixture(scope="module")
+def url(server) -> str:
+    return server.url
 
 
 def test_tritonclient_sees_what_it_sent_in_every_form(url):
@@ -90,6 +96,33 @@ def test_kserves_client_sees_what_it_sent_in_every_form(url):
         assert seen.pop(f"not finite, binary {binary}") == plain(NOT_FINITE)
     assert [seen.pop(key) for key in ("live", "ready", "model ready")] == [True] * 3
     assert "there is no model 'nobody' here" in seen.pop("no model") or "404" in seen["no model"]
+
+
+def test_tritonclient_sees_what_it_sent_over_grpc(server):
+    seen = seen_by("triton_grpc", address_of(server))
+    for way in ("named", "not named", "gzip", "timeout", "async"):
+        assert seen.pop(way) == ALL, way
+    assert seen.pop("not finite") == plain(NOT_FINITE)
+    assert [seen.pop(key) for key in ("live", "ready", "model ready")] == [True] * 3
+    assert seen.pop("server")["extensions"] == ["binary_tensor_data"]
+    assert [each["datatype"] for each in seen.pop("model")["inputs"]] == [kind for kind, _ in KINDS.values()] + ["FP16"]
+    assert [each["state"] for each in seen.pop("index")] == ["READY"]
+    assert "all requests are served in their order" in seen.pop("refused priority")
+    assert "the model keeps nothing between two requests" in seen.pop("refused sequence")
+    assert "classes are not ranked here" in seen.pop("refused classes")
+    assert "there is no model 'nobody' here" in seen.pop("no model")
+    assert "has no version '99' here" in seen.pop("no version")
+    assert "ModelStatistics is not served" in seen.pop("no statistics")
+    assert seen == {}
+
+
+def test_kserves_client_sees_what_it_sent_over_grpc(server):
+    seen = seen_by("kserve_grpc", address_of(server))
+    assert seen.pop("binary") == ALL
+    assert seen.pop("not finite") == plain(NOT_FINITE)
+    assert [seen.pop(key) for key in ("live", "ready", "model ready")] == [True] * 3
+    assert "there is no model 'nobody' here" in seen.pop("no model")
+    assert seen == {}
 
 
 def test_mlservers_types_take_the_answers(serve, tmp_path):
