@@ -94,6 +94,7 @@ class Platform:
         lake_uri: where evidence goes that no object names a place for; empty: nowhere.
         lake_secret: name of a Secret of each pod's own namespace that has the keys of that lake; empty: none.
         outgoing: where connections may go that users' objects name.
+        trusted_proxies: addresses and networks, with commas between them, whose word on a request's client models take.
     """
 
     inference_image: str
@@ -114,6 +115,7 @@ class Platform:
     lake_uri: str = ""
     lake_secret: str = ""
     outgoing: Outgoing = field(default_factory=Outgoing)
+    trusted_proxies: str = ""
 
     def going_out(self) -> dict[str, str]:
         """The variables of a pod that connects to what a user's object names."""

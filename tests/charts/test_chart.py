@@ -331,6 +331,15 @@ def test_where_connections_may_go_reaches_the_operator_and_the_gateway_and_is_cl
             assert Outgoing.model_validate_json(env["MILLRACE_OUTGOING"]) == expected
 
 
+def test_trusted_proxies_reach_the_servers_and_by_the_operator_those_of_models() -> None:
+    named = {**STORE, "trustedProxies": ["127.0.0.0/8", "fd00::/8"]}
+    for values, expected in ((STORE, None), (named, "127.0.0.0/8,fd00::/8")):
+        for process in ("operator", "gateway", "registry"):
+            [container] = deployment(rendered(values), process)["spec"]["template"]["spec"]["containers"]
+            env = {each["name"]: each.get("value") for each in container["env"]}
+            assert env.get("MILLRACE_TRUSTED_PROXIES") == expected
+
+
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
 def test_a_quota_of_requests_and_limits_takes_every_pod_of_the_chart(values: dict[str, Any]) -> None:
     for spec in pod_specs(rendered(values)):

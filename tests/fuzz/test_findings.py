@@ -263,6 +263,36 @@ def test_a_scale_that_is_none_is_refused(cluster: ClusterRequests, spec: bytes) 
     assert refused.status in (400, 422), refused
 
 
+@pytest.mark.parametrize(
+    "path", ["apis/apps/v1/namespaces/x", "apis/apps/v1/namespaces", "api/v1/namespaces/a/b/c/d/e"]
+)
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE", "POST"])
+def test_a_path_that_ends_before_a_resource_names_nothing(cluster: ClusterRequests, method: str, path: str) -> None:
+    answered = cluster(f"{method} {path} content-type:application/merge-patch+json\n{{}}".encode())
+    assert answered is not None
+    assert answered.status == 404
+
+
+def test_a_refusal_of_an_object_is_short_whatever_is_wrong_in_it(cluster: ClusterRequests) -> None:
+    long = "x" * 50_000
+    template = {"metadata": {"labels": {"app": long}}, "spec": {"containers": [{"name": long, "image": "i"}]}}
+    for metadata, labels in (
+        ({"name": "d"}, {"app": long}),
+        ({"name": long}, {long: "a"}),
+        ({"name": "d"}, dict.fromkeys(map(str, range(3000)), "!")),
+    ):
+        document = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {**metadata, "labels": labels},
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
+        }
+        answered = cluster(b"POST /apis/apps/v1/namespaces/default/deployments\n" + orjson.dumps(document))
+        assert answered is not None
+        assert answered.status == 422
+        assert len(answered.body) < 8000  # the target itself asserts it, too
+
+
 def test_an_integer_of_feast_that_no_double_holds_is_no_json() -> None:
     with pytest.raises(RejectError, match="not JSON"):
         feast_form.loads(b'{"a": NaN, "b": 1%s}' % (b"0" * 400))

@@ -86,6 +86,15 @@ def test_a_setting_that_is_no_resources_is_named(value: str) -> None:
         OperatorSettings.load({"MILLRACE_FETCH_RESOURCES": value})
 
 
+def test_pods_of_models_know_the_proxies_that_the_settings_name() -> None:
+    platform = OperatorSettings.load({"MILLRACE_TRUSTED_PROXIES": "127.0.0.0/8, 10.1.2.3"}).platform()
+    assert platform.trusted_proxies == "127.0.0.0/8,10.1.2.3/32"
+    for proxies, expected in (("", None), (platform.trusted_proxies, "127.0.0.0/8,10.1.2.3/32")):
+        [server] = templates(replace(PLATFORM, trusted_proxies=proxies))["cpu"]["containers"]
+        env = {each["name"]: each.get("value") for each in server["env"]}
+        assert env.get("MILLRACE_TRUSTED_PROXIES") == expected
+
+
 def test_every_pod_pulls_its_image_by_the_secrets_that_the_settings_name() -> None:
     assert all("imagePullSecrets" not in spec for spec in templates().values())
     for spec in templates(replace(PLATFORM, image_pull_secrets=("a", "b"))).values():

@@ -20,7 +20,7 @@ _MICROSECONDS: Final = {
 }
 _MOST_DIGITS: Final = 12
 _WHOLE: Final = re.compile(PATTERN)
-_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h|d|w)")
+_PART: Final = re.compile(r"(?<![0-9])([0-9]++)(ms|s|m|h|d|w)")
 
 
 def microseconds(text: str, *, field: str = "") -> int:

@@ -20,7 +20,7 @@ _UNITS = {
     "h": Fraction(3600),
 }
 _WHOLE = re.compile(r"([+-]?)(?:0|((?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+))")
-_PART = re.compile(r"([0-9]*\.?[0-9]*)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"(?<![0-9.])([0-9]*+\.?[0-9]*+)(ns|us|µs|μs|ms|s|m|h)")
 _LARGEST = Fraction(2**63 - 1, 10**9)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from millrace_core.base.shown import shown
 
 _QUANTITY: Final = re.compile(
-    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)|[eE]([+-]?[0-9]+))?"
+    r"([+-]?(?:[0-9]++\.?[0-9]*|\.[0-9]+))(?:(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)|[eE]([+-]?[0-9]+))?"
 )
 _SUFFIXES: Final = {
     **{suffix: Fraction(10) ** (3 * power) for power, suffix in enumerate("num", start=-3)},

@@ -19,7 +19,7 @@ from millrace_core.base import shown, yaml_scalars
 # The C parser, of which that of Go is a port; Python's own refuses tabs that both take.
 _PARSER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SEPARATOR: Final = re.compile(r"^---(.*)$", re.MULTILINE)
-_STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*)\]")
+_STEP: Final = re.compile(r"([^.\[\]]+)|\[([^\]]*+)(?:\]|\Z)")
 _DEEPEST: Final = 100
 # As Go's yaml.v2 has it: how much of a document may come from aliases, up to 400,000 values and from 4,000,000 on.
 _ALIASES, _VALUES = 100, 1_000

@@ -13,7 +13,7 @@ from millrace_core.experiments.metric import Kind
 from millrace_core.stats import arguments, power
 from millrace_core.stats.power import LOOKS, Method, Size
 
-_MDE: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(%?)", re.IGNORECASE)
+_MDE: Final = re.compile(r"[+-]?(\d++\.?\d*|\.\d+)(e[+-]?\d+)?(%?)", re.IGNORECASE)
 _MOST_ARMS: Final = 10
 # Longer than that nobody waits.
 _MOST_DAYS: Final = 1_000_000

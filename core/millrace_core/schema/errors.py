@@ -42,6 +42,9 @@ class SchemaError(RejectError):
         self.errors = errors
 
 
+_SHOWN = 400  # characters of a value: Kubernetes repeats it whole, but a refusal is not to be as long as what came
+
+
 def quoted(text: str) -> str:
     """A string as Go's ``%q`` formats it."""
     return json.dumps(text, ensure_ascii=False)
@@ -55,14 +58,17 @@ def number(value: float) -> str:
 
 
 def shown(value: Any) -> str:
-    """A bad value, as it appears after ``Invalid value:``."""
+    """A bad value, as it appears after ``Invalid value:``; of a long one its beginning."""
     if isinstance(value, str):
-        return quoted(value)
+        return quoted(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, int | float):
-        return number(value)
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    text = (
+        number(value)
+        if isinstance(value, int | float)
+        else json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    )
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def required(path: str, detail: str = "") -> FieldError:

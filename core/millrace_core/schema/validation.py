@@ -125,7 +125,7 @@ def _string_checks(raw: Mapping[str, Any]) -> list[Check]:
                 return [Violation(errors.TOO_LONG, f"Too long: may not be more than {high} bytes")]
             if low is not None and len(value) < low:
                 return invalid(value, f"should be at least {low} chars long")
-            if search is not None and search(value) is None:
+            if search is not None and not search(value):
                 return invalid(value, f"should match '{pattern}'")
             return None
 

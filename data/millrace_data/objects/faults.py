@@ -165,12 +165,12 @@ _CODE: Final = r"': (?=AWS Error (?:\[code \d+\]|\w+(?: \(HTTP status \d+\))?) d
 _OF_KEY: Final = re.compile(rf"[^']*\bkey '(?P<key>.*)' in bucket '(?P<bucket>[^']*){_CODE}", re.DOTALL)
 _OF_PATH: Final = re.compile(rf"[^']*'(?P<path>.*){_CODE}", re.DOTALL)
 _OF_SERVICE: Final = re.compile(r"An error occurred \((?P<code>\w+)\) when calling the \w+ operation")
-_URL: Final = re.compile(r"\w+://\S+")
+_URL: Final = re.compile(r"(?<!\w)\w++://\S+")
 # Words of the libraries themselves; what follows them is the store's, which may be any text.
 _WORDS: Final = (
     re.compile(
         r"(?P<words>AWS Error (?:\[code \d+\]|[A-Z_]+)(?: \(HTTP status \d+\))? during \w+ operation)"
-        r"(?:.*?(?P<more>curlCode: \d+, [A-Za-z' ]{1,60}))?",
+        r"(?:(?:(?!AWS Error ).)*?(?P<more>curlCode: \d+, [A-Za-z' ]{1,60}))?",
         re.DOTALL,
     ),
     re.compile(r"(?P<words>An error occurred \(\w{1,60}\) when calling the \w+ operation)(?P<more>)"),

@@ -16,6 +16,7 @@ from millrace_core.api.featureview import FeatureType
 from millrace_core.base.errors import NotFoundError, RejectError
 from millrace_core.features.definition.definition import Definition
 from millrace_core.features.types.conform import ARROW
+from millrace_core.schema.re2 import Pattern, compile_pattern, literal
 from millrace_data.objects.faults import missing
 from millrace_data.sources import columns
 
@@ -73,14 +74,14 @@ def _hidden(path: str) -> bool:
     )
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def _pattern(path: str) -> Pattern:
     parts = []
     end = 0
     for wildcard in _WILDCARD.finditer(path):
-        parts.append(re.escape(path[end : wildcard.start()]))
+        parts.append(literal(path[end : wildcard.start()]))
         parts.append({"*": "[^/]*", "**": ".*", "**/": "(?:.*/)?"}[wildcard.group()])
         end = wildcard.end()
-    return re.compile("".join([*parts, re.escape(path[end:])]))
+    return compile_pattern("".join([*parts, literal(path[end:])]))
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,16 @@ Source: the API conventions of Kubernetes ("Response Status Kind") and the const
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from millrace_core.base.errors import MillraceError
+from millrace_core.base.shown import cut
 from millrace_core.schema.errors import FieldError
+
+# How much of what came an answer repeats, in characters: of a name, of one error, and of all errors.
+_NAME: Final = 253
+_LINE: Final = 1000
+_TOLD: Final = 3000
 
 
 class StatusError(MillraceError):
@@ -68,7 +74,7 @@ def qualified(plural: str, group: str) -> str:
 
 
 def _details(plural: str, group: str, name: str) -> dict[str, Any]:
-    details = {"name": name, "kind": plural}
+    details = {"name": cut(name, _NAME), "kind": plural}
     if group:
         details["group"] = group
     return details
@@ -76,7 +82,7 @@ def _details(plural: str, group: str, name: str) -> dict[str, Any]:
 
 def not_found(plural: str, group: str, name: str) -> StatusError:
     """404 for an object that is not there."""
-    message = f'{qualified(plural, group)} "{name}" not found'
+    message = f'{qualified(plural, group)} "{cut(name, _NAME)}" not found'
     return StatusError(404, "NotFound", message, details=_details(plural, group, name))
 
 
@@ -87,7 +93,7 @@ def no_such_path() -> StatusError:
 
 def already_exists(plural: str, group: str, name: str) -> StatusError:
     """409 for a create under a name that exists."""
-    message = f'{qualified(plural, group)} "{name}" already exists'
+    message = f'{qualified(plural, group)} "{cut(name, _NAME)}" already exists'
     return StatusError(409, "AlreadyExists", message, details=_details(plural, group, name))
 
 
@@ -96,7 +102,7 @@ STALE = "the object has been modified; please apply your changes to the latest v
 
 def conflict(plural: str, group: str, name: str, why: str = STALE) -> StatusError:
     """409 for an outdated resourceVersion or a failed precondition."""
-    message = f'Operation cannot be fulfilled on {qualified(plural, group)} "{name}": {why}'
+    message = f'Operation cannot be fulfilled on {qualified(plural, group)} "{cut(name, _NAME)}": {why}'
     return StatusError(409, "Conflict", message, details=_details(plural, group, name))
 
 
@@ -115,7 +121,7 @@ def forbidden(plural: str, group: str, name: str, why: str, causes: Sequence[dic
     details = _details(plural, group, name)
     if causes:
         details["causes"] = list(causes)
-    message = f'{qualified(plural, group)} "{name}" is forbidden: {why}'
+    message = f'{qualified(plural, group)} "{cut(name, _NAME)}" is forbidden: {cut(why, _LINE)}'
     return StatusError(403, "Forbidden", message, details=details)
 
 
@@ -162,8 +168,25 @@ def not_acceptable(accepted: Sequence[str]) -> StatusError:
 
 def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> StatusError:
     """422 with one cause per faulty field."""
-    lines = [f"{error.path}: {error.message}" if error.path else error.message for error in errors]
+    told = _told(errors)
+    lines = [f"{error.path}: {error.message}" if error.path else error.message for error in told]
+    if len(told) < len(errors):
+        lines.append(f"and {len(errors) - len(told)} more")
     what = lines[0] if len(lines) == 1 else f"[{', '.join(lines)}]"
-    causes = [{"reason": e.type, "message": e.message, "field": e.path} for e in errors]
+    causes = [{"reason": e.type, "message": e.message, "field": e.path} for e in told]
     details = {**_details(kind, group, name), "causes": causes}
-    return StatusError(422, "Invalid", f'{qualified(kind, group)} "{name}" is invalid: {what}', details=details)
+    message = f'{qualified(kind, group)} "{cut(name, _NAME)}" is invalid: {what}'
+    return StatusError(422, "Invalid", message, details=details)
+
+
+def _told(errors: Sequence[FieldError]) -> list[FieldError]:
+    """As many of the errors as fit into an answer, each cut: names of fields and values may be of any length."""
+    told: list[FieldError] = []
+    size = 0
+    for error in errors:
+        short = FieldError(error.type, cut(error.path, _LINE), cut(error.message, _LINE))
+        size += len(short.path) + len(short.message)
+        if told and size > _TOLD:
+            break
+        told.append(short)
+    return told

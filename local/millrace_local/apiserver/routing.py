@@ -41,8 +41,8 @@ def target_of(path: str, registry: ResourceRegistry) -> RequestTarget | None:
     match rest:
         case ["namespaces", _] | ["namespaces", _, "status" | "finalize"] if not group:
             namespace = ""
-        case ["namespaces", namespace, *rest] if rest:
-            pass
+        case ["namespaces", namespace, _, *_]:
+            rest = rest[2:]
         case _:
             namespace = ""
     resource = registry.find(group, version, rest[0])

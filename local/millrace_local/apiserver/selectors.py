@@ -16,7 +16,8 @@ _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?"
 _SET = re.compile(rf"^({_NAME})\s+(in|notin)\s*\(([^()]*)\)$")
 _COMPARE = re.compile(rf"^({_NAME})\s*(==|=|!=|>|<)\s*({_NAME})?$")
 _EXISTS = re.compile(rf"^(!?)\s*({_NAME})$")
-_SPLIT = re.compile(r",(?![^(]*\))")
+# A comma within brackets parts nothing.
+_TERM = re.compile(r"(?:[^,(]|\([^()]*+\)|\()++")
 
 
 @lru_cache(maxsize=512)
@@ -26,7 +27,7 @@ def label_selector(text: str) -> _Labels:
     Raises:
         StatusError: 400 when the text is no selector.
     """
-    terms = [_label_term(term.strip(), text) for term in _SPLIT.split(text) if term.strip()]
+    terms = [_label_term(term.strip(), text) for term in _TERM.findall(text) if term.strip()]
     if len(terms) == 1:
         return terms[0]
     return lambda labels: all(term(labels) for term in terms)

@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace_local.mesh import callers, egress
 from millrace_local.mesh.clusters import file_source
-from millrace_local.mesh.routes import FAULT_FILTER, TYPE
+from millrace_local.mesh.routes import FAULT_FILTER, TYPE, duration
 from millrace_local.mesh.settings import MeshSettings
 
 Json = dict[str, Any]
@@ -81,6 +81,9 @@ def _connection_manager(settings: MeshSettings) -> Json:
         "strip_matching_host_port": True,
         "normalize_path": True,
         "server_header_transformation": "PASS_THROUGH",
+        # Bodies and answers may take as long as the pods allow, which have limits of their own; a head without an end
+        # reaches no pod.
+        "request_headers_timeout": duration(settings.head_seconds),
         "stream_idle_timeout": "0s",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "local_reply_config": {"mappers": [_mapper(flag, message) for flag, message in _FAILURES.items()]},

@@ -6,14 +6,14 @@ HTTPFaultInjection).
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.go_duration import parse_duration
+from millrace_core.base.shown import shown
+from millrace_core.schema.re2 import PatternError, compile_pattern
 from millrace_local.mesh.model import (
     DirectResponse,
     FaultInjection,
@@ -29,10 +29,6 @@ from millrace_local.mesh.model import (
 # nothing. Istio's own default adds conditions that a pod's response can meet; those would hide errors.
 UNSENT = ("connect-failure", "refused-stream")
 DEFAULT_RETRIES = RetryPolicy(2, UNSENT)
-
-# Python's syntax that RE2, which Envoy uses, does not have: look-around, atomic groups, conditions, possessive
-# repeats and references to groups.
-_NOT_RE2 = re.compile(r"\(\?(?:[=!>(]|<[=!]|P[=>])|(?<!\\)(?:\\\\)*(?:\\[1-9]|[*+?}]\+)")
 
 
 def seconds(text: str, field: str) -> float:
@@ -54,17 +50,13 @@ def regex(pattern: str, field: str) -> str:
         RejectError: it is not a regular expression in RE2's syntax.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of syntax that RE2 reads differently, such as [[:alpha:]]
-            re.compile(pattern)
-    except re.error as error:
-        raise RejectError(f"{pattern!r} is no regular expression: {error}", field=field) from error
-    if _NOT_RE2.search(pattern):
+        compile_pattern(pattern)
+    except PatternError as error:
         raise RejectError(
-            f"{pattern!r} uses what RE2 expressions lack (look-around, back-references or possessive repeats)",
-            hint="Istio and Envoy take RE2 syntax only",
+            f"{shown(pattern)} is no regular expression: {error}",
+            hint="Istio and Envoy take RE2 syntax only: no look-around, back-references or possessive repeats",
             field=field,
-        )
+        ) from error
     return pattern
 
 

@@ -16,6 +16,7 @@ class MeshSettings:
         ingress_port: port Envoy listens on; a Host header may carry it for any host.
         secret: what Envoy adds to each request to a service, so that pods know it as checked; "" for nothing.
         debounce: seconds to wait after a change for those that follow it, before Envoy's files are written.
+        head_seconds: how long the head of a request may take, from its first byte; longer gets 408.
     """
 
     directory: Path
@@ -23,6 +24,7 @@ class MeshSettings:
     ingress_port: int = 18080
     secret: str = field(default="", repr=False)
     debounce: float = 0.03
+    head_seconds: float = 20.0
 
     @property
     def xds(self) -> Path:

@@ -154,6 +154,8 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
         "MILLRACE_QUEUE_REQUESTS": str(spec.inference.queue.max_requests),
         "MILLRACE_QUEUE_TIMEOUT": spec.inference.queue.timeout,
     }
+    if platform.trusted_proxies:
+        env["MILLRACE_TRUSTED_PROXIES"] = platform.trusted_proxies
     if spec.inference.max_request_mib:
         env["MILLRACE_MAX_BODY_BYTES"] = str(spec.inference.max_request_mib << 20)
     if spec.features:

@@ -9,7 +9,7 @@ from pydantic import Field, Json
 
 from millrace_core.api.base import Resources
 from millrace_core.base.destinations import OutgoingSettings
-from millrace_core.base.settings import Names
+from millrace_core.base.settings import Names, Networks
 from millrace_kube.cache import Scope
 from millrace_operators.platform import DefaultResources, ModelCache, Platform
 
@@ -134,6 +134,12 @@ class OperatorSettings(OutgoingSettings):
         description="Names, with commas between them, of Secrets in the namespace of each pod that is made, by which "
         "its image is pulled",
     )
+    trusted_proxies: Networks = Field(
+        (),
+        alias="MILLRACE_TRUSTED_PROXIES",
+        description="Addresses and networks of proxies in front of models, with commas between them: their pods take "
+        "from X-Forwarded-For of these alone for whom a request is",
+    )
     lake_uri: str = Field(
         "",
         alias="MILLRACE_LAKE_URI",
@@ -199,6 +205,7 @@ class OperatorSettings(OutgoingSettings):
             lake_uri=self.lake_uri,
             lake_secret=self.lake_secret,
             outgoing=self.outgoing,
+            trusted_proxies=",".join(map(str, self.trusted_proxies)),
         )
 
     def _resources(self) -> DefaultResources:

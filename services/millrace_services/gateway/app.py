@@ -40,6 +40,8 @@ REGISTRY_SECONDS = 5.0
 # Below it Feast's clients find what Feast's feature server has: their ``path`` is http://<gateway>/feast.
 FEAST = "/feast"
 NOT_IMPLEMENTED = 501
+# Arrow comes with it, which takes half a second, and 60 MB, that gateways without pushes need not pay.
+_PUSH = "millrace_services.gateway.push"
 _NANOSECONDS = 1000
 
 
@@ -130,6 +132,8 @@ class Gateway:
             try:
                 # Nothing is accepted before it can be answered, if there is anything to answer it by.
                 await definitions.first_look()
+                if any(view.source.push is not None for view in definitions.current.views.values()):
+                    await asyncio.to_thread(import_module, _PUSH)  # the loop stands still meanwhile: nobody waits yet
                 async with self._experiments.running(definitions, store):
                     yield
             finally:
@@ -145,8 +149,7 @@ class Gateway:
         if self._made is None:
             raise RuntimeError("the gateway answers before it started")
         if self._pushes is None:
-            # Arrow comes with it, which takes half a second that gateways without pushes need not pay.
-            push = await asyncio.to_thread(import_module, "millrace_services.gateway.push")
+            push = await asyncio.to_thread(import_module, _PUSH)
             bodies = ArrowBodies(None, self._settings.max_body_bytes, self._admission)
             self._pushes = self._pushes or push.Pushes(
                 *self._made,

@@ -44,7 +44,7 @@ _REFERENCE: Final = re.compile(
     r"/(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
     re.ASCII,
 )
-_PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
+_PARAMETER: Final = re.compile(r'(?<!\w)(\w++)="([^"]*+)"')
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _DOCKER: Final = "docker.io"
 

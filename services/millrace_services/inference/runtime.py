@@ -53,6 +53,7 @@ _FATAL_ONLY: Final = 4
 _NOISE: Final = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+:\d+ .*?\)(?: const)?(?: \[with [^\]]*\])? | ; GPU=.*"
 )
+_READ: Final = 4096  # a model's names are in these messages, of any length
 _DEVICES_FAULT: Final = re.compile(r"\bCU[A-Z]+ failure |BFCArena::")
 
 
@@ -108,7 +109,7 @@ def run_options() -> Any:
 
 def first_line(error: Exception) -> str:
     """What ONNX Runtime says, without its codes and what only its authors read."""
-    return line(_NOISE.sub("", str(error).strip())) or type(error).__name__
+    return line(_NOISE.sub("", str(error).strip()[:_READ])) or type(error).__name__
 
 
 def run(session: Any, outputs: list[str], feeds: dict[str, Any], options: Any) -> list[Any]:

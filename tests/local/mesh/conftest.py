@@ -111,7 +111,8 @@ class Rig:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     # Longer than a socket's name may be, to prove that the root folder's depth does not matter.
-    settings = MeshSettings(tmp_path / ("deep" * 30) / "mesh", ingress_port=free_port(), secret="of the mesh")
+    folder = tmp_path / ("deep" * 30) / "mesh"
+    settings = MeshSettings(folder, ingress_port=free_port(), secret="of the mesh", head_seconds=1.0)
     initial.prepare(settings)
     with (tmp_path / "envoy.log").open("wb") as log:
         process = subprocess.Popen(envoy.command(), cwd=settings.directory, stdout=log, stderr=log)

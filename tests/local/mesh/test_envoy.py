@@ -410,6 +410,15 @@ async def test_hundreds_of_services_take_a_handful_of_inotify_instances(rig: Rig
     assert sum("inotify" in link for link in links) < 10
 
 
+async def test_a_head_that_does_not_end_gets_408_and_reaches_no_pod(rig: Rig) -> None:
+    await rig.apply(**await two_arms(rig))
+    reader, writer = await asyncio.open_connection(rig.settings.ingress_host, rig.settings.ingress_port)
+    writer.write(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nx-part: ".encode())
+    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    assert not rig.backends.requests
+
+
 async def test_envoy_killed_and_started_again_serves_what_the_files_say(rig: Rig) -> None:
     objects = await two_arms(rig)
     await rig.apply(**objects)

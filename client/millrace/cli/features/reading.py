@@ -21,8 +21,8 @@ from millrace_core.api import feature_reference
 from millrace_core.base import timestamps
 from millrace_core.base.errors import NotFoundError, RejectError
 
-# A comma that is not within brackets, as those between join keys are.
-_BETWEEN: Final = re.compile(r",(?![^()]*\))")
+# What is between commas, but for those within brackets, as between join keys.
+_PART: Final = re.compile(r"(?:[^,(]|\([^()]*+\)|\()++")
 _BOOLEANS: Final = {"true": True, "false": False}
 _READ: Final[Mapping[str, Callable[[str], Any]]] = {
     "bool": lambda text: _BOOLEANS[text.lower()],
@@ -38,7 +38,7 @@ _READ: Final[Mapping[str, Callable[[str], Any]]] = {
 
 def references(given: Sequence[str]) -> list[str]:
     """``view:feature`` from options that hold one or more of them, with commas between."""
-    return [part.strip() for text in given for part in _BETWEEN.split(text) if part.strip()]
+    return [part.strip() for text in given for part in _PART.findall(text) if part.strip()]
 
 
 def data_file(path: Path) -> pa.Table:

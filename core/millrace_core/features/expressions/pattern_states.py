@@ -9,7 +9,7 @@ def states(pattern: str) -> int:
     """A bound of the states of a regular expression: each sign as often as it and what is around it are repeated."""
     total, classes = (
         [0],
-        re.finditer(r"\\[pP](\{[^}]*\}|.)|\\.|\[[^\]]*\]?|\{(\d*),?(\d*)\}|[()]|.", pattern, re.DOTALL),
+        re.finditer(r"\\[pP](\{[^{}]*+\}|.)|\\.|\[[^\]]*+\]?|\{(\d*+),?(\d*+)\}|[()]|.", pattern, re.DOTALL),
     )
     last = 0
     for match in classes:

@@ -6,18 +6,19 @@ import datetime
 import json
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from millrace_core.schema.cel.conversions import double_text, duration_text, timestamp_text
 from millrace_core.schema.cel.syntax import CelError
-from millrace_core.schema.re2 import PatternError, compile_pattern
+from millrace_core.schema.re2 import Pattern, PatternError, compile_pattern
 
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 _CLAUSE = re.compile(r"%(?:%|(?:\.([0-9]+))?([sdfexXob]))")
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str) -> Pattern:
     try:
         return compile_pattern(pattern)
     except PatternError as error:
@@ -25,17 +26,15 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def matches(value: str, pattern: str) -> bool:
-    return _compiled(pattern).search(value) is not None
+    return _compiled(pattern).search(value)
 
 
 def find(value: str, pattern: str) -> str:
-    found = _compiled(pattern).search(value)
-    return found[0] if found else ""
+    return next(_compiled(pattern).found(value), "")
 
 
 def find_all(value: str, pattern: str, limit: int = -1) -> list[str]:
-    found = [match[0] for match in _compiled(pattern).finditer(value)]
-    return found[:limit] if limit >= 0 else found
+    return list(islice(_compiled(pattern).found(value), limit if limit >= 0 else None))
 
 
 def char_at(value: str, position: int) -> str:

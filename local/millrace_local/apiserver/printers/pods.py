@@ -29,7 +29,8 @@ def _ended(state: Obj) -> str:
 
 def _initializing(pod: Obj) -> str:
     """The state of the first unfinished init container; empty when all are finished."""
-    total = len(pod["spec"].get("initContainers") or ())
+    containers = pod["spec"].get("initContainers") or ()
+    total = len(containers)
     for index, status in enumerate(_statuses(pod, "initContainerStatuses")):
         state = status.get("state") or {}
         if "terminated" in state:
@@ -39,7 +40,7 @@ def _initializing(pod: Obj) -> str:
         waiting = (state.get("waiting") or {}).get("reason")
         if waiting and waiting != "PodInitializing":
             return f"Init:{waiting}"
-        if not status.get("started") or "restartPolicy" not in pod["spec"]["initContainers"][index]:
+        if not status.get("started") or index >= total or "restartPolicy" not in containers[index]:
             return f"Init:{index}/{total}"
     return ""
 

@@ -14,13 +14,14 @@ from typing import Final
 
 from millrace_core.base import duration
 from millrace_core.base.errors import RejectError
+from millrace_core.schema.re2 import PatternError, compile_pattern
 
 _SELECTOR: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^{}]*\})?"
 _OPERAND: Final = re.compile(
     rf"(?:(?P<factor>[0-9]+(?:\.[0-9]+)?)\s*\*\s*)?sum\(\s*"
     rf"(?:rate\(\s*(?P<rated>{_SELECTOR})\[(?P<window>[0-9]+(?:ms|s|m|h))\]\s*\)|(?P<plain>{_SELECTOR}))\s*\)"
 )
-_OR: Final = re.compile(r"\s+or\s+")
+_OR: Final = re.compile(r"(?<!\s)\s++or\s+")
 _MATCHER: Final = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"([^"\\]*)"\s*(?:,|$)')
 
 
@@ -99,8 +100,8 @@ def _matchers(text: str, query: str) -> tuple[tuple[str, str, str], ...]:
         label, operator, wanted = matcher.groups()
         if operator.endswith("~"):
             try:
-                re.compile(wanted)
-            except re.error as error:
+                compile_pattern(wanted)
+            except PatternError as error:
                 raise _refused(query) from error
         found.append((label, operator, wanted))
         position = matcher.end()
@@ -115,7 +116,7 @@ def _refused(query: str) -> RejectError:
 
 
 def _matches(label: str, operator: str, value: str) -> bool:
-    same = bool(re.fullmatch(value, label)) if operator.endswith("~") else label == value
+    same = compile_pattern(value).fullmatch(label) if operator.endswith("~") else label == value
     return same != operator.startswith("!")
 
 
