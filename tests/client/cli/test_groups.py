@@ -23,7 +23,7 @@ app = typer.Typer()
 app.callback()(lambda: None)
 app.command("now")(lambda: print("it runs"))
 '''
-SERVE = {"serve": "commands:app"}
+EXTRAS = {"extras": "commands:app"}
 # What a module may do wrong, and what the caller of its command is told.
 BROKEN = {
     "raises": ('"""Raises."""\nraise RuntimeError("half written")\n', "RuntimeError: half written"),
@@ -67,23 +67,23 @@ def installed(tmp_path: Path) -> Installed:
 
 
 def test_a_group_of_another_distribution_joins_the_command_line(installed: Installed) -> None:
-    installed.add("others", {"serving_commands": WORKING}, {"serve": "serving_commands:app"})
+    installed.add("others", {"serving_commands": WORKING}, {"extras": "serving_commands:app"})
     help_text = installed.millrace("--help").stdout
-    assert "serve" in help_text
+    assert "extras" in help_text
     assert "Serves what was not served before." in help_text
-    assert installed.millrace("serve", "now").stdout == "it runs\n"
+    assert installed.millrace("extras", "now").stdout == "it runs\n"
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_group_harms_only_its_own_commands(installed: Installed, fault: str) -> None:
     source, told = BROKEN[fault]
-    installed.add("others", {"broken_commands": source}, {"serve": "broken_commands:app"})
+    installed.add("others", {"broken_commands": source}, {"extras": "broken_commands:app"})
     for arguments in (["--help"], ["features", "--help"]):
         ran = installed.millrace(*arguments)
         assert (ran.returncode, ran.stderr) == (0, "")
-    ran = installed.millrace("serve", "now")
+    ran = installed.millrace("extras", "now")
     assert ran.returncode == 1
-    assert "`millrace serve`" in ran.stderr
+    assert "`millrace extras`" in ran.stderr
     assert told in ran.stderr
     assert "others" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -91,24 +91,24 @@ def test_a_broken_group_harms_only_its_own_commands(installed: Installed, fault:
 
 def test_brackets_in_a_summary_are_shown_and_are_no_markup(installed: Installed) -> None:
     said = "Serves [red]views[/bold] of [1]."
-    installed.add("others", {"commands": WORKING.replace("Serves what was not served before.", said)}, SERVE)
-    for arguments in (["--help"], ["serve", "--help"]):
+    installed.add("others", {"commands": WORKING.replace("Serves what was not served before.", said)}, EXTRAS)
+    for arguments in (["--help"], ["extras", "--help"]):
         ran = installed.millrace(*arguments)
         assert said in ran.stdout
         assert ran.returncode == 0
 
 
 def test_a_group_whose_module_is_gone_harms_only_its_own_commands(installed: Installed) -> None:
-    installed.add("others", {}, {"serve": "gone.commands:app", "odd": "gone"})
+    installed.add("others", {}, {"extras": "gone.commands:app", "odd": "gone"})
     assert installed.millrace("--help").returncode == 0
-    assert "needs gone, which is not installed" in installed.millrace("serve", "now").stderr
+    assert "needs gone, which is not installed" in installed.millrace("extras", "now").stderr
 
 
 @pytest.mark.parametrize("value", ["???", "", "no module:app", ":app"], ids=["signs", "empty", "a space", "no module"])
 def test_an_entry_point_that_names_no_module_harms_only_its_own_commands(installed: Installed, value: str) -> None:
-    installed.add("others", {"serving_commands": WORKING}, {"broken": value, "serve": "serving_commands:app"})
+    installed.add("others", {"serving_commands": WORKING}, {"broken": value, "extras": "serving_commands:app"})
     assert "Serves what was not served before." in installed.millrace("--help").stdout
-    assert installed.millrace("serve", "now").stdout == "it runs\n"
+    assert installed.millrace("extras", "now").stdout == "it runs\n"
     refused = installed.millrace("broken")
     assert "`millrace broken` cannot be loaded" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -120,8 +120,8 @@ def test_a_module_that_no_parser_can_hold_harms_only_its_own_commands(installed:
 
 
 def test_a_group_that_lacks_a_library_says_which_extra_to_install(installed: Installed) -> None:
-    installed.add("others", {"commands": BROKEN["library"][0]}, {"serve": "commands:app [registry,gateway]"})
-    assert "Install it with: pip install 'others[registry,gateway]'" in installed.millrace("serve").stderr
+    installed.add("others", {"commands": BROKEN["library"][0]}, {"extras": "commands:app [registry,gateway]"})
+    assert "Install it with: pip install 'others[registry,gateway]'" in installed.millrace("extras").stderr
 
 
 def test_no_distribution_takes_the_name_of_a_group_of_the_sdk(installed: Installed) -> None:
@@ -131,22 +131,22 @@ def test_no_distribution_takes_the_name_of_a_group_of_the_sdk(installed: Install
 
 
 def test_a_group_that_two_distributions_add_is_refused_with_both_their_names(installed: Installed) -> None:
-    installed.add("others", {"commands": WORKING}, SERVE)
-    installed.add("rivals", {"commands2": WORKING}, {"serve": "commands2:app"})
-    assert installed.millrace("--help").stdout.count(" serve ") == 1
-    ran = installed.millrace("serve", "now")
+    installed.add("others", {"commands": WORKING}, EXTRAS)
+    installed.add("rivals", {"commands2": WORKING}, {"extras": "commands2:app"})
+    assert installed.millrace("--help").stdout.count(" extras ") == 1
+    ran = installed.millrace("extras", "now")
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert "`millrace serve` is added by others and by rivals" in ran.stderr
+    assert "`millrace extras` is added by others and by rivals" in ran.stderr
 
 
 @pytest.mark.parametrize(
     "text", ["no section\n", "[millrace.commands]\nserve\n", "[millrace.commands]\n= x:y\n", "\xff"]
 )
 def test_entry_points_that_cannot_be_read_harm_no_other_distribution(installed: Installed, text: str) -> None:
-    installed.add("others", {"commands": WORKING}, SERVE)
+    installed.add("others", {"commands": WORKING}, EXTRAS)
     installed.spoil("broken", text)
     assert installed.millrace("--help").returncode == 0
-    assert installed.millrace("serve", "now").stdout == "it runs\n"
+    assert installed.millrace("extras", "now").stdout == "it runs\n"
 
 
 def test_a_group_of_a_distribution_that_is_not_installed_says_what_to_install() -> None:
