@@ -14,6 +14,7 @@ from millrace_core.base import destinations
 from millrace_core.base.destinations import Outgoing
 from millrace_core.base.quantities import quantity
 from millrace_core.base.settings import SECRET_PREFIX
+from millrace_operators.resilience import Resilience
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Platform:
         lake_secret: name of a Secret of each pod's own namespace that has the keys of that lake; empty: none.
         outgoing: where connections may go that users' objects name.
         trusted_proxies: addresses and networks, with commas between them, whose word on a request's client models take.
+        resilience: what proxies do where a pod of a service fails.
     """
 
     inference_image: str
@@ -116,6 +118,7 @@ class Platform:
     lake_secret: str = ""
     outgoing: Outgoing = field(default_factory=Outgoing)
     trusted_proxies: str = ""
+    resilience: Resilience = field(default_factory=Resilience)
 
     def going_out(self) -> dict[str, str]:
         """The variables of a pod that connects to what a user's object names."""

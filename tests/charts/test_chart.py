@@ -15,6 +15,7 @@ from millrace_core.base.destinations import Outgoing
 from millrace_operators.operator.process import LEASE_NAME
 from millrace_operators.operator.settings import OperatorSettings
 from millrace_operators.platform import DefaultResources, ModelCache
+from millrace_operators.resilience import Resilience
 from millrace_operators.uninstall.settings import UninstallSettings
 from millrace_services.evidence.settings import EvidenceSettings
 from millrace_services.gateway.settings import GatewaySettings
@@ -293,6 +294,13 @@ def test_where_nodes_keep_models_reaches_the_operator_and_is_nowhere_by_itself()
         environ = operator_environment(rendered({**STORE, "workloads": {"modelCache": cache}}))
         assert OperatorSettings.load(environ).model_cache == ModelCache.model_validate(cache)
     assert "MILLRACE_MODEL_CACHE" not in operator_environment(rendered(STORE))
+
+
+def test_what_the_mesh_does_where_pods_fail_reaches_the_operator_and_is_its_own_by_itself() -> None:
+    stated = {"retries": 1, "tryTimeout": "1m", "maxRequests": 2_000_000}
+    environ = operator_environment(rendered({**STORE, "workloads": {"resilience": stated}}))
+    assert OperatorSettings.load(environ).platform().resilience == Resilience.model_validate(stated)
+    assert "MILLRACE_RESILIENCE" not in operator_environment(rendered(STORE))
 
 
 def test_a_lake_reaches_the_operator_and_has_a_job_and_without_one_there_is_none() -> None:

@@ -424,7 +424,7 @@ class Operator:
 async def _service(cluster: CachedClient, platform: Platform, key: Key) -> Requeue | None:
     known = sources(cluster, platform.gateway_url, platform.prometheus_url)
     facts = FactGatherer(known, deadline=FACTS_SECONDS, clock=cluster.now)
-    return await reconcile_service(cluster, facts, key)
+    return await reconcile_service(cluster, facts, platform.resilience, key)
 
 
 def normal(documents: list[Object]) -> list[Object]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millrace_local.mesh.destinationrules import TrafficPolicy
+from millrace_local.mesh.destinationrules import OutlierDetection, TrafficPolicy
 from millrace_local.mesh.model import Destination
 from millrace_local.mesh.routes import TYPE, duration, mirror_cluster
 
@@ -153,19 +153,20 @@ def _endpoint(address: Address, keys: Iterable[str] = ()) -> Json:
 def _connection(policy: TrafficPolicy) -> Json:
     http: Json = {"http2_protocol_options": {}} if policy.http2 else {"http_protocol_options": {}}
     common: Json = {"idle_timeout": duration(IDLE_SECONDS)}
+    outliers = policy.outlier_detection
     if policy.requests_per_connection:
         common["max_requests_per_connection"] = policy.requests_per_connection
     written: Json = {
         "connect_timeout": duration(policy.connect_timeout),
-        # Ejected endpoints are never used, not even when few are left, as in Istio.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # Ejected endpoints are never used, not even when few are left, unless asked for, as in Istio.
+        "common_lb_config": {"healthy_panic_threshold": {"value": outliers.min_healthy_percent if outliers else 0}},
         "circuit_breakers": {
             "thresholds": [
                 {
                     "max_connections": policy.max_connections or NO_LIMIT,
                     "max_pending_requests": policy.max_pending or NO_LIMIT,
                     "max_requests": policy.max_requests or NO_LIMIT,
-                    "max_retries": NO_LIMIT,
+                    "max_retries": policy.max_retries or NO_LIMIT,
                 }
             ]
         },
@@ -177,12 +178,20 @@ def _connection(policy: TrafficPolicy) -> Json:
             }
         },
     }
-    if policy.outlier_detection:
-        written["outlier_detection"] = {
-            "consecutive_5xx": policy.outlier_detection.consecutive_errors,
-            "interval": duration(policy.outlier_detection.interval),
-            "base_ejection_time": duration(policy.outlier_detection.base_ejection),
-            "max_ejection_percent": policy.outlier_detection.max_percent,
-            "enforcing_success_rate": 0,
-        }
+    if outliers:
+        written["outlier_detection"] = _outlier_detection(outliers)
     return written
+
+
+def _outlier_detection(outliers: OutlierDetection) -> Json:
+    return {
+        # Envoy takes no 0.
+        "consecutive_5xx": outliers.server_errors or 1,
+        "enforcing_consecutive_5xx": 100 if outliers.server_errors else 0,
+        "consecutive_gateway_failure": outliers.gateway_errors or 1,
+        "enforcing_consecutive_gateway_failure": 100 if outliers.gateway_errors else 0,
+        "interval": duration(outliers.interval),
+        "base_ejection_time": duration(outliers.base_ejection),
+        "max_ejection_percent": outliers.max_percent,
+        "enforcing_success_rate": 0,
+    }

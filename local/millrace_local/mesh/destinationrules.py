@@ -35,12 +35,23 @@ _BALANCERS = {
 
 @dataclass(frozen=True)
 class OutlierDetection:
-    """When a failing endpoint is ejected, and for how long; times in seconds."""
+    """When a failing endpoint is ejected, and for how long; times in seconds.
 
-    consecutive_errors: int = 5
+    Attributes:
+        server_errors: responses 500 to 599 in a row that eject; connections that fail and timeouts count. 0: none do.
+        gateway_errors: the same with 502, 503 and 504 alone.
+        interval: how often is looked whether an endpoint's time is over.
+        base_ejection: that time, times the number of ejections.
+        max_percent: of the endpoints, at most so many are ejected.
+        min_healthy_percent: where fewer are left, all are used.
+    """
+
+    server_errors: int = 5
+    gateway_errors: int = 0
     interval: float = 10.0
     base_ejection: float = 30.0
     max_percent: int = 10
+    min_healthy_percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class TrafficPolicy:
     max_connections: int = 0
     max_pending: int = 0
     max_requests: int = 0
+    max_retries: int = 0
     requests_per_connection: int = 0
     outlier_detection: OutlierDetection | None = None
 
@@ -148,6 +160,7 @@ def _policy(settings: Mapping[str, Any], *, http2: bool) -> TrafficPolicy:
         max_connections=max(tcp.get("maxConnections", 0), 0),
         max_pending=max(http.get("http1MaxPendingRequests", 0), 0),
         max_requests=max(http.get("http2MaxRequests", 0), 0),
+        max_retries=max(http.get("maxRetries", 0), 0),
         requests_per_connection=max(http.get("maxRequestsPerConnection", 0), 0),
         outlier_detection=_outlier_detection(settings.get("outlierDetection")),
     )
@@ -166,13 +179,15 @@ def _balancer(settings: Mapping[str, Any]) -> str:
 def _outlier_detection(settings: Mapping[str, Any] | None) -> OutlierDetection | None:
     if settings is None:
         return None
-    consecutive_errors = settings.get("consecutive5xxErrors", settings.get("consecutiveGatewayErrors", 5))
-    if not consecutive_errors:
-        return None
+    # As Istio reads them: without the first Envoy's own 5 holds, without the second no such error counts.
+    server_errors, gateway_errors = settings.get("consecutive5xxErrors"), settings.get("consecutiveGatewayErrors")
     at = "spec.trafficPolicy.outlierDetection"
     return OutlierDetection(
-        consecutive_errors=max(consecutive_errors, 1),
+        server_errors=5 if server_errors is None else max(server_errors, 0),
+        gateway_errors=max(gateway_errors or 0, 0),
         interval=seconds(settings.get("interval", "10s"), f"{at}.interval"),
         base_ejection=seconds(settings.get("baseEjectionTime", "30s"), f"{at}.baseEjectionTime"),
-        max_percent=min(max(settings.get("maxEjectionPercent", 10), 0), 100),
+        # Istio takes 0 for what is left out.
+        max_percent=min(max(settings.get("maxEjectionPercent") or 10, 0), 100),
+        min_healthy_percent=min(max(settings.get("minHealthPercent", 0), 0), 100),
     )

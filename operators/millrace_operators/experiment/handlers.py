@@ -39,7 +39,7 @@ def controllers(cluster: CachedClient, platform: Platform) -> list[Controller]:
         VIRTUAL_SERVICES: _of_route,
     }
     facts = FactGatherer(sources(cluster, platform.gateway_url, platform.prometheus_url), clock=cluster.now)
-    return [Controller(CONTROLLER, partial(reconcile, cluster, facts), watches)]
+    return [Controller(CONTROLLER, partial(reconcile, cluster, facts, platform.resilience), watches)]
 
 
 def _of_experiment(document: Object) -> Iterable[tuple[str, str]]:

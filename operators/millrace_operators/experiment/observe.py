@@ -22,11 +22,20 @@ from millrace_operators.experiment.observation import ArmTarget, Observation, Se
 from millrace_operators.experiment.reading import read_all
 from millrace_operators.facts.fact import NO_FACTS, Absent, Fact, Facts, Known
 from millrace_operators.facts.live_objects import LiveObject
+from millrace_operators.resilience import DEFAULT, Resilience
 from millrace_operators.routing import observe as routes
 from millrace_operators.routing.state import RouteObservation
 
 
-def observe(cache: Cache, namespace: str, service: str, now: datetime, facts: Facts = NO_FACTS) -> ServiceObservation:
+def observe(
+    cache: Cache,
+    namespace: str,
+    service: str,
+    now: datetime,
+    facts: Facts = NO_FACTS,
+    *,
+    resilience: Resilience = DEFAULT,
+) -> ServiceObservation:
     """The service with its route and its Experiments.
 
     Raises:
@@ -50,7 +59,7 @@ def observe(cache: Cache, namespace: str, service: str, now: datetime, facts: Fa
     live = routes.read_live(stable=stable, arms=arms, rule=rule, virtual=virtual, mesh=mesh, now=now)
     absent = {name for name, fact in answers.items() if isinstance(fact, Absent)}
     unknown = live.deployments - deployments.keys() - absent
-    route = RouteObservation(service, namespace, targets, live, now, roots, unknown)
+    route = RouteObservation(service, namespace, targets, live, now, roots, unknown, resilience)
     experiments = read_all(stored, route, deployments, facts)
     return ServiceObservation(
         route=route,

@@ -71,8 +71,7 @@ def look_at_outcomes(observation: Observation, answer: ExperimentSums, arms: Seq
     for each in observation.spec.metrics or ():
         if each.kind is None:
             continue
-        weights, covariate = _weights(observation.status), each.source.covariate is not None
-        epochs = observed.epochs_of(answer, each.name, each.kind, weights, covariate=covariate)
+        epochs = observed.epochs_of(answer, each.name, each.kind, _weights(observation.status))
         if each.role == "primary" and observation.status.plan is not None:
             found = _with_primary(observation, each, epochs, past, found, answer.crossovers)
         elif each.role != "primary":

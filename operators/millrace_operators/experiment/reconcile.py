@@ -17,17 +17,18 @@ from millrace_operators.experiment.observation import ServiceObservation
 from millrace_operators.experiment.observe import observe
 from millrace_operators.experiment.writes import report, writes
 from millrace_operators.facts.gathering import FactGatherer
+from millrace_operators.resilience import Resilience
 
 _log = logging.getLogger(__name__)
 
 
-async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Requeue | None:
+async def reconcile(cluster: CachedClient, facts: FactGatherer, resilience: Resilience, key: Key) -> Requeue | None:
     """One turn of the service ``key.name``; idempotent.
 
     Raises:
         RetryError: the API server does not serve Millrace's own kinds just now.
     """
-    observation = await _gather(cluster, facts, key)
+    observation = await _gather(cluster, facts, resilience, key)
     decision = decide(observation)
     if decision.changes.waits_for:
         names = ", ".join(decision.changes.waits_for)
@@ -40,10 +41,10 @@ async def reconcile(cluster: CachedClient, facts: FactGatherer, key: Key) -> Req
     return Requeue(min(waits)) if waits else None
 
 
-async def _gather(cluster: CachedClient, facts: FactGatherer, key: Key) -> ServiceObservation:
+async def _gather(cluster: CachedClient, facts: FactGatherer, resilience: Resilience, key: Key) -> ServiceObservation:
     """What the cache holds, and the facts that it does not; asking for them takes time, so it is read anew then."""
-    observation = observe(cluster.cache, key.namespace, key.name, cluster.now())
+    observation = observe(cluster.cache, key.namespace, key.name, cluster.now(), resilience=resilience)
     if not observation.needs:
         return observation
     found = await facts.gather(observation.needs)
-    return observe(cluster.cache, key.namespace, key.name, cluster.now(), found)
+    return observe(cluster.cache, key.namespace, key.name, cluster.now(), found, resilience=resilience)

@@ -12,6 +12,7 @@ from millrace_core.base.destinations import OutgoingSettings
 from millrace_core.base.settings import Names, Networks
 from millrace_kube.cache import Scope
 from millrace_operators.platform import DefaultResources, ModelCache, Platform
+from millrace_operators.resilience import Resilience
 
 
 def _image(process: str) -> str:
@@ -151,6 +152,12 @@ class OperatorSettings(OutgoingSettings):
         alias="MILLRACE_LAKE_SECRET",
         description="Name of a Secret, in the namespace of each pod, with the keys of that lake. Empty: none",
     )
+    resilience: Json[Resilience] | None = Field(
+        None,
+        alias="MILLRACE_RESILIENCE",
+        description='JSON {"retries", "tryTimeout", "connectTimeout", "ejectAfter", "ejectFor", "maxRequests", '
+        '"maxRetries"}: what the mesh does where a pod that serves a model fails. Empty: built-in numbers',
+    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104 a pod's only address
         alias="MILLRACE_HOST",
@@ -206,6 +213,7 @@ class OperatorSettings(OutgoingSettings):
             lake_secret=self.lake_secret,
             outgoing=self.outgoing,
             trusted_proxies=",".join(map(str, self.trusted_proxies)),
+            resilience=self.resilience or Resilience(),
         )
 
     def _resources(self) -> DefaultResources:

@@ -38,6 +38,7 @@ def desired_route(observation: RouteObservation, split: Split | None) -> Desired
         settle=split.settle if split else DEFAULT_SETTLE_SECONDS,
         roots=tuple(root.name for root in observation.roots),
         unknown=observation.unknown,
+        resilience=observation.resilience,
     )
 
 

@@ -5,6 +5,9 @@ split. A share of zero is left out, as Istio reads an absent weight differently 
 
 Each rule stands there twice: for gRPC, told by its content type whatever port or gateway a call came through, and for
 all else. So the same arms and weights hold for both protocols.
+
+All that a model's pod answers is a pure read, so a request that another pod may answer is sent again whatever the
+first had begun. While an Experiment runs nothing is: retries would hide the errors that tell a bad arm from a good one.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from typing import Final
 
 from millrace_core.api import names
 from millrace_core.api.base import API_VERSION
+from millrace_core.base import duration
+from millrace_operators.resilience import Resilience
 from millrace_operators.routing.state import (
     CONTENDERS,
     WHOLE,
@@ -33,6 +38,9 @@ ARMS_COMPONENT: Final = "arms"
 
 # No revision has this name.
 _NOT_YET: Final = "none"
+# Envoy's conditions: nothing has reached the pod; it has broken off, or was late; it is not ready or is stopping (503,
+# and by gRPC UNAVAILABLE).
+RETRY_ON: Final = "connect-failure,refused-stream,reset-before-request,reset,503,unavailable"
 # Where clients call, and where pods listen.
 PORT: Final = 80
 TARGET_PORT: Final = "http"
@@ -47,16 +55,18 @@ def route_objects(desired: DesiredRoute, live: LiveRoute) -> RouteObjects | None
     if pointed is None:
         return None
     needed, delegate = _needed(desired, pointed), bool(desired.roots)
+    attempts = route_attempts(desired.resilience, desired.try_seconds, desired.split)
     route = (
-        virtual_service(*place, pointed, desired.split, delegate=delegate)
+        virtual_service(*place, pointed, desired.split, attempts, delegate=delegate)
         if live.mesh
-        else plain_virtual_service(*place, delegate=delegate)
+        else plain_virtual_service(*place, attempts, delegate=delegate)
     )
+    policy = traffic_policy(desired.resilience)
     return RouteObjects(
         services=(arms_service(*place), stable_service(*place, desired.champion, pointed)),
         route=route,
-        rule=destination_rule(*place, _labelled(desired, needed, live.subsets)),
-        transition=destination_rule(*place, _labelled(desired, needed | live.subsets.keys(), live.subsets)),
+        rule=destination_rule(*place, _labelled(desired, needed, live.subsets), policy),
+        transition=destination_rule(*place, _labelled(desired, needed | live.subsets.keys(), live.subsets), policy),
         needed=needed,
     )
 
@@ -101,8 +111,47 @@ def arms_service(service: str, namespace: str, targets: Sequence[RouteTarget]) -
     return _service(names.arms_service(service), service, namespace, targets, ARMS_COMPONENT, {names.SERVICE: service})
 
 
+def route_attempts(resilience: Resilience, try_seconds: float, split: Split | None) -> Object:
+    """The fields of a rule that say how long and how often a request is tried."""
+    if split is not None or not resilience.retries:
+        return {"retries": {"attempts": 0}, "timeout": _duration(try_seconds)}
+    retries = {"attempts": resilience.retries, "perTryTimeout": _duration(try_seconds), "retryOn": RETRY_ON}
+    return {"retries": retries, "timeout": _duration(2 * try_seconds)}
+
+
+def traffic_policy(resilience: Resilience) -> Object:
+    """Limits, and when a pod is ejected.
+
+    Only what a proxy finds on its way counts, not a 500 of the model: that is an answer, which another pod would give,
+    too. With ``minHealthPercent`` the last pod is never ejected, so an arm whose pods all fail shows that it does.
+    """
+    pool: Object = {
+        "tcp": {"connectTimeout": _duration(duration.seconds(resilience.connect_timeout))},
+        "http": {
+            "http1MaxPendingRequests": resilience.max_requests,
+            "http2MaxRequests": resilience.max_requests,
+            "maxRetries": resilience.max_retries,
+        },
+    }
+    if not resilience.eject_after:
+        return {"connectionPool": pool}
+    outliers = {
+        "consecutive5xxErrors": 0,
+        "consecutiveGatewayErrors": resilience.eject_after,
+        "interval": "1s",
+        "baseEjectionTime": _duration(duration.seconds(resilience.eject_for)),
+        "maxEjectionPercent": 100,
+        "minHealthPercent": 1,
+    }
+    return {"connectionPool": pool, "outlierDetection": outliers}
+
+
 def destination_rule(
-    service: str, namespace: str, targets: Sequence[RouteTarget], subsets: Iterable[tuple[str, dict[str, str]]]
+    service: str,
+    namespace: str,
+    targets: Sequence[RouteTarget],
+    subsets: Iterable[tuple[str, dict[str, str]]],
+    policy: Object,
 ) -> Object:
     """The subsets, as (name, pod labels)."""
     return {
@@ -111,6 +160,7 @@ def destination_rule(
         "metadata": _metadata(service, service, namespace, targets),
         "spec": {
             "host": arms_host(service, namespace),
+            "trafficPolicy": policy,
             "subsets": [{"name": name, "labels": labels} for name, labels in subsets],
         },
     }
@@ -122,6 +172,7 @@ def virtual_service(
     targets: Sequence[RouteTarget],
     pointed: RouteTarget,
     split: Split | None,
+    attempts: Object,
     *,
     delegate: bool,
 ) -> Object:
@@ -129,25 +180,27 @@ def virtual_service(
     spec: Object = {} if delegate else {"hosts": [names.cluster_host(service, namespace)]}
     host = arms_host(service, namespace)
     if split is None:
-        spec["http"] = _by_protocol([{"name": "champion", "route": [_destination(host, pointed.name, WHOLE)]}])
+        spec["http"] = _by_protocol(
+            [{"name": "champion", "route": [_destination(host, pointed.name, WHOLE)], **attempts}]
+        )
     else:
         shares = [_destination(host, name, weight) for name, weight in split.weights.items() if weight]
-        # Retries would hide the errors that tell a bad arm from a good one.
-        spec["http"] = _by_protocol(
-            {**rule, "retries": {"attempts": 0}}
-            for rule in (*(_rule(host, rule) for rule in split.rules), {"name": "split", "route": shares})
-        )
+        rules = (*(_rule(host, rule) for rule in split.rules), {"name": "split", "route": shares})
+        spec["http"] = _by_protocol({**rule, **attempts} for rule in rules)
     metadata = _metadata(service, service, namespace, targets)
     if split is not None:
         metadata["labels"][names.EXPERIMENT] = split.experiment
     return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
 
 
-def plain_virtual_service(service: str, namespace: str, targets: Sequence[RouteTarget], *, delegate: bool) -> Object:
+def plain_virtual_service(
+    service: str, namespace: str, targets: Sequence[RouteTarget], attempts: Object, *, delegate: bool
+) -> Object:
     """The route while there are no subsets: to the stable Service, whatever was split."""
     host = names.cluster_host(service, namespace)
     spec: Object = {} if delegate else {"hosts": [host]}
-    spec["http"] = _by_protocol([{"name": "champion", "route": [{"destination": {"host": host}, "weight": WHOLE}]}])
+    whole = {"destination": {"host": host}, "weight": WHOLE}
+    spec["http"] = _by_protocol([{"name": "champion", "route": [whole], **attempts}])
     metadata = _metadata(service, service, namespace, targets)
     return {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": metadata, "spec": spec}
 
@@ -182,6 +235,11 @@ def _by_protocol(rules: Iterable[Object]) -> list[Object]:
 def _to_port(rule: Object, port: int) -> Object:
     route = [{**each, "destination": {**each["destination"], "port": {"number": port}}} for each in rule["route"]]
     return {**rule, "route": route}
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as Istio's fields have them."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def _rule(host: str, rule: HeaderRule) -> Object:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from millrace_core.api import names
-from millrace_core.base import timestamps
+from millrace_core.api.modeldeployment import Queue
+from millrace_core.base import duration, timestamps
+from millrace_core.base.errors import RejectError
 from millrace_kube.resources import (
     Object,
     annotations_of,
@@ -29,6 +31,8 @@ from millrace_operators.routing.state import (
     RouteNotes,
     RouteTarget,
 )
+
+_DEFAULT_WAIT: Final = str(Queue().timeout)
 
 
 def read_live(
@@ -108,7 +112,17 @@ def target(deployment: Object) -> RouteTarget:
         revision=status.get("revision") or "",
         ready=bool(status.get("revision")) and (status.get("replicas") or {}).get("ready", 0) > 0,
         deleting=deleting(deployment),
+        waits=_waits(deployment),
     )
+
+
+def _waits(deployment: Object) -> float:
+    """Seconds that a request may wait for its turn; a queue that cannot be read is refused elsewhere."""
+    queue = ((deployment["spec"].get("inference") or {}).get("queue") or {}).get("timeout")
+    try:
+        return duration.seconds(str(queue or _DEFAULT_WAIT))
+    except RejectError:
+        return duration.seconds(_DEFAULT_WAIT)
 
 
 def service_of(deployment: Object) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from millrace_core.api import names
 from millrace_core.api.base import GROUP
 from millrace_kube import contests
+from millrace_operators.resilience import Resilience
 
 Object = dict[str, Any]
 
@@ -46,6 +47,7 @@ class RouteTarget:
         revision: the active revision; empty while there is none.
         ready: whether the active revision has a ready pod.
         deleting: whether its deletion has begun.
+        waits: how long a request may wait in its pods for its turn, in seconds.
     """
 
     name: str
@@ -54,6 +56,7 @@ class RouteTarget:
     revision: str = ""
     ready: bool = False
     deleting: bool = False
+    waits: float = 1.0
 
     @property
     def age_order(self) -> tuple[str, str]:
@@ -157,6 +160,7 @@ class RouteObservation:
     Attributes:
         targets: the service's deployments, oldest first.
         unknown: deployments that the route or the record names, and of which nobody can say whether they exist.
+        resilience: what proxies do where a pod fails.
     """
 
     service: str
@@ -166,6 +170,7 @@ class RouteObservation:
     now: datetime
     roots: tuple[RootVirtualService, ...] = ()
     unknown: frozenset[str] = frozenset()
+    resilience: Resilience = field(default_factory=Resilience)
 
     @property
     def undelegated(self) -> tuple[str, ...]:
@@ -184,6 +189,7 @@ class DesiredRoute:
         roots: names of the user's own VirtualServices for the service's host; Millrace's is then their delegate.
         settle: seconds that a change takes to reach every proxy.
         unknown: deployments that are not among ``targets`` and may exist all the same.
+        resilience: what proxies do where a pod fails.
     """
 
     service: str
@@ -195,6 +201,12 @@ class DesiredRoute:
     settle: float
     roots: tuple[str, ...] = ()
     unknown: frozenset[str] = frozenset()
+    resilience: Resilience = field(default_factory=Resilience)
+
+    @property
+    def try_seconds(self) -> float:
+        """How long one try of a request may take."""
+        return self.resilience.try_seconds(max((target.waits for target in self.targets), default=0.0))
 
 
 @dataclass(frozen=True)

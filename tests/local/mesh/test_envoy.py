@@ -384,11 +384,14 @@ async def test_every_traffic_policy_is_one_that_envoy_accepts(rig: Rig) -> None:
     http = {
         "http1MaxPendingRequests": 2,
         "http2MaxRequests": 3,
+        "maxRetries": 4,
         "maxRequestsPerConnection": 4,
         "h2UpgradePolicy": "UPGRADE",
     }
     outliers = {"consecutive5xxErrors": 3, "interval": "1s", "baseEjectionTime": "2s", "maxEjectionPercent": 900}
-    policies += [{"connectionPool": {"tcp": tcp, "http": http}}, {"outlierDetection": outliers}]
+    gateways = {"consecutive5xxErrors": 0, "consecutiveGatewayErrors": 3, "minHealthPercent": 1}
+    policies += [{"connectionPool": {"tcp": tcp, "http": http}}]
+    policies += [{"outlierDetection": one} for one in (outliers, gateways, {})]
     names = [f"s{n}" for n in range(len(policies))]
     services = [o.service(name) for name in names]
     services.append(o.service("grpc", {"name": "grpc", "port": 80, "appProtocol": "kubernetes.io/h2c"}))
