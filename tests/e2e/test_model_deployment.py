@@ -54,6 +54,11 @@ def test_the_first_ready_deployment_is_champion_and_answers_through_the_mesh(ser
     assert status["replicas"] == {"ready": 1, "desired": 1}
 
 
+def test_a_start_warns_of_no_probe_that_waits_for_the_model(served: Served) -> None:
+    warnings = [event["message"] for event in served.kubectl.list("events") if event["type"] == "Warning"]
+    assert [message for message in warnings if "statuscode" in message or "no answer" in message] == []
+
+
 def test_a_new_model_takes_over_under_load_without_one_failed_request(
     target: ClusterUnderTest, kubectl: Kubectl, tmp_path: Path
 ) -> None:

@@ -96,6 +96,13 @@ def _service(
             *environ,
         ],
         "ports": [{"name": "http", "containerPort": 8080}],
+        # Answered when it is ready: each failure would be a Warning.
+        "startupProbe": {
+            "httpGet": {"path": "/health/started", "port": "http"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 35,
+            "failureThreshold": 60,
+        },
         "readinessProbe": probe,
         "livenessProbe": {"httpGet": {"path": "/health/live", "port": "http"}, "periodSeconds": 10},
     }

@@ -181,9 +181,11 @@ def _serve(name: str, namespace: str, spec: ModelDeploymentSpec, device: str, pl
             {"name": name, "containerPort": port, "protocol": "TCP"}
             for name, port in ((TARGET_PORT, PORT), (GRPC_TARGET_PORT, GRPC_PORT))
         ],
-        "startupProbe": _probe("/health/ready", period=1, failures=STARTUP_SECONDS),
+        # Answered once the model is warm, or after 30 s, the server's limit: each failure is a Warning of the node.
+        "startupProbe": _probe("/health/started", period=1, timeout=35, failures=STARTUP_SECONDS // 30),
         "readinessProbe": _probe("/health/ready", period=2, failures=2),
-        "livenessProbe": _probe("/health/live", period=10, failures=3),
+        # What does not answer does not drain either.
+        "livenessProbe": {**_probe("/health/live", period=10, failures=3), "terminationGracePeriodSeconds": 5},
         "resources": resources(spec.resources, spec.inference, device, platform.resources.serve),
     }
 
@@ -237,9 +239,9 @@ def _container(command: str, image: str, env: dict[str, str], *, read_only_model
     }
 
 
-def _probe(path: str, *, period: int, failures: int) -> Object:
+def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> Object:
     request = {"path": path, "port": TARGET_PORT, "scheme": "HTTP"}
-    return {"httpGet": request, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
+    return {"httpGet": request, "periodSeconds": period, "timeoutSeconds": timeout, "failureThreshold": failures}
 
 
 def resources(stated: Resources | None, inference: Inference, device: str, defaults: Mapping[str, Any]) -> Object:

@@ -2,7 +2,8 @@
 
 The server is a fork of this process, which has loaded all code and opened the socket but runs nothing. Where it is
 ended by a signal, what it was answering is lost, and the next fork takes its place within the time that the model
-takes to load; connections made meanwhile wait in the socket's backlog. Nothing is ever run again by itself.
+takes to load; connections made meanwhile wait in the socket's backlog. Nothing is run again here; the mesh sends what
+had no answer to another pod.
 
 That a crash costs the clients in flight their connection is the price of speed: with the model in a process of its
 own behind a socket pair a small request cost 2.7 times the processor time (``docs/benchmarks.md`` has the figures).

@@ -204,13 +204,17 @@ class _Server(uvicorn.Server):
 def _on_signals(service: Service, server: _Server, drain_seconds: float) -> None:
     loop = asyncio.get_running_loop()
 
+    def stop() -> None:
+        service.health.ending = True
+        server.stop()
+
     def terminate() -> None:
         if service.health.draining or not server.started:
-            server.stop()
+            stop()
             return
         service.health.draining = True
         logger.info("draining", extra={"seconds": drain_seconds})
-        loop.call_later(drain_seconds, server.stop)
+        loop.call_later(drain_seconds, stop)
 
     loop.add_signal_handler(signal.SIGTERM, terminate)
-    loop.add_signal_handler(signal.SIGINT, server.stop)
+    loop.add_signal_handler(signal.SIGINT, stop)

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PROBES: Final = frozenset(prefix + path for prefix in (b"", b"/v2") for path in (b"/health/live", b"/health/ready"))
+_HEALTH: Final = (b"/health/live", b"/health/ready")
+PROBES: Final = frozenset((*(prefix + path for prefix in (b"", b"/v2") for path in _HEALTH), b"/health/started"))
+# How long the answer to whether a service has started waits for it to be so; probes wait a little longer.
+START_SECONDS: Final = 30.0
 BAD_REQUEST = 400
 # The code that web servers log where the client went away before its answer; it is never sent.
 CLIENT_GONE = 499
@@ -150,6 +153,7 @@ class Service:
     def fail(self, error: BaseException) -> None:
         """Stops the server because of a fault found after it began to listen; ``serve`` reports it."""
         self.fault = error
+        self.health.ending = True
         self.on_fault()
 
     @asynccontextmanager
@@ -345,6 +349,12 @@ def _add_control_routes(service: Service) -> None:
     @api.api_route("/health/ready", methods=_READS)
     async def ready(response: Response) -> dict[str, Any]:
         readiness = await service.health.readiness()
+        response.status_code = 200 if readiness.ready else 503
+        return readiness._asdict()
+
+    @api.api_route("/health/started", methods=_READS)
+    async def started(response: Response) -> dict[str, Any]:
+        readiness = await service.health.start(START_SECONDS)
         response.status_code = 200 if readiness.ready else 503
         return readiness._asdict()
 
