@@ -45,21 +45,12 @@ class MetricSource(ApiModel):
         default=None, description="Of a ratio: the outcome by which it is divided, as visits of clicks per visit."
     )
 
-    covariate: OutcomeName | None = Field(
-        default=None,
-        description="Of a mean: an outcome from before the unit's exposure, by which it is adjusted (CUPED), so that "
-        "fewer units do.",
-    )
-
     rules: ClassVar = (
         Rule(
             "has(self.prometheus) != has(self.outcome)",
             "a metric has one source: prometheus, a query, or outcome, what units do",
         ),
-        Rule(
-            "has(self.outcome) || !has(self.denominator) && !has(self.covariate)",
-            "denominator and covariate are of an outcome; a query has neither",
-        ),
+        Rule("!has(self.denominator) || has(self.outcome)", "denominator is of an outcome; a query divides by itself"),
     )
 
 
@@ -132,10 +123,6 @@ class Metric(ApiModel):
         Rule(
             "(has(self.kind) && self.kind == 'ratio') == has(self.source.denominator)",
             "a ratio needs source.denominator, the outcome by which it is divided; no other kind has one",
-        ),
-        Rule(
-            "!has(self.source.covariate) || has(self.kind) && self.kind == 'mean'",
-            "source.covariate adjusts a mean; a proportion or ratio has none",
         ),
         Rule(
             "self.role != 'primary' || has(self.source.outcome)",

@@ -10,14 +10,7 @@ from millrace_core.experiments.sums import ExperimentSums, MetricSums
 from millrace_core.stats.sums import Counts, Moments, Pairs
 
 
-def epochs_of(
-    answer: ExperimentSums,
-    metric: str,
-    kind: Kind,
-    weights: Sequence[Mapping[str, float]],
-    *,
-    covariate: bool = False,
-) -> list[Epoch]:
+def epochs_of(answer: ExperimentSums, metric: str, kind: Kind, weights: Sequence[Mapping[str, float]]) -> list[Epoch]:
     """One epoch for each in which units came; a single one without units where none came.
 
     Units without an outcome count as 0, also in a ratio's denominator. What came in an epoch that ``weights`` does not
@@ -28,36 +21,34 @@ def epochs_of(
         metric: its name.
         kind: of it.
         weights: of traffic by arm, epoch by epoch, counted from 0; at least one.
-        covariate: whether it is a mean that has one.
 
     Raises:
         RejectError: the sums are of no units at all, such as more successes than units.
     """
-    pairs = covariate or kind == "ratio"
     of_metric = answer.metrics.get(metric, {})
     found = []
     for index, by_arm in enumerate(weights):
         exposed, outcomes = answer.exposures.get(index, {}), of_metric.get(index, {})
         if any(exposed.get(arm, 0) for arm in by_arm):
-            sums = {arm: _sums(kind, exposed.get(arm, 0), outcomes.get(arm), pairs=pairs) for arm in by_arm}
+            sums = {arm: _sums(kind, exposed.get(arm, 0), outcomes.get(arm)) for arm in by_arm}
             found.append(Epoch(sums, by_arm))
-    return found or [Epoch({arm: no_sums(kind, covariate=covariate) for arm in weights[-1]}, weights[-1])]
+    return found or [Epoch({arm: no_sums(kind) for arm in weights[-1]}, weights[-1])]
 
 
-def _sums(kind: Kind, units: int, of: MetricSums | None, *, pairs: bool) -> Sums:
+def _sums(kind: Kind, units: int, of: MetricSums | None) -> Sums:
     if of is None:
-        return _silent(kind, units, pairs=pairs)
+        return _silent(kind, units)
     if kind == "proportion":
         return Counts(units, int(of.sum))
     y = Moments(units, Fraction(of.sum), Fraction(of.sum_squares))
-    if not pairs:
+    if kind == "mean":
         return y
     x = Moments(units, Fraction(of.sum_other or 0), Fraction(of.sum_other_squares or 0))
     return Pairs(y, x, Fraction(of.sum_products or 0))
 
 
-def _silent(kind: Kind, units: int, *, pairs: bool) -> Sums:
+def _silent(kind: Kind, units: int) -> Sums:
     """Units that did nothing."""
     if kind == "proportion":
         return Counts(units)
-    return Pairs(Moments(units), Moments(units)) if pairs else Moments(units)
+    return Pairs(Moments(units), Moments(units)) if kind == "ratio" else Moments(units)

@@ -51,7 +51,7 @@ def test_guardrails_and_secondary_metrics_are_taken() -> None:
         ({"source": None}, "spec.metrics[0].source"),
         ({"source": {}}, "a metric has one source: prometheus, a query, or outcome"),
         ({"source": {"prometheus": "x", "outcome": "click"}}, "a metric has one source"),
-        ({"source": {"prometheus": "x", "denominator": "visit"}}, "denominator and covariate are of an outcome"),
+        ({"source": {"prometheus": "x", "denominator": "visit"}}, "denominator is of an outcome"),
         ({"source": {"prometheus": "rate(x[{{window}}])"}}, "after {{ one of service, deployment, namespace, arm and"),
         ({"source": {"prometheus": "rate(x[{{ interval }}])"}}, "without blanks"),
         ({"abortAbove": None}, "a guardrail of Prometheus needs abortAbove or abortBelow"),
@@ -74,7 +74,6 @@ def test_outcomes_of_every_kind_and_role_are_taken() -> None:
         {**PRIMARY, **ratio, "variance": 0.4},
         {"name": "orders", "role": "guardrail", "kind": "mean", "margin": 0.1, "source": {"outcome": "order.value"}},
         {"name": "depth", "role": "secondary", **ratio},
-        {"name": "spend", "role": "secondary", "kind": "mean", "source": {"outcome": "spend", "covariate": "before"}},
     ]
     assert not faults(*metrics, analysis={"method": "groupSequential", "alpha": 0.01, "srm": 0.01, "minUnits": 500})
 
@@ -93,7 +92,6 @@ def test_outcomes_of_every_kind_and_role_are_taken() -> None:
         ({"kind": "mean", "variance": 0.0}, "spec.metrics[0].variance"),
         ({"variance": 0.1}, "no other has one"),
         ({"kind": "ratio", "variance": 1.0}, "a ratio needs source.denominator"),
-        ({"source": {"outcome": "click", "covariate": "before"}}, "source.covariate adjusts a mean"),
         ({"abortAbove": 1.0}, "no other metric has them"),
         ({"direction": "up"}, "spec.metrics[0].direction"),
         ({"role": "secondary"}, "no other metric has them"),

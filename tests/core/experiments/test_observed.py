@@ -18,14 +18,12 @@ HALF = {"control": 50.0, "v2": 50.0}
 FULL = {"control": 0.0, "v2": 100.0}
 
 
-def found(
-    kind: Kind, of: MetricSums | None, *weights: dict[str, float], covariate: bool = False, **answer: Any
-) -> list[Epoch]:
+def found(kind: Kind, of: MetricSums | None, *weights: dict[str, float], **answer: Any) -> list[Epoch]:
     exposures = {0: {"control": 10, "v2": 4}}
     metrics = {"m": {0: {"v2": of}}} if of else {}
     parts = {"exposures": exposures, "metrics": metrics, **answer}
     sums = ExperimentSums(as_of=datetime(2026, 1, 1, tzinfo=UTC), whole=True, **parts)
-    return epochs_of(sums, "m", kind, weights or [HALF], covariate=covariate)
+    return epochs_of(sums, "m", kind, weights or [HALF])
 
 
 def test_units_without_an_outcome_count_as_zero_in_every_kind() -> None:
@@ -35,15 +33,6 @@ def test_units_without_an_outcome_count_as_zero_in_every_kind() -> None:
     ratio = found("ratio", of)[0].sums["v2"]
     assert isinstance(ratio, Pairs)
     assert (ratio.n, ratio.y.sum, ratio.x.sum, ratio.products) == (4, 3, 6, 6)
-
-
-def test_a_mean_with_a_covariate_has_both_of_every_unit() -> None:
-    of = MetricSums(n=3, sum=3.0, sum_squares=3.0, sum_other=6.0, sum_other_squares=14.0, sum_products=6.0)
-    [epoch] = found("mean", of, covariate=True)
-    assert epoch.sums == {
-        "control": Pairs(Moments(10), Moments(10)),
-        "v2": Pairs(Moments(4, Fraction(3), Fraction(3)), Moments(4, Fraction(6), Fraction(14)), Fraction(6)),
-    }
 
 
 def test_epochs_without_units_and_those_that_are_not_known_yet_are_left_out() -> None:
