@@ -69,17 +69,17 @@ PROCESSES: Final[Mapping[str, Process]] = {
     "gateway": Process(
         ("millrace_services.gateway",),
         ("millrace_services.gateway", "millrace_core.features.online"),
-        frozenset({*KUBERNETES, *ENGINES, *MODELS, "aiohttp", "boto3", "sqlalchemy", "opentelemetry"}),
+        frozenset({*KUBERNETES, *ENGINES, *MODELS, "aiohttp", "boto3", "sqlalchemy"}),
     ),
     "registry": Process(
         ("millrace_services.registry",),
         ("millrace_services.registry",),
-        frozenset({*KUBERNETES, *ENGINES, *MODELS, "aiohttp", "boto3", "redis", "opentelemetry"}),
+        frozenset({*KUBERNETES, *ENGINES, *MODELS, "aiohttp", "boto3", "redis"}),
     ),
     "inference": Process(
         ("millrace_services.inference", "serve"),
         ("millrace_services.inference",),
-        frozenset({*KUBERNETES, *ENGINES, "boto3", "google", "grpc", "redis", "sqlalchemy", "opentelemetry"}),
+        frozenset({*KUBERNETES, *ENGINES, "boto3", "google", "grpc", "redis", "sqlalchemy"}),
     ),
     "evidence": Process(
         ("millrace_services.evidence",),

@@ -192,7 +192,7 @@ def test_a_busy_server_of_a_model_that_runs_on_the_loop_says_so_at_every_scrape(
 def load(scraper: httpx.Client) -> list[float]:
     """Of a scrape: in flight, waiting, busy."""
     lines = scraper.get("/metrics").text.splitlines()
-    names = ("in_flight{", "queue_depth{", "busy{")
+    names = ("in_flight{", "queue_depth{", "busy_ratio{")
     return [
         float(line.split()[-1]) for name in names for line in lines if line.startswith(f"millrace_inference_{name}")
     ]

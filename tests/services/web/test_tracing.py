@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -138,6 +140,18 @@ def test_a_queue_that_holds_nothing_is_refused_with_its_name():
 )
 def test_without_an_endpoint_or_switched_off_there_are_no_spans(environ):
     assert tracing.opened(environ, "toy", {}, Metrics()) is None
+
+
+def test_a_process_without_an_endpoint_imports_neither_the_sdk_nor_the_exporter():
+    program = (
+        "import sys\nfrom millrace_services.gateway import app\nfrom millrace_services.inference import app\n"
+        "from millrace_services.web import tracing\nfrom millrace_services.web.metrics import Metrics\n"
+        "assert tracing.opened({}, 't', {}, Metrics()) is None\n"
+        "assert not {'opentelemetry.sdk', 'opentelemetry.exporter', 'requests'} & {*sys.modules}\n"
+    )
+    # FastAPI imports OpenTelemetry's API where it is installed, for spans of its own that go nowhere.
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_protocol_of_traces_goes_before_that_of_all_signals():
