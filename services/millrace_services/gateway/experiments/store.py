@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from millrace_core.evidence.outcome import Exposure, Outcome
 from millrace_core.experiments.published import PublishedExperiment
@@ -15,8 +16,12 @@ from millrace_data.online.experiment_sums import CLEAR, FINISH, READ, SCRIPT, St
 from millrace_data.online.resp import hash_reply
 from millrace_services.gateway.store import RowStore
 
+T = TypeVar("T")
+
 # Periods of ids that a rebuilding may have brought back.
 _PERIODS: Final = 120
+# Calls that are under way at once: the last one's answer has to come within the store's timeout.
+_TOGETHER: Final = 4
 _NO_EXPOSURES: Final[Sequence[Exposure]] = ()
 _NO_OUTCOMES: Final[Sequence[Outcome]] = ()
 
@@ -27,29 +32,28 @@ class SumsStore:
     def __init__(self, store: RowStore) -> None:
         self._store = store
 
-    async def expose(self, experiment: PublishedExperiment, exposures: Sequence[Exposure]) -> str:
-        """Tells exposures; the incarnation of the experiment's keys."""
-        incarnation = ""
-        for start in range(0, len(exposures), experiment_sums.MOST_AT_ONCE):
-            some = exposures[start : start + experiment_sums.MOST_AT_ONCE]
-            incarnation, _ = await self._run(experiment, some, _NO_OUTCOMES, 0)
-        return incarnation
+    async def expose(self, experiment: PublishedExperiment, exposures: Sequence[Exposure]) -> None:
+        """Tells exposures."""
+        lots = [(0, some) for some in _slices(exposures, experiment_sums.MOST_AT_ONCE)]
+        for together in _slices(lots, _TOGETHER):
+            await asyncio.gather(*(self._run(experiment, some, _NO_OUTCOMES, at) for at, some in together))
 
-    async def count(self, experiment: PublishedExperiment, outcomes: Sequence[Outcome]) -> tuple[str, list[int]]:
-        """Tells outcomes; the incarnation of the experiment's keys, and what became of each."""
-        incarnation = ""
+    async def count(self, experiment: PublishedExperiment, outcomes: Sequence[Outcome]) -> list[int]:
+        """Tells outcomes; what became of each."""
         answers: list[int] = []
-        for period, some in _lots(outcomes):
-            incarnation, found = await self._run(experiment, _NO_EXPOSURES, some, period)
-            answers += found
-        return incarnation, answers
+        for together in _slices(list(_lots(outcomes)), _TOGETHER):
+            # One after the other in the store, as they have one connection.
+            found = await asyncio.gather(*(self._run(experiment, _NO_EXPOSURES, some, at) for at, some in together))
+            answers += [each for some in found for each in some]
+        return answers
 
     async def _run(
         self, experiment: PublishedExperiment, exposures: Sequence[Exposure], outcomes: Sequence[Outcome], period: int
-    ) -> tuple[str, list[int]]:
+    ) -> list[int]:
         arguments = experiment_sums.arguments(experiment, exposures, outcomes, period)
-        _, incarnation, answers = await self._evaluate(experiment, SCRIPT, arguments)
-        return incarnation.decode(), answers
+        _, _, answers = await self._evaluate(experiment, SCRIPT, arguments)
+        found: list[int] = answers
+        return found
 
     async def state(self, experiment: PublishedExperiment) -> tuple[str, str]:
         """What is whole, and the incarnation; both empty where the store has nothing."""
@@ -129,9 +133,12 @@ def _cell(sums: dict[bytes, bytes], cell: bytes, *, has_other: bool) -> MetricSu
     )
 
 
-def _lots(outcomes: Sequence[Outcome]) -> Iterator[tuple[int, list[Outcome]]]:
+def _lots(outcomes: Sequence[Outcome]) -> Iterator[tuple[int, Sequence[Outcome]]]:
     """Outcomes that were received in one period, not too many at once, in order."""
     for period, group in groupby(outcomes, lambda each: experiment_sums.period(each.received)):
-        some = list(group)
-        for start in range(0, len(some), experiment_sums.MOST_AT_ONCE):
-            yield period, some[start : start + experiment_sums.MOST_AT_ONCE]
+        for some in _slices(list(group), experiment_sums.MOST_AT_ONCE):
+            yield period, some
+
+
+def _slices(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + most] for start in range(0, len(items), most))
