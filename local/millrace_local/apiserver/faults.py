@@ -19,13 +19,13 @@ A rule is an object; what is absent matches everything:
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from millrace_core.schema.re2 import Pattern, PatternError, compile_pattern
 from millrace_local.apiserver import access
 from millrace_local.apiserver.errors import StatusError, bad_request, no_such_path
 from millrace_local.apiserver.request import Request, RequestTarget, Response, Stream, json_response
@@ -52,7 +52,7 @@ class FaultRule:
 
     given: dict[str, Any]
     action: str
-    patterns: dict[str, Pattern]
+    patterns: dict[str, re.Pattern[str]]
     calls: int = 0
     fired: int = 0
     gone: bool = field(default=False)
@@ -77,8 +77,8 @@ class FaultRule:
             if not isinstance(given.get(name, 0), int | float):
                 raise bad_request(f"{name}: expected a number, got {given[name]!r}")
         try:
-            patterns = {name: compile_pattern(given[name]) for name in _PATTERNS if given.get(name)}
-        except (PatternError, TypeError) as error:
+            patterns = {name: re.compile(given[name]) for name in _PATTERNS if given.get(name)}
+        except (re.error, TypeError) as error:
             raise bad_request(f"a pattern of a fault rule is no regular expression: {error}") from None
         return cls(given, given["action"], patterns)
 
