@@ -19,7 +19,7 @@ import orjson
 
 from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
-from millrace_services.inference import bfloat16
+from millrace_services.inference import bfloat16, large_json
 from millrace_services.inference.tensors import (
     EXPECTED,
     NUMPY,
@@ -39,6 +39,7 @@ _TAKEN: Final[dict[str, frozenset[type]]] = {
     **dict.fromkeys(("FP16", "BF16", "FP32", "FP64"), _FLOATS),
     **dict.fromkeys((name for name, dtype in NUMPY.items() if dtype.kind in "iu"), frozenset({int})),
 }
+_NUMBERS: Final = frozenset(name for name, taken in _TAKEN.items() if int in taken)
 # How struct calls them. It reads lists faster than numpy, and takes nothing that it must change.
 _CODES: Final = {name: f"<%d{code}" for name, code in zip(STORED, "?BHIQbhiqefdOf", strict=True)}
 _PACKED: Final = {name: np.dtype(f"<{dtype.str[1:]}") for name, dtype in STORED.items()} | {"BF16": np.dtype("<f4")}
@@ -69,14 +70,23 @@ _CAME: Final = {
 _BARE: Final = re.compile(rb'"(?:[^"\\]|\\.?)*+"?|(-?Inf(?:inity)?|NaN)(?![A-Za-z0-9_])', re.DOTALL)
 
 
-def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
+def from_json(data: object, shape: Shape, spec: TensorSpec, *, booleans: bool = True) -> Array:
     """A tensor from JSON.
+
+    Args:
+        booleans: whether ``true`` and ``false`` may be among the values. To be told apart from 1 and 0 they take a look
+            at the type of each value, half of the time that the whole takes.
 
     Raises:
         RejectError: the number of values, their nesting or their type does not fit; names the input.
     """
     if type(data) is not list:
         raise wrong(spec, f"data of type {type(data).__name__} came, a list is expected")
+    if not booleans and spec.datatype in _NUMBERS and len(data) == prod(shape):
+        try:
+            return _packed(data, spec).reshape(shape)
+        except (struct.error, OverflowError):
+            pass  # null, a name, a string, a list, or too large: found below
     kinds = set(map(type, data))
     if list in kinds:
         data, kinds = _flattened(data, kinds, shape, spec)
@@ -87,11 +97,33 @@ def from_json(data: object, shape: Shape, spec: TensorSpec) -> Array:
     return _array(data, spec).reshape(shape)
 
 
+def from_text(text: bytes, shape: Shape, spec: TensorSpec) -> Array:
+    """A large tensor of numbers.
+
+    Raises:
+        NotPlainError: it is to be read whole, which says what is wrong.
+    """
+    if spec.datatype not in _NUMBERS:
+        raise large_json.NotPlainError
+    try:
+        return large_json.read(text, shape, STORED[spec.datatype], lambda numbers: _packed(numbers, spec))
+    except (struct.error, OverflowError) as error:
+        raise large_json.NotPlainError from error
+
+
 def to_json(values: Array, datatype: str) -> Any:
     """An output's values for ``dumps``, nested as they are."""
     if datatype == "BYTES":
         return values.tolist()
-    return np.ascontiguousarray(bfloat16.to_float32(values) if datatype == "BF16" else values)
+    numbers = np.ascontiguousarray(bfloat16.to_float32(values) if datatype == "BF16" else values)
+    return numbers if numbers.size < large_json.LARGE_VALUES else large_json.written(numbers, _text)
+
+
+def _text(values: Array) -> bytes:
+    content = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" not in content:
+        return content
+    return orjson.dumps(_with_infinities(values), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def dumps(document: Mapping[str, Any], holders: Callable[[], Iterable[tuple[dict[str, Any], str]]]) -> bytes:
@@ -162,9 +194,14 @@ def _array(data: list[Any], spec: TensorSpec) -> Array:
     if spec.datatype == "BYTES":
         return np.array(data, object)
     try:
-        values = np.frombuffer(pack(_CODES[spec.datatype] % len(data), *data), _PACKED[spec.datatype])
+        return _packed(data, spec)
     except (struct.error, OverflowError):
         raise _outside(data, spec) from None
+
+
+def _packed(data: list[Any], spec: TensorSpec) -> Array:
+    """Raises ``struct.error`` or ``OverflowError`` for what the datatype does not hold; takes booleans for numbers."""
+    values = np.frombuffer(pack(_CODES[spec.datatype] % len(data), *data), _PACKED[spec.datatype])
     return values if spec.datatype != "BF16" else bfloat16.from_float32(values)
 
 

@@ -15,7 +15,8 @@ from millrace_core.base.errors import RejectError
 from millrace_core.base.shown import shown
 from millrace_services.inference import parameters
 from millrace_services.inference.binary_tensors import from_bytes, to_bytes
-from millrace_services.inference.json_tensors import dumps, from_json, quoted, to_json
+from millrace_services.inference.json_tensors import dumps, from_json, from_text, quoted, to_json
+from millrace_services.inference.large_json import LARGE, LargeTensors, NotPlainError
 from millrace_services.inference.parameters import RequestParameters
 from millrace_services.inference.signature import Signature
 from millrace_services.inference.tensors import BINARY_ONLY, Array, OutputTensor, check_shape
@@ -46,7 +47,7 @@ class Encoded(NamedTuple):
     json_length: int | None = None
 
 
-def parse_json(body: bytes | memoryview) -> dict[str, Any]:
+def parse_json(body: bytes) -> dict[str, Any]:
     """A request body that is a JSON object.
 
     Bare NaN, Infinity and -Infinity, which are no JSON but what Triton and Python write, are taken for strings.
@@ -57,7 +58,7 @@ def parse_json(body: bytes | memoryview) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        again = quoted(bytes(body))
+        again = quoted(body)
         try:
             document = orjson.loads(again)
         except orjson.JSONDecodeError:
@@ -76,23 +77,35 @@ def decode(body: bytes, signature: Signature, json_length: bytes | None = None) 
     Raises:
         RejectError: what came does not fit the model; names the input, what came and what is expected.
     """
-    if json_length is None:
-        document, behind = parse_json(body), None
-    else:
+    content = None
+    if json_length is not None:
         length = _length(json_length, len(body))
-        whole = memoryview(body)
-        document, behind = parse_json(whole[:length]), _Bytes(whole[length:])
+        body, content = body[:length], memoryview(body)[length:]
+    if len(body) >= LARGE and len(large := LargeTensors(body)):
+        try:
+            return _decoded(large.rest, content, signature, large)
+        except (RejectError, NotPlainError):
+            pass  # what is wrong, if something is, the whole of it says
+    return _decoded(body, content, signature, None)
+
+
+def _decoded(body: bytes, content: memoryview | None, signature: Signature, large: LargeTensors | None) -> InferRequest:
+    behind = None if content is None else _Bytes(content)
+    document = parse_json(body)
+    booleans = b"true" in body or b"false" in body
     given = document.get("inputs")
     if not isinstance(given, list) and (given is not None or signature.inputs):
         raise RejectError('"inputs" is missing or no list; a list of tensors is expected', reason="BadRequest")
     feeds: dict[str, Array] = {}
     for tensor in given or ():
-        name, values = _input(tensor, signature, behind)
+        name, values = _input(tensor, signature, behind, large, booleans=booleans)
         if name in feeds:
             raise RejectError(f"input {name!r} came twice", reason="BadTensor")
         feeds[name] = values
     if behind is not None:
         behind.check_end()
+    if large is not None:
+        large.check_end()
     signature.check(feeds)
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
@@ -166,7 +179,9 @@ def _length(header: bytes, most: int) -> int:
     return int(header)
 
 
-def _input(tensor: object, signature: Signature, behind: _Bytes | None) -> tuple[str, Array]:
+def _input(
+    tensor: object, signature: Signature, behind: _Bytes | None, large: LargeTensors | None, *, booleans: bool
+) -> tuple[str, Array]:
     if not isinstance(tensor, dict):
         raise RejectError(f"an input is {shown(tensor, 40)}, an object is expected", reason="BadTensor")
     name = tensor.get("name")
@@ -204,7 +219,10 @@ def _input(tensor: object, signature: Signature, behind: _Bytes | None) -> tuple
             hint="Send its bytes behind the JSON, with binary_data_size in parameters (tritonclient: binary_data=True)",
             reason="BadTensor",
         )
-    return spec.name, from_json(tensor["data"], shape, spec)
+    data = tensor["data"]
+    if large is not None and (text := large.take(data)) is not None:
+        return spec.name, from_text(text, shape, spec)
+    return spec.name, from_json(data, shape, spec, booleans=booleans)
 
 
 def _outputs(wanted: object, signature: Signature, options: RequestParameters) -> tuple[list[str], list[str]]:

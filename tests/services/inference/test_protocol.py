@@ -44,6 +44,8 @@ def test_inputs_come_in_any_order_and_outputs_are_all_unless_named():
         (b"{", "the body is not JSON"),
         (b"\xff", "the body is not JSON"),
         (b'{"inputs": [NaNs]}', "the body is not JSON"),
+        (request({**A, "data": [1, True]}, B), "input 'a': true or false came"),
+        (request({**A, "data": [False, 0.5]}, B), "input 'a': true or false came"),
         (request(A, B, parameters=[]), "parameters: [] came, an object is expected"),
         (request(A, B, parameters={"timeout": -1}), "timeout: -1 came, microseconds are expected"),
         (request(A, B, parameters={"priority": 2}), "'priority': 2 came, but all requests are served in their order"),

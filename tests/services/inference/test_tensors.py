@@ -117,6 +117,20 @@ def test_a_value_of_another_kind_is_refused_never_converted(datatype, data, expe
     assert expected in str(caught.value)
 
 
+VALUES = st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.sampled_from(["NaN", "Inf", "", [1.0], {}])
+
+
+@given(st.lists(VALUES, min_size=1, max_size=5), st.sampled_from(["FP32", "FP64", "INT64", "UINT8", "BOOL", "BYTES"]))
+def test_without_booleans_the_same_is_taken_and_refused(data, datatype):
+    def outcome(**known):
+        try:
+            return from_json(data, (len(data),), spec(datatype, (-1,)), **known).tobytes()
+        except RejectError as error:
+            return str(error)
+
+    assert outcome(booleans=False) == outcome()
+
+
 @pytest.mark.parametrize(
     ("data", "shape"),
     [
