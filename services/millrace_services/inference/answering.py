@@ -12,7 +12,7 @@ from millrace_services.inference.prediction import Prediction
 from millrace_services.inference.prediction_log import PredictionLog
 from millrace_services.inference.tensors import Array, OutputTensor
 from millrace_services.web import errors
-from millrace_services.web.errors import DeadlineError
+from millrace_services.web.errors import DeadlineError, Header
 from millrace_services.web.hot import JSON, Answer, Call, ClientGoneError, Handler
 from millrace_services.web.request_log import DETAILS
 from millrace_services.web.service import CLIENT_GONE
@@ -40,22 +40,27 @@ class Noting:
             given = call.header(b"x-request-id")
             note = Note(None if given is None else given.decode("latin-1"))
             call.scope[DETAILS] = note.details
-            status, body, headers = CLIENT_GONE, b"", [JSON]
+            status, body = CLIENT_GONE, b""
+            headers: Sequence[Header] = ()
             try:
-                status, body, given_headers = await handler(call, note)
-                headers = [*given_headers]
+                status, body, headers = await handler(call, note)
             except ClientGoneError:
                 raise
             except Exception as error:  # every error has its one form
                 status, body, extra = errors.render(error)
-                headers += extra
+                headers = [JSON, *extra]
             finally:
                 if self.log is not None:
                     self.log.take(call, note, status, len(body))
-            headers.append((_ID, note.id.encode()))
-            return Answer(status, body, headers)
+            return Answer(status, body, [*headers, (_ID, note.id.encode())])
 
         return answer
+
+    def note_answer(self, note: Note, names: Sequence[str], prediction: Prediction) -> None:
+        """Notes what the model answered; its outputs for the log alone."""
+        note.timings = prediction.timings
+        if self.log is not None:
+            note.outputs = {name: output.values for name, output in zip(names, prediction.outputs, strict=True)}
 
 
 async def within(seconds: float | None, running: Awaitable[T]) -> T:
@@ -78,7 +83,11 @@ async def within(seconds: float | None, running: Awaitable[T]) -> T:
 
 
 async def in_turn(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Does what takes time by ``size``, in bytes: in a thread where it may be long."""
+    """Does what takes time by ``size``, in bytes: in a thread where it may be long.
+
+    Where each microsecond counts the caller looks at ``OFF_LOOP`` itself: of a small request each coroutine that never
+    waits is a hundredth.
+    """
     if size < OFF_LOOP:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
@@ -96,9 +105,3 @@ def rows_of(feeds: dict[str, Array]) -> int:
     """Rows of a request: the first size of its first input."""
     first = next(iter(feeds.values()), None)
     return max(1, first.shape[0]) if first is not None and first.ndim else 1
-
-
-def note_answer(note: Note, names: Sequence[str], prediction: Prediction) -> None:
-    """Notes what the model answered."""
-    note.timings = prediction.timings
-    note.outputs = {name: output.values for name, output in zip(names, prediction.outputs, strict=True)}

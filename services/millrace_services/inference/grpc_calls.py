@@ -15,7 +15,7 @@ import grpc
 import orjson
 
 from millrace_services.inference import grpc_protocol, metadata
-from millrace_services.inference.answering import Noting, in_turn, note_answer, rows_of, size_of, within
+from millrace_services.inference.answering import Noting, in_turn, rows_of, size_of, within
 from millrace_services.inference.grpc_messages import HEALTH, MESSAGES, SERVICE
 from millrace_services.inference.grpc_protocol import parse
 from millrace_services.inference.note import Note
@@ -128,7 +128,7 @@ class GrpcCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
         note.request_id, note.inputs, note.rows = request.id, request.feeds, rows_of(request.feeds)
         seconds = min((each for each in (remaining, request.timeout) if each is not None), default=None)
         prediction = await within(seconds, data.infer(request.feeds, request.outputs, call.gone))
-        note_answer(note, request.outputs, prediction)
+        self._noting.note_answer(note, request.outputs, prediction)
         results, model = prediction.outputs, serving.model
         content = await in_turn(
             size_of(results), grpc_protocol.encode, request, results, model.name, model.version, signature

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from millrace_services.inference import predict_json, protocol
-from millrace_services.inference.answering import Noting, in_turn, note_answer, rows_of, size_of, within
+from millrace_services.inference.answering import OFF_LOOP, Noting, in_turn, rows_of, size_of, within
 from millrace_services.inference.note import Note
 from millrace_services.inference.served import Serving
 from millrace_services.web import coding
@@ -51,38 +51,39 @@ class RestTranslator:
         """``POST /v2/models/{m}/infer``: tensors in, tensors out."""
         data = self._serving.data or await self._serving.ready()
         codings = _codings(call.scope["headers"])
-        body = await self._body(call, codings)
+        body = call.body if not codings.content else await self._decoded(call, codings)
         signature = data.signature
-        request = await in_turn(len(body), protocol.decode, body, signature, codings.json_length)
+        if len(body) < OFF_LOOP:
+            request = protocol.decode(body, signature, codings.json_length)
+        else:
+            request = await asyncio.to_thread(protocol.decode, body, signature, codings.json_length)
         note.request_id, note.inputs = request.id, request.feeds
         note.rows = rows_of(request.feeds)
         running = data.infer(request.feeds, request.outputs, call.gone)
         prediction = await (running if request.timeout is None else within(request.timeout, running))
-        note_answer(note, request.outputs, prediction)
+        self._noting.note_answer(note, request.outputs, prediction)
         results, name, version = prediction.outputs, self._model["name"], self._model["version"]
-        content, json_length = await in_turn(
-            size_of(results), protocol.encode, request, results, name, version, signature
-        )
-        if json_length is None:
-            return await _answer(content, [JSON], codings)
-        return await _answer(content, [_BINARY, (protocol.JSON_LENGTH, b"%d" % json_length)], codings)
+        if size_of(results) < OFF_LOOP:
+            content, json_length = protocol.encode(request, results, name, version, signature)
+        else:
+            content, json_length = await asyncio.to_thread(protocol.encode, request, results, name, version, signature)
+        headers = [JSON] if json_length is None else [_BINARY, (protocol.JSON_LENGTH, b"%d" % json_length)]
+        return Answer(200, content, headers) if not codings.accepted else await _gzipped(content, headers, codings)
 
     async def predict(self, call: Call, note: Note) -> Answer:
         """``POST /predict``: entities in, predictions on their features out."""
         data = self._serving.data or await self._serving.ready()
         codings = _codings(call.scope["headers"])
-        body = await self._body(call, codings)
+        body = call.body if not codings.content else await self._decoded(call, codings)
         request = await in_turn(len(body), predict_json.decode, body, joins=data.join is not None)
         note.entities, note.rows = request.entities, request.rows
         prediction = await data.predict(request, call.gone, note if self._noting.log is not None else None)
-        note_answer(note, data.signature.output_names, prediction)
+        self._noting.note_answer(note, data.signature.output_names, prediction)
         results = prediction.outputs
         content = await in_turn(size_of(results), predict_json.encode, data.signature, results, self._model, note)
-        return await _answer(content, [JSON], codings)
+        return Answer(200, content) if not codings.accepted else await _gzipped(content, [JSON], codings)
 
-    async def _body(self, call: Call, codings: Codings) -> bytes:
-        if not codings.content:
-            return call.body
+    async def _decoded(self, call: Call, codings: Codings) -> bytes:
         return await asyncio.to_thread(coding.decoded, call.body, codings.content, self._settings)
 
 
@@ -101,7 +102,7 @@ def _codings(headers: Iterable[Header]) -> Codings:
 _PLAIN: Final = Codings()
 
 
-async def _answer(body: bytes, headers: list[Header], codings: Codings) -> Answer:
-    if codings.accepted and len(body) >= _WORTH_GZIP and coding.takes_gzip(codings.accepted):
-        return Answer(200, await asyncio.to_thread(coding.gzipped, body), [*headers, _GZIPPED])
-    return Answer(200, body, headers)
+async def _gzipped(body: bytes, headers: list[Header], codings: Codings) -> Answer:
+    if len(body) < _WORTH_GZIP or not coding.takes_gzip(codings.accepted):
+        return Answer(200, body, headers)
+    return Answer(200, await asyncio.to_thread(coding.gzipped, body), [*headers, _GZIPPED])
