@@ -33,6 +33,10 @@ class Costs:
         """Seconds of the shortest run, to compare: a busy machine makes some runs longer, and none shorter."""
         return self._least.get(shapes, float("inf")) if self._trusted else float("inf")
 
+    def longest(self) -> float:
+        """Seconds of the shortest run of the shapes that take longest; infinite where none was measured."""
+        return max(self._least.values(), default=float("inf"))
+
     def learn(self, shapes: Shapes, seconds: float) -> None:
         """Takes a run's time: a longer one counts at once, a shorter one by half, since values may matter too."""
         before = self._seconds.get(shapes)

@@ -34,6 +34,9 @@ _WARM_ROWS: Final = 32
 _SHORT_SECONDS: Final = 0.01
 # Longer runs are measured less often, and no more rows than take that long.
 _LONG_SECONDS: Final = 0.5
+# Where no run takes longer, to wake another thread for its share takes as long as the share, and a busy machine wakes
+# it late.
+_ONE_THREAD_SECONDS: Final = 200e-6
 
 
 class StoppedError(Exception):
@@ -151,6 +154,16 @@ class ModelSession:
                 self._measured(self._blank._replace(rows=_WARM_ROWS))
         return None
 
+    def replace(self, load: Callable[[], Any]) -> None:
+        """Runs on another session of the same model from now on, which is warm when this returns.
+
+        Args:
+            load: makes it, after the one that there was has given its memory back.
+        """
+        self._session = None
+        self._session = load()
+        self._run_blank(self._blank)
+
     def _find_blank(self) -> MillraceError | None:
         """Looks for blank input that the model runs on; why there is none."""
         first: MillraceError | None = None
@@ -227,6 +240,8 @@ def load_warm(
 ) -> ModelSession:
     """Loads a model file and warms it up: ``step`` and ``most_rows`` are as ``warm_up`` has them, all else as ``load``.
 
+    Of several threads a model whose runs are all short gets one, the caller's.
+
     A model that did not run once is refused, too (``NeverRan``): nothing would tell a client's mistake from its own. A
     GPU that has not the memory, or no kernel for what the model does, may tell only when the model runs; then it is as
     if there were none.
@@ -246,6 +261,9 @@ def load_warm(
             field="spec.model.uri",
             reason="NeverRan",
         ) from why_not
+    if loaded.device == "cpu" and threads > 1 and loaded.costs.longest() <= _ONE_THREAD_SECONDS:
+        step("its loading for one thread")
+        loaded.replace(lambda: _on_cpu(path, 1, str(path), optimize=True))
     if loaded.nan_outputs:
         logger.warning("the model answers NaN to blank input: %s", ", ".join(loaded.nan_outputs))
     return loaded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -67,6 +69,17 @@ def test_a_demanded_gpu_that_is_not_there_is_an_error_and_auto_falls_back(models
     assert (caught.value.field, caught.value.reason) == ("spec.inference.device", "NoDevice")
     assert session.load_warm(models["sum"], "auto", 1).device == "cpu"
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("short", "more"), [(float("inf"), 0), (0.0, 2)])
+def test_a_model_has_threads_of_its_own_where_its_runs_are_not_all_short(models, monkeypatch, short, more):
+    monkeypatch.setattr(session, "_ONE_THREAD_SECONDS", short)
+    tasks = Path("/proc/self/task")
+    before = set(tasks.iterdir())
+    loaded = session.load_warm(models["sum"], "cpu", 3, most_rows=4)
+    assert len(set(tasks.iterdir()) - before) == more
+    [output] = loaded.run({"features": np.ones((2, 3), np.float32)}, ["total"])
+    assert output.values.tolist() == [[3.0], [3.0]]
 
 
 def test_a_model_that_never_ran_is_refused_and_says_why(tmp_path):
