@@ -61,6 +61,7 @@ class Runs:
         self._options = runtime.run_options()
         self._watch = Watch(self._stop, hung)
         self._doubt = 0
+        self._in_lane = self._suspect_in_lane = False
 
     def suspected(self, feeds: Feeds) -> bool:
         """Whether an input must run alone, or is refused."""
@@ -68,7 +69,10 @@ class Runs:
         return bool(refused or suspected) and not (refused | suspected).isdisjoint((key_of(feeds),))
 
     def on_loop(self, cost: Kind, feeds: Feeds, outputs: list[str], members: Sequence[Feeds] = ()) -> Done | None:
-        """A run on the event loop; None where it would not be short, or was stopped because it was not.
+        """A run on the event loop; None where it is not to be made there.
+
+        It would not be short, or was stopped because it was not; or it, or what the lane computes, may have ended a
+        process: were both at work when the next one ends, nobody could tell which of them did.
 
         Args:
             cost: the key of what it takes.
@@ -76,7 +80,7 @@ class Runs:
         """
         costs = self.session.costs
         expected = costs.expected(cost)
-        if expected > INLINE_SECONDS:
+        if expected > INLINE_SECONDS or (self._in_lane and (self._suspect_in_lane or self.suspected(feeds))):
             return None
         self.on_loop_count += 1
         self._watch.run = self.on_loop_count
@@ -105,10 +109,14 @@ class Runs:
     ) -> tuple[Callable[[], tuple[Done, float]], Callable[[], None]]:
         """Work for a thread, which returns the run and what its cost is; and what stops it."""
         options = runtime.run_options()
+        self._in_lane, self._suspect_in_lane = True, self.suspected(feeds)
 
         def work() -> tuple[Done, float]:
             computed = thread_time()
-            done = self._run(LANE, feeds, outputs, members, options)
+            try:
+                done = self._run(LANE, feeds, outputs, members, options)
+            finally:
+                self._in_lane = False
             return done, self._cost(done, computed)
 
         def stop() -> None:

@@ -16,7 +16,7 @@ from millrace_core.base.errors import RejectError
 from millrace_services.inference.batcher import Batcher, Meters, Waits
 from millrace_services.inference.batching import Batching, bucket, rows_and_kind
 from millrace_services.inference.costs import Costs
-from millrace_services.inference.flight import FlightRecord, key_of
+from millrace_services.inference.flight import INLINE, LANE, FlightRecord, key_of
 from millrace_services.inference.line import QueueLimits
 from millrace_services.inference.prediction import Prediction
 from millrace_services.inference.runs import Flight, Runs
@@ -348,6 +348,29 @@ def test_an_input_that_may_have_ended_the_process_runs_alone_and_one_that_did_no
     answers = run(world, life)
     assert sorted(len(values) for values in world.model.runs) == [1, 2]
     assert [getattr(each, "reason", "") for each in answers] == ["", "", "EndedTheProcess", ""]
+
+
+@pytest.mark.parametrize("suspect", [LONG, SHORT])
+def test_nothing_runs_beside_an_input_that_may_have_ended_the_process(suspect):
+    noted: list[int] = []
+
+    class Watched(FlightRecord):
+        def begin(self, slot: int, keys: Any) -> None:
+            noted.append(slot)
+            super().begin(slot, keys)
+
+    async def life(world: World) -> None:
+        lane = world.turn(row(LONG, LONG))
+        await asyncio.sleep(0.001)  # it is at work
+        assert world.lane.busy
+        beside = world.turn(row(SHORT, SHORT))
+        await asyncio.sleep(0.001)
+        assert not noted
+        await asyncio.gather(*lane, *beside)
+
+    keys = frozenset([key_of(feeds(row(suspect, suspect)))])
+    run(World(flight=Flight(Watched(), suspected=keys)), life)
+    assert noted == [LANE, INLINE]
 
 
 def test_all_members_of_a_run_are_noted_while_it_is_made():
