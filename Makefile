@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fast test-long test-often e2e simulate fuzz bench bench-feast-env mlflow-env clients-env generate generated-check golden rights clean
+.PHONY: help setup demo lint test fast test-long test-often e2e simulate fuzz bench bench-feast-env bench-serving-env mlflow-env clients-env generate generated-check golden rights clean
 
 help: ## Names every target.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ bench: $(READY) ## Every benchmark, each figure beside its limit (BENCH=name run
 
 bench-feast-env: $(READY) ## Feast in an environment of its own (.bench/feast), for benchmarks to measure beside.
 	$(BIN)/python -m benchmarks.feast_env
+
+bench-serving-env: $(READY) ## MLServer and KServe's server in environments of their own (.bench/serving-*), to measure beside.
+	$(BIN)/python -m benchmarks.serving_env
 
 mlflow-env: $(READY) ## MLflow in environments of its own (.bench/mlflow-*), for tests of its clients.
 	$(BIN)/python -m benchmarks.mlflow_env

@@ -12,7 +12,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # Modules that are no benchmarks: what they share, and the peers that they measure.
-SHARED = ("__", "figures", "feast_", "handwritten_", "http_load", "inference_models", "registry_stub")
+SHARED = (
+    *("__", "figures", "http_load", "inference_models", "registry_stub"),
+    *("feast_", "handwritten_", "mlserver_", "kserve_", "serving_", "clients_", "mlflow_"),
+)
 
 
 def names() -> list[str]:

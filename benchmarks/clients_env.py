@@ -25,11 +25,11 @@ MODELS: Final = ("magika==1.0.3", "rapidocr-onnxruntime==1.4.4", "silero-vad==6.
 
 def main() -> None:
     """Creates the environments where they are missing or of other versions."""
-    _make(FOLDER, ("--requirement", str(REQUIREMENTS)), ("--no-deps", *MODELS), made=REQUIREMENTS.read_text())
-    _make(MLSERVER_FOLDER, (MLSERVER,))
+    make(FOLDER, ("--requirement", str(REQUIREMENTS)), ("--no-deps", *MODELS), made=REQUIREMENTS.read_text())
+    make(MLSERVER_FOLDER, (MLSERVER,))
 
 
-def _make(folder: Path, *installs: tuple[str, ...], made: str = "") -> None:
+def make(folder: Path, *installs: tuple[str, ...], made: str = "") -> None:
     wanted = "\n".join(" ".join(each) for each in installs) + made
     note, python = folder / "made", folder / "bin" / "python"
     if note.exists() and note.read_text() == wanted:

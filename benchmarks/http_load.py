@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import httpx
 import uvloop
 
 from benchmarks.figures import processor_seconds
+
+_LENGTH: Final = b"\r\ncontent-length: "
 
 
 class LoadSample(NamedTuple):
@@ -53,7 +55,7 @@ class KeepAliveClient(asyncio.Protocol):
         head = self._buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        start = self._buffer.find(b"content-length: ") + 16
+        start = self._buffer.find(_LENGTH) + len(_LENGTH)
         length = int(self._buffer[start : self._buffer.find(b"\r\n", start)])
         if len(self._buffer) < head + 4 + length:
             return
@@ -87,8 +89,12 @@ def load(port: int, pid: int, request: bytes, connections: int, seconds: float) 
 
 def processor_seconds_of_all(pid: int) -> float:
     """The processor time of a server and of its children: our server is the child of what keeps its port."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(processor_seconds(int(each)) for each in (pid, *children))
+    return sum(processor_seconds(each) for each in (pid, *children(pid)))
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def keep_busy(port: int, request: bytes, connections: int, seconds: float) -> tuple[list[float], float]:
@@ -120,7 +126,7 @@ def server(
                 httpx.get(f"http://127.0.0.1:{port}{ready}").raise_for_status()
                 break
             except httpx.HTTPStatusError:
-                if arguments[0] != "-m":  # the hand-written one has no health route
+                if "handwritten_" in arguments[0]:  # it has no health route
                     break
             except httpx.TransportError:
                 assert process.poll() is None
@@ -166,7 +172,7 @@ class PacedClient(asyncio.Protocol):
         head = self._buffer.find(b"\r\n\r\n")
         if head < 0:
             return
-        start = self._buffer.find(b"content-length: ") + 16
+        start = self._buffer.find(_LENGTH) + len(_LENGTH)
         length = int(self._buffer[start : self._buffer.find(b"\r\n", start)])
         if len(self._buffer) < head + 4 + length:
             return

@@ -1,8 +1,9 @@
 """The inference server beside a hand-written one, a bare echo and in-process ``session.run``, in one run.
 
-Three models over v2 JSON: gradient boosting on 30 features, a perceptron 512-1024-1024-10, and a wide one of some
-milliseconds a run. Prints requests per second and p50/p99, medians of rounds in which the servers take turns, each
-ratio beside its limit; and what comes of twice as many requests as can be answered.
+Three models over v2, JSON and binary: gradient boosting on 30 features, a perceptron 512-1024-1024-10, and a wide one
+of some milliseconds a run. Prints requests per second and p50/p99, medians of rounds in which the servers take turns,
+each ratio beside its limit; and what comes of twice as many requests as can be answered. MLServer's and KServe's
+servers take their turns where ``make bench-serving-env`` has been.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import onnxruntime as ort
 from benchmarks.figures import beside, machine
 from benchmarks.http_load import LoadSample, free_port, load, median, overload, server, summary
 from benchmarks.inference_models import GBC, MLP, WIDE, Rows, http_request, write
+from benchmarks.serving_env import PEERS
 
 HERE = Path(__file__).parent
 # Port and process id by name.
@@ -32,6 +34,8 @@ OURS, HAND, ECHO = "millrace", "hand-written", "bare echo"
 
 class Case(NamedTuple):
     """What is measured: of which model, rows of a request, connections; and the limits, None where there is none.
+
+    ``binary`` tensors are not for the hand-written server, nor for those of others.
 
     ``rate`` is of the hand-written server's requests per second, ``in_process`` of the rows per second of bare runs
     with as many rows, ``added`` milliseconds over the echo's median.
@@ -43,18 +47,26 @@ class Case(NamedTuple):
     rate: float | None = None
     in_process: float | None = None
     added: float | None = None
+    binary: bool = False
+
+    def described(self) -> str:
+        """Its first line."""
+        form = "binary" if self.binary else "JSON"
+        return f"{self.model} batch {self.rows}, {self.connections} connections, {form}"
 
 
 CASES = (
     Case(GBC, 1, 1, rate=0.80, added=0.2),
     Case(GBC, 1, 16, rate=0.80),
+    Case(GBC, 1, 1, added=0.15, binary=True),
     Case(GBC, 32, 16),
     Case(MLP, 1, 1, rate=0.80),
     Case(MLP, 1, 16, rate=1.0),
     Case(MLP, 32, 16),
+    Case(MLP, 32, 16, in_process=0.70, binary=True),
     Case(WIDE, 1, 16, rate=1.0),
-    Case(WIDE, 32, 1),
     Case(WIDE, 32, 16, in_process=0.95),
+    Case(WIDE, 32, 16, in_process=0.95, binary=True),
 )
 _P99 = 2.0  # of the hand-written server's
 _GOODPUT = 0.9  # of the peak, at twice the load
@@ -89,19 +101,24 @@ def started(stack: ExitStack, model: Path) -> Servers:
         HAND: server([str(HERE / "handwritten_inference.py"), str(model), str(ports[HAND])], ports[HAND]),
         ECHO: server([str(HERE / "handwritten_echo.py"), str(ports[ECHO])], ports[ECHO]),
     }
+    for name, peer in PEERS.items():
+        if peer.python.exists() and model.stem != WIDE:
+            ports[name] = free_port()
+            made[name] = server([str(peer.script), str(model), str(ports[name])], ports[name], python=str(peer.python))
     return {name: (ports[name], stack.enter_context(each)) for name, each in made.items()}
 
 
 def measure(case: Case, servers: Servers, path: Path, rows: Rows, options: argparse.Namespace) -> int:
     """Prints one block; returns how many limits were missed."""
-    request = http_request(rows[: case.rows])
-    samples: dict[str, list[LoadSample]] = {name: [] for name in servers}
+    request = http_request(rows[: case.rows], binary=case.binary)
+    taking = {name: servers[name] for name in servers if name in (OURS, ECHO) or not case.binary}
+    samples: dict[str, list[LoadSample]] = {name: [] for name in taking}
     bare = []
     for _ in range(options.rounds):
-        for name, (port, pid) in servers.items():
+        for name, (port, pid) in taking.items():
             samples[name].append(load(port, pid, request, case.connections, options.seconds))
         bare.append(in_process(path, rows[: case.rows], options.seconds / 2))
-    print(f"{case.model} batch {case.rows}, {case.connections} connections")
+    print(case.described())
     for name, loads in samples.items():
         print(f"  {name:<13} {summary(median(loads))}")
     print(f"  {'session.run':<13} {statistics.median(bare):>7,.0f}/s in process", flush=True)
@@ -110,17 +127,24 @@ def measure(case: Case, servers: Servers, path: Path, rows: Rows, options: argpa
 
 def beside_limits(case: Case, samples: dict[str, list[LoadSample]], bare: list[float]) -> int:
     """Prints ratios, each the median over rounds; returns how many limits were missed."""
-    pairs = list(zip(samples[OURS], samples[HAND], strict=True))
-    rate = statistics.median(our.rate / their.rate for our, their in pairs)
-    late = statistics.median(our.p99 / their.p99 for our, their in pairs)
+
+    def ratio(of: str, figure: str) -> float:
+        pairs = zip(samples[OURS], samples[of], strict=True)
+        return statistics.median(getattr(our, figure) / getattr(their, figure) for our, their in pairs)
+
     inside = statistics.median(our.rate / runs for our, runs in zip(samples[OURS], bare, strict=True))
     added = statistics.median(our.p50 - echo.p50 for our, echo in zip(samples[OURS], samples[ECHO], strict=True))
     figures = [
-        ("of the hand-written rate", rate, case.rate, 1),
         ("of the in-process rate", inside, case.in_process, 1),
-        ("times the hand-written p99", late, _P99 if case.rate else None, -1),
         ("ms over the echo's median", added, case.added, -1),
     ]
+    if HAND in samples:
+        figures += [
+            ("of the hand-written rate", ratio(HAND, "rate"), case.rate, 1),
+            ("times the hand-written p99", ratio(HAND, "p99"), _P99 if case.rate else None, -1),
+            ("times the hand-written processor time", ratio(HAND, "cpu"), None, -1),
+        ]
+    figures += [(f"times the rate of {name}", ratio(name, "rate"), None, 1) for name in PEERS if name in samples]
     missed = 0
     for text, figure, limit, sign in figures:
         shown = f"{figure:.2f}"
@@ -149,7 +173,7 @@ def flood(port: int, rows: Rows, seconds: float) -> int:
 def main() -> int:
     """Prints one block per case; returns 1 if a limit was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="*", default=[GBC, MLP, WIDE])
     options = parser.parse_args()

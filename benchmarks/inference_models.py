@@ -67,10 +67,21 @@ def _perceptron(path: Path, sizes: Sequence[int]) -> Rows:
     return draw.normal(size=(32, sizes[0])).astype(np.float32)
 
 
-def http_request(rows: Rows) -> bytes:
-    """The bytes of a v2 request in JSON; floats have the fewest digits that tell them apart."""
-    data = [float(str(value)) for value in rows.ravel()]
-    tensor = {"name": "X", "datatype": "FP32", "shape": rows.shape, "data": data}
-    body = json.dumps({"inputs": [tensor]}).encode()
-    head = "POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+def http_request(rows: Rows, *, binary: bool = False) -> bytes:
+    """The bytes of a v2 request; of floats in JSON the fewest digits that tell them apart.
+
+    Args:
+        binary: as bytes behind the JSON, and so the answer.
+    """
+    tensor: dict[str, object] = {"name": "X", "datatype": "FP32", "shape": rows.shape}
+    if binary:
+        content = rows.astype("<f4").tobytes()
+        tensor["parameters"] = {"binary_data_size": len(content)}
+        header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+        kind = f"application/octet-stream\r\ninference-header-content-length: {len(header)}"
+        body = header + content
+    else:
+        tensor["data"] = [float(str(value)) for value in rows.ravel()]
+        kind, body = "application/json", json.dumps({"inputs": [tensor]}).encode()
+    head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\n"
     return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
