@@ -118,7 +118,12 @@ def server(
     arguments: list[str], port: int, ready: str = "/v2/health/ready", python: str = sys.executable, **environment: str
 ) -> Iterator[int]:
     """A server process, ready on ``port`` when the route ``ready`` says so; yields its process id."""
-    process = subprocess.Popen([python, *arguments], env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [python, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until = time.monotonic() + 180
         while True:

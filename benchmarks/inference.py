@@ -103,8 +103,9 @@ def started(stack: ExitStack, model: Path) -> Servers:
     }
     for name, peer in PEERS.items():
         if peer.python.exists() and model.stem != WIDE:
-            ports[name] = free_port()
-            made[name] = server([str(peer.script), str(model), str(ports[name])], ports[name], python=str(peer.python))
+            own = [free_port() for _ in range(peer.ports)]
+            ports[name] = own[0]
+            made[name] = server([str(peer.script), str(model), *map(str, own)], own[0], python=str(peer.python))
     return {name: (ports[name], stack.enter_context(each)) for name, each in made.items()}
 
 
@@ -188,7 +189,7 @@ def main() -> int:
                     if case.model == name:
                         missed += measure(case, servers, path, rows, options)
                 if name == WIDE:
-                    missed += flood(servers[OURS][0], rows, options.seconds)
+                    missed += flood(servers[OURS][0], rows, 4 * options.seconds)
     print(machine())
     return 1 if missed else 0
 

@@ -1,4 +1,4 @@
-"""KServe's Python server over one ONNX model: ``python kserve_inference.py MODEL PORT``, in its environment."""
+"""KServe's Python server over one ONNX model: ``python kserve_inference.py MODEL PORT``, by its python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OnnxModel(Model):  # type: ignore[misc]
             output = InferOutput(name, list(values.shape), "FP32" if values.dtype.kind == "f" else "INT64")
             output.set_data_from_numpy(values, binary_data=False)
             outputs.append(output)
-        return InferResponse(payload.id, "m", outputs)
+        return InferResponse(payload.id or "", "m", outputs)  # it refuses an answer without an id
 
 
 if __name__ == "__main__":

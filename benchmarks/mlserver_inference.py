@@ -1,4 +1,4 @@
-"""MLServer over one ONNX model, as fast as it gets: ``python mlserver_inference.py MODEL PORT``, in its environment.
+"""MLServer over one ONNX model, as fast as it gets: ``python mlserver_inference.py MODEL PORT GRPC METRICS``.
 
 No process beside its own, no batching (it waits for others also where there are none), no debug log.
 """
@@ -40,17 +40,16 @@ class OnnxModel(MLModel):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    model, port = sys.argv[1], int(sys.argv[2])
+    model, *ports = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         settings = {"name": "m", "implementation": "mlserver_inference.OnnxModel", "parameters": {"uri": model}}
         Path(folder, "model-settings.json").write_text(json.dumps(settings))
         os.environ |= {
             "MLSERVER_HOST": "127.0.0.1",
-            "MLSERVER_HTTP_PORT": str(port),
-            "MLSERVER_GRPC_PORT": str(port + 1),
-            "MLSERVER_METRICS_PORT": str(port + 2),
+            **dict(zip(("MLSERVER_HTTP_PORT", "MLSERVER_GRPC_PORT", "MLSERVER_METRICS_PORT"), ports, strict=True)),
             "MLSERVER_METRICS_DIR": folder,
             "MLSERVER_PARALLEL_WORKERS": "0",
             "MLSERVER_DEBUG": "false",
         }
-        main(["start", folder])
+        sys.argv[1:] = ["start", folder]
+        main()

@@ -16,10 +16,11 @@ HERE: Final = Path(__file__).parent
 
 
 class Peer(NamedTuple):
-    """A server of somebody else's: its environment, and the script that starts it, with a model and a port."""
+    """A server of somebody else's: its environment, the script that starts it, and on how many ports it listens."""
 
     folder: Path
     script: Path
+    ports: int
 
     @property
     def python(self) -> Path:
@@ -28,8 +29,8 @@ class Peer(NamedTuple):
 
 
 PEERS: Final = {
-    "MLServer": Peer(ROOT / ".bench" / "serving-mlserver", HERE / "mlserver_inference.py"),
-    "KServe": Peer(ROOT / ".bench" / "serving-kserve", HERE / "kserve_inference.py"),
+    "MLServer": Peer(ROOT / ".bench" / "serving-mlserver", HERE / "mlserver_inference.py", 3),
+    "KServe": Peer(ROOT / ".bench" / "serving-kserve", HERE / "kserve_inference.py", 1),
 }
 
 
