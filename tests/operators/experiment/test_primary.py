@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from millrace_core.api.experiment_metrics import ArmStatus
 from millrace_core.experiments.planning import plan
 from millrace_core.experiments.sums import ExperimentSums, MetricSums
+from millrace_core.schema import compile_schema
 from millrace_operators.facts.fact import Absent, Fact, Failed, Known
 from millrace_operators.facts.outcome_sums import OutcomeSums
 from tests import builders
+from tests.examples import examples
 from tests.operators.experiment.life import START, Life
 
 CTR: dict[str, Any] = {
@@ -25,6 +33,7 @@ CTR: dict[str, Any] = {
 ORDERS = {"name": "orders", "role": "guardrail", "kind": "proportion", "source": {"outcome": "order"}}
 DOWN = Failed("the gateway", "Unavailable", "no answer: connection refused")
 DAY = 86400
+CRD = Path(__file__).parents[3] / "crds" / "experiments.yaml"
 
 
 def experiment(*more: dict[str, Any], primary: dict[str, Any] = CTR, analysis: dict[str, Any] | None = None) -> Life:
@@ -109,6 +118,39 @@ def test_a_better_challenger_is_shipped_once_the_least_runtime_is_over() -> None
     assert 0 < found.ci[0] < 0.05 < found.ci[1]
 
 
+@pytest.mark.parametrize("method", ["sequential", pytest.param("groupSequential", marks=pytest.mark.slow), "fixed"])
+def test_the_api_server_takes_every_status_of_its_life(method: str) -> None:
+    crd = yaml.load(CRD.read_text(), yaml.CSafeLoader)
+    schema = compile_schema(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    life = experiment(ORDERS, analysis={"method": method})
+    gateway = Gateway(life, 0.15)
+    for day in range(9):
+        gateway.fact = DOWN if day == 3 else None
+        life.run(DAY)
+        document = copy.deepcopy(life.document)
+        schema.default(document)
+        assert schema.validate(document) == []
+        assert schema.prune(document) == [], "every field is known"
+    assert life.phase == "Succeeded"
+
+
+@settings(max_examples=examples(0.1))
+@given(st.lists(st.sampled_from(["better", "worse", "down", "split"]), min_size=9, max_size=9))
+def test_whatever_comes_a_decision_follows_from_the_last_look_and_none_without_data(looks: list[str]) -> None:
+    life = experiment(analysis={"interval": "24h", "maxHold": "20d"})
+    gateway = Gateway(life, 0.15)
+    for day, look in enumerate(looks):
+        gateway.fact = DOWN if look == "down" else None
+        gateway.split = 0.4 if look == "split" else None
+        gateway.rates["ctr"]["challenger"] = 0.05 if look == "worse" else 0.15
+        life.run(DAY + 60 if day == 0 else DAY)
+        if day < 6 or look in ("down", "split"):
+            assert life.phase == ("Holding" if look == "down" else "Running")
+        else:
+            assert life.phase == ("Succeeded" if look == "better" else "Failed")
+            return
+
+
 def test_a_worse_challenger_is_taken_back() -> None:
     life = experiment()
     Gateway(life, 0.05)
@@ -150,18 +192,22 @@ def test_all_planned_units_without_a_difference_end_it_before_the_time_does() ->
 
 
 def test_too_few_units_are_inconclusive_when_the_greatest_runtime_is_over() -> None:
-    life = experiment()
+    life = experiment(analysis={"minRuntime": "1d", "maxRuntime": "54h"})
     Gateway(life, 0.12, daily=200)
-    life.run(29 * DAY)
-    assert days(life)[-1] == (28, "Paused", "v1:80 v2:20")
+    life.run(4 * DAY)
+    assert (life.phase, life.routed) == ("Paused", "v1:80 v2:20")
     assert "MaxRuntime" in life.moves
+    assert life.status.paused_at is not None
+    assert life.status.started_at is not None
+    assert life.status.paused_at - life.status.started_at == timedelta(hours=54), "between two looks"
 
 
 def test_units_that_do_not_come_as_the_weights_say_block_any_decision() -> None:
     life = experiment()
+    life.document["spec"]["steps"] = [{"weight": 20, "hold": "2d"}, {"weight": 50}]
     Gateway(life, 0.15).split = 0.3
     life.run(20 * DAY)
-    assert (life.phase, life.status.health) == ("Running", "sample ratio")
+    assert (life.phase, life.routed, life.status.health) == ("Running", "v1:80 v2:20", "sample ratio")
     assert life.condition("SampleRatioOK") == "False SampleRatioMismatch"
     assert (life.status.summary or "").startswith("unhealthy: sample ratio: ")
     life.run(10 * DAY)
