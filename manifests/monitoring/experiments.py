@@ -47,6 +47,16 @@ EXPERIMENTS: Final = Dashboard(
             ],
         ),
         Row(
+            "Assignments and outcomes",
+            [
+                Panel(
+                    "Units assigned", "ops", {"{{reason}}": rate("millrace_gateway_assigned_units_total", "", "reason")}
+                ),
+                Panel("Outcomes", "ops", {"{{status}}": rate("millrace_gateway_outcomes_total", "", "status")}),
+                Panel("Not in the lake yet", "bytes", {"{{pod}}": "millrace_gateway_evidence_log_bytes"}),
+            ],
+        ),
+        Row(
             "Guardrails, by arm",
             [
                 Panel(

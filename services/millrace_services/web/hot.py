@@ -32,7 +32,11 @@ class Call:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""
-        return next((value for key, value in self.scope["headers"] if key == name), None)
+        headers: list[Header] = self.scope["headers"]
+        for key, value in headers:  # half of what a generator takes
+            if key == name:
+                return value
+        return None
 
 
 class Answer(NamedTuple):

@@ -123,3 +123,29 @@ def test_a_prediction_leaves_its_request_its_wait_and_its_run_in_the_callers_tra
         assert span.parent_id == request.span_id
         assert request.began <= span.began <= span.ended <= request.ended
     assert 'arm="treatment"' in httpx.get(f"{server.url}/metrics").text
+
+
+def test_the_read_of_features_is_the_gateways_caller(start_service, serve, models, collector):
+    gateway = start_service(
+        "-m",
+        "millrace_services.gateway",
+        MILLRACE_STORE_URL="redis://127.0.0.1:1",
+        MILLRACE_REGISTRY_URL="http://127.0.0.1:1",
+        **collector.environment,
+    )
+    server = serve(
+        models["sum"],
+        MILLRACE_FEATURES='{"refs": ["v:a", "v:b", "v:c"]}',
+        MILLRACE_GATEWAY_URL=gateway.url,
+        **collector.environment,
+    )
+    trace_id = "b" * 32
+    headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
+    answer = httpx.post(f"{server.url}/predict", json={"entities": {"u": [1]}}, headers=headers)
+    assert answer.status_code == 503, "the gateway has no definitions"
+    request = collector.wait_for("POST predict", trace_id)
+    join = collector.wait_for("feature join", trace_id)
+    read = collector.wait_for("POST /get-online-features", trace_id)
+    assert (request.parent_id, join.parent_id, read.parent_id) == (CALLER, request.span_id, join.span_id)
+    assert (request.failed, join.kind, join.failed, read.failed) == (True, "client", True, True)
+    assert read.resource["service.name"] == "millrace-gateway"
